@@ -1,0 +1,85 @@
+# hotmap's front door. `make` alone lists what there is. Every target that builds calls scripts/setup first, which costs
+# nothing once the machine has all it needs.
+
+PROFILE ?= release
+JSON ?=
+# More options for scripts/qemu (run, gdb), e.g. make run QEMU_OPTIONS="--granule 64k --cpu neoverse-n1"
+QEMU_OPTIONS ?=
+
+# rustup's usual place, for shells that have not read its settings yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+target := aarch64-unknown-none-softfloat
+build_dir := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+elf := $(build_dir)/$(target)/$(PROFILE)/hotmap
+image := target/hotmap.Image
+cargo_profile := $(if $(filter debug,$(PROFILE)),dev,$(PROFILE))
+host_packages := -p hotmap-mm -p hotmap-devicetree -p hotmap-testkit -p hotmap-tests
+kernel_packages := -p hotmap -p hotmap-kernel -p hotmap-mm -p hotmap-devicetree
+# cargo's progress is for people: in a log it is noise, and errors are printed anyway.
+quiet := $(shell test -t 2 || echo --quiet)
+host_tool := cargo run $(quiet) --release -p hotmap-tests --bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check check-miri bench gdb image clean fmt setup setup-build
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+help:
+	@echo 'hotmap: an arm64 mini-kernel about memory that comes and goes'
+	@echo
+	@echo '  make demo         the whole life of a hot-plugged DIMM, narrated'
+	@echo '  make run          the kernel on QEMU, with its shell (Ctrl-A X quits)'
+	@echo '  make test         every test: host tests, then boot tests under QEMU'
+	@echo '  make check        the fast part: format, clippy, host tests; no QEMU'
+	@echo '  make check-miri   the memory model under Miri (needs a nightly toolchain)'
+	@echo '  make bench        guest instructions per operation, beside Linux (JSON=1: for machines)'
+	@echo '  make gdb          the kernel stopped at its first instruction, in a debugger'
+	@echo '  make image        only build target/hotmap.Image (PROFILE=debug: with debug checks)'
+	@echo '  make fmt          format the source'
+	@echo '  make clean        remove what was built'
+	@echo
+	@echo 'QEMU_OPTIONS="..." passes options to scripts/qemu (its --help lists them); QEMU=path chooses the binary.'
+
+setup:
+	@scripts/setup
+
+# What building needs; nothing of QEMU.
+setup-build:
+	@scripts/setup --no-qemu
+
+image: setup-build
+	@cargo build $(quiet) --profile $(cargo_profile) -p hotmap --target $(target)
+	@scripts/image $(elf) $(image)
+
+run: setup image
+	@scripts/qemu $(QEMU_OPTIONS)
+
+demo: setup image
+	@$(host_tool) demo
+
+# Builds the image by itself, after the host tests: what fails is counted, not only reported.
+test: setup
+	@scripts/test
+
+bench: setup image
+	@$(host_tool) bench -- $(if $(filter-out 0,$(JSON)),--json)
+
+gdb: setup image
+	@scripts/gdb $(elf) $(QEMU_OPTIONS)
+
+check: setup-build
+	@cargo fmt --all --check
+	@cargo clippy $(quiet) $(host_packages) --all-targets -- -D warnings
+	@cargo clippy $(quiet) $(kernel_packages) --target $(target) -- -D warnings
+	@scripts/test --host
+
+check-miri: setup-build
+	@scripts/check-miri
+
+fmt: setup-build
+	@cargo fmt --all
+
+clean:
+	@cargo clean $(quiet) || rm -rf $(build_dir)
+	@rm -rf $(image) target/test-logs target/gdb-console.log .cache

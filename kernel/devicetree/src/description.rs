@@ -1,0 +1,268 @@
+//! The result: what the machine is, in numbers and text, with no reference into the blob.
+//!
+//! [`MachineDescription::new`] is all zero bytes, so that a static one costs the image nothing (.bss). This is
+//! why "the tree says nothing" is a first variant `Absent` here and not an `Option` around an enum: an
+//! `Option` keeps its `None` in an unused value of the enum, which is not zero.
+use heapless::{String, Vec};
+
+/// How many memory regions fit. QEMU knows 128 NUMA nodes (`MAX_NODES`, include/sysemu/numa.h).
+pub const MEMORY_CAPACITY: usize = 128;
+/// How many persistent memory regions fit.
+pub const PMEM_CAPACITY: usize = 16;
+/// How many reservations fit, from both places together.
+pub const RESERVED_CAPACITY: usize = 64;
+/// How many CPUs are listed; more are counted.
+pub const CPU_CAPACITY: usize = 64;
+/// How many GICv3 redistributor regions fit. QEMU's virt has at most two (hw/arm/virt.c, VIRT_HIGH_GIC_REDIST2).
+pub const REDISTRIBUTOR_CAPACITY: usize = 8;
+/// The longest boot argument string, in bytes. Linux's arm64 limit (`COMMAND_LINE_SIZE`) is the same.
+pub const BOOTARGS_CAPACITY: usize = 2048;
+/// The longest root `compatible` string, in bytes.
+pub const COMPATIBLE_CAPACITY: usize = 64;
+/// The longest node name that is kept, in bytes: 31 for the name (Devicetree Specification 2.2.1), '@' and
+/// 15 of the unit address. What is longer is cut: names are for messages only.
+pub const NAME_CAPACITY: usize = 47;
+
+/// A range of physical addresses: not empty, and its end does not wrap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Region {
+    /// First byte.
+    pub start: u64,
+    /// Length in bytes.
+    pub size: u64,
+}
+
+impl Region {
+    /// One past the last byte.
+    #[must_use]
+    pub const fn end(self) -> u64 {
+        self.start.saturating_add(self.size)
+    }
+
+    /// Whether the two share a byte.
+    #[must_use]
+    pub const fn overlaps(self, other: Self) -> bool {
+        self.start < other.end() && other.start < self.end()
+    }
+}
+
+/// A range of RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryRegion {
+    /// Where it is.
+    pub region: Region,
+    /// The node says `hotpluggable`: the kernel may leave it out at boot and add it later.
+    pub hotpluggable: bool,
+    /// `numa-node-id`, if the node has one.
+    pub numa_node: Option<u32>,
+}
+
+/// A range of persistent memory (`pmem-region`, Linux Documentation/devicetree/bindings/pmem).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PmemRegion {
+    /// Where it is.
+    pub region: Region,
+    /// The node says `volatile`: the contents do not survive a power cycle.
+    pub volatile: bool,
+}
+
+/// A range that the kernel must not use as it likes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// Where it is.
+    pub region: Region,
+    /// The node says `no-map`: it must not even be mapped.
+    pub no_map: bool,
+    /// The name of the /reserved-memory child, with its unit address; empty for an entry of the memory
+    /// reservation block, which has none.
+    pub name: String<NAME_CAPACITY, u8>,
+}
+
+/// Which kind of GIC interrupt (Linux Documentation/devicetree/bindings/interrupt-controller/arm,gic.yaml, first cell).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterruptKind {
+    /// Shared peripheral interrupt.
+    Spi,
+    /// Private peripheral interrupt.
+    Ppi,
+}
+
+/// A GIC interrupt specifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interrupt {
+    /// First cell.
+    pub kind: InterruptKind,
+    /// Second cell: the number within the kind.
+    pub number: u32,
+    /// Third cell: 1 and 2 edge, 4 and 8 level.
+    pub flags: u32,
+}
+
+impl Interrupt {
+    /// The INTID (GIC architecture specification, IHI 0069, 2.2): PPIs start at 16, SPIs at 32.
+    #[must_use]
+    pub const fn intid(self) -> u32 {
+        match self.kind {
+            InterruptKind::Ppi => self.number.saturating_add(16),
+            InterruptKind::Spi => self.number.saturating_add(32),
+        }
+    }
+}
+
+/// A console's registers and its interrupt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uart {
+    /// The register window.
+    pub region: Region,
+    /// Its interrupt, if the node has one and it is a GIC's.
+    pub interrupt: Option<Interrupt>,
+}
+
+/// What `stdout-path` names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Console {
+    /// There is no `stdout-path`, or it names a node that is not for us (`status`, or not on our bus).
+    #[default]
+    Absent,
+    /// Compatible with `arm,pl011`.
+    Pl011(Uart),
+    /// Something else with registers.
+    Other(Uart),
+}
+
+/// The interrupt controller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Gic {
+    /// No GIC that we know.
+    #[default]
+    Absent,
+    /// GICv2: `arm,cortex-a15-gic`, `arm,gic-400`.
+    V2 {
+        /// Distributor registers.
+        distributor: Region,
+        /// CPU interface registers.
+        cpu_interface: Region,
+    },
+    /// GICv3: `arm,gic-v3`.
+    V3 {
+        /// Distributor registers.
+        distributor: Region,
+        /// Redistributor registers, in the order of the node.
+        redistributors: Vec<Region, REDISTRIBUTOR_CAPACITY>,
+        /// Distance of one CPU's redistributor from the next, in bytes; 0: the architecture's 128 KiB.
+        redistributor_stride: u64,
+    },
+}
+
+/// How PSCI is called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PsciConduit {
+    /// There is no PSCI.
+    #[default]
+    Absent,
+    /// `method = "hvc"`.
+    Hvc,
+    /// `method = "smc"`.
+    Smc,
+}
+
+/// The newest PSCI that the node is compatible with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PsciVersion {
+    /// There is no PSCI.
+    #[default]
+    Absent,
+    /// `arm,psci`: function numbers are in the node.
+    V0_1,
+    /// `arm,psci-0.2`: standard function numbers.
+    V0_2,
+    /// `arm,psci-1.0`: with PSCI_FEATURES.
+    V1_0,
+}
+
+/// The /psci node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Psci {
+    /// How it is called.
+    pub conduit: PsciConduit,
+    /// What can be called.
+    pub version: PsciVersion,
+}
+
+/// Everything the kernel wants to know from the device tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineDescription {
+    /// The first string of the root's `compatible`: QEMU's virt says `linux,dummy-virt`.
+    pub compatible: String<COMPATIBLE_CAPACITY>,
+    /// RAM, in ascending order, no two sharing a byte. A hotpluggable or persistent range that lies inside
+    /// a plain one is cut out of it: QEMU's `-dtb` adds such nodes inside its RAM.
+    pub memory: Vec<MemoryRegion, MEMORY_CAPACITY>,
+    /// Persistent memory, in ascending order; shares no byte with `memory`.
+    pub pmem: Vec<PmemRegion, PMEM_CAPACITY>,
+    /// The memory reservation block, then /reserved-memory, in the order of the blob. They may overlap (the
+    /// same range is often in both), and may lie outside RAM.
+    pub reserved: Vec<Reservation, RESERVED_CAPACITY>,
+    /// The initial RAM disk. It is not in `reserved`.
+    pub initrd: Option<Region>,
+    /// The kernel's arguments.
+    pub bootargs: String<BOOTARGS_CAPACITY>,
+    /// Where `stdout-path` points.
+    pub console: Console,
+    /// The interrupt controller.
+    pub gic: Gic,
+    /// Power State Coordination Interface.
+    pub psci: Psci,
+    /// The MPIDR affinity fields of the CPUs, in the order of the blob, the first [`CPU_CAPACITY`] of them.
+    pub cpus: Vec<u64, CPU_CAPACITY>,
+    /// How many CPUs there are.
+    pub cpu_count: u32,
+    /// QEMU's fw_cfg registers.
+    pub fw_cfg: Option<Region>,
+    /// PCI Express configuration space (ECAM).
+    pub pci_ecam: Option<Region>,
+}
+
+impl MachineDescription {
+    /// A description of nothing; all zero bytes.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            compatible: String::new(),
+            memory: Vec::new(),
+            pmem: Vec::new(),
+            reserved: Vec::new(),
+            initrd: None,
+            bootargs: String::new(),
+            console: Console::Absent,
+            gic: Gic::Absent,
+            psci: Psci { conduit: PsciConduit::Absent, version: PsciVersion::Absent },
+            cpus: Vec::new(),
+            cpu_count: 0,
+            fw_cfg: None,
+            pci_ecam: None,
+        }
+    }
+
+    /// Back to nothing, field by field: assigning `new()` would build the 12 KiB on the stack.
+    pub(crate) fn clear(&mut self) {
+        self.compatible.clear();
+        self.memory.clear();
+        self.pmem.clear();
+        self.reserved.clear();
+        self.initrd = None;
+        self.bootargs.clear();
+        self.console = Console::Absent;
+        self.gic = Gic::Absent;
+        self.psci = Psci::default();
+        self.cpus.clear();
+        self.cpu_count = 0;
+        self.fw_cfg = None;
+        self.pci_ecam = None;
+    }
+}
+
+impl Default for MachineDescription {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,159 @@
+//! One node's properties, gathered in one go: what a node is can only be said when all of them are known, as
+//! they come in any order. Values stay where they are, in the blob, for as long as the parse runs.
+use core::slice::ChunksExact;
+
+use fdt::helpers::UnalignedFallibleNode;
+use fdt::nodes::NodeName;
+
+use crate::error::DtError;
+use crate::property::Property;
+use crate::value::{self, CELL, Name};
+
+/// A node as the `fdt` crate gives it.
+pub(crate) type Node<'a> = UnalignedFallibleNode<'a>;
+
+/// The properties that some reader of this crate asks for; everything else is ignored.
+#[derive(Default)]
+pub(crate) struct Facts<'a> {
+    name: &'a str,
+    unit_address: Option<&'a str>,
+    pub(crate) address_cells: Option<u32>,
+    pub(crate) size_cells: Option<u32>,
+    pub(crate) interrupt_cells: Option<u32>,
+    pub(crate) compatible: Option<&'a [u8]>,
+    pub(crate) device_type: Option<&'a [u8]>,
+    status: Option<&'a [u8]>,
+    pub(crate) reg: Option<&'a [u8]>,
+    pub(crate) ranges: Option<&'a [u8]>,
+    pub(crate) phandle: Option<u32>,
+    pub(crate) interrupt_parent: Option<u32>,
+    pub(crate) interrupts: Option<&'a [u8]>,
+    pub(crate) numa_node: Option<u32>,
+    pub(crate) bootargs: Option<&'a [u8]>,
+    pub(crate) stdout_path: Option<&'a [u8]>,
+    pub(crate) initrd_start: Option<u64>,
+    pub(crate) initrd_end: Option<u64>,
+    pub(crate) method: Option<&'a [u8]>,
+    pub(crate) redistributor_regions: Option<u32>,
+    pub(crate) redistributor_stride: Option<u64>,
+    pub(crate) hotpluggable: bool,
+    pub(crate) volatile: bool,
+    pub(crate) no_map: bool,
+}
+
+impl<'a> Facts<'a> {
+    /// Reads the properties of `node`, whose name is `name`.
+    pub(crate) fn gather(node: Node<'a>, name: NodeName<'a>) -> Result<Self, DtError> {
+        let mut facts = Self { name: name.name, unit_address: name.unit_address, ..Self::default() };
+        let properties = node.properties().map_err(|_| DtError::PropertyName { node: facts.text() })?;
+        for property in properties {
+            let property = property.map_err(|_| DtError::PropertyName { node: facts.text() })?;
+            facts.take(property.name, property.value)?;
+        }
+        Ok(facts)
+    }
+
+    fn take(&mut self, name: &str, value: &'a [u8]) -> Result<(), DtError> {
+        match name {
+            "#address-cells" => self.address_cells = Some(self.one_cell(Property::AddressCells, value)?),
+            "#size-cells" => self.size_cells = Some(self.one_cell(Property::SizeCells, value)?),
+            "#interrupt-cells" => {
+                self.interrupt_cells = Some(self.one_cell(Property::InterruptCells, value)?)
+            }
+            "phandle" => self.phandle = Some(self.one_cell(Property::Phandle, value)?),
+            "interrupt-parent" => {
+                self.interrupt_parent = Some(self.one_cell(Property::InterruptParent, value)?)
+            }
+            "#redistributor-regions" => {
+                self.redistributor_regions = Some(self.one_cell(Property::RedistributorRegions, value)?);
+            }
+            "redistributor-stride" => {
+                self.redistributor_stride = Some(self.number(Property::RedistributorStride, value)?);
+            }
+            "numa-node-id" => self.numa_node = Some(self.one_cell(Property::NumaNodeId, value)?),
+            "linux,initrd-start" => self.initrd_start = Some(self.number(Property::InitrdStart, value)?),
+            "linux,initrd-end" => self.initrd_end = Some(self.number(Property::InitrdEnd, value)?),
+            "compatible" => self.compatible = Some(value),
+            "device_type" => self.device_type = Some(value::until_nul(value)),
+            "status" => self.status = Some(value::until_nul(value)),
+            "reg" => self.reg = Some(value),
+            "ranges" => self.ranges = Some(value),
+            "interrupts" => self.interrupts = Some(value),
+            "bootargs" => self.bootargs = Some(value::until_nul(value)),
+            "stdout-path" => self.stdout_path = Some(value::until_nul(value)),
+            "method" => self.method = Some(value::until_nul(value)),
+            "hotpluggable" => self.hotpluggable = true,
+            "volatile" => self.volatile = true,
+            "no-map" => self.no_map = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether `status` leaves the node to us: absent, "okay" or "ok" (Devicetree Specification 2.3.4).
+    pub(crate) fn is_enabled(&self) -> bool {
+        matches!(self.status, None | Some(b"okay" | b"ok"))
+    }
+
+    /// Whether `compatible` has this entry.
+    pub(crate) fn is_compatible(&self, with: &[u8]) -> bool {
+        self.compatible.is_some_and(|list| value::strings(list).any(|entry| entry == with))
+    }
+
+    /// Whether this is the node called `name`, which may leave the unit address out
+    /// (Devicetree Specification 2.2.3).
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        self.name == name && self.unit_address.is_none()
+    }
+
+    /// The name.
+    pub(crate) fn name(&self) -> NodeName<'a> {
+        NodeName::new(self.name, self.unit_address)
+    }
+
+    /// The whole name, for a message.
+    pub(crate) fn text(&self) -> Name {
+        text(self.name())
+    }
+
+    /// The error for a property that this node should have.
+    pub(crate) fn missing(&self, property: Property) -> DtError {
+        DtError::MissingProperty { node: self.text(), property }
+    }
+
+    fn one_cell(&self, property: Property, value: &[u8]) -> Result<u32, DtError> {
+        value::one_cell(value).ok_or_else(|| self.wrong_size(property, value.len(), CELL))
+    }
+
+    fn number(&self, property: Property, value: &[u8]) -> Result<u64, DtError> {
+        value::one_or_two_cells(value).ok_or_else(|| self.wrong_size(property, value.len(), CELL))
+    }
+
+    /// Splits a value into entries of `unit` bytes, of which there must be one at least and no part of one.
+    pub(crate) fn entries<'v>(
+        &self,
+        property: Property,
+        value: &'v [u8],
+        unit: usize,
+    ) -> Result<ChunksExact<'v, u8>, DtError> {
+        if value.is_empty() || !value.len().is_multiple_of(unit) {
+            return Err(self.wrong_size(property, value.len(), unit));
+        }
+        Ok(value.chunks_exact(unit))
+    }
+
+    /// The error for a value of `size` bytes where it should be a multiple of `unit`.
+    fn wrong_size(&self, property: Property, size: usize, unit: usize) -> DtError {
+        DtError::PropertySize { node: self.text(), property, size, unit }
+    }
+}
+
+/// A node's whole name, for a message.
+pub(crate) fn text(name: NodeName<'_>) -> Name {
+    let mut text = value::name(name.name.as_bytes());
+    if let Some(unit_address) = name.unit_address {
+        value::append(&mut text, b"@");
+        value::append(&mut text, unit_address.as_bytes());
+    }
+    text
+}

@@ -1,0 +1,243 @@
+//! The model's first state: boot RAM's sections get their memmap, what memblock knows becomes page kinds, and the rest goes
+//! to the buddy allocator.
+
+use core::marker::PhantomData;
+
+use crate::addr::PhysRange;
+use crate::error::Result;
+use crate::faults::Faults;
+use crate::granule::Granule;
+use crate::hotplug::block::{BlockState, MemoryBlock, Source};
+use crate::layout::Layout;
+use crate::list::List;
+use crate::machine::{self, Machine};
+use crate::memblock::Memblock;
+use crate::model::{Counts, Mm, Warnings};
+use crate::page::PageKind;
+use crate::pages::Pages;
+use crate::paging::descriptor::Attributes;
+use crate::paging::table::{MapRequest, TableFrames, Tables};
+use crate::pfn::{Pfn, PfnRange};
+use crate::section::{Backing, Section, Subsections};
+use crate::tenant::Tenants;
+use crate::vmemmap::populate::BootFrames;
+use crate::zone::{Zone, ZoneKind};
+
+/// Map all of boot RAM linearly, no leaf larger than a memory block so that each can go by itself. Runs before the MMU is
+/// on, with tables from memblock: `machine` reaches frames by their physical addresses then.
+///
+/// # Errors
+/// `Out` when memblock runs out.
+pub fn map_boot_ram<G: Granule, M: Machine>(
+    machine: &M,
+    tables: Tables<G>,
+    layout: Layout<G>,
+    memblock: &mut Memblock,
+) -> Result<()> {
+    let mut ram = [PhysRange::default(); crate::memblock::MAX_RAM];
+    let count = memblock.ram().len();
+    ram[..count].copy_from_slice(memblock.ram());
+    for range in &ram[..count] {
+        let whole = PfnRange::inside::<G>(*range).addresses::<G>();
+        map_boot(
+            machine,
+            tables,
+            memblock,
+            &MapRequest {
+                range: layout.linear_range(whole),
+                pa: whole.start,
+                attributes: Attributes::DATA,
+                max_leaf: G::SECTION_SIZE,
+                contiguous: true,
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// Map `request` with tables from memblock.
+///
+/// # Errors
+/// `Out` when memblock runs out.
+pub fn map_boot<G: Granule, M: Machine>(
+    machine: &M,
+    tables: Tables<G>,
+    memblock: &mut Memblock,
+    request: &MapRequest,
+) -> Result<()> {
+    if request.range.is_empty() {
+        return Ok(());
+    }
+    tables.map(machine, &mut BootFrames::<G> { memblock, _granule: PhantomData }, request)
+}
+
+/// A cleared table of the start level, for a root.
+///
+/// # Errors
+/// `Out` when memblock runs out.
+pub fn new_root<G: Granule, M: Machine>(machine: &M, memblock: &mut Memblock) -> Result<Tables<G>> {
+    let mut frames = BootFrames::<G> { memblock, _granule: PhantomData };
+    let root = frames.alloc_table()?;
+    machine::zero_frame(machine, root, G::SIZE);
+    Ok(Tables::new(root))
+}
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// Take over from `memblock`, whose RAM is mapped linearly by `tables` already.
+    ///
+    /// # Errors
+    /// `Out` when memblock or the heap runs out: too little memory to boot.
+    pub fn boot(machine: M, tables: Tables<G>, layout: Layout<G>, memblock: &mut Memblock) -> Result<Self> {
+        let mut mm = Self {
+            machine,
+            layout,
+            tables,
+            sections: List::new(),
+            blocks: List::new(),
+            zones: [Zone::new(), Zone::new()],
+            counts: Counts::default(),
+            tenants: Tenants::new(),
+            warnings: Warnings::default(),
+            owed: 0,
+            faults: Faults::default(),
+            bug: None,
+        };
+        let memmap = mm.boot_sections(memblock)?;
+        for range in memmap {
+            mm.boot_memmap(range, memblock)?;
+        }
+        mm.machine.publish();
+        mm.boot_pages(memblock)?;
+        Ok(mm)
+    }
+
+    /// Claim the sections that RAM touches; returns the page ranges of runs of neighbouring sections.
+    fn boot_sections(&mut self, memblock: &Memblock) -> Result<alloc::vec::Vec<PfnRange>> {
+        let mut runs: alloc::vec::Vec<PfnRange> = alloc::vec::Vec::new();
+        for ram in memblock.ram() {
+            let pages = PfnRange::inside::<G>(*ram);
+            let first = pages.start.align_down(G::BLOCK_ORDER);
+            let count = (pages.end - first).div_ceil(G::SECTION_PAGES);
+            for i in 0..count {
+                self.boot_section(first + i * G::SECTION_PAGES, pages)?;
+            }
+            let end = first + count * G::SECTION_PAGES;
+            match runs.last_mut() {
+                Some(run) if run.end >= first => run.end = end,
+                _ => {
+                    crate::list::reserve(&mut runs, 1)?;
+                    runs.push(PfnRange { start: first, end });
+                }
+            }
+        }
+        Ok(runs)
+    }
+
+    fn boot_section(&mut self, start: Pfn, ram: PfnRange) -> Result<()> {
+        let all = PfnRange::new(start, G::SECTION_PAGES);
+        let part = PfnRange { start: ram.start.max(all.start), end: ram.end.min(all.end) };
+        let touched = Subsections::touched::<G>(start, part);
+        if self.sections.get(start.get()).is_none() {
+            self.sections.reserve(1)?;
+            self.blocks.reserve(1)?;
+            let present = Subsections::default();
+            self.sections.insert(Section { start, present, early: true, backing: Backing::Boot });
+            let mut block = MemoryBlock::offline(start, Source::Boot, 0);
+            block.state = BlockState::Online(ZoneKind::Normal);
+            self.blocks.insert(block);
+            self.zones[ZoneKind::Normal as usize].reserve()?;
+            self.zones[ZoneKind::Normal as usize].join(start);
+        }
+        if let (Some(section), Some(block)) =
+            (self.sections.get_mut(start.get()), self.blocks.get_mut(start.get()))
+        {
+            section.present.add(touched);
+            block.present += part.len();
+        }
+        self.zones[ZoneKind::Normal as usize].present += part.len();
+        self.counts.present += part.len();
+        Ok(())
+    }
+
+    /// Allocate, map and clear the memmap of neighbouring sections, section by section so that each can go by itself.
+    fn boot_memmap(&mut self, pages: PfnRange, memblock: &mut Memblock) -> Result<()> {
+        for start in crate::hotplug::range::HotRange::blocks::<G>(pages) {
+            let memmap = self.layout.memmap(PfnRange::new(start, G::SECTION_PAGES));
+            let leaf = if memmap.len().is_multiple_of(G::BLOCK_SIZE) { G::BLOCK_SIZE } else { G::SIZE };
+            let pa = memblock.alloc(memmap.len(), leaf, PageKind::MemmapRam)?;
+            map_boot(
+                &self.machine,
+                self.tables,
+                memblock,
+                &MapRequest {
+                    range: memmap,
+                    pa,
+                    attributes: Attributes::DATA,
+                    max_leaf: leaf,
+                    contiguous: false,
+                },
+            )?;
+        }
+        self.machine.publish();
+        machine::zero_mapped(&self.machine, self.layout.memmap(pages));
+        Ok(())
+    }
+
+    /// What memblock has taken becomes page kinds, what no RAM range covers becomes holes, and the rest is free.
+    fn boot_pages(&mut self, memblock: &Memblock) -> Result<()> {
+        for i in 0..self.blocks.as_slice().len() {
+            let block = self.blocks.as_slice()[i].pages::<G>();
+            let mut at = block.start;
+            while at < block.end {
+                let (kind, end) = kind_at::<G>(memblock, at, block.end);
+                self.boot_run(PfnRange { start: at, end }, kind);
+                at = end;
+            }
+        }
+        Ok(())
+    }
+
+    fn boot_run(&mut self, range: PfnRange, kind: PageKind) {
+        let pages = Pages::new(&self.machine, self.layout);
+        if kind == PageKind::Free {
+            if let Some(block) = self.blocks.get_mut(range.start.align_down(G::BLOCK_ORDER).get()) {
+                block.free.put_range(&pages, range);
+                self.zones[ZoneKind::Normal as usize].free += range.len();
+            }
+            return;
+        }
+        // Tables are freed one by one, so each is a head of its own.
+        let max_order = if kind == PageKind::Table { 0 } else { G::BLOCK_ORDER };
+        for (pfn, order) in range.chunks(max_order) {
+            pages.mark(pfn, order, kind);
+        }
+        if let Some(count) = self.counts.of_mut(kind) {
+            *count += range.len();
+        }
+    }
+}
+
+/// The kind of the page at `at`, and where it ends, no further than `limit`. Taken ranges are rounded out to pages, RAM
+/// is rounded in.
+fn kind_at<G: Granule>(memblock: &Memblock, at: Pfn, limit: Pfn) -> (PageKind, Pfn) {
+    let mut end = limit;
+    let ram = memblock.ram().iter().map(|r| PfnRange::inside::<G>(*r)).find(|r| r.end > at);
+    match ram {
+        Some(r) if r.contains(at) => end = end.min(r.end),
+        Some(r) => return (PageKind::Hole, end.min(r.start)),
+        None => return (PageKind::Hole, end),
+    }
+    let mut kind = PageKind::Free;
+    for taken in memblock.taken() {
+        let first = Pfn::containing::<G>(taken.range.start);
+        let last = Pfn::new(taken.range.end.get().div_ceil(G::SIZE));
+        if first > at {
+            end = end.min(first);
+        } else if last > at
+            && let Some(taken_kind) = taken.kind
+        {
+            (kind, end) = (taken_kind, end.min(last));
+        }
+    }
+    (kind, end)
+}

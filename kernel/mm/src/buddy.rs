@@ -1,0 +1,151 @@
+//! The buddy allocator of one memory block.
+//!
+//! Free lists belong to the block, not to the zone: no free run crosses a block (the largest order is the whole block), so
+//! isolating a block is skipping it, and taking it offline is dropping its lists. A zone is the list of its blocks.
+//!
+//! ```text
+//!  block 32768 pages   [memmap 512][ 512 ][  1024  ][    2048    ] ... [        16384        ]
+//!  heads[order]                      9       10          11                    14
+//! ```
+
+use crate::granule::{Granule, MAX_ORDERS};
+use crate::machine::Machine;
+use crate::page::PageKind;
+use crate::pages::Pages;
+use crate::pfn::{Pfn, PfnRange};
+
+/// The free lists of a block that starts at `base`. Links are offsets from `base` plus one; 0 ends a list.
+#[derive(Clone, Debug)]
+pub struct FreeArea {
+    base: Pfn,
+    heads: [u32; MAX_ORDERS],
+    orders: u32,
+    pages: u64,
+}
+
+impl FreeArea {
+    /// Nothing free.
+    pub const fn new(base: Pfn) -> Self {
+        Self { base, heads: [0; MAX_ORDERS], orders: 0, pages: 0 }
+    }
+
+    /// How many pages are free.
+    pub const fn pages(&self) -> u64 {
+        self.pages
+    }
+    /// The largest order that is free.
+    pub const fn largest(&self) -> Option<u32> {
+        self.orders.checked_ilog2()
+    }
+
+    fn link_of(&self, pfn: Pfn) -> u32 {
+        u32::try_from(pfn - self.base).map_or(0, |offset| offset + 1)
+    }
+    fn pfn_of(&self, link: u32) -> Pfn {
+        self.base + u64::from(link - 1)
+    }
+    /// The free heads of `order`, in list order.
+    pub fn heads<'a, G: Granule, M: Machine>(
+        &'a self,
+        pages: &'a Pages<'a, G, M>,
+        order: u32,
+    ) -> impl Iterator<Item = Pfn> + 'a {
+        let mut link = self.heads[order as usize];
+        core::iter::from_fn(move || {
+            let pfn = (link != 0).then(|| self.pfn_of(link))?;
+            link = pages.get(pfn).links().0;
+            Some(pfn)
+        })
+    }
+
+    /// Put a run on its list, without merging.
+    pub fn put<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>, pfn: Pfn, order: u32) {
+        let head = pages.get(pfn);
+        let next = self.heads[order as usize];
+        head.set_head(PageKind::Free, order);
+        head.set_links(next, 0);
+        let link = self.link_of(pfn);
+        if next != 0 {
+            pages.get(self.pfn_of(next)).set_prev(link);
+        }
+        self.heads[order as usize] = link;
+        self.orders |= 1 << order;
+        self.pages += 1 << order;
+    }
+
+    /// Put a whole range on the lists, as few and as large runs as alignment allows.
+    pub fn put_range<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>, range: PfnRange) {
+        for (pfn, order) in range.chunks(G::BLOCK_ORDER) {
+            self.put(pages, pfn, order);
+        }
+    }
+
+    /// Take a run that is on a list off it; its head becomes a tail.
+    fn unlink<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>, pfn: Pfn, order: u32) {
+        let (next, prev) = pages.get(pfn).links();
+        if next != 0 {
+            pages.get(self.pfn_of(next)).set_prev(prev);
+        }
+        if prev != 0 {
+            pages.get(self.pfn_of(prev)).set_next(next);
+        } else {
+            self.heads[order as usize] = next;
+            if next == 0 {
+                self.orders &= !(1 << order);
+            }
+        }
+        pages.get(pfn).clear_head();
+        self.pages -= 1 << order;
+    }
+
+    /// Take a run of `1 << order` pages: the smallest that is large enough, split.
+    pub fn alloc<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>, order: u32) -> Option<Pfn> {
+        let enough = self.orders & !((1u32 << order) - 1);
+        if enough == 0 {
+            return None;
+        }
+        let found = enough.trailing_zeros();
+        let pfn = self.pfn_of(self.heads[found as usize]);
+        self.unlink(pages, pfn, found);
+        for half in (order..found).rev() {
+            self.put(pages, pfn + (1 << half), half);
+        }
+        Some(pfn)
+    }
+
+    /// Give a run back, joined with its free buddies.
+    pub fn free<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>, pfn: Pfn, order: u32) {
+        let (mut pfn, mut order) = (pfn, order);
+        while order < G::BLOCK_ORDER {
+            let buddy = pfn.buddy(order);
+            let page = pages.get(buddy);
+            if page.kind() != PageKind::Free || page.order() != order {
+                break;
+            }
+            self.unlink(pages, buddy, order);
+            pfn = pfn.align_down(order + 1);
+            order += 1;
+        }
+        self.put(pages, pfn, order);
+    }
+
+    /// Take one page out of the free run `head` that contains it; the rest stays free.
+    pub fn take_page<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>, head: Pfn, pfn: Pfn) {
+        let mut run = head;
+        let order = pages.get(head).order();
+        self.unlink(pages, head, order);
+        for half in (0..order).rev() {
+            let upper = run + (1 << half);
+            let (keep, give) = if pfn >= upper { (upper, run) } else { (run, upper) };
+            self.put(pages, give, half);
+            run = keep;
+        }
+    }
+
+    /// Forget every run: the heads become tails. For a block in which all is free and which goes offline.
+    pub fn drop_all<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>) {
+        while let Some(order) = self.largest() {
+            self.unlink(pages, self.pfn_of(self.heads[order as usize]), order);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Faults to put into the model on purpose, one for each invariant, so that a test can see the auditor name it.
+//! A switch that is off changes nothing.
+
+/// A fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bug {
+    /// I1: removing memory leaves its sections marked as present.
+    StaleSection,
+    /// I2: the altmap is charged a page too many.
+    AltmapLeak,
+    /// I3: a frame that holds a memmap is put on the free list as well.
+    FreeMemmap,
+    /// I4: empty tables stay.
+    EmptyTable,
+    /// I5: broken entries are reused without TLB invalidation.
+    SkipTlbi,
+    /// I6: a freed page gets lost.
+    LostPage,
+    /// I7: the memmap of removed memory stays mapped.
+    KeepMemmap,
+    /// I8: removed memory stays in the linear map.
+    KeepLinear,
+}
+
+impl Bug {
+    /// Every switch, in the order of the invariants.
+    pub const ALL: [Self; 8] = [
+        Self::StaleSection,
+        Self::AltmapLeak,
+        Self::FreeMemmap,
+        Self::EmptyTable,
+        Self::SkipTlbi,
+        Self::LostPage,
+        Self::KeepMemmap,
+        Self::KeepLinear,
+    ];
+
+    /// The word after `bug=`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StaleSection => "stale-section",
+            Self::AltmapLeak => "altmap-leak",
+            Self::FreeMemmap => "free-memmap",
+            Self::EmptyTable => "empty-table",
+            Self::SkipTlbi => "skip-tlbi",
+            Self::LostPage => "lost-page",
+            Self::KeepMemmap => "keep-memmap",
+            Self::KeepLinear => "keep-linear",
+        }
+    }
+    /// The number of the invariant that the fault breaks.
+    pub const fn invariant(self) -> u8 {
+        match self {
+            Self::StaleSection => 1,
+            Self::AltmapLeak => 2,
+            Self::FreeMemmap => 3,
+            Self::EmptyTable => 4,
+            Self::SkipTlbi => 5,
+            Self::LostPage => 6,
+            Self::KeepMemmap => 7,
+            Self::KeepLinear => 8,
+        }
+    }
+    /// The switch that `name` names.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|bug| bug.name() == name)
+    }
+}

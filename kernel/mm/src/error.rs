@@ -1,0 +1,233 @@
+//! The one error type: each variant names a rule and carries the value that broke it, so that the message can say why.
+
+use core::fmt;
+
+use crate::addr::{Bytes, PhysAddr, PhysRange, VirtAddr};
+use crate::page::PageKind;
+use crate::paging::live_update::BbmRule;
+use crate::pfn::Pfn;
+
+/// What an operation ran out of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resource {
+    /// Page frames of system RAM (a run of `1 << order`).
+    Frames {
+        /// log2 of the run's pages.
+        order: u32,
+    },
+    /// Boot memory, before the buddy allocator runs.
+    Memblock {
+        /// The bytes asked for.
+        bytes: u64,
+    },
+    /// The kernel heap.
+    Heap {
+        /// The bytes asked for.
+        bytes: usize,
+    },
+    /// Pages of an altmap. There is no fallback to system RAM: who asked for an altmap asked to spend no RAM.
+    Altmap {
+        /// The pages asked for.
+        pages: u64,
+    },
+    /// Entries of a fixed table.
+    Slots {
+        /// What the table holds.
+        what: &'static str,
+    },
+    /// Virtual addresses for a tenant's mapping.
+    TenantAddresses {
+        /// The bytes asked for.
+        bytes: u64,
+    },
+}
+
+/// Why an operation was refused. Nothing has changed when one of these comes back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Error {
+    /// A range without a byte.
+    Empty(PhysAddr),
+    /// A range whose end wraps around the address space.
+    Wraps {
+        /// Where it starts.
+        start: PhysAddr,
+        /// Its length in bytes.
+        len: u64,
+    },
+    /// Memory comes and goes in whole memory blocks.
+    NotBlockAligned {
+        /// The range.
+        range: PhysRange,
+        /// The memory block size in bytes.
+        block: u64,
+    },
+    /// The linear map cannot reach the range.
+    BeyondLinearMap {
+        /// The range.
+        range: PhysRange,
+        /// What the linear map can reach.
+        reach: PhysRange,
+    },
+    /// Something is present there already.
+    Exists {
+        /// The range.
+        range: PhysRange,
+        /// Where what is present starts.
+        present: PhysAddr,
+    },
+    /// Not enough of something.
+    Out(Resource),
+    /// An altmap that does not start at its range's start, or does not fit into it.
+    BadAltmap {
+        /// Where the altmap starts.
+        base: PhysAddr,
+        /// The range.
+        range: PhysRange,
+    },
+    /// A virtual address that is mapped already.
+    AlreadyMapped(VirtAddr),
+    /// A virtual address that is not mapped.
+    NotMapped(VirtAddr),
+    /// The range ends inside a block, which would have to be split.
+    WouldSplit {
+        /// The block's virtual address.
+        block: VirtAddr,
+        /// The block's size in bytes.
+        size: u64,
+    },
+    /// A change to a live descriptor that the break-before-make rules forbid.
+    BreakBeforeMake {
+        /// The address that the descriptor translates.
+        at: VirtAddr,
+        /// The rule that it would break.
+        rule: BbmRule,
+    },
+    /// No memory block starts or lies there.
+    NoBlock(PhysAddr),
+    /// An address that must be the start of a memory block.
+    NotBlockStart {
+        /// The address.
+        at: PhysAddr,
+        /// The memory block size in bytes.
+        block: u64,
+    },
+    /// The block is not in the state that the operation needs.
+    BlockState {
+        /// The block's start.
+        block: PhysAddr,
+        /// What it is.
+        is: &'static str,
+        /// What the operation needs.
+        needs: &'static str,
+    },
+    /// A page that cannot be moved away.
+    Unmovable {
+        /// The page.
+        pfn: Pfn,
+        /// What it is used for.
+        kind: PageKind,
+    },
+    /// A page that somebody holds.
+    Pinned {
+        /// The page.
+        pfn: Pfn,
+        /// Its references, the owner's included.
+        refs: u32,
+    },
+    /// A block with holes or with memory that the firmware keeps.
+    NotWhole(PhysAddr),
+    /// A page that is not described by a struct page.
+    NotPresent(Pfn),
+    /// A page that is not in the state that the operation needs.
+    PageState {
+        /// The page.
+        pfn: Pfn,
+        /// What it is.
+        is: PageKind,
+        /// What the operation needs.
+        needs: &'static str,
+    },
+    /// A tenant number that is not in use.
+    NoTenant(u32),
+    /// A tenant's page that does not hold what the tenant wrote.
+    Corrupt {
+        /// The tenant.
+        tenant: u32,
+        /// The virtual address of the first wrong word.
+        at: VirtAddr,
+        /// What it holds.
+        found: u64,
+        /// What was written.
+        expected: u64,
+    },
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Frames { order } => write!(f, "no free run of {} pages in system RAM", 1u64 << order),
+            Self::Memblock { bytes } => write!(f, "no {} of boot memory left", Bytes(bytes)),
+            Self::Heap { bytes } => {
+                write!(f, "the kernel heap has no {bytes} bytes left (boot argument heap= sets its size)")
+            }
+            Self::Altmap { pages } => {
+                write!(f, "the altmap has no {pages} pages left, and there is no fallback to RAM")
+            }
+            Self::Slots { what } => write!(f, "the table of {what} is full"),
+            Self::TenantAddresses { bytes } => write!(f, "no {} of tenant addresses left", Bytes(bytes)),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Empty(at) => write!(f, "the range at {at} is empty"),
+            Self::Wraps { start, len } => write!(f, "{start} + {len:#x} wraps around the address space"),
+            Self::NotBlockAligned { range, block } => {
+                write!(f, "{range} is not aligned to the {} memory block", Bytes(block))
+            }
+            Self::BeyondLinearMap { range, reach } => {
+                write!(f, "{range} is out of the linear map's reach, {reach}")
+            }
+            Self::Exists { range, present } => {
+                write!(f, "{range} overlaps memory that is present at {present}")
+            }
+            Self::Out(resource) => write!(f, "out of memory: {resource}"),
+            Self::BadAltmap { base, range } => {
+                write!(f, "the altmap at {base} does not start and fit its range {range}")
+            }
+            Self::AlreadyMapped(va) => write!(f, "{va} is mapped already"),
+            Self::NotMapped(va) => write!(f, "{va} is not mapped"),
+            Self::WouldSplit { block, size } => {
+                write!(f, "the {} block at {block} would have to be split", Bytes(size))
+            }
+            Self::BreakBeforeMake { at, rule } => write!(f, "break-before-make at {at}: {rule}"),
+            Self::NoBlock(at) => write!(f, "no memory block at {at}"),
+            Self::NotBlockStart { at, block } => {
+                write!(f, "{at} is not the start of a {} memory block", Bytes(block))
+            }
+            Self::BlockState { block, is, needs } => {
+                write!(f, "the memory block at {block} is {is}, not {needs}")
+            }
+            Self::Unmovable { pfn, kind } => {
+                write!(f, "{pfn} cannot be moved: {kind} memory is unmovable")
+            }
+            Self::Pinned { pfn, refs } => write!(f, "{pfn} cannot be moved: pinned, {refs} references held"),
+            Self::NotWhole(block) => {
+                write!(f, "the memory block at {block} has holes: only a whole block can go")
+            }
+            Self::NotPresent(pfn) => write!(f, "{pfn} is not present"),
+            Self::PageState { pfn, is, needs } => write!(f, "{pfn} is {is}, not {needs}"),
+            Self::NoTenant(id) => write!(f, "there is no tenant {id}"),
+            Self::Corrupt { tenant, at, found, expected } => {
+                write!(f, "tenant {tenant}: {at} holds {found:#018x} instead of {expected:#018x}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// The model's result.
+pub type Result<T> = core::result::Result<T, Error>;

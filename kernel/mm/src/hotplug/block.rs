@@ -1,0 +1,97 @@
+//! Memory blocks: the unit that goes online and offline (Linux: `struct memory_block`). A block is a section whose
+//! memory is, or could be, given to the buddy allocator.
+
+use core::fmt;
+
+use crate::buddy::FreeArea;
+use crate::granule::Granule;
+use crate::list::Keyed;
+use crate::pfn::{Pfn, PfnRange};
+use crate::zone::ZoneKind;
+
+/// Where a block's memory came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// RAM that was there at boot.
+    Boot,
+    /// The DIMM in this slot.
+    Dimm(u32),
+    /// A node of the device tree.
+    DeviceTree,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Boot => f.write_str("boot"),
+            Self::Dimm(slot) => write!(f, "dimm{slot}"),
+            Self::DeviceTree => f.write_str("dt"),
+        }
+    }
+}
+
+/// What a block is doing. A block that is online is in a zone; one that is going offline still is, but nothing new is
+/// allocated from it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BlockState {
+    /// Present, described, not in use.
+    Offline,
+    /// Its memory is in this zone.
+    Online(ZoneKind),
+    /// Isolated in this zone: what is in use is being moved away.
+    GoingOffline(ZoneKind),
+}
+
+impl BlockState {
+    /// The word of `state` and of messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Offline => "offline",
+            Self::Online(_) => "online",
+            Self::GoingOffline(_) => "going-offline",
+        }
+    }
+    /// The zone, unless offline.
+    pub const fn zone(self) -> Option<ZoneKind> {
+        match self {
+            Self::Offline => None,
+            Self::Online(zone) | Self::GoingOffline(zone) => Some(zone),
+        }
+    }
+}
+
+/// A memory block.
+#[derive(Clone, Debug)]
+pub struct MemoryBlock {
+    /// The first page.
+    pub start: Pfn,
+    /// What it is doing.
+    pub state: BlockState,
+    /// Where it came from.
+    pub source: Source,
+    /// The pages at its start that hold its own memmap.
+    pub memmap_pages: u64,
+    /// The pages that are memory, its own memmap included: fewer than a block's worth only in a boot block with holes.
+    pub present: u64,
+    /// Its free lists, while not offline.
+    pub free: FreeArea,
+    /// Tenants' pages in it.
+    pub tenant_pages: u64,
+}
+
+impl MemoryBlock {
+    /// All pages of the block.
+    pub fn pages<G: Granule>(&self) -> PfnRange {
+        PfnRange::new(self.start, G::SECTION_PAGES)
+    }
+    /// The pages that the buddy allocator may have.
+    pub fn usable<G: Granule>(&self) -> PfnRange {
+        PfnRange { start: self.start + self.memmap_pages, end: self.start + G::SECTION_PAGES }
+    }
+}
+
+impl Keyed for MemoryBlock {
+    fn key(&self) -> u64 {
+        self.start.get()
+    }
+}

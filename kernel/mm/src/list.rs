@@ -1,0 +1,116 @@
+//! A sorted list whose growth can fail without a panic, and which gives its memory back when it shrinks, so that a heap
+//! that comes back to the same contents comes back to the same size.
+
+use alloc::vec::Vec;
+
+use crate::error::{Error, Resource, Result};
+
+/// What a [`List`] is sorted by.
+pub trait Keyed {
+    /// The key: unique in a list.
+    fn key(&self) -> u64;
+}
+
+/// A list sorted by key.
+#[derive(Clone, Debug)]
+pub struct List<T> {
+    items: Vec<T>,
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self { items: Vec::new() }
+    }
+}
+
+fn no_heap<T>(items: usize) -> Error {
+    Error::Out(Resource::Heap { bytes: items * size_of::<T>() })
+}
+
+/// Make room for `more` items in `items`, exactly.
+///
+/// # Errors
+/// `Out` when the heap has no room; the list is unchanged.
+pub fn reserve<T>(items: &mut Vec<T>, more: usize) -> Result<()> {
+    items.try_reserve_exact(more).map_err(|_| no_heap::<T>(items.len() + more))
+}
+
+/// Give back what capacity `items` does not use. Moving to a smaller buffer needs the heap for a moment; when it has no
+/// room the capacity is kept, which loses nothing.
+pub fn shrink<T>(items: &mut Vec<T>) {
+    let mut exact = Vec::new();
+    if items.capacity() > items.len() && exact.try_reserve_exact(items.len()).is_ok() {
+        exact.append(items);
+        *items = exact;
+    }
+}
+
+impl<T: Keyed> List<T> {
+    /// An empty list.
+    pub const fn new() -> Self {
+        Self { items: Vec::new() }
+    }
+    /// All items, ascending.
+    pub fn as_slice(&self) -> &[T] {
+        &self.items
+    }
+    /// All items, ascending. The keys must stay as they are.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.items.iter_mut()
+    }
+    /// Make room for `more` items; inserting that many cannot fail then.
+    ///
+    /// # Errors
+    /// `Out` when the heap has no room.
+    pub fn reserve(&mut self, more: usize) -> Result<()> {
+        reserve(&mut self.items, more)
+    }
+    /// Insert an item for which room was reserved.
+    pub fn insert(&mut self, item: T) {
+        debug_assert!(self.items.capacity() > self.items.len(), "reserve comes first");
+        let at = self.items.partition_point(|i| i.key() < item.key());
+        self.items.insert(at, item);
+    }
+    /// Take the item with this key out.
+    pub fn remove(&mut self, key: u64) -> Option<T> {
+        self.items.binary_search_by_key(&key, T::key).ok().map(|at| self.items.remove(at))
+    }
+    /// Give back what capacity is not used.
+    pub fn shrink(&mut self) {
+        shrink(&mut self.items);
+    }
+    /// The item with this key.
+    pub fn get(&self, key: u64) -> Option<&T> {
+        self.items.binary_search_by_key(&key, T::key).ok().map(|at| &self.items[at])
+    }
+    /// The item with this key.
+    pub fn get_mut(&mut self, key: u64) -> Option<&mut T> {
+        self.items.binary_search_by_key(&key, T::key).ok().map(|at| &mut self.items[at])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Keyed for u64 {
+        fn key(&self) -> u64 {
+            *self
+        }
+    }
+
+    #[test]
+    fn a_list_is_sorted_and_returns_to_its_size() {
+        let mut list = List::new();
+        list.reserve(3).expect("heap");
+        for k in [5, 1, 3] {
+            list.insert(k);
+        }
+        assert_eq!(list.as_slice(), [1, 3, 5]);
+        assert_eq!((list.get(3), list.get(4)), (Some(&3), None));
+        assert_eq!(list.remove(3), Some(3));
+        assert_eq!(list.remove(3), None);
+        list.shrink();
+        assert_eq!(list.items.capacity(), 2);
+    }
+}

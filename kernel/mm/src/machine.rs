@@ -1,0 +1,92 @@
+//! What the model needs of a machine, and the one place where a frame becomes a reference.
+//!
+//! The kernel implements [`Machine`] with pointers into its linear map; the test kit implements it with an emulated
+//! machine that translates every access through the model's own tables and a TLB that can be stale.
+//!
+//! Rules that the unsafe code here relies on (cited below):
+//! - **M1** an implementor returns a pointer that is valid for reads and writes of `len` bytes for as long as the
+//!   memory is present (`frame`) or mapped (`mapped`), with the alignment of the address; or it does not return.
+//! - **M2** memory that holds struct pages or tables is only ever reached through atomics, so shared references to the
+//!   same bytes may coexist.
+#![expect(unsafe_code, reason = "the one room of the model that turns a frame into a reference")]
+
+use core::sync::atomic::AtomicU64;
+
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::page::{PAGE_BYTES, Page};
+
+/// What an access through the MMU wants to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Load.
+    Read,
+    /// Store (and load).
+    Write,
+}
+
+/// Memory and its maintenance.
+///
+/// # Safety
+/// M1 of this room: what `frame` and `mapped` return can be dereferenced.
+pub unsafe trait Machine: Clone {
+    /// A pointer to `len` bytes of present RAM at `pa`.
+    fn frame(&self, pa: PhysAddr, len: u64) -> *mut u8;
+    /// A pointer to `len` bytes at `va`, translated by the tables in force.
+    fn mapped(&self, va: VirtAddr, len: u64, access: Access) -> *mut u8;
+    /// Order table writes before their use by the walker (Arm ARM D8.2.6: a DSB, then an ISB).
+    fn publish(&self);
+    /// Invalidate every translation of the range, whose leaves are at least `stride` bytes each; intermediate
+    /// walk-cache entries too when `tables`.
+    fn invalidate(&self, range: VirtRange, stride: u64, tables: bool);
+    /// Clear `len` bytes at `ptr`, both multiples of 64.
+    ///
+    /// # Safety
+    /// `ptr` is valid for writes of `len` bytes.
+    unsafe fn zero(&self, ptr: *mut u8, len: u64) {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        // SAFETY: this function's own contract.
+        unsafe { ptr.write_bytes(0, len) }
+    }
+    /// A checkpoint that the emulated machine uses to watch entry writes; the kernel's does nothing.
+    fn entry_written(&self, _table: PhysAddr, _index: usize, _old: u64, _new: u64) {}
+}
+
+/// The entries of the table at `pa`.
+pub(crate) fn table<M: Machine>(machine: &M, pa: PhysAddr, entries: usize) -> &[AtomicU64] {
+    let ptr = machine.frame(pa, entries as u64 * 8).cast::<AtomicU64>();
+    // SAFETY: M1 makes the pointer valid for the table's bytes (tables are frames that nothing else uses: I3); M2.
+    unsafe { core::slice::from_raw_parts(ptr, entries) }
+}
+
+/// The struct page at `va`, which must be in a populated part of vmemmap (I1).
+pub(crate) fn page<M: Machine>(machine: &M, va: VirtAddr) -> &Page {
+    let ptr = machine.mapped(va, PAGE_BYTES, Access::Write).cast::<Page>();
+    // SAFETY: M1; the memmap is initialised before its pages are valid (I1), and every bit pattern is a Page; M2.
+    unsafe { &*ptr }
+}
+
+/// Clear a frame (64-byte multiples).
+pub(crate) fn zero_frame<M: Machine>(machine: &M, pa: PhysAddr, len: u64) {
+    // SAFETY: M1. The caller owns the frame: it has just been allocated (I3).
+    unsafe { machine.zero(machine.frame(pa, len), len) }
+}
+
+/// Clear mapped memory (64-byte multiples).
+pub(crate) fn zero_mapped<M: Machine>(machine: &M, range: VirtRange) {
+    // SAFETY: M1. The caller has just populated the range; nothing refers into it yet.
+    unsafe { machine.zero(machine.mapped(range.start, range.len(), Access::Write), range.len()) }
+}
+
+/// Copy a frame.
+pub(crate) fn copy_frame<M: Machine>(machine: &M, from: PhysAddr, to: PhysAddr, len: u64) {
+    let (src, dst) = (machine.frame(from, len), machine.frame(to, len));
+    // SAFETY: M1 for both; two different frames do not overlap, and `to` has just been allocated (I3).
+    unsafe { core::ptr::copy_nonoverlapping(src, dst, usize::try_from(len).unwrap_or(usize::MAX)) }
+}
+
+/// The words of a mapped page, through its mapping.
+pub(crate) fn words<M: Machine>(machine: &M, va: VirtAddr, len: u64, access: Access) -> &[AtomicU64] {
+    let ptr = machine.mapped(va, len, access).cast::<AtomicU64>();
+    // SAFETY: M1; a tenant's page is written by nobody else (I3), and through atomics only (M2).
+    unsafe { core::slice::from_raw_parts(ptr, usize::try_from(len / 8).unwrap_or(0)) }
+}

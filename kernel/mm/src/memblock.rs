@@ -1,0 +1,220 @@
+//! Boot memory: which physical ranges are RAM and what is taken of them, before a buddy allocator can run
+//! (Linux: `mm/memblock.c`). Plain arrays, no pointers, so that the same value is used before and after the MMU is on.
+
+use crate::addr::{PhysAddr, PhysRange};
+use crate::error::{Error, Resource, Result};
+use crate::page::PageKind;
+
+/// How many ranges of RAM there may be.
+pub const MAX_RAM: usize = 32;
+/// How many taken ranges there may be.
+pub const MAX_TAKEN: usize = 192;
+
+/// A taken range and what for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Taken {
+    /// The bytes.
+    pub range: PhysRange,
+    /// The kind that its pages will carry, as [`PageKind`]; `None` marks an unused entry.
+    pub kind: Option<PageKind>,
+}
+
+/// RAM and what is taken of it; both lists sorted by address.
+#[derive(Clone, Debug)]
+pub struct Memblock {
+    ram: [PhysRange; MAX_RAM],
+    ram_len: usize,
+    taken: [Taken; MAX_TAKEN],
+    taken_len: usize,
+}
+
+impl Default for Memblock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Memblock {
+    /// No RAM yet.
+    pub const fn new() -> Self {
+        let zero = PhysRange { start: PhysAddr::new(0), end: PhysAddr::new(0) };
+        Self {
+            ram: [zero; MAX_RAM],
+            ram_len: 0,
+            taken: [Taken { range: zero, kind: None }; MAX_TAKEN],
+            taken_len: 0,
+        }
+    }
+
+    /// The ranges of RAM, ascending.
+    pub fn ram(&self) -> &[PhysRange] {
+        &self.ram[..self.ram_len]
+    }
+
+    /// The taken ranges, ascending by start. They may overlap: the device tree may name a byte twice.
+    pub fn taken(&self) -> &[Taken] {
+        &self.taken[..self.taken_len]
+    }
+
+    /// The span from the first to the last byte of RAM.
+    pub fn span(&self) -> PhysRange {
+        match (self.ram().first(), self.ram().last()) {
+            (Some(first), Some(last)) => PhysRange { start: first.start, end: last.end },
+            _ => PhysRange::default(),
+        }
+    }
+
+    /// Add a range of RAM. Ranges that touch are joined.
+    ///
+    /// # Errors
+    /// `Exists` when it overlaps RAM that is known, `Out` when the table is full.
+    pub fn add_ram(&mut self, range: PhysRange) -> Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        if let Some(known) = self.ram().iter().find(|r| r.overlaps(&range)) {
+            return Err(Error::Exists { range, present: known.start });
+        }
+        if let Some(before) = self.ram[..self.ram_len].iter_mut().find(|r| r.end == range.start) {
+            before.end = range.end;
+            return Ok(());
+        }
+        if let Some(after) = self.ram[..self.ram_len].iter_mut().find(|r| r.start == range.end) {
+            after.start = range.start;
+            return Ok(());
+        }
+        let at = self.ram().partition_point(|r| r.start < range.start);
+        insert(&mut self.ram, &mut self.ram_len, at, range, "RAM ranges")
+    }
+
+    /// Take `range` away from RAM altogether: it is somebody else's memory.
+    ///
+    /// # Errors
+    /// `Out` when the table is full.
+    pub fn carve(&mut self, range: PhysRange) -> Result<()> {
+        let mut old = [PhysRange::default(); MAX_RAM];
+        let len = core::mem::take(&mut self.ram_len);
+        old[..len].copy_from_slice(&self.ram[..len]);
+        for r in &old[..len] {
+            self.add_ram(PhysRange { start: r.start, end: r.end.min(range.start).max(r.start) })?;
+            self.add_ram(PhysRange { start: r.start.max(range.end).min(r.end), end: r.end })?;
+        }
+        Ok(())
+    }
+
+    /// Mark `range` as taken.
+    ///
+    /// # Errors
+    /// `Out` when the table is full.
+    pub fn reserve(&mut self, range: PhysRange, kind: PageKind) -> Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        if let Some(before) = self.taken[..self.taken_len]
+            .iter_mut()
+            .find(|t| t.kind == Some(kind) && t.range.end == range.start)
+        {
+            // Growing an entry keeps the order: entries are sorted by start.
+            before.range.end = range.end;
+            return Ok(());
+        }
+        let at = self.taken().partition_point(|t| t.range.start < range.start);
+        insert(&mut self.taken, &mut self.taken_len, at, Taken { range, kind: Some(kind) }, "taken ranges")
+    }
+
+    /// Take the lowest free `size` bytes that are aligned to `align` (a power of two), and return their address.
+    /// Lowest, so that what boot allocates stays together and most boot blocks can still go offline.
+    ///
+    /// # Errors
+    /// `Out` when there are none or the table is full.
+    pub fn alloc(&mut self, size: u64, align: u64, kind: PageKind) -> Result<PhysAddr> {
+        let found = self.ram().iter().find_map(|ram| self.first_fit(*ram, size, align));
+        let range = found.ok_or(Error::Out(Resource::Memblock { bytes: size }))?;
+        self.reserve(range, kind)?;
+        Ok(range.start)
+    }
+
+    fn first_fit(&self, ram: PhysRange, size: u64, align: u64) -> Option<PhysRange> {
+        let mut at = ram.start.checked_align_up(align)?;
+        for taken in self.taken() {
+            let candidate = PhysRange::checked_new(at, size)?;
+            if taken.range.overlaps(&candidate) {
+                at = taken.range.end.checked_align_up(align)?;
+            }
+        }
+        let candidate = PhysRange::checked_new(at, size)?;
+        ram.covers(&candidate).then_some(candidate)
+    }
+}
+
+fn insert<T: Copy, const N: usize>(
+    list: &mut [T; N],
+    len: &mut usize,
+    at: usize,
+    value: T,
+    what: &'static str,
+) -> Result<()> {
+    if *len == N {
+        return Err(Error::Out(Resource::Slots { what }));
+    }
+    list.copy_within(at..*len, at + 1);
+    list[at] = value;
+    *len += 1;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn r(start: u64, end: u64) -> PhysRange {
+        PhysRange { start: PhysAddr::new(start), end: PhysAddr::new(end) }
+    }
+
+    #[test]
+    fn ram_comes_in_any_order_and_touching_ranges_join() {
+        let mut m = Memblock::new();
+        m.add_ram(r(0x8000, 0x9000)).expect("free");
+        m.add_ram(r(0x1000, 0x2000)).expect("free");
+        m.add_ram(r(0x2000, 0x3000)).expect("free");
+        assert_eq!(m.ram(), [r(0x1000, 0x3000), r(0x8000, 0x9000)]);
+        assert!(matches!(m.add_ram(r(0x2fff, 0x4000)), Err(Error::Exists { .. })));
+        assert_eq!(m.span(), r(0x1000, 0x9000));
+    }
+
+    #[test]
+    fn carved_memory_is_no_longer_ram() {
+        let mut m = Memblock::new();
+        m.add_ram(r(0x1000, 0x9000)).expect("free");
+        m.carve(r(0x3000, 0x4000)).expect("room");
+        assert_eq!(m.ram(), [r(0x1000, 0x3000), r(0x4000, 0x9000)]);
+        m.carve(r(0, 0x5000)).expect("room");
+        assert_eq!(m.ram(), [r(0x5000, 0x9000)]);
+    }
+
+    #[test]
+    fn alloc_takes_the_lowest_aligned_gap_and_never_what_is_taken() {
+        let mut m = Memblock::new();
+        m.add_ram(r(0x1000, 0x9000)).expect("free");
+        m.reserve(r(0x1800, 0x2800), PageKind::Reserved).expect("room");
+        m.reserve(r(0x1000, 0x1900), PageKind::Reserved).expect("room");
+        assert_eq!(m.alloc(0x1000, 0x1000, PageKind::Table), Ok(PhysAddr::new(0x3000)));
+        assert_eq!(m.alloc(0x800, 0x800, PageKind::Table), Ok(PhysAddr::new(0x2800)));
+        assert_eq!(m.alloc(0x2000, 0x2000, PageKind::Kernel), Ok(PhysAddr::new(0x4000)));
+        assert!(matches!(m.alloc(0x8000, 0x1000, PageKind::Kernel), Err(Error::Out(_))));
+        assert_eq!(m.alloc(0x3000, 0x1000, PageKind::Kernel), Ok(PhysAddr::new(0x6000)));
+        assert!(matches!(m.alloc(1, 1, PageKind::Kernel), Err(Error::Out(_))));
+    }
+
+    #[test]
+    fn a_full_table_is_an_error() {
+        let mut m = Memblock::new();
+        for i in 0..MAX_TAKEN as u64 {
+            m.reserve(r(i * 16, i * 16 + 8), PageKind::Reserved).expect("room");
+        }
+        assert!(matches!(
+            m.reserve(r(0x10000, 0x10001), PageKind::Reserved),
+            Err(Error::Out(Resource::Slots { .. }))
+        ));
+    }
+}

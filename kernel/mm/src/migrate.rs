@@ -1,0 +1,88 @@
+//! Moving a page in use: copy it, let its mapping point to the copy by break-before-make, free the original
+//! (Linux: `migrate_pages`, for the one kind of movable page that exists here).
+
+use crate::addr::VirtAddr;
+use crate::error::{Error, Result};
+use crate::granule::Granule;
+use crate::machine::{self, Machine};
+use crate::model::{Mm, Mobility};
+use crate::page::PageKind;
+use crate::paging::flush::TlbDebt;
+use crate::pfn::Pfn;
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// Move the tenant's page `from` to a page of a block that is online, and free it.
+    ///
+    /// The order is what makes it safe: the mapping is broken and its translations are gone before the copy, so that no
+    /// write can be lost between copy and remap.
+    ///
+    /// # Errors
+    /// `Out` when there is no page to move to; nothing has changed then.
+    pub(crate) fn migrate(&mut self, from: Pfn) -> Result<Pfn> {
+        let va = VirtAddr::new(self.pages().get(from).private());
+        let to = self.alloc(0, PageKind::Tenant, Mobility::Movable)?;
+        let (machine, tables) = (self.machine.clone(), self.tables);
+        let exchanged = tables.exchange_page(&machine, va, to.address::<G>(), |debt: TlbDebt| {
+            self.pay(debt);
+            machine::copy_frame(&machine, from.address::<G>(), to.address::<G>(), G::SIZE);
+        });
+        if let Err(error) = exchanged {
+            self.free(to);
+            return Err(error);
+        }
+        self.pages().get(to).set_private(va.get());
+        self.count_tenant(to, 1);
+        self.count_tenant(from, -1);
+        self.free(from);
+        Ok(to)
+    }
+
+    /// Keep the block's count of tenants' pages.
+    pub(crate) fn count_tenant(&mut self, pfn: Pfn, by: i64) {
+        if let Some(block) = self.block_of_mut(pfn) {
+            block.tenant_pages = block.tenant_pages.saturating_add_signed(by);
+        }
+    }
+
+    /// Take a page off the free list, or hold a page in use, so that its block cannot go offline.
+    ///
+    /// # Errors
+    /// `NotPresent`; `PageState` when the page is neither free nor a tenant's nor pinned.
+    pub fn pin(&mut self, pfn: Pfn) -> Result<()> {
+        let (kind, head) = self.use_of(pfn)?;
+        match kind {
+            PageKind::Free => self.pin_free(pfn, head),
+            PageKind::Tenant | PageKind::Pinned => {
+                let page = self.pages().get(head);
+                page.set_refs(page.refs() + 1);
+            }
+            _ => return Err(Error::PageState { pfn, is: kind, needs: "free or a tenant's" }),
+        }
+        Ok(())
+    }
+
+    fn pin_free(&mut self, pfn: Pfn, head: Pfn) {
+        let pages = crate::pages::Pages::new(&self.machine, self.layout);
+        let Some(block) = self.blocks.get_mut(pfn.align_down(G::BLOCK_ORDER).get()) else { return };
+        let Some(zone) = block.state.zone() else { return };
+        block.free.take_page(&pages, head, pfn);
+        pages.mark(pfn, 0, PageKind::Pinned);
+        self.zones[zone as usize].free -= 1;
+        self.counts.allocated += 1;
+    }
+
+    /// Drop one hold of [`Self::pin`]; a page that was free goes back to the free list with the last.
+    ///
+    /// # Errors
+    /// `NotPresent`, or `PageState` when the page is not held.
+    pub fn unpin(&mut self, pfn: Pfn) -> Result<()> {
+        let (kind, head) = self.use_of(pfn)?;
+        let refs = self.pages().get(head).refs();
+        match kind {
+            PageKind::Pinned if refs == 1 => self.free(head),
+            PageKind::Pinned | PageKind::Tenant if refs > 1 => self.pages().get(head).set_refs(refs - 1),
+            _ => return Err(Error::PageState { pfn, is: kind, needs: "pinned" }),
+        }
+        Ok(())
+    }
+}

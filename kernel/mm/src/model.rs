@@ -1,0 +1,285 @@
+//! The model: everything that is known about memory, in one value behind one lock.
+//!
+//! This room holds the state, and the allocator's front: from a zone to a block's free lists. What is done with it lives
+//! in the other rooms, one `impl` block each.
+
+use crate::addr::{PhysAddr, VirtRange};
+use crate::bugs::Bug;
+use crate::error::{Error, Resource, Result};
+use crate::faults::Faults;
+use crate::granule::Granule;
+use crate::hotplug::block::{BlockState, MemoryBlock};
+use crate::layout::Layout;
+use crate::list::List;
+use crate::machine::Machine;
+use crate::page::PageKind;
+use crate::pages::Pages;
+use crate::paging::flush::TlbDebt;
+use crate::paging::table::{TableFrames, Tables};
+use crate::pfn::{Pfn, PfnRange};
+use crate::section::Section;
+use crate::tenant::Tenants;
+use crate::zone::{Zone, ZoneKind};
+
+/// Pages by use. `free` is kept by the zones: see [`Mm::counts`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Pages of system RAM, an offline block's only for its own memmap.
+    pub present: u64,
+    /// Pages on free lists.
+    pub free: u64,
+    /// The kernel's, the tenants' and the pinned pages.
+    pub allocated: u64,
+    /// Pages that hold their own block's memmap.
+    pub memmap_self: u64,
+    /// Other pages that hold memmap.
+    pub memmap_ram: u64,
+    /// Translation tables.
+    pub tables: u64,
+    /// Kept from boot.
+    pub reserved: u64,
+}
+
+impl Counts {
+    /// The count that pages of `kind` are in; free pages and holes are counted elsewhere.
+    pub fn of_mut(&mut self, kind: PageKind) -> Option<&mut u64> {
+        match kind {
+            PageKind::Kernel | PageKind::Tenant | PageKind::Pinned => Some(&mut self.allocated),
+            PageKind::MemmapSelf => Some(&mut self.memmap_self),
+            PageKind::MemmapRam => Some(&mut self.memmap_ram),
+            PageKind::Table => Some(&mut self.tables),
+            PageKind::Reserved => Some(&mut self.reserved),
+            PageKind::Tail | PageKind::Free | PageKind::Hole => None,
+        }
+    }
+    /// Whether the pages are conserved (I6).
+    pub const fn balance(&self) -> bool {
+        self.present
+            == self.free + self.allocated + self.memmap_self + self.memmap_ram + self.tables + self.reserved
+    }
+}
+
+/// Things that should not happen and were refused without harm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Warnings {
+    /// Frees of pages that are reserved or free already.
+    pub bad_free: u64,
+    /// Populating or freeing outside of vmemmap.
+    pub outside_vmemmap: u64,
+    /// Removing memory that is not there.
+    pub bad_remove: u64,
+}
+
+impl Warnings {
+    /// All of them.
+    pub const fn total(&self) -> u64 {
+        self.bad_free + self.outside_vmemmap + self.bad_remove
+    }
+}
+
+/// Whom an allocation is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mobility {
+    /// It stays where it is: only from Normal, oldest block first, so that young blocks can leave.
+    Unmovable,
+    /// It can be moved: from Movable first, newest block first.
+    Movable,
+}
+
+/// The memory of a machine.
+pub struct Mm<G: Granule, M: Machine> {
+    pub(crate) machine: M,
+    pub(crate) layout: Layout<G>,
+    pub(crate) tables: Tables<G>,
+    pub(crate) sections: List<Section>,
+    pub(crate) blocks: List<MemoryBlock>,
+    pub(crate) zones: [Zone; 2],
+    pub(crate) counts: Counts,
+    pub(crate) tenants: Tenants,
+    pub(crate) warnings: Warnings,
+    pub(crate) owed: u64,
+    /// Which allocations fail on purpose.
+    pub faults: Faults,
+    /// The fault to put in on purpose.
+    pub bug: Option<Bug>,
+}
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// The machine.
+    pub const fn machine(&self) -> &M {
+        &self.machine
+    }
+    /// Where things are.
+    pub const fn layout(&self) -> Layout<G> {
+        self.layout
+    }
+    /// The kernel's tables.
+    pub const fn tables(&self) -> Tables<G> {
+        self.tables
+    }
+    /// The present sections, ascending.
+    pub fn sections(&self) -> &[Section] {
+        self.sections.as_slice()
+    }
+    /// The memory blocks, ascending.
+    pub fn blocks(&self) -> &[MemoryBlock] {
+        self.blocks.as_slice()
+    }
+    /// A zone.
+    pub const fn zone(&self, kind: ZoneKind) -> &Zone {
+        &self.zones[kind as usize]
+    }
+    /// The pages by use.
+    pub fn counts(&self) -> Counts {
+        Counts { free: self.zones.iter().map(|z| z.free).sum(), ..self.counts }
+    }
+    /// What should not have happened.
+    pub const fn warnings(&self) -> Warnings {
+        self.warnings
+    }
+    /// TLB maintenance that was owed and not done.
+    pub const fn unpaid_debts(&self) -> u64 {
+        self.owed
+    }
+    pub(crate) fn has_bug(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    /// The section that `pfn` is in, if it is present.
+    pub fn section_of(&self, pfn: Pfn) -> Option<&Section> {
+        self.sections.get(pfn.align_down(G::BLOCK_ORDER).get())
+    }
+    /// The block that `pfn` is in.
+    pub fn block_of(&self, pfn: Pfn) -> Option<&MemoryBlock> {
+        self.blocks.get(pfn.align_down(G::BLOCK_ORDER).get())
+    }
+    pub(crate) fn block_of_mut(&mut self, pfn: Pfn) -> Option<&mut MemoryBlock> {
+        self.blocks.get_mut(pfn.align_down(G::BLOCK_ORDER).get())
+    }
+    /// Whether `pfn` has a struct page (I1).
+    pub fn is_valid(&self, pfn: Pfn) -> bool {
+        self.section_of(pfn).is_some_and(|s| s.is_valid::<G>(pfn))
+    }
+    /// The use of `pfn` and the head that says so.
+    ///
+    /// # Errors
+    /// `NotPresent`.
+    pub fn use_of(&self, pfn: Pfn) -> Result<(PageKind, Pfn)> {
+        if self.is_valid(pfn) { Ok(self.pages().use_of(pfn)) } else { Err(Error::NotPresent(pfn)) }
+    }
+    /// The struct pages.
+    pub fn pages(&self) -> Pages<'_, G, M> {
+        Pages::new(&self.machine, self.layout)
+    }
+
+    /// Do the TLB maintenance that is owed.
+    pub(crate) fn pay(&mut self, debt: TlbDebt) {
+        if self.has_bug(Bug::SkipTlbi) && !debt.is_none() {
+            self.owed += 1;
+        } else {
+            debt.pay(&self.machine);
+        }
+    }
+
+    /// Ask the fault plan; the error is the one of running out for real.
+    pub(crate) fn may_fail(&mut self, resource: Resource) -> Result<()> {
+        if self.faults.hit() { Err(Error::Out(resource)) } else { Ok(()) }
+    }
+
+    /// Take a run of `1 << order` pages.
+    ///
+    /// # Errors
+    /// `Out` when no zone that may serve it has one.
+    pub fn alloc(&mut self, order: u32, kind: PageKind, mobility: Mobility) -> Result<Pfn> {
+        self.may_fail(Resource::Frames { order })?;
+        let found = match mobility {
+            Mobility::Unmovable => self.take_oldest(order),
+            Mobility::Movable => self
+                .take_newest(ZoneKind::Movable, order)
+                .or_else(|| self.take_newest(ZoneKind::Normal, order)),
+        };
+        let pfn = found.ok_or(Error::Out(Resource::Frames { order }))?;
+        self.pages().mark(pfn, order, kind);
+        if let Some(count) = self.counts.of_mut(kind) {
+            *count += 1 << order;
+        }
+        Ok(pfn)
+    }
+
+    fn take_from(&mut self, block: Pfn, order: u32) -> Option<Pfn> {
+        let pages = Pages::new(&self.machine, self.layout);
+        let block = self.blocks.get_mut(block.get())?;
+        let BlockState::Online(zone) = block.state else { return None };
+        let pfn = block.free.alloc(&pages, order)?;
+        self.zones[zone as usize].free -= 1 << order;
+        Some(pfn)
+    }
+
+    fn take_oldest(&mut self, order: u32) -> Option<Pfn> {
+        let blocks = self.zones[ZoneKind::Normal as usize].blocks().len();
+        (0..blocks).find_map(|i| self.take_from(self.zones[ZoneKind::Normal as usize].blocks()[i], order))
+    }
+
+    fn take_newest(&mut self, zone: ZoneKind, order: u32) -> Option<Pfn> {
+        let z = &self.zones[zone as usize];
+        let free = |block: Pfn| self.blocks.get(block.get()).and_then(|b| b.free.largest());
+        let first = z.newest_first().find(|(_, block)| free(*block).is_some())?.0;
+        self.zones[zone as usize].note_full(first + 1);
+        (0..=first).rev().find_map(|i| self.take_from(self.zones[zone as usize].blocks()[i], order))
+    }
+
+    /// Give back a run that starts at `pfn`. A page that is not the head of something allocated stays as it is: a warning.
+    pub fn free(&mut self, pfn: Pfn) {
+        let Some((kind, order)) = self.freeable(pfn) else {
+            self.warnings.bad_free += 1;
+            return;
+        };
+        if let Some(count) = self.counts.of_mut(kind) {
+            *count -= 1 << order;
+        }
+        if self.has_bug(Bug::LostPage) && order == 0 {
+            return;
+        }
+        self.put_back(pfn, order);
+    }
+
+    fn freeable(&self, pfn: Pfn) -> Option<(PageKind, u32)> {
+        let page = self.is_valid(pfn).then(|| self.pages().get(pfn))?;
+        let freeable = !matches!(
+            page.kind(),
+            PageKind::Tail | PageKind::Free | PageKind::Reserved | PageKind::Hole | PageKind::MemmapSelf
+        );
+        freeable.then(|| (page.kind(), page.order()))
+    }
+
+    /// Put a run on its block's free list, whatever it was.
+    pub(crate) fn put_back(&mut self, pfn: Pfn, order: u32) {
+        let pages = Pages::new(&self.machine, self.layout);
+        let Some(block) = self.blocks.get_mut(pfn.align_down(G::BLOCK_ORDER).get()) else { return };
+        let Some(zone) = block.state.zone() else { return };
+        pages.get(pfn).clear_head();
+        block.free.free(&pages, pfn, order);
+        let zone = &mut self.zones[zone as usize];
+        zone.free += 1 << order;
+        zone.note_freed();
+    }
+
+    /// The whole upper half, for walks over everything.
+    pub const fn everything() -> VirtRange {
+        VirtRange { start: crate::layout::LINEAR_START, end: crate::layout::VMEMMAP_END }
+    }
+    /// The physical range of a pfn range.
+    pub fn addresses(range: PfnRange) -> crate::addr::PhysRange {
+        range.addresses::<G>()
+    }
+}
+
+impl<G: Granule, M: Machine> TableFrames for Mm<G, M> {
+    /// A table page is always system RAM, never an altmap's, and never movable.
+    fn alloc_table(&mut self) -> Result<PhysAddr> {
+        self.alloc(0, PageKind::Table, Mobility::Unmovable).map(Pfn::address::<G>)
+    }
+    fn free_table(&mut self, table: PhysAddr) {
+        self.free(Pfn::containing::<G>(table));
+    }
+}

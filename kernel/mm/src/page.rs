@@ -1,0 +1,167 @@
+//! `struct Page`: 64 bytes for every page frame, in vmemmap.
+//!
+//! **A zeroed struct page means something**: "ask your head". A run of `1 << order` pages that is used for one purpose
+//! (free, a block's memmap, a table, ...) is described by its first page only; the others stay all zero. So a block of
+//! 32768 pages that has just been added needs one bulk clearing and a handful of heads, and no per-page work.
+//!
+//! ```text
+//!  pfn    +0            +512              +1024                    +2048 ...
+//!        [MemmapSelf 9][Free, order 9   ][Free, order 10          ][Free, order 11 ...
+//!         head, then    head, then        head, then 1023 zeroed    each run naturally aligned
+//!         511 zeroed    511 zeroed
+//! ```
+
+use core::fmt;
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// The size of a [`Page`] in bytes.
+pub const PAGE_BYTES: u64 = 64;
+/// log2 of [`PAGE_BYTES`].
+pub const PAGE_BYTES_SHIFT: u32 = 6;
+
+/// What a run of pages is used for. The kind is written on the run's head.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum PageKind {
+    /// Not a head: the head of the run around it says (or nobody does, while the block is offline).
+    Tail = 0,
+    /// Free, on its block's free list of that order.
+    Free = 1,
+    /// Kept from boot: the image, the device tree, what the firmware reserved.
+    Reserved = 2,
+    /// A hole in a boot section: there is no memory behind the page.
+    Hole = 3,
+    /// Holds struct pages, and is system RAM.
+    MemmapRam = 4,
+    /// Holds struct pages of its own block (an altmap's frames).
+    MemmapSelf = 5,
+    /// Holds a translation table.
+    Table = 6,
+    /// Kernel data: the heap, stacks.
+    Kernel = 7,
+    /// A tenant's page: movable.
+    Tenant = 8,
+    /// Taken off the free list by hand.
+    Pinned = 9,
+}
+
+impl PageKind {
+    const ALL: [Self; 10] = [
+        Self::Tail,
+        Self::Free,
+        Self::Reserved,
+        Self::Hole,
+        Self::MemmapRam,
+        Self::MemmapSelf,
+        Self::Table,
+        Self::Kernel,
+        Self::Tenant,
+        Self::Pinned,
+    ];
+
+    /// The word that messages use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tail => "tail",
+            Self::Free => "free",
+            Self::Reserved => "reserved",
+            Self::Hole => "hole",
+            Self::MemmapRam => "memmap (system RAM)",
+            Self::MemmapSelf => "memmap (self-hosted)",
+            Self::Table => "table",
+            Self::Kernel => "kernel",
+            Self::Tenant => "tenant",
+            Self::Pinned => "pinned",
+        }
+    }
+}
+
+impl fmt::Display for PageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The descriptor of one page frame.
+///
+/// Holding a `&Page` proves that the frame is valid and that the memmap page with this struct was mapped and initialised
+/// when the reference was made (I1). It proves nothing about the frame's use: only the block's state and the head's kind
+/// do. Fields are atomics, so that a reader on another CPU sees each whole; who may write is decided by the model's lock.
+#[repr(C, align(64))]
+pub struct Page {
+    kind: AtomicU8,
+    order: AtomicU8,
+    _flags: AtomicU16,
+    refs: AtomicU32,
+    /// Free: the next head on the list, as an offset into the block plus one; 0 ends the list.
+    next: AtomicU32,
+    /// Free: the previous head likewise.
+    prev: AtomicU32,
+    /// Tenant: the virtual address that maps the page. Table: unused.
+    private: AtomicU64,
+    _spare: [AtomicU64; 5],
+}
+
+const _: () = assert!(size_of::<Page>() as u64 == PAGE_BYTES && 1 << PAGE_BYTES_SHIFT == PAGE_BYTES);
+
+impl Page {
+    /// The kind written here; [`PageKind::Tail`] when this is not a head. A byte that is no kind reads as `None`.
+    pub fn checked_kind(&self) -> Option<PageKind> {
+        PageKind::ALL.get(usize::from(self.kind.load(Relaxed))).copied()
+    }
+    /// The kind written here. A byte that is no kind (only a bug writes one) reads as reserved, which nobody touches.
+    pub fn kind(&self) -> PageKind {
+        self.checked_kind().unwrap_or(PageKind::Reserved)
+    }
+    /// log2 of the pages that this head speaks for.
+    pub fn order(&self) -> u32 {
+        u32::from(self.order.load(Relaxed))
+    }
+    /// Make this the head of a run of `1 << order` pages.
+    pub fn set_head(&self, kind: PageKind, order: u32) {
+        self.kind.store(kind as u8, Relaxed);
+        #[expect(clippy::cast_possible_truncation, reason = "orders are below MAX_ORDERS = 16")]
+        self.order.store(order as u8, Relaxed);
+    }
+    /// Make this a tail again: all zero but for what a tail never reads.
+    pub fn clear_head(&self) {
+        self.kind.store(0, Relaxed);
+        self.order.store(0, Relaxed);
+        self.refs.store(0, Relaxed);
+        self.private.store(0, Relaxed);
+        self.set_links(0, 0);
+    }
+    /// The references held on the run.
+    pub fn refs(&self) -> u32 {
+        self.refs.load(Relaxed)
+    }
+    /// Set the references.
+    pub fn set_refs(&self, refs: u32) {
+        self.refs.store(refs, Relaxed);
+    }
+    /// The owner's word: a tenant's virtual address.
+    pub fn private(&self) -> u64 {
+        self.private.load(Relaxed)
+    }
+    /// Set the owner's word.
+    pub fn set_private(&self, value: u64) {
+        self.private.store(value, Relaxed);
+    }
+    /// The free-list links: next, previous.
+    pub fn links(&self) -> (u32, u32) {
+        (self.next.load(Relaxed), self.prev.load(Relaxed))
+    }
+    /// Set both links.
+    pub fn set_links(&self, next: u32, prev: u32) {
+        self.next.store(next, Relaxed);
+        self.prev.store(prev, Relaxed);
+    }
+    /// Set the link to the next head.
+    pub fn set_next(&self, next: u32) {
+        self.next.store(next, Relaxed);
+    }
+    /// Set the link to the previous head.
+    pub fn set_prev(&self, prev: u32) {
+        self.prev.store(prev, Relaxed);
+    }
+}

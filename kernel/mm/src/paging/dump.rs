@@ -1,0 +1,69 @@
+//! What is mapped, as runs: neighbouring leaves of one size and one set of attributes that map neighbouring memory are one
+//! line (Linux: `mm/ptdump.c`).
+
+use super::descriptor::Descriptor;
+use super::table::Tables;
+use crate::addr::{PhysAddr, VirtRange};
+use crate::error::Result;
+use crate::granule::Granule;
+use crate::machine::Machine;
+
+/// A run of leaves that continue each other.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// The virtual range.
+    pub range: VirtRange,
+    /// The physical address of its first byte.
+    pub pa: PhysAddr,
+    /// The first leaf's descriptor: the attributes of all.
+    pub descriptor: Descriptor,
+    /// The size of each leaf in bytes.
+    pub leaf: u64,
+}
+
+impl Run {
+    fn continues(&self, next: &Self, same_bits: impl Fn(Descriptor) -> u64) -> bool {
+        self.range.end == next.range.start
+            && self.pa + self.range.len() == next.pa
+            && self.leaf == next.leaf
+            && same_bits(self.descriptor) == same_bits(next.descriptor)
+    }
+}
+
+impl<G: Granule> Tables<G> {
+    /// Call `line` for each run of leaves in `range`.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn runs<M: Machine>(&self, machine: &M, range: VirtRange, mut line: impl FnMut(&Run)) -> Result<()> {
+        let attributes = |d: Descriptor| d.bits() ^ d.address(&G::GEOMETRY).get();
+        let mut open: Option<Run> = None;
+        self.scan(machine, range, |slot, d| {
+            if !d.is_leaf(slot.level) {
+                return;
+            }
+            let next =
+                Run { range: slot.span, pa: d.address(&G::GEOMETRY), descriptor: d, leaf: slot.span.len() };
+            match &mut open {
+                Some(run) if run.continues(&next, attributes) => run.range.end = next.range.end,
+                other => {
+                    if let Some(run) = other.replace(next) {
+                        line(&run);
+                    }
+                }
+            }
+        })?;
+        if let Some(run) = open {
+            line(&run);
+        }
+        Ok(())
+    }
+
+    /// How many table pages serve `range`, the root not counted.
+    pub fn table_pages<M: Machine>(&self, machine: &M, range: VirtRange) -> u64 {
+        let mut pages = 0;
+        let walked = self.scan(machine, range, |slot, d| pages += u64::from(d.is_table(slot.level)));
+        debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
+        pages
+    }
+}

@@ -1,0 +1,153 @@
+//! Which changes of a live descriptor are legal without going through an invalid one first.
+//!
+//! Arm ARM D8.16.1, "Using break-before-make when updating translation table entries": break-before-make is needed when
+//! a valid entry is replaced by a valid one and the memory type, the block size, the Contiguous bit, the global bit or
+//! the output address changes; the last only if one of the two is writable or the contents of the two locations differ.
+//! A change of permissions alone never needs it. Linux's `pgattr_change_is_safe` is stricter than this.
+
+use core::fmt;
+
+use super::descriptor::Descriptor;
+use crate::granule::Geometry;
+
+/// The rule that a change would break.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BbmRule {
+    /// A table becomes a block or page, or the other way round.
+    BlockSize,
+    /// The Contiguous bit changes.
+    Contiguous,
+    /// Memory type, cacheability or shareability changes.
+    MemoryType,
+    /// The nG bit changes.
+    Global,
+    /// The output address changes while old or new is writable.
+    AddressWhileWritable,
+    /// The output address changes and the contents may differ.
+    AddressWithOtherContents,
+    /// One table is exchanged for another.
+    TableAddress,
+}
+
+impl fmt::Display for BbmRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BlockSize => "the block size of a live entry may not change in one step",
+            Self::Contiguous => "the Contiguous bit of a live entry may not change in one step",
+            Self::MemoryType => "the memory type of a live entry may not change in one step",
+            Self::Global => "the nG bit of a live entry may not change in one step",
+            Self::AddressWhileWritable => {
+                "the output address may not change while old or new entry is writable"
+            }
+            Self::AddressWithOtherContents => {
+                "the output address may not change to memory with other contents"
+            }
+            Self::TableAddress => "a live table may not be exchanged for another in one step",
+        })
+    }
+}
+
+/// What the caller knows of the memory behind the old and the new output address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Contents {
+    /// The same, byte for byte.
+    Same,
+    /// Perhaps different.
+    MayDiffer,
+}
+
+/// Whether the entry of `level` may change from `old` to `new` in one step.
+///
+/// # Errors
+/// The rule that the change would break. Every change from or to an invalid entry is legal.
+pub fn check(
+    geometry: &Geometry,
+    level: u8,
+    old: Descriptor,
+    new: Descriptor,
+    contents: Contents,
+) -> Result<(), BbmRule> {
+    if !old.is_valid() || !new.is_valid() || old == new {
+        return Ok(());
+    }
+    let moved = old.address(geometry) != new.address(geometry);
+    if old.is_table(level) != new.is_table(level) {
+        return Err(BbmRule::BlockSize);
+    }
+    if old.is_table(level) {
+        return if moved { Err(BbmRule::TableAddress) } else { Ok(()) };
+    }
+    if old.is_contiguous() != new.is_contiguous() {
+        return Err(BbmRule::Contiguous);
+    }
+    if old.memory_bits() != new.memory_bits() {
+        return Err(BbmRule::MemoryType);
+    }
+    if old.is_non_global() != new.is_non_global() {
+        return Err(BbmRule::Global);
+    }
+    if moved && (old.is_writable() || new.is_writable()) {
+        return Err(BbmRule::AddressWhileWritable);
+    }
+    if moved && contents == Contents::MayDiffer {
+        return Err(BbmRule::AddressWithOtherContents);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::PhysAddr;
+    use crate::granule::{G4K, Granule};
+    use crate::paging::descriptor::Attributes;
+
+    const G: Geometry = G4K::GEOMETRY;
+    fn leaf(pa: u64, a: Attributes, contiguous: bool) -> Descriptor {
+        Descriptor::leaf(PhysAddr::new(pa), a, 2, contiguous)
+    }
+
+    #[test]
+    fn going_through_an_invalid_entry_is_always_legal() {
+        let live = leaf(0x20_0000, Attributes::DATA, false);
+        for (old, new) in
+            [(Descriptor::EMPTY, live), (live, Descriptor::EMPTY), (live, live.broken()), (live, live)]
+        {
+            assert_eq!(check(&G, 2, old, new, Contents::MayDiffer), Ok(()));
+        }
+    }
+
+    #[test]
+    fn permissions_alone_may_change_in_one_step() {
+        let rw = leaf(0x20_0000, Attributes::DATA, false);
+        let ro = leaf(0x20_0000, Attributes::RODATA, false);
+        assert_eq!(check(&G, 2, rw, ro, Contents::MayDiffer), Ok(()));
+        assert_eq!(check(&G, 2, ro, rw, Contents::MayDiffer), Ok(()));
+    }
+
+    #[test]
+    fn each_forbidden_change_names_its_rule() {
+        let rw = leaf(0x20_0000, Attributes::DATA, false);
+        let ro = leaf(0x20_0000, Attributes::RODATA, false);
+        let refuse = |old, new, contents| check(&G, 2, old, new, contents).expect_err("must be refused");
+        let table = Descriptor::table(PhysAddr::new(0x1000));
+        assert_eq!(refuse(rw, table, Contents::Same), BbmRule::BlockSize);
+        assert_eq!(
+            refuse(table, Descriptor::table(PhysAddr::new(0x2000)), Contents::Same),
+            BbmRule::TableAddress
+        );
+        assert_eq!(refuse(rw, leaf(0x20_0000, Attributes::DATA, true), Contents::Same), BbmRule::Contiguous);
+        assert_eq!(
+            refuse(rw, leaf(0x20_0000, Attributes::DEVICE, false), Contents::Same),
+            BbmRule::MemoryType
+        );
+        let non_global = Descriptor::from_bits(rw.bits() | 1 << 11);
+        assert_eq!(refuse(rw, non_global, Contents::Same), BbmRule::Global);
+        let moved_rw = leaf(0x40_0000, Attributes::DATA, false);
+        let moved_ro = leaf(0x40_0000, Attributes::RODATA, false);
+        assert_eq!(refuse(rw, moved_rw, Contents::Same), BbmRule::AddressWhileWritable);
+        assert_eq!(refuse(ro, moved_rw, Contents::Same), BbmRule::AddressWhileWritable);
+        assert_eq!(refuse(ro, moved_ro, Contents::MayDiffer), BbmRule::AddressWithOtherContents);
+        assert_eq!(check(&G, 2, ro, moved_ro, Contents::Same), Ok(()));
+    }
+}

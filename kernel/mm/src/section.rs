@@ -1,0 +1,103 @@
+//! Sections: which memory is present, in subsections of 2 MiB, and what holds its memmap (Linux: `struct mem_section`).
+
+use crate::granule::{Granule, SUBSECTION_SHIFT};
+use crate::list::Keyed;
+use crate::pfn::{Pfn, PfnRange};
+use crate::vmemmap::altmap::Altmap;
+
+/// The subsections of a section, as a bitmap wide enough for every granule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Subsections([u64; 4]);
+
+impl Subsections {
+    /// The subsections that `range` touches, of the section that starts at `section`.
+    pub fn touched<G: Granule>(section: Pfn, range: PfnRange) -> Self {
+        let mut bits = [0; 4];
+        let first = range.start.get().saturating_sub(section.get()) / G::SUBSECTION_PAGES;
+        let last = (range.end.get().saturating_sub(section.get())).div_ceil(G::SUBSECTION_PAGES);
+        for i in first..last.min(G::SUBSECTIONS as u64) {
+            let word = (i / 64) as usize;
+            bits[word] |= 1 << (i % 64);
+        }
+        Self(bits)
+    }
+    /// Whether no subsection is set.
+    pub fn is_empty(&self) -> bool {
+        self.0 == [0; 4]
+    }
+    /// Whether subsection `i` is set.
+    pub fn contains(&self, i: usize) -> bool {
+        self.0[i / 64] & (1 << (i % 64)) != 0
+    }
+    /// Set those of `other` too.
+    pub fn add(&mut self, other: Self) {
+        for (word, more) in self.0.iter_mut().zip(other.0) {
+            *word |= more;
+        }
+    }
+    /// How many are set.
+    pub fn count(&self) -> u32 {
+        self.0.iter().map(|w| w.count_ones()).sum()
+    }
+}
+
+/// What holds a section's memmap.
+#[derive(Clone, Debug)]
+pub enum Backing {
+    /// Boot memory: allocated before the buddy allocator ran.
+    Boot,
+    /// Frames of system RAM.
+    Ram,
+    /// The section's own first pages.
+    SelfHosted(Altmap),
+}
+
+/// A section that has present memory.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// The section's first page.
+    pub start: Pfn,
+    /// What is present of it.
+    pub present: Subsections,
+    /// Whether it was there at boot: all of its memmap exists then, also where memory is absent.
+    pub early: bool,
+    /// What holds its memmap.
+    pub backing: Backing,
+}
+
+impl Section {
+    /// The section's pages, present or not.
+    pub fn pages<G: Granule>(&self) -> PfnRange {
+        PfnRange::new(self.start, G::SECTION_PAGES)
+    }
+
+    /// Whether `pfn`, a page of this section, is valid: it has a struct page (I1).
+    pub fn is_valid<G: Granule>(&self, pfn: Pfn) -> bool {
+        let bytes = (pfn - self.start) << G::SHIFT;
+        let subsection = (bytes >> SUBSECTION_SHIFT) as usize;
+        self.early || self.present.contains(subsection)
+    }
+}
+
+impl Keyed for Section {
+    fn key(&self) -> u64 {
+        self.start.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::granule::{G4K, G64K};
+
+    #[test]
+    fn a_range_touches_the_subsections_that_it_shares_bytes_with() {
+        let all = Subsections::touched::<G64K>(Pfn::new(0), PfnRange::new(Pfn::new(0), G64K::SECTION_PAGES));
+        assert_eq!(all.count(), 256);
+        let section = Pfn::new(32768);
+        let one = Subsections::touched::<G4K>(section, PfnRange::new(section + 512, 1));
+        assert_eq!((one.count(), one.contains(1), one.contains(0)), (1, true, false));
+        let two = Subsections::touched::<G4K>(section, PfnRange::new(section + 511, 2));
+        assert_eq!(two.count(), 2);
+    }
+}

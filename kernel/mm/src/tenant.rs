@@ -1,0 +1,192 @@
+//! Tenants: users of movable pages. Each maps its pages at consecutive addresses of a vmalloc-like area, fills them with a
+//! pattern of its own, and can say at any time whether every word is still there: that is how migration is proven.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use alloc::vec::Vec;
+
+use crate::addr::{VirtAddr, VirtRange};
+use crate::error::{Error, Resource, Result};
+use crate::granule::Granule;
+use crate::layout::TENANTS;
+use crate::list;
+use crate::machine::{self, Access, Machine};
+use crate::model::{Mm, Mobility};
+use crate::page::PageKind;
+use crate::paging::descriptor::Attributes;
+use crate::paging::table::{Gone, MapRequest, TableFrames};
+use crate::pfn::Pfn;
+
+/// A tenant.
+#[derive(Clone, Copy, Debug)]
+pub struct Tenant {
+    /// Its number.
+    pub id: u32,
+    /// Where it maps its pages.
+    pub range: VirtRange,
+}
+
+/// All tenants, by address.
+#[derive(Clone, Debug, Default)]
+pub struct Tenants {
+    all: Vec<Tenant>,
+    next_id: u32,
+}
+
+impl Tenants {
+    /// None.
+    pub const fn new() -> Self {
+        Self { all: Vec::new(), next_id: 1 }
+    }
+    /// All of them.
+    pub fn all(&self) -> &[Tenant] {
+        &self.all
+    }
+    fn position(&self, id: u32) -> Result<usize> {
+        self.all.iter().position(|t| t.id == id).ok_or(Error::NoTenant(id))
+    }
+    /// The lowest gap of `len` bytes, and where in the list it is.
+    fn gap(&self, len: u64) -> Result<(usize, VirtRange)> {
+        let full = Error::Out(Resource::TenantAddresses { bytes: len });
+        let mut start = TENANTS.start;
+        for (at, tenant) in self.all.iter().enumerate() {
+            if tenant.range.start - start >= len {
+                return VirtRange::checked_new(start, len).map(|r| (at, r)).ok_or(full);
+            }
+            start = tenant.range.end;
+        }
+        let range = VirtRange::checked_new(start, len).filter(|r| TENANTS.covers(r)).ok_or(full)?;
+        Ok((self.all.len(), range))
+    }
+}
+
+/// The word at `va` of tenant `id`: different for every tenant and address, and for neighbours in most bits.
+fn pattern(id: u32, va: VirtAddr) -> u64 {
+    (va.get() ^ (u64::from(id) << 56)).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ va.get().rotate_left(32)
+}
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// The tenants.
+    pub fn tenants(&self) -> &[Tenant] {
+        self.tenants.all()
+    }
+
+    /// A new tenant of `count` pages, newest Movable block first; returns its number.
+    ///
+    /// # Errors
+    /// `Empty` for no pages, `Out` when pages, tables, heap or addresses run out; nothing is left of it then.
+    pub fn tenant_new(&mut self, count: u64) -> Result<u32> {
+        let len = count.checked_mul(G::SIZE).filter(|len| *len <= TENANTS.len());
+        let len = len.ok_or(Error::Out(Resource::TenantAddresses { bytes: u64::MAX }))?;
+        if len == 0 {
+            return Err(Error::Empty(crate::addr::PhysAddr::new(0)));
+        }
+        let (at, range) = self.tenants.gap(len)?;
+        self.may_fail(Resource::Heap { bytes: size_of::<Tenant>() })?;
+        list::reserve(&mut self.tenants.all, 1)?;
+        let id = self.tenants.next_id;
+        let mut va = range.start;
+        while va < range.end {
+            if let Err(error) = self.tenant_page(id, va) {
+                self.tenant_unmap(VirtRange { start: range.start, end: va });
+                list::shrink(&mut self.tenants.all);
+                return Err(error);
+            }
+            va = va + G::SIZE;
+        }
+        self.tenants.next_id += 1;
+        self.tenants.all.insert(at, Tenant { id, range });
+        Ok(id)
+    }
+
+    fn tenant_page(&mut self, id: u32, va: VirtAddr) -> Result<()> {
+        let pfn = self.alloc(0, PageKind::Tenant, Mobility::Movable)?;
+        let (machine, tables) = (self.machine.clone(), self.tables);
+        let request = MapRequest {
+            range: VirtRange { start: va, end: va + G::SIZE },
+            pa: pfn.address::<G>(),
+            attributes: Attributes::DATA,
+            max_leaf: G::SIZE,
+            contiguous: false,
+        };
+        if let Err(error) = tables.map(&machine, self, &request) {
+            self.free(pfn);
+            return Err(error);
+        }
+        machine.publish();
+        self.pages().get(pfn).set_private(va.get());
+        self.count_tenant(pfn, 1);
+        for (i, word) in machine::words(&machine, va, G::SIZE, Access::Write).iter().enumerate() {
+            word.store(pattern(id, va + i as u64 * 8), Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Check every word of a tenant, through its mapping; returns how many pages are right.
+    ///
+    /// # Errors
+    /// `NoTenant`, `Corrupt` with the first wrong word.
+    pub fn tenant_check(&self, id: u32) -> Result<u64> {
+        let Tenant { range, .. } = self.tenants.all[self.tenants.position(id)?];
+        let mut va = range.start;
+        while va < range.end {
+            for (i, word) in machine::words(&self.machine, va, G::SIZE, Access::Read).iter().enumerate() {
+                let at = va + i as u64 * 8;
+                let (found, expected) = (word.load(Relaxed), pattern(id, at));
+                if found != expected {
+                    return Err(Error::Corrupt { tenant: id, at, found, expected });
+                }
+            }
+            va = va + G::SIZE;
+        }
+        Ok(range.len() >> G::SHIFT)
+    }
+
+    /// End a tenant: its pages are free again.
+    ///
+    /// # Errors
+    /// `NoTenant`; `Pinned` when somebody else holds one of its pages; nothing has changed then.
+    pub fn tenant_drop(&mut self, id: u32) -> Result<()> {
+        let at = self.tenants.position(id)?;
+        let range = self.tenants.all[at].range;
+        self.refuse_held(range)?;
+        self.tenant_unmap(range);
+        self.tenants.all.remove(at);
+        list::shrink(&mut self.tenants.all);
+        Ok(())
+    }
+
+    fn refuse_held(&self, range: VirtRange) -> Result<()> {
+        let mut va = range.start;
+        while va < range.end {
+            let pa = self.tables.translate(&self.machine, va).ok_or(Error::NotMapped(va))?;
+            let pfn = Pfn::containing::<G>(pa);
+            let refs = self.pages().get(pfn).refs();
+            if refs > 1 {
+                return Err(Error::Pinned { pfn, refs });
+            }
+            va = va + G::SIZE;
+        }
+        Ok(())
+    }
+
+    fn tenant_unmap(&mut self, range: VirtRange) {
+        if range.is_empty() {
+            return;
+        }
+        let (machine, tables) = (self.machine.clone(), self.tables);
+        let Ok(debt) = tables.break_range(&machine, range, TENANTS, |_| false) else {
+            debug_assert!(false, "tenants are mapped by pages");
+            return;
+        };
+        self.pay(debt);
+        let reaped = tables.reap(&machine, range, |gone| match gone {
+            Gone::Leaf { pa, .. } => {
+                self.count_tenant(Pfn::containing::<G>(pa), -1);
+                self.free(Pfn::containing::<G>(pa));
+            }
+            Gone::Table(table) => self.free_table(table),
+        });
+        debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");
+    }
+}

@@ -1,0 +1,181 @@
+//! The part of an added range that is set aside for its own memmap (Linux: `struct vmem_altmap`).
+//!
+//! ```text
+//!  base_pfn    reserve              free                       rest of the range
+//!  |-----------|--------------------------------------------|------------------->
+//!              | align + alloc used | still free             |
+//!                                                            ^ offset(): the first usable page
+//! ```
+//! The visible account is Linux's: `alloc` pages in use, `align` pages lost to padding. What is handed out next is not
+//! computed from it: charging back lowers `alloc` only, so after a free that was not the last allocation the sum would
+//! name a page that is in use. A cursor that only moves back over the very last allocation, or when nothing is in use,
+//! keeps I2.
+
+use crate::addr::PhysRange;
+use crate::error::{Error, Resource, Result};
+use crate::granule::Granule;
+use crate::pfn::{Pfn, PfnRange};
+
+/// An altmap; all fields count pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Altmap {
+    base_pfn: Pfn,
+    reserve: u64,
+    free: u64,
+    align: u64,
+    alloc: u64,
+    cursor: u64,
+}
+
+/// Where an altmap stood, to go back to.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    align: u64,
+    alloc: u64,
+    cursor: u64,
+}
+
+impl Altmap {
+    /// `free` pages from `base_pfn + reserve` on, none in use.
+    pub const fn new(base_pfn: Pfn, reserve: u64, free: u64) -> Self {
+        Self { base_pfn, reserve, free, align: 0, alloc: 0, cursor: 0 }
+    }
+
+    /// Check that the altmap belongs to `range`: it starts where the range starts, and ends inside.
+    ///
+    /// # Errors
+    /// `BadAltmap`.
+    pub fn check_range<G: Granule>(&self, range: PfnRange) -> Result<()> {
+        if self.base_pfn == range.start && self.offset() <= range.len() {
+            return Ok(());
+        }
+        let range: PhysRange = range.addresses::<G>();
+        Err(Error::BadAltmap { base: self.base_pfn.address::<G>(), range })
+    }
+
+    /// Take `pages` pages, aligned to the lowest set bit of `pages`.
+    ///
+    /// # Errors
+    /// `Out` when they and the padding do not fit. There is no fallback.
+    pub fn allocate(&mut self, pages: u64) -> Result<Pfn> {
+        let out = Error::Out(Resource::Altmap { pages });
+        if pages == 0 {
+            return Err(out);
+        }
+        let next = self.base_pfn.get() + self.reserve + self.cursor;
+        let natural = 1 << pages.trailing_zeros();
+        let padding = next.next_multiple_of(natural) - next;
+        if pages + padding > self.free - self.cursor {
+            return Err(out);
+        }
+        self.align += padding;
+        self.alloc += pages;
+        self.cursor += padding + pages;
+        Ok(Pfn::new(next + padding))
+    }
+
+    /// Give `pages` pages back that start at `pfn`.
+    pub fn release(&mut self, pfn: Pfn, pages: u64) {
+        self.alloc = self.alloc.saturating_sub(pages);
+        if self.alloc == 0 {
+            (self.cursor, self.align) = (0, 0);
+        } else if pfn + pages == self.frames().start + self.cursor {
+            self.cursor -= pages;
+        }
+    }
+
+    /// Where the altmap stands.
+    pub const fn mark(&self) -> Mark {
+        Mark { align: self.align, alloc: self.alloc, cursor: self.cursor }
+    }
+    /// Go back to where it stood: everything handed out since must have come back.
+    pub fn rewind(&mut self, mark: Mark) {
+        (self.align, self.alloc, self.cursor) = (mark.align, mark.alloc, mark.cursor);
+    }
+    /// Charge a page that nobody uses: a fault to inject (I2).
+    pub fn charge_for_nothing(&mut self) {
+        self.alloc += 1;
+    }
+
+    /// The first page of the range.
+    pub const fn base_pfn(&self) -> Pfn {
+        self.base_pfn
+    }
+    /// Pages at the start that stay out of it.
+    pub const fn reserve(&self) -> u64 {
+        self.reserve
+    }
+    /// Pages set aside.
+    pub const fn free(&self) -> u64 {
+        self.free
+    }
+    /// Pages lost to padding.
+    pub const fn align(&self) -> u64 {
+        self.align
+    }
+    /// Pages in use.
+    pub const fn alloc(&self) -> u64 {
+        self.alloc
+    }
+    /// How many pages of the range come before its usable memory.
+    pub const fn offset(&self) -> u64 {
+        self.reserve + self.free
+    }
+    /// The frames that the altmap hands out from.
+    pub fn frames(&self) -> PfnRange {
+        PfnRange::new(self.base_pfn + self.reserve, self.free)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::granule::G4K;
+
+    #[test]
+    fn allocation_is_aligned_to_the_lowest_set_bit_and_padding_is_accounted() {
+        let mut odd = Altmap::new(Pfn::new(0x8_0001), 0, 16);
+        assert_eq!(odd.allocate(3), Ok(Pfn::new(0x8_0001)));
+        assert_eq!((odd.align(), odd.alloc()), (0, 3));
+        let mut off_by_one = Altmap::new(Pfn::new(0x8_0001), 0, 2048);
+        assert_eq!(off_by_one.allocate(512), Ok(Pfn::new(0x8_0200)));
+        assert_eq!((off_by_one.align(), off_by_one.alloc()), (511, 512));
+    }
+
+    #[test]
+    fn one_page_short_is_out_of_memory_and_changes_nothing() {
+        let mut a = Altmap::new(Pfn::new(0x8_0000), 0, 511);
+        let before = a;
+        assert_eq!(a.allocate(512), Err(Error::Out(Resource::Altmap { pages: 512 })));
+        assert_eq!(a, before);
+        for _ in 0..511 {
+            a.allocate(1).expect("free");
+        }
+        assert_eq!(a.allocate(1), Err(Error::Out(Resource::Altmap { pages: 1 })));
+    }
+
+    #[test]
+    fn a_frame_in_use_is_never_handed_out_again() {
+        let mut a = Altmap::new(Pfn::new(0x100), 2, 6);
+        let first = a.allocate(1).expect("free");
+        let second = a.allocate(1).expect("free");
+        assert_eq!((first.get(), second.get()), (0x102, 0x103));
+        a.release(first, 1);
+        let third = a.allocate(1).expect("free");
+        assert_ne!(third, second);
+        assert_eq!(a.alloc(), 2);
+        a.release(third, 1);
+        a.release(second, 1);
+        assert_eq!((a.alloc(), a.align()), (0, 0));
+        assert_eq!(a.allocate(2), Ok(Pfn::new(0x102)));
+    }
+
+    #[test]
+    fn an_altmap_belongs_to_the_start_of_its_range() {
+        let range = PfnRange::new(Pfn::new(0x8_0000), 1024);
+        assert_eq!(Altmap::new(Pfn::new(0x8_0000), 512, 512).check_range::<G4K>(range), Ok(()));
+        for bad in [Altmap::new(Pfn::new(0x8_0001), 0, 512), Altmap::new(Pfn::new(0x8_0000), 513, 512)] {
+            assert!(matches!(bad.check_range::<G4K>(range), Err(Error::BadAltmap { .. })));
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Unmapping the memmap of a range of pages, and giving its memory back to where it came from.
+
+use crate::addr::VirtRange;
+use crate::bugs::Bug;
+use crate::granule::Granule;
+use crate::machine::Machine;
+use crate::model::Mm;
+use crate::paging::table::{Gone, TableFrames};
+use crate::pfn::PfnRange;
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// Unmap the memmap of `range`, whose pages are no longer valid. Leaves that present neighbours need stay (I7).
+    pub(crate) fn depopulate(&mut self, range: PfnRange) {
+        if self.has_bug(Bug::KeepMemmap) {
+            return;
+        }
+        if let Ok(leaves) = self.leaves_around(range) {
+            self.free_leaves(leaves);
+        }
+    }
+
+    /// Unmap every unoccupied leaf of `leaves`, free the tables that are left empty, and release the memory.
+    pub(crate) fn free_leaves(&mut self, leaves: VirtRange) {
+        if leaves.is_empty() {
+            return;
+        }
+        let (tables, machine, bounds) = (self.tables, self.machine.clone(), self.layout.vmemmap());
+        let debt = match tables.break_range(&machine, leaves, bounds, |leaf| self.is_occupied(leaf)) {
+            Ok(debt) => debt,
+            Err(_) => {
+                // A memmap block reaches over the range's end: its other half describes somebody else, so it stays.
+                self.warnings.outside_vmemmap += 1;
+                return;
+            }
+        };
+        self.pay(debt);
+        let reaped = tables.reap(&machine, leaves, |gone| match gone {
+            Gone::Leaf { va, pa, size } => self.release_memmap(va, pa, size),
+            Gone::Table(table) => self.free_table(table),
+        });
+        debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");
+    }
+}

@@ -1,0 +1,13 @@
+//! vmemmap: the virtually mapped array of `struct Page`, what backs it, and how it comes and goes.
+//!
+//! ```text
+//!  pfn            first_pfn          section n           section n+1
+//!  vmemmap        |..................|######## memmap ###|..........
+//!                                     one 2 MiB block (4K), 32 pages (16K), 8 pages (64K)
+//!  backed by                          system RAM, or the section's own first pages (altmap)
+//! ```
+
+pub mod altmap;
+pub mod free;
+pub mod occupancy;
+pub mod populate;

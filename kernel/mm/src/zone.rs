@@ -1,0 +1,99 @@
+//! Zones: which blocks serve which allocations (Linux: `struct zone`). Normal takes anything; Movable only what can be
+//! moved away again, so that its blocks can always go offline.
+
+use core::fmt;
+
+use alloc::vec::Vec;
+
+use crate::error::Result;
+use crate::list;
+use crate::pfn::Pfn;
+
+/// Which zone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ZoneKind {
+    /// Any allocation.
+    Normal = 0,
+    /// Movable allocations only.
+    Movable = 1,
+}
+
+impl ZoneKind {
+    /// Every zone.
+    pub const ALL: [Self; 2] = [Self::Normal, Self::Movable];
+
+    /// The zone's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Movable => "Movable",
+        }
+    }
+}
+
+impl fmt::Display for ZoneKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A zone: its blocks in the order in which they came, and its counts in pages.
+#[derive(Clone, Debug, Default)]
+pub struct Zone {
+    blocks: Vec<Pfn>,
+    /// Every block from this position on is known to have no free page: searches start below it.
+    full_from: usize,
+    /// Pages of memory in the zone.
+    pub present: u64,
+    /// Free pages in the zone.
+    pub free: u64,
+}
+
+impl Zone {
+    /// A zone without blocks.
+    pub const fn new() -> Self {
+        Self { blocks: Vec::new(), full_from: 0, present: 0, free: 0 }
+    }
+
+    /// Make room for one block more; [`Self::join`] cannot fail then.
+    ///
+    /// # Errors
+    /// `Out` when the heap has no room.
+    pub fn reserve(&mut self) -> Result<()> {
+        list::reserve(&mut self.blocks, 1)
+    }
+    /// A block joins, as the newest.
+    pub fn join(&mut self, block: Pfn) {
+        self.blocks.push(block);
+        self.full_from = self.blocks.len();
+    }
+    /// A block leaves.
+    pub fn leave(&mut self, block: Pfn) {
+        self.blocks.retain(|b| *b != block);
+        self.full_from = self.blocks.len();
+        list::shrink(&mut self.blocks);
+    }
+    /// The blocks, oldest first.
+    pub fn blocks(&self) -> &[Pfn] {
+        &self.blocks
+    }
+    /// The blocks that may have a free page, newest first, with their positions.
+    pub fn newest_first(&self) -> impl Iterator<Item = (usize, Pfn)> + '_ {
+        self.blocks[..self.full_from].iter().copied().enumerate().rev()
+    }
+    /// Every block from `position` on has no free page: the next search starts below.
+    pub fn note_full(&mut self, position: usize) {
+        self.full_from = self.full_from.min(position);
+    }
+    /// A page was freed somewhere: searches start at the newest block again.
+    pub fn note_freed(&mut self) {
+        self.full_from = self.blocks.len();
+    }
+    /// The first and last page of the zone's blocks, the last exclusive; `(0, 0)` when it has none.
+    pub fn span(&self, block_pages: u64) -> (Pfn, Pfn) {
+        match (self.blocks.iter().min(), self.blocks.iter().max()) {
+            (Some(first), Some(last)) => (*first, *last + block_pages),
+            _ => (Pfn::new(0), Pfn::new(0)),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Exceptions. Two are expected, and resumed: the load of [`super::probe`] and the trap of [`super::semihosting`]. All
+//! others end the run with one report and exit status 2. (Interrupts are polled with DAIF.I set, so an IRQ here is as
+//! unexpected as a fault.)
+#![expect(unsafe_code, reason = "installs the vectors and reads the stack of what failed; rules M1, M2, M3")]
+
+use core::arch::asm;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use aarch64_cpu::registers::{MPIDR_EL1, Readable};
+
+use super::backtrace::Backtrace;
+use super::esr::{EC_DATA_ABORT_SAME, EC_UNKNOWN, Syndrome};
+use super::{probe, semihosting, vectors};
+use crate::{console, kprint, kprintln};
+
+/// The registers at an exception, as [`super::vectors`] stores them.
+#[repr(C)]
+pub struct Frame {
+    /// x0 to x30.
+    pub x: [u64; 31],
+    /// The stack pointer that was in use.
+    pub sp: u64,
+    /// ELR_EL1: the instruction that failed, and where to go on.
+    pub elr: u64,
+    /// SPSR_EL1: the processor state to return to.
+    pub spsr: u64,
+    /// ESR_EL1.
+    pub esr: u64,
+    /// FAR_EL1.
+    pub far: u64,
+    /// Which of the 16 vectors.
+    pub vector: u64,
+    padding: u64,
+}
+
+/// The vector of a synchronous exception from this EL on its own stack: the one that expected exceptions take.
+const SYNC_SAME_SPX: u64 = 4;
+
+/// Vector numbers are four times a place plus a kind.
+const KINDS: [&str; 4] = ["synchronous exception", "IRQ", "FIQ", "SError"];
+const PLACES: [&str; 4] =
+    ["from this EL on SP_EL0", "from this EL", "from a lower EL (AArch64)", "from a lower EL (AArch32)"];
+
+/// The kernel stack of each CPU: lowest address of its guard page, of the stack, and the stack's end.
+static STACKS: [[AtomicU64; 3]; vectors::MAX_CPUS] =
+    [const { [const { AtomicU64::new(0) }; 3] }; vectors::MAX_CPUS];
+
+/// How many reports this CPU has begun: a second one means that the first failed.
+static REPORTS: [AtomicU8; vectors::MAX_CPUS] = [const { AtomicU8::new(0) }; vectors::MAX_CPUS];
+
+fn this_cpu() -> usize {
+    // Aff0 tells up to eight CPUs of QEMU's virt apart (hw/arm/virt.c, virt_cpu_mp_affinity).
+    MPIDR_EL1.get() as usize % vectors::MAX_CPUS
+}
+
+/// Takes exceptions from now on. Works with the MMU off too; call it again when the code's own address has changed.
+pub fn install() {
+    // SAFETY: M1; VBAR_EL1 is this room's register, and `base` is a vector table.
+    unsafe { asm!("msr vbar_el1, {}", "isb", in(reg) vectors::base(), options(nomem, nostack)) };
+}
+
+/// Tells where this CPU's stack is (its bytes, without the guard page) and that `guard_bytes` below it are unmapped.
+/// Before this, backtraces are empty and an overflow is not called one.
+pub fn set_kernel_stack(stack: Range<u64>, guard_bytes: u64) {
+    let [guard, low, high] = &STACKS[this_cpu()];
+    guard.store(stack.start.saturating_sub(guard_bytes), Ordering::Relaxed);
+    low.store(stack.start, Ordering::Relaxed);
+    high.store(stack.end, Ordering::Relaxed);
+}
+
+/// This CPU's stack and the guard page below it.
+fn kernel_stack() -> (Range<u64>, Range<u64>) {
+    let [guard, low, high] = STACKS[this_cpu()].each_ref().map(|word| word.load(Ordering::Relaxed));
+    (low..high, guard..low)
+}
+
+/// Where to go on after an exception that a room expects.
+fn fixup(frame: &Frame) -> Option<u64> {
+    if frame.vector != SYNC_SAME_SPX {
+        return None;
+    }
+    match Syndrome(frame.esr).class() {
+        EC_DATA_ABORT_SAME => probe::fixup(frame.elr),
+        EC_UNKNOWN => semihosting::fixup(frame.elr),
+        _ => None,
+    }
+}
+
+/// Called by the vectors on an emergency stack, with everything masked.
+pub(super) extern "C" fn exception_entry(frame: &mut Frame) {
+    match fixup(frame) {
+        Some(address) => frame.elr = address,
+        None => fail(frame),
+    }
+}
+
+fn fail(frame: &Frame) -> ! {
+    begin_report();
+    report(frame);
+    semihosting::exit(semihosting::EXIT_PANIC)
+}
+
+/// The guard against a report that fails itself: the second one is one short line, the third nothing at all.
+pub(super) fn begin_report() {
+    let before = REPORTS[this_cpu()].fetch_add(1, Ordering::Relaxed);
+    // SAFETY: the report ends in an exit, so whatever was printing never goes on.
+    unsafe { console::seize() };
+    match before {
+        0 => {}
+        1 => {
+            kprintln!("\nexception: the report above failed itself");
+            semihosting::exit(semihosting::EXIT_PANIC)
+        }
+        _ => semihosting::halt(),
+    }
+}
+
+fn report(frame: &Frame) {
+    let vector = frame.vector as usize % 16;
+    let syndrome = Syndrome(frame.esr);
+    kprintln!("\nexception: unexpected {} {}", KINDS[vector % 4], PLACES[vector / 4]);
+    kprintln!("  ESR  {:#018x}  {syndrome}", frame.esr);
+    let (stack, guard) = kernel_stack();
+    let place = if syndrome.is_abort() && guard.contains(&frame.far) { "  kernel stack overflow" } else { "" };
+    kprintln!("  FAR  {:#018x}{place}", frame.far);
+    kprintln!("  ELR  {:#018x}  SPSR {:#x}", frame.elr, frame.spsr);
+    kprintln!("  SP   {:#018x}  stack {:#x}..{:#x}", frame.sp, stack.start, stack.end);
+    for (number, value) in frame.x.iter().enumerate() {
+        let end = if number % 4 == 3 || number == 30 { "\n" } else { "" };
+        kprint!("  x{number:<2} {value:#018x}{end}");
+    }
+    print_backtrace(Some(frame.elr), frame.x[29]);
+}
+
+/// Prints `first`, if there is one, and the return addresses above `frame_pointer`, as one line.
+pub(super) fn print_backtrace(first: Option<u64>, frame_pointer: u64) {
+    let (stack, _) = kernel_stack();
+    // SAFETY: M2; `Backtrace` asks only for aligned words inside the stack, which is mapped and which nobody changes
+    // while this runs on the CPU that owns it.
+    let read = |address: u64| unsafe { (address as *const u64).read_volatile() };
+    kprint!("  backtrace");
+    for address in first.into_iter().chain(Backtrace::new(frame_pointer, stack, read)) {
+        kprint!(" {address:#x}");
+    }
+    kprintln!();
+}

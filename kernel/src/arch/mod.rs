@@ -1,0 +1,36 @@
+//! The CPU: everything that is neither a device nor the memory model. Rooms without assembly also compile for the host.
+//!
+//! Rules that the safety comments of these rooms cite, beside the design's I1 to I8:
+//! - **M1** System registers: reading an identification register, and writing a control register that only this room
+//!   owns, touches no memory that Rust knows of and is allowed at EL1.
+//! - **M2** Interrupts stay masked (`DAIF` all set) from the first instruction on, so nothing runs between two
+//!   instructions of a room except a synchronous exception, which restores every register before it returns.
+//! - **M3** An emergency stack belongs to one CPU (found by `MPIDR_EL1.Aff0`), and is used only inside an exception.
+//! - **M4** A device's registers are mapped at the address given to the driver's constructor, as Device memory, for as
+//!   long as the kernel runs, and no other driver uses them. The caller of the constructor promises it.
+//! - **M5** The softfloat target never lets the compiler use a SIMD register, so assembly may use v0 to v3 freely.
+
+pub mod backtrace;
+pub mod esr;
+pub mod features;
+pub mod mmu;
+pub mod tlb;
+
+#[cfg(target_os = "none")]
+pub mod bulk;
+#[cfg(target_os = "none")]
+pub mod counter;
+#[cfg(target_os = "none")]
+pub mod cpu;
+#[cfg(target_os = "none")]
+pub mod exceptions;
+#[cfg(target_os = "none")]
+mod panic;
+#[cfg(target_os = "none")]
+pub mod probe;
+#[cfg(target_os = "none")]
+pub mod psci;
+#[cfg(target_os = "none")]
+pub mod semihosting;
+#[cfg(target_os = "none")]
+mod vectors;

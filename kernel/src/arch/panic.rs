@@ -1,0 +1,22 @@
+//! The panic handler: one line, a backtrace, exit status 2.
+#![expect(unsafe_code, reason = "reads the frame pointer; rule M1")]
+
+use core::arch::asm;
+use core::panic::PanicInfo;
+
+use super::{exceptions, semihosting};
+use crate::kprintln;
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    exceptions::begin_report();
+    match info.location() {
+        Some(at) => kprintln!("\npanic: {} at {}:{}", info.message(), at.file(), at.line()),
+        None => kprintln!("\npanic: {}", info.message()),
+    }
+    let frame_pointer: u64;
+    // SAFETY: M1; reads one register.
+    unsafe { asm!("mov {}, x29", out(reg) frame_pointer, options(nomem, nostack)) };
+    exceptions::print_backtrace(None, frame_pointer);
+    semihosting::exit(semihosting::EXIT_PANIC)
+}

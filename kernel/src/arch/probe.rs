@@ -1,0 +1,54 @@
+//! A load that may abort: how to ask whether a device is there when nothing describes it.
+//!
+//! On QEMU a read of nothing is a synchronous external abort, which the exception handler recognises by its address. (On
+//! hardware it may come back as an SError instead: then it is reported like any unexpected exception.)
+#![expect(unsafe_code, reason = "a load from an address that may not exist; rule M2")]
+
+use core::arch::global_asm;
+
+/// Set in the answer when the load worked.
+const PRESENT: u64 = 1 << 32;
+
+global_asm!(
+    ".pushsection .text.hotmap_probe, \"ax\"",
+    ".global hotmap_probe32",
+    "hotmap_probe32:",
+    ".global hotmap_probe32_load",
+    "hotmap_probe32_load:",
+    "ldr w0, [x0]",
+    "orr x0, x0, #0x100000000", // PRESENT
+    "ret",
+    ".global hotmap_probe32_absent",
+    "hotmap_probe32_absent:",
+    "mov x0, #0",
+    "ret",
+    ".popsection",
+);
+
+unsafe extern "C" {
+    fn hotmap_probe32(address: usize) -> u64;
+    static hotmap_probe32_load: u8;
+    static hotmap_probe32_absent: u8;
+}
+
+/// Where to go on when the load at `elr` aborted: `Some` only for the load of this room.
+pub(super) fn fixup(elr: u64) -> Option<u64> {
+    let load = (&raw const hotmap_probe32_load) as u64;
+    (elr == load).then(|| (&raw const hotmap_probe32_absent) as u64)
+}
+
+/// Reads 32 bits at virtual address `address`; `None` if the load aborts or `address` is not a multiple of 4.
+///
+/// Needs [`super::exceptions::install`] first.
+///
+/// # Safety
+/// If there is a device, the read must be harmless: some registers change when they are read.
+pub unsafe fn probe_read32(address: usize) -> Option<u32> {
+    if !address.is_multiple_of(4) {
+        return None;
+    }
+    // SAFETY: M2; the caller vouches for the read's effect, and an abort of this one load ends at the fix-up.
+    let answer = unsafe { hotmap_probe32(address) };
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is the value that was loaded")]
+    (answer & PRESENT != 0).then_some(answer as u32)
+}

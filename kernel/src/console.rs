@@ -1,0 +1,166 @@
+//! The console: what every line goes through, from the first moment after [`init`].
+//!
+//! Two kinds of text. Command output ([`kprint!`], [`kprintln!`]) always appears. Log lines ([`klog!`]) are what the
+//! kernel says by itself; [`set_quiet`] drops them while something is being counted.
+//!
+//! A line that is being typed stays readable: [`interject`] runs code that may print, and only if it does, the open
+//! line is broken off first, and the caller told to draw it again.
+//!
+//! LF stays LF. One lock guards the device, taken once for each print, so that lines of several CPUs do not mix; a panic
+//! takes it by force ([`seize`]).
+#![expect(unsafe_code, reason = "handing the UART's address to its driver, and taking the lock in a panic; rule M4")]
+
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use spin::Mutex;
+
+use crate::drivers::pl011::Pl011;
+
+/// Prints command output.
+#[macro_export]
+macro_rules! kprint {
+    ($($arg:tt)*) => { $crate::console::print(::core::format_args!($($arg)*)) };
+}
+
+/// Prints a line of command output.
+#[macro_export]
+macro_rules! kprintln {
+    () => { $crate::console::print(::core::format_args!("\n")) };
+    ($($arg:tt)*) => { $crate::console::print_line(::core::format_args!($($arg)*)) };
+}
+
+/// Prints a log line, unless logging is off ([`set_quiet`]).
+#[macro_export]
+macro_rules! klog {
+    ($($arg:tt)*) => {
+        if !$crate::console::is_quiet() {
+            $crate::console::print_line(::core::format_args!($($arg)*));
+        }
+    };
+}
+
+struct Console {
+    uart: Option<Pl011>,
+    /// Whether the next byte starts a line.
+    at_line_start: bool,
+    /// What to send before the next byte, because a line is open on the screen.
+    line_break: Option<&'static str>,
+}
+
+static CONSOLE: Mutex<Console> = Mutex::new(Console { uart: None, at_line_start: true, line_break: None });
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+impl Console {
+    fn write_bytes(&mut self, bytes: &[u8]) {
+        let (Some(uart), Some(&last)) = (&mut self.uart, bytes.last()) else { return };
+        if let Some(line_break) = self.line_break.take() {
+            uart.write_bytes(line_break.as_bytes());
+        }
+        uart.write_bytes(bytes);
+        self.at_line_start = last == b'\n';
+    }
+}
+
+impl Write for Console {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.write_bytes(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Starts printing through the PL011 at `base`, or, when there is a console already, moves it to `base` without
+/// disturbing the device (the same UART seen through another mapping).
+///
+/// # Safety
+/// M4: a PL011's registers are at `base`: its physical address with the MMU off, or a Device mapping of it.
+pub unsafe fn init(base: usize) {
+    let mut console = CONSOLE.lock();
+    // SAFETY: M4, which the caller promises; the console holds the only driver of this UART.
+    let mut uart = unsafe { Pl011::new(base) };
+    if console.uart.is_none() {
+        uart.enable();
+    }
+    console.uart = Some(uart);
+}
+
+/// Whether log lines are dropped.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Drops log lines from now on, or prints them again. Command output is not affected.
+pub fn set_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
+/// Prints formatted text: what [`kprint!`] calls.
+pub fn print(text: fmt::Arguments<'_>) {
+    // The UART takes every byte; only a formatter's own error can come back, and there is nobody to tell.
+    let _ = CONSOLE.lock().write_fmt(text);
+}
+
+/// Prints formatted text and a line feed: what [`kprintln!`] calls.
+pub fn print_line(text: fmt::Arguments<'_>) {
+    let mut console = CONSOLE.lock();
+    // As in `print`.
+    let _ = console.write_fmt(text);
+    console.write_bytes(b"\n");
+}
+
+/// Sends bytes as they are.
+pub fn write_bytes(bytes: &[u8]) {
+    CONSOLE.lock().write_bytes(bytes);
+}
+
+/// The next byte that was typed, if there is one.
+pub fn try_read_byte() -> Option<u8> {
+    CONSOLE.lock().uart.as_mut()?.try_read_byte()
+}
+
+/// Lets the UART raise its interrupt for received bytes (SPI 1 on QEMU's virt), so that WFI wakes.
+pub fn enable_receive_interrupt() {
+    if let Some(uart) = &mut CONSOLE.lock().uart {
+        uart.enable_receive_interrupt();
+    }
+}
+
+/// Clears the UART's receive interrupts. Call it before reading the bytes, not after, or a byte in between is not told.
+pub fn clear_receive_interrupt() {
+    if let Some(uart) = &mut CONSOLE.lock().uart {
+        uart.clear_receive_interrupt();
+    }
+}
+
+/// Runs `body` while a line is open on the screen. The first thing that it prints is preceded by `line_break`, and its
+/// last line is completed; the second value says whether anything was printed, so that the line has to be drawn again.
+pub fn interject<R>(line_break: &'static str, body: impl FnOnce() -> R) -> (R, bool) {
+    CONSOLE.lock().line_break = Some(line_break);
+    let result = body();
+    let mut console = CONSOLE.lock();
+    let printed = console.line_break.take().is_none();
+    if printed && !console.at_line_start {
+        console.write_bytes(b"\n");
+    }
+    (result, printed)
+}
+
+/// Frees the console's lock, whoever holds it, so that a panic or an exception inside a print can report itself.
+///
+/// # Safety
+/// Only for code that never returns to what held the lock.
+pub unsafe fn seize() {
+    // SAFETY: the holder never runs again, which the caller promises.
+    unsafe { CONSOLE.force_unlock() };
+}
+
+/// The console as a [`core::fmt::Write`], for code that is generic over where it prints.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct ConsoleWriter;
+
+impl Write for ConsoleWriter {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write_bytes(text.as_bytes());
+        Ok(())
+    }
+}
