@@ -1,4 +1,34 @@
-//! placeholder
+//! hotmap's boot: from the first instruction to `kernel_main`, and nothing else.
+//!
+//! ```text
+//!  entry       Image header, copy out of flash, EL2 -> EL1, .bss, relocation
+//!  handoff     device tree -> BootInfo: RAM, what is taken, arguments, granule
+//!  early_map   the kernel's translation tables
+//!  entry       the MMU goes on, jump to the high address
+//!  kernel_main
+//! ```
+//!
+//! Rules that safety comments here cite, beside the model's M1 and M2:
+//! - **B1** until `kernel_main` only the boot CPU runs, with interrupts masked, and until the jump the MMU is off.
+//! - **B2** the boot protocol's promise about the device tree blob.
 #![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+mod early_map;
+#[cfg(target_os = "none")]
+mod entry;
+#[cfg(target_os = "none")]
+mod handoff;
+#[cfg(target_os = "none")]
+mod relocate;
+#[cfg(target_os = "none")]
+mod start;
+
+#[cfg(target_os = "none")]
+use start::boot_main;
+
 #[cfg(not(target_os = "none"))]
-fn main() {}
+fn main() {
+    eprintln!("error: the kernel runs on bare metal: make run");
+    std::process::exit(2);
+}

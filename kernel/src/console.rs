@@ -8,7 +8,10 @@
 //!
 //! LF stays LF. One lock guards the device, taken once for each print, so that lines of several CPUs do not mix; a panic
 //! takes it by force ([`seize`]).
-#![expect(unsafe_code, reason = "handing the UART's address to its driver, and taking the lock in a panic; rule M4")]
+#![expect(
+    unsafe_code,
+    reason = "handing the UART's address to its driver, and taking the lock in a panic; rule M4"
+)]
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};

@@ -4,7 +4,22 @@
 //! device registers) compiles for the host too, where `cargo test -p hotmap-kernel` runs its tests.
 #![cfg_attr(not(test), no_std)]
 
+extern crate alloc;
+
 pub mod arch;
+pub mod args;
+pub mod boot_info;
 pub mod console;
+pub mod dimms;
 pub mod drivers;
+#[cfg(target_os = "none")]
+pub mod kernel;
 pub mod line;
+pub mod meter;
+pub mod number;
+pub mod platform;
+#[cfg(target_os = "none")]
+pub mod shell;
+
+#[cfg(target_os = "none")]
+pub use kernel::kernel_main;

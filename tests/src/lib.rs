@@ -1,1 +1,26 @@
-//! placeholder
+//! Drives QEMU from outside: the boot tests, the bench and the demo are its three uses.
+//!
+//! | room | what happens there |
+//! |---|---|
+//! | [`machine`], [`qemu`] | typed options for `scripts/qemu`; one process and its end |
+//! | [`serial`], [`shell`] | the console to its last byte; a conversation at the prompt |
+//! | [`qmp`], [`dimm`], [`eyes`] | QEMU's control socket; DIMMs that come and go; what QEMU itself sees |
+//! | [`state`], [`geometry`] | the guest's claims, typed; the design's numbers, written down independently |
+//! | [`ktap`] | the kernel's self-test plan, strictly read |
+//! | [`guest`] | all of it together: a booted machine |
+//! | [`report`], [`suite`] | a test, its verdict, its line; the tests themselves |
+//! | [`bench`] | figures, and Linux's beside them |
+
+pub mod dimm;
+pub mod eyes;
+pub mod geometry;
+pub mod ktap;
+pub mod machine;
+pub mod patience;
+pub mod qemu;
+pub mod qmp;
+pub mod report;
+pub mod serial;
+pub mod shell;
+pub mod state;
+pub mod trouble;

@@ -193,6 +193,7 @@ fn region(facts: &Facts<'_>, start: u64, size: u64) -> Result<Option<Region>, Dt
     }
 }
 
+#[cold]
 fn wraps(facts: &Facts<'_>, start: u64, size: u64) -> DtError {
     DtError::Wraps { node: facts.text(), start, size }
 }

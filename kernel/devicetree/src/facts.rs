@@ -112,11 +112,13 @@ impl<'a> Facts<'a> {
     }
 
     /// The whole name, for a message.
+    #[cold]
     pub(crate) fn text(&self) -> Name {
         text(self.name())
     }
 
     /// The error for a property that this node should have.
+    #[cold]
     pub(crate) fn missing(&self, property: Property) -> DtError {
         DtError::MissingProperty { node: self.text(), property }
     }
@@ -143,12 +145,14 @@ impl<'a> Facts<'a> {
     }
 
     /// The error for a value of `size` bytes where it should be a multiple of `unit`.
+    #[cold]
     fn wrong_size(&self, property: Property, size: usize, unit: usize) -> DtError {
         DtError::PropertySize { node: self.text(), property, size, unit }
     }
 }
 
 /// A node's whole name, for a message.
+#[cold]
 pub(crate) fn text(name: NodeName<'_>) -> Name {
     let mut text = value::name(name.name.as_bytes());
     if let Some(unit_address) = name.unit_address {

@@ -68,6 +68,8 @@ impl<'a> Scan<'a, '_> {
         Ok(())
     }
 
+    // A frame of its own: inlined into one, the readers' frames would add up to more than 4 KiB of early stack.
+    #[inline(never)]
     fn node(&mut self, depth: usize, node: Node<'a>, name: NodeName<'a>) -> Result<(), DtError> {
         let parent = self.places[depth - 1];
         self.places[depth] = parent;

@@ -35,6 +35,7 @@ impl InterruptController {
 }
 
 /// Finds the node and reads it. `buses` holds the root; the levels below are filled anew.
+#[inline(never)] // for the early stack's sake, as in `scan`
 pub(crate) fn resolve<'a>(
     tree: &Tree<'a>,
     buses: &mut Buses<'a>,
@@ -53,8 +54,11 @@ pub(crate) fn resolve<'a>(
             // The node above it has ended without it.
             break;
         }
+        if depth > level {
+            continue;
+        }
         let node_name = node.name().map_err(|_| DtError::NodeName { index })?;
-        if depth > level || !matches(component, node_name.name, node_name.unit_address) {
+        if !matches(component, node_name.name, node_name.unit_address) {
             continue;
         }
         let facts = Facts::gather(node, node_name)?;

@@ -49,6 +49,7 @@ pub(crate) fn strings(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// As much of `text` as fits into a message; what is not UTF-8 ends it.
+#[cold]
 pub(crate) fn name(text: &[u8]) -> Name {
     let mut name = Name::new();
     append(&mut name, text);
@@ -56,6 +57,7 @@ pub(crate) fn name(text: &[u8]) -> Name {
 }
 
 /// Adds as much of `text` as fits, with control characters replaced: a name may end up on a terminal.
+#[cold]
 pub(crate) fn append(name: &mut Name, text: &[u8]) {
     let Some(chunk) = text.utf8_chunks().next() else { return };
     for letter in chunk.valid().chars() {

@@ -1,4 +1,3 @@
-#![expect(missing_docs, reason = "a test file")]
 //! Real blobs, and what they say. The expected values come from the command lines in fixtures/regenerate, from the
 //! .dts sources, and from QEMU's memory map (hw/arm/virt.c, `base_memmap`), read with `dtc` and written down here.
 mod support;

@@ -23,8 +23,9 @@ use crate::tenant::Tenants;
 use crate::vmemmap::populate::BootFrames;
 use crate::zone::{Zone, ZoneKind};
 
-/// Map all of boot RAM linearly, no leaf larger than a memory block so that each can go by itself. Runs before the MMU is
-/// on, with tables from memblock: `machine` reaches frames by their physical addresses then.
+/// Map all of boot RAM linearly, no leaf larger than a memory block so that each can go by itself; `constant` (the image's
+/// code and constants) read-only, because this is a second mapping of it. Runs before the MMU is on, with tables from
+/// memblock: `machine` reaches frames by their physical addresses then.
 ///
 /// # Errors
 /// `Out` when memblock runs out.
@@ -33,24 +34,35 @@ pub fn map_boot_ram<G: Granule, M: Machine>(
     tables: Tables<G>,
     layout: Layout<G>,
     memblock: &mut Memblock,
+    constant: PhysRange,
 ) -> Result<()> {
     let mut ram = [PhysRange::default(); crate::memblock::MAX_RAM];
     let count = memblock.ram().len();
     ram[..count].copy_from_slice(memblock.ram());
     for range in &ram[..count] {
         let whole = PfnRange::inside::<G>(*range).addresses::<G>();
-        map_boot(
-            machine,
-            tables,
-            memblock,
-            &MapRequest {
-                range: layout.linear_range(whole),
-                pa: whole.start,
-                attributes: Attributes::DATA,
-                max_leaf: G::SECTION_SIZE,
-                contiguous: true,
-            },
-        )?;
+        let (low, high) =
+            (constant.start.clamp(whole.start, whole.end), constant.end.clamp(whole.start, whole.end));
+        let parts = [
+            (whole.start, low, Attributes::DATA),
+            (low, high, Attributes::RODATA),
+            (high, whole.end, Attributes::DATA),
+        ];
+        for (start, end, attributes) in parts {
+            let part = PhysRange { start, end };
+            map_boot(
+                machine,
+                tables,
+                memblock,
+                &MapRequest {
+                    range: layout.linear_range(part),
+                    pa: part.start,
+                    attributes,
+                    max_leaf: G::SECTION_SIZE,
+                    contiguous: true,
+                },
+            )?;
+        }
     }
     Ok(())
 }
@@ -145,7 +157,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             let mut block = MemoryBlock::offline(start, Source::Boot, 0);
             block.state = BlockState::Online(ZoneKind::Normal);
             self.blocks.insert(block);
-            self.zones[ZoneKind::Normal as usize].reserve()?;
+            self.zones[ZoneKind::Normal as usize].reserve(1)?;
             self.zones[ZoneKind::Normal as usize].join(start);
         }
         if let (Some(section), Some(block)) =

@@ -33,6 +33,12 @@ pub const TENANTS: VirtRange =
 /// Where vmemmap ends: 1 GiB below the top.
 pub const VMEMMAP_END: VirtAddr = VirtAddr::new(0xffff_ffff_c000_0000);
 
+/// Where the device registers at `pa` are mapped: devices below 4 GiB lie one to one in [`DEVICES`].
+pub fn device_address(pa: PhysAddr) -> Option<VirtAddr> {
+    let va = DEVICES.start.checked_add(pa.get())?;
+    DEVICES.contains(va).then_some(va)
+}
+
 /// Where things are for one granule and one machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout<G: Granule> {

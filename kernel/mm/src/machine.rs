@@ -47,6 +47,14 @@ pub unsafe trait Machine: Clone {
         // SAFETY: this function's own contract.
         unsafe { ptr.write_bytes(0, len) }
     }
+    /// Clear mapped memory, page multiples, of which only the virtual addresses need to be neighbours.
+    ///
+    /// # Safety
+    /// The range is mapped for writing, and nothing refers into it.
+    unsafe fn zero_mapped(&self, range: VirtRange) {
+        // SAFETY: this function's own contract; through the MMU the range is one stretch.
+        unsafe { self.zero(self.mapped(range.start, range.len(), Access::Write), range.len()) }
+    }
     /// A checkpoint that the emulated machine uses to watch entry writes; the kernel's does nothing.
     fn entry_written(&self, _table: PhysAddr, _index: usize, _old: u64, _new: u64) {}
 }
@@ -74,7 +82,7 @@ pub(crate) fn zero_frame<M: Machine>(machine: &M, pa: PhysAddr, len: u64) {
 /// Clear mapped memory (64-byte multiples).
 pub(crate) fn zero_mapped<M: Machine>(machine: &M, range: VirtRange) {
     // SAFETY: M1. The caller has just populated the range; nothing refers into it yet.
-    unsafe { machine.zero(machine.mapped(range.start, range.len(), Access::Write), range.len()) }
+    unsafe { machine.zero_mapped(range) }
 }
 
 /// Copy a frame.

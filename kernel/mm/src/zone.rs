@@ -55,12 +55,12 @@ impl Zone {
         Self { blocks: Vec::new(), full_from: 0, present: 0, free: 0 }
     }
 
-    /// Make room for one block more; [`Self::join`] cannot fail then.
+    /// Make room for `more` blocks; [`Self::join`] cannot fail then.
     ///
     /// # Errors
     /// `Out` when the heap has no room.
-    pub fn reserve(&mut self) -> Result<()> {
-        list::reserve(&mut self.blocks, 1)
+    pub fn reserve(&mut self, more: usize) -> Result<()> {
+        list::reserve(&mut self.blocks, more)
     }
     /// A block joins, as the newest.
     pub fn join(&mut self, block: Pfn) {

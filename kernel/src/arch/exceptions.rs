@@ -49,9 +49,10 @@ static STACKS: [[AtomicU64; 3]; vectors::MAX_CPUS] =
 /// How many reports this CPU has begun: a second one means that the first failed.
 static REPORTS: [AtomicU8; vectors::MAX_CPUS] = [const { AtomicU8::new(0) }; vectors::MAX_CPUS];
 
+#[expect(clippy::cast_possible_truncation, reason = "Aff0 is the low byte")]
 fn this_cpu() -> usize {
     // Aff0 tells up to eight CPUs of QEMU's virt apart (hw/arm/virt.c, virt_cpu_mp_affinity).
-    MPIDR_EL1.get() as usize % vectors::MAX_CPUS
+    MPIDR_EL1.get() as u8 as usize % vectors::MAX_CPUS
 }
 
 /// Takes exceptions from now on. Works with the MMU off too; call it again when the code's own address has changed.
@@ -117,12 +118,13 @@ pub(super) fn begin_report() {
 }
 
 fn report(frame: &Frame) {
-    let vector = frame.vector as usize % 16;
+    let vector = (frame.vector % 16) as usize;
     let syndrome = Syndrome(frame.esr);
     kprintln!("\nexception: unexpected {} {}", KINDS[vector % 4], PLACES[vector / 4]);
     kprintln!("  ESR  {:#018x}  {syndrome}", frame.esr);
     let (stack, guard) = kernel_stack();
-    let place = if syndrome.is_abort() && guard.contains(&frame.far) { "  kernel stack overflow" } else { "" };
+    let place =
+        if syndrome.is_data_abort() && guard.contains(&frame.far) { "  kernel stack overflow" } else { "" };
     kprintln!("  FAR  {:#018x}{place}", frame.far);
     kprintln!("  ELR  {:#018x}  SPSR {:#x}", frame.elr, frame.spsr);
     kprintln!("  SP   {:#018x}  stack {:#x}..{:#x}", frame.sp, stack.start, stack.end);

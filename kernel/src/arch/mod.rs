@@ -25,6 +25,12 @@ pub mod cpu;
 #[cfg(target_os = "none")]
 pub mod exceptions;
 #[cfg(target_os = "none")]
+pub mod heap;
+#[cfg(target_os = "none")]
+pub mod machine;
+#[cfg(target_os = "none")]
+pub mod mmu_control;
+#[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
 pub mod probe;

@@ -34,7 +34,7 @@ unsafe extern "C" {
 /// Where to go on when the load at `elr` aborted: `Some` only for the load of this room.
 pub(super) fn fixup(elr: u64) -> Option<u64> {
     let load = (&raw const hotmap_probe32_load) as u64;
-    (elr == load).then(|| (&raw const hotmap_probe32_absent) as u64)
+    (elr == load).then_some((&raw const hotmap_probe32_absent) as u64)
 }
 
 /// Reads 32 bits at virtual address `address`; `None` if the load aborts or `address` is not a multiple of 4.

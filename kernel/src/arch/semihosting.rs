@@ -46,7 +46,7 @@ unsafe extern "C" {
 /// Where to go on when the instruction at `elr` was undefined: `Some` only for the trap of this room.
 pub(super) fn fixup(elr: u64) -> Option<u64> {
     let trap = (&raw const hotmap_semihosting_hlt) as u64;
-    (elr == trap).then(|| (&raw const hotmap_semihosting_absent) as u64)
+    (elr == trap).then_some((&raw const hotmap_semihosting_absent) as u64)
 }
 
 /// Ends the run with `code` (0 to 255) as QEMU's exit status.

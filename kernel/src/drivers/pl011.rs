@@ -3,7 +3,9 @@
 
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
-use arm_pl011_uart::{DataBits, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart, UniqueMmioPointer};
+use arm_pl011_uart::{
+    DataBits, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart, UniqueMmioPointer,
+};
 
 /// QEMU ignores the line's speed; a real PL011 on a 24 MHz clock (what QEMU's device tree says) would use this one.
 const BAUD_RATE: u32 = 115_200;
@@ -30,8 +32,7 @@ impl Pl011 {
     /// Eight data bits, no parity, one stop bit, FIFOs on, all interrupts masked.
     pub fn enable(&mut self) {
         self.uart.set_interrupt_masks(Interrupts::empty());
-        let line =
-            LineConfig { data_bits: DataBits::Bits8, parity: Parity::None, stop_bits: StopBits::One };
+        let line = LineConfig { data_bits: DataBits::Bits8, parity: Parity::None, stop_bits: StopBits::One };
         // Only a speed that the clock cannot make is an error, and these two constants can.
         let _ = self.uart.enable(line, BAUD_RATE, CLOCK);
     }

@@ -115,6 +115,9 @@ impl Writer {
         self.begin("memory").text("device_type", "memory").reg(regions)
     }
 
+    /// Ends a chain of calls in a closure that returns nothing.
+    pub(crate) fn done(&mut self) {}
+
     fn pad(&mut self) -> &mut Self {
         self.structure.resize(self.structure.len().next_multiple_of(4), 0);
         self

@@ -1,14 +1,15 @@
 //! Taking a block offline: isolate it, move away what is in use, and drop its free lists. Anything that cannot be moved
 //! names its page, and the block is online again as before.
 
+use crate::addr::PhysRange;
 use crate::error::{Error, Result};
 use crate::granule::Granule;
 use crate::hotplug::block::BlockState;
+use crate::hotplug::range::HotRange;
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::page::PageKind;
 use crate::pfn::{Pfn, PfnRange};
-use crate::zone::ZoneKind;
 
 /// What taking a block offline took.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -24,22 +25,69 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// `NoBlock`, `BlockState`, `NotWhole` for a boot block with holes; `Unmovable` or `Pinned` with the first such page,
     /// `Out` when there is no room to move to. The block is online again then; pages that moved stay where they are.
     pub fn offline(&mut self, start: Pfn) -> Result<Offlined> {
-        let zone = self.isolate(start)?;
-        match self.evacuate(start) {
+        self.offline_range(PfnRange::new(start, G::SECTION_PAGES))
+    }
+
+    /// Take every block of `pages` offline that is not: all of them, or none. All are isolated before the first page moves,
+    /// so that nothing moves into a block that is about to go as well.
+    ///
+    /// # Errors
+    /// As [`Self::offline`].
+    pub fn offline_range(&mut self, pages: PfnRange) -> Result<Offlined> {
+        match self.isolate_all(pages).and_then(|()| self.evacuate_all(pages)) {
             Ok(migrated) => {
-                self.offline_pages(start, zone);
-                self.leave_zone(start, zone);
+                self.offline_pages(pages);
+                self.leave_zone(pages);
                 Ok(Offlined { migrated })
             }
             Err(error) => {
-                self.undo_isolate(start, zone);
+                self.undo_isolate(pages);
                 Err(error)
             }
         }
     }
 
+    fn isolate_all(&mut self, pages: PfnRange) -> Result<()> {
+        // One block that is offline already is an error; one of several has simply gone first.
+        let several = pages.len() > G::SECTION_PAGES;
+        for start in HotRange::blocks::<G>(pages) {
+            let offline = self.blocks.get(start.get()).is_some_and(|b| b.state == BlockState::Offline);
+            if !(several && offline) {
+                self.isolate(start)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// First a look at every block, so that a page that cannot move is found before the first one moves.
+    fn evacuate_all(&mut self, pages: PfnRange) -> Result<u64> {
+        for start in HotRange::blocks::<G>(pages) {
+            self.each_used(start, |mm, pfn, kind| mm.check_movable(pfn, kind))?;
+        }
+        let mut migrated = 0;
+        for start in HotRange::blocks::<G>(pages) {
+            self.each_used(start, |mm, pfn, _| {
+                mm.migrate(pfn)?;
+                migrated += 1;
+                Ok(())
+            })?;
+        }
+        Ok(migrated)
+    }
+
+    /// The inverse of [`Self::plug`]: what is in use moves away, then all seven steps backwards.
+    ///
+    /// # Errors
+    /// As [`Self::offline`] and [`Self::remove`]; every block is in the state in which it was.
+    pub fn unplug(&mut self, range: PhysRange) -> Result<Offlined> {
+        let pages = PfnRange::inside::<G>(range);
+        let offlined = self.offline_range(pages)?;
+        self.remove(range)?;
+        Ok(offlined)
+    }
+
     /// Isolate: from here on nothing is allocated from the block.
-    pub(crate) fn isolate(&mut self, start: Pfn) -> Result<ZoneKind> {
+    fn isolate(&mut self, start: Pfn) -> Result<()> {
         let address = start.address::<G>();
         let block = self.blocks.get_mut(start.get()).ok_or(Error::NoBlock(address))?;
         let BlockState::Online(zone) = block.state else {
@@ -49,40 +97,32 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             return Err(Error::NotWhole(address));
         }
         block.state = BlockState::GoingOffline(zone);
-        Ok(zone)
+        Ok(())
     }
 
-    fn undo_isolate(&mut self, start: Pfn, zone: ZoneKind) {
-        if let Some(block) = self.blocks.get_mut(start.get()) {
-            block.state = BlockState::Online(zone);
+    fn undo_isolate(&mut self, pages: PfnRange) {
+        for start in HotRange::blocks::<G>(pages) {
+            if let Some(block) = self.blocks.get_mut(start.get())
+                && let BlockState::GoingOffline(zone) = block.state
+            {
+                block.state = BlockState::Online(zone);
+                self.zones[zone as usize].note_freed();
+            }
         }
-        self.zones[zone as usize].note_freed();
     }
 
-    /// Move everything in use out of an isolated block. First a look at all of it, so that a page that cannot move is
-    /// found before the first one moves.
-    fn evacuate(&mut self, start: Pfn) -> Result<u64> {
-        let block = self.blocks.get(start.get()).ok_or(Error::NoBlock(start.address::<G>()))?;
-        let usable = block.usable::<G>();
-        if block.free.pages() == usable.len() {
-            return Ok(0);
-        }
-        self.each_used(usable, |mm, pfn, kind| mm.check_movable(pfn, kind))?;
-        let mut migrated = 0;
-        self.each_used(usable, |mm, pfn, _| {
-            mm.migrate(pfn)?;
-            migrated += 1;
-            Ok(())
-        })?;
-        Ok(migrated)
-    }
-
-    /// Call `f` for each run in use in `usable`. Free runs are skipped whole, and so is self-hosted memmap.
+    /// Call `f` for each run in use of an isolated block. Free runs are skipped whole, and so is self-hosted memmap; a block
+    /// with everything free is not looked at.
     fn each_used(
         &mut self,
-        usable: PfnRange,
+        start: Pfn,
         mut f: impl FnMut(&mut Self, Pfn, PageKind) -> Result<()>,
     ) -> Result<()> {
+        let Some(block) = self.blocks.get(start.get()) else { return Ok(()) };
+        let usable = block.usable::<G>();
+        if block.state == BlockState::Offline || block.free.pages() == usable.len() {
+            return Ok(());
+        }
         let mut pfn = usable.start;
         while pfn < usable.end {
             // A page that was just freed may have joined a run that began before it: ask for the head each time.

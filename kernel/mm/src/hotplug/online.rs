@@ -1,14 +1,15 @@
-//! Steps 6 and 7: a block joins a zone, and its usable pages go to the buddy allocator, in the largest runs that alignment
-//! allows: a block that hosts its own memmap is a handful of runs.
+//! Steps 6 and 7 of [`crate::hotplug::steps`]: blocks join a zone, and their usable pages go to the buddy allocator in the
+//! largest runs that alignment allows: a block that hosts its own memmap is a handful of runs.
 
 use crate::bugs::Bug;
 use crate::error::{Error, Resource, Result};
 use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, MemoryBlock};
+use crate::hotplug::range::HotRange;
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::pages::Pages;
-use crate::pfn::Pfn;
+use crate::pfn::{Pfn, PfnRange};
 use crate::zone::ZoneKind;
 
 impl<G: Granule, M: Machine> Mm<G, M> {
@@ -18,8 +19,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// `NoBlock`, `BlockState` when it is not offline, `Out` when the heap has no room; nothing has changed then.
     pub fn online(&mut self, start: Pfn, zone: ZoneKind) -> Result<()> {
         self.block_in(start, BlockState::Offline)?;
-        self.join_zone(start, zone)?;
-        self.online_pages(start);
+        let pages = PfnRange::new(start, G::SECTION_PAGES);
+        self.join_zone(pages, zone)?;
+        self.online_pages(pages);
         Ok(())
     }
 
@@ -33,47 +35,59 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         Ok(block)
     }
 
-    // Step 6.
-    fn join_zone(&mut self, start: Pfn, zone: ZoneKind) -> Result<()> {
-        self.may_fail(Resource::Heap { bytes: size_of::<Pfn>() })?;
-        self.zones[zone as usize].reserve()?;
-        let block = self.block_in(start, BlockState::Offline)?;
-        block.state = BlockState::Online(zone);
-        let (present, memmap) = (block.present, block.memmap_pages);
-        self.zones[zone as usize].join(start);
-        self.zones[zone as usize].present += present;
-        self.counts.present += present - memmap;
+    /// Step 6.
+    pub(crate) fn join_zone(&mut self, pages: PfnRange, zone: ZoneKind) -> Result<()> {
+        let starts = HotRange::blocks::<G>(pages);
+        let count = starts.clone().count();
+        self.may_fail(Resource::Heap { bytes: count * size_of::<Pfn>() })?;
+        self.zones[zone as usize].reserve(count)?;
+        for start in starts {
+            let Some(block) = self.blocks.get_mut(start.get()) else { continue };
+            block.state = BlockState::Online(zone);
+            let (present, memmap) = (block.present, block.memmap_pages);
+            self.zones[zone as usize].join(start);
+            self.zones[zone as usize].present += present;
+            self.counts.present += present - memmap;
+        }
         Ok(())
     }
 
-    /// The inverse of step 6: the block leaves its zone.
-    pub(crate) fn leave_zone(&mut self, start: Pfn, zone: ZoneKind) {
-        let Some(block) = self.blocks.get_mut(start.get()) else { return };
-        block.state = BlockState::Offline;
-        let (present, memmap) = (block.present, block.memmap_pages);
-        self.zones[zone as usize].leave(start);
-        self.zones[zone as usize].present -= present;
-        self.counts.present -= present - memmap;
-    }
-
-    // Step 7.
-    fn online_pages(&mut self, start: Pfn) {
-        let pages = Pages::new(&self.machine, self.layout);
-        let Some(block) = self.blocks.get_mut(start.get()) else { return };
-        let BlockState::Online(zone) = block.state else { return };
-        let mut usable = block.usable::<G>();
-        if self.bug == Some(Bug::FreeMemmap) {
-            usable.start = block.start;
+    /// The inverse of step 6.
+    pub(crate) fn leave_zone(&mut self, pages: PfnRange) {
+        for start in HotRange::blocks::<G>(pages) {
+            let Some(block) = self.blocks.get_mut(start.get()) else { continue };
+            let Some(zone) = block.state.zone() else { continue };
+            block.state = BlockState::Offline;
+            let (present, memmap) = (block.present, block.memmap_pages);
+            self.zones[zone as usize].leave(start);
+            self.zones[zone as usize].present -= present;
+            self.counts.present -= present - memmap;
         }
-        block.free.put_range(&pages, usable);
-        self.zones[zone as usize].free += usable.len();
     }
 
-    /// The inverse of step 7, for a block in which everything is free: its heads become tails.
-    pub(crate) fn offline_pages(&mut self, start: Pfn, zone: ZoneKind) {
-        let pages = Pages::new(&self.machine, self.layout);
-        let Some(block) = self.blocks.get_mut(start.get()) else { return };
-        self.zones[zone as usize].free -= block.free.pages();
-        block.free.drop_all(&pages);
+    /// Step 7.
+    pub(crate) fn online_pages(&mut self, pages: PfnRange) {
+        let struct_pages = Pages::new(&self.machine, self.layout);
+        for start in HotRange::blocks::<G>(pages) {
+            let Some(block) = self.blocks.get_mut(start.get()) else { continue };
+            let Some(zone) = block.state.zone() else { continue };
+            let mut usable = block.usable::<G>();
+            if self.bug == Some(Bug::FreeMemmap) {
+                usable.start = block.start;
+            }
+            block.free.put_range(&struct_pages, usable);
+            self.zones[zone as usize].free += usable.len();
+        }
+    }
+
+    /// The inverse of step 7, for blocks in which everything is free: their heads become tails.
+    pub(crate) fn offline_pages(&mut self, pages: PfnRange) {
+        let struct_pages = Pages::new(&self.machine, self.layout);
+        for start in HotRange::blocks::<G>(pages) {
+            let Some(block) = self.blocks.get_mut(start.get()) else { continue };
+            let Some(zone) = block.state.zone() else { continue };
+            self.zones[zone as usize].free -= block.free.pages();
+            block.free.drop_all(&struct_pages);
+        }
     }
 }

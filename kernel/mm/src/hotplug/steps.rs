@@ -1,20 +1,26 @@
-//! The steps that make a range present, as a list, each with its inverse. Adding runs the list; an error at step k runs the
-//! inverses k-1..1; removing runs them all backwards. A step that fails has undone its own part already.
+//! The way of a range, as a list that reads as a list. Each step has an inverse that cannot fail; a step that fails has undone
+//! its own part. Plugging runs the list; an error at step k runs the inverses k-1..1 and leaves the machine exactly as it
+//! was; unplugging is the list backwards.
+//!
+//! ```text
+//!   1 claim sections      hotplug::present      the sections and blocks exist
+//!   2 map linearly        hotplug::present      the linear map reaches the memory
+//!   3 choose backing      hotplug::present      an altmap in each block, or system RAM
+//!   4 populate vmemmap    vmemmap::populate     the struct pages have memory behind them
+//!   5 initialise pages    hotplug::present      they are cleared and valid     -> `add` ends here: blocks are offline
+//!   6 join zone           hotplug::online       the blocks are their zone's
+//!   7 go online           hotplug::online       their free pages are the buddy allocator's
+//! ```
 
 use crate::addr::PhysRange;
-use crate::bugs::Bug;
-use crate::error::{Error, Resource, Result};
+use crate::error::{Error, Result};
 use crate::granule::Granule;
-use crate::hotplug::block::{BlockState, MemoryBlock};
+use crate::hotplug::block::BlockState;
 use crate::hotplug::range::HotRange;
-use crate::machine::{self, Machine};
+use crate::machine::Machine;
 use crate::model::Mm;
-use crate::page::PageKind;
-use crate::paging::descriptor::Attributes;
-use crate::paging::table::{Gone, MapRequest, TableFrames};
-use crate::pfn::{Pfn, PfnRange};
-use crate::section::{Backing, Section, Subsections};
-use crate::vmemmap::altmap::Altmap;
+use crate::pfn::PfnRange;
+use crate::zone::ZoneKind;
 
 /// Where the memmap of added memory goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -26,7 +32,7 @@ pub enum MemmapHome {
     Ram,
 }
 
-/// A step of adding, in order. Joining a zone and going online are a block's own: see [`crate::hotplug::online`].
+/// A step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
     /// 1: the sections are ours.
@@ -39,18 +45,30 @@ pub enum Step {
     PopulateVmemmap,
     /// 5: struct pages are cleared, and those of the memmap itself are marked; from here on they can be read.
     InitialisePages,
+    /// 6: the blocks are in a zone.
+    JoinZone,
+    /// 7: what is not memmap is free to allocate.
+    GoOnline,
 }
 
 impl Step {
-    /// The steps of adding, in order.
-    pub const ALL: [Self; 5] = [
+    /// All steps, in order.
+    pub const ALL: [Self; 7] = [
         Self::ClaimSections,
         Self::MapLinear,
         Self::ChooseBacking,
         Self::PopulateVmemmap,
         Self::InitialisePages,
+        Self::JoinZone,
+        Self::GoOnline,
     ];
+    /// How many of them make a range present and leave it offline.
+    pub const ADDING: usize = 5;
 
+    /// The step's number, from 1.
+    pub const fn number(self) -> usize {
+        self as usize + 1
+    }
     /// The name that logs, tests and documents use.
     pub const fn name(self) -> &'static str {
         match self {
@@ -59,22 +77,70 @@ impl Step {
             Self::ChooseBacking => "choose backing",
             Self::PopulateVmemmap => "populate vmemmap",
             Self::InitialisePages => "initialise pages",
+            Self::JoinZone => "join zone",
+            Self::GoOnline => "go online",
         }
     }
 }
 
+/// What the steps work on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub(crate) range: HotRange,
+    pub(crate) home: MemmapHome,
+    pub(crate) zone: ZoneKind,
+}
+
 impl<G: Granule, M: Machine> Mm<G, M> {
-    /// Make `range` present: steps 1 to 5. Its blocks are offline then.
+    /// All seven steps: `range` becomes present and goes online in `zone`. `done` hears of each step that is complete.
     ///
     /// # Errors
     /// What a step ran out of; the machine is exactly as it was.
+    pub fn plug(
+        &mut self,
+        range: &HotRange,
+        home: MemmapHome,
+        zone: ZoneKind,
+        done: impl FnMut(&Self, Step),
+    ) -> Result<()> {
+        self.run(&Step::ALL, &Way { range: *range, home, zone }, done)
+    }
+
+    /// Steps 1 to 5: `range` becomes present; its blocks are offline.
+    ///
+    /// # Errors
+    /// As [`Self::plug`].
+    pub fn add_telling(
+        &mut self,
+        range: &HotRange,
+        home: MemmapHome,
+        done: impl FnMut(&Self, Step),
+    ) -> Result<()> {
+        self.run(&Step::ALL[..Step::ADDING], &Way { range: *range, home, zone: ZoneKind::Movable }, done)
+    }
+
+    /// [`Self::add_telling`], told to nobody.
+    ///
+    /// # Errors
+    /// As [`Self::plug`].
     pub fn add(&mut self, range: &HotRange, home: MemmapHome) -> Result<()> {
-        for (k, step) in Step::ALL.iter().enumerate() {
-            if let Err(error) = self.apply(*step, range, home) {
-                self.revert_all(&Step::ALL[..k], range.pages());
-                return Err(error);
-            }
-        }
+        self.add_telling(range, home, |_, _| {})
+    }
+
+    /// Steps 6 and 7 for blocks that are present and all offline.
+    ///
+    /// # Errors
+    /// As [`Self::plug`].
+    pub fn online_range(
+        &mut self,
+        pages: PfnRange,
+        zone: ZoneKind,
+        mut done: impl FnMut(&Self, Step),
+    ) -> Result<()> {
+        self.join_zone(pages, zone)?;
+        done(self, Step::JoinZone);
+        self.online_pages(pages);
+        done(self, Step::GoOnline);
         Ok(())
     }
 
@@ -94,7 +160,18 @@ impl<G: Granule, M: Machine> Mm<G, M> {
                 return Err(Error::BlockState { block, is, needs: "offline" });
             }
         }
-        self.revert_all(&Step::ALL, pages);
+        self.revert_all(&Step::ALL[..Step::ADDING], pages);
+        Ok(())
+    }
+
+    fn run(&mut self, steps: &[Step], way: &Way, mut done: impl FnMut(&Self, Step)) -> Result<()> {
+        for (k, step) in steps.iter().enumerate() {
+            if let Err(error) = self.apply(*step, way) {
+                self.revert_all(&steps[..k], way.range.pages());
+                return Err(error);
+            }
+            done(self, *step);
+        }
         Ok(())
     }
 
@@ -104,17 +181,25 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         }
     }
 
-    fn apply(&mut self, step: Step, range: &HotRange, home: MemmapHome) -> Result<()> {
+    fn apply(&mut self, step: Step, way: &Way) -> Result<()> {
+        let pages = way.range.pages();
         match step {
-            Step::ClaimSections => self.claim_sections(range),
-            Step::MapLinear => self.map_linear(range.pages()),
-            Step::ChooseBacking => self.choose_backing(range.pages(), home),
-            Step::PopulateVmemmap => self.populate_blocks(range.pages()),
-            Step::InitialisePages => self.initialise_pages(range.pages()),
+            Step::ClaimSections => self.claim_sections(&way.range),
+            Step::MapLinear => self.map_linear(pages),
+            Step::ChooseBacking => self.choose_backing(pages, way.home),
+            Step::PopulateVmemmap => self.populate_blocks(pages),
+            Step::InitialisePages => {
+                self.initialise_pages(pages);
+                Ok(())
+            }
+            Step::JoinZone => self.join_zone(pages, way.zone),
+            Step::GoOnline => {
+                self.online_pages(pages);
+                Ok(())
+            }
         }
     }
 
-    /// The inverse of each step: none can fail.
     fn revert(&mut self, step: Step, pages: PfnRange) {
         match step {
             Step::ClaimSections => self.drop_sections(pages),
@@ -122,185 +207,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             Step::ChooseBacking => self.forget_backing(pages),
             Step::PopulateVmemmap => self.depopulate_blocks(pages),
             Step::InitialisePages => self.forget_pages(pages),
-        }
-    }
-
-    // Step 1. The sections exist from here on; nothing of them is valid before step 5 (I1).
-
-    fn claim_sections(&mut self, range: &HotRange) -> Result<()> {
-        let blocks = HotRange::blocks::<G>(range.pages());
-        let count = blocks.clone().count();
-        self.may_fail(Resource::Heap { bytes: count * size_of::<Section>() })?;
-        self.sections.reserve(count)?;
-        let room = self
-            .may_fail(Resource::Heap { bytes: count * size_of::<MemoryBlock>() })
-            .and_then(|()| self.blocks.reserve(count));
-        if let Err(error) = room {
-            self.sections.shrink();
-            return Err(error);
-        }
-        for start in blocks {
-            let present = Subsections::default();
-            self.sections.insert(Section { start, present, early: false, backing: Backing::Ram });
-            self.blocks.insert(MemoryBlock::offline(start, range.source(), G::SECTION_PAGES));
-        }
-        Ok(())
-    }
-
-    fn drop_sections(&mut self, pages: PfnRange) {
-        for start in HotRange::blocks::<G>(pages) {
-            self.blocks.remove(start.get());
-            self.sections.remove(start.get());
-        }
-        self.sections.shrink();
-        self.blocks.shrink();
-    }
-
-    // Step 2. No leaf is larger than the range, which is what goes by itself.
-
-    fn map_linear(&mut self, pages: PfnRange) -> Result<()> {
-        let physical = pages.addresses::<G>();
-        let request = MapRequest {
-            range: self.layout.linear_range(physical),
-            pa: physical.start,
-            attributes: Attributes::DATA,
-            max_leaf: physical.len(),
-            contiguous: true,
-        };
-        let (machine, tables) = (self.machine.clone(), self.tables);
-        tables.map(&machine, self, &request)?;
-        machine.publish();
-        Ok(())
-    }
-
-    fn unmap_linear(&mut self, pages: PfnRange) {
-        if self.has_bug(Bug::KeepLinear) {
-            return;
-        }
-        let range = self.layout.linear_range(pages.addresses::<G>());
-        let (machine, tables) = (self.machine.clone(), self.tables);
-        let bounds = self.linear_bounds();
-        let Ok(debt) = tables.break_range(&machine, range, bounds, |_| false) else {
-            debug_assert!(false, "a range is mapped by leaves of its own");
-            return;
-        };
-        self.pay(debt);
-        let reaped = tables.reap(&machine, range, |gone| {
-            // The leaf's memory is the range's own: it goes with the range. The tables go back.
-            if let Gone::Table(table) = gone {
-                self.free_table(table);
-            }
-        });
-        debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");
-    }
-
-    // Step 3.
-
-    fn choose_backing(&mut self, pages: PfnRange, home: MemmapHome) -> Result<()> {
-        let memmap_pages = G::SECTION_MEMMAP >> G::SHIFT;
-        for start in HotRange::blocks::<G>(pages) {
-            if home == MemmapHome::Ram {
-                continue;
-            }
-            let altmap = Altmap::new(start, 0, memmap_pages);
-            altmap.check_range::<G>(PfnRange::new(start, G::SECTION_PAGES))?;
-            if let Some(section) = self.sections.get_mut(start.get()) {
-                section.backing = Backing::SelfHosted(altmap);
-            }
-            if let Some(block) = self.blocks.get_mut(start.get()) {
-                block.memmap_pages = altmap.offset();
-            }
-        }
-        Ok(())
-    }
-
-    fn forget_backing(&mut self, pages: PfnRange) {
-        for start in HotRange::blocks::<G>(pages) {
-            if let Some(section) = self.sections.get_mut(start.get()) {
-                section.backing = Backing::Ram;
-            }
-            if let Some(block) = self.blocks.get_mut(start.get()) {
-                block.memmap_pages = 0;
-            }
-        }
-    }
-
-    // Step 4.
-
-    fn populate_blocks(&mut self, pages: PfnRange) -> Result<()> {
-        for start in HotRange::blocks::<G>(pages) {
-            if let Err(error) = self.populate(PfnRange::new(start, G::SECTION_PAGES)) {
-                self.depopulate_blocks(PfnRange { start: pages.start, end: start });
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    fn depopulate_blocks(&mut self, pages: PfnRange) {
-        if !pages.is_empty() {
-            self.depopulate(pages);
-        }
-    }
-
-    // Step 5. One bulk clearing; a zeroed struct page means "ask your head", so only the memmap's own head is written.
-
-    fn initialise_pages(&mut self, pages: PfnRange) -> Result<()> {
-        machine::zero_mapped(&self.machine, self.layout.memmap(pages));
-        for start in HotRange::blocks::<G>(pages) {
-            let all = Subsections::touched::<G>(start, PfnRange::new(start, G::SECTION_PAGES));
-            if let Some(section) = self.sections.get_mut(start.get()) {
-                section.present = all;
-            }
-            let memmap = self.blocks.get(start.get()).map_or(0, |b| b.memmap_pages);
-            for (pfn, order) in PfnRange::new(start, memmap).chunks(G::BLOCK_ORDER) {
-                self.pages().mark(pfn, order, PageKind::MemmapSelf);
-            }
-            self.counts.memmap_self += memmap;
-            self.counts.present += memmap;
-            if self.has_bug(Bug::AltmapLeak)
-                && let Some(altmap) = self.altmap_of(start)
-            {
-                altmap.charge_for_nothing();
-            }
-        }
-        Ok(())
-    }
-
-    fn forget_pages(&mut self, pages: PfnRange) {
-        for start in HotRange::blocks::<G>(pages) {
-            let memmap = self.blocks.get(start.get()).map_or(0, |b| b.memmap_pages);
-            self.counts.memmap_self -= memmap;
-            self.counts.present -= memmap;
-            if let Some(section) = self.sections.get_mut(start.get()) {
-                section.present = Subsections::default();
-            }
-        }
-    }
-
-    /// All of the linear map: the bounds within which its empty tables may be freed (I4).
-    pub(crate) fn linear_bounds(&self) -> crate::addr::VirtRange {
-        if self.has_bug(Bug::EmptyTable) {
-            return crate::addr::VirtRange::default();
-        }
-        crate::addr::VirtRange {
-            start: crate::layout::LINEAR_START,
-            end: crate::layout::LINEAR_START + crate::layout::LINEAR_SIZE,
-        }
-    }
-}
-
-impl MemoryBlock {
-    /// A block that has just been claimed.
-    pub const fn offline(start: Pfn, source: crate::hotplug::block::Source, present: u64) -> Self {
-        Self {
-            start,
-            state: BlockState::Offline,
-            source,
-            memmap_pages: 0,
-            present,
-            free: crate::buddy::FreeArea::new(start),
-            tenant_pages: 0,
+            Step::JoinZone => self.leave_zone(pages),
+            Step::GoOnline => self.offline_pages(pages),
         }
     }
 }

@@ -6,6 +6,7 @@
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::error::{Error, Resource, Result};
 use crate::granule::Granule;
+use crate::hotplug::range::HotRange;
 use crate::machine::Machine;
 use crate::model::{Mm, Mobility};
 use crate::page::{PAGE_BYTES, PageKind};
@@ -15,6 +16,27 @@ use crate::pfn::{Pfn, PfnRange};
 use crate::section::Backing;
 
 impl<G: Granule, M: Machine> Mm<G, M> {
+    /// Step 4 of [`crate::hotplug::steps`]: all blocks of a range, or none.
+    ///
+    /// # Errors
+    /// `Out`.
+    pub(crate) fn populate_blocks(&mut self, pages: PfnRange) -> Result<()> {
+        for start in HotRange::blocks::<G>(pages) {
+            if let Err(error) = self.populate(PfnRange::new(start, G::SECTION_PAGES)) {
+                self.depopulate_blocks(PfnRange { start: pages.start, end: start });
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The inverse of step 4.
+    pub(crate) fn depopulate_blocks(&mut self, pages: PfnRange) {
+        if !pages.is_empty() {
+            self.depopulate(pages);
+        }
+    }
+
     /// Map the memmap of `range`, pages of one section whose backing has been chosen. Memmap pages that a neighbour has
     /// mapped already are shared. The memory is not cleared yet.
     ///

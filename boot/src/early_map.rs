@@ -1,0 +1,159 @@
+//! The first translation tables, written by the memory model's own walker while the MMU is still off.
+//!
+//! ```text
+//!   TTBR1   linear map of boot RAM (the image's code and constants read-only there too)
+//!           the image at its linked address: code RX, constants R, data RW, the guard page unmapped
+//!           devices, one to one from layout::DEVICES on
+//!   TTBR0   the image's code one to one, for the few instructions around the switch
+//! ```
+#![expect(
+    unsafe_code,
+    reason = "physical memory is reached by raw pointers while the MMU is off; rules M1, B1"
+)]
+
+use hotmap_kernel::boot_info::BootInfo;
+use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
+use hotmap_mm::boot;
+use hotmap_mm::error::Result;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::layout::{self, Layout};
+use hotmap_mm::machine::{Access, Machine};
+use hotmap_mm::memblock::Memblock;
+use hotmap_mm::paging::descriptor::Attributes;
+use hotmap_mm::paging::table::{MapRequest, Tables};
+
+/// Memory with the MMU off: an address is a pointer.
+#[derive(Clone, Copy)]
+struct Physical;
+
+// SAFETY: M1: with the MMU off the pointer to a physical address is that address, and memblock hands out RAM only.
+unsafe impl Machine for Physical {
+    fn frame(&self, pa: PhysAddr, _len: u64) -> *mut u8 {
+        pa.get() as *mut u8
+    }
+    fn mapped(&self, va: VirtAddr, _len: u64, _access: Access) -> *mut u8 {
+        // Nothing is mapped yet; nobody asks. The first page faults when somebody does.
+        debug_assert!(va.get() == 0, "no mappings before the MMU is on");
+        core::ptr::null_mut()
+    }
+    fn publish(&self) {}
+    fn invalidate(&self, _range: VirtRange, _stride: u64, _tables: bool) {
+        // No TLB has been filled: the MMU is off, and entry.rs invalidates everything before it goes on.
+    }
+}
+
+unsafe extern "C" {
+    static _image_start: u8;
+    static _rodata_start: u8;
+    static _data_start: u8;
+    static _guard_start: u8;
+    static _stack_start: u8;
+    static _image_end: u8;
+}
+
+/// The image's parts as physical ranges, while it runs at its load address.
+pub(crate) struct Image {
+    text: PhysRange,
+    rodata: PhysRange,
+    data: PhysRange,
+    stack: PhysRange,
+}
+
+impl Image {
+    pub(crate) fn here() -> Self {
+        let at = |symbol: *const u8| PhysAddr::new(symbol as u64);
+        let range = |start, end| PhysRange { start: at(start), end: at(end) };
+        Self {
+            text: range(&raw const _image_start, &raw const _rodata_start),
+            rodata: range(&raw const _rodata_start, &raw const _data_start),
+            data: range(&raw const _data_start, &raw const _guard_start),
+            stack: range(&raw const _stack_start, &raw const _image_end),
+        }
+    }
+
+    /// From the first byte to the end of the stack.
+    pub(crate) fn whole(&self) -> PhysRange {
+        PhysRange { start: self.text.start, end: self.stack.end }
+    }
+    fn constant(&self) -> PhysRange {
+        PhysRange { start: self.text.start, end: self.rodata.end }
+    }
+    /// What to add to a load address to get the linked one.
+    pub(crate) fn delta(&self) -> u64 {
+        layout::IMAGE_START.get().wrapping_sub(self.text.start.get())
+    }
+    fn high(&self, part: PhysRange) -> VirtRange {
+        let at = |pa: PhysAddr| VirtAddr::new(pa.get().wrapping_add(self.delta()));
+        VirtRange { start: at(part.start), end: at(part.end) }
+    }
+}
+
+/// The two roots.
+pub(crate) struct Roots {
+    pub(crate) ttbr0: PhysAddr,
+    pub(crate) ttbr1: PhysAddr,
+}
+
+/// Build the tables for `info`'s machine.
+///
+/// # Errors
+/// `Out` when boot memory runs out, `AlreadyMapped` when the device tree puts two things in one place.
+pub(crate) fn build<G: Granule>(info: &mut BootInfo, image: &Image) -> Result<Roots> {
+    let machine = Physical;
+    let memblock = &mut info.memblock;
+    let layout = Layout::<G>::new(info.ram_start);
+    let tables = boot::new_root::<G, _>(&machine, memblock)?;
+    boot::map_boot_ram(&machine, tables, layout, memblock, image.constant())?;
+    let parts = [
+        (image.text, Attributes::TEXT),
+        (image.rodata, Attributes::RODATA),
+        (image.data, Attributes::DATA),
+        (image.stack, Attributes::DATA),
+    ];
+    for (part, attributes) in parts {
+        let request = request::<G>(image.high(part), part.start, attributes);
+        boot::map_boot(&machine, tables, memblock, &request)?;
+    }
+    for device in hotmap_kernel::platform::device_windows(&info.machine).iter() {
+        map_device(&machine, tables, memblock, *device)?;
+    }
+    let ttbr0 = identity::<G>(&machine, memblock, image)?;
+    Ok(Roots { ttbr0, ttbr1: tables.root() })
+}
+
+fn request<G: Granule>(range: VirtRange, pa: PhysAddr, attributes: Attributes) -> MapRequest {
+    MapRequest { range, pa, attributes, max_leaf: G::BLOCK_SIZE, contiguous: true }
+}
+
+/// Map the pages around a device's registers. Two devices may share a page.
+fn map_device<G: Granule>(
+    machine: &Physical,
+    tables: Tables<G>,
+    memblock: &mut Memblock,
+    device: PhysRange,
+) -> Result<()> {
+    let mut page = device.start.align_down(G::SIZE);
+    while page < device.end {
+        if let Some(va) = layout::device_address(page)
+            && tables.translate(machine, va).is_none()
+        {
+            let range = VirtRange { start: va, end: va + G::SIZE };
+            boot::map_boot(machine, tables, memblock, &request::<G>(range, page, Attributes::DEVICE))?;
+        }
+        page = page + G::SIZE;
+    }
+    Ok(())
+}
+
+/// The identity map. Its tables live in memory that `memblock` goes on calling free: nothing is allocated between here and
+/// the jump that makes them useless.
+fn identity<G: Granule>(machine: &Physical, memblock: &Memblock, image: &Image) -> Result<PhysAddr> {
+    let mut scratch = memblock.clone();
+    let tables = boot::new_root::<G, _>(machine, &mut scratch)?;
+    let range = VirtRange {
+        start: VirtAddr::new(image.text.start.get()),
+        end: VirtAddr::new(image.text.start.get() + G::SIZE),
+    };
+    boot::map_boot(machine, tables, &mut scratch, &request::<G>(range, image.text.start, Attributes::TEXT))?;
+    Ok(tables.root())
+}

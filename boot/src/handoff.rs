@@ -1,0 +1,124 @@
+//! From the device tree to [`BootInfo`]: what is RAM, what is taken of it, and which granule it will be.
+#![expect(unsafe_code, reason = "reads the device tree blob where the boot protocol put it; rule B2")]
+
+use core::fmt;
+
+use hotmap_devicetree::DtError;
+use hotmap_kernel::arch::cpu;
+use hotmap_kernel::boot_info::{BootInfo, BootWay};
+use hotmap_mm::addr::{PhysAddr, PhysRange};
+use hotmap_mm::error::Error;
+use hotmap_mm::page::PageKind;
+
+/// Why boot ends here. The exit status is 3 where the CPU lacks something, else 2.
+pub(crate) enum Stop {
+    /// EL3: there is no way down that keeps what EL3 firmware would have set up.
+    Level3,
+    /// The device tree blob is not usable.
+    DeviceTree(DtError),
+    /// `granule=` names none.
+    NoSuchGranule,
+    /// The CPU does not have the granule.
+    NoGranule,
+    /// There is no RAM where the image runs.
+    NoRam(PhysRange),
+    /// Memory.
+    Memory(Error),
+}
+
+/// B2: the boot protocol promises that x0 is the physical address of a device tree blob in RAM, which nobody writes to.
+fn blob(at: u64, len: usize) -> &'static [u8] {
+    // SAFETY: B2; the length is the header's own size, or what the header says.
+    unsafe { core::slice::from_raw_parts(at as *const u8, len) }
+}
+
+/// Read the device tree at `dtb` and the boot arguments.
+pub(crate) fn read(info: &mut BootInfo, dtb: u64) -> Result<(), Stop> {
+    let header = blob(dtb, hotmap_devicetree::HEADER_SIZE);
+    let size = hotmap_devicetree::total_size(header).map_err(Stop::DeviceTree)?;
+    hotmap_devicetree::parse(blob(dtb, size as usize), &mut info.machine).map_err(Stop::DeviceTree)?;
+    let start = PhysAddr::new(dtb);
+    info.dtb = PhysRange { start, end: start + u64::from(size) };
+    info.args.read(&info.machine.bootargs);
+    hotmap_kernel::platform::read_fw_cfg_args(&info.machine, &mut info.args);
+    Ok(())
+}
+
+/// Check the granule that was asked for.
+pub(crate) fn choose_granule(info: &mut BootInfo) -> Result<(), Stop> {
+    if info.args.bad_granule.is_some() {
+        return Err(Stop::NoSuchGranule);
+    }
+    info.granule = info.args.granule;
+    if cpu::features().has_granule(info.granule) { Ok(()) } else { Err(Stop::NoGranule) }
+}
+
+/// Fill in memblock: RAM, then what is taken of it.
+pub(crate) fn find_memory(info: &mut BootInfo, image: PhysRange) -> Result<(), Stop> {
+    info.image = image;
+    let (machine, memblock) = (&info.machine, &mut info.memblock);
+    for memory in machine.memory.iter().filter(|m| !m.hotpluggable) {
+        memblock.add_ram(range(memory.region)).map_err(Stop::Memory)?;
+    }
+    if !memblock.ram().iter().any(|ram| ram.covers(&image)) {
+        return Err(Stop::NoRam(image));
+    }
+    info.ram_start = memblock.span().start;
+    for reserved in &machine.reserved {
+        let bytes = range(reserved.region);
+        if reserved.no_map { memblock.carve(bytes) } else { memblock.reserve(bytes, PageKind::Reserved) }
+            .map_err(Stop::Memory)?;
+    }
+    for taken in [Some(image), Some(info.dtb), machine.initrd.map(range)].into_iter().flatten() {
+        memblock.reserve(taken, PageKind::Reserved).map_err(Stop::Memory)?;
+    }
+    let granule = info.granule.bytes();
+    let size = info.args.heap.next_multiple_of(granule);
+    let heap = memblock.alloc(size, granule, PageKind::Kernel).map_err(Stop::Memory)?;
+    info.heap = PhysRange { start: heap, end: heap + size };
+    Ok(())
+}
+
+fn range(region: hotmap_devicetree::Region) -> PhysRange {
+    PhysRange { start: PhysAddr::new(region.start), end: PhysAddr::new(region.end()) }
+}
+
+/// Which way in: only firmware boot runs out of flash.
+pub(crate) const fn way(from_flash: bool) -> BootWay {
+    if from_flash { BootWay::Firmware } else { BootWay::Image }
+}
+
+impl Stop {
+    /// The exit status.
+    pub(crate) const fn status(&self) -> u32 {
+        use hotmap_kernel::arch::semihosting::{EXIT_PANIC, EXIT_UNSUPPORTED};
+        match self {
+            Self::Level3 | Self::NoGranule => EXIT_UNSUPPORTED,
+            _ => EXIT_PANIC,
+        }
+    }
+
+    /// The message, with what `info` adds to it.
+    pub(crate) fn say(&self, info: &BootInfo, f: &mut impl fmt::Write) -> fmt::Result {
+        match self {
+            Self::Level3 => {
+                f.write_str("entered at EL3; hotmap runs at EL1 or EL2 (on QEMU: leave out secure=on)")
+            }
+            Self::DeviceTree(error) => write!(f, "{error}"),
+            Self::NoSuchGranule => {
+                let name = info.args.bad_granule.as_deref().unwrap_or_default();
+                write!(f, "granule={name}: there are 4k, 16k and 64k")
+            }
+            Self::NoGranule => {
+                write!(
+                    f,
+                    "this CPU has no {} granule (ID_AA64MMFR0_EL1 = {:#x})",
+                    info.granule,
+                    cpu::features().mmfr0
+                )
+            }
+            Self::NoRam(image) => write!(f, "the device tree has no RAM at {image}, where the image runs"),
+            Self::Memory(error) => write!(f, "{error}"),
+        }
+    }
+}

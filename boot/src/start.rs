@@ -1,0 +1,106 @@
+//! The Rust side of boot: at the load address first, then high.
+#![expect(unsafe_code, reason = "owns the static BootInfo and makes the jump to the high address; rule B1")]
+
+use hotmap_kernel::arch::{cpu, exceptions, mmu, semihosting};
+use hotmap_kernel::boot_info::BootInfo;
+use hotmap_kernel::{console, kernel_main, kprint, kprintln};
+use hotmap_mm::granule::{G4K, G16K, G64K, Granule, GranuleKind};
+use hotmap_mm::layout;
+use hotmap_mm::paging::descriptor::MAIR;
+
+use crate::early_map::{self, Image, Roots};
+use crate::handoff::{self, Stop};
+
+/// QEMU virt's first UART (hw/arm/virt.c, VIRT_UART): where messages go before the device tree has been read.
+const EARLY_UART: usize = 0x0900_0000;
+
+/// What boot hands over. In .bss, so that it costs the image nothing.
+static mut INFO: BootInfo = BootInfo::new();
+
+unsafe extern "C" {
+    fn hotmap_go_high(
+        delta: u64,
+        ttbr0: u64,
+        ttbr1: u64,
+        tcr: u64,
+        mair: u64,
+        sctlr: u64,
+        argument: u64,
+        entry: u64,
+    ) -> !;
+    static _guard_start: u8;
+    static _stack_start: u8;
+    static _stack_end: u8;
+}
+
+/// Called by the entry code at the load address, with the MMU off.
+pub(crate) extern "C" fn boot_main(dtb: u64, _load: u64, level: u64, from_flash: u64) -> ! {
+    // SAFETY: B1: nobody else runs, and this is the only reference until the jump, after which this code is gone.
+    let info = unsafe { &mut *(&raw mut INFO) };
+    // SAFETY: M4: the MMU is off, so the UART is at its physical address.
+    unsafe { console::init(EARLY_UART) };
+    info.entry_level = level;
+    info.way = handoff::way(from_flash != 0);
+    let stop = match prepare(info, dtb) {
+        Ok(roots) => go_high(info, &roots),
+        Err(stop) => stop,
+    };
+    kprint!("error: ");
+    // The console takes every byte.
+    let _ = stop.say(info, &mut console::ConsoleWriter);
+    kprintln!();
+    semihosting::exit(stop.status())
+}
+
+fn prepare(info: &mut BootInfo, dtb: u64) -> Result<Roots, Stop> {
+    if info.entry_level == 3 {
+        return Err(Stop::Level3);
+    }
+    exceptions::install();
+    let image = Image::here();
+    handoff::read(info, dtb)?;
+    handoff::choose_granule(info)?;
+    handoff::find_memory(info, image.whole())?;
+    let roots = match info.granule {
+        GranuleKind::K4 => early_map::build::<G4K>(info, &image),
+        GranuleKind::K16 => early_map::build::<G16K>(info, &image),
+        GranuleKind::K64 => early_map::build::<G64K>(info, &image),
+    };
+    roots.map_err(Stop::Memory)
+}
+
+fn go_high(info: &mut BootInfo, roots: &Roots) -> ! {
+    info.root = roots.ttbr1;
+    let va_bits = match info.granule {
+        GranuleKind::K4 => G4K::GEOMETRY.va_bits,
+        GranuleKind::K16 => G16K::GEOMETRY.va_bits,
+        GranuleKind::K64 => G64K::GEOMETRY.va_bits,
+    };
+    let tcr = mmu::tcr(info.granule, va_bits, cpu::features().ips());
+    let entry = high_main as extern "C" fn(&'static mut BootInfo) -> !;
+    // SAFETY: B1; the tables map the image at its linked address, and the code of the switch one to one.
+    unsafe {
+        hotmap_go_high(
+            Image::here().delta(),
+            roots.ttbr0.get(),
+            roots.ttbr1.get(),
+            tcr,
+            MAIR,
+            mmu::SCTLR_ON_WXN,
+            core::ptr::from_mut(info) as u64,
+            entry as usize as u64,
+        )
+    }
+}
+
+/// The first code at the high address.
+extern "C" fn high_main(info: &'static mut BootInfo) -> ! {
+    let uart = layout::DEVICES.start.get() as usize + EARLY_UART;
+    // SAFETY: M4: the early map has the UART there.
+    unsafe { console::init(uart) };
+    exceptions::install();
+    let (guard, low) = (&raw const _guard_start as u64, &raw const _stack_start as u64);
+    exceptions::set_kernel_stack(low..&raw const _stack_end as u64, low - guard);
+    hotmap_kernel::arch::mmu_control::forget_identity_map();
+    kernel_main(info)
+}

@@ -1,0 +1,431 @@
+//! Every rule that a blob can break, broken once, with the message that says so.
+mod support;
+
+use hotmap_devicetree::{
+    BOOTARGS_CAPACITY, COMPATIBLE_CAPACITY, HEADER_SIZE, MAX_DEPTH, MEMORY_CAPACITY, PMEM_CAPACITY,
+    RESERVED_CAPACITY, total_size,
+};
+use support::{Writer, patch, read};
+
+/// Offsets of the header's words (Devicetree Specification 5.2).
+const TOTAL_SIZE: usize = 4;
+const STRUCTURE: usize = 8;
+const STRINGS: usize = 12;
+const RESERVE_MAP: usize = 16;
+const VERSION: usize = 20;
+const LAST_COMPATIBLE: usize = 24;
+const STRINGS_SIZE: usize = 32;
+const STRUCTURE_SIZE: usize = 36;
+
+/// A tree with RAM and nothing else, the root left open.
+fn machine() -> Writer {
+    let mut writer = Writer::root();
+    writer.memory(&[(0x4000_0000, 0x4000_0000)]).end();
+    writer
+}
+
+/// The message for a blob, without what they all begin with.
+fn refusal(blob: &[u8]) -> String {
+    let error = read(blob).expect_err("refused");
+    let message = error.to_string();
+    message.strip_prefix("device tree: ").expect("every message says where it comes from").to_string()
+}
+
+/// The message for the tree of `machine` with something added to its root.
+fn refusal_with(add: impl FnOnce(&mut Writer)) -> String {
+    let mut writer = machine();
+    add(&mut writer);
+    refusal(&writer.blob())
+}
+
+/// The message for the tree of `machine` with one word of its header changed.
+fn refusal_of_header(offset: usize, word: u32) -> String {
+    let mut blob = machine().blob();
+    patch(&mut blob, offset, word);
+    refusal(&blob)
+}
+
+#[test]
+fn the_tree_that_the_others_are_made_from_is_fine() {
+    let blob = machine().blob();
+    assert_eq!(read(&blob).map(|machine| machine.memory.len()), Ok(1));
+    assert_eq!(blob.len(), 0xd3, "the messages below name offsets in it");
+}
+
+#[test]
+fn header_rules() {
+    let blob = machine().blob();
+    assert_eq!(refusal(&[]), "0x0 bytes are too few for the header of 0x28");
+    assert_eq!(refusal(&blob[..39]), "0x27 bytes are too few for the header of 0x28");
+    assert_eq!(refusal(&blob[..100]), "totalsize 0xd3 exceeds the blob of 0x64 bytes");
+    assert_eq!(refusal_of_header(0, 0xedfe_0dd0), "magic is 0xedfe0dd0, not 0xd00dfeed");
+    assert_eq!(refusal_of_header(TOTAL_SIZE, 39), "totalsize 0x27 is smaller than the header of 0x28 bytes");
+    assert_eq!(refusal_of_header(TOTAL_SIZE, 0xd4), "totalsize 0xd4 exceeds the blob of 0xd3 bytes");
+    assert_eq!(refusal_of_header(VERSION, 16), "version 16 (compatible back to 16) is not version 17");
+    assert_eq!(
+        refusal_of_header(LAST_COMPATIBLE, 18),
+        "version 17 (compatible back to 18) is not version 17"
+    );
+}
+
+#[test]
+fn total_size_reads_eight_bytes_only() {
+    let blob = machine().blob();
+    assert_eq!(total_size(&blob[..8]), Ok(0xd3));
+    assert_eq!(
+        total_size(&blob[..7]).map_err(|error| error.to_string()),
+        Err("device tree: 0x7 bytes are too few for the header of 0x28".to_string())
+    );
+    assert_eq!(HEADER_SIZE, 40);
+}
+
+#[test]
+fn blocks_lie_inside_the_blob_behind_the_header() {
+    let outside =
+        |block, offset, size| format!("the {block} at {offset}, size {size}, is not inside totalsize 0xd3");
+    assert_eq!(refusal_of_header(STRUCTURE, 0x24), outside("structure block", "0x24", "0x70"));
+    assert_eq!(refusal_of_header(STRUCTURE, 0xffff_fffc), outside("structure block", "0xfffffffc", "0x70"));
+    assert_eq!(
+        refusal_of_header(STRUCTURE_SIZE, 0xffff_ffff),
+        outside("structure block", "0x38", "0xffffffff")
+    );
+    assert_eq!(refusal_of_header(STRINGS, 0xd4), outside("strings block", "0xd4", "0x2b"));
+    assert_eq!(refusal_of_header(STRINGS_SIZE, 0x2c), outside("strings block", "0xa8", "0x2c"));
+    assert_eq!(refusal_of_header(RESERVE_MAP, 0xf0), outside("memory reservation block", "0xf0", "0x0"));
+    assert_eq!(refusal_of_header(RESERVE_MAP, 0x24), outside("memory reservation block", "0x24", "0xaf"));
+}
+
+#[test]
+fn blocks_are_aligned() {
+    assert_eq!(refusal_of_header(STRUCTURE, 0x3a), "the structure block at 0x3a is not aligned to 4 bytes");
+    let reserve_map = "the memory reservation block at 0x2c is not aligned to 8 bytes";
+    assert_eq!(refusal_of_header(RESERVE_MAP, 0x2c), reserve_map);
+}
+
+#[test]
+fn the_reservation_block_ends_in_zeroes_and_does_not_wrap() {
+    let end = "the memory reservation block at 0xd0 has no entry of zeroes at its end";
+    assert_eq!(refusal_of_header(RESERVE_MAP, 0xd0), end);
+    let mut writer = machine();
+    writer.reserve_map.push((u64::MAX, 1));
+    let wraps = "the region of the memory reservation block at 0xffffffffffffffff, size 0x1, wraps around";
+    assert_eq!(refusal(&writer.blob()), wraps);
+}
+
+#[test]
+fn tokens_stand_where_they_may() {
+    let with = |add: &dyn Fn(&mut Writer)| {
+        let mut writer = Writer::default();
+        add(&mut writer);
+        refusal(&writer.raw_blob())
+    };
+    assert_eq!(with(&|_| {}), "the structure block breaks off in the token at 0x38");
+    assert_eq!(with(&|w| w.token(5).done()), "0x5 at 0x38 is not a token");
+    assert_eq!(with(&|w| w.token(9).done()), "token 0x9 at 0x38 may not stand there");
+    assert_eq!(with(&|w| w.token(2).done()), "token 0x2 at 0x38 may not stand there");
+    assert_eq!(with(&|w| w.property("reg", b"").done()), "token 0x3 at 0x38 may not stand there");
+    assert_eq!(with(&|w| w.begin("").done()), "the structure block breaks off in the token at 0x40");
+    assert_eq!(with(&|w| w.begin("").token(9).done()), "token 0x9 at 0x40 may not stand there");
+    assert_eq!(with(&|w| w.begin("").end().done()), "the structure block breaks off in the token at 0x44");
+    let second_root = "token 0x1 at 0x44 may not stand there";
+    assert_eq!(with(&|w| w.begin("").end().begin("").end().token(9).done()), second_root);
+    let after_child = "token 0x3 at 0x4c may not stand there";
+    assert_eq!(with(&|w| w.begin("").begin("a").end().property("reg", b"").done()), after_child);
+    let tail = "0x4 bytes at 0x48 follow the end of the structure block";
+    assert_eq!(with(&|w| w.begin("").end().token(9).token(9).done()), tail);
+    let unended = "the structure block breaks off in the token at 0x38";
+    assert_eq!(with(&|w| w.token(1).structure.extend(b"root")), unended);
+    let cut_value = "the structure block breaks off in the token at 0x40";
+    assert_eq!(with(&|w| w.begin("").property("a", b"").structure.truncate(16)), cut_value);
+    assert_eq!(with(&|w| w.begin("").property("a", b"value").structure.truncate(24)), cut_value);
+}
+
+#[test]
+fn properties_are_named_in_the_strings_block_by_short_text() {
+    let bounds = refusal_with(|w| {
+        w.structure.truncate(0);
+        w.begin("").property_named_at(0x2b, b"");
+    });
+    assert_eq!(bounds, "the property at 0x40 has its name at 0x2b, outside the strings block of 0x2b bytes");
+    let length = refusal_with(|w| w.strings.extend([b'x'; 256].iter().chain(&[0])));
+    assert_eq!(length, "the string at 0x2b of the strings block does not end within 255 bytes");
+    let mut longest = machine();
+    longest.strings.extend([b'x'; 255].iter().chain(&[0]));
+    assert!(read(&longest.blob()).is_ok());
+    let open = refusal_with(|w| w.strings.push(b'x'));
+    assert_eq!(open, "the string at 0x2b of the strings block does not end within 255 bytes");
+    let mut writer = Writer::root();
+    writer.strings.extend(b"\xff\0");
+    writer.begin("odd").property_named_at(0x1b, b"").end();
+    assert_eq!(refusal(&writer.blob()), "a property name of odd is not UTF-8");
+    let node = refusal_with(|w| w.begin_bytes(b"caf\xe9").end().done());
+    assert_eq!(node, "the name of node number 1 is not UTF-8");
+}
+
+#[test]
+fn depth_is_limited() {
+    let nested = |levels: usize| {
+        let mut writer = machine();
+        (0..levels).for_each(|_| writer.begin("n").done());
+        (0..levels).for_each(|_| writer.end().done());
+        writer.blob()
+    };
+    assert!(read(&nested(MAX_DEPTH)).is_ok());
+    assert_eq!(refusal(&nested(MAX_DEPTH + 1)), "the node at 0x118 is more than 15 levels below the root");
+}
+
+#[test]
+fn cells_are_one_or_two() {
+    for (property, value) in
+        [("#address-cells", 3), ("#address-cells", 0), ("#size-cells", 0), ("#size-cells", 4)]
+    {
+        let mut writer = Writer::default();
+        writer.begin("");
+        for name in ["#address-cells", "#size-cells"] {
+            writer.cells(name, &[if name == property { value } else { 2 }]);
+        }
+        writer.memory(&[(0, 1)]).end();
+        let expected = format!("{property} of / is {value}; only 1 and 2 are supported");
+        assert_eq!(refusal(&writer.blob()), expected);
+    }
+    let wide = refusal_with(|w| w.begin("a").property("#address-cells", &[0; 8]).end().done());
+    assert_eq!(wide, "#address-cells of a is 0x8 bytes, not a positive multiple of 0x4");
+    let bus = refusal_with(|w| {
+        w.begin("bus@1").cells("#address-cells", &[3]).cells("#size-cells", &[1]).property("ranges", b"");
+        w.memory(&[(0, 1)]).end().end();
+    });
+    assert_eq!(bus, "#address-cells of bus@1 is 3; only 1 and 2 are supported");
+}
+
+#[test]
+fn reg_is_there_and_whole() {
+    let missing = refusal_with(|w| w.begin("ram@0").text("device_type", "memory").end().done());
+    assert_eq!(missing, "ram@0 has no reg");
+    for size in [0, 4, 15, 17] {
+        let odd = refusal_with(|w| {
+            w.begin("ram@0").text("device_type", "memory").property("reg", &vec![0; size]).end();
+        });
+        assert_eq!(odd, format!("reg of ram@0 is {size:#x} bytes, not a positive multiple of 0x10"));
+    }
+    let gic = refusal_with(|w| {
+        w.begin("intc").text("compatible", "arm,gic-400").reg(&[(0x1000, 0x1000), (0x2000, 0)]).end();
+    });
+    assert_eq!(gic, "reg of intc has 1 regions where 2 are needed");
+    let gic = refusal_with(|w| {
+        w.begin("intc").text("compatible", "arm,gic-v3").cells("#redistributor-regions", &[2]);
+        w.reg(&[(0x1000, 0x1000), (0x2000, 0x1000)]).end();
+    });
+    assert_eq!(gic, "reg of intc has 2 regions where 3 are needed");
+    let gic = refusal_with(|w| w.begin("intc").text("compatible", "arm,gic-v3").reg(&[(0, 0)]).end().done());
+    assert_eq!(gic, "reg of intc has 0 regions where 2 are needed");
+}
+
+#[test]
+fn regions_do_not_wrap() {
+    let wraps = |start, size| refusal_with(|w| w.memory(&[(start, size)]).end().done());
+    assert_eq!(
+        wraps(u64::MAX - 0xfff, 0x1000),
+        "the region of memory at 0xfffffffffffff000, size 0x1000, wraps around",
+        "its end has no address"
+    );
+    assert_eq!(wraps(1, u64::MAX), "the region of memory at 0x1, size 0xffffffffffffffff, wraps around");
+    let mut last = machine();
+    last.memory(&[(u64::MAX - 0xfff, 0xfff)]).end();
+    assert!(read(&last.blob()).is_ok());
+}
+
+#[test]
+fn buses_map_what_is_on_them() {
+    let bus = |ranges: &[u32]| {
+        refusal_with(|w| {
+            w.begin("bus").cells("#address-cells", &[1]).cells("#size-cells", &[1]).cells("ranges", ranges);
+            w.begin("ram").text("device_type", "memory").cells("reg", &[0x1000, 0x2000]).end().end();
+        })
+    };
+    let outside = "the region of ram at 0x1000..0x3000 is outside the ranges of its bus";
+    assert_eq!(bus(&[0x1000, 0, 0, 0x1fff]), outside);
+    assert_eq!(bus(&[0x1001, 0, 0, 0x2000]), outside);
+    assert_eq!(bus(&[0, 0, 0]), "ranges of ram is 0xc bytes, not a positive multiple of 0x10");
+    let wraps = "the region of ram at 0xfffffffffffff000, size 0x2000, wraps around";
+    assert_eq!(bus(&[0x1000, 0xffff_ffff, 0xffff_f000, 0x2000]), wraps);
+}
+
+#[test]
+fn memory_does_not_overlap() {
+    let first = (0x1000_0000, 0x1000_0000);
+    for second in
+        [(0x1000_0000, 1), (0x0fff_ffff, 2), (0x1fff_ffff, 0x1000), (0x1800_0000, 1), (0, 0x3000_0000)]
+    {
+        for (kind, other) in [("plain", "plain"), ("hot", "hot"), ("hot", "pmem"), ("pmem", "pmem")] {
+            let message = refusal_with(|w| {
+                for (kind, region) in [(kind, first), (other, second)] {
+                    match kind {
+                        "pmem" => w.begin("p").text("compatible", "pmem-region").reg(&[region]),
+                        "hot" => w.memory(&[region]).property("hotpluggable", b""),
+                        _ => w.memory(&[region]),
+                    }
+                    .end();
+                }
+            });
+            let sorted = if first.0 <= second.0 { [first, second] } else { [second, first] };
+            let [a, b] = sorted.map(|(start, size): (u64, u64)| format!("{start:#x}..{:#x}", start + size));
+            let either = [format!("{a} and {b}"), format!("{b} and {a}")];
+            let expected = either.map(|pair| format!("the memory regions {pair} overlap"));
+            assert!(expected.contains(&message), "{kind}, {other}: {message}");
+        }
+    }
+}
+
+#[test]
+fn there_is_memory_to_boot_in() {
+    let message = "no memory node says where there is RAM";
+    assert_eq!(refusal(&Writer::root().blob()), message);
+    let mut writer = Writer::root();
+    writer.memory(&[(0x1000, 0)]).end();
+    assert_eq!(refusal(&writer.blob()), message);
+    let mut writer = Writer::root();
+    writer.memory(&[(0x1000, 0x1000)]).property("hotpluggable", b"").end();
+    assert_eq!(refusal(&writer.blob()), message);
+    writer.memory(&[(0x1000, 0x1000)]).end();
+    assert_eq!(refusal(&writer.blob()), message, "carved away");
+}
+
+/// `count` regions with gaps between them, from 4 GiB on.
+fn regions(count: usize) -> Vec<(u64, u64)> {
+    (0x10_0000_u64..).step_by(2).take(count).map(|page| (page << 12, 0x1000)).collect()
+}
+
+#[test]
+fn lists_name_their_capacity_when_they_are_full() {
+    let memory = |count| {
+        let mut writer = Writer::root();
+        writer.memory(&regions(count)).end();
+        writer.blob()
+    };
+    assert_eq!(read(&memory(MEMORY_CAPACITY)).map(|machine| machine.memory.len()), Ok(128));
+    assert_eq!(refusal(&memory(MEMORY_CAPACITY + 1)), "more than 128 memory regions");
+
+    let pmem = |count| {
+        let mut writer = machine();
+        writer.begin("p").text("compatible", "pmem-region").reg(&regions(count)).end();
+        writer.blob()
+    };
+    assert_eq!(read(&pmem(PMEM_CAPACITY)).map(|machine| machine.pmem.len()), Ok(16));
+    assert_eq!(refusal(&pmem(PMEM_CAPACITY + 1)), "more than 16 persistent memory regions");
+
+    let reserved = |in_map, in_node| {
+        let mut writer = machine();
+        writer.reserve_map = regions(in_map);
+        writer
+            .begin("reserved-memory")
+            .cells("#size-cells", &[2])
+            .begin("r")
+            .reg(&regions(in_node))
+            .end()
+            .end();
+        writer.blob()
+    };
+    assert_eq!(read(&reserved(1, RESERVED_CAPACITY - 1)).map(|machine| machine.reserved.len()), Ok(64));
+    assert_eq!(refusal(&reserved(1, RESERVED_CAPACITY)), "more than 64 reservations");
+    assert_eq!(refusal(&reserved(RESERVED_CAPACITY + 1, 1)), "more than 64 reservations");
+
+    let gic = refusal_with(|w| {
+        w.begin("intc").text("compatible", "arm,gic-v3").cells("#redistributor-regions", &[9]);
+        w.reg(&regions(10)).end();
+    });
+    assert_eq!(gic, "more than 8 GICv3 redistributor regions");
+}
+
+#[test]
+fn carving_may_not_overflow_the_list_either() {
+    let holes = |count: usize| {
+        let mut writer = Writer::root();
+        writer.memory(&[(0, 0x2_0000_0000)]).end();
+        writer.memory(&regions(count)).property("hotpluggable", b"").end();
+        writer.blob()
+    };
+    assert_eq!(read(&holes(63)).map(|machine| machine.memory.len()), Ok(127));
+    assert_eq!(refusal(&holes(64)), "more than 128 memory regions");
+}
+
+#[test]
+fn more_cpus_than_are_listed_are_counted() {
+    let mut writer = machine();
+    writer.begin("cpus").cells("#address-cells", &[1]).cells("#size-cells", &[0]);
+    for cpu in 0..100 {
+        writer.begin("cpu").text("device_type", "cpu").cells("reg", &[cpu]).end();
+    }
+    writer.begin("threads").text("device_type", "cpu").cells("reg", &[100, 101]).end();
+    writer.end();
+    let machine = read(&writer.blob()).expect("parses");
+    assert_eq!((machine.cpus.len(), machine.cpu_count), (64, 102));
+    assert_eq!(machine.cpus.last(), Some(&63));
+}
+
+#[test]
+fn text_fits_and_is_utf8() {
+    let bootargs = |text: &[u8]| {
+        let mut writer = machine();
+        writer.begin("chosen").property("bootargs", text).end();
+        writer.blob()
+    };
+    let longest = "x".repeat(BOOTARGS_CAPACITY);
+    let fits = read(&bootargs(format!("{longest}\0").as_bytes())).expect("parses");
+    assert_eq!(fits.bootargs, longest.as_str());
+    assert_eq!(refusal(&bootargs(&[b'x'; 2049])), "bootargs is 2049 bytes long; at most 2048 fit");
+    assert_eq!(refusal(&bootargs(b"ab\xffcd\0")), "bootargs is not UTF-8 after 2 bytes");
+    let mut writer = Writer::default();
+    writer.begin("").property("compatible", &[b'x'; COMPATIBLE_CAPACITY + 1]);
+    assert_eq!(refusal(&writer.blob()), "compatible is 65 bytes long; at most 64 fit");
+}
+
+#[test]
+fn an_initrd_has_two_ends_in_order() {
+    let chosen = |add: &dyn Fn(&mut Writer)| {
+        refusal_with(|w| {
+            add(w.begin("chosen"));
+            w.end();
+        })
+    };
+    let start = |w: &mut Writer| w.cells("linux,initrd-start", &[0x4800_0000]).done();
+    assert_eq!(chosen(&start), "chosen has no linux,initrd-end");
+    assert_eq!(chosen(&|w| w.cells("linux,initrd-end", &[0, 1]).done()), "chosen has no linux,initrd-start");
+    let backwards = chosen(&|w| {
+        start(w);
+        w.cells("linux,initrd-end", &[0, 0x47ff_ffff]);
+    });
+    assert_eq!(backwards, "the initrd at 0x48000000 ends before it starts, at 0x47ffffff");
+    let odd = chosen(&|w| w.cells("linux,initrd-start", &[0, 0, 0]).done());
+    assert_eq!(odd, "linux,initrd-start of chosen is 0xc bytes, not a positive multiple of 0x4");
+}
+
+#[test]
+fn stdout_path_names_a_node() {
+    let stdout = |path: &str| refusal_with(|w| w.begin("chosen").text("stdout-path", path).end().done());
+    for path in ["/uart", "/memory/uart", "/chosen/x:9600", "serial0", "", "/", "/memory@1"] {
+        assert_eq!(stdout(path), format!("stdout-path {path} names no node"));
+    }
+    assert_eq!(stdout("a\x1b[31m"), "stdout-path a?[31m names no node", "nothing reaches the terminal");
+    let alias = refusal_with(|w| {
+        w.begin("chosen").text("stdout-path", "serial1:9600n8").end();
+        w.begin("aliases").text("serial0", "/memory").text("serial1", "/uart@1").end();
+    });
+    assert_eq!(alias, "stdout-path serial1:9600n8 names no node");
+    let deeper = refusal_with(|w| {
+        w.begin("chosen").text("stdout-path", "/soc/uart").end();
+        w.begin("soc").begin("apb").begin("uart").end().end().end().begin("uart").end();
+    });
+    assert_eq!(deeper, "stdout-path /soc/uart names no node", "not /soc/apb/uart, not /uart");
+}
+
+#[test]
+fn psci_is_called_by_hvc_or_smc() {
+    let psci = |add: &dyn Fn(&mut Writer)| {
+        refusal_with(|w| {
+            add(w.begin("psci").text("compatible", "arm,psci-1.0"));
+            w.end();
+        })
+    };
+    assert_eq!(psci(&|_| {}), "psci has no method");
+    assert_eq!(psci(&|w| w.text("method", "svc").done()), "PSCI method svc is neither hvc nor smc");
+}

@@ -1,0 +1,177 @@
+//! Steps 1, 2, 3 and 5 of [`crate::hotplug::steps`], each beside its inverse. (Step 4 is vmemmap's own.)
+
+use crate::addr::VirtRange;
+use crate::bugs::Bug;
+use crate::error::{Resource, Result};
+use crate::granule::Granule;
+use crate::hotplug::block::{BlockState, MemoryBlock, Source};
+use crate::hotplug::range::HotRange;
+use crate::hotplug::steps::MemmapHome;
+use crate::layout;
+use crate::machine::{self, Machine};
+use crate::model::Mm;
+use crate::page::PageKind;
+use crate::paging::descriptor::Attributes;
+use crate::paging::table::{Gone, MapRequest, TableFrames};
+use crate::pfn::{Pfn, PfnRange};
+use crate::section::{Backing, Section, Subsections};
+use crate::vmemmap::altmap::Altmap;
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    // Step 1. The sections exist from here on; nothing of them is valid before step 5 (I1).
+
+    pub(crate) fn claim_sections(&mut self, range: &HotRange) -> Result<()> {
+        let blocks = HotRange::blocks::<G>(range.pages());
+        let count = blocks.clone().count();
+        self.may_fail(Resource::Heap { bytes: count * size_of::<Section>() })?;
+        self.sections.reserve(count)?;
+        let room = self
+            .may_fail(Resource::Heap { bytes: count * size_of::<MemoryBlock>() })
+            .and_then(|()| self.blocks.reserve(count));
+        if let Err(error) = room {
+            self.sections.shrink();
+            return Err(error);
+        }
+        for start in blocks {
+            let present = Subsections::default();
+            self.sections.insert(Section { start, present, early: false, backing: Backing::Ram });
+            self.blocks.insert(MemoryBlock::offline(start, range.source(), G::SECTION_PAGES));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn drop_sections(&mut self, pages: PfnRange) {
+        for start in HotRange::blocks::<G>(pages) {
+            self.blocks.remove(start.get());
+            self.sections.remove(start.get());
+        }
+        self.sections.shrink();
+        self.blocks.shrink();
+    }
+
+    // Step 2. No leaf is larger than the range, which is what goes by itself.
+
+    pub(crate) fn map_linear(&mut self, pages: PfnRange) -> Result<()> {
+        let physical = pages.addresses::<G>();
+        let request = MapRequest {
+            range: self.layout.linear_range(physical),
+            pa: physical.start,
+            attributes: Attributes::DATA,
+            max_leaf: physical.len(),
+            contiguous: true,
+        };
+        let (machine, tables) = (self.machine.clone(), self.tables);
+        tables.map(&machine, self, &request)?;
+        machine.publish();
+        Ok(())
+    }
+
+    pub(crate) fn unmap_linear(&mut self, pages: PfnRange) {
+        if self.has_bug(Bug::KeepLinear) {
+            return;
+        }
+        let range = self.layout.linear_range(pages.addresses::<G>());
+        let (machine, tables) = (self.machine.clone(), self.tables);
+        let bounds = self.linear_bounds();
+        let Ok(debt) = tables.break_range(&machine, range, bounds, |_| false) else {
+            debug_assert!(false, "a range is mapped by leaves of its own");
+            return;
+        };
+        self.pay(debt);
+        let reaped = tables.reap(&machine, range, |gone| {
+            // The leaf's memory is the range's own: it goes with the range. The tables go back.
+            if let Gone::Table(table) = gone {
+                self.free_table(table);
+            }
+        });
+        debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");
+    }
+
+    // Step 3.
+
+    pub(crate) fn choose_backing(&mut self, pages: PfnRange, home: MemmapHome) -> Result<()> {
+        let memmap_pages = G::SECTION_MEMMAP >> G::SHIFT;
+        for start in HotRange::blocks::<G>(pages) {
+            if home == MemmapHome::Ram {
+                continue;
+            }
+            let altmap = Altmap::new(start, 0, memmap_pages);
+            altmap.check_range::<G>(PfnRange::new(start, G::SECTION_PAGES))?;
+            if let Some(section) = self.sections.get_mut(start.get()) {
+                section.backing = Backing::SelfHosted(altmap);
+            }
+            if let Some(block) = self.blocks.get_mut(start.get()) {
+                block.memmap_pages = altmap.offset();
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn forget_backing(&mut self, pages: PfnRange) {
+        for start in HotRange::blocks::<G>(pages) {
+            if let Some(section) = self.sections.get_mut(start.get()) {
+                section.backing = Backing::Ram;
+            }
+            if let Some(block) = self.blocks.get_mut(start.get()) {
+                block.memmap_pages = 0;
+            }
+        }
+    }
+
+    // Step 5. One bulk clearing; a zeroed struct page means "ask your head", so only the memmap's own head is written.
+
+    pub(crate) fn initialise_pages(&mut self, pages: PfnRange) {
+        machine::zero_mapped(&self.machine, self.layout.memmap(pages));
+        for start in HotRange::blocks::<G>(pages) {
+            let all = Subsections::touched::<G>(start, PfnRange::new(start, G::SECTION_PAGES));
+            if let Some(section) = self.sections.get_mut(start.get()) {
+                section.present = all;
+            }
+            let memmap = self.blocks.get(start.get()).map_or(0, |b| b.memmap_pages);
+            for (pfn, order) in PfnRange::new(start, memmap).chunks(G::BLOCK_ORDER) {
+                self.pages().mark(pfn, order, PageKind::MemmapSelf);
+            }
+            self.counts.memmap_self += memmap;
+            self.counts.present += memmap;
+            if self.has_bug(Bug::AltmapLeak)
+                && let Some(altmap) = self.altmap_of(start)
+            {
+                altmap.charge_for_nothing();
+            }
+        }
+    }
+
+    pub(crate) fn forget_pages(&mut self, pages: PfnRange) {
+        for start in HotRange::blocks::<G>(pages) {
+            let memmap = self.blocks.get(start.get()).map_or(0, |b| b.memmap_pages);
+            self.counts.memmap_self -= memmap;
+            self.counts.present -= memmap;
+            if let Some(section) = self.sections.get_mut(start.get()) {
+                section.present = Subsections::default();
+            }
+        }
+    }
+
+    /// All of the linear map: the bounds within which its empty tables may be freed (I4).
+    pub(crate) fn linear_bounds(&self) -> VirtRange {
+        if self.has_bug(Bug::EmptyTable) {
+            return VirtRange::default();
+        }
+        VirtRange { start: layout::LINEAR_START, end: layout::LINEAR_START + layout::LINEAR_SIZE }
+    }
+}
+
+impl MemoryBlock {
+    /// A block that has just been claimed.
+    pub const fn offline(start: Pfn, source: Source, present: u64) -> Self {
+        Self {
+            start,
+            state: BlockState::Offline,
+            source,
+            memmap_pages: 0,
+            present,
+            free: crate::buddy::FreeArea::new(start),
+            tenant_pages: 0,
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! This CPU: its features, its number, waiting, and the clock.
+#![expect(unsafe_code, reason = "reads a system register that no crate names; rule M1")]
+
+use core::arch::asm;
+
+use aarch64_cpu::asm::barrier::{SY, dsb, isb};
+use aarch64_cpu::registers::{
+    CNTFRQ_EL0, CNTVCT_EL0, ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, MPIDR_EL1,
+    Readable,
+};
+
+use super::features::Features;
+
+/// Reads the identification registers.
+pub fn features() -> Features {
+    let (isar2, dczid): (u64, u64);
+    // SAFETY: M1. ID_AA64ISAR2_EL1 by its number (op0 3, op1 0, CRn 0, CRm 6, op2 2), because old assemblers do not
+    // know its name; it reads as zero on CPUs that are older than it.
+    unsafe {
+        asm!("mrs {}, S3_0_C0_C6_2", out(reg) isar2, options(nomem, nostack, preserves_flags));
+        asm!("mrs {}, dczid_el0", out(reg) dczid, options(nomem, nostack, preserves_flags));
+    }
+    Features {
+        mmfr0: ID_AA64MMFR0_EL1.get(),
+        mmfr2: ID_AA64MMFR2_EL1.get(),
+        isar2,
+        pfr0: ID_AA64PFR0_EL1.get(),
+        dfr0: ID_AA64DFR0_EL1.get(),
+        dczid,
+    }
+}
+
+/// The affinity fields of MPIDR_EL1 (Aff3 in bits 39:32, Aff2 to Aff0 in 23:0): how PSCI and GICv3 name this CPU.
+pub fn affinity() -> u64 {
+    MPIDR_EL1.get() & 0xff_00ff_ffff
+}
+
+/// The virtual counter (CNTVCT_EL0), in ticks of [`ticks_per_second`].
+pub fn ticks() -> u64 {
+    isb(SY);
+    CNTVCT_EL0.get()
+}
+
+/// The counter's frequency (CNTFRQ_EL0) in Hz.
+pub fn ticks_per_second() -> u64 {
+    CNTFRQ_EL0.get()
+}
+
+/// Sleeps until an interrupt is pending. A masked one wakes too (Arm ARM D1 "Wait for Interrupt"); if one is pending
+/// already, this returns at once, so nothing that arrives between the last look and the WFI is slept through.
+pub fn wait_for_interrupt() {
+    // What was written to devices, the acknowledgement of the last interrupt included, is done before the CPU sleeps.
+    dsb(SY);
+    aarch64_cpu::asm::wfi();
+}

@@ -1,0 +1,42 @@
+//! The kernel heap: `linked_list_allocator` in an arena that is fixed at boot (`heap=`). Everything that grows in the kernel
+//! asks with `try_reserve`, so that an exhausted heap is an error and not the end.
+#![expect(unsafe_code, reason = "GlobalAlloc is an unsafe trait; rule M1 of the model for the arena")]
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::{NonNull, null_mut};
+
+use linked_list_allocator::Heap;
+use spin::Mutex;
+
+struct KernelHeap(Mutex<Heap>);
+
+#[global_allocator]
+static HEAP: KernelHeap = KernelHeap(Mutex::new(Heap::empty()));
+
+// SAFETY: the lock makes every call exclusive, and the heap hands out disjoint blocks of its arena.
+unsafe impl GlobalAlloc for KernelHeap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.0.lock().allocate_first_fit(layout).map_or(null_mut(), NonNull::as_ptr)
+    }
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        if let Some(ptr) = NonNull::new(ptr) {
+            // SAFETY: the caller's promise: `ptr` came from `alloc` with this layout.
+            unsafe { self.0.lock().deallocate(ptr, layout) }
+        }
+    }
+}
+
+/// Use `len` bytes at `start` as the arena.
+///
+/// # Safety
+/// Once, with memory that is mapped and that nobody else uses for as long as the kernel runs.
+pub unsafe fn init(start: *mut u8, len: usize) {
+    // SAFETY: this function's own contract.
+    unsafe { HEAP.0.lock().init(start, len) }
+}
+
+/// Bytes in use, and the arena's size.
+pub fn usage() -> (usize, usize) {
+    let heap = HEAP.0.lock();
+    (heap.used(), heap.size())
+}

@@ -1,0 +1,147 @@
+//! Values for the registers that turn translation on. Pure functions of plain numbers, without statics, so that boot code
+//! may call them with the MMU off.
+//!
+//! Source: Arm ARM (DDI 0487), "TCR_EL1, Translation Control Register (EL1)":
+//!
+//! ```text
+//!  34:32 31:30 29:28 27:26 25:24 23   22 21:16 15:14 13:12 11:10 9:8   7    5:0
+//!  IPS   TG1   SH1   ORGN1 IRGN1 EPD1 A1 T1SZ  TG0   SH0   ORGN0 IRGN0 EPD0 T0SZ
+//! ```
+//!
+//! **TG0 and TG1 do not have the same encoding**: TG0 is 00, 10, 01 for 4K, 16K, 64K, and TG1 is 10, 01, 11.
+
+use hotmap_mm::granule::GranuleKind;
+
+/// Cacheability of table walks: Normal, Write-Back Read-Allocate Write-Allocate Cacheable (IRGN and ORGN).
+const WRITE_BACK: u64 = 0b01;
+/// Shareability of table walks: Inner Shareable (SH).
+const INNER_SHAREABLE: u64 = 0b11;
+
+/// MAIR index 0: Normal memory, Write-Back, non-transient, Read- and Write-Allocate, inner and outer: 0xff.
+pub const ATTR_NORMAL: u64 = 0;
+/// MAIR index 1: Device-nGnRE: 0x04.
+pub const ATTR_DEVICE: u64 = 1;
+/// MAIR index 2: Normal memory, Non-cacheable, inner and outer: 0x44.
+pub const ATTR_UNCACHED: u64 = 2;
+
+/// MAIR_EL1 (Arm ARM, "MAIR_EL1"): one byte for each index above; the others are Device-nGnRnE, 0x00.
+pub const MAIR: u64 = 0xff << (8 * ATTR_NORMAL) | 0x04 << (8 * ATTR_DEVICE) | 0x44 << (8 * ATTR_UNCACHED);
+
+/// TG0, bits 15:14.
+pub const fn tg0(granule: GranuleKind) -> u64 {
+    match granule {
+        GranuleKind::K4 => 0b00,
+        GranuleKind::K16 => 0b10,
+        GranuleKind::K64 => 0b01,
+    }
+}
+
+/// TG1, bits 31:30.
+pub const fn tg1(granule: GranuleKind) -> u64 {
+    match granule {
+        GranuleKind::K4 => 0b10,
+        GranuleKind::K16 => 0b01,
+        GranuleKind::K64 => 0b11,
+    }
+}
+
+/// T0SZ and T1SZ: how many bits of a 64-bit address are not translated.
+pub const fn tsz(va_bits: u32) -> u64 {
+    64 - va_bits as u64
+}
+
+/// TCR_EL1 with the same granule and `va_bits` (up to 48) for both halves, walks that are Inner Shareable and
+/// Write-Back Cacheable, ASIDs of TTBR0 in 8 bits, no tag bits, and `ips` from
+/// [`Features::ips`](super::features::Features::ips).
+pub const fn tcr(granule: GranuleKind, va_bits: u32, ips: u64) -> u64 {
+    let walk = INNER_SHAREABLE << 4 | WRITE_BACK << 2 | WRITE_BACK;
+    let lower = tg0(granule) << 14 | walk << 8 | tsz(va_bits);
+    let upper = tg1(granule) << 30 | walk << 24 | tsz(va_bits) << 16;
+    ips << 32 | upper | lower
+}
+
+/// TCR_EL1.EPD0, bit 7: a miss in the lower half faults instead of walking TTBR0. Set it when the identity map goes.
+pub const TCR_EPD0: u64 = 1 << 7;
+
+/// The bits of SCTLR_EL1 that are RES1, or 1 for the behaviour that older CPUs have (Arm ARM, "SCTLR_EL1"): LSMAOE 29,
+/// nTLSMD 28, SPAN 23, EIS 22, TSCXT 20, EOS 11.
+const SCTLR_RES1: u64 = 1 << 29 | 1 << 28 | 1 << 23 | 1 << 22 | 1 << 20 | 1 << 11;
+/// SCTLR_EL1.M, bit 0: translation on.
+pub const SCTLR_M: u64 = 1 << 0;
+/// SCTLR_EL1.C, bit 2: data caches on.
+pub const SCTLR_C: u64 = 1 << 2;
+/// SCTLR_EL1.SA, bit 3: a misaligned SP faults.
+pub const SCTLR_SA: u64 = 1 << 3;
+/// SCTLR_EL1.I, bit 12: instruction caches on.
+pub const SCTLR_I: u64 = 1 << 12;
+/// SCTLR_EL1.WXN, bit 19: what is writable is never executable, whatever its descriptor says (invariant I8).
+pub const SCTLR_WXN: u64 = 1 << 19;
+
+/// SCTLR_EL1 with the MMU and the caches off: what to set before anything is known.
+pub const SCTLR_OFF: u64 = SCTLR_RES1 | SCTLR_SA;
+/// SCTLR_EL1 with the MMU and the caches on.
+pub const SCTLR_ON: u64 = SCTLR_OFF | SCTLR_M | SCTLR_C | SCTLR_I;
+/// [`SCTLR_ON`], and nothing is both writable and executable.
+pub const SCTLR_ON_WXN: u64 = SCTLR_ON | SCTLR_WXN;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each value taken apart again by the positions of the Arm ARM's table, written out here a second time.
+    fn bits(value: u64, high: u32, low: u32) -> u64 {
+        value >> low & ((1 << (high - low + 1)) - 1)
+    }
+
+    #[test]
+    fn tg0_and_tg1_have_the_arm_arms_two_different_encodings() {
+        let expected =
+            [(GranuleKind::K4, 0b00, 0b10), (GranuleKind::K16, 0b10, 0b01), (GranuleKind::K64, 0b01, 0b11)];
+        for (granule, zero, one) in expected {
+            let tcr = tcr(granule, 48, 5);
+            assert_eq!((bits(tcr, 15, 14), bits(tcr, 31, 30)), (zero, one), "{granule}");
+        }
+    }
+
+    #[test]
+    fn a_48_bit_space_has_16_bits_left_and_a_39_bit_one_25() {
+        for (va_bits, size) in [(48, 16), (39, 25), (47, 17)] {
+            let tcr = tcr(GranuleKind::K4, va_bits, 0);
+            assert_eq!((bits(tcr, 5, 0), bits(tcr, 21, 16)), (size, size));
+        }
+    }
+
+    #[test]
+    fn walks_are_inner_shareable_and_write_back() {
+        let tcr = tcr(GranuleKind::K64, 48, 0b101);
+        assert_eq!([bits(tcr, 9, 8), bits(tcr, 11, 10), bits(tcr, 25, 24), bits(tcr, 27, 26)], [1; 4]);
+        assert_eq!([bits(tcr, 13, 12), bits(tcr, 29, 28)], [3; 2]);
+    }
+
+    #[test]
+    fn both_halves_walk_asid_comes_from_ttbr0_and_nothing_optional_is_on() {
+        let tcr = tcr(GranuleKind::K16, 48, 0b101);
+        assert_eq!([bits(tcr, 7, 7), bits(tcr, 23, 23), bits(tcr, 22, 22)], [0; 3]);
+        assert_eq!((bits(tcr, 34, 32), bits(tcr, 63, 35)), (0b101, 0));
+    }
+
+    #[test]
+    fn golden_values_of_the_three_granules_at_48_bits() {
+        assert_eq!(tcr(GranuleKind::K4, 48, 5), 0x5_b510_3510);
+        assert_eq!(tcr(GranuleKind::K16, 48, 5), 0x5_7510_b510);
+        assert_eq!(tcr(GranuleKind::K64, 48, 5), 0x5_f510_7510);
+    }
+
+    #[test]
+    fn mair_has_normal_device_and_uncached_in_their_bytes() {
+        assert_eq!(MAIR, 0x44_04ff);
+    }
+
+    /// 0x30d0_0800 is the value that the Arm ARM's RES1 bits of an Armv8.0 SCTLR_EL1 add up to.
+    #[test]
+    fn sctlr_keeps_the_res1_bits() {
+        assert_eq!(SCTLR_OFF, 0x30d0_0808);
+        assert_eq!(SCTLR_ON, 0x30d0_180d);
+        assert_eq!(SCTLR_ON_WXN, 0x30d8_180d);
+    }
+}

@@ -1,0 +1,24 @@
+//! Changing translation control while the MMU is on.
+#![expect(unsafe_code, reason = "writes TCR_EL1; rule M1")]
+
+use core::arch::asm;
+
+use super::{mmu, tlb};
+
+/// The lower half of the address space is nobody's from now on: a walk of it faults (TCR_EL1.EPD0), and nothing of the
+/// identity map is left in a TLB.
+pub fn forget_identity_map() {
+    // SAFETY: M1; the code runs in the upper half, and nothing refers to the lower one.
+    unsafe {
+        asm!(
+            "mrs {t}, tcr_el1",
+            "orr {t}, {t}, {epd0}",
+            "msr tcr_el1, {t}",
+            "isb",
+            t = out(reg) _,
+            epd0 = const mmu::TCR_EPD0,
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+    tlb::invalidate_all();
+}

@@ -1,0 +1,174 @@
+//! Boot arguments: `key=value` words, a value with blanks in double quotes. What is unknown or wrong is reported, not
+//! ignored, and never stops the boot, except a granule: nothing can be built on a wrong one.
+
+use core::fmt::Write;
+
+use heapless::String;
+use hotmap_mm::bugs::Bug;
+use hotmap_mm::granule::GranuleKind;
+use hotmap_mm::hotplug::steps::MemmapHome;
+
+use crate::number;
+
+/// The longest `run=` value in bytes.
+pub const RUN_CAPACITY: usize = 1024;
+
+/// The boot arguments.
+#[derive(Clone, Debug)]
+pub struct BootArgs {
+    /// `granule=4k|16k|64k`.
+    pub granule: GranuleKind,
+    /// A granule value that names none.
+    pub bad_granule: Option<String<16>>,
+    /// `memmap=self|ram`.
+    pub memmap: MemmapHome,
+    /// `online=auto|manual`.
+    pub online_auto: bool,
+    /// `run="cmd; cmd"`.
+    pub run: Option<String<RUN_CAPACITY>>,
+    /// `term=dumb|ansi`; dumb unless somebody says that a terminal is there.
+    pub dumb: bool,
+    /// `heap=SIZE`.
+    pub heap: u64,
+    /// `bench=on`: count instructions, log nothing but the figures.
+    pub bench: bool,
+    /// `bug=NAME`.
+    pub bug: Option<Bug>,
+    /// What was wrong, one line each, as much as fits.
+    pub complaints: String<512>,
+}
+
+impl BootArgs {
+    /// The defaults.
+    pub const fn new() -> Self {
+        Self {
+            granule: GranuleKind::K4,
+            bad_granule: None,
+            memmap: MemmapHome::SelfHosted,
+            online_auto: true,
+            run: None,
+            dumb: true,
+            heap: 1 << 20,
+            bench: false,
+            bug: None,
+            complaints: String::new(),
+        }
+    }
+
+    /// Take in a line of arguments; later ones win.
+    pub fn read(&mut self, line: &str) {
+        let mut rest = line.trim_start();
+        while !rest.is_empty() {
+            let end = word_end(rest);
+            self.word(&rest[..end]);
+            rest = rest[end..].trim_start();
+        }
+    }
+
+    fn word(&mut self, word: &str) {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        let value = value.strip_prefix('"').map_or(value, |v| v.strip_suffix('"').unwrap_or(v));
+        let ok = match key {
+            "granule" => self.set_granule(value),
+            "memmap" => {
+                choose(&mut self.memmap, value, &[("self", MemmapHome::SelfHosted), ("ram", MemmapHome::Ram)])
+            }
+            "online" => choose(&mut self.online_auto, value, &[("auto", true), ("manual", false)]),
+            "term" => choose(&mut self.dumb, value, &[("dumb", true), ("ansi", false)]),
+            "bench" => choose(&mut self.bench, value, &[("on", true), ("off", false)]),
+            "run" => self.set_run(value),
+            "heap" => self.set_heap(value),
+            "bug" => self.set_bug(value),
+            _ => return self.complain(format_args!("unknown boot argument: {word}")),
+        };
+        if !ok {
+            self.complain(format_args!(
+                "boot argument {key}: '{value}' is not one of its values (see help args)"
+            ));
+        }
+    }
+
+    fn set_granule(&mut self, value: &str) -> bool {
+        match GranuleKind::from_name(value) {
+            Some(granule) => (self.granule, self.bad_granule) = (granule, None),
+            // Boot ends over this one, with its own message.
+            None => self.bad_granule = Some(value.chars().take(15).collect()),
+        }
+        true
+    }
+
+    fn set_run(&mut self, value: &str) -> bool {
+        self.run = String::try_from(value).ok();
+        self.run.is_some()
+    }
+
+    fn set_heap(&mut self, value: &str) -> bool {
+        let size = number::parse(value).filter(|size| (64 << 10..=1 << 30).contains(size));
+        size.map(|size| self.heap = size).is_some()
+    }
+
+    fn set_bug(&mut self, value: &str) -> bool {
+        self.bug = Bug::from_name(value);
+        self.bug.is_some() || value == "none"
+    }
+
+    pub(crate) fn complain(&mut self, what: core::fmt::Arguments<'_>) {
+        // A line that does not fit is cut: there is nobody else to tell, and the first lines matter most.
+        let _ = writeln!(self.complaints, "{what}");
+    }
+}
+
+impl Default for BootArgs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Where the word that `text` begins with ends: at a blank that is not in double quotes.
+fn word_end(text: &str) -> usize {
+    let mut quoted = false;
+    for (i, c) in text.char_indices() {
+        match c {
+            '"' => quoted = !quoted,
+            c if c.is_whitespace() && !quoted => return i,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn choose<T: Copy>(field: &mut T, value: &str, choices: &[(&str, T)]) -> bool {
+    let found = choices.iter().find(|(name, _)| *name == value);
+    found.map(|(_, choice)| *field = *choice).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_value_keeps_its_blanks_and_semicolons() {
+        let mut args = BootArgs::new();
+        args.read(r#"granule=64K  run="selftest; audit" online=manual"#);
+        assert_eq!(args.granule, GranuleKind::K64);
+        assert_eq!(args.run.as_deref(), Some("selftest; audit"));
+        assert!(!args.online_auto && args.complaints.is_empty());
+    }
+
+    #[test]
+    fn what_is_unknown_or_wrong_is_reported() {
+        let mut args = BootArgs::new();
+        args.read("quiet memmap=no heap=1 granule=8k");
+        assert_eq!(args.complaints.lines().count(), 3);
+        assert!(args.complaints.starts_with("unknown boot argument: quiet\n"));
+        assert_eq!(args.bad_granule.as_deref(), Some("8k"));
+        assert_eq!(args.memmap, MemmapHome::SelfHosted);
+    }
+
+    #[test]
+    fn later_arguments_win() {
+        let mut args = BootArgs::new();
+        args.read("granule=16k granule=4k memmap=ram heap=2M");
+        assert_eq!((args.granule, args.memmap, args.heap), (GranuleKind::K4, MemmapHome::Ram, 2 << 20));
+    }
+}

@@ -1,0 +1,300 @@
+//! Memory hotplug as QEMU's ACPI does it: the Generic Event Device says that something happened, the slot registers say
+//! to which DIMM. There are no ACPI tables to read here: the two windows are used as the DSDT's code would use them.
+//!
+//! Sources: QEMU `docs/specs/acpi_mem_hotplug.rst` (the slot registers), `hw/acpi/memory_hotplug.c` (what they do),
+//! `docs/specs/acpi_hw_reduced_hotplug.rst` and `hw/acpi/generic_event_device.c` (the event selector), `hw/arm/virt.c`
+//! (where they are and which interrupt), ACPI 6.5, 6.3.5 "_OST" (event and status codes).
+//!
+//! ```text
+//!  device_add:  flags ENABLED|INSERTING -> ack_insert -> memory added  -> report(INSERTION, SUCCESS)
+//!  device_del:  flags ENABLED|REMOVING  -> ack_remove -> memory removed -> eject       (QMP: DEVICE_DELETED)
+//!                                                     -> memory in use  -> report(EJECT_REQUEST, BUSY)
+//! ```
+//! Eject without `ack_remove` first, and the slot's next DIMM starts with a stale REMOVING.
+#![expect(unsafe_code, reason = "the registers' addresses come from outside; rule M4")]
+
+use core::fmt;
+
+use super::mmio::Window;
+
+/// Physical address of the event selector on QEMU's virt (`VIRT_ACPI_GED`). Not in the device tree.
+pub const GED_BASE: u64 = 0x0908_0000;
+/// Physical address of the slot registers on QEMU's virt (`VIRT_PCDIMM_ACPI`). Not in the device tree.
+pub const SLOTS_BASE: u64 = 0x0907_0000;
+/// The event's shared peripheral interrupt (`VIRT_ACPI_GED` in `a15irqmap`), **edge** triggered: ID 41.
+pub const GED_SPI: u32 = 9;
+/// Bytes to map for each of the two windows.
+pub const WINDOW_BYTES: u64 = 0x1000;
+/// The most slots that a machine can have (`ACPI_MAX_RAM_SLOTS`).
+pub const MAX_SLOTS: u32 = 256;
+
+/// The event selector: one 32-bit read returns the events and clears them (`ACPI_GED_EVT_SEL_OFFSET`).
+const EVENTS: usize = 0x00;
+/// Bytes of the event selector (`ACPI_GED_EVT_SEL_LEN`).
+const EVENTS_BYTES: usize = 4;
+/// Bytes of the slot registers (`MEMORY_HOTPLUG_IO_LEN`).
+const SLOTS_BYTES: usize = 0x18;
+
+/// The slot registers when they are read.
+mod read {
+    pub(super) const ADDRESS_LOW: usize = 0x00;
+    pub(super) const ADDRESS_HIGH: usize = 0x04;
+    pub(super) const SIZE_LOW: usize = 0x08;
+    pub(super) const SIZE_HIGH: usize = 0x0c;
+    pub(super) const NODE: usize = 0x10;
+    pub(super) const FLAGS: usize = 0x14;
+    /// Reserved bytes: all ones in a slot that exists, zero in one that does not.
+    pub(super) const RESERVED: usize = 0x16;
+}
+
+/// The slot registers when they are written.
+mod write {
+    pub(super) const SELECT: usize = 0x00;
+    pub(super) const OST_EVENT: usize = 0x04;
+    pub(super) const OST_STATUS: usize = 0x08;
+    pub(super) const CONTROL: usize = 0x14;
+}
+
+/// The bits of the control register.
+mod control {
+    pub(super) const ACK_INSERT: u32 = 1 << 1;
+    pub(super) const ACK_REMOVE: u32 = 1 << 2;
+    pub(super) const EJECT: u32 = 1 << 3;
+}
+
+/// What the event selector said (`ACPI_GED_MEM_HOTPLUG_EVT`, `ACPI_GED_NVDIMM_HOTPLUG_EVT`).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Events(pub u32);
+
+impl Events {
+    /// Whether a DIMM's slot wants attention: bit 0.
+    pub const fn dimm(self) -> bool {
+        self.0 & 1 << 0 != 0
+    }
+    /// Whether an NVDIMM came: bit 2.
+    pub const fn nvdimm(self) -> bool {
+        self.0 & 1 << 2 != 0
+    }
+}
+
+/// A slot's flags.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Flags(pub u32);
+
+impl Flags {
+    /// Bit 0: there is a DIMM in it.
+    pub const fn enabled(self) -> bool {
+        self.0 & 1 << 0 != 0
+    }
+    /// Bit 1: it was inserted, and nobody acknowledged that yet.
+    pub const fn inserting(self) -> bool {
+        self.0 & 1 << 1 != 0
+    }
+    /// Bit 2: its removal was requested, and nobody acknowledged that yet.
+    pub const fn removing(self) -> bool {
+        self.0 & 1 << 2 != 0
+    }
+}
+
+/// What is in a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot {
+    /// Which one.
+    pub number: u32,
+    /// The DIMM's physical address.
+    pub address: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its NUMA node.
+    pub node: u32,
+    /// What happened to it.
+    pub flags: Flags,
+}
+
+/// The event that an OST report is about (ACPI 6.5, table 6.9 "OST Source Event Codes", and the notification values).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OstEvent {
+    /// Device Check, 1: an insertion.
+    DeviceCheck,
+    /// Eject Request, 3: a removal.
+    EjectRequest,
+}
+
+impl OstEvent {
+    /// Its number.
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::DeviceCheck => 1,
+            Self::EjectRequest => 3,
+        }
+    }
+}
+
+/// How it went (ACPI 6.5, tables 6.10 to 6.12, "OST Status Codes").
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OstStatus {
+    /// 0: done.
+    Success,
+    /// 1: it failed, for no reason that has a code.
+    Failure,
+    /// 0x82, for a removal: the device is in use.
+    Busy,
+    /// 0x84, for a removal: it has begun.
+    EjectPending,
+}
+
+impl OstStatus {
+    /// Its number.
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::Success => 0x00,
+            Self::Failure => 0x01,
+            Self::Busy => 0x82,
+            Self::EjectPending => 0x84,
+        }
+    }
+}
+
+/// There is no such slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoSlot(pub u32);
+
+impl fmt::Display for NoSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the machine has no memory slot {}", self.0)
+    }
+}
+
+/// The event selector and the slot registers.
+#[derive(Debug)]
+pub struct Ged {
+    events: Window,
+    slots: Window,
+    count: u32,
+}
+
+impl Ged {
+    /// The device whose event selector is at `ged_base` and whose slot registers are at `slots_base`, and how many slots it
+    /// has.
+    ///
+    /// # Safety
+    /// M4. The registers exist only on a machine with ACPI and memory slots (firmware boot, `slots=` and `maxmem=`):
+    /// [probe](crate::arch::probe) [`FLAGS_OFFSET`] bytes into the slot registers first, because elsewhere
+    /// they abort. (Not the event selector: to read it is to clear it.)
+    pub unsafe fn new(ged_base: usize, slots_base: usize) -> Self {
+        // SAFETY: M4, which the caller promises.
+        let (events, slots) =
+            unsafe { (Window::new(ged_base, EVENTS_BYTES), Window::new(slots_base, SLOTS_BYTES)) };
+        let mut ged = Self { events, slots, count: 0 };
+        ged.count = ged.count_slots();
+        ged
+    }
+
+    /// How many slots there are. `memory_hotplug.c` answers reads of a reserved offset with all ones, and any read with
+    /// zero while a slot that does not exist is selected. A machine that answers neither way has every slot that it may
+    /// have: the surplus ones read as empty.
+    fn count_slots(&mut self) -> u32 {
+        let mut exists = |slot| {
+            self.slots.write(write::SELECT, slot);
+            self.slots.read::<u16>(read::RESERVED) != 0
+        };
+        if !exists(0) || exists(MAX_SLOTS) {
+            return MAX_SLOTS;
+        }
+        (1..MAX_SLOTS).find(|&slot| !exists(slot)).unwrap_or(MAX_SLOTS)
+    }
+
+    /// How many slots the machine has.
+    pub fn slot_count(&self) -> u32 {
+        self.count
+    }
+
+    /// Reads the events that are pending, which clears them.
+    pub fn take_events(&mut self) -> Events {
+        Events(self.events.read(EVENTS))
+    }
+
+    fn select(&mut self, slot: u32) -> Result<(), NoSlot> {
+        if slot >= self.count {
+            return Err(NoSlot(slot));
+        }
+        self.slots.write(write::SELECT, slot);
+        Ok(())
+    }
+
+    /// Reads a slot's flags.
+    ///
+    /// # Errors
+    /// [`NoSlot`], here and below.
+    pub fn flags(&mut self, slot: u32) -> Result<Flags, NoSlot> {
+        self.select(slot)?;
+        Ok(Flags(self.slots.read(read::FLAGS)))
+    }
+
+    /// Reads a slot; `None` if it is empty.
+    ///
+    /// # Errors
+    /// [`NoSlot`].
+    pub fn slot(&mut self, slot: u32) -> Result<Option<Slot>, NoSlot> {
+        let flags = self.flags(slot)?;
+        if !flags.enabled() {
+            return Ok(None);
+        }
+        let mut wide = |low, high| {
+            let high: u32 = self.slots.read(high);
+            u64::from(high) << 32 | u64::from(self.slots.read::<u32>(low))
+        };
+        let address = wide(read::ADDRESS_LOW, read::ADDRESS_HIGH);
+        let size = wide(read::SIZE_LOW, read::SIZE_HIGH);
+        Ok(Some(Slot { number: slot, address, size, node: self.slots.read(read::NODE), flags }))
+    }
+
+    /// Acknowledges an insertion: the flag goes.
+    ///
+    /// # Errors
+    /// [`NoSlot`].
+    pub fn ack_insert(&mut self, slot: u32) -> Result<(), NoSlot> {
+        self.control(slot, control::ACK_INSERT)
+    }
+
+    /// Acknowledges a removal request: the flag goes. Before [`Ged::eject`], always.
+    ///
+    /// # Errors
+    /// [`NoSlot`].
+    pub fn ack_remove(&mut self, slot: u32) -> Result<(), NoSlot> {
+        self.control(slot, control::ACK_REMOVE)
+    }
+
+    /// Takes the DIMM out: its memory aborts from now on, and QMP says DEVICE_DELETED.
+    ///
+    /// # Errors
+    /// [`NoSlot`].
+    pub fn eject(&mut self, slot: u32) -> Result<(), NoSlot> {
+        self.control(slot, control::EJECT)
+    }
+
+    /// Reports how an event went; QMP says ACPI_DEVICE_OST.
+    ///
+    /// # Errors
+    /// [`NoSlot`].
+    pub fn report(&mut self, slot: u32, event: OstEvent, status: OstStatus) -> Result<(), NoSlot> {
+        self.select(slot)?;
+        self.slots.write(write::OST_EVENT, event.code());
+        // Writing the status is what sends the report.
+        self.slots.write(write::OST_STATUS, status.code());
+        Ok(())
+    }
+
+    fn control(&mut self, slot: u32, bit: u32) -> Result<(), NoSlot> {
+        self.select(slot)?;
+        self.slots.write(write::CONTROL, bit);
+        Ok(())
+    }
+}
+
+/// Where a probe may look without changing anything: the flags of the slot that is selected, in bytes from the slot
+/// registers' base.
+pub const FLAGS_OFFSET: usize = read::FLAGS;
+
+#[cfg(test)]
+mod tests;

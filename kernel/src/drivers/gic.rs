@@ -1,0 +1,174 @@
+//! The interrupt controller, GICv2 or GICv3, by the `arm-gic` crate, as far as one CPU that polls needs it.
+//!
+//! Interrupts stay masked at the CPU. The idle loop sleeps in WFI, which a pending one ends, and then takes what there is
+//! with [`Gic::next_pending`] and [`Gic::end`].
+//!
+//! Sources: Arm IHI 0048 (GICv2), IHI 0069 (GICv3). What runs here is Non-secure EL1, or EL1 of a machine without
+//! security; both see their interrupts as Group 1 (GICv3), or through the plain acknowledge register (GICv2).
+#![expect(unsafe_code, reason = "the registers' addresses come from outside; rule M4")]
+
+use core::ptr::{NonNull, with_exposed_provenance_mut};
+
+pub use arm_gic::Trigger;
+use arm_gic::gicv2::{GicV2, registers::Gicc, registers::Gicd as GicdV2};
+use arm_gic::gicv3::registers::{Gicd, GicrSgi};
+use arm_gic::gicv3::{GicCpuInterface, GicError, GicV3};
+use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
+
+use super::mmio::Window;
+use crate::arch::cpu;
+
+/// GICD_ITARGETSR<n>, one byte for each interrupt: the CPU interfaces that may take it (IHI 0048, 4.3.12).
+const ITARGETSR: usize = 0x800;
+/// GICD_ICPENDR<n>, one bit for each interrupt: write 1 to drop what is pending (IHI 0048, 4.3.8).
+const ICPENDR: usize = 0x280;
+/// The bytes of a GICv2 distributor.
+const DISTRIBUTOR_BYTES: usize = 0x1000;
+/// The first interrupt ID of the shared peripheral interrupts.
+const FIRST_SPI: u32 = 32;
+/// Interrupt IDs from here to 1023 are not interrupts: "no pending interrupt" and the like.
+const FIRST_SPECIAL: u32 = 1020;
+/// The priority mask that lets every priority through.
+const ALL_PRIORITIES: u8 = 0xff;
+/// The boot CPU's redistributor is the first one.
+const BOOT_CPU: usize = 0;
+
+/// Where the controller's registers are mapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GicAddresses {
+    /// GICv2.
+    V2 {
+        /// The distributor, GICD.
+        distributor: usize,
+        /// The CPU interface, GICC.
+        cpu_interface: usize,
+    },
+    /// GICv3 (and GICv4).
+    V3 {
+        /// The distributor, GICD.
+        distributor: usize,
+        /// The first redistributor, GICR: the boot CPU's.
+        redistributors: usize,
+    },
+}
+
+/// The interrupt controller, ready for the boot CPU.
+pub struct Gic {
+    version: Version,
+}
+
+enum Version {
+    V2 { gic: GicV2<'static>, distributor: Window },
+    V3(GicV3<'static>),
+}
+
+/// A pointer to registers at `base`.
+fn registers<T>(base: usize) -> NonNull<T> {
+    NonNull::new(with_exposed_provenance_mut(base)).expect("an interrupt controller at address 0")
+}
+
+impl Gic {
+    /// Sets the controller up for the boot CPU: every priority passes, every SPI is off.
+    ///
+    /// # Errors
+    /// A GICv3 whose redistributors do not look like one.
+    ///
+    /// # Safety
+    /// M4.
+    pub unsafe fn new(addresses: GicAddresses) -> Result<Self, GicError> {
+        let version = match addresses {
+            GicAddresses::V2 { distributor, cpu_interface } => {
+                let (gicd, gicc) = (registers::<GicdV2>(distributor), registers::<Gicc>(cpu_interface));
+                // SAFETY: M4, which the caller promises. `Window` and `GicV2` are used one at a time, by this driver.
+                let (mut gic, distributor) = unsafe {
+                    (GicV2::new(gicd.as_ptr(), gicc.as_ptr()), Window::new(distributor, DISTRIBUTOR_BYTES))
+                };
+                gic.setup();
+                // With the security extensions, bit 0 is "enable Group 1" in the Non-secure view, which `setup` takes
+                // for the Secure one.
+                gic.enable_group0(true);
+                Version::V2 { gic, distributor }
+            }
+            GicAddresses::V3 { distributor, redistributors } => {
+                // SAFETY: M4, which the caller promises.
+                let mut gic = unsafe {
+                    let gicd = UniqueMmioPointer::new(registers::<Gicd>(distributor));
+                    GicV3::new(gicd, registers::<GicrSgi>(redistributors), 1)?
+                };
+                gic.setup(BOOT_CPU);
+                GicCpuInterface::set_priority_mask(ALL_PRIORITIES);
+                Version::V3(gic)
+            }
+        };
+        Ok(Self { version })
+    }
+
+    /// Lets the shared peripheral interrupt `spi` (0 is interrupt ID 32) reach this CPU, dropping what was pending.
+    ///
+    /// # Errors
+    /// An SPI that the controller does not have.
+    pub fn enable_spi(&mut self, spi: u32, trigger: Trigger) -> Result<(), SpiError> {
+        if spi >= FIRST_SPECIAL - FIRST_SPI {
+            return Err(SpiError(spi));
+        }
+        let id = IntId::spi(spi);
+        match &mut self.version {
+            Version::V2 { gic, distributor } => {
+                let number = (FIRST_SPI + spi) as usize;
+                let target = this_cpu_interface(distributor);
+                distributor.write(ITARGETSR + number, target);
+                gic.set_trigger(id, trigger);
+                distributor.write(ICPENDR + number / 32 * 4, 1_u32 << (number % 32));
+                gic.enable_interrupt(id, true).map_err(|_| SpiError(spi))
+            }
+            Version::V3(gic) => {
+                let distributor = gic.distributor();
+                let mut enable = || {
+                    distributor.set_routing(id, Some(cpu::affinity()))?;
+                    distributor.set_trigger(id, trigger)?;
+                    distributor.enable_interrupt(id, true)
+                };
+                enable().map_err(|_| SpiError(spi))
+            }
+        }
+    }
+
+    /// Acknowledges the most urgent pending interrupt and gives its ID; `None` when there is none.
+    pub fn next_pending(&mut self) -> Option<u32> {
+        let id = match &mut self.version {
+            // GICC_IAR: the crate's name for it is Group 0; seen from Non-secure state it gives Group 1's.
+            Version::V2 { gic, .. } => gic.get_and_acknowledge_interrupt(InterruptGroup::Group0),
+            Version::V3(_) => GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1),
+        };
+        id.map(u32::from).filter(|&id| !(FIRST_SPECIAL..1024).contains(&id))
+    }
+
+    /// Ends the interrupt that [`Gic::next_pending`] gave: it may come again.
+    pub fn end(&mut self, id: u32) {
+        // An ID that came from the controller is a valid one.
+        let Ok(id) = IntId::try_from(id) else { return };
+        match &mut self.version {
+            Version::V2 { gic, .. } => gic.end_interrupt(id, InterruptGroup::Group0),
+            Version::V3(_) => GicCpuInterface::end_interrupt(id, InterruptGroup::Group1),
+        }
+    }
+}
+
+/// The bit of this CPU's interface in a GICv2 target byte: what the read-only targets of interrupts 0 to 31 say, and 1
+/// where they read as zero (a controller for one CPU).
+fn this_cpu_interface(distributor: &mut Window) -> u8 {
+    match distributor.read::<u8>(ITARGETSR) {
+        0 => 1,
+        mask => mask,
+    }
+}
+
+/// An SPI that the interrupt controller does not have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SpiError(pub u32);
+
+impl core::fmt::Display for SpiError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "the interrupt controller has no SPI {}", self.0)
+    }
+}

@@ -1,0 +1,202 @@
+//! The kernel after boot: one value that owns everything, an idle loop, and the shell.
+#![expect(unsafe_code, reason = "gives the heap its arena")]
+
+use hotmap_mm::granule::{G4K, G16K, G64K, Granule, GranuleKind};
+use hotmap_mm::layout::Layout;
+use hotmap_mm::machine::Machine;
+use hotmap_mm::model::Mm;
+use hotmap_mm::paging::table::Tables;
+
+use crate::arch::machine::Arm;
+use crate::arch::{bulk, counter, cpu, heap, semihosting};
+use crate::boot_info::BootInfo;
+use crate::console::{self, ConsoleWriter};
+use crate::dimms::{Dimms, Policy};
+use crate::drivers::ged::{Ged, OstEvent, OstStatus};
+use crate::line::{Line, LineReader, Mode, Terminal};
+use crate::platform::Platform;
+use crate::{klog, kprintln, meter, shell};
+
+/// Everything, for one granule.
+pub struct Kernel<G: Granule> {
+    /// What boot found.
+    pub info: &'static BootInfo,
+    /// The memory.
+    pub mm: Mm<G, Arm>,
+    /// The devices.
+    pub platform: Platform,
+    /// The DIMMs.
+    pub dimms: Dimms,
+}
+
+/// The first function after boot, at the high addresses, on the boot CPU.
+pub fn kernel_main(info: &'static mut BootInfo) -> ! {
+    match info.granule {
+        GranuleKind::K4 => start::<G4K>(info),
+        GranuleKind::K16 => start::<G16K>(info),
+        GranuleKind::K64 => start::<G64K>(info),
+    }
+}
+
+fn start<G: Granule>(info: &'static mut BootInfo) -> ! {
+    console::set_quiet(info.args.bench);
+    if info.args.bench {
+        meter::turn_on();
+    }
+    bulk::init(&cpu::features());
+    let layout = Layout::<G>::new(info.ram_start);
+    let machine = Arm::new(layout.phys_base);
+    let arena = machine.frame(info.heap.start, info.heap.len());
+    // SAFETY: memblock gave these bytes to the heap and to nobody else (I3), and the linear map covers them (I8).
+    unsafe { heap::init(arena, info.heap.len() as usize) };
+    let mm = match Mm::boot(machine, Tables::new(info.root), layout, &mut info.memblock) {
+        Ok(mm) => mm,
+        Err(error) => {
+            kprintln!("error: {error}");
+            semihosting::exit(semihosting::EXIT_PANIC)
+        }
+    };
+    let info: &'static BootInfo = info;
+    let platform = Platform::bring_up(&info.machine);
+    let mut kernel = Kernel { info, mm, platform, dimms: Dimms::new() };
+    kernel.mm.bug = info.args.bug;
+    kernel.greet();
+    kernel.find_dimms();
+    if meter::is_on() {
+        kprintln!("bench: boot {} {} 0 0", info.memblock.span().len(), counter::instructions());
+    }
+    match &info.args.run {
+        Some(commands) => kernel.run_and_exit(commands),
+        None => kernel.interact(),
+    }
+}
+
+impl<G: Granule> Kernel<G> {
+    fn greet(&self) {
+        let info = self.info;
+        klog!(
+            "hotmap {}: {} pages, {} boot at EL{}",
+            env!("CARGO_PKG_VERSION"),
+            info.granule,
+            info.way.name(),
+            info.entry_level
+        );
+        for ram in info.memblock.ram() {
+            klog!("ram: {ram} ({})", hotmap_mm::addr::Bytes(ram.len()));
+        }
+        let counts = self.mm.counts();
+        klog!(
+            "pages: {} present, {} free, {} hold memmap, {} tables",
+            counts.present,
+            counts.free,
+            counts.memmap_ram,
+            counts.tables
+        );
+        if let Some(bug) = self.mm.bug {
+            klog!("bug={}: breaks I{} on purpose", bug.name(), bug.invariant());
+        }
+        for complaint in info.args.complaints.lines() {
+            kprintln!("warning: {complaint}");
+        }
+    }
+
+    /// How DIMMs are brought in.
+    pub const fn policy(&self) -> Policy {
+        Policy { home: self.info.args.memmap, online: self.info.args.online_auto }
+    }
+
+    /// DIMMs that were there before the kernel was.
+    fn find_dimms(&mut self) {
+        let policy = self.policy();
+        let Some(ged) = &mut self.platform.ged else { return };
+        for number in 0..ged.slot_count() {
+            if let Ok(Some(slot)) = ged.slot(number) {
+                insert(ged, &mut self.mm, &mut self.dimms, &slot, policy);
+            }
+        }
+    }
+
+    /// Deal with everything that devices have to say.
+    pub fn service(&mut self) {
+        self.platform.drain();
+        let policy = self.policy();
+        let Some(ged) = &mut self.platform.ged else { return };
+        if ged.take_events().0 == 0 {
+            return;
+        }
+        for number in 0..ged.slot_count() {
+            let Ok(Some(slot)) = ged.slot(number) else { continue };
+            if slot.flags.removing() {
+                remove(ged, &mut self.mm, &mut self.dimms, number);
+            } else if slot.flags.inserting() {
+                insert(ged, &mut self.mm, &mut self.dimms, &slot, policy);
+            }
+        }
+    }
+
+    fn run_and_exit(&mut self, commands: &str) -> ! {
+        let mut status = semihosting::EXIT_OK;
+        for command in commands.split(';').map(str::trim).filter(|c| !c.is_empty()) {
+            self.service();
+            if !shell::run(self, command) {
+                status = semihosting::EXIT_FAILED;
+            }
+        }
+        semihosting::exit(status)
+    }
+
+    fn interact(&mut self) -> ! {
+        let terminal = Terminal::new(ConsoleWriter);
+        let mode = if self.info.args.dumb { Mode::Dumb } else { Mode::Ansi };
+        let mut reader = LineReader::new(mode, &terminal);
+        reader.prompt();
+        loop {
+            let ((), printed) = console::interject(reader.line_break(), || self.service());
+            if printed {
+                reader.redraw();
+            }
+            match console::try_read_byte().map(|byte| reader.push(byte)) {
+                None => self.platform.wait(),
+                Some(None) => {}
+                Some(Some(line)) => {
+                    match line {
+                        Line::Text(text) => drop(shell::run(self, text.trim())),
+                        Line::TooLong => kprintln!("error: {}", Line::TooLong),
+                    }
+                    reader.prompt();
+                }
+            }
+        }
+    }
+}
+
+fn insert<G: Granule>(
+    ged: &mut Ged,
+    mm: &mut Mm<G, Arm>,
+    dimms: &mut Dimms,
+    slot: &crate::drivers::ged::Slot,
+    policy: Policy,
+) {
+    let hot = slot.flags.inserting();
+    if hot {
+        // The slot number came from the device.
+        let _ = ged.ack_insert(slot.number);
+    }
+    let status = match dimms.insert(mm, slot, policy) {
+        Ok(()) => OstStatus::Success,
+        Err(_) => OstStatus::Failure,
+    };
+    if hot {
+        let _ = ged.report(slot.number, OstEvent::DeviceCheck, status);
+    }
+}
+
+fn remove<G: Granule>(ged: &mut Ged, mm: &mut Mm<G, Arm>, dimms: &mut Dimms, slot: u32) {
+    // The slot number came from the device, so none of these can name one that it does not have.
+    let _ = ged.ack_remove(slot);
+    let _ = ged.report(slot, OstEvent::EjectRequest, OstStatus::EjectPending);
+    let _ = match dimms.remove(mm, slot) {
+        Ok(()) => ged.eject(slot),
+        Err(_) => ged.report(slot, OstEvent::EjectRequest, OstStatus::Busy),
+    };
+}

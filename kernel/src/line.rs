@@ -1,0 +1,161 @@
+//! The shell's input: bytes in, whole lines out, for two kinds of terminal.
+//!
+//! - [`Mode::Dumb`] (the default of `term=dumb`): echoes what is typed, and sends no escape sequence ever, so that a script
+//!   reads exactly what a person sees.
+//! - [`Mode::Ansi`]: editing within the line and history, by the `embedded-cli` crate.
+//!
+//! ```text
+//!  byte --> keys::Decoder --> Key --> dumb::Editor or ansi::Editor --> Line --> the shell
+//!                                              |
+//!                                      Terminal (echo)
+//! ```
+//!
+//! In both modes LF, CR and CRLF end a line (CRLF once), Ctrl-C and Ctrl-U drop it, a line of more than [`MAX_LINE`]
+//! bytes is reported instead of cut, and the prompt comes in one piece.
+//!
+//! The shell's loop: [`LineReader::prompt`]; [`LineReader::push`] every byte; on a [`Line`] run it, then prompt again.
+//! Whatever happens between, [`LineReader::print_async`] prints it above the line that is being typed. Code that prints
+//! through the global console instead is wrapped so:
+//!
+//! ```text
+//! let (_, printed) = console::interject(reader.line_break(), || handle_events());
+//! if printed { reader.redraw() }
+//! ```
+
+mod ansi;
+mod dumb;
+mod keys;
+mod terminal;
+
+use core::fmt;
+
+use keys::Decoder;
+pub use terminal::Terminal;
+
+/// What asks for a command.
+pub const PROMPT: &str = "hotmap> ";
+/// The longest line, in bytes.
+pub const MAX_LINE: usize = 1024;
+
+/// The kind of terminal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// No escape sequences.
+    Dumb,
+    /// ECMA-48 (VT100) sequences.
+    Ansi,
+}
+
+/// The text of a line.
+pub type Text = heapless::String<MAX_LINE>;
+
+/// What a finished line was.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is no allocator here, and one line at a time")]
+pub enum Line {
+    /// The line as it was typed, without its end. Never blank.
+    Text(Text),
+    /// It had more than [`MAX_LINE`] bytes, and none of it counts.
+    TooLong,
+}
+
+impl fmt::Display for Line {
+    /// The text, or for a line that was too long what the shell says after `error: `.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::TooLong => write!(f, "the line is longer than {MAX_LINE} bytes"),
+        }
+    }
+}
+
+#[expect(clippy::large_enum_variant, reason = "there is no allocator here, and one reader")]
+enum Editor<'t, W: fmt::Write> {
+    Dumb(dumb::Editor<'t, W>),
+    Ansi(ansi::Editor<'t, W>),
+}
+
+/// Reads lines from a terminal, byte by byte.
+pub struct LineReader<'t, W: fmt::Write> {
+    terminal: &'t Terminal<W>,
+    decoder: Decoder,
+    editor: Editor<'t, W>,
+    /// Whether the prompt is on the screen: false while a command runs.
+    prompted: bool,
+}
+
+impl<'t, W: fmt::Write> LineReader<'t, W> {
+    /// A reader that echoes to `terminal`. Prints nothing yet.
+    pub fn new(mode: Mode, terminal: &'t Terminal<W>) -> Self {
+        let editor = match mode {
+            Mode::Dumb => Editor::Dumb(dumb::Editor::new(terminal)),
+            Mode::Ansi => Editor::Ansi(ansi::Editor::new(terminal)),
+        };
+        Self { terminal, decoder: Decoder::new(), editor, prompted: false }
+    }
+
+    /// Asks for a line: after start, and after every [`Line`] has been dealt with.
+    pub fn prompt(&mut self) {
+        self.prompted = true;
+        self.redraw();
+    }
+
+    /// Takes one typed byte. Gives a line when it is complete; a blank one only brings the prompt again.
+    pub fn push(&mut self, byte: u8) -> Option<Line> {
+        let key = self.decoder.push(byte)?;
+        let finished = match &mut self.editor {
+            Editor::Dumb(editor) => editor.key(key),
+            Editor::Ansi(editor) => editor.key(key),
+        }?;
+        match finished {
+            Line::Text(text) if text.trim_ascii().is_empty() => {
+                self.prompt();
+                None
+            }
+            line => {
+                self.prompted = false;
+                Some(line)
+            }
+        }
+    }
+
+    /// Prints with `print` what arrives by itself: above the open line, which is drawn again below it.
+    pub fn print_async(&mut self, print: impl FnOnce(&mut dyn fmt::Write)) {
+        let was_prompted = self.prompted;
+        if was_prompted {
+            self.terminal.start_line(self.line_break());
+        }
+        let mut writer = self.terminal.writer();
+        print(&mut writer);
+        if !self.terminal.at_line_start() {
+            self.terminal.send("\n");
+        }
+        if was_prompted {
+            self.redraw();
+        }
+    }
+
+    /// What to send before text that is not part of the open line. Empty while no line is open.
+    pub fn line_break(&self) -> &'static str {
+        match (&self.editor, self.prompted) {
+            (_, false) => "",
+            (Editor::Dumb(_), true) => "\n",
+            // To the first column, and erase the line (ECMA-48 CR, EL 2): the text takes the place of the prompt.
+            (Editor::Ansi(_), true) => "\r\x1b[2K",
+        }
+    }
+
+    /// Draws the prompt and what was typed so far, at the beginning of a line.
+    pub fn redraw(&mut self) {
+        if !self.prompted {
+            return;
+        }
+        match &mut self.editor {
+            Editor::Dumb(editor) => editor.draw(),
+            Editor::Ansi(editor) => editor.draw(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

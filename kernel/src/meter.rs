@@ -1,0 +1,61 @@
+//! What an operation costs: guest instructions, table pages, other pages of system RAM.
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use hotmap_mm::granule::Granule;
+use hotmap_mm::machine::Machine;
+use hotmap_mm::model::{Counts, Mm};
+
+static ON: AtomicBool = AtomicBool::new(false);
+
+/// Print figures from now on (`bench=on`).
+pub fn turn_on() {
+    ON.store(true, Ordering::Relaxed);
+}
+/// Whether figures are printed.
+pub fn is_on() -> bool {
+    ON.load(Ordering::Relaxed)
+}
+
+/// A count that is running, then the difference.
+#[derive(Clone, Copy)]
+pub struct Meter {
+    instructions: u64,
+    tables: i64,
+    ram: i64,
+}
+
+fn read_counts(counts: &Counts) -> (i64, i64) {
+    (counts.tables.cast_signed(), counts.memmap_ram.cast_signed())
+}
+
+#[cfg(target_os = "none")]
+fn instructions() -> u64 {
+    crate::arch::counter::instructions()
+}
+#[cfg(not(target_os = "none"))]
+fn instructions() -> u64 {
+    0
+}
+
+impl Meter {
+    /// Start counting.
+    pub fn start<G: Granule, M: Machine>(mm: &Mm<G, M>) -> Self {
+        let (tables, ram) = read_counts(&mm.counts());
+        Self { tables, ram, instructions: instructions() }
+    }
+    /// What has come since the start.
+    pub fn stop<G: Granule, M: Machine>(self, mm: &Mm<G, M>) -> Self {
+        let now = instructions();
+        let (tables, ram) = read_counts(&mm.counts());
+        Self { instructions: now - self.instructions, tables: tables - self.tables, ram: ram - self.ram }
+    }
+}
+
+/// `INSTRUCTIONS TABLES RAM`: instructions, and the changes in table pages and in memmap pages of system RAM.
+impl fmt::Display for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.instructions, self.tables, self.ram)
+    }
+}

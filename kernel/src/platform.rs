@@ -1,0 +1,177 @@
+//! The machine around the CPU: where its devices are, and bringing them up.
+//!
+//! Devices are mapped one to one from `layout::DEVICES` on by boot, so a driver's address follows from the device tree's.
+#![expect(unsafe_code, reason = "hands register addresses to drivers; rule M4")]
+
+use heapless::Vec;
+use hotmap_devicetree::{Console, Gic as GicNode, MachineDescription, PsciConduit, Region};
+use hotmap_mm::addr::{PhysAddr, PhysRange};
+use hotmap_mm::layout;
+
+use crate::args::BootArgs;
+use crate::drivers::ged::{self, Ged};
+
+/// The size of one CPU's GICv3 redistributor: two 64 KiB frames (Arm IHI 0069, 12.10).
+const REDISTRIBUTOR_BYTES: u64 = 0x2_0000;
+/// How many CPUs' redistributors are mapped.
+const REDISTRIBUTORS: u64 = 8;
+/// The machine that QEMU's virt says it is: only there are the memory-hotplug registers where `ged` says.
+const QEMU_VIRT: &str = "linux,dummy-virt";
+
+fn range(region: Region) -> PhysRange {
+    PhysRange { start: PhysAddr::new(region.start), end: PhysAddr::new(region.end()) }
+}
+
+/// The register windows that the kernel uses. Boot maps them before anybody looks whether something answers there.
+pub fn device_windows(machine: &MachineDescription) -> Vec<PhysRange, 8> {
+    let mut windows = Vec::new();
+    let mut add = |region: Region| {
+        // Eight windows are all that are added below.
+        let _ = windows.push(range(region));
+    };
+    if let Console::Pl011(uart) = machine.console {
+        add(uart.region);
+    }
+    match &machine.gic {
+        GicNode::Absent => {}
+        GicNode::V2 { distributor, cpu_interface } => {
+            add(*distributor);
+            add(*cpu_interface);
+        }
+        GicNode::V3 { distributor, redistributors, .. } => {
+            add(*distributor);
+            if let Some(first) = redistributors.first() {
+                let cpus = u64::from(machine.cpu_count).clamp(1, REDISTRIBUTORS);
+                add(Region { start: first.start, size: first.size.min(cpus * REDISTRIBUTOR_BYTES) });
+            }
+        }
+    }
+    if let Some(fw_cfg) = machine.fw_cfg {
+        add(fw_cfg);
+    }
+    if machine.compatible == QEMU_VIRT {
+        add(Region { start: ged::GED_BASE, size: ged::WINDOW_BYTES });
+        add(Region { start: ged::SLOTS_BASE, size: ged::WINDOW_BYTES });
+    }
+    windows
+}
+
+/// Read more boot arguments from QEMU's `-fw_cfg name=opt/hotmap/args,string=...`. Runs with the MMU off.
+pub fn read_fw_cfg_args(machine: &MachineDescription, args: &mut BootArgs) {
+    #[cfg(target_os = "none")]
+    {
+        use crate::drivers::fw_cfg::{FwCfg, MmioPort};
+        let Some(region) = machine.fw_cfg else { return };
+        let mut buffer = [0; 1024];
+        // SAFETY: M4: the MMU is off, so the registers are at their physical address.
+        let port = unsafe { MmioPort::new(region.start as usize) };
+        match FwCfg::new(port).and_then(|mut device| device.read("opt/hotmap/args", &mut buffer)) {
+            Ok(Some(bytes)) => args.read(core::str::from_utf8(bytes).unwrap_or("").trim_end_matches('\0')),
+            Ok(None) => {}
+            Err(error) => args.complain(format_args!("{error}")),
+        }
+    }
+    #[cfg(not(target_os = "none"))]
+    let _ = (machine, args);
+}
+
+/// Where a device's registers are mapped.
+pub fn mapped(start: u64) -> Option<usize> {
+    layout::device_address(PhysAddr::new(start)).map(|va| va.get() as usize)
+}
+
+/// The devices in use.
+#[cfg(target_os = "none")]
+pub struct Platform {
+    gic: Option<crate::drivers::gic::Gic>,
+    uart_intid: Option<u32>,
+    /// The memory-hotplug registers, where the machine has them.
+    pub ged: Option<Ged>,
+}
+
+#[cfg(target_os = "none")]
+impl Platform {
+    /// Bring the devices up. What is missing or broken is logged, and done without.
+    pub fn bring_up(machine: &MachineDescription) -> Self {
+        use crate::arch::psci::{self, Conduit};
+        match machine.psci.conduit {
+            PsciConduit::Hvc => psci::set_conduit(Conduit::Hvc),
+            PsciConduit::Smc => psci::set_conduit(Conduit::Smc),
+            PsciConduit::Absent => {}
+        }
+        let mut platform = Self { gic: gic(machine), uart_intid: None, ged: find_ged(machine) };
+        if let Console::Pl011(uart) = machine.console
+            && let Some(interrupt) = uart.interrupt
+        {
+            platform.enable(interrupt.number, crate::drivers::gic::Trigger::Level);
+            platform.uart_intid = Some(interrupt.intid());
+            crate::console::enable_receive_interrupt();
+        }
+        if platform.ged.is_some() {
+            // Edge: configured as level it never arrives.
+            platform.enable(ged::GED_SPI, crate::drivers::gic::Trigger::Edge);
+        }
+        platform
+    }
+
+    fn enable(&mut self, spi: u32, trigger: crate::drivers::gic::Trigger) {
+        if let Some(gic) = &mut self.gic
+            && let Err(error) = gic.enable_spi(spi, trigger)
+        {
+            crate::klog!("gic: {error}");
+        }
+    }
+
+    /// Sleep until a device wants something, and take its interrupt. Whoever called looks at every device then.
+    pub fn wait(&mut self) {
+        if self.gic.is_some() {
+            crate::arch::cpu::wait_for_interrupt();
+        }
+        self.drain();
+    }
+
+    /// Take every interrupt that is pending.
+    pub fn drain(&mut self) {
+        let Some(gic) = &mut self.gic else { return };
+        while let Some(id) = gic.next_pending() {
+            if Some(id) == self.uart_intid {
+                crate::console::clear_receive_interrupt();
+            }
+            gic.end(id);
+        }
+    }
+}
+
+#[cfg(target_os = "none")]
+fn gic(machine: &MachineDescription) -> Option<crate::drivers::gic::Gic> {
+    use crate::drivers::gic::{Gic, GicAddresses};
+    let addresses = match &machine.gic {
+        GicNode::Absent => {
+            crate::klog!("gic: the device tree has none; idling by polling");
+            return None;
+        }
+        GicNode::V2 { distributor, cpu_interface } => GicAddresses::V2 {
+            distributor: mapped(distributor.start)?,
+            cpu_interface: mapped(cpu_interface.start)?,
+        },
+        GicNode::V3 { distributor, redistributors, .. } => GicAddresses::V3 {
+            distributor: mapped(distributor.start)?,
+            redistributors: mapped(redistributors.first()?.start)?,
+        },
+    };
+    // SAFETY: M4: boot mapped the windows of the device tree's GIC, and this is its only driver.
+    unsafe { Gic::new(addresses) }.inspect_err(|error| crate::klog!("gic: {error}; idling by polling")).ok()
+}
+
+/// The memory-hotplug registers, if something answers there: they are not in the device tree, and `acpi=off` removes them.
+#[cfg(target_os = "none")]
+fn find_ged(machine: &MachineDescription) -> Option<Ged> {
+    if machine.compatible != QEMU_VIRT {
+        return None;
+    }
+    let (events, slots) = (mapped(ged::GED_BASE)?, mapped(ged::SLOTS_BASE)?);
+    // SAFETY: boot mapped the window as Device memory; reading the flags changes nothing.
+    unsafe { crate::arch::probe::probe_read32(slots + ged::FLAGS_OFFSET) }?;
+    // SAFETY: M4: the registers answered, and this is their only driver.
+    Some(unsafe { Ged::new(events, slots) })
+}

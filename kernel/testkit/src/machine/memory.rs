@@ -1,0 +1,199 @@
+//! Physical memory that comes and goes: RAM ranges with holes between them, each backed by one stretch of host memory, so
+//! that neighbouring frames are neighbours for the host too. An access to memory that is not there is a panic.
+//!
+//! The host's memory is committed as it is touched, and what is touched for the first time reads 0xa5: real memory is not
+//! zero, even though an emulator's usually is.
+//!
+//! Rule that the unsafe code relies on: **K1** a range's host memory lives exactly as long as the range is plugged, and the
+//! kit and the model reach it through raw pointers and atomics only.
+#![expect(unsafe_code, reason = "the host memory behind the emulated RAM")]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::arch::walker::Memory;
+
+/// What unwritten memory reads.
+pub const FILL: u8 = 0xa5;
+/// Memory is filled in pieces of this size, when one is touched first: the largest page.
+const CHUNK: u64 = 0x1_0000;
+
+/// A number of bytes as the host counts them.
+pub(crate) fn host(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("the host has 64-bit addresses")
+}
+
+/// One plugged range.
+struct Backing {
+    end: u64,
+    allocation: *mut u8,
+    layout: Layout,
+    /// The host address of the range's first byte, congruent with its physical address modulo a chunk.
+    first: *mut u8,
+    /// A bit for each chunk: whether it has been filled.
+    filled: Vec<u64>,
+}
+
+impl Backing {
+    fn new(start: u64, len: u64) -> Self {
+        // A plain request of a huge, weakly aligned, zeroed stretch is what the host gives without touching a page of it.
+        let layout = Layout::from_size_align(host(len + 2 * CHUNK), 16).expect("a range of RAM");
+        // SAFETY: the layout's size is not zero.
+        let allocation = unsafe { alloc_zeroed(layout) };
+        if allocation.is_null() {
+            handle_alloc_error(layout);
+        }
+        let aligned = allocation.align_offset(host(CHUNK)) + host(start % CHUNK);
+        // SAFETY: aligned is below two chunks, which the layout has room for.
+        let first = unsafe { allocation.add(aligned) };
+        let chunks = len.div_ceil(CHUNK) + 1;
+        Self { end: start + len, allocation, layout, first, filled: vec![0; host(chunks.div_ceil(64))] }
+    }
+
+    /// The host address of `pa`, after all of `len` bytes there have been filled once.
+    fn touch(&mut self, start: u64, pa: u64, len: u64) -> *mut u8 {
+        let offset = pa - start;
+        for chunk in offset / CHUNK..(offset + len).div_ceil(CHUNK) {
+            let (word, mask) = (host(chunk / 64), 1 << (chunk % 64));
+            if self.filled[word] & mask == 0 {
+                self.filled[word] |= mask;
+                let at = chunk * CHUNK;
+                let bytes = CHUNK.min(self.end - start - at);
+                // SAFETY: K1; the chunk is inside the range.
+                unsafe { self.first.add(host(at)).write_bytes(FILL, host(bytes)) };
+            }
+        }
+        // SAFETY: the caller has checked that pa is inside the range.
+        unsafe { self.first.add(host(offset)) }
+    }
+}
+
+impl Drop for Backing {
+    fn drop(&mut self) {
+        // SAFETY: this is the allocation and its layout; K1 ends here.
+        unsafe { dealloc(self.allocation, self.layout) }
+    }
+}
+
+/// All RAM that is plugged, by address.
+#[derive(Default)]
+pub struct PhysMemory {
+    ranges: RefCell<BTreeMap<u64, Backing>>,
+}
+
+impl PhysMemory {
+    /// Put RAM at `start`.
+    ///
+    /// # Panics
+    /// When there is RAM already.
+    pub fn plug(&self, start: u64, len: u64) {
+        let clash = self.ranges().into_iter().find(|r| r.start < start + len && start < r.end);
+        assert_eq!(clash, None, "the test plugs {start:#x}..{:#x} over RAM", start + len);
+        self.ranges.borrow_mut().insert(start, Backing::new(start, len));
+    }
+
+    /// Take the RAM away that was plugged at `start`; returns its range.
+    ///
+    /// # Panics
+    /// When no range starts there.
+    pub fn unplug(&self, start: u64) -> Range<u64> {
+        let gone = self.ranges.borrow_mut().remove(&start);
+        start..gone.unwrap_or_else(|| panic!("the test unplugs {start:#x}, where no RAM starts")).end
+    }
+
+    /// What is plugged.
+    pub fn ranges(&self) -> Vec<Range<u64>> {
+        self.ranges.borrow().iter().map(|(start, backing)| *start..backing.end).collect()
+    }
+
+    /// Whether all of `pa..pa + len` is in one plugged range.
+    pub fn is_present(&self, pa: u64, len: u64) -> bool {
+        let ranges = self.ranges.borrow();
+        ranges.range(..=pa).next_back().is_some_and(|(_, backing)| pa + len <= backing.end)
+    }
+
+    /// The host address of `len` bytes at `pa`.
+    ///
+    /// # Panics
+    /// When they are not all present.
+    pub fn pointer(&self, pa: u64, len: u64) -> *mut u8 {
+        let mut ranges = self.ranges.borrow_mut();
+        match ranges.range_mut(..=pa).next_back() {
+            Some((start, backing)) if pa + len <= backing.end => backing.touch(*start, pa, len),
+            _ => panic!("access to absent memory: {pa:#x}..{:#x}", pa + len),
+        }
+    }
+
+    /// The physical address behind a host address that [`Self::pointer`] gave out.
+    pub fn address_of(&self, ptr: *const u8) -> Option<u64> {
+        let ranges = self.ranges.borrow();
+        ranges.iter().find_map(|(start, backing)| {
+            let offset = (ptr.addr() as u64).checked_sub(backing.first.addr() as u64)?;
+            (offset < backing.end - start).then_some(start + offset)
+        })
+    }
+
+    fn word(&self, pa: u64) -> &AtomicU64 {
+        let ptr = self.pointer(pa & !7, 8).cast::<AtomicU64>();
+        // SAFETY: K1; aligned, present, and only ever reached through atomics while anybody else looks at it.
+        unsafe { &*ptr }
+    }
+
+    /// Write 64 bits behind everybody's back: for tests that provoke.
+    pub fn poke(&self, pa: u64, value: u64) {
+        self.word(pa).store(value, Relaxed);
+    }
+
+    /// Whether `len` bytes at two addresses are the same.
+    pub fn same(&self, a: u64, b: u64, len: u64) -> bool {
+        (0..len / 8).all(|i| self.read(a + i * 8) == self.read(b + i * 8))
+    }
+}
+
+impl Memory for PhysMemory {
+    fn read(&self, pa: u64) -> u64 {
+        self.word(pa).load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn miri_memory_is_not_zero_and_forgets_when_it_is_unplugged() {
+        let memory = PhysMemory::default();
+        memory.plug(0x8000_0000, 0x20_0000);
+        assert_eq!(memory.read(0x801f_fff8), 0xa5a5_a5a5_a5a5_a5a5);
+        memory.poke(0x8000_0040, 7);
+        assert_eq!((memory.read(0x8000_0040), memory.read(0x8000_0048)), (7, 0xa5a5_a5a5_a5a5_a5a5));
+        assert_eq!(memory.unplug(0x8000_0000), 0x8000_0000..0x8020_0000);
+        memory.plug(0x8000_0000, 0x20_0000);
+        assert_eq!(memory.read(0x8000_0040), 0xa5a5_a5a5_a5a5_a5a5);
+    }
+
+    #[test]
+    fn miri_an_address_has_a_pointer_and_a_pointer_its_address() {
+        let memory = PhysMemory::default();
+        memory.plug(0x1000, 0x3000);
+        memory.plug(0x10_0000, 0x1000);
+        for pa in [0x1000, 0x3ff8, 0x10_0000] {
+            let ptr = memory.pointer(pa, 8);
+            assert_eq!(memory.address_of(ptr), Some(pa));
+            assert_eq!(ptr.addr() as u64 % CHUNK, pa % CHUNK, "aligned as the physical address is");
+        }
+        assert!(memory.is_present(0x1000, 0x3000) && !memory.is_present(0x1000, 0x3001));
+        assert!(!memory.is_present(0xff8, 8) && !memory.is_present(0x4000, 8));
+    }
+
+    #[test]
+    #[should_panic(expected = "access to absent memory: 0x3ff8..0x4008")]
+    fn an_access_past_the_end_of_a_range_is_a_panic() {
+        let memory = PhysMemory::default();
+        memory.plug(0x1000, 0x3000);
+        memory.pointer(0x3ff8, 16);
+    }
+}

@@ -1,0 +1,314 @@
+//! The emulated MMU. Its TLB is the worst that the architecture allows: it holds every translation, and every table entry,
+//! that was ever valid, until an invalidation reaches it. Since an entry that is still in the tables is nothing new, only
+//! those that are no longer there are kept here: the stale ones. After all maintenance is done there are none.
+//!
+//! ```text
+//!  entry valid -> invalid     the old entry is stale from now on
+//!  use of an address          must not be covered by a stale entry, or by one that is not published
+//!  new entry, cleared frame   must not meet a stale entry: neither at its address nor at its memory
+//!  invalidate                 stale entries that one of the operations hits are gone
+//! ```
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use super::memory::PhysMemory;
+use super::violation::{Rule, Violation};
+use crate::arch::live;
+use crate::arch::spec::{Entry, Leaf, Spec};
+use crate::arch::walker::{self, Everything, Memory, Walk};
+
+/// An entry that is no longer in the tables, and may still be in a TLB.
+#[derive(Clone, Copy, Debug)]
+struct Stale {
+    va: u64,
+    size: u64,
+    pa: u64,
+    bytes: u64,
+    /// The leaf; `None` for an entry that led to a table.
+    leaf: Option<Leaf>,
+}
+
+impl Stale {
+    fn end(&self) -> u64 {
+        self.va.saturating_add(self.size)
+    }
+    fn covers(&self, va: u64, size: u64) -> bool {
+        self.va < va.saturating_add(size) && va < self.end()
+    }
+    fn reaches(&self, pa: u64, bytes: u64) -> bool {
+        self.pa < pa + bytes && pa < self.pa + self.bytes
+    }
+}
+
+/// A translation that was checked, until anything changes.
+#[derive(Clone, Copy, Default)]
+struct Checked {
+    generation: u64,
+    va: u64,
+    size: u64,
+    pa: u64,
+    writable: bool,
+}
+
+/// How many checked translations are remembered.
+const CHECKED: usize = 64;
+
+/// The MMU, once it is on.
+pub(crate) struct Mmu {
+    root: u64,
+    linear: Range<u64>,
+    phys_base: u64,
+    /// The tables in force: level, and the first virtual address that they serve.
+    tables: HashMap<u64, (usize, u64)>,
+    stale: Vec<Stale>,
+    /// Addresses of entries that were written and not published.
+    unpublished: HashSet<u64>,
+    /// Runs under a Contiguous bit that agree: the address of their first entry.
+    runs: HashSet<u64>,
+    checked: [Checked; CHECKED],
+    generation: u64,
+    /// What was found since somebody asked.
+    pub(crate) found: Vec<Violation>,
+}
+
+impl Mmu {
+    /// Switch the MMU on.
+    pub(crate) fn new(spec: &Spec, memory: &PhysMemory, root: u64, linear: Range<u64>, phys_base: u64) -> Self {
+        let mut mmu = Self {
+            root,
+            linear,
+            phys_base,
+            tables: HashMap::new(),
+            stale: Vec::new(),
+            unpublished: HashSet::new(),
+            runs: HashSet::new(),
+            checked: [Checked::default(); CHECKED],
+            generation: 1,
+            found: Vec::new(),
+        };
+        mmu.link(memory, &walker::everything(spec, memory, root));
+        mmu
+    }
+
+    pub(crate) const fn root(&self) -> u64 {
+        self.root
+    }
+    pub(crate) fn stale_entries(&self) -> usize {
+        self.stale.len()
+    }
+    /// Where the linear map has `pa`.
+    pub(crate) fn linear_address(&self, pa: u64) -> Option<u64> {
+        let offset = pa.checked_sub(self.phys_base)?;
+        (offset < self.linear.end - self.linear.start).then(|| self.linear.start + offset)
+    }
+    fn report(&mut self, rule: Rule, va: u64, pa: u64, note: &'static str) {
+        self.found.push(Violation { rule, va, pa, note });
+    }
+
+    /// Translate `va`: the physical address, and how many bytes of the leaf follow. `None`: the access faults.
+    pub(crate) fn translate(&mut self, spec: &Spec, memory: &PhysMemory, va: u64, write: bool) -> Option<(u64, u64)> {
+        let slot = (va >> 12 ^ va >> 21 ^ va >> 29) as usize % CHECKED;
+        let c = self.checked[slot];
+        if c.generation == self.generation && c.va <= va && va - c.va < c.size && (c.writable || !write) {
+            return Some((c.pa + (va - c.va), c.size - (va - c.va)));
+        }
+        let walked = walker::walk(spec, memory, self.root, va);
+        self.check_stale(va, walked.ok(), write);
+        let walk = match walked {
+            Ok(walk) => walk,
+            Err(_) => {
+                self.report(Rule::Unmapped, va, 0, if write { "a store" } else { "a load" });
+                return None;
+            }
+        };
+        if write && !walk.leaf.writable {
+            self.report(Rule::ReadOnly, va, walk.leaf.pa, "");
+        }
+        if walk.reads.iter().flatten().any(|read| self.unpublished.contains(&read.at)) {
+            self.report(Rule::Unpublished, va, walk.leaf.pa, "");
+        }
+        self.check_run(spec, memory, &walk);
+        let (generation, writable) = (self.generation, walk.leaf.writable);
+        if self.found.is_empty() {
+            self.checked[slot] = Checked { generation, va: walk.va, size: walk.size, pa: walk.leaf.pa, writable };
+        }
+        Some((walk.leaf.pa + (va - walk.va), walk.size - (va - walk.va)))
+    }
+
+    /// A stale entry at `va` is harmless only when it says what the tables say, or allows as much for this access.
+    fn check_stale(&mut self, va: u64, walk: Option<Walk>, write: bool) {
+        let Some(stale) = self.stale.iter().copied().find(|s| s.covers(va, 1)) else { return };
+        let harmless = stale.leaf.zip(walk).is_some_and(|(old, now)| {
+            old.pa + (va - stale.va) == now.leaf.pa + (va - now.va)
+                && old.memory == now.leaf.memory
+                && (old.writable || !write)
+        });
+        if !harmless {
+            let note = if stale.leaf.is_some() { "a cached leaf" } else { "a cached table entry" };
+            self.report(Rule::StaleTranslation, va, stale.pa, note);
+        }
+    }
+
+    /// All entries that share the Contiguous bit with this one say the same and map neighbouring memory.
+    fn check_run(&mut self, spec: &Spec, memory: &PhysMemory, walk: &Walk) {
+        let Some(read) = walk.reads.iter().flatten().last().filter(|_| walk.leaf.contiguous) else { return };
+        let run = spec.levels[read.level].run;
+        let first = read.at & !(run * 8 - 1);
+        if self.runs.contains(&first) {
+            return;
+        }
+        let base = walk.leaf.pa & !(run * walk.size - 1);
+        let agree = (0..run).all(|i| {
+            let entry = spec.decode(read.level, memory.read(first + i * 8));
+            let Entry::Leaf(leaf) = entry else { return false };
+            leaf.pa == base + i * walk.size
+                && leaf.contiguous
+                && (leaf.writable, leaf.executable, leaf.memory)
+                    == (walk.leaf.writable, walk.leaf.executable, walk.leaf.memory)
+        });
+        if agree {
+            self.runs.insert(first);
+        } else {
+            self.report(Rule::ContiguousRun, walk.va, walk.leaf.pa, "");
+        }
+    }
+
+    /// The model wrote the entry `index` of `table`.
+    pub(crate) fn written(&mut self, spec: &Spec, memory: &PhysMemory, table: u64, index: u64, old: u64, new: u64) {
+        let Some((level, start)) = self.tables.get(&table).copied() else { return };
+        self.generation += 1;
+        let (shape, at) = (spec.levels[level], table + index * 8);
+        let va = start + (index << shape.low);
+        self.runs.remove(&(at & !(shape.run * 8 - 1)));
+        if let Err(why) = live::judge(spec, level, old, new, |a, b, len| memory.same(a, b, len)) {
+            self.report(Rule::BreakBeforeMake, va, table, why);
+        }
+        if old == new {
+            return;
+        }
+        let gone = self.contents(spec, memory, level, va, old);
+        let come = self.contents(spec, memory, level, va, new);
+        // A table that stays while its entry changes takes nothing down.
+        let keeps_table = gone.tables.first().map(|t| t.pa) == come.tables.first().map(|t| t.pa);
+        if !keeps_table || gone.tables.is_empty() {
+            self.make(spec, level, va, &come);
+            self.unlink(spec, level, va, &gone);
+            self.link(memory, &come);
+        }
+        if !matches!(spec.decode(level, new), Entry::Invalid) {
+            self.unpublished.insert(at);
+        }
+    }
+
+    /// All that an entry leads to.
+    fn contents(&self, spec: &Spec, memory: &PhysMemory, level: usize, va: u64, raw: u64) -> Everything {
+        let mut all = Everything::default();
+        match spec.decode(level, raw) {
+            Entry::Table { pa, .. } if memory.is_present(pa, spec.page) => {
+                walker::below(spec, memory, level + 1, pa, va, &mut all);
+            }
+            Entry::Table { pa, .. } => all.reserved.push((pa, "the table is not in present memory")),
+            Entry::Leaf(leaf) => {
+                all.leaves.push(walker::MappedLeaf { va, size: spec.levels[level].size(), leaf });
+            }
+            Entry::Invalid => {}
+            Entry::Reserved(why) => all.reserved.push((va, why)),
+        }
+        all
+    }
+
+    /// A new entry must not meet an old one in a TLB: neither for the same addresses nor for the same memory.
+    fn make(&mut self, spec: &Spec, level: usize, va: u64, come: &Everything) {
+        let size = spec.levels[level].size();
+        if come.leaves.is_empty() && come.tables.is_empty() {
+            return;
+        }
+        let again = |s: &Stale| come.leaves.iter().any(|l| s.leaf == Some(l.leaf) && (s.va, s.size) == (l.va, l.size));
+        let mut found = Vec::new();
+        for s in self.stale.iter().filter(|s| !again(s)) {
+            if s.covers(va, size) {
+                found.push((Rule::MakeBeforeInvalidate, va, s.pa));
+            }
+            let leaves = come.leaves.iter().map(|l| (l.leaf.pa, l.size));
+            let memory = leaves.chain(come.tables.iter().map(|t| (t.pa, spec.page)));
+            found.extend(memory.filter(|m| s.reaches(m.0, m.1)).map(|m| (Rule::ReuseWhileCached, s.va, m.0)));
+        }
+        for (rule, va, pa) in found {
+            self.report(rule, va, pa, "");
+        }
+    }
+
+    fn unlink(&mut self, spec: &Spec, level: usize, va: u64, gone: &Everything) {
+        for l in &gone.leaves {
+            let leaf = Some(l.leaf);
+            self.stale.push(Stale { va: l.va, size: l.size, pa: l.leaf.pa, bytes: l.size, leaf });
+        }
+        for t in &gone.tables {
+            self.tables.remove(&t.pa);
+            // The entry that led to it: the changed one for the first table, one level above for those below.
+            let span = spec.levels[t.level - 1].size();
+            debug_assert!(t.level > level && t.va >= va);
+            self.stale.push(Stale { va: t.va, size: span, pa: t.pa, bytes: spec.page, leaf: None });
+        }
+    }
+
+    fn link(&mut self, memory: &PhysMemory, come: &Everything) {
+        for t in &come.tables {
+            self.tables.insert(t.pa, (t.level, t.va));
+        }
+        for (at, why) in &come.reserved {
+            self.report(Rule::GarbageTable, 0, *at, why);
+        }
+        for l in &come.leaves {
+            if !memory.is_present(l.leaf.pa, l.size) {
+                self.report(Rule::LeadsNowhere, l.va, l.leaf.pa, "");
+            }
+        }
+    }
+
+    /// Table writes are ordered before walks.
+    pub(crate) fn publish(&mut self) {
+        self.unpublished.clear();
+    }
+
+    /// TLBI by address for every `stride` bytes of the range, the barriers around it included.
+    pub(crate) fn invalidate(&mut self, range: Range<u64>, stride: u64, tables: bool) {
+        self.publish();
+        self.generation += 1;
+        let first = range.start & !(stride - 1);
+        self.stale.retain(|s| {
+            let skip = s.va.saturating_sub(first).div_ceil(stride);
+            let operation = first + skip * stride;
+            let hit = operation < range.end.min(s.end());
+            !hit || (s.leaf.is_none() && !tables)
+        });
+    }
+
+    /// Memory that is cleared for a new use.
+    pub(crate) fn cleared(&mut self, pa: u64, len: u64) {
+        if let Some(s) = self.stale.iter().copied().find(|s| s.reaches(pa, len)) {
+            self.report(Rule::ReuseWhileCached, s.va, pa, "cleared for a new use");
+        }
+        if let Some((table, (_, va))) = self.tables.iter().find(|(t, _)| (pa..pa + len).contains(*t)) {
+            let (va, table) = (*va, *table);
+            self.report(Rule::TableCleared, va, table, "");
+        }
+    }
+
+    /// Memory that is taken away.
+    pub(crate) fn unplugged(&mut self, spec: &Spec, memory: &PhysMemory, range: Range<u64>) {
+        self.generation += 1;
+        let len = range.end - range.start;
+        for s in self.stale.clone().iter().filter(|s| s.reaches(range.start, len)) {
+            self.report(Rule::UnplugWhileMapped, s.va, s.pa, "a cached translation");
+        }
+        let all = walker::everything(spec, memory, self.root);
+        for l in all.leaves.iter().filter(|l| l.leaf.pa < range.end && range.start < l.leaf.pa + l.size) {
+            self.report(Rule::UnplugWhileMapped, l.va, l.leaf.pa, "a live leaf");
+        }
+        for t in all.tables.iter().filter(|t| range.contains(&t.pa)) {
+            self.report(Rule::UnplugWhileMapped, t.va, t.pa, "a table in force");
+        }
+    }
+}

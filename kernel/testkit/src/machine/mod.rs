@@ -1,0 +1,194 @@
+//! The emulated machine: RAM that comes and goes under an MMU whose TLB forgets nothing by itself.
+//!
+//! It implements the model's [`Machine`], so the model runs on it unchanged. Every access of the model is checked: frames are
+//! only reached through the linear map of the model's own tables (as in the kernel), struct pages and tenants through
+//! vmemmap and the tenants' area. What breaks a rule ends the test with the rule and the address, or is collected after
+//! [`Emulated::tolerate`].
+#![expect(unsafe_code, reason = "implements the model's M1 over the host memory of `memory`")]
+
+pub mod memory;
+mod mmu;
+pub mod violation;
+
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
+use std::rc::Rc;
+
+use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
+use hotmap_mm::machine::{Access, Machine};
+
+use crate::arch::spec::Spec;
+use crate::arch::walker::{self, Everything};
+use memory::{PhysMemory, host};
+use mmu::Mmu;
+use violation::Violation;
+
+struct Inner {
+    spec: &'static Spec,
+    memory: PhysMemory,
+    mmu: RefCell<Option<Mmu>>,
+    tolerant: Cell<bool>,
+    violations: RefCell<Vec<Violation>>,
+}
+
+/// The machine; clones are the same machine.
+#[derive(Clone)]
+pub struct Emulated(Rc<Inner>);
+
+impl Emulated {
+    /// A machine without RAM, its MMU off, for a granule.
+    pub fn new(spec: &'static Spec) -> Self {
+        Self(Rc::new(Inner {
+            spec,
+            memory: PhysMemory::default(),
+            mmu: RefCell::new(None),
+            tolerant: Cell::new(false),
+            violations: RefCell::new(Vec::new()),
+        }))
+    }
+
+    /// The granule's numbers.
+    pub fn spec(&self) -> &'static Spec {
+        self.0.spec
+    }
+    /// The physical memory.
+    pub fn memory(&self) -> &PhysMemory {
+        &self.0.memory
+    }
+
+    /// Switch the MMU on: from here on every access goes through the tables under `root`, frames through the linear map
+    /// at `linear`, which starts with the physical address `phys_base`.
+    pub fn enable_mmu(&self, root: u64, linear: Range<u64>, phys_base: u64) {
+        let mmu = Mmu::new(self.0.spec, &self.0.memory, root, linear, phys_base);
+        *self.0.mmu.borrow_mut() = Some(mmu);
+        self.settle();
+    }
+
+    /// Plug RAM.
+    ///
+    /// # Panics
+    /// When there is RAM already.
+    pub fn plug(&self, start: u64, len: u64) {
+        self.0.memory.plug(start, len);
+    }
+
+    /// Unplug the RAM that was plugged at `start`.
+    ///
+    /// # Panics
+    /// When no range starts there, or when something still maps it.
+    pub fn unplug(&self, start: u64) {
+        let ranges = self.0.memory.ranges();
+        if let Some(range) = ranges.into_iter().find(|r| r.start == start) {
+            self.with_mmu(|mmu, inner| mmu.unplugged(inner.spec, &inner.memory, range));
+        }
+        self.0.memory.unplug(start);
+    }
+
+    /// Collect violations from now on instead of ending the test at the first.
+    pub fn tolerate(&self) {
+        self.0.tolerant.set(true);
+    }
+    /// The violations since the last call.
+    pub fn take_violations(&self) -> Vec<Violation> {
+        std::mem::take(&mut self.0.violations.borrow_mut())
+    }
+    /// How many entries that are no longer in the tables a TLB may still hold.
+    pub fn stale_entries(&self) -> usize {
+        self.0.mmu.borrow().as_ref().map_or(0, Mmu::stale_entries)
+    }
+
+    /// Everything that the tables say, read by the specification's walker.
+    ///
+    /// # Panics
+    /// While the MMU is off.
+    pub fn everything(&self) -> Everything {
+        walker::everything(self.0.spec, &self.0.memory, self.root())
+    }
+    /// What `va` translates to by the tables, read by the specification's walker.
+    pub fn walk(&self, va: u64) -> Option<u64> {
+        let walk = walker::walk(self.0.spec, &self.0.memory, self.root(), va).ok()?;
+        Some(walk.leaf.pa + (va - walk.va))
+    }
+    fn root(&self) -> u64 {
+        self.0.mmu.borrow().as_ref().expect("the MMU is on").root()
+    }
+
+    /// Let the MMU see something, if it is on, and settle what it found.
+    fn with_mmu<T>(&self, f: impl FnOnce(&mut Mmu, &Inner) -> T) -> Option<T> {
+        let result = self.0.mmu.borrow_mut().as_mut().map(|mmu| f(mmu, &self.0));
+        self.settle();
+        result
+    }
+
+    fn settle(&self) {
+        let found = self.0.mmu.borrow_mut().as_mut().map_or_else(Vec::new, |m| std::mem::take(&mut m.found));
+        if let (Some(first), false) = (found.first(), self.0.tolerant.get()) {
+            panic!("{first}");
+        }
+        self.0.violations.borrow_mut().extend(found);
+    }
+
+    /// The physical address of `len` bytes at `va`, checked to the last byte.
+    fn resolve(&self, va: u64, len: u64, access: Access) -> u64 {
+        let write = access == Access::Write;
+        let at = |va| self.with_mmu(|mmu, inner| mmu.translate(inner.spec, &inner.memory, va, write)).flatten();
+        let absent = || panic!("{va:#x}..{:#x} cannot be accessed: {access:?}", va + len);
+        let (first, mut done) = at(va).unwrap_or_else(absent);
+        while done < len {
+            let (pa, more) = at(va + done).unwrap_or_else(absent);
+            assert_eq!(pa, first + done, "va {:#x}: NotContiguous with the pages before it", va + done);
+            done += more;
+        }
+        first
+    }
+}
+
+// SAFETY: M1: pointers come from `PhysMemory::pointer`, which panics for anything that is not present in one piece.
+unsafe impl Machine for Emulated {
+    fn frame(&self, pa: PhysAddr, len: u64) -> *mut u8 {
+        let linear = self.0.mmu.borrow().as_ref().map(|mmu| mmu.linear_address(pa.get()));
+        match linear {
+            None => {}
+            Some(None) => panic!("the linear map does not reach {pa}"),
+            Some(Some(va)) => assert_eq!(self.resolve(va, len, Access::Write), pa.get(), "linear address of {pa}"),
+        }
+        self.0.memory.pointer(pa.get(), len)
+    }
+
+    fn mapped(&self, va: VirtAddr, len: u64, access: Access) -> *mut u8 {
+        self.0.memory.pointer(self.resolve(va.get(), len, access), len)
+    }
+
+    fn publish(&self) {
+        self.with_mmu(|mmu, _| mmu.publish());
+    }
+
+    fn invalidate(&self, range: VirtRange, stride: u64, tables: bool) {
+        self.with_mmu(|mmu, _| mmu.invalidate(range.start.get()..range.end.get(), stride, tables));
+    }
+
+    unsafe fn zero(&self, ptr: *mut u8, len: u64) {
+        if let Some(pa) = self.0.memory.address_of(ptr) {
+            self.with_mmu(|mmu, _| mmu.cleared(pa, len));
+        }
+        // SAFETY: the trait's contract.
+        unsafe { ptr.write_bytes(0, host(len)) }
+    }
+
+    unsafe fn zero_mapped(&self, range: VirtRange) {
+        // Page by page: what is contiguous to the MMU need not be so on the host.
+        let page = self.0.spec.page;
+        let mut va = range.start;
+        while va < range.end {
+            let len = page.min(range.end - va);
+            // SAFETY: the trait's contract, for a part of the range; mapped panics for anything else.
+            unsafe { self.zero(self.mapped(va, len, Access::Write), len) };
+            va = va + len;
+        }
+    }
+
+    fn entry_written(&self, table: PhysAddr, index: usize, old: u64, new: u64) {
+        let (table, index) = (table.get(), index as u64);
+        self.with_mmu(|mmu, inner| mmu.written(inner.spec, &inner.memory, table, index, old, new));
+    }
+}

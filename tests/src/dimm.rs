@@ -1,0 +1,201 @@
+//! DIMMs as QEMU plugs them: a memory backend and a `pc-dimm` that uses it.
+
+use crate::qmp::{Qmp, Refusal};
+use qapi::qmp::{
+    MemoryBackendFileProperties, MemoryBackendProperties, MemoryDeviceInfo, ObjectOptions, PCDIMMDeviceInfo,
+    device_add, device_del, object_add, object_del, query_memory_devices,
+};
+use std::path::{Path, PathBuf};
+
+/// A DIMM that is or will be plugged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dimm {
+    /// QEMU's id of the device; the backend's is `mem-` and this.
+    pub id: String,
+    /// Bytes.
+    pub size: u64,
+    /// Physical address; QEMU chooses when `None`.
+    pub address: Option<u64>,
+    /// Slot number; QEMU chooses when `None`.
+    pub slot: Option<u32>,
+    /// A file that is the memory (shared), so that its contents before and after can be seen; else anonymous memory.
+    pub file: Option<PathBuf>,
+    /// Whether the host sets memory aside for it: false for DIMMs larger than the host.
+    pub reserve: bool,
+}
+
+impl Dimm {
+    /// A DIMM of `size` bytes of anonymous memory, placed by QEMU.
+    pub fn new(id: &str, size: u64) -> Self {
+        Self { id: id.to_owned(), size, address: None, slot: None, file: None, reserve: true }
+    }
+
+    /// Placed at a physical address.
+    #[must_use]
+    pub fn at(mut self, address: u64) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// In this slot.
+    #[must_use]
+    pub fn in_slot(mut self, slot: u32) -> Self {
+        self.slot = Some(slot);
+        self
+    }
+
+    /// Backed by a file of the right length.
+    #[must_use]
+    pub fn on_file(mut self, file: PathBuf) -> Self {
+        self.file = Some(file);
+        self
+    }
+
+    /// Without memory of the host set aside.
+    #[must_use]
+    pub fn unreserved(mut self) -> Self {
+        self.reserve = false;
+        self
+    }
+
+    fn backend(&self) -> String {
+        format!("mem-{}", self.id)
+    }
+
+    fn object(&self) -> ObjectOptions {
+        let base = MemoryBackendProperties {
+            dump: None,
+            host_nodes: None,
+            merge: None,
+            policy: None,
+            prealloc: None,
+            prealloc_context: None,
+            prealloc_threads: None,
+            reserve: (!self.reserve).then_some(false),
+            share: self.file.is_some().then_some(true),
+            x_use_canonical_path_for_ramblock_id: None,
+            size: self.size,
+        };
+        let id = self.backend();
+        match &self.file {
+            None => ObjectOptions::memory_backend_ram { id, memory_backend_ram: base },
+            Some(path) => ObjectOptions::memory_backend_file { id, memory_backend_file: on_file(base, path) },
+        }
+    }
+
+    fn device(&self) -> device_add {
+        let mut properties = vec![("memdev".to_owned(), self.backend().into())];
+        properties.extend(self.address.map(|address| ("addr".to_owned(), address.into())));
+        properties.extend(self.slot.map(|slot| ("slot".to_owned(), slot.into())));
+        device_add::new("pc-dimm", Some(self.id.clone()), None, properties)
+    }
+
+    /// The two arguments pairs that make QEMU start with this DIMM in place (cold-plugged).
+    pub fn cold(&self) -> [String; 4] {
+        let mut device = format!("pc-dimm,id={},memdev={}", self.id, self.backend());
+        if let Some(address) = self.address {
+            device.push_str(&format!(",addr={address:#x}"));
+        }
+        if let Some(slot) = self.slot {
+            device.push_str(&format!(",slot={slot}"));
+        }
+        let backend = format!("memory-backend-ram,id={},size={}", self.backend(), self.size);
+        ["-object".into(), backend, "-device".into(), device]
+    }
+
+    /// Plugs the DIMM; the guest hears of it by interrupt. Tells where QEMU put it.
+    ///
+    /// # Errors
+    /// [`Refusal`]; after a refused device the backend is taken away again.
+    pub fn plug(&self, qmp: &mut Qmp) -> Result<PCDIMMDeviceInfo, Refusal> {
+        qmp.execute(&object_add(self.object()))?;
+        if let Err(refusal) = qmp.execute(&self.device()) {
+            // The backend of a DIMM that never was: of use to nobody, and its name may be wanted again.
+            drop(qmp.execute(&object_del { id: self.backend() }));
+            return Err(refusal);
+        }
+        self.find(qmp)?
+            .ok_or_else(|| Refusal::NoAnswer(format!("QEMU does not list DIMM {} after adding it", self.id)))
+    }
+
+    /// Asks the guest to give the DIMM up. QEMU's answer says nothing about whether it will.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn ask_back(&self, qmp: &mut Qmp) -> Result<(), Refusal> {
+        qmp.execute(&device_del { id: self.id.clone() }).map(drop)
+    }
+
+    /// Takes the backend away once the device is gone.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn forget(&self, qmp: &mut Qmp) -> Result<(), Refusal> {
+        qmp.execute(&object_del { id: self.backend() }).map(drop)
+    }
+
+    /// The DIMM as `query-memory-devices` lists it.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn find(&self, qmp: &mut Qmp) -> Result<Option<PCDIMMDeviceInfo>, Refusal> {
+        let devices = qmp.execute(&query_memory_devices {})?;
+        Ok(devices.into_iter().find_map(|device| match device {
+            MemoryDeviceInfo::dimm(dimm) if dimm.data.id.as_deref() == Some(&self.id) => Some(dimm.data),
+            _ => None,
+        }))
+    }
+}
+
+fn on_file(base: MemoryBackendProperties, path: &Path) -> MemoryBackendFileProperties {
+    MemoryBackendFileProperties {
+        base,
+        align: None,
+        discard_data: None,
+        offset: None,
+        pmem: None,
+        readonly: None,
+        rom: None,
+        mem_path: path.to_string_lossy().into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Dimm;
+    use crate::geometry::MIB;
+    use qapi::Execute;
+    use qapi::qmp::object_add;
+    use serde_json::json;
+
+    #[test]
+    fn a_plain_dimm_says_only_what_is_needed() {
+        let dimm = Dimm::new("d0", 128 * MIB);
+        let device = serde_json::to_value(Execute::<_>::from(dimm.device())).expect("JSON");
+        let arguments = json!({"driver": "pc-dimm", "id": "d0", "memdev": "mem-d0"});
+        assert_eq!(device, json!({"execute": "device_add", "arguments": arguments}));
+        let object = serde_json::to_value(object_add(dimm.object())).expect("JSON");
+        assert_eq!(object, json!({"qom-type": "memory-backend-ram", "id": "mem-d0", "size": 128 * MIB}));
+    }
+
+    #[test]
+    fn place_slot_file_and_reserve_reach_qemu() {
+        let dimm =
+            Dimm::new("d1", 64 * MIB).at(0x8020_0000).in_slot(3).on_file("/tmp/fill".into()).unreserved();
+        let device = serde_json::to_value(dimm.device()).expect("JSON");
+        assert_eq!(device["addr"], 0x8020_0000_u64);
+        assert_eq!(device["slot"], 3);
+        let object = serde_json::to_value(object_add(dimm.object())).expect("JSON");
+        assert_eq!(object["qom-type"], "memory-backend-file");
+        assert_eq!(object["mem-path"], "/tmp/fill");
+        assert_eq!(object["share"], true);
+        assert_eq!(object["reserve"], false);
+    }
+
+    #[test]
+    fn a_cold_dimm_is_two_arguments() {
+        let cold = Dimm::new("c", MIB).at(0x9000_0000).in_slot(1).cold();
+        assert_eq!(cold[1], "memory-backend-ram,id=mem-c,size=1048576");
+        assert_eq!(cold[3], "pc-dimm,id=c,memdev=mem-c,addr=0x90000000,slot=1");
+    }
+}

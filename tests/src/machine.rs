@@ -1,0 +1,208 @@
+//! The machine that a test wants, as typed options for `scripts/qemu`.
+//!
+//! Nothing here repeats what the script knows (slots, semihosting, console); a test names only what it cares about.
+
+use crate::geometry::Granule;
+
+/// The two ways into the same image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// `-bios`: from flash at address 0, with the GED and the DIMM registers.
+    Firmware,
+    /// `-kernel`: the arm64 Image protocol, no DIMMs.
+    Image,
+}
+
+/// Every boot way.
+pub const BOOTS: [Boot; 2] = [Boot::Image, Boot::Firmware];
+
+impl Boot {
+    /// As `state` and `scripts/qemu` name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Firmware => "firmware",
+            Self::Image => "image",
+        }
+    }
+}
+
+/// The exception level at which the kernel is entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// The default of `virt`.
+    El1,
+    /// `virtualization=on`.
+    El2,
+    /// `secure=on`, firmware boot.
+    El3,
+}
+
+/// One configuration of `scripts/qemu`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// `granule=`; `None` leaves the kernel's default.
+    pub granule: Option<Granule>,
+    /// The boot way.
+    pub boot: Boot,
+    /// The entry level.
+    pub entry: Entry,
+    /// QEMU's CPU model; `None` leaves the script's default.
+    pub cpu: Option<String>,
+    /// Boot RAM as QEMU writes sizes; `None` leaves the script's default.
+    pub memory: Option<String>,
+    /// Boot RAM plus everything that may be plugged.
+    pub maxmem: Option<String>,
+    /// Number of CPUs.
+    pub smp: Option<u32>,
+    /// Interrupt controller version, 2 or 3.
+    pub gic: Option<u32>,
+    /// False removes the ACPI devices, and with them the DIMM registers.
+    pub acpi: bool,
+    /// Count instructions exactly.
+    pub icount: bool,
+    /// Boot arguments besides `granule=`.
+    pub append: String,
+    /// QEMU's own arguments.
+    pub extra: Vec<String>,
+}
+
+impl Machine {
+    /// A firmware boot with the script's defaults.
+    pub fn firmware() -> Self {
+        Self {
+            granule: None,
+            boot: Boot::Firmware,
+            entry: Entry::El1,
+            cpu: None,
+            memory: None,
+            maxmem: None,
+            smp: None,
+            gic: None,
+            acpi: true,
+            icount: false,
+            append: String::new(),
+            extra: Vec::new(),
+        }
+    }
+
+    /// An Image boot with the script's defaults.
+    pub fn image() -> Self {
+        Self { boot: Boot::Image, ..Self::firmware() }
+    }
+
+    /// The boot way named by value.
+    pub fn by(boot: Boot) -> Self {
+        Self { boot, ..Self::firmware() }
+    }
+
+    /// With this granule.
+    #[must_use]
+    pub fn granule(mut self, granule: Granule) -> Self {
+        self.granule = Some(granule);
+        self
+    }
+
+    /// With this CPU model.
+    #[must_use]
+    pub fn cpu(mut self, cpu: &str) -> Self {
+        self.cpu = Some(cpu.into());
+        self
+    }
+
+    /// With this much boot RAM, e.g. `512M`.
+    #[must_use]
+    pub fn memory(mut self, memory: &str) -> Self {
+        self.memory = Some(memory.into());
+        self
+    }
+
+    /// With this much room for DIMMs.
+    #[must_use]
+    pub fn maxmem(mut self, maxmem: &str) -> Self {
+        self.maxmem = Some(maxmem.into());
+        self
+    }
+
+    /// With one more boot argument.
+    #[must_use]
+    pub fn append(mut self, argument: &str) -> Self {
+        if !self.append.is_empty() {
+            self.append.push(' ');
+        }
+        self.append.push_str(argument);
+        self
+    }
+
+    /// With more of QEMU's own arguments.
+    #[must_use]
+    pub fn extra<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        self.extra.extend(arguments.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// The arguments for `scripts/qemu`, without `--qmp`.
+    pub fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![format!("--{}", self.boot.name())];
+        let mut option = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                arguments.extend([name.to_owned(), value]);
+            }
+        };
+        option("--granule", self.granule.map(|granule| granule.name().to_owned()));
+        option("--cpu", self.cpu.clone());
+        option("--memory", self.memory.clone());
+        option("--maxmem", self.maxmem.clone());
+        option("--smp", self.smp.map(|count| count.to_string()));
+        option("--gic", self.gic.map(|version| version.to_string()));
+        option("--append", Some(self.append.clone()).filter(|append| !append.is_empty()));
+        arguments.extend(self.flags().into_iter().map(str::to_owned));
+        arguments
+    }
+
+    fn flags(&self) -> Vec<&'static str> {
+        let mut flags = Vec::new();
+        match self.entry {
+            Entry::El1 => {}
+            Entry::El2 => flags.push("--el2"),
+            Entry::El3 => flags.push("--el3"),
+        }
+        if !self.acpi {
+            flags.push("--acpi-off");
+        }
+        if self.icount {
+            flags.push("--icount");
+        }
+        flags
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Entry, Machine};
+    use crate::geometry::Granule;
+
+    #[test]
+    fn the_default_machine_names_only_its_boot_way() {
+        assert_eq!(Machine::firmware().arguments(), ["--firmware"]);
+        assert_eq!(Machine::image().arguments(), ["--image"]);
+    }
+
+    #[test]
+    fn every_wish_becomes_an_option() {
+        let machine = Machine {
+            entry: Entry::El2,
+            smp: Some(4),
+            gic: Some(2),
+            acpi: false,
+            icount: true,
+            ..Machine::firmware()
+        };
+        let machine = machine.granule(Granule::K16).cpu("max").memory("2G").maxmem("8G");
+        let machine = machine.append("memmap=ram").append("run=\"selftest; audit\"");
+        let should = "--firmware --granule 16k --cpu max --memory 2G --maxmem 8G --smp 4 --gic 2 --append";
+        let mut should: Vec<String> = should.split(' ').map(str::to_owned).collect();
+        should.push("memmap=ram run=\"selftest; audit\"".into());
+        should.extend(["--el2", "--acpi-off", "--icount"].map(str::to_owned));
+        assert_eq!(machine.arguments(), should);
+    }
+}

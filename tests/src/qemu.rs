@@ -1,0 +1,210 @@
+//! One QEMU process: started by `scripts/qemu`, heard to its last byte, ended by its handle.
+//!
+//! The script execs QEMU, so the child's process and exit status are QEMU's, and QEMU's status is the guest's
+//! (semihosting): see "Exit statuses" in the design.
+
+use crate::machine::Machine;
+use crate::patience::Deadline;
+use crate::serial::{Tee, Transcript, last_line};
+use crate::trouble::{Checked, Trouble, unknown};
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// How often a process is asked whether it has ended (nothing on Unix wakes a waiter with a time-out).
+const POLL: Duration = Duration::from_millis(2);
+
+/// What a guest's exit status means, in the design's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The guest or QEMU left with this status.
+    Code(i32),
+    /// A signal ended QEMU.
+    Signal(i32),
+}
+
+impl Exit {
+    /// Everything asked for succeeded.
+    pub const FINE: Self = Self::Code(0);
+    /// A command or a self-test failed (also: QEMU refused its own arguments).
+    pub const COMMAND_FAILED: Self = Self::Code(1);
+    /// Panic or unexpected exception.
+    pub const PANIC: Self = Self::Code(2);
+    /// The CPU lacks what was asked for.
+    pub const CPU_LACKS: Self = Self::Code(3);
+
+    fn of(status: ExitStatus) -> Self {
+        match status.code() {
+            Some(code) => Self::Code(code),
+            None => Self::Signal(status.signal().unwrap_or_default()),
+        }
+    }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(0) => f.write_str("status 0 (fine)"),
+            Self::Code(1) => f.write_str("status 1 (a command or self-test failed)"),
+            Self::Code(2) => f.write_str("status 2 (panic or unexpected exception)"),
+            Self::Code(3) => f.write_str("status 3 (the CPU lacks what was asked for)"),
+            Self::Code(code) => write!(f, "status {code}"),
+            Self::Signal(signal) => write!(f, "ended by signal {signal}"),
+        }
+    }
+}
+
+/// The repository: where `scripts/` and `target/` are.
+pub fn root() -> PathBuf {
+    // `cargo run` says where the package is now; the compiled-in path serves a binary that is started by itself.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let package = PathBuf::from(package);
+    package.parent().map_or_else(|| package.clone(), Path::to_path_buf)
+}
+
+/// A running QEMU. Dropping it kills the process.
+#[derive(Debug)]
+pub struct Qemu {
+    child: Child,
+    console_in: Option<ChildStdin>,
+    /// The serial console.
+    pub console: Transcript,
+    /// QEMU's own complaints.
+    pub complaints: Transcript,
+    exit: Option<Exit>,
+}
+
+impl Qemu {
+    /// Starts `scripts/qemu` for `machine`.
+    ///
+    /// # Errors
+    /// Unknown when the script cannot be started; what QEMU refuses shows later, in its status and complaints.
+    pub fn start(machine: &Machine, qmp: Option<&Path>, tee: Option<Tee>) -> Checked<Self> {
+        let mut arguments: Vec<OsString> = machine.arguments().into_iter().map(OsString::from).collect();
+        if let Some(socket) = qmp {
+            arguments.extend(["--qmp".into(), socket.into()]);
+        }
+        if !machine.extra.is_empty() {
+            arguments.push("--".into());
+            arguments.extend(machine.extra.iter().map(OsString::from));
+        }
+        Self::spawn(Command::new(root().join("scripts/qemu")).args(arguments), tee)
+    }
+
+    /// Starts any command that behaves like QEMU with its serial console on stdio.
+    ///
+    /// # Errors
+    /// Unknown when it cannot be started.
+    pub fn spawn(command: &mut Command, tee: Option<Tee>) -> Checked<Self> {
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| {
+            Trouble::Unknown(format!("cannot start {}: {error}", command.get_program().display()))
+        })?;
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return unknown("the child has no pipes");
+        };
+        let console_in = child.stdin.take();
+        let console = Transcript::of(stdout, tee);
+        Ok(Self { child, console_in, console, complaints: Transcript::of(stderr, None), exit: None })
+    }
+
+    /// Types `bytes` on the serial console.
+    ///
+    /// # Errors
+    /// Unknown when QEMU is gone.
+    pub fn type_in(&mut self, bytes: &[u8]) -> Checked {
+        let Some(pipe) = &mut self.console_in else { return unknown("the console's input is closed") };
+        let written = pipe.write_all(bytes).and_then(|()| pipe.flush());
+        written.map_err(|error| Trouble::Unknown(format!("cannot type on the console: {error}")))
+    }
+
+    /// The exit, if QEMU has ended.
+    pub fn ended(&mut self) -> Option<Exit> {
+        if self.exit.is_none() {
+            self.exit = self.child.try_wait().ok().flatten().map(Exit::of);
+        }
+        self.exit
+    }
+
+    /// Waits for QEMU to end by itself; afterwards both transcripts are complete.
+    ///
+    /// # Errors
+    /// Unknown when it still runs at the deadline.
+    pub fn wait_exit(&mut self, deadline: Deadline) -> Checked<Exit> {
+        loop {
+            if let Some(exit) = self.ended() {
+                self.console.join();
+                self.complaints.join();
+                return Ok(exit);
+            }
+            if deadline.left().is_none() {
+                let text = self.console.text();
+                return unknown(format!("hang: still running; last line: {:?}", last_line(&text)));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Ends QEMU now and completes the transcripts.
+    pub fn kill(&mut self) {
+        if self.ended().is_none() {
+            drop(self.child.kill());
+            self.exit = self.child.wait().ok().map(Exit::of);
+        }
+        self.console_in = None;
+        self.console.join();
+        self.complaints.join();
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exit, Qemu};
+    use crate::patience::Deadline;
+    use std::process::Command;
+    use std::time::Duration;
+
+    fn shell(script: &str) -> Qemu {
+        Qemu::spawn(Command::new("sh").args(["-c", script]), None).expect("sh starts")
+    }
+
+    #[test]
+    fn the_last_words_and_the_status_are_kept() {
+        let mut qemu = shell("printf 'panic: lost'; printf 'qemu: odd' >&2; exit 2");
+        assert_eq!(qemu.wait_exit(Deadline::for_step()), Ok(Exit::PANIC));
+        assert_eq!(qemu.console.text(), "panic: lost");
+        assert_eq!(qemu.complaints.text(), "qemu: odd");
+    }
+
+    #[test]
+    fn what_is_typed_arrives() {
+        let mut qemu = shell("read line; echo \"got $line\"");
+        qemu.type_in(b"state\n").expect("typed");
+        qemu.wait_exit(Deadline::for_step()).expect("exit");
+        assert_eq!(qemu.console.text(), "got state\n");
+    }
+
+    #[test]
+    fn a_process_that_does_not_end_is_unknown_and_is_killed_on_drop() {
+        let mut qemu = shell("echo busy; exec sleep 1000");
+        let trouble = qemu.wait_exit(Deadline::after(Duration::from_millis(50))).expect_err("still running");
+        assert!(trouble.why().starts_with("hang: still running"), "{trouble}");
+        qemu.kill();
+        assert_eq!(qemu.ended(), Some(Exit::Signal(9)));
+    }
+
+    #[test]
+    fn a_missing_program_is_unknown() {
+        let trouble = Qemu::spawn(&mut Command::new("/nonexistent/qemu"), None).expect_err("absent");
+        assert!(trouble.why().contains("cannot start /nonexistent/qemu"), "{trouble}");
+    }
+}

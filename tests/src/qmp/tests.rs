@@ -1,0 +1,96 @@
+//! Against canned lines over a socket pair, and against a bare QEMU that runs nothing (`-S`).
+
+use super::{Qmp, Refusal, is_deleted, ost_of};
+use crate::patience::Deadline;
+use crate::qemu::Qemu;
+use qapi::qmp::{query_memory_devices, query_version, quit};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::Duration;
+
+const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, "capabilities": ["oob"]}}"#;
+const OST: &str = r#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "ACPI_DEVICE_OST", "data": {"info": {"device": "d0", "source": 3, "status": 130, "slot": "0", "slot-type": "DIMM"}}}"#;
+const DELETED: &str = r#"{"timestamp": {"seconds": 1, "microseconds": 3}, "event": "DEVICE_DELETED", "data": {"device": "d0", "path": "/machine/peripheral/d0"}}"#;
+const NOVEL: &str =
+    r#"{"timestamp": {"seconds": 1, "microseconds": 3}, "event": "FROM_THE_FUTURE", "data": {}}"#;
+
+/// A peer that greets, and answers the n-th command with the n-th script.
+fn peer(answers: Vec<String>) -> UnixStream {
+    let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+    std::thread::spawn(move || {
+        let mut writer = theirs.try_clone().expect("clone");
+        writeln!(writer, "{GREETING}").expect("greet");
+        let mut commands = BufReader::new(theirs).lines();
+        for answer in answers {
+            commands.next().expect("a command").expect("read");
+            writeln!(writer, "{answer}").expect("answer");
+        }
+        // Stays open until the other side goes: silence, not an end.
+        commands.next();
+    });
+    ours
+}
+
+fn connected(answers: &[&str]) -> Qmp {
+    let mut script = vec![r#"{"return": {}}"#.to_owned()];
+    script.extend(answers.iter().map(|&answer| answer.to_owned()));
+    Qmp::over(peer(script), Deadline::for_step()).expect("greeted")
+}
+
+const VERSION: &str = r#"{"return": {"qemu": {"micro": 0, "minor": 0, "major": 10}, "package": "x"}}"#;
+
+#[test]
+fn events_before_an_answer_are_kept_in_order_and_unknown_ones_ignored() {
+    let mut qmp = connected(&[&format!("{OST}\n{NOVEL}\n{DELETED}\n{VERSION}")]);
+    assert_eq!(qmp.version(), (7, 2));
+    assert_eq!(qmp.execute(&query_version {}).expect("answer").qemu.major, 10);
+    let soon = Deadline::for_step();
+    qmp.wait_event("deletion", soon, |event| is_deleted(event, "d0").then_some(())).expect("deleted");
+    let status = qmp.wait_event("OST", soon, |event| ost_of(event, "d0").map(|ost| (ost.source, ost.status)));
+    assert_eq!(status, Ok((3, 130)), "taking the second event leaves the first");
+}
+
+#[test]
+fn an_event_of_another_device_is_not_ours() {
+    let mut qmp = connected(&[&format!("{OST}\n{VERSION}")]);
+    qmp.execute(&query_version {}).expect("answer");
+    let soon = Deadline::after(Duration::from_millis(20));
+    let trouble = qmp.wait_event("OST of d1", soon, |event| ost_of(event, "d1").map(drop)).expect_err("d0's");
+    assert!(trouble.why().contains("waiting for OST of d1: hang"), "{trouble}");
+    qmp.forget_events();
+    assert!(qmp.events.is_empty());
+}
+
+#[test]
+fn a_refusal_is_qemus_own_sentence() {
+    let mut qmp = connected(&[r#"{"error": {"class": "GenericError", "desc": "a used slot"}}"#]);
+    let refusal = qmp.execute(&query_version {}).expect_err("refused");
+    assert_eq!(refusal, Refusal::Refused("a used slot".into()));
+}
+
+#[test]
+fn a_closed_socket_is_no_answer() {
+    let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
+    writeln!(theirs, "{GREETING}").expect("greet");
+    drop(theirs);
+    assert!(Qmp::over(ours, Deadline::for_step()).is_err());
+}
+
+/// The real thing: a bare QEMU, stopped before its first instruction.
+#[test]
+fn a_bare_qemu_shakes_hands_and_answers() {
+    let qemu = std::env::var_os("QEMU").unwrap_or_else(|| "qemu-system-aarch64".into());
+    let room = tempfile::tempdir().expect("a directory");
+    let socket = room.path().join("qmp");
+    let mut command = Command::new(qemu);
+    command.args(["-machine", "virt", "-nodefaults", "-nic", "none", "-display", "none", "-S", "-qmp"]);
+    let mut qemu = Qemu::spawn(command.arg(format!("unix:{},server=on,wait=off", socket.display())), None)
+        .expect("QEMU is installed (scripts/setup installs it)");
+    let mut qmp = Qmp::connect(&socket, Deadline::for_step(), || qemu.ended().is_some()).expect("connected");
+    assert!(qmp.version() >= (7, 2), "{:?}", qmp.version());
+    assert!(qmp.execute(&query_memory_devices {}).expect("an answer").is_empty());
+    assert!(qmp.monitor("info status").expect("a line").contains("paused"));
+    qmp.execute(&quit {}).expect("quits");
+    assert_eq!(qemu.wait_exit(Deadline::for_step()), Ok(crate::qemu::Exit::FINE));
+}

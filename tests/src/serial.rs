@@ -1,0 +1,223 @@
+//! The serial console as seen from outside: everything the guest ever printed, and a way to wait for more of it.
+//!
+//! A thread reads the pipe to the very end, so that the last words of a dying guest are in the transcript and a guest
+//! that prints a lot never blocks on a full pipe. Nothing is ever dropped: a conversation is read by position.
+//!
+//! ```text
+//!   QEMU stdout --pipe--> reader thread --> transcript: Vec<u8> --clean()--> text for the parsers
+//!                              |
+//!                              +--> tee (the demo shows what the guest prints, as it prints it)
+//! ```
+
+use crate::patience::Deadline;
+use crate::trouble::{Checked, unknown};
+use std::io::{Read, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// Where a copy of the bytes goes as they arrive.
+pub type Tee = Box<dyn Write + Send>;
+
+#[derive(Debug, Default)]
+struct Heard {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    heard: Mutex<Heard>,
+    news: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a pipe has said so far, filled by its own thread.
+#[derive(Debug)]
+pub struct Transcript {
+    shared: Arc<Shared>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Transcript {
+    /// Starts to read `pipe` until its end.
+    pub fn of(pipe: impl Read + Send + 'static, tee: Option<Tee>) -> Self {
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        let reader = std::thread::spawn(move || read_to_the_end(pipe, tee, &theirs));
+        Self { shared, reader: Some(reader) }
+    }
+
+    /// How many bytes have arrived: a position to read from later.
+    pub fn position(&self) -> usize {
+        self.shared.lock().bytes.len()
+    }
+
+    /// Everything since `position`, cleaned for parsers and people.
+    pub fn text_since(&self, position: usize) -> String {
+        clean(self.shared.lock().bytes.get(position..).unwrap_or_default())
+    }
+
+    /// Everything, cleaned.
+    pub fn text(&self) -> String {
+        self.text_since(0)
+    }
+
+    /// Everything, byte for byte.
+    pub fn raw(&self) -> Vec<u8> {
+        self.shared.lock().bytes.clone()
+    }
+
+    /// Waits until `found` makes something of the text since `position`, and returns it with the position reached.
+    ///
+    /// # Errors
+    /// Unknown when the pipe ends or the deadline passes first; `what` says what was awaited.
+    pub fn wait<T>(
+        &self,
+        position: usize,
+        what: &str,
+        deadline: Deadline,
+        mut found: impl FnMut(&str) -> Option<T>,
+    ) -> Checked<(T, usize)> {
+        let mut heard = self.shared.lock();
+        loop {
+            let text = clean(heard.bytes.get(position..).unwrap_or_default());
+            if let Some(thing) = found(&text) {
+                return Ok((thing, heard.bytes.len()));
+            }
+            if heard.ended {
+                return unknown(format!("the console ended before {what}"));
+            }
+            let Some(left) = deadline.left() else {
+                return unknown(format!(
+                    "hang: waited in vain for {what}; last line: {:?}",
+                    last_line(&text)
+                ));
+            };
+            let waited = self.shared.news.wait_timeout(heard, left);
+            heard = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits for the end of the pipe, after which [`Transcript::text`] is complete.
+    pub fn join(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            // A reader that panicked has said so on stderr; what it read is still here.
+            drop(reader.join());
+        }
+    }
+}
+
+fn read_to_the_end(mut pipe: impl Read, mut tee: Option<Tee>, shared: &Shared) {
+    let mut chunk = [0; 4096];
+    loop {
+        let count = match pipe.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        let bytes = chunk.get(..count).unwrap_or_default();
+        if let Some(sink) = &mut tee {
+            // The tee is for a person; a closed terminal must not stop the run.
+            drop(sink.write_all(bytes).and_then(|()| sink.flush()));
+        }
+        shared.lock().bytes.extend_from_slice(bytes);
+        shared.news.notify_all();
+    }
+    shared.lock().ended = true;
+    shared.news.notify_all();
+}
+
+/// The last line with something on it.
+pub fn last_line(text: &str) -> &str {
+    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default()
+}
+
+/// Console bytes as text: CR LF becomes LF, a lone CR (a line redrawn) starts a new line, terminal escape sequences
+/// (ECMA-48 section 5.4, `ESC [ parameters final`) go, and what is not UTF-8 is marked.
+pub fn clean(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut cleaned = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\r' => {
+                while chars.next_if_eq(&'\r').is_some() {}
+                if chars.peek().is_some_and(|&next| next != '\n') {
+                    cleaned.push('\n');
+                }
+            }
+            '\u{1b}' if chars.next_if_eq(&'[').is_some() => {
+                while chars.next_if(|c| !('@'..='~').contains(c)).is_some() {}
+                chars.next();
+            }
+            '\u{1b}' | '\0' => {}
+            _ => cleaned.push(c),
+        }
+    }
+    cleaned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Transcript, clean, last_line};
+    use crate::patience::Deadline;
+    use crate::trouble::Trouble;
+    use std::io::Write;
+    use std::time::Duration;
+
+    #[test]
+    fn line_ends_and_escapes_are_cleaned() {
+        assert_eq!(clean(b"one\r\ntwo\r\r\n"), "one\ntwo\n");
+        assert_eq!(clean(b"hotmap> sta\rhotmap> state\r\n"), "hotmap> sta\nhotmap> state\n");
+        assert_eq!(clean(b"\x1b[1;32mgreen\x1b[0m"), "green");
+        assert_eq!(clean(b"cut \xff off\x1b["), "cut \u{fffd} off");
+    }
+
+    /// A CR at the end of what has arrived may be half of a CR LF: no line may end there yet.
+    #[test]
+    fn a_trailing_cr_waits_for_its_lf() {
+        assert_eq!(clean(b"one\r"), "one");
+    }
+
+    #[test]
+    fn what_comes_in_pieces_is_found_and_the_end_is_noticed() {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        let mut transcript = Transcript::of(reader, None);
+        let feeder = std::thread::spawn(move || {
+            for piece in ["hot", "map", "> ", "bye"] {
+                writer.write_all(piece.as_bytes()).expect("write");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let deadline = Deadline::after(Duration::from_secs(20));
+        let found = transcript.wait(0, "a prompt", deadline, |text| text.find("hotmap> ")).expect("found");
+        assert_eq!(found.0, 0);
+        let trouble = transcript.wait(0, "rain", deadline, |t| t.find("rain")).expect_err("no rain");
+        assert_eq!(trouble, Trouble::Unknown("the console ended before rain".into()));
+        feeder.join().expect("feeder");
+        transcript.join();
+        assert_eq!(transcript.text(), "hotmap> bye");
+    }
+
+    #[test]
+    fn silence_is_a_hang_and_says_what_was_awaited() {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let transcript = Transcript::of(reader, None);
+        let deadline = Deadline::after(Duration::from_millis(10));
+        let trouble = transcript.wait(0, "a prompt", deadline, |_| None::<()>).expect_err("silent");
+        assert!(trouble.why().starts_with("hang: waited in vain for a prompt"), "{trouble}");
+        drop(writer);
+    }
+
+    #[test]
+    fn the_last_line_with_words() {
+        assert_eq!(last_line("a\nb\n\n  \n"), "b");
+        assert_eq!(last_line(""), "");
+    }
+}

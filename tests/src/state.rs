@@ -1,0 +1,263 @@
+//! `state`, the contract for scripts, as types: one line of JSON whose keys may grow but never change.
+//!
+//! A missing key or a value of another kind is an error here, whatever the test is about; keys that are not in the
+//! contract are ignored. docs/state.md explains each key to people.
+
+use crate::geometry::Granule;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+mod check;
+
+/// The whole line.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct State {
+    /// Version of the contract.
+    pub version: u64,
+    /// Bytes per page.
+    pub granule: u64,
+    /// Virtual address bits.
+    pub va_bits: u64,
+    /// `image` or `firmware`.
+    pub boot: BootWay,
+    /// CPUs online.
+    pub cpus: u64,
+    /// The linear map.
+    pub linear: Linear,
+    /// The virtually mapped array of struct pages.
+    pub vmemmap: Vmemmap,
+    /// Where every granule page of system RAM is.
+    pub pages: Pages,
+    /// The zones.
+    pub zones: Vec<Zone>,
+    /// The memory blocks, by address.
+    pub blocks: Vec<Block>,
+    /// The occupied DIMM slots.
+    pub dimms: Vec<DimmState>,
+    /// Ranges that are not ordinary memory.
+    pub regions: Vec<Region>,
+    /// How many warnings the kernel has counted.
+    pub warnings: u64,
+    /// The kernel's heap; not in the first contract, so absent from the oldest kernels.
+    pub heap: Option<Heap>,
+}
+
+/// How the kernel believes it was booted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BootWay {
+    /// `-kernel`.
+    Image,
+    /// `-bios`.
+    Firmware,
+}
+
+/// The linear map: virtual `start` shows physical `phys_base`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Linear {
+    /// Virtual address.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// Physical address.
+    #[serde(deserialize_with = "address")]
+    pub phys_base: u64,
+}
+
+/// The struct page of pfn p is at `start + (p - first_pfn) * page_bytes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Vmemmap {
+    /// Virtual address.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// The pfn whose struct page is at `start`.
+    pub first_pfn: u64,
+    /// Bytes of one struct page.
+    pub page_bytes: u64,
+}
+
+/// Counts of granule pages of system RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Pages {
+    /// All of them.
+    pub present: u64,
+    /// In the buddy allocator.
+    pub free: u64,
+    /// Handed out by it.
+    pub allocated: u64,
+    /// Hosting the memmap of their own block.
+    pub memmap_self: u64,
+    /// Memmap taken from other RAM (boot memmap too).
+    pub memmap_ram: u64,
+    /// Translation tables.
+    pub tables: u64,
+    /// Never handed out: the image, the heap, what firmware reserves.
+    pub reserved: u64,
+}
+
+/// A zone.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Zone {
+    /// `Normal`, `Movable`.
+    pub name: String,
+    /// First pfn.
+    pub start_pfn: u64,
+    /// One past the last pfn.
+    pub end_pfn: u64,
+    /// Pages that belong to it.
+    pub present: u64,
+    /// Of these, free.
+    pub free: u64,
+}
+
+/// A memory block.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Block {
+    /// Physical address.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Whether the allocator uses it.
+    pub state: BlockState,
+    /// The zone it is in.
+    pub zone: ZoneName,
+    /// `boot`, `dimmN`, `dt`.
+    pub source: String,
+    /// Where its memmap lives.
+    pub memmap: Memmap,
+    /// First physical address that is not its own memmap.
+    #[serde(deserialize_with = "address")]
+    pub usable_start: u64,
+    /// Tenant pages that live in it.
+    pub tenant_pages: u64,
+}
+
+/// `blocks[].state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlockState {
+    /// In use.
+    Online,
+    /// Present, not in use.
+    Offline,
+    /// On its way out.
+    GoingOffline,
+}
+
+/// `blocks[].zone`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum ZoneName {
+    /// Kernel memory may live there.
+    Normal,
+    /// Only what can be moved away.
+    Movable,
+    /// Offline.
+    #[serde(rename = "none")]
+    None,
+}
+
+/// `blocks[].memmap`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Memmap {
+    /// Made at boot.
+    Boot,
+    /// From system RAM.
+    Ram,
+    /// From the block itself.
+    #[serde(rename = "self")]
+    SelfHosted,
+}
+
+/// An occupied DIMM slot.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct DimmState {
+    /// Slot number.
+    pub slot: u64,
+    /// Physical address.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// `online`, `offline`, `refused`, ...
+    pub state: String,
+}
+
+/// A range that is not ordinary memory.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Region {
+    /// Physical address.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// What it is.
+    pub kind: String,
+    /// What happens with it.
+    pub state: String,
+}
+
+/// The kernel's heap arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Heap {
+    /// Bytes.
+    pub size: u64,
+    /// Of these, handed out.
+    pub used: u64,
+}
+
+/// Addresses are strings, `"0x..."`: a JSON number cannot carry 64 bits everywhere.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let digits = text.strip_prefix("0x").filter(|digits| !digits.starts_with('+'));
+    digits
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .ok_or_else(|| D::Error::custom(format!("an address is a string \"0x...\", not \"{text}\"")))
+}
+
+impl State {
+    /// Reads the one line that the command prints.
+    ///
+    /// # Errors
+    /// A sentence that names the missing or misshapen key.
+    pub fn parse(reply: &str) -> Result<Self, String> {
+        let reply = reply.trim();
+        if reply.lines().count() != 1 {
+            return Err(format!("state is one line of JSON, not {} lines", reply.lines().count()));
+        }
+        serde_json::from_str(reply).map_err(|error| format!("state: {error}"))
+    }
+
+    /// The virtual address of pfn `pfn`'s struct page, by the contract's formula.
+    pub fn struct_page(&self, pfn: u64) -> u64 {
+        self.vmemmap.start + (pfn - self.vmemmap.first_pfn) * self.vmemmap.page_bytes
+    }
+
+    /// The linear map's address of physical address `physical`.
+    pub fn linear_address(&self, physical: u64) -> u64 {
+        self.linear.start.wrapping_add(physical.wrapping_sub(self.linear.phys_base))
+    }
+
+    /// The blocks that lie in `start..start + size`.
+    pub fn blocks_in(&self, start: u64, size: u64) -> Vec<&Block> {
+        self.blocks.iter().filter(|block| block.start >= start && block.start - start < size).collect()
+    }
+
+    /// The DIMM in a slot.
+    pub fn dimm(&self, slot: u64) -> Option<&DimmState> {
+        self.dimms.iter().find(|dimm| dimm.slot == slot)
+    }
+
+    /// Tenant pages in all blocks.
+    pub fn tenant_pages(&self) -> u64 {
+        self.blocks.iter().map(|block| block.tenant_pages).sum()
+    }
+
+    /// The granule, if it is one that exists.
+    pub fn granule(&self) -> Option<Granule> {
+        crate::geometry::GRANULES.into_iter().find(|granule| granule.bytes() == self.granule)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! Canned lines: the contract's keys, and what must be refused.
+
+use super::{BlockState, BootWay, Memmap, State, ZoneName};
+
+const LINE: &str = r#"{"version":1,"granule":4096,"va_bits":48,"boot":"firmware","cpus":1,"linear":{"start":"0xffff000000000000","phys_base":"0x40000000"},"vmemmap":{"start":"0xfffffdffc0000000","first_pfn":262144,"page_bytes":64},"pages":{"present":294912,"free":289000,"allocated":100,"memmap_self":512,"memmap_ram":4096,"tables":20,"reserved":1184},"zones":[{"name":"Normal","start_pfn":262144,"end_pfn":524288,"present":262144,"free":256744},{"name":"Movable","start_pfn":524288,"end_pfn":557056,"present":32256,"free":32256}],"blocks":[{"start":"0x40000000","size":134217728,"state":"online","zone":"Normal","source":"boot","memmap":"boot","usable_start":"0x40000000","tenant_pages":0},{"start":"0x80000000","size":134217728,"state":"online","zone":"Movable","source":"dimm0","memmap":"self","usable_start":"0x80200000","tenant_pages":7}],"dimms":[{"slot":0,"start":"0x80000000","size":134217728,"state":"online"}],"regions":[],"warnings":0,"novelty":[1]}"#;
+
+fn state() -> State {
+    State::parse(LINE).expect("the contract's line")
+}
+
+#[test]
+fn every_key_of_the_contract_is_read() {
+    let state = state();
+    assert_eq!(state.boot, BootWay::Firmware);
+    assert_eq!(state.vmemmap.first_pfn, 0x4_0000);
+    let block = &state.blocks[1];
+    assert_eq!(
+        (block.state, block.zone, block.memmap),
+        (BlockState::Online, ZoneName::Movable, Memmap::SelfHosted)
+    );
+    assert_eq!(block.usable_start, 0x8020_0000);
+    assert_eq!(state.dimm(0).map(|dimm| dimm.state.as_str()), Some("online"));
+    assert_eq!(state.tenant_pages(), 7);
+    assert_eq!(state.blocks_in(0x8000_0000, 1 << 30).len(), 1);
+    assert_eq!(state.heap, None);
+}
+
+/// Taking any key away, at any depth, is noticed and named.
+#[test]
+fn a_missing_key_is_an_error_that_names_it() {
+    let keys = "version granule va_bits boot cpus linear start phys_base vmemmap first_pfn page_bytes pages present free \
+                allocated memmap_self memmap_ram tables reserved zones name start_pfn end_pfn blocks size state zone \
+                source memmap usable_start tenant_pages dimms slot regions warnings";
+    for key in keys.split_whitespace() {
+        let without = LINE.replacen(&format!("\"{key}\":"), "\"other\":", 1);
+        let message = State::parse(&without).expect_err(key);
+        assert!(message.contains(key) || message.contains("missing field"), "{key}: {message}");
+    }
+}
+
+#[test]
+fn an_address_that_is_a_number_is_refused() {
+    let line = LINE.replacen("\"0x40000000\"", "1073741824", 1);
+    assert!(State::parse(&line).is_err());
+    let line = LINE.replacen("\"0x40000000\"", "\"40000000\"", 1);
+    assert!(State::parse(&line).expect_err("no 0x").contains("an address is a string"));
+}
+
+#[test]
+fn anything_but_one_line_is_refused() {
+    assert!(State::parse("").is_err());
+    assert!(State::parse(&format!("{LINE}\n{LINE}")).is_err());
+}
+
+#[test]
+fn a_struct_page_and_a_linear_address_by_the_contracts_formulas() {
+    let state = state();
+    assert_eq!(state.struct_page(262_145), 0xffff_fdff_c000_0040);
+    assert_eq!(state.linear_address(0x8000_0000), 0xffff_0000_4000_0000);
+}
+
+#[test]
+fn a_sound_line_contradicts_nothing() {
+    assert_eq!(state().contradictions(), Vec::<String>::new());
+}
+
+#[test]
+fn a_lost_page_contradicts_i6() {
+    let mut state = state();
+    state.pages.tables -= 1;
+    assert_eq!(state.contradictions(), ["I6: present is 294912, but the parts make 294911"]);
+}
+
+#[test]
+fn impossible_blocks_and_zones_are_named() {
+    let mut state = state();
+    state.blocks[1].usable_start = 0x8800_0000;
+    state.blocks[0].zone = ZoneName::None;
+    state.zones[0].free += 1;
+    let found = state.contradictions();
+    assert_eq!(found.len(), 3, "{found:?}");
+    state.blocks[0].start = 0x8000_0000;
+    assert!(state.contradictions().iter().any(|sentence| sentence.contains("overlap")));
+}
