@@ -14,12 +14,14 @@
 pub mod dimm;
 pub mod eyes;
 pub mod geometry;
+pub mod guest;
 pub mod ktap;
 pub mod machine;
 pub mod patience;
 pub mod qemu;
 pub mod qmp;
 pub mod report;
+pub mod run;
 pub mod serial;
 pub mod shell;
 pub mod state;

@@ -44,6 +44,10 @@ impl FreeArea {
     fn pfn_of(&self, link: u32) -> Pfn {
         self.base + u64::from(link - 1)
     }
+    /// Where the list of `order` begins: an offset into the block plus one, or 0. For the auditor, which trusts no link.
+    pub(crate) const fn first_link(&self, order: u32) -> u32 {
+        self.heads[order as usize]
+    }
     /// The free heads of `order`, in list order.
     pub fn heads<'a, G: Granule, M: Machine>(
         &'a self,

@@ -7,6 +7,7 @@
 extern crate alloc;
 
 pub mod addr;
+pub mod audit;
 pub mod boot;
 pub mod buddy;
 pub mod bugs;

@@ -39,6 +39,8 @@ const SYNC_SAME_SPX: u64 = 4;
 
 /// Vector numbers are four times a place plus a kind.
 const KINDS: [&str; 4] = ["synchronous exception", "IRQ", "FIQ", "SError"];
+/// Of these, a synchronous exception and an SError set ESR_EL1.
+const KINDS_WITH_SYNDROME: [usize; 2] = [0, 3];
 const PLACES: [&str; 4] =
     ["from this EL on SP_EL0", "from this EL", "from a lower EL (AArch64)", "from a lower EL (AArch32)"];
 
@@ -119,13 +121,13 @@ pub(super) fn begin_report() {
 
 fn report(frame: &Frame) {
     let vector = (frame.vector % 16) as usize;
-    let syndrome = Syndrome(frame.esr);
-    kprintln!("\nexception: unexpected {} {}", KINDS[vector % 4], PLACES[vector / 4]);
-    kprintln!("  ESR  {:#018x}  {syndrome}", frame.esr);
+    let (kind, place) = (vector % 4, vector / 4);
+    kprintln!("\nexception: unexpected {} {}", KINDS[kind], PLACES[place]);
     let (stack, guard) = kernel_stack();
-    let place =
-        if syndrome.is_data_abort() && guard.contains(&frame.far) { "  kernel stack overflow" } else { "" };
-    kprintln!("  FAR  {:#018x}{place}", frame.far);
+    // An interrupt changes neither ESR nor FAR.
+    if KINDS_WITH_SYNDROME.contains(&kind) {
+        report_syndrome(frame, &guard);
+    }
     kprintln!("  ELR  {:#018x}  SPSR {:#x}", frame.elr, frame.spsr);
     kprintln!("  SP   {:#018x}  stack {:#x}..{:#x}", frame.sp, stack.start, stack.end);
     for (number, value) in frame.x.iter().enumerate() {
@@ -133,6 +135,16 @@ fn report(frame: &Frame) {
         kprint!("  x{number:<2} {value:#018x}{end}");
     }
     print_backtrace(Some(frame.elr), frame.x[29]);
+}
+
+fn report_syndrome(frame: &Frame, guard: &Range<u64>) {
+    let syndrome = Syndrome(frame.esr);
+    kprintln!("  ESR  {:#018x}  {syndrome}", frame.esr);
+    if !syndrome.has_far() {
+        return;
+    }
+    let overflow = syndrome.is_data_abort() && guard.contains(&frame.far);
+    kprintln!("  FAR  {:#018x}{}", frame.far, if overflow { "  kernel stack overflow" } else { "" });
 }
 
 /// Prints `first`, if there is one, and the return addresses above `frame_pointer`, as one line.

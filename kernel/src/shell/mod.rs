@@ -1,15 +1,150 @@
-//! The shell.
-use crate::kernel::Kernel;
-use crate::kprintln;
+//! The shell: one table of commands, each a function that succeeds or says in one line why not.
+
+mod act;
+mod args;
+mod json;
+mod show;
+mod state;
+mod walk;
+
+use core::fmt;
+
+use hotmap_mm::bugs::Bug;
+use hotmap_mm::error::Error;
 use hotmap_mm::granule::Granule;
 
-/// Run one command line; whether it succeeded.
+use crate::kernel::Kernel;
+use crate::kprintln;
+use args::Words;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum ShellError {
+    /// It was not called as it wants to be.
+    Usage(&'static str),
+    /// A word that should have been a number, a pfn or an address; what was expected.
+    BadWord(&'static str),
+    /// The model refused.
+    Model(Error),
+    /// Something was found to be wrong, and has been printed.
+    Failed(&'static str),
+    /// There is no such command.
+    Unknown,
+}
+
+impl From<Error> for ShellError {
+    fn from(error: Error) -> Self {
+        Self::Model(error)
+    }
+}
+
+impl fmt::Display for ShellError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(usage) => write!(f, "usage: {usage}"),
+            Self::BadWord(expected) => write!(f, "expected {expected}"),
+            Self::Model(error) => write!(f, "{error}"),
+            Self::Failed(what) => f.write_str(what),
+            Self::Unknown => f.write_str("no such command (help lists them)"),
+        }
+    }
+}
+
+type Outcome = Result<(), ShellError>;
+
+/// A command.
+struct Command<G: Granule> {
+    /// How it is called; the first word is its name.
+    usage: &'static str,
+    /// What it does.
+    help: &'static str,
+    run: fn(&mut Kernel<G>, &mut Words<'_>) -> Outcome,
+}
+
+struct Table<G>(core::marker::PhantomData<G>);
+
+const fn command<G: Granule>(
+    usage: &'static str,
+    help: &'static str,
+    run: fn(&mut Kernel<G>, &mut Words<'_>) -> Outcome,
+) -> Command<G> {
+    Command { usage, help, run }
+}
+
+impl<G: Granule> Table<G> {
+    const ALL: &'static [Command<G>] = &[
+        command("help [args|bugs]", "this list, the boot arguments, or the bug= switches", help),
+        command("state", "everything as one line of JSON, for scripts", state::state),
+        command("mem", "pages by use", show::mem),
+        command("zones", "the zones and their free runs", show::zones),
+        command("blocks", "the memory blocks", show::blocks),
+        command("dimms", "the DIMMs and what became of them", show::dimms),
+        command("tables", "pages of translation tables per region", show::tables),
+        command("layout", "the virtual address space", show::layout),
+        command(
+            "walk pfn:N|addr:A",
+            "a page's struct page, level by level, to the frame that holds it",
+            walk::walk,
+        ),
+        command("page PFN|addr:A", "what a page is used for", walk::page),
+        command("ptdump [linear|image|devices|tenants|vmemmap]", "what is mapped", walk::ptdump),
+        command("tenant new N|check|drop [ID]", "users of movable pages", act::tenant),
+        command("pin PFN|addr:A", "hold a page, so that its block cannot leave", act::pin),
+        command("unpin PFN|addr:A", "let go of it", act::unpin),
+        command("online ADDR [movable|normal]", "bring a memory block online", act::online),
+        command("offline ADDR", "take a memory block offline, moving away what is in use", act::offline),
+        command("audit", "prove the invariants I1 to I8 by walking everything", act::audit),
+        command("selftest [NAME|list]", "run the self-tests (KTAP)", act::selftest),
+        command("bench [CYCLES]", "take the newest DIMM through its life and count instructions", act::bench),
+        command("poweroff", "end, with exit status 0", act::poweroff),
+    ];
+}
+
+/// Run one command line; whether it succeeded. A failure prints one line that starts with `error: `.
 pub fn run<G: Granule>(kernel: &mut Kernel<G>, line: &str) -> bool {
-    match line {
-        "poweroff" => crate::arch::semihosting::exit(0),
-        _ => {
-            kprintln!("error: {line}: {:?}", kernel.mm.counts());
+    let mut words = Words::new(line);
+    let name = words.next().unwrap_or("");
+    let found = Table::<G>::ALL.iter().find(|c| c.usage.split(' ').next() == Some(name));
+    let outcome = match found {
+        Some(command) => (command.run)(kernel, &mut words).and_then(|()| match words.next() {
+            Some(_) => Err(ShellError::Usage(command.usage)),
+            None => Ok(()),
+        }),
+        None => Err(ShellError::Unknown),
+    };
+    match outcome {
+        Ok(()) => true,
+        Err(error) => {
+            kprintln!("error: {name}: {error}");
             false
         }
     }
 }
+
+fn help<G: Granule>(_: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    match words.next() {
+        None => {
+            for command in Table::<G>::ALL {
+                kprintln!("{:<48} {}", command.usage, command.help);
+            }
+        }
+        Some("args") => kprintln!("{ARGUMENTS}"),
+        Some("bugs") => {
+            for bug in Bug::ALL {
+                kprintln!("bug={:<16} breaks I{}", bug.name(), bug.invariant());
+            }
+        }
+        Some(_) => return Err(ShellError::Usage("help [args|bugs]")),
+    }
+    Ok(())
+}
+
+const ARGUMENTS: &str = "\
+granule=4k|16k|64k   the translation granule (4k)
+memmap=self|ram      where the memmap of added memory goes (self)
+online=auto|manual   whether added memory goes online by itself (auto)
+run=\"cmd; cmd\"       run these, then power off: status 0 if all succeeded, else 1
+term=dumb|ansi       the console's terminal (dumb; scripts/qemu says ansi on a terminal)
+heap=SIZE            the kernel heap, 64K to 1G (1M)
+bench=on|off         log nothing, print what each operation costs (off)
+bug=NAME             break an invariant on purpose (help bugs)";

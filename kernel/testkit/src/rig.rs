@@ -169,6 +169,16 @@ impl<G: Granule> Rig<G> {
         }
     }
 
+    /// Audit, and fail the test with everything that was found.
+    ///
+    /// # Panics
+    /// When an invariant is broken.
+    pub fn assert_clean(&self, when: &str) {
+        let mut found = Vec::new();
+        let summary = self.mm.audit(&mut |finding| found.push(finding.to_string()));
+        assert!(found.is_empty(), "{} {when}: {summary}\n  {}", G::KIND, found.join("\n  "));
+    }
+
     /// Take every block of a range offline, then the range out of the model, then out of the machine.
     ///
     /// # Panics

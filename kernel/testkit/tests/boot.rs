@@ -7,6 +7,8 @@ fn boots<G: Granule>(shape: &Shape) {
     let counts = rig.mm.counts();
     println!("{} {}: {counts:?}", G::KIND, shape.name);
     assert!(counts.balance(), "{counts:?}");
+    rig.assert_clean("after boot");
+    println!("{}", rig.mm.audit(&mut |_| {}));
     let all = rig.machine.everything();
     assert_eq!(counts.tables, all.tables.len() as u64);
     assert_eq!(rig.machine.stale_entries(), 0);

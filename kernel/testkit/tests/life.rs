@@ -9,14 +9,17 @@ fn life<G: Granule>(home: MemmapHome, zone: ZoneKind) {
     let before = rig.mm.counts();
     let len = Rig::<G>::blocks(2);
     rig.plug(0x8000_0000, len, home);
+    rig.assert_clean("added");
     rig.online(0x8000_0000, len, zone);
-    println!("{:?}", rig.mm.counts());
+    rig.assert_clean("online");
     let id = rig.mm.tenant_new(100).unwrap();
     assert_eq!(rig.mm.tenant_check(id), Ok(100));
+    rig.assert_clean("with a tenant");
     rig.unplug(0x8000_0000, len);
     assert_eq!(rig.mm.tenant_check(id), Ok(100));
     rig.mm.tenant_drop(id).unwrap();
     assert_eq!(rig.mm.counts(), before);
+    rig.assert_clean("gone");
 }
 
 #[test]

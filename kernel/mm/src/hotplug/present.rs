@@ -43,6 +43,12 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     pub(crate) fn drop_sections(&mut self, pages: PfnRange) {
         for start in HotRange::blocks::<G>(pages) {
             self.blocks.remove(start.get());
+            if self.has_bug(Bug::StaleSection)
+                && let Some(section) = self.sections.get_mut(start.get())
+            {
+                section.present = Subsections::touched::<G>(start, PfnRange::new(start, G::SECTION_PAGES));
+                continue;
+            }
             self.sections.remove(start.get());
         }
         self.sections.shrink();

@@ -1,0 +1,112 @@
+//! What makes a node what it is: its place, its `compatible`, its `status`.
+mod support;
+
+use hotmap_devicetree::{Gic, MachineDescription, Psci, PsciConduit, PsciVersion};
+use support::{Writer, read, region};
+
+/// A root with RAM and what `add` puts behind it.
+fn machine(add: impl FnOnce(&mut Writer)) -> Box<MachineDescription> {
+    let mut writer = Writer::root();
+    writer.memory(&[(0x4000_0000, 0x4000_0000)]).end();
+    add(&mut writer);
+    read(&writer.blob()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn chosen_and_reserved_memory_are_what_they_are_only_at_the_root() {
+    let found = machine(|w| {
+        w.begin("soc").cells("#size-cells", &[2]).property("ranges", b"");
+        w.begin("chosen").text("bootargs", "not these").end();
+        w.begin("reserved-memory").begin("r").reg(&[(0x1000, 0x1000)]).end().end();
+        w.end();
+        w.begin("secure-chosen").text("bootargs", "nor these").end();
+        w.begin("chosen@0").text("bootargs", "nor these").end();
+    });
+    assert_eq!(found.bootargs, "");
+    assert_eq!(found.reserved.len(), 0);
+}
+
+#[test]
+fn a_cpu_is_a_child_of_cpus_with_the_device_type() {
+    let found = machine(|w| {
+        w.begin("cpu").text("device_type", "cpu").reg(&[(7, 1)]).end();
+        w.begin("cpus").cells("#address-cells", &[1]).cells("#size-cells", &[0]);
+        w.begin("cpu-map").begin("cpu").text("device_type", "cpu").cells("reg", &[8]).end().end();
+        w.begin("l2-cache").text("device_type", "cache").cells("reg", &[9]).end();
+        w.begin("cpu").text("device_type", "cpu").text("status", "fail").cells("reg", &[10]).end();
+        w.begin("cpu").text("device_type", "cpu").cells("reg", &[11]).end();
+        w.end();
+    });
+    assert_eq!((found.cpus.as_slice(), found.cpu_count), ([11].as_slice(), 1));
+}
+
+#[test]
+fn of_two_of_a_kind_the_first_counts() {
+    let found = machine(|w| {
+        for base in [0x1000_0000, 0x2000_0000] {
+            w.begin("intc")
+                .text("compatible", "arm,gic-400")
+                .reg(&[(base, 0x1000), (base + 0x1000, 0x1000)])
+                .end();
+            w.begin("fw-cfg").text("compatible", "qemu,fw-cfg-mmio").reg(&[(base + 0x2000, 0x18)]).end();
+            w.begin("pcie")
+                .text("compatible", "pci-host-ecam-generic")
+                .reg(&[(base + 0x10_0000, 0x10_0000)])
+                .end();
+        }
+        w.begin("psci").text("compatible", "arm,psci-0.2").text("method", "smc").end();
+        w.begin("psci2").text("compatible", "arm,psci-1.0").text("method", "hvc").end();
+    });
+    let expected =
+        Gic::V2 { distributor: region(0x1000_0000, 0x1000), cpu_interface: region(0x1000_1000, 0x1000) };
+    assert_eq!(found.gic, expected);
+    assert_eq!(found.fw_cfg, Some(region(0x1000_2000, 0x18)));
+    assert_eq!(found.pci_ecam, Some(region(0x1010_0000, 0x10_0000)));
+    assert_eq!(found.psci, Psci { conduit: PsciConduit::Smc, version: PsciVersion::V0_2 });
+}
+
+#[test]
+fn compatible_is_searched_as_a_whole_and_by_whole_strings() {
+    let fw_cfg = |compatible: &[u8]| {
+        machine(|w| w.begin("f").property("compatible", compatible).reg(&[(0x1000, 0x18)]).end().done())
+            .fw_cfg
+    };
+    assert_eq!(fw_cfg(b"example,a\0qemu,fw-cfg-mmio\0"), Some(region(0x1000, 0x18)));
+    assert_eq!(fw_cfg(b"qemu,fw-cfg-mmio"), Some(region(0x1000, 0x18)), "not even terminated");
+    assert_eq!(fw_cfg(b"qemu,fw-cfg-mmio-2\0"), None);
+    assert_eq!(fw_cfg(b"xqemu,fw-cfg-mmio\0"), None);
+    assert_eq!(fw_cfg(b""), None);
+}
+
+#[test]
+fn only_okay_and_ok_leave_a_node_to_us() {
+    for (status, ours) in [
+        ("okay", true),
+        ("ok", true),
+        ("disabled", false),
+        ("reserved", false),
+        ("fail-ecc", false),
+        ("", false),
+    ] {
+        let found = machine(|w| w.memory(&[(0x1000_0000, 0x1000)]).text("status", status).end().done());
+        assert_eq!(found.memory.len(), 1 + usize::from(ours), "{status}");
+    }
+}
+
+#[test]
+fn cells_default_to_two_and_one_and_are_not_inherited() {
+    let mut writer = Writer::default();
+    writer
+        .begin("")
+        .begin("memory")
+        .text("device_type", "memory")
+        .cells("reg", &[1, 0x4000_0000, 0x1000])
+        .end();
+    let found = read(&writer.blob()).expect("parses");
+    assert_eq!(found.memory[0].region, region(0x1_4000_0000, 0x1000));
+    let found = machine(|w| {
+        w.begin("bus").property("ranges", b"").begin("f").text("compatible", "qemu,fw-cfg-mmio");
+        w.cells("reg", &[1, 0x1000, 0x18]).end().end();
+    });
+    assert_eq!(found.fw_cfg, Some(region(0x1_0000_1000, 0x18)));
+}

@@ -1,0 +1,133 @@
+//! I8: the linear map is exactly the memory. What must be mapped comes from the blocks, ascending; what is mapped comes from
+//! the tables, ascending: the two are walked side by side.
+
+use crate::addr::{PhysAddr, PhysRange};
+use crate::granule::Granule;
+use crate::machine::Machine;
+use crate::model::Mm;
+use crate::page::PageKind;
+use crate::pfn::{Pfn, PfnRange};
+
+/// The memory that must be mapped, run by run.
+pub(super) struct Expected {
+    block: usize,
+    at: Pfn,
+}
+
+impl Expected {
+    pub(super) const fn new() -> Self {
+        Self { block: 0, at: Pfn::new(0) }
+    }
+
+    /// The next run: a whole block, or a part of a boot block between holes.
+    pub(super) fn next<G: Granule, M: Machine>(&mut self, mm: &Mm<G, M>) -> Option<PhysRange> {
+        loop {
+            let block = mm.blocks().get(self.block)?;
+            let pages = block.pages::<G>();
+            if block.present == G::SECTION_PAGES {
+                self.block += 1;
+                return Some(pages.addresses::<G>());
+            }
+            let run = memory_run(mm, PfnRange { start: self.at.max(pages.start), end: pages.end });
+            if run.is_empty() {
+                self.block += 1;
+            } else {
+                self.at = run.end;
+                return Some(run.addresses::<G>());
+            }
+        }
+    }
+}
+
+/// The first pages of `range` that are not holes; empty when there are none (or when they cannot be read: I1).
+fn memory_run<G: Granule, M: Machine>(mm: &Mm<G, M>, range: PfnRange) -> PfnRange {
+    let (mut start, mut at) = (range.start, range.start);
+    while at < range.end {
+        let readable =
+            mm.is_valid(at) && mm.tables.translate(&mm.machine, mm.layout.page_address(at)).is_some();
+        if !readable {
+            break;
+        }
+        let page = mm.pages().get(at);
+        let hole = page.kind() == PageKind::Hole;
+        if hole && start < at {
+            break;
+        }
+        at = at + (1 << page.order().min(G::BLOCK_ORDER));
+        if hole {
+            start = at;
+        }
+    }
+    PfnRange { start, end: at.min(range.end) }
+}
+
+/// Two ascending lists of ranges, held against each other: one is expected, the other comes leaf by leaf.
+pub(super) struct Cover {
+    expected: Expected,
+    run: Option<PhysRange>,
+}
+
+/// How the two differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Difference {
+    /// Memory that is not mapped.
+    Missing(PhysRange),
+    /// A part of a leaf that is not memory.
+    Extra(PhysRange),
+}
+
+impl Cover {
+    pub(super) fn new<G: Granule, M: Machine>(mm: &Mm<G, M>) -> Self {
+        let mut expected = Expected::new();
+        let run = expected.next(mm);
+        Self { expected, run }
+    }
+
+    fn consume<G: Granule, M: Machine>(&mut self, mm: &Mm<G, M>, to: PhysAddr) {
+        if let Some(run) = &mut self.run {
+            run.start = to;
+            if run.start >= run.end {
+                self.run = self.expected.next(mm);
+            }
+        }
+    }
+
+    /// A leaf maps `leaf`.
+    pub(super) fn mapped<G: Granule, M: Machine>(
+        &mut self,
+        mm: &Mm<G, M>,
+        leaf: PhysRange,
+        mut differs: impl FnMut(Difference),
+    ) {
+        let mut rest = leaf;
+        while let Some(run) = self.run.filter(|run| run.start < leaf.end) {
+            if run.end <= rest.start {
+                differs(Difference::Missing(run));
+                self.consume(mm, run.end);
+                continue;
+            }
+            if run.start < rest.start {
+                differs(Difference::Missing(PhysRange { start: run.start, end: rest.start }));
+            } else if rest.start < run.start {
+                differs(Difference::Extra(PhysRange { start: rest.start, end: run.start }));
+            }
+            rest.start = run.end.min(leaf.end);
+            self.consume(mm, rest.start);
+        }
+        if rest.start < rest.end {
+            differs(Difference::Extra(rest));
+        }
+    }
+
+    /// There are no more leaves.
+    pub(super) fn finish<G: Granule, M: Machine>(
+        &mut self,
+        mm: &Mm<G, M>,
+        mut differs: impl FnMut(Difference),
+    ) {
+        while let Some(run) = self.run {
+            differs(Difference::Missing(run));
+            self.consume(mm, run.end);
+        }
+    }
+}

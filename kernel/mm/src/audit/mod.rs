@@ -1,0 +1,109 @@
+//! The auditor: proves the invariants by walking everything, on the host after every operation of a test and on the live
+//! kernel. It trusts nothing that it can look up twice: what the struct pages say is held against what the tables say, and
+//! both against the counts. Head by head and leaf by leaf, never page by page; without allocating; changing nothing.
+//!
+//! | | what is proven | where |
+//! |---|---|---|
+//! | I1 | sections, blocks and the mapped memmap agree; every head is one | `sections`, `pages` |
+//! | I2 | an altmap's account is what is mapped from it | `sections` |
+//! | I3 | the frames marked as memmap, table, tenant are those in use as such, each once | `tables`, `tally` |
+//! | I4 | no empty table that could have been freed | `tables` |
+//! | I5 | no TLB maintenance owed, no entry half taken down, contiguous runs agree | `tables`, `runs` |
+//! | I6 | pages by use add up, from heads, free lists, zones and counts alike | `pages`, `zones` |
+//! | I7 | a vmemmap leaf describes some present page | `tables` |
+//! | I8 | the linear map is exactly the memory; nothing is writable and executable | `linear`, `tables` |
+
+mod finding;
+mod linear;
+mod pages;
+mod runs;
+mod sections;
+mod tables;
+mod tally;
+mod tenants;
+mod zones;
+
+pub use finding::{AuditSummary, Finding, Offender};
+
+use crate::granule::Granule;
+use crate::machine::Machine;
+use crate::model::Mm;
+use crate::page::{Page, PageKind};
+use crate::pfn::Pfn;
+use tally::Tally;
+
+/// What an audit knows while it walks.
+struct Auditor<'a, G: Granule, M: Machine> {
+    mm: &'a Mm<G, M>,
+    report: &'a mut dyn FnMut(&Finding),
+    summary: AuditSummary,
+    /// What the struct pages say.
+    marked: Tally,
+    /// What the tables say.
+    used: Tally,
+}
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// Prove I1 to I8 by walking everything. `report` hears of each thing that is wrong.
+    pub fn audit(&self, report: &mut dyn FnMut(&Finding)) -> AuditSummary {
+        let mut auditor = Auditor {
+            mm: self,
+            report,
+            summary: AuditSummary::default(),
+            marked: Tally::default(),
+            used: Tally::default(),
+        };
+        auditor.sections();
+        auditor.blocks();
+        auditor.zones();
+        auditor.tables();
+        auditor.tenants();
+        auditor.compare();
+        auditor.summary
+    }
+}
+
+impl<G: Granule, M: Machine> Auditor<'_, G, M> {
+    fn find(&mut self, invariant: u8, what: &'static str, at: Offender) {
+        self.summary.note(invariant);
+        (self.report)(&Finding { invariant, what, at });
+    }
+
+    fn find_unless(&mut self, holds: bool, invariant: u8, what: &'static str, at: Offender) {
+        if !holds {
+            self.find(invariant, what, at);
+        }
+    }
+
+    /// The struct page of `pfn`, if it can be read: an auditor must not fault on what it is there to find.
+    fn page(&self, pfn: Pfn) -> Option<&Page> {
+        let va = self.mm.layout.page_address(pfn);
+        let described = self.mm.is_valid(pfn) && self.mm.layout.pfn_of_page(va) == Some(pfn);
+        (described && self.mm.tables.translate(&self.mm.machine, va).is_some())
+            .then(|| self.mm.pages().get(pfn))
+    }
+
+    /// The head that speaks for `pfn`, its kind and its order; like `Pages::head_of`, for memory that may be damaged.
+    fn use_of(&self, pfn: Pfn) -> Option<(Pfn, PageKind, u32)> {
+        (0..=G::BLOCK_ORDER).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
+            let page = self.page(head)?;
+            let speaks = page.kind() != PageKind::Tail && page.order() >= order;
+            speaks.then(|| (head, page.kind(), page.order().min(G::BLOCK_ORDER)))
+        })
+    }
+
+    /// Hold what the struct pages say against what the tables say, and both against the counts.
+    fn compare(&mut self) {
+        for kind in [PageKind::MemmapRam, PageKind::MemmapSelf, PageKind::Table, PageKind::Tenant] {
+            let (found, expected) = (self.used.pages(kind), self.marked.pages(kind));
+            let what = "the frames in use differ from the frames that are marked so";
+            self.find_unless(found == expected, 3, what, Offender::Kind { kind, found, expected });
+            let same = found != expected || self.used.same_frames(&self.marked, kind);
+            let what = "one frame is in use twice and another, marked so, is not";
+            self.find_unless(same, 3, what, Offender::Kind { kind, found, expected });
+        }
+        let owed = self.mm.unpaid_debts();
+        let what = "TLB maintenance was owed and not done";
+        self.find_unless(owed == 0, 5, what, Offender::Count { found: owed, expected: 0 });
+    }
+}

@@ -1,0 +1,113 @@
+//! I6, from the struct pages' side: every page of an online block is spoken for by exactly one head, and the block's free
+//! lists are its free heads.
+
+use super::tally::Tally;
+use super::{Auditor, Offender};
+use crate::granule::Granule;
+use crate::hotplug::block::{BlockState, MemoryBlock};
+use crate::machine::Machine;
+use crate::page::PageKind;
+use crate::pfn::{Pfn, PfnRange};
+
+impl<G: Granule, M: Machine> Auditor<'_, G, M> {
+    /// Every block.
+    pub(super) fn blocks(&mut self) {
+        let mm = self.mm;
+        for block in mm.blocks() {
+            self.summary.blocks += 1;
+            let what = "a memory block is still going offline";
+            let going = matches!(block.state, BlockState::GoingOffline(_));
+            self.find_unless(!going, 6, what, Offender::Memory(block.pages::<G>().addresses::<G>()));
+            // Nobody speaks for an offline block's pages, but for its own memmap's.
+            let spoken_for = match block.state {
+                BlockState::Offline => PfnRange::new(block.start, block.memmap_pages),
+                _ => block.pages::<G>(),
+            };
+            let tally = self.heads(spoken_for);
+            self.free_lists(block, &tally);
+            self.block_counts(block, &tally);
+        }
+    }
+
+    /// Every head of `range`, which begins with one.
+    fn heads(&mut self, range: PfnRange) -> Tally {
+        let (mut at, mut tally) = (range.start, Tally::default());
+        while at < range.end {
+            // What cannot be read has been found under I1 already.
+            let Some(page) = self.page(at) else { break };
+            let (kind, order) = (page.checked_kind(), page.order());
+            let Some(kind) = kind else {
+                self.find(1, "a struct page was not initialised", Offender::Pfn(at));
+                break;
+            };
+            if kind == PageKind::Tail {
+                at = self.unspoken(at, range.end);
+                continue;
+            }
+            if order > G::BLOCK_ORDER || !at.is_aligned(order) || at + (1 << order) > range.end {
+                self.find(6, "a run does not fit where it is", Offender::Page { pfn: at, kind });
+                break;
+            }
+            self.summary.heads += 1;
+            self.tenant_head(at, kind);
+            tally.add(kind, at, 1 << order);
+            self.marked.add(kind, at, 1 << order);
+            at = at + (1 << order);
+        }
+        tally
+    }
+
+    /// Pages that nobody speaks for; returns where they end.
+    fn unspoken(&mut self, start: Pfn, limit: Pfn) -> Pfn {
+        let tail = |pfn| self.page(pfn).is_some_and(|page| page.checked_kind() == Some(PageKind::Tail));
+        let mut end = start;
+        while end < limit && tail(end) {
+            end = end + 1;
+        }
+        let lost = PfnRange { start, end }.addresses::<G>();
+        self.find(6, "pages of an online block that are neither free nor in use", Offender::Memory(lost));
+        end
+    }
+
+    /// The lists of `block` hold exactly the heads that say they are free, and their links agree.
+    fn free_lists(&mut self, block: &MemoryBlock, heads: &Tally) {
+        let (pages, mut listed) = (block.pages::<G>(), Tally::default());
+        for order in 0..=G::BLOCK_ORDER {
+            let (mut link, mut previous) = (block.free.first_link(order), 0);
+            while link != 0 {
+                let pfn = block.start + u64::from(link - 1);
+                let runs_out = listed.pages(PageKind::Free) >= G::SECTION_PAGES;
+                let Some(page) = self.page(pfn).filter(|_| pages.contains(pfn) && !runs_out) else {
+                    self.find(6, "a free list leads out of its block or in a circle", Offender::Pfn(pfn));
+                    break;
+                };
+                let (kind, right) = (page.kind(), page.kind() == PageKind::Free && page.order() == order);
+                let (next, prev) = page.links();
+                self.find_unless(right, 6, "a page on a free list", Offender::Page { pfn, kind });
+                self.find_unless(prev == previous, 6, "a free list's links disagree", Offender::Pfn(pfn));
+                listed.add(PageKind::Free, pfn, 1 << order);
+                (previous, link) = (link, next);
+            }
+        }
+        let (found, expected) = (listed.pages(PageKind::Free), heads.pages(PageKind::Free));
+        let same = found == expected && listed.same_frames(heads, PageKind::Free);
+        let at = Offender::Block { block: block.start.address::<G>(), found, expected };
+        self.find_unless(same, 6, "the free lists differ from the pages that are marked free", at);
+    }
+
+    /// The block's own counts.
+    fn block_counts(&mut self, block: &MemoryBlock, heads: &Tally) {
+        let start = block.start.address::<G>();
+        let mut check = |what, found, expected| {
+            let at = Offender::Block { block: start, found, expected };
+            self.find_unless(found == expected, 6, what, at);
+        };
+        check("free pages of a block", heads.pages(PageKind::Free), block.free.pages());
+        check("tenants' pages of a block", heads.pages(PageKind::Tenant), block.tenant_pages);
+        check("self-hosted memmap pages of a block", heads.pages(PageKind::MemmapSelf), block.memmap_pages);
+        if block.state != BlockState::Offline {
+            let holes = heads.pages(PageKind::Hole);
+            check("pages that are memory in a block", G::SECTION_PAGES - holes, block.present);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! I1 and I2: sections, blocks and the mapped memmap agree, and an altmap's account is what is mapped from it.
+
+use super::{Auditor, Offender};
+use crate::addr::{VirtAddr, VirtRange};
+use crate::granule::Granule;
+use crate::machine::Machine;
+use crate::pfn::{Pfn, PfnRange};
+use crate::section::{Backing, Section};
+use crate::vmemmap::altmap::Altmap;
+
+impl<G: Granule, M: Machine> Auditor<'_, G, M> {
+    /// Every section.
+    pub(super) fn sections(&mut self) {
+        let mm = self.mm;
+        for section in mm.sections() {
+            self.summary.sections += 1;
+            let range = section.pages::<G>().addresses::<G>();
+            if mm.blocks.get(section.start.get()).is_none() {
+                self.find(1, "a section is present whose memory block is not", Offender::Memory(range));
+            }
+            if section.present.is_empty() {
+                self.find(1, "a section without present memory", Offender::Memory(range));
+            }
+            self.memmap_of(section);
+            if let Backing::SelfHosted(altmap) = &section.backing {
+                self.altmap_of(section, altmap);
+            }
+        }
+        for block in mm.blocks() {
+            if mm.sections.get(block.start.get()).is_none() {
+                let range = block.pages::<G>().addresses::<G>();
+                self.find(1, "a memory block whose section is not present", Offender::Memory(range));
+            }
+        }
+    }
+
+    /// The struct pages of all valid pages of `section` are mapped, and can be written.
+    fn memmap_of(&mut self, section: &Section) {
+        let pages = section.pages::<G>();
+        let mut at = pages.start;
+        while at < pages.end {
+            let end = at + G::SUBSECTION_PAGES;
+            if section.is_valid::<G>(at) {
+                self.memmap_mapped(PfnRange { start: at, end });
+            }
+            at = end;
+        }
+    }
+
+    fn memmap_mapped(&mut self, pages: PfnRange) {
+        let memmap = self.mm.layout.memmap(pages);
+        let mut va = memmap.start;
+        while va < memmap.end {
+            let next = self.leaf_at(va);
+            if next.is_none_or(|leaf| !leaf.2) {
+                let pfn = self.mm.layout.pfn_of_page(va).unwrap_or(pages.start);
+                self.find(
+                    1,
+                    "a valid page has no struct page that can be used",
+                    Offender::Mapping { va, pfn },
+                );
+                return;
+            }
+            va = next.map_or(memmap.end, |leaf| leaf.0.end);
+        }
+    }
+
+    /// The leaf at `va`: what it covers, the page that its first byte maps, and whether it is writable.
+    fn leaf_at(&self, va: VirtAddr) -> Option<(VirtRange, Pfn, bool)> {
+        let path = self.mm.tables.path(&self.mm.machine, va);
+        let leaf = path.leaf()?;
+        let pfn = Pfn::containing::<G>(leaf.descriptor.address(&G::GEOMETRY));
+        Some((leaf.slot.span, pfn, leaf.descriptor.is_writable()))
+    }
+
+    /// An altmap's account, against the frames of it that hold its section's memmap.
+    fn altmap_of(&mut self, section: &Section, altmap: &Altmap) {
+        let block = section.start.address::<G>();
+        let check = |found, expected| Offender::Block { block, found, expected };
+        let fits = altmap.check_range::<G>(section.pages::<G>()).is_ok();
+        self.find_unless(fits, 2, "an altmap outside of its section", Offender::Pfn(altmap.base_pfn()));
+        let (spent, free) = (altmap.alloc() + altmap.align(), altmap.free());
+        self.find_unless(spent <= free, 2, "an altmap has handed out more than it had", check(spent, free));
+        let (used, alloc) = (self.frames_of(section, altmap), altmap.alloc());
+        let what = "the altmap's frames in use differ from what it is charged for";
+        self.find_unless(used == alloc, 2, what, check(used, alloc));
+        let pages = self.mm.blocks.get(section.start.get()).map_or(0, |b| b.memmap_pages);
+        let what = "the block keeps other pages for its memmap than the altmap has";
+        self.find_unless(pages == altmap.offset(), 2, what, check(pages, altmap.offset()));
+    }
+
+    /// How many frames of `altmap` the memmap of `section` is mapped to.
+    fn frames_of(&self, section: &Section, altmap: &Altmap) -> u64 {
+        let memmap = self.mm.layout.memmap(section.pages::<G>());
+        let (mut va, mut used) = (memmap.start, 0);
+        while va < memmap.end {
+            match self.leaf_at(va) {
+                Some((span, pfn, _)) => {
+                    used += if altmap.frames().contains(pfn) { span.len() >> G::SHIFT } else { 0 };
+                    va = span.end;
+                }
+                None => va = va + G::SIZE,
+            }
+        }
+        used
+    }
+}

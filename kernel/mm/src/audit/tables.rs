@@ -1,0 +1,164 @@
+//! What the tables say: I3, I4, I5, I7 and I8, in one walk over every entry.
+
+use super::linear::{Cover, Difference};
+use super::runs::Runs;
+use super::{Auditor, Offender};
+use crate::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
+use crate::granule::Granule;
+use crate::layout::{self, LINEAR_SIZE, LINEAR_START, TENANTS};
+use crate::machine::Machine;
+use crate::page::PageKind;
+use crate::paging::descriptor::Descriptor;
+use crate::paging::table::{Slot, Tables};
+use crate::pfn::{Pfn, PfnRange};
+
+/// All of the linear map.
+const LINEAR: VirtRange =
+    VirtRange { start: LINEAR_START, end: VirtAddr::new(LINEAR_START.get() + LINEAR_SIZE) };
+
+impl<G: Granule, M: Machine> Auditor<'_, G, M> {
+    /// Every table and every leaf.
+    pub(super) fn tables(&mut self) {
+        let (mm, tables) = (self.mm, self.mm.tables);
+        let (mut cover, mut runs) = (Cover::new(mm), Runs::default());
+        self.table_frame(tables.root(), LINEAR_START);
+        let upper_half = VirtRange { start: layout::LINEAR_START, end: VirtAddr::new(u64::MAX) };
+        let walked = tables.scan(&mm.machine, upper_half, |slot, d| {
+            if d.is_table(slot.level) {
+                self.table(slot, d);
+            } else if d.is_leaf(slot.level) {
+                let broken = runs.leaf(&G::GEOMETRY, slot, d);
+                self.run_broken(broken);
+                self.leaf(slot, d, &mut cover);
+            } else {
+                self.find(
+                    5,
+                    "an entry that was taken down is still remembered",
+                    Offender::Va(slot.span.start),
+                );
+            }
+        });
+        debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
+        self.run_broken(runs.finish());
+        cover.finish(mm, |difference| self.linear_differs(difference));
+    }
+
+    fn run_broken(&mut self, at: Option<VirtAddr>) {
+        if let Some(va) = at {
+            self.find(5, "the entries under one Contiguous bit disagree", Offender::Va(va));
+        }
+    }
+
+    fn table(&mut self, slot: &Slot, d: Descriptor) {
+        let table = d.address(&G::GEOMETRY);
+        self.table_frame(table, slot.span.start);
+        let regions = [LINEAR, self.mm.layout.vmemmap(), TENANTS];
+        let could_go = regions.iter().any(|region| region.covers(&slot.span));
+        if could_go && Tables::<G>::live_entries(&self.mm.machine, table, slot.level + 1, 1) == 0 {
+            let at = Offender::Mapping { va: slot.span.start, pfn: Pfn::containing::<G>(table) };
+            self.find(4, "an empty table was not freed", at);
+        }
+    }
+
+    /// The frame of a table is marked so.
+    fn table_frame(&mut self, table: PhysAddr, va: VirtAddr) {
+        self.summary.tables += 1;
+        let pfn = Pfn::containing::<G>(table);
+        self.used.add(PageKind::Table, pfn, 1);
+        self.in_use(PfnRange::new(pfn, 1), va, "the frame of a table", |kind| kind == PageKind::Table);
+    }
+
+    /// Every head of `frames` is of a kind that is `right`.
+    fn in_use(
+        &mut self,
+        frames: PfnRange,
+        va: VirtAddr,
+        what: &'static str,
+        right: impl Fn(PageKind) -> bool,
+    ) {
+        let mut at = frames.start;
+        while at < frames.end {
+            let Some((head, kind, order)) = self.use_of(at) else {
+                self.find(3, what, Offender::Mapping { va, pfn: at });
+                return;
+            };
+            self.find_unless(right(kind), 3, what, Offender::Page { pfn: at, kind });
+            at = head + (1 << order);
+        }
+    }
+
+    fn leaf(&mut self, slot: &Slot, d: Descriptor, cover: &mut Cover) {
+        self.summary.leaves += 1;
+        let (va, size, pa) = (slot.span.start, slot.span.len(), d.address(&G::GEOMETRY));
+        let both = d.is_writable() && d.is_executable();
+        self.find_unless(!both, 8, "a mapping that is writable and executable", Offender::Va(va));
+        if LINEAR.contains(va) {
+            self.linear_leaf(va, pa, size, cover);
+        } else if self.mm.layout.vmemmap().contains(va) {
+            self.memmap_leaf(slot.span, PfnRange::new(Pfn::containing::<G>(pa), size >> G::SHIFT));
+        } else if TENANTS.contains(va) {
+            self.tenant_leaf(slot.span, Pfn::containing::<G>(pa));
+        }
+    }
+
+    fn linear_leaf(&mut self, va: VirtAddr, pa: PhysAddr, size: u64, cover: &mut Cover) {
+        if self.mm.layout.phys_base + (va - LINEAR_START) != pa {
+            let pfn = Pfn::containing::<G>(pa);
+            self.find(
+                8,
+                "the linear map leads to other memory than its address says",
+                Offender::Mapping { va, pfn },
+            );
+            return;
+        }
+        let mm = self.mm;
+        cover.mapped(mm, PhysRange { start: pa, end: pa + size }, |difference| {
+            self.linear_differs(difference)
+        });
+    }
+
+    fn linear_differs(&mut self, difference: Difference) {
+        match difference {
+            Difference::Missing(memory) => {
+                self.find(8, "memory that the linear map does not reach", Offender::Memory(memory));
+            }
+            Difference::Extra(memory) => {
+                self.find(8, "the linear map reaches what is no memory", Offender::Memory(memory));
+            }
+        }
+    }
+
+    /// A leaf of vmemmap is needed, and its frames are marked as memmap: as self-hosted when they lie in what they describe.
+    fn memmap_leaf(&mut self, span: VirtRange, frames: PfnRange) {
+        let at = Offender::Mapping { va: span.start, pfn: frames.start };
+        self.find_unless(
+            self.mm.is_occupied(span),
+            7,
+            "the memmap of memory that is not present is mapped",
+            at,
+        );
+        let what = "the frame of a memmap page";
+        let marked = self.use_of(frames.start).map(|(_, kind, _)| kind);
+        match marked {
+            Some(kind @ (PageKind::MemmapRam | PageKind::MemmapSelf)) => {
+                self.used.add(kind, frames.start, frames.len());
+                self.in_use(frames, span.start, what, |other| other == kind);
+                self.find_unless(
+                    self.at_home(kind, span, frames),
+                    3,
+                    "self-hosted memmap of another block",
+                    at,
+                );
+            }
+            Some(kind) => self.find(3, what, Offender::Page { pfn: frames.start, kind }),
+            None => self.find(3, what, at),
+        }
+    }
+
+    /// Whether self-hosted memmap lies in the section that it describes.
+    fn at_home(&self, kind: PageKind, span: VirtRange, frames: PfnRange) -> bool {
+        let described = self.mm.layout.pfn_of_page(span.start).unwrap_or_default();
+        let section = |pfn: Pfn| pfn.align_down(G::BLOCK_ORDER);
+        kind != PageKind::MemmapSelf || section(described) == section(frames.start)
+    }
+}

@@ -1,0 +1,114 @@
+//! Commands that change something, and those that check.
+
+use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::error::Error;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::pfn::Pfn;
+use hotmap_mm::zone::ZoneKind;
+
+use super::args::Words;
+use super::{Outcome, ShellError};
+use crate::arch::semihosting;
+use crate::kernel::Kernel;
+use crate::kprintln;
+
+const TENANT: &str = "tenant new N|check|drop [ID]";
+
+pub(super) fn tenant<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    match words.next() {
+        Some("new") => {
+            let count = words.number(TENANT)?;
+            let id = kernel.mm.tenant_new(count)?;
+            kprintln!("tenant {id} holds {count} pages");
+            Ok(())
+        }
+        Some("check") => check_tenants(kernel),
+        Some("drop") => drop_tenants(kernel, words),
+        _ => Err(ShellError::Usage(TENANT)),
+    }
+}
+
+fn check_tenants<G: Granule>(kernel: &Kernel<G>) -> Outcome {
+    for tenant in kernel.mm.tenants() {
+        let pages = kernel.mm.tenant_check(tenant.id)?;
+        kprintln!("tenant {}: {pages} pages hold what was written", tenant.id);
+    }
+    kprintln!("{} tenants checked", kernel.mm.tenants().len());
+    Ok(())
+}
+
+fn drop_tenants<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    if let Some(word) = words.next() {
+        let id = word.parse().map_err(|_| ShellError::BadWord("a tenant's number"))?;
+        return Ok(kernel.mm.tenant_drop(id)?);
+    }
+    while let Some(tenant) = kernel.mm.tenants().last() {
+        let id = tenant.id;
+        kernel.mm.tenant_drop(id)?;
+    }
+    Ok(())
+}
+
+pub(super) fn pin<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    Ok(kernel.mm.pin(words.page::<G>("pin PFN|addr:A")?)?)
+}
+
+pub(super) fn unpin<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    Ok(kernel.mm.unpin(words.page::<G>("unpin PFN|addr:A")?)?)
+}
+
+/// The block that starts at `address`.
+fn block_at<G: Granule>(address: PhysAddr) -> Result<Pfn, ShellError> {
+    if address.is_aligned(G::SECTION_SIZE) {
+        Ok(Pfn::containing::<G>(address))
+    } else {
+        Err(Error::NotBlockStart { at: address, block: G::SECTION_SIZE }.into())
+    }
+}
+
+const ONLINE: &str = "online ADDR [movable|normal]";
+
+pub(super) fn online<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let start = block_at::<G>(words.address(ONLINE)?)?;
+    let boot = kernel.mm.block_of(start).is_some_and(|b| b.source == hotmap_mm::hotplug::block::Source::Boot);
+    let zone = match words.next() {
+        // Boot memory goes back to where it was; what was added stays removable.
+        None => {
+            if boot {
+                ZoneKind::Normal
+            } else {
+                ZoneKind::Movable
+            }
+        }
+        Some("movable") => ZoneKind::Movable,
+        Some("normal") => ZoneKind::Normal,
+        Some(_) => return Err(ShellError::Usage(ONLINE)),
+    };
+    Ok(kernel.mm.online(start, zone)?)
+}
+
+pub(super) fn offline<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let start = block_at::<G>(words.address("offline ADDR")?)?;
+    let offlined = kernel.mm.offline(start)?;
+    kprintln!("offline; {} pages migrated", offlined.migrated);
+    Ok(())
+}
+
+pub(super) fn audit<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
+    let _ = kernel;
+    Err(ShellError::Failed("not built yet"))
+}
+
+pub(super) fn selftest<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let _ = (kernel, words);
+    Err(ShellError::Failed("not built yet"))
+}
+
+pub(super) fn bench<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let _ = (kernel, words);
+    Err(ShellError::Failed("not built yet"))
+}
+
+pub(super) fn poweroff<G: Granule>(_: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
+    semihosting::exit(semihosting::EXIT_OK)
+}

@@ -1,0 +1,116 @@
+//! `state`: everything that a script may want to know. The keys are a contract: docs/state.md.
+
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::block::{MemoryBlock, Source};
+use hotmap_mm::layout::LINEAR_START;
+use hotmap_mm::page::PAGE_BYTES;
+use hotmap_mm::section::Backing;
+use hotmap_mm::zone::ZoneKind;
+
+use super::Outcome;
+use super::args::Words;
+use super::json::Json;
+use crate::arch::heap;
+use crate::dimms::Dimm;
+use crate::kernel::Kernel;
+
+pub(super) fn state<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
+    let kernel = &*kernel;
+    Json::line(|json| {
+        machine(kernel, json);
+        memory(kernel, json);
+        json.array("zones", ZoneKind::ALL, |json, kind| {
+            let zone = kernel.mm.zone(kind);
+            let (start, end) = zone.span(G::SECTION_PAGES);
+            json.word("name", kind);
+            json.number("start_pfn", start.get());
+            json.number("end_pfn", end.get());
+            json.number("present", zone.present);
+            json.number("free", zone.free);
+        });
+        json.array("blocks", kernel.mm.blocks(), |json, block| describe_block(kernel, json, block));
+        json.array("dimms", kernel.dimms.all(), |json, dimm| {
+            json.number("slot", dimm.slot);
+            json.word("start", dimm.range.start);
+            json.number("size", dimm.range.len());
+            json.number("node", dimm.node);
+            json.word("state", kernel.dimm_state(dimm));
+        });
+        json.array("regions", core::iter::empty::<()>(), |_, ()| {});
+        json.number("warnings", kernel.mm.warnings().total());
+        let (used, size) = heap::usage();
+        json.object("heap", |json| {
+            json.number("size", size);
+            json.number("used", used);
+        });
+    });
+    Ok(())
+}
+
+fn machine<G: Granule>(kernel: &Kernel<G>, json: &mut Json) {
+    let layout = kernel.mm.layout();
+    json.word("version", env!("CARGO_PKG_VERSION"));
+    json.number("granule", G::SIZE);
+    json.number("va_bits", G::GEOMETRY.va_bits);
+    json.word("boot", kernel.info.way.name());
+    json.number("cpus", 1);
+    json.object("linear", |json| {
+        json.word("start", LINEAR_START);
+        json.word("phys_base", layout.phys_base);
+    });
+    json.object("vmemmap", |json| {
+        json.word("start", layout.vmemmap().start);
+        json.number("first_pfn", layout.first_pfn().get());
+        json.number("page_bytes", PAGE_BYTES);
+    });
+}
+
+fn memory<G: Granule>(kernel: &Kernel<G>, json: &mut Json) {
+    let counts = kernel.mm.counts();
+    json.object("pages", |json| {
+        json.number("present", counts.present);
+        json.number("free", counts.free);
+        json.number("allocated", counts.allocated);
+        json.number("memmap_self", counts.memmap_self);
+        json.number("memmap_ram", counts.memmap_ram);
+        json.number("tables", counts.tables);
+        json.number("reserved", counts.reserved);
+    });
+}
+
+fn describe_block<G: Granule>(kernel: &Kernel<G>, json: &mut Json, block: &MemoryBlock) {
+    json.word("start", block.start.address::<G>());
+    json.number("size", G::SECTION_SIZE);
+    json.word("state", block.state.name());
+    json.word("zone", block.state.zone().map_or("none", ZoneKind::name));
+    json.word("source", block.source);
+    json.word("memmap", kernel.memmap_of(block));
+    json.word("usable_start", block.usable::<G>().start.address::<G>());
+    json.number("tenant_pages", block.tenant_pages);
+    json.number("free", block.free.pages());
+}
+
+impl<G: Granule> Kernel<G> {
+    /// Where a block's memmap is: `boot`, `ram` or `self`.
+    pub fn memmap_of(&self, block: &MemoryBlock) -> &'static str {
+        match self.mm.section_of(block.start).map(|s| &s.backing) {
+            Some(Backing::SelfHosted(_)) => "self",
+            Some(Backing::Boot) => "boot",
+            _ => "ram",
+        }
+    }
+
+    /// What became of a DIMM: `online`, `offline`, `mixed` or `refused`.
+    pub fn dimm_state(&self, dimm: &Dimm) -> &'static str {
+        if dimm.refused {
+            return "refused";
+        }
+        let mut blocks = self.mm.blocks().iter().filter(|b| b.source == Source::Dimm(dimm.slot));
+        let online = |b: &MemoryBlock| b.state.zone().is_some();
+        match blocks.next().map(online) {
+            Some(first) if blocks.any(|b| online(b) != first) => "mixed",
+            Some(true) => "online",
+            _ => "offline",
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! DIMMs that come and go, in step with what the guest reports to QEMU.
+//!
+//! The guest sends `_OST` when its work, or the undoing of it, is complete, so nothing here polls or sleeps:
+//!
+//! ```text
+//!   device_add --> interrupt --> the seven steps  --> OST (1, 0)         plugged
+//!                            \-> refused, undone  --> OST (1, 1)         refused
+//!   device_del --> interrupt --> [OST (3, 0x84)] --> eject              --> DEVICE_DELETED    gone
+//!                            \-> undone, online  --> OST (3, 0x82)      --> still there
+//! ```
+
+use super::Guest;
+use crate::dimm::Dimm;
+use crate::patience::Deadline;
+use crate::qmp::{is_deleted, ost_of};
+use crate::trouble::{Checked, During, failed};
+
+/// `_OST` source event of a device check, what an insertion is (ACPI 6.5, table 6.41 "OST Source Event Codes").
+const SOURCE_INSERT: i64 = 1;
+/// `_OST` source event of an ejection request (the same table).
+const SOURCE_EJECT: i64 = 3;
+/// Ejection in progress (ACPI 6.5, table 6.43 "Device Insertion/Ejection Processing status codes").
+const EJECTION_IN_PROGRESS: i64 = 0x84;
+
+/// A plugged DIMM: where QEMU put it and what the guest said to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plugged {
+    /// Physical address.
+    pub address: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Slot.
+    pub slot: u64,
+    /// The guest's `_OST` status: 0 is success.
+    pub status: i64,
+}
+
+/// What became of a request to give a DIMM back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unplug {
+    /// QEMU says `DEVICE_DELETED`.
+    Gone,
+    /// The guest refused with this `_OST` status.
+    Refused(i64),
+}
+
+impl Guest {
+    /// Plugs a DIMM and waits for the guest's report, good or bad.
+    ///
+    /// # Errors
+    /// Unknown when QEMU refuses it or the guest reports nothing.
+    pub fn plug(&mut self, dimm: &Dimm) -> Checked<Plugged> {
+        let plugged = self.plug_without_waiting(dimm)?;
+        self.await_insertion(dimm, plugged)
+    }
+
+    /// Plugs a DIMM that the guest must take.
+    ///
+    /// # Errors
+    /// Failed when the guest refuses it; else as [`Guest::plug`].
+    pub fn plug_well(&mut self, dimm: &Dimm) -> Checked<Plugged> {
+        let plugged = self.plug(dimm)?;
+        if plugged.status == 0 {
+            return Ok(plugged);
+        }
+        failed(format!(
+            "the guest refused {} at {:#x}: OST status {}",
+            dimm.id, plugged.address, plugged.status
+        ))
+    }
+
+    /// Plugs a DIMM; the guest's report is still to come.
+    ///
+    /// # Errors
+    /// Unknown when QEMU refuses it.
+    pub fn plug_without_waiting(&mut self, dimm: &Dimm) -> Checked<Plugged> {
+        self.note(&format!("QEMU monitor: device_add pc-dimm,id={},size={:#x}", dimm.id, dimm.size));
+        let info = dimm.plug(&mut self.qmp)?;
+        let (Ok(address), Ok(size), Ok(slot)) =
+            (u64::try_from(info.addr), u64::try_from(info.size), u64::try_from(info.slot))
+        else {
+            return failed(format!("QEMU lists an impossible DIMM: {info:?}"));
+        };
+        Ok(Plugged { address, size, slot, status: 0 })
+    }
+
+    /// Waits for the guest's report on a DIMM that was plugged without waiting.
+    ///
+    /// # Errors
+    /// Unknown when it reports nothing.
+    pub fn await_insertion(&mut self, dimm: &Dimm, plugged: Plugged) -> Checked<Plugged> {
+        let what = format!("the guest's OST on the insertion of {}", dimm.id);
+        let wanted = |event: &_| {
+            ost_of(event, &dimm.id).filter(|ost| ost.source == SOURCE_INSERT).map(|ost| ost.status)
+        };
+        let status = self.qmp.wait_event(&what, Deadline::for_step(), wanted);
+        let status = status.map_err(|trouble| self.died(trouble))?;
+        self.note(&format!("QEMU event: ACPI_DEVICE_OST {} (1, {status})", dimm.id));
+        Ok(Plugged { status, ..plugged })
+    }
+
+    /// Asks for a DIMM and waits until it is gone or refused.
+    ///
+    /// # Errors
+    /// Unknown when neither happens.
+    pub fn unplug(&mut self, dimm: &Dimm) -> Checked<Unplug> {
+        self.ask_back(dimm)?;
+        self.await_removal(dimm)
+    }
+
+    /// Asks for a DIMM that the guest must give up.
+    ///
+    /// # Errors
+    /// Failed when it refuses; else as [`Guest::unplug`].
+    pub fn unplug_well(&mut self, dimm: &Dimm) -> Checked {
+        match self.unplug(dimm)? {
+            Unplug::Gone => Ok(()),
+            Unplug::Refused(status) => {
+                failed(format!("the guest would not give {} back: OST (3, {status:#x})", dimm.id))
+            }
+        }
+    }
+
+    /// Asks for a DIMM; what becomes of it is still to come.
+    ///
+    /// # Errors
+    /// Unknown when QEMU refuses to ask.
+    pub fn ask_back(&mut self, dimm: &Dimm) -> Checked {
+        self.note(&format!("QEMU monitor: device_del {}", dimm.id));
+        Ok(dimm.ask_back(&mut self.qmp)?)
+    }
+
+    /// Waits until a DIMM that was asked for is gone or refused.
+    ///
+    /// # Errors
+    /// Unknown when neither happens.
+    pub fn await_removal(&mut self, dimm: &Dimm) -> Checked<Unplug> {
+        let what = format!("DEVICE_DELETED or a refusal of {}", dimm.id);
+        let end = self.qmp.wait_event(&what, Deadline::for_steps(2), |event| {
+            if is_deleted(event, &dimm.id) {
+                return Some(Unplug::Gone);
+            }
+            let ost = ost_of(event, &dimm.id)?;
+            (ost.source == SOURCE_EJECT && ost.status != EJECTION_IN_PROGRESS)
+                .then_some(Unplug::Refused(ost.status))
+        });
+        let end = end.map_err(|trouble| self.died(trouble))?;
+        self.note(&format!("QEMU event: {} {end:x?}", dimm.id));
+        if end == Unplug::Gone {
+            dimm.forget(&mut self.qmp).map_err(Into::into).during("taking the backend away")?;
+        }
+        Ok(end)
+    }
+}
