@@ -39,8 +39,26 @@ global_asm!(
     "b.eq 3f",
     "2: wfe",
     "b 2b",
+    // Count instructions from here on (event 0x08, at every level that Non-secure state has), where there is a counter:
+    // ID_AA64DFR0_EL1.PMUVer, PMCR_EL0.N. `counter::adopt` reads it later.
+    "3: mrs x1, id_aa64dfr0_el1",
+    "ubfx x1, x1, #8, #4",
+    "sub x1, x1, #1",
+    "cmp x1, #13",
+    "b.hi 30f",
+    "mrs x1, pmcr_el0",
+    "tst x1, #(0x1f << 11)",
+    "b.eq 30f",
+    "movz x1, #0x0800, lsl #16", // NSH: EL2 counts too
+    "movk x1, #0x08",
+    "msr pmevtyper0_el0, x1",
+    "mov x1, #1",
+    "msr pmcntenset_el0, x1",
+    "mov x1, #3",
+    "msr pmcr_el0, x1",
+    "isb",
     // x19 = DTB, x20 = where we run, x21 = the exception level at entry, x22 = 1 after a copy out of flash.
-    "3: mov x19, x0",
+    "30: mov x19, x0",
     "adr x20, _head",
     "mrs x21, CurrentEL",
     "lsr x21, x21, #2",

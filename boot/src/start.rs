@@ -1,7 +1,7 @@
 //! The Rust side of boot: at the load address first, then high.
 #![expect(unsafe_code, reason = "owns the static BootInfo and makes the jump to the high address; rule B1")]
 
-use hotmap_kernel::arch::{cpu, exceptions, mmu, semihosting};
+use hotmap_kernel::arch::{counter, cpu, exceptions, mmu, semihosting};
 use hotmap_kernel::boot_info::BootInfo;
 use hotmap_kernel::{console, kernel_main, kprint, kprintln};
 use hotmap_mm::granule::{G4K, G16K, G64K, Granule, GranuleKind};
@@ -98,6 +98,7 @@ extern "C" fn high_main(info: &'static mut BootInfo) -> ! {
     let uart = layout::DEVICES.start.get() as usize + EARLY_UART;
     // SAFETY: M4: the early map has the UART there.
     unsafe { console::init(uart) };
+    counter::adopt();
     exceptions::install();
     let (guard, low) = (&raw const _guard_start as u64, &raw const _stack_start as u64);
     exceptions::set_kernel_stack(low..&raw const _stack_end as u64, low - guard);

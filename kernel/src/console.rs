@@ -1,7 +1,8 @@
 //! The console: what every line goes through, from the first moment after [`init`].
 //!
-//! Two kinds of text. Command output ([`kprint!`], [`kprintln!`]) always appears. Log lines ([`klog!`]) are what the
-//! kernel says by itself; [`set_quiet`] drops them while something is being counted.
+//! Two kinds of text. Command output ([`kprint!`](crate::kprint), [`kprintln!`](crate::kprintln)) always appears. Log
+//! lines ([`klog!`](crate::klog)) are what the kernel says by itself; [`set_quiet`] drops them while something is being
+//! counted.
 //!
 //! A line that is being typed stays readable: [`interject`] runs code that may print, and only if it does, the open
 //! line is broken off first, and the caller told to draw it again.
@@ -97,13 +98,13 @@ pub fn set_quiet(quiet: bool) {
     QUIET.store(quiet, Ordering::Relaxed);
 }
 
-/// Prints formatted text: what [`kprint!`] calls.
+/// Prints formatted text: what [`kprint!`](crate::kprint) calls.
 pub fn print(text: fmt::Arguments<'_>) {
     // The UART takes every byte; only a formatter's own error can come back, and there is nobody to tell.
     let _ = CONSOLE.lock().write_fmt(text);
 }
 
-/// Prints formatted text and a line feed: what [`kprintln!`] calls.
+/// Prints formatted text and a line feed: what [`kprintln!`](crate::kprintln) calls.
 pub fn print_line(text: fmt::Arguments<'_>) {
     let mut console = CONSOLE.lock();
     // As in `print`.

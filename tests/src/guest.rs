@@ -194,7 +194,8 @@ impl Guest {
 
     /// A console that ended because the guest died is the guest's failure, not the test's ignorance.
     fn died(&mut self, trouble: Trouble) -> Trouble {
-        if !trouble.why().contains("the console ended") {
+        let ended = ["the console ended", "closed its monitor"].iter().any(|sign| trouble.why().contains(sign));
+        if !ended {
             return trouble;
         }
         match self.qemu.wait_exit(Deadline::for_step()) {

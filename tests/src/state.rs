@@ -12,8 +12,8 @@ mod check;
 /// The whole line.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct State {
-    /// Version of the contract.
-    pub version: u64,
+    /// The kernel's version: a number or a word.
+    pub version: serde_json::Value,
     /// Bytes per page.
     pub granule: u64,
     /// Virtual address bits.

@@ -181,7 +181,18 @@ pub enum DtError {
         /// What it says.
         value: u32,
     },
-    /// A property of a length that makes no sense.
+    /// A number that is not of one cell, or where it may be of two, not of one or two.
+    NumberSize {
+        /// Whose property.
+        node: Name,
+        /// Which property.
+        property: Property,
+        /// Its length in bytes.
+        size: usize,
+        /// How many cells it may have.
+        cells: usize,
+    },
+    /// A list that is empty, or ends in the middle of an entry.
     PropertySize {
         /// Whose property.
         node: Name,

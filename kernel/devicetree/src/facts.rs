@@ -7,7 +7,7 @@ use fdt::nodes::NodeName;
 
 use crate::error::DtError;
 use crate::property::Property;
-use crate::value::{self, CELL, Name};
+use crate::value::{self, Name};
 
 /// A node as the `fdt` crate gives it.
 pub(crate) type Node<'a> = UnalignedFallibleNode<'a>;
@@ -124,11 +124,17 @@ impl<'a> Facts<'a> {
     }
 
     fn one_cell(&self, property: Property, value: &[u8]) -> Result<u32, DtError> {
-        value::one_cell(value).ok_or_else(|| self.wrong_size(property, value.len(), CELL))
+        value::one_cell(value).ok_or_else(|| self.no_number(property, value.len(), 1))
     }
 
     fn number(&self, property: Property, value: &[u8]) -> Result<u64, DtError> {
-        value::one_or_two_cells(value).ok_or_else(|| self.wrong_size(property, value.len(), CELL))
+        value::one_or_two_cells(value).ok_or_else(|| self.no_number(property, value.len(), 2))
+    }
+
+    /// The error for a value of `size` bytes that should be a number of at most so many cells.
+    #[cold]
+    fn no_number(&self, property: Property, size: usize, cells: usize) -> DtError {
+        DtError::NumberSize { node: self.text(), property, size, cells }
     }
 
     /// Splits a value into entries of `unit` bytes, of which there must be one at least and no part of one.
@@ -139,15 +145,10 @@ impl<'a> Facts<'a> {
         unit: usize,
     ) -> Result<ChunksExact<'v, u8>, DtError> {
         if value.is_empty() || !value.len().is_multiple_of(unit) {
-            return Err(self.wrong_size(property, value.len(), unit));
+            let (node, size) = (self.text(), value.len());
+            return Err(DtError::PropertySize { node, property, size, unit });
         }
         Ok(value.chunks_exact(unit))
-    }
-
-    /// The error for a value of `size` bytes where it should be a multiple of `unit`.
-    #[cold]
-    fn wrong_size(&self, property: Property, size: usize, unit: usize) -> DtError {
-        DtError::PropertySize { node: self.text(), property, size, unit }
     }
 }
 

@@ -15,7 +15,7 @@
 //!
 //! The blob comes from outside and may say anything. The `fdt` crate panics where a header's offset and
 //! size add up past 32 bits, takes a tree that breaks off for one that ends there, and stops in silence
-//! below sixteen levels; so [`header`](mod@header) and [`structure`](mod@structure) look at all of that first, and after
+//! below sixteen levels; so the modules `header` and `structure` look at all of that first, and after
 //! them no input panics, loops or is read in part.
 //!
 //! The code runs before the MMU is on: no atomics, no unaligned access, little stack, and a result

@@ -80,6 +80,10 @@ impl DtError {
             Self::Cells { bus, property, value } => {
                 write!(f, "{property} of {bus} is {value}; only 1 and 2 are supported")
             }
+            Self::NumberSize { node, property, size, cells } => {
+                let needed = if *cells == 1 { "one cell" } else { "one or two cells" };
+                write!(f, "{property} of {node} is {size:#x} bytes, not {needed} of 4")
+            }
             Self::PropertySize { node, property, size, unit } => {
                 write!(f, "{property} of {node} is {size:#x} bytes, not a positive multiple of {unit:#x}")
             }

@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, RngSeed, TestRunner};
 use support::{Writer, blobs, fixtures, patch};
 
 /// Runs of each property.
-const RUNS: u32 = 40_000;
+const RUNS: u32 = 20_000;
 const SEED: u64 = 0x0d0d_feed;
 
 /// Words that mean something in a blob, or are on the edge of something.

@@ -189,7 +189,7 @@ fn cells_are_one_or_two() {
         assert_eq!(refusal(&writer.blob()), expected);
     }
     let wide = refusal_with(|w| w.begin("a").property("#address-cells", &[0; 8]).end().done());
-    assert_eq!(wide, "#address-cells of a is 0x8 bytes, not a positive multiple of 0x4");
+    assert_eq!(wide, "#address-cells of a is 0x8 bytes, not one cell of 4");
     let bus = refusal_with(|w| {
         w.begin("bus@1").cells("#address-cells", &[3]).cells("#size-cells", &[1]).property("ranges", b"");
         w.memory(&[(0, 1)]).end().end();
@@ -396,7 +396,7 @@ fn an_initrd_has_two_ends_in_order() {
     });
     assert_eq!(backwards, "the initrd at 0x48000000 ends before it starts, at 0x47ffffff");
     let odd = chosen(&|w| w.cells("linux,initrd-start", &[0, 0, 0]).done());
-    assert_eq!(odd, "linux,initrd-start of chosen is 0xc bytes, not a positive multiple of 0x4");
+    assert_eq!(odd, "linux,initrd-start of chosen is 0xc bytes, not one or two cells of 4");
 }
 
 #[test]

@@ -21,16 +21,12 @@ use super::cpu;
 const INST_RETIRED: u64 = 0x08;
 /// PMCR_EL0.E, bit 0: the counters run.
 const PMCR_E: u64 = 1 << 0;
-/// PMCR_EL0.P, bit 1: resets the event counters.
-const PMCR_P: u64 = 1 << 1;
 /// PMCR_EL0.LP, bit 7 (FEAT_PMUv3p5): event counters are 64 bits wide.
 const PMCR_LP: u64 = 1 << 7;
 /// PMCR_EL0.N, bits 15:11: how many event counters there are.
 const PMCR_N: u64 = 0x1f << 11;
-/// PMCNTENSET_EL0, bit 0: event counter 0.
-const COUNTER_0: u64 = 1;
 
-/// The width of the counter's register in bits: 0 before [`start`] and where there is no counter.
+/// The width of the counter's register in bits: 0 before [`adopt`] and where there is no counter.
 static WIDTH: AtomicU8 = AtomicU8::new(0);
 /// The 64-bit count at the last call, for a counter of 32 bits.
 static LAST: AtomicU64 = AtomicU64::new(0);
@@ -58,23 +54,19 @@ pub fn have_instruction_counter() -> bool {
         && read!("pmceid0_el0") & (1 << INST_RETIRED) != 0
 }
 
-/// Starts counting at zero, at every exception level that Non-secure state has. Does nothing where there is no counter.
-pub fn start() {
+/// Takes over the counter that the boot code started with the first instructions. Does nothing where there is none.
+pub fn adopt() {
     if !have_instruction_counter() {
         return;
     }
     let (width, long) = if cpu::features().has_long_counters() { (64, PMCR_LP) } else { (32, 0) };
-    write!("pmcntenclr_el0", u64::MAX);
-    // No filter bits (P, U, NSK, NSU, NSH): everything that runs here is counted.
-    write!("pmevtyper0_el0", INST_RETIRED);
-    write!("pmcr_el0", PMCR_E | PMCR_P | long);
-    write!("pmcntenset_el0", COUNTER_0);
+    write!("pmcr_el0", PMCR_E | long);
     isb(SY);
     LAST.store(0, Ordering::Relaxed);
     WIDTH.store(width, Ordering::Relaxed);
 }
 
-/// Instructions executed on this CPU since [`start`]; zero where there is no counter.
+/// Instructions executed on this CPU since boot; zero where there is no counter.
 pub fn instructions() -> u64 {
     let width = WIDTH.load(Ordering::Relaxed);
     if width == 0 {

@@ -14,7 +14,7 @@ use super::esr::{EC_DATA_ABORT_SAME, EC_UNKNOWN, Syndrome};
 use super::{probe, semihosting, vectors};
 use crate::{console, kprint, kprintln};
 
-/// The registers at an exception, as [`super::vectors`] stores them.
+/// The registers at an exception, as `vectors.rs` stores them.
 #[repr(C)]
 pub struct Frame {
     /// x0 to x30.

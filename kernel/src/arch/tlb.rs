@@ -59,7 +59,8 @@ pub const fn plan(range: &Range<u64>, stride: u64) -> Plan {
     if operations > MAX_OPERATIONS { Plan::All } else { Plan::ByAddress { first, operations } }
 }
 
-/// The operand of TLBI VAE1IS and VALE1IS: VA[55:12] in bits 43:0 (whatever the granule), TTL 0 in 47:44, ASID 0 above.
+/// The operand of TLBI VAE1IS and VALE1IS: address bits 55:12 in bits 43:0 (whatever the granule), TTL 0 in 47:44 and
+/// ASID 0 above.
 pub const fn operand(address: u64) -> u64 {
     address >> 12 & 0xfff_ffff_ffff
 }

@@ -45,8 +45,7 @@ impl<'t, W: fmt::Write> Editor<'t, W> {
     }
 
     fn erase(&mut self) {
-        // After an overflow, what backspace would take back was never echoed.
-        if !self.overflowed && self.text.pop().is_some() {
+        if self.text.pop().is_some() {
             self.terminal.send("\x08 \x08");
         }
     }

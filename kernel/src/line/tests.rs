@@ -141,6 +141,21 @@ fn the_longest_line_passes_and_a_longer_one_is_reported_whatever_is_in_it() {
 }
 
 #[test]
+fn a_character_that_had_no_room_is_not_forgotten() {
+    for mode in BOTH {
+        // In ANSI mode 1024 quotes fill the crate's buffer to the byte.
+        let full = "\"".repeat(1024);
+        assert_eq!(typed(mode, std::format!("{full}\n").as_bytes()).0, [full.as_str()], "{mode:?}");
+        for more in ["\"", "x", "\"\x08\x08\x08"] {
+            let (lines, _) = typed(mode, std::format!("{full}{more}\nok\n").as_bytes());
+            assert_eq!(lines, ["the line is longer than 1024 bytes", "ok"], "{mode:?}");
+        }
+        let (lines, _) = typed(mode, std::format!("{full}\"\x15ok\n").as_bytes());
+        assert_eq!(lines, ["ok"], "dropping the line forgives it, {mode:?}");
+    }
+}
+
+#[test]
 fn dumb_mode_sends_no_escape_sequence_and_no_carriage_return() {
     let sent = Sent::default();
     let terminal = Terminal::new(sent.clone());

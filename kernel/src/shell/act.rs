@@ -104,11 +104,6 @@ pub(super) fn selftest<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>
     Err(ShellError::Failed("not built yet"))
 }
 
-pub(super) fn bench<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
-    let _ = (kernel, words);
-    Err(ShellError::Failed("not built yet"))
-}
-
 pub(super) fn poweroff<G: Granule>(_: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
     semihosting::exit(semihosting::EXIT_OK)
 }

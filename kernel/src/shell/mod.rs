@@ -2,6 +2,7 @@
 
 mod act;
 mod args;
+mod bench;
 mod json;
 mod show;
 mod state;
@@ -95,7 +96,11 @@ impl<G: Granule> Table<G> {
         command("offline ADDR", "take a memory block offline, moving away what is in use", act::offline),
         command("audit", "prove the invariants I1 to I8 by walking everything", act::audit),
         command("selftest [NAME|list]", "run the self-tests (KTAP)", act::selftest),
-        command("bench [CYCLES]", "take the newest DIMM through its life and count instructions", act::bench),
+        command(
+            "bench [CYCLES]",
+            "take the newest DIMM through its life and count instructions",
+            bench::bench,
+        ),
         command("poweroff", "end, with exit status 0", act::poweroff),
     ];
 }

@@ -10,5 +10,23 @@
 //! ```
 
 pub mod arch;
+pub mod layout;
 pub mod machine;
 pub mod rig;
+pub mod snapshot;
+
+/// Make a test of each function, at each granule: `at_each_granule!(f, g)` makes `k4::f`, `k16::f`, `k64::f` and so on.
+#[macro_export]
+macro_rules! at_each_granule {
+    ($($(#[$attribute:meta])* $name:ident),+ $(,)?) => {
+        mod k4 {
+            $(#[test] $(#[$attribute])* fn $name() { super::$name::<::hotmap_mm::granule::G4K>() })+
+        }
+        mod k16 {
+            $(#[test] $(#[$attribute])* fn $name() { super::$name::<::hotmap_mm::granule::G16K>() })+
+        }
+        mod k64 {
+            $(#[test] $(#[$attribute])* fn $name() { super::$name::<::hotmap_mm::granule::G64K>() })+
+        }
+    };
+}

@@ -74,6 +74,22 @@ impl Altmap {
         Ok(Pfn::new(next + padding))
     }
 
+    /// Take up to `most` pages one by one, as many as follow each other: as that many calls of `allocate(1)`, at the cost of
+    /// one. Returns the first and how many.
+    ///
+    /// # Errors
+    /// `Out` when there is none.
+    pub fn allocate_pages(&mut self, most: u64) -> Result<(Pfn, u64)> {
+        let pages = most.min(self.free - self.cursor);
+        if pages == 0 {
+            return Err(Error::Out(Resource::Altmap { pages: most }));
+        }
+        let first = self.base_pfn + self.reserve + self.cursor;
+        self.alloc += pages;
+        self.cursor += pages;
+        Ok((first, pages))
+    }
+
     /// Give `pages` pages back that start at `pfn`.
     pub fn release(&mut self, pfn: Pfn, pages: u64) {
         self.alloc = self.alloc.saturating_sub(pages);
@@ -168,6 +184,18 @@ mod tests {
         a.release(second, 1);
         assert_eq!((a.alloc(), a.align()), (0, 0));
         assert_eq!(a.allocate(2), Ok(Pfn::new(0x102)));
+    }
+
+    #[test]
+    fn a_run_of_pages_is_as_that_many_single_pages() {
+        let (mut run, mut single) = (Altmap::new(Pfn::new(0x101), 0, 5), Altmap::new(Pfn::new(0x101), 0, 5));
+        assert_eq!(run.allocate_pages(3), Ok((Pfn::new(0x101), 3)));
+        for i in 0..3 {
+            assert_eq!(single.allocate(1), Ok(Pfn::new(0x101 + i)));
+        }
+        assert_eq!(run, single);
+        assert_eq!(run.allocate_pages(8), Ok((Pfn::new(0x104), 2)));
+        assert_eq!(run.allocate_pages(8), Err(Error::Out(Resource::Altmap { pages: 8 })));
     }
 
     #[test]

@@ -15,17 +15,21 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             return;
         }
         if let Ok(leaves) = self.leaves_around(range) {
-            self.free_leaves(leaves);
+            let own = self.layout.memmap(range);
+            self.free_leaves(leaves, own);
         }
     }
 
-    /// Unmap every unoccupied leaf of `leaves`, free the tables that are left empty, and release the memory.
-    pub(crate) fn free_leaves(&mut self, leaves: VirtRange) {
+    /// Unmap every unoccupied leaf of `leaves`, free the tables that are left empty, and release the memory. What lies in
+    /// `own` describes nobody else, so that only the leaves at its edges have to be looked at.
+    pub(crate) fn free_leaves(&mut self, leaves: VirtRange, own: VirtRange) {
         if leaves.is_empty() {
             return;
         }
         let (tables, machine, bounds) = (self.tables, self.machine.clone(), self.layout.vmemmap());
-        let debt = match tables.break_range(&machine, leaves, bounds, |leaf| self.is_occupied(leaf)) {
+        let debt = match tables
+            .break_range(&machine, leaves, bounds, |leaf| !own.covers(&leaf) && self.is_occupied(leaf))
+        {
             Ok(debt) => debt,
             Err(_) => {
                 // A memmap block reaches over the range's end: its other half describes somebody else, so it stays.

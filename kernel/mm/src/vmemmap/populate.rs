@@ -43,14 +43,16 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// # Errors
     /// `Out`; everything that was mapped is gone again then.
     pub(crate) fn populate(&mut self, range: PfnRange) -> Result<()> {
-        let memmap = self.leaves_around(range)?;
+        let leaves = self.leaves_around(range)?;
+        let memmap = self.unshared(leaves);
         let mark = self.altmap_of(range.start).map(|a| a.mark());
         let mut at = memmap.start;
         while at < memmap.end {
-            match self.populate_leaf(at, memmap) {
+            match self.populate_piece(VirtRange { start: at, end: memmap.end }) {
                 Ok(next) => at = next,
                 Err(error) => {
-                    self.free_leaves(VirtRange { start: memmap.start, end: at });
+                    let done = VirtRange { start: memmap.start, end: at };
+                    self.free_leaves(done, done);
                     if let (Some(mark), Some(altmap)) = (mark, self.altmap_of(range.start)) {
                         altmap.rewind(mark);
                     }
@@ -60,6 +62,20 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         }
         self.machine.publish();
         Ok(())
+    }
+
+    /// `leaves` without what a neighbour has mapped: only the first and the last page can describe a neighbour's memory.
+    fn unshared(&self, leaves: VirtRange) -> VirtRange {
+        let mapped = |at: VirtAddr| self.tables.translate(&self.machine, at).is_some();
+        let mut own = leaves;
+        if mapped(own.start) {
+            own.start = own.start + G::SIZE;
+        }
+        let last = VirtAddr::new(own.end.get() - G::SIZE);
+        if own.start < own.end && mapped(last) {
+            own.end = last;
+        }
+        own
     }
 
     /// The memmap of `range`, rounded out to whole granule pages; outside of vmemmap is a warning.
@@ -80,59 +96,71 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         }
     }
 
-    /// Populate the leaf at `at`, a block where it may be one; returns where the next begins.
-    fn populate_leaf(&mut self, at: VirtAddr, memmap: VirtRange) -> Result<VirtAddr> {
-        if self.tables.translate(&self.machine, at).is_some() {
-            return Ok(at + G::SIZE);
+    /// Populate the beginning of `rest`: a block where it may be one, else base pages, as many as follow each other in
+    /// memory. Returns where the next piece begins.
+    fn populate_piece(&mut self, rest: VirtRange) -> Result<VirtAddr> {
+        let at = rest.start;
+        if at.is_aligned(G::BLOCK_SIZE) && rest.len() >= G::BLOCK_SIZE {
+            match self.memmap_block(at) {
+                Ok(pfn) => return self.map_memmap(at, pfn, G::BLOCK_SIZE, G::BLOCK_SIZE),
+                // System RAM has no free run: base pages do. An altmap has no second choice.
+                Err(Error::Out(Resource::Frames { .. })) => {}
+                Err(error) => return Err(error),
+            }
         }
-        let block = VirtRange { start: at, end: at + G::BLOCK_SIZE };
-        if at.is_aligned(G::BLOCK_SIZE) && memmap.covers(&block) && self.populate_with(at, G::BLOCK_SIZE)? {
-            return Ok(block.end);
-        }
-        self.populate_with(at, G::SIZE)?;
-        Ok(at + G::SIZE)
+        let (pfn, pages) = self.memmap_pages(at, rest.len() >> G::SHIFT)?;
+        self.map_memmap(at, pfn, pages << G::SHIFT, G::SIZE)
     }
 
-    /// Take memory for a leaf of `size` bytes and map it. `false`: system RAM has no run for a block; try base pages.
-    fn populate_with(&mut self, at: VirtAddr, size: u64) -> Result<bool> {
-        let pfn = match self.memmap_frames(at, size) {
-            Err(Error::Out(Resource::Frames { .. })) if size > G::SIZE => return Ok(false),
-            other => other?,
-        };
-        let machine = self.machine.clone();
+    fn map_memmap(&mut self, at: VirtAddr, pfn: Pfn, size: u64, leaf: u64) -> Result<VirtAddr> {
+        let (machine, tables) = (self.machine.clone(), self.tables);
         let request = MapRequest {
             range: VirtRange { start: at, end: at + size },
             pa: pfn.address::<G>(),
             attributes: Attributes::DATA,
-            max_leaf: size,
+            max_leaf: leaf,
             contiguous: false,
         };
-        let tables = self.tables;
-        if let Err(error) = tables.map(&machine, self, &request) {
-            self.release_memmap(at, pfn.address::<G>(), size);
-            return Err(error);
+        match tables.map(&machine, self, &request) {
+            Ok(()) => Ok(request.range.end),
+            Err(error) => {
+                self.release_memmap(at, request.pa, size);
+                Err(error)
+            }
         }
-        Ok(true)
     }
 
-    /// Frames for the leaf at `at`, from where its section's memmap comes from.
-    fn memmap_frames(&mut self, at: VirtAddr, size: u64) -> Result<Pfn> {
-        let pages = size >> G::SHIFT;
-        let pfn = self.layout.first_pfn() + (at - self.layout.vmemmap().start) / PAGE_BYTES;
-        if self.altmap_of(pfn).is_some() {
-            self.may_fail(Resource::Altmap { pages })?;
+    /// The first page whose struct page is at `at`.
+    fn described_at(&self, at: VirtAddr) -> Pfn {
+        self.layout.first_pfn() + (at - self.layout.vmemmap().start) / PAGE_BYTES
+    }
+
+    /// Frames for a block of memmap at `at`, from where its section's memmap comes from.
+    fn memmap_block(&mut self, at: VirtAddr) -> Result<Pfn> {
+        let (pages, described) = (G::BLOCK_SIZE >> G::SHIFT, self.described_at(at));
+        if self.altmap_of(described).is_none() {
+            return self.alloc(pages.trailing_zeros(), PageKind::MemmapRam, Mobility::Unmovable);
         }
-        match self.altmap_of(pfn) {
-            Some(altmap) => altmap.allocate(pages),
-            None => self.alloc(pages.trailing_zeros(), PageKind::MemmapRam, Mobility::Unmovable),
+        self.may_fail(Resource::Altmap { pages })?;
+        let exhausted = Error::Out(Resource::Altmap { pages });
+        self.altmap_of(described).ok_or(exhausted).and_then(|altmap| altmap.allocate(pages))
+    }
+
+    /// Up to `most` neighbouring frames for base pages of memmap at `at`.
+    fn memmap_pages(&mut self, at: VirtAddr, most: u64) -> Result<(Pfn, u64)> {
+        let described = self.described_at(at);
+        if self.altmap_of(described).is_none() {
+            return self.alloc(0, PageKind::MemmapRam, Mobility::Unmovable).map(|pfn| (pfn, 1));
         }
+        self.may_fail(Resource::Altmap { pages: most })?;
+        let exhausted = Error::Out(Resource::Altmap { pages: most });
+        self.altmap_of(described).ok_or(exhausted).and_then(|altmap| altmap.allocate_pages(most))
     }
 
     /// Give a memmap frame back to where it came from: the altmap that it lies in, or system RAM.
     pub(crate) fn release_memmap(&mut self, at: VirtAddr, pa: PhysAddr, size: u64) {
         let pfn = Pfn::containing::<G>(pa);
-        let described = self.layout.first_pfn() + (at - self.layout.vmemmap().start) / PAGE_BYTES;
-        match self.altmap_of(described) {
+        match self.altmap_of(self.described_at(at)) {
             Some(altmap) if altmap.frames().contains(pfn) => altmap.release(pfn, size >> G::SHIFT),
             _ => self.free(pfn),
         }

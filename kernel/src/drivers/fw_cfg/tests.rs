@@ -78,7 +78,16 @@ fn without_the_signature_there_is_no_device() {
 
 #[test]
 fn an_absurd_directory_ends_at_once() {
-    let items = std::vec![(0, b"QEMU".to_vec()), (0x19, std::vec![0xff; 4])];
+    for count in [4097, u32::MAX] {
+        let items = std::vec![(0, b"QEMU".to_vec()), (0x19, count.to_be_bytes().to_vec())];
+        let mut fw = FwCfg::new(Fake { items, selected: 0, at: 0 }).expect("the signature is there");
+        assert_eq!(fw.find("opt/x"), Err(FwCfgError::BadDirectory { count }));
+    }
+}
+
+#[test]
+fn a_directory_that_ends_early_has_no_such_file() {
+    let items = std::vec![(0, b"QEMU".to_vec()), (0x19, 4096_u32.to_be_bytes().to_vec())];
     let mut fw = FwCfg::new(Fake { items, selected: 0, at: 0 }).expect("the signature is there");
-    assert_eq!(fw.find("opt/x"), Err(FwCfgError::BadDirectory { count: u32::MAX }));
+    assert_eq!(fw.find("opt/x"), Ok(None));
 }

@@ -1,0 +1,198 @@
+//! Every allocation fails in turn: the operation is undone to the last frame, and succeeds once the fault is gone.
+#![cfg(not(miri))]
+
+use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::error::{Error, Result};
+use hotmap_mm::faults::Plan;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::range::HotRange;
+use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::model::Mobility;
+use hotmap_mm::page::PageKind;
+use hotmap_mm::zone::ZoneKind;
+use hotmap_testkit::rig::{MIB, Rig, Shape, range};
+use hotmap_testkit::snapshot::{Detail, Snapshot};
+
+/// DIMMs beside boot RAM, and where every table is missing: a table's worth of addresses away, and at the very end of the
+/// linear map, whose last table reaches over the end.
+fn slots<G: Granule>(rig: &Rig<G>) -> [u64; 3] {
+    let reach = rig.mm.layout().reach();
+    [0x8000_0000, 8 << 40, reach.end.get() - Rig::<G>::blocks(2)]
+}
+
+/// Fail the n-th allocation of `act`, and all from the n-th on, for every n; `undo` takes a success back.
+fn fail_each<G: Granule>(
+    rig: &mut Rig<G>,
+    detail: Detail,
+    what: &str,
+    mut act: impl FnMut(&mut Rig<G>) -> Result<()>,
+    mut undo: impl FnMut(&mut Rig<G>),
+) {
+    for plan in [Plan::Nth as fn(u64) -> Plan, Plan::From] {
+        let mut failures = 0;
+        for n in 1.. {
+            let before = Snapshot::of(rig, detail);
+            rig.mm.faults.arm(plan(n));
+            let result = act(rig);
+            let fired = rig.mm.faults.fired();
+            rig.mm.faults.arm(Plan::Off);
+            let when = format!("{} {what}: {:?}, {result:?}", G::KIND, plan(n));
+            match result {
+                Ok(()) => undo(rig),
+                Err(Error::Out(_)) => failures += 1,
+                Err(other) => panic!("{when}: {other}"),
+            }
+            rig.assert_clean(&when);
+            before.assert_same(&Snapshot::of(rig, detail), &when);
+            act(rig).unwrap_or_else(|e| panic!("{when}: with the fault gone: {e}"));
+            rig.assert_clean(&when);
+            undo(rig);
+            before.assert_same(&Snapshot::of(rig, detail), &when);
+            if !fired {
+                break;
+            }
+        }
+        assert!(failures > 0, "{what}: no allocation was failed");
+    }
+}
+
+fn boot<G: Granule>() -> Rig<G> {
+    Rig::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB))
+}
+
+fn adding<G: Granule>() {
+    for home in [MemmapHome::SelfHosted, MemmapHome::Ram] {
+        let mut rig = boot::<G>();
+        let len = Rig::<G>::blocks(2);
+        for start in slots(&rig) {
+            rig.machine.plug(start, len);
+            let what = format!("add {start:#x} {home:?}");
+            fail_each(
+                &mut rig,
+                Detail::Exact,
+                &what,
+                |rig| rig.add(start, len, home),
+                |rig| rig.mm.remove(range(start, len)).expect("offline"),
+            );
+            rig.machine.unplug(start);
+        }
+    }
+}
+
+/// System RAM without a free run that is large enough for a block of vmemmap.
+fn adding_when_memory_is_in_small_pieces<G: Granule>() {
+    let mut rig = Rig::<G>::boot(&Shape::tiny());
+    let order = (MIB >> G::SHIFT).trailing_zeros();
+    let mut runs = Vec::new();
+    while let Ok(pfn) = rig.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
+        runs.push(pfn);
+    }
+    runs.sort();
+    runs.iter().step_by(2).for_each(|pfn| rig.mm.free(*pfn));
+    let largest = rig.mm.blocks()[0].free.largest().expect("half of it is free");
+    assert_eq!(largest, order);
+    let (start, len) = (0x8000_0000, Rig::<G>::blocks(1));
+    rig.machine.plug(start, len);
+    fail_each(
+        &mut rig,
+        Detail::Exact,
+        "add in small pieces",
+        |rig| rig.add(start, len, MemmapHome::Ram),
+        |rig| rig.mm.remove(range(start, len)).expect("offline"),
+    );
+}
+
+fn onlining<G: Granule>() {
+    for zone in ZoneKind::ALL {
+        let mut rig = boot::<G>();
+        rig.plug(0x8000_0000, Rig::<G>::blocks(1), MemmapHome::SelfHosted);
+        let block = Rig::<G>::pfn(0x8000_0000);
+        fail_each(
+            &mut rig,
+            Detail::Exact,
+            "online",
+            |rig| rig.mm.online(block, zone),
+            |rig| drop(rig.mm.offline(block).expect("free")),
+        );
+    }
+}
+
+fn a_tenant_moving_in<G: Granule>() {
+    let mut rig = boot::<G>();
+    rig.plug(0x8000_0000, Rig::<G>::blocks(1), MemmapHome::SelfHosted);
+    rig.online(0x8000_0000, Rig::<G>::blocks(1), ZoneKind::Movable);
+    // Numbers are not given out twice, and a snapshot shows the tenants that there are only.
+    fail_each(
+        &mut rig,
+        Detail::Exact,
+        "tenant",
+        |rig| rig.mm.tenant_new(12).map(drop),
+        |rig| {
+            let id = rig.mm.tenants().last().expect("one").id;
+            assert_eq!(rig.mm.tenant_check(id), Ok(12));
+            rig.mm.tenant_drop(id).expect("its pages are not held");
+        },
+    );
+}
+
+fn offlining_with_migration<G: Granule>() {
+    let mut rig = boot::<G>();
+    let (start, len) = (0x8000_0000, Rig::<G>::blocks(2));
+    rig.plug(start, len, MemmapHome::SelfHosted);
+    rig.online(start, len, ZoneKind::Movable);
+    let id = rig.mm.tenant_new(7).expect("room");
+    let newest = Rig::<G>::pfn(start + Rig::<G>::blocks(1));
+    let here = |rig: &Rig<G>| rig.mm.block_of(newest).expect("present").tenant_pages;
+    assert_eq!(here(&rig), 7);
+    let mut round = |rig: &mut Rig<G>, plan| {
+        let before = Snapshot::of(rig, Detail::WherePagesMayHaveMoved);
+        rig.mm.faults.arm(plan);
+        let result = rig.mm.offline(newest);
+        let fired = rig.mm.faults.fired();
+        rig.mm.faults.arm(Plan::Off);
+        rig.assert_clean("after an offlining that failed");
+        assert_eq!(rig.mm.tenant_check(id), Ok(7));
+        if fired {
+            assert!(matches!(result, Err(Error::Out(_))), "{result:?}");
+            before.assert_same(&Snapshot::of(rig, Detail::WherePagesMayHaveMoved), "after a failed offlining");
+        }
+        fired
+    };
+    // Each failure lets as many pages through as came before it.
+    let mut stayed = vec![here(&rig)];
+    while round(&mut rig, Plan::Nth(2)) {
+        stayed.push(here(&rig));
+    }
+    assert_eq!(stayed, [7, 6, 5, 4, 3, 2, 1]);
+    assert_eq!(here(&rig), 0);
+    assert_eq!(rig.mm.block_of(newest).expect("present").state.name(), "offline");
+    rig.mm.online(newest, ZoneKind::Movable).expect("heap");
+}
+
+fn plugging<G: Granule>() {
+    for home in [MemmapHome::SelfHosted, MemmapHome::Ram] {
+        let mut rig = boot::<G>();
+        let (start, len) = (8 << 40, Rig::<G>::blocks(3));
+        rig.machine.plug(start, len);
+        fail_each(
+            &mut rig,
+            Detail::Exact,
+            "plug",
+            |rig| {
+                let hot = HotRange::new(&rig.mm, PhysAddr::new(start), len, Source::Dimm(1))?;
+                rig.mm.plug(&hot, home, ZoneKind::Movable, |_, _| {})
+            },
+            |rig| drop(rig.mm.unplug(range(start, len)).expect("free")),
+        );
+    }
+}
+
+hotmap_testkit::at_each_granule!(
+    adding,
+    adding_when_memory_is_in_small_pieces,
+    onlining,
+    a_tenant_moving_in,
+    offlining_with_migration,
+    plugging,
+);

@@ -1,0 +1,127 @@
+//! Boot arguments: all ways in, wrong ones reported, exit statuses of `run=`.
+
+use super::{Test, per_granule, slotted};
+use crate::geometry::Granule;
+use crate::guest::{Guest, run_to_end};
+use crate::machine::Machine;
+use crate::qemu::Exit;
+use crate::run::Run;
+use crate::trouble::Checked;
+use crate::{ensure, ensure_eq};
+
+pub(super) fn tests() -> Vec<Test> {
+    let mut tests = per_granule("arguments/fw-cfg", arrive_by_fw_cfg);
+    tests.extend([
+        Test::new("arguments/default-granule", default_granule_is_4k),
+        Test::new("arguments/unknown", an_unknown_one_is_reported),
+        Test::new("arguments/wrong-value", a_wrong_value_is_reported),
+        Test::new("arguments/wrong-granule", a_wrong_granule_is_refused),
+        Test::new("arguments/run-good", a_good_run_exits_0),
+        Test::new("arguments/run-nonsense", nonsense_exits_1),
+        Test::new("arguments/run-late-failure", any_failure_makes_the_status_1),
+        Test::new("shell/errors", errors_are_one_line),
+        Test::new("shell/line-ends", every_line_end_ends_a_line),
+    ]);
+    tests
+}
+
+/// `-fw_cfg name=opt/hotmap/args` is another way in, for both granule and commands.
+fn arrive_by_fw_cfg(run: &Run, granule: Granule) -> Checked<String> {
+    let arguments = format!("name=opt/hotmap/args,string=granule={granule} run=\"state\"");
+    let finished = run_to_end(run, &Machine::firmware().extra(["-fw_cfg", &arguments]))?;
+    ensure_eq!(finished.exit, Exit::FINE, "run=state by fw_cfg");
+    ensure_eq!(finished.state()?.granule(), Some(granule), "granule by fw_cfg");
+    Ok(String::new())
+}
+
+fn default_granule_is_4k(run: &Run) -> Checked<String> {
+    let finished = run_to_end(run, &Machine::firmware().append("run=state"))?;
+    ensure_eq!(finished.state()?.granule(), Some(Granule::K4), "the granule that nobody named");
+    Ok(String::new())
+}
+
+fn an_unknown_one_is_reported(run: &Run) -> Checked<String> {
+    let finished = run_to_end(run, &Machine::firmware().append("frobnicate=7 run=state"))?;
+    ensure_eq!(finished.exit, Exit::FINE, "an unknown argument stops nothing");
+    Ok(finished.line("that names frobnicate", |line| line.contains("frobnicate"))?.to_owned())
+}
+
+fn a_wrong_value_is_reported(run: &Run) -> Checked<String> {
+    let finished = run_to_end(run, &Machine::firmware().append("memmap=nowhere run=state"))?;
+    Ok(finished.line("that names the value", |line| line.contains("memmap") && line.contains("nowhere"))?.to_owned())
+}
+
+fn a_wrong_granule_is_refused(run: &Run) -> Checked<String> {
+    let finished = run_to_end(run, &Machine::firmware().append("granule=8k run=state"))?;
+    ensure!(finished.exit != Exit::FINE, "granule=8k was taken");
+    ensure!(finished.state().is_err(), "granule=8k booted on with another granule");
+    Ok(finished.line("that names it", |line| line.starts_with("error: ") && line.contains("8k"))?.to_owned())
+}
+
+fn a_good_run_exits_0(run: &Run) -> Checked<String> {
+    let finished = run_to_end(run, &Machine::firmware().append("run=\"mem; zones; blocks; dimms; layout; state\""))?;
+    ensure_eq!(finished.exit, Exit::FINE, "run= of good commands");
+    finished.state()?;
+    Ok(String::new())
+}
+
+fn nonsense_exits_1(run: &Run) -> Checked<String> {
+    let finished = run_to_end(run, &Machine::firmware().append("run=nonsense"))?;
+    ensure_eq!(finished.exit, Exit::COMMAND_FAILED, "run=nonsense");
+    let named = |line: &str| line.starts_with("error: ") && line.contains("nonsense");
+    Ok(finished.line("that says so", named)?.to_owned())
+}
+
+/// "Status 0 if every command succeeded": one failure among successes counts.
+fn any_failure_makes_the_status_1(run: &Run) -> Checked<String> {
+    let finished = run_to_end(run, &Machine::firmware().append("run=\"mem; offline 0x1000; state\""))?;
+    ensure_eq!(finished.exit, Exit::COMMAND_FAILED, "a failure between two successes");
+    Ok(String::new())
+}
+
+/// Wrongly called commands say so in one `error: ` line, change nothing, and the shell goes on.
+fn errors_are_one_line(run: &Run) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(Granule::K4))?;
+    let before = guest.state()?;
+    let wrong = [
+        "nonsense",
+        "walk",
+        "walk pfn:zebra",
+        "walk pfn:0xffffffffff",
+        "page 99999999999999999999999",
+        "online 0x40000001",
+        "offline 0x8000000000",
+        "tenant",
+        "tenant new 0x7fffffffffff",
+        "tenant drop 77",
+        "pin addr:0x1000",
+        "unpin 0x40000",
+        "state of things",
+        "ptdump attic",
+        "selftest nonesuch",
+    ];
+    for command in wrong {
+        let sentence = guest.tell_in_vain(command)?;
+        ensure!(!sentence.trim().is_empty(), "'{command}' fails without a sentence");
+    }
+    let after = guest.state()?;
+    ensure_eq!(after.pages, before.pages, "pages after {} refused commands", wrong.len());
+    guest.finish()?;
+    Ok(format!("{} refusals", wrong.len()))
+}
+
+/// LF, CR and CRLF all end a line, and an empty line is no command.
+fn every_line_end_ends_a_line(run: &Run) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(Granule::K4))?;
+    for end in ["\n", "\r", "\r\n"] {
+        guest.type_raw(&format!("mem{end}"))?;
+        let reply = guest.await_reply("mem", crate::patience::Deadline::for_step())?;
+        ensure!(reply.error().is_none() && reply.text.contains("free"), "mem ended by {end:?}: {}", reply.text);
+    }
+    guest.type_raw("\n\r\n  \n")?;
+    let reply = guest.ask("mem")?;
+    ensure!(reply.error().is_none(), "after empty lines: {}", reply.text);
+    ensure!(!guest.text().contains("error: "), "an empty line is an error");
+    guest.finish()?;
+    Ok(String::new())
+}

@@ -1,0 +1,47 @@
+//! Coming and going a hundred times leaves exactly what was there at the start.
+
+use super::{Test, per_granule, slotted};
+use crate::dimm::Dimm;
+use crate::geometry::Granule;
+use crate::guest::Guest;
+use crate::run::Run;
+use crate::trouble::{Checked, During};
+use crate::{ensure, ensure_eq};
+
+/// How often.
+const CYCLES: u32 = 100;
+/// How often with `--long`.
+const LONG_CYCLES: u32 = 2000;
+
+pub(super) fn tests() -> Vec<Test> {
+    let mut tests = per_granule("cycles/100", |run, granule| comes_and_goes(run, granule, CYCLES));
+    let long = per_granule("cycles/2000", |run, granule| comes_and_goes(run, granule, LONG_CYCLES));
+    tests.extend(long.into_iter().map(Test::long));
+    tests
+}
+
+fn comes_and_goes(run: &Run, granule: Granule, cycles: u32) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(granule).memory("512M"))?;
+    let start = guest.state()?;
+    ensure!(start.heap.is_some(), "state has no key heap");
+    for cycle in 0..cycles {
+        // One, two or three blocks; every third cycle with tenants on it.
+        let dimm = Dimm::new("d", u64::from(cycle % 3 + 1) * granule.block());
+        let circumstance = format!("cycle {cycle}");
+        guest.plug_well(&dimm).during(&circumstance)?;
+        if cycle % 3 == 0 {
+            guest.tell("tenant new 64").during(&circumstance)?;
+        }
+        guest.unplug_well(&dimm).during(&circumstance)?;
+        if cycle % 3 == 0 {
+            guest.tell("tenant check").during(&circumstance)?;
+            guest.tell("tenant drop").during(&circumstance)?;
+        }
+    }
+    let end = guest.state()?;
+    ensure_eq!(end.pages, start.pages, "pages after {cycles} cycles");
+    ensure_eq!(end.zones, start.zones, "zones after {cycles} cycles");
+    ensure_eq!(end.heap, start.heap, "heap after {cycles} cycles");
+    guest.finish()?;
+    Ok(format!("{cycles} cycles"))
+}

@@ -1,0 +1,94 @@
+//! The main job: a DIMM comes, hosts its own memmap, is used, and goes, and nothing of it is left.
+
+use super::arithmetic::Added;
+use super::{Test, looking, slotted};
+use crate::dimm::Dimm;
+use crate::geometry::{GIB, GRANULES, Granule};
+use crate::guest::{Guest, Plugged};
+use crate::machine::Machine;
+use crate::run::Run;
+use crate::state::{BlockState, Memmap, State, ZoneName};
+use crate::trouble::{Checked, During};
+use crate::{ensure, ensure_eq, eyes};
+
+/// The design's reference without break-before-make levels, and the CPU with everything.
+const CPUS: [&str; 2] = ["neoverse-n1", "max"];
+
+pub(super) fn tests() -> Vec<Test> {
+    let mut tests = Vec::new();
+    for granule in GRANULES {
+        for cpu in CPUS {
+            for (word, memmap) in [("self", Memmap::SelfHosted), ("ram", Memmap::Ram)] {
+                let machine = slotted(granule).cpu(cpu).append(&format!("memmap={word}"));
+                let body = move |run: &Run| whole_life(run, &machine, granule, memmap);
+                tests.push(Test::new(format!("life/{granule}/memmap-{word}/{cpu}"), body));
+            }
+        }
+        let el2 = Machine { entry: crate::machine::Entry::El2, smp: Some(4), gic: Some(2), ..slotted(granule) };
+        let body = move |run: &Run| whole_life(run, &el2, granule, Memmap::SelfHosted);
+        tests.push(Test::new(format!("life/{granule}/el2-gic2-smp4"), body));
+    }
+    tests
+}
+
+fn whole_life(run: &Run, machine: &Machine, granule: Granule, memmap: Memmap) -> Checked<String> {
+    let mut guest = Guest::boot(run, machine)?;
+    let start = guest.state()?;
+    ensure!(start.dimms.is_empty(), "a DIMM before any was plugged: {:?}", start.dimms);
+    let dimm = Dimm::new("d0", GIB);
+    let plugged = guest.plug_well(&dimm)?;
+    let state = guest.state().during("after plugging")?;
+    let tables = lives(&mut guest, &start, &state, plugged, granule, memmap)?;
+    guest.tell("audit").during("with the DIMM online")?;
+    guest.unplug_well(&dimm)?;
+    looking::nothing_is_left(&mut guest, &state, granule, plugged)?;
+    let end = guest.state().during("after unplugging")?;
+    ensure_eq!(end.pages, start.pages, "pages after the DIMM's life");
+    ensure_eq!(end.zones, start.zones, "zones after the DIMM's life");
+    ensure_eq!(end.blocks, start.blocks, "blocks after the DIMM's life");
+    ensure_eq!(end.heap, start.heap, "heap after the DIMM's life");
+    ensure!(end.dimms.is_empty(), "DIMMs after the only one went: {:?}", end.dimms);
+    guest.finish()?;
+    Ok(format!("1G for {tables} table pages"))
+}
+
+/// Checks a plugged, online DIMM: the guest's words, then QEMU's eyes.
+fn lives(
+    guest: &mut Guest,
+    start: &State,
+    state: &State,
+    plugged: Plugged,
+    granule: Granule,
+    memmap: Memmap,
+) -> Checked<u64> {
+    is_listed_online(state, plugged, granule, memmap)?;
+    let added = Added { granule, size: plugged.size, memmap, online: true };
+    let tables = added.check(&start.pages, &state.pages)?;
+    looking::linear_map_leads_to(guest, state, plugged)?;
+    for start in [plugged.address, plugged.address + plugged.size - granule.block()] {
+        looking::memmap_lies_in_its_place(guest, state, granule, start, memmap)?;
+    }
+    let region = eyes::region_at(&mut guest.qmp, plugged.address)?;
+    ensure_eq!(region.as_deref(), Some("mem-d0"), "what QEMU's machine has at {:#x}", plugged.address);
+    Ok(tables)
+}
+
+/// `state` lists the DIMM where QEMU put it, and each of its blocks online in Movable.
+pub(super) fn is_listed_online(state: &State, plugged: Plugged, granule: Granule, memmap: Memmap) -> Checked {
+    let Some(dimm) = state.dimm(plugged.slot) else {
+        return crate::trouble::failed(format!("slot {} is not listed: {:?}", plugged.slot, state.dimms));
+    };
+    let place = (dimm.start, dimm.size, dimm.state.as_str());
+    ensure_eq!(place, (plugged.address, plugged.size, "online"), "DIMM in slot {}", plugged.slot);
+    let blocks = state.blocks_in(plugged.address, plugged.size);
+    ensure_eq!(blocks.len() as u64, plugged.size / granule.block(), "blocks of the DIMM");
+    for block in blocks {
+        let at = block.start;
+        ensure_eq!((block.state, block.zone), (BlockState::Online, ZoneName::Movable), "block {at:#x}");
+        ensure_eq!(block.source, format!("dimm{}", plugged.slot), "source of block {at:#x}");
+        ensure_eq!(block.memmap, memmap, "memmap of block {at:#x}");
+        let own = if memmap == Memmap::SelfHosted { granule.memmap_per_block() } else { 0 };
+        ensure_eq!(block.usable_start, at + own, "usable start of block {at:#x}");
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! The same claims with QEMU's own eyes: its table walker and its view of physical memory.
+
+use crate::geometry::Granule;
+use crate::guest::{Guest, Plugged};
+use crate::state::{Memmap, State};
+use crate::trouble::{Checked, failed};
+use crate::{ensure, ensure_eq, eyes};
+use std::collections::BTreeSet;
+
+/// Physical addresses that stand for all of a DIMM: its first and last bytes, and some in between.
+fn samples(plugged: Plugged) -> [u64; 4] {
+    let Plugged { address, size, .. } = plugged;
+    [address, address + size / 3 / 8 * 8, address + size / 2, address + size - 8]
+}
+
+/// QEMU finds the DIMM where the linear map has it.
+pub(super) fn linear_map_leads_to(guest: &mut Guest, state: &State, plugged: Plugged) -> Checked {
+    for physical in samples(plugged) {
+        let seen = eyes::translate(&mut guest.qmp, state.linear_address(physical))?;
+        ensure_eq!(seen, Some(physical), "what QEMU finds at the linear address of {physical:#x}");
+    }
+    Ok(())
+}
+
+/// QEMU finds every page of a block's memmap in memory of the right kind, and in no frame twice.
+pub(super) fn memmap_lies_in_its_place(
+    guest: &mut Guest,
+    state: &State,
+    granule: Granule,
+    start: u64,
+    memmap: Memmap,
+) -> Checked {
+    let mut frames = BTreeSet::new();
+    for page in 0..granule.pages(granule.memmap_per_block()) {
+        let address = state.struct_page(granule.pages(start)) + page * granule.bytes();
+        let Some(frame) = eyes::translate(&mut guest.qmp, address)? else {
+            return failed(format!("QEMU finds no memmap at {address:#x}, page {page} of block {start:#x}"));
+        };
+        ensure!(frame.is_multiple_of(granule.bytes()), "memmap frame {frame:#x} is not aligned");
+        ensure!(frames.insert(frame), "memmap frame {frame:#x} serves two pages of block {start:#x}");
+    }
+    let own = start..start + granule.memmap_per_block();
+    let in_boot_ram = |frame: &u64| is_boot_ram(state, *frame);
+    match memmap {
+        // As many distinct frames as the area has, all in it: it is covered exactly.
+        Memmap::SelfHosted => {
+            let stray = frames.iter().find(|frame| !own.contains(*frame));
+            ensure!(stray.is_none(), "memmap of block {start:#x} uses frame {:#x}, outside itself", stray.unwrap_or(&0));
+        }
+        Memmap::Ram | Memmap::Boot => {
+            let stray = frames.iter().find(|frame| !in_boot_ram(frame));
+            ensure!(stray.is_none(), "memmap of block {start:#x} uses frame {:#x}, not boot RAM", stray.unwrap_or(&0));
+        }
+    }
+    Ok(())
+}
+
+fn is_boot_ram(state: &State, address: u64) -> bool {
+    state.blocks.iter().any(|b| b.source == "boot" && (b.start..b.start + b.size).contains(&address))
+}
+
+/// QEMU finds nothing any more: neither in the linear map nor in the vmemmap.
+pub(super) fn nothing_is_left(guest: &mut Guest, state: &State, granule: Granule, plugged: Plugged) -> Checked {
+    for physical in samples(plugged) {
+        let linear = eyes::translate(&mut guest.qmp, state.linear_address(physical))?;
+        ensure_eq!(linear, None, "what QEMU finds at the linear address of {physical:#x}, which is gone");
+        let page = state.struct_page(granule.pages(physical));
+        let memmap = eyes::translate(&mut guest.qmp, page)?;
+        ensure_eq!(memmap, None, "what QEMU finds at the struct page of {physical:#x}, which is gone");
+    }
+    let region = eyes::region_at(&mut guest.qmp, plugged.address)?;
+    ensure_eq!(region, None, "what QEMU's machine has at {:#x}", plugged.address);
+    Ok(())
+}
+
+/// The 8-byte words of one struct page, read from physical memory.
+pub(super) fn struct_page_words(guest: &mut Guest, state: &State, pfn: u64) -> Checked<Vec<u64>> {
+    let Some(frame) = eyes::translate(&mut guest.qmp, state.struct_page(pfn))? else {
+        return failed(format!("QEMU finds no struct page for pfn {pfn:#x}"));
+    };
+    eyes::words(&mut guest.qmp, frame, 8)
+}

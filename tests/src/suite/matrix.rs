@@ -1,0 +1,79 @@
+//! {4K, 16K, 64K} x {Image boot, firmware boot} x CPUs: one image, self-tested and audited on each.
+
+use super::Test;
+use crate::geometry::{GRANULES, Granule};
+use crate::guest::{Finished, run_to_end};
+use crate::ktap::judge;
+use crate::machine::{BOOTS, Boot, Machine};
+use crate::qemu::Exit;
+use crate::report::Verdict;
+use crate::run::Run;
+use crate::state::BootWay;
+use crate::trouble::{Checked, failed, unknown};
+use crate::{ensure, ensure_eq};
+
+/// A CPU model and whether it has the 16K granule (QEMU `target/arm/cpu64.c`: ID_AA64MMFR0_EL1.TGran16).
+const CPUS: [(&str, bool); 3] = [("cortex-a72", false), ("neoverse-n1", true), ("max", true)];
+
+/// What every such boot runs: the plan, the proof, and the claims.
+pub(super) const COMMANDS: &str = "run=\"selftest; audit; state\"";
+
+pub(super) fn tests() -> Vec<Test> {
+    let mut tests = Vec::new();
+    for granule in GRANULES {
+        for boot in BOOTS {
+            for (cpu, has_16k) in CPUS {
+                let name = format!("matrix/{granule}/{}/{cpu}", boot.name());
+                let body = move |run: &Run| {
+                    let machine = Machine::by(boot).granule(granule).cpu(cpu).append(COMMANDS);
+                    if granule == Granule::K16 && !has_16k {
+                        lacks_granule(run, &machine)
+                    } else {
+                        checks_itself(run, &machine, boot, granule)
+                    }
+                };
+                tests.push(Test::new(name, body));
+            }
+        }
+    }
+    tests
+}
+
+/// Boots, and believes only plan, results, status and state together.
+pub(super) fn checks_itself(run: &Run, machine: &Machine, boot: Boot, granule: Granule) -> Checked<String> {
+    let finished = run_to_end(run, machine)?;
+    let remark = self_tests_pass(&finished)?;
+    let state = finished.state()?;
+    ensure_eq!(state.granule(), Some(granule), "granule");
+    let way = match boot {
+        Boot::Image => BootWay::Image,
+        Boot::Firmware => BootWay::Firmware,
+    };
+    ensure_eq!(state.boot, way, "boot way");
+    ensure_eq!(state.warnings, 0, "warnings");
+    Ok(remark)
+}
+
+/// One KTAP plan, all of it well, and status 0.
+pub(super) fn self_tests_pass(finished: &Finished) -> Checked<String> {
+    let judgement = judge(&finished.text, 1, finished.exit);
+    let tally = judgement.tally;
+    match judgement.verdict {
+        Verdict::Passed => Ok(format!("{} self-tests, {} skipped", tally.passed, tally.skipped)),
+        Verdict::Failed => failed(judgement.why),
+        Verdict::Unknown | Verdict::Skipped => unknown(judgement.why),
+    }
+}
+
+/// A CPU without the granule gets one clear line and status 3, never a hang.
+fn lacks_granule(run: &Run, machine: &Machine) -> Checked<String> {
+    let finished = run_to_end(run, machine)?;
+    ensure_eq!(finished.exit, Exit::CPU_LACKS, "a CPU without 16K pages");
+    let naming = finished.text.lines().filter(|line| line.to_lowercase().contains("16k"));
+    let naming: Vec<&str> = naming.collect();
+    let [line] = naming.as_slice() else {
+        return failed(format!("one line should name the granule, not {}: {naming:?}", naming.len()));
+    };
+    ensure!(line.starts_with("error: "), "the line should be an error: {line}");
+    Ok((*line).to_owned())
+}

@@ -1,0 +1,98 @@
+//! The boot tests: one file per subject, each a list of named functions that boot a machine and check a promise.
+
+use crate::geometry::{GRANULES, Granule};
+use crate::machine::Machine;
+use crate::run::Run;
+use crate::trouble::Checked;
+
+mod arithmetic;
+mod arguments;
+mod blocks;
+mod bugs;
+mod cycles;
+mod device_tree;
+mod life;
+mod looking;
+mod matrix;
+mod pinned;
+mod prefilled;
+mod refused;
+mod several;
+mod shapes;
+mod tenants;
+
+/// What a test does: a remark for its line when the promise is kept.
+pub type Body = Box<dyn Fn(&Run) -> Checked<String> + Send + Sync>;
+
+/// A boot test.
+pub struct Test {
+    /// `subject/variant/...`, unique.
+    pub name: String,
+    /// Only with `--long`.
+    pub long: bool,
+    /// What it does.
+    pub body: Body,
+}
+
+impl Test {
+    fn new(name: impl Into<String>, body: impl Fn(&Run) -> Checked<String> + Send + Sync + 'static) -> Self {
+        Self { name: name.into(), long: false, body: Box::new(body) }
+    }
+
+    fn long(mut self) -> Self {
+        self.long = true;
+        self
+    }
+}
+
+/// All of them, in the order in which they run.
+pub fn all() -> Vec<Test> {
+    let subjects: [fn() -> Vec<Test>; 13] = [
+        matrix::tests,
+        shapes::tests,
+        arguments::tests,
+        device_tree::tests,
+        life::tests,
+        prefilled::tests,
+        tenants::tests,
+        pinned::tests,
+        refused::tests,
+        several::tests,
+        blocks::tests,
+        bugs::tests,
+        cycles::tests,
+    ];
+    subjects.iter().flat_map(|subject| subject()).collect()
+}
+
+/// The same test at each granule: `name/4k`, `name/16k`, `name/64k`.
+fn per_granule(name: &str, body: fn(&Run, Granule) -> Checked<String>) -> Vec<Test> {
+    let test = |granule| Test::new(format!("{name}/{granule}"), move |run: &Run| body(run, granule));
+    GRANULES.into_iter().map(test).collect()
+}
+
+/// A firmware boot at a granule: the machine with DIMM slots.
+fn slotted(granule: Granule) -> Machine {
+    Machine::firmware().granule(granule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::all;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_can_be_file_names() {
+        let tests = all();
+        let names: BTreeSet<&str> = tests.iter().map(|test| test.name.as_str()).collect();
+        assert_eq!(names.len(), tests.len());
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/-.+".contains(c);
+        assert!(names.iter().all(|name| name.chars().all(plain)), "{names:?}");
+    }
+
+    #[test]
+    fn every_granule_has_its_share() {
+        let count = |granule: &str| all().iter().filter(|test| test.name.contains(granule)).count();
+        assert!(count("/4k") >= 15 && count("/16k") >= 15 && count("/64k") >= 15);
+    }
+}

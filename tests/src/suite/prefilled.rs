@@ -1,0 +1,63 @@
+//! Memory is not zero because QEMU's usually is: a DIMM whose every byte is 0xa5 before it is plugged.
+
+use super::{Test, looking, per_granule, slotted};
+use crate::dimm::Dimm;
+use crate::geometry::Granule;
+use crate::guest::Guest;
+use crate::run::Run;
+use crate::trouble::{Checked, During, Trouble};
+use crate::ensure;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// The byte that stands for what was there before.
+const FILL: u8 = 0xa5;
+
+pub(super) fn tests() -> Vec<Test> {
+    per_granule("prefilled", struct_pages_are_clean)
+}
+
+fn struct_pages_are_clean(run: &Run, granule: Granule) -> Checked<String> {
+    let size = granule.block();
+    let file = run.filled_file("dimm", size, FILL)?;
+    let mut guest = Guest::boot(run, &slotted(granule))?;
+    let start = guest.state()?;
+    let dimm = Dimm::new("d0", size).on_file(file.clone());
+    let plugged = guest.plug_well(&dimm)?;
+    let state = guest.state()?;
+    // The file is the DIMM: its memmap can be read from the host, all of it ...
+    let dirty = filled_words(&file, granule.memmap_per_block())?;
+    ensure!(dirty.is_none(), "struct page at byte {:#x} of the DIMM still holds {FILL:#x}", dirty.unwrap_or(0));
+    // ... and the host's view is the guest's.
+    for pfn in [0, 1, granule.pages(size) / 2, granule.pages(size) - 1] {
+        let words = looking::struct_page_words(&mut guest, &state, granule.pages(plugged.address) + pfn)?;
+        ensure!(!words.contains(&u64::from_ne_bytes([FILL; 8])), "struct page of pfn {pfn} of the DIMM: {words:x?}");
+    }
+    guest.tell("audit").during("with the filled DIMM online")?;
+    uses_every_page(&mut guest, &state, granule)?;
+    guest.tell("selftest").during("with the filled DIMM online")?;
+    guest.unplug_well(&dimm)?;
+    let end = guest.state()?;
+    crate::ensure_eq!(end.pages, start.pages, "pages after the filled DIMM");
+    guest.finish()?;
+    Ok(format!("{} bytes of memmap without {FILL:#x}", granule.memmap_per_block()))
+}
+
+/// Tenants on all of it, so that every struct page is used once.
+fn uses_every_page(guest: &mut Guest, state: &crate::state::State, granule: Granule) -> Checked {
+    ensure!(state.tenant_pages() == 0, "tenants before any were made");
+    guest.tell(&format!("tenant new {}", granule.usable_pages_per_block()))?;
+    guest.tell("tenant check")?;
+    guest.tell("audit").during("with tenants on the filled DIMM")?;
+    guest.tell("tenant drop").map(drop)
+}
+
+/// The offset of the first 8-byte word of the file's first `length` bytes that is all fill.
+fn filled_words(file: &Path, length: u64) -> Checked<Option<u64>> {
+    let cannot = |error: std::io::Error| Trouble::Unknown(format!("cannot read {}: {error}", file.display()));
+    let mut bytes = Vec::new();
+    File::open(file).map_err(cannot)?.take(length).read_to_end(&mut bytes).map_err(cannot)?;
+    let at = bytes.chunks_exact(8).position(|word| word.iter().all(|&byte| byte == FILL));
+    Ok(at.map(|index| index as u64 * 8))
+}

@@ -1,0 +1,122 @@
+//! Several DIMMs at once, at boot, in the same slot again, and while the guest is busy.
+
+use super::life::is_listed_online;
+use super::{Test, per_granule, slotted};
+use crate::dimm::Dimm;
+use crate::geometry::{GIB, Granule};
+use crate::guest::{Guest, Plugged};
+use crate::patience::Deadline;
+use crate::run::Run;
+use crate::state::Memmap;
+use crate::trouble::{Checked, During};
+use crate::{ensure, ensure_eq};
+
+pub(super) fn tests() -> Vec<Test> {
+    let mut tests = per_granule("several/at-once", at_once);
+    tests.extend(per_granule("several/cold-plugged", cold_plugged));
+    tests.extend(per_granule("several/same-slot", same_slot_again));
+    tests.extend(per_granule("several/while-busy", while_a_command_runs));
+    tests
+}
+
+/// Four DIMMs of different sizes plugged in one breath, and taken in one breath.
+fn at_once(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(granule))?;
+    let start = guest.state()?;
+    let dimms: Vec<Dimm> = (1..=4).map(|n| Dimm::new(&format!("d{n}"), n * granule.block())).collect();
+    let mut plugged = Vec::new();
+    for dimm in &dimms {
+        plugged.push(guest.plug_without_waiting(dimm)?);
+    }
+    for (dimm, place) in dimms.iter().zip(&mut plugged) {
+        *place = guest.await_insertion(dimm, *place)?;
+        ensure_eq!(place.status, 0, "OST of {}", dimm.id);
+    }
+    let state = guest.state()?;
+    for &place in &plugged {
+        is_listed_online(&state, place, granule, Memmap::SelfHosted)?;
+    }
+    guest.tell("audit").during("with four DIMMs")?;
+    for dimm in &dimms {
+        guest.ask_back(dimm)?;
+    }
+    for dimm in &dimms {
+        let end = guest.await_removal(dimm)?;
+        ensure_eq!(end, crate::guest::Unplug::Gone, "{}", dimm.id);
+    }
+    let end = guest.state()?;
+    ensure_eq!(end.pages, start.pages, "pages after four DIMMs");
+    ensure_eq!(end.heap, start.heap, "heap after four DIMMs");
+    guest.finish()?;
+    Ok(String::new())
+}
+
+/// DIMMs that were there before the kernel was: taken at boot, and given back like others.
+fn cold_plugged(run: &Run, granule: Granule) -> Checked<String> {
+    let mut bare = Guest::boot(run, &slotted(granule))?;
+    let without = bare.state()?;
+    bare.finish()?;
+    let dimms = [Dimm::new("c0", granule.block()), Dimm::new("c1", 2 * granule.block()).at(8 * GIB).in_slot(5)];
+    let arguments: Vec<String> = dimms.iter().flat_map(Dimm::cold).collect();
+    let mut guest = Guest::boot(run, &slotted(granule).extra(arguments.iter().map(String::as_str)))?;
+    let state = guest.state()?;
+    for dimm in &dimms {
+        is_listed_online(&state, place_of(&mut guest, dimm)?, granule, Memmap::SelfHosted)?;
+    }
+    guest.tell("audit").during("with cold-plugged DIMMs")?;
+    for dimm in &dimms {
+        guest.unplug_well(dimm)?;
+    }
+    let end = guest.state()?;
+    ensure_eq!(end.pages, without.pages, "pages after the cold-plugged DIMMs, beside a boot without them");
+    guest.finish()?;
+    Ok(String::new())
+}
+
+/// Where QEMU says that a DIMM is.
+fn place_of(guest: &mut Guest, dimm: &Dimm) -> Checked<Plugged> {
+    let info = dimm.find(&mut guest.qmp)?;
+    let place = info.and_then(|info| {
+        let (address, slot) = (u64::try_from(info.addr).ok()?, u64::try_from(info.slot).ok()?);
+        Some(Plugged { address, size: dimm.size, slot, status: 0 })
+    });
+    place.map_or_else(|| crate::trouble::unknown(format!("QEMU does not list {}", dimm.id)), Ok)
+}
+
+/// The same slot, another DIMM: nothing of the first one may show.
+fn same_slot_again(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(granule))?;
+    let start = guest.state()?;
+    for (round, (blocks, address)) in [(1, 4 * GIB), (3, 8 * GIB), (2, 4 * GIB)].into_iter().enumerate() {
+        let dimm = Dimm::new("again", blocks * granule.block()).at(address).in_slot(3);
+        let plugged = guest.plug_well(&dimm).during(&format!("round {round}"))?;
+        ensure_eq!((plugged.slot, plugged.address), (3, address), "where QEMU put it");
+        is_listed_online(&guest.state()?, plugged, granule, Memmap::SelfHosted)?;
+        guest.unplug_well(&dimm).during(&format!("round {round}"))?;
+        let pages = guest.state()?.pages;
+        ensure_eq!(pages, start.pages, "pages after round {round}");
+    }
+    guest.finish()?;
+    Ok(String::new())
+}
+
+/// A DIMM that arrives while a command runs waits for it; its log lines are never inside the reply.
+fn while_a_command_runs(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(granule))?;
+    let free = guest.state()?.pages.free;
+    let command = format!("tenant new {}", free / 4);
+    let dimm = Dimm::new("late", granule.block());
+    guest.type_command(&command)?;
+    let plugged = guest.plug_without_waiting(&dimm)?;
+    let reply = guest.await_reply(&command, Deadline::for_steps(2))?;
+    ensure!(reply.error().is_none(), "{}", reply.text);
+    ensure!(!reply.text.contains("dimm"), "log lines inside a reply: {}", reply.text);
+    let plugged = guest.await_insertion(&dimm, plugged)?;
+    ensure_eq!(plugged.status, 0, "OST of a DIMM that came while the guest was busy");
+    is_listed_online(&guest.state()?, plugged, granule, Memmap::SelfHosted)?;
+    guest.tell("tenant check")?;
+    guest.unplug_well(&dimm)?;
+    guest.tell("tenant drop")?;
+    guest.finish()?;
+    Ok(String::new())
+}

@@ -1,0 +1,73 @@
+//! Pages in use: tenants fill a DIMM, so that taking it away really moves something.
+
+use super::{Test, per_granule, slotted};
+use crate::dimm::Dimm;
+use crate::geometry::Granule;
+use crate::guest::{Guest, Plugged};
+use crate::run::Run;
+use crate::state::State;
+use crate::trouble::{Checked, During};
+use crate::{ensure, ensure_eq};
+
+pub(super) fn tests() -> Vec<Test> {
+    let mut tests = per_granule("tenants/migrate", unplug_moves_what_is_in_use);
+    tests.extend(per_granule("tenants/no-room", a_dimm_whose_pages_have_nowhere_to_go_stays));
+    tests
+}
+
+fn tenants_in(state: &State, plugged: Plugged) -> u64 {
+    state.blocks_in(plugged.address, plugged.size).iter().map(|block| block.tenant_pages).sum()
+}
+
+/// The whole DIMM is in use; it goes, and every tenant page lives on elsewhere with its contents.
+fn unplug_moves_what_is_in_use(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(granule))?;
+    let start = guest.state()?;
+    let dimm = Dimm::new("d0", granule.block());
+    let plugged = guest.plug_well(&dimm)?;
+    let count = granule.usable_pages_per_block();
+    guest.tell(&format!("tenant new {count}"))?;
+    let full = guest.state()?;
+    ensure_eq!(tenants_in(&full, plugged), count, "tenant pages in the DIMM, the newest Movable memory");
+    guest.tell("tenant check").during("before the move")?;
+    guest.tell("audit").during("with the DIMM full")?;
+
+    guest.unplug_well(&dimm)?;
+    let moved = guest.state()?;
+    ensure_eq!(moved.tenant_pages(), count, "tenant pages after the move");
+    ensure!(moved.blocks.iter().all(|block| block.source == "boot"), "the DIMM's block is still there");
+    ensure_eq!(moved.pages.present, start.pages.present, "present pages after the DIMM went");
+    guest.tell("tenant check").during("after the move")?;
+    guest.tell("audit").during("after the move")?;
+
+    guest.tell("tenant drop")?;
+    let end = guest.state()?;
+    ensure_eq!(end.pages, start.pages, "pages after the tenants left");
+    guest.finish()?;
+    Ok(format!("{count} pages moved"))
+}
+
+/// More tenants than boot RAM can take in: the DIMM is refused, stays as it was, and goes once there is room.
+fn a_dimm_whose_pages_have_nowhere_to_go_stays(run: &Run, granule: Granule) -> Checked<String> {
+    let memory = if granule == Granule::K64 { "1G" } else { "256M" };
+    let mut guest = Guest::boot(run, &slotted(granule).memory(memory))?;
+    let dimm = Dimm::new("d0", 4 * granule.block());
+    let plugged = guest.plug_well(&dimm)?;
+    let count = 4 * granule.usable_pages_per_block();
+    guest.tell(&format!("tenant new {count}"))?;
+    let full = guest.state()?;
+    match guest.unplug(&dimm)? {
+        crate::guest::Unplug::Gone => return crate::trouble::failed("the DIMM went although its pages could not"),
+        crate::guest::Unplug::Refused(status) => ensure!(status != 0, "refused with status 0"),
+    }
+    let after = guest.state()?;
+    ensure_eq!(after.pages.present, full.pages.present, "present pages after the refusal");
+    ensure_eq!(after.tenant_pages(), count, "tenant pages after the refusal");
+    super::life::is_listed_online(&after, plugged, granule, crate::state::Memmap::SelfHosted)?;
+    guest.tell("tenant check").during("after the refusal")?;
+    guest.tell("audit").during("after the refusal")?;
+    guest.tell("tenant drop")?;
+    guest.unplug_well(&dimm).during("with room")?;
+    guest.finish()?;
+    Ok(format!("{count} pages stayed"))
+}
