@@ -83,7 +83,15 @@ impl Guest {
     /// # Errors
     /// Unknown when QEMU is gone.
     pub fn type_command(&mut self, command: &str) -> Checked {
-        self.qemu.type_in(format!("{command}\n").as_bytes())
+        self.type_raw(&format!("{command}\n"))
+    }
+
+    /// Types characters as they are.
+    ///
+    /// # Errors
+    /// Unknown when QEMU is gone.
+    pub fn type_raw(&mut self, characters: &str) -> Checked {
+        self.qemu.type_in(characters.as_bytes())
     }
 
     /// Waits for the reply to a command that has been typed.
@@ -194,7 +202,8 @@ impl Guest {
 
     /// A console that ended because the guest died is the guest's failure, not the test's ignorance.
     fn died(&mut self, trouble: Trouble) -> Trouble {
-        let ended = ["the console ended", "closed its monitor"].iter().any(|sign| trouble.why().contains(sign));
+        let ended =
+            ["the console ended", "closed its monitor"].iter().any(|sign| trouble.why().contains(sign));
         if !ended {
             return trouble;
         }

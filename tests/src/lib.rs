@@ -13,6 +13,7 @@
 
 pub mod dimm;
 pub mod eyes;
+pub mod fdt;
 pub mod geometry;
 pub mod guest;
 pub mod ktap;
@@ -25,4 +26,5 @@ pub mod run;
 pub mod serial;
 pub mod shell;
 pub mod state;
+pub mod suite;
 pub mod trouble;

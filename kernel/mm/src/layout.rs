@@ -85,6 +85,12 @@ impl<G: Granule> Layout<G> {
         VirtRange { start: VirtAddr::new(VMEMMAP_END.get() - size), end: VMEMMAP_END }
     }
 
+    /// vmemmap with the addresses around it that nothing else uses: its tables' floor and ceiling (I4). Within vmemmap's
+    /// own ends its first and last tables, which reach over them, could never be freed.
+    pub const fn vmemmap_bounds(&self) -> VirtRange {
+        VirtRange { start: TENANTS.end, end: VirtAddr::new(u64::MAX) }
+    }
+
     /// Where the struct page of `pfn` is.
     pub fn page_address(&self, pfn: Pfn) -> VirtAddr {
         self.vmemmap().start + (pfn - self.first_pfn()) * PAGE_BYTES

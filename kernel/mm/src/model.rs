@@ -181,6 +181,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         }
     }
 
+    /// The bounds within which empty tables of `region` may be freed (I4).
+    pub(crate) fn bounds(&self, region: VirtRange) -> VirtRange {
+        if self.has_bug(Bug::EmptyTable) { VirtRange::default() } else { region }
+    }
+
     /// Ask the fault plan; the error is the one of running out for real.
     pub(crate) fn may_fail(&mut self, resource: Resource) -> Result<()> {
         if self.faults.hit() { Err(Error::Out(resource)) } else { Ok(()) }

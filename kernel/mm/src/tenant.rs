@@ -175,7 +175,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             return;
         }
         let (machine, tables) = (self.machine.clone(), self.tables);
-        let Ok(debt) = tables.break_range(&machine, range, TENANTS, |_| false) else {
+        let Ok(debt) = tables.break_range(&machine, range, self.bounds(TENANTS), |_| false) else {
             debug_assert!(false, "tenants are mapped by pages");
             return;
         };

@@ -6,6 +6,7 @@ use hotmap_mm::error::{Error, Result};
 use hotmap_mm::faults::Plan;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::model::Mobility;
@@ -113,7 +114,7 @@ fn onlining<G: Granule>() {
             Detail::Exact,
             "online",
             |rig| rig.mm.online(block, zone),
-            |rig| drop(rig.mm.offline(block).expect("free")),
+            |rig| assert_eq!(rig.mm.offline(block), Ok(Offlined::default())),
         );
     }
 }
@@ -145,7 +146,7 @@ fn offlining_with_migration<G: Granule>() {
     let newest = Rig::<G>::pfn(start + Rig::<G>::blocks(1));
     let here = |rig: &Rig<G>| rig.mm.block_of(newest).expect("present").tenant_pages;
     assert_eq!(here(&rig), 7);
-    let mut round = |rig: &mut Rig<G>, plan| {
+    let round = |rig: &mut Rig<G>, plan| {
         let before = Snapshot::of(rig, Detail::WherePagesMayHaveMoved);
         rig.mm.faults.arm(plan);
         let result = rig.mm.offline(newest);
@@ -183,7 +184,7 @@ fn plugging<G: Granule>() {
                 let hot = HotRange::new(&rig.mm, PhysAddr::new(start), len, Source::Dimm(1))?;
                 rig.mm.plug(&hot, home, ZoneKind::Movable, |_, _| {})
             },
-            |rig| drop(rig.mm.unplug(range(start, len)).expect("free")),
+            |rig| assert_eq!(rig.mm.unplug(range(start, len)), Ok(Offlined::default())),
         );
     }
 }

@@ -48,7 +48,9 @@ fn an_unknown_one_is_reported(run: &Run) -> Checked<String> {
 
 fn a_wrong_value_is_reported(run: &Run) -> Checked<String> {
     let finished = run_to_end(run, &Machine::firmware().append("memmap=nowhere run=state"))?;
-    Ok(finished.line("that names the value", |line| line.contains("memmap") && line.contains("nowhere"))?.to_owned())
+    Ok(finished
+        .line("that names the value", |line| line.contains("memmap") && line.contains("nowhere"))?
+        .to_owned())
 }
 
 fn a_wrong_granule_is_refused(run: &Run) -> Checked<String> {
@@ -59,7 +61,8 @@ fn a_wrong_granule_is_refused(run: &Run) -> Checked<String> {
 }
 
 fn a_good_run_exits_0(run: &Run) -> Checked<String> {
-    let finished = run_to_end(run, &Machine::firmware().append("run=\"mem; zones; blocks; dimms; layout; state\""))?;
+    let finished =
+        run_to_end(run, &Machine::firmware().append("run=\"mem; zones; blocks; dimms; layout; state\""))?;
     ensure_eq!(finished.exit, Exit::FINE, "run= of good commands");
     finished.state()?;
     Ok(String::new())
@@ -116,7 +119,11 @@ fn every_line_end_ends_a_line(run: &Run) -> Checked<String> {
     for end in ["\n", "\r", "\r\n"] {
         guest.type_raw(&format!("mem{end}"))?;
         let reply = guest.await_reply("mem", crate::patience::Deadline::for_step())?;
-        ensure!(reply.error().is_none() && reply.text.contains("free"), "mem ended by {end:?}: {}", reply.text);
+        ensure!(
+            reply.error().is_none() && reply.text.contains("free"),
+            "mem ended by {end:?}: {}",
+            reply.text
+        );
     }
     guest.type_raw("\n\r\n  \n")?;
     let reply = guest.ask("mem")?;

@@ -24,7 +24,8 @@ pub(super) fn tests() -> Vec<Test> {
                 tests.push(Test::new(format!("life/{granule}/memmap-{word}/{cpu}"), body));
             }
         }
-        let el2 = Machine { entry: crate::machine::Entry::El2, smp: Some(4), gic: Some(2), ..slotted(granule) };
+        let el2 =
+            Machine { entry: crate::machine::Entry::El2, smp: Some(4), gic: Some(2), ..slotted(granule) };
         let body = move |run: &Run| whole_life(run, &el2, granule, Memmap::SelfHosted);
         tests.push(Test::new(format!("life/{granule}/el2-gic2-smp4"), body));
     }

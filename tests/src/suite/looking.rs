@@ -45,11 +45,19 @@ pub(super) fn memmap_lies_in_its_place(
         // As many distinct frames as the area has, all in it: it is covered exactly.
         Memmap::SelfHosted => {
             let stray = frames.iter().find(|frame| !own.contains(*frame));
-            ensure!(stray.is_none(), "memmap of block {start:#x} uses frame {:#x}, outside itself", stray.unwrap_or(&0));
+            ensure!(
+                stray.is_none(),
+                "memmap of block {start:#x} uses frame {:#x}, outside itself",
+                stray.unwrap_or(&0)
+            );
         }
         Memmap::Ram | Memmap::Boot => {
             let stray = frames.iter().find(|frame| !in_boot_ram(frame));
-            ensure!(stray.is_none(), "memmap of block {start:#x} uses frame {:#x}, not boot RAM", stray.unwrap_or(&0));
+            ensure!(
+                stray.is_none(),
+                "memmap of block {start:#x} uses frame {:#x}, not boot RAM",
+                stray.unwrap_or(&0)
+            );
         }
     }
     Ok(())
@@ -60,7 +68,12 @@ fn is_boot_ram(state: &State, address: u64) -> bool {
 }
 
 /// QEMU finds nothing any more: neither in the linear map nor in the vmemmap.
-pub(super) fn nothing_is_left(guest: &mut Guest, state: &State, granule: Granule, plugged: Plugged) -> Checked {
+pub(super) fn nothing_is_left(
+    guest: &mut Guest,
+    state: &State,
+    granule: Granule,
+    plugged: Plugged,
+) -> Checked {
     for physical in samples(plugged) {
         let linear = eyes::translate(&mut guest.qmp, state.linear_address(physical))?;
         ensure_eq!(linear, None, "what QEMU finds at the linear address of {physical:#x}, which is gone");

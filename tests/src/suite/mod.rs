@@ -5,8 +5,8 @@ use crate::machine::Machine;
 use crate::run::Run;
 use crate::trouble::Checked;
 
-mod arithmetic;
 mod arguments;
+mod arithmetic;
 mod blocks;
 mod bugs;
 mod cycles;

@@ -2,11 +2,11 @@
 
 use super::{Test, looking, per_granule, slotted};
 use crate::dimm::Dimm;
+use crate::ensure;
 use crate::geometry::Granule;
 use crate::guest::Guest;
 use crate::run::Run;
 use crate::trouble::{Checked, During, Trouble};
-use crate::ensure;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -28,11 +28,18 @@ fn struct_pages_are_clean(run: &Run, granule: Granule) -> Checked<String> {
     let state = guest.state()?;
     // The file is the DIMM: its memmap can be read from the host, all of it ...
     let dirty = filled_words(&file, granule.memmap_per_block())?;
-    ensure!(dirty.is_none(), "struct page at byte {:#x} of the DIMM still holds {FILL:#x}", dirty.unwrap_or(0));
+    ensure!(
+        dirty.is_none(),
+        "struct page at byte {:#x} of the DIMM still holds {FILL:#x}",
+        dirty.unwrap_or(0)
+    );
     // ... and the host's view is the guest's.
     for pfn in [0, 1, granule.pages(size) / 2, granule.pages(size) - 1] {
         let words = looking::struct_page_words(&mut guest, &state, granule.pages(plugged.address) + pfn)?;
-        ensure!(!words.contains(&u64::from_ne_bytes([FILL; 8])), "struct page of pfn {pfn} of the DIMM: {words:x?}");
+        ensure!(
+            !words.contains(&u64::from_ne_bytes([FILL; 8])),
+            "struct page of pfn {pfn} of the DIMM: {words:x?}"
+        );
     }
     guest.tell("audit").during("with the filled DIMM online")?;
     uses_every_page(&mut guest, &state, granule)?;

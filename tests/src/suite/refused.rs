@@ -62,7 +62,10 @@ fn is_refused(guest: &mut Guest, dimm: &Dimm, rule: &str) -> Checked<String> {
     let Some(reason) = text.lines().find(|line| line.contains(rule)) else {
         return failed(format!("no message says '{rule}': {text}"));
     };
-    ensure!(reason.contains(&format!("{:#x}", plugged.address)), "the message does not name the range: {reason}");
+    ensure!(
+        reason.contains(&format!("{:#x}", plugged.address)),
+        "the message does not name the range: {reason}"
+    );
     guest.unplug_well(dimm).during("ejecting the refused DIMM")?;
     let end = guest.state()?;
     nothing_changed(&start, &end)?;

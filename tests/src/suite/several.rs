@@ -56,7 +56,8 @@ fn cold_plugged(run: &Run, granule: Granule) -> Checked<String> {
     let mut bare = Guest::boot(run, &slotted(granule))?;
     let without = bare.state()?;
     bare.finish()?;
-    let dimms = [Dimm::new("c0", granule.block()), Dimm::new("c1", 2 * granule.block()).at(8 * GIB).in_slot(5)];
+    let dimms =
+        [Dimm::new("c0", granule.block()), Dimm::new("c1", 2 * granule.block()).at(8 * GIB).in_slot(5)];
     let arguments: Vec<String> = dimms.iter().flat_map(Dimm::cold).collect();
     let mut guest = Guest::boot(run, &slotted(granule).extra(arguments.iter().map(String::as_str)))?;
     let state = guest.state()?;

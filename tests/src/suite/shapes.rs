@@ -66,7 +66,9 @@ fn entered_at_el3(run: &Run, granule: Granule) -> Checked<String> {
     let machine = Machine { entry: Entry::El3, ..Machine::firmware() }.granule(granule).append(COMMANDS);
     let finished = run_to_end(run, &machine)?;
     ensure_eq!(finished.exit, Exit::CPU_LACKS, "entered at EL3");
-    Ok(finished.line("that names EL3", |line| line.starts_with("error: ") && line.contains("EL3"))?.to_owned())
+    Ok(finished
+        .line("that names EL3", |line| line.starts_with("error: ") && line.contains("EL3"))?
+        .to_owned())
 }
 
 /// An initrd is nobody's free memory: its bytes stay as they are while everything else is filled with tenants.

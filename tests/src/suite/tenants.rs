@@ -57,7 +57,9 @@ fn a_dimm_whose_pages_have_nowhere_to_go_stays(run: &Run, granule: Granule) -> C
     guest.tell(&format!("tenant new {count}"))?;
     let full = guest.state()?;
     match guest.unplug(&dimm)? {
-        crate::guest::Unplug::Gone => return crate::trouble::failed("the DIMM went although its pages could not"),
+        crate::guest::Unplug::Gone => {
+            return crate::trouble::failed("the DIMM went although its pages could not");
+        }
         crate::guest::Unplug::Refused(status) => ensure!(status != 0, "refused with status 0"),
     }
     let after = guest.state()?;

@@ -52,7 +52,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     fn table(&mut self, slot: &Slot, d: Descriptor) {
         let table = d.address(&G::GEOMETRY);
         self.table_frame(table, slot.span.start);
-        let regions = [LINEAR, self.mm.layout.vmemmap(), TENANTS];
+        let regions = [LINEAR, self.mm.layout.vmemmap_bounds(), TENANTS];
         let could_go = regions.iter().any(|region| region.covers(&slot.span));
         if could_go && Tables::<G>::live_entries(&self.mm.machine, table, slot.level + 1, 1) == 0 {
             let at = Offender::Mapping { va: slot.span.start, pfn: Pfn::containing::<G>(table) };

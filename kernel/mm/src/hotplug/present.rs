@@ -1,6 +1,6 @@
 //! Steps 1, 2, 3 and 5 of [`crate::hotplug::steps`], each beside its inverse. (Step 4 is vmemmap's own.)
 
-use crate::addr::VirtRange;
+use crate::addr::{VirtAddr, VirtRange};
 use crate::bugs::Bug;
 use crate::error::{Resource, Result};
 use crate::granule::Granule;
@@ -78,7 +78,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         }
         let range = self.layout.linear_range(pages.addresses::<G>());
         let (machine, tables) = (self.machine.clone(), self.tables);
-        let bounds = self.linear_bounds();
+        let bounds = self.bounds(Self::linear());
         let Ok(debt) = tables.break_range(&machine, range, bounds, |_| false) else {
             debug_assert!(false, "a range is mapped by leaves of its own");
             return;
@@ -158,12 +158,12 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         }
     }
 
-    /// All of the linear map: the bounds within which its empty tables may be freed (I4).
-    pub(crate) fn linear_bounds(&self) -> VirtRange {
-        if self.has_bug(Bug::EmptyTable) {
-            return VirtRange::default();
+    /// All of the linear map.
+    const fn linear() -> VirtRange {
+        VirtRange {
+            start: layout::LINEAR_START,
+            end: VirtAddr::new(layout::LINEAR_START.get() + layout::LINEAR_SIZE),
         }
-        VirtRange { start: layout::LINEAR_START, end: layout::LINEAR_START + layout::LINEAR_SIZE }
     }
 }
 

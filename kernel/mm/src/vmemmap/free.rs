@@ -26,7 +26,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         if leaves.is_empty() {
             return;
         }
-        let (tables, machine, bounds) = (self.tables, self.machine.clone(), self.layout.vmemmap());
+        let (tables, machine, bounds) = (self.tables, self.machine.clone(), self.layout.vmemmap_bounds());
         let debt = match tables
             .break_range(&machine, leaves, bounds, |leaf| !own.covers(&leaf) && self.is_occupied(leaf))
         {

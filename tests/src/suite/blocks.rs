@@ -1,0 +1,121 @@
+//! Memory blocks from the shell: online and offline by hand, memmap from RAM, and boot memory that goes like any other.
+
+use super::arithmetic::Added;
+use super::{Test, looking, per_granule, slotted};
+use crate::dimm::Dimm;
+use crate::geometry::Granule;
+use crate::guest::Guest;
+use crate::run::Run;
+use crate::state::{Block, BlockState, Memmap, ZoneName};
+use crate::trouble::{Checked, During};
+use crate::{ensure, ensure_eq};
+
+pub(super) fn tests() -> Vec<Test> {
+    let mut tests =
+        per_granule("blocks/manual-self", |run, granule| by_hand(run, granule, Memmap::SelfHosted));
+    tests.extend(per_granule("blocks/manual-ram", |run, granule| by_hand(run, granule, Memmap::Ram)));
+    tests.extend(per_granule("blocks/boot-memory", boot_memory_goes_and_comes_back));
+    tests.extend(per_granule("blocks/unplug-half-offline", a_half_offline_dimm_goes));
+    tests
+}
+
+fn by_hand(run: &Run, granule: Granule, memmap: Memmap) -> Checked<String> {
+    let word = if memmap == Memmap::SelfHosted { "memmap=self" } else { "memmap=ram" };
+    let mut guest = Guest::boot(run, &slotted(granule).append(word).append("online=manual"))?;
+    let start = guest.state()?;
+    let dimm = Dimm::new("d0", 2 * granule.block());
+    let plugged = guest.plug_well(&dimm)?;
+    let offline = guest.state()?;
+    let added = Added { granule, size: dimm.size, memmap, online: false };
+    let tables = added.check(&start.pages, &offline.pages).during("offline")?;
+    for block in offline.blocks_in(plugged.address, plugged.size) {
+        ensure_eq!(
+            (block.state, block.zone),
+            (BlockState::Offline, ZoneName::None),
+            "block {:#x}",
+            block.start
+        );
+    }
+    ensure_eq!(offline.dimm(plugged.slot).map(|dimm| dimm.state.as_str()), Some("offline"), "the DIMM");
+    looking::memmap_lies_in_its_place(&mut guest, &offline, granule, plugged.address, memmap)?;
+    guest.tell("audit").during("with offline blocks")?;
+
+    let blocks = [plugged.address, plugged.address + granule.block()];
+    for block in blocks {
+        guest.tell(&format!("online {block:#x}"))?;
+    }
+    let online = guest.state()?;
+    super::life::is_listed_online(&online, plugged, granule, memmap)?;
+    let now = Added { online: true, ..added }.on_top_of(start.pages, tables);
+    ensure_eq!(online.pages, now, "pages with both blocks online");
+    guest.tell_in_vain(&format!("online {:#x}", plugged.address)).during("online twice")?;
+
+    for block in blocks {
+        guest.tell(&format!("offline {block:#x}"))?;
+    }
+    let again = guest.state()?;
+    ensure_eq!(again.pages, offline.pages, "pages with both blocks offline again");
+    guest.tell_in_vain(&format!("offline {:#x}", plugged.address)).during("offline twice")?;
+    guest.unplug_well(&dimm)?;
+    let end = guest.state()?;
+    ensure_eq!(end.pages, start.pages, "pages at the end");
+    guest.finish()?;
+    Ok(format!("{tables} table pages"))
+}
+
+/// One block offline, one online with tenants: device_del does the rest.
+fn a_half_offline_dimm_goes(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(granule))?;
+    let start = guest.state()?;
+    let dimm = Dimm::new("d0", 2 * granule.block());
+    let plugged = guest.plug_well(&dimm)?;
+    guest.tell(&format!("offline {:#x}", plugged.address))?;
+    guest.tell("tenant new 32")?;
+    let half = guest.state()?;
+    let states: Vec<BlockState> =
+        half.blocks_in(plugged.address, plugged.size).iter().map(|b| b.state).collect();
+    ensure_eq!(states, [BlockState::Offline, BlockState::Online], "the DIMM's blocks");
+    guest.tell("audit").during("half offline")?;
+    guest.unplug_well(&dimm)?;
+    guest.tell("tenant check")?;
+    guest.tell("tenant drop")?;
+    let end = guest.state()?;
+    ensure_eq!(end.pages, start.pages, "pages at the end");
+    guest.finish()?;
+    Ok(String::new())
+}
+
+/// Each block of boot memory is asked to go: it goes, or one line says what is in it that cannot move.
+fn boot_memory_goes_and_comes_back(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(granule).memory("4G"))?;
+    let start = guest.state()?;
+    guest.tell("tenant new 100")?;
+    let boot: Vec<Block> = start.blocks.iter().filter(|block| block.source == "boot").cloned().collect();
+    let mut gone = Vec::new();
+    let mut reason = String::new();
+    for block in &boot {
+        match guest.ask(&format!("offline {:#x}", block.start))?.result() {
+            Ok(_) => gone.push(block),
+            Err(sentence) => reason = sentence,
+        }
+    }
+    ensure!(!gone.is_empty(), "no block of {} can go; the last says: {reason}", boot.len());
+    // The block with the kernel's image in it, if no other, must stay, and say which page holds it.
+    ensure!(gone.len() < boot.len(), "every block of boot memory went, the kernel's own too");
+    ensure!(reason.contains("pfn") || reason.contains("page"), "the refusal names no page: {reason}");
+    let without = guest.state()?;
+    for block in &gone {
+        let now = without.blocks.iter().find(|b| b.start == block.start).map(|b| (b.state, b.zone));
+        ensure_eq!(now, Some((BlockState::Offline, ZoneName::None)), "block {:#x}", block.start);
+    }
+    guest.tell("tenant check").during("with boot memory offline")?;
+    guest.tell("audit").during("with boot memory offline")?;
+    for block in &gone {
+        guest.tell(&format!("online {:#x}", block.start))?;
+    }
+    guest.tell("tenant drop")?;
+    let end = guest.state()?;
+    ensure_eq!(end.pages, start.pages, "pages with boot memory back");
+    guest.finish()?;
+    Ok(format!("{} of {} blocks; else: {reason}", gone.len(), boot.len()))
+}

@@ -1,0 +1,108 @@
+//! Each invariant broken on purpose (`bug=NAME`): the audit must name that one, and must be silent without the switch.
+
+use super::{Test, slotted};
+use crate::dimm::Dimm;
+use crate::ensure;
+use crate::geometry::{GRANULES, Granule};
+use crate::guest::{Guest, Unplug};
+use crate::run::Run;
+use crate::trouble::{Checked, During, failed};
+
+/// The switches, in the order of the invariants that they break.
+const BUGS: [(&str, &str); 8] = [
+    ("stale-section", "I1"),
+    ("altmap-leak", "I2"),
+    ("free-memmap", "I3"),
+    ("empty-table", "I4"),
+    ("skip-tlbi", "I5"),
+    ("lost-page", "I6"),
+    ("keep-memmap", "I7"),
+    ("keep-linear", "I8"),
+];
+
+pub(super) fn tests() -> Vec<Test> {
+    let mut tests = vec![Test::new("bugs/list", the_kernel_lists_these)];
+    for granule in GRANULES {
+        for (bug, rule) in BUGS {
+            let body = move |run: &Run| audit_names_it(run, granule, bug, rule);
+            tests.push(Test::new(format!("bugs/{rule}/{bug}/{granule}"), body));
+        }
+        tests.push(Test::new(format!("bugs/none/{granule}"), move |run: &Run| audit_is_silent(run, granule)));
+    }
+    tests
+}
+
+/// `help bugs` names exactly the switches above, so that none goes untested.
+fn the_kernel_lists_these(run: &Run) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(Granule::K4))?;
+    let text = guest.tell("help bugs")?;
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("bug=")).collect();
+    ensure!(lines.len() == BUGS.len(), "{} switches listed, {} tested: {text}", lines.len(), BUGS.len());
+    for (bug, rule) in BUGS {
+        let listed = lines.iter().any(|line| line.starts_with(&format!("bug={bug} ")) && line.contains(rule));
+        ensure!(listed, "bug={bug} that breaks {rule} is not listed: {text}");
+    }
+    guest.finish()?;
+    Ok(format!("{} switches", lines.len()))
+}
+
+/// Takes a DIMM through its life, with an audit at each quiet point; the audits' sentences that are errors.
+fn audits_of_a_life(guest: &mut Guest, granule: Granule) -> Checked<Vec<String>> {
+    let mut found = Vec::new();
+    let mut audit = |guest: &mut Guest| -> Checked {
+        let reply = guest.ask("audit")?;
+        if reply.error().is_some() {
+            found.push(reply.text);
+        }
+        Ok(())
+    };
+    audit(guest)?;
+    let dimm = Dimm::new("d0", 2 * granule.block());
+    guest.plug(&dimm)?;
+    audit(guest)?;
+    guest.tell("tenant new 300")?;
+    audit(guest)?;
+    // A broken kernel may refuse or succeed; what counts is what the audit says then.
+    let end = guest.unplug(&dimm)?;
+    audit(guest)?;
+    guest.ask("tenant drop")?;
+    audit(guest)?;
+    if end != Unplug::Gone && found.is_empty() {
+        return failed("the DIMM stayed, and no audit found anything");
+    }
+    Ok(found)
+}
+
+fn audit_names_it(run: &Run, granule: Granule, bug: &str, rule: &str) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(granule).append(&format!("bug={bug}")))?;
+    let found = audits_of_a_life(&mut guest, granule)?;
+    ensure!(!found.is_empty(), "bug={bug}: no audit found anything");
+    let naming = found.iter().flat_map(|text| text.lines()).find(|line| names(line, rule));
+    let Some(line) = naming else { return failed(format!("no audit names {rule}: {}", found.join("\n"))) };
+    Ok(line.to_owned())
+}
+
+fn audit_is_silent(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(granule).append("bug=none"))?;
+    let found = audits_of_a_life(&mut guest, granule)?;
+    ensure!(found.is_empty(), "an audit without a bug found: {}", found.join("\n"));
+    guest.finish().during("without a bug")?;
+    Ok("5 audits".into())
+}
+
+/// Whether a line names the invariant as a word: `I1`, not `I12` or `AI1`.
+fn names(line: &str, rule: &str) -> bool {
+    line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+
+    #[test]
+    fn an_invariant_is_named_as_a_word() {
+        assert!(names("error: audit: I3: frame 0x80000 is free and mapped", "I3"));
+        assert!(names("I3", "I3"));
+        assert!(!names("error: I30 pages", "I3"));
+    }
+}

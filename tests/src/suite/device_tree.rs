@@ -1,0 +1,156 @@
+//! Device trees that QEMU would not make by itself: absurd ones end in a clear message, a hole in RAM is honoured.
+
+use super::matrix::{COMMANDS, checks_itself, self_tests_pass};
+use super::{Test, per_granule};
+use crate::fdt::{Node, add_to_root};
+use crate::geometry::{Granule, MIB, RAM_BASE};
+use crate::guest::run_to_end;
+use crate::machine::{Boot, Machine};
+use crate::qemu::{Exit, Qemu};
+use crate::run::Run;
+use crate::trouble::{Checked, Trouble, unknown};
+use crate::{ensure, ensure_eq};
+use std::path::PathBuf;
+
+pub(super) fn tests() -> Vec<Test> {
+    let mut tests = per_granule("device-tree/hole", a_hole_in_ram);
+    tests.extend(per_granule("device-tree/reserved", reserved_memory_is_nobodys));
+    tests.extend(per_granule("device-tree/as-given", |run, granule| {
+        let blob = qemus_blob(run)?;
+        let machine = with_blob(run, granule, &blob)?.append(COMMANDS);
+        checks_itself(run, &machine, Boot::Firmware, granule)
+    }));
+    let absurd: [(&str, fn() -> Node); 3] = [
+        ("empty", empty_tree),
+        ("reserved-everything", everything_is_reserved),
+        ("absurd-cells", absurd_cells),
+    ];
+    for (name, tree) in absurd {
+        let body = move |run: &Run| an_absurd_tree(run, &tree());
+        tests.push(Test::new(format!("device-tree/{name}"), body));
+    }
+    tests
+}
+
+/// The tree that QEMU makes for the same machine.
+fn qemus_blob(run: &Run) -> Checked<Vec<u8>> {
+    let file = run.path("virt.dtb");
+    let dump = format!("dumpdtb={}", file.display());
+    let mut qemu = Qemu::start(&Machine::firmware().extra(["-machine", &dump]), None, None)?;
+    let exit = qemu.wait_exit(crate::patience::Deadline::for_step())?;
+    if exit != Exit::FINE {
+        return unknown(format!("QEMU does not dump its device tree: {exit}: {}", qemu.complaints.text()));
+    }
+    std::fs::read(&file).map_err(|error| Trouble::Unknown(format!("cannot read the dumped tree: {error}")))
+}
+
+fn with_blob(run: &Run, granule: Granule, blob: &[u8]) -> Checked<Machine> {
+    let file = save(run, blob)?;
+    Ok(Machine::firmware().granule(granule).extra(["-dtb", &file.to_string_lossy()]))
+}
+
+fn save(run: &Run, blob: &[u8]) -> Checked<PathBuf> {
+    let file = run.path("given.dtb");
+    std::fs::write(&file, blob)
+        .map_err(|error| Trouble::Unknown(format!("cannot write the tree: {error}")))?;
+    Ok(file)
+}
+
+fn with_nodes(run: &Run, granule: Granule, nodes: &[Node]) -> Checked<Machine> {
+    let blob = add_to_root(&qemus_blob(run)?, nodes).map_err(Trouble::Unknown)?;
+    with_blob(run, granule, &blob)
+}
+
+fn reserved_memory(child: Node) -> Node {
+    Node::new("reserved-memory")
+        .cells("#address-cells", &[2])
+        .cells("#size-cells", &[2])
+        .bytes("ranges", Vec::new())
+        .child(child)
+}
+
+/// `no-map`: 48 MiB in the middle of RAM, on no block border, that must not even be in the linear map.
+fn a_hole_in_ram(run: &Run, granule: Granule) -> Checked<String> {
+    let (start, size) = (RAM_BASE + 296 * MIB, 48 * MIB);
+    let hole = Node::new("hole@52800000").reg(start, size).bytes("no-map", Vec::new());
+    let machine = with_nodes(run, granule, &[reserved_memory(hole)])?;
+    let remark = checks_itself(run, &machine.clone().append(COMMANDS), Boot::Firmware, granule)?;
+    let mut guest = crate::guest::Guest::boot(run, &machine)?;
+    let state = guest.state()?;
+    for inside in [start, start + size / 2, start + size - 8] {
+        let seen = crate::eyes::translate(&mut guest.qmp, state.linear_address(inside))?;
+        ensure_eq!(
+            seen,
+            None,
+            "what QEMU finds at the linear address of {inside:#x}, which is not to be mapped"
+        );
+    }
+    for outside in [start - granule.bytes(), start + size] {
+        let seen = crate::eyes::translate(&mut guest.qmp, state.linear_address(outside))?;
+        ensure_eq!(seen, Some(outside), "what QEMU finds at the linear address beside the hole");
+    }
+    guest.finish()?;
+    Ok(remark)
+}
+
+/// Reserved but mapped: nobody gets these pages, however much memory is asked for.
+fn reserved_memory_is_nobodys(run: &Run, granule: Granule) -> Checked<String> {
+    let (start, size) = (RAM_BASE + 512 * MIB, 16 * MIB);
+    let kept = reserved_memory(Node::new("kept@60000000").reg(start, size));
+    let mut guest = crate::guest::Guest::boot(run, &with_nodes(run, granule, &[kept])?)?;
+    let mut plain = crate::guest::Guest::boot(run, &with_nodes(run, granule, &[])?)?;
+    let (state, without) = (guest.state()?, plain.state()?);
+    let more = state.pages.reserved.checked_sub(without.pages.reserved);
+    ensure_eq!(more, Some(granule.pages(size)), "pages that /reserved-memory keeps");
+    let before = crate::eyes::words(&mut guest.qmp, start + size / 2, 8)?;
+    guest.tell(&format!("tenant new {}", state.pages.free * 9 / 10))?;
+    let after = crate::eyes::words(&mut guest.qmp, start + size / 2, 8)?;
+    ensure_eq!(after, before, "words of reserved memory");
+    guest.tell("tenant drop")?;
+    guest.finish()?;
+    plain.finish()?;
+    Ok(String::new())
+}
+
+fn root() -> Node {
+    Node::new("")
+        .cells("#address-cells", &[2])
+        .cells("#size-cells", &[2])
+        .text("compatible", "linux,dummy-virt")
+}
+
+/// The console, where `virt` has it (QEMU `hw/arm/virt.c`, `VIRT_UART`): without one nobody hears the message.
+fn uart() -> Node {
+    let node = Node::new("pl011@9000000").reg(0x0900_0000, 0x1000);
+    node.bytes("compatible", b"arm,pl011\0arm,primecell\0".to_vec())
+}
+
+/// Nothing but what QEMU adds itself (memory, chosen), and a console.
+fn empty_tree() -> Node {
+    root().child(uart())
+}
+
+/// All of RAM is reserved and not to be mapped.
+fn everything_is_reserved() -> Node {
+    let all = Node::new("all@40000000").reg(RAM_BASE, 1 << 30).bytes("no-map", Vec::new());
+    root().child(uart()).child(reserved_memory(all))
+}
+
+/// A reservation whose address takes 7 cells of 32 bits.
+fn absurd_cells() -> Node {
+    let child = Node::new("odd@1").cells("reg", &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    let reserved = Node::new("reserved-memory").cells("#address-cells", &[7]).cells("#size-cells", &[2]);
+    root().child(uart()).child(reserved.bytes("ranges", Vec::new()).child(child))
+}
+
+/// Ends with one clear line and a status, or boots and is sound; never a hang, never an exception.
+fn an_absurd_tree(run: &Run, tree: &Node) -> Checked<String> {
+    let machine = with_blob(run, Granule::K4, &tree.blob())?.append(COMMANDS);
+    let finished = run_to_end(run, &machine)?;
+    if finished.exit == Exit::FINE {
+        return self_tests_pass(&finished);
+    }
+    let unexpected = ["ESR", "backtrace", "panicked"].iter().find(|word| finished.text.contains(*word));
+    ensure!(unexpected.is_none(), "an absurd device tree is an exception, not a message: {:?}", unexpected);
+    Ok(finished.line("that says why", |line| line.starts_with("error: "))?.to_owned())
+}
