@@ -114,7 +114,7 @@ pub(crate) fn build<G: Granule>(info: &mut BootInfo, image: &Image) -> Result<Ro
         let request = request::<G>(image.high(part), part.start, attributes);
         boot::map_boot(&machine, tables, memblock, &request)?;
     }
-    for device in hotmap_kernel::platform::device_windows(&info.machine).iter() {
+    for device in hotmap_kernel::drivers::platform::device_windows(&info.machine).iter() {
         map_device(&machine, tables, memblock, *device)?;
     }
     let ttbr0 = identity::<G>(&machine, memblock, image)?;

@@ -40,7 +40,7 @@ pub(crate) fn read(info: &mut BootInfo, dtb: u64) -> Result<(), Stop> {
     let start = PhysAddr::new(dtb);
     info.dtb = PhysRange { start, end: start + u64::from(size) };
     info.args.read(&info.machine.bootargs);
-    hotmap_kernel::platform::read_fw_cfg_args(&info.machine, &mut info.args);
+    hotmap_kernel::drivers::platform::read_fw_cfg_args(&info.machine, &mut info.args);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The Rust side of boot: at the load address first, then high.
 #![expect(unsafe_code, reason = "owns the static BootInfo and makes the jump to the high address; rule B1")]
 
-use hotmap_kernel::arch::{counter, cpu, exceptions, mmu, semihosting};
+use hotmap_kernel::arch::{counter, cpu, exceptions, mmu, semihosting, word};
 use hotmap_kernel::boot_info::BootInfo;
 use hotmap_kernel::{console, kernel_main, kprint, kprintln};
 use hotmap_mm::granule::{G4K, G16K, G64K, Granule, GranuleKind};
@@ -36,7 +36,8 @@ unsafe extern "C" {
 /// Called by the entry code at the load address, with the MMU off.
 pub(crate) extern "C" fn boot_main(dtb: u64, _load: u64, level: u64, from_flash: u64) -> ! {
     // SAFETY: B1: nobody else runs, and this is the only reference until the jump, after which this code is gone.
-    let info = unsafe { &mut *(&raw mut INFO) };
+    #[expect(static_mut_refs, reason = "B1: nobody else runs")]
+    let info = unsafe { &mut INFO };
     // SAFETY: M4: the MMU is off, so the UART is at its physical address.
     unsafe { console::init(EARLY_UART) };
     info.entry_level = level;
@@ -95,7 +96,7 @@ fn go_high(info: &mut BootInfo, roots: &Roots) -> ! {
 
 /// The first code at the high address.
 extern "C" fn high_main(info: &'static mut BootInfo) -> ! {
-    let uart = layout::DEVICES.start.get() as usize + EARLY_UART;
+    let uart = word(layout::DEVICES.start.get()) + EARLY_UART;
     // SAFETY: M4: the early map has the UART there.
     unsafe { console::init(uart) };
     counter::adopt();

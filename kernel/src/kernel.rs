@@ -1,9 +1,7 @@
 //! The kernel after boot: one value that owns everything, an idle loop, and the shell.
-#![expect(unsafe_code, reason = "gives the heap its arena")]
 
 use hotmap_mm::granule::{G4K, G16K, G64K, Granule, GranuleKind};
 use hotmap_mm::layout::Layout;
-use hotmap_mm::machine::Machine;
 use hotmap_mm::model::Mm;
 use hotmap_mm::paging::table::Tables;
 
@@ -13,8 +11,8 @@ use crate::boot_info::BootInfo;
 use crate::console::{self, ConsoleWriter};
 use crate::dimms::{Dimms, Policy};
 use crate::drivers::ged::{Ged, OstEvent, OstStatus};
+use crate::drivers::platform::Platform;
 use crate::line::{Line, LineReader, Mode, Terminal};
-use crate::platform::Platform;
 use crate::{klog, kprintln, meter, shell};
 
 /// Everything, for one granule.
@@ -46,9 +44,7 @@ fn start<G: Granule>(info: &'static mut BootInfo) -> ! {
     bulk::init(&cpu::features());
     let layout = Layout::<G>::new(info.ram_start);
     let machine = Arm::new(layout.phys_base);
-    let arena = machine.frame(info.heap.start, info.heap.len());
-    // SAFETY: memblock gave these bytes to the heap and to nobody else (I3), and the linear map covers them (I8).
-    unsafe { heap::init(arena, info.heap.len() as usize) };
+    heap::init(&machine, info);
     let mm = match Mm::boot(machine, Tables::new(info.root), layout, &mut info.memblock) {
         Ok(mm) => mm,
         Err(error) => {

@@ -17,7 +17,6 @@ pub mod kernel;
 pub mod line;
 pub mod meter;
 pub mod number;
-pub mod platform;
 #[cfg(target_os = "none")]
 pub mod shell;
 

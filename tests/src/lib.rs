@@ -8,7 +8,7 @@
 //! | [`state`], [`geometry`] | the guest's claims, typed; the design's numbers, written down independently |
 //! | [`ktap`] | the kernel's self-test plan, strictly read |
 //! | [`guest`] | all of it together: a booted machine |
-//! | [`report`], [`suite`] | a test, its verdict, its line; the tests themselves |
+//! | [`suite`], [`runner`], [`report`] | the tests themselves; side by side; a line for each |
 //! | [`bench`] | figures, and Linux's beside them |
 
 pub mod dimm;
@@ -18,11 +18,13 @@ pub mod geometry;
 pub mod guest;
 pub mod ktap;
 pub mod machine;
+pub mod options;
 pub mod patience;
 pub mod qemu;
 pub mod qmp;
 pub mod report;
 pub mod run;
+pub mod runner;
 pub mod serial;
 pub mod shell;
 pub mod state;

@@ -17,6 +17,9 @@ use std::time::Duration;
 /// How often a process is asked whether it has ended (nothing on Unix wakes a waiter with a time-out).
 const POLL: Duration = Duration::from_millis(2);
 
+/// The environment variable that names another image than the built one.
+pub const IMAGE_VARIABLE: &str = "HOTMAP_IMAGE";
+
 /// What a guest's exit status means, in the design's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -84,6 +87,9 @@ impl Qemu {
     /// Unknown when the script cannot be started; what QEMU refuses shows later, in its status and complaints.
     pub fn start(machine: &Machine, qmp: Option<&Path>, tee: Option<Tee>) -> Checked<Self> {
         let mut arguments: Vec<OsString> = machine.arguments().into_iter().map(OsString::from).collect();
+        if let Some(image) = std::env::var_os(IMAGE_VARIABLE) {
+            arguments.extend(["--kernel".into(), image]);
+        }
         if let Some(socket) = qmp {
             arguments.extend(["--qmp".into(), socket.into()]);
         }

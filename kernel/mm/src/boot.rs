@@ -175,7 +175,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     fn boot_memmap(&mut self, pages: PfnRange, memblock: &mut Memblock) -> Result<()> {
         for start in crate::hotplug::range::HotRange::blocks::<G>(pages) {
             let memmap = self.layout.memmap(PfnRange::new(start, G::SECTION_PAGES));
-            let leaf = if memmap.len().is_multiple_of(G::BLOCK_SIZE) { G::BLOCK_SIZE } else { G::SIZE };
+            let leaf = boot_memmap_leaf::<G>();
             let pa = memblock.alloc(memmap.len(), leaf, PageKind::MemmapRam)?;
             map_boot(
                 &self.machine,
@@ -218,8 +218,12 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             }
             return;
         }
-        // Tables are freed one by one, so each is a head of its own.
-        let max_order = if kind == PageKind::Table { 0 } else { G::BLOCK_ORDER };
+        // What is freed by itself is a head of its own: a table, a leaf of a section's memmap.
+        let max_order = match kind {
+            PageKind::Table => 0,
+            PageKind::MemmapRam => (boot_memmap_leaf::<G>() >> G::SHIFT).trailing_zeros(),
+            _ => G::BLOCK_ORDER,
+        };
         for (pfn, order) in range.chunks(max_order) {
             pages.mark(pfn, order, kind);
         }
@@ -227,6 +231,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             *count += range.len();
         }
     }
+}
+
+/// The leaves that map a boot section's memmap: a block where a section's worth fills one.
+const fn boot_memmap_leaf<G: Granule>() -> u64 {
+    if G::SECTION_MEMMAP.is_multiple_of(G::BLOCK_SIZE) { G::BLOCK_SIZE } else { G::SIZE }
 }
 
 /// The kind of the page at `at`, and where it ends, no further than `limit`. Taken ranges are rounded out to pages, RAM

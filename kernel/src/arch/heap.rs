@@ -5,8 +5,12 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, null_mut};
 
+use hotmap_mm::machine::Machine;
 use linked_list_allocator::Heap;
 use spin::Mutex;
+
+use super::machine::Arm;
+use crate::boot_info::BootInfo;
 
 struct KernelHeap(Mutex<Heap>);
 
@@ -26,13 +30,14 @@ unsafe impl GlobalAlloc for KernelHeap {
     }
 }
 
-/// Use `len` bytes at `start` as the arena.
-///
-/// # Safety
-/// Once, with memory that is mapped and that nobody else uses for as long as the kernel runs.
-pub unsafe fn init(start: *mut u8, len: usize) {
-    // SAFETY: this function's own contract.
-    unsafe { HEAP.0.lock().init(start, len) }
+/// Use boot's arena from now on. A second call changes nothing.
+pub fn init(machine: &Arm, info: &BootInfo) {
+    let mut heap = HEAP.0.lock();
+    if heap.size() == 0 {
+        let arena = machine.frame(info.heap.start, info.heap.len());
+        // SAFETY: memblock gave these bytes to the heap and to nobody else (I3), and the linear map covers them (I8).
+        unsafe { heap.init(arena, super::word(info.heap.len())) }
+    }
 }
 
 /// Bytes in use, and the arena's size.

@@ -24,7 +24,7 @@ impl Arm {
 
 /// A pointer to `address`; the kernel runs in a 64-bit address space.
 fn pointer(address: u64) -> *mut u8 {
-    with_exposed_provenance_mut(address as usize)
+    with_exposed_provenance_mut(super::word(address))
 }
 
 // SAFETY: M1: the linear map covers all of present memory (I8), so the pointer to a frame is valid while it is present; a
@@ -45,6 +45,6 @@ unsafe impl Machine for Arm {
     }
     unsafe fn zero(&self, ptr: *mut u8, len: u64) {
         // SAFETY: the trait's contract: valid for writes of `len` bytes, multiples of 64.
-        unsafe { bulk::zero(ptr, len as usize) }
+        unsafe { bulk::zero(ptr, super::word(len)) }
     }
 }

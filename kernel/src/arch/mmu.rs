@@ -17,16 +17,6 @@ const WRITE_BACK: u64 = 0b01;
 /// Shareability of table walks: Inner Shareable (SH).
 const INNER_SHAREABLE: u64 = 0b11;
 
-/// MAIR index 0: Normal memory, Write-Back, non-transient, Read- and Write-Allocate, inner and outer: 0xff.
-pub const ATTR_NORMAL: u64 = 0;
-/// MAIR index 1: Device-nGnRE: 0x04.
-pub const ATTR_DEVICE: u64 = 1;
-/// MAIR index 2: Normal memory, Non-cacheable, inner and outer: 0x44.
-pub const ATTR_UNCACHED: u64 = 2;
-
-/// MAIR_EL1 (Arm ARM, "MAIR_EL1"): one byte for each index above; the others are Device-nGnRnE, 0x00.
-pub const MAIR: u64 = 0xff << (8 * ATTR_NORMAL) | 0x04 << (8 * ATTR_DEVICE) | 0x44 << (8 * ATTR_UNCACHED);
-
 /// TG0, bits 15:14.
 pub const fn tg0(granule: GranuleKind) -> u64 {
     match granule {
@@ -130,11 +120,6 @@ mod tests {
         assert_eq!(tcr(GranuleKind::K4, 48, 5), 0x5_b510_3510);
         assert_eq!(tcr(GranuleKind::K16, 48, 5), 0x5_7510_b510);
         assert_eq!(tcr(GranuleKind::K64, 48, 5), 0x5_f510_7510);
-    }
-
-    #[test]
-    fn mair_has_normal_device_and_uncached_in_their_bytes() {
-        assert_eq!(MAIR, 0x44_04ff);
     }
 
     /// 0x30d0_0800 is the value that the Arm ARM's RES1 bits of an Armv8.0 SCTLR_EL1 add up to.

@@ -10,6 +10,12 @@
 //!   long as the kernel runs, and no other driver uses them. The caller of the constructor promises it.
 //! - **M5** The softfloat target never lets the compiler use a SIMD register, so assembly may use v0 to v3 freely.
 
+/// A number of bytes or an address as Rust's own word: the kernel is 64-bit only.
+#[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on the only target")]
+pub const fn word(value: u64) -> usize {
+    value as usize
+}
+
 pub mod backtrace;
 pub mod esr;
 pub mod features;

@@ -7,3 +7,5 @@ pub mod ged;
 pub mod gic;
 mod mmio;
 pub mod pl011;
+#[cfg(target_os = "none")]
+pub mod platform;

@@ -1,4 +1,4 @@
-//! All that a model and its tables say, as lines that can be compared and whose difference can be read.
+//! All that a model and its tables say, as facts that can be compared and whose difference can be read.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +7,8 @@ use hotmap_mm::hotplug::block::{BlockState, MemoryBlock};
 use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::PfnRange;
 
+use crate::arch::spec::Leaf;
+use crate::arch::walker::{MappedLeaf, MappedTable};
 use crate::layout;
 use crate::rig::Rig;
 
@@ -19,10 +21,20 @@ pub enum Detail {
     WherePagesMayHaveMoved,
 }
 
+/// One thing that is so.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Fact {
+    Book(String),
+    Head { pfn: u64, kind: u8, order: u32, refs: u32, private: u64 },
+    Free { pfn: u64, order: u32 },
+    Leaf(MappedLeaf),
+    Table(MappedTable),
+}
+
 /// A machine's state.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshot {
-    lines: BTreeSet<String>,
+    facts: Vec<Fact>,
 }
 
 impl Snapshot {
@@ -33,59 +45,66 @@ impl Snapshot {
 
     /// The state of `rig`.
     pub fn of<G: Granule>(rig: &Rig<G>, detail: Detail) -> Self {
-        let mut lines = BTreeSet::new();
-        books(rig, detail, &mut lines);
-        blocks(rig, detail, &mut lines);
-        tables(rig, detail, &mut lines);
-        Self { lines }
+        let mut facts = Vec::new();
+        books(rig, detail, &mut facts);
+        blocks(rig, detail, &mut facts);
+        tables(rig, detail, &mut facts);
+        facts.sort();
+        Self { facts }
     }
 
-    /// Fail the test with the lines that differ.
+    /// Fail the test with the facts that differ.
     ///
     /// # Panics
     /// When the two differ.
     pub fn assert_same(&self, now: &Self, when: &str) {
-        let gone: Vec<_> = self.lines.difference(&now.lines).map(|l| format!("  - {l}")).collect();
-        let new: Vec<_> = now.lines.difference(&self.lines).map(|l| format!("  + {l}")).collect();
-        let differ = !gone.is_empty() || !new.is_empty();
-        assert!(!differ, "{when}, the machine is not as it was:\n{}\n{}", gone.join("\n"), new.join("\n"));
+        if self == now {
+            return;
+        }
+        let [old, new] = [self, now].map(|s| s.facts.iter().collect::<BTreeSet<_>>());
+        let lines = |sign: &str, facts: Vec<&&Fact>| {
+            facts.iter().map(|fact| format!("  {sign} {fact:x?}\n")).collect::<String>()
+        };
+        let gone = lines("-", old.difference(&new).collect());
+        let come = lines("+", new.difference(&old).collect());
+        panic!("{when}, the machine is not as it was:\n{gone}{come}");
     }
 }
 
-fn books<G: Granule>(rig: &Rig<G>, detail: Detail, lines: &mut BTreeSet<String>) {
+fn books<G: Granule>(rig: &Rig<G>, detail: Detail, facts: &mut Vec<Fact>) {
     let mm = &rig.mm;
-    lines.insert(format!("{:?}", mm.counts()));
-    lines.insert(format!("{:?}", mm.warnings()));
+    facts.push(Fact::Book(format!("{:?}", mm.counts())));
+    facts.push(Fact::Book(format!("{:?}", mm.warnings())));
     for kind in hotmap_mm::zone::ZoneKind::ALL {
         let zone = mm.zone(kind);
-        lines.insert(format!("{kind}: present {} blocks {:?}", zone.present, zone.blocks()));
+        facts.push(Fact::Book(format!("{kind}: present {} blocks {:?}", zone.present, zone.blocks())));
         if detail == Detail::Exact {
-            lines.insert(format!("{kind}: free {}", zone.free));
+            facts.push(Fact::Book(format!("{kind}: free {}", zone.free)));
         }
     }
     for section in mm.sections() {
-        lines.insert(format!("{section:?}"));
+        facts.push(Fact::Book(format!("{section:?}")));
     }
     for tenant in mm.tenants() {
-        lines.insert(format!("{tenant:?}"));
+        facts.push(Fact::Book(format!("{tenant:?}")));
     }
-    lines.insert(format!("stale {}, unpaid {}", rig.machine.stale_entries(), mm.unpaid_debts()));
+    facts.push(Fact::Book(format!("stale {}, unpaid {}", rig.machine.stale_entries(), mm.unpaid_debts())));
 }
 
-fn blocks<G: Granule>(rig: &Rig<G>, detail: Detail, lines: &mut BTreeSet<String>) {
+fn blocks<G: Granule>(rig: &Rig<G>, detail: Detail, facts: &mut Vec<Fact>) {
     for block in rig.mm.blocks() {
         let MemoryBlock { start, state, source, memmap_pages, present, .. } = block;
-        lines.insert(format!("block {start:?}: {state:?} {source:?} memmap {memmap_pages} present {present}"));
+        facts.push(Fact::Book(format!("block {start:?}: {state:?} {source:?} memmap {memmap_pages} present {present}")));
         if detail == Detail::Exact {
-            lines.insert(format!("block {start:?}: tenants {}", block.tenant_pages));
-            heads(rig, block, lines);
-            free_lists(rig, block, lines);
+            facts.push(Fact::Book(format!("block {start:?}: tenants {}", block.tenant_pages)));
+            heads(rig, block, facts);
+            free_lists(rig, block, facts);
         }
     }
 }
 
 /// What the struct pages of a block say.
-fn heads<G: Granule>(rig: &Rig<G>, block: &MemoryBlock, lines: &mut BTreeSet<String>) {
+fn heads<G: Granule>(rig: &Rig<G>, block: &MemoryBlock, facts: &mut Vec<Fact>) {
     let spoken_for = match block.state {
         BlockState::Offline => PfnRange::new(block.start, block.memmap_pages),
         _ => block.pages::<G>(),
@@ -96,35 +115,34 @@ fn heads<G: Granule>(rig: &Rig<G>, block: &MemoryBlock, lines: &mut BTreeSet<Str
         let (kind, order) = (page.kind(), page.order());
         // A free run's reference count means nothing.
         let refs = if kind == PageKind::Free { 0 } else { page.refs() };
-        lines.insert(format!("{at:?}: {kind} order {order} refs {refs} private {:#x}", page.private()));
+        let (pfn, kind, private) = (at.get(), kind as u8, page.private());
+        facts.push(Fact::Head { pfn, kind, order, refs, private });
         at = at + (1 << order);
     }
 }
 
-fn free_lists<G: Granule>(rig: &Rig<G>, block: &MemoryBlock, lines: &mut BTreeSet<String>) {
+fn free_lists<G: Granule>(rig: &Rig<G>, block: &MemoryBlock, facts: &mut Vec<Fact>) {
     for order in 0..=G::BLOCK_ORDER {
         for pfn in block.free.heads(&rig.mm.pages(), order) {
-            lines.insert(format!("free list {order}: {pfn:?}"));
+            facts.push(Fact::Free { pfn: pfn.get(), order });
         }
     }
 }
 
 /// What the tables mean, read by the specification's walker.
-fn tables<G: Granule>(rig: &Rig<G>, detail: Detail, lines: &mut BTreeSet<String>) {
+fn tables<G: Granule>(rig: &Rig<G>, detail: Detail, facts: &mut Vec<Fact>) {
     let all = rig.machine.everything();
     for l in &all.leaves {
         let tenant = layout::TENANTS.contains(&l.va);
         let moved = tenant && detail == Detail::WherePagesMayHaveMoved;
-        let leaf = crate::arch::spec::Leaf { pa: if moved { 0 } else { l.leaf.pa }, ..l.leaf };
-        lines.insert(format!("leaf {:#x} + {:#x}: {leaf:x?}", l.va, l.size));
+        let leaf = Leaf { pa: if moved { 0 } else { l.leaf.pa }, ..l.leaf };
+        facts.push(Fact::Leaf(MappedLeaf { leaf, ..*l }));
     }
-    for t in &all.tables {
-        lines.insert(format!("table {:#x}: level {} va {:#x}, {} live", t.pa, t.level, t.va, t.live));
-    }
+    facts.extend(all.tables.iter().copied().map(Fact::Table));
     for (at, why) in &all.reserved {
-        lines.insert(format!("reserved entry at {at:#x}: {why}"));
+        facts.push(Fact::Book(format!("reserved entry at {at:#x}: {why}")));
     }
     for at in &all.remembered {
-        lines.insert(format!("entry at {at:#x} is not zero"));
+        facts.push(Fact::Book(format!("entry at {at:#x} is not zero")));
     }
 }

@@ -12,6 +12,9 @@ use crate::trouble::{Checked, Trouble, unknown};
 use crate::{ensure, ensure_eq};
 use std::path::PathBuf;
 
+/// A name and the tree that goes by it.
+type Absurd = (&'static str, fn() -> Node);
+
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = per_granule("device-tree/hole", a_hole_in_ram);
     tests.extend(per_granule("device-tree/reserved", reserved_memory_is_nobodys));
@@ -20,7 +23,7 @@ pub(super) fn tests() -> Vec<Test> {
         let machine = with_blob(run, granule, &blob)?.append(COMMANDS);
         checks_itself(run, &machine, Boot::Firmware, granule)
     }));
-    let absurd: [(&str, fn() -> Node); 3] = [
+    let absurd: [Absurd; 3] = [
         ("empty", empty_tree),
         ("reserved-everything", everything_is_reserved),
         ("absurd-cells", absurd_cells),

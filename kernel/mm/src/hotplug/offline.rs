@@ -25,6 +25,10 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// `NoBlock`, `BlockState`, `NotWhole` for a boot block with holes; `Unmovable` or `Pinned` with the first such page,
     /// `Out` when there is no room to move to. The block is online again then; pages that moved stay where they are.
     pub fn offline(&mut self, start: Pfn) -> Result<Offlined> {
+        if let Some(block) = self.blocks.get(start.get()).filter(|b| b.state == BlockState::Offline) {
+            let (block, is) = (start.address::<G>(), block.state.name());
+            return Err(Error::BlockState { block, is, needs: "online" });
+        }
         self.offline_range(PfnRange::new(start, G::SECTION_PAGES))
     }
 
@@ -48,11 +52,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     }
 
     fn isolate_all(&mut self, pages: PfnRange) -> Result<()> {
-        // One block that is offline already is an error; one of several has simply gone first.
-        let several = pages.len() > G::SECTION_PAGES;
         for start in HotRange::blocks::<G>(pages) {
             let offline = self.blocks.get(start.get()).is_some_and(|b| b.state == BlockState::Offline);
-            if !(several && offline) {
+            if !offline {
                 self.isolate(start)?;
             }
         }
@@ -80,7 +82,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// # Errors
     /// As [`Self::offline`] and [`Self::remove`]; every block is in the state in which it was.
     pub fn unplug(&mut self, range: PhysRange) -> Result<Offlined> {
-        let pages = PfnRange::inside::<G>(range);
+        let pages = self.removable(range)?;
         let offlined = self.offline_range(pages)?;
         self.remove(range)?;
         Ok(offlined)

@@ -147,21 +147,35 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// Take a range away whose blocks are all offline: steps 5 to 1 backwards.
     ///
     /// # Errors
-    /// `NoBlock` when a block of it is not present (a warning), `BlockState` when one is not offline.
+    /// As [`Self::removable`]; `BlockState` when a block is not offline.
     pub fn remove(&mut self, range: PhysRange) -> Result<()> {
-        let pages = PfnRange::inside::<G>(range);
+        let pages = self.removable(range)?;
         for start in HotRange::blocks::<G>(pages) {
-            let Some(block) = self.blocks.get(start.get()) else {
-                self.warnings.bad_remove += 1;
-                return Err(Error::NoBlock(start.address::<G>()));
-            };
-            if block.state != BlockState::Offline {
-                let (block, is) = (start.address::<G>(), block.state.name());
-                return Err(Error::BlockState { block, is, needs: "offline" });
-            }
+            self.block_in(start, BlockState::Offline)?;
         }
         self.revert_all(&Step::ALL[..Step::ADDING], pages);
         Ok(())
+    }
+
+    /// The pages of `range`, if it can be removed once its blocks are offline.
+    ///
+    /// # Errors
+    /// `Empty`; `NotBlockAligned`; `NoBlock` when a block of it is not present (a warning); `WouldSplit` when it is a part of
+    /// what the linear map has in one piece.
+    pub(crate) fn removable(&mut self, range: PhysRange) -> Result<PfnRange> {
+        if range.is_empty() {
+            return Err(Error::Empty(range.start));
+        }
+        if !range.start.is_aligned(G::SECTION_SIZE) || !range.end.is_aligned(G::SECTION_SIZE) {
+            return Err(Error::NotBlockAligned { range, block: G::SECTION_SIZE });
+        }
+        let pages = PfnRange::inside::<G>(range);
+        if let Some(absent) = HotRange::blocks::<G>(pages).find(|start| self.blocks.get(start.get()).is_none()) {
+            self.warnings.bad_remove += 1;
+            return Err(Error::NoBlock(absent.address::<G>()));
+        }
+        self.tables.refuse_split(&self.machine, self.layout.linear_range(range))?;
+        Ok(pages)
     }
 
     fn run(&mut self, steps: &[Step], way: &Way, mut done: impl FnMut(&Self, Step)) -> Result<()> {

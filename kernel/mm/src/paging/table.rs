@@ -282,12 +282,19 @@ impl<G: Granule> Tables<G> {
         Ok(breaker.debt)
     }
 
-    fn refuse_split<M: Machine>(&self, machine: &M, range: VirtRange) -> Result<()> {
+    /// Refuse a range that begins or ends inside a leaf, or inside a run of leaves that share the Contiguous bit: a part of
+    /// either cannot go by itself.
+    ///
+    /// # Errors
+    /// `WouldSplit`.
+    pub fn refuse_split<M: Machine>(&self, machine: &M, range: VirtRange) -> Result<()> {
         for edge in [range.start, range.end] {
-            if let Some(leaf) = self.path(machine, edge).leaf()
-                && leaf.slot.span.start != edge
-            {
-                return Err(Error::WouldSplit { block: leaf.slot.span.start, size: leaf.slot.span.len() });
+            let path = self.path(machine, edge);
+            let Some(leaf) = path.leaf() else { continue };
+            let run = G::GEOMETRY.contiguous_bytes(leaf.slot.level).filter(|_| leaf.descriptor.is_contiguous());
+            let size = run.unwrap_or(leaf.slot.span.len());
+            if !edge.is_aligned(size) {
+                return Err(Error::WouldSplit { block: edge.align_down(size), size });
             }
         }
         Ok(())

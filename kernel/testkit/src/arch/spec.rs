@@ -88,7 +88,7 @@ pub static SPEC_64K: Spec = Spec {
 pub const UPPER_HALF: u64 = 0xffff_0000_0000_0000;
 
 /// A leaf: a block or a page.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Leaf {
     /// The output address.
     pub pa: u64,

@@ -7,6 +7,10 @@ use super::spec::{Entry, Leaf, Spec, UPPER_HALF};
 pub trait Memory {
     /// The 64 bits at `pa`.
     fn read(&self, pa: u64) -> u64;
+    /// All entries of a table.
+    fn read_table(&self, pa: u64, entries: u64) -> Vec<u64> {
+        (0..entries).map(|i| self.read(pa + i * 8)).collect()
+    }
 }
 
 /// An entry that a walk has read.
@@ -84,7 +88,7 @@ pub fn walk(spec: &Spec, memory: &impl Memory, root: u64, va: u64) -> Result<Wal
 }
 
 /// A leaf and where it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct MappedLeaf {
     /// The virtual address of its first byte.
     pub va: u64,
@@ -95,7 +99,7 @@ pub struct MappedLeaf {
 }
 
 /// A table and where it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct MappedTable {
     /// Its level.
     pub level: usize,
@@ -132,11 +136,12 @@ pub fn below(spec: &Spec, memory: &impl Memory, level: usize, pa: u64, va: u64, 
     let shape = spec.levels[level];
     let mine = all.tables.len();
     all.tables.push(MappedTable { level, va, pa, live: 0 });
-    for index in 0..shape.entries() {
+    for (index, raw) in (0..).zip(memory.read_table(pa, shape.entries())) {
+        if raw == 0 {
+            continue;
+        }
         let (at, entry_va) = (pa + index * 8, va + (index << shape.low));
-        let raw = memory.read(at);
         match spec.decode(level, raw) {
-            Entry::Invalid if raw == 0 => continue,
             Entry::Invalid => {
                 all.remembered.push(at);
                 continue;

@@ -10,7 +10,6 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -28,6 +27,7 @@ pub(crate) fn host(bytes: u64) -> usize {
 
 /// One plugged range.
 struct Backing {
+    start: u64,
     end: u64,
     allocation: *mut u8,
     layout: Layout,
@@ -50,18 +50,22 @@ impl Backing {
         // SAFETY: aligned is below two chunks, which the layout has room for.
         let first = unsafe { allocation.add(aligned) };
         let chunks = len.div_ceil(CHUNK) + 1;
-        Self { end: start + len, allocation, layout, first, filled: vec![0; host(chunks.div_ceil(64))] }
+        Self { start, end: start + len, allocation, layout, first, filled: vec![0; host(chunks.div_ceil(64))] }
+    }
+
+    fn has(&self, pa: u64, len: u64) -> bool {
+        self.start <= pa && pa + len <= self.end
     }
 
     /// The host address of `pa`, after all of `len` bytes there have been filled once.
-    fn touch(&mut self, start: u64, pa: u64, len: u64) -> *mut u8 {
-        let offset = pa - start;
+    fn touch(&mut self, pa: u64, len: u64) -> *mut u8 {
+        let offset = pa - self.start;
         for chunk in offset / CHUNK..(offset + len).div_ceil(CHUNK) {
             let (word, mask) = (host(chunk / 64), 1 << (chunk % 64));
             if self.filled[word] & mask == 0 {
                 self.filled[word] |= mask;
                 let at = chunk * CHUNK;
-                let bytes = CHUNK.min(self.end - start - at);
+                let bytes = CHUNK.min(self.end - self.start - at);
                 // SAFETY: K1; the chunk is inside the range.
                 unsafe { self.first.add(host(at)).write_bytes(FILL, host(bytes)) };
             }
@@ -78,10 +82,11 @@ impl Drop for Backing {
     }
 }
 
-/// All RAM that is plugged, by address.
+/// All RAM that is plugged.
 #[derive(Default)]
 pub struct PhysMemory {
-    ranges: RefCell<BTreeMap<u64, Backing>>,
+    /// The range that was used last comes first.
+    ranges: RefCell<Vec<Backing>>,
 }
 
 impl PhysMemory {
@@ -92,7 +97,7 @@ impl PhysMemory {
     pub fn plug(&self, start: u64, len: u64) {
         let clash = self.ranges().into_iter().find(|r| r.start < start + len && start < r.end);
         assert_eq!(clash, None, "the test plugs {start:#x}..{:#x} over RAM", start + len);
-        self.ranges.borrow_mut().insert(start, Backing::new(start, len));
+        self.ranges.borrow_mut().push(Backing::new(start, len));
     }
 
     /// Take the RAM away that was plugged at `start`; returns its range.
@@ -100,19 +105,22 @@ impl PhysMemory {
     /// # Panics
     /// When no range starts there.
     pub fn unplug(&self, start: u64) -> Range<u64> {
-        let gone = self.ranges.borrow_mut().remove(&start);
-        start..gone.unwrap_or_else(|| panic!("the test unplugs {start:#x}, where no RAM starts")).end
+        let mut ranges = self.ranges.borrow_mut();
+        let at = ranges.iter().position(|b| b.start == start);
+        let gone = ranges.remove(at.unwrap_or_else(|| panic!("the test unplugs {start:#x}, where no RAM starts")));
+        gone.start..gone.end
     }
 
-    /// What is plugged.
+    /// What is plugged, by address.
     pub fn ranges(&self) -> Vec<Range<u64>> {
-        self.ranges.borrow().iter().map(|(start, backing)| *start..backing.end).collect()
+        let mut all: Vec<_> = self.ranges.borrow().iter().map(|b| b.start..b.end).collect();
+        all.sort_by_key(|r| r.start);
+        all
     }
 
     /// Whether all of `pa..pa + len` is in one plugged range.
     pub fn is_present(&self, pa: u64, len: u64) -> bool {
-        let ranges = self.ranges.borrow();
-        ranges.range(..=pa).next_back().is_some_and(|(_, backing)| pa + len <= backing.end)
+        self.ranges.borrow().iter().any(|b| b.has(pa, len))
     }
 
     /// The host address of `len` bytes at `pa`.
@@ -121,18 +129,21 @@ impl PhysMemory {
     /// When they are not all present.
     pub fn pointer(&self, pa: u64, len: u64) -> *mut u8 {
         let mut ranges = self.ranges.borrow_mut();
-        match ranges.range_mut(..=pa).next_back() {
-            Some((start, backing)) if pa + len <= backing.end => backing.touch(*start, pa, len),
-            _ => panic!("access to absent memory: {pa:#x}..{:#x}", pa + len),
+        match ranges.iter().position(|b| b.has(pa, len)) {
+            Some(at) => {
+                ranges.swap(0, at);
+                ranges[0].touch(pa, len)
+            }
+            None => panic!("access to absent memory: {pa:#x}..{:#x}", pa + len),
         }
     }
 
     /// The physical address behind a host address that [`Self::pointer`] gave out.
     pub fn address_of(&self, ptr: *const u8) -> Option<u64> {
         let ranges = self.ranges.borrow();
-        ranges.iter().find_map(|(start, backing)| {
-            let offset = (ptr.addr() as u64).checked_sub(backing.first.addr() as u64)?;
-            (offset < backing.end - start).then_some(start + offset)
+        ranges.iter().find_map(|b| {
+            let offset = (ptr.addr() as u64).checked_sub(b.first.addr() as u64)?;
+            (offset < b.end - b.start).then_some(b.start + offset)
         })
     }
 
@@ -156,6 +167,12 @@ impl PhysMemory {
 impl Memory for PhysMemory {
     fn read(&self, pa: u64) -> u64 {
         self.word(pa).load(Relaxed)
+    }
+    fn read_table(&self, pa: u64, entries: u64) -> Vec<u64> {
+        let ptr = self.pointer(pa, entries * 8).cast::<AtomicU64>();
+        // SAFETY: as in `word`; a table is aligned to its size, and all of it is present.
+        let words = unsafe { std::slice::from_raw_parts(ptr, host(entries)) };
+        words.iter().map(|word| word.load(Relaxed)).collect()
     }
 }
 

@@ -121,6 +121,9 @@ impl Emulated {
     }
 
     fn settle(&self) {
+        if self.0.mmu.borrow().as_ref().is_none_or(|mmu| mmu.found.is_empty()) {
+            return;
+        }
         let found = self.0.mmu.borrow_mut().as_mut().map_or_else(Vec::new, |m| std::mem::take(&mut m.found));
         if let (Some(first), false) = (found.first(), self.0.tolerant.get()) {
             panic!("{first}");

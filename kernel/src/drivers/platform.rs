@@ -8,8 +8,12 @@ use hotmap_devicetree::{Console, Gic as GicNode, MachineDescription, PsciConduit
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::layout;
 
+use crate::arch::psci::{self, Conduit};
+use crate::arch::word;
 use crate::args::BootArgs;
+use crate::drivers::fw_cfg::{FwCfg, MmioPort};
 use crate::drivers::ged::{self, Ged};
+use crate::drivers::gic::{Gic, GicAddresses, Trigger};
 
 /// The size of one CPU's GICv3 redistributor: two 64 KiB frames (Arm IHI 0069, 12.10).
 const REDISTRIBUTOR_BYTES: u64 = 0x2_0000;
@@ -58,42 +62,33 @@ pub fn device_windows(machine: &MachineDescription) -> Vec<PhysRange, 8> {
 
 /// Read more boot arguments from QEMU's `-fw_cfg name=opt/hotmap/args,string=...`. Runs with the MMU off.
 pub fn read_fw_cfg_args(machine: &MachineDescription, args: &mut BootArgs) {
-    #[cfg(target_os = "none")]
-    {
-        use crate::drivers::fw_cfg::{FwCfg, MmioPort};
-        let Some(region) = machine.fw_cfg else { return };
-        let mut buffer = [0; 1024];
-        // SAFETY: M4: the MMU is off, so the registers are at their physical address.
-        let port = unsafe { MmioPort::new(region.start as usize) };
-        match FwCfg::new(port).and_then(|mut device| device.read("opt/hotmap/args", &mut buffer)) {
-            Ok(Some(bytes)) => args.read(core::str::from_utf8(bytes).unwrap_or("").trim_end_matches('\0')),
-            Ok(None) => {}
-            Err(error) => args.complain(format_args!("{error}")),
-        }
+    let Some(region) = machine.fw_cfg else { return };
+    let mut buffer = [0; 1024];
+    // SAFETY: M4: the MMU is off, so the registers are at their physical address.
+    let port = unsafe { MmioPort::new(word(region.start)) };
+    match FwCfg::new(port).and_then(|mut device| device.read("opt/hotmap/args", &mut buffer)) {
+        Ok(Some(bytes)) => args.read(core::str::from_utf8(bytes).unwrap_or("").trim_end_matches('\0')),
+        Ok(None) => {}
+        Err(error) => args.complain(format_args!("{error}")),
     }
-    #[cfg(not(target_os = "none"))]
-    let _ = (machine, args);
 }
 
 /// Where a device's registers are mapped.
 pub fn mapped(start: u64) -> Option<usize> {
-    layout::device_address(PhysAddr::new(start)).map(|va| va.get() as usize)
+    layout::device_address(PhysAddr::new(start)).map(|va| word(va.get()))
 }
 
 /// The devices in use.
-#[cfg(target_os = "none")]
 pub struct Platform {
-    gic: Option<crate::drivers::gic::Gic>,
+    gic: Option<Gic>,
     uart_intid: Option<u32>,
     /// The memory-hotplug registers, where the machine has them.
     pub ged: Option<Ged>,
 }
 
-#[cfg(target_os = "none")]
 impl Platform {
     /// Bring the devices up. What is missing or broken is logged, and done without.
     pub fn bring_up(machine: &MachineDescription) -> Self {
-        use crate::arch::psci::{self, Conduit};
         match machine.psci.conduit {
             PsciConduit::Hvc => psci::set_conduit(Conduit::Hvc),
             PsciConduit::Smc => psci::set_conduit(Conduit::Smc),
@@ -103,18 +98,18 @@ impl Platform {
         if let Console::Pl011(uart) = machine.console
             && let Some(interrupt) = uart.interrupt
         {
-            platform.enable(interrupt.number, crate::drivers::gic::Trigger::Level);
+            platform.enable(interrupt.number, Trigger::Level);
             platform.uart_intid = Some(interrupt.intid());
             crate::console::enable_receive_interrupt();
         }
         if platform.ged.is_some() {
             // Edge: configured as level it never arrives.
-            platform.enable(ged::GED_SPI, crate::drivers::gic::Trigger::Edge);
+            platform.enable(ged::GED_SPI, Trigger::Edge);
         }
         platform
     }
 
-    fn enable(&mut self, spi: u32, trigger: crate::drivers::gic::Trigger) {
+    fn enable(&mut self, spi: u32, trigger: Trigger) {
         if let Some(gic) = &mut self.gic
             && let Err(error) = gic.enable_spi(spi, trigger)
         {
@@ -142,9 +137,7 @@ impl Platform {
     }
 }
 
-#[cfg(target_os = "none")]
-fn gic(machine: &MachineDescription) -> Option<crate::drivers::gic::Gic> {
-    use crate::drivers::gic::{Gic, GicAddresses};
+fn gic(machine: &MachineDescription) -> Option<Gic> {
     let addresses = match &machine.gic {
         GicNode::Absent => {
             crate::klog!("gic: the device tree has none; idling by polling");
@@ -164,7 +157,6 @@ fn gic(machine: &MachineDescription) -> Option<crate::drivers::gic::Gic> {
 }
 
 /// The memory-hotplug registers, if something answers there: they are not in the device tree, and `acpi=off` removes them.
-#[cfg(target_os = "none")]
 fn find_ged(machine: &MachineDescription) -> Option<Ged> {
     if machine.compatible != QEMU_VIRT {
         return None;

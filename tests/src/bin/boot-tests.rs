@@ -1,0 +1,67 @@
+//! Boots the built image on many machines and checks what it promises: `make test` runs all of it.
+
+use hotmap_tests::options::Words;
+use hotmap_tests::patience;
+use hotmap_tests::report::{Paint, Verdict};
+use hotmap_tests::runner::{Plan, run_all};
+use hotmap_tests::suite::{Test, all};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+usage: boot-tests [OPTIONS] [FILTER...]
+
+Boots target/hotmap.Image on QEMU, on many machines, and checks what it promises, with QEMU's own eyes where it can.
+Only tests whose name contains every FILTER run. Exit status 0 only if at least one ran and all that ran passed.
+
+  --list        print the names and run nothing
+  --jobs N      how many at once (default 2)
+  --long        also the long ones
+  --help        this text
+
+Transcripts are kept in target/boot-tests/. HOTMAP_TIMEOUT=3 makes every time-out three times as long. QEMU=path chooses
+the QEMU, HOTMAP_IMAGE=path another image. A verdict is passed, failed, unknown (nobody can tell: a hang, silence, a plan that does not add up), or
+skipped (with the reason); only passed counts as passed.";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(fine) if fine => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(sentence) => {
+            eprintln!("error: {sentence}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<bool, String> {
+    let words = Words::read(std::env::args().skip(1), &["--list", "--long", "--help", "-h"], &["--jobs"])?;
+    if words.has("--help") || words.has("-h") {
+        println!("{HELP}");
+        return Ok(true);
+    }
+    patience::check()?;
+    let tests = chosen(&words);
+    if tests.is_empty() {
+        return Err(format!("no test's name contains {}; --list shows them", words.rest.join(" and ")));
+    }
+    if words.has("--list") {
+        tests.iter().for_each(|test| println!("{}{}", test.name, if test.long { "  (--long)" } else { "" }));
+        return Ok(true);
+    }
+    let plan =
+        Plan { jobs: words.number("--jobs", 2)?, logs: Plan::default_logs(), paint: Paint::for_stdout() };
+    let summary = run_all(&tests, &plan);
+    let skipped = summary.count(Verdict::Skipped);
+    if skipped > 0 {
+        println!("{skipped} skipped, for the reasons above");
+    }
+    println!("{summary}");
+    Ok(summary.is_fine())
+}
+
+fn chosen(words: &Words) -> Vec<Test> {
+    let long = words.has("--long") || words.has("--list");
+    let wanted =
+        |test: &Test| (long || !test.long) && words.rest.iter().all(|filter| test.name.contains(filter));
+    all().into_iter().filter(wanted).collect()
+}

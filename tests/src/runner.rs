@@ -1,0 +1,138 @@
+//! Runs tests side by side and tells how each ended, as it ends.
+
+use crate::qemu::root;
+use crate::report::{Ended, Paint, Summary, Verdict, lines};
+use crate::run::Run;
+use crate::suite::Test;
+use crate::trouble::Checked;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::time::Instant;
+
+/// How a set of tests is run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How many at once.
+    pub jobs: usize,
+    /// Where transcripts go.
+    pub logs: PathBuf,
+    /// Colours, or none.
+    pub paint: Paint,
+}
+
+impl Plan {
+    /// The default directory for transcripts.
+    pub fn default_logs() -> PathBuf {
+        root().join("target/boot-tests")
+    }
+}
+
+/// Runs all of `tests`, prints a line per test, what did not pass again at the end, and returns the counts.
+pub fn run_all(tests: &[Test], plan: &Plan) -> Summary {
+    let next = AtomicUsize::new(0);
+    let (sender, ends) = channel();
+    let mut summary = Summary::default();
+    let mut again: Vec<String> = Vec::new();
+    let stdout = Mutex::new(());
+    std::thread::scope(|scope| {
+        for _ in 0..plan.jobs.clamp(1, tests.len().max(1)) {
+            let sender = sender.clone();
+            let (next, logs) = (&next, &plan.logs);
+            scope.spawn(move || work(tests, next, logs, &sender));
+        }
+        drop(sender);
+        for (number, ended) in ends.iter().enumerate() {
+            let _line = stdout.lock();
+            print!("{}", lines(&ended, number + 1, tests.len(), plan.paint));
+            summary.add(ended.verdict());
+            if ended.verdict() != Verdict::Passed {
+                again.push(once_more(&ended));
+            }
+        }
+    });
+    if !again.is_empty() && summary.count(Verdict::Passed) > 0 {
+        println!("\nwhat did not pass:");
+        again.sort();
+        again.iter().for_each(|line| println!("{line}"));
+    }
+    summary
+}
+
+fn once_more(ended: &Ended) -> String {
+    let why = ended.outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    format!("  {:<7} {}: {}", ended.verdict().word(), ended.name, why.lines().next().unwrap_or_default())
+}
+
+/// One worker: takes the next test until none is left.
+fn work(tests: &[Test], next: &AtomicUsize, logs: &Path, ends: &Sender<Ended>) {
+    while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
+        // The receiver lives as long as the workers do.
+        drop(ends.send(run_one(test, logs)));
+    }
+}
+
+fn run_one(test: &Test, logs: &Path) -> Ended {
+    let start = Instant::now();
+    let mut transcript = String::new();
+    let outcome = Run::new(&test.name).and_then(|run| {
+        let outcome = (test.body)(&run);
+        transcript = run.journal.text();
+        outcome
+    });
+    let log = save(logs, &test.name, &outcome, &transcript);
+    Ended { name: test.name.clone(), outcome, took: start.elapsed(), transcript, log }
+}
+
+/// Saves the whole transcript; a disk that is full must not hide a verdict.
+fn save(logs: &Path, name: &str, outcome: &Checked<String>, transcript: &str) -> Option<String> {
+    let path = logs.join(format!("{}.log", name.replace('/', "-")));
+    let verdict = match outcome {
+        Ok(remark) => format!("passed: {remark}"),
+        Err(trouble) => format!("{trouble:?}"),
+    };
+    std::fs::create_dir_all(logs).ok()?;
+    std::fs::write(&path, format!("{transcript}\n=== {name}: {verdict}\n")).ok()?;
+    let shown = path.strip_prefix(root()).unwrap_or(&path);
+    Some(shown.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Plan, run_all};
+    use crate::report::{Paint, Verdict};
+    use crate::run::Run;
+    use crate::suite::{Body, Test};
+    use crate::trouble::{Checked, failed, unknown};
+
+    fn test(name: &str, body: fn(&Run) -> Checked<String>) -> Test {
+        Test { name: name.into(), long: false, body: Box::new(body) as Body }
+    }
+
+    #[test]
+    fn every_test_runs_once_and_leaves_its_transcript() {
+        let logs = tempfile::tempdir().expect("a directory");
+        let plan = Plan { jobs: 3, logs: logs.path().to_owned(), paint: Paint::off() };
+        let mut tests: Vec<Test> =
+            (0..10).map(|n| test(&format!("fine/{n}"), |_| Ok("well".into()))).collect();
+        tests.push(test("bad", |run| {
+            run.journal.add("last words\n");
+            failed("untrue")
+        }));
+        tests.push(test("odd", |_| unknown("silence")));
+        let summary = run_all(&tests, &plan);
+        let counts =
+            [Verdict::Passed, Verdict::Failed, Verdict::Unknown].map(|verdict| summary.count(verdict));
+        assert_eq!(counts, [10, 1, 1]);
+        assert!(!summary.is_fine());
+        let log = std::fs::read_to_string(logs.path().join("bad.log")).expect("a log");
+        assert!(log.contains("last words") && log.contains("untrue"), "{log}");
+    }
+
+    #[test]
+    fn nothing_to_run_is_not_fine() {
+        let plan = Plan { jobs: 2, logs: std::env::temp_dir(), paint: Paint::off() };
+        assert!(!run_all(&[], &plan).is_fine());
+    }
+}
