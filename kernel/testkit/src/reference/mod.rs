@@ -1,0 +1,211 @@
+//! The reference model: what should be true of a machine, kept as a map of memory blocks and sets of frames, and what each
+//! operation should answer. It is slow, simple, and knows the model's promises only.
+
+pub mod check;
+pub mod frames;
+pub mod need;
+pub mod predict;
+pub mod seen;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::zone::ZoneKind;
+
+use crate::arch::spec::Spec;
+use crate::layout;
+use crate::rig::Shape;
+use frames::Frames;
+use seen::Seen;
+
+/// Where a block's memory and memmap come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Home {
+    /// It was there at boot; its memmap is in boot RAM.
+    Boot,
+    /// It was added.
+    Added(MemmapHome),
+}
+
+/// A memory block.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Its frames that are memory.
+    pub memory: Frames,
+    /// Where from.
+    pub home: Home,
+    /// The zone, if online, and when it joined: later is larger.
+    pub online: Option<(ZoneKind, u64)>,
+}
+
+/// A tenant.
+#[derive(Clone, Copy, Debug)]
+pub struct Tenant {
+    /// The first virtual address.
+    pub va: u64,
+    /// Its pages.
+    pub pages: u64,
+}
+
+/// What should be true.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    /// The granule's numbers.
+    pub spec: &'static Spec,
+    /// Where RAM starts.
+    pub ram_start: u64,
+    /// The blocks, by the physical address of their first byte.
+    pub blocks: BTreeMap<u64, Block>,
+    /// The DIMMs that are present: start and length.
+    pub dimms: BTreeMap<u64, u64>,
+    /// Frames that were reserved at boot.
+    pub reserved: Frames,
+    /// Tenants by number.
+    pub tenants: BTreeMap<u32, Tenant>,
+    /// Frames that were pinned when they were free, and how often.
+    pub pinned: BTreeMap<u64, u32>,
+    /// Tenants' pages that are held, by virtual address, and how often.
+    pub held: BTreeMap<u64, u32>,
+    /// Runs that the kernel has: first frame and order.
+    pub kernel: BTreeMap<u64, u32>,
+    next_tenant: u32,
+    clock: u64,
+}
+
+impl Reference {
+    /// What should be true after boot.
+    pub fn boot(spec: &'static Spec, shape: &Shape) -> Self {
+        let frames = |start: u64, end: u64| start.div_ceil(spec.page)..end / spec.page;
+        let memory = Frames::of(shape.ram.iter().map(|(start, len)| frames(*start, start + len)));
+        let taken = shape.reserved_ranges();
+        let reserved = Frames::of(
+            taken.iter().map(|r| r.start.get() / spec.page..r.end.get().div_ceil(spec.page)),
+        );
+        let mut reference = Self {
+            spec,
+            ram_start: shape.ram.iter().map(|r| r.0).min().unwrap_or(0),
+            blocks: BTreeMap::new(),
+            dimms: BTreeMap::new(),
+            reserved,
+            tenants: BTreeMap::new(),
+            pinned: BTreeMap::new(),
+            held: BTreeMap::new(),
+            kernel: BTreeMap::new(),
+            next_tenant: 1,
+            clock: 0,
+        };
+        let size = layout::block(spec);
+        let mut sorted = shape.ram.clone();
+        sorted.sort_unstable();
+        for (start, len) in sorted {
+            for block in (start / size * size..start + len).step_by(crate::machine::memory::host(size)) {
+                reference.boot_block(block, &memory);
+            }
+        }
+        reference
+    }
+
+    fn boot_block(&mut self, start: u64, memory: &Frames) {
+        if !self.blocks.contains_key(&start) {
+            let memory = memory.within(self.frames_of(start));
+            let online = Some((ZoneKind::Normal, self.tick()));
+            self.blocks.insert(start, Block { memory, home: Home::Boot, online });
+        }
+    }
+
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+    /// The bytes of a block.
+    pub fn block_bytes(&self) -> u64 {
+        layout::block(self.spec)
+    }
+    /// The frames of the block that starts at `block`.
+    pub fn frames_of(&self, block: u64) -> Range<u64> {
+        block / self.spec.page..(block + self.block_bytes()) / self.spec.page
+    }
+    /// The starts of the blocks of a range.
+    pub fn starts(&self, range: Range<u64>) -> impl Iterator<Item = u64> + Clone + use<> {
+        range.step_by(crate::machine::memory::host(self.block_bytes()))
+    }
+    /// The frames that one block's memmap fills.
+    pub fn memmap_frames(&self) -> u64 {
+        self.block_bytes() / self.spec.page * layout::STRUCT_PAGE / self.spec.page
+    }
+    /// The frames of `start`'s block that hold its own memmap.
+    pub fn own_memmap(&self, start: u64) -> Range<u64> {
+        let first = start / self.spec.page;
+        match self.blocks[&start].home {
+            Home::Added(MemmapHome::SelfHosted) => first..first + self.memmap_frames(),
+            _ => first..first,
+        }
+    }
+    /// Everything in use, as sets: what the tables show and what was handed out.
+    pub fn used(&self, seen: &Seen) -> Frames {
+        let mut all = [&seen.tables, &seen.memmap, &seen.tenant_frames()].map(Frames::runs).concat();
+        all.extend(self.reserved.runs());
+        all.extend(self.pinned.keys().map(|f| *f..f + 1));
+        all.extend(self.kernel.iter().map(|(f, order)| *f..f + (1 << order)));
+        Frames::of(all)
+    }
+    /// What is free in the block at `start`.
+    pub fn free_in(&self, start: u64, used: &Frames) -> Frames {
+        let block = &self.blocks[&start];
+        if block.online.is_none() {
+            return Frames::default();
+        }
+        let holes = block.memory.complement(self.frames_of(start));
+        Frames::of(used.runs().into_iter().chain(holes.runs())).complement(self.frames_of(start))
+    }
+    /// The blocks of a zone, oldest first.
+    pub fn zone(&self, zone: ZoneKind) -> Vec<u64> {
+        let mut members: Vec<_> =
+            self.blocks.iter().filter_map(|(s, b)| b.online.filter(|o| o.0 == zone).map(|o| (o.1, *s))).collect();
+        members.sort_unstable();
+        members.into_iter().map(|(_, start)| start).collect()
+    }
+    /// How much is free in a zone, in frames.
+    pub fn free(&self, zone: ZoneKind, used: &Frames) -> u64 {
+        self.zone(zone).into_iter().map(|start| self.free_in(start, used).len()).sum()
+    }
+
+    // What an operation that succeeds changes.
+
+    /// `start..start + len` was added.
+    pub fn added(&mut self, start: u64, len: u64, home: MemmapHome) {
+        for block in self.starts(start..start + len) {
+            let memory = Frames::of([self.frames_of(block)]);
+            self.blocks.insert(block, Block { memory, home: Home::Added(home), online: None });
+        }
+        self.dimms.insert(start, len);
+    }
+    /// `start..start + len` was removed.
+    pub fn removed(&mut self, start: u64, len: u64) {
+        for block in self.starts(start..start + len) {
+            self.blocks.remove(&block);
+        }
+        self.dimms.remove(&start);
+    }
+    /// A block went online.
+    pub fn onlined(&mut self, start: u64, zone: ZoneKind) {
+        let now = self.tick();
+        if let Some(block) = self.blocks.get_mut(&start) {
+            block.online = Some((zone, now));
+        }
+    }
+    /// A block went offline.
+    pub fn offlined(&mut self, start: u64) {
+        if let Some(block) = self.blocks.get_mut(&start) {
+            block.online = None;
+        }
+    }
+    /// A tenant moved in; its number.
+    pub fn tenant_came(&mut self, va: u64, pages: u64) -> u32 {
+        let id = self.next_tenant;
+        self.next_tenant += 1;
+        self.tenants.insert(id, Tenant { va, pages });
+        id
+    }
+}

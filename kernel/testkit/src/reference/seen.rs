@@ -1,0 +1,59 @@
+//! What the specification's walker sees of a machine: which frames hold tables, memmap and tenants. The reference model
+//! learns placement from here, and nothing from the model's own lookups.
+
+use std::collections::BTreeMap;
+
+use super::frames::Frames;
+use crate::arch::spec::Spec;
+use crate::arch::walker::Everything;
+use crate::layout;
+use crate::machine::Emulated;
+
+/// Frames in use that the tables show.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Frames of tables.
+    pub tables: Frames,
+    /// Frames that hold memmap, self-hosted or not.
+    pub memmap: Frames,
+    /// Frames of tenants, by the virtual address that maps each.
+    pub tenants: BTreeMap<u64, u64>,
+    /// Everything, for closer looks.
+    pub all: Everything,
+}
+
+impl Seen {
+    /// Look at `machine`.
+    ///
+    /// # Panics
+    /// When a frame holds two tables, or is mapped twice as memmap.
+    pub fn of(machine: &Emulated) -> Self {
+        let (spec, all) = (machine.spec(), machine.everything());
+        let frame = |pa: u64| pa / spec.page;
+        let tables = Frames::of(all.tables.iter().map(|t| frame(t.pa)..frame(t.pa) + 1));
+        assert_eq!(tables.len(), all.tables.len() as u64, "a frame holds two tables");
+        let vmemmap = layout::vmemmap(spec);
+        let leaves = all.leaves.iter().filter(|l| vmemmap.contains(&l.va));
+        let memmap = Frames::of(leaves.clone().map(|l| frame(l.leaf.pa)..frame(l.leaf.pa + l.size)));
+        let mapped: u64 = leaves.map(|l| l.size / spec.page).sum();
+        assert_eq!(memmap.len(), mapped, "a frame is mapped twice as memmap");
+        let area = all.leaves.iter().filter(|l| layout::TENANTS.contains(&l.va));
+        let tenants = area.map(|l| (l.va, frame(l.leaf.pa))).collect();
+        Self { tables, memmap, tenants, all }
+    }
+
+    /// The frames of tenants.
+    pub fn tenant_frames(&self) -> Frames {
+        Frames::of(self.tenants.values().map(|frame| *frame..frame + 1))
+    }
+
+    /// The linear map, as disjoint physical ranges in bytes.
+    pub fn linear(&self, spec: &Spec, ram_start: u64) -> Frames {
+        let base = layout::base(spec, ram_start);
+        let leaves = self.all.leaves.iter().filter(|l| layout::LINEAR.contains(&l.va));
+        Frames::of(leaves.map(|l| {
+            assert_eq!(l.va - layout::LINEAR.start + base, l.leaf.pa, "the linear map is linear");
+            l.leaf.pa..l.leaf.pa + l.size
+        }))
+    }
+}
