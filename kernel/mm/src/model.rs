@@ -16,7 +16,7 @@ use crate::page::PageKind;
 use crate::pages::Pages;
 use crate::paging::flush::TlbDebt;
 use crate::paging::table::{TableFrames, Tables};
-use crate::pfn::{Pfn, PfnRange};
+use crate::pfn::Pfn;
 use crate::section::Section;
 use crate::tenant::Tenants;
 use crate::zone::{Zone, ZoneKind};
@@ -267,15 +267,6 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let zone = &mut self.zones[zone as usize];
         zone.free += 1 << order;
         zone.note_freed();
-    }
-
-    /// The whole upper half, for walks over everything.
-    pub const fn everything() -> VirtRange {
-        VirtRange { start: crate::layout::LINEAR_START, end: crate::layout::VMEMMAP_END }
-    }
-    /// The physical range of a pfn range.
-    pub fn addresses(range: PfnRange) -> crate::addr::PhysRange {
-        range.addresses::<G>()
     }
 }
 

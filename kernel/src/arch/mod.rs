@@ -33,16 +33,22 @@ pub mod exceptions;
 #[cfg(target_os = "none")]
 pub mod heap;
 #[cfg(target_os = "none")]
+pub mod image;
+#[cfg(target_os = "none")]
 pub mod machine;
 #[cfg(target_os = "none")]
 pub mod mmu_control;
 #[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
+pub mod peek;
+#[cfg(target_os = "none")]
 pub mod probe;
 #[cfg(target_os = "none")]
 pub mod psci;
 #[cfg(target_os = "none")]
 pub mod semihosting;
+#[cfg(target_os = "none")]
+pub mod translate;
 #[cfg(target_os = "none")]
 mod vectors;

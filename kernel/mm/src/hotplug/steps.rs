@@ -170,7 +170,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             return Err(Error::NotBlockAligned { range, block: G::SECTION_SIZE });
         }
         let pages = PfnRange::inside::<G>(range);
-        if let Some(absent) = HotRange::blocks::<G>(pages).find(|start| self.blocks.get(start.get()).is_none()) {
+        if let Some(absent) =
+            HotRange::blocks::<G>(pages).find(|start| self.blocks.get(start.get()).is_none())
+        {
             self.warnings.bad_remove += 1;
             return Err(Error::NoBlock(absent.address::<G>()));
         }

@@ -1,10 +1,12 @@
 //! Translation tables: one descriptor format, one walker for every granule and level.
 //!
-//! `table` walks and changes tables; `descriptor` knows the bits; `live_update` knows which changes of a live entry are
-//! legal; `flush` is the TLB maintenance that a change owes; `dump` describes what is mapped.
+//! `walk` visits entries; `table` is what can be done with tables; `descriptor` knows the bits; `live_update` knows which
+//! changes of a live entry are legal; `flush` is the TLB maintenance that a change owes; `dump` describes what is mapped.
 
 pub mod descriptor;
 pub mod dump;
 pub mod flush;
 pub mod live_update;
 pub mod table;
+mod visitors;
+pub mod walk;

@@ -1,5 +1,5 @@
-//! The only walker. It visits the entries of a range, parents before children, at every level of every granule; what is
-//! done with an entry is a [`Visit`]: map, break, reap and scan are four of them.
+//! Translation tables and what can be done with them. There is one walker, in [`super::walk`]; what is done with an entry is
+//! a [`Visit`]: map, break, reap and scan are four of them, in `visitors`.
 //!
 //! Taking a mapping down is two walks with the TLB maintenance between them, so that nothing is let go too early (I5):
 //!
@@ -10,55 +10,18 @@
 //! ```
 
 use core::marker::PhantomData;
-use core::sync::atomic::Ordering::{Acquire, Release};
+use core::sync::atomic::Ordering::Acquire;
 
 use super::descriptor::{Attributes, Descriptor};
 use super::flush::TlbDebt;
-use super::live_update::{self, Contents};
+use super::live_update::Contents;
+use super::visitors::{Breaker, Mapper, Reaper, Scanner};
+pub use super::walk::{Next, Path, Slot, Step, Visit};
+use super::walk::{read, slot, walk_level, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::error::{Error, Result};
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::{self, Machine};
-
-/// Where an entry is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Slot {
-    /// The table that it is in.
-    pub table: PhysAddr,
-    /// The table's level.
-    pub level: u8,
-    /// Its index in the table.
-    pub index: usize,
-    /// All that the entry covers.
-    pub span: VirtRange,
-    /// The part of the walked range that it covers.
-    pub part: VirtRange,
-}
-
-/// What a walk does next.
-#[derive(Debug)]
-pub enum Next {
-    /// Into the table at this address, then [`Visit::leave`].
-    Descend(PhysAddr),
-    /// On to the next entry.
-    Over,
-}
-
-/// What a walk does at each entry.
-pub trait Visit {
-    /// At an entry that overlaps the range, before its children.
-    ///
-    /// # Errors
-    /// Ends the walk.
-    fn entry(&mut self, slot: &Slot) -> Result<Next>;
-    /// After the children of an entry that was descended into.
-    ///
-    /// # Errors
-    /// Ends the walk.
-    fn leave(&mut self, _slot: &Slot) -> Result<()> {
-        Ok(())
-    }
-}
 
 /// Where table pages come from and go to.
 pub trait TableFrames {
@@ -102,93 +65,11 @@ pub struct MapRequest {
     pub contiguous: bool,
 }
 
-/// One step of a walk to an address.
-#[derive(Clone, Copy, Debug)]
-pub struct Step {
-    /// Where the entry is.
-    pub slot: Slot,
-    /// What it says.
-    pub descriptor: Descriptor,
-}
-
-/// The way to an address: one step for each level, until an invalid entry or a leaf.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Path {
-    steps: [Option<Step>; LAST_LEVEL as usize + 1],
-}
-
-impl Path {
-    /// The steps from the root on.
-    pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.steps.iter().flatten()
-    }
-    /// The last step, if it is a leaf.
-    pub fn leaf(&self) -> Option<&Step> {
-        self.steps().last().filter(|s| s.descriptor.is_leaf(s.slot.level))
-    }
-}
-
 /// A set of translation tables for the upper half of the address space (TTBR1_EL1).
 #[derive(Clone, Copy, Debug)]
 pub struct Tables<G: Granule> {
     root: PhysAddr,
     _granule: PhantomData<G>,
-}
-
-/// What one entry of `level` covers around `va`.
-fn span<G: Granule>(level: u8, va: VirtAddr) -> VirtRange {
-    let size = 1u64 << G::GEOMETRY.level_shift(level);
-    let start = va.align_down(size);
-    VirtRange { start, end: VirtAddr::new(start.get().saturating_add(size)) }
-}
-
-fn slot<G: Granule>(table: PhysAddr, level: u8, part: VirtRange) -> Slot {
-    let index =
-        (part.start.get() >> G::GEOMETRY.level_shift(level)) & (G::GEOMETRY.entries(level) as u64 - 1);
-    #[expect(clippy::cast_possible_truncation, reason = "an index into a table of at most 8192 entries")]
-    Slot { table, level, index: index as usize, span: span::<G>(level, part.start), part }
-}
-
-fn walk_level<G: Granule, V: Visit>(
-    table: PhysAddr,
-    level: u8,
-    range: VirtRange,
-    visit: &mut V,
-) -> Result<()> {
-    let mut at = range.start;
-    while at < range.end {
-        let end = span::<G>(level, at).end.min(range.end);
-        let here = slot::<G>(table, level, VirtRange { start: at, end });
-        if let Next::Descend(child) = visit.entry(&here)? {
-            walk_level::<G, V>(child, level + 1, here.part, visit)?;
-            visit.leave(&here)?;
-        }
-        at = end;
-    }
-    Ok(())
-}
-
-/// Read an entry.
-fn read<G: Granule, M: Machine>(machine: &M, slot: &Slot) -> Descriptor {
-    let entries = machine::table(machine, slot.table, G::GEOMETRY.entries(slot.level));
-    Descriptor::from_bits(entries[slot.index].load(Acquire))
-}
-
-/// Write an entry: the only place that does, so that no change escapes the break-before-make rules (I5).
-fn write<G: Granule, M: Machine>(
-    machine: &M,
-    slot: &Slot,
-    new: Descriptor,
-    contents: Contents,
-) -> Result<()> {
-    let entries = machine::table(machine, slot.table, G::GEOMETRY.entries(slot.level));
-    let old = Descriptor::from_bits(entries[slot.index].load(Acquire));
-    live_update::check(&G::GEOMETRY, slot.level, old, new, contents)
-        .map_err(|rule| Error::BreakBeforeMake { at: slot.span.start, rule })?;
-    // Release: what the new entry leads to (a cleared table) is visible before the entry is.
-    entries[slot.index].store(new.bits(), Release);
-    machine.entry_written(slot.table, slot.index, old.bits(), new.bits());
-    Ok(())
 }
 
 impl<G: Granule> Tables<G> {
@@ -291,7 +172,8 @@ impl<G: Granule> Tables<G> {
         for edge in [range.start, range.end] {
             let path = self.path(machine, edge);
             let Some(leaf) = path.leaf() else { continue };
-            let run = G::GEOMETRY.contiguous_bytes(leaf.slot.level).filter(|_| leaf.descriptor.is_contiguous());
+            let run =
+                G::GEOMETRY.contiguous_bytes(leaf.slot.level).filter(|_| leaf.descriptor.is_contiguous());
             let size = run.unwrap_or(leaf.slot.span.len());
             if !edge.is_aligned(size) {
                 return Err(Error::WouldSplit { block: edge.align_down(size), size });
@@ -348,155 +230,5 @@ impl<G: Granule> Tables<G> {
     pub fn live_entries<M: Machine>(machine: &M, table: PhysAddr, level: u8, limit: usize) -> usize {
         let entries = machine::table(machine, table, G::GEOMETRY.entries(level));
         entries.iter().filter(|e| Descriptor::from_bits(e.load(Acquire)).is_valid()).take(limit).count()
-    }
-}
-
-impl MapRequest {
-    /// The bounds inside which tables made for this request may be freed again: any, since a table that is empty after
-    /// the undo was empty (and so absent) before.
-    fn range_bounds<G: Granule>(&self) -> VirtRange {
-        let first = G::GEOMETRY.start_level();
-        VirtRange { start: span::<G>(first, self.range.start).start, end: VirtAddr::new(u64::MAX) }
-    }
-}
-
-struct Mapper<'a, G, M, F> {
-    machine: &'a M,
-    frames: &'a mut F,
-    request: &'a MapRequest,
-    done: VirtAddr,
-    _granule: PhantomData<G>,
-}
-
-impl<G: Granule, M: Machine, F: TableFrames> Mapper<'_, G, M, F> {
-    fn pa(&self, va: VirtAddr) -> PhysAddr {
-        self.request.pa + (va - self.request.range.start)
-    }
-
-    fn leaf_fits(&self, slot: &Slot) -> bool {
-        let size = slot.span.len();
-        G::GEOMETRY.leaf_levels[usize::from(slot.level)]
-            && slot.part == slot.span
-            && size <= self.request.max_leaf
-            && self.pa(slot.span.start).is_aligned(size)
-    }
-
-    /// Whether the whole run of entries around `slot` is mapped by this request, and congruently.
-    fn contiguous(&self, slot: &Slot) -> bool {
-        let Some(run) = G::GEOMETRY.contiguous_bytes(slot.level) else { return false };
-        let start = slot.span.start.align_down(run);
-        let range = self.request.range;
-        self.request.contiguous
-            && run <= self.request.max_leaf
-            && range.start <= start
-            && start + run <= range.end
-            && self.pa(start).is_aligned(run)
-    }
-
-    fn add_table(&mut self, slot: &Slot) -> Result<PhysAddr> {
-        let table = self.frames.alloc_table()?;
-        machine::zero_frame(self.machine, table, G::SIZE);
-        write::<G, M>(self.machine, slot, Descriptor::table(table), Contents::MayDiffer)?;
-        Ok(table)
-    }
-}
-
-impl<G: Granule, M: Machine, F: TableFrames> Visit for Mapper<'_, G, M, F> {
-    fn entry(&mut self, slot: &Slot) -> Result<Next> {
-        let old = read::<G, M>(self.machine, slot);
-        if old.is_table(slot.level) {
-            return Ok(Next::Descend(old.address(&G::GEOMETRY)));
-        }
-        if !old.is_empty() {
-            return Err(Error::AlreadyMapped(slot.part.start));
-        }
-        if !self.leaf_fits(slot) {
-            return self.add_table(slot).map(Next::Descend);
-        }
-        let pa = self.pa(slot.span.start);
-        let leaf = Descriptor::leaf(pa, self.request.attributes, slot.level, self.contiguous(slot));
-        write::<G, M>(self.machine, slot, leaf, Contents::MayDiffer)?;
-        self.done = slot.span.end;
-        Ok(Next::Over)
-    }
-}
-
-struct Breaker<'a, G, M, K> {
-    machine: &'a M,
-    bounds: VirtRange,
-    keep: K,
-    debt: TlbDebt,
-    _granule: PhantomData<G>,
-}
-
-impl<G: Granule, M: Machine, K: FnMut(VirtRange) -> bool> Visit for Breaker<'_, G, M, K> {
-    fn entry(&mut self, slot: &Slot) -> Result<Next> {
-        let old = read::<G, M>(self.machine, slot);
-        if old.is_table(slot.level) {
-            return Ok(Next::Descend(old.address(&G::GEOMETRY)));
-        }
-        if old.is_leaf(slot.level) && !(self.keep)(slot.span) {
-            write::<G, M>(self.machine, slot, old.broken(), Contents::MayDiffer)?;
-            self.debt.owe_leaf(slot.span.start, slot.span.len());
-        }
-        Ok(Next::Over)
-    }
-
-    fn leave(&mut self, slot: &Slot) -> Result<()> {
-        let old = read::<G, M>(self.machine, slot);
-        let child = old.address(&G::GEOMETRY);
-        let empty = Tables::<G>::live_entries(self.machine, child, slot.level + 1, 1) == 0;
-        if empty && self.bounds.covers(&slot.span) {
-            write::<G, M>(self.machine, slot, old.broken(), Contents::MayDiffer)?;
-            self.debt.owe_table(slot.span.start, slot.span.len());
-        }
-        Ok(())
-    }
-}
-
-struct Reaper<'a, G, M, F> {
-    machine: &'a M,
-    gone: F,
-    _granule: PhantomData<G>,
-}
-
-impl<G: Granule, M: Machine, F: FnMut(Gone)> Visit for Reaper<'_, G, M, F> {
-    fn entry(&mut self, slot: &Slot) -> Result<Next> {
-        let old = read::<G, M>(self.machine, slot);
-        let was = if old.is_broken() { old.mended() } else { old };
-        let address = was.address(&G::GEOMETRY);
-        if was.is_table(slot.level) {
-            return Ok(Next::Descend(address));
-        }
-        if old.is_broken() {
-            write::<G, M>(self.machine, slot, Descriptor::EMPTY, Contents::MayDiffer)?;
-            (self.gone)(Gone::Leaf { va: slot.span.start, pa: address, size: slot.span.len() });
-        }
-        Ok(Next::Over)
-    }
-
-    fn leave(&mut self, slot: &Slot) -> Result<()> {
-        let old = read::<G, M>(self.machine, slot);
-        if old.is_broken() {
-            write::<G, M>(self.machine, slot, Descriptor::EMPTY, Contents::MayDiffer)?;
-            (self.gone)(Gone::Table(old.mended().address(&G::GEOMETRY)));
-        }
-        Ok(())
-    }
-}
-
-struct Scanner<'a, G, M, F> {
-    machine: &'a M,
-    found: F,
-    _granule: PhantomData<G>,
-}
-
-impl<G: Granule, M: Machine, F: FnMut(&Slot, Descriptor)> Visit for Scanner<'_, G, M, F> {
-    fn entry(&mut self, slot: &Slot) -> Result<Next> {
-        let d = read::<G, M>(self.machine, slot);
-        if !d.is_empty() {
-            (self.found)(slot, d);
-        }
-        if d.is_table(slot.level) { Ok(Next::Descend(d.address(&G::GEOMETRY))) } else { Ok(Next::Over) }
     }
 }

@@ -1,0 +1,163 @@
+//! What the walks of [`super::table`] do at each entry: map, break, reap, scan.
+
+use core::marker::PhantomData;
+
+use super::descriptor::Descriptor;
+use super::flush::TlbDebt;
+use super::live_update::Contents;
+use super::table::{Gone, MapRequest, TableFrames, Tables};
+use super::walk::{Next, Slot, Visit, read, span, write};
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::error::{Error, Result};
+use crate::granule::Granule;
+use crate::machine::{self, Machine};
+
+impl MapRequest {
+    /// The bounds inside which tables made for this request may be freed again: any, since a table that is empty after
+    /// the undo was empty (and so absent) before.
+    pub(super) fn range_bounds<G: Granule>(&self) -> VirtRange {
+        let first = G::GEOMETRY.start_level();
+        VirtRange { start: span::<G>(first, self.range.start).start, end: VirtAddr::new(u64::MAX) }
+    }
+}
+
+pub(super) struct Mapper<'a, G, M, F> {
+    pub(super) machine: &'a M,
+    pub(super) frames: &'a mut F,
+    pub(super) request: &'a MapRequest,
+    pub(super) done: VirtAddr,
+    pub(super) _granule: PhantomData<G>,
+}
+
+impl<G: Granule, M: Machine, F: TableFrames> Mapper<'_, G, M, F> {
+    fn pa(&self, va: VirtAddr) -> PhysAddr {
+        self.request.pa + (va - self.request.range.start)
+    }
+
+    fn leaf_fits(&self, slot: &Slot) -> bool {
+        let size = slot.span.len();
+        G::GEOMETRY.leaf_levels[usize::from(slot.level)]
+            && slot.part == slot.span
+            && size <= self.request.max_leaf
+            && self.pa(slot.span.start).is_aligned(size)
+    }
+
+    /// Whether the whole run of entries around `slot` is mapped by this request, and congruently.
+    fn contiguous(&self, slot: &Slot) -> bool {
+        let Some(run) = G::GEOMETRY.contiguous_bytes(slot.level) else { return false };
+        let start = slot.span.start.align_down(run);
+        let range = self.request.range;
+        self.request.contiguous
+            && run <= self.request.max_leaf
+            && range.start <= start
+            && start + run <= range.end
+            && self.pa(start).is_aligned(run)
+    }
+
+    fn add_table(&mut self, slot: &Slot) -> Result<PhysAddr> {
+        let table = self.frames.alloc_table()?;
+        machine::zero_frame(self.machine, table, G::SIZE);
+        write::<G, M>(self.machine, slot, Descriptor::table(table), Contents::MayDiffer)?;
+        Ok(table)
+    }
+}
+
+impl<G: Granule, M: Machine, F: TableFrames> Visit for Mapper<'_, G, M, F> {
+    fn entry(&mut self, slot: &Slot) -> Result<Next> {
+        let old = read::<G, M>(self.machine, slot);
+        if old.is_table(slot.level) {
+            return Ok(Next::Descend(old.address(&G::GEOMETRY)));
+        }
+        if !old.is_empty() {
+            return Err(Error::AlreadyMapped(slot.part.start));
+        }
+        if !self.leaf_fits(slot) {
+            return self.add_table(slot).map(Next::Descend);
+        }
+        let pa = self.pa(slot.span.start);
+        let leaf = Descriptor::leaf(pa, self.request.attributes, slot.level, self.contiguous(slot));
+        write::<G, M>(self.machine, slot, leaf, Contents::MayDiffer)?;
+        self.done = slot.span.end;
+        Ok(Next::Over)
+    }
+}
+
+pub(super) struct Breaker<'a, G, M, K> {
+    pub(super) machine: &'a M,
+    pub(super) bounds: VirtRange,
+    pub(super) keep: K,
+    pub(super) debt: TlbDebt,
+    pub(super) _granule: PhantomData<G>,
+}
+
+impl<G: Granule, M: Machine, K: FnMut(VirtRange) -> bool> Visit for Breaker<'_, G, M, K> {
+    fn entry(&mut self, slot: &Slot) -> Result<Next> {
+        let old = read::<G, M>(self.machine, slot);
+        if old.is_table(slot.level) {
+            return Ok(Next::Descend(old.address(&G::GEOMETRY)));
+        }
+        if old.is_leaf(slot.level) && !(self.keep)(slot.span) {
+            write::<G, M>(self.machine, slot, old.broken(), Contents::MayDiffer)?;
+            self.debt.owe_leaf(slot.span.start, slot.span.len());
+        }
+        Ok(Next::Over)
+    }
+
+    fn leave(&mut self, slot: &Slot) -> Result<()> {
+        let old = read::<G, M>(self.machine, slot);
+        let child = old.address(&G::GEOMETRY);
+        let empty = Tables::<G>::live_entries(self.machine, child, slot.level + 1, 1) == 0;
+        if empty && self.bounds.covers(&slot.span) {
+            write::<G, M>(self.machine, slot, old.broken(), Contents::MayDiffer)?;
+            self.debt.owe_table(slot.span.start, slot.span.len());
+        }
+        Ok(())
+    }
+}
+
+pub(super) struct Reaper<'a, G, M, F> {
+    pub(super) machine: &'a M,
+    pub(super) gone: F,
+    pub(super) _granule: PhantomData<G>,
+}
+
+impl<G: Granule, M: Machine, F: FnMut(Gone)> Visit for Reaper<'_, G, M, F> {
+    fn entry(&mut self, slot: &Slot) -> Result<Next> {
+        let old = read::<G, M>(self.machine, slot);
+        let was = if old.is_broken() { old.mended() } else { old };
+        let address = was.address(&G::GEOMETRY);
+        if was.is_table(slot.level) {
+            return Ok(Next::Descend(address));
+        }
+        if old.is_broken() {
+            write::<G, M>(self.machine, slot, Descriptor::EMPTY, Contents::MayDiffer)?;
+            (self.gone)(Gone::Leaf { va: slot.span.start, pa: address, size: slot.span.len() });
+        }
+        Ok(Next::Over)
+    }
+
+    fn leave(&mut self, slot: &Slot) -> Result<()> {
+        let old = read::<G, M>(self.machine, slot);
+        if old.is_broken() {
+            write::<G, M>(self.machine, slot, Descriptor::EMPTY, Contents::MayDiffer)?;
+            (self.gone)(Gone::Table(old.mended().address(&G::GEOMETRY)));
+        }
+        Ok(())
+    }
+}
+
+pub(super) struct Scanner<'a, G, M, F> {
+    pub(super) machine: &'a M,
+    pub(super) found: F,
+    pub(super) _granule: PhantomData<G>,
+}
+
+impl<G: Granule, M: Machine, F: FnMut(&Slot, Descriptor)> Visit for Scanner<'_, G, M, F> {
+    fn entry(&mut self, slot: &Slot) -> Result<Next> {
+        let d = read::<G, M>(self.machine, slot);
+        if !d.is_empty() {
+            (self.found)(slot, d);
+        }
+        if d.is_table(slot.level) { Ok(Next::Descend(d.address(&G::GEOMETRY))) } else { Ok(Next::Over) }
+    }
+}

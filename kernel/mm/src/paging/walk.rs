@@ -1,0 +1,133 @@
+//! The walk itself: entries of a range, parents before children, at every level of every granule; and the one place that
+//! writes an entry.
+
+use core::sync::atomic::Ordering::{Acquire, Release};
+
+use super::descriptor::Descriptor;
+use super::live_update::{self, Contents};
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::error::{Error, Result};
+use crate::granule::{Granule, LAST_LEVEL};
+use crate::machine::{self, Machine};
+
+/// Where an entry is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot {
+    /// The table that it is in.
+    pub table: PhysAddr,
+    /// The table's level.
+    pub level: u8,
+    /// Its index in the table.
+    pub index: usize,
+    /// All that the entry covers.
+    pub span: VirtRange,
+    /// The part of the walked range that it covers.
+    pub part: VirtRange,
+}
+
+/// What a walk does next.
+#[derive(Debug)]
+pub enum Next {
+    /// Into the table at this address, then [`Visit::leave`].
+    Descend(PhysAddr),
+    /// On to the next entry.
+    Over,
+}
+
+/// What a walk does at each entry.
+pub trait Visit {
+    /// At an entry that overlaps the range, before its children.
+    ///
+    /// # Errors
+    /// Ends the walk.
+    fn entry(&mut self, slot: &Slot) -> Result<Next>;
+    /// After the children of an entry that was descended into.
+    ///
+    /// # Errors
+    /// Ends the walk.
+    fn leave(&mut self, _slot: &Slot) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// One step of a walk to an address.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// Where the entry is.
+    pub slot: Slot,
+    /// What it says.
+    pub descriptor: Descriptor,
+}
+
+/// The way to an address: one step for each level, until an invalid entry or a leaf.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Path {
+    pub(super) steps: [Option<Step>; LAST_LEVEL as usize + 1],
+}
+
+impl Path {
+    /// The steps from the root on.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().flatten()
+    }
+    /// The last step, if it is a leaf.
+    pub fn leaf(&self) -> Option<&Step> {
+        self.steps().last().filter(|s| s.descriptor.is_leaf(s.slot.level))
+    }
+}
+
+/// What one entry of `level` covers around `va`.
+pub(super) fn span<G: Granule>(level: u8, va: VirtAddr) -> VirtRange {
+    let size = 1u64 << G::GEOMETRY.level_shift(level);
+    let start = va.align_down(size);
+    VirtRange { start, end: VirtAddr::new(start.get().saturating_add(size)) }
+}
+
+pub(super) fn slot<G: Granule>(table: PhysAddr, level: u8, part: VirtRange) -> Slot {
+    let index =
+        (part.start.get() >> G::GEOMETRY.level_shift(level)) & (G::GEOMETRY.entries(level) as u64 - 1);
+    #[expect(clippy::cast_possible_truncation, reason = "an index into a table of at most 8192 entries")]
+    Slot { table, level, index: index as usize, span: span::<G>(level, part.start), part }
+}
+
+pub(super) fn walk_level<G: Granule, V: Visit>(
+    table: PhysAddr,
+    level: u8,
+    range: VirtRange,
+    visit: &mut V,
+) -> Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let end = span::<G>(level, at).end.min(range.end);
+        let here = slot::<G>(table, level, VirtRange { start: at, end });
+        if let Next::Descend(child) = visit.entry(&here)? {
+            walk_level::<G, V>(child, level + 1, here.part, visit)?;
+            visit.leave(&here)?;
+        }
+        at = end;
+    }
+    Ok(())
+}
+
+/// Read an entry.
+pub(super) fn read<G: Granule, M: Machine>(machine: &M, slot: &Slot) -> Descriptor {
+    let entries = machine::table(machine, slot.table, G::GEOMETRY.entries(slot.level));
+    Descriptor::from_bits(entries[slot.index].load(Acquire))
+}
+
+/// Write an entry: the only place that does, so that no change escapes the break-before-make rules (I5).
+pub(super) fn write<G: Granule, M: Machine>(
+    machine: &M,
+    slot: &Slot,
+    new: Descriptor,
+    contents: Contents,
+) -> Result<()> {
+    let entries = machine::table(machine, slot.table, G::GEOMETRY.entries(slot.level));
+    let old = Descriptor::from_bits(entries[slot.index].load(Acquire));
+    live_update::check(&G::GEOMETRY, slot.level, old, new, contents)
+        .map_err(|rule| Error::BreakBeforeMake { at: slot.span.start, rule })?;
+    // Release: what the new entry leads to (a cleared table) is visible before the entry is.
+    entries[slot.index].store(new.bits(), Release);
+    machine.entry_written(slot.table, slot.index, old.bits(), new.bits());
+    Ok(())
+}

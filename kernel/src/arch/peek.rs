@@ -1,0 +1,24 @@
+//! A tenant's memory behind the tenant's back: through the linear map, where the tenant itself uses its own mapping.
+#![expect(unsafe_code, reason = "a reference into the linear map; the model's rules M1 and M2")]
+
+use core::sync::atomic::AtomicU64;
+
+use hotmap_mm::granule::Granule;
+use hotmap_mm::machine::Machine;
+use hotmap_mm::model::Mm;
+use hotmap_mm::page::PageKind;
+use hotmap_mm::pfn::Pfn;
+
+use super::machine::Arm;
+
+/// Word `index` of the page `pfn`; `None` when that is not a tenant's page, or has no such word.
+pub fn tenant_word<G: Granule>(mm: &Mm<G, Arm>, pfn: Pfn, index: usize) -> Option<&AtomicU64> {
+    let tenant = mm.use_of(pfn).is_ok_and(|(kind, _)| kind == PageKind::Tenant);
+    if !tenant || index as u64 >= G::SIZE / 8 {
+        return None;
+    }
+    let words = mm.machine().frame(pfn.address::<G>(), G::SIZE).cast::<AtomicU64>();
+    // SAFETY: M1: the linear map covers the frame (I8), which stays a tenant's as long as `mm` is borrowed; M2: the model
+    // reaches a tenant's words through atomics only while it is shared; the index was checked.
+    Some(unsafe { &*words.add(index) })
+}

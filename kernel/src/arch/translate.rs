@@ -1,0 +1,87 @@
+//! How the CPU itself translates an address: a witness beside the memory model's own walk.
+//!
+//! Arm ARM (DDI 0487), "AT S1E1R", "AT S1E1W" and "PAR_EL1". The instruction walks the tables in force for a load or a
+//! store at EL1, and never faults: the answer is in PAR_EL1.
+//!
+//! ```text
+//!  F = 0   63..56 ATTR, as in MAIR   47..12 PA          8..7 SH      0
+//!  F = 1                                       6..1 fault status    1
+//! ```
+#![expect(unsafe_code, reason = "asks the CPU by an instruction; rule M1")]
+
+use core::arch::asm;
+
+use hotmap_mm::addr::{PhysAddr, VirtAddr};
+
+/// PAR_EL1.F.
+const FAULT: u64 = 1;
+/// PAR_EL1.PA: bits 47:12.
+const ADDRESS: u64 = 0xffff_ffff_f000;
+/// The bits of an address that translation does not change, for PAR_EL1.
+const OFFSET: u64 = 0xfff;
+
+/// What the CPU answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Translation {
+    /// The address is mapped, and the access allowed.
+    Mapped {
+        /// Where it leads.
+        pa: PhysAddr,
+        /// The memory's attributes, encoded as in a byte of MAIR_EL1.
+        attributes: u8,
+    },
+    /// The access would fault, with this fault status code (as in ESR_EL1.DFSC).
+    Fault(u8),
+}
+
+impl Translation {
+    /// The fault status code of a translation fault at `level` ("DFSC", 0b0001LL): the entry there is invalid.
+    pub const fn unmapped(level: u8) -> Self {
+        Self::Fault(0b00_0100 | level)
+    }
+    /// The code of a permission fault at `level` (0b0011LL): the leaf there does not allow the access.
+    pub const fn forbidden(level: u8) -> Self {
+        Self::Fault(0b00_1100 | level)
+    }
+    /// Whether nothing is mapped, at whatever level that shows.
+    pub const fn is_unmapped(self) -> bool {
+        matches!(self, Self::Fault(code) if code & !0b11 == 0b00_0100)
+    }
+    /// Whether something is mapped that does not allow the access.
+    pub const fn is_forbidden(self) -> bool {
+        matches!(self, Self::Fault(code) if code & !0b11 == 0b00_1100)
+    }
+    /// Where the address leads.
+    pub const fn address(self) -> Option<PhysAddr> {
+        match self {
+            Self::Mapped { pa, .. } => Some(pa),
+            Self::Fault(_) => None,
+        }
+    }
+
+    fn from_par(par: u64, va: VirtAddr) -> Self {
+        if par & FAULT != 0 {
+            #[expect(clippy::cast_possible_truncation, reason = "six bits")]
+            return Self::Fault((par >> 1 & 0x3f) as u8);
+        }
+        let pa = PhysAddr::new(par & ADDRESS | va.get() & OFFSET);
+        #[expect(clippy::cast_possible_truncation, reason = "the top byte")]
+        Self::Mapped { pa, attributes: (par >> 56) as u8 }
+    }
+}
+
+/// How a load at `va` is translated.
+pub fn load(va: VirtAddr) -> Translation {
+    let par: u64;
+    // SAFETY: M1; AT writes PAR_EL1 and nothing else, and nobody else uses that register.
+    unsafe { asm!("at s1e1r, {}", "isb", "mrs {}, par_el1", in(reg) va.get(), out(reg) par, options(nostack, preserves_flags)) };
+    Translation::from_par(par, va)
+}
+
+/// How a store at `va` is translated.
+pub fn store(va: VirtAddr) -> Translation {
+    let par: u64;
+    // SAFETY: M1, as in `load`.
+    unsafe { asm!("at s1e1w, {}", "isb", "mrs {}, par_el1", in(reg) va.get(), out(reg) par, options(nostack, preserves_flags)) };
+    Translation::from_par(par, va)
+}
