@@ -11,6 +11,7 @@
 //! | [`suite`], [`runner`], [`report`] | the tests themselves; side by side; a line for each |
 //! | [`bench`] | figures, and Linux's beside them |
 
+pub mod bench;
 pub mod dimm;
 pub mod eyes;
 pub mod fdt;

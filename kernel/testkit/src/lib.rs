@@ -12,8 +12,11 @@
 pub mod arch;
 pub mod layout;
 pub mod machine;
+pub mod ops;
+pub mod reference;
 pub mod rig;
 pub mod snapshot;
+pub mod world;
 
 /// Make a test of each function, at each granule: `at_each_granule!(f, g)` makes `k4::f`, `k16::f`, `k64::f` and so on.
 #[macro_export]

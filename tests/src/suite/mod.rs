@@ -11,6 +11,7 @@ mod blocks;
 mod bugs;
 mod cycles;
 mod device_tree;
+mod figures;
 mod life;
 mod looking;
 mod matrix;
@@ -47,7 +48,7 @@ impl Test {
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let subjects: [fn() -> Vec<Test>; 13] = [
+    let subjects: [fn() -> Vec<Test>; 14] = [
         matrix::tests,
         shapes::tests,
         arguments::tests,
@@ -61,6 +62,7 @@ pub fn all() -> Vec<Test> {
         blocks::tests,
         bugs::tests,
         cycles::tests,
+        figures::tests,
     ];
     subjects.iter().flat_map(|subject| subject()).collect()
 }

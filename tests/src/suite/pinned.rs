@@ -17,7 +17,7 @@ pub(super) fn tests() -> Vec<Test> {
 }
 
 fn held_by_one_page(run: &Run, granule: Granule, tenants: bool) -> Checked<String> {
-    let mut guest = Guest::boot(run, &slotted(granule))?;
+    let mut guest = Guest::boot(run, &slotted(granule).memory("2G"))?;
     let start = guest.state()?;
     // Two blocks, the pin in the second: the first has already gone offline when the second refuses.
     let dimm = Dimm::new("d0", 2 * granule.block());

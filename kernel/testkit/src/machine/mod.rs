@@ -109,7 +109,11 @@ impl Emulated {
         let walk = walker::walk(self.0.spec, &self.0.memory, self.root(), va).ok()?;
         Some(walk.leaf.pa + (va - walk.va))
     }
-    fn root(&self) -> u64 {
+    /// The root table.
+    ///
+    /// # Panics
+    /// While the MMU is off.
+    pub fn root(&self) -> u64 {
         self.0.mmu.borrow().as_ref().expect("the MMU is on").root()
     }
 

@@ -1,0 +1,132 @@
+//! What the machine is like, as numbers that can be compared. What may differ after a test that leaves no trace is left out:
+//! which frames hold tables and memmap, and the number of the next tenant.
+
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::block::MemoryBlock;
+use hotmap_mm::model::Counts;
+use hotmap_mm::section::{Backing, Section};
+use hotmap_mm::zone::ZoneKind;
+
+use super::check::{Outcome, fail};
+use crate::arch::heap;
+use crate::kernel::Kernel;
+use crate::kprintln;
+
+const COUNTS: [&str; 7] =
+    ["pages present", "free", "allocated", "memmap_self", "memmap_ram", "tables", "reserved"];
+const OTHERS: [&str; 13] = [
+    "zone Normal, present",
+    "zone Normal, free",
+    "zone Normal, its blocks (checksum)",
+    "zone Movable, present",
+    "zone Movable, free",
+    "zone Movable, its blocks (checksum)",
+    "memory blocks (checksum)",
+    "sections (checksum)",
+    "tenants (checksum)",
+    "warnings",
+    "unpaid TLB maintenance",
+    "heap bytes in use",
+    "audit findings",
+];
+/// The most findings that are told.
+const FINDINGS_SHOWN: u32 = 4;
+
+/// A machine's state.
+pub(super) struct Snapshot {
+    counts: [u64; COUNTS.len()],
+    others: [u64; OTHERS.len()],
+}
+
+impl Snapshot {
+    /// The state now.
+    pub(super) fn of<G: Granule>(kernel: &Kernel<G>) -> Self {
+        let mm = &kernel.mm;
+        let [normal, movable] = ZoneKind::ALL.map(|kind| {
+            let zone = mm.zone(kind);
+            [zone.present, zone.free, checksum(zone.blocks().iter().map(|pfn| pfn.get()))]
+        });
+        let tenants = mm.tenants().iter().flat_map(|t| [u64::from(t.id), t.range.start.get(), t.range.len()]);
+        Self {
+            counts: array(&mm.counts()),
+            others: [
+                normal[0],
+                normal[1],
+                normal[2],
+                movable[0],
+                movable[1],
+                movable[2],
+                blocks(mm.blocks()),
+                sections(mm.sections()),
+                checksum(tenants),
+                mm.warnings().total(),
+                mm.unpaid_debts(),
+                heap::usage().0 as u64,
+                u64::from(mm.audit(&mut |_| {}).total()),
+            ],
+        }
+    }
+
+    /// The machine is as it was; every number that is not is told, and what an audit finds beyond what it found.
+    pub(super) fn is_still<G: Granule>(&self, kernel: &Kernel<G>) -> Outcome {
+        let now = Self::of(kernel);
+        let counts = compare(&COUNTS, &now.counts, &self.counts);
+        let others = compare(&OTHERS, &now.others, &self.others);
+        if others.is_err() {
+            let mut told = 0;
+            kernel.mm.audit(&mut |finding| {
+                told += 1;
+                if told <= FINDINGS_SHOWN {
+                    kprintln!("  # {finding}");
+                }
+            });
+        }
+        counts.and(others)
+    }
+}
+
+/// The pages by use, as numbers.
+fn array(counts: &Counts) -> [u64; COUNTS.len()] {
+    let Counts { present, free, allocated, memmap_self, memmap_ram, tables, reserved } = *counts;
+    [present, free, allocated, memmap_self, memmap_ram, tables, reserved]
+}
+
+/// The pages by use are exactly as expected.
+pub(super) fn counts_are(found: &Counts, expected: &Counts) -> Outcome {
+    compare(&COUNTS, &array(found), &array(expected))
+}
+
+fn compare(names: &[&str], found: &[u64], expected: &[u64]) -> Outcome {
+    let mut outcome = Ok(());
+    for ((name, found), expected) in names.iter().zip(found).zip(expected) {
+        if found != expected {
+            outcome = Err(fail(format_args!("{name}: {found} instead of {expected}")));
+        }
+    }
+    outcome
+}
+
+/// One number for a sequence; two that differ have the same once in 2^64.
+pub(super) fn checksum(values: impl Iterator<Item = u64>) -> u64 {
+    values.fold(0, |sum, value| (sum ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) + 1)
+}
+
+fn blocks(blocks: &[MemoryBlock]) -> u64 {
+    checksum(blocks.iter().flat_map(|block| {
+        let MemoryBlock { start, state, source: _, memmap_pages, present, free, tenant_pages } = block;
+        let zone = state.zone().map_or(0, |zone| 1 + zone as u64);
+        [start.get(), zone, *memmap_pages, *present, free.pages(), *tenant_pages]
+    }))
+}
+
+fn sections(sections: &[Section]) -> u64 {
+    checksum(sections.iter().flat_map(|section| {
+        let Section { start, present, early, backing } = section;
+        let backing = match backing {
+            Backing::Boot => 0,
+            Backing::Ram => 1,
+            Backing::SelfHosted(altmap) => 2 + altmap.alloc(),
+        };
+        [start.get(), u64::from(present.count()), u64::from(*early), backing]
+    }))
+}

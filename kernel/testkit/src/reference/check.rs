@@ -1,0 +1,133 @@
+//! Holding a machine against what should be true of it.
+
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::block::BlockState;
+use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::model::Counts;
+use hotmap_mm::zone::ZoneKind;
+
+use super::frames::Frames;
+use super::seen::Seen;
+use super::{Home, Reference};
+use crate::layout;
+use crate::rig::Rig;
+
+impl Reference {
+    /// Fail the test when `rig` is not what it should be; returns what the walker saw.
+    ///
+    /// # Panics
+    /// Then.
+    pub fn check<G: Granule>(&self, rig: &Rig<G>, when: &str) -> Seen {
+        let seen = Seen::of(&rig.machine);
+        let used = self.used(&seen);
+        self.check_counts(rig, &seen, &used, when);
+        self.check_blocks(rig, &seen, &used, when);
+        self.check_zones(rig, &used, when);
+        self.check_memmap(&seen, when);
+        self.check_placement(&seen, when);
+        let memory = self.blocks.values().flat_map(|b| b.memory.runs());
+        let bytes = Frames::of(memory.map(|r| r.start * self.spec.page..r.end * self.spec.page));
+        assert_eq!(seen.linear(self.spec, self.ram_start), bytes, "{when}: the linear map");
+        let empty = seen.all.tables.iter().find(|t| t.live == 0);
+        assert_eq!(empty, None, "{when}: an empty table");
+        assert!(seen.all.reserved.is_empty() && seen.all.remembered.is_empty(), "{when}: odd entries");
+        assert_eq!(rig.machine.stale_entries(), 0, "{when}: stale TLB entries");
+        seen
+    }
+
+    fn check_counts<G: Granule>(&self, rig: &Rig<G>, seen: &Seen, used: &Frames, when: &str) {
+        let mut expected = Counts::default();
+        for (start, block) in &self.blocks {
+            let own = self.own_memmap(*start);
+            let memmap = own.end - own.start;
+            expected.memmap_self += memmap;
+            expected.memmap_ram += if memmap == 0 { self.memmap_frames() } else { 0 };
+            expected.present += if block.online.is_some() { block.memory.len() } else { memmap };
+        }
+        expected.tables = seen.tables.len();
+        expected.reserved = self.reserved.len();
+        expected.allocated = self.tenants.values().map(|t| t.pages).sum::<u64>()
+            + self.pinned.len() as u64
+            + self.kernel.values().map(|order| 1 << order).sum::<u64>();
+        expected.free = ZoneKind::ALL.into_iter().map(|zone| self.free(zone, used)).sum();
+        assert_eq!(rig.mm.counts(), expected, "{when}: counts");
+        assert!(expected.balance(), "{when}: the reference model itself does not add up: {expected:?}");
+    }
+
+    fn check_blocks<G: Granule>(&self, rig: &Rig<G>, seen: &Seen, used: &Frames, when: &str) {
+        let starts: Vec<_> = self.blocks.keys().map(|s| Rig::<G>::pfn(*s)).collect();
+        assert_eq!(rig.mm.blocks().iter().map(|b| b.start).collect::<Vec<_>>(), starts, "{when}: blocks");
+        assert_eq!(rig.mm.sections().iter().map(|s| s.start).collect::<Vec<_>>(), starts, "{when}: sections");
+        for ((start, expected), block) in self.blocks.iter().zip(rig.mm.blocks()) {
+            let state = expected.online.map_or(BlockState::Offline, |(zone, _)| BlockState::Online(zone));
+            assert_eq!(block.state, state, "{when}: {start:#x}");
+            let own = self.own_memmap(*start);
+            let usable = block.usable::<G>();
+            assert_eq!((usable.start.get(), usable.end.get()), (own.end, self.frames_of(*start).end), "{when}");
+            assert_eq!(block.present, expected.memory.len(), "{when}: {start:#x} present");
+            assert_eq!(block.tenant_pages, self.tenants_in(seen, *start), "{when}: {start:#x} tenants");
+            let pages = rig.mm.pages();
+            let lists = (0..=G::BLOCK_ORDER).flat_map(|order| {
+                block.free.heads(&pages, order).map(move |pfn| pfn.get()..pfn.get() + (1 << order))
+            });
+            let lists = lists.collect::<Vec<_>>();
+            let listed: u64 = lists.iter().map(|r| r.end - r.start).sum();
+            let free = Frames::of(lists);
+            assert_eq!(listed, free.len(), "{when}: {start:#x}: a page is free twice");
+            assert_eq!(free, self.free_in(*start, used), "{when}: {start:#x} free pages");
+        }
+    }
+
+    fn check_zones<G: Granule>(&self, rig: &Rig<G>, used: &Frames, when: &str) {
+        for kind in ZoneKind::ALL {
+            let (zone, members) = (rig.mm.zone(kind), self.zone(kind));
+            let oldest_first: Vec<_> = members.iter().map(|s| Rig::<G>::pfn(*s)).collect();
+            assert_eq!(zone.blocks(), oldest_first, "{when}: {kind}");
+            let present: u64 = members.iter().map(|s| self.blocks[s].memory.len()).sum();
+            assert_eq!((zone.present, zone.free), (present, self.free(kind, used)), "{when}: {kind}");
+        }
+    }
+
+    /// Every block's memmap is mapped whole, and nothing else is: self-hosted to the block's own first frames, in order.
+    fn check_memmap(&self, seen: &Seen, when: &str) {
+        let (spec, vmemmap) = (self.spec, layout::vmemmap(self.spec));
+        let base = layout::base(spec, self.ram_start);
+        let window = |start: u64| {
+            let va = vmemmap.start + (start - base) / spec.page * layout::STRUCT_PAGE;
+            va..va + self.memmap_frames() * spec.page
+        };
+        let expected = Frames::of(self.blocks.keys().map(|start| window(*start)));
+        let leaves = || seen.all.leaves.iter().filter(|l| vmemmap.contains(&l.va));
+        let mapped = Frames::of(leaves().map(|l| l.va..l.va + l.size));
+        assert_eq!(mapped, expected, "{when}: vmemmap");
+        for (start, _) in self.blocks.iter().filter(|b| b.1.home == Home::Added(MemmapHome::SelfHosted)) {
+            let va = window(*start);
+            for l in leaves().filter(|l| va.contains(&l.va)) {
+                assert_eq!(l.leaf.pa, start + (l.va - va.start), "{when}: self-hosted memmap of {start:#x}");
+            }
+        }
+    }
+
+    /// Tenants are mapped where they should be, in online memory that nobody else uses; what cannot move is in Normal.
+    fn check_placement(&self, seen: &Seen, when: &str) {
+        let vas = self.tenants.values().flat_map(|t| (0..t.pages).map(|i| t.va + i * self.spec.page));
+        let mut expected: Vec<_> = vas.collect();
+        expected.sort_unstable();
+        assert_eq!(seen.tenants.keys().copied().collect::<Vec<_>>(), expected, "{when}: tenants' addresses");
+        assert_eq!(seen.tenant_frames().len(), expected.len() as u64, "{when}: two tenants share a page");
+        let online = |zone: Option<ZoneKind>| {
+            let blocks = self.blocks.iter().filter(move |(_, b)| b.online.is_some_and(|o| zone.is_none_or(|z| z == o.0)));
+            Frames::of(blocks.map(|(start, _)| self.own_memmap(*start).end..self.frames_of(*start).end))
+        };
+        let anywhere = online(None);
+        let lost = seen.tenants.values().find(|frame| !anywhere.contains(**frame));
+        assert_eq!(lost, None, "{when}: a tenant's page is not in usable memory");
+        let normal = online(Some(ZoneKind::Normal));
+        let own = Frames::of(self.blocks.keys().map(|start| self.own_memmap(*start)));
+        let in_ram = seen.memmap.runs().into_iter().flat_map(|r| own.complement(r).runs());
+        let kernel = self.kernel.iter().map(|(f, order)| *f..f + (1 << order));
+        for run in in_ram.chain(seen.tables.runs()).chain(kernel) {
+            assert_eq!(normal.within(run.clone()).len(), run.end - run.start, "{when}: {run:x?} is not in Normal");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What each operation should answer.
+
+use std::ops::Range;
+
+use hotmap_mm::error::{Error, Result};
+use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::zone::ZoneKind;
+
+use super::frames::Frames;
+use super::need::{self, Mapping};
+use super::seen::Seen;
+use super::{Reference, Tenant};
+use crate::layout;
+use crate::machine::Emulated;
+
+/// An answer, as far as it is promised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// Success.
+    Done,
+    /// This error; with the page that it names, for those that name one.
+    Refused(&'static str, Option<u64>),
+    /// Success, or out of memory: how far memory goes depends on how it is cut.
+    DoneOrOut,
+}
+
+/// Out of memory, whatever it was.
+pub const OUT: Answer = Answer::Refused("Out", None);
+
+/// The variant of an error, and the page that it names.
+pub const fn kind(error: &Error) -> (&'static str, Option<u64>) {
+    match error {
+        Error::Empty(_) => ("Empty", None),
+        Error::Wraps { .. } => ("Wraps", None),
+        Error::NotBlockAligned { .. } => ("NotBlockAligned", None),
+        Error::BeyondLinearMap { .. } => ("BeyondLinearMap", None),
+        Error::Exists { .. } => ("Exists", None),
+        Error::Out(_) => ("Out", None),
+        Error::WouldSplit { .. } => ("WouldSplit", None),
+        Error::NoBlock(_) => ("NoBlock", None),
+        Error::BlockState { .. } => ("BlockState", None),
+        Error::Unmovable { pfn, .. } => ("Unmovable", Some(pfn.get())),
+        Error::Pinned { pfn, .. } => ("Pinned", Some(pfn.get())),
+        Error::NotWhole(_) => ("NotWhole", None),
+        Error::NotPresent(_) => ("NotPresent", None),
+        Error::PageState { .. } => ("PageState", None),
+        Error::NoTenant(_) => ("NoTenant", None),
+        Error::Corrupt { .. } => ("Corrupt", None),
+        _ => ("another error", None),
+    }
+}
+
+impl Answer {
+    /// Fail the test when `result` is not this answer.
+    ///
+    /// # Panics
+    /// Then.
+    pub fn assert<T>(self, result: &Result<T>, what: &str) {
+        let got = result.as_ref().err().map(kind);
+        let right = match (self, got) {
+            (Self::Done | Self::DoneOrOut, None) | (Self::DoneOrOut, Some(("Out", _))) => true,
+            (Self::Refused(name, page), Some((is, names))) => name == is && (page.is_none() || page == names),
+            _ => false,
+        };
+        let said = result.as_ref().err().map(ToString::to_string);
+        assert!(right, "{what}: expected {self:x?}, got {got:x?}: {said:?}");
+    }
+}
+
+impl Reference {
+    /// Adding `len` bytes at `start`.
+    pub fn add(&self, machine: &Emulated, seen: &Seen, start: u64, len: u64, home: MemmapHome) -> Answer {
+        let size = self.block_bytes();
+        let base = layout::base(self.spec, self.ram_start);
+        let reach = base..(base + (1 << 47)).min(1 << 48);
+        let Some(end) = start.checked_add(len) else { return Answer::Refused("Wraps", None) };
+        if len == 0 {
+            return Answer::Refused("Empty", None);
+        }
+        if start % size != 0 || len % size != 0 {
+            return Answer::Refused("NotBlockAligned", None);
+        }
+        if start < reach.start || end > reach.end {
+            return Answer::Refused("BeyondLinearMap", None);
+        }
+        if self.starts(start..end).any(|block| self.blocks.contains_key(&block)) {
+            return Answer::Refused("Exists", None);
+        }
+        self.room_to_add(machine, seen, start..end, home)
+    }
+
+    fn room_to_add(&self, machine: &Emulated, seen: &Seen, range: Range<u64>, home: MemmapHome) -> Answer {
+        let blocks = (range.end - range.start) / self.block_bytes();
+        let tables = self.tables_to_add(machine, range);
+        let memmap = if home == MemmapHome::Ram { blocks * self.memmap_frames() } else { 0 };
+        let free = self.free(ZoneKind::Normal, &self.used(seen));
+        // At 4K memmap in system RAM is blocks while there are free runs, and base pages under a table each after that.
+        let cut = if self.spec.page == 0x1000 && memmap != 0 { blocks } else { 0 };
+        match free {
+            _ if free < tables + memmap => OUT,
+            _ if free < tables + memmap + cut => Answer::DoneOrOut,
+            _ => Answer::Done,
+        }
+    }
+
+    /// The tables that adding a range will make, while its memmap is in the largest leaves.
+    pub fn tables_to_add(&self, machine: &Emulated, range: Range<u64>) -> u64 {
+        let (spec, base, len) = (self.spec, layout::base(self.spec, self.ram_start), range.end - range.start);
+        let linear = Mapping { va: layout::LINEAR.start + (range.start - base), pa: range.start, len, max_leaf: len };
+        let block_leaf = spec.levels[2].size();
+        let per_block = self.memmap_frames() * spec.page;
+        let memmap = Mapping {
+            va: layout::vmemmap(spec).start + (range.start - base) / spec.page * layout::STRUCT_PAGE,
+            pa: 0,
+            len: len / spec.page * layout::STRUCT_PAGE,
+            max_leaf: if per_block == block_leaf { block_leaf } else { spec.page },
+        };
+        [linear, memmap].map(|m| need::tables(spec, machine.memory(), machine.root(), m)).iter().sum()
+    }
+
+    /// Bringing the block at `start` online.
+    pub fn online(&self, start: u64) -> Answer {
+        match self.blocks.get(&start) {
+            None => Answer::Refused("NoBlock", None),
+            Some(block) if block.online.is_some() => Answer::Refused("BlockState", None),
+            Some(_) => Answer::Done,
+        }
+    }
+
+    /// Taking the block at `start` offline by itself.
+    pub fn offline(&self, seen: &Seen, start: u64) -> Answer {
+        if self.blocks.get(&start).is_some_and(|block| block.online.is_none()) {
+            return Answer::Refused("BlockState", None);
+        }
+        self.offline_all(seen, start..start + self.block_bytes())
+    }
+
+    /// Taking every block of a range offline that is not.
+    pub fn offline_all(&self, seen: &Seen, range: Range<u64>) -> Answer {
+        for start in self.starts(range.clone()) {
+            let Some(block) = self.blocks.get(&start) else { return Answer::Refused("NoBlock", None) };
+            if block.online.is_some() && block.memory.len() != self.block_bytes() / self.spec.page {
+                return Answer::Refused("NotWhole", None);
+            }
+        }
+        let online = |start: &u64| self.blocks[start].online.is_some();
+        if let Some(stuck) = self.starts(range.clone()).filter(online).find_map(|s| self.first_stuck(seen, s)) {
+            return stuck;
+        }
+        let used = self.used(seen);
+        let moving = self.starts(range.clone()).map(|s| self.tenants_in(seen, s)).sum::<u64>();
+        let outside = self.blocks.keys().filter(|s| !range.contains(s));
+        let room: u64 = outside.map(|s| self.free_in(*s, &used).len()).sum();
+        if room < moving { OUT } else { Answer::Done }
+    }
+
+    /// The first page in a block that cannot be moved, and why.
+    fn first_stuck(&self, seen: &Seen, start: u64) -> Option<Answer> {
+        let block = self.frames_of(start);
+        let first = |frames: Frames| frames.within(block.clone()).first();
+        let own = self.own_memmap(start);
+        let others = Frames::of(seen.memmap.within(own.end..block.end).runs());
+        let kernel = Frames::of(self.kernel.iter().map(|(f, order)| *f..f + (1 << order)));
+        let fixed = [seen.tables.clone(), others, kernel, self.reserved.clone()].map(first);
+        let unmovable = fixed.into_iter().flatten().min();
+        let held = self.held.keys().filter_map(|va| seen.tenants.get(va)).copied();
+        let pinned = held.chain(self.pinned.keys().copied()).filter(|f| block.contains(f)).min();
+        match (unmovable, pinned) {
+            (Some(u), p) if p.is_none_or(|p| u < p) => Some(Answer::Refused("Unmovable", Some(u))),
+            (_, Some(p)) => Some(Answer::Refused("Pinned", Some(p))),
+            _ => None,
+        }
+    }
+
+    /// How many tenants' pages are in a block.
+    pub fn tenants_in(&self, seen: &Seen, start: u64) -> u64 {
+        seen.tenant_frames().within(self.frames_of(start)).len()
+    }
+
+    /// Removing a DIMM, all of it.
+    pub fn remove(&self, start: u64, len: u64) -> Answer {
+        let mut blocks = self.starts(start..start + len).map(|block| self.blocks.get(&block));
+        if blocks.clone().any(|block| block.is_none()) {
+            return Answer::Refused("NoBlock", None);
+        }
+        if blocks.any(|block| block.is_some_and(|b| b.online.is_some())) {
+            return Answer::Refused("BlockState", None);
+        }
+        Answer::Done
+    }
+
+    /// A new tenant of `pages` pages: the answer and the address that it gets, the lowest gap.
+    pub fn tenant_new(&self, machine: &Emulated, seen: &Seen, pages: u64) -> (Answer, u64) {
+        let len = pages * self.spec.page;
+        let mut tenants: Vec<Tenant> = self.tenants.values().copied().collect();
+        tenants.sort_by_key(|t| t.va);
+        let mut va = layout::TENANTS.start;
+        for tenant in tenants {
+            if tenant.va - va >= len {
+                break;
+            }
+            va = tenant.va + tenant.pages * self.spec.page;
+        }
+        if pages == 0 {
+            return (Answer::Refused("Empty", None), va);
+        }
+        let mapping = Mapping { va, pa: 0, len, max_leaf: self.spec.page };
+        let tables = need::tables(self.spec, machine.memory(), machine.root(), mapping);
+        let used = self.used(seen);
+        let (movable, normal) = (self.free(ZoneKind::Movable, &used), self.free(ZoneKind::Normal, &used));
+        // Pages come from Movable while there are any, tables from Normal only.
+        let fits = tables + pages.saturating_sub(movable) <= normal;
+        (if fits { Answer::Done } else { OUT }, va)
+    }
+
+    /// How many pages of a new tenant each Movable block gets: the newest first.
+    pub fn movable_shares(&self, seen: &Seen, pages: u64) -> Vec<(u64, u64)> {
+        let (used, mut left) = (self.used(seen), pages);
+        let newest_first = self.zone(ZoneKind::Movable).into_iter().rev();
+        newest_first
+            .map(|start| {
+                let share = left.min(self.free_in(start, &used).len());
+                left -= share;
+                (start, share)
+            })
+            .collect()
+    }
+
+    /// Dropping a tenant.
+    pub fn tenant_drop(&self, id: u32) -> Answer {
+        let Some(tenant) = self.tenants.get(&id) else { return Answer::Refused("NoTenant", None) };
+        let range = tenant.va..tenant.va + tenant.pages * self.spec.page;
+        let held = self.held.range(range).next().is_some();
+        if held { Answer::Refused("Pinned", None) } else { Answer::Done }
+    }
+
+    /// Pinning a frame.
+    pub fn pin(&self, seen: &Seen, frame: u64) -> Answer {
+        let start = frame * self.spec.page / self.block_bytes() * self.block_bytes();
+        if !self.blocks.contains_key(&start) {
+            return Answer::Refused("NotPresent", None);
+        }
+        let free = self.free_in(start, &self.used(seen)).contains(frame);
+        let tenant = seen.tenants.values().any(|f| *f == frame);
+        let ok = free || tenant || self.pinned.contains_key(&frame);
+        if ok { Answer::Done } else { Answer::Refused("PageState", None) }
+    }
+
+    /// Unpinning a frame.
+    pub fn unpin(&self, seen: &Seen, frame: u64) -> Answer {
+        let start = frame * self.spec.page / self.block_bytes() * self.block_bytes();
+        if !self.blocks.contains_key(&start) {
+            return Answer::Refused("NotPresent", None);
+        }
+        let held = self.held.keys().any(|va| seen.tenants.get(va) == Some(&frame));
+        let ok = held || self.pinned.contains_key(&frame);
+        if ok { Answer::Done } else { Answer::Refused("PageState", None) }
+    }
+
+    /// A run of `1 << order` frames for the kernel: the answer and the block that serves it, the oldest that can.
+    pub fn kernel_alloc(&self, seen: &Seen, order: u32) -> (Answer, Option<u64>) {
+        let used = self.used(seen);
+        let from = self.zone(ZoneKind::Normal).into_iter().find(|s| self.free_in(*s, &used).has_run(order));
+        (if from.is_some() { Answer::Done } else { OUT }, from)
+    }
+}

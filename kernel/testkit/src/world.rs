@@ -1,0 +1,293 @@
+//! A model and the reference model in lockstep: every operation is predicted, done, compared and audited.
+
+use std::collections::BTreeMap;
+
+use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::error::{Error, Result};
+use hotmap_mm::faults::Plan;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::range::HotRange;
+use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::model::Mobility;
+use hotmap_mm::page::PageKind;
+use hotmap_mm::pfn::Pfn;
+use hotmap_mm::zone::ZoneKind;
+
+use crate::reference::Reference;
+use crate::reference::predict::{Answer, kind};
+use crate::reference::seen::Seen;
+use crate::rig::{Rig, Shape, range};
+use crate::snapshot::{Detail, Snapshot};
+
+/// Both models.
+pub struct World<G: Granule> {
+    /// The model under test.
+    pub rig: Rig<G>,
+    /// What should be true of it.
+    pub reference: Reference,
+    /// What the walker saw after the last operation.
+    pub seen: Seen,
+    /// Which allocation of the next operation fails first.
+    pub fault: Option<u64>,
+    /// How often each operation had each answer; `fault` counts operations that were undone and done again.
+    pub answers: BTreeMap<(&'static str, &'static str), u64>,
+}
+
+impl<G: Granule> World<G> {
+    /// Boot both.
+    pub fn boot(shape: &Shape) -> Self {
+        let rig = Rig::<G>::boot(shape);
+        let reference = Reference::boot(rig.machine.spec(), shape);
+        let seen = reference.check(&rig, "after boot");
+        rig.assert_clean("after boot");
+        Self { rig, reference, seen, fault: None, answers: BTreeMap::new() }
+    }
+
+    /// Do `act`; with a fault armed, once more when the fault has made it fail and everything was undone.
+    fn act<T>(&mut self, detail: Detail, what: &str, act: impl Fn(&mut Rig<G>) -> Result<T>) -> Result<T> {
+        let Some(nth) = self.fault.take() else { return act(&mut self.rig) };
+        let before = Snapshot::of(&self.rig, detail);
+        self.rig.mm.faults.arm(Plan::Nth(nth));
+        let result = act(&mut self.rig);
+        let fired = self.rig.mm.faults.fired();
+        self.rig.mm.faults.arm(Plan::Off);
+        match result {
+            Err(Error::Out(_)) if fired => {
+                let when = format!("{what}, allocation {nth} failed");
+                before.assert_same(&Snapshot::of(&self.rig, detail), &when);
+                self.settle(&when);
+                *self.answers.entry(("any", "fault")).or_default() += 1;
+                act(&mut self.rig)
+            }
+            other => other,
+        }
+    }
+
+    /// The answer is the predicted one; remember that it was given.
+    fn answered<T>(&mut self, operation: &'static str, answer: Answer, result: &Result<T>, what: &str) {
+        answer.assert(result, what);
+        let name = result.as_ref().err().map_or("Done", |error| kind(error).0);
+        *self.answers.entry((operation, name)).or_default() += 1;
+    }
+
+    /// Compare and audit.
+    fn settle(&mut self, when: &str) {
+        self.seen = self.reference.check(&self.rig, when);
+        self.rig.assert_clean(when);
+        assert_eq!(self.rig.mm.warnings().total(), 0, "{when}: warnings");
+    }
+
+    /// Plug RAM and add it, or be refused and take it away again; perhaps online it in the same breath.
+    pub fn add(&mut self, start: u64, len: u64, home: MemmapHome, plug: Option<ZoneKind>) -> bool {
+        let what = format!("add {start:#x} + {len:#x} {home:?} {plug:?}");
+        let answer = self.reference.add(&self.rig.machine, &self.seen, start, len, home);
+        let backed = !matches!(answer, Answer::Refused(name, _) if name != "Out");
+        if backed {
+            self.rig.machine.plug(start, len);
+        }
+        let tables = backed.then(|| self.reference.tables_to_add(&self.rig.machine, start..start + len));
+        let result = self.act(Detail::Exact, &what, |rig| {
+            let hot = HotRange::new(&rig.mm, PhysAddr::new(start), len, Source::Dimm(1))?;
+            match plug {
+                Some(zone) => rig.mm.plug(&hot, home, zone, |_, _| {}),
+                None => rig.mm.add(&hot, home),
+            }
+        });
+        self.answered("add", answer, &result, &what);
+        if result.is_ok() {
+            self.reference.added(start, len, home);
+            for block in self.reference.starts(start..start + len) {
+                plug.into_iter().for_each(|zone| self.reference.onlined(block, zone));
+            }
+        } else if backed {
+            self.rig.machine.unplug(start);
+        }
+        let before = self.seen.tables.len();
+        self.settle(&what);
+        let new = self.seen.tables.len() - before;
+        let exact = home == MemmapHome::SelfHosted || self.reference.spec.page != 0x1000;
+        if let (true, true, Some(tables)) = (result.is_ok(), exact, tables) {
+            assert_eq!(new, tables, "{what}: new tables");
+        }
+        result.is_ok()
+    }
+
+    /// Bring a block online.
+    pub fn online(&mut self, start: u64, zone: ZoneKind) {
+        let what = format!("online {start:#x} {zone}");
+        let answer = self.reference.online(start);
+        let result = self.act(Detail::Exact, &what, |rig| rig.mm.online(Rig::<G>::pfn(start), zone));
+        self.answered("online", answer, &result, &what);
+        if result.is_ok() {
+            self.reference.onlined(start, zone);
+        }
+        self.settle(&what);
+    }
+
+    /// Take a block offline.
+    pub fn offline(&mut self, start: u64) {
+        let what = format!("offline {start:#x}");
+        // A fault half-way leaves pages where they have moved to, which changes what the next try has to move.
+        let moving = self.reference.tenants_in(&self.seen, start);
+        let answer = self.reference.offline(&self.seen, start);
+        let faulty = self.fault.is_some();
+        let result =
+            self.act(Detail::WherePagesMayHaveMoved, &what, |rig| rig.mm.offline(Rig::<G>::pfn(start)));
+        self.answered("offline", answer, &result, &what);
+        if let Ok(offlined) = &result {
+            *self.answers.entry(("offline", "migrated")).or_default() += u64::from(offlined.migrated != 0);
+            assert!(faulty || offlined.migrated == moving, "{what}: {offlined:?} of {moving}");
+            self.reference.offlined(start);
+        }
+        self.settle(&what);
+    }
+
+    /// Unplug a DIMM: offline and remove.
+    pub fn unplug(&mut self, start: u64, len: u64) {
+        let what = format!("unplug {start:#x} + {len:#x}");
+        let answer = self.reference.offline_all(&self.seen, start..start + len);
+        let result = self.act(Detail::WherePagesMayHaveMoved, &what, |rig| rig.mm.unplug(range(start, len)));
+        self.answered("unplug", answer, &result, &what);
+        self.gone(start, len, result.is_ok());
+        self.settle(&what);
+    }
+
+    /// Remove a DIMM whose blocks are offline.
+    pub fn remove(&mut self, start: u64, len: u64) {
+        let what = format!("remove {start:#x} + {len:#x}");
+        let answer = self.reference.remove(start, len);
+        let result = self.act(Detail::Exact, &what, |rig| rig.mm.remove(range(start, len)));
+        self.answered("remove", answer, &result, &what);
+        self.gone(start, len, result.is_ok());
+        self.settle(&what);
+    }
+
+    fn gone(&mut self, start: u64, len: u64, gone: bool) {
+        if gone {
+            self.reference.removed(start, len);
+            self.rig.machine.unplug(start);
+        }
+    }
+
+    /// A new tenant.
+    pub fn tenant_new(&mut self, pages: u64) {
+        let what = format!("tenant of {pages} pages");
+        let (answer, va) = self.reference.tenant_new(&self.rig.machine, &self.seen, pages);
+        let shares = self.reference.movable_shares(&self.seen, pages);
+        let before: Vec<_> = shares.iter().map(|s| self.reference.tenants_in(&self.seen, s.0)).collect();
+        let result = self.act(Detail::Exact, &what, |rig| rig.mm.tenant_new(pages));
+        self.answered("tenant_new", answer, &result, &what);
+        if let Ok(id) = result {
+            assert_eq!(id, self.reference.tenant_came(va, pages), "{what}: number");
+            assert_eq!(self.rig.mm.tenant_check(id), Ok(pages), "{what}");
+        }
+        self.settle(&what);
+        if result.is_ok() {
+            for ((start, share), before) in shares.into_iter().zip(before) {
+                let now = self.reference.tenants_in(&self.seen, start);
+                assert_eq!(now - before, share, "{what}: pages in {start:#x}, the newest Movable block first");
+            }
+        }
+    }
+
+    /// Every tenant checks its pages.
+    pub fn tenants_check(&mut self) {
+        for (id, tenant) in &self.reference.tenants {
+            assert_eq!(self.rig.mm.tenant_check(*id), Ok(tenant.pages), "tenant {id}");
+        }
+        assert_eq!(self.rig.mm.tenant_check(u32::MAX), Err(Error::NoTenant(u32::MAX)));
+    }
+
+    /// A tenant goes.
+    pub fn tenant_drop(&mut self, id: u32) {
+        let what = format!("drop tenant {id}");
+        let answer = self.reference.tenant_drop(id);
+        let result = self.act(Detail::Exact, &what, |rig| rig.mm.tenant_drop(id));
+        self.answered("tenant_drop", answer, &result, &what);
+        if result.is_ok() {
+            self.reference.tenants.remove(&id);
+        }
+        self.settle(&what);
+    }
+
+    /// The tenant's address that maps `frame`.
+    fn tenant_at(&self, frame: u64) -> Option<u64> {
+        self.seen.tenants.iter().find(|(_, f)| **f == frame).map(|(va, _)| *va)
+    }
+
+    /// Pin a frame.
+    pub fn pin(&mut self, frame: u64) {
+        let what = format!("pin {frame:#x}");
+        let answer = self.reference.pin(&self.seen, frame);
+        let result = self.act(Detail::Exact, &what, |rig| rig.mm.pin(Pfn::new(frame)));
+        self.answered("pin", answer, &result, &what);
+        if result.is_ok() {
+            match self.tenant_at(frame) {
+                Some(va) => *self.reference.held.entry(va).or_default() += 1,
+                None => *self.reference.pinned.entry(frame).or_default() += 1,
+            }
+        }
+        self.settle(&what);
+    }
+
+    /// Unpin a frame.
+    pub fn unpin(&mut self, frame: u64) {
+        let what = format!("unpin {frame:#x}");
+        let answer = self.reference.unpin(&self.seen, frame);
+        let result = self.act(Detail::Exact, &what, |rig| rig.mm.unpin(Pfn::new(frame)));
+        self.answered("unpin", answer, &result, &what);
+        if result.is_ok() {
+            let at = self.tenant_at(frame);
+            let (map, key) = match at {
+                Some(va) => (&mut self.reference.held, va),
+                None => (&mut self.reference.pinned, frame),
+            };
+            match map.get_mut(&key) {
+                Some(holds) if *holds > 1 => *holds -= 1,
+                _ => drop(map.remove(&key)),
+            }
+        }
+        self.settle(&what);
+    }
+
+    /// The kernel takes a run.
+    pub fn kernel_alloc(&mut self, order: u32) {
+        let what = format!("a run of order {order}");
+        let (answer, from) = self.reference.kernel_alloc(&self.seen, order);
+        let result =
+            self.act(Detail::Exact, &what, |rig| rig.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable));
+        self.answered("kernel_alloc", answer, &result, &what);
+        if let (Ok(pfn), Some(from)) = (result, from) {
+            assert!(self.reference.frames_of(from).contains(&pfn.get()), "{what}: the oldest block that has one");
+            self.reference.kernel.insert(pfn.get(), order);
+        }
+        self.settle(&what);
+    }
+
+    /// The kernel takes runs until only `leave` pages are free in Normal, or fewer if there are no more.
+    pub fn kernel_takes_all_but(&mut self, leave: u64) {
+        let mut order = G::BLOCK_ORDER;
+        loop {
+            let spare = self.rig.mm.zone(ZoneKind::Normal).free.saturating_sub(leave);
+            if spare == 0 {
+                break;
+            }
+            order = order.min(spare.ilog2());
+            match self.rig.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
+                Ok(pfn) => drop(self.reference.kernel.insert(pfn.get(), order)),
+                Err(_) => order -= 1,
+            }
+        }
+        self.settle(&format!("the kernel leaves {leave} pages"));
+    }
+
+    /// The kernel gives runs back.
+    pub fn kernel_free(&mut self, frames: &[u64]) {
+        for frame in frames {
+            self.rig.mm.free(Pfn::new(*frame));
+            self.reference.kernel.remove(frame);
+        }
+        self.settle("the kernel frees");
+    }
+}

@@ -1,0 +1,97 @@
+//! The lines that `bench=on` makes the kernel print, and nothing else about their format anywhere.
+//!
+//! `bench: OPERATION BYTES INSTRUCTIONS TABLES RAM`: what was done to how much memory, guest instructions by
+//! PMEVCNTR0 (INST_RETIRED), and the changes in table pages and in memmap pages of system RAM.
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// `boot`, `add`, `online`, `offline`, `remove`.
+    pub operation: String,
+    /// Bytes of memory that it was about.
+    pub bytes: u64,
+    /// Guest instructions.
+    pub instructions: u64,
+    /// Change in translation table pages.
+    pub tables: i64,
+    /// Change in pages of system RAM that hold memmap.
+    pub ram: i64,
+}
+
+/// The start of every line.
+const MARK: &str = "bench: ";
+
+/// Reads one line; `None` when it is another line or does not have exactly the five fields.
+pub fn read(line: &str) -> Option<Figure> {
+    let mut fields = line.trim().strip_prefix(MARK)?.split_whitespace();
+    let figure = Figure {
+        operation: fields.next()?.to_owned(),
+        bytes: fields.next()?.parse().ok()?,
+        instructions: fields.next()?.parse().ok()?,
+        tables: fields.next()?.parse().ok()?,
+        ram: fields.next()?.parse().ok()?,
+    };
+    fields.next().is_none().then_some(figure)
+}
+
+/// The last figure of an operation on `bytes` bytes in a transcript.
+pub fn last(text: &str, operation: &str, bytes: u64) -> Option<Figure> {
+    text.lines().rev().filter_map(read).find(|figure| figure.operation == operation && figure.bytes == bytes)
+}
+
+/// How the kernel clears memory on this CPU: `bench: clears memory by WORD`. FEAT_MOPS clears in next to no
+/// instructions, so such figures are shown apart.
+pub fn clears_by(text: &str) -> Option<&str> {
+    text.lines()
+        .find_map(|line| line.trim().strip_prefix(MARK)?.strip_prefix("clears memory by "))
+        .map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Figure, clears_by, last, read};
+
+    const TEXT: &str = "bench: boot 1073741824 1356118 0 0\nhotmap> \nbench: add 1073741824 296969 1 0\n\
+                        bench: add 1073741824 296692 0 4096\nbench: remove 1073741824 22596 -1 -4096\n\
+                        bench: clears memory by DC ZVA\n";
+
+    #[test]
+    fn a_line_has_five_fields_and_signs() {
+        let figure = read("bench: remove 1073741824 22596 -1 -4096").expect("a figure");
+        let should = Figure {
+            operation: "remove".into(),
+            bytes: 1 << 30,
+            instructions: 22_596,
+            tables: -1,
+            ram: -4096,
+        };
+        assert_eq!(figure, should);
+    }
+
+    #[test]
+    fn other_lines_are_no_figures() {
+        for line in [
+            "",
+            "bench: add",
+            "bench: add 1 2 3",
+            "bench: add 1 2 3 4 5",
+            "bench: add x 2 3 4",
+            "add 1 2 3 4",
+        ] {
+            assert_eq!(read(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_last_figure_of_an_operation_counts() {
+        assert_eq!(last(TEXT, "add", 1 << 30).map(|figure| figure.instructions), Some(296_692));
+        assert_eq!(last(TEXT, "add", 1 << 31), None);
+        assert_eq!(last(TEXT, "boot", 1 << 30).map(|figure| figure.instructions), Some(1_356_118));
+    }
+
+    #[test]
+    fn the_way_of_clearing_is_told_apart_from_figures() {
+        assert_eq!(clears_by(TEXT), Some("DC ZVA"));
+        assert_eq!(clears_by("bench: add 1 2 3 4"), None);
+    }
+}

@@ -1,0 +1,259 @@
+//! The figures beside Linux's, for people and, as JSON, for machines.
+
+use super::linux::{BOOT_GOAL, IMAGE_GOAL, Linux, ROWS, goal, rows};
+use super::measure::Life;
+use crate::geometry::size_text;
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// Everything that was measured.
+#[derive(Clone, Debug, Default)]
+pub struct Results {
+    /// 1 GiB, self-hosted, per granule, on the reference CPU.
+    pub reference: Vec<Life>,
+    /// The same with the memmap in system RAM.
+    pub from_ram: Vec<Life>,
+    /// 1 GiB, self-hosted, on the CPU with everything.
+    pub apart: Vec<Life>,
+    /// Larger and larger DIMMs on the reference CPU.
+    pub scaling: Vec<Life>,
+    /// The image file in bytes.
+    pub image: u64,
+}
+
+fn millions(instructions: u64) -> f64 {
+    instructions as f64 / 1e6
+}
+
+fn row(text: &mut String, cells: [&str; 9]) {
+    let [name, rest @ ..] = cells;
+    let _ = write!(text, "{name:<24}");
+    for cell in rest {
+        let _ = write!(text, " {cell:>9}");
+    }
+    text.push('\n');
+}
+
+fn life_row(text: &mut String, life: &Life, name: &str, goal: &str, ram: &str) {
+    let cell = |instructions| format!("{:.3}", millions(instructions));
+    let (add, online) = (cell(life.add.instructions), cell(life.online.instructions));
+    let (offline, remove) = (cell(life.offline.instructions), cell(life.remove.instructions));
+    let (total, boot) = (cell(life.total()), cell(life.boot.instructions));
+    row(text, [name, &add, &online, &offline, &remove, &total, goal, ram, &boot]);
+}
+
+fn linux_row(text: &mut String, linux: &Linux) {
+    let offline = match linux.offline {
+        (from, to) if from < to => format!("{from}-{to}"),
+        (from, _) => format!("{from}"),
+    };
+    let [add, online, remove, boot] =
+        [linux.add, linux.online, linux.remove, linux.boot].map(|n| n.to_string());
+    let total = format!("{:.1}", linux.life());
+    let name = format!("  Linux, {}", linux.build);
+    let ram = linux.ram_self.replace("not available", "-");
+    row(text, [&name, &add, &online, &offline, &remove, &total, "", &ram, &boot]);
+}
+
+/// How many times fewer instructions we need than Linux.
+fn ratio_row(text: &mut String, life: &Life, linux: &Linux) {
+    let times = |linux: f64, ours: u64| match linux / millions(ours) {
+        ratio if ratio < 10.0 => format!("{ratio:.1}x"),
+        ratio => format!("{ratio:.0}x"),
+    };
+    let cells = [
+        times(linux.add, life.add.instructions),
+        times(linux.online, life.online.instructions),
+        times(linux.offline.0, life.offline.instructions),
+        times(linux.remove, life.remove.instructions),
+        times(linux.life(), life.total()),
+        times(linux.boot, life.boot.instructions),
+    ];
+    let [add, online, offline, remove, total, boot] = cells.each_ref().map(String::as_str);
+    row(text, ["    fewer by", add, online, offline, remove, total, "", "", boot]);
+}
+
+impl Results {
+    /// Each goal that is missed, in a sentence.
+    pub fn missed(&self) -> Vec<String> {
+        let mut missed = Vec::new();
+        let mut check = |what: String, is: u64, goal: u64| {
+            if is > goal {
+                missed.push(format!("{what}: {is}, goal {goal}"));
+            }
+        };
+        for life in &self.reference {
+            let granule = life.subject.granule;
+            check(format!("instructions of a 1 GiB DIMM's life at {granule}"), life.total(), goal(granule));
+            check(
+                format!("instructions from reset to prompt at {granule}"),
+                life.boot.instructions,
+                BOOT_GOAL,
+            );
+            check(format!("table pages of a 1 GiB DIMM at {granule}"), life.tables().unsigned_abs(), 2);
+            check(format!("memmap pages in system RAM at {granule}"), life.add.ram.unsigned_abs(), 0);
+        }
+        check("bytes of the image".into(), self.image, IMAGE_GOAL);
+        missed
+    }
+
+    /// The table for people.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let qemu = self.reference.first().map(|life| life.qemu).unwrap_or_default();
+        let cpu = self.reference.first().map(|life| life.subject.cpu).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "A 1 GiB DIMM's life in millions of guest instructions (-icount, INST_RETIRED: exact)."
+        );
+        let _ = writeln!(
+            text,
+            "QEMU {}.{}, CPU {cpu}, self-hosted memmap, firmware boot, 1 GiB of boot RAM; Linux is 6.12.\n",
+            qemu.0, qemu.1
+        );
+        row(&mut text, ["", "add", "online", "offline", "remove", "sum", "goal", "RAM", "boot"]);
+        for life in &self.reference {
+            let granule = life.subject.granule;
+            let goal = format!("{:.3}", millions(goal(granule)));
+            let ram = format!("{} kB", life.system_ram() >> 10);
+            life_row(&mut text, life, &format!("{granule} hotmap"), &goal, &ram);
+            for linux in rows(granule) {
+                linux_row(&mut text, linux);
+                ratio_row(&mut text, life, linux);
+            }
+        }
+        self.system_ram_text(&mut text);
+        self.scaling_text(&mut text);
+        self.apart_text(&mut text);
+        self.image_text(&mut text);
+        text
+    }
+
+    fn system_ram_text(&self, text: &mut String) {
+        text.push_str("\nSystem RAM that the DIMM costs while it is there (table pages; memmap pages):\n");
+        for life in self.reference.iter().chain(&self.from_ram) {
+            let subject = life.subject;
+            let linux: Vec<String> = rows(subject.granule)
+                .map(|linux| {
+                    let ram = if life.add.ram == 0 { linux.ram_self } else { linux.ram };
+                    format!("Linux {} {ram}", linux.build)
+                })
+                .collect();
+            let linux = if linux.is_empty() { String::new() } else { format!("   ({})", linux.join(", ")) };
+            let home = if life.add.ram == 0 { "self-hosted" } else { "in system RAM" };
+            let (kib, tables) = (life.system_ram() >> 10, life.tables());
+            let _ = writeln!(
+                text,
+                "{:<4} {home:<14} {kib:>6} kB  ({tables}; {}){linux}",
+                subject.granule.name(),
+                life.add.ram
+            );
+        }
+    }
+
+    fn scaling_text(&self, text: &mut String) {
+        text.push_str("\nHow add grows (millions of guest instructions):\n");
+        for life in &self.scaling {
+            let (granule, size) = (life.subject.granule, life.subject.size);
+            let per_gib = millions(life.add.instructions) / (size as f64 / (1_u64 << 30) as f64);
+            let (add, total) = (millions(life.add.instructions), millions(life.total()));
+            let _ = writeln!(
+                text,
+                "{:<4} {:>3}   add {add:>7.3}   per GiB {per_gib:.3}   whole life {total:>7.3}   table pages {}",
+                granule.name(),
+                size_text(size),
+                life.tables()
+            );
+        }
+    }
+
+    fn apart_text(&self, text: &mut String) {
+        let Some(first) = self.apart.first() else { return };
+        let note = if first.uses_mops() {
+            "FEAT_MOPS clears memory in next to no instructions"
+        } else {
+            "no FEAT_MOPS in this QEMU"
+        };
+        let _ = writeln!(
+            text,
+            "\nApart, CPU {} ({note}; memory is cleared by {}):",
+            first.subject.cpu, first.clears_by
+        );
+        for life in &self.apart {
+            life_row(
+                text,
+                life,
+                &format!("{} hotmap", life.subject.granule),
+                "",
+                &format!("{} kB", life.system_ram() >> 10),
+            );
+        }
+    }
+
+    fn image_text(&self, text: &mut String) {
+        let linux: Vec<&str> = ROWS.iter().map(|row| row.image).collect();
+        let (image, goal) = (self.image as f64 / 1024.0, IMAGE_GOAL >> 10);
+        let _ = writeln!(text, "\nImage: {image:.0} KiB (goal {goal} KiB; Linux {})", linux.join(", "));
+        match self.missed().as_slice() {
+            [] => text.push_str("Every goal is met.\n"),
+            missed => missed.iter().for_each(|sentence| {
+                let _ = writeln!(text, "MISSED  {sentence}");
+            }),
+        }
+    }
+
+    /// The same for machines; counts are instructions, bytes and pages.
+    pub fn json(&self) -> Value {
+        json!({
+            "unit": "guest instructions",
+            "image_bytes": self.image,
+            "goals": { "image_bytes": IMAGE_GOAL, "boot": BOOT_GOAL },
+            "reference": self.reference.iter().map(life_json).collect::<Vec<_>>(),
+            "memmap_in_ram": self.from_ram.iter().map(life_json).collect::<Vec<_>>(),
+            "apart": self.apart.iter().map(life_json).collect::<Vec<_>>(),
+            "scaling": self.scaling.iter().map(life_json).collect::<Vec<_>>(),
+            "linux": ROWS.iter().map(linux_json).collect::<Vec<_>>(),
+            "missed": self.missed(),
+        })
+    }
+}
+
+fn life_json(life: &Life) -> Value {
+    json!({
+        "granule": life.subject.granule.bytes(),
+        "cpu": life.subject.cpu,
+        "qemu": format!("{}.{}", life.qemu.0, life.qemu.1),
+        "dimm_bytes": life.subject.size,
+        "clears_by": life.clears_by,
+        "boot": life.boot.instructions,
+        "add": life.add.instructions,
+        "online": life.online.instructions,
+        "offline": life.offline.instructions,
+        "remove": life.remove.instructions,
+        "sum": life.total(),
+        "goal": goal(life.subject.granule),
+        "table_pages": life.tables(),
+        "memmap_pages_in_ram": life.add.ram,
+        "system_ram_bytes": life.system_ram(),
+    })
+}
+
+fn linux_json(row: &Linux) -> Value {
+    let whole = |millions: f64| Value::from((millions * 1e6).round());
+    json!({
+        "version": "6.12",
+        "build": row.build,
+        "granule": row.granule.bytes(),
+        "add": whole(row.add),
+        "online": whole(row.online),
+        "offline": [whole(row.offline.0), whole(row.offline.1)],
+        "remove": whole(row.remove),
+        "boot": whole(row.boot),
+        "system_ram_self_hosted": row.ram_self,
+        "system_ram": row.ram,
+        "image": row.image,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! What a DIMM's life costs in guest instructions, beside Linux's figures: `make bench`.
+
+use hotmap_tests::bench::measure::{Life, Subject, image_bytes, measure, standard};
+use hotmap_tests::bench::table::Results;
+use hotmap_tests::geometry::{GIB, GRANULES};
+use hotmap_tests::options::Words;
+use hotmap_tests::patience;
+use hotmap_tests::run::Run;
+use hotmap_tests::state::Memmap;
+use hotmap_tests::trouble::During;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+usage: bench [--json] [--strict]
+
+Takes DIMMs through their lives on QEMU with exact instruction counting, and prints what each operation costs beside
+Linux's figures. The counts repeat exactly on the same QEMU.
+
+  --json        for machines
+  --strict      exit status 1 when a goal is missed
+  --help        this text";
+
+/// No break-before-make levels, no FEAT_MOPS: the reference.
+const REFERENCE: &str = "neoverse-n1";
+/// The CPU with everything.
+const APART: &str = "max";
+/// DIMM sizes for the growth of add, in GiB.
+const SIZES: [u64; 4] = [1, 2, 4, 8];
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(fine) if fine => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(sentence) => {
+            eprintln!("error: {sentence}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<bool, String> {
+    let words = Words::read(std::env::args().skip(1), &["--json", "--strict", "--help", "-h"], &[])?;
+    if words.has("--help") || words.has("-h") {
+        println!("{HELP}");
+        return Ok(true);
+    }
+    if let Some(word) = words.rest.first() {
+        return Err(format!("unexpected word {word}; --help lists the options"));
+    }
+    patience::check()?;
+    let results = measure_all().map_err(|(trouble, transcript)| {
+        eprintln!("{transcript}");
+        trouble
+    })?;
+    if words.has("--json") {
+        println!("{:#}", results.json());
+    } else {
+        print!("{}", results.text());
+    }
+    Ok(!words.has("--strict") || results.missed().is_empty())
+}
+
+/// The results, or what went wrong and what the guests said.
+fn measure_all() -> Result<Results, (String, String)> {
+    let run = Run::new("bench").map_err(|trouble| (trouble.to_string(), String::new()))?;
+    let one = |subject: Subject| -> Result<Life, (String, String)> {
+        let life = measure(&run, subject).during(&format!("{subject:?}"));
+        life.map_err(|trouble| (trouble.to_string(), run.journal.text()))
+    };
+    let image = image_bytes().map_err(|trouble| (trouble.to_string(), String::new()))?;
+    let mut results = Results { image, ..Results::default() };
+    for granule in GRANULES {
+        let subject = standard(granule, REFERENCE);
+        results.reference.push(one(subject)?);
+        results.from_ram.push(one(Subject { memmap: Memmap::Ram, ..subject })?);
+        results.apart.push(one(standard(granule, APART))?);
+        for gib in SIZES {
+            results.scaling.push(one(Subject { size: gib * GIB, ..subject })?);
+        }
+    }
+    Ok(results)
+}

@@ -1,0 +1,30 @@
+//! The figures are promises too: counted exactly, so a regression is a failure and not noise.
+
+use super::{Test, per_granule};
+use crate::bench::measure::{image_bytes, measure, standard};
+use crate::bench::table::Results;
+use crate::geometry::Granule;
+use crate::run::Run;
+use crate::trouble::{Checked, failed};
+use crate::{ensure, ensure_eq};
+
+pub(super) fn tests() -> Vec<Test> {
+    per_granule("figures", within_the_goals)
+}
+
+/// The reference CPU's figures meet the goals, and repeat exactly.
+fn within_the_goals(run: &Run, granule: Granule) -> Checked<String> {
+    let life = measure(run, standard(granule, "neoverse-n1"))?;
+    let again = measure(run, standard(granule, "neoverse-n1"))?;
+    for (one, two) in [(&life.add, &again.add), (&life.online, &again.online), (&life.remove, &again.remove)]
+    {
+        ensure_eq!(two, one, "the same operation, counted again");
+    }
+    ensure!(!life.uses_mops(), "neoverse-n1 clears memory by {}", life.clears_by);
+    let remark = format!("{} instructions, boot {}", life.total(), life.boot.instructions);
+    let results = Results { reference: vec![life], image: image_bytes()?, ..Results::default() };
+    match results.missed().as_slice() {
+        [] => Ok(remark),
+        missed => failed(missed.join("; ")),
+    }
+}
