@@ -3,16 +3,13 @@
 
 use hotmap_kernel::arch::{counter, cpu, exceptions, mmu, semihosting, word};
 use hotmap_kernel::boot_info::BootInfo;
+use hotmap_kernel::drivers::platform;
 use hotmap_kernel::{console, kernel_main, kprint, kprintln};
 use hotmap_mm::granule::{G4K, G16K, G64K, Granule, GranuleKind};
-use hotmap_mm::layout;
 use hotmap_mm::paging::descriptor::MAIR;
 
 use crate::early_map::{self, Image, Roots};
 use crate::handoff::{self, Stop};
-
-/// QEMU virt's first UART (hw/arm/virt.c, VIRT_UART): where messages go before the device tree has been read.
-const EARLY_UART: usize = 0x0900_0000;
 
 /// What boot hands over. In .bss, so that it costs the image nothing.
 static mut INFO: BootInfo = BootInfo::new();
@@ -39,7 +36,7 @@ pub(crate) extern "C" fn boot_main(dtb: u64, _load: u64, level: u64, from_flash:
     #[expect(static_mut_refs, reason = "B1: nobody else runs")]
     let info = unsafe { &mut INFO };
     // SAFETY: M4: the MMU is off, so the UART is at its physical address.
-    unsafe { console::init(EARLY_UART) };
+    unsafe { console::init(word(platform::EARLY_UART)) };
     info.entry_level = level;
     info.way = handoff::way(from_flash != 0);
     let stop = match prepare(info, dtb) {
@@ -96,9 +93,10 @@ fn go_high(info: &mut BootInfo, roots: &Roots) -> ! {
 
 /// The first code at the high address.
 extern "C" fn high_main(info: &'static mut BootInfo) -> ! {
-    let uart = word(layout::DEVICES.start.get()) + EARLY_UART;
-    // SAFETY: M4: the early map has the UART there.
-    unsafe { console::init(uart) };
+    if let Some(uart) = platform::mapped(platform::console_window(&info.machine).start) {
+        // SAFETY: M4: the early map has the console's window there.
+        unsafe { console::init(uart) };
+    }
     counter::adopt();
     exceptions::install();
     let (guard, low) = (&raw const _guard_start as u64, &raw const _stack_start as u64);

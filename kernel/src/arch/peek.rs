@@ -1,15 +1,19 @@
-//! A tenant's memory behind the tenant's back: through the linear map, where the tenant itself uses its own mapping.
-#![expect(unsafe_code, reason = "a reference into the linear map; the model's rules M1 and M2")]
+//! Memory, looked at past those who use it: a tenant's page through the linear map, where the tenant itself uses its own
+//! mapping, and whether a load works at all.
+#![expect(unsafe_code, reason = "a reference into the linear map, and a load; the model's rules M1 and M2")]
 
 use core::sync::atomic::AtomicU64;
 
+use hotmap_mm::addr::VirtAddr;
 use hotmap_mm::granule::Granule;
+use hotmap_mm::layout::DEVICES;
 use hotmap_mm::machine::Machine;
 use hotmap_mm::model::Mm;
 use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
 use super::machine::Arm;
+use super::probe::probe_read32;
 
 /// Word `index` of the page `pfn`; `None` when that is not a tenant's page, or has no such word.
 pub fn tenant_word<G: Granule>(mm: &Mm<G, Arm>, pfn: Pfn, index: usize) -> Option<&AtomicU64> {
@@ -21,4 +25,11 @@ pub fn tenant_word<G: Granule>(mm: &Mm<G, Arm>, pfn: Pfn, index: usize) -> Optio
     // SAFETY: M1: the linear map covers the frame (I8), which stays a tenant's as long as `mm` is borrowed; M2: the model
     // reaches a tenant's words through atomics only while it is shared; the index was checked.
     Some(unsafe { &*words.add(index) })
+}
+
+/// Whether a load at `va` aborts. Device registers may change when they are read, so they are not: an address of theirs
+/// counts as one that aborts.
+pub fn load_aborts(va: VirtAddr) -> bool {
+    // SAFETY: `probe_read32`'s rule: outside of the devices' area is memory or nothing, and reading memory is harmless.
+    DEVICES.contains(va) || unsafe { probe_read32(super::word(va.get())) }.is_none()
 }

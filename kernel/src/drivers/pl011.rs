@@ -29,12 +29,15 @@ impl Pl011 {
         Self { uart: Uart::new(unsafe { UniqueMmioPointer::new(registers) }) }
     }
 
-    /// Eight data bits, no parity, one stop bit, FIFOs on, all interrupts masked.
-    pub fn enable(&mut self) {
+    /// Eight data bits, no parity, one stop bit, FIFOs on, all interrupts masked. Turning the FIFOs on empties them, so the
+    /// byte that somebody typed before, if any, is read first and returned.
+    pub fn enable(&mut self) -> Option<u8> {
+        let early = self.try_read_byte();
         self.uart.set_interrupt_masks(Interrupts::empty());
         let line = LineConfig { data_bits: DataBits::Bits8, parity: Parity::None, stop_bits: StopBits::One };
         // Only a speed that the clock cannot make is an error, and these two constants can.
         let _ = self.uart.enable(line, BAUD_RATE, CLOCK);
+        early
     }
 
     /// Sends bytes, waiting while the FIFO is full.

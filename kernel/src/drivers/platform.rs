@@ -19,11 +19,22 @@ use crate::drivers::gic::{Gic, GicAddresses, Trigger};
 const REDISTRIBUTOR_BYTES: u64 = 0x2_0000;
 /// How many CPUs' redistributors are mapped.
 const REDISTRIBUTORS: u64 = 8;
+/// QEMU virt's first UART: where messages go before the device tree has been read.
+pub const EARLY_UART: u64 = 0x0900_0000;
 /// The machine that QEMU's virt says it is: only there are the memory-hotplug registers where `ged` says.
 const QEMU_VIRT: &str = "linux,dummy-virt";
 
 fn range(region: Region) -> PhysRange {
     PhysRange { start: PhysAddr::new(region.start), end: PhysAddr::new(region.end()) }
+}
+
+/// The console's registers: the device tree's, or where QEMU's virt has its first UART (hw/arm/virt.c, VIRT_UART), so that a
+/// kernel without a console can at least say so.
+pub fn console_window(machine: &MachineDescription) -> Region {
+    match machine.console {
+        Console::Pl011(uart) => uart.region,
+        Console::Absent | Console::Other(_) => Region { start: EARLY_UART, size: 0x1000 },
+    }
 }
 
 /// The register windows that the kernel uses. Boot maps them before anybody looks whether something answers there.
@@ -33,9 +44,7 @@ pub fn device_windows(machine: &MachineDescription) -> Vec<PhysRange, 8> {
         // Eight windows are all that are added below.
         let _ = windows.push(range(region));
     };
-    if let Console::Pl011(uart) = machine.console {
-        add(uart.region);
-    }
+    add(console_window(machine));
     match &machine.gic {
         GicNode::Absent => {}
         GicNode::V2 { distributor, cpu_interface } => {

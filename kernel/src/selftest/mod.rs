@@ -25,6 +25,7 @@ mod faults;
 mod heap;
 mod hotplug;
 mod ktap;
+mod live;
 mod migrate;
 mod paging;
 mod snapshot;
@@ -72,6 +73,7 @@ const fn subjects<G: Granule>() -> &'static [Subject<G>] {
     const {
         &[
             Subject { name: "paging", tests: paging::tests() },
+            Subject { name: "live", tests: live::tests() },
             Subject { name: "vmemmap", tests: vmemmap::tests() },
             Subject { name: "heap", tests: heap::tests() },
             Subject { name: "buddy", tests: buddy::tests() },
