@@ -60,6 +60,7 @@ pub unsafe trait Machine: Clone {
 }
 
 /// The entries of the table at `pa`.
+#[inline(always)]
 pub(crate) fn table<M: Machine>(machine: &M, pa: PhysAddr, entries: usize) -> &[AtomicU64] {
     let ptr = machine.frame(pa, entries as u64 * 8).cast::<AtomicU64>();
     // SAFETY: M1 makes the pointer valid for the table's bytes (tables are frames that nothing else uses: I3); M2.

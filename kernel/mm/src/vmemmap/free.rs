@@ -1,6 +1,6 @@
 //! Unmapping the memmap of a range of pages, and giving its memory back to where it came from.
 
-use crate::addr::VirtRange;
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::bugs::Bug;
 use crate::granule::Granule;
 use crate::machine::Machine;
@@ -38,10 +38,43 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             }
         };
         self.pay(debt);
+        let mut run = Run::default();
         let reaped = tables.reap(&machine, leaves, |gone| match gone {
-            Gone::Leaf { va, pa, size } => self.release_memmap(va, pa, size),
+            Gone::Leaf { va, pa, size } if run.grow(va, pa, size, G::SECTION_MEMMAP) => {}
+            Gone::Leaf { va, pa, size } => {
+                self.release_run(core::mem::replace(&mut run, Run { va, pa, size }))
+            }
             Gone::Table(table) => self.free_table(table),
         });
+        self.release_run(run);
         debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");
+    }
+    /// Give back neighbouring leaves of one section's memmap, to an altmap at once, to system RAM one by one.
+    fn release_run(&mut self, run: Run) {
+        if run.size > 0 {
+            self.release_memmap(run.va, run.pa, run.size);
+        }
+    }
+}
+
+/// Leaves that follow each other in both address spaces and describe the same section.
+#[derive(Clone, Copy, Default)]
+struct Run {
+    va: VirtAddr,
+    pa: PhysAddr,
+    size: u64,
+}
+
+impl Run {
+    /// Take the leaf in, if it continues the run.
+    fn grow(&mut self, va: VirtAddr, pa: PhysAddr, size: u64, section: u64) -> bool {
+        let continues = self.size > 0
+            && self.va + self.size == va
+            && self.pa + self.size == pa
+            && self.va.align_down(section) == va.align_down(section);
+        if continues {
+            self.size += size;
+        }
+        continues
     }
 }

@@ -157,12 +157,24 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         self.altmap_of(described).ok_or(exhausted).and_then(|altmap| altmap.allocate_pages(most))
     }
 
-    /// Give a memmap frame back to where it came from: the altmap that it lies in, or system RAM.
+    /// Give memmap back to where it came from: the altmap that its frames lie in, or system RAM, frame by frame.
     pub(crate) fn release_memmap(&mut self, at: VirtAddr, pa: PhysAddr, size: u64) {
-        let pfn = Pfn::containing::<G>(pa);
+        let frames = PfnRange::new(Pfn::containing::<G>(pa), size >> G::SHIFT);
         match self.altmap_of(self.described_at(at)) {
-            Some(altmap) if altmap.frames().contains(pfn) => altmap.release(pfn, size >> G::SHIFT),
-            _ => self.free(pfn),
+            Some(altmap) if altmap.frames().contains(frames.start) => {
+                altmap.release(frames.start, frames.len())
+            }
+            _ => self.free_runs(frames),
+        }
+    }
+
+    /// Free every run of `frames`, each by its own head.
+    fn free_runs(&mut self, frames: PfnRange) {
+        let mut pfn = frames.start;
+        while pfn < frames.end {
+            let order = self.pages().get(pfn).order();
+            self.free(pfn);
+            pfn = pfn + (1 << order);
         }
     }
 }

@@ -1,0 +1,90 @@
+//! The kernel heap: running out of it is an error that is undone, never the end.
+
+use alloc::vec::Vec;
+
+use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::granule::Granule;
+use hotmap_mm::list;
+use hotmap_mm::zone::ZoneKind;
+
+use super::check::{Outcome, check, fail, same};
+use super::snapshot::Snapshot;
+use super::spare::boot_block;
+use super::{Test, test};
+use crate::arch::heap;
+use crate::kernel::Kernel;
+
+pub(super) const fn tests<G: Granule>() -> &'static [Test<G>] {
+    const {
+        &[
+            test("more than the heap has is an error, and costs nothing", too_much_is_refused),
+            test("a tenant is refused when the heap is exhausted", no_tenant_without_heap),
+            test("a block stays offline when the heap is exhausted", no_online_without_heap),
+        ]
+    }
+}
+
+fn too_much_is_refused<G: Granule>(_: &mut Kernel<G>) -> Outcome {
+    let (used, size) = heap::usage();
+    check!(used < size, "{used} of {size} bytes are in use");
+    let mut list: Vec<u64> = Vec::new();
+    for items in [size / 8, usize::MAX / 16, usize::MAX] {
+        let refused = list::reserve(&mut list, items);
+        check!(matches!(refused, Err(Error::Out(Resource::Heap { .. }))), "{items} words: {refused:?}");
+        check!(list.capacity() == 0, "a list that was refused has room for {}", list.capacity());
+    }
+    same("heap bytes in use", heap::usage().0 as u64, used as u64)
+}
+
+/// As many holes as the heap may have for the tests to run: each takes some chunks to fill.
+const CHUNKS: usize = 128;
+/// Less than any list asks for.
+const CRUMB: usize = 8;
+
+/// All of the heap.
+struct Hoard([Vec<u8>; CHUNKS]);
+
+impl Hoard {
+    /// Takes the largest chunk that there is, until there is none.
+    fn new() -> Outcome<Self> {
+        let mut hoard = Self([const { Vec::new() }; CHUNKS]);
+        let mut size = heap::usage().1;
+        for chunk in &mut hoard.0 {
+            while chunk.try_reserve_exact(size).is_err() {
+                size /= 2;
+                if size < CRUMB {
+                    return Ok(hoard);
+                }
+            }
+        }
+        Err(fail(format_args!("{CHUNKS} chunks do not exhaust the heap")))
+    }
+}
+
+fn no_tenant_without_heap<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
+    let hoard = Hoard::new()?;
+    let before = Snapshot::of(kernel);
+    let refused = kernel.mm.tenant_new(1);
+    let outcome = before.is_still(kernel);
+    drop(hoard);
+    check!(matches!(refused, Err(Error::Out(Resource::Heap { .. }))), "a tenant without heap: {refused:?}");
+    outcome
+}
+
+fn no_online_without_heap<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
+    let block = boot_block(kernel)?;
+    kernel.mm.offline(block)?;
+    let outcome = refuses_to_go_online(kernel, block);
+    kernel.mm.online(block, ZoneKind::Normal)?;
+    outcome
+}
+
+fn refuses_to_go_online<G: Granule>(kernel: &mut Kernel<G>, block: hotmap_mm::pfn::Pfn) -> Outcome {
+    let hoard = Hoard::new()?;
+    let before = Snapshot::of(kernel);
+    let refused = kernel.mm.online(block, ZoneKind::Normal);
+    let outcome = before.is_still(kernel);
+    drop(hoard);
+    check!(matches!(refused, Err(Error::Out(Resource::Heap { .. }))), "online without heap: {refused:?}");
+    outcome
+}
