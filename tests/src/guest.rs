@@ -32,7 +32,6 @@ pub struct Guest {
     notes: Vec<(usize, String)>,
     journal: Journal,
     heading: String,
-    show: bool,
 }
 
 impl Guest {
@@ -42,7 +41,7 @@ impl Guest {
     /// Failed when the guest dies on the way, unknown when it hangs or QEMU does not start.
     pub fn boot(run: &Run, machine: &Machine) -> Checked<Self> {
         let socket = run.path(&format!("qmp-{}", SOCKETS.fetch_add(1, Ordering::Relaxed)));
-        let mut qemu = start(run, machine, Some(&socket))?;
+        let mut qemu = Qemu::start(machine, Some(&socket))?;
         let connected = Qmp::connect(&socket, Deadline::for_step(), || qemu.ended().is_some());
         let qmp = match connected {
             Ok(qmp) => qmp,
@@ -55,7 +54,7 @@ impl Guest {
         };
         let (notes, journal) = (Vec::new(), run.journal.clone());
         let heading = machine.arguments().join(" ");
-        let mut guest = Self { qemu, qmp, at_prompt: 0, notes, journal, heading, show: run.show };
+        let mut guest = Self { qemu, qmp, at_prompt: 0, notes, journal, heading };
         guest.wait_for("the first prompt", Deadline::for_step(), |text| is_at_prompt(text).then_some(()))?;
         guest.at_prompt = guest.last_prompt();
         Ok(guest)
@@ -162,11 +161,8 @@ impl Guest {
         self.qemu.console.position()
     }
 
-    /// Writes into the journal what the host does now; the demo shows it.
+    /// Writes into the journal what the host does now.
     pub fn note(&mut self, sentence: &str) {
-        if self.show {
-            println!("\n{sentence}");
-        }
         self.notes.push((self.position(), sentence.to_owned()));
     }
 
@@ -229,11 +225,6 @@ impl Drop for Guest {
     }
 }
 
-fn start(run: &Run, machine: &Machine, socket: Option<&std::path::Path>) -> Checked<Qemu> {
-    let tee = run.show.then(|| Box::new(std::io::stdout()) as crate::serial::Tee);
-    Qemu::start(machine, socket, tee)
-}
-
 /// What a guest that ran to its end left behind.
 #[derive(Clone, Debug)]
 pub struct Finished {
@@ -269,7 +260,7 @@ impl Finished {
 /// # Errors
 /// Unknown when it does not end, or says nothing at all (QEMU refused to start it).
 pub fn run_to_end(run: &Run, machine: &Machine) -> Checked<Finished> {
-    let mut qemu = start(run, machine, None)?;
+    let mut qemu = Qemu::start(machine, None)?;
     let ended = qemu.wait_exit(Deadline::for_step());
     qemu.kill();
     let (text, complaints) = (qemu.console.text(), qemu.complaints.text());

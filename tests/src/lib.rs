@@ -10,8 +10,10 @@
 //! | [`guest`] | all of it together: a booted machine |
 //! | [`suite`], [`runner`], [`report`] | the tests themselves; side by side; a line for each |
 //! | [`bench`] | figures, and Linux's beside them |
+//! | [`demo`] | the life of a DIMM, told |
 
 pub mod bench;
+pub mod demo;
 pub mod dimm;
 pub mod eyes;
 pub mod fdt;

@@ -5,7 +5,7 @@
 
 use crate::machine::Machine;
 use crate::patience::Deadline;
-use crate::serial::{Tee, Transcript, last_line};
+use crate::serial::{Transcript, last_line};
 use crate::trouble::{Checked, Trouble, unknown};
 use std::ffi::OsString;
 use std::io::Write;
@@ -85,7 +85,7 @@ impl Qemu {
     ///
     /// # Errors
     /// Unknown when the script cannot be started; what QEMU refuses shows later, in its status and complaints.
-    pub fn start(machine: &Machine, qmp: Option<&Path>, tee: Option<Tee>) -> Checked<Self> {
+    pub fn start(machine: &Machine, qmp: Option<&Path>) -> Checked<Self> {
         let mut arguments: Vec<OsString> = machine.arguments().into_iter().map(OsString::from).collect();
         if let Some(image) = std::env::var_os(IMAGE_VARIABLE) {
             arguments.extend(["--kernel".into(), image]);
@@ -97,14 +97,14 @@ impl Qemu {
             arguments.push("--".into());
             arguments.extend(machine.extra.iter().map(OsString::from));
         }
-        Self::spawn(Command::new(root().join("scripts/qemu")).args(arguments), tee)
+        Self::spawn(Command::new(root().join("scripts/qemu")).args(arguments))
     }
 
     /// Starts any command that behaves like QEMU with its serial console on stdio.
     ///
     /// # Errors
     /// Unknown when it cannot be started.
-    pub fn spawn(command: &mut Command, tee: Option<Tee>) -> Checked<Self> {
+    pub fn spawn(command: &mut Command) -> Checked<Self> {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| {
             Trouble::Unknown(format!("cannot start {}: {error}", command.get_program().display()))
@@ -113,8 +113,8 @@ impl Qemu {
             return unknown("the child has no pipes");
         };
         let console_in = child.stdin.take();
-        let console = Transcript::of(stdout, tee);
-        Ok(Self { child, console_in, console, complaints: Transcript::of(stderr, None), exit: None })
+        let console = Transcript::of(stdout);
+        Ok(Self { child, console_in, console, complaints: Transcript::of(stderr), exit: None })
     }
 
     /// Types `bytes` on the serial console.
@@ -180,7 +180,7 @@ mod tests {
     use std::time::Duration;
 
     fn shell(script: &str) -> Qemu {
-        Qemu::spawn(Command::new("sh").args(["-c", script]), None).expect("sh starts")
+        Qemu::spawn(Command::new("sh").args(["-c", script])).expect("sh starts")
     }
 
     #[test]
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_unknown() {
-        let trouble = Qemu::spawn(&mut Command::new("/nonexistent/qemu"), None).expect_err("absent");
+        let trouble = Qemu::spawn(&mut Command::new("/nonexistent/qemu")).expect_err("absent");
         assert!(trouble.why().contains("cannot start /nonexistent/qemu"), "{trouble}");
     }
 }

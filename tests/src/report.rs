@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// How much of a transcript a failure shows; all of it is in the log file.
 const TAIL_LINES: usize = 25;
+/// And how much of each line.
+const TAIL_COLUMNS: usize = 200;
 
 /// What is known about a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,11 +152,15 @@ pub fn lines(ended: &Ended, number: usize, total: usize, paint: Paint) -> String
     text
 }
 
-fn tail(transcript: &str) -> String {
+/// The last lines of a transcript, indented; a line of JSON is too long to help anyone.
+pub fn tail(transcript: &str) -> String {
     let lines: Vec<&str> = transcript.lines().collect();
     let cut = lines.len().saturating_sub(TAIL_LINES);
     let shown = lines.get(cut..).unwrap_or_default();
-    shown.iter().map(|line| format!("      | {line}\n")).collect()
+    shown
+        .iter()
+        .map(|line| format!("      | {}\n", line.chars().take(TAIL_COLUMNS).collect::<String>()))
+        .collect()
 }
 
 #[cfg(test)]

@@ -31,8 +31,6 @@ pub struct Run {
     /// What its guests said.
     pub journal: Journal,
     room: TempDir,
-    /// Whether guests' output is shown on stdout as it comes (the demo).
-    pub show: bool,
 }
 
 impl Run {
@@ -44,7 +42,7 @@ impl Run {
         // Not under target/: a Unix socket's path has 108 bytes (unix(7)).
         let room = tempfile::Builder::new().prefix("hotmap-").tempdir();
         let room = room.map_err(|error| Trouble::Unknown(format!("no temporary directory: {error}")))?;
-        Ok(Self { name: name.to_owned(), journal: Journal::default(), room, show: false })
+        Ok(Self { name: name.to_owned(), journal: Journal::default(), room })
     }
 
     /// A path in the run's own directory.

@@ -4,19 +4,14 @@
 //! that prints a lot never blocks on a full pipe. Nothing is ever dropped: a conversation is read by position.
 //!
 //! ```text
-//!   QEMU stdout --pipe--> reader thread --> transcript: Vec<u8> --clean()--> text for the parsers
-//!                              |
-//!                              +--> tee (the demo shows what the guest prints, as it prints it)
+//!   QEMU stdout --pipe--> reader thread --> transcript: Vec<u8> --clean()--> text for parsers and people
 //! ```
 
 use crate::patience::Deadline;
 use crate::trouble::{Checked, unknown};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-
-/// Where a copy of the bytes goes as they arrive.
-pub type Tee = Box<dyn Write + Send>;
 
 #[derive(Debug, Default)]
 struct Heard {
@@ -45,10 +40,10 @@ pub struct Transcript {
 
 impl Transcript {
     /// Starts to read `pipe` until its end.
-    pub fn of(pipe: impl Read + Send + 'static, tee: Option<Tee>) -> Self {
+    pub fn of(pipe: impl Read + Send + 'static) -> Self {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        let reader = std::thread::spawn(move || read_to_the_end(pipe, tee, &theirs));
+        let reader = std::thread::spawn(move || read_to_the_end(pipe, &theirs));
         Self { shared, reader: Some(reader) }
     }
 
@@ -112,7 +107,7 @@ impl Transcript {
     }
 }
 
-fn read_to_the_end(mut pipe: impl Read, mut tee: Option<Tee>, shared: &Shared) {
+fn read_to_the_end(mut pipe: impl Read, shared: &Shared) {
     let mut chunk = [0; 4096];
     loop {
         let count = match pipe.read(&mut chunk) {
@@ -122,10 +117,6 @@ fn read_to_the_end(mut pipe: impl Read, mut tee: Option<Tee>, shared: &Shared) {
             Err(_) => break,
         };
         let bytes = chunk.get(..count).unwrap_or_default();
-        if let Some(sink) = &mut tee {
-            // The tee is for a person; a closed terminal must not stop the run.
-            drop(sink.write_all(bytes).and_then(|()| sink.flush()));
-        }
         shared.lock().bytes.extend_from_slice(bytes);
         shared.news.notify_all();
     }
@@ -188,7 +179,7 @@ mod tests {
     #[test]
     fn what_comes_in_pieces_is_found_and_the_end_is_noticed() {
         let (reader, mut writer) = std::io::pipe().expect("a pipe");
-        let mut transcript = Transcript::of(reader, None);
+        let mut transcript = Transcript::of(reader);
         let feeder = std::thread::spawn(move || {
             for piece in ["hot", "map", "> ", "bye"] {
                 writer.write_all(piece.as_bytes()).expect("write");
@@ -208,7 +199,7 @@ mod tests {
     #[test]
     fn silence_is_a_hang_and_says_what_was_awaited() {
         let (reader, writer) = std::io::pipe().expect("a pipe");
-        let transcript = Transcript::of(reader, None);
+        let transcript = Transcript::of(reader);
         let deadline = Deadline::after(Duration::from_millis(10));
         let trouble = transcript.wait(0, "a prompt", deadline, |_| None::<()>).expect_err("silent");
         assert!(trouble.why().starts_with("hang: waited in vain for a prompt"), "{trouble}");

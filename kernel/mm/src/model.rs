@@ -137,6 +137,10 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     pub const fn warnings(&self) -> Warnings {
         self.warnings
     }
+    /// Go back to `before`: for a test that provokes warnings and has counted them.
+    pub const fn forget_warnings(&mut self, before: Warnings) {
+        self.warnings = before;
+    }
     /// TLB maintenance that was owed and not done.
     pub const fn unpaid_debts(&self) -> u64 {
         self.owed

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use hotmap_mm::error::{Error, Resource};
-use hotmap_mm::granule::{Granule, MAX_ORDERS};
+use hotmap_mm::granule::Granule;
 use hotmap_mm::list;
 use hotmap_mm::model::Mobility;
 use hotmap_mm::page::PageKind;
@@ -29,11 +29,12 @@ pub(super) const fn tests<G: Granule>() -> &'static [Test<G>] {
     }
 }
 
-/// The free lists of all blocks: a sum over all runs, whatever their order, and how many pages they are.
+/// The free lists of a zone's blocks: a sum over all runs, whatever their order, and how many pages and runs they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct FreeLists {
     sum: u64,
     pages: u64,
+    runs: usize,
 }
 
 impl FreeLists {
@@ -41,6 +42,7 @@ impl FreeLists {
         let run = super::snapshot::checksum([pfn.get(), u64::from(order)].into_iter());
         self.sum = self.sum.wrapping_add(run);
         self.pages += 1 << order;
+        self.runs += 1;
     }
     fn of<G: Granule>(kernel: &Kernel<G>, zone: ZoneKind) -> Self {
         let (mut lists, pages) = (Self::default(), kernel.mm.pages());
@@ -128,8 +130,8 @@ fn is_apart(others: &[PfnRange], run: PfnRange) -> Outcome {
 fn kernel_memory_stays_out_of_movable<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
     let (normal, movable) = ZoneKind::ALL.map(|zone| FreeLists::of(kernel, zone)).into();
     let mut runs = Vec::new();
-    // No more than one for each block and order: whatever is free is taken from its largest run down.
-    if list::reserve(&mut runs, kernel.mm.zone(ZoneKind::Normal).blocks().len() * MAX_ORDERS * 2).is_err() {
+    // Taken from the largest order down, each free run is taken as it is.
+    if list::reserve(&mut runs, normal.runs).is_err() {
         return skip("the heap has no room for a list of all that is free");
     }
     let outcome = exhaust(kernel, &mut runs).and_then(|()| nothing_is_left(kernel, movable));
@@ -144,7 +146,7 @@ fn kernel_memory_stays_out_of_movable<G: Granule>(kernel: &mut Kernel<G>) -> Out
 fn exhaust<G: Granule>(kernel: &mut Kernel<G>, runs: &mut Vec<Pfn>) -> Outcome {
     for order in (0..=G::BLOCK_ORDER).rev() {
         while let Ok(run) = kernel.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
-            check!(runs.len() < runs.capacity(), "more free runs than {} blocks can have", runs.capacity());
+            check!(runs.len() < runs.capacity(), "more runs than the {} on the free lists", runs.capacity());
             runs.push(run);
             let zone = kernel.mm.block_of(run).and_then(|block| block.state.zone());
             check!(zone == Some(ZoneKind::Normal), "kernel memory at {run}, in zone {zone:?}");

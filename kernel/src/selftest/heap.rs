@@ -38,8 +38,9 @@ fn too_much_is_refused<G: Granule>(_: &mut Kernel<G>) -> Outcome {
 
 /// As many holes as the heap may have for the tests to run: each takes some chunks to fill.
 const CHUNKS: usize = 128;
-/// Less than any list asks for.
-const CRUMB: usize = 8;
+/// Below this every size is tried, not only the halves: a hole that is 8 bytes larger than a chunk does not hold it, because
+/// the rest would be too small for a hole.
+const CRUMBS: usize = 256;
 
 /// All of the heap.
 struct Hoard([Vec<u8>; CHUNKS]);
@@ -48,13 +49,13 @@ impl Hoard {
     /// Takes the largest chunk that there is, until there is none.
     fn new() -> Outcome<Self> {
         let mut hoard = Self([const { Vec::new() }; CHUNKS]);
-        let mut size = heap::usage().1;
+        let mut size = heap::usage().1.next_power_of_two();
         for chunk in &mut hoard.0 {
             while chunk.try_reserve_exact(size).is_err() {
-                size /= 2;
-                if size < CRUMB {
+                if size == 8 {
                     return Ok(hoard);
                 }
+                size = if size > CRUMBS { size / 2 } else { size - 8 };
             }
         }
         Err(fail(format_args!("{CHUNKS} chunks do not exhaust the heap")))

@@ -53,7 +53,7 @@ mod tests {
 
     const TEXT: &str = "bench: boot 1073741824 1356118 0 0\nhotmap> \nbench: add 1073741824 296969 1 0\n\
                         bench: add 1073741824 296692 0 4096\nbench: remove 1073741824 22596 -1 -4096\n\
-                        bench: clears memory by DC ZVA\n";
+                        bench: clears memory by St1\n";
 
     #[test]
     fn a_line_has_five_fields_and_signs() {
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_way_of_clearing_is_told_apart_from_figures() {
-        assert_eq!(clears_by(TEXT), Some("DC ZVA"));
+        assert_eq!(clears_by(TEXT), Some("St1"));
         assert_eq!(clears_by("bench: add 1 2 3 4"), None);
     }
 }

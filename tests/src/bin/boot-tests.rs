@@ -11,7 +11,7 @@ const HELP: &str = "\
 usage: boot-tests [OPTIONS] [FILTER...]
 
 Boots target/hotmap.Image on QEMU, on many machines, and checks what it promises, with QEMU's own eyes where it can.
-Only tests whose name contains every FILTER run. Exit status 0 only if at least one ran and all that ran passed.
+With FILTERs, only tests whose name contains one of them run. Exit status 0 only if at least one ran and all that ran passed.
 
   --list        print the names and run nothing
   --jobs N      how many at once (default 2)
@@ -42,7 +42,7 @@ fn run() -> Result<bool, String> {
     patience::check()?;
     let tests = chosen(&words);
     if tests.is_empty() {
-        return Err(format!("no test's name contains {}; --list shows them", words.rest.join(" and ")));
+        return Err(format!("no test's name contains {}; --list shows them", words.rest.join(" or ")));
     }
     if words.has("--list") {
         tests.iter().for_each(|test| println!("{}{}", test.name, if test.long { "  (--long)" } else { "" }));

@@ -85,7 +85,7 @@ fn a_bare_qemu_shakes_hands_and_answers() {
     let socket = room.path().join("qmp");
     let mut command = Command::new(qemu);
     command.args(["-machine", "virt", "-nodefaults", "-nic", "none", "-display", "none", "-S", "-qmp"]);
-    let mut qemu = Qemu::spawn(command.arg(format!("unix:{},server=on,wait=off", socket.display())), None)
+    let mut qemu = Qemu::spawn(command.arg(format!("unix:{},server=on,wait=off", socket.display())))
         .expect("QEMU is installed (scripts/setup installs it)");
     let mut qmp = Qmp::connect(&socket, Deadline::for_step(), || qemu.ended().is_some()).expect("connected");
     assert!(qmp.version() >= (7, 2), "{:?}", qmp.version());

@@ -4,7 +4,8 @@ use super::{Test, per_granule, slotted};
 use crate::geometry::Granule;
 use crate::guest::{Guest, run_to_end};
 use crate::machine::Machine;
-use crate::qemu::Exit;
+use crate::patience::Deadline;
+use crate::qemu::{Exit, Qemu};
 use crate::run::Run;
 use crate::trouble::Checked;
 use crate::{ensure, ensure_eq};
@@ -21,6 +22,7 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("arguments/run-late-failure", any_failure_makes_the_status_1),
         Test::new("shell/errors", errors_are_one_line),
         Test::new("shell/line-ends", every_line_end_ends_a_line),
+        Test::new("shell/typed-ahead", what_is_typed_before_the_prompt_counts),
     ]);
     tests
 }
@@ -118,7 +120,7 @@ fn every_line_end_ends_a_line(run: &Run) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(Granule::K4))?;
     for end in ["\n", "\r", "\r\n"] {
         guest.type_raw(&format!("mem{end}"))?;
-        let reply = guest.await_reply("mem", crate::patience::Deadline::for_step())?;
+        let reply = guest.await_reply("mem", Deadline::for_step())?;
         ensure!(
             reply.error().is_none() && reply.text.contains("free"),
             "mem ended by {end:?}: {}",
@@ -130,5 +132,21 @@ fn every_line_end_ends_a_line(run: &Run) -> Checked<String> {
     ensure!(reply.error().is_none(), "after empty lines: {}", reply.text);
     ensure!(!guest.text().contains("error: "), "an empty line is an error");
     guest.finish()?;
+    Ok(String::new())
+}
+
+/// `printf 'state\npoweroff\n' | scripts/qemu` works: not a byte that is typed before the prompt is lost.
+fn what_is_typed_before_the_prompt_counts(run: &Run) -> Checked<String> {
+    let mut qemu = Qemu::start(&slotted(Granule::K4), None)?;
+    qemu.type_in(b"state\npoweroff\n")?;
+    let exit = qemu.wait_exit(Deadline::for_step());
+    qemu.kill();
+    let text = qemu.console.text();
+    run.journal.add(&text);
+    ensure_eq!(exit?, Exit::FINE, "poweroff that was typed ahead");
+    ensure!(
+        text.lines().any(|line| line.starts_with("{\"")),
+        "state that was typed ahead printed no line of JSON"
+    );
     Ok(String::new())
 }

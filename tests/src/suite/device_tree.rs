@@ -39,7 +39,7 @@ pub(super) fn tests() -> Vec<Test> {
 fn qemus_blob(run: &Run) -> Checked<Vec<u8>> {
     let file = run.path("virt.dtb");
     let dump = format!("dumpdtb={}", file.display());
-    let mut qemu = Qemu::start(&Machine::firmware().extra(["-machine", &dump]), None, None)?;
+    let mut qemu = Qemu::start(&Machine::firmware().extra(["-machine", &dump]), None)?;
     let exit = qemu.wait_exit(crate::patience::Deadline::for_step())?;
     if exit != Exit::FINE {
         return unknown(format!("QEMU does not dump its device tree: {exit}: {}", qemu.complaints.text()));

@@ -130,9 +130,11 @@ impl<G: Granule> Tables<G> {
         let result = self.walk(request.range, &mut mapper);
         let done = mapper.done;
         if result.is_err() {
-            // The leaves below `done` and the tables made on the way are ours; a leaf that was in the way is not.
-            let debt = self.break_range(machine, request.range, request.range_bounds::<G>(), |leaf| {
-                leaf.start >= done
+            // The leaves below `done` and the tables made on the way are ours; a leaf that was in the way is not, even one
+            // that the range begins or ends in.
+            let ours = VirtRange { start: request.range.start, end: done };
+            let debt = self.break_leaves(machine, request.range, request.range_bounds::<G>(), |leaf| {
+                !ours.contains(leaf.start)
             })?;
             debt.pay(machine);
             self.reap(machine, request.range, |gone| {
@@ -157,6 +159,17 @@ impl<G: Granule> Tables<G> {
         keep: impl FnMut(VirtRange) -> bool,
     ) -> Result<TlbDebt> {
         self.refuse_split(machine, range)?;
+        self.break_leaves(machine, range, bounds, keep)
+    }
+
+    /// [`Self::break_range`] for a range of which `keep` keeps every leaf that is only partly inside.
+    fn break_leaves<M: Machine>(
+        &self,
+        machine: &M,
+        range: VirtRange,
+        bounds: VirtRange,
+        keep: impl FnMut(VirtRange) -> bool,
+    ) -> Result<TlbDebt> {
         let mut breaker =
             Breaker::<G, M, _> { machine, bounds, keep, debt: TlbDebt::none(), _granule: PhantomData };
         self.walk(range, &mut breaker)?;

@@ -9,7 +9,7 @@
 #![expect(unsafe_code, reason = "the host memory behind the emulated RAM")]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -60,6 +60,11 @@ impl Backing {
     /// The host address of `pa`, after all of `len` bytes there have been filled once.
     fn touch(&mut self, pa: u64, len: u64) -> *mut u8 {
         let offset = pa - self.start;
+        let (chunk, mask) = (offset / CHUNK, 1 << (offset / CHUNK % 64));
+        if (offset + len - 1) / CHUNK == chunk && self.filled[host(chunk / 64)] & mask != 0 {
+            // SAFETY: the caller has checked that pa is inside the range.
+            return unsafe { self.first.add(host(offset)) };
+        }
         for chunk in offset / CHUNK..(offset + len).div_ceil(CHUNK) {
             let (word, mask) = (host(chunk / 64), 1 << (chunk % 64));
             if self.filled[word] & mask == 0 {
@@ -85,8 +90,9 @@ impl Drop for Backing {
 /// All RAM that is plugged.
 #[derive(Default)]
 pub struct PhysMemory {
-    /// The range that was used last comes first.
     ranges: RefCell<Vec<Backing>>,
+    /// Which range was used last.
+    last: Cell<usize>,
 }
 
 impl PhysMemory {
@@ -129,13 +135,12 @@ impl PhysMemory {
     /// When they are not all present.
     pub fn pointer(&self, pa: u64, len: u64) -> *mut u8 {
         let mut ranges = self.ranges.borrow_mut();
-        match ranges.iter().position(|b| b.has(pa, len)) {
-            Some(at) => {
-                ranges.swap(0, at);
-                ranges[0].touch(pa, len)
-            }
-            None => panic!("access to absent memory: {pa:#x}..{:#x}", pa + len),
+        if let Some(backing) = ranges.get_mut(self.last.get()).filter(|b| b.has(pa, len)) {
+            return backing.touch(pa, len);
         }
+        let at = ranges.iter().position(|b| b.has(pa, len));
+        self.last.set(at.unwrap_or_else(|| panic!("access to absent memory: {pa:#x}..{:#x}", pa + len)));
+        ranges[self.last.get()].touch(pa, len)
     }
 
     /// The physical address behind a host address that [`Self::pointer`] gave out.

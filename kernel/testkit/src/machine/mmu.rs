@@ -12,7 +12,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::memory::PhysMemory;
+use super::memory::{PhysMemory, host};
 use super::violation::{Rule, Violation};
 use crate::arch::live;
 use crate::arch::spec::{Entry, Leaf, Spec};
@@ -53,6 +53,11 @@ struct Checked {
 
 /// How many checked translations are remembered.
 const CHECKED: usize = 64;
+
+/// Where the translation of `va` is remembered.
+fn slot(va: u64) -> usize {
+    host((va >> 12 ^ va >> 21 ^ va >> 29) % CHECKED as u64)
+}
 
 /// The MMU, once it is on.
 pub(crate) struct Mmu {
@@ -106,13 +111,15 @@ impl Mmu {
         self.found.push(Violation { rule, va, pa, note });
     }
 
+    /// A translation of `va` that was checked before and has not changed since: as [`Self::translate`].
+    pub(crate) fn checked(&self, va: u64, write: bool) -> Option<(u64, u64)> {
+        let c = &self.checked[slot(va)];
+        let good = c.generation == self.generation && c.va <= va && va - c.va < c.size && (c.writable || !write);
+        good.then(|| (c.pa + (va - c.va), c.size - (va - c.va)))
+    }
+
     /// Translate `va`: the physical address, and how many bytes of the leaf follow. `None`: the access faults.
     pub(crate) fn translate(&mut self, spec: &Spec, memory: &PhysMemory, va: u64, write: bool) -> Option<(u64, u64)> {
-        let slot = (va >> 12 ^ va >> 21 ^ va >> 29) as usize % CHECKED;
-        let c = self.checked[slot];
-        if c.generation == self.generation && c.va <= va && va - c.va < c.size && (c.writable || !write) {
-            return Some((c.pa + (va - c.va), c.size - (va - c.va)));
-        }
         let walked = walker::walk(spec, memory, self.root, va);
         self.check_stale(va, walked.ok(), write);
         let walk = match walked {
@@ -131,7 +138,7 @@ impl Mmu {
         self.check_run(spec, memory, &walk);
         let (generation, writable) = (self.generation, walk.leaf.writable);
         if self.found.is_empty() {
-            self.checked[slot] = Checked { generation, va: walk.va, size: walk.size, pa: walk.leaf.pa, writable };
+            self.checked[slot(va)] = Checked { generation, va: walk.va, size: walk.size, pa: walk.leaf.pa, writable };
         }
         Some((walk.leaf.pa + (va - walk.va), walk.size - (va - walk.va)))
     }

@@ -138,7 +138,9 @@ impl Emulated {
     /// The physical address of `len` bytes at `va`, checked to the last byte.
     fn resolve(&self, va: u64, len: u64, access: Access) -> u64 {
         let write = access == Access::Write;
-        let at = |va| self.with_mmu(|mmu, inner| mmu.translate(inner.spec, &inner.memory, va, write)).flatten();
+        let fast = |va| self.0.mmu.borrow().as_ref().and_then(|mmu| mmu.checked(va, write));
+        let slow = |va| self.with_mmu(|mmu, inner| mmu.translate(inner.spec, &inner.memory, va, write)).flatten();
+        let at = |va| fast(va).or_else(|| slow(va));
         let absent = || panic!("{va:#x}..{:#x} cannot be accessed: {access:?}", va + len);
         let (first, mut done) = at(va).unwrap_or_else(absent);
         while done < len {

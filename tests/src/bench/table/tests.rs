@@ -20,7 +20,7 @@ fn life(granule: Granule, add: u64) -> Life {
         online: figure("online", 4_000),
         offline: figure("offline", 8_000),
         remove: figure("remove", 22_000),
-        clears_by: "DC ZVA".into(),
+        clears_by: "St1".into(),
         qemu: (7, 2),
     }
 }

@@ -1,0 +1,45 @@
+//! The whole life of a DIMM, narrated, without any input: `make demo`.
+
+use hotmap_tests::demo::tell;
+use hotmap_tests::geometry::Granule;
+use hotmap_tests::options::Words;
+use hotmap_tests::patience;
+use hotmap_tests::report::{Paint, tail};
+use hotmap_tests::run::Run;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+usage: demo [--granule 4k|16k|64k]
+
+Boots the built image on QEMU, plugs a DIMM of 1 GiB, looks at it, uses it, unplugs it, and shows that nothing is left.
+Exit status 0 only if everything was as told.";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((status, sentence)) => {
+            eprintln!("error: {sentence}");
+            ExitCode::from(status)
+        }
+    }
+}
+
+/// Wrong usage is status 2; a story that does not come true is status 1.
+fn run() -> Result<(), (u8, String)> {
+    let usage = |sentence: String| (2, sentence);
+    let words = Words::read(std::env::args().skip(1), &["--help", "-h"], &["--granule"]).map_err(usage)?;
+    if words.has("--help") || words.has("-h") {
+        println!("{HELP}");
+        return Ok(());
+    }
+    if let Some(word) = words.rest.first() {
+        return Err(usage(format!("unexpected word {word}; --help lists the options")));
+    }
+    let granule: Granule = words.value("--granule").unwrap_or("4k").parse().map_err(usage)?;
+    patience::check().map_err(usage)?;
+    let run = Run::new("demo").map_err(|trouble| (1, trouble.to_string()))?;
+    tell(&run, granule, Paint::for_stdout()).map_err(|trouble| {
+        eprint!("\nThe guest's last words:\n{}", tail(&run.journal.text()));
+        (1, trouble.to_string())
+    })
+}

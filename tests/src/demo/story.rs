@@ -1,0 +1,178 @@
+//! The whole life of a DIMM, chapter by chapter. Every number in it is measured now, and every claim is checked.
+
+use super::{Narrator, must};
+use crate::bench::linux::rows;
+use crate::bench::measure::{Life, measure, standard};
+use crate::dimm::Dimm;
+use crate::eyes;
+use crate::geometry::{GIB, Granule};
+use crate::guest::{Guest, Plugged, Unplug};
+use crate::machine::Machine;
+use crate::report::Paint;
+use crate::run::Run;
+use crate::state::{Pages, State};
+use crate::trouble::Checked;
+
+/// The reference CPU for the figures.
+const REFERENCE: &str = "neoverse-n1";
+
+/// Tells it all at one granule.
+///
+/// # Errors
+/// Failed when anything is not as told.
+pub fn tell(run: &Run, granule: Granule, paint: Paint) -> Checked {
+    let machine = Machine::firmware().granule(granule);
+    println!("{}", paint.colour(super::BOLD, "hotmap: the life of a hot-plugged DIMM"));
+    println!("Lines that start with 'QEMU monitor:' are QEMU's, indented lines are the guest's own.");
+    let mut narrator = Narrator::new(Guest::boot(run, &machine)?, paint);
+    let start = boot(&mut narrator, &machine)?;
+    let dimm = Dimm::new("dimm1g", GIB);
+    let (plugged, state) = plug(&mut narrator, &dimm, &start, granule)?;
+    look(&mut narrator, &state, plugged, granule)?;
+    let count = use_it(&mut narrator, plugged, granule)?;
+    refuse(&mut narrator, &dimm, plugged, granule)?;
+    leave(&mut narrator, &dimm, plugged, &state, count)?;
+    nothing_is_left(&mut narrator, &start)?;
+    narrator.chapter("Power off");
+    narrator.finish()?;
+    println!("exit status 0");
+    let life = measure(run, standard(granule, REFERENCE))?;
+    figures(&life, paint);
+    Ok(())
+}
+
+fn boot(narrator: &mut Narrator, machine: &Machine) -> Checked<State> {
+    narrator.chapter("Boot");
+    narrator.say(&format!("$ scripts/qemu {}", machine.arguments().join(" ")));
+    narrator.boot_log();
+    narrator.command("mem")?;
+    let state = narrator.guest().state()?;
+    must(state.dimms.is_empty(), || "there is a DIMM already".into())?;
+    Ok(state)
+}
+
+fn plug(narrator: &mut Narrator, dimm: &Dimm, start: &State, granule: Granule) -> Checked<(Plugged, State)> {
+    narrator.chapter("A DIMM of 1 GiB is plugged, and goes through seven steps");
+    let (plugged, state) = narrator.plug(dimm)?;
+    let memmap = GIB / granule.block() * granule.memmap_per_block();
+    narrator.say(&format!(
+        "Its memmap, {} KiB of struct pages, lives in the DIMM itself: {} KiB at the start of each {} MiB memory block.",
+        memmap >> 10,
+        granule.memmap_per_block() >> 10,
+        granule.block() >> 20
+    ));
+    let tables = state.pages.tables - start.pages.tables;
+    let from_ram = state.pages.memmap_ram - start.pages.memmap_ram;
+    must(from_ram == 0, || format!("{from_ram} pages of memmap came from system RAM"))?;
+    let usable = granule.pages(GIB - memmap);
+    let gained = state.pages.free - start.pages.free;
+    must(gained + tables == usable, || format!("{gained} pages were gained, should be {usable} - {tables}"))?;
+    narrator.checked(&format!(
+        "it cost {tables} page(s) of system RAM for tables, none for memmap; {gained} pages are free to use"
+    ));
+    narrator.command_lines("blocks", |line| line.contains("dimm"))?;
+    Ok((plugged, state))
+}
+
+fn look(narrator: &mut Narrator, state: &State, plugged: Plugged, granule: Granule) -> Checked {
+    narrator.chapter("One page of it, from its struct page down to the frame that holds it");
+    let pfn = granule.pages(plugged.address + plugged.size / 2) + 3;
+    narrator.command(&format!("walk pfn:{pfn:#x}"))?;
+    let address = state.struct_page(pfn);
+    let frame = eyes::translate(&mut narrator.guest().qmp, address)?;
+    narrator.monitor(&format!("gva2gpa {address:#x} -> {}", seen(frame)));
+    let inside =
+        frame.is_some_and(|frame| (plugged.address..plugged.address + plugged.size).contains(&frame));
+    must(inside, || format!("the struct page is at {}, not in the DIMM", seen(frame)))?;
+    narrator.checked("QEMU walks the same tables and finds the struct page inside the DIMM");
+    Ok(())
+}
+
+fn use_it(narrator: &mut Narrator, plugged: Plugged, granule: Granule) -> Checked<u64> {
+    narrator.chapter("The DIMM is used");
+    narrator.say("A tenant holds movable pages and fills them with a pattern that it can verify.");
+    let count = granule.usable_pages_per_block() / 2;
+    narrator.command(&format!("tenant new {count}"))?;
+    narrator.command("tenant check")?;
+    narrator.command_lines("blocks", |line| line.contains("dimm"))?;
+    let state = narrator.guest().state()?;
+    let inside: u64 =
+        state.blocks_in(plugged.address, plugged.size).iter().map(|block| block.tenant_pages).sum();
+    must(inside == count, || format!("{inside} of {count} tenant pages are in the DIMM"))?;
+    narrator.checked(&format!("all {count} tenant pages are in the DIMM"));
+    Ok(count)
+}
+
+fn refuse(narrator: &mut Narrator, dimm: &Dimm, plugged: Plugged, granule: Granule) -> Checked {
+    narrator.chapter("A pinned page holds the DIMM back");
+    let pfn = granule.pages(plugged.address + plugged.size / 2 + granule.block() / 2);
+    narrator.command(&format!("pin {pfn:#x}"))?;
+    let before = narrator.guest().state()?;
+    let (end, after) = narrator.unplug(dimm)?;
+    must(end != Unplug::Gone, || "the DIMM went with a pinned page in it".into())?;
+    must(before.pages == after.pages, || format!("{:?} became {:?}", before.pages, after.pages))?;
+    must(before.blocks == after.blocks, || "the blocks are not as before".into())?;
+    narrator.checked("everything is online again exactly as before");
+    narrator.command(&format!("unpin {pfn:#x}"))?;
+    Ok(())
+}
+
+fn leave(narrator: &mut Narrator, dimm: &Dimm, plugged: Plugged, online: &State, count: u64) -> Checked {
+    narrator.chapter("The DIMM is unplugged while it is in use");
+    let (end, state) = narrator.unplug(dimm)?;
+    must(end == Unplug::Gone, || "the DIMM did not go".into())?;
+    narrator.command("tenant check")?;
+    must(state.tenant_pages() == count, || "tenant pages were lost".into())?;
+    narrator.checked(&format!("{count} pages were moved to boot RAM, and hold what was written"));
+    let address = online.struct_page(plugged.address / online.granule);
+    for (what, address) in [("memmap", address), ("memory", online.linear_address(plugged.address))] {
+        let frame = eyes::translate(&mut narrator.guest().qmp, address)?;
+        narrator.monitor(&format!("gva2gpa {address:#x} ({what}) -> {}", seen(frame)));
+        must(frame.is_none(), || format!("the DIMM's {what} is still mapped"))?;
+    }
+    narrator.checked("QEMU finds neither the DIMM's memmap nor its memory mapped any more");
+    Ok(())
+}
+
+fn nothing_is_left(narrator: &mut Narrator, start: &State) -> Checked {
+    narrator.chapter("Nothing is left of it");
+    narrator.command("tenant drop")?;
+    narrator.command("audit")?;
+    narrator.command("mem")?;
+    let end = narrator.guest().state()?;
+    must(end.pages == start.pages, || differing(&start.pages, &end.pages))?;
+    must(end.heap == start.heap, || format!("the heap was {:?} and is {:?}", start.heap, end.heap))?;
+    narrator.checked("free, table, memmap and reserved pages and the heap are exactly those of the start");
+    Ok(())
+}
+
+fn figures(life: &Life, paint: Paint) {
+    let granule = life.subject.granule;
+    println!("\n{}", paint.colour(super::BOLD, "The figures"));
+    println!(
+        "The same life on a counting machine (QEMU {}.{}, {}, {granule} pages), in guest instructions:",
+        life.qemu.0, life.qemu.1, life.subject.cpu
+    );
+    for figure in [&life.add, &life.online, &life.offline, &life.remove] {
+        println!("    {:<8} {:>9}", figure.operation, figure.instructions);
+    }
+    println!("    {:<8} {:>9}   and {} kB of system RAM", "sum", life.total(), life.system_ram() >> 10);
+    for linux in rows(granule) {
+        let times = linux.life() * 1e6 / life.total() as f64;
+        println!(
+            "    Linux 6.12, {}: {:.1} million, {times:.0} times as many, and {} of system RAM",
+            linux.build,
+            linux.life(),
+            linux.ram_self
+        );
+    }
+    println!("`make bench` has them all.");
+}
+
+fn seen(frame: Option<u64>) -> String {
+    frame.map_or_else(|| "unmapped".into(), |frame| format!("{frame:#x}"))
+}
+
+fn differing(start: &Pages, end: &Pages) -> String {
+    format!("pages were {start:?} and are {end:?}")
+}
