@@ -46,16 +46,13 @@ macro_rules! klog {
 
 struct Console {
     uart: Option<Pl011>,
-    /// What was typed before the UART was ours.
-    early: Option<u8>,
     /// Whether the next byte starts a line.
     at_line_start: bool,
     /// What to send before the next byte, because a line is open on the screen.
     line_break: Option<&'static str>,
 }
 
-static CONSOLE: Mutex<Console> =
-    Mutex::new(Console { uart: None, early: None, at_line_start: true, line_break: None });
+static CONSOLE: Mutex<Console> = Mutex::new(Console { uart: None, at_line_start: true, line_break: None });
 static QUIET: AtomicBool = AtomicBool::new(false);
 
 impl Console {
@@ -86,7 +83,7 @@ pub unsafe fn init(base: usize) {
     // SAFETY: M4, which the caller promises; the console holds the only driver of this UART.
     let mut uart = unsafe { Pl011::new(base) };
     if console.uart.is_none() {
-        console.early = uart.enable();
+        uart.enable();
     }
     console.uart = Some(uart);
 }
@@ -122,8 +119,7 @@ pub fn write_bytes(bytes: &[u8]) {
 
 /// The next byte that was typed, if there is one.
 pub fn try_read_byte() -> Option<u8> {
-    let mut console = CONSOLE.lock();
-    console.early.take().or_else(|| console.uart.as_mut()?.try_read_byte())
+    CONSOLE.lock().uart.as_mut()?.try_read_byte()
 }
 
 /// Lets the UART raise its interrupt for received bytes (SPI 1 on QEMU's virt), so that WFI wakes.

@@ -9,12 +9,14 @@ use crate::qmp::Qmp;
 use crate::run::{Journal, Run};
 use crate::shell::{PROMPT, Reply, find_reply, is_at_prompt};
 use crate::state::State;
-use crate::trouble::{Checked, During, Trouble, failed, unknown};
+use crate::trouble::{Checked, During, Trouble, failed};
 use crate::{ensure, ensure_eq};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+mod batch;
 mod hotplug;
 
+pub use batch::{Finished, run_to_end};
 pub use hotplug::{Plugged, Unplug};
 
 /// Numbers the sockets: a test may boot several guests.
@@ -225,53 +227,6 @@ impl Drop for Guest {
     }
 }
 
-/// What a guest that ran to its end left behind.
-#[derive(Clone, Debug)]
-pub struct Finished {
-    /// How it ended.
-    pub exit: Exit,
-    /// All that it printed.
-    pub text: String,
-}
-
-impl Finished {
-    /// The one line that satisfies `is`, of those that do.
-    ///
-    /// # Errors
-    /// Failed when there is none.
-    pub fn line(&self, what: &str, is: impl Fn(&str) -> bool) -> Checked<&str> {
-        match self.text.lines().find(|line| is(line)) {
-            Some(line) => Ok(line),
-            None => failed(format!("no line {what}")),
-        }
-    }
-
-    /// The state that a `state` command in `run=` printed.
-    ///
-    /// # Errors
-    /// Failed when there is none or it is unsound.
-    pub fn state(&self) -> Checked<State> {
-        sound_state(self.line("of JSON from `state`", |line| line.starts_with("{\""))?)
-    }
-}
-
-/// Boots `machine`, whose `run="..."` or own failure ends it, and returns what it left.
-///
-/// # Errors
-/// Unknown when it does not end, or says nothing at all (QEMU refused to start it).
-pub fn run_to_end(run: &Run, machine: &Machine) -> Checked<Finished> {
-    let mut qemu = Qemu::start(machine, None)?;
-    let ended = qemu.wait_exit(Deadline::for_step());
-    qemu.kill();
-    let (text, complaints) = (qemu.console.text(), qemu.complaints.text());
-    run.journal.add(&entry(&machine.arguments().join(" "), &text, &complaints));
-    let exit = ended?;
-    if text.trim().is_empty() {
-        return unknown(format!("the guest said nothing; {exit}; QEMU said {:?}", complaints.trim()));
-    }
-    Ok(Finished { exit, text })
-}
-
 fn sound_state(line: &str) -> Checked<State> {
     let state = State::parse(line).or_else(failed)?;
     let contradictions = state.contradictions();
@@ -300,19 +255,11 @@ fn with_notes(raw: &[u8], notes: &[(usize, String)]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Finished, with_notes};
-    use crate::qemu::Exit;
+    use super::with_notes;
 
     #[test]
     fn what_the_host_did_stands_where_it_was_done() {
         let text = with_notes(b"boot\r\nhotmap> dimm0: inserted\r\n", &[(14, "device_add d0".into())]);
         assert_eq!(text, "boot\nhotmap> \n[host] device_add d0\ndimm0: inserted\n");
-    }
-
-    #[test]
-    fn a_missing_line_is_a_failure() {
-        let finished = Finished { exit: Exit::FINE, text: "a\nb 1\n".into() };
-        assert_eq!(finished.line("b", |line| line.starts_with('b')), Ok("b 1"));
-        assert!(finished.state().is_err());
     }
 }

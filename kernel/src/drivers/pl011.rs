@@ -3,18 +3,25 @@
 
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
-use arm_pl011_uart::{
-    DataBits, Interrupts, LineConfig, PL011Registers, Parity, StopBits, Uart, UniqueMmioPointer,
-};
+use arm_pl011_uart::{Interrupts, PL011Registers, Uart, UniqueMmioPointer};
 
-/// QEMU ignores the line's speed; a real PL011 on a 24 MHz clock (what QEMU's device tree says) would use this one.
-const BAUD_RATE: u32 = 115_200;
-/// Hz, the `apb-pclk` node of QEMU's device tree (`hw/arm/virt.c`, `create_fdt`).
-const CLOCK: u32 = 24_000_000;
+use super::mmio::Window;
+
+/// The control register (DDI 0183, 3.3.8), which the crate only writes together with the line's format.
+const UARTCR: usize = 0x30;
+/// UARTCR bit 0: the UART is on.
+const UARTEN: u32 = 1 << 0;
+/// UARTCR bit 8: it transmits.
+const TXE: u32 = 1 << 8;
+/// UARTCR bit 9: it receives.
+const RXE: u32 = 1 << 9;
+/// The bytes of its registers.
+const WINDOW_BYTES: usize = 0x1000;
 
 /// A PL011.
 pub struct Pl011 {
     uart: Uart<'static>,
+    control: Window,
 }
 
 impl Pl011 {
@@ -25,19 +32,20 @@ impl Pl011 {
     pub unsafe fn new(base: usize) -> Self {
         let registers: *mut PL011Registers = with_exposed_provenance_mut(base);
         let registers = NonNull::new(registers).expect("a UART at address 0");
-        // SAFETY: M4, which the caller promises.
-        Self { uart: Uart::new(unsafe { UniqueMmioPointer::new(registers) }) }
+        // SAFETY: M4, which the caller promises; the crate's driver and `control` are used one at a time, by this one.
+        unsafe {
+            Self {
+                uart: Uart::new(UniqueMmioPointer::new(registers)),
+                control: Window::new(base, WINDOW_BYTES),
+            }
+        }
     }
 
-    /// Eight data bits, no parity, one stop bit, FIFOs on, all interrupts masked. Turning the FIFOs on empties them, so the
-    /// byte that somebody typed before, if any, is read first and returned.
-    pub fn enable(&mut self) -> Option<u8> {
-        let early = self.try_read_byte();
+    /// Transmitter and receiver on, all interrupts masked. The line's speed and format stay the firmware's, and so do the
+    /// FIFOs: writing UARTLCR_H to turn them on empties them (DDI 0183, 3.3.7), and with them what was typed ahead.
+    pub fn enable(&mut self) {
         self.uart.set_interrupt_masks(Interrupts::empty());
-        let line = LineConfig { data_bits: DataBits::Bits8, parity: Parity::None, stop_bits: StopBits::One };
-        // Only a speed that the clock cannot make is an error, and these two constants can.
-        let _ = self.uart.enable(line, BAUD_RATE, CLOCK);
-        early
+        self.control.write(UARTCR, UARTEN | TXE | RXE);
     }
 
     /// Sends bytes, waiting while the FIFO is full.

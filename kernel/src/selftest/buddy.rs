@@ -4,7 +4,6 @@
 use alloc::vec::Vec;
 
 use hotmap_mm::error::{Error, Resource};
-use hotmap_mm::granule::Granule;
 use hotmap_mm::list;
 use hotmap_mm::model::Mobility;
 use hotmap_mm::page::PageKind;
@@ -12,22 +11,18 @@ use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, check, is_refused, is_used_as, same, same_at, skip};
+use super::model::Model;
 use super::paging::Random;
 use super::snapshot::counts_are;
 use super::{Test, test};
-use crate::kernel::Kernel;
 
-pub(super) const fn tests<G: Granule>() -> &'static [Test<G>] {
-    const {
-        &[
-            test("a run of every order is aligned, accounted, and joined again", every_order),
-            test("runs in use do not overlap", no_overlap),
-            test("kernel memory never comes from zone Movable", kernel_memory_stays_out_of_movable),
-            test("freeing what is not in use is a warning and changes nothing", bad_frees_are_warnings),
-            test("zones, blocks and free lists add up", books_agree),
-        ]
-    }
-}
+pub(super) const TESTS: &[Test] = &[
+    test("a run of every order is aligned, accounted, and joined again", every_order),
+    test("runs in use do not overlap", no_overlap),
+    test("kernel memory never comes from zone Movable", kernel_memory_stays_out_of_movable),
+    test("freeing what is not in use is a warning and changes nothing", bad_frees_are_warnings),
+    test("zones, blocks and free lists add up", books_agree),
+];
 
 /// The free lists of a zone's blocks: a sum over all runs, whatever their order, and how many pages and runs they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -44,68 +39,66 @@ impl FreeLists {
         self.pages += 1 << order;
         self.runs += 1;
     }
-    fn of<G: Granule>(kernel: &Kernel<G>, zone: ZoneKind) -> Self {
-        let (mut lists, pages) = (Self::default(), kernel.mm.pages());
-        for block in kernel.mm.zone(zone).blocks().iter().filter_map(|start| kernel.mm.block_of(*start)) {
-            for order in 0..=G::BLOCK_ORDER {
-                block.free.heads(&pages, order).for_each(|pfn| lists.add(pfn, order));
-            }
+    fn of(model: &dyn Model, zone: ZoneKind) -> Self {
+        let mut lists = Self::default();
+        for block in model.zone(zone).blocks().iter().filter_map(|start| model.block_of(*start)) {
+            model.each_free_run(block, &mut |pfn, order| lists.add(pfn, order));
         }
         lists
     }
 }
 
 /// The largest order of which zone Normal has a free run.
-fn largest<G: Granule>(kernel: &Kernel<G>) -> Option<u32> {
-    let blocks = kernel.mm.zone(ZoneKind::Normal).blocks().iter();
-    blocks.filter_map(|start| kernel.mm.block_of(*start)?.free.largest()).max()
+fn largest(model: &dyn Model) -> Option<u32> {
+    let blocks = model.zone(ZoneKind::Normal).blocks().iter();
+    blocks.filter_map(|start| model.block_of(*start)?.free.largest()).max()
 }
 
-fn every_order<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    same("log2 of the pages of a block", u64::from(G::BLOCK_ORDER), G::SECTION_PAGES.ilog2().into())?;
-    for order in 0..=G::BLOCK_ORDER {
-        let fits = largest(kernel).is_some_and(|largest| order <= largest);
+fn every_order(model: &mut dyn Model) -> Outcome {
+    same("log2 of the pages of a block", u64::from(model.block_order()), model.section_pages().ilog2().into())?;
+    for order in 0..=model.block_order() {
+        let fits = largest(model).is_some_and(|largest| order <= largest);
         if fits {
-            one_run(kernel, order)?;
+            one_run(model, order)?;
         } else {
-            let refused = kernel.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable);
+            let refused = model.alloc(order, PageKind::Kernel, Mobility::Unmovable);
             is_refused(refused, Error::Out(Resource::Frames { order }))?;
         }
     }
     Ok(())
 }
 
-fn one_run<G: Granule>(kernel: &mut Kernel<G>, order: u32) -> Outcome {
-    let (before, lists, pages) = (kernel.mm.counts(), FreeLists::of(kernel, ZoneKind::Normal), 1 << order);
-    let run = kernel.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable)?;
+fn one_run(model: &mut dyn Model, order: u32) -> Outcome {
+    let (before, lists, pages) = (model.counts(), FreeLists::of(model, ZoneKind::Normal), 1 << order);
+    let run = model.alloc(order, PageKind::Kernel, Mobility::Unmovable)?;
     let mut taken = before;
     taken.free -= pages;
     taken.allocated += pages;
-    counts_are(&kernel.mm.counts(), &taken)?;
+    counts_are(&model.counts(), &taken)?;
     same_at("the offset in its order", run, run.get() % pages, 0)?;
     for pfn in [run, run + (pages / 2), run + (pages - 1)] {
-        let (kind, head) = kernel.mm.use_of(pfn)?;
-        is_used_as(pfn, kind, PageKind::Kernel)?;
+        let (_, head) = model.use_of(pfn)?;
+        is_used_as(model, pfn, PageKind::Kernel)?;
         same_at("the head", pfn, head.get(), run.get())?;
     }
-    let (order_now, refs) = (kernel.mm.pages().get(run).order(), kernel.mm.pages().get(run).refs());
+    let (order_now, refs) = (model.page(run).order(), model.page(run).refs());
     check!((order_now, refs) == (order, 1), "{run}: order {order_now}, {refs} references");
-    kernel.mm.free(run);
-    let joined = FreeLists::of(kernel, ZoneKind::Normal);
+    model.free(run);
+    let joined = FreeLists::of(model, ZoneKind::Normal);
     check!(joined == lists, "order {order}, given back: {joined:x?} instead of {lists:x?}");
-    counts_are(&kernel.mm.counts(), &before)
+    counts_are(&model.counts(), &before)
 }
 
 /// How many runs are in use at once.
 const RUNS: usize = 64;
 
-fn no_overlap<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    let (lists, mut random) = (FreeLists::of(kernel, ZoneKind::Normal), Random(0xda94_2042_e4dd_58b5));
+fn no_overlap(model: &mut dyn Model) -> Outcome {
+    let (lists, mut random) = (FreeLists::of(model, ZoneKind::Normal), Random(0xda94_2042_e4dd_58b5));
     let mut runs = [PfnRange::default(); RUNS];
     let mut outcome = Ok(());
     for i in 0..RUNS {
         let order = (random.next() % 6) as u32;
-        match kernel.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
+        match model.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
             Ok(pfn) => runs[i] = PfnRange::new(pfn, 1 << order),
             Err(error) => outcome = Err(error.into()),
         }
@@ -113,10 +106,10 @@ fn no_overlap<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
     }
     // Backwards from the middle, then forwards: buddies meet in both orders.
     for run in runs[..RUNS / 2].iter().rev().chain(&runs[RUNS / 2..]).filter(|run| !run.is_empty()) {
-        kernel.mm.free(run.start);
+        model.free(run.start);
     }
     outcome?;
-    let joined = FreeLists::of(kernel, ZoneKind::Normal);
+    let joined = FreeLists::of(model, ZoneKind::Normal);
     check!(joined == lists, "all given back: {joined:x?} instead of {lists:x?}");
     Ok(())
 }
@@ -127,90 +120,90 @@ fn is_apart(others: &[PfnRange], run: PfnRange) -> Outcome {
     Ok(())
 }
 
-fn kernel_memory_stays_out_of_movable<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    let (normal, movable) = ZoneKind::ALL.map(|zone| FreeLists::of(kernel, zone)).into();
+fn kernel_memory_stays_out_of_movable(model: &mut dyn Model) -> Outcome {
+    let (normal, movable) = ZoneKind::ALL.map(|zone| FreeLists::of(model, zone)).into();
     let mut runs = Vec::new();
     // Taken from the largest order down, each free run is taken as it is.
     if list::reserve(&mut runs, normal.runs).is_err() {
         return skip("the heap has no room for a list of all that is free");
     }
-    let outcome = exhaust(kernel, &mut runs).and_then(|()| nothing_is_left(kernel, movable));
-    runs.iter().for_each(|run| kernel.mm.free(*run));
+    let outcome = exhaust(model, &mut runs).and_then(|()| nothing_is_left(model, movable));
+    runs.iter().for_each(|run| model.free(*run));
     outcome?;
-    let joined = FreeLists::of(kernel, ZoneKind::Normal);
+    let joined = FreeLists::of(model, ZoneKind::Normal);
     check!(joined == normal, "all given back: {joined:x?} instead of {normal:x?}");
     Ok(())
 }
 
 /// Take all of zone Normal, as kernel memory.
-fn exhaust<G: Granule>(kernel: &mut Kernel<G>, runs: &mut Vec<Pfn>) -> Outcome {
-    for order in (0..=G::BLOCK_ORDER).rev() {
-        while let Ok(run) = kernel.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
+fn exhaust(model: &mut dyn Model, runs: &mut Vec<Pfn>) -> Outcome {
+    for order in (0..=model.block_order()).rev() {
+        while let Ok(run) = model.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
             check!(runs.len() < runs.capacity(), "more runs than the {} on the free lists", runs.capacity());
             runs.push(run);
-            let zone = kernel.mm.block_of(run).and_then(|block| block.state.zone());
+            let zone = model.block_of(run).and_then(|block| block.state.zone());
             check!(zone == Some(ZoneKind::Normal), "kernel memory at {run}, in zone {zone:?}");
         }
     }
     Ok(())
 }
 
-fn nothing_is_left<G: Granule>(kernel: &mut Kernel<G>, movable: FreeLists) -> Outcome {
-    same("free pages of zone Normal", kernel.mm.zone(ZoneKind::Normal).free, 0)?;
-    let refused = kernel.mm.alloc(0, PageKind::Kernel, Mobility::Unmovable);
+fn nothing_is_left(model: &mut dyn Model, movable: FreeLists) -> Outcome {
+    same("free pages of zone Normal", model.zone(ZoneKind::Normal).free, 0)?;
+    let refused = model.alloc(0, PageKind::Kernel, Mobility::Unmovable);
     is_refused(refused, Error::Out(Resource::Frames { order: 0 }))?;
-    let untouched = FreeLists::of(kernel, ZoneKind::Movable);
+    let untouched = FreeLists::of(model, ZoneKind::Movable);
     check!(untouched == movable, "zone Movable: {untouched:x?} instead of {movable:x?}");
     // What can be moved is served from there.
-    let page = kernel.mm.alloc(0, PageKind::Pinned, Mobility::Movable);
+    let page = model.alloc(0, PageKind::Pinned, Mobility::Movable);
     check!(page.is_ok() == (movable.pages > 0), "{} free pages in Movable: {page:?}", movable.pages);
     if let Ok(page) = page {
-        kernel.mm.free(page);
+        model.free(page);
     }
     Ok(())
 }
 
-fn bad_frees_are_warnings<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    let before = kernel.mm.warnings();
-    let outcome = bad_frees(kernel);
-    kernel.mm.forget_warnings(before);
+fn bad_frees_are_warnings(model: &mut dyn Model) -> Outcome {
+    let before = model.warnings();
+    let outcome = bad_frees(model);
+    model.forget_warnings(before);
     outcome
 }
 
-fn bad_frees<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    let run = kernel.mm.alloc(3, PageKind::Kernel, Mobility::Unmovable)?;
-    let refused_tail = refuses_to_free(kernel, run + 5);
-    kernel.mm.free(run);
+fn bad_frees(model: &mut dyn Model) -> Outcome {
+    let run = model.alloc(3, PageKind::Kernel, Mobility::Unmovable)?;
+    let refused_tail = refuses_to_free(model, run + 5);
+    model.free(run);
     refused_tail?;
-    refuses_to_free(kernel, run)?;
-    refuses_to_free(kernel, Pfn::containing::<G>(kernel.info.image.start))?;
-    refuses_to_free(kernel, Pfn::new(u64::MAX >> G::SHIFT))?;
-    let hosted = kernel.mm.blocks().iter().find(|block| block.memmap_pages > 0).map(|block| block.start);
-    hosted.map_or(Ok(()), |memmap| refuses_to_free(kernel, memmap))
+    refuses_to_free(model, run)?;
+    refuses_to_free(model, model.pfn(model.info().image.start))?;
+    refuses_to_free(model, Pfn::new(1 << 36))?;
+    let hosted = model.blocks().iter().find(|block| block.memmap_pages > 0).map(|block| block.start);
+    hosted.map_or(Ok(()), |memmap| refuses_to_free(model, memmap))
 }
 
-fn refuses_to_free<G: Granule>(kernel: &mut Kernel<G>, pfn: Pfn) -> Outcome {
-    let (counts, mut warnings) = (kernel.mm.counts(), kernel.mm.warnings());
-    let lists = ZoneKind::ALL.map(|zone| FreeLists::of(kernel, zone));
-    kernel.mm.free(pfn);
+fn refuses_to_free(model: &mut dyn Model, pfn: Pfn) -> Outcome {
+    let (counts, mut warnings) = (model.counts(), model.warnings());
+    let lists = ZoneKind::ALL.map(|zone| FreeLists::of(model, zone));
+    model.free(pfn);
     warnings.bad_free += 1;
-    check!(kernel.mm.warnings() == warnings, "free of {pfn}: {:?} instead of {warnings:?}", kernel.mm.warnings());
-    check!(lists == ZoneKind::ALL.map(|zone| FreeLists::of(kernel, zone)), "free of {pfn} changed a free list");
-    counts_are(&kernel.mm.counts(), &counts)
+    check!(model.warnings() == warnings, "free of {pfn}: {:?} instead of {warnings:?}", model.warnings());
+    check!(lists == ZoneKind::ALL.map(|zone| FreeLists::of(model, zone)), "free of {pfn} changed a free list");
+    counts_are(&model.counts(), &counts)
 }
 
-fn books_agree<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
+fn books_agree(model: &mut dyn Model) -> Outcome {
     let mut free = 0;
     for kind in ZoneKind::ALL {
-        let (zone, lists) = (kernel.mm.zone(kind), FreeLists::of(kernel, kind));
-        let blocks = zone.blocks().iter().filter_map(|start| kernel.mm.block_of(*start));
+        let (zone, lists) = (model.zone(kind), FreeLists::of(model, kind));
+        let blocks = zone.blocks().iter().filter_map(|start| model.block_of(*start));
         let (listed, present) = blocks.fold((0, 0), |(f, p), b| (f + b.free.pages(), p + b.present));
         let books = (zone.free, zone.free, zone.present);
         let found = (lists.pages, listed, present);
         check!(found == books, "{kind}: {found:?} on lists, in blocks, present; by the zone {books:?}");
         free += zone.free;
     }
-    let counts = kernel.mm.counts();
+    let counts = model.counts();
     check!(counts.balance(), "pages are not conserved: {counts:?}");
     same("free pages of all zones", free, counts.free)
 }

@@ -1,11 +1,14 @@
-//! How a test says what it found. The tests are compiled once for each granule; what they say is said here, once for all.
+//! How a test says what it found.
 
 use core::fmt;
 
+use hotmap_mm::addr::VirtAddr;
 use hotmap_mm::error::Error;
 use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
+use super::model::Model;
+use crate::arch::translate;
 use crate::kprintln;
 
 /// Why a test is not ok.
@@ -68,9 +71,16 @@ fn differs_at(what: &str, at: &dyn fmt::Display, found: u64, expected: u64) -> F
 }
 
 /// `pfn` is used as `expected`.
-pub(super) fn is_used_as(pfn: Pfn, found: PageKind, expected: PageKind) -> Outcome {
+pub(super) fn is_used_as(model: &dyn Model, pfn: Pfn, expected: PageKind) -> Outcome {
+    let (found, _) = model.use_of(pfn)?;
     check!(found == expected, "{pfn} is {found}, not {expected}");
     Ok(())
+}
+
+/// The frame that the CPU finds at `va`.
+pub(super) fn frame_at(model: &dyn Model, va: VirtAddr) -> Outcome<Pfn> {
+    let load = translate::load(va);
+    load.address().map(|pa| model.pfn(pa)).ok_or_else(|| fail(format_args!("{va}: {load:?}")))
 }
 
 /// Something was refused, with exactly this error: the rule and the values.

@@ -1,30 +1,25 @@
-//! The kernel heap: running out of it is an error that is undone, never the end.
+//! The model heap: running out of it is an error that is undone, never the end.
 
 use alloc::vec::Vec;
 
 use hotmap_mm::error::{Error, Resource};
-use hotmap_mm::granule::Granule;
 use hotmap_mm::list;
 use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, check, fail, same};
+use super::model::Model;
 use super::snapshot::Snapshot;
 use super::spare::boot_block;
 use super::{Test, test};
 use crate::arch::heap;
-use crate::kernel::Kernel;
 
-pub(super) const fn tests<G: Granule>() -> &'static [Test<G>] {
-    const {
-        &[
-            test("more than the heap has is an error, and costs nothing", too_much_is_refused),
-            test("a tenant is refused when the heap is exhausted", no_tenant_without_heap),
-            test("a block stays offline when the heap is exhausted", no_online_without_heap),
-        ]
-    }
-}
+pub(super) const TESTS: &[Test] = &[
+    test("more than the heap has is an error, and costs nothing", too_much_is_refused),
+    test("a tenant is refused when the heap is exhausted", no_tenant_without_heap),
+    test("a block stays offline when the heap is exhausted", no_online_without_heap),
+];
 
-fn too_much_is_refused<G: Granule>(_: &mut Kernel<G>) -> Outcome {
+fn too_much_is_refused(_: &mut dyn Model) -> Outcome {
     let (used, size) = heap::usage();
     check!(used < size, "{used} of {size} bytes are in use");
     let mut list: Vec<u64> = Vec::new();
@@ -62,29 +57,29 @@ impl Hoard {
     }
 }
 
-fn no_tenant_without_heap<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
+fn no_tenant_without_heap(model: &mut dyn Model) -> Outcome {
     let hoard = Hoard::new()?;
-    let before = Snapshot::of(kernel);
-    let refused = kernel.mm.tenant_new(1);
-    let outcome = before.is_still(kernel);
+    let before = Snapshot::of(model);
+    let refused = model.tenant_new(1);
+    let outcome = before.is_still(model);
     drop(hoard);
     check!(matches!(refused, Err(Error::Out(Resource::Heap { .. }))), "a tenant without heap: {refused:?}");
     outcome
 }
 
-fn no_online_without_heap<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    let block = boot_block(kernel)?;
-    kernel.mm.offline(block)?;
-    let outcome = refuses_to_go_online(kernel, block);
-    kernel.mm.online(block, ZoneKind::Normal)?;
+fn no_online_without_heap(model: &mut dyn Model) -> Outcome {
+    let block = boot_block(model)?;
+    model.offline(block)?;
+    let outcome = refuses_to_go_online(model, block);
+    model.online(block, ZoneKind::Normal)?;
     outcome
 }
 
-fn refuses_to_go_online<G: Granule>(kernel: &mut Kernel<G>, block: hotmap_mm::pfn::Pfn) -> Outcome {
+fn refuses_to_go_online(model: &mut dyn Model, block: hotmap_mm::pfn::Pfn) -> Outcome {
     let hoard = Hoard::new()?;
-    let before = Snapshot::of(kernel);
-    let refused = kernel.mm.online(block, ZoneKind::Normal);
-    let outcome = before.is_still(kernel);
+    let before = Snapshot::of(model);
+    let refused = model.online(block, ZoneKind::Normal);
+    let outcome = before.is_still(model);
     drop(hoard);
     check!(matches!(refused, Err(Error::Out(Resource::Heap { .. }))), "online without heap: {refused:?}");
     outcome

@@ -3,52 +3,47 @@
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::error::Error;
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::{BlockState, Source};
-use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::layout::LINEAR_SIZE;
 use hotmap_mm::model::Counts;
 use hotmap_mm::page::{Page, PageKind};
-use hotmap_mm::pfn::{Pfn, PfnRange};
+use hotmap_mm::pfn::Pfn;
 use hotmap_mm::zone::ZoneKind;
 
-use super::check::{Outcome, check, is_refused, is_used_as, same, same_at, skip};
-use super::expected::{Numbers, numbers};
+use super::check::{Outcome, check, frame_at, is_refused, is_used_as, same, same_at, skip};
+use super::expected::Numbers;
+use super::model::Model;
 use super::paging::each_entry;
 use super::snapshot::{Snapshot, counts_are};
 use super::spare::{Spare, with_spare};
-use super::tenant::{frame_at, with_tenant};
+use super::tenant::with_tenant;
 use super::vmemmap::struct_page;
 use super::{Test, test};
 use crate::arch::{peek, translate};
-use crate::kernel::Kernel;
 
-pub(super) const fn tests<G: Granule>() -> &'static [Test<G>] {
-    const {
-        &[
-            test("a range that may not be added is refused, by the rule", bad_ranges_are_refused),
-            test("memory that is online or absent is not removed", only_offline_memory_goes),
-            test("removed memory leaves nothing behind", nothing_stays),
-            test("self-hosted memmap costs no system RAM but table pages", self_hosted),
-            test("memmap in system RAM costs exactly its size", in_ram),
-            test("memory that was full of something has clean struct pages", struct_pages_are_clean),
-        ]
-    }
-}
+pub(super) const TESTS: &[Test] = &[
+    test("a range that may not be added is refused, by the rule", bad_ranges_are_refused),
+    test("memory that is online or absent is not removed", only_offline_memory_goes),
+    test("removed memory leaves nothing behind", nothing_stays),
+    test("self-hosted memmap costs no system RAM but table pages", self_hosted),
+    test("memmap in system RAM costs exactly its size", in_ram),
+    test("memory that was full of something has clean struct pages", struct_pages_are_clean),
+];
 
-fn bad_ranges_are_refused<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    let before = Snapshot::of(kernel);
-    let block = numbers(G::KIND).section;
+fn bad_ranges_are_refused(model: &mut dyn Model) -> Outcome {
+    let before = Snapshot::of(model);
+    let block = model.numbers().section;
     let refuses = |start: u64, len, error| {
-        is_refused(HotRange::new(&kernel.mm, PhysAddr::new(start), len, Source::Dimm(255)), error)
+        is_refused(model.hot_range(PhysAddr::new(start), len, Source::Dimm(255)), error)
     };
     let range = |start: u64, len| PhysRange { start: PhysAddr::new(start), end: PhysAddr::new(start + len) };
-    let ram = kernel.info.ram_start.get() / block * block;
-    let base = kernel.info.ram_start.get() / numbers(G::KIND).first_page * numbers(G::KIND).first_page;
+    let ram = model.info().ram_start.get() / block * block;
+    let base = model.info().ram_start.get() / model.numbers().first_page * model.numbers().first_page;
     let reach = range(base, LINEAR_SIZE.min((1 << 48) - base));
-    // Far away from all that any DIMM slot reaches, so that no other rule is broken first.
-    let far = reach.end.get() - 16 * block;
+    // Where nothing is present, so that no other rule is broken first.
+    let is_free = |start: &u64| !model.sections().iter().any(|s| range(*start, 2 * block).contains(model.address(s.start)));
+    let far = (2..).map(|i| reach.end.get() - i * block).find(is_free).unwrap_or(base);
     refuses(far, 0, Error::Empty(PhysAddr::new(far)))?;
     let top = u64::MAX - block + 1;
     refuses(top, 2 * block, Error::Wraps { start: PhysAddr::new(top), len: 2 * block })?;
@@ -59,26 +54,26 @@ fn bad_ranges_are_refused<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
         refuses(start, len, Error::BeyondLinearMap { range: range(start, len), reach })?;
     }
     refuses(ram, block, Error::Exists { range: range(ram, block), present: PhysAddr::new(ram) })?;
-    let right = HotRange::new(&kernel.mm, PhysAddr::new(far), block, Source::Dimm(255))?;
-    same("pages of a range that may be added", right.pages().len(), numbers(G::KIND).section_pages)?;
-    before.is_still(kernel)
+    let right = model.hot_range(PhysAddr::new(far), block, Source::Dimm(255))?;
+    same("pages of a range that may be added", right.pages().len(), model.numbers().section_pages)?;
+    before.is_still(model)
 }
 
-fn only_offline_memory_goes<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    let (before, warnings) = (Snapshot::of(kernel), kernel.mm.warnings());
-    let online = kernel.mm.blocks().iter().find(|block| block.state != BlockState::Offline);
-    if let Some(memory) = online.map(|block| block.pages::<G>().addresses::<G>()) {
+fn only_offline_memory_goes(model: &mut dyn Model) -> Outcome {
+    let (before, warnings) = (Snapshot::of(model), model.warnings());
+    let online = model.blocks().iter().find(|block| block.state != BlockState::Offline);
+    if let Some(memory) = online.map(|block| model.addresses(model.section(block.start))) {
         let refusal = Error::BlockState { block: memory.start, is: "online", needs: "offline" };
-        is_refused(kernel.mm.remove(memory), refusal)?;
+        is_refused(model.remove(memory), refusal)?;
     }
     let start = PhysAddr::new(1 << 47);
-    let absent = PhysRange { start, end: start + numbers(G::KIND).section };
-    let refused = kernel.mm.remove(absent);
-    let warned = kernel.mm.warnings().bad_remove - warnings.bad_remove;
-    kernel.mm.forget_warnings(warnings);
+    let absent = PhysRange { start, end: start + model.numbers().section };
+    let refused = model.remove(absent);
+    let warned = model.warnings().bad_remove - warnings.bad_remove;
+    model.forget_warnings(warnings);
     is_refused(refused, Error::NoBlock(start))?;
     same("warnings about it", warned, 1)?;
-    before.is_still(kernel)
+    before.is_still(model)
 }
 
 /// What a machine counts with `blocks` blocks more than in `base`, for which `tables` tables are new.
@@ -110,140 +105,138 @@ fn with_blocks(
 }
 
 /// Table pages, counted in the tables themselves.
-fn table_pages<G: Granule>(kernel: &Kernel<G>) -> Outcome<u64> {
+fn table_pages(model: &dyn Model) -> Outcome<u64> {
     let mut tables = 1;
-    each_entry(kernel, &mut |slot, d| {
+    each_entry(model, &mut |slot, d| {
         tables += u64::from(d.is_table(slot.level));
         Ok(())
     })?;
     Ok(tables)
 }
 
-fn nothing_stays<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    with_spare(kernel, |kernel, spare| {
-        let (now, blocks) = (kernel.mm.counts(), spare.block_count::<G>());
-        same("table pages", now.tables, table_pages(kernel)?)?;
+fn nothing_stays(model: &mut dyn Model) -> Outcome {
+    with_spare(model, |model, spare| {
+        let (now, blocks) = (model.counts(), spare.blocks(model));
+        same("table pages", now.tables, table_pages(model)?)?;
         let tables = spare.before.tables - now.tables;
-        let was = with_blocks(&now, numbers(G::KIND), blocks, spare.home, spare.zone.is_some(), tables);
+        let was = with_blocks(&now, model.numbers(), blocks, spare.home, spare.zone.is_some(), tables);
         counts_are(&spare.before, &was)?;
-        for block in spare.blocks::<G>() {
-            is_gone(kernel, block)?;
-            is_gone(kernel, block + (G::SECTION_PAGES - 1))?;
+        for block in model.starts(spare.pages) {
+            is_gone(model, block)?;
+            is_gone(model, block + (model.section_pages() - 1))?;
         }
         Ok(())
     })
 }
 
 /// Neither the memory nor its struct page can be reached, and the model does not know it.
-fn is_gone<G: Granule>(kernel: &Kernel<G>, pfn: Pfn) -> Outcome {
-    for va in [kernel.mm.layout().linear(pfn.address::<G>()), struct_page(kernel, pfn)] {
+fn is_gone(model: &dyn Model, pfn: Pfn) -> Outcome {
+    for va in [model.linear(model.address(pfn)), struct_page(model, pfn)] {
         let load = translate::load(va);
         check!(load.is_unmapped() && peek::load_aborts(va), "{va}, of {pfn} that was removed: {load:?}");
     }
-    check!(kernel.mm.section_of(pfn).is_none() && kernel.mm.block_of(pfn).is_none(), "{pfn} is still known");
-    is_refused(kernel.mm.use_of(pfn), Error::NotPresent(pfn))
+    check!(model.section_of(pfn).is_none() && model.block_of(pfn).is_none(), "{pfn} is still known");
+    is_refused(model.use_of(pfn), Error::NotPresent(pfn))
 }
 
-fn self_hosted<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    with_spare(kernel, |kernel, spare| {
-        a_life(kernel, spare, MemmapHome::SelfHosted)?;
-        add(kernel, spare, MemmapHome::SelfHosted)?;
-        for block in spare.blocks::<G>() {
-            hosts_itself(kernel, block)?;
+fn self_hosted(model: &mut dyn Model) -> Outcome {
+    with_spare(model, |model, spare| {
+        a_life(model, spare, MemmapHome::SelfHosted)?;
+        add(model, spare, MemmapHome::SelfHosted)?;
+        for block in model.starts(spare.pages) {
+            hosts_itself(model, block)?;
         }
         Ok(())
     })
 }
 
-fn in_ram<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    with_spare(kernel, |kernel, spare| {
-        let needed = spare.block_count::<G>() * numbers(G::KIND).memmap_pages;
+fn in_ram(model: &mut dyn Model) -> Outcome {
+    with_spare(model, |model, spare| {
+        let needed = spare.blocks(model) * model.numbers().memmap_pages;
         // As much again, so that runs of the right size are among what is free.
-        if kernel.mm.zone(ZoneKind::Normal).free < 2 * needed {
+        if model.zone(ZoneKind::Normal).free < 2 * needed {
             return skip("system RAM has no room for the DIMM's memmap");
         }
-        a_life(kernel, spare, MemmapHome::Ram)?;
-        add(kernel, spare, MemmapHome::Ram)?;
-        for block in spare.blocks::<G>() {
-            let frame = frame_at::<G>(struct_page(kernel, block))?;
-            is_used_as(frame, kernel.mm.use_of(frame)?.0, PageKind::MemmapRam)?;
+        a_life(model, spare, MemmapHome::Ram)?;
+        add(model, spare, MemmapHome::Ram)?;
+        for block in model.starts(spare.pages) {
+            let frame = frame_at(model, struct_page(model, block))?;
+            is_used_as(model, frame, PageKind::MemmapRam)?;
             check!(!spare.pages.contains(frame), "the memmap of {block} is in the DIMM, at {frame}");
         }
         Ok(())
     })
 }
 
-fn add<G: Granule>(kernel: &mut Kernel<G>, spare: &Spare, home: MemmapHome) -> Outcome {
-    let range = spare.validate(kernel)?;
-    Ok(kernel.mm.add(&range, home)?)
+fn add(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
+    let range = spare.validate(model)?;
+    Ok(model.add(&range, home)?)
 }
 
 /// Add, online, offline, remove: the exact count of pages after each.
-fn a_life<G: Granule>(kernel: &mut Kernel<G>, spare: &Spare, home: MemmapHome) -> Outcome {
-    let (base, numbers, blocks) = (kernel.mm.counts(), numbers(G::KIND), spare.block_count::<G>());
-    add(kernel, spare, home)?;
-    let tables = table_pages(kernel)? - base.tables;
+fn a_life(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
+    let (base, numbers, blocks) = (model.counts(), model.numbers(), spare.blocks(model));
+    add(model, spare, home)?;
+    let tables = table_pages(model)? - base.tables;
     let offline = with_blocks(&base, numbers, blocks, home, false, tables);
-    counts_are(&kernel.mm.counts(), &offline)?;
-    kernel.mm.online_range(spare.pages, ZoneKind::Movable, |_, _| {})?;
-    counts_are(&kernel.mm.counts(), &with_blocks(&base, numbers, blocks, home, true, tables))?;
-    for block in spare.blocks::<G>() {
+    counts_are(&model.counts(), &offline)?;
+    model.online_range(spare.pages, ZoneKind::Movable)?;
+    counts_are(&model.counts(), &with_blocks(&base, numbers, blocks, home, true, tables))?;
+    for block in model.starts(spare.pages) {
         let expected = if home == MemmapHome::SelfHosted { numbers.usable_runs } else { 1 };
-        same_at("free runs of the block", block, free_runs(kernel, block), expected)?;
+        same_at("free runs of the block", block, free_runs(model, block), expected)?;
     }
-    let migrated = kernel.mm.offline_range(spare.pages)?.migrated;
+    let migrated = model.offline_range(spare.pages)?.migrated;
     same("pages migrated out of nothing", migrated, 0)?;
-    counts_are(&kernel.mm.counts(), &offline)?;
-    kernel.mm.remove(spare.range)?;
-    counts_are(&kernel.mm.counts(), &base)
+    counts_are(&model.counts(), &offline)?;
+    model.remove(spare.range)?;
+    counts_are(&model.counts(), &base)
 }
 
-fn free_runs<G: Granule>(kernel: &Kernel<G>, block: Pfn) -> u64 {
-    let Some(block) = kernel.mm.block_of(block) else { return 0 };
-    (0..=G::BLOCK_ORDER).map(|order| block.free.heads(&kernel.mm.pages(), order).count() as u64).sum()
+fn free_runs(model: &dyn Model, block: Pfn) -> u64 {
+    let Some(block) = model.block_of(block) else { return 0 };
+    let mut runs = 0;
+    model.each_free_run(block, &mut |_, _| runs += 1);
+    runs
 }
 
 /// The block's first frames, all of them and in order, hold its memmap.
-fn hosts_itself<G: Granule>(kernel: &Kernel<G>, block: Pfn) -> Outcome {
-    let memmap = numbers(G::KIND).memmap_pages;
+fn hosts_itself(model: &dyn Model, block: Pfn) -> Outcome {
+    let memmap = model.numbers().memmap_pages;
     for i in 0..memmap {
-        let frame = frame_at::<G>(struct_page(kernel, block) + i * G::SIZE)?;
+        let frame = frame_at(model, struct_page(model, block) + i * model.page_size())?;
         same_at("the frame behind memmap page", i, frame.get(), block.get() + i)?;
-        is_used_as(frame, kernel.mm.use_of(frame)?.0, PageKind::MemmapSelf)?;
+        is_used_as(model, frame, PageKind::MemmapSelf)?;
     }
     let first = block + memmap;
-    is_used_as(first, kernel.mm.use_of(first)?.0, PageKind::Tail)
+    is_used_as(model, first, PageKind::Tail)
 }
 
 /// The last block is filled by a tenant where its memmap will be, then hosts itself.
-fn struct_pages_are_clean<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    with_spare(kernel, |kernel, spare| {
-        let range = one_block::<G>(spare);
-        let memory = range.addresses::<G>();
-        let hot = HotRange::new(&kernel.mm, memory.start, memory.len(), Source::Dimm(255))?;
-        if kernel.mm.zone(ZoneKind::Normal).free < 2 * numbers(G::KIND).memmap_pages {
+fn struct_pages_are_clean(model: &mut dyn Model) -> Outcome {
+    with_spare(model, |model, spare| {
+        let block = Pfn::new(spare.pages.end.get() - model.section_pages());
+        let memory = model.addresses(model.section(block));
+        let hot = model.hot_range(memory.start, memory.len(), Source::Dimm(255))?;
+        if model.zone(ZoneKind::Normal).free < 2 * model.numbers().memmap_pages {
             return skip("system RAM has no room for a block's memmap");
         }
-        kernel.mm.add(&hot, MemmapHome::Ram)?;
-        kernel.mm.online(range.start, ZoneKind::Movable)?;
-        with_tenant(kernel, numbers(G::KIND).memmap_pages, |kernel, guest| {
-            let (first, block) = (frame_at::<G>(guest.page::<G>(0))?, kernel.mm.blocks().last());
-            let block = block.map_or(0, |block| block.start.get());
-            same("where the tenant's first page is", first.get(), block)
+        model.add(&hot, MemmapHome::Ram)?;
+        model.online(block, ZoneKind::Movable)?;
+        with_tenant(model, model.numbers().memmap_pages, |model, guest| {
+            let first = frame_at(model, guest.page(model, 0))?;
+            let newest = model.zone(ZoneKind::Movable).blocks().last();
+            same("where the tenant's first page is", first.get(), newest.map_or(0, |block| block.get()))
         })?;
-        kernel.mm.unplug(memory)?;
-        kernel.mm.add(&hot, MemmapHome::SelfHosted)?;
-        for pfn in (1..G::SECTION_PAGES).map(|i| range.start + i) {
-            is_clean(pfn, kernel.mm.pages().get(pfn))?;
+        model.offline(block)?;
+        model.remove(memory)?;
+        model.add(&hot, MemmapHome::SelfHosted)?;
+        for pfn in (1..model.section_pages()).map(|i| block + i) {
+            is_clean(pfn, model.page(pfn))?;
         }
-        let (kind, order) = (kernel.mm.use_of(range.start)?.0, kernel.mm.pages().get(range.start).order());
-        is_used_as(range.start, kind, PageKind::MemmapSelf)?;
-        same("pages under the memmap's head", 1 << order, numbers(G::KIND).memmap_pages)
+        is_used_as(model, block, PageKind::MemmapSelf)?;
+        same("pages under the memmap's head", 1 << model.page(block).order(), model.numbers().memmap_pages)
     })
-}
-
-fn one_block<G: Granule>(spare: &Spare) -> PfnRange {
-    PfnRange { start: Pfn::new(spare.pages.end.get() - G::SECTION_PAGES), end: spare.pages.end }
 }
 
 fn is_clean(pfn: Pfn, page: &Page) -> Outcome {

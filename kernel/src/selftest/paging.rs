@@ -3,7 +3,6 @@
 
 use aarch64_cpu::registers::{Readable, SCTLR_EL1};
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::{MemoryBlock, Source};
 use hotmap_mm::layout::{DEVICES, IMAGE_START, LINEAR_START, TENANTS};
 use hotmap_mm::paging::descriptor::Descriptor;
@@ -11,24 +10,20 @@ use hotmap_mm::paging::table::Slot;
 
 use super::check::{Outcome, check, same_at};
 use super::expected::{Numbers, numbers};
+use super::model::Model;
 use super::{Test, test};
 use crate::arch::translate::{self, Translation};
 use crate::arch::{image, mmu, peek};
-use crate::kernel::Kernel;
 
-pub(super) const fn tests<G: Granule>() -> &'static [Test<G>] {
-    const {
-        &[
-            test("the CPU's own walk agrees at every leaf", agrees_at_every_leaf),
-            test("the CPU's own walk agrees at addresses taken at random", agrees_at_random),
-            test("code alone is executable, and nothing executable is writable", only_code_is_executable),
-            test("code and constants cannot be written by either of their addresses", constants_are_constant),
-            test("below the stack is a guard", the_stack_has_a_guard),
-            test("the linear map's leaves are as large as they may be", leaves_are_large),
-            test("entries under one Contiguous bit continue each other", contiguous_entries_agree),
-        ]
-    }
-}
+pub(super) const TESTS: &[Test] = &[
+    test("the CPU's own walk agrees at every leaf", agrees_at_every_leaf),
+    test("the CPU's own walk agrees at addresses taken at random", agrees_at_random),
+    test("code alone is executable, and nothing executable is writable", only_code_is_executable),
+    test("code and constants cannot be written by either of their addresses", constants_are_constant),
+    test("below the stack is a guard", the_stack_has_a_guard),
+    test("the linear map's leaves are as large as they may be", leaves_are_large),
+    test("entries under one Contiguous bit continue each other", contiguous_entries_agree),
+];
 
 /// PXN, bit 53 of a leaf: EL1 may not execute (Arm ARM D8.3, like the bits below).
 const PXN: u64 = 1 << 53;
@@ -44,13 +39,13 @@ const TABLE_LIMITS: u64 = 0b1_1111 << 59;
 const MEMORY_TYPES: [u8; 2] = [0x04, 0xff];
 
 /// Hands every entry of the upper half that is not empty to `look`, until one fails.
-pub(super) fn each_entry<G: Granule>(
-    kernel: &Kernel<G>,
+pub(super) fn each_entry(
+    model: &dyn Model,
     look: &mut dyn FnMut(&Slot, Descriptor) -> Outcome,
 ) -> Outcome {
     let everything = VirtRange { start: LINEAR_START, end: VirtAddr::new(u64::MAX) };
     let mut outcome = Ok(());
-    kernel.mm.tables().scan(kernel.mm.machine(), everything, |slot, d| {
+    model.tables().scan(model.machine(), everything, |slot, d| {
         if outcome.is_ok() {
             outcome = look(slot, d);
         }
@@ -67,8 +62,8 @@ struct Claim {
     leaf: Option<(PhysAddr, u64)>,
 }
 
-fn agrees<G: Granule>(kernel: &Kernel<G>, va: VirtAddr) -> Outcome {
-    let (tables, machine) = (kernel.mm.tables(), kernel.mm.machine());
+fn agrees(model: &dyn Model, va: VirtAddr) -> Outcome {
+    let (tables, machine) = (model.tables(), model.machine());
     let path = tables.path(machine, va);
     let level = path.steps().last().map_or(0, |step| step.slot.level);
     let bits = path.leaf().map(|step| step.descriptor.bits());
@@ -91,20 +86,20 @@ fn cpu_agrees(claim: &Claim) -> Outcome {
     Ok(())
 }
 
-fn agrees_at_every_leaf<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    let tenant = kernel.mm.tenant_new(3)?;
+fn agrees_at_every_leaf(model: &mut dyn Model) -> Outcome {
+    let tenant = model.tenant_new(3)?;
     let mut leaves = 0;
-    let outcome = each_entry(kernel, &mut |slot, d| {
+    let outcome = each_entry(model, &mut |slot, d| {
         if !d.is_leaf(slot.level) {
             return Ok(());
         }
         leaves += 1;
         let last = VirtAddr::new(slot.span.end.get() - 8);
-        agrees(kernel, slot.span.start)?;
-        agrees(kernel, last)?;
-        agrees(kernel, slot.span.end)
+        agrees(model, slot.span.start)?;
+        agrees(model, last)?;
+        agrees(model, slot.span.end)
     });
-    kernel.mm.tenant_drop(tenant)?;
+    model.tenant_drop(tenant)?;
     check!(leaves > 0, "there is no leaf at all");
     outcome
 }
@@ -112,12 +107,12 @@ fn agrees_at_every_leaf<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
 /// How many addresses are tried around the start of each region.
 const SAMPLES: usize = 128;
 
-fn agrees_at_random<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    let vmemmap = kernel.mm.layout().vmemmap();
+fn agrees_at_random(model: &mut dyn Model) -> Outcome {
+    let vmemmap = model.vmemmap();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for base in [LINEAR_START, IMAGE_START, DEVICES.start, TENANTS.start, vmemmap.start, vmemmap.end] {
         for _ in 0..SAMPLES {
-            agrees(kernel, random.near(base))?;
+            agrees(model, random.near(base))?;
         }
     }
     Ok(())
@@ -141,10 +136,10 @@ impl Random {
     }
 }
 
-fn only_code_is_executable<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
+fn only_code_is_executable(model: &mut dyn Model) -> Outcome {
     check!(SCTLR_EL1.get() & mmu::SCTLR_WXN != 0, "SCTLR_EL1.WXN is clear: {:#x}", SCTLR_EL1.get());
     let mut executable = 0;
-    each_entry(kernel, &mut |slot, d| {
+    each_entry(model, &mut |slot, d| {
         executable += u64::from(d.is_leaf(slot.level) && d.bits() & PXN == 0) * slot.span.len();
         entry_is_safe(slot, d)
     })?;
@@ -164,12 +159,12 @@ fn entry_is_safe(slot: &Slot, d: Descriptor) -> Outcome {
     Ok(())
 }
 
-fn constants_are_constant<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    let alias = kernel.mm.layout().linear(kernel.info.image.start);
+fn constants_are_constant(model: &mut dyn Model) -> Outcome {
+    let alias = model.linear(model.info().image.start);
     for (part, writable) in
         [(image::text(), false), (image::constants(), false), (image::data(), true), (image::stack(), true)]
     {
-        part_is(part, writable, alias, G::SIZE)?;
+        part_is(part, writable, alias, model.page_size())?;
     }
     Ok(())
 }
@@ -190,29 +185,29 @@ fn part_is(part: VirtRange, writable: bool, alias: VirtAddr, page: u64) -> Outco
     Ok(())
 }
 
-fn the_stack_has_a_guard<G: Granule>(_: &mut Kernel<G>) -> Outcome {
+fn the_stack_has_a_guard(_: &mut dyn Model) -> Outcome {
     let (guard, stack) = (image::guard(), image::stack());
-    check!(guard.len() >= G::SIZE && guard.end == stack.start, "the guard is {guard}, the stack {stack}");
+    check!(guard.len() >= model.page_size() && guard.end == stack.start, "the guard is {guard}, the stack {stack}");
     let here = &raw const guard as u64;
     check!(stack.contains(VirtAddr::new(here)), "this stack is at {here:#x}, not in {stack}");
     let mut va = guard.start;
     while va < guard.end {
         let load = translate::load(va);
         check!(load.is_unmapped() && peek::load_aborts(va), "the guard at {va} can be loaded: {load:?}");
-        va = va + G::SIZE;
+        va = va + model.page_size();
     }
     check!(!peek::load_aborts(stack.start), "the stack's end at {} cannot be loaded", stack.start);
     Ok(())
 }
 
-fn leaves_are_large<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    for block in kernel.mm.blocks() {
-        let memory = block.pages::<G>().addresses::<G>();
-        let Some(bound) = removable_with(kernel, block, memory) else { continue };
-        let expected = largest_leaf(numbers(G::KIND), memory.start, bound);
-        for pa in [memory.start.get(), memory.end.get() - G::SIZE] {
-            let va = kernel.mm.layout().linear(PhysAddr::new(pa));
-            let path = kernel.mm.tables().path(kernel.mm.machine(), va);
+fn leaves_are_large(model: &mut dyn Model) -> Outcome {
+    for block in model.blocks() {
+        let memory = block.pages().addresses();
+        let Some(bound) = removable_with(model, block, memory) else { continue };
+        let expected = largest_leaf(model.numbers(), memory.start, bound);
+        for pa in [memory.start.get(), memory.end.get() - model.page_size()] {
+            let va = model.linear(PhysAddr::new(pa));
+            let path = model.path(va);
             let leaf = path.leaf().map_or((0, 0), |s| (s.slot.span.len(), s.descriptor.bits() & CONTIGUOUS));
             same_at("the size of the leaf", va, leaf.0, expected.0)?;
             same_at("the Contiguous bit", va, leaf.1, expected.1)?;
@@ -223,11 +218,11 @@ fn leaves_are_large<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
 
 /// What goes together with `block`: all of its DIMM, or boot memory block by block. `None` where smaller leaves are right: in
 /// blocks with holes, and in those that hold the image.
-fn removable_with<G: Granule>(kernel: &Kernel<G>, block: &MemoryBlock, memory: PhysRange) -> Option<PhysRange> {
-    let whole = block.present == G::SECTION_PAGES && !memory.overlaps(&kernel.info.image);
+fn removable_with(model: &dyn Model, block: &MemoryBlock, memory: PhysRange) -> Option<PhysRange> {
+    let whole = block.present == model.section_pages() && !memory.overlaps(&model.info().image);
     match block.source {
         Source::Boot => whole.then_some(memory),
-        Source::Dimm(slot) => kernel.dimms.in_slot(slot).map(|dimm| dimm.range),
+        Source::Dimm(slot) => model.dimms.in_slot(slot).map(|dimm| dimm.range),
         Source::DeviceTree => None,
     }
 }
@@ -244,16 +239,16 @@ fn largest_leaf(numbers: &Numbers, pa: PhysAddr, bound: PhysRange) -> (u64, u64)
     }
 }
 
-fn contiguous_entries_agree<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    let (tables, machine, numbers) = (kernel.mm.tables(), kernel.mm.machine(), numbers(G::KIND));
-    each_entry(kernel, &mut |slot, d| {
+fn contiguous_entries_agree(model: &mut dyn Model) -> Outcome {
+    let (tables, machine, numbers) = (model.tables(), model.machine(), model.numbers());
+    each_entry(model, &mut |slot, d| {
         let (va, size, bits) = (slot.span.start, slot.span.len(), d.bits());
         if !d.is_leaf(slot.level) || bits & CONTIGUOUS == 0 {
             return Ok(());
         }
         let run = if size == numbers.page { numbers.contiguous_pages } else { numbers.contiguous_blocks };
         check!(size == numbers.page || size == numbers.block, "{va}: no Contiguous bit for leaves of {size:#x}");
-        let offset = d.address(&G::GEOMETRY).get() & (run - 1);
+        let offset = model.output(d).get() & (run - 1);
         same_at("the offset in a contiguous run", va, offset, va.get() & (run - 1))?;
         // Each has its neighbours in the run, so the run is complete.
         let at = |va: u64| tables.path(machine, VirtAddr::new(va)).leaf().map_or(0, |s| s.descriptor.bits());

@@ -1,15 +1,14 @@
 //! What the machine is like, as numbers that can be compared. What may differ after a test that leaves no trace is left out:
 //! which frames hold tables and memmap, and the number of the next tenant.
 
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::MemoryBlock;
 use hotmap_mm::model::Counts;
 use hotmap_mm::section::{Backing, Section};
 use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, fail};
+use super::model::Model;
 use crate::arch::heap;
-use crate::kernel::Kernel;
 use crate::kprintln;
 
 const COUNTS: [&str; 7] =
@@ -40,15 +39,14 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     /// The state now.
-    pub(super) fn of<G: Granule>(kernel: &Kernel<G>) -> Self {
-        let mm = &kernel.mm;
+    pub(super) fn of(model: &dyn Model) -> Self {
         let [normal, movable] = ZoneKind::ALL.map(|kind| {
-            let zone = mm.zone(kind);
+            let zone = model.zone(kind);
             [zone.present, zone.free, checksum(zone.blocks().iter().map(|pfn| pfn.get()))]
         });
-        let tenants = mm.tenants().iter().flat_map(|t| [u64::from(t.id), t.range.start.get(), t.range.len()]);
+        let tenants = model.tenants().iter().flat_map(|t| [u64::from(t.id), t.range.start.get(), t.range.len()]);
         Self {
-            counts: array(&mm.counts()),
+            counts: array(&model.counts()),
             others: [
                 normal[0],
                 normal[1],
@@ -56,25 +54,25 @@ impl Snapshot {
                 movable[0],
                 movable[1],
                 movable[2],
-                blocks(mm.blocks()),
-                sections(mm.sections()),
+                blocks(model.blocks()),
+                sections(model.sections()),
                 checksum(tenants),
-                mm.warnings().total(),
-                mm.unpaid_debts(),
+                model.warnings().total(),
+                model.unpaid_debts(),
                 heap::usage().0 as u64,
-                u64::from(mm.audit(&mut |_| {}).total()),
+                u64::from(model.audit(&mut |_| {}).total()),
             ],
         }
     }
 
     /// The machine is as it was; every number that is not is told, and what an audit finds beyond what it found.
-    pub(super) fn is_still<G: Granule>(&self, kernel: &Kernel<G>) -> Outcome {
-        let now = Self::of(kernel);
+    pub(super) fn is_still(&self, model: &dyn Model) -> Outcome {
+        let now = Self::of(model);
         let counts = compare(&COUNTS, &now.counts, &self.counts);
         let others = compare(&OTHERS, &now.others, &self.others);
         if others.is_err() {
             let mut told = 0;
-            kernel.mm.audit(&mut |finding| {
+            model.audit(&mut |finding| {
                 told += 1;
                 if told <= FINDINGS_SHOWN {
                     kprintln!("  # {finding}");

@@ -3,7 +3,6 @@
 
 use hotmap_mm::addr::PhysRange;
 use hotmap_mm::error::Result;
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::{BlockState, MemoryBlock, Source};
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::steps::MemmapHome;
@@ -13,7 +12,7 @@ use hotmap_mm::section::Backing;
 use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, skip};
-use crate::kernel::Kernel;
+use super::model::Model;
 
 const NO_DIMM: &str = "no DIMM: plug one first";
 const BUSY_DIMM: &str = "no DIMM is unused, in one state, and the newest of its zone";
@@ -36,90 +35,91 @@ pub(super) struct Spare {
 
 impl Spare {
     /// Its memory, validated anew.
-    pub(super) fn validate<G: Granule>(&self, kernel: &Kernel<G>) -> Result<HotRange> {
-        HotRange::new(&kernel.mm, self.range.start, self.range.len(), Source::Dimm(self.slot))
-    }
-    /// The first page of each of its blocks.
-    pub(super) fn blocks<G: Granule>(&self) -> impl DoubleEndedIterator<Item = Pfn> + Clone {
-        HotRange::blocks::<G>(self.pages)
+    pub(super) fn validate(&self, model: &dyn Model) -> Result<HotRange> {
+        model.hot_range(self.range.start, self.range.len(), Source::Dimm(self.slot))
     }
     /// How many blocks it is.
-    pub(super) const fn block_count<G: Granule>(&self) -> u64 {
-        self.pages.len() / G::SECTION_PAGES
+    pub(super) fn blocks(&self, model: &dyn Model) -> u64 {
+        self.pages.len() / model.section_pages()
     }
 }
 
 /// Run `body` without the newest DIMM's memory, which is as before afterwards, whatever `body` did with it.
-pub(super) fn with_spare<G: Granule>(
-    kernel: &mut Kernel<G>,
-    body: fn(&mut Kernel<G>, &Spare) -> Outcome,
+pub(super) fn with_spare(
+    model: &mut dyn Model,
+    body: fn(&mut dyn Model, &Spare) -> Outcome,
 ) -> Outcome {
-    let spare = find(kernel)?;
-    take_out(kernel, spare.pages)?;
-    let outcome = body(kernel, &spare);
-    put_back(kernel, &spare)?;
+    let spare = find(model)?;
+    take_out(model, spare.pages)?;
+    let outcome = body(model, &spare);
+    put_back(model, &spare)?;
     outcome
 }
 
-fn find<G: Granule>(kernel: &Kernel<G>) -> Outcome<Spare> {
-    let dimms = kernel.dimms.all();
+fn find(model: &dyn Model) -> Outcome<Spare> {
+    let dimms = model.dimms();
     if dimms.is_empty() {
         return skip(NO_DIMM);
     }
     let usable = dimms.iter().filter(|dimm| !dimm.refused);
-    let found = usable.rev().find_map(|dimm| spare(kernel, dimm.slot, dimm.range));
+    let found = usable.rev().find_map(|dimm| spare(model, dimm.slot, dimm.range));
     found.map_or(skip(BUSY_DIMM), Ok)
 }
 
-fn spare<G: Granule>(kernel: &Kernel<G>, slot: u32, range: PhysRange) -> Option<Spare> {
-    let mm = &kernel.mm;
-    let pages = PfnRange::inside::<G>(range);
-    let first = mm.block_of(pages.start)?;
-    let mut blocks = HotRange::blocks::<G>(pages);
-    let alike = blocks.all(|start| mm.block_of(start).is_some_and(|b| b.state == first.state && is_unused::<G>(b)));
+fn spare(model: &dyn Model, slot: u32, range: PhysRange) -> Option<Spare> {
+    let pages = PfnRange { start: model.pfn(range.start), end: model.pfn(range.end) };
+    let first = model.block_of(pages.start)?;
+    let is_idle = |block: &MemoryBlock| block.state == BlockState::Offline || model.is_all_free(block);
+    let fits = |block: &MemoryBlock| block.state == first.state && is_idle(block);
+    let alike = model.starts(pages).all(|start| model.block_of(start).is_some_and(fits));
     let zone = first.state.zone();
     let newest = zone.is_none_or(|zone| {
-        let last = mm.zone(zone).blocks().iter().rev();
-        HotRange::blocks::<G>(pages).rev().eq(last.copied().take((pages.len() / G::SECTION_PAGES) as usize))
+        // Going online again puts its blocks at the end of the zone's list, ascending.
+        let last = model.zone(zone).blocks().iter().rev().copied();
+        model.starts(pages).rev().eq(last.take(model.starts(pages).count()))
     });
-    let home = match mm.section_of(pages.start)?.backing {
+    let home = match model.section_of(pages.start)?.backing {
         Backing::SelfHosted(_) => MemmapHome::SelfHosted,
         Backing::Boot | Backing::Ram => MemmapHome::Ram,
     };
-    (alike && newest).then(|| Spare { range, pages, home, zone, before: mm.counts(), slot })
-}
-
-fn is_unused<G: Granule>(block: &MemoryBlock) -> bool {
-    block.state == BlockState::Offline || block.free.pages() == block.usable::<G>().len()
+    (alike && newest).then(|| Spare { range, pages, home, zone, before: model.counts(), slot })
 }
 
 /// Take what is present of `pages` out of the model.
-fn take_out<G: Granule>(kernel: &mut Kernel<G>, pages: PfnRange) -> Result<()> {
-    for start in HotRange::blocks::<G>(pages) {
-        let online = kernel.mm.block_of(start).is_some_and(|block| block.state != BlockState::Offline);
-        if online {
-            kernel.mm.offline(start)?;
+fn take_out(model: &mut dyn Model, pages: PfnRange) -> Result<()> {
+    let mut present = 0;
+    for start in model.starts(pages) {
+        let state = model.block_of(start).map(|block| block.state);
+        present += u64::from(state.is_some());
+        if state.is_some_and(|state| state != BlockState::Offline) {
+            model.offline(start)?;
         }
     }
-    if kernel.mm.block_of(pages.start).is_some() {
-        kernel.mm.remove(pages.addresses::<G>())?;
+    if present * model.section_pages() == pages.len() {
+        return model.remove(model.addresses(pages));
+    }
+    for start in model.starts(pages) {
+        if model.block_of(start).is_some() {
+            model.remove(model.addresses(model.section(start)))?;
+        }
     }
     Ok(())
 }
 
-fn put_back<G: Granule>(kernel: &mut Kernel<G>, spare: &Spare) -> Result<()> {
-    take_out(kernel, spare.pages)?;
-    let range = spare.validate(kernel)?;
-    kernel.mm.add(&range, spare.home)?;
-    spare.zone.map_or(Ok(()), |zone| kernel.mm.online_range(spare.pages, zone, |_, _| {}))
+/// Add it again, by the way that it was, after taking out what a test has left of it.
+fn put_back(model: &mut dyn Model, spare: &Spare) -> Result<()> {
+    take_out(model, spare.pages)?;
+    let range = spare.validate(model)?;
+    model.add(&range, spare.home)?;
+    spare.zone.map_or(Ok(()), |zone| model.online_range(spare.pages, zone))
 }
 
 /// The newest block of boot RAM, if it can go offline and come back as if nothing had been.
-pub(super) fn boot_block<G: Granule>(kernel: &Kernel<G>) -> Outcome<Pfn> {
-    let newest = kernel.mm.zone(ZoneKind::Normal).blocks().last();
-    let block = newest.and_then(|start| kernel.mm.block_of(*start));
+pub(super) fn boot_block(model: &dyn Model) -> Outcome<Pfn> {
+    let newest = model.zone(ZoneKind::Normal).blocks().last();
+    let block = newest.and_then(|start| model.block_of(*start));
     match block {
-        Some(block) if block.source == Source::Boot && block.free.pages() == G::SECTION_PAGES => Ok(block.start),
+        Some(block) if block.source == Source::Boot && block.free.pages() == model.section_pages() => Ok(block.start),
         _ => skip(NO_BOOT_BLOCK),
     }
 }

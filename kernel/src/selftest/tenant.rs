@@ -4,26 +4,21 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::error::{Error, Resource};
-use hotmap_mm::granule::Granule;
 use hotmap_mm::page::PageKind;
-use hotmap_mm::pfn::Pfn;
 
-use super::check::{Outcome, check, fail, is_refused, is_used_as, same, same_at};
+use super::check::{Outcome, check, fail, frame_at, is_refused, is_used_as, same, same_at};
+use super::model::Model;
+use super::snapshot::{Snapshot, counts_are};
 use super::{Test, test};
-use crate::arch::{peek, translate};
-use crate::kernel::Kernel;
+use crate::arch::{translate, word};
 
-pub(super) const fn tests<G: Granule>() -> &'static [Test<G>] {
-    const {
-        &[
-            test("a tenant's pages are frames of its own, which know their address", pages_are_its_own),
-            test("nothing of a tenant that left is mapped or in use", nothing_stays),
-            test("a word that changed is found, and named", a_wrong_word_is_named),
-            test("a tenant of which a page is held does not leave", a_held_page_stays),
-            test("no pages, too many pages, and tenants that are not there are refused", nonsense_is_refused),
-        ]
-    }
-}
+pub(super) const TESTS: &[Test] = &[
+    test("a tenant's pages are frames of its own, which know their address", pages_are_its_own),
+    test("nothing of a tenant that left is mapped or in use", nothing_stays),
+    test("a word that changed is found, and named", a_wrong_word_is_named),
+    test("a tenant of which a page is held does not leave", a_held_page_stays),
+    test("no pages, too many pages, and tenants that are not there are refused", nonsense_is_refused),
+];
 
 /// More than a word of a table's entries, fewer than the smallest machine has.
 const PAGES: u64 = 9;
@@ -35,48 +30,40 @@ pub(super) struct Guest {
 }
 
 /// Run `body` with a tenant of `pages` pages, which leaves whatever `body` says.
-pub(super) fn with_tenant<G: Granule>(
-    kernel: &mut Kernel<G>,
+pub(super) fn with_tenant(
+    model: &mut dyn Model,
     pages: u64,
-    body: fn(&mut Kernel<G>, &Guest) -> Outcome,
+    body: fn(&mut dyn Model, &Guest) -> Outcome,
 ) -> Outcome {
-    let id = kernel.mm.tenant_new(pages)?;
-    let range = kernel.mm.tenants().iter().find(|tenant| tenant.id == id).map(|tenant| tenant.range);
+    let id = model.tenant_new(pages)?;
+    let range = model.tenants().iter().find(|tenant| tenant.id == id).map(|tenant| tenant.range);
     let outcome = match range {
-        Some(range) => body(kernel, &Guest { id, range }),
+        Some(range) => body(model, &Guest { id, range }),
         None => Err(fail(format_args!("tenant {id} is not on the list"))),
     };
-    kernel.mm.tenant_drop(id)?;
+    model.tenant_drop(id)?;
     outcome
 }
 
 impl Guest {
     /// The address of its page `i`.
-    pub(super) fn page<G: Granule>(&self, i: u64) -> VirtAddr {
-        self.range.start + i * G::SIZE
+    pub(super) fn page(&self, model: &dyn Model, i: u64) -> VirtAddr {
+        self.range.start + i * model.page_size()
     }
 }
 
-/// The frame that the CPU finds at `va`.
-pub(super) fn frame_at<G: Granule>(va: VirtAddr) -> Outcome<Pfn> {
-    let load = translate::load(va);
-    let pa: Option<PhysAddr> = load.address();
-    pa.map(Pfn::containing::<G>).ok_or_else(|| fail(format_args!("{va}: {load:?}")))
-}
-
-fn pages_are_its_own<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    with_tenant(kernel, PAGES, |kernel, guest| {
-        same("bytes of the tenant's addresses", guest.range.len(), PAGES * G::SIZE)?;
-        same("pages that hold what was written", kernel.mm.tenant_check(guest.id)?, PAGES)?;
+fn pages_are_its_own(model: &mut dyn Model) -> Outcome {
+    with_tenant(model, PAGES, |model, guest| {
+        same("bytes of the tenant's addresses", guest.range.len(), PAGES * model.page_size())?;
+        same("pages that hold what was written", model.tenant_check(guest.id)?, PAGES)?;
         for i in 0..PAGES {
-            let va = guest.page::<G>(i);
-            let frame = frame_at::<G>(va)?;
-            let (kind, head) = kernel.mm.use_of(frame)?;
-            is_used_as(frame, kind, PageKind::Tenant)?;
-            same_at("the head of a tenant's page", frame, head.get(), frame.get())?;
-            same_at("the address that a tenant's page knows", frame, kernel.mm.pages().get(frame).private(), va.get())?;
+            let va = guest.page(model, i);
+            let frame = frame_at(model, va)?;
+            is_used_as(model, frame, PageKind::Tenant)?;
+            same_at("the order of a tenant's page", frame, model.page(frame).order().into(), 0)?;
+            same_at("the address that a tenant's page knows", frame, model.page(frame).private(), va.get())?;
             for j in 0..i {
-                let other = frame_at::<G>(guest.page::<G>(j))?;
+                let other = frame_at(model, guest.page(model, j))?;
                 check!(other != frame, "pages {i} and {j} of the tenant are both {frame}");
             }
         }
@@ -84,71 +71,71 @@ fn pages_are_its_own<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
     })
 }
 
-fn nothing_stays<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    let before = kernel.mm.counts();
-    let id = kernel.mm.tenant_new(PAGES)?;
-    let range = kernel.mm.tenants().iter().find(|tenant| tenant.id == id).map_or(VirtRange::default(), |t| t.range);
-    let first = frame_at::<G>(range.start);
-    kernel.mm.tenant_drop(id)?;
+fn nothing_stays(model: &mut dyn Model) -> Outcome {
+    let before = model.counts();
+    let id = model.tenant_new(PAGES)?;
+    let range = model.tenants().iter().find(|tenant| tenant.id == id).map_or(VirtRange::default(), |t| t.range);
+    let first = frame_at(model, range.start);
+    model.tenant_drop(id)?;
     let (first, mut va) = (first?, range.start);
-    is_used_as(first, kernel.mm.use_of(first)?.0, PageKind::Free)?;
+    is_used_as(model, first, PageKind::Free)?;
     while va < range.end {
         let load = translate::load(va);
         check!(load.is_unmapped(), "{va}, where a tenant was: {load:?}");
-        va = va + G::SIZE;
+        va = va + model.page_size();
     }
-    super::snapshot::counts_are(&kernel.mm.counts(), &before)?;
-    is_refused(kernel.mm.tenant_check(id), Error::NoTenant(id))
+    counts_are(&model.counts(), &before)?;
+    is_refused(model.tenant_check(id), Error::NoTenant(id))
 }
 
-fn a_wrong_word_is_named<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    with_tenant(kernel, PAGES, |kernel, guest| {
-        let words = (G::SIZE / 8) as usize;
+fn a_wrong_word_is_named(model: &mut dyn Model) -> Outcome {
+    with_tenant(model, PAGES, |model, guest| {
+        let words = word(model.page_size() / 8);
         for (page, word) in [(0, 0), (PAGES / 2, words / 3), (PAGES - 1, words - 1)] {
-            changed_word_is_named(kernel, guest, page, word)?;
+            changed_word_is_named(model, guest, page, word)?;
         }
-        same("pages that hold what was written", kernel.mm.tenant_check(guest.id)?, PAGES)
+        same("pages that hold what was written", model.tenant_check(guest.id)?, PAGES)
     })
 }
 
 /// Change one word by the page's other address, in the linear map, look what the tenant says, and put it back.
-fn changed_word_is_named<G: Granule>(kernel: &Kernel<G>, guest: &Guest, page: u64, index: usize) -> Outcome {
-    let at = guest.page::<G>(page) + index as u64 * 8;
-    let frame = frame_at::<G>(at)?;
-    let Some(word) = peek::tenant_word(&kernel.mm, frame, index) else {
+fn changed_word_is_named(model: &dyn Model, guest: &Guest, page: u64, index: usize) -> Outcome {
+    let at = guest.page(model, page) + index as u64 * 8;
+    let frame = frame_at(model, at)?;
+    let Some(shared) = model.tenant_word(frame, index) else {
         return Err(fail(format_args!("{frame}, behind {at}, is not a tenant's")));
     };
-    let expected = word.load(Relaxed);
+    let expected = shared.load(Relaxed);
     let found = expected ^ 1 << (index % 64);
-    word.store(found, Relaxed);
-    let checked = kernel.mm.tenant_check(guest.id);
-    word.store(expected, Relaxed);
+    shared.store(found, Relaxed);
+    let checked = model.tenant_check(guest.id);
+    shared.store(expected, Relaxed);
     is_refused(checked, Error::Corrupt { tenant: guest.id, at, found, expected })
 }
 
-fn a_held_page_stays<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    with_tenant(kernel, PAGES, |kernel, guest| {
-        let pfn = frame_at::<G>(guest.page::<G>(PAGES - 1))?;
-        kernel.mm.pin(pfn)?;
-        let before = kernel.mm.counts();
-        let refused = kernel.mm.tenant_drop(guest.id);
-        kernel.mm.unpin(pfn)?;
+fn a_held_page_stays(model: &mut dyn Model) -> Outcome {
+    with_tenant(model, PAGES, |model, guest| {
+        let pfn = frame_at(model, guest.page(model, PAGES - 1))?;
+        model.pin(pfn)?;
+        let before = model.counts();
+        let refused = model.tenant_drop(guest.id);
+        model.unpin(pfn)?;
         is_refused(refused, Error::Pinned { pfn, refs: 2 })?;
-        super::snapshot::counts_are(&kernel.mm.counts(), &before)?;
-        same("pages that hold what was written", kernel.mm.tenant_check(guest.id)?, PAGES)
+        counts_are(&model.counts(), &before)?;
+        same("pages that hold what was written", model.tenant_check(guest.id)?, PAGES)
     })
 }
 
-fn nonsense_is_refused<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    let before = super::snapshot::Snapshot::of(kernel);
-    is_refused(kernel.mm.tenant_new(0), Error::Empty(PhysAddr::new(0)))?;
+fn nonsense_is_refused(model: &mut dyn Model) -> Outcome {
+    let before = Snapshot::of(model);
+    is_refused(model.tenant_new(0), Error::Empty(PhysAddr::new(0)))?;
     let area = hotmap_mm::layout::TENANTS.len();
-    for pages in [area / G::SIZE + 1, u64::MAX / G::SIZE + 1, u64::MAX] {
-        let refused = kernel.mm.tenant_new(pages);
+    for pages in [area / model.page_size() + 1, u64::MAX / model.page_size() + 1, u64::MAX] {
+        let refused = model.tenant_new(pages);
         let right = matches!(refused, Err(Error::Out(Resource::TenantAddresses { .. })));
         check!(right, "a tenant of {pages} pages: {refused:?}");
     }
-    is_refused(kernel.mm.tenant_check(u32::MAX), Error::NoTenant(u32::MAX))?;
-    is_refused(kernel.mm.tenant_drop(u32::MAX), Error::NoTenant(u32::MAX))?;
-    before.is_still(kernel)
+    is_refused(model.tenant_check(u32::MAX), Error::NoTenant(u32::MAX))?;
+    is_refused(model.tenant_drop(u32::MAX), Error::NoTenant(u32::MAX))?;
+    before.is_still(model)
 }

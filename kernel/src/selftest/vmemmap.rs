@@ -1,7 +1,6 @@
 //! vmemmap: where each struct page is, by a formula written out again; what is behind it; and what it says of its frame.
 
 use hotmap_mm::addr::{PhysRange, VirtAddr};
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::BlockState;
 use hotmap_mm::page::{Page, PageKind};
 use hotmap_mm::pfn::{Pfn, PfnRange};
@@ -9,40 +8,36 @@ use hotmap_mm::section::{Backing, Section};
 
 use super::check::{Outcome, check, is_used_as, same, same_at};
 use super::expected::numbers;
+use super::model::Model;
 use super::paging::{Random, each_entry};
 use super::{Test, test};
 use crate::arch::translate;
-use crate::kernel::Kernel;
 
-pub(super) const fn tests<G: Granule>() -> &'static [Test<G>] {
-    const {
-        &[
-            test("a struct page is 64 bytes, at first_pfn's distance from vmemmap's start", pages_are_where_they_belong),
-            test("every present section's memmap is mapped, by its granule's leaves", memmap_is_mapped),
-            test("nothing is mapped beyond it", nothing_beyond),
-            test("image and device tree are reserved, the heap is the kernel's", boot_memory_is_marked),
-            test("tables and memmap are marked as what they are", tables_and_memmap_are_marked),
-            test("holes are exactly what no RAM covers", holes_are_no_ram),
-        ]
-    }
-}
+pub(super) const TESTS: &[Test] = &[
+    test("a struct page is 64 bytes, at first_pfn's distance from vmemmap's start", pages_are_where_they_belong),
+    test("every present section's memmap is mapped, by its granule's leaves", memmap_is_mapped),
+    test("nothing is mapped beyond it", nothing_beyond),
+    test("image and device tree are reserved, the heap is the model's", boot_memory_is_marked),
+    test("tables and memmap are marked as what they are", tables_and_memmap_are_marked),
+    test("holes are exactly what no RAM covers", holes_are_no_ram),
+];
 
 /// Where the struct page of `pfn` is: vmemmap's start for the granule, plus 64 bytes for each page from the first one on.
-pub(super) fn struct_page<G: Granule>(kernel: &Kernel<G>, pfn: Pfn) -> VirtAddr {
-    let numbers = numbers(G::KIND);
-    let first = kernel.info.ram_start.get() / numbers.first_page * numbers.first_page / numbers.page;
+pub(super) fn struct_page(model: &dyn Model, pfn: Pfn) -> VirtAddr {
+    let numbers = model.numbers();
+    let first = model.info().ram_start.get() / numbers.first_page * numbers.first_page / numbers.page;
     VirtAddr::new(numbers.vmemmap.wrapping_add(pfn.get().wrapping_sub(first).wrapping_mul(64)))
 }
 
-fn pages_are_where_they_belong<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
+fn pages_are_where_they_belong(model: &mut dyn Model) -> Outcome {
     same("bytes of a struct page", size_of::<Page>() as u64, 64)?;
-    let (layout, mut random) = (kernel.mm.layout(), Random(0x2545_f491_4f6c_dd1d));
-    for section in kernel.mm.sections() {
-        let inside = section.start + random.next() % G::SECTION_PAGES;
-        for pfn in [section.start, inside, section.start + (G::SECTION_PAGES - 1)] {
-            let va = struct_page(kernel, pfn);
+    let (layout, mut random) = (model.layout(), Random(0x2545_f491_4f6c_dd1d));
+    for section in model.sections() {
+        let inside = section.start + random.next() % model.section_pages();
+        for pfn in [section.start, inside, section.start + (model.section_pages() - 1)] {
+            let va = struct_page(model, pfn);
             same_at("the struct page's address", pfn, layout.page_address(pfn).get(), va.get())?;
-            let reference = core::ptr::from_ref(kernel.mm.pages().get(pfn)) as u64;
+            let reference = core::ptr::from_ref(model.page(pfn)) as u64;
             same_at("the reference to the struct page", pfn, reference, va.get())?;
             for byte in [0, 63] {
                 let back = layout.pfn_of_page(va + byte).map_or(0, Pfn::get);
@@ -58,13 +53,13 @@ fn pages_are_where_they_belong<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
     Ok(())
 }
 
-fn memmap_is_mapped<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    for section in kernel.mm.sections() {
-        let mut at = struct_page(kernel, section.start);
-        let end = struct_page(kernel, section.start + G::SECTION_PAGES);
+fn memmap_is_mapped(model: &mut dyn Model) -> Outcome {
+    for section in model.sections() {
+        let mut at = struct_page(model, section.start);
+        let end = struct_page(model, section.start + model.section_pages());
         while at < end {
-            let leaf = kernel.mm.tables().path(kernel.mm.machine(), at).leaf().map_or(0, |s| s.slot.span.len());
-            memmap_leaf_is_right(section, at, leaf, G::SIZE, numbers(G::KIND).memmap_leaf)?;
+            let leaf = model.path(at).leaf().map_or(0, |s| s.slot.span.len());
+            memmap_leaf_is_right(section, at, leaf, model.page_size(), model.numbers().memmap_leaf)?;
             at = at + leaf;
         }
     }
@@ -82,67 +77,67 @@ fn memmap_leaf_is_right(section: &Section, at: VirtAddr, leaf: u64, page: u64, l
     Ok(())
 }
 
-fn nothing_beyond<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    for section in kernel.mm.sections() {
-        let next = section.start + G::SECTION_PAGES;
-        let va = struct_page(kernel, next);
-        if kernel.mm.section_of(next).is_none() {
+fn nothing_beyond(model: &mut dyn Model) -> Outcome {
+    for section in model.sections() {
+        let next = section.start + model.section_pages();
+        let va = struct_page(model, next);
+        if model.section_of(next).is_none() {
             let load = translate::load(va);
-            check!(load.is_unmapped() && !kernel.mm.is_valid(next), "{va}, for {next}, is {load:?}");
+            check!(load.is_unmapped() && !model.is_valid(next), "{va}, for {next}, is {load:?}");
         }
     }
     Ok(())
 }
 
 /// Every page that `memory` touches is used as `kind`.
-fn all_used_as<G: Granule>(kernel: &Kernel<G>, memory: PhysRange, kind: PageKind) -> Outcome {
-    let mut at = Pfn::containing::<G>(memory.start);
-    while at.address::<G>() < memory.end {
-        let (found, head) = kernel.mm.use_of(at)?;
+fn all_used_as(model: &dyn Model, memory: PhysRange, kind: PageKind) -> Outcome {
+    let mut at = model.pfn(memory.start);
+    while model.address(at) < memory.end {
+        let (found, head) = model.use_of(at)?;
         is_used_as(at, found, kind)?;
-        at = head + (1 << kernel.mm.pages().get(head).order());
+        at = head + (1 << model.page(head).order());
     }
     Ok(())
 }
 
-fn boot_memory_is_marked<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    let info = kernel.info;
+fn boot_memory_is_marked(model: &mut dyn Model) -> Outcome {
+    let info = model.info();
     check!(!info.image.is_empty() && !info.dtb.is_empty(), "image {}, device tree {}", info.image, info.dtb);
-    all_used_as(kernel, info.image, PageKind::Reserved)?;
-    all_used_as(kernel, info.dtb, PageKind::Reserved)?;
-    all_used_as(kernel, info.heap, PageKind::Kernel)
+    all_used_as(model, info.image, PageKind::Reserved)?;
+    all_used_as(model, info.dtb, PageKind::Reserved)?;
+    all_used_as(model, info.heap, PageKind::Kernel)
 }
 
-fn tables_and_memmap_are_marked<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    let root = kernel.mm.tables().root();
-    all_used_as(kernel, PhysRange { start: root, end: root + 1 }, PageKind::Table)?;
+fn tables_and_memmap_are_marked(model: &mut dyn Model) -> Outcome {
+    let root = model.tables().root();
+    all_used_as(model, PhysRange { start: root, end: root + 1 }, PageKind::Table)?;
     let mut tables = 1;
-    each_entry(kernel, &mut |slot, d| {
-        let pa = d.address(&G::GEOMETRY);
+    each_entry(model, &mut |slot, d| {
+        let pa = model.output(d);
         if d.is_table(slot.level) {
             tables += 1;
-            return all_used_as(kernel, PhysRange { start: pa, end: pa + 1 }, PageKind::Table);
+            return all_used_as(model, PhysRange { start: pa, end: pa + 1 }, PageKind::Table);
         }
-        let Some(described) = kernel.mm.layout().pfn_of_page(slot.span.start) else { return Ok(()) };
-        let kind = match kernel.mm.section_of(described).map(|section| &section.backing) {
+        let Some(described) = model.pfn_of_page(slot.span.start) else { return Ok(()) };
+        let kind = match model.section_of(described).map(|section| &section.backing) {
             Some(Backing::SelfHosted(_)) => PageKind::MemmapSelf,
             _ => PageKind::MemmapRam,
         };
-        all_used_as(kernel, PhysRange { start: pa, end: pa + slot.span.len() }, kind)
+        all_used_as(model, PhysRange { start: pa, end: pa + slot.span.len() }, kind)
     })?;
-    same("table pages", kernel.mm.counts().tables, tables)
+    same("table pages", model.counts().tables, tables)
 }
 
-fn holes_are_no_ram<G: Granule>(kernel: &mut Kernel<G>) -> Outcome {
-    let ram = kernel.info.memblock.ram();
-    let is_ram = |pfn: Pfn| ram.iter().any(|range| PfnRange::inside::<G>(*range).contains(pfn));
-    let online = |start: Pfn| kernel.mm.block_of(start).is_some_and(|block| block.state != BlockState::Offline);
-    for section in kernel.mm.sections().iter().filter(|section| section.early && online(section.start)) {
-        let pages = section.pages::<G>();
+fn holes_are_no_ram(model: &mut dyn Model) -> Outcome {
+    let ram = model.info().memblock.ram();
+    let is_ram = |pfn: Pfn| ram.iter().any(|range| PfnRange::inside(*range).contains(pfn));
+    let online = |start: Pfn| model.block_of(start).is_some_and(|block| block.state != BlockState::Offline);
+    for section in model.sections().iter().filter(|section| section.early && online(section.start)) {
+        let pages = section.pages();
         let mut at = pages.start;
         while at < pages.end {
-            let (kind, head) = kernel.mm.use_of(at)?;
-            let end = head + (1 << kernel.mm.pages().get(head).order());
+            let (kind, head) = model.use_of(at)?;
+            let end = head + (1 << model.page(head).order());
             for pfn in [at, Pfn::new(end.get() - 1)] {
                 check!((kind == PageKind::Hole) != is_ram(pfn), "{pfn} is {kind}; is it RAM? {}", is_ram(pfn));
             }

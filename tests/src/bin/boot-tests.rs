@@ -61,7 +61,7 @@ fn run() -> Result<bool, String> {
 
 fn chosen(words: &Words) -> Vec<Test> {
     let long = words.has("--long") || words.has("--list");
-    let wanted =
-        |test: &Test| (long || !test.long) && words.rest.iter().all(|filter| test.name.contains(filter));
+    let named = |test: &Test| words.rest.is_empty() || words.rest.iter().any(|part| test.name.contains(part));
+    let wanted = |test: &Test| (long || !test.long) && named(test);
     all().into_iter().filter(wanted).collect()
 }

@@ -1,12 +1,10 @@
-//! Against canned lines over a socket pair, and against a bare QEMU that runs nothing (`-S`).
+//! Against canned lines over a socket pair; a real QEMU's handshake is the boot test `harness/bare-qemu`.
 
 use super::{Qmp, Refusal, is_deleted, ost_of};
 use crate::patience::Deadline;
-use crate::qemu::Qemu;
-use qapi::qmp::{query_memory_devices, query_version, quit};
+use qapi::qmp::query_version;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::process::Command;
 use std::time::Duration;
 
 const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, "capabilities": ["oob"]}}"#;
@@ -75,22 +73,4 @@ fn a_closed_socket_is_no_answer() {
     writeln!(theirs, "{GREETING}").expect("greet");
     drop(theirs);
     assert!(Qmp::over(ours, Deadline::for_step()).is_err());
-}
-
-/// The real thing: a bare QEMU, stopped before its first instruction.
-#[test]
-fn a_bare_qemu_shakes_hands_and_answers() {
-    let qemu = std::env::var_os("QEMU").unwrap_or_else(|| "qemu-system-aarch64".into());
-    let room = tempfile::tempdir().expect("a directory");
-    let socket = room.path().join("qmp");
-    let mut command = Command::new(qemu);
-    command.args(["-machine", "virt", "-nodefaults", "-nic", "none", "-display", "none", "-S", "-qmp"]);
-    let mut qemu = Qemu::spawn(command.arg(format!("unix:{},server=on,wait=off", socket.display())))
-        .expect("QEMU is installed (scripts/setup installs it)");
-    let mut qmp = Qmp::connect(&socket, Deadline::for_step(), || qemu.ended().is_some()).expect("connected");
-    assert!(qmp.version() >= (7, 2), "{:?}", qmp.version());
-    assert!(qmp.execute(&query_memory_devices {}).expect("an answer").is_empty());
-    assert!(qmp.monitor("info status").expect("a line").contains("paused"));
-    qmp.execute(&quit {}).expect("quits");
-    assert_eq!(qemu.wait_exit(Deadline::for_step()), Ok(crate::qemu::Exit::FINE));
 }

@@ -2,11 +2,12 @@
 
 use super::{Test, slotted};
 use crate::dimm::Dimm;
-use crate::ensure;
 use crate::geometry::{GRANULES, Granule};
-use crate::guest::Guest;
+use crate::guest::{Guest, run_to_end};
+use crate::qemu::Exit;
 use crate::run::Run;
 use crate::trouble::{Checked, During, failed};
+use crate::{ensure, ensure_eq};
 
 /// The switches, in the order of the invariants that they break.
 const BUGS: [(&str, &str); 8] = [
@@ -27,6 +28,9 @@ pub(super) fn tests() -> Vec<Test> {
             let body = move |run: &Run| audit_names_it(run, granule, bug, rule);
             tests.push(Test::new(format!("bugs/{rule}/{bug}/{granule}"), body));
         }
+        tests.push(Test::new(format!("bugs/status/{granule}"), move |run: &Run| {
+            a_finding_is_status_1(run, granule)
+        }));
         tests.push(Test::new(format!("bugs/none/{granule}"), move |run: &Run| audit_is_silent(run, granule)));
     }
     tests
@@ -76,6 +80,21 @@ fn audit_names_it(run: &Run, granule: Granule, bug: &str, rule: &str) -> Checked
         Some(line) => Ok(line.to_owned()),
         None => failed(format!("no line of the audit names {rule}: {found}")),
     }
+}
+
+/// In `run=`, an audit that finds something is a command that failed: status 1. A DIMM that is there from the start
+/// stands in for one that is plugged.
+fn a_finding_is_status_1(run: &Run, granule: Granule) -> Checked<String> {
+    let cold = Dimm::new("c0", granule.block()).cold();
+    let machine = slotted(granule).extra(cold.iter().map(String::as_str));
+    let commands = "run=\"tenant new 300; tenant drop; audit; mem\"";
+    for (bug, should) in
+        [("altmap-leak", Exit::COMMAND_FAILED), ("lost-page", Exit::COMMAND_FAILED), ("none", Exit::FINE)]
+    {
+        let finished = run_to_end(run, &machine.clone().append(&format!("bug={bug}")).append(commands))?;
+        ensure_eq!(finished.exit, should, "run= of an audit with bug={bug}");
+    }
+    Ok(String::new())
 }
 
 fn audit_is_silent(run: &Run, granule: Granule) -> Checked<String> {

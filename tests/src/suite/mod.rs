@@ -12,6 +12,7 @@ mod bugs;
 mod cycles;
 mod device_tree;
 mod figures;
+mod harness;
 mod life;
 mod looking;
 mod matrix;
@@ -48,7 +49,8 @@ impl Test {
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let subjects: [fn() -> Vec<Test>; 14] = [
+    let subjects: [fn() -> Vec<Test>; 15] = [
+        harness::tests,
         matrix::tests,
         shapes::tests,
         arguments::tests,

@@ -17,13 +17,14 @@ pub(super) fn tests() -> Vec<Test> {
 }
 
 fn held_by_one_page(run: &Run, granule: Granule, tenants: bool) -> Checked<String> {
-    let mut guest = Guest::boot(run, &slotted(granule).memory("2G"))?;
+    let mut guest = Guest::boot(run, &slotted(granule))?;
     let start = guest.state()?;
     // Two blocks, the pin in the second: the first has already gone offline when the second refuses.
     let dimm = Dimm::new("d0", 2 * granule.block());
     let plugged = guest.plug_well(&dimm)?;
     if tenants {
-        guest.tell(&format!("tenant new {}", 2 * granule.usable_pages_per_block()))?;
+        // The newest block first: all of the second block is in use then, and a little of the first.
+        guest.tell(&format!("tenant new {}", granule.usable_pages_per_block() + 64))?;
     }
     let pfn = granule.pages(plugged.address + granule.block() + granule.block() / 2);
     guest.tell(&format!("pin {pfn:#x}"))?;

@@ -49,11 +49,11 @@ fn unplug_moves_what_is_in_use(run: &Run, granule: Granule) -> Checked<String> {
 
 /// More tenants than boot RAM can take in: the DIMM is refused, stays as it was, and goes once there is room.
 fn a_dimm_whose_pages_have_nowhere_to_go_stays(run: &Run, granule: Granule) -> Checked<String> {
-    let memory = if granule == Granule::K64 { "1G" } else { "256M" };
+    let (memory, blocks) = if granule == Granule::K64 { ("512M", 2) } else { ("256M", 3) };
     let mut guest = Guest::boot(run, &slotted(granule).memory(memory))?;
-    let dimm = Dimm::new("d0", 4 * granule.block());
+    let dimm = Dimm::new("d0", blocks * granule.block());
     let plugged = guest.plug_well(&dimm)?;
-    let count = 4 * granule.usable_pages_per_block();
+    let count = blocks * granule.usable_pages_per_block();
     guest.tell(&format!("tenant new {count}"))?;
     let full = guest.state()?;
     match guest.unplug(&dimm)? {

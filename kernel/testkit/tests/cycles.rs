@@ -1,0 +1,44 @@
+//! A hundred lives of DIMMs leave nothing behind.
+#![cfg(not(miri))]
+
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::zone::ZoneKind;
+use hotmap_testkit::rig::{MIB, Rig, Shape};
+use hotmap_testkit::snapshot::Snapshot;
+
+/// Several DIMMs with their memmap at both homes, in use, unplugged in both orders; migration every time.
+fn a_hundred_cycles_end_where_they_began<G: Granule>() {
+    let mut rig = Rig::<G>::boot(&Shape::one("640 MiB", 0x4000_0000, 640 * MIB));
+    let len = Rig::<G>::blocks(2);
+    // A tenant stays for all of it, and moves out of each DIMM.
+    let guest = rig.mm.tenant_new(5).expect("room");
+    let counts = rig.mm.counts();
+    for cycle in 0..100 {
+        let dimms = [0x8000_0000, if cycle % 2 == 0 { 0x8000_0000 + len } else { 8 << 40 }];
+        for (i, at) in dimms.into_iter().enumerate() {
+            let home = if (cycle + i) % 3 == 0 { MemmapHome::Ram } else { MemmapHome::SelfHosted };
+            rig.plug(at, len, home);
+            rig.online(at, len, ZoneKind::ALL[(cycle + i) / 2 % 2]);
+        }
+        let visitor = rig.mm.tenant_new(23).expect("room");
+        for i in 0..2 {
+            rig.unplug(dimms[(i + cycle) % 2], len);
+        }
+        assert_eq!((rig.mm.tenant_check(visitor), rig.mm.tenant_check(guest)), (Ok(23), Ok(5)));
+        rig.mm.tenant_drop(visitor).expect("nobody holds its pages");
+        if cycle % 10 == 9 {
+            rig.assert_clean("after a cycle");
+        }
+        assert_eq!(rig.mm.counts(), counts, "cycle {cycle}");
+    }
+    rig.mm.tenant_drop(guest).expect("nobody holds its pages");
+    let again = rig.mm.tenant_new(5).expect("room");
+    assert_ne!(again, guest);
+    rig.assert_clean("at the end");
+    rig.mm.tenant_drop(again).expect("nobody holds its pages");
+    let fresh = Rig::<G>::boot(&Shape::one("640 MiB", 0x4000_0000, 640 * MIB));
+    Snapshot::exact(&fresh).assert_same(&Snapshot::exact(&rig), "after a hundred cycles");
+}
+
+hotmap_testkit::at_each_granule!(a_hundred_cycles_end_where_they_began);

@@ -1,0 +1,71 @@
+//! The model's lists live on the kernel's small heap: what comes and goes must give back every byte.
+#![cfg(not(miri))]
+#![expect(unsafe_code, reason = "a global allocator that counts")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::zone::ZoneKind;
+use hotmap_testkit::rig::{Rig, Shape};
+
+thread_local! {
+    /// Bytes that this thread has allocated and not freed.
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+fn count(bytes: usize, sign: isize) {
+    LIVE.set(LIVE.get() + sign * isize::try_from(bytes).unwrap_or(0));
+}
+
+// SAFETY: hands everything to the system's allocator, with the arguments that it was given.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size(), 1);
+        // SAFETY: the caller's contract is the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size(), 1);
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        count(layout.size(), -1);
+        // SAFETY: as above.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn cycle<G: Granule>(rig: &mut Rig<G>, dimms: u64, tenants: u64) {
+    let len = Rig::<G>::blocks(2);
+    let at = |i: u64| 0x8000_0000 + i * len;
+    (0..dimms).for_each(|i| rig.plug(at(i), len, MemmapHome::SelfHosted));
+    (0..dimms).for_each(|i| rig.online(at(i), len, ZoneKind::Movable));
+    let ids: Vec<u32> = (1..=tenants).map(|n| rig.mm.tenant_new(n).expect("room")).collect();
+    (0..dimms).for_each(|i| rig.unplug(at(i), len));
+    ids.into_iter().for_each(|id| rig.mm.tenant_drop(id).expect("not held"));
+}
+
+fn every_byte_comes_back<G: Granule>() {
+    let mut rig = Rig::<G>::boot(&Shape::tiny());
+    // The kit's own tables grow to what they need in the first cycle, and stay.
+    cycle(&mut rig, 4, 6);
+    let warm = LIVE.get();
+    for dimms in [1, 4, 2] {
+        cycle(&mut rig, dimms, 6);
+        assert_eq!(LIVE.get(), warm, "after {dimms} DIMMs");
+    }
+    let tenant = rig.mm.tenant_new(1).expect("room");
+    assert!(LIVE.get() > warm, "the count counts");
+    rig.mm.tenant_drop(tenant).expect("not held");
+    assert_eq!(LIVE.get(), warm);
+}
+
+hotmap_testkit::at_each_granule!(every_byte_comes_back);

@@ -1,0 +1,81 @@
+//! The harness itself against a real QEMU: what it must know before anything that it says about a guest is worth a word.
+
+use super::{Test, slotted};
+use crate::geometry::{Granule, MIB};
+use crate::guest::{Guest, run_to_end};
+use crate::machine::Machine;
+use crate::patience::Deadline;
+use crate::qemu::{Exit, Qemu};
+use crate::qmp::{Qmp, Refusal};
+use crate::run::Run;
+use crate::trouble::{Checked, Trouble, failed};
+use crate::{dimm::Dimm, ensure, ensure_eq, eyes};
+use qapi::qmp::{query_memory_devices, quit};
+use std::process::Command;
+
+pub(super) fn tests() -> Vec<Test> {
+    vec![
+        Test::new("harness/bare-qemu", a_bare_qemu_shakes_hands),
+        Test::new("harness/refused-start", a_qemu_that_refuses_to_start_is_unknown),
+        Test::new("harness/refused-device", a_refused_device_is_qemus_sentence),
+        Test::new("harness/eyes", qemus_eyes_see_ram_and_nothing_else),
+    ]
+}
+
+/// A QEMU that is stopped before its first instruction, without any image.
+fn a_bare_qemu_shakes_hands(run: &Run) -> Checked<String> {
+    let program = std::env::var_os("QEMU").unwrap_or_else(|| "qemu-system-aarch64".into());
+    let socket = run.path("qmp");
+    let mut command = Command::new(program);
+    command.args(["-machine", "virt", "-nodefaults", "-nic", "none", "-display", "none", "-S", "-qmp"]);
+    let mut qemu = Qemu::spawn(command.arg(format!("unix:{},server=on,wait=off", socket.display())))?;
+    let mut qmp = Qmp::connect(&socket, Deadline::for_step(), || qemu.ended().is_some())?;
+    let (major, minor) = qmp.version();
+    ensure!((major, minor) >= (7, 2), "QEMU {major}.{minor} is too old: 7.2 is the oldest that is tested");
+    ensure!(qmp.execute(&query_memory_devices {})?.is_empty(), "a bare QEMU has DIMMs");
+    ensure!(qmp.monitor("info status")?.contains("paused"), "a QEMU started with -S runs");
+    qmp.execute(&quit {})?;
+    ensure_eq!(qemu.wait_exit(Deadline::for_step())?, Exit::FINE, "quit");
+    Ok(format!("QEMU {major}.{minor}"))
+}
+
+/// What was never asked must not count as answered, whichever way the machine is started.
+fn a_qemu_that_refuses_to_start_is_unknown(run: &Run) -> Checked<String> {
+    let machine = slotted(Granule::K4).cpu("no-such-cpu");
+    let silent = run_to_end(run, &machine).err();
+    let Some(Trouble::Unknown(why)) = silent else { return failed(format!("run_to_end says {silent:?}")) };
+    ensure!(why.contains("no-such-cpu"), "QEMU's own sentence is lost: {why}");
+    match Guest::boot(run, &machine).err() {
+        Some(Trouble::Unknown(why)) if why.contains("no-such-cpu") => {
+            Ok(why.lines().next().unwrap_or("").to_owned())
+        }
+        other => failed(format!("Guest::boot says {other:?}")),
+    }
+}
+
+/// A device_add that QEMU refuses, with the guest idle: an answer, and the guest goes on.
+fn a_refused_device_is_qemus_sentence(run: &Run) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(Granule::K4))?;
+    let refused = Dimm::new("low", 128 * MIB).at(0x1000).plug(&mut guest.qmp);
+    let Err(Refusal::Refused(why)) = refused else { return failed(format!("a DIMM at 0x1000: {refused:?}")) };
+    let plugged = guest.plug_well(&Dimm::new("low", 128 * MIB))?;
+    ensure_eq!(plugged.slot, 0, "the slot after the refusal");
+    guest.finish()?;
+    Ok(why)
+}
+
+/// The eyes are no rubber stamp: they find RAM where it is and nothing where nothing is.
+fn qemus_eyes_see_ram_and_nothing_else(run: &Run) -> Checked<String> {
+    let mut guest = Guest::boot(run, &Machine::firmware().memory("256M"))?;
+    let state = guest.state()?;
+    let (inside, outside) = (state.linear.phys_base + 64 * MIB, state.linear.phys_base + 300 * MIB);
+    ensure_eq!(eyes::translate(&mut guest.qmp, state.linear_address(inside))?, Some(inside), "RAM");
+    ensure_eq!(eyes::translate(&mut guest.qmp, state.linear_address(outside))?, None, "beyond RAM");
+    let region = eyes::region_at(&mut guest.qmp, inside)?;
+    ensure_eq!(region.as_deref(), Some("mach-virt.ram"), "RAM's region");
+    ensure_eq!(eyes::region_at(&mut guest.qmp, outside)?, None, "the region beyond RAM");
+    ensure_eq!(eyes::words(&mut guest.qmp, inside, 3)?.len(), 3, "words of RAM");
+    ensure!(eyes::words(&mut guest.qmp, outside, 1).is_err(), "words of nothing were read");
+    guest.finish()?;
+    Ok(String::new())
+}
