@@ -18,6 +18,8 @@ pub mod line;
 pub mod meter;
 pub mod number;
 #[cfg(target_os = "none")]
+mod selftest;
+#[cfg(target_os = "none")]
 pub mod shell;
 
 #[cfg(target_os = "none")]

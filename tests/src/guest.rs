@@ -55,7 +55,7 @@ impl Guest {
             }
         };
         let (notes, journal) = (Vec::new(), run.journal.clone());
-        let heading = machine.arguments().join(" ");
+        let heading = machine.command();
         let mut guest = Self { qemu, qmp, at_prompt: 0, notes, journal, heading };
         guest.wait_for("the first prompt", Deadline::for_step(), |text| is_at_prompt(text).then_some(()))?;
         guest.at_prompt = guest.last_prompt();
@@ -237,7 +237,7 @@ fn sound_state(line: &str) -> Checked<State> {
 fn entry(heading: &str, text: &str, complaints: &str) -> String {
     let complaints =
         if complaints.is_empty() { String::new() } else { format!("--- QEMU says\n{complaints}\n") };
-    format!("=== scripts/qemu {heading}\n{text}\n{complaints}")
+    format!("=== {heading}\n{text}\n{complaints}")
 }
 
 /// The console's text with the host's doings at the places where they were done.

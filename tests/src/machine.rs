@@ -159,6 +159,19 @@ impl Machine {
         arguments
     }
 
+    /// The command that a person would type for it.
+    pub fn command(&self) -> String {
+        let mut words = vec!["scripts/qemu".to_owned()];
+        words.extend(self.arguments());
+        if !self.extra.is_empty() {
+            words.push("--".into());
+            words.extend(self.extra.iter().cloned());
+        }
+        let quote =
+            |word: &String| if word.contains([' ', '"']) { format!("'{word}'") } else { word.clone() };
+        words.iter().map(quote).collect::<Vec<_>>().join(" ")
+    }
+
     fn flags(&self) -> Vec<&'static str> {
         let mut flags = Vec::new();
         match self.entry {
@@ -185,6 +198,12 @@ mod tests {
     fn the_default_machine_names_only_its_boot_way() {
         assert_eq!(Machine::firmware().arguments(), ["--firmware"]);
         assert_eq!(Machine::image().arguments(), ["--image"]);
+    }
+
+    #[test]
+    fn the_command_can_be_typed() {
+        let machine = Machine::image().append("run=\"a; b\"").extra(["-initrd", "x"]);
+        assert_eq!(machine.command(), "scripts/qemu --image --append 'run=\"a; b\"' -- -initrd x");
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub fn load(va: VirtAddr) -> Translation {
     let par: u64;
     // SAFETY: M1; AT writes PAR_EL1 and nothing else, and nobody else uses that register.
     unsafe {
-        asm!("at s1e1r, {}", "isb", "mrs {}, par_el1", in(reg) va.get(), out(reg) par, options(nostack, preserves_flags))
+        asm!("at s1e1r, {}", "isb", "mrs {}, par_el1", in(reg) va.get(), out(reg) par, options(nostack))
     };
     Translation::from_par(par, va)
 }
@@ -85,7 +85,7 @@ pub fn store(va: VirtAddr) -> Translation {
     let par: u64;
     // SAFETY: M1, as in `load`.
     unsafe {
-        asm!("at s1e1w, {}", "isb", "mrs {}, par_el1", in(reg) va.get(), out(reg) par, options(nostack, preserves_flags))
+        asm!("at s1e1w, {}", "isb", "mrs {}, par_el1", in(reg) va.get(), out(reg) par, options(nostack))
     };
     Translation::from_par(par, va)
 }

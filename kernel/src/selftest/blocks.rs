@@ -25,10 +25,7 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 /// Run `body` with the newest block of boot RAM offline, and bring it back whatever `body` says.
-fn while_offline(
-    model: &mut dyn Model,
-    body: fn(&mut dyn Model, Pfn, Counts) -> Outcome,
-) -> Outcome {
+fn while_offline(model: &mut dyn Model, body: fn(&mut dyn Model, Pfn, Counts) -> Outcome) -> Outcome {
     let (block, before) = (boot_block(model)?, model.counts());
     let offlined = model.offline(block)?;
     let outcome = body(model, block, before);
@@ -85,7 +82,11 @@ fn is_one_run(model: &dyn Model, block: Pfn, zone: ZoneKind) -> Outcome {
     let Some(found) = model.block_of(block) else { return Err(Error::NoBlock(model.address(block)).into()) };
     let (state, largest) = (found.state, found.free.largest());
     check!(state == BlockState::Online(zone), "the block at {block} is {state:?}, not online in {zone}");
-    check!(largest == Some(model.block_order()), "its largest free run is {largest:?}, not {}", model.block_order());
+    check!(
+        largest == Some(model.block_order()),
+        "its largest free run is {largest:?}, not {}",
+        model.block_order()
+    );
     same("free pages of the block", found.free.pages(), model.section_pages())
 }
 

@@ -55,7 +55,11 @@ fn largest(model: &dyn Model) -> Option<u32> {
 }
 
 fn every_order(model: &mut dyn Model) -> Outcome {
-    same("log2 of the pages of a block", u64::from(model.block_order()), model.section_pages().ilog2().into())?;
+    same(
+        "log2 of the pages of a block",
+        u64::from(model.block_order()),
+        model.section_pages().ilog2().into(),
+    )?;
     for order in 0..=model.block_order() {
         let fits = largest(model).is_some_and(|largest| order <= largest);
         if fits {
@@ -176,7 +180,8 @@ fn bad_frees(model: &mut dyn Model) -> Outcome {
     model.free(run);
     refused_tail?;
     refuses_to_free(model, run)?;
-    refuses_to_free(model, model.pfn(model.info().image.start))?;
+    let reserved = model.pfn(model.info().image.start);
+    refuses_to_free(model, reserved)?;
     refuses_to_free(model, Pfn::new(1 << 36))?;
     let hosted = model.blocks().iter().find(|block| block.memmap_pages > 0).map(|block| block.start);
     hosted.map_or(Ok(()), |memmap| refuses_to_free(model, memmap))
@@ -188,7 +193,10 @@ fn refuses_to_free(model: &mut dyn Model, pfn: Pfn) -> Outcome {
     model.free(pfn);
     warnings.bad_free += 1;
     check!(model.warnings() == warnings, "free of {pfn}: {:?} instead of {warnings:?}", model.warnings());
-    check!(lists == ZoneKind::ALL.map(|zone| FreeLists::of(model, zone)), "free of {pfn} changed a free list");
+    check!(
+        lists == ZoneKind::ALL.map(|zone| FreeLists::of(model, zone)),
+        "free of {pfn} changed a free list"
+    );
     counts_are(&model.counts(), &counts)
 }
 

@@ -1,7 +1,14 @@
 //! The design's table of numbers per granule, written out: what the model computes from levels and shifts stands here as
-//! literals, so that the two can disagree.
+//! literals, so that the two can disagree. The tests' arithmetic on pages is done with these.
 
+use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::granule::GranuleKind;
+use hotmap_mm::hotplug::block::MemoryBlock;
+use hotmap_mm::paging::descriptor::Descriptor;
+use hotmap_mm::pfn::{Pfn, PfnRange};
+use hotmap_mm::section::Section;
+
+use super::model::Model;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -80,11 +87,70 @@ const K64: Numbers = Numbers {
     first_page: 16 * GIB,
 };
 
-/// The numbers of a granule.
-pub(super) const fn numbers(granule: GranuleKind) -> &'static Numbers {
+const fn numbers(granule: GranuleKind) -> &'static Numbers {
     match granule {
         GranuleKind::K4 => &K4,
         GranuleKind::K16 => &K16,
         GranuleKind::K64 => &K64,
+    }
+}
+
+impl dyn Model + '_ {
+    /// The numbers of the granule.
+    pub(super) fn numbers(&self) -> &'static Numbers {
+        numbers(self.granule())
+    }
+    /// The bytes of a page.
+    pub(super) fn page_size(&self) -> u64 {
+        self.numbers().page
+    }
+    /// The pages of a section, which is a memory block.
+    pub(super) fn section_pages(&self) -> u64 {
+        self.numbers().section_pages
+    }
+    /// The order of a whole block.
+    pub(super) fn block_order(&self) -> u32 {
+        self.section_pages().trailing_zeros()
+    }
+    /// The page that contains `pa`.
+    pub(super) fn pfn(&self, pa: PhysAddr) -> Pfn {
+        Pfn::new(pa.get() / self.page_size())
+    }
+    /// The first byte of a page.
+    pub(super) fn address(&self, pfn: Pfn) -> PhysAddr {
+        PhysAddr::new(pfn.get() * self.page_size())
+    }
+    /// The bytes of pages.
+    pub(super) fn addresses(&self, pages: PfnRange) -> PhysRange {
+        PhysRange { start: self.address(pages.start), end: self.address(pages.end) }
+    }
+    /// The pages of the section that starts with `start`.
+    pub(super) fn section(&self, start: Pfn) -> PfnRange {
+        PfnRange::new(start, self.section_pages())
+    }
+    /// The first page of each block of `pages`, ascending.
+    pub(super) fn starts(&self, pages: PfnRange) -> impl DoubleEndedIterator<Item = Pfn> + Clone + use<> {
+        let step = self.section_pages();
+        (0..pages.len() / step).map(move |i| pages.start + i * step)
+    }
+    /// The block that `pfn` is in.
+    pub(super) fn block_of(&self, pfn: Pfn) -> Option<&MemoryBlock> {
+        self.blocks().iter().find(|block| self.section(block.start).contains(pfn))
+    }
+    /// The section that `pfn` is in.
+    pub(super) fn section_of(&self, pfn: Pfn) -> Option<&Section> {
+        self.sections().iter().find(|section| self.section(section.start).contains(pfn))
+    }
+    /// The pages of a block that are not its own memmap.
+    pub(super) fn usable_pages(&self, block: &MemoryBlock) -> u64 {
+        self.section_pages() - block.memmap_pages
+    }
+    /// Whether nothing of an online block is in use.
+    pub(super) fn is_all_free(&self, block: &MemoryBlock) -> bool {
+        block.free.pages() == self.usable_pages(block)
+    }
+    /// The memory that a leaf's bits lead to, or the table that a table's do: bits 47 down to the page's (Arm ARM D8.3).
+    pub(super) fn output(&self, d: Descriptor) -> PhysAddr {
+        PhysAddr::new(d.bits() & 0xffff_ffff_ffff & !(self.page_size() - 1))
     }
 }

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use hotmap_mm::error::{Error, Resource};
 use hotmap_mm::list;
+use hotmap_mm::pfn::Pfn;
 use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, check, fail, same};
@@ -75,7 +76,7 @@ fn no_online_without_heap(model: &mut dyn Model) -> Outcome {
     outcome
 }
 
-fn refuses_to_go_online(model: &mut dyn Model, block: hotmap_mm::pfn::Pfn) -> Outcome {
+fn refuses_to_go_online(model: &mut dyn Model, block: Pfn) -> Outcome {
     let hoard = Hoard::new()?;
     let before = Snapshot::of(model);
     let refused = model.online(block, ZoneKind::Normal);

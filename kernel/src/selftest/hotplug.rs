@@ -42,12 +42,16 @@ fn bad_ranges_are_refused(model: &mut dyn Model) -> Outcome {
     let base = model.info().ram_start.get() / model.numbers().first_page * model.numbers().first_page;
     let reach = range(base, LINEAR_SIZE.min((1 << 48) - base));
     // Where nothing is present, so that no other rule is broken first.
-    let is_free = |start: &u64| !model.sections().iter().any(|s| range(*start, 2 * block).contains(model.address(s.start)));
+    let is_free = |start: &u64| {
+        !model.sections().iter().any(|s| range(*start, 2 * block).contains(model.address(s.start)))
+    };
     let far = (2..).map(|i| reach.end.get() - i * block).find(is_free).unwrap_or(base);
     refuses(far, 0, Error::Empty(PhysAddr::new(far)))?;
     let top = u64::MAX - block + 1;
     refuses(top, 2 * block, Error::Wraps { start: PhysAddr::new(top), len: 2 * block })?;
-    for (start, len) in [(far + (2 << 20), block), (far, block + (2 << 20)), (far, block / 2), (far + 1, block)] {
+    for (start, len) in
+        [(far + (2 << 20), block), (far, block + (2 << 20)), (far, block / 2), (far + 1, block)]
+    {
         refuses(start, len, Error::NotBlockAligned { range: range(start, len), block })?;
     }
     for (start, len) in [(reach.end.get(), block), (reach.end.get() - block, 2 * block)] {
@@ -218,12 +222,13 @@ fn struct_pages_are_clean(model: &mut dyn Model) -> Outcome {
         let block = Pfn::new(spare.pages.end.get() - model.section_pages());
         let memory = model.addresses(model.section(block));
         let hot = model.hot_range(memory.start, memory.len(), Source::Dimm(255))?;
-        if model.zone(ZoneKind::Normal).free < 2 * model.numbers().memmap_pages {
+        let memmap = model.numbers().memmap_pages;
+        if model.zone(ZoneKind::Normal).free < 2 * memmap {
             return skip("system RAM has no room for a block's memmap");
         }
         model.add(&hot, MemmapHome::Ram)?;
         model.online(block, ZoneKind::Movable)?;
-        with_tenant(model, model.numbers().memmap_pages, |model, guest| {
+        with_tenant(model, memmap, |model, guest| {
             let first = frame_at(model, guest.page(model, 0))?;
             let newest = model.zone(ZoneKind::Movable).blocks().last();
             same("where the tenant's first page is", first.get(), newest.map_or(0, |block| block.get()))
@@ -235,13 +240,16 @@ fn struct_pages_are_clean(model: &mut dyn Model) -> Outcome {
             is_clean(pfn, model.page(pfn))?;
         }
         is_used_as(model, block, PageKind::MemmapSelf)?;
-        same("pages under the memmap's head", 1 << model.page(block).order(), model.numbers().memmap_pages)
+        same("pages under the memmap's head", 1 << model.page(block).order(), memmap)
     })
 }
 
 fn is_clean(pfn: Pfn, page: &Page) -> Outcome {
     let (kind, links) = (page.checked_kind(), page.links());
     let words = (page.order(), page.refs(), page.private(), links);
-    check!(kind == Some(PageKind::Tail) && words == (0, 0, 0, (0, 0)), "the struct page of {pfn}: {kind:?}, {words:?}");
+    check!(
+        kind == Some(PageKind::Tail) && words == (0, 0, 0, (0, 0)),
+        "the struct page of {pfn}: {kind:?}, {words:?}"
+    );
     Ok(())
 }

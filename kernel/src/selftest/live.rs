@@ -35,7 +35,10 @@ fn map(model: &mut dyn Model, range: VirtRange, pa: PhysAddr) -> Result<()> {
 /// The CPU sees `pa` at `va`, for loads only.
 fn shows(va: VirtAddr, pa: PhysAddr) -> Outcome {
     let (load, store) = (translate::load(va), translate::store(va));
-    check!(load.address() == Some(pa) && store.is_forbidden(), "{va}: load {load:?}, store {store:?}, not {pa}");
+    check!(
+        load.address() == Some(pa) && store.is_forbidden(),
+        "{va}: load {load:?}, store {store:?}, not {pa}"
+    );
     Ok(())
 }
 

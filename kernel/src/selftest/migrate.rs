@@ -79,7 +79,11 @@ fn has_moved(model: &dyn Model, guest: &Guest, left: Pfn, before: &[Pfn]) -> Out
         let (load, store) = (translate::load(va), translate::store(va));
         check!(load == store, "{va}: load {load:?}, store {store:?}");
         let block = block_of(model, now)?;
-        check!(block.start != left && block.state.zone().is_some(), "{va}: {old} became {now} at {}", block.start);
+        check!(
+            block.start != left && block.state.zone().is_some(),
+            "{va}: {old} became {now} at {}",
+            block.start
+        );
         is_used_as(model, now, PageKind::Tenant)?;
         let page = model.page(now);
         same_at("the address that a moved page knows", now, page.private(), va.get())?;

@@ -8,8 +8,8 @@ use hotmap_mm::layout::{DEVICES, IMAGE_START, LINEAR_START, TENANTS};
 use hotmap_mm::paging::descriptor::Descriptor;
 use hotmap_mm::paging::table::Slot;
 
-use super::check::{Outcome, check, same_at};
-use super::expected::{Numbers, numbers};
+use super::check::{Outcome, check, same, same_at};
+use super::expected::Numbers;
 use super::model::Model;
 use super::{Test, test};
 use crate::arch::translate::{self, Translation};
@@ -39,13 +39,9 @@ const TABLE_LIMITS: u64 = 0b1_1111 << 59;
 const MEMORY_TYPES: [u8; 2] = [0x04, 0xff];
 
 /// Hands every entry of the upper half that is not empty to `look`, until one fails.
-pub(super) fn each_entry(
-    model: &dyn Model,
-    look: &mut dyn FnMut(&Slot, Descriptor) -> Outcome,
-) -> Outcome {
-    let everything = VirtRange { start: LINEAR_START, end: VirtAddr::new(u64::MAX) };
+pub(super) fn each_entry(model: &dyn Model, look: &mut dyn FnMut(&Slot, Descriptor) -> Outcome) -> Outcome {
     let mut outcome = Ok(());
-    model.tables().scan(model.machine(), everything, |slot, d| {
+    model.scan(&mut |slot, d| {
         if outcome.is_ok() {
             outcome = look(slot, d);
         }
@@ -63,11 +59,10 @@ struct Claim {
 }
 
 fn agrees(model: &dyn Model, va: VirtAddr) -> Outcome {
-    let (tables, machine) = (model.tables(), model.machine());
-    let path = tables.path(machine, va);
+    let path = model.path(va);
     let level = path.steps().last().map_or(0, |step| step.slot.level);
     let bits = path.leaf().map(|step| step.descriptor.bits());
-    cpu_agrees(&Claim { va, level, leaf: tables.translate(machine, va).zip(bits) })
+    cpu_agrees(&Claim { va, level, leaf: model.translate(va).zip(bits) })
 }
 
 fn cpu_agrees(claim: &Claim) -> Outcome {
@@ -80,7 +75,9 @@ fn cpu_agrees(claim: &Claim) -> Outcome {
             (mapped, if bits & READ_ONLY != 0 { Translation::forbidden(level) } else { mapped })
         }
     };
-    for (what, found, expected) in [("load", translate::load(va), load), ("store", translate::store(va), store)] {
+    for (what, found, expected) in
+        [("load", translate::load(va), load), ("store", translate::store(va), store)]
+    {
         check!(found == expected, "{va}: to the CPU a {what} is {found:?}, to our walk {expected:?}");
     }
     Ok(())
@@ -143,7 +140,7 @@ fn only_code_is_executable(model: &mut dyn Model) -> Outcome {
         executable += u64::from(d.is_leaf(slot.level) && d.bits() & PXN == 0) * slot.span.len();
         entry_is_safe(slot, d)
     })?;
-    super::check::same("executable bytes", executable, image::text().len())
+    same("executable bytes", executable, image::text().len())
 }
 
 fn entry_is_safe(slot: &Slot, d: Descriptor) -> Outcome {
@@ -185,9 +182,12 @@ fn part_is(part: VirtRange, writable: bool, alias: VirtAddr, page: u64) -> Outco
     Ok(())
 }
 
-fn the_stack_has_a_guard(_: &mut dyn Model) -> Outcome {
+fn the_stack_has_a_guard(model: &mut dyn Model) -> Outcome {
     let (guard, stack) = (image::guard(), image::stack());
-    check!(guard.len() >= model.page_size() && guard.end == stack.start, "the guard is {guard}, the stack {stack}");
+    check!(
+        guard.len() >= model.page_size() && guard.end == stack.start,
+        "the guard is {guard}, the stack {stack}"
+    );
     let here = &raw const guard as u64;
     check!(stack.contains(VirtAddr::new(here)), "this stack is at {here:#x}, not in {stack}");
     let mut va = guard.start;
@@ -202,7 +202,7 @@ fn the_stack_has_a_guard(_: &mut dyn Model) -> Outcome {
 
 fn leaves_are_large(model: &mut dyn Model) -> Outcome {
     for block in model.blocks() {
-        let memory = block.pages().addresses();
+        let memory = model.addresses(model.section(block.start));
         let Some(bound) = removable_with(model, block, memory) else { continue };
         let expected = largest_leaf(model.numbers(), memory.start, bound);
         for pa in [memory.start.get(), memory.end.get() - model.page_size()] {
@@ -222,7 +222,7 @@ fn removable_with(model: &dyn Model, block: &MemoryBlock, memory: PhysRange) -> 
     let whole = block.present == model.section_pages() && !memory.overlaps(&model.info().image);
     match block.source {
         Source::Boot => whole.then_some(memory),
-        Source::Dimm(slot) => model.dimms.in_slot(slot).map(|dimm| dimm.range),
+        Source::Dimm(slot) => model.dimms().iter().find(|dimm| dimm.slot == slot).map(|dimm| dimm.range),
         Source::DeviceTree => None,
     }
 }
@@ -240,18 +240,21 @@ fn largest_leaf(numbers: &Numbers, pa: PhysAddr, bound: PhysRange) -> (u64, u64)
 }
 
 fn contiguous_entries_agree(model: &mut dyn Model) -> Outcome {
-    let (tables, machine, numbers) = (model.tables(), model.machine(), model.numbers());
+    let numbers = model.numbers();
     each_entry(model, &mut |slot, d| {
         let (va, size, bits) = (slot.span.start, slot.span.len(), d.bits());
         if !d.is_leaf(slot.level) || bits & CONTIGUOUS == 0 {
             return Ok(());
         }
         let run = if size == numbers.page { numbers.contiguous_pages } else { numbers.contiguous_blocks };
-        check!(size == numbers.page || size == numbers.block, "{va}: no Contiguous bit for leaves of {size:#x}");
+        check!(
+            size == numbers.page || size == numbers.block,
+            "{va}: no Contiguous bit for leaves of {size:#x}"
+        );
         let offset = model.output(d).get() & (run - 1);
         same_at("the offset in a contiguous run", va, offset, va.get() & (run - 1))?;
         // Each has its neighbours in the run, so the run is complete.
-        let at = |va: u64| tables.path(machine, VirtAddr::new(va)).leaf().map_or(0, |s| s.descriptor.bits());
+        let at = |va: u64| model.path(VirtAddr::new(va)).leaf().map_or(0, |s| s.descriptor.bits());
         if !va.is_aligned(run) {
             same_at("the entry before", va, at(va.get() - size), bits - size)?;
         }

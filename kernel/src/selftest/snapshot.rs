@@ -44,7 +44,8 @@ impl Snapshot {
             let zone = model.zone(kind);
             [zone.present, zone.free, checksum(zone.blocks().iter().map(|pfn| pfn.get()))]
         });
-        let tenants = model.tenants().iter().flat_map(|t| [u64::from(t.id), t.range.start.get(), t.range.len()]);
+        let tenants =
+            model.tenants().iter().flat_map(|t| [u64::from(t.id), t.range.start.get(), t.range.len()]);
         Self {
             counts: array(&model.counts()),
             others: [

@@ -45,10 +45,7 @@ impl Spare {
 }
 
 /// Run `body` without the newest DIMM's memory, which is as before afterwards, whatever `body` did with it.
-pub(super) fn with_spare(
-    model: &mut dyn Model,
-    body: fn(&mut dyn Model, &Spare) -> Outcome,
-) -> Outcome {
+pub(super) fn with_spare(model: &mut dyn Model, body: fn(&mut dyn Model, &Spare) -> Outcome) -> Outcome {
     let spare = find(model)?;
     take_out(model, spare.pages)?;
     let outcome = body(model, &spare);
@@ -119,7 +116,9 @@ pub(super) fn boot_block(model: &dyn Model) -> Outcome<Pfn> {
     let newest = model.zone(ZoneKind::Normal).blocks().last();
     let block = newest.and_then(|start| model.block_of(*start));
     match block {
-        Some(block) if block.source == Source::Boot && block.free.pages() == model.section_pages() => Ok(block.start),
+        Some(block) if block.source == Source::Boot && block.free.pages() == model.section_pages() => {
+            Ok(block.start)
+        }
         _ => skip(NO_BOOT_BLOCK),
     }
 }

@@ -74,7 +74,8 @@ fn pages_are_its_own(model: &mut dyn Model) -> Outcome {
 fn nothing_stays(model: &mut dyn Model) -> Outcome {
     let before = model.counts();
     let id = model.tenant_new(PAGES)?;
-    let range = model.tenants().iter().find(|tenant| tenant.id == id).map_or(VirtRange::default(), |t| t.range);
+    let range =
+        model.tenants().iter().find(|tenant| tenant.id == id).map_or(VirtRange::default(), |t| t.range);
     let first = frame_at(model, range.start);
     model.tenant_drop(id)?;
     let (first, mut va) = (first?, range.start);

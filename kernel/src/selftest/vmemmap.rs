@@ -7,17 +7,19 @@ use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_mm::section::{Backing, Section};
 
 use super::check::{Outcome, check, is_used_as, same, same_at};
-use super::expected::numbers;
 use super::model::Model;
 use super::paging::{Random, each_entry};
 use super::{Test, test};
 use crate::arch::translate;
 
 pub(super) const TESTS: &[Test] = &[
-    test("a struct page is 64 bytes, at first_pfn's distance from vmemmap's start", pages_are_where_they_belong),
+    test(
+        "a struct page is 64 bytes, at first_pfn's distance from vmemmap's start",
+        pages_are_where_they_belong,
+    ),
     test("every present section's memmap is mapped, by its granule's leaves", memmap_is_mapped),
     test("nothing is mapped beyond it", nothing_beyond),
-    test("image and device tree are reserved, the heap is the model's", boot_memory_is_marked),
+    test("image and device tree are reserved, the heap is the kernel's", boot_memory_is_marked),
     test("tables and memmap are marked as what they are", tables_and_memmap_are_marked),
     test("holes are exactly what no RAM covers", holes_are_no_ram),
 ];
@@ -31,23 +33,23 @@ pub(super) fn struct_page(model: &dyn Model, pfn: Pfn) -> VirtAddr {
 
 fn pages_are_where_they_belong(model: &mut dyn Model) -> Outcome {
     same("bytes of a struct page", size_of::<Page>() as u64, 64)?;
-    let (layout, mut random) = (model.layout(), Random(0x2545_f491_4f6c_dd1d));
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
     for section in model.sections() {
         let inside = section.start + random.next() % model.section_pages();
         for pfn in [section.start, inside, section.start + (model.section_pages() - 1)] {
             let va = struct_page(model, pfn);
-            same_at("the struct page's address", pfn, layout.page_address(pfn).get(), va.get())?;
+            same_at("the struct page's address", pfn, model.page_address(pfn).get(), va.get())?;
             let reference = core::ptr::from_ref(model.page(pfn)) as u64;
             same_at("the reference to the struct page", pfn, reference, va.get())?;
             for byte in [0, 63] {
-                let back = layout.pfn_of_page(va + byte).map_or(0, Pfn::get);
+                let back = model.pfn_of_page(va + byte).map_or(0, Pfn::get);
                 same_at("the pfn of the struct page's address", va + byte, back, pfn.get())?;
             }
         }
     }
-    let vmemmap = layout.vmemmap();
+    let vmemmap = model.vmemmap();
     for outside in [vmemmap.start.get() - 1, vmemmap.end.get()] {
-        let pfn = layout.pfn_of_page(VirtAddr::new(outside));
+        let pfn = model.pfn_of_page(VirtAddr::new(outside));
         check!(pfn.is_none(), "{outside:#x}, outside of vmemmap, is the struct page of {pfn:?}");
     }
     Ok(())
@@ -93,8 +95,8 @@ fn nothing_beyond(model: &mut dyn Model) -> Outcome {
 fn all_used_as(model: &dyn Model, memory: PhysRange, kind: PageKind) -> Outcome {
     let mut at = model.pfn(memory.start);
     while model.address(at) < memory.end {
-        let (found, head) = model.use_of(at)?;
-        is_used_as(at, found, kind)?;
+        let (_, head) = model.use_of(at)?;
+        is_used_as(model, at, kind)?;
         at = head + (1 << model.page(head).order());
     }
     Ok(())
@@ -109,7 +111,7 @@ fn boot_memory_is_marked(model: &mut dyn Model) -> Outcome {
 }
 
 fn tables_and_memmap_are_marked(model: &mut dyn Model) -> Outcome {
-    let root = model.tables().root();
+    let root = model.root();
     all_used_as(model, PhysRange { start: root, end: root + 1 }, PageKind::Table)?;
     let mut tables = 1;
     each_entry(model, &mut |slot, d| {
@@ -130,16 +132,23 @@ fn tables_and_memmap_are_marked(model: &mut dyn Model) -> Outcome {
 
 fn holes_are_no_ram(model: &mut dyn Model) -> Outcome {
     let ram = model.info().memblock.ram();
-    let is_ram = |pfn: Pfn| ram.iter().any(|range| PfnRange::inside(*range).contains(pfn));
+    let is_ram = |pfn: Pfn| {
+        let page = model.addresses(PfnRange::new(pfn, 1));
+        ram.iter().any(|range| range.covers(&page))
+    };
     let online = |start: Pfn| model.block_of(start).is_some_and(|block| block.state != BlockState::Offline);
     for section in model.sections().iter().filter(|section| section.early && online(section.start)) {
-        let pages = section.pages();
+        let pages = model.section(section.start);
         let mut at = pages.start;
         while at < pages.end {
             let (kind, head) = model.use_of(at)?;
             let end = head + (1 << model.page(head).order());
             for pfn in [at, Pfn::new(end.get() - 1)] {
-                check!((kind == PageKind::Hole) != is_ram(pfn), "{pfn} is {kind}; is it RAM? {}", is_ram(pfn));
+                check!(
+                    (kind == PageKind::Hole) != is_ram(pfn),
+                    "{pfn} is {kind}; is it RAM? {}",
+                    is_ram(pfn)
+                );
             }
             at = end;
         }

@@ -10,7 +10,7 @@ use super::args::Words;
 use super::{Outcome, ShellError};
 use crate::arch::semihosting;
 use crate::kernel::Kernel;
-use crate::kprintln;
+use crate::{kprintln, selftest};
 
 const TENANT: &str = "tenant new N|check|drop [ID]";
 
@@ -110,8 +110,16 @@ pub(super) fn audit<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Ou
 }
 
 pub(super) fn selftest<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
-    let _ = (kernel, words);
-    Err(ShellError::Failed("not built yet"))
+    let name = words.next();
+    if name == Some("list") {
+        selftest::list();
+        return Ok(());
+    }
+    match selftest::run(kernel, name) {
+        selftest::Verdict::Passed => Ok(()),
+        selftest::Verdict::Failed => Err(ShellError::Failed("the tests named above are not ok")),
+        selftest::Verdict::NoSubject => Err(ShellError::BadWord("a subject (selftest list names them)")),
+    }
 }
 
 pub(super) fn poweroff<G: Granule>(_: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {

@@ -43,7 +43,7 @@ pub fn tell(run: &Run, granule: Granule, paint: Paint) -> Checked {
 
 fn boot(narrator: &mut Narrator, machine: &Machine) -> Checked<State> {
     narrator.chapter("Boot");
-    narrator.say(&format!("$ scripts/qemu {}", machine.arguments().join(" ")));
+    narrator.say(&format!("$ {}", machine.command()));
     narrator.boot_log();
     narrator.command("mem")?;
     let state = narrator.guest().state()?;

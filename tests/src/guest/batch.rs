@@ -47,7 +47,7 @@ pub fn run_to_end(run: &Run, machine: &Machine) -> Checked<Finished> {
     let ended = qemu.wait_exit(Deadline::for_step());
     qemu.kill();
     let (text, complaints) = (qemu.console.text(), qemu.complaints.text());
-    run.journal.add(&entry(&machine.arguments().join(" "), &text, &complaints));
+    run.journal.add(&entry(&machine.command(), &text, &complaints));
     let exit = ended?;
     if text.trim().is_empty() {
         return unknown(format!("the guest said nothing; {exit}; QEMU said {:?}", complaints.trim()));

@@ -14,6 +14,12 @@ use crate::{ensure, ensure_eq, eyes};
 /// The design's reference without break-before-make levels, and the CPU with everything.
 const CPUS: [&str; 2] = ["neoverse-n1", "max"];
 
+/// A TiB beyond the start of RAM.
+const FAR: u64 = (1 << 40) + (1 << 30);
+
+/// Tables that a DIMM may need where nothing is near: for the linear map and for the vmemmap, levels 1 to 3 at most each.
+const MOST_FAR_TABLES: u64 = 6;
+
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = Vec::new();
     for granule in GRANULES {
@@ -24,12 +30,36 @@ pub(super) fn tests() -> Vec<Test> {
                 tests.push(Test::new(format!("life/{granule}/memmap-{word}/{cpu}"), body));
             }
         }
+        tests.push(Test::new(format!("life/{granule}/far"), move |run: &Run| far_away(run, granule)));
         let el2 =
             Machine { entry: crate::machine::Entry::El2, smp: Some(4), gic: Some(2), ..slotted(granule) };
         let body = move |run: &Run| whole_life(run, &el2, granule, Memmap::SelfHosted);
         tests.push(Test::new(format!("life/{granule}/el2-gic2-smp4"), body));
     }
     tests
+}
+
+/// A DIMM a TiB away from everything: nothing above it exists yet, so it brings tables of its own and takes them along.
+fn far_away(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(granule).maxmem("4T"))?;
+    let start = guest.state()?;
+    let dimm = Dimm::new("far", granule.block()).at(FAR);
+    let plugged = guest.plug_well(&dimm)?;
+    let state = guest.state()?;
+    is_listed_online(&state, plugged, granule, Memmap::SelfHosted)?;
+    let tables = state.pages.tables - start.pages.tables;
+    ensure!(tables <= MOST_FAR_TABLES, "a DIMM at {FAR:#x} cost {tables} table pages");
+    let added = Added { granule, size: plugged.size, memmap: Memmap::SelfHosted, online: true };
+    ensure_eq!(state.pages, added.on_top_of(start.pages, tables), "pages with a DIMM at {FAR:#x}");
+    looking::linear_map_leads_to(&mut guest, &state, plugged)?;
+    looking::memmap_lies_in_its_place(&mut guest, &state, granule, plugged.address, Memmap::SelfHosted)?;
+    guest.tell("audit").during("with the far DIMM online")?;
+    guest.unplug_well(&dimm)?;
+    looking::nothing_is_left(&mut guest, &state, granule, plugged)?;
+    let end = guest.state()?;
+    ensure_eq!(end.pages, start.pages, "pages after the far DIMM");
+    guest.finish()?;
+    Ok(format!("{tables} table pages"))
 }
 
 fn whole_life(run: &Run, machine: &Machine, granule: Granule, memmap: Memmap) -> Checked<String> {
