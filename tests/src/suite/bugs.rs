@@ -1,12 +1,12 @@
 //! Each invariant broken on purpose (`bug=NAME`): the audit must name that one, and must be silent without the switch.
 
-use super::{Test, slotted};
+use super::{Test, looking, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::{GRANULES, Granule};
 use crate::guest::{Guest, run_to_end};
 use crate::qemu::Exit;
 use crate::run::Run;
-use crate::trouble::{Checked, During, failed};
+use crate::trouble::{Checked, During, Trouble, failed};
 use crate::{ensure, ensure_eq};
 
 /// The switches, in the order of the invariants that they break.
@@ -31,6 +31,8 @@ pub(super) fn tests() -> Vec<Test> {
         tests.push(Test::new(format!("bugs/status/{granule}"), move |run: &Run| {
             a_finding_is_status_1(run, granule)
         }));
+        tests
+            .push(Test::new(format!("bugs/seen/{granule}"), move |run: &Run| qemu_sees_it_too(run, granule)));
         tests.push(Test::new(format!("bugs/none/{granule}"), move |run: &Run| audit_is_silent(run, granule)));
     }
     tests
@@ -93,6 +95,20 @@ fn a_finding_is_status_1(run: &Run, granule: Granule) -> Checked<String> {
     {
         let finished = run_to_end(run, &machine.clone().append(&format!("bug={bug}")).append(commands))?;
         ensure_eq!(finished.exit, should, "run= of an audit with bug={bug}");
+    }
+    Ok(String::new())
+}
+
+/// What the audit proves from inside, QEMU's eyes see from outside: a mapping that stays is not missed.
+fn qemu_sees_it_too(run: &Run, granule: Granule) -> Checked<String> {
+    for bug in ["keep-linear", "keep-memmap"] {
+        let mut guest = Guest::boot(run, &slotted(granule).append(&format!("bug={bug}")))?;
+        let dimm = Dimm::new("d0", granule.block());
+        let plugged = guest.plug_well(&dimm)?;
+        let state = guest.state()?;
+        guest.unplug_well(&dimm)?;
+        let seen = looking::nothing_is_left(&mut guest, &state, granule, plugged);
+        ensure!(matches!(seen, Err(Trouble::Failed(_))), "QEMU's eyes miss bug={bug}: {seen:?}");
     }
     Ok(String::new())
 }
