@@ -120,25 +120,26 @@ impl Dimms {
     }
 }
 
+/// The seven steps, or the first five where memory waits for `online`; an error has undone them.
 fn add<G: Granule, M: Machine>(mm: &mut Mm<G, M>, slot: &Slot, policy: Policy) -> Result<()> {
-    let start = PhysAddr::new(slot.address);
-    let meter = Meter::start(mm);
-    let range = HotRange::new(mm, start, slot.size, Source::Dimm(slot.number))?;
-    let tell = |mm: &Mm<G, M>, step| tell_step(mm, slot.number, &range, step);
-    mm.add_telling(&range, policy.home, tell)?;
+    let mut meter = Meter::start(mm);
+    let range = HotRange::new(mm, PhysAddr::new(slot.address), slot.size, Source::Dimm(slot.number))?;
     let bytes = range.pages().addresses::<G>();
-    Figures { operation: "add", range: bytes, meter: meter.stop(mm) }.print();
-    if !policy.online {
-        return Ok(());
+    let done = |mm: &Mm<G, M>, step| {
+        let so_far = meter.stop(mm);
+        match step {
+            Step::InitialisePages => Figures { operation: "add", range: bytes, meter: so_far }.print(),
+            Step::GoOnline => Figures { operation: "online", range: bytes, meter: so_far }.print(),
+            _ => return tell_step(mm, slot.number, &range, step),
+        }
+        tell_step(mm, slot.number, &range, step);
+        meter = Meter::start(mm);
+    };
+    if policy.online {
+        mm.plug(&range, policy.home, ZoneKind::Movable, done)
+    } else {
+        mm.add_telling(&range, policy.home, done)
     }
-    let meter = Meter::start(mm);
-    let tell = |mm: &Mm<G, M>, step| tell_step(mm, slot.number, &range, step);
-    if let Err(error) = mm.online_range(range.pages(), ZoneKind::Movable, tell) {
-        mm.remove(bytes)?;
-        return Err(error);
-    }
-    Figures { operation: "online", range: bytes, meter: meter.stop(mm) }.print();
-    Ok(())
 }
 
 fn take_away<G: Granule, M: Machine>(mm: &mut Mm<G, M>, dimm: &Dimm) -> Result<()> {

@@ -61,11 +61,9 @@ impl Translation {
 
     fn from_par(par: u64, va: VirtAddr) -> Self {
         if par & FAULT != 0 {
-            #[expect(clippy::cast_possible_truncation, reason = "six bits")]
             return Self::Fault((par >> 1 & 0x3f) as u8);
         }
         let pa = PhysAddr::new(par & ADDRESS | va.get() & OFFSET);
-        #[expect(clippy::cast_possible_truncation, reason = "the top byte")]
         Self::Mapped { pa, attributes: (par >> 56) as u8 }
     }
 }

@@ -21,6 +21,8 @@ pub(super) const TESTS: &[Test] = &[
 
 /// The tenant's pages.
 const PAGES: u64 = 16;
+/// A frame for each.
+type Frames = [Pfn; 16];
 
 /// The block that the tenant's pages are in, if it can be emptied: with the tenant as the only one in it, the newest of its
 /// zone, so that it comes back as before, and with memory elsewhere to move to.
@@ -43,8 +45,8 @@ fn block_of(model: &dyn Model, start: Pfn) -> Outcome<&MemoryBlock> {
 }
 
 /// Where every page of the tenant is, to the CPU.
-fn frames(model: &dyn Model, guest: &Guest) -> Outcome<[Pfn; PAGES as usize]> {
-    let mut frames = [Pfn::new(0); PAGES as usize];
+fn frames(model: &dyn Model, guest: &Guest) -> Outcome<Frames> {
+    let mut frames = Frames::default();
     for (i, frame) in frames.iter_mut().enumerate() {
         *frame = frame_at(model, guest.page(model, i as u64))?;
     }

@@ -117,6 +117,7 @@ fn run_on(model: &mut dyn Model, name: Option<&str>) -> Verdict {
 }
 
 fn run_subject(model: &mut dyn Model, subject: &Subject) -> Outcome {
+    snapshot::is_sound(model)?;
     let before = Snapshot::of(model);
     let mut block = Block::open(Some(subject.name), subject.tests.len() + 1);
     for test in subject.tests {

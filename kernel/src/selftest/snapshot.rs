@@ -6,7 +6,7 @@ use hotmap_mm::model::Counts;
 use hotmap_mm::section::{Backing, Section};
 use hotmap_mm::zone::ZoneKind;
 
-use super::check::{Outcome, fail};
+use super::check::{Outcome, check, fail};
 use super::model::Model;
 use crate::arch::heap;
 use crate::kprintln;
@@ -72,16 +72,28 @@ impl Snapshot {
         let counts = compare(&COUNTS, &now.counts, &self.counts);
         let others = compare(&OTHERS, &now.others, &self.others);
         if others.is_err() {
-            let mut told = 0;
-            model.audit(&mut |finding| {
-                told += 1;
-                if told <= FINDINGS_SHOWN {
-                    kprintln!("  # {finding}");
-                }
-            });
+            tell_findings(model);
         }
         counts.and(others)
     }
+}
+
+/// The invariants hold. On a machine on which they do not, a test may do more harm.
+pub(super) fn is_sound(model: &dyn Model) -> Outcome {
+    let findings = tell_findings(model);
+    check!(findings == 0, "{findings} findings of an audit before the first test");
+    Ok(())
+}
+
+fn tell_findings(model: &dyn Model) -> u32 {
+    let mut told = 0;
+    let summary = model.audit(&mut |finding| {
+        told += 1;
+        if told <= FINDINGS_SHOWN {
+            kprintln!("  # {finding}");
+        }
+    });
+    summary.total()
 }
 
 /// The pages by use, as numbers.

@@ -33,7 +33,7 @@ fn check_tenants<G: Granule>(kernel: &Kernel<G>) -> Outcome {
         let pages = kernel.mm.tenant_check(tenant.id)?;
         kprintln!("tenant {}: {pages} pages hold what was written", tenant.id);
     }
-    kprintln!("{} tenants checked", kernel.mm.tenants().len());
+    kprintln!("tenants checked: {}", kernel.mm.tenants().len());
     Ok(())
 }
 

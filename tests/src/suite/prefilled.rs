@@ -1,10 +1,12 @@
 //! Memory is not zero because QEMU's usually is: a DIMM whose every byte is 0xa5 before it is plugged.
 
+use super::matrix::plan_is_kept;
 use super::{Test, looking, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::ensure;
 use crate::geometry::Granule;
 use crate::guest::Guest;
+use crate::qemu::Exit;
 use crate::run::Run;
 use crate::trouble::{Checked, During, Trouble};
 use std::fs::File;
@@ -43,12 +45,13 @@ fn struct_pages_are_clean(run: &Run, granule: Granule) -> Checked<String> {
     }
     guest.tell("audit").during("with the filled DIMM online")?;
     uses_every_page(&mut guest, &state, granule)?;
-    guest.tell("selftest").during("with the filled DIMM online")?;
+    let reply = guest.tell("selftest").during("with the filled DIMM online")?;
+    let plan = plan_is_kept(&reply, Exit::FINE)?;
     guest.unplug_well(&dimm)?;
     let end = guest.state()?;
     crate::ensure_eq!(end.pages, start.pages, "pages after the filled DIMM");
     guest.finish()?;
-    Ok(format!("{} bytes of memmap without {FILL:#x}", granule.memmap_per_block()))
+    Ok(format!("{} bytes of memmap without {FILL:#x}; {plan}", granule.memmap_per_block()))
 }
 
 /// Tenants on all of it, so that every struct page is used once.

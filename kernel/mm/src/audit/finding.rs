@@ -147,7 +147,7 @@ impl fmt::Display for AuditSummary {
         if self.is_clean() {
             f.write_str("clean")?;
         } else {
-            write!(f, "{} findings (", self.total())?;
+            write!(f, "{} {} (", self.total(), if self.total() == 1 { "finding" } else { "findings" })?;
             let mut comma = "";
             for (i, count) in self.findings.iter().enumerate().filter(|(_, count)| **count != 0) {
                 write!(f, "{comma}I{} {count}", i + 1)?;
