@@ -110,6 +110,7 @@ global_asm!(
     // EL2 -> EL1. HCR_EL2: RW only (Arm ARM D19.2.48), so that EL1 is AArch64 and nothing traps.
     "mov x0, #(1 << 31)",
     "msr hcr_el2, x0",
+    "isb", // CPTR_EL2 and CNTHCTL_EL2 have their E2H = 0 formats from here on
     "mov x0, #3", // CNTHCTL_EL2: EL1PCTEN, EL1PCEN
     "msr cnthctl_el2, x0",
     "msr cntvoff_el2, xzr",

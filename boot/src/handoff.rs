@@ -6,8 +6,9 @@ use core::fmt;
 use hotmap_devicetree::DtError;
 use hotmap_kernel::arch::cpu;
 use hotmap_kernel::boot_info::{BootInfo, BootWay};
-use hotmap_mm::addr::{PhysAddr, PhysRange};
+use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 use hotmap_mm::error::Error;
+use hotmap_mm::layout;
 use hotmap_mm::page::PageKind;
 
 /// Why boot ends here. The exit status is 3 where the CPU lacks something, else 2.
@@ -16,6 +17,10 @@ pub(crate) enum Stop {
     Level3,
     /// The device tree blob is not usable.
     DeviceTree(DtError),
+    /// The boot arguments cannot be taken.
+    Arguments,
+    /// A device whose registers cannot be mapped.
+    Device(PhysRange),
     /// `granule=` names none.
     NoSuchGranule,
     /// The CPU does not have the granule.
@@ -46,11 +51,21 @@ pub(crate) fn read(info: &mut BootInfo, dtb: u64) -> Result<(), Stop> {
 
 /// Check the granule that was asked for.
 pub(crate) fn choose_granule(info: &mut BootInfo) -> Result<(), Stop> {
+    if info.args.refused {
+        return Err(Stop::Arguments);
+    }
     if info.args.bad_granule.is_some() {
         return Err(Stop::NoSuchGranule);
     }
     info.granule = info.args.granule;
     if cpu::features().has_granule(info.granule) { Ok(()) } else { Err(Stop::NoGranule) }
+}
+
+/// Check that every device can be mapped.
+pub(crate) fn check_devices(info: &BootInfo) -> Result<(), Stop> {
+    let windows = hotmap_kernel::drivers::platform::device_windows(&info.machine);
+    let unmappable = |window: &&PhysRange| layout::device_address(window.end).is_none();
+    windows.iter().find(unmappable).map_or(Ok(()), |window| Err(Stop::Device(*window)))
 }
 
 /// Fill in memblock: RAM, then what is taken of it.
@@ -105,6 +120,14 @@ impl Stop {
                 f.write_str("entered at EL3; hotmap runs at EL1 or EL2 (on QEMU: leave out secure=on)")
             }
             Self::DeviceTree(error) => write!(f, "{error}"),
+            Self::Arguments => f.write_str(info.args.complaints.trim_end()),
+            Self::Device(range) => {
+                write!(
+                    f,
+                    "the device tree has registers at {range}: devices lie below {}",
+                    Bytes(layout::DEVICES.len())
+                )
+            }
             Self::NoSuchGranule => {
                 let name = info.args.bad_granule.as_deref().unwrap_or_default();
                 write!(f, "granule={name}: there are 4k, 16k and 64k")

@@ -58,6 +58,7 @@ fn prepare(info: &mut BootInfo, dtb: u64) -> Result<Roots, Stop> {
     let image = Image::here();
     handoff::read(info, dtb)?;
     handoff::choose_granule(info)?;
+    handoff::check_devices(info)?;
     handoff::find_memory(info, image.whole())?;
     let roots = match info.granule {
         GranuleKind::K4 => early_map::build::<G4K>(info, &image),

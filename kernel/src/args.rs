@@ -11,7 +11,7 @@ use hotmap_mm::hotplug::steps::MemmapHome;
 use crate::number;
 
 /// The longest `run=` value in bytes.
-pub const RUN_CAPACITY: usize = 1024;
+pub const RUN_CAPACITY: usize = 2048;
 
 /// The boot arguments.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct BootArgs {
     pub bug: Option<Bug>,
     /// What was wrong, one line each, as much as fits.
     pub complaints: String<512>,
+    /// Whether something was wrong without which the boot makes no sense: commands that were to run, and cannot be read.
+    pub refused: bool,
 }
 
 impl BootArgs {
@@ -48,10 +50,11 @@ impl BootArgs {
             online_auto: true,
             run: None,
             dumb: true,
-            heap: 1 << 20,
+            heap: 4 << 20,
             bench: false,
             bug: None,
             complaints: String::new(),
+            refused: false,
         }
     }
 
@@ -99,7 +102,10 @@ impl BootArgs {
 
     fn set_run(&mut self, value: &str) -> bool {
         self.run = String::try_from(value).ok();
-        self.run.is_some()
+        if self.run.is_none() {
+            self.refuse(format_args!("run= has {} bytes, and there is room for {RUN_CAPACITY}", value.len()));
+        }
+        true
     }
 
     fn set_heap(&mut self, value: &str) -> bool {
@@ -112,9 +118,15 @@ impl BootArgs {
         self.bug.is_some() || value == "none"
     }
 
-    pub(crate) fn complain(&mut self, what: core::fmt::Arguments<'_>) {
+    fn complain(&mut self, what: core::fmt::Arguments<'_>) {
         // A line that does not fit is cut: there is nobody else to tell, and the first lines matter most.
         let _ = writeln!(self.complaints, "{what}");
+    }
+
+    /// Complain, and let the boot end over it.
+    pub(crate) fn refuse(&mut self, what: core::fmt::Arguments<'_>) {
+        self.refused = true;
+        self.complain(what);
     }
 }
 

@@ -22,8 +22,8 @@ use hotmap_mm::pfn::PfnRange;
 use hotmap_mm::zone::ZoneKind;
 
 use crate::drivers::ged::Slot;
-use crate::klog;
 use crate::meter::Meter;
+use crate::{klog, kprintln};
 
 /// A DIMM in a slot.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +71,17 @@ impl Dimms {
     pub const fn new() -> Self {
         Self { present: Vec::new() }
     }
+    /// Make room for every slot's DIMM, once: none is ever too many to be listed.
+    ///
+    /// # Errors
+    /// `Out` when the heap has no room.
+    pub fn reserve(&mut self, slots: u32) -> Result<()> {
+        list::reserve(&mut self.present, slots as usize)
+    }
+    /// Note that the memory of the DIMM in `slot` is not here any more.
+    pub fn refuse(&mut self, slot: u32) {
+        self.present.iter_mut().filter(|d| d.slot == slot).for_each(|d| d.refused = true);
+    }
     /// All of them, by slot.
     pub fn all(&self) -> &[Dimm] {
         &self.present
@@ -98,7 +109,7 @@ impl Dimms {
         self.present.insert(at, Dimm { slot: slot.number, range, node: slot.node, refused: result.is_err() });
         match &result {
             Ok(()) => klog!("dimm{}: {range} ({}) is here", slot.number, Bytes(range.len())),
-            Err(error) => klog!("dimm{}: refused: {error}", slot.number),
+            Err(error) => kprintln!("dimm{}: refused: {error}", slot.number),
         }
         result
     }
@@ -108,13 +119,15 @@ impl Dimms {
     /// # Errors
     /// Why it cannot go; it is online as before then.
     pub fn remove<G: Granule, M: Machine>(&mut self, mm: &mut Mm<G, M>, slot: u32) -> Result<()> {
-        let Some(at) = self.present.iter().position(|d| d.slot == slot) else { return Ok(()) };
+        let Some(at) = self.present.iter().position(|d| d.slot == slot) else {
+            klog!("dimm{slot}: is gone before it was here");
+            return Ok(());
+        };
         let dimm = self.present[at];
         if !dimm.refused {
             take_away(mm, &dimm)?;
         }
         self.present.remove(at);
-        list::shrink(&mut self.present);
         klog!("dimm{slot}: {} is gone", dimm.range);
         Ok(())
     }
@@ -159,7 +172,7 @@ fn take_away<G: Granule, M: Machine>(mm: &mut Mm<G, M>, dimm: &Dimm) -> Result<(
 }
 
 fn refuse(dimm: &Dimm, error: &Error) {
-    klog!("dimm{}: refused: {error}", dimm.slot);
+    kprintln!("dimm{}: refused: {error}", dimm.slot);
 }
 
 impl Figures<'_> {

@@ -25,6 +25,8 @@ pub struct Kernel<G: Granule> {
     pub platform: Platform,
     /// The DIMMs.
     pub dimms: Dimms,
+    /// The exit status so far: what `run=` ends with.
+    pub status: u32,
 }
 
 /// The first function after boot, at the high addresses, on the boot CPU.
@@ -54,7 +56,7 @@ fn start<G: Granule>(info: &'static mut BootInfo) -> ! {
     };
     let info: &'static BootInfo = info;
     let platform = Platform::bring_up(&info.machine);
-    let mut kernel = Kernel { info, mm, platform, dimms: Dimms::new() };
+    let mut kernel = Kernel { info, mm, platform, dimms: Dimms::new(), status: semihosting::EXIT_OK };
     kernel.mm.bug = info.args.bug;
     kernel.greet();
     kernel.find_dimms();
@@ -105,6 +107,9 @@ impl<G: Granule> Kernel<G> {
     fn find_dimms(&mut self) {
         let policy = self.policy();
         let Some(ged) = &mut self.platform.ged else { return };
+        if let Err(error) = self.dimms.reserve(ged.slot_count()) {
+            kprintln!("dimms: {error}");
+        }
         for number in 0..ged.slot_count() {
             if let Ok(Some(slot)) = ged.slot(number) {
                 insert(ged, &mut self.mm, &mut self.dimms, &slot, policy);
@@ -117,7 +122,11 @@ impl<G: Granule> Kernel<G> {
         self.platform.drain();
         let policy = self.policy();
         let Some(ged) = &mut self.platform.ged else { return };
-        if ged.take_events().0 == 0 {
+        let events = ged.take_events();
+        if events.power_down() {
+            semihosting::exit(self.status);
+        }
+        if events.0 == 0 {
             return;
         }
         for number in 0..ged.slot_count() {
@@ -131,14 +140,13 @@ impl<G: Granule> Kernel<G> {
     }
 
     fn run_and_exit(&mut self, commands: &str) -> ! {
-        let mut status = semihosting::EXIT_OK;
         for command in commands.split(';').map(str::trim).filter(|c| !c.is_empty()) {
             self.service();
             if !shell::run(self, command) {
-                status = semihosting::EXIT_FAILED;
+                self.status = semihosting::EXIT_FAILED;
             }
         }
-        semihosting::exit(status)
+        semihosting::exit(self.status)
     }
 
     fn interact(&mut self) -> ! {

@@ -76,8 +76,15 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// # Errors
     /// `Empty` for no pages, `Out` when pages, tables, heap or addresses run out; nothing is left of it then.
     pub fn tenant_new(&mut self, count: u64) -> Result<u32> {
-        let len = count.checked_mul(G::SIZE).filter(|len| *len <= TENANTS.len());
-        let len = len.ok_or(Error::Out(Resource::TenantAddresses { bytes: u64::MAX }))?;
+        let bytes = count.saturating_mul(G::SIZE);
+        if bytes > TENANTS.len() {
+            return Err(Error::Out(Resource::TenantAddresses { bytes }));
+        }
+        // Filling all of memory to find that it is too small takes long.
+        if count > self.counts().free {
+            return Err(Error::Out(Resource::Frames { order: 0 }));
+        }
+        let len = bytes;
         if len == 0 {
             return Err(Error::Empty(crate::addr::PhysAddr::new(0)));
         }

@@ -104,7 +104,8 @@ fn fail(frame: &Frame) -> ! {
     semihosting::exit(semihosting::EXIT_PANIC)
 }
 
-/// The guard against a report that fails itself: the second one is one short line, the third nothing at all.
+/// The guard against a report that fails itself: the second one is one short line, the third only the exit status, which
+/// needs no console, and the fourth nothing at all.
 pub(super) fn begin_report() {
     let before = REPORTS[this_cpu()].fetch_add(1, Ordering::Relaxed);
     // SAFETY: the report ends in an exit, so whatever was printing never goes on.
@@ -115,6 +116,7 @@ pub(super) fn begin_report() {
             kprintln!("\nexception: the report above failed itself");
             semihosting::exit(semihosting::EXIT_PANIC)
         }
+        2 => semihosting::exit(semihosting::EXIT_PANIC),
         _ => semihosting::halt(),
     }
 }
@@ -134,7 +136,8 @@ fn report(frame: &Frame) {
         let end = if number % 4 == 3 || number == 30 { "\n" } else { "" };
         kprint!("  x{number:<2} {value:#018x}{end}");
     }
-    print_backtrace(Some(frame.elr), frame.x[29]);
+    // The link register too: after a branch into nowhere it is the only trace of who branched.
+    print_backtrace(&[frame.elr, frame.x[30]], frame.x[29]);
 }
 
 fn report_syndrome(frame: &Frame, guard: &Range<u64>) {
@@ -148,13 +151,13 @@ fn report_syndrome(frame: &Frame, guard: &Range<u64>) {
 }
 
 /// Prints `first`, if there is one, and the return addresses above `frame_pointer`, as one line.
-pub(super) fn print_backtrace(first: Option<u64>, frame_pointer: u64) {
+pub(super) fn print_backtrace(first: &[u64], frame_pointer: u64) {
     let (stack, _) = kernel_stack();
     // SAFETY: M2; `Backtrace` asks only for aligned words inside the stack, which is mapped and which nobody changes
     // while this runs on the CPU that owns it.
     let read = |address: u64| unsafe { (address as *const u64).read_volatile() };
     kprint!("  backtrace");
-    for address in first.into_iter().chain(Backtrace::new(frame_pointer, stack, read)) {
+    for address in first.iter().copied().chain(Backtrace::new(frame_pointer, stack, read)) {
         kprint!(" {address:#x}");
     }
     kprintln!();

@@ -17,6 +17,6 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     let frame_pointer: u64;
     // SAFETY: M1; reads one register.
     unsafe { asm!("mov {}, x29", out(reg) frame_pointer, options(nomem, nostack)) };
-    exceptions::print_backtrace(None, frame_pointer);
+    exceptions::print_backtrace(&[], frame_pointer);
     semihosting::exit(semihosting::EXIT_PANIC)
 }

@@ -71,6 +71,10 @@ impl Events {
     pub const fn dimm(self) -> bool {
         self.0 & 1 << 0 != 0
     }
+    /// Whether somebody pressed the power button (`ACPI_GED_PWR_DOWN_EVT`): bit 1.
+    pub const fn power_down(self) -> bool {
+        self.0 & 1 << 1 != 0
+    }
     /// Whether an NVDIMM came: bit 2.
     pub const fn nvdimm(self) -> bool {
         self.0 & 1 << 2 != 0

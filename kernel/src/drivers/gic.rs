@@ -103,7 +103,7 @@ impl Gic {
         Ok(Self { version })
     }
 
-    /// Lets the shared peripheral interrupt `spi` (0 is interrupt ID 32) reach this CPU, dropping what was pending.
+    /// Lets the shared peripheral interrupt `spi` (0 is interrupt ID 32) reach this CPU.
     ///
     /// # Errors
     /// An SPI that the controller does not have.

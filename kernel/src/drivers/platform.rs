@@ -17,6 +17,14 @@ use crate::drivers::gic::{Gic, GicAddresses, Trigger};
 
 /// The size of one CPU's GICv3 redistributor: two 64 KiB frames (Arm IHI 0069, 12.10).
 const REDISTRIBUTOR_BYTES: u64 = 0x2_0000;
+/// A PL011's registers (DDI 0183, 3.2).
+const UART_BYTES: u64 = 0x1000;
+/// A distributor's registers (IHI 0069, 12.8; IHI 0048, 4.1.2 has fewer).
+const DISTRIBUTOR_BYTES: u64 = 0x1_0000;
+/// A GICv2 CPU interface's registers (IHI 0048, 4.1.3).
+const CPU_INTERFACE_BYTES: u64 = 0x2000;
+/// fw_cfg's registers (QEMU, docs/specs/fw_cfg.rst).
+const FW_CFG_BYTES: u64 = 0x18;
 /// How many CPUs' redistributors are mapped.
 const REDISTRIBUTORS: u64 = 8;
 /// QEMU virt's first UART: where messages go before the device tree has been read.
@@ -33,38 +41,38 @@ fn range(region: Region) -> PhysRange {
 pub fn console_window(machine: &MachineDescription) -> Region {
     match machine.console {
         Console::Pl011(uart) => uart.region,
-        Console::Absent | Console::Other(_) => Region { start: EARLY_UART, size: 0x1000 },
+        Console::Absent | Console::Other(_) => Region { start: EARLY_UART, size: UART_BYTES },
     }
 }
 
-/// The register windows that the kernel uses. Boot maps them before anybody looks whether something answers there.
+/// The register windows that the kernel uses, no more of each than its driver touches: a device tree may claim anything.
+/// Boot maps them before anybody looks whether something answers there.
 pub fn device_windows(machine: &MachineDescription) -> Vec<PhysRange, 8> {
     let mut windows = Vec::new();
-    let mut add = |region: Region| {
+    let mut add = |region: Region, most: u64| {
         // Eight windows are all that are added below.
-        let _ = windows.push(range(region));
+        let _ = windows.push(range(Region { start: region.start, size: region.size.min(most) }));
     };
-    add(console_window(machine));
+    add(console_window(machine), UART_BYTES);
     match &machine.gic {
         GicNode::Absent => {}
         GicNode::V2 { distributor, cpu_interface } => {
-            add(*distributor);
-            add(*cpu_interface);
+            add(*distributor, DISTRIBUTOR_BYTES);
+            add(*cpu_interface, CPU_INTERFACE_BYTES);
         }
         GicNode::V3 { distributor, redistributors, .. } => {
-            add(*distributor);
+            add(*distributor, DISTRIBUTOR_BYTES);
             if let Some(first) = redistributors.first() {
-                let cpus = u64::from(machine.cpu_count).clamp(1, REDISTRIBUTORS);
-                add(Region { start: first.start, size: first.size.min(cpus * REDISTRIBUTOR_BYTES) });
+                add(*first, u64::from(machine.cpu_count).clamp(1, REDISTRIBUTORS) * REDISTRIBUTOR_BYTES);
             }
         }
     }
     if let Some(fw_cfg) = machine.fw_cfg {
-        add(fw_cfg);
+        add(fw_cfg, FW_CFG_BYTES);
     }
     if machine.compatible == QEMU_VIRT {
-        add(Region { start: ged::GED_BASE, size: ged::WINDOW_BYTES });
-        add(Region { start: ged::SLOTS_BASE, size: ged::WINDOW_BYTES });
+        add(Region { start: ged::GED_BASE, size: ged::WINDOW_BYTES }, ged::WINDOW_BYTES);
+        add(Region { start: ged::SLOTS_BASE, size: ged::WINDOW_BYTES }, ged::WINDOW_BYTES);
     }
     windows
 }
@@ -72,13 +80,16 @@ pub fn device_windows(machine: &MachineDescription) -> Vec<PhysRange, 8> {
 /// Read more boot arguments from QEMU's `-fw_cfg name=opt/hotmap/args,string=...`. Runs with the MMU off.
 pub fn read_fw_cfg_args(machine: &MachineDescription, args: &mut BootArgs) {
     let Some(region) = machine.fw_cfg else { return };
-    let mut buffer = [0; 1024];
+    let mut buffer = [0; crate::args::RUN_CAPACITY];
     // SAFETY: M4: the MMU is off, so the registers are at their physical address.
     let port = unsafe { MmioPort::new(word(region.start)) };
     match FwCfg::new(port).and_then(|mut device| device.read("opt/hotmap/args", &mut buffer)) {
-        Ok(Some(bytes)) => args.read(core::str::from_utf8(bytes).unwrap_or("").trim_end_matches('\0')),
+        Ok(Some(bytes)) => match core::str::from_utf8(bytes) {
+            Ok(text) => args.read(text.trim_end_matches('\0')),
+            Err(error) => args.refuse(format_args!("opt/hotmap/args is not UTF-8: {error}")),
+        },
         Ok(None) => {}
-        Err(error) => args.complain(format_args!("{error}")),
+        Err(error) => args.refuse(format_args!("opt/hotmap/args: {error}")),
     }
 }
 
@@ -126,9 +137,10 @@ impl Platform {
         }
     }
 
-    /// Sleep until a device wants something, and take its interrupt. Whoever called looks at every device then.
+    /// Sleep until a device wants something, and take its interrupt. Whoever called looks at every device then. A console
+    /// that cannot wake the CPU is polled instead.
     pub fn wait(&mut self) {
-        if self.gic.is_some() {
+        if self.gic.is_some() && self.uart_intid.is_some() {
             crate::arch::cpu::wait_for_interrupt();
         }
         self.drain();

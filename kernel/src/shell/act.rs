@@ -12,34 +12,51 @@ use crate::arch::semihosting;
 use crate::kernel::Kernel;
 use crate::{kprintln, selftest};
 
-const TENANT: &str = "tenant new N|check|drop [ID]";
+const TENANT: &str = "tenant new N|check [ID]|drop [ID]";
 
 pub(super) fn tenant<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
     match words.next() {
         Some("new") => {
             let count = words.number(TENANT)?;
+            if count == 0 {
+                return Err(ShellError::BadWord("at least one page"));
+            }
             let id = kernel.mm.tenant_new(count)?;
             kprintln!("tenant {id} holds {count} pages");
             Ok(())
         }
-        Some("check") => check_tenants(kernel),
+        Some("check") => check_tenants(kernel, words),
         Some("drop") => drop_tenants(kernel, words),
         _ => Err(ShellError::Usage(TENANT)),
     }
 }
 
-fn check_tenants<G: Granule>(kernel: &Kernel<G>) -> Outcome {
-    for tenant in kernel.mm.tenants() {
+/// A tenant's number, if there is one more word.
+fn tenant_id(words: &mut Words<'_>) -> Result<Option<u32>, ShellError> {
+    if words.left() == 0 {
+        return Ok(None);
+    }
+    let id = words.number(TENANT)?;
+    u32::try_from(id).map(Some).map_err(|_| ShellError::BadWord("a tenant's number"))
+}
+
+fn check_tenants<G: Granule>(kernel: &Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let wanted = tenant_id(words)?;
+    let mut checked = 0;
+    for tenant in kernel.mm.tenants().iter().filter(|t| wanted.is_none_or(|id| id == t.id)) {
         let pages = kernel.mm.tenant_check(tenant.id)?;
         kprintln!("tenant {}: {pages} pages hold what was written", tenant.id);
+        checked += 1;
     }
-    kprintln!("tenants checked: {}", kernel.mm.tenants().len());
+    match wanted {
+        Some(id) if checked == 0 => return Err(Error::NoTenant(id).into()),
+        _ => kprintln!("tenants checked: {checked}"),
+    }
     Ok(())
 }
 
 fn drop_tenants<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
-    if let Some(word) = words.next() {
-        let id = word.parse().map_err(|_| ShellError::BadWord("a tenant's number"))?;
+    if let Some(id) = tenant_id(words)? {
         return Ok(kernel.mm.tenant_drop(id)?);
     }
     while let Some(tenant) = kernel.mm.tenants().last() {
@@ -80,9 +97,10 @@ pub(super) fn online<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) 
                 ZoneKind::Movable
             }
         }
-        Some("movable") => ZoneKind::Movable,
-        Some("normal") => ZoneKind::Normal,
-        Some(_) => return Err(ShellError::Usage(ONLINE)),
+        Some(name) => {
+            let named = ZoneKind::ALL.into_iter().find(|zone| zone.name().eq_ignore_ascii_case(name));
+            named.ok_or(ShellError::Usage(ONLINE))?
+        }
     };
     Ok(kernel.mm.online(start, zone)?)
 }
@@ -122,6 +140,7 @@ pub(super) fn selftest<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>
     }
 }
 
-pub(super) fn poweroff<G: Granule>(_: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
-    semihosting::exit(semihosting::EXIT_OK)
+/// In `run=` the commands before it have their say in the status.
+pub(super) fn poweroff<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
+    semihosting::exit(kernel.status)
 }

@@ -18,6 +18,11 @@ impl<'a> Words<'a> {
         self.0.next()
     }
 
+    /// How many words are left.
+    pub(super) fn left(&self) -> usize {
+        self.0.clone().count()
+    }
+
     /// A number.
     pub(super) fn number(&mut self, usage: &'static str) -> Result<u64, ShellError> {
         let word = self.next().ok_or(ShellError::Usage(usage))?;

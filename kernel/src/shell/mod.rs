@@ -57,6 +57,8 @@ type Outcome = Result<(), ShellError>;
 struct Command<G: Granule> {
     /// How it is called; the first word is its name.
     usage: &'static str,
+    /// The most words that may follow the name.
+    most: usize,
     /// What it does.
     help: &'static str,
     run: fn(&mut Kernel<G>, &mut Words<'_>) -> Outcome,
@@ -66,42 +68,45 @@ struct Table<G>(core::marker::PhantomData<G>);
 
 const fn command<G: Granule>(
     usage: &'static str,
+    most: usize,
     help: &'static str,
     run: fn(&mut Kernel<G>, &mut Words<'_>) -> Outcome,
 ) -> Command<G> {
-    Command { usage, help, run }
+    Command { usage, most, help, run }
 }
 
 impl<G: Granule> Table<G> {
     const ALL: &'static [Command<G>] = &[
-        command("help [args|bugs]", "this list, the boot arguments, or the bug= switches", help),
-        command("state", "everything as one line of JSON, for scripts", state::state),
-        command("mem", "pages by use", show::mem),
-        command("zones", "the zones and their free runs", show::zones),
-        command("blocks", "the memory blocks", show::blocks),
-        command("dimms", "the DIMMs and what became of them", show::dimms),
-        command("tables", "pages of translation tables per region", show::tables),
-        command("layout", "the virtual address space", show::layout),
+        command("help [args|bugs]", 1, "this list, the boot arguments, or the bug= switches", help),
+        command("state", 0, "everything as one line of JSON, for scripts", state::state),
+        command("mem", 0, "pages by use", show::mem),
+        command("zones", 0, "the zones and their free runs", show::zones),
+        command("blocks", 0, "the memory blocks", show::blocks),
+        command("dimms", 0, "the DIMMs and what became of them", show::dimms),
+        command("tables", 0, "pages of translation tables per region", show::tables),
+        command("layout", 0, "the virtual address space", show::layout),
         command(
             "walk pfn:N|addr:A",
+            1,
             "a page's struct page, level by level, to the frame that holds it",
             walk::walk,
         ),
-        command("page PFN|addr:A", "what a page is used for", walk::page),
-        command("ptdump [linear|image|devices|tenants|vmemmap]", "what is mapped", walk::ptdump),
-        command("tenant new N|check|drop [ID]", "users of movable pages", act::tenant),
-        command("pin PFN|addr:A", "hold a page, so that its block cannot leave", act::pin),
-        command("unpin PFN|addr:A", "let go of it", act::unpin),
-        command("online ADDR [movable|normal]", "bring a memory block online", act::online),
-        command("offline ADDR", "take a memory block offline, moving away what is in use", act::offline),
-        command("audit", "prove the invariants I1 to I8 by walking everything", act::audit),
-        command("selftest [NAME|list]", "run the self-tests (KTAP)", act::selftest),
+        command("page PFN|addr:A", 1, "what a page is used for", walk::page),
+        command("ptdump [linear|image|devices|tenants|vmemmap]", 1, "what is mapped", walk::ptdump),
+        command("tenant new N|check [ID]|drop [ID]", 2, "users of movable pages", act::tenant),
+        command("pin PFN|addr:A", 1, "hold a page, so that its block cannot leave", act::pin),
+        command("unpin PFN|addr:A", 1, "let go of it", act::unpin),
+        command("online ADDR [movable|normal]", 2, "bring a memory block online", act::online),
+        command("offline ADDR", 1, "take a memory block offline, moving away what is in use", act::offline),
+        command("audit", 0, "prove the invariants I1 to I8 by walking everything", act::audit),
+        command("selftest [NAME|list]", 1, "run the self-tests (KTAP)", act::selftest),
         command(
             "bench [CYCLES]",
-            "take the newest DIMM through its life and count instructions",
+            1,
+            "take the DIMM in the last slot through its life and count instructions",
             bench::bench,
         ),
-        command("poweroff", "end, with exit status 0", act::poweroff),
+        command("poweroff", 0, "end, with exit status 0", act::poweroff),
     ];
 }
 
@@ -111,10 +116,9 @@ pub fn run<G: Granule>(kernel: &mut Kernel<G>, line: &str) -> bool {
     let name = words.next().unwrap_or("");
     let found = Table::<G>::ALL.iter().find(|c| c.usage.split(' ').next() == Some(name));
     let outcome = match found {
-        Some(command) => (command.run)(kernel, &mut words).and_then(|()| match words.next() {
-            Some(_) => Err(ShellError::Usage(command.usage)),
-            None => Ok(()),
-        }),
+        // Before it runs: what was refused must not have been done.
+        Some(command) if words.left() > command.most => Err(ShellError::Usage(command.usage)),
+        Some(command) => (command.run)(kernel, &mut words),
         None => Err(ShellError::Unknown),
     };
     match outcome {
@@ -150,6 +154,6 @@ memmap=self|ram      where the memmap of added memory goes (self)
 online=auto|manual   whether added memory goes online by itself (auto)
 run=\"cmd; cmd\"       run these, then power off: status 0 if all succeeded, else 1
 term=dumb|ansi       the console's terminal (dumb; scripts/qemu says ansi on a terminal)
-heap=SIZE            the kernel heap, 64K to 1G (1M)
+heap=SIZE            the kernel heap, 64K to 1G (4M: room for 16384 memory blocks)
 bench=on|off         log nothing, print what each operation costs (off)
 bug=NAME             break an invariant on purpose (help bugs)";

@@ -1,5 +1,7 @@
 //! `state`: everything that a script may want to know. The keys are a contract: docs/state.md.
 
+use hotmap_devicetree::Region;
+use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::{MemoryBlock, Source};
 use hotmap_mm::layout::LINEAR_START;
@@ -36,7 +38,12 @@ pub(super) fn state<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Ou
             json.number("node", dimm.node);
             json.word("state", kernel.dimm_state(dimm));
         });
-        json.array("regions", core::iter::empty::<()>(), |_, ()| {});
+        json.array("regions", carved(kernel), |json, (region, kind)| {
+            json.word("start", PhysAddr::new(region.start));
+            json.number("size", region.size);
+            json.word("kind", kind);
+            json.word("state", "waiting");
+        });
         json.number("warnings", kernel.mm.warnings().total());
         let (used, size) = heap::usage();
         json.object("heap", |json| {
@@ -45,6 +52,14 @@ pub(super) fn state<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Ou
         });
     });
     Ok(())
+}
+
+/// What the device tree keeps out of boot RAM: nobody uses it yet.
+fn carved<G: Granule>(kernel: &Kernel<G>) -> impl Iterator<Item = (Region, &'static str)> + '_ {
+    let machine = &kernel.info.machine;
+    let hotpluggable = machine.memory.iter().filter(|m| m.hotpluggable).map(|m| (m.region, "hotpluggable"));
+    let pmem = machine.pmem.iter().map(|p| (p.region, "pmem"));
+    hotpluggable.chain(pmem)
 }
 
 fn machine<G: Granule>(kernel: &Kernel<G>, json: &mut Json) {
