@@ -18,7 +18,7 @@ host_packages := -p hotmap-mm -p hotmap-devicetree -p hotmap-kernel -p hotmap-te
 kernel_packages := -p hotmap -p hotmap-kernel -p hotmap-mm -p hotmap-devicetree
 # cargo's progress is for people: in a log it is noise, and errors are printed anyway.
 quiet := $(shell test -t 2 || echo --quiet)
-host_tool := cargo run $(quiet) --release -p hotmap-tests --bin
+host_tool := cargo run $(quiet) -p hotmap-tests --bin
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test check check-miri bench gdb image clean fmt setup setup-build

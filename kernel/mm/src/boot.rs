@@ -3,13 +3,16 @@
 
 use core::marker::PhantomData;
 
+use alloc::vec::Vec;
+
 use crate::addr::PhysRange;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::faults::Faults;
 use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, MemoryBlock, Source};
+use crate::hotplug::range::HotRange;
 use crate::layout::Layout;
-use crate::list::List;
+use crate::list::{self, List};
 use crate::machine::{self, Machine};
 use crate::memblock::Memblock;
 use crate::model::{Counts, Mm, Warnings};
@@ -28,7 +31,7 @@ use crate::zone::{Zone, ZoneKind};
 /// memblock: `machine` reaches frames by their physical addresses then.
 ///
 /// # Errors
-/// `Out` when memblock runs out.
+/// `Out` when memblock runs out, `BeyondLinearMap` for RAM that the linear map cannot reach.
 pub fn map_boot_ram<G: Granule, M: Machine>(
     machine: &M,
     tables: Tables<G>,
@@ -39,6 +42,10 @@ pub fn map_boot_ram<G: Granule, M: Machine>(
     let mut ram = [PhysRange::default(); crate::memblock::MAX_RAM];
     let count = memblock.ram().len();
     ram[..count].copy_from_slice(memblock.ram());
+    let reach = layout.reach();
+    if let Some(range) = ram[..count].iter().copied().find(|range| !reach.covers(range)) {
+        return Err(Error::BeyondLinearMap { range, reach });
+    }
     for range in &ram[..count] {
         let whole = PfnRange::inside::<G>(*range).addresses::<G>();
         let (low, high) =
@@ -124,40 +131,43 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     }
 
     /// Claim the sections that RAM touches; returns the page ranges of runs of neighbouring sections.
-    fn boot_sections(&mut self, memblock: &Memblock) -> Result<alloc::vec::Vec<PfnRange>> {
-        let mut runs: alloc::vec::Vec<PfnRange> = alloc::vec::Vec::new();
-        for ram in memblock.ram() {
-            let pages = PfnRange::inside::<G>(*ram);
-            let first = pages.start.align_down(G::BLOCK_ORDER);
-            let count = (pages.end - first).div_ceil(G::SECTION_PAGES);
-            for i in 0..count {
-                self.boot_section(first + i * G::SECTION_PAGES, pages)?;
-            }
-            let end = first + count * G::SECTION_PAGES;
+    fn boot_sections(&mut self, memblock: &Memblock) -> Result<Vec<PfnRange>> {
+        let mut runs = Vec::new();
+        list::reserve(&mut runs, memblock.ram().len())?;
+        for ram in memblock.ram().iter().map(|ram| PfnRange::inside::<G>(*ram)).filter(|ram| !ram.is_empty())
+        {
+            let first = ram.start.align_down(G::BLOCK_ORDER);
+            let end = first + (ram.end - first).div_ceil(G::SECTION_PAGES) * G::SECTION_PAGES;
             match runs.last_mut() {
-                Some(run) if run.end >= first => run.end = end,
-                _ => {
-                    crate::list::reserve(&mut runs, 1)?;
-                    runs.push(PfnRange { start: first, end });
-                }
+                Some(PfnRange { end: last, .. }) if *last >= first => *last = end,
+                _ => runs.push(PfnRange { start: first, end }),
+            }
+        }
+        // Once, and not section by section: growing moves everything.
+        let count = runs.iter().map(|run| HotRange::blocks::<G>(*run).count()).sum();
+        self.sections.reserve(count)?;
+        self.blocks.reserve(count)?;
+        self.zones[ZoneKind::Normal as usize].reserve(count)?;
+        for ram in memblock.ram().iter().map(|ram| PfnRange::inside::<G>(*ram)).filter(|ram| !ram.is_empty())
+        {
+            let first = ram.start.align_down(G::BLOCK_ORDER);
+            for i in 0..(ram.end - first).div_ceil(G::SECTION_PAGES) {
+                self.boot_section(first + i * G::SECTION_PAGES, ram);
             }
         }
         Ok(runs)
     }
 
-    fn boot_section(&mut self, start: Pfn, ram: PfnRange) -> Result<()> {
+    fn boot_section(&mut self, start: Pfn, ram: PfnRange) {
         let all = PfnRange::new(start, G::SECTION_PAGES);
         let part = PfnRange { start: ram.start.max(all.start), end: ram.end.min(all.end) };
         let touched = Subsections::touched::<G>(start, part);
         if self.sections.get(start.get()).is_none() {
-            self.sections.reserve(1)?;
-            self.blocks.reserve(1)?;
             let present = Subsections::default();
             self.sections.insert(Section { start, present, early: true, backing: Backing::Boot });
             let mut block = MemoryBlock::offline(start, Source::Boot, 0);
             block.state = BlockState::Online(ZoneKind::Normal);
             self.blocks.insert(block);
-            self.zones[ZoneKind::Normal as usize].reserve(1)?;
             self.zones[ZoneKind::Normal as usize].join(start);
         }
         if let (Some(section), Some(block)) =
@@ -168,30 +178,25 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         }
         self.zones[ZoneKind::Normal as usize].present += part.len();
         self.counts.present += part.len();
-        Ok(())
     }
 
-    /// Allocate, map and clear the memmap of neighbouring sections, section by section so that each can go by itself.
+    /// Allocate, map and clear the memmap of neighbouring sections: in one piece, or in two halves where boot memory has no
+    /// gap of that size. No leaf is larger than a section's, so that each can go by itself.
     fn boot_memmap(&mut self, pages: PfnRange, memblock: &mut Memblock) -> Result<()> {
-        for start in crate::hotplug::range::HotRange::blocks::<G>(pages) {
-            let memmap = self.layout.memmap(PfnRange::new(start, G::SECTION_PAGES));
-            let leaf = boot_memmap_leaf::<G>();
-            let pa = memblock.alloc(memmap.len(), leaf, PageKind::MemmapRam)?;
-            map_boot(
-                &self.machine,
-                self.tables,
-                memblock,
-                &MapRequest {
-                    range: memmap,
-                    pa,
-                    attributes: Attributes::DATA,
-                    max_leaf: leaf,
-                    contiguous: false,
-                },
-            )?;
-        }
+        let (memmap, leaf) = (self.layout.memmap(pages), boot_memmap_leaf::<G>());
+        let pa = match memblock.alloc(memmap.len(), leaf, PageKind::MemmapRam) {
+            Err(Error::Out(_)) if pages.len() > G::SECTION_PAGES => {
+                let half = pages.start + (pages.len() / 2).next_multiple_of(G::SECTION_PAGES);
+                self.boot_memmap(PfnRange { start: pages.start, end: half }, memblock)?;
+                return self.boot_memmap(PfnRange { start: half, end: pages.end }, memblock);
+            }
+            other => other?,
+        };
+        let request =
+            MapRequest { range: memmap, pa, attributes: Attributes::DATA, max_leaf: leaf, contiguous: false };
+        map_boot(&self.machine, self.tables, memblock, &request)?;
         self.machine.publish();
-        machine::zero_mapped(&self.machine, self.layout.memmap(pages));
+        machine::zero_mapped(&self.machine, memmap);
         Ok(())
     }
 

@@ -86,6 +86,8 @@ pub enum Error {
     },
     /// A virtual address that is mapped already.
     AlreadyMapped(VirtAddr),
+    /// A virtual or physical address in a mapping request that is not the start of a page.
+    NotPages(VirtAddr),
     /// A virtual address that is not mapped.
     NotMapped(VirtAddr),
     /// The range ends inside a block, which would have to be split.
@@ -198,6 +200,7 @@ impl fmt::Display for Error {
                 write!(f, "the altmap at {base} does not start and fit its range {range}")
             }
             Self::AlreadyMapped(va) => write!(f, "{va} is mapped already"),
+            Self::NotPages(va) => write!(f, "the mapping at {va} is not made of whole pages"),
             Self::NotMapped(va) => write!(f, "{va} is not mapped"),
             Self::WouldSplit { block, size } => {
                 write!(f, "the {} block at {block} would have to be split", Bytes(size))

@@ -74,8 +74,8 @@ pub struct Geometry {
     pub pa_bits: u32,
     /// Whether level 0, 1, 2, 3 may hold a leaf (Arm ARM D8.3, "Block descriptor and Page descriptor formats").
     pub leaf_levels: [bool; 4],
-    /// How many adjacent entries of level 0, 1, 2, 3 the Contiguous bit joins; 1 where it may not be used
-    /// (Arm ARM D8.7.1, "The Contiguous bit").
+    /// How many adjacent entries of level 0, 1, 2, 3 the Contiguous bit joins; 1 where it is not used
+    /// (Arm ARM, "The Contiguous bit"; at level 1 of 4K it could join 16 blocks of 1 GiB).
     pub contiguous: [u64; 4],
     /// log2 of a section, which is also the memory block.
     pub section_shift: u32,

@@ -60,7 +60,7 @@ impl<G: Granule> Layout<G> {
     /// The physical memory that the linear map can reach.
     pub fn reach(&self) -> PhysRange {
         let limit = PhysAddr::new(1 << G::GEOMETRY.pa_bits);
-        let end = self.phys_base + LINEAR_SIZE;
+        let end = self.phys_base.checked_add(LINEAR_SIZE).unwrap_or(limit);
         PhysRange { start: self.phys_base, end: end.min(limit) }
     }
 
@@ -89,6 +89,14 @@ impl<G: Granule> Layout<G> {
     /// own ends its first and last tables, which reach over them, could never be freed.
     pub const fn vmemmap_bounds(&self) -> VirtRange {
         VirtRange { start: TENANTS.end, end: VirtAddr::new(u64::MAX) }
+    }
+
+    /// The physical memory that vmemmap can describe.
+    pub fn described(&self) -> PhysRange {
+        PhysRange {
+            start: self.phys_base,
+            end: PhysAddr::new(self.phys_base.get().saturating_add(LINEAR_SIZE)),
+        }
     }
 
     /// Where the struct page of `pfn` is.

@@ -67,6 +67,14 @@ pub(crate) fn table<M: Machine>(machine: &M, pa: PhysAddr, entries: usize) -> &[
     unsafe { core::slice::from_raw_parts(ptr, entries) }
 }
 
+/// Entry `index` of the table at `pa`: less than a reference to all of the table, which only a count of it needs.
+#[inline(always)]
+pub(crate) fn entry<M: Machine>(machine: &M, pa: PhysAddr, index: usize) -> &AtomicU64 {
+    let ptr = machine.frame(pa + index as u64 * 8, 8).cast::<AtomicU64>();
+    // SAFETY: as for `table`; an index is one of the level that the table is at.
+    unsafe { &*ptr }
+}
+
 /// The struct page at `va`, which must be in a populated part of vmemmap (I1).
 pub(crate) fn page<M: Machine>(machine: &M, va: VirtAddr) -> &Page {
     let ptr = machine.mapped(va, PAGE_BYTES, Access::Write).cast::<Page>();

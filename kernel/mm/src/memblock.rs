@@ -6,7 +6,7 @@ use crate::error::{Error, Resource, Result};
 use crate::page::PageKind;
 
 /// How many ranges of RAM there may be.
-pub const MAX_RAM: usize = 32;
+pub const MAX_RAM: usize = 192;
 /// How many taken ranges there may be.
 pub const MAX_TAKEN: usize = 192;
 
@@ -75,15 +75,26 @@ impl Memblock {
         if let Some(known) = self.ram().iter().find(|r| r.overlaps(&range)) {
             return Err(Error::Exists { range, present: known.start });
         }
-        if let Some(before) = self.ram[..self.ram_len].iter_mut().find(|r| r.end == range.start) {
-            before.end = range.end;
-            return Ok(());
-        }
-        if let Some(after) = self.ram[..self.ram_len].iter_mut().find(|r| r.start == range.end) {
-            after.start = range.start;
-            return Ok(());
-        }
         let at = self.ram().partition_point(|r| r.start < range.start);
+        let joins_before = at > 0 && self.ram[at - 1].end == range.start;
+        let joins_after = at < self.ram_len && self.ram[at].start == range.end;
+        match (joins_before, joins_after) {
+            (true, true) => {
+                self.ram[at - 1].end = self.ram[at].end;
+                self.ram.copy_within(at + 1..self.ram_len, at);
+                self.ram_len -= 1;
+                return Ok(());
+            }
+            (true, false) => {
+                self.ram[at - 1].end = range.end;
+                return Ok(());
+            }
+            (false, true) => {
+                self.ram[at].start = range.start;
+                return Ok(());
+            }
+            (false, false) => {}
+        }
         insert(&mut self.ram, &mut self.ram_len, at, range, "RAM ranges")
     }
 
@@ -92,14 +103,25 @@ impl Memblock {
     /// # Errors
     /// `Out` when the table is full.
     pub fn carve(&mut self, range: PhysRange) -> Result<()> {
-        let mut old = [PhysRange::default(); MAX_RAM];
-        let len = core::mem::take(&mut self.ram_len);
-        old[..len].copy_from_slice(&self.ram[..len]);
-        for r in &old[..len] {
-            self.add_ram(PhysRange { start: r.start, end: r.end.min(range.start).max(r.start) })?;
-            self.add_ram(PhysRange { start: r.start.max(range.end).min(r.end), end: r.end })?;
+        let Some(hit) = self.ram().iter().position(|r| r.overlaps(&range)) else { return Ok(()) };
+        let whole = self.ram[hit];
+        let low = PhysRange { start: whole.start, end: range.start.max(whole.start) };
+        let high = PhysRange { start: range.end.min(whole.end), end: whole.end };
+        match (low.is_empty(), high.is_empty()) {
+            (true, true) => {
+                self.ram.copy_within(hit + 1..self.ram_len, hit);
+                self.ram_len -= 1;
+            }
+            (false, true) => self.ram[hit] = low,
+            (true, false) => self.ram[hit] = high,
+            (false, false) => {
+                insert(&mut self.ram, &mut self.ram_len, hit + 1, high, "RAM ranges")?;
+                self.ram[hit] = low;
+                return Ok(());
+            }
         }
-        Ok(())
+        // What is left to carve begins after this one.
+        self.carve(range)
     }
 
     /// Mark `range` as taken.
@@ -190,6 +212,30 @@ mod tests {
         assert_eq!(m.ram(), [r(0x1000, 0x3000), r(0x4000, 0x9000)]);
         m.carve(r(0, 0x5000)).expect("room");
         assert_eq!(m.ram(), [r(0x5000, 0x9000)]);
+        m.carve(r(0x8000, 0xa000)).expect("room");
+        m.carve(r(0x5000, 0x5000)).expect("nothing to do");
+        assert_eq!(m.ram(), [r(0x5000, 0x8000)]);
+    }
+
+    #[test]
+    fn a_range_between_two_joins_both() {
+        let mut m = Memblock::new();
+        for range in [r(0, 1), r(2, 3), r(1, 2)] {
+            m.add_ram(range).expect("free");
+        }
+        assert_eq!(m.ram(), [r(0, 3)]);
+    }
+
+    #[test]
+    fn carving_one_hole_too_many_changes_nothing() {
+        let mut m = Memblock::new();
+        m.add_ram(r(0, 0x10_0000)).expect("free");
+        for i in 1..MAX_RAM as u64 {
+            m.carve(r(i * 16, i * 16 + 8)).expect("room");
+        }
+        let before = m.clone();
+        assert!(matches!(m.carve(r(0x8_0000, 0x8_0008)), Err(Error::Out(Resource::Slots { .. }))));
+        assert_eq!(m.ram(), before.ram());
     }
 
     #[test]

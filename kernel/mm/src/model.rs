@@ -68,12 +68,14 @@ pub struct Warnings {
     pub outside_vmemmap: u64,
     /// Removing memory that is not there.
     pub bad_remove: u64,
+    /// Mappings that could not be taken down because they share a block with somebody else's.
+    pub stuck: u64,
 }
 
 impl Warnings {
     /// All of them.
     pub const fn total(&self) -> u64 {
-        self.bad_free + self.outside_vmemmap + self.bad_remove
+        self.bad_free + self.outside_vmemmap + self.bad_remove + self.stuck
     }
 }
 
@@ -232,8 +234,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     fn take_newest(&mut self, zone: ZoneKind, order: u32) -> Option<Pfn> {
         let z = &self.zones[zone as usize];
         let free = |block: Pfn| self.blocks.get(block.get()).and_then(|b| b.free.largest());
-        let first = z.newest_first().find(|(_, block)| free(*block).is_some())?.0;
-        self.zones[zone as usize].note_full(first + 1);
+        let first = z.newest_first().find(|(_, block)| free(*block).is_some()).map(|(at, _)| at);
+        self.zones[zone as usize].note_full(first.map_or(0, |at| at + 1));
+        let first = first?;
         (0..=first).rev().find_map(|i| self.take_from(self.zones[zone as usize].blocks()[i], order))
     }
 
@@ -252,7 +255,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         self.put_back(pfn, order);
     }
 
-    fn freeable(&self, pfn: Pfn) -> Option<(PageKind, u32)> {
+    pub(crate) fn freeable(&self, pfn: Pfn) -> Option<(PageKind, u32)> {
         let page = self.is_valid(pfn).then(|| self.pages().get(pfn))?;
         let freeable = !matches!(
             page.kind(),

@@ -14,7 +14,7 @@ pub struct Pages<'a, G: Granule, M: Machine> {
 
 impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
     /// The struct pages of `machine`.
-    pub const fn new(machine: &'a M, layout: Layout<G>) -> Self {
+    pub(crate) const fn new(machine: &'a M, layout: Layout<G>) -> Self {
         Self { machine, layout }
     }
 

@@ -11,11 +11,6 @@ use crate::granule::Granule;
 #[repr(transparent)]
 pub struct Pfn(u64);
 
-/// A number of granule pages.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(transparent)]
-pub struct PageCount(u64);
-
 impl Pfn {
     /// Page frame `raw`.
     pub const fn new(raw: u64) -> Self {
@@ -47,25 +42,6 @@ impl Pfn {
     }
 }
 
-impl PageCount {
-    /// `raw` pages.
-    pub const fn new(raw: u64) -> Self {
-        Self(raw)
-    }
-    /// The number itself.
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-    /// As many pages as `bytes` fill, the last one perhaps in part.
-    pub const fn covering<G: Granule>(bytes: u64) -> Self {
-        Self(bytes.div_ceil(G::SIZE))
-    }
-    /// The pages' size in bytes.
-    pub const fn bytes<G: Granule>(self) -> u64 {
-        self.0 << G::SHIFT
-    }
-}
-
 impl Add<u64> for Pfn {
     type Output = Self;
     fn add(self, pages: u64) -> Self {
@@ -88,12 +64,6 @@ impl fmt::Debug for Pfn {
         fmt::Display::fmt(self, f)
     }
 }
-impl fmt::Debug for PageCount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} pages", self.0)
-    }
-}
-
 /// A half-open range of page frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PfnRange {

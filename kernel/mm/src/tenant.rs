@@ -62,7 +62,7 @@ impl Tenants {
 
 /// The word at `va` of tenant `id`: different for every tenant and address, and for neighbours in most bits.
 fn pattern(id: u32, va: VirtAddr) -> u64 {
-    (va.get() ^ (u64::from(id) << 56)).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ va.get().rotate_left(32)
+    (va.get() ^ u64::from(id).rotate_right(16)).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ va.get().rotate_left(32)
 }
 
 impl<G: Granule, M: Machine> Mm<G, M> {
@@ -184,6 +184,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let (machine, tables) = (self.machine.clone(), self.tables);
         let Ok(debt) = tables.break_range(&machine, range, self.bounds(TENANTS), |_| false) else {
             debug_assert!(false, "tenants are mapped by pages");
+            self.warnings.stuck += 1;
             return;
         };
         self.pay(debt);

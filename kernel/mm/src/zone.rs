@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::error::Result;
 use crate::list;
-use crate::pfn::Pfn;
+use crate::pfn::{Pfn, PfnRange};
 
 /// Which zone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,9 +67,9 @@ impl Zone {
         self.blocks.push(block);
         self.full_from = self.blocks.len();
     }
-    /// A block leaves.
-    pub fn leave(&mut self, block: Pfn) {
-        self.blocks.retain(|b| *b != block);
+    /// All blocks of `pages` leave.
+    pub fn leave(&mut self, pages: PfnRange) {
+        self.blocks.retain(|block| !pages.contains(*block));
         self.full_from = self.blocks.len();
         list::shrink(&mut self.blocks);
     }

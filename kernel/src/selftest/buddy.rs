@@ -55,12 +55,8 @@ fn largest(model: &dyn Model) -> Option<u32> {
 }
 
 fn every_order(model: &mut dyn Model) -> Outcome {
-    same(
-        "log2 of the pages of a block",
-        u64::from(model.block_order()),
-        model.section_pages().ilog2().into(),
-    )?;
-    for order in 0..=model.block_order() {
+    // A whole block is the largest run that there is.
+    for order in 0..=model.block_order() + 1 {
         let fits = largest(model).is_some_and(|largest| order <= largest);
         if fits {
             one_run(model, order)?;

@@ -9,7 +9,7 @@ use hotmap_mm::zone::ZoneKind;
 use super::check::{Outcome, check, frame_at, is_refused, is_used_as, same, same_at, skip};
 use super::model::Model;
 use super::snapshot::{Snapshot, counts_are};
-use super::tenant::{Guest, with_tenant};
+use super::tenant::{Guest, changed_word_is_named, with_tenant};
 use super::{Test, test};
 use crate::arch::translate;
 
@@ -92,7 +92,7 @@ fn has_moved(model: &dyn Model, guest: &Guest, left: Pfn, before: &[Pfn]) -> Out
         same_at("the references of a moved page", now, page.refs().into(), 1)?;
         is_used_as(model, *old, PageKind::Tail)?;
     }
-    Ok(())
+    changed_word_is_named(model, guest, PAGES - 1, 1)
 }
 
 /// Offlining `block` is refused for `pfn`, and changes nothing.

@@ -59,9 +59,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             let Some(zone) = block.state.zone() else { continue };
             block.state = BlockState::Offline;
             let (present, memmap) = (block.present, block.memmap_pages);
-            self.zones[zone as usize].leave(start);
             self.zones[zone as usize].present -= present;
             self.counts.present -= present - memmap;
+        }
+        for zone in &mut self.zones {
+            zone.leave(pages);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::addr::{VirtAddr, VirtRange};
 use crate::bugs::Bug;
-use crate::error::{Resource, Result};
+use crate::error::{Error, Resource, Result};
 use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, MemoryBlock, Source};
 use crate::hotplug::range::HotRange;
@@ -22,6 +22,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     pub(crate) fn claim_sections(&mut self, range: &HotRange) -> Result<()> {
         let blocks = HotRange::blocks::<G>(range.pages());
+        // A range that was validated before the model changed.
+        if let Some(start) = blocks.clone().find(|start| self.sections.get(start.get()).is_some()) {
+            let present = start.address::<G>();
+            return Err(Error::Exists { range: range.pages().addresses::<G>(), present });
+        }
         let count = blocks.clone().count();
         self.may_fail(Resource::Heap { bytes: count * size_of::<Section>() })?;
         self.sections.reserve(count)?;
@@ -41,7 +46,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     }
 
     pub(crate) fn drop_sections(&mut self, pages: PfnRange) {
-        for start in HotRange::blocks::<G>(pages) {
+        // From the end, so that nothing of the range has to move up.
+        for start in HotRange::blocks::<G>(pages).rev() {
             self.blocks.remove(start.get());
             if self.has_bug(Bug::StaleSection)
                 && let Some(section) = self.sections.get_mut(start.get())
@@ -81,6 +87,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let bounds = self.bounds(Self::linear());
         let Ok(debt) = tables.break_range(&machine, range, bounds, |_| false) else {
             debug_assert!(false, "a range is mapped by leaves of its own");
+            self.warnings.stuck += 1;
             return;
         };
         self.pay(debt);
@@ -96,13 +103,16 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     // Step 3.
 
     pub(crate) fn choose_backing(&mut self, pages: PfnRange, home: MemmapHome) -> Result<()> {
-        let memmap_pages = G::SECTION_MEMMAP >> G::SHIFT;
+        if home == MemmapHome::Ram {
+            return Ok(());
+        }
+        let altmap_at = |start| Altmap::new(start, 0, G::SECTION_MEMMAP >> G::SHIFT);
+        // Before anything is written: a step that fails has changed nothing.
         for start in HotRange::blocks::<G>(pages) {
-            if home == MemmapHome::Ram {
-                continue;
-            }
-            let altmap = Altmap::new(start, 0, memmap_pages);
-            altmap.check_range::<G>(PfnRange::new(start, G::SECTION_PAGES))?;
+            altmap_at(start).check_range::<G>(PfnRange::new(start, G::SECTION_PAGES))?;
+        }
+        for start in HotRange::blocks::<G>(pages) {
+            let altmap = altmap_at(start);
             if let Some(section) = self.sections.get_mut(start.get()) {
                 section.backing = Backing::SelfHosted(altmap);
             }

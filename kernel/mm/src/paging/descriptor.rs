@@ -27,7 +27,7 @@ const UXN: u64 = 1 << 54;
 const DYING: u64 = 1 << 55;
 
 /// MAIR_EL1 for the attribute indices that descriptors use: 0 is Device-nGnRE, 1 is Normal, Inner and Outer Write-Back
-/// Read- and Write-Allocate (Arm ARM D19.2.98).
+/// Read- and Write-Allocate (Arm ARM, "MAIR_EL1").
 pub const MAIR: u64 = 0x04 | 0xff << 8;
 
 /// The kind of memory behind a mapping.
@@ -135,7 +135,7 @@ impl Descriptor {
     pub const fn is_executable(self) -> bool {
         self.0 & PXN == 0
     }
-    /// The attribute index, shareability and access-flag bits: what makes the memory type.
+    /// The attribute index and shareability bits: what makes the memory type.
     pub const fn memory_bits(self) -> u64 {
         self.0 & ((0b111 << ATTR_SHIFT) | SH_INNER)
     }

@@ -1,6 +1,6 @@
 //! Which changes of a live descriptor are legal without going through an invalid one first.
 //!
-//! Arm ARM D8.16.1, "Using break-before-make when updating translation table entries": break-before-make is needed when
+//! Arm ARM, "Using break-before-make when updating translation table entries" (rule R_WHZWS): break-before-make is needed when
 //! a valid entry is replaced by a valid one and the memory type, the block size, the Contiguous bit, the global bit or
 //! the output address changes; the last only if one of the two is writable or the contents of the two locations differ.
 //! A change of permissions alone never needs it. Linux's `pgattr_change_is_safe` is stricter than this.

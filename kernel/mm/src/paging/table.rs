@@ -1,4 +1,5 @@
-//! Translation tables and what can be done with them. There is one walker, in [`super::walk`]; what is done with an entry is
+//! Translation tables and what can be done with them. There is one walker over ranges, in [`super::walk`] (and [`Tables::path`],
+//! the descent to one address); what is done with an entry is
 //! a [`Visit`]: map, break, reap and scan are four of them, in `visitors`.
 //!
 //! Taking a mapping down is two walks with the TLB maintenance between them, so that nothing is let go too early (I5):
@@ -133,9 +134,9 @@ impl<G: Granule> Tables<G> {
             // The leaves below `done` and the tables made on the way are ours; a leaf that was in the way is not, even one
             // that the range begins or ends in.
             let ours = VirtRange { start: request.range.start, end: done };
-            let debt = self.break_leaves(machine, request.range, request.range_bounds::<G>(), |leaf| {
-                !ours.contains(leaf.start)
-            })?;
+            let bounds = request.range_bounds::<G>();
+            let debt =
+                self.break_leaves(machine, request.range, bounds, true, |leaf| !ours.contains(leaf.start))?;
             debt.pay(machine);
             self.reap(machine, request.range, |gone| {
                 if let Gone::Table(table) = gone {
@@ -159,19 +160,22 @@ impl<G: Granule> Tables<G> {
         keep: impl FnMut(VirtRange) -> bool,
     ) -> Result<TlbDebt> {
         self.refuse_split(machine, range)?;
-        self.break_leaves(machine, range, bounds, keep)
+        self.break_leaves(machine, range, bounds, false, keep)
     }
 
-    /// [`Self::break_range`] for a range of which `keep` keeps every leaf that is only partly inside.
+    /// [`Self::break_range`] for a range of which `keep` keeps every leaf that is only partly inside; with `every_table`
+    /// tables go too that were empty before.
     fn break_leaves<M: Machine>(
         &self,
         machine: &M,
         range: VirtRange,
         bounds: VirtRange,
+        every_table: bool,
         keep: impl FnMut(VirtRange) -> bool,
     ) -> Result<TlbDebt> {
+        let (debt, lost) = (TlbDebt::none(), [false; LAST_LEVEL as usize + 1]);
         let mut breaker =
-            Breaker::<G, M, _> { machine, bounds, keep, debt: TlbDebt::none(), _granule: PhantomData };
+            Breaker::<G, M, _> { machine, bounds, keep, debt, lost, every_table, _granule: PhantomData };
         self.walk(range, &mut breaker)?;
         Ok(breaker.debt)
     }
@@ -239,7 +243,7 @@ impl<G: Granule> Tables<G> {
         self.walk(range, &mut Scanner::<G, M, _> { machine, found, _granule: PhantomData })
     }
 
-    /// How many entries of the table behind `slot`'s entry are live, counted no further than `limit`.
+    /// How many entries of `table` are live, counted no further than `limit`.
     pub fn live_entries<M: Machine>(machine: &M, table: PhysAddr, level: u8, limit: usize) -> usize {
         let entries = machine::table(machine, table, G::GEOMETRY.entries(level));
         entries.iter().filter(|e| Descriptor::from_bits(e.load(Acquire)).is_valid()).take(limit).count()

@@ -9,7 +9,7 @@ use super::table::{Gone, MapRequest, TableFrames, Tables};
 use super::walk::{Next, Slot, Visit, read, span, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::error::{Error, Result};
-use crate::granule::Granule;
+use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::{self, Machine};
 
 impl MapRequest {
@@ -72,7 +72,13 @@ impl<G: Granule, M: Machine, F: TableFrames> Visit for Mapper<'_, G, M, F> {
             return Err(Error::AlreadyMapped(slot.part.start));
         }
         if !self.leaf_fits(slot) {
-            return self.add_table(slot).map(Next::Descend);
+            // Below the last level there is nothing: a request that is not whole, congruent pages.
+            let aligned = slot.level < LAST_LEVEL;
+            return if aligned {
+                self.add_table(slot).map(Next::Descend)
+            } else {
+                Err(Error::NotPages(slot.part.start))
+            };
         }
         let pa = self.pa(slot.span.start);
         let leaf = Descriptor::leaf(pa, self.request.attributes, slot.level, self.contiguous(slot));
@@ -87,6 +93,11 @@ pub(super) struct Breaker<'a, G, M, K> {
     pub(super) bounds: VirtRange,
     pub(super) keep: K,
     pub(super) debt: TlbDebt,
+    /// For each level, whether a table of it has lost an entry since the walk went into it. Only then can it be empty, and
+    /// only then is it looked at: a table has up to 8192 entries.
+    pub(super) lost: [bool; LAST_LEVEL as usize + 1],
+    /// Look at every table: one that was made for nothing has never had an entry.
+    pub(super) every_table: bool,
     pub(super) _granule: PhantomData<G>,
 }
 
@@ -99,17 +110,23 @@ impl<G: Granule, M: Machine, K: FnMut(VirtRange) -> bool> Visit for Breaker<'_, 
         if old.is_leaf(slot.level) && !(self.keep)(slot.span) {
             write::<G, M>(self.machine, slot, old.broken(), Contents::MayDiffer)?;
             self.debt.owe_leaf(slot.span.start, slot.span.len());
+            self.lost[usize::from(slot.level)] = true;
         }
         Ok(Next::Over)
     }
 
     fn leave(&mut self, slot: &Slot) -> Result<()> {
+        let lost = core::mem::take(&mut self.lost[usize::from(slot.level + 1)]);
+        if !(lost || self.every_table) {
+            return Ok(());
+        }
         let old = read::<G, M>(self.machine, slot);
         let child = old.address(&G::GEOMETRY);
         let empty = Tables::<G>::live_entries(self.machine, child, slot.level + 1, 1) == 0;
         if empty && self.bounds.covers(&slot.span) {
             write::<G, M>(self.machine, slot, old.broken(), Contents::MayDiffer)?;
             self.debt.owe_table(slot.span.start, slot.span.len());
+            self.lost[usize::from(slot.level)] = true;
         }
         Ok(())
     }

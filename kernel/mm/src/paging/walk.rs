@@ -112,8 +112,7 @@ pub(super) fn walk_level<G: Granule, V: Visit>(
 /// Read an entry. Inlined: the walks spend most of their instructions here.
 #[inline(always)]
 pub(super) fn read<G: Granule, M: Machine>(machine: &M, slot: &Slot) -> Descriptor {
-    let entries = machine::table(machine, slot.table, G::GEOMETRY.entries(slot.level));
-    Descriptor::from_bits(entries[slot.index].load(Acquire))
+    Descriptor::from_bits(machine::entry(machine, slot.table, slot.index).load(Acquire))
 }
 
 /// Write an entry: the only place that does, so that no change escapes the break-before-make rules (I5).
@@ -123,12 +122,12 @@ pub(super) fn write<G: Granule, M: Machine>(
     new: Descriptor,
     contents: Contents,
 ) -> Result<()> {
-    let entries = machine::table(machine, slot.table, G::GEOMETRY.entries(slot.level));
-    let old = Descriptor::from_bits(entries[slot.index].load(Acquire));
+    let entry = machine::entry(machine, slot.table, slot.index);
+    let old = Descriptor::from_bits(entry.load(Acquire));
     live_update::check(&G::GEOMETRY, slot.level, old, new, contents)
         .map_err(|rule| Error::BreakBeforeMake { at: slot.span.start, rule })?;
     // Release: what the new entry leads to (a cleared table) is visible before the entry is.
-    entries[slot.index].store(new.bits(), Release);
+    entry.store(new.bits(), Release);
     machine.entry_written(slot.table, slot.index, old.bits(), new.bits());
     Ok(())
 }

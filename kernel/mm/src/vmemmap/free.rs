@@ -33,7 +33,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             Ok(debt) => debt,
             Err(_) => {
                 // A memmap block reaches over the range's end: its other half describes somebody else, so it stays.
-                self.warnings.outside_vmemmap += 1;
+                self.warnings.stuck += 1;
                 return;
             }
         };

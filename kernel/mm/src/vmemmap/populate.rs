@@ -80,11 +80,12 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// The memmap of `range`, rounded out to whole granule pages; outside of vmemmap is a warning.
     pub(crate) fn leaves_around(&mut self, range: PfnRange) -> Result<VirtRange> {
-        let memmap = self.layout.memmap(range);
-        if !self.layout.vmemmap().covers(&memmap) {
+        // Compared as pages: an address below first_pfn's would wrap.
+        if !self.layout.described().covers(&range.addresses::<G>()) {
             self.warnings.outside_vmemmap += 1;
             return Err(Error::NotPresent(range.start));
         }
+        let memmap = self.layout.memmap(range);
         let end = memmap.end.checked_align_up(G::SIZE).unwrap_or(memmap.end);
         Ok(VirtRange { start: memmap.start.align_down(G::SIZE), end })
     }
@@ -172,7 +173,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     fn free_runs(&mut self, frames: PfnRange) {
         let mut pfn = frames.start;
         while pfn < frames.end {
-            let order = self.pages().get(pfn).order();
+            let order = self.freeable(pfn).map_or(0, |(_, order)| order);
             self.free(pfn);
             pfn = pfn + (1 << order);
         }
