@@ -69,7 +69,7 @@ fn a_block_going_online(model: &mut dyn Model) -> Outcome {
     outcome
 }
 
-/// All seven steps, for no more than two blocks: what fails in a third fails in the second.
+/// All seven steps, as a DIMM goes through them, for no more than two blocks: what fails in a third fails in the second.
 fn plug(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
     let blocks = spare.blocks(model).min(2);
     let needed = blocks * model.numbers().memmap_pages;
@@ -80,7 +80,12 @@ fn plug(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
     let memory = model.addresses(pages);
     let plug = |model: &mut dyn Model| {
         let range = model.hot_range(memory.start, memory.len(), Source::Dimm(255))?;
-        model.plug(&range, home, ZoneKind::Movable)
+        model.add(&range, home)?;
+        let online = model.online_range(pages, ZoneKind::Movable);
+        if online.is_err() {
+            model.remove(memory)?;
+        }
+        online
     };
     fail_each(model, &plug, &|model| {
         model.offline_range(pages)?;

@@ -73,7 +73,6 @@ pub(super) trait Model {
     // Memory that comes and goes.
     fn hot_range(&self, start: PhysAddr, len: u64, source: Source) -> Result<HotRange>;
     fn add(&mut self, range: &HotRange, home: MemmapHome) -> Result<()>;
-    fn plug(&mut self, range: &HotRange, home: MemmapHome, zone: ZoneKind) -> Result<()>;
     fn online(&mut self, start: Pfn, zone: ZoneKind) -> Result<()>;
     fn online_range(&mut self, pages: PfnRange, zone: ZoneKind) -> Result<()>;
     fn offline(&mut self, start: Pfn) -> Result<Offlined>;
@@ -207,9 +206,6 @@ impl<G: Granule> Model for Kernel<G> {
     }
     fn add(&mut self, range: &HotRange, home: MemmapHome) -> Result<()> {
         self.mm.add(range, home)
-    }
-    fn plug(&mut self, range: &HotRange, home: MemmapHome, zone: ZoneKind) -> Result<()> {
-        self.mm.plug(range, home, zone, |_, _| {})
     }
     fn online(&mut self, start: Pfn, zone: ZoneKind) -> Result<()> {
         self.mm.online(start, zone)
