@@ -9,7 +9,6 @@ use hotmap_mm::paging::descriptor::Descriptor;
 use hotmap_mm::paging::table::Slot;
 
 use super::check::{Outcome, check, same, same_at};
-use super::expected::Numbers;
 use super::model::Model;
 use super::{Test, test};
 use crate::arch::translate::{self, Translation};
@@ -203,40 +202,59 @@ fn the_stack_has_a_guard(model: &mut dyn Model) -> Outcome {
 fn leaves_are_large(model: &mut dyn Model) -> Outcome {
     for block in model.blocks() {
         let memory = model.addresses(model.section(block.start));
-        let Some(bound) = removable_with(model, block, memory) else { continue };
-        let expected = largest_leaf(model.numbers(), memory.start, bound);
-        for pa in [memory.start.get(), memory.end.get() - model.page_size()] {
-            let va = model.linear(PhysAddr::new(pa));
-            let path = model.path(va);
-            let leaf = path.leaf().map_or((0, 0), |s| (s.slot.span.len(), s.descriptor.bits() & CONTIGUOUS));
-            same_at("the size of the leaf", va, leaf.0, expected.0)?;
-            same_at("the Contiguous bit", va, leaf.1, expected.1)?;
+        let Some(together) = mapped_together(model, block, memory) else { continue };
+        // Around the image leaves are smaller, so look at more of them.
+        let mixed = memory.overlaps(&together.constant);
+        let step = if mixed { model.numbers().contiguous_pages } else { model.numbers().section };
+        let starts = (0..model.numbers().section / step).map(|i| memory.start + i * step);
+        for pa in starts.chain([PhysAddr::new(memory.end.get() - model.page_size())]) {
+            leaf_is_large(model, pa, &together)?;
         }
     }
     Ok(())
 }
 
-/// What goes together with `block`: all of its DIMM, or boot memory block by block. `None` where smaller leaves are right: in
-/// blocks with holes, and in those that hold the image.
-fn removable_with(model: &dyn Model, block: &MemoryBlock, memory: PhysRange) -> Option<PhysRange> {
-    let whole = block.present == model.section_pages() && !memory.overlaps(&model.info().image);
-    match block.source {
-        Source::Boot => whole.then_some(memory),
-        Source::Dimm(slot) => model.dimms().iter().find(|dimm| dimm.slot == slot).map(|dimm| dimm.range),
-        Source::DeviceTree => None,
-    }
+/// Memory that was mapped by one request, except for a part in it that was mapped by another.
+struct Together {
+    memory: PhysRange,
+    constant: PhysRange,
 }
 
-/// The size of the leaf that maps `pa`, and its Contiguous bit, when all of `bound` is mapped at once.
-fn largest_leaf(numbers: &Numbers, pa: PhysAddr, bound: PhysRange) -> (u64, u64) {
+/// What was mapped together with `block`: all of its DIMM, or the block alone of boot memory, of which the image's code and
+/// constants are mapped apart. `None` for blocks with holes.
+fn mapped_together(model: &dyn Model, block: &MemoryBlock, memory: PhysRange) -> Option<Together> {
+    let start = model.info().image.start;
+    let constant = PhysRange { start, end: start + (image::data().start - IMAGE_START) };
+    let memory = match block.source {
+        Source::Boot if block.present == model.section_pages() => memory,
+        Source::Dimm(slot) => model.dimms().iter().find(|dimm| dimm.slot == slot)?.range,
+        Source::Boot | Source::DeviceTree => return None,
+    };
+    Some(Together { memory, constant })
+}
+
+/// The leaf that maps `pa` is as large as a leaf can be that maps nothing else than what was mapped together.
+fn leaf_is_large(model: &dyn Model, pa: PhysAddr, together: &Together) -> Outcome {
     let fits = |size| {
         let start = pa.align_down(size);
-        bound.covers(&PhysRange { start, end: start + size })
+        let around = PhysRange { start, end: start + size };
+        together.memory.covers(&around) && !together.constant.overlaps(&around)
     };
-    match numbers.large_block {
+    let numbers = model.numbers();
+    let hint = |size| if fits(size) { CONTIGUOUS } else { 0 };
+    let expected = match numbers.large_block {
         Some(large) if fits(large) => (large, 0),
-        _ => (numbers.block, if fits(numbers.contiguous_blocks) { CONTIGUOUS } else { 0 }),
+        _ if fits(numbers.block) => (numbers.block, hint(numbers.contiguous_blocks)),
+        _ => (numbers.page, hint(numbers.contiguous_pages)),
+    };
+    if together.constant.contains(pa) {
+        return Ok(());
     }
+    let va = model.linear(pa);
+    let path = model.path(va);
+    let leaf = path.leaf().map_or((0, 0), |step| (step.slot.span.len(), step.descriptor.bits() & CONTIGUOUS));
+    same_at("the size of the leaf", va, leaf.0, expected.0)?;
+    same_at("the Contiguous bit", va, leaf.1, expected.1)
 }
 
 fn contiguous_entries_agree(model: &mut dyn Model) -> Outcome {
