@@ -21,7 +21,7 @@ quiet := $(shell test -t 2 || echo --quiet)
 host_tool := cargo run $(quiet) -p hotmap-tests --bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check check-miri bench gdb image clean fmt setup setup-build
+.PHONY: help run demo test check check-miri check-docs bench gdb image clean fmt setup setup-build
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -34,6 +34,7 @@ help:
 	@echo '  make check        the fast part: format, clippy, host tests; no QEMU'
 	@echo '  make check-miri   the memory model under Miri (needs a nightly toolchain)'
 	@echo '  make bench        guest instructions per operation, beside Linux (JSON=1: for machines)'
+	@echo '  make check-docs   every command that the documents quote, run again and compared'
 	@echo '  make gdb          the kernel stopped at its first instruction, in a debugger'
 	@echo '  make image        only build target/hotmap.Image (PROFILE=debug: with debug checks)'
 	@echo '  make fmt          format the source'
@@ -76,6 +77,9 @@ check: setup-build
 
 check-miri: setup-build
 	@scripts/check-miri
+
+check-docs: setup image
+	@scripts/check-docs
 
 fmt: setup-build
 	@cargo fmt --all
