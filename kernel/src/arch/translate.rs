@@ -10,6 +10,7 @@
 #![expect(unsafe_code, reason = "asks the CPU by an instruction; rule M1")]
 
 use core::arch::asm;
+use core::fmt;
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr};
 
@@ -65,6 +66,15 @@ impl Translation {
         }
         let pa = PhysAddr::new(par & ADDRESS | va.get() & OFFSET);
         Self::Mapped { pa, attributes: (par >> 56) as u8 }
+    }
+}
+
+impl fmt::Display for Translation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mapped { pa, attributes } => write!(f, "{pa} with attributes {attributes:#04x}"),
+            Self::Fault(code) => write!(f, "a fault with status {code:#04x}"),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 use hotmap_mm::zone::ZoneKind;
 
-use super::check::{Outcome, check, is_refused, is_used_as, same};
+use super::check::{Outcome, check, frame_at, is_refused, is_used_as, same, same_at};
 use super::model::Model;
 use super::snapshot::{Snapshot, counts_are};
 use super::spare::boot_block;
@@ -56,10 +56,14 @@ fn what_stays(model: &mut dyn Model) -> Outcome {
     while_offline(model, |model, block, _| {
         for pfn in [block, block + (model.section_pages() - 1)] {
             let linear = model.linear(model.address(pfn));
-            let to = translate::load(linear).address();
-            check!(to == Some(model.address(pfn)), "{linear}, the linear address of {pfn}, leads to {to:?}");
+            same_at(
+                "the frame behind the linear address",
+                linear,
+                frame_at(model, linear)?.get(),
+                pfn.get(),
+            )?;
             let memmap = translate::load(struct_page(model, pfn));
-            check!(memmap.address().is_some(), "the struct page of {pfn}: {memmap:?}");
+            check!(memmap.address().is_some(), "the struct page of {pfn}: {memmap}");
             // Nobody speaks for a page that is neither free nor in use.
             is_used_as(model, pfn, PageKind::Tail)?;
         }
@@ -80,13 +84,13 @@ fn it_comes_back(model: &mut dyn Model) -> Outcome {
 /// A block with nothing in use is one free run: the largest order.
 fn is_one_run(model: &dyn Model, block: Pfn, zone: ZoneKind) -> Outcome {
     let Some(found) = model.block_of(block) else { return Err(Error::NoBlock(model.address(block)).into()) };
-    let (state, largest) = (found.state, found.free.largest());
-    check!(state == BlockState::Online(zone), "the block at {block} is {state:?}, not online in {zone}");
     check!(
-        largest == Some(model.block_order()),
-        "its largest free run is {largest:?}, not {}",
-        model.block_order()
+        found.state == BlockState::Online(zone),
+        "the block at {block} is {}, not in {zone}",
+        found.state.name()
     );
+    let largest = found.free.largest().unwrap_or(0);
+    same_at("the order of the largest free run", block, largest.into(), model.block_order().into())?;
     same("free pages of the block", found.free.pages(), model.section_pages())
 }
 

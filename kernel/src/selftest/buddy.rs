@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use hotmap_mm::error::{Error, Resource};
 use hotmap_mm::list;
-use hotmap_mm::model::Mobility;
+use hotmap_mm::model::{Counts, Mobility};
 use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_mm::zone::ZoneKind;
@@ -25,7 +25,7 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 /// The free lists of a zone's blocks: a sum over all runs, whatever their order, and how many pages and runs they are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 struct FreeLists {
     sum: u64,
     pages: u64,
@@ -38,6 +38,11 @@ impl FreeLists {
         self.sum = self.sum.wrapping_add(run);
         self.pages += 1 << order;
         self.runs += 1;
+    }
+    /// The same runs as `before`.
+    fn are(&self, before: &Self) -> Outcome {
+        same("pages on the free lists", self.pages, before.pages)?;
+        same("free runs (checksum)", self.sum, before.sum)
     }
     fn of(model: &dyn Model, zone: ZoneKind) -> Self {
         let mut lists = Self::default();
@@ -85,7 +90,7 @@ fn one_run(model: &mut dyn Model, order: u32) -> Outcome {
     check!((order_now, refs) == (order, 1), "{run}: order {order_now}, {refs} references");
     model.free(run);
     let joined = FreeLists::of(model, ZoneKind::Normal);
-    check!(joined == lists, "order {order}, given back: {joined:x?} instead of {lists:x?}");
+    joined.are(&lists)?;
     counts_are(&model.counts(), &before)
 }
 
@@ -110,14 +115,14 @@ fn no_overlap(model: &mut dyn Model) -> Outcome {
     }
     outcome?;
     let joined = FreeLists::of(model, ZoneKind::Normal);
-    check!(joined == lists, "all given back: {joined:x?} instead of {lists:x?}");
-    Ok(())
+    joined.are(&lists)
 }
 
 fn is_apart(others: &[PfnRange], run: PfnRange) -> Outcome {
     let overlapping = others.iter().find(|other| other.start < run.end && run.start < other.end);
-    check!(overlapping.is_none(), "{run:?} overlaps {overlapping:?}");
-    Ok(())
+    overlapping.map_or(Ok(()), |other| {
+        same_at("a run in use that overlaps another", run.start, other.start.get(), 0)
+    })
 }
 
 fn kernel_memory_stays_out_of_movable(model: &mut dyn Model) -> Outcome {
@@ -131,8 +136,7 @@ fn kernel_memory_stays_out_of_movable(model: &mut dyn Model) -> Outcome {
     runs.iter().for_each(|run| model.free(*run));
     outcome?;
     let joined = FreeLists::of(model, ZoneKind::Normal);
-    check!(joined == normal, "all given back: {joined:x?} instead of {normal:x?}");
-    Ok(())
+    joined.are(&normal)
 }
 
 /// Take all of zone Normal, as kernel memory.
@@ -142,7 +146,7 @@ fn exhaust(model: &mut dyn Model, runs: &mut Vec<Pfn>) -> Outcome {
             check!(runs.len() < runs.capacity(), "more runs than the {} on the free lists", runs.capacity());
             runs.push(run);
             let zone = model.block_of(run).and_then(|block| block.state.zone());
-            check!(zone == Some(ZoneKind::Normal), "kernel memory at {run}, in zone {zone:?}");
+            check!(zone == Some(ZoneKind::Normal), "kernel memory at {run}, which is not in zone Normal");
         }
     }
     Ok(())
@@ -152,14 +156,11 @@ fn nothing_is_left(model: &mut dyn Model, movable: FreeLists) -> Outcome {
     same("free pages of zone Normal", model.zone(ZoneKind::Normal).free, 0)?;
     let refused = model.alloc(0, PageKind::Kernel, Mobility::Unmovable);
     is_refused(refused, Error::Out(Resource::Frames { order: 0 }))?;
-    let untouched = FreeLists::of(model, ZoneKind::Movable);
-    check!(untouched == movable, "zone Movable: {untouched:x?} instead of {movable:x?}");
+    FreeLists::of(model, ZoneKind::Movable).are(&movable)?;
     // What can be moved is served from there.
     let page = model.alloc(0, PageKind::Pinned, Mobility::Movable);
-    check!(page.is_ok() == (movable.pages > 0), "{} free pages in Movable: {page:?}", movable.pages);
-    if let Ok(page) = page {
-        model.free(page);
-    }
+    let served = page.map(|page| model.free(page)).is_ok();
+    check!(served == (movable.pages > 0), "of {} free pages in Movable: one? {served}", movable.pages);
     Ok(())
 }
 
@@ -188,11 +189,10 @@ fn refuses_to_free(model: &mut dyn Model, pfn: Pfn) -> Outcome {
     let lists = ZoneKind::ALL.map(|zone| FreeLists::of(model, zone));
     model.free(pfn);
     warnings.bad_free += 1;
-    check!(model.warnings() == warnings, "free of {pfn}: {:?} instead of {warnings:?}", model.warnings());
-    check!(
-        lists == ZoneKind::ALL.map(|zone| FreeLists::of(model, zone)),
-        "free of {pfn} changed a free list"
-    );
+    same_at("warnings of bad frees after one", pfn, model.warnings().bad_free, warnings.bad_free)?;
+    check!(model.warnings() == warnings, "the free of {pfn} is a warning of another kind");
+    let unchanged = lists == ZoneKind::ALL.map(|zone| FreeLists::of(model, zone));
+    check!(unchanged, "the free of {pfn} changed a free list");
     counts_are(&model.counts(), &counts)
 }
 
@@ -202,12 +202,13 @@ fn books_agree(model: &mut dyn Model) -> Outcome {
         let (zone, lists) = (model.zone(kind), FreeLists::of(model, kind));
         let blocks = zone.blocks().iter().filter_map(|start| model.block_of(*start));
         let (listed, present) = blocks.fold((0, 0), |(f, p), b| (f + b.free.pages(), p + b.present));
-        let books = (zone.free, zone.free, zone.present);
-        let found = (lists.pages, listed, present);
-        check!(found == books, "{kind}: {found:?} on lists, in blocks, present; by the zone {books:?}");
+        same_at("free pages on the lists", kind, lists.pages, zone.free)?;
+        same_at("free pages of the blocks", kind, listed, zone.free)?;
+        same_at("present pages of the blocks", kind, present, zone.present)?;
         free += zone.free;
     }
-    let counts = model.counts();
-    check!(counts.balance(), "pages are not conserved: {counts:?}");
-    same("free pages of all zones", free, counts.free)
+    let Counts { present, free: all_free, allocated, memmap_self, memmap_ram, tables, reserved } =
+        model.counts();
+    same("pages by use", all_free + allocated + memmap_self + memmap_ram + tables + reserved, present)?;
+    same("free pages of all zones", free, all_free)
 }

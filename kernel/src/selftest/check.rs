@@ -3,7 +3,7 @@
 use core::fmt;
 
 use hotmap_mm::addr::VirtAddr;
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{Error, Resource};
 use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
@@ -80,7 +80,7 @@ pub(super) fn is_used_as(model: &dyn Model, pfn: Pfn, expected: PageKind) -> Out
 /// The frame that the CPU finds at `va`.
 pub(super) fn frame_at(model: &dyn Model, va: VirtAddr) -> Outcome<Pfn> {
     let load = translate::load(va);
-    load.address().map(|pa| model.pfn(pa)).ok_or_else(|| fail(format_args!("{va}: {load:?}")))
+    load.address().map(|pa| model.pfn(pa)).ok_or_else(|| fail(format_args!("{va}: {load}")))
 }
 
 /// Something was refused, with exactly this error: the rule and the values.
@@ -96,11 +96,11 @@ fn refusal(found: Option<Error>, expected: Error) -> Outcome {
     }
 }
 
-/// Something ran out of something, whatever it is.
-pub(super) fn ran_out<T>(what: &str, result: Result<T, Error>) -> Outcome {
+/// Something was refused because it ran out of what `resource` knows.
+pub(super) fn ran_out<T>(result: Result<T, Error>, resource: fn(Resource) -> bool) -> Outcome {
     match result.err() {
-        Some(Error::Out(_)) => Ok(()),
-        Some(other) => Err(fail(format_args!("{what}: refused with: {other}"))),
-        None => Err(fail(format_args!("{what}: not refused"))),
+        Some(Error::Out(out)) if resource(out) => Ok(()),
+        Some(other) => Err(fail(format_args!("refused with: {other}"))),
+        None => Err(fail(format_args!("not refused"))),
     }
 }

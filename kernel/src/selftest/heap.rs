@@ -2,12 +2,12 @@
 
 use alloc::vec::Vec;
 
-use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::error::Resource;
 use hotmap_mm::list;
 use hotmap_mm::pfn::Pfn;
 use hotmap_mm::zone::ZoneKind;
 
-use super::check::{Outcome, check, fail, same};
+use super::check::{Outcome, check, fail, ran_out, same};
 use super::model::Model;
 use super::snapshot::Snapshot;
 use super::spare::boot_block;
@@ -20,14 +20,17 @@ pub(super) const TESTS: &[Test] = &[
     test("a block stays offline when the heap is exhausted", no_online_without_heap),
 ];
 
+fn out_of_heap(resource: Resource) -> bool {
+    matches!(resource, Resource::Heap { .. })
+}
+
 fn too_much_is_refused(_: &mut dyn Model) -> Outcome {
     let (used, size) = heap::usage();
     check!(used < size, "{used} of {size} bytes are in use");
     let mut list: Vec<u64> = Vec::new();
     for items in [size / 8, usize::MAX / 16, usize::MAX] {
-        let refused = list::reserve(&mut list, items);
-        check!(matches!(refused, Err(Error::Out(Resource::Heap { .. }))), "{items} words: {refused:?}");
-        check!(list.capacity() == 0, "a list that was refused has room for {}", list.capacity());
+        ran_out(list::reserve(&mut list, items), out_of_heap)?;
+        same("room in a list that was refused", list.capacity() as u64, 0)?;
     }
     same("heap bytes in use", heap::usage().0 as u64, used as u64)
 }
@@ -64,8 +67,7 @@ fn no_tenant_without_heap(model: &mut dyn Model) -> Outcome {
     let refused = model.tenant_new(1);
     let outcome = before.is_still(model);
     drop(hoard);
-    check!(matches!(refused, Err(Error::Out(Resource::Heap { .. }))), "a tenant without heap: {refused:?}");
-    outcome
+    ran_out(refused, out_of_heap).and(outcome)
 }
 
 fn no_online_without_heap(model: &mut dyn Model) -> Outcome {
@@ -82,6 +84,5 @@ fn refuses_to_go_online(model: &mut dyn Model, block: Pfn) -> Outcome {
     let refused = model.online(block, ZoneKind::Normal);
     let outcome = before.is_still(model);
     drop(hoard);
-    check!(matches!(refused, Err(Error::Out(Resource::Heap { .. }))), "online without heap: {refused:?}");
-    outcome
+    ran_out(refused, out_of_heap).and(outcome)
 }

@@ -37,16 +37,13 @@ fn map(model: &mut dyn Model, range: VirtRange, pa: PhysAddr) -> Result<()> {
 fn shows(va: VirtAddr, pa: PhysAddr) -> Outcome {
     check!(!peek::load_aborts(va), "{va} cannot be loaded, although it is mapped");
     let (load, store) = (translate::load(va), translate::store(va));
-    check!(
-        load.address() == Some(pa) && store.is_forbidden(),
-        "{va}: load {load:?}, store {store:?}, not {pa}"
-    );
+    check!(load.address() == Some(pa) && store.is_forbidden(), "{va}: load {load}, store {store}, not {pa}");
     Ok(())
 }
 
 fn shows_nothing(va: VirtAddr) -> Outcome {
     let load = translate::load(va);
-    check!(load.is_unmapped() && peek::load_aborts(va), "{va} can be loaded; walked, it is {load:?}");
+    check!(load.is_unmapped() && peek::load_aborts(va), "{va} can be loaded; walked, it is {load}");
     Ok(())
 }
 

@@ -79,7 +79,7 @@ fn has_moved(model: &dyn Model, guest: &Guest, left: Pfn, before: &[Pfn]) -> Out
         let va = guest.page(model, i as u64);
         let now = frame_at(model, va)?;
         let (load, store) = (translate::load(va), translate::store(va));
-        check!(load == store, "{va}: load {load:?}, store {store:?}");
+        check!(load == store, "{va}: load {load}, store {store}");
         let block = block_of(model, now)?;
         check!(
             block.start != left && block.state.zone().is_some(),
@@ -101,7 +101,11 @@ fn stays(model: &mut dyn Model, guest: &Guest, block: Pfn, pfn: Pfn, refs: u32) 
     is_refused(model.offline(block), Error::Pinned { pfn, refs })?;
     before.is_still(model)?;
     let state = block_of(model, block)?.state;
-    check!(matches!(state, BlockState::Online(_)), "the block at {block} is {state:?} after a refusal");
+    check!(
+        matches!(state, BlockState::Online(_)),
+        "the block at {block} is {} after a refusal",
+        state.name()
+    );
     for (now, before) in frames(model, guest)?.iter().zip(frames_before) {
         check!(*now == before, "{before} moved to {now} although the block stays");
     }

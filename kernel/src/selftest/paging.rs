@@ -77,7 +77,7 @@ fn cpu_agrees(claim: &Claim) -> Outcome {
     for (what, found, expected) in
         [("load", translate::load(va), load), ("store", translate::store(va), store)]
     {
-        check!(found == expected, "{va}: to the CPU a {what} is {found:?}, to our walk {expected:?}");
+        check!(found == expected, "{va}: to the CPU a {what} is {found}, to our walk {expected}");
     }
     Ok(())
 }
@@ -172,9 +172,9 @@ fn part_is(part: VirtRange, writable: bool, alias: VirtAddr, page: u64) -> Outco
     while own < part.end {
         for va in [own, alias + (own - IMAGE_START)] {
             let (load, store) = (translate::load(va), translate::store(va));
-            check!(load.address().is_some(), "{va} (image {part}) cannot be loaded: {load:?}");
+            check!(load.address().is_some(), "{va} (image {part}) cannot be loaded: {load}");
             let right = if writable { store == load } else { store.is_forbidden() };
-            check!(right, "{va} (image {part}): a store is {store:?}");
+            check!(right, "{va} (image {part}): a store is {store}");
         }
         own = own + page;
     }
@@ -192,7 +192,7 @@ fn the_stack_has_a_guard(model: &mut dyn Model) -> Outcome {
     let mut va = guard.start;
     while va < guard.end {
         let load = translate::load(va);
-        check!(load.is_unmapped() && peek::load_aborts(va), "the guard at {va} can be loaded: {load:?}");
+        check!(load.is_unmapped() && peek::load_aborts(va), "the guard at {va} can be loaded: {load}");
         va = va + model.page_size();
     }
     check!(!peek::load_aborts(stack.start), "the stack's end at {} cannot be loaded", stack.start);

@@ -153,7 +153,9 @@ impl<G: Granule> World<G> {
                 self.kernel_free(&all);
             }
             Op::KernelFree(i) => {
-                pick(self.reference.kernel.keys().copied(), i).into_iter().for_each(|f| self.kernel_free(&[f]));
+                pick(self.reference.kernel.keys().copied(), i)
+                    .into_iter()
+                    .for_each(|f| self.kernel_free(&[f]));
             }
         }
         self.fault = None;

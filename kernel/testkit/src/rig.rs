@@ -56,7 +56,10 @@ impl Shape {
             Self::one("256 MiB", 0x4000_0000, 256 * MIB),
             Self::one("1 GiB", 0x4000_0000, GIB),
             Self::many("a hole", &[(0x4000_0000, 192 * MIB), (0x6000_0000, GIB)]),
-            Self::many("two nodes, the upper one first", &[(0x1_0000_0000, 512 * MIB), (0x4000_0000, 512 * MIB)]),
+            Self::many(
+                "two nodes, the upper one first",
+                &[(0x1_0000_0000, 512 * MIB), (0x4000_0000, 512 * MIB)],
+            ),
             Self::one("odd ends", 0x4020_1000, 300 * MIB + 0x3000),
             Self::many("two ranges in one block", &[(0x4000_0000, 40 * MIB), (0x4300_0000, 16 * MIB)]),
             Self::one("high", 0x80_0000_0000, GIB),
@@ -114,7 +117,7 @@ impl<G: Granule> Rig<G> {
         let layout = Layout::<G>::new(memblock.span().start);
         let tables = boot::new_root::<G, _>(&machine, &mut memblock)?;
         // The image is aligned to the largest page, wherever RAM starts.
-        let image = (shape.first() + shape.reserved[0].0).next_multiple_of(64 << 10);
+        let image = (shape.first() + shape.reserved.first().map_or(0, |r| r.0)).next_multiple_of(64 << 10);
         let constant = range(image, shape.constant);
         boot::map_boot_ram(&machine, tables, layout, &mut memblock, constant)?;
         let linear = LINEAR_START.get()..LINEAR_START.get() + LINEAR_SIZE;

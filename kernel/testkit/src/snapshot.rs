@@ -94,7 +94,9 @@ fn books<G: Granule>(rig: &Rig<G>, detail: Detail, facts: &mut Vec<Fact>) {
 fn blocks<G: Granule>(rig: &Rig<G>, detail: Detail, facts: &mut Vec<Fact>) {
     for block in rig.mm.blocks() {
         let MemoryBlock { start, state, source, memmap_pages, present, .. } = block;
-        facts.push(Fact::Book(format!("block {start:?}: {state:?} {source:?} memmap {memmap_pages} present {present}")));
+        facts.push(Fact::Book(format!(
+            "block {start:?}: {state:?} {source:?} memmap {memmap_pages} present {present}"
+        )));
         if detail == Detail::Exact {
             facts.push(Fact::Book(format!("block {start:?}: tenants {}", block.tenant_pages)));
             heads(rig, block, facts);

@@ -186,7 +186,11 @@ impl<G: Granule> World<G> {
         if result.is_ok() {
             for ((start, share), before) in shares.into_iter().zip(before) {
                 let now = self.reference.tenants_in(&self.seen, start);
-                assert_eq!(now - before, share, "{what}: pages in {start:#x}, the newest Movable block first");
+                assert_eq!(
+                    now - before,
+                    share,
+                    "{what}: pages in {start:#x}, the newest Movable block first"
+                );
             }
         }
     }
@@ -259,7 +263,10 @@ impl<G: Granule> World<G> {
             self.act(Detail::Exact, &what, |rig| rig.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable));
         self.answered("kernel_alloc", answer, &result, &what);
         if let (Ok(pfn), Some(from)) = (result, from) {
-            assert!(self.reference.frames_of(from).contains(&pfn.get()), "{what}: the oldest block that has one");
+            assert!(
+                self.reference.frames_of(from).contains(&pfn.get()),
+                "{what}: the oldest block that has one"
+            );
             self.reference.kernel.insert(pfn.get(), order);
         }
         self.settle(&what);

@@ -1,24 +1,100 @@
-//! Booting: every granule with every shape of RAM.
-use hotmap_mm::granule::{G4K, G16K, G64K, Granule};
-use hotmap_testkit::rig::{Rig, Shape};
+//! Booting: every granule with every shape of RAM, checked against the reference model.
+#![cfg(not(miri))]
 
-fn boots<G: Granule>(shape: &Shape) {
-    let rig = Rig::<G>::boot(shape);
-    let counts = rig.mm.counts();
-    println!("{} {}: {counts:?}", G::KIND, shape.name);
-    assert!(counts.balance(), "{counts:?}");
-    rig.assert_clean("after boot");
-    println!("{}", rig.mm.audit(&mut |_| {}));
-    let all = rig.machine.everything();
-    assert_eq!(counts.tables, all.tables.len() as u64);
-    assert_eq!(rig.machine.stale_entries(), 0);
-}
+use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_testkit::layout;
+use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, spec_of};
+use hotmap_testkit::world::World;
 
-#[test]
-fn every_shape_boots_at_every_granule() {
+/// Counts, blocks, free lists, the linear map, vmemmap and tables are what the shape says, and the audit is clean.
+fn every_shape_boots<G: Granule>() {
     for shape in Shape::all() {
-        boots::<G4K>(&shape);
-        boots::<G16K>(&shape);
-        boots::<G64K>(&shape);
+        let world = World::<G>::boot(&shape);
+        let whole_pages: u64 = shape
+            .ram
+            .iter()
+            .map(|(start, len)| ((start + len) / G::SIZE).saturating_sub(start.div_ceil(G::SIZE)))
+            .sum();
+        let counts = world.rig.mm.counts();
+        assert_eq!(counts.present, whole_pages, "{}", shape.name);
+        assert_eq!(counts.allocated + counts.memmap_self, 0, "{}", shape.name);
+        let summary = world.rig.mm.audit(&mut |_| {});
+        assert!(summary.is_clean() && summary.heads > 0 && summary.leaves > 0, "{summary}");
+        assert_eq!(summary.tables, counts.tables);
+        assert_eq!(summary.sections, world.reference.blocks.len() as u64);
     }
 }
+
+/// The image's code and constants are mapped a second time by the linear map: read-only there too, and so is nothing else.
+fn constants_are_read_only_in_the_linear_map<G: Granule>() {
+    let shape = Shape::one("256 MiB", 0x4000_0000, 256 * MIB);
+    let rig = Rig::<G>::boot(&shape);
+    let all = rig.machine.everything();
+    let read_only: Vec<_> = all.leaves.iter().filter(|l| !l.leaf.writable).collect();
+    let bytes: u64 = read_only.iter().map(|l| l.size).sum();
+    assert_eq!((read_only[0].leaf.pa, bytes), (0x4020_0000, shape.constant));
+    assert!(all.leaves.iter().all(|l| !(l.leaf.writable && l.leaf.executable)));
+}
+
+/// vmemmap of boot RAM: one 2 MiB block a section at 4K, base pages at 16K and 64K.
+fn boot_memmap_is_in_the_leaves_that_the_granule_has<G: Granule>() {
+    let rig = Rig::<G>::boot(&Shape::one("1 GiB", 0x4000_0000, GIB));
+    let vmemmap = layout::vmemmap(spec_of::<G>());
+    let leaves: Vec<_> =
+        rig.machine.everything().leaves.into_iter().filter(|l| vmemmap.contains(&l.va)).collect();
+    let expected = match G::SIZE {
+        0x1000 => (8, 2 * MIB),
+        0x4000 => (256, 0x4000),
+        _ => (16, 0x1_0000),
+    };
+    assert_eq!((leaves.len(), leaves[0].size), expected);
+    assert!(leaves.iter().all(|l| l.size == expected.1 && !l.leaf.contiguous), "they come and go one by one");
+}
+
+/// A DIMM's linear map: the largest blocks, and the Contiguous bit where a whole run is there.
+fn a_dimm_is_mapped_in_the_largest_leaves<G: Granule>() {
+    let mut rig = Rig::<G>::boot(&Shape::tiny());
+    let at = 16 * GIB;
+    rig.plug(at, GIB, MemmapHome::SelfHosted);
+    let leaves: Vec<_> = rig
+        .machine
+        .everything()
+        .leaves
+        .into_iter()
+        .filter(|l| layout::LINEAR.contains(&l.va) && l.leaf.pa >= at)
+        .map(|l| (l.size, l.leaf.contiguous))
+        .collect();
+    let expected = match G::SIZE {
+        0x1000 => vec![(GIB, false)],
+        0x4000 => vec![(32 * MIB, true); 32],
+        _ => vec![(512 * MIB, false); 2],
+    };
+    assert_eq!(leaves, expected);
+}
+
+/// Too little memory is an error that says so, however little it is.
+fn too_little_memory_to_boot_is_an_error<G: Granule>() {
+    let mut refused = 0;
+    for pages in 0..80 {
+        let ram = (0x4000_0000, pages * 0x1_0000);
+        let shape = Shape { name: "next to nothing", ram: vec![ram], reserved: vec![], constant: 0 };
+        match Rig::<G>::try_boot(&shape) {
+            Ok(rig) => rig.assert_clean("with next to nothing"),
+            Err(error) => {
+                assert!(matches!(error, Error::Out(Resource::Memblock { .. })), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 8 && refused < 80, "{refused} of 80");
+}
+
+hotmap_testkit::at_each_granule!(
+    every_shape_boots,
+    constants_are_read_only_in_the_linear_map,
+    boot_memmap_is_in_the_leaves_that_the_granule_has,
+    a_dimm_is_mapped_in_the_largest_leaves,
+    too_little_memory_to_boot_is_an_error,
+);

@@ -25,7 +25,9 @@ const fn when(bug: Bug) -> When {
         Bug::AltmapLeak => When::Adding,
         Bug::FreeMemmap => When::Onlining,
         Bug::LostPage => When::DroppingTenant,
-        Bug::StaleSection | Bug::EmptyTable | Bug::SkipTlbi | Bug::KeepMemmap | Bug::KeepLinear => When::Removing,
+        Bug::StaleSection | Bug::EmptyTable | Bug::SkipTlbi | Bug::KeepMemmap | Bug::KeepLinear => {
+            When::Removing
+        }
     }
 }
 

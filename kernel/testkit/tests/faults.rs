@@ -156,7 +156,8 @@ fn offlining_with_migration<G: Granule>() {
         assert_eq!(rig.mm.tenant_check(id), Ok(7));
         if fired {
             assert!(matches!(result, Err(Error::Out(_))), "{result:?}");
-            before.assert_same(&Snapshot::of(rig, Detail::WherePagesMayHaveMoved), "after a failed offlining");
+            before
+                .assert_same(&Snapshot::of(rig, Detail::WherePagesMayHaveMoved), "after a failed offlining");
         }
         fired
     };

@@ -131,7 +131,11 @@ fn entries_under_one_contiguous_bit_must_agree<G: Granule>() {
     let path = rig.mm.tables().path(&rig.machine, rig.mm.layout().linear(PhysAddr::new(DIMM)));
     let leaf = path.leaf().expect("mapped");
     let alone = !leaf.descriptor.is_contiguous();
-    assert_eq!(alone, G::SIZE != 4096, "a 128 MiB block is in 32 MiB runs at 4K, in single blocks at 16K and 64K");
+    assert_eq!(
+        alone,
+        G::SIZE != 4096,
+        "a 128 MiB block is in 32 MiB runs at 4K, in single blocks at 16K and 64K"
+    );
     if alone {
         return;
     }
@@ -195,7 +199,10 @@ fn the_models_own_fault_is_noticed_when_a_table_comes_back<G: Granule>() {
     assert_eq!(broken(&rig), []);
     rig.add(far, Rig::<G>::blocks(1), MemmapHome::SelfHosted).expect("room");
     let found = broken(&rig);
-    assert!(found.contains(&Rule::ReuseWhileCached) && found.contains(&Rule::MakeBeforeInvalidate), "{found:?}");
+    assert!(
+        found.contains(&Rule::ReuseWhileCached) && found.contains(&Rule::MakeBeforeInvalidate),
+        "{found:?}"
+    );
 }
 
 fn memory_that_is_pulled_while_it_is_mapped_is_noticed<G: Granule>() {

@@ -99,7 +99,7 @@ impl<G: Granule> Tables<G> {
         let (mut table, mut level) = (self.root, G::GEOMETRY.start_level());
         loop {
             let slot = slot::<G>(table, level, part);
-            let descriptor = read::<G, M>(machine, &slot);
+            let descriptor = read::<M>(machine, &slot);
             path.steps[usize::from(level)] = Some(Step { slot, descriptor });
             if !descriptor.is_table(level) {
                 return path;

@@ -64,7 +64,7 @@ impl<G: Granule, M: Machine, F: TableFrames> Mapper<'_, G, M, F> {
 
 impl<G: Granule, M: Machine, F: TableFrames> Visit for Mapper<'_, G, M, F> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
-        let old = read::<G, M>(self.machine, slot);
+        let old = read::<M>(self.machine, slot);
         if old.is_table(slot.level) {
             return Ok(Next::Descend(old.address(&G::GEOMETRY)));
         }
@@ -103,7 +103,7 @@ pub(super) struct Breaker<'a, G, M, K> {
 
 impl<G: Granule, M: Machine, K: FnMut(VirtRange) -> bool> Visit for Breaker<'_, G, M, K> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
-        let old = read::<G, M>(self.machine, slot);
+        let old = read::<M>(self.machine, slot);
         if old.is_table(slot.level) {
             return Ok(Next::Descend(old.address(&G::GEOMETRY)));
         }
@@ -120,7 +120,7 @@ impl<G: Granule, M: Machine, K: FnMut(VirtRange) -> bool> Visit for Breaker<'_, 
         if !(lost || self.every_table) {
             return Ok(());
         }
-        let old = read::<G, M>(self.machine, slot);
+        let old = read::<M>(self.machine, slot);
         let child = old.address(&G::GEOMETRY);
         let empty = Tables::<G>::live_entries(self.machine, child, slot.level + 1, 1) == 0;
         if empty && self.bounds.covers(&slot.span) {
@@ -140,7 +140,7 @@ pub(super) struct Reaper<'a, G, M, F> {
 
 impl<G: Granule, M: Machine, F: FnMut(Gone)> Visit for Reaper<'_, G, M, F> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
-        let old = read::<G, M>(self.machine, slot);
+        let old = read::<M>(self.machine, slot);
         let was = if old.is_broken() { old.mended() } else { old };
         let address = was.address(&G::GEOMETRY);
         if was.is_table(slot.level) {
@@ -154,7 +154,7 @@ impl<G: Granule, M: Machine, F: FnMut(Gone)> Visit for Reaper<'_, G, M, F> {
     }
 
     fn leave(&mut self, slot: &Slot) -> Result<()> {
-        let old = read::<G, M>(self.machine, slot);
+        let old = read::<M>(self.machine, slot);
         if old.is_broken() {
             write::<G, M>(self.machine, slot, Descriptor::EMPTY, Contents::MayDiffer)?;
             (self.gone)(Gone::Table(old.mended().address(&G::GEOMETRY)));
@@ -171,7 +171,7 @@ pub(super) struct Scanner<'a, G, M, F> {
 
 impl<G: Granule, M: Machine, F: FnMut(&Slot, Descriptor)> Visit for Scanner<'_, G, M, F> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
-        let d = read::<G, M>(self.machine, slot);
+        let d = read::<M>(self.machine, slot);
         if !d.is_empty() {
             (self.found)(slot, d);
         }

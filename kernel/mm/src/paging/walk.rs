@@ -111,7 +111,7 @@ pub(super) fn walk_level<G: Granule, V: Visit>(
 
 /// Read an entry. Inlined: the walks spend most of their instructions here.
 #[inline(always)]
-pub(super) fn read<G: Granule, M: Machine>(machine: &M, slot: &Slot) -> Descriptor {
+pub(super) fn read<M: Machine>(machine: &M, slot: &Slot) -> Descriptor {
     Descriptor::from_bits(machine::entry(machine, slot.table, slot.index).load(Acquire))
 }
 

@@ -208,7 +208,8 @@ mod tests {
         assert!(code.contiguous);
         let table = Entry::Table { pa: 0x1234_4000, read_only: false, no_execute: false };
         assert_eq!(SPEC_16K.decode(1, 0x1234_4003), table);
-        for (level, raw) in [(0, 0x8000_0701), (3, 0x8000_0701), (2, 0x8010_0701), (3, 0x0001_0000_8000_0703)] {
+        for (level, raw) in [(0, 0x8000_0701), (3, 0x8000_0701), (2, 0x8010_0701), (3, 0x0001_0000_8000_0703)]
+        {
             assert!(matches!(SPEC_4K.decode(level, raw), Entry::Reserved(_)), "level {level}, {raw:#x}");
         }
     }

@@ -50,7 +50,14 @@ impl Backing {
         // SAFETY: aligned is below two chunks, which the layout has room for.
         let first = unsafe { allocation.add(aligned) };
         let chunks = len.div_ceil(CHUNK) + 1;
-        Self { start, end: start + len, allocation, layout, first, filled: vec![0; host(chunks.div_ceil(64))] }
+        Self {
+            start,
+            end: start + len,
+            allocation,
+            layout,
+            first,
+            filled: vec![0; host(chunks.div_ceil(64))],
+        }
     }
 
     fn has(&self, pa: u64, len: u64) -> bool {
@@ -113,7 +120,8 @@ impl PhysMemory {
     pub fn unplug(&self, start: u64) -> Range<u64> {
         let mut ranges = self.ranges.borrow_mut();
         let at = ranges.iter().position(|b| b.start == start);
-        let gone = ranges.remove(at.unwrap_or_else(|| panic!("the test unplugs {start:#x}, where no RAM starts")));
+        let gone =
+            ranges.remove(at.unwrap_or_else(|| panic!("the test unplugs {start:#x}, where no RAM starts")));
         gone.start..gone.end
     }
 

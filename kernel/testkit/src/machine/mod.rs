@@ -139,7 +139,8 @@ impl Emulated {
     fn resolve(&self, va: u64, len: u64, access: Access) -> u64 {
         let write = access == Access::Write;
         let fast = |va| self.0.mmu.borrow().as_ref().and_then(|mmu| mmu.checked(va, write));
-        let slow = |va| self.with_mmu(|mmu, inner| mmu.translate(inner.spec, &inner.memory, va, write)).flatten();
+        let slow =
+            |va| self.with_mmu(|mmu, inner| mmu.translate(inner.spec, &inner.memory, va, write)).flatten();
         let at = |va| fast(va).or_else(|| slow(va));
         let absent = || panic!("{va:#x}..{:#x} cannot be accessed: {access:?}", va + len);
         let (first, mut done) = at(va).unwrap_or_else(absent);
@@ -159,7 +160,10 @@ unsafe impl Machine for Emulated {
         match linear {
             None => {}
             Some(None) => panic!("the linear map does not reach {pa}"),
-            Some(Some(va)) => assert_eq!(self.resolve(va, len, Access::Write), pa.get(), "linear address of {pa}"),
+            Some(Some(_)) if cfg!(miri) => {}
+            Some(Some(va)) => {
+                assert_eq!(self.resolve(va, len, Access::Write), pa.get(), "linear address of {pa}")
+            }
         }
         self.0.memory.pointer(pa.get(), len)
     }

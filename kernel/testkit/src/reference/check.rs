@@ -63,7 +63,11 @@ impl Reference {
             assert_eq!(block.state, state, "{when}: {start:#x}");
             let own = self.own_memmap(*start);
             let usable = block.usable::<G>();
-            assert_eq!((usable.start.get(), usable.end.get()), (own.end, self.frames_of(*start).end), "{when}");
+            assert_eq!(
+                (usable.start.get(), usable.end.get()),
+                (own.end, self.frames_of(*start).end),
+                "{when}"
+            );
             assert_eq!(block.present, expected.memory.len(), "{when}: {start:#x} present");
             assert_eq!(block.tenant_pages, self.tenants_in(seen, *start), "{when}: {start:#x} tenants");
             let pages = rig.mm.pages();
@@ -116,7 +120,10 @@ impl Reference {
         assert_eq!(seen.tenants.keys().copied().collect::<Vec<_>>(), expected, "{when}: tenants' addresses");
         assert_eq!(seen.tenant_frames().len(), expected.len() as u64, "{when}: two tenants share a page");
         let online = |zone: Option<ZoneKind>| {
-            let blocks = self.blocks.iter().filter(move |(_, b)| b.online.is_some_and(|o| zone.is_none_or(|z| z == o.0)));
+            let blocks = self
+                .blocks
+                .iter()
+                .filter(move |(_, b)| b.online.is_some_and(|o| zone.is_none_or(|z| z == o.0)));
             Frames::of(blocks.map(|(start, _)| self.own_memmap(*start).end..self.frames_of(*start).end))
         };
         let anywhere = online(None);
@@ -127,7 +134,11 @@ impl Reference {
         let in_ram = seen.memmap.runs().into_iter().flat_map(|r| own.complement(r).runs());
         let kernel = self.kernel.iter().map(|(f, order)| *f..f + (1 << order));
         for run in in_ram.chain(seen.tables.runs()).chain(kernel) {
-            assert_eq!(normal.within(run.clone()).len(), run.end - run.start, "{when}: {run:x?} is not in Normal");
+            assert_eq!(
+                normal.within(run.clone()).len(),
+                run.end - run.start,
+                "{when}: {run:x?} is not in Normal"
+            );
         }
     }
 }

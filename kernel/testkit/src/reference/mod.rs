@@ -79,9 +79,8 @@ impl Reference {
         let frames = |start: u64, end: u64| start.div_ceil(spec.page)..end / spec.page;
         let memory = Frames::of(shape.ram.iter().map(|(start, len)| frames(*start, start + len)));
         let taken = shape.reserved_ranges();
-        let reserved = Frames::of(
-            taken.iter().map(|r| r.start.get() / spec.page..r.end.get().div_ceil(spec.page)),
-        );
+        let reserved =
+            Frames::of(taken.iter().map(|r| r.start.get() / spec.page..r.end.get().div_ceil(spec.page)));
         let mut reference = Self {
             spec,
             ram_start: shape.ram.iter().map(|r| r.0).min().unwrap_or(0),
@@ -161,8 +160,11 @@ impl Reference {
     }
     /// The blocks of a zone, oldest first.
     pub fn zone(&self, zone: ZoneKind) -> Vec<u64> {
-        let mut members: Vec<_> =
-            self.blocks.iter().filter_map(|(s, b)| b.online.filter(|o| o.0 == zone).map(|o| (o.1, *s))).collect();
+        let mut members: Vec<_> = self
+            .blocks
+            .iter()
+            .filter_map(|(s, b)| b.online.filter(|o| o.0 == zone).map(|o| (o.1, *s)))
+            .collect();
         members.sort_unstable();
         members.into_iter().map(|(_, start)| start).collect()
     }

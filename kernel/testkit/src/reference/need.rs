@@ -61,7 +61,8 @@ mod tests {
     #[test]
     fn tables_are_missing_down_to_the_largest_leaf_that_fits() {
         let nothing = Sparse(BTreeMap::new());
-        let need = |spec, len, max_leaf| tables(spec, &nothing, 0x1000, Mapping { va: VA, pa: 0, len, max_leaf });
+        let need =
+            |spec, len, max_leaf| tables(spec, &nothing, 0x1000, Mapping { va: VA, pa: 0, len, max_leaf });
         assert_eq!(need(&SPEC_4K, 1 << 30, 1 << 30), 1, "a level 1 table for a 1 GiB block");
         assert_eq!(need(&SPEC_4K, 1 << 30, 128 << 20), 2, "and a level 2 table for 2 MiB blocks");
         assert_eq!(need(&SPEC_4K, 0x20_1000, 1 << 30), 3, "and a level 3 table for what is left");

@@ -77,7 +77,7 @@ impl Reference {
         if len == 0 {
             return Answer::Refused("Empty", None);
         }
-        if start % size != 0 || len % size != 0 {
+        if !start.is_multiple_of(size) || !len.is_multiple_of(size) {
             return Answer::Refused("NotBlockAligned", None);
         }
         if start < reach.start || end > reach.end {
@@ -106,7 +106,8 @@ impl Reference {
     /// The tables that adding a range will make, while its memmap is in the largest leaves.
     pub fn tables_to_add(&self, machine: &Emulated, range: Range<u64>) -> u64 {
         let (spec, base, len) = (self.spec, layout::base(self.spec, self.ram_start), range.end - range.start);
-        let linear = Mapping { va: layout::LINEAR.start + (range.start - base), pa: range.start, len, max_leaf: len };
+        let linear =
+            Mapping { va: layout::LINEAR.start + (range.start - base), pa: range.start, len, max_leaf: len };
         let block_leaf = spec.levels[2].size();
         let per_block = self.memmap_frames() * spec.page;
         let memmap = Mapping {
@@ -144,7 +145,8 @@ impl Reference {
             }
         }
         let online = |start: &u64| self.blocks[start].online.is_some();
-        if let Some(stuck) = self.starts(range.clone()).filter(online).find_map(|s| self.first_stuck(seen, s)) {
+        if let Some(stuck) = self.starts(range.clone()).filter(online).find_map(|s| self.first_stuck(seen, s))
+        {
             return stuck;
         }
         let used = self.used(seen);
