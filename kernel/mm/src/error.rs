@@ -216,7 +216,7 @@ impl fmt::Display for Error {
             Self::Unmovable { pfn, kind } => {
                 write!(f, "{pfn} cannot be moved: {kind} memory is unmovable")
             }
-            Self::Pinned { pfn, refs } => write!(f, "{pfn} cannot go: pinned, {refs} references held"),
+            Self::Pinned { pfn, refs } => write!(f, "{pfn} cannot go: pinned, references held: {refs}"),
             Self::NotWhole(block) => {
                 write!(f, "the memory block at {block} has holes: only a whole block can go")
             }

@@ -93,7 +93,7 @@ pub(super) fn page<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) ->
         kprintln!("nobody speaks for it: its block is offline");
         return Ok(());
     }
-    kprintln!("{kind}, in the run of {} pages at {head}, {} references", 1u64 << page.order(), page.refs());
+    kprintln!("{kind}, in the run of {} pages at {head}, references: {}", 1u64 << page.order(), page.refs());
     if kind == PageKind::Tenant {
         kprintln!("mapped at {:#x}", page.private());
     }

@@ -77,10 +77,9 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
 
     /// The struct page of `pfn`, if it can be read: an auditor must not fault on what it is there to find.
     fn page(&self, pfn: Pfn) -> Option<&Page> {
-        let va = self.mm.layout.page_address(pfn);
-        let described = self.mm.is_valid(pfn) && self.mm.layout.pfn_of_page(va) == Some(pfn);
-        (described && self.mm.tables.translate(&self.mm.machine, va).is_some())
-            .then(|| self.mm.pages().get(pfn))
+        // Valid first: the struct page of a pfn out of nowhere has no address.
+        let va = self.mm.is_valid(pfn).then(|| self.mm.layout.page_address(pfn))?;
+        self.mm.tables.translate(&self.mm.machine, va).map(|_| self.mm.pages().get(pfn))
     }
 
     /// The head that speaks for `pfn`, its kind and its order; like `Pages::head_of`, for memory that may be damaged.

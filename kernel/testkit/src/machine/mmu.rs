@@ -1,6 +1,4 @@
-//! The emulated MMU. Its TLB is the worst that the architecture allows: it holds every translation, and every table entry,
-//! that was ever valid, until an invalidation reaches it. Since an entry that is still in the tables is nothing new, only
-//! those that are no longer there are kept here: the stale ones. After all maintenance is done there are none.
+//! The emulated MMU: translates by the tables in force, and watches what is written to them.
 //!
 //! ```text
 //!  entry valid -> invalid     the old entry is stale from now on
@@ -13,33 +11,11 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::memory::{PhysMemory, host};
+use super::tlb::Tlb;
 use super::violation::{Rule, Violation};
 use crate::arch::live;
-use crate::arch::spec::{Entry, Leaf, Spec};
+use crate::arch::spec::{Entry, Spec};
 use crate::arch::walker::{self, Everything, Memory, Walk};
-
-/// An entry that is no longer in the tables, and may still be in a TLB.
-#[derive(Clone, Copy, Debug)]
-struct Stale {
-    va: u64,
-    size: u64,
-    pa: u64,
-    bytes: u64,
-    /// The leaf; `None` for an entry that led to a table.
-    leaf: Option<Leaf>,
-}
-
-impl Stale {
-    fn end(&self) -> u64 {
-        self.va.saturating_add(self.size)
-    }
-    fn covers(&self, va: u64, size: u64) -> bool {
-        self.va < va.saturating_add(size) && va < self.end()
-    }
-    fn reaches(&self, pa: u64, bytes: u64) -> bool {
-        self.pa < pa + bytes && pa < self.pa + self.bytes
-    }
-}
 
 /// A translation that was checked, until anything changes.
 #[derive(Clone, Copy, Default)]
@@ -66,7 +42,7 @@ pub(crate) struct Mmu {
     phys_base: u64,
     /// The tables in force: level, and the first virtual address that they serve.
     tables: HashMap<u64, (usize, u64)>,
-    stale: Vec<Stale>,
+    tlb: Tlb,
     /// Addresses of entries that were written and not published.
     unpublished: HashSet<u64>,
     /// Runs under a Contiguous bit that agree: the address of their first entry.
@@ -91,7 +67,7 @@ impl Mmu {
             linear,
             phys_base,
             tables: HashMap::new(),
-            stale: Vec::new(),
+            tlb: Tlb::default(),
             unpublished: HashSet::new(),
             runs: HashSet::new(),
             checked: [Checked::default(); CHECKED],
@@ -110,7 +86,7 @@ impl Mmu {
         self.root
     }
     pub(crate) fn stale_entries(&self) -> usize {
-        self.stale.len()
+        self.tlb.entries()
     }
     /// Where the linear map has `pa`.
     pub(crate) fn linear_address(&self, pa: u64) -> Option<u64> {
@@ -138,7 +114,10 @@ impl Mmu {
         write: bool,
     ) -> Option<(u64, u64)> {
         let walked = walker::walk(spec, memory, self.root, va);
-        self.check_stale(va, walked.ok(), write);
+        if let Some(stale) = self.tlb.misleads(va, walked.as_ref().ok(), write) {
+            let note = if stale.leaf.is_some() { "a cached leaf" } else { "a cached table entry" };
+            self.report(Rule::StaleTranslation, va, stale.pa, note);
+        }
         let walk = match walked {
             Ok(walk) => walk,
             Err(_) => {
@@ -159,20 +138,6 @@ impl Mmu {
                 Checked { generation, va: walk.va, size: walk.size, pa: walk.leaf.pa, writable };
         }
         Some((walk.leaf.pa + (va - walk.va), walk.size - (va - walk.va)))
-    }
-
-    /// A stale entry at `va` is harmless only when it says what the tables say, or allows as much for this access.
-    fn check_stale(&mut self, va: u64, walk: Option<Walk>, write: bool) {
-        let Some(stale) = self.stale.iter().copied().find(|s| s.covers(va, 1)) else { return };
-        let harmless = stale.leaf.zip(walk).is_some_and(|(old, now)| {
-            old.pa + (va - stale.va) == now.leaf.pa + (va - now.va)
-                && old.memory == now.leaf.memory
-                && (old.writable || !write)
-        });
-        if !harmless {
-            let note = if stale.leaf.is_some() { "a cached leaf" } else { "a cached table entry" };
-            self.report(Rule::StaleTranslation, va, stale.pa, note);
-        }
     }
 
     /// All entries that share the Contiguous bit with this one say the same and map neighbouring memory.
@@ -225,8 +190,13 @@ impl Mmu {
         // A table that stays while its entry changes takes nothing down.
         let keeps_table = gone.tables.first().map(|t| t.pa) == come.tables.first().map(|t| t.pa);
         if !keeps_table || gone.tables.is_empty() {
-            self.make(spec, level, va, &come);
-            self.unlink(spec, level, va, &gone);
+            for (rule, va, pa) in self.tlb.collisions(spec, va, shape.size(), &come) {
+                self.report(rule, va, pa, "");
+            }
+            self.tlb.add(spec, &gone);
+            for t in &gone.tables {
+                self.tables.remove(&t.pa);
+            }
             self.link(memory, &come);
         }
         if !matches!(spec.decode(level, new), Entry::Invalid) {
@@ -249,43 +219,6 @@ impl Mmu {
             Entry::Reserved(why) => all.reserved.push((va, why)),
         }
         all
-    }
-
-    /// A new entry must not meet an old one in a TLB: neither for the same addresses nor for the same memory.
-    fn make(&mut self, spec: &Spec, level: usize, va: u64, come: &Everything) {
-        let size = spec.levels[level].size();
-        if come.leaves.is_empty() && come.tables.is_empty() {
-            return;
-        }
-        let again = |s: &Stale| {
-            come.leaves.iter().any(|l| s.leaf == Some(l.leaf) && (s.va, s.size) == (l.va, l.size))
-        };
-        let mut found = Vec::new();
-        for s in self.stale.iter().filter(|s| !again(s)) {
-            if s.covers(va, size) {
-                found.push((Rule::MakeBeforeInvalidate, va, s.pa));
-            }
-            let leaves = come.leaves.iter().map(|l| (l.leaf.pa, l.size));
-            let memory = leaves.chain(come.tables.iter().map(|t| (t.pa, spec.page)));
-            found.extend(memory.filter(|m| s.reaches(m.0, m.1)).map(|m| (Rule::ReuseWhileCached, s.va, m.0)));
-        }
-        for (rule, va, pa) in found {
-            self.report(rule, va, pa, "");
-        }
-    }
-
-    fn unlink(&mut self, spec: &Spec, level: usize, va: u64, gone: &Everything) {
-        for l in &gone.leaves {
-            let leaf = Some(l.leaf);
-            self.stale.push(Stale { va: l.va, size: l.size, pa: l.leaf.pa, bytes: l.size, leaf });
-        }
-        for t in &gone.tables {
-            self.tables.remove(&t.pa);
-            // The entry that led to it: the changed one for the first table, one level above for those below.
-            let span = spec.levels[t.level - 1].size();
-            debug_assert!(t.level > level && t.va >= va);
-            self.stale.push(Stale { va: t.va, size: span, pa: t.pa, bytes: spec.page, leaf: None });
-        }
     }
 
     fn link(&mut self, memory: &PhysMemory, come: &Everything) {
@@ -311,18 +244,12 @@ impl Mmu {
     pub(crate) fn invalidate(&mut self, range: Range<u64>, stride: u64, tables: bool) {
         self.publish();
         self.generation += 1;
-        let first = range.start & !(stride - 1);
-        self.stale.retain(|s| {
-            let skip = s.va.saturating_sub(first).div_ceil(stride);
-            let operation = first + skip * stride;
-            let hit = operation < range.end.min(s.end());
-            !hit || (s.leaf.is_none() && !tables)
-        });
+        self.tlb.invalidate(&range, stride, tables);
     }
 
     /// Memory that is cleared for a new use.
     pub(crate) fn cleared(&mut self, pa: u64, len: u64) {
-        if let Some(s) = self.stale.iter().copied().find(|s| s.reaches(pa, len)) {
+        if let Some(s) = self.tlb.leading_to(pa, len).first() {
             self.report(Rule::ReuseWhileCached, s.va, pa, "cleared for a new use");
         }
         if let Some((table, (_, va))) = self.tables.iter().find(|(t, _)| (pa..pa + len).contains(*t)) {
@@ -335,7 +262,7 @@ impl Mmu {
     pub(crate) fn unplugged(&mut self, spec: &Spec, memory: &PhysMemory, range: Range<u64>) {
         self.generation += 1;
         let len = range.end - range.start;
-        for s in self.stale.clone().iter().filter(|s| s.reaches(range.start, len)) {
+        for s in self.tlb.leading_to(range.start, len) {
             self.report(Rule::UnplugWhileMapped, s.va, s.pa, "a cached translation");
         }
         if cfg!(miri) {

@@ -8,6 +8,7 @@
 
 pub mod memory;
 mod mmu;
+mod tlb;
 pub mod violation;
 
 use std::cell::{Cell, RefCell};
