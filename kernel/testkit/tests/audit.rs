@@ -83,7 +83,8 @@ fn a_frame_that_is_mapped_twice_as_memmap<G: Granule>() {
     let (end, _) = struct_page(&rig, AT + Rig::<G>::blocks(2) - G::SIZE);
     let (first, second) = (entry(&rig, end - size), entry(&rig, end));
     rig.machine.memory().poke(second.0, first.1);
-    let what = if G::SIZE == 4096 { "self-hosted memmap of another block" } else { "one frame is in use twice" };
+    let what =
+        if G::SIZE == 4096 { "self-hosted memmap of another block" } else { "one frame is in use twice" };
     assert_named(&rig, 3, what);
 }
 
@@ -172,7 +173,8 @@ fn a_linear_map_that_reaches_too_far_elsewhere_or_executes<G: Granule>() {
     let rig = boot::<G>();
     let last = linear(&rig, AT + Rig::<G>::blocks(2)) - 1;
     let (at, raw) = entry(&rig, last);
-    let size = walker::walk(spec_of::<G>(), rig.machine.memory(), rig.machine.root(), last).expect("mapped").size;
+    let size =
+        walker::walk(spec_of::<G>(), rig.machine.memory(), rig.machine.root(), last).expect("mapped").size;
     rig.machine.memory().poke(at, raw & !(1 << 53));
     assert_named(&rig, 8, "a mapping that is writable and executable");
     rig.machine.memory().poke(at, raw + size);
