@@ -9,7 +9,6 @@ extern crate alloc;
 pub mod arch;
 pub mod args;
 pub mod boot_info;
-pub mod console;
 pub mod dimms;
 pub mod drivers;
 #[cfg(target_os = "none")]
@@ -22,5 +21,6 @@ mod selftest;
 #[cfg(target_os = "none")]
 pub mod shell;
 
+pub use drivers::console;
 #[cfg(target_os = "none")]
 pub use kernel::kernel_main;
