@@ -47,13 +47,14 @@ fn start<G: Granule>(info: &'static mut BootInfo) -> ! {
     let layout = Layout::<G>::new(info.ram_start);
     let machine = Arm::new(layout.phys_base);
     heap::init(&machine, info);
-    let mm = match Mm::boot(machine, Tables::new(info.root), layout, &mut info.memblock) {
-        Ok(mm) => mm,
-        Err(error) => {
-            kprintln!("error: {error}");
-            semihosting::exit(semihosting::EXIT_PANIC)
-        }
-    };
+    let mm =
+        match Mm::boot(machine, Tables::new(info.root), layout, &mut info.memblock, info.args.boot_memmap) {
+            Ok(mm) => mm,
+            Err(error) => {
+                kprintln!("error: {error}");
+                semihosting::exit(semihosting::EXIT_PANIC)
+            }
+        };
     let info: &'static BootInfo = info;
     let platform = Platform::bring_up(&info.machine);
     let mut kernel = Kernel { info, mm, platform, dimms: Dimms::new(), status: semihosting::EXIT_OK };

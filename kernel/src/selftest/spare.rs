@@ -77,6 +77,7 @@ fn spare(model: &dyn Model, slot: u32, range: PhysRange) -> Option<Spare> {
     });
     let home = match model.section_of(pages.start)?.backing {
         Backing::SelfHosted(_) => MemmapHome::SelfHosted,
+        Backing::HostedBy(_) => MemmapHome::SelfRange,
         Backing::Boot | Backing::Ram => MemmapHome::Ram,
     };
     (alike && newest).then(|| Spare { range, pages, home, zone, before: model.counts(), slot })

@@ -150,7 +150,10 @@ fn help<G: Granule>(_: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
 
 const ARGUMENTS: &str = "\
 granule=4k|16k|64k   the translation granule (4k)
-memmap=self|ram      where the memmap of added memory goes (self)
+memmap=self|self-range|ram
+                     where the memmap of added memory goes (self): self is each block's own first pages,
+                     self-range the first pages of all that comes at once
+boot_memmap=self|ram where the memmap of boot memory goes (ram)
 online=auto|manual   whether added memory goes online by itself (auto)
 run=\"cmd; cmd\"       run these, then power off: status 0 if all succeeded, else 1
 term=dumb|ansi       the console's terminal (dumb; scripts/qemu says ansi on a terminal)

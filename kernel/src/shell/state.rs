@@ -109,7 +109,7 @@ impl<G: Granule> Kernel<G> {
     /// Where a block's memmap is: `boot`, `ram` or `self`.
     pub fn memmap_of(&self, block: &MemoryBlock) -> &'static str {
         match self.mm.section_of(block.start).map(|s| &s.backing) {
-            Some(Backing::SelfHosted(_)) => "self",
+            Some(Backing::SelfHosted(_) | Backing::HostedBy(_)) => "self",
             Some(Backing::Boot) => "boot",
             _ => "ram",
         }
