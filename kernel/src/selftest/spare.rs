@@ -117,7 +117,10 @@ pub(super) fn boot_block(model: &dyn Model) -> Outcome<Pfn> {
     let newest = model.zone(ZoneKind::Normal).blocks().last();
     let block = newest.and_then(|start| model.block_of(*start));
     match block {
-        Some(block) if block.source == Source::Boot && block.free.pages() == model.section_pages() => {
+        Some(block)
+            if block.source == Source::Boot
+                && block.free.pages() + block.memmap_pages == model.section_pages() =>
+        {
             Ok(block.start)
         }
         _ => skip(NO_BOOT_BLOCK),
