@@ -13,6 +13,7 @@ use crate::dimms::{Dimms, Policy};
 use crate::drivers::ged::{Ged, OstEvent, OstStatus};
 use crate::drivers::platform::Platform;
 use crate::line::{Line, LineReader, Mode, Terminal};
+use crate::nvdimms::Nvdimms;
 use crate::{klog, kprintln, meter, shell};
 
 /// Everything, for one granule.
@@ -25,6 +26,8 @@ pub struct Kernel<G: Granule> {
     pub platform: Platform,
     /// The DIMMs.
     pub dimms: Dimms,
+    /// The NVDIMMs.
+    pub nvdimms: Nvdimms,
     /// The exit status so far: what `run=` ends with.
     pub status: u32,
 }
@@ -57,10 +60,12 @@ fn start<G: Granule>(info: &'static mut BootInfo) -> ! {
         };
     let info: &'static BootInfo = info;
     let platform = Platform::bring_up(&info.machine);
-    let mut kernel = Kernel { info, mm, platform, dimms: Dimms::new(), status: semihosting::EXIT_OK };
+    let (dimms, nvdimms, status) = (Dimms::new(), Nvdimms::new(), semihosting::EXIT_OK);
+    let mut kernel = Kernel { info, mm, platform, dimms, nvdimms, status };
     kernel.mm.bug = info.args.bug;
     kernel.greet();
     kernel.find_dimms();
+    kernel.find_nvdimms();
     if meter::is_on() {
         kprintln!("bench: boot {} {} 0 0", info.memblock.span().len(), counter::instructions());
     }
@@ -118,6 +123,13 @@ impl<G: Granule> Kernel<G> {
         }
     }
 
+    /// NVDIMMs that are not listed yet: at boot all that there are, later those that have come.
+    fn find_nvdimms(&mut self) {
+        if let Some(device) = &mut self.platform.nvdimm {
+            self.nvdimms.look(device);
+        }
+    }
+
     /// Deal with everything that devices have to say.
     pub fn service(&mut self) {
         self.platform.drain();
@@ -137,6 +149,9 @@ impl<G: Granule> Kernel<G> {
             } else if slot.flags.inserting() {
                 insert(ged, &mut self.mm, &mut self.dimms, &slot, policy);
             }
+        }
+        if events.nvdimm() {
+            self.find_nvdimms();
         }
     }
 

@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod line;
 pub mod meter;
 pub mod number;
+pub mod nvdimms;
 #[cfg(target_os = "none")]
 mod selftest;
 #[cfg(target_os = "none")]

@@ -83,6 +83,7 @@ impl<G: Granule> Table<G> {
         command("zones", 0, "the zones and their free runs", show::zones),
         command("blocks", 0, "the memory blocks", show::blocks),
         command("dimms", 0, "the DIMMs and what became of them", show::dimms),
+        command("nvdimms", 0, "the NVDIMMs and what became of them", show::nvdimms),
         command("tables", 0, "pages of translation tables per region", show::tables),
         command("layout", 0, "the virtual address space", show::layout),
         command(

@@ -15,6 +15,7 @@ use super::json::Json;
 use crate::arch::heap;
 use crate::dimms::Dimm;
 use crate::kernel::Kernel;
+use crate::nvdimms::NvdimmRange;
 
 pub(super) fn state<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
     let kernel = &*kernel;
@@ -37,6 +38,16 @@ pub(super) fn state<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Ou
             json.number("size", dimm.range.len());
             json.number("node", dimm.node);
             json.word("state", kernel.dimm_state(dimm));
+        });
+        json.array("nvdimms", kernel.nvdimms.all(), |json, nvdimm| {
+            json.number("number", nvdimm.number);
+            json.word("start", nvdimm.range.start);
+            json.number("size", nvdimm.range.len());
+            match nvdimm.node {
+                Some(node) => json.number("node", node),
+                None => json.number("node", "null"),
+            }
+            json.word("state", kernel.nvdimm_state(nvdimm));
         });
         json.array("regions", carved(kernel), |json, (region, kind)| {
             json.word("start", PhysAddr::new(region.start));
@@ -113,6 +124,11 @@ impl<G: Granule> Kernel<G> {
             Some(Backing::Boot) => "boot",
             _ => "ram",
         }
+    }
+
+    /// What became of an NVDIMM: it is listed, and waits for a use.
+    pub const fn nvdimm_state(&self, _: &NvdimmRange) -> &'static str {
+        "waiting"
     }
 
     /// What became of a DIMM: `online`, `offline`, `mixed` or `refused`.
