@@ -44,7 +44,7 @@ impl fmt::Display for ShellError {
         match self {
             Self::Usage(usage) => write!(f, "usage: {usage}"),
             Self::BadWord(expected) => write!(f, "expected {expected}"),
-            Self::Model(error) => write!(f, "{error}"),
+            Self::Model(error) => write!(f, "{error} ({})", error.errno()),
             Self::Failed(what) => f.write_str(what),
             Self::Unknown => f.write_str("no such command (help lists them)"),
         }
