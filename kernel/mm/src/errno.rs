@@ -79,6 +79,8 @@ impl Error {
             // `vmap_pages_pte_range`; the isolation and migration of `offline_pages`.
             Self::AlreadyMapped(_) | Self::Unmovable { .. } | Self::Pinned { .. } => Errno::EBUSY,
             Self::BlockState { needs, .. } => state_errno(needs),
+            // `notifier_to_errno(NOTIFY_BAD)`, what arm64's own notifier answers for boot memory.
+            Self::Vetoed { .. } => Errno::EPERM,
             Self::NotMapped(_) => Errno::EFAULT,
             Self::NoBlock(_) => Errno::ENOENT,
             // `memory_failure` and `soft_offline_page` of a pfn that is not online memory.
@@ -141,6 +143,7 @@ mod tests {
             (Error::NotWhole(pa), 22, "EINVAL"),
             (Error::NotPresent(pfn), 6, "ENXIO"),
             (Error::PageState { pfn, is: PageKind::Free, needs: "pinned" }, 22, "EINVAL"),
+            (Error::Vetoed { range, by: "?" }, 1, "EPERM"),
             (Error::NoTenant(3), 3, "ESRCH"),
             (Error::Corrupt { tenant: 1, at: va, found: 0, expected: 1 }, 5, "EIO"),
         ];

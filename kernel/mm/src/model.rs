@@ -9,6 +9,7 @@ use crate::error::{Error, Resource, Result};
 use crate::faults::Faults;
 use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, MemoryBlock};
+use crate::hotplug::notify::Chain;
 use crate::layout::Layout;
 use crate::list::List;
 use crate::machine::Machine;
@@ -100,6 +101,8 @@ pub struct Mm<G: Granule, M: Machine> {
     pub(crate) tenants: Tenants,
     pub(crate) warnings: Warnings,
     pub(crate) owed: u64,
+    /// Who is asked before memory goes online or offline.
+    pub notifiers: Chain,
     /// Which allocations fail on purpose.
     pub faults: Faults,
     /// The fault to put in on purpose.

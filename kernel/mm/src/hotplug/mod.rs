@@ -11,6 +11,8 @@
 //! ```
 
 pub mod block;
+pub mod isolate;
+pub mod notify;
 pub mod offline;
 pub mod online;
 mod present;

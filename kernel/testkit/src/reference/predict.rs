@@ -44,6 +44,7 @@ pub const fn kind(error: &Error) -> (&'static str, Option<u64>) {
         Error::NotWhole(_) => ("NotWhole", None),
         Error::NotPresent(_) => ("NotPresent", None),
         Error::PageState { .. } => ("PageState", None),
+        Error::Vetoed { .. } => ("Vetoed", None),
         Error::NoTenant(_) => ("NoTenant", None),
         Error::Corrupt { .. } => ("Corrupt", None),
         _ => ("another error", None),
