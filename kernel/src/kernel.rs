@@ -12,6 +12,7 @@ use crate::console::{self, ConsoleWriter};
 use crate::dimms::{Dimms, Policy};
 use crate::drivers::ged::{Ged, OstEvent, OstStatus};
 use crate::drivers::platform::Platform;
+use crate::inject::Injection;
 use crate::line::{Line, LineReader, Mode, Terminal};
 use crate::{klog, kprintln, meter, shell};
 
@@ -25,6 +26,8 @@ pub struct Kernel<G: Granule> {
     pub platform: Platform,
     /// The DIMMs.
     pub dimms: Dimms,
+    /// What fails in the next operation.
+    pub injection: Injection,
     /// The exit status so far: what `run=` ends with.
     pub status: u32,
 }
@@ -56,7 +59,14 @@ fn start<G: Granule>(info: &'static mut BootInfo) -> ! {
     };
     let info: &'static BootInfo = info;
     let platform = Platform::bring_up(&info.machine);
-    let mut kernel = Kernel { info, mm, platform, dimms: Dimms::new(), status: semihosting::EXIT_OK };
+    let mut kernel = Kernel {
+        info,
+        mm,
+        platform,
+        dimms: Dimms::new(),
+        injection: Injection::new(),
+        status: semihosting::EXIT_OK,
+    };
     kernel.mm.bug = info.args.bug;
     kernel.greet();
     kernel.find_dimms();
@@ -112,7 +122,7 @@ impl<G: Granule> Kernel<G> {
         }
         for number in 0..ged.slot_count() {
             if let Ok(Some(slot)) = ged.slot(number) {
-                insert(ged, &mut self.mm, &mut self.dimms, &slot, policy);
+                insert(ged, &mut self.mm, &mut self.dimms, &mut self.injection, &slot, policy);
             }
         }
     }
@@ -121,6 +131,7 @@ impl<G: Granule> Kernel<G> {
     pub fn service(&mut self) {
         self.platform.drain();
         let policy = self.policy();
+        let Self { mm, dimms, injection, .. } = self;
         let Some(ged) = &mut self.platform.ged else { return };
         let events = ged.take_events();
         if events.power_down() {
@@ -132,9 +143,9 @@ impl<G: Granule> Kernel<G> {
         for number in 0..ged.slot_count() {
             let Ok(Some(slot)) = ged.slot(number) else { continue };
             if slot.flags.removing() {
-                remove(ged, &mut self.mm, &mut self.dimms, number);
+                remove(ged, mm, dimms, injection, number);
             } else if slot.flags.inserting() {
-                insert(ged, &mut self.mm, &mut self.dimms, &slot, policy);
+                insert(ged, mm, dimms, injection, &slot, policy);
             }
         }
     }
@@ -178,6 +189,7 @@ fn insert<G: Granule>(
     ged: &mut Ged,
     mm: &mut Mm<G, Arm>,
     dimms: &mut Dimms,
+    injection: &mut Injection,
     slot: &crate::drivers::ged::Slot,
     policy: Policy,
 ) {
@@ -186,7 +198,7 @@ fn insert<G: Granule>(
         // The slot number came from the device.
         let _ = ged.ack_insert(slot.number);
     }
-    let status = match dimms.insert(mm, slot, policy) {
+    let status = match injection.around(mm, |mm| dimms.insert(mm, slot, policy)) {
         Ok(()) => OstStatus::Success,
         Err(_) => OstStatus::Failure,
     };
@@ -195,11 +207,17 @@ fn insert<G: Granule>(
     }
 }
 
-fn remove<G: Granule>(ged: &mut Ged, mm: &mut Mm<G, Arm>, dimms: &mut Dimms, slot: u32) {
+fn remove<G: Granule>(
+    ged: &mut Ged,
+    mm: &mut Mm<G, Arm>,
+    dimms: &mut Dimms,
+    injection: &mut Injection,
+    slot: u32,
+) {
     // The slot number came from the device, so none of these can name one that it does not have.
     let _ = ged.ack_remove(slot);
     let _ = ged.report(slot, OstEvent::EjectRequest, OstStatus::EjectPending);
-    let _ = match dimms.remove(mm, slot) {
+    let _ = match injection.around(mm, |mm| dimms.remove(mm, slot)) {
         Ok(()) => ged.eject(slot),
         Err(_) => ged.report(slot, OstEvent::EjectRequest, OstStatus::Busy),
     };

@@ -195,8 +195,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         if self.has_bug(Bug::EmptyTable) { VirtRange::default() } else { region }
     }
 
-    /// Ask the fault plan; the error is the one of running out for real.
-    pub(crate) fn may_fail(&mut self, resource: Resource) -> Result<()> {
+    /// Ask the fault plan, before whatever can run out; the error is the one of running out for real.
+    ///
+    /// # Errors
+    /// `Out`, on purpose.
+    pub fn may_fail(&mut self, resource: Resource) -> Result<()> {
         if self.faults.hit() { Err(Error::Out(resource)) } else { Ok(()) }
     }
 

@@ -3,6 +3,7 @@
 mod act;
 mod args;
 mod bench;
+mod harm;
 mod json;
 mod show;
 mod state;
@@ -53,6 +54,25 @@ impl fmt::Display for ShellError {
 
 type Outcome = Result<(), ShellError>;
 
+/// Whether a command is a whole operation, in which `inject` may make an allocation fail.
+#[derive(Clone, Copy)]
+enum Operation {
+    No,
+    Yes,
+    /// Unless this is its first word.
+    Unless(&'static str),
+}
+
+impl Operation {
+    fn is_one(self, words: &Words<'_>) -> bool {
+        match self {
+            Self::No => false,
+            Self::Yes => true,
+            Self::Unless(word) => words.peek() != Some(word),
+        }
+    }
+}
+
 /// A command.
 struct Command<G: Granule> {
     /// How it is called; the first word is its name.
@@ -61,6 +81,7 @@ struct Command<G: Granule> {
     most: usize,
     /// What it does.
     help: &'static str,
+    operation: Operation,
     run: fn(&mut Kernel<G>, &mut Words<'_>) -> Outcome,
 }
 
@@ -72,7 +93,13 @@ const fn command<G: Granule>(
     help: &'static str,
     run: fn(&mut Kernel<G>, &mut Words<'_>) -> Outcome,
 ) -> Command<G> {
-    Command { usage, most, help, run }
+    Command { usage, most, help, operation: Operation::No, run }
+}
+
+impl<G: Granule> Command<G> {
+    const fn operation(self, operation: Operation) -> Self {
+        Self { operation, ..self }
+    }
 }
 
 impl<G: Granule> Table<G> {
@@ -93,11 +120,20 @@ impl<G: Granule> Table<G> {
         ),
         command("page PFN|addr:A", 1, "what a page is used for", walk::page),
         command("ptdump [linear|image|devices|tenants|vmemmap]", 1, "what is mapped", walk::ptdump),
-        command("tenant new N|check [ID]|drop [ID]", 2, "users of movable pages", act::tenant),
+        command("tenant new N|check [ID]|drop [ID]", 2, "users of movable pages", act::tenant)
+            .operation(Operation::Unless("check")),
         command("pin PFN|addr:A", 1, "hold a page, so that its block cannot leave", act::pin),
         command("unpin PFN|addr:A", 1, "let go of it", act::unpin),
-        command("online ADDR [movable|normal]", 2, "bring a memory block online", act::online),
-        command("offline ADDR", 1, "take a memory block offline, moving away what is in use", act::offline),
+        command("online ADDR [movable|normal]", 2, "bring a memory block online", act::online)
+            .operation(Operation::Yes),
+        command("offline ADDR", 1, "take a memory block offline, moving away what is in use", act::offline)
+            .operation(Operation::Yes),
+        command(
+            harm::INJECT,
+            2,
+            "fail an allocation of the next operation, or veto what goes online or offline",
+            harm::inject,
+        ),
         command("audit", 0, "prove the invariants I1 to I8 by walking everything", act::audit),
         command("selftest [NAME|list]", 1, "run the self-tests (KTAP)", act::selftest),
         command(
@@ -105,7 +141,8 @@ impl<G: Granule> Table<G> {
             1,
             "take the DIMM in the last slot through its life and count instructions",
             bench::bench,
-        ),
+        )
+        .operation(Operation::Yes),
         command("poweroff", 0, "end, with exit status 0", act::poweroff),
     ];
 }
@@ -118,6 +155,12 @@ pub fn run<G: Granule>(kernel: &mut Kernel<G>, line: &str) -> bool {
     let outcome = match found {
         // Before it runs: what was refused must not have been done.
         Some(command) if words.left() > command.most => Err(ShellError::Usage(command.usage)),
+        Some(command) if command.operation.is_one(&words) => {
+            kernel.injection.begin(&mut kernel.mm);
+            let outcome = (command.run)(kernel, &mut words);
+            kernel.injection.end(&mut kernel.mm);
+            outcome
+        }
         Some(command) => (command.run)(kernel, &mut words),
         None => Err(ShellError::Unknown),
     };
