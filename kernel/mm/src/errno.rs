@@ -81,6 +81,7 @@ impl Error {
             Self::BlockState { needs, .. } => state_errno(needs),
             // `notifier_to_errno(NOTIFY_BAD)`, what arm64's own notifier answers for boot memory.
             Self::Vetoed { .. } => Errno::EPERM,
+            Self::Poisoned(_) => Errno::EHWPOISON,
             Self::NotMapped(_) => Errno::EFAULT,
             Self::NoBlock(_) => Errno::ENOENT,
             // `memory_failure` and `soft_offline_page` of a pfn that is not online memory.
@@ -143,6 +144,7 @@ mod tests {
             (Error::NotWhole(pa), 22, "EINVAL"),
             (Error::NotPresent(pfn), 6, "ENXIO"),
             (Error::PageState { pfn, is: PageKind::Free, needs: "pinned" }, 22, "EINVAL"),
+            (Error::Poisoned(pfn), 133, "EHWPOISON"),
             (Error::Vetoed { range, by: "?" }, 1, "EPERM"),
             (Error::NoTenant(3), 3, "ESRCH"),
             (Error::Corrupt { tenant: 1, at: va, found: 0, expected: 1 }, 5, "EIO"),

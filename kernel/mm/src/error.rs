@@ -149,6 +149,8 @@ pub enum Error {
         /// What the operation needs.
         needs: &'static str,
     },
+    /// A page that was taken out of use.
+    Poisoned(Pfn),
     /// A notifier that does not want memory to go online or offline.
     Vetoed {
         /// The range that was to go.
@@ -229,6 +231,7 @@ impl fmt::Display for Error {
             }
             Self::NotPresent(pfn) => write!(f, "{pfn} is not present"),
             Self::PageState { pfn, is, needs } => write!(f, "{pfn} is {is}, not {needs}"),
+            Self::Poisoned(pfn) => write!(f, "{pfn} is poisoned: out of use, and its block cannot go"),
             Self::Vetoed { range, by } => write!(f, "{range} stays as it is: vetoed by the notifier '{by}'"),
             Self::NoTenant(id) => write!(f, "there is no tenant {id}"),
             Self::Corrupt { tenant, at, found, expected } => {

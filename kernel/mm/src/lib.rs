@@ -26,6 +26,7 @@ pub mod page;
 pub mod pages;
 pub mod paging;
 pub mod pfn;
+pub mod poison;
 pub mod section;
 pub mod tenant;
 pub mod vmemmap;

@@ -37,7 +37,7 @@ pub struct Counts {
     pub memmap_ram: u64,
     /// Translation tables.
     pub tables: u64,
-    /// Kept from boot.
+    /// Kept from boot, and poisoned pages.
     pub reserved: u64,
 }
 
@@ -49,7 +49,7 @@ impl Counts {
             PageKind::MemmapSelf => Some(&mut self.memmap_self),
             PageKind::MemmapRam => Some(&mut self.memmap_ram),
             PageKind::Table => Some(&mut self.tables),
-            PageKind::Reserved => Some(&mut self.reserved),
+            PageKind::Reserved | PageKind::Poisoned => Some(&mut self.reserved),
             PageKind::Tail | PageKind::Free | PageKind::Hole => None,
         }
     }
@@ -265,7 +265,12 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let page = self.is_valid(pfn).then(|| self.pages().get(pfn))?;
         let freeable = !matches!(
             page.kind(),
-            PageKind::Tail | PageKind::Free | PageKind::Reserved | PageKind::Hole | PageKind::MemmapSelf
+            PageKind::Tail
+                | PageKind::Free
+                | PageKind::Reserved
+                | PageKind::Hole
+                | PageKind::MemmapSelf
+                | PageKind::Poisoned
         );
         freeable.then(|| (page.kind(), page.order()))
     }

@@ -43,10 +43,14 @@ pub enum PageKind {
     Tenant = 8,
     /// Taken off the free list by hand.
     Pinned = 9,
+    /// Not to be used: what was in it has moved away.
+    Poisoned = 10,
 }
 
 impl PageKind {
-    const ALL: [Self; 10] = [
+    /// How many kinds there are.
+    pub(crate) const COUNT: usize = 11;
+    const ALL: [Self; Self::COUNT] = [
         Self::Tail,
         Self::Free,
         Self::Reserved,
@@ -57,6 +61,7 @@ impl PageKind {
         Self::Kernel,
         Self::Tenant,
         Self::Pinned,
+        Self::Poisoned,
     ];
 
     /// The word that messages use.
@@ -72,6 +77,7 @@ impl PageKind {
             Self::Kernel => "kernel",
             Self::Tenant => "tenant",
             Self::Pinned => "pinned",
+            Self::Poisoned => "poisoned",
         }
     }
 }

@@ -52,6 +52,19 @@ fn plan(word: &str) -> Result<Plan, ShellError> {
     }
 }
 
+pub(super) fn poison<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let pfn = words.page::<G>("poison PFN|addr:A")?;
+    match kernel.mm.poison(pfn)? {
+        Some(now) => kprintln!("{pfn} is out of use; the tenant's page moved to {now}"),
+        None => kprintln!("{pfn} is out of use"),
+    }
+    Ok(())
+}
+
+pub(super) fn unpoison<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    Ok(kernel.mm.unpoison(words.page::<G>("unpoison PFN|addr:A")?)?)
+}
+
 fn show<G: Granule>(kernel: &Kernel<G>) {
     let plan = kernel.injection.plan();
     match plan {

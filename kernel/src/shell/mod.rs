@@ -124,6 +124,9 @@ impl<G: Granule> Table<G> {
             .operation(Operation::Unless("check")),
         command("pin PFN|addr:A", 1, "hold a page, so that its block cannot leave", act::pin),
         command("unpin PFN|addr:A", 1, "let go of it", act::unpin),
+        command("poison PFN|addr:A", 1, "take a page out of use, moving away what is in it", harm::poison)
+            .operation(Operation::Yes),
+        command("unpoison PFN|addr:A", 1, "give it back", harm::unpoison),
         command("online ADDR [movable|normal]", 2, "bring a memory block online", act::online)
             .operation(Operation::Yes),
         command("offline ADDR", 1, "take a memory block offline, moving away what is in use", act::offline)

@@ -23,7 +23,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// Take the block at `start` offline, moving what is in use elsewhere.
     ///
     /// # Errors
-    /// `NoBlock`, `BlockState`, `NotWhole` for a boot block with holes; `Unmovable` or `Pinned` with the first such page,
+    /// `NoBlock`, `BlockState`, `NotWhole` for a boot block with holes; `Unmovable`, `Pinned` or `Poisoned` with the first such page,
     /// `Vetoed` with the notifier, `Out` when there is no room to move to. The block is online again then; pages that moved
     /// stay where they are.
     pub fn offline(&mut self, start: Pfn) -> Result<Offlined> {
@@ -91,6 +91,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         match kind {
             PageKind::Tenant if refs <= 1 => Ok(()),
             PageKind::Tenant | PageKind::Pinned => Err(Error::Pinned { pfn, refs }),
+            PageKind::Poisoned => Err(Error::Poisoned(pfn)),
             // A page that nobody speaks for is lost, so it cannot go; the auditor says more (I6).
             _ => Err(Error::Unmovable { pfn, kind }),
         }
