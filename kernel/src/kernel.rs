@@ -12,6 +12,7 @@ use crate::console::{self, ConsoleWriter};
 use crate::dimms::Dimms;
 use crate::drivers::ged::{Ged, OstEvent, OstStatus};
 use crate::drivers::platform::Platform;
+use crate::inject::Injection;
 use crate::line::{Line, LineReader, Mode, Terminal};
 use crate::nvdimms::Nvdimms;
 use crate::plug::Policy;
@@ -32,6 +33,8 @@ pub struct Kernel<G: Granule> {
     pub nvdimms: Nvdimms,
     /// The regions that the device tree sets aside.
     pub regions: Regions,
+    /// What fails in the next operation.
+    pub injection: Injection,
     /// The exit status so far: what `run=` ends with.
     pub status: u32,
 }
@@ -64,9 +67,16 @@ fn start<G: Granule>(info: &'static mut BootInfo) -> ! {
         };
     let info: &'static BootInfo = info;
     let platform = Platform::bring_up(&info.machine);
-    let (dimms, nvdimms, regions) = (Dimms::new(), Nvdimms::new(), Regions::new());
-    let status = semihosting::EXIT_OK;
-    let mut kernel = Kernel { info, mm, platform, dimms, nvdimms, regions, status };
+    let mut kernel = Kernel {
+        info,
+        mm,
+        platform,
+        dimms: Dimms::new(),
+        nvdimms: Nvdimms::new(),
+        regions: Regions::new(),
+        injection: Injection::new(),
+        status: semihosting::EXIT_OK,
+    };
     kernel.mm.bug = info.args.bug;
     kernel.greet();
     kernel.find_regions();
@@ -135,7 +145,7 @@ impl<G: Granule> Kernel<G> {
         }
         for number in 0..ged.slot_count() {
             if let Ok(Some(slot)) = ged.slot(number) {
-                insert(ged, &mut self.mm, &mut self.dimms, &slot, policy);
+                insert(ged, &mut self.mm, &mut self.dimms, &mut self.injection, &slot, policy);
             }
         }
     }
@@ -151,6 +161,7 @@ impl<G: Granule> Kernel<G> {
     pub fn service(&mut self) {
         self.platform.drain();
         let policy = self.policy();
+        let Self { mm, dimms, injection, .. } = self;
         let Some(ged) = &mut self.platform.ged else { return };
         let events = ged.take_events();
         if events.power_down() {
@@ -162,9 +173,9 @@ impl<G: Granule> Kernel<G> {
         for number in 0..ged.slot_count() {
             let Ok(Some(slot)) = ged.slot(number) else { continue };
             if slot.flags.removing() {
-                remove(ged, &mut self.mm, &mut self.dimms, number);
+                remove(ged, mm, dimms, injection, number);
             } else if slot.flags.inserting() {
-                insert(ged, &mut self.mm, &mut self.dimms, &slot, policy);
+                insert(ged, mm, dimms, injection, &slot, policy);
             }
         }
         if events.nvdimm() {
@@ -211,6 +222,7 @@ fn insert<G: Granule>(
     ged: &mut Ged,
     mm: &mut Mm<G, Arm>,
     dimms: &mut Dimms,
+    injection: &mut Injection,
     slot: &crate::drivers::ged::Slot,
     policy: Policy,
 ) {
@@ -219,7 +231,7 @@ fn insert<G: Granule>(
         // The slot number came from the device.
         let _ = ged.ack_insert(slot.number);
     }
-    let status = match dimms.insert(mm, slot, policy) {
+    let status = match injection.around(mm, |mm| dimms.insert(mm, slot, policy)) {
         Ok(()) => OstStatus::Success,
         Err(_) => OstStatus::Failure,
     };
@@ -228,11 +240,17 @@ fn insert<G: Granule>(
     }
 }
 
-fn remove<G: Granule>(ged: &mut Ged, mm: &mut Mm<G, Arm>, dimms: &mut Dimms, slot: u32) {
+fn remove<G: Granule>(
+    ged: &mut Ged,
+    mm: &mut Mm<G, Arm>,
+    dimms: &mut Dimms,
+    injection: &mut Injection,
+    slot: u32,
+) {
     // The slot number came from the device, so none of these can name one that it does not have.
     let _ = ged.ack_remove(slot);
     let _ = ged.report(slot, OstEvent::EjectRequest, OstStatus::EjectPending);
-    let _ = match dimms.remove(mm, slot) {
+    let _ = match injection.around(mm, |mm| dimms.remove(mm, slot)) {
         Ok(()) => ged.eject(slot),
         Err(_) => ged.report(slot, OstEvent::EjectRequest, OstStatus::Busy),
     };

@@ -11,6 +11,7 @@ pub mod args;
 pub mod boot_info;
 pub mod dimms;
 pub mod drivers;
+pub mod inject;
 #[cfg(target_os = "none")]
 pub mod kernel;
 pub mod line;

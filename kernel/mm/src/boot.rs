@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::faults::Faults;
 use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, MemoryBlock, Source};
+use crate::hotplug::notify::Chain;
 use crate::hotplug::range::HotRange;
 use crate::layout::Layout;
 use crate::list::{self, List};
@@ -138,6 +139,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             tenants: Tenants::new(),
             warnings: Warnings::default(),
             owed: 0,
+            notifiers: Chain::new(),
             faults: Faults::default(),
             bug: None,
         };

@@ -190,6 +190,15 @@ pub enum Error {
         /// What the operation needs.
         needs: &'static str,
     },
+    /// A page that was taken out of use.
+    Poisoned(Pfn),
+    /// A notifier that does not want memory to go online or offline.
+    Vetoed {
+        /// The range that was to go.
+        range: PhysRange,
+        /// The notifier's name.
+        by: &'static str,
+    },
     /// A tenant number that is not in use.
     NoTenant(u32),
     /// A tenant's page that does not hold what the tenant wrote.
@@ -285,6 +294,8 @@ impl fmt::Display for Error {
             }
             Self::NotPresent(pfn) => write!(f, "{pfn} is not present"),
             Self::PageState { pfn, is, needs } => write!(f, "{pfn} is {is}, not {needs}"),
+            Self::Poisoned(pfn) => write!(f, "{pfn} is poisoned: out of use, and its block cannot go"),
+            Self::Vetoed { range, by } => write!(f, "{range} stays as it is: vetoed by the notifier '{by}'"),
             Self::NoTenant(id) => write!(f, "there is no tenant {id}"),
             Self::Corrupt { tenant, at, found, expected } => {
                 write!(f, "tenant {tenant}: {at} holds {found:#018x} instead of {expected:#018x}")

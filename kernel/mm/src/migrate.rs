@@ -59,8 +59,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     pub fn pin(&mut self, pfn: Pfn) -> Result<()> {
         let (kind, head) = self.use_of(pfn)?;
         match kind {
-            PageKind::Free => self.pin_free(pfn, head),
             PageKind::Device | PageKind::DeviceMemmap => self.hold_device(pfn)?,
+            PageKind::Free => self.take_free(pfn, PageKind::Pinned),
             PageKind::Tenant | PageKind::Pinned => {
                 let page = self.pages().get(head);
                 page.set_refs(page.refs() + 1);
@@ -70,14 +70,18 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         Ok(())
     }
 
-    fn pin_free(&mut self, pfn: Pfn, head: Pfn) {
+    /// Take a free page off its list, for `kind`.
+    pub(crate) fn take_free(&mut self, pfn: Pfn, kind: PageKind) {
         let pages = crate::pages::Pages::new(&self.machine, self.layout);
         let Some(block) = self.blocks.get_mut(pfn.align_down(G::BLOCK_ORDER).get()) else { return };
         let Some(zone) = block.state.zone() else { return };
+        let Some(head) = pages.head_of(pfn) else { return };
         block.free.take_page(&pages, head, pfn);
-        pages.mark(pfn, 0, PageKind::Pinned);
+        pages.mark(pfn, 0, kind);
         self.zones[zone as usize].free -= 1;
-        self.counts.allocated += 1;
+        if let Some(count) = self.counts.of_mut(kind) {
+            *count += 1;
+        }
     }
 
     /// Drop one hold of [`Self::pin`]; a page that was free goes back to the free list with the last.

@@ -11,6 +11,7 @@ use crate::error::{Error, Resource, Result};
 use crate::faults::Faults;
 use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, MemoryBlock};
+use crate::hotplug::notify::Chain;
 use crate::layout::Layout;
 use crate::list::List;
 use crate::machine::Machine;
@@ -38,7 +39,7 @@ pub struct Counts {
     pub memmap_ram: u64,
     /// Translation tables.
     pub tables: u64,
-    /// Kept from boot.
+    /// Kept from boot, and poisoned pages.
     pub reserved: u64,
 }
 
@@ -50,7 +51,7 @@ impl Counts {
             PageKind::MemmapSelf => Some(&mut self.memmap_self),
             PageKind::MemmapRam => Some(&mut self.memmap_ram),
             PageKind::Table => Some(&mut self.tables),
-            PageKind::Reserved => Some(&mut self.reserved),
+            PageKind::Reserved | PageKind::Poisoned => Some(&mut self.reserved),
             PageKind::Tail | PageKind::Free | PageKind::Hole | PageKind::Device | PageKind::DeviceMemmap => {
                 None
             }
@@ -110,6 +111,8 @@ pub struct Mm<G: Granule, M: Machine> {
     pub(crate) tenants: Tenants,
     pub(crate) warnings: Warnings,
     pub(crate) owed: u64,
+    /// Who is asked before memory goes online or offline.
+    pub notifiers: Chain,
     /// Which allocations fail on purpose.
     pub faults: Faults,
     /// The fault to put in on purpose.
@@ -206,8 +209,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         if self.has_bug(Bug::EmptyTable) { VirtRange::default() } else { region }
     }
 
-    /// Ask the fault plan; the error is the one of running out for real.
-    pub(crate) fn may_fail(&mut self, resource: Resource) -> Result<()> {
+    /// Ask the fault plan, before whatever can run out; the error is the one of running out for real.
+    ///
+    /// # Errors
+    /// `Out`, on purpose.
+    pub fn may_fail(&mut self, resource: Resource) -> Result<()> {
         if self.faults.hit() { Err(Error::Out(resource)) } else { Ok(()) }
     }
 
@@ -280,6 +286,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
                 | PageKind::MemmapSelf
                 | PageKind::Device
                 | PageKind::DeviceMemmap
+                | PageKind::Poisoned
         );
         freeable.then(|| (page.kind(), page.order()))
     }

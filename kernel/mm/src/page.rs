@@ -43,16 +43,18 @@ pub enum PageKind {
     Tenant = 8,
     /// Taken off the free list by hand.
     Pinned = 9,
+    /// Not to be used: what was in it has moved away.
+    Poisoned = 10,
     /// A page of a device: the buddy allocator never sees it.
-    Device = 10,
+    Device = 11,
     /// A page of a device that its altmap or its driver set aside.
-    DeviceMemmap = 11,
+    DeviceMemmap = 12,
 }
 
 impl PageKind {
     /// How many kinds there are.
-    pub(crate) const COUNT: usize = Self::ALL.len();
-    const ALL: [Self; 12] = [
+    pub(crate) const COUNT: usize = 13;
+    const ALL: [Self; Self::COUNT] = [
         Self::Tail,
         Self::Free,
         Self::Reserved,
@@ -63,6 +65,7 @@ impl PageKind {
         Self::Kernel,
         Self::Tenant,
         Self::Pinned,
+        Self::Poisoned,
         Self::Device,
         Self::DeviceMemmap,
     ];
@@ -86,6 +89,7 @@ impl PageKind {
             Self::Pinned => "pinned",
             Self::Device => "device",
             Self::DeviceMemmap => "device (set aside)",
+            Self::Poisoned => "poisoned",
         }
     }
 }

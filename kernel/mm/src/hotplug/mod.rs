@@ -12,6 +12,8 @@
 
 mod backing;
 pub mod block;
+pub mod isolate;
+pub mod notify;
 pub mod offline;
 pub mod online;
 mod present;

@@ -16,6 +16,7 @@ use crate::addr::PhysRange;
 use crate::error::{Error, Result};
 use crate::granule::Granule;
 use crate::hotplug::block::BlockState;
+use crate::hotplug::notify::Direction;
 use crate::hotplug::range::HotRange;
 use crate::machine::Machine;
 use crate::model::Mm;
@@ -133,7 +134,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// All seven steps: `range` becomes present and goes online in `zone`. `done` hears of each step that is complete.
     ///
     /// # Errors
-    /// What a step ran out of; the machine is exactly as it was.
+    /// What a step ran out of, or `Vetoed`; the machine is exactly as it was.
     pub fn plug(
         &mut self,
         range: &HotRange,
@@ -244,7 +245,10 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             Step::ChooseBacking => self.forget_backing(pages),
             Step::PopulateVmemmap => self.depopulate(pages),
             Step::InitialisePages => self.forget_pages(pages),
-            Step::JoinZone => self.leave_zone(pages),
+            Step::JoinZone => {
+                self.leave_zone(pages);
+                self.notifiers.cancel(Direction::Online, pages.addresses::<G>());
+            }
             Step::GoOnline => self.offline_pages(pages),
         }
     }
