@@ -186,15 +186,41 @@ fn a_life(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
     counts_are(&model.counts(), &offline)?;
     model.online_range(spare.pages, ZoneKind::Movable)?;
     counts_are(&model.counts(), &with_blocks(&base, numbers, blocks, home, true, tables))?;
-    for block in model.starts(spare.pages) {
-        let expected = if home == MemmapHome::SelfHosted { numbers.usable_runs } else { 1 };
-        same_at("free runs of the block", block, free_runs(model, block), expected)?;
+    for (i, block) in model.starts(spare.pages).enumerate() {
+        let own = own_memmap(numbers, home, blocks, i as u64);
+        same_at("pages of memmap in the block", block, memmap_in(model, block), own)?;
+        same_at("free runs of the block", block, free_runs(model, block), runs_after(numbers, own))?;
     }
     let migrated = model.offline_range(spare.pages)?.migrated;
     same("pages migrated out of nothing", migrated, 0)?;
     counts_are(&model.counts(), &offline)?;
     model.remove(spare.range)?;
     counts_are(&model.counts(), &base)
+}
+
+/// How many pages of memmap are at the start of block `i` of `blocks`.
+fn own_memmap(numbers: &Numbers, home: MemmapHome, blocks: u64, i: u64) -> u64 {
+    match home {
+        MemmapHome::SelfHosted => numbers.memmap_pages,
+        MemmapHome::Ram => 0,
+        MemmapHome::SelfRange | MemmapHome::Given(_) => {
+            let before = i * numbers.section_pages;
+            (blocks * numbers.memmap_pages).saturating_sub(before).min(numbers.section_pages)
+        }
+    }
+}
+
+/// How many naturally aligned runs follow the first `own` pages of a block: from there each is as large as the next bit of
+/// what is left says, to the block's end.
+const fn runs_after(numbers: &Numbers, own: u64) -> u64 {
+    if own == numbers.memmap_pages {
+        return numbers.usable_runs;
+    }
+    (numbers.section_pages - own).count_ones() as u64
+}
+
+fn memmap_in(model: &dyn Model, block: Pfn) -> u64 {
+    model.block_of(block).map_or(0, |block| block.memmap_pages)
 }
 
 fn free_runs(model: &dyn Model, block: Pfn) -> u64 {

@@ -75,12 +75,19 @@ fn spare(model: &dyn Model, slot: u32, range: PhysRange) -> Option<Spare> {
         let last = model.zone(zone).blocks().iter().rev().copied();
         model.starts(pages).rev().eq(last.take(model.starts(pages).count()))
     });
-    let home = match model.section_of(pages.start)?.backing {
-        Backing::SelfHosted(_) => MemmapHome::SelfHosted,
-        Backing::HostedBy(_) => MemmapHome::SelfRange,
-        Backing::Boot | Backing::Ram => MemmapHome::Ram,
-    };
+    let home = home(model, pages);
     (alike && newest).then(|| Spare { range, pages, home, zone, before: model.counts(), slot })
+}
+
+/// Where the memmap of all of `pages` is. What tells one altmap in each block from one for all is the last block: one block
+/// by itself is the same either way.
+fn home(model: &dyn Model, pages: PfnRange) -> MemmapHome {
+    let last = model.starts(pages).next_back().and_then(|start| model.section_of(start));
+    match last.map(|section| &section.backing) {
+        Some(Backing::SelfHosted(_)) => MemmapHome::SelfHosted,
+        Some(Backing::HostedBy(_)) => MemmapHome::SelfRange,
+        Some(Backing::Boot | Backing::Ram) | None => MemmapHome::Ram,
+    }
 }
 
 /// Take what is present of `pages` out of the model.
