@@ -5,7 +5,6 @@ use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::error::Error;
 use hotmap_mm::hotplug::block::{BlockState, Source};
 use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::layout::LINEAR_SIZE;
 use hotmap_mm::model::Counts;
 use hotmap_mm::page::{Page, PageKind};
 use hotmap_mm::pfn::Pfn;
@@ -39,13 +38,8 @@ fn bad_ranges_are_refused(model: &mut dyn Model) -> Outcome {
     };
     let range = |start: u64, len| PhysRange { start: PhysAddr::new(start), end: PhysAddr::new(start + len) };
     let ram = model.info().ram_start.get() / block * block;
-    let base = model.info().ram_start.get() / model.numbers().first_page * model.numbers().first_page;
-    let reach = range(base, LINEAR_SIZE.min((1 << 48) - base));
     // Where nothing is present, so that no other rule is broken first.
-    let is_free = |start: &u64| {
-        !model.sections().iter().any(|s| range(*start, 2 * block).contains(model.address(s.start)))
-    };
-    let far = (2..).map(|i| reach.end.get() - i * block).find(is_free).unwrap_or(base);
+    let (reach, far) = (model.reach(), model.absent().get());
     refuses(far, 0, Error::Empty(PhysAddr::new(far)))?;
     let top = u64::MAX - block + 1;
     refuses(top, 2 * block, Error::Wraps { start: PhysAddr::new(top), len: 2 * block })?;
@@ -81,7 +75,7 @@ fn only_offline_memory_goes(model: &mut dyn Model) -> Outcome {
 }
 
 /// What a machine counts with `blocks` blocks more than in `base`, for which `tables` tables are new.
-fn with_blocks(
+pub(super) fn with_blocks(
     base: &Counts,
     numbers: &Numbers,
     blocks: u64,
@@ -109,7 +103,7 @@ fn with_blocks(
 }
 
 /// Table pages, counted in the tables themselves.
-fn table_pages(model: &dyn Model) -> Outcome<u64> {
+pub(super) fn table_pages(model: &dyn Model) -> Outcome<u64> {
     let mut tables = 1;
     each_entry(model, &mut |slot, d| {
         tables += u64::from(d.is_table(slot.level));
@@ -134,7 +128,7 @@ fn nothing_stays(model: &mut dyn Model) -> Outcome {
 }
 
 /// Neither the memory nor its struct page can be reached, and the model does not know it.
-fn is_gone(model: &dyn Model, pfn: Pfn) -> Outcome {
+pub(super) fn is_gone(model: &dyn Model, pfn: Pfn) -> Outcome {
     for va in [model.linear(model.address(pfn)), struct_page(model, pfn)] {
         let load = translate::load(va);
         check!(load.is_unmapped() && peek::load_aborts(va), "{va}, of {pfn} that was removed: {load}");
@@ -172,13 +166,13 @@ fn in_ram(model: &mut dyn Model) -> Outcome {
     })
 }
 
-fn add(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
+pub(super) fn add(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
     let range = spare.validate(model)?;
     Ok(model.add(&range, home)?)
 }
 
 /// Add, online, offline, remove: the exact count of pages after each.
-fn a_life(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
+pub(super) fn a_life(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
     let (base, numbers, blocks) = (model.counts(), model.numbers(), spare.blocks(model));
     add(model, spare, home)?;
     let tables = table_pages(model)? - base.tables;
@@ -231,7 +225,7 @@ fn free_runs(model: &dyn Model, block: Pfn) -> u64 {
 }
 
 /// The block's first frames, all of them and in order, hold its memmap.
-fn hosts_itself(model: &dyn Model, block: Pfn) -> Outcome {
+pub(super) fn hosts_itself(model: &dyn Model, block: Pfn) -> Outcome {
     let memmap = model.numbers().memmap_pages;
     for i in 0..memmap {
         let frame = frame_at(model, struct_page(model, block) + i * model.page_size())?;

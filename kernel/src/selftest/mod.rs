@@ -17,13 +17,17 @@
 //!  not ok 1 - paging
 //! ```
 
+mod altmap;
 mod blocks;
 mod buddy;
 mod check;
+mod device;
 mod expected;
 mod faults;
 mod heap;
+mod homes;
 mod hotplug;
+mod kmem;
 mod ktap;
 mod live;
 mod migrate;
@@ -81,6 +85,10 @@ const SUBJECTS: &[Subject] = &[
     Subject { name: "tenant", tests: tenant::TESTS },
     Subject { name: "migrate", tests: migrate::TESTS },
     Subject { name: "hotplug", tests: hotplug::TESTS },
+    Subject { name: "homes", tests: homes::TESTS },
+    Subject { name: "device", tests: device::TESTS },
+    Subject { name: "altmap", tests: altmap::TESTS },
+    Subject { name: "kmem", tests: kmem::TESTS },
     Subject { name: "faults", tests: faults::TESTS },
 ];
 

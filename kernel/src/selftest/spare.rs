@@ -2,6 +2,9 @@
 //! in its slot), and the newest memory block of boot RAM. Both only while nobody uses them.
 
 use hotmap_mm::addr::PhysRange;
+use hotmap_mm::device::holds::Teardown;
+use hotmap_mm::device::kmem::Kmem;
+use hotmap_mm::device::pagemap::Pagemap;
 use hotmap_mm::error::Result;
 use hotmap_mm::hotplug::block::{BlockState, MemoryBlock, Source};
 use hotmap_mm::hotplug::range::HotRange;
@@ -49,6 +52,7 @@ pub(super) fn with_spare(model: &mut dyn Model, body: fn(&mut dyn Model, &Spare)
     let spare = find(model)?;
     take_out(model, spare.pages)?;
     let outcome = body(model, &spare);
+    take_down_devices(model, spare.pages)?;
     put_back(model, &spare)?;
     outcome
 }
@@ -106,6 +110,21 @@ fn take_out(model: &mut dyn Model, pages: PfnRange) -> Result<()> {
     for start in model.starts(pages) {
         if model.block_of(start).is_some() {
             model.remove(model.addresses(model.section(start)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Take down the devices that a test has left in `pages`.
+fn take_down_devices(model: &mut dyn Model, pages: PfnRange) -> Result<()> {
+    let is_there = |device: &PfnRange| device.overlaps(&pages);
+    if let Some(device) = model.kmem().iter().map(Kmem::device).find(is_there) {
+        model.memory_to_device(device.start)?;
+    }
+    let there = |device: &&Pagemap| device.ranges().iter().any(is_there);
+    while let Some(start) = model.devices().iter().find(there).map(Pagemap::start) {
+        if let Teardown::Waits { pfn, .. } = model.device_destroy(start)? {
+            model.unpin(pfn)?;
         }
     }
     Ok(())
