@@ -69,3 +69,24 @@ impl Geometry {
         Ok(range.start.get() / section..range.end.get() / section)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_section_that_has_a_byte_in_a_piece_of_vmemmap_counts() {
+        // 64 KiB pages, 16 MiB sections: 16 KiB of memmap each.
+        let base = 0xf000_0000_0000_0000;
+        let geometry =
+            Geometry { page_shift: 16, section_shift: 24, physical_bits: 46, vmemmap: VirtAddr::new(base) };
+        let sections = |start: u64, end: u64| {
+            let at = |offset: u64| VirtAddr::new(base + offset);
+            geometry.sections(VirtRange { start: at(start), end: at(end) })
+        };
+        assert_eq!(sections(0x4000, 0x8000), 1..2);
+        assert_eq!(sections(0x4040, 0x4080), 1..2);
+        assert_eq!(sections(0x3fc0, 0x8040), 0..3);
+        assert_eq!(sections(0x100_0000, 0x200_0000), 1024..2048);
+    }
+}

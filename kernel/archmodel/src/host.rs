@@ -21,7 +21,7 @@ struct Device {
     altmap: Altmap,
 }
 
-/// The altmap that a range was found to have, out of everybody else's reach until [`Host::commit`].
+/// The altmap that a range was found to have: a copy of its account, which becomes the device's with [`Host::commit`].
 pub struct Resolved(Option<(usize, Altmap)>);
 
 impl Resolved {

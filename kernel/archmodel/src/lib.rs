@@ -48,7 +48,7 @@ pub trait Architecture: Clone {
     const GEOMETRY: Geometry;
 
     /// Map `memmap`, the struct pages of whole sections. `altmap` is where the memory comes from, if there is one: the
-    /// caller has looked it up, and the hook cannot.
+    /// caller has looked it up, so the hook does not.
     ///
     /// # Errors
     /// `Out`, `NoPse`. The caller undoes what was done until then.

@@ -4,7 +4,7 @@
 //! - The RFC as posted asked the altmap for large frames only; its review pointed at the base pages below, which a machine
 //!   without EDAT1 uses for all of its memmap. Here both ask the same function.
 //! - There is no fallback from large frames to pages: out of 1 MiB runs is out of memory, with or without an altmap.
-//! - Large frames are used even where vmemmap needs a part of one only, so neighbours may share one.
+//! - Large frames are used even where vmemmap needs a part of one only. (With 256 MiB sections none is shared.)
 //! - Linux had an empty `vmemmap_free` then. The model's free is what its counterpart would be: what no valid section needs
 //!   goes back to where it came from, then the empty tables.
 //!

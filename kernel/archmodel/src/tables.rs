@@ -188,3 +188,34 @@ fn pieces<F: Format>(level: usize, range: VirtRange) -> impl Iterator<Item = Vir
 fn intersection(a: VirtRange, b: VirtRange) -> VirtRange {
     VirtRange { start: a.start.max(b.start), end: a.end.min(b.end) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::Geometry;
+    use crate::x86::{X86, X86Format};
+    use crate::{Architecture, host};
+    use hotmap_mm::pfn::{Pfn, PfnRange};
+
+    /// No architecture's numbers make sections share a leaf today; a smaller section would.
+    #[test]
+    fn a_leaf_that_two_sections_share_goes_with_the_last() {
+        let geometry = Geometry { section_shift: 26, ..X86::GEOMETRY };
+        let mut host = host::Host::new(geometry, PfnRange::new(Pfn::new(0x1000), 0x1000));
+        let tables = Tables::<X86Format>::new(&mut host).expect("room");
+        let [first, second] = [0, 0x4000].map(|start| PfnRange::new(Pfn::new(start), 0x4000));
+        let both = PfnRange { start: first.start, end: second.end };
+        let slot = tables.slot(&mut host, geometry.vmemmap, 2).expect("room").expect("no leaf above");
+        let block = host.memmap(None, 512).expect("room");
+        host.write(slot, block.get() | 0x81);
+        let resolved = host.resolve(both).expect("no device");
+        host.commit(resolved, both);
+
+        host.forget(first);
+        tables.free(&mut host, geometry.memmap(first));
+        assert_eq!(tables.leaves(&host), [Leaf { va: geometry.vmemmap, pa: block, bytes: 1 << 21 }]);
+        host.forget(second);
+        tables.free(&mut host, geometry.memmap(second));
+        assert_eq!(tables.leaves(&host), []);
+    }
+}
