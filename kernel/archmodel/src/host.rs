@@ -22,11 +22,11 @@ struct Device {
 }
 
 /// The altmap that a range was found to have: a copy of its account, which becomes the device's with [`Host::commit`].
-pub struct Resolved(Option<(usize, Altmap)>);
+pub(crate) struct Resolved(Option<(usize, Altmap)>);
 
 impl Resolved {
     /// The altmap, if there is one.
-    pub fn altmap(&mut self) -> Option<&mut Altmap> {
+    pub(crate) fn altmap(&mut self) -> Option<&mut Altmap> {
         self.0.as_mut().map(|(_, altmap)| altmap)
     }
 }
