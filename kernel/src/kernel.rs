@@ -9,11 +9,13 @@ use crate::arch::machine::Arm;
 use crate::arch::{bulk, counter, cpu, heap, semihosting};
 use crate::boot_info::BootInfo;
 use crate::console::{self, ConsoleWriter};
-use crate::dimms::{Dimms, Policy};
+use crate::dimms::Dimms;
 use crate::drivers::ged::{Ged, OstEvent, OstStatus};
 use crate::drivers::platform::Platform;
 use crate::line::{Line, LineReader, Mode, Terminal};
 use crate::nvdimms::Nvdimms;
+use crate::plug::Policy;
+use crate::regions::Regions;
 use crate::{klog, kprintln, meter, shell};
 
 /// Everything, for one granule.
@@ -28,6 +30,8 @@ pub struct Kernel<G: Granule> {
     pub dimms: Dimms,
     /// The NVDIMMs.
     pub nvdimms: Nvdimms,
+    /// The regions that the device tree sets aside.
+    pub regions: Regions,
     /// The exit status so far: what `run=` ends with.
     pub status: u32,
 }
@@ -50,19 +54,22 @@ fn start<G: Granule>(info: &'static mut BootInfo) -> ! {
     let layout = Layout::<G>::new(info.ram_start);
     let machine = Arm::new(layout.phys_base);
     heap::init(&machine, info);
-    let mm = match Mm::boot(machine, Tables::new(info.root), layout, &mut info.memblock) {
-        Ok(mm) => mm,
-        Err(error) => {
-            kprintln!("error: {error}");
-            semihosting::exit(semihosting::EXIT_PANIC)
-        }
-    };
+    let mm =
+        match Mm::boot(machine, Tables::new(info.root), layout, &mut info.memblock, info.args.boot_memmap) {
+            Ok(mm) => mm,
+            Err(error) => {
+                kprintln!("error: {error}");
+                semihosting::exit(semihosting::EXIT_PANIC)
+            }
+        };
     let info: &'static BootInfo = info;
     let platform = Platform::bring_up(&info.machine);
-    let (dimms, nvdimms, status) = (Dimms::new(), Nvdimms::new(), semihosting::EXIT_OK);
-    let mut kernel = Kernel { info, mm, platform, dimms, nvdimms, status };
+    let (dimms, nvdimms, regions) = (Dimms::new(), Nvdimms::new(), Regions::new());
+    let status = semihosting::EXIT_OK;
+    let mut kernel = Kernel { info, mm, platform, dimms, nvdimms, regions, status };
     kernel.mm.bug = info.args.bug;
     kernel.greet();
+    kernel.find_regions();
     kernel.find_dimms();
     kernel.find_nvdimms();
     if meter::is_on() {
@@ -103,9 +110,20 @@ impl<G: Granule> Kernel<G> {
         }
     }
 
-    /// How DIMMs are brought in.
+    /// How memory is brought in.
     pub const fn policy(&self) -> Policy {
         Policy { home: self.info.args.memmap, online: self.info.args.online_auto }
+    }
+
+    /// What the device tree sets aside, and with `hotadd=auto` all of it that is hotpluggable.
+    fn find_regions(&mut self) {
+        if let Err(error) = self.regions.read(&self.info.machine, self.info.dtb) {
+            kprintln!("regions: {error}");
+        }
+        if self.info.args.hotadd_auto {
+            let policy = self.policy();
+            self.regions.add_all(&mut self.mm, policy);
+        }
     }
 
     /// DIMMs that were there before the kernel was.

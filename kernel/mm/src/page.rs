@@ -43,10 +43,16 @@ pub enum PageKind {
     Tenant = 8,
     /// Taken off the free list by hand.
     Pinned = 9,
+    /// A page of a device: the buddy allocator never sees it.
+    Device = 10,
+    /// A page of a device that its altmap or its driver set aside.
+    DeviceMemmap = 11,
 }
 
 impl PageKind {
-    const ALL: [Self; 10] = [
+    /// How many kinds there are.
+    pub(crate) const COUNT: usize = Self::ALL.len();
+    const ALL: [Self; 12] = [
         Self::Tail,
         Self::Free,
         Self::Reserved,
@@ -57,8 +63,14 @@ impl PageKind {
         Self::Kernel,
         Self::Tenant,
         Self::Pinned,
+        Self::Device,
+        Self::DeviceMemmap,
     ];
 
+    /// Whether the page is a device's, and so not system RAM.
+    pub const fn is_device(self) -> bool {
+        matches!(self, Self::Device | Self::DeviceMemmap)
+    }
     /// The word that messages use.
     pub const fn name(self) -> &'static str {
         match self {
@@ -72,6 +84,8 @@ impl PageKind {
             Self::Kernel => "kernel",
             Self::Tenant => "tenant",
             Self::Pinned => "pinned",
+            Self::Device => "device",
+            Self::DeviceMemmap => "device (set aside)",
         }
     }
 }

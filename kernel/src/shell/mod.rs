@@ -16,6 +16,7 @@ use hotmap_mm::granule::Granule;
 
 use crate::kernel::Kernel;
 use crate::kprintln;
+use crate::regions::Refusal;
 use args::Words;
 
 /// Why a command failed.
@@ -27,6 +28,8 @@ pub enum ShellError {
     BadWord(&'static str),
     /// The model refused.
     Model(Error),
+    /// A region of the device tree cannot be used so.
+    Region(Refusal),
     /// Something was found to be wrong, and has been printed.
     Failed(&'static str),
     /// There is no such command.
@@ -39,12 +42,19 @@ impl From<Error> for ShellError {
     }
 }
 
+impl From<Refusal> for ShellError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Region(refusal)
+    }
+}
+
 impl fmt::Display for ShellError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(usage) => write!(f, "usage: {usage}"),
             Self::BadWord(expected) => write!(f, "expected {expected}"),
             Self::Model(error) => write!(f, "{error}"),
+            Self::Region(refusal) => write!(f, "{refusal}"),
             Self::Failed(what) => f.write_str(what),
             Self::Unknown => f.write_str("no such command (help lists them)"),
         }
@@ -99,6 +109,13 @@ impl<G: Granule> Table<G> {
         command("unpin PFN|addr:A", 1, "let go of it", act::unpin),
         command("online ADDR [movable|normal]", 2, "bring a memory block online", act::online),
         command("offline ADDR", 1, "take a memory block offline, moving away what is in use", act::offline),
+        command(
+            "add ADDR[,SIZE]",
+            1,
+            "bring in a hotpluggable region of the device tree, or a part of it",
+            act::add,
+        ),
+        command("remove ADDR", 1, "take away what `add` brought in at ADDR", act::remove),
         command("audit", 0, "prove the invariants I1 to I8 by walking everything", act::audit),
         command("selftest [NAME|list]", 1, "run the self-tests (KTAP)", act::selftest),
         command(
@@ -151,8 +168,13 @@ fn help<G: Granule>(_: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
 
 const ARGUMENTS: &str = "\
 granule=4k|16k|64k   the translation granule (4k)
-memmap=self|ram      where the memmap of added memory goes (self)
+memmap=self|self-range|ram
+                     where the memmap of added memory goes (self): self is each block's own first pages,
+                     self-range the first pages of all that comes at once
+boot_memmap=self|ram where the memmap of boot memory goes (ram)
 online=auto|manual   whether added memory goes online by itself (auto)
+hotadd=auto|manual   whether hotpluggable regions of the device tree are added at boot (manual)
+pmem=off|dev|mem     persistent memory: left alone, or used, its memmap on it or in RAM (off; map=dev, map=mem too)
 run=\"cmd; cmd\"       run these, then power off: status 0 if all succeeded, else 1
 term=dumb|ansi       the console's terminal (dumb; scripts/qemu says ansi on a terminal)
 heap=SIZE            the kernel heap, 64K to 1G (4M: room for 16384 memory blocks)

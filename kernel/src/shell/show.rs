@@ -160,6 +160,9 @@ pub(super) fn layout<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> O
     for ram in kernel.info.memblock.ram() {
         kprintln!("boot RAM  {ram}  {}", Bytes(ram.len()));
     }
+    for region in kernel.regions.all() {
+        kprintln!("region    {region}");
+    }
     kprintln!("image     {}", kernel.info.image);
     kprintln!("dtb       {}", kernel.info.dtb);
     kprintln!("heap      {}", kernel.info.heap);
