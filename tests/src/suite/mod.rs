@@ -19,6 +19,7 @@ mod matrix;
 mod pinned;
 mod prefilled;
 mod refused;
+mod regions;
 mod several;
 mod shapes;
 mod tenants;
@@ -49,12 +50,13 @@ impl Test {
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let subjects: [fn() -> Vec<Test>; 15] = [
+    let subjects: [fn() -> Vec<Test>; 16] = [
         harness::tests,
         matrix::tests,
         shapes::tests,
         arguments::tests,
         device_tree::tests,
+        regions::tests,
         life::tests,
         prefilled::tests,
         tenants::tests,
