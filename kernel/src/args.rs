@@ -4,6 +4,7 @@
 use core::fmt::Write;
 
 use heapless::String;
+use hotmap_mm::boot::BootMemmap;
 use hotmap_mm::bugs::Bug;
 use hotmap_mm::granule::GranuleKind;
 use hotmap_mm::hotplug::steps::MemmapHome;
@@ -32,8 +33,10 @@ pub struct BootArgs {
     pub granule: GranuleKind,
     /// A granule value that names none.
     pub bad_granule: Option<String<16>>,
-    /// `memmap=self|ram`.
+    /// `memmap=self|self-range|ram`.
     pub memmap: MemmapHome,
+    /// `boot_memmap=self|ram`.
+    pub boot_memmap: BootMemmap,
     /// `online=auto|manual`.
     pub online_auto: bool,
     /// `hotadd=auto|manual`.
@@ -63,6 +66,7 @@ impl BootArgs {
             granule: GranuleKind::K4,
             bad_granule: None,
             memmap: MemmapHome::SelfHosted,
+            boot_memmap: BootMemmap::Ram,
             online_auto: true,
             hotadd_auto: false,
             pmem: PmemUse::Off,
@@ -91,9 +95,12 @@ impl BootArgs {
         let value = value.strip_prefix('"').map_or(value, |v| v.strip_suffix('"').unwrap_or(v));
         let ok = match key {
             "granule" => self.set_granule(value),
-            "memmap" => {
-                choose(&mut self.memmap, value, &[("self", MemmapHome::SelfHosted), ("ram", MemmapHome::Ram)])
-            }
+            "memmap" => choose(&mut self.memmap, value, &MEMMAP_HOMES),
+            "boot_memmap" => choose(
+                &mut self.boot_memmap,
+                value,
+                &[("self", BootMemmap::SelfHosted), ("ram", BootMemmap::Ram)],
+            ),
             "online" => choose(&mut self.online_auto, value, &[("auto", true), ("manual", false)]),
             "hotadd" => choose(&mut self.hotadd_auto, value, &[("auto", true), ("manual", false)]),
             "pmem" => self.set_pmem(value),
@@ -178,6 +185,9 @@ fn word_end(text: &str) -> usize {
     }
     text.len()
 }
+
+const MEMMAP_HOMES: [(&str, MemmapHome); 3] =
+    [("self", MemmapHome::SelfHosted), ("self-range", MemmapHome::SelfRange), ("ram", MemmapHome::Ram)];
 
 fn choose<T: Copy>(field: &mut T, value: &str, choices: &[(&str, T)]) -> bool {
     let found = choices.iter().find(|(name, _)| *name == value);

@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
-use hotmap_mm::error::Result;
+use hotmap_mm::error::{Resource, Result};
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::Source;
 use hotmap_mm::list;
@@ -73,13 +73,18 @@ impl Dimms {
         slot: &Slot,
         policy: Policy,
     ) -> Result<()> {
-        list::reserve(&mut self.present, 1)?;
         let start = PhysAddr::new(slot.address);
+        let room = mm.may_fail(Resource::Heap { bytes: size_of::<Dimm>() });
+        let room = room.and_then(|()| list::reserve(&mut self.present, 1));
         let name = Name { source: Source::Dimm(slot.number), start };
-        let result = plug::bring_in(mm, name, slot.size, policy);
+        let result = room.and_then(|()| plug::bring_in(mm, name, slot.size, policy));
         let range = PhysRange::checked_new(start, slot.size).unwrap_or(PhysRange { start, end: start });
         let at = self.present.partition_point(|d| d.slot < slot.number);
-        self.present.insert(at, Dimm { slot: slot.number, range, node: slot.node, refused: result.is_err() });
+        // Room for every slot was made at boot. Without it, what was refused is not listed, and can be ejected all the same.
+        if self.present.len() < self.present.capacity() {
+            let refused = result.is_err();
+            self.present.insert(at, Dimm { slot: slot.number, range, node: slot.node, refused });
+        }
         match &result {
             Ok(()) => klog!("dimm{}: {range} ({}) is here", slot.number, Bytes(range.len())),
             Err(error) => kprintln!("dimm{}: refused: {error}", slot.number),

@@ -12,7 +12,9 @@ use crate::console::{self, ConsoleWriter};
 use crate::dimms::Dimms;
 use crate::drivers::ged::{Ged, OstEvent, OstStatus};
 use crate::drivers::platform::Platform;
+use crate::inject::Injection;
 use crate::line::{Line, LineReader, Mode, Terminal};
+use crate::nvdimms::Nvdimms;
 use crate::plug::Policy;
 use crate::regions::Regions;
 use crate::{klog, kprintln, meter, shell};
@@ -27,8 +29,12 @@ pub struct Kernel<G: Granule> {
     pub platform: Platform,
     /// The DIMMs.
     pub dimms: Dimms,
+    /// The NVDIMMs.
+    pub nvdimms: Nvdimms,
     /// The regions that the device tree sets aside.
     pub regions: Regions,
+    /// What fails in the next operation.
+    pub injection: Injection,
     /// The exit status so far: what `run=` ends with.
     pub status: u32,
 }
@@ -51,21 +57,31 @@ fn start<G: Granule>(info: &'static mut BootInfo) -> ! {
     let layout = Layout::<G>::new(info.ram_start);
     let machine = Arm::new(layout.phys_base);
     heap::init(&machine, info);
-    let mm = match Mm::boot(machine, Tables::new(info.root), layout, &mut info.memblock) {
-        Ok(mm) => mm,
-        Err(error) => {
-            kprintln!("error: {error}");
-            semihosting::exit(semihosting::EXIT_PANIC)
-        }
-    };
+    let mm =
+        match Mm::boot(machine, Tables::new(info.root), layout, &mut info.memblock, info.args.boot_memmap) {
+            Ok(mm) => mm,
+            Err(error) => {
+                kprintln!("error: {error}");
+                semihosting::exit(semihosting::EXIT_PANIC)
+            }
+        };
     let info: &'static BootInfo = info;
     let platform = Platform::bring_up(&info.machine);
-    let (dimms, regions) = (Dimms::new(), Regions::new());
-    let mut kernel = Kernel { info, mm, platform, dimms, regions, status: semihosting::EXIT_OK };
+    let mut kernel = Kernel {
+        info,
+        mm,
+        platform,
+        dimms: Dimms::new(),
+        nvdimms: Nvdimms::new(),
+        regions: Regions::new(),
+        injection: Injection::new(),
+        status: semihosting::EXIT_OK,
+    };
     kernel.mm.bug = info.args.bug;
     kernel.greet();
     kernel.find_regions();
     kernel.find_dimms();
+    kernel.find_nvdimms();
     if meter::is_on() {
         kprintln!("bench: boot {} {} 0 0", info.memblock.span().len(), counter::instructions());
     }
@@ -129,8 +145,15 @@ impl<G: Granule> Kernel<G> {
         }
         for number in 0..ged.slot_count() {
             if let Ok(Some(slot)) = ged.slot(number) {
-                insert(ged, &mut self.mm, &mut self.dimms, &slot, policy);
+                insert(ged, &mut self.mm, &mut self.dimms, &mut self.injection, &slot, policy);
             }
+        }
+    }
+
+    /// NVDIMMs that are not listed yet: at boot all that there are, later those that have come.
+    fn find_nvdimms(&mut self) {
+        if let Some(device) = &mut self.platform.nvdimm {
+            self.nvdimms.look(device);
         }
     }
 
@@ -138,6 +161,7 @@ impl<G: Granule> Kernel<G> {
     pub fn service(&mut self) {
         self.platform.drain();
         let policy = self.policy();
+        let Self { mm, dimms, injection, .. } = self;
         let Some(ged) = &mut self.platform.ged else { return };
         let events = ged.take_events();
         if events.power_down() {
@@ -149,10 +173,13 @@ impl<G: Granule> Kernel<G> {
         for number in 0..ged.slot_count() {
             let Ok(Some(slot)) = ged.slot(number) else { continue };
             if slot.flags.removing() {
-                remove(ged, &mut self.mm, &mut self.dimms, number);
+                remove(ged, mm, dimms, injection, number);
             } else if slot.flags.inserting() {
-                insert(ged, &mut self.mm, &mut self.dimms, &slot, policy);
+                insert(ged, mm, dimms, injection, &slot, policy);
             }
+        }
+        if events.nvdimm() {
+            self.find_nvdimms();
         }
     }
 
@@ -195,6 +222,7 @@ fn insert<G: Granule>(
     ged: &mut Ged,
     mm: &mut Mm<G, Arm>,
     dimms: &mut Dimms,
+    injection: &mut Injection,
     slot: &crate::drivers::ged::Slot,
     policy: Policy,
 ) {
@@ -203,7 +231,7 @@ fn insert<G: Granule>(
         // The slot number came from the device.
         let _ = ged.ack_insert(slot.number);
     }
-    let status = match dimms.insert(mm, slot, policy) {
+    let status = match injection.around(mm, |mm| dimms.insert(mm, slot, policy)) {
         Ok(()) => OstStatus::Success,
         Err(_) => OstStatus::Failure,
     };
@@ -212,11 +240,17 @@ fn insert<G: Granule>(
     }
 }
 
-fn remove<G: Granule>(ged: &mut Ged, mm: &mut Mm<G, Arm>, dimms: &mut Dimms, slot: u32) {
+fn remove<G: Granule>(
+    ged: &mut Ged,
+    mm: &mut Mm<G, Arm>,
+    dimms: &mut Dimms,
+    injection: &mut Injection,
+    slot: u32,
+) {
     // The slot number came from the device, so none of these can name one that it does not have.
     let _ = ged.ack_remove(slot);
     let _ = ged.report(slot, OstEvent::EjectRequest, OstStatus::EjectPending);
-    let _ = match dimms.remove(mm, slot) {
+    let _ = match injection.around(mm, |mm| dimms.remove(mm, slot)) {
         Ok(()) => ged.eject(slot),
         Err(_) => ged.report(slot, OstEvent::EjectRequest, OstStatus::Busy),
     };

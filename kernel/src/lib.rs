@@ -11,11 +11,13 @@ pub mod args;
 pub mod boot_info;
 pub mod dimms;
 pub mod drivers;
+pub mod inject;
 #[cfg(target_os = "none")]
 pub mod kernel;
 pub mod line;
 pub mod meter;
 pub mod number;
+pub mod nvdimms;
 pub mod plug;
 pub mod regions;
 #[cfg(target_os = "none")]

@@ -5,10 +5,13 @@
 
 use crate::addr::{PhysAddr, VirtRange};
 use crate::bugs::Bug;
+use crate::device::kmem::Kmem;
+use crate::device::pagemap::Pagemap;
 use crate::error::{Error, Resource, Result};
 use crate::faults::Faults;
 use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, MemoryBlock};
+use crate::hotplug::notify::Chain;
 use crate::layout::Layout;
 use crate::list::List;
 use crate::machine::Machine;
@@ -36,7 +39,7 @@ pub struct Counts {
     pub memmap_ram: u64,
     /// Translation tables.
     pub tables: u64,
-    /// Kept from boot.
+    /// Kept from boot, and poisoned pages.
     pub reserved: u64,
 }
 
@@ -48,8 +51,10 @@ impl Counts {
             PageKind::MemmapSelf => Some(&mut self.memmap_self),
             PageKind::MemmapRam => Some(&mut self.memmap_ram),
             PageKind::Table => Some(&mut self.tables),
-            PageKind::Reserved => Some(&mut self.reserved),
-            PageKind::Tail | PageKind::Free | PageKind::Hole => None,
+            PageKind::Reserved | PageKind::Poisoned => Some(&mut self.reserved),
+            PageKind::Tail | PageKind::Free | PageKind::Hole | PageKind::Device | PageKind::DeviceMemmap => {
+                None
+            }
         }
     }
     /// Whether the pages are conserved (I6).
@@ -70,12 +75,16 @@ pub struct Warnings {
     pub bad_remove: u64,
     /// Mappings that could not be taken down because they share a block with somebody else's.
     pub stuck: u64,
+    /// Altmaps that would have lost pages to padding, and requests to one that are not whole pages.
+    pub altmap: u64,
+    /// A memmap on another node than the memory that it describes: reported once.
+    pub remote_memmap: u64,
 }
 
 impl Warnings {
     /// All of them.
     pub const fn total(&self) -> u64 {
-        self.bad_free + self.outside_vmemmap + self.bad_remove + self.stuck
+        self.bad_free + self.outside_vmemmap + self.bad_remove + self.stuck + self.altmap + self.remote_memmap
     }
 }
 
@@ -95,11 +104,15 @@ pub struct Mm<G: Granule, M: Machine> {
     pub(crate) tables: Tables<G>,
     pub(crate) sections: List<Section>,
     pub(crate) blocks: List<MemoryBlock>,
+    pub(crate) devices: List<Pagemap>,
+    pub(crate) kmem: List<Kmem>,
     pub(crate) zones: [Zone; 2],
     pub(crate) counts: Counts,
     pub(crate) tenants: Tenants,
     pub(crate) warnings: Warnings,
     pub(crate) owed: u64,
+    /// Who is asked before memory goes online or offline.
+    pub notifiers: Chain,
     /// Which allocations fail on purpose.
     pub faults: Faults,
     /// The fault to put in on purpose.
@@ -126,6 +139,10 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// The memory blocks, ascending.
     pub fn blocks(&self) -> &[MemoryBlock] {
         self.blocks.as_slice()
+    }
+    /// The devices' page maps, by the address of their first range.
+    pub fn devices(&self) -> &[Pagemap] {
+        self.devices.as_slice()
     }
     /// A zone.
     pub const fn zone(&self, kind: ZoneKind) -> &Zone {
@@ -192,8 +209,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         if self.has_bug(Bug::EmptyTable) { VirtRange::default() } else { region }
     }
 
-    /// Ask the fault plan; the error is the one of running out for real.
-    pub(crate) fn may_fail(&mut self, resource: Resource) -> Result<()> {
+    /// Ask the fault plan, before whatever can run out; the error is the one of running out for real.
+    ///
+    /// # Errors
+    /// `Out`, on purpose.
+    pub fn may_fail(&mut self, resource: Resource) -> Result<()> {
         if self.faults.hit() { Err(Error::Out(resource)) } else { Ok(()) }
     }
 
@@ -259,7 +279,14 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let page = self.is_valid(pfn).then(|| self.pages().get(pfn))?;
         let freeable = !matches!(
             page.kind(),
-            PageKind::Tail | PageKind::Free | PageKind::Reserved | PageKind::Hole | PageKind::MemmapSelf
+            PageKind::Tail
+                | PageKind::Free
+                | PageKind::Reserved
+                | PageKind::Hole
+                | PageKind::MemmapSelf
+                | PageKind::Device
+                | PageKind::DeviceMemmap
+                | PageKind::Poisoned
         );
         freeable.then(|| (page.kind(), page.order()))
     }

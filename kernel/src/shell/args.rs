@@ -18,6 +18,11 @@ impl<'a> Words<'a> {
         self.0.next()
     }
 
+    /// The next word, left where it is.
+    pub(super) fn peek(&self) -> Option<&'a str> {
+        self.0.clone().next()
+    }
+
     /// How many words are left.
     pub(super) fn left(&self) -> usize {
         self.0.clone().count()

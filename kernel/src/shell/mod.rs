@@ -3,6 +3,7 @@
 mod act;
 mod args;
 mod bench;
+mod harm;
 mod json;
 mod show;
 mod state;
@@ -53,8 +54,8 @@ impl fmt::Display for ShellError {
         match self {
             Self::Usage(usage) => write!(f, "usage: {usage}"),
             Self::BadWord(expected) => write!(f, "expected {expected}"),
-            Self::Model(error) => write!(f, "{error}"),
             Self::Region(refusal) => write!(f, "{refusal}"),
+            Self::Model(error) => write!(f, "{error} ({})", error.errno()),
             Self::Failed(what) => f.write_str(what),
             Self::Unknown => f.write_str("no such command (help lists them)"),
         }
@@ -62,6 +63,25 @@ impl fmt::Display for ShellError {
 }
 
 type Outcome = Result<(), ShellError>;
+
+/// Whether a command is a whole operation, in which `inject` may make an allocation fail.
+#[derive(Clone, Copy)]
+enum Operation {
+    No,
+    Yes,
+    /// Unless this is its first word.
+    Unless(&'static str),
+}
+
+impl Operation {
+    fn is_one(self, words: &Words<'_>) -> bool {
+        match self {
+            Self::No => false,
+            Self::Yes => true,
+            Self::Unless(word) => words.peek() != Some(word),
+        }
+    }
+}
 
 /// A command.
 struct Command<G: Granule> {
@@ -71,6 +91,7 @@ struct Command<G: Granule> {
     most: usize,
     /// What it does.
     help: &'static str,
+    operation: Operation,
     run: fn(&mut Kernel<G>, &mut Words<'_>) -> Outcome,
 }
 
@@ -82,7 +103,13 @@ const fn command<G: Granule>(
     help: &'static str,
     run: fn(&mut Kernel<G>, &mut Words<'_>) -> Outcome,
 ) -> Command<G> {
-    Command { usage, most, help, run }
+    Command { usage, most, help, operation: Operation::No, run }
+}
+
+impl<G: Granule> Command<G> {
+    const fn operation(self, operation: Operation) -> Self {
+        Self { operation, ..self }
+    }
 }
 
 impl<G: Granule> Table<G> {
@@ -93,6 +120,7 @@ impl<G: Granule> Table<G> {
         command("zones", 0, "the zones and their free runs", show::zones),
         command("blocks", 0, "the memory blocks", show::blocks),
         command("dimms", 0, "the DIMMs and what became of them", show::dimms),
+        command("nvdimms", 0, "the NVDIMMs and what became of them", show::nvdimms),
         command("tables", 0, "pages of translation tables per region", show::tables),
         command("layout", 0, "the virtual address space", show::layout),
         command(
@@ -103,18 +131,32 @@ impl<G: Granule> Table<G> {
         ),
         command("page PFN|addr:A", 1, "what a page is used for", walk::page),
         command("ptdump [linear|image|devices|tenants|vmemmap]", 1, "what is mapped", walk::ptdump),
-        command("tenant new N|check [ID]|drop [ID]", 2, "users of movable pages", act::tenant),
+        command("tenant new N|check [ID]|drop [ID]", 2, "users of movable pages", act::tenant)
+            .operation(Operation::Unless("check")),
         command("pin PFN|addr:A", 1, "hold a page, so that its block cannot leave", act::pin),
         command("unpin PFN|addr:A", 1, "let go of it", act::unpin),
-        command("online ADDR [movable|normal]", 2, "bring a memory block online", act::online),
-        command("offline ADDR", 1, "take a memory block offline, moving away what is in use", act::offline),
         command(
             "add ADDR[,SIZE]",
             1,
             "bring in a hotpluggable region of the device tree, or a part of it",
             act::add,
+        )
+        .operation(Operation::Yes),
+        command("remove ADDR", 1, "take away what `add` brought in at ADDR", act::remove)
+            .operation(Operation::Yes),
+        command("poison PFN|addr:A", 1, "take a page out of use, moving away what is in it", harm::poison)
+            .operation(Operation::Yes),
+        command("unpoison PFN|addr:A", 1, "give it back", harm::unpoison),
+        command("online ADDR [movable|normal]", 2, "bring a memory block online", act::online)
+            .operation(Operation::Yes),
+        command("offline ADDR", 1, "take a memory block offline, moving away what is in use", act::offline)
+            .operation(Operation::Yes),
+        command(
+            harm::INJECT,
+            2,
+            "fail an allocation of the next operation, or veto what goes online or offline",
+            harm::inject,
         ),
-        command("remove ADDR", 1, "take away what `add` brought in at ADDR", act::remove),
         command("audit", 0, "prove the invariants I1 to I8 by walking everything", act::audit),
         command("selftest [NAME|list]", 1, "run the self-tests (KTAP)", act::selftest),
         command(
@@ -122,7 +164,8 @@ impl<G: Granule> Table<G> {
             1,
             "take the DIMM in the last slot through its life and count instructions",
             bench::bench,
-        ),
+        )
+        .operation(Operation::Yes),
         command("poweroff", 0, "end, with exit status 0", act::poweroff),
     ];
 }
@@ -135,6 +178,12 @@ pub fn run<G: Granule>(kernel: &mut Kernel<G>, line: &str) -> bool {
     let outcome = match found {
         // Before it runs: what was refused must not have been done.
         Some(command) if words.left() > command.most => Err(ShellError::Usage(command.usage)),
+        Some(command) if command.operation.is_one(&words) => {
+            kernel.injection.begin(&mut kernel.mm);
+            let outcome = (command.run)(kernel, &mut words);
+            kernel.injection.end(&mut kernel.mm);
+            outcome
+        }
         Some(command) => (command.run)(kernel, &mut words),
         None => Err(ShellError::Unknown),
     };
@@ -167,7 +216,10 @@ fn help<G: Granule>(_: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
 
 const ARGUMENTS: &str = "\
 granule=4k|16k|64k   the translation granule (4k)
-memmap=self|ram      where the memmap of added memory goes (self)
+memmap=self|self-range|ram
+                     where the memmap of added memory goes (self): self is each block's own first pages,
+                     self-range the first pages of all that comes at once
+boot_memmap=self|ram where the memmap of boot memory goes (ram)
 online=auto|manual   whether added memory goes online by itself (auto)
 hotadd=auto|manual   whether hotpluggable regions of the device tree are added at boot (manual)
 pmem=off|dev|mem     persistent memory: left alone, or used, its memmap on it or in RAM (off; map=dev, map=mem too)

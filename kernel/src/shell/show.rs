@@ -9,7 +9,7 @@ use super::Outcome;
 use super::args::Words;
 use crate::arch::heap;
 use crate::kernel::Kernel;
-use crate::kprintln;
+use crate::{kprint, kprintln};
 
 /// The regions of the upper half, by name.
 pub(super) fn regions<G: Granule>(kernel: &Kernel<G>) -> [(&'static str, VirtRange); 5] {
@@ -116,6 +116,23 @@ pub(super) fn dimms<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Ou
     }
     let slots = kernel.platform.ged.as_ref().map_or(0, |ged| ged.slot_count());
     kprintln!("{} of {slots} slots in use", kernel.dimms.all().len());
+    Ok(())
+}
+
+pub(super) fn nvdimms<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
+    if kernel.platform.nvdimm.is_none() {
+        kprintln!("this machine has no NVDIMMs (firmware boot with -machine nvdimm=on can have them)");
+        return Ok(());
+    }
+    for nvdimm in kernel.nvdimms.all() {
+        let (number, range, state) = (nvdimm.number, nvdimm.range, kernel.nvdimm_state(nvdimm));
+        kprint!("nvdimm{number}  {range}  {}", Bytes(range.len()));
+        if let Some(node) = nvdimm.node {
+            kprint!("  node {node}");
+        }
+        kprintln!("  {state}");
+    }
+    kprintln!("NVDIMMs: {} (QEMU cannot unplug one)", kernel.nvdimms.all().len());
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use super::json::Json;
 use crate::arch::heap;
 use crate::dimms::Dimm;
 use crate::kernel::Kernel;
+use crate::nvdimms::NvdimmRange;
 use crate::plug;
 use crate::regions::{Region, RegionKind};
 
@@ -37,6 +38,16 @@ pub(super) fn state<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Ou
             json.number("size", dimm.range.len());
             json.number("node", dimm.node);
             json.word("state", kernel.dimm_state(dimm));
+        });
+        json.array("nvdimms", kernel.nvdimms.all(), |json, nvdimm| {
+            json.number("number", nvdimm.number);
+            json.word("start", nvdimm.range.start);
+            json.number("size", nvdimm.range.len());
+            match nvdimm.node {
+                Some(node) => json.number("node", node),
+                None => json.number("node", "null"),
+            }
+            json.word("state", kernel.nvdimm_state(nvdimm));
         });
         json.array("regions", kernel.regions.all(), |json, region| describe_region(kernel, json, region));
         json.number("warnings", kernel.mm.warnings().total());
@@ -113,10 +124,15 @@ impl<G: Granule> Kernel<G> {
     /// Where a block's memmap is: `boot`, `ram` or `self`.
     pub fn memmap_of(&self, block: &MemoryBlock) -> &'static str {
         match self.mm.section_of(block.start).map(|s| &s.backing) {
-            Some(Backing::SelfHosted(_)) => "self",
+            Some(Backing::SelfHosted(_) | Backing::HostedBy(_)) => "self",
             Some(Backing::Boot) => "boot",
             _ => "ram",
         }
+    }
+
+    /// What became of an NVDIMM: it is listed, and waits for a use.
+    pub const fn nvdimm_state(&self, _: &NvdimmRange) -> &'static str {
+        "waiting"
     }
 
     /// What became of a DIMM: `online`, `offline`, `mixed` or `refused`.

@@ -50,6 +50,12 @@ pub enum Op {
     PinTenant(usize),
     /// Unpin a frame that is pinned, or some other.
     Unpin(usize),
+    /// Poison some frame.
+    Poison(usize, u64),
+    /// Poison a tenant's frame.
+    PoisonTenant(usize),
+    /// Give back a frame that is poisoned, or some other.
+    Unpoison(usize),
     /// The kernel takes a run of some order.
     KernelAlloc(u32),
     /// The kernel takes all of Normal but for so many pages.
@@ -87,6 +93,9 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (pick(), any::<u64>()).prop_map(|(block, frame)| Op::Pin(block, frame)),
         1 => pick().prop_map(Op::PinTenant),
         3 => pick().prop_map(Op::Unpin),
+        1 => (pick(), any::<u64>()).prop_map(|(block, frame)| Op::Poison(block, frame)),
+        1 => pick().prop_map(Op::PoisonTenant),
+        3 => pick().prop_map(Op::Unpoison),
         3 => (0..16u32).prop_map(Op::KernelAlloc),
         2 => prop_oneof![0..16u64, 16..2000u64].prop_map(Op::KernelTakesAllBut),
         2 => pick().prop_map(Op::KernelFree),
@@ -145,6 +154,19 @@ impl<G: Granule> World<G> {
                 let frames: Vec<u64> = tenants.chain(self.reference.pinned.keys()).copied().collect();
                 let other = self.reference.frames_of(block(i)).start;
                 self.unpin(pick(frames.into_iter(), i).unwrap_or(other));
+            }
+            Op::Poison(i, frame) => {
+                let frames = self.reference.frames_of(block(i));
+                self.poison(frames.start + frame % (frames.end - frames.start));
+            }
+            Op::PoisonTenant(i) => {
+                let frames: Vec<u64> = self.seen.tenants.values().copied().collect();
+                pick(frames.into_iter(), i).into_iter().for_each(|frame| self.poison(frame));
+            }
+            Op::Unpoison(i) => {
+                let frames: Vec<u64> = self.reference.poisoned.iter().copied().collect();
+                let other = self.reference.frames_of(block(i)).start;
+                self.unpoison(pick(frames.into_iter(), i).unwrap_or(other));
             }
             Op::KernelAlloc(order) => self.kernel_alloc(order % (G::BLOCK_ORDER + 1)),
             Op::KernelTakesAllBut(pages) => self.kernel_takes_all_but(pages),

@@ -255,6 +255,40 @@ impl<G: Granule> World<G> {
         self.settle(&what);
     }
 
+    /// Poison a frame.
+    pub fn poison(&mut self, frame: u64) {
+        let what = format!("poison {frame:#x}");
+        let answer = self.reference.poison(&self.seen, frame);
+        let tenant = self.tenant_at(frame);
+        let result = self.act(Detail::Exact, &what, |rig| rig.mm.poison(Pfn::new(frame)));
+        self.answered("poison", answer, &result, &what);
+        if let Ok(moved) = result {
+            self.reference.poisoned.insert(frame);
+            assert_eq!(moved.is_some(), tenant.is_some(), "{what}: what was in it");
+            *self.answers.entry(("poison", "migrated")).or_default() += u64::from(moved.is_some());
+        }
+        self.settle(&what);
+        if let Ok(Some(now)) = result {
+            assert_eq!(
+                tenant.and_then(|va| self.seen.tenants.get(&va)),
+                Some(&now.get()),
+                "{what}: where to"
+            );
+        }
+    }
+
+    /// Give a poisoned frame back.
+    pub fn unpoison(&mut self, frame: u64) {
+        let what = format!("unpoison {frame:#x}");
+        let answer = self.reference.unpoison(frame);
+        let result = self.act(Detail::Exact, &what, |rig| rig.mm.unpoison(Pfn::new(frame)));
+        self.answered("unpoison", answer, &result, &what);
+        if result.is_ok() {
+            self.reference.poisoned.remove(&frame);
+        }
+        self.settle(&what);
+    }
+
     /// The kernel takes a run.
     pub fn kernel_alloc(&mut self, order: u32) {
         let what = format!("a run of order {order}");

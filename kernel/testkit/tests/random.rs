@@ -61,6 +61,11 @@ const EVERYWHERE: &[(&str, &str)] = &[
     ("pin", "PageState"),
     ("unpin", "Done"),
     ("unpin", "PageState"),
+    ("poison", "Done"),
+    ("poison", "migrated"),
+    ("poison", "PageState"),
+    ("unpoison", "Done"),
+    ("unpoison", "PageState"),
     ("kernel_alloc", "Done"),
     ("kernel_alloc", "Out"),
 ];

@@ -16,6 +16,7 @@ mod harness;
 mod life;
 mod looking;
 mod matrix;
+mod nvdimm;
 mod pinned;
 mod prefilled;
 mod refused;
@@ -63,6 +64,7 @@ pub fn all() -> Vec<Test> {
         pinned::tests,
         refused::tests,
         several::tests,
+        nvdimm::tests,
         blocks::tests,
         bugs::tests,
         cycles::tests,

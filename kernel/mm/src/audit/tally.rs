@@ -11,8 +11,8 @@ use crate::pfn::Pfn;
 /// Pages by use.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
-    pages: [u64; 10],
-    sums: [u64; 10],
+    pages: [u64; PageKind::COUNT],
+    sums: [u64; PageKind::COUNT],
 }
 
 /// The finaliser of splitmix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).

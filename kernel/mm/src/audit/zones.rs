@@ -50,7 +50,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
             memmap_self: of(&[PageKind::MemmapSelf]),
             memmap_ram: of(&[PageKind::MemmapRam]),
             tables: of(&[PageKind::Table]),
-            reserved: of(&[PageKind::Reserved]),
+            reserved: of(&[PageKind::Reserved, PageKind::Poisoned]),
         };
         let mut check = |what, found, expected| {
             self.find_unless(found == expected, 6, what, Offender::Count { found, expected });

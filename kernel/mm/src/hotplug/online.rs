@@ -5,6 +5,7 @@ use crate::bugs::Bug;
 use crate::error::{Error, Resource, Result};
 use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, MemoryBlock};
+use crate::hotplug::notify::Direction;
 use crate::hotplug::range::HotRange;
 use crate::machine::Machine;
 use crate::model::Mm;
@@ -16,7 +17,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// Bring the block at `start` online in `zone`.
     ///
     /// # Errors
-    /// `NoBlock`, `BlockState` when it is not offline, `Out` when the heap has no room; nothing has changed then.
+    /// `NoBlock`, `BlockState` when it is not offline, `Vetoed`, `Out` when the heap has no room; nothing has changed then.
     pub fn online(&mut self, start: Pfn, zone: ZoneKind) -> Result<()> {
         self.block_in(start, BlockState::Offline)?;
         let pages = PfnRange::new(start, G::SECTION_PAGES);
@@ -35,8 +36,14 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         Ok(block)
     }
 
-    /// Step 6.
+    /// Step 6. Who does not want the memory says so here.
     pub(crate) fn join_zone(&mut self, pages: PfnRange, zone: ZoneKind) -> Result<()> {
+        let range = pages.addresses::<G>();
+        self.notifiers.ask(Direction::Online, range)?;
+        self.join_blocks(pages, zone).inspect_err(|_| self.notifiers.cancel(Direction::Online, range))
+    }
+
+    fn join_blocks(&mut self, pages: PfnRange, zone: ZoneKind) -> Result<()> {
         let starts = HotRange::blocks::<G>(pages);
         let count = starts.clone().count();
         self.may_fail(Resource::Heap { bytes: count * size_of::<Pfn>() })?;
@@ -80,6 +87,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             block.free.put_range(&struct_pages, usable);
             self.zones[zone as usize].free += usable.len();
         }
+        self.notifiers.done(Direction::Online, pages.addresses::<G>());
     }
 
     /// The inverse of step 7, for blocks in which everything is free: their heads become tails.

@@ -11,3 +11,4 @@ pub mod altmap;
 pub mod free;
 pub mod occupancy;
 pub mod populate;
+pub(crate) mod supply;

@@ -45,7 +45,7 @@ impl Reference {
             expected.present += if block.online.is_some() { block.memory.len() } else { memmap };
         }
         expected.tables = seen.tables.len();
-        expected.reserved = self.reserved.len();
+        expected.reserved = self.reserved.len() + self.poisoned.len() as u64;
         expected.allocated = self.tenants.values().map(|t| t.pages).sum::<u64>()
             + self.pinned.len() as u64
             + self.kernel.values().map(|order| 1 << order).sum::<u64>();

@@ -7,7 +7,7 @@ pub mod need;
 pub mod predict;
 pub mod seen;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use hotmap_mm::hotplug::steps::MemmapHome;
@@ -65,6 +65,8 @@ pub struct Reference {
     pub tenants: BTreeMap<u32, Tenant>,
     /// Frames that were pinned when they were free, and how often.
     pub pinned: BTreeMap<u64, u32>,
+    /// Frames that were poisoned.
+    pub poisoned: BTreeSet<u64>,
     /// Tenants' pages that are held, by virtual address, and how often.
     pub held: BTreeMap<u64, u32>,
     /// Runs that the kernel has: first frame and order.
@@ -89,6 +91,7 @@ impl Reference {
             reserved,
             tenants: BTreeMap::new(),
             pinned: BTreeMap::new(),
+            poisoned: BTreeSet::new(),
             held: BTreeMap::new(),
             kernel: BTreeMap::new(),
             next_tenant: 1,
@@ -145,7 +148,7 @@ impl Reference {
     pub fn used(&self, seen: &Seen) -> Frames {
         let mut all = [&seen.tables, &seen.memmap, &seen.tenant_frames()].map(Frames::runs).concat();
         all.extend(self.reserved.runs());
-        all.extend(self.pinned.keys().map(|f| *f..f + 1));
+        all.extend(self.pinned.keys().chain(&self.poisoned).map(|f| *f..f + 1));
         all.extend(self.kernel.iter().map(|(f, order)| *f..f + (1 << order)));
         Frames::of(all)
     }

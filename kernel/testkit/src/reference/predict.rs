@@ -44,6 +44,8 @@ pub const fn kind(error: &Error) -> (&'static str, Option<u64>) {
         Error::NotWhole(_) => ("NotWhole", None),
         Error::NotPresent(_) => ("NotPresent", None),
         Error::PageState { .. } => ("PageState", None),
+        Error::Poisoned(pfn) => ("Poisoned", Some(pfn.get())),
+        Error::Vetoed { .. } => ("Vetoed", None),
         Error::NoTenant(_) => ("NoTenant", None),
         Error::Corrupt { .. } => ("Corrupt", None),
         _ => ("another error", None),
@@ -167,11 +169,10 @@ impl Reference {
         let unmovable = fixed.into_iter().flatten().min();
         let held = self.held.keys().filter_map(|va| seen.tenants.get(va)).copied();
         let pinned = held.chain(self.pinned.keys().copied()).filter(|f| block.contains(f)).min();
-        match (unmovable, pinned) {
-            (Some(u), p) if p.is_none_or(|p| u < p) => Some(Answer::Refused("Unmovable", Some(u))),
-            (_, Some(p)) => Some(Answer::Refused("Pinned", Some(p))),
-            _ => None,
-        }
+        let poisoned = self.poisoned.iter().copied().find(|f| block.contains(f));
+        let all = [("Unmovable", unmovable), ("Pinned", pinned), ("Poisoned", poisoned)];
+        let first = all.into_iter().filter_map(|(why, frame)| Some((frame?, why))).min();
+        first.map(|(frame, why)| Answer::Refused(why, Some(frame)))
     }
 
     /// How many tenants' pages are in a block.
@@ -257,6 +258,41 @@ impl Reference {
         let held = self.held.keys().any(|va| seen.tenants.get(va) == Some(&frame));
         let ok = held || self.pinned.contains_key(&frame);
         if ok { Answer::Done } else { Answer::Refused("PageState", None) }
+    }
+
+    /// Poisoning a frame.
+    pub fn poison(&self, seen: &Seen, frame: u64) -> Answer {
+        let start = frame * self.spec.page / self.block_bytes() * self.block_bytes();
+        if !self.blocks.contains_key(&start) {
+            return Answer::Refused("NotPresent", None);
+        }
+        let used = self.used(seen);
+        let held = self.held.keys().any(|va| seen.tenants.get(va) == Some(&frame));
+        if self.poisoned.contains(&frame) {
+            Answer::Refused("Poisoned", Some(frame))
+        } else if held || self.pinned.contains_key(&frame) {
+            Answer::Refused("Pinned", Some(frame))
+        } else if seen.tenants.values().any(|f| *f == frame) {
+            let room = ZoneKind::ALL.into_iter().any(|zone| self.free(zone, &used) != 0);
+            if room { Answer::Done } else { OUT }
+        } else if self.free_in(start, &used).contains(frame) {
+            Answer::Done
+        } else if used.contains(frame) {
+            Answer::Refused("Unmovable", Some(frame))
+        } else {
+            // A hole, or a page of a block that is offline.
+            Answer::Refused("PageState", None)
+        }
+    }
+
+    /// Giving a poisoned frame back.
+    pub fn unpoison(&self, frame: u64) -> Answer {
+        let start = frame * self.spec.page / self.block_bytes() * self.block_bytes();
+        match (self.blocks.contains_key(&start), self.poisoned.contains(&frame)) {
+            (false, _) => Answer::Refused("NotPresent", None),
+            (true, false) => Answer::Refused("PageState", None),
+            (true, true) => Answer::Done,
+        }
     }
 
     /// A run of `1 << order` frames for the kernel: the answer and the block that serves it, the oldest that can.

@@ -1,0 +1,141 @@
+//! Isolation, and the walk over what is in use (Linux: `start_isolate_page_range`, `test_pages_isolated`, and the migration
+//! scanner).
+//!
+//! Who empties memory looks at every page once and must know whom it may not touch. The answer is here, for all of them:
+//! free runs and holes are passed whole, and so is a block's own memmap, wherever in the block it lies. It is in use as long
+//! as the block is present, and goes with it.
+
+use crate::error::{Error, Result};
+use crate::granule::Granule;
+use crate::hotplug::block::BlockState;
+use crate::hotplug::range::HotRange;
+use crate::machine::Machine;
+use crate::model::Mm;
+use crate::page::PageKind;
+use crate::pfn::{Pfn, PfnRange};
+
+/// Something in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Used {
+    /// Its first page that the walk had to look at.
+    pub pfn: Pfn,
+    /// What it is; [`PageKind::Tail`] when nobody speaks for the page, which is a fault (I6).
+    pub kind: PageKind,
+    /// The first page behind it.
+    pub end: Pfn,
+}
+
+impl PageKind {
+    /// Whether who empties a range passes over it: there is nothing to move, and nothing that would have to.
+    pub const fn is_passed_over(self) -> bool {
+        matches!(self, Self::Free | Self::MemmapSelf | Self::Hole)
+    }
+}
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// Isolate every block of `pages` that is not offline: from here on nothing is allocated from them. Returns the pages
+    /// from the first such block to the last.
+    ///
+    /// # Errors
+    /// `NoBlock`, `BlockState` when one is isolated already, `NotWhole` for a boot block with holes; nothing has changed then.
+    pub fn start_isolate(&mut self, pages: PfnRange) -> Result<PfnRange> {
+        let mut going = PfnRange::default();
+        for start in HotRange::blocks::<G>(pages) {
+            if self.can_isolate(start)? {
+                let first = if going.is_empty() { start } else { going.start };
+                going = PfnRange { start: first, end: start + G::SECTION_PAGES };
+            }
+        }
+        for start in HotRange::blocks::<G>(going) {
+            if let Some(block) = self.blocks.get_mut(start.get())
+                && let BlockState::Online(zone) = block.state
+            {
+                block.state = BlockState::GoingOffline(zone);
+            }
+        }
+        Ok(going)
+    }
+
+    /// Whether the block at `start` has to be isolated.
+    fn can_isolate(&self, start: Pfn) -> Result<bool> {
+        let address = start.address::<G>();
+        let block = self.blocks.get(start.get()).ok_or(Error::NoBlock(address))?;
+        match block.state {
+            BlockState::Offline => Ok(false),
+            BlockState::GoingOffline(_) => {
+                Err(Error::BlockState { block: address, is: block.state.name(), needs: "online" })
+            }
+            BlockState::Online(_) if block.present != G::SECTION_PAGES => Err(Error::NotWhole(address)),
+            BlockState::Online(_) => Ok(true),
+        }
+    }
+
+    /// The first page of `pages` that is neither free nor its own block's memmap: `None` when what is isolated can go.
+    pub fn test_isolated(&self, pages: PfnRange) -> Option<Pfn> {
+        self.next_used(pages).map(|used| used.pfn)
+    }
+
+    /// Make the isolated blocks of `pages` serve allocations again.
+    pub fn undo_isolate(&mut self, pages: PfnRange) {
+        for start in HotRange::blocks::<G>(pages) {
+            if let Some(block) = self.blocks.get_mut(start.get())
+                && let BlockState::GoingOffline(zone) = block.state
+            {
+                block.state = BlockState::Online(zone);
+                self.zones[zone as usize].note_freed();
+            }
+        }
+    }
+
+    /// Call `f` for everything in use in `pages`, in order. `f` may free what it is given, or move it away.
+    ///
+    /// # Errors
+    /// The first of `f`.
+    pub fn scan_used(
+        &mut self,
+        pages: PfnRange,
+        mut f: impl FnMut(&mut Self, Used) -> Result<()>,
+    ) -> Result<()> {
+        let mut rest = pages;
+        while let Some(used) = self.next_used(rest) {
+            f(self, used)?;
+            rest.start = used.end;
+        }
+        Ok(())
+    }
+
+    /// The first thing in use in `pages`. Blocks that are offline or all free are not looked at.
+    pub fn next_used(&self, pages: PfnRange) -> Option<Used> {
+        let mut at = pages.start;
+        while at < pages.end {
+            let block = self.block_of(at);
+            let busy =
+                block.filter(|b| b.state != BlockState::Offline && b.free.pages() != b.usable::<G>().len());
+            let Some(block) = busy else {
+                at = at.align_down(G::BLOCK_ORDER) + G::SECTION_PAGES;
+                continue;
+            };
+            let usable = block.usable::<G>();
+            let part = PfnRange { start: at.max(usable.start), end: usable.end.min(pages.end) };
+            match self.next_used_in_block(part) {
+                None => at = usable.end,
+                found => return found,
+            }
+        }
+        None
+    }
+
+    fn next_used_in_block(&self, part: PfnRange) -> Option<Used> {
+        let (pages, mut pfn) = (self.pages(), part.start);
+        while pfn < part.end {
+            // A page that was just freed may have joined a run that began before it: ask for the head each time.
+            let (kind, head) = pages.use_of(pfn);
+            let end = head + (1 << pages.get(head).order());
+            if !kind.is_passed_over() {
+                return Some(Used { pfn, kind, end });
+            }
+            pfn = end;
+        }
+        None
+    }
+}

@@ -1,0 +1,48 @@
+//! Pages that must not be used any more (Linux: `PG_hwpoison`, soft offlining). A poisoned page is on no free list and counts
+//! as reserved; what was in it has moved away before. Its block cannot go offline: the memory of a block that goes is handed
+//! back as good, and this page is not.
+
+use crate::error::{Error, Result};
+use crate::granule::Granule;
+use crate::machine::Machine;
+use crate::model::Mm;
+use crate::page::PageKind;
+use crate::pfn::Pfn;
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// Take `pfn` out of use; returns where the tenant's page that was there is now.
+    ///
+    /// # Errors
+    /// `NotPresent`; `Poisoned` when it is already; `Pinned` or `Unmovable` when it cannot be emptied; `PageState` for a hole
+    /// and in a block that is offline; `Out` when there is no page to move to. Nothing has changed then.
+    pub fn poison(&mut self, pfn: Pfn) -> Result<Option<Pfn>> {
+        let (kind, head) = self.use_of(pfn)?;
+        let refs = self.pages().get(head).refs();
+        let moved = match kind {
+            PageKind::Free => None,
+            PageKind::Tenant if refs <= 1 => Some(self.migrate(pfn)?),
+            PageKind::Tenant | PageKind::Pinned => return Err(Error::Pinned { pfn, refs }),
+            PageKind::Poisoned => return Err(Error::Poisoned(pfn)),
+            PageKind::Tail | PageKind::Hole => {
+                return Err(Error::PageState { pfn, is: kind, needs: "free or a tenant's" });
+            }
+            _ => return Err(Error::Unmovable { pfn, kind }),
+        };
+        self.take_free(pfn, PageKind::Poisoned);
+        Ok(moved)
+    }
+
+    /// The page is good after all: free again.
+    ///
+    /// # Errors
+    /// `NotPresent`, or `PageState` when it is not poisoned.
+    pub fn unpoison(&mut self, pfn: Pfn) -> Result<()> {
+        let (kind, _) = self.use_of(pfn)?;
+        if kind != PageKind::Poisoned {
+            return Err(Error::PageState { pfn, is: kind, needs: "poisoned" });
+        }
+        self.counts.reserved -= 1;
+        self.put_back(pfn, 0);
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! Commands that do harm on purpose, for those who want to see it undone.
+
+use hotmap_mm::faults::Plan;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
+
+use super::args::Words;
+use super::{Outcome, ShellError};
+use crate::kernel::Kernel;
+use crate::{kprintln, number};
+
+pub(super) const INJECT: &str = "inject [alloc N|alloc N+|online|offline|off]";
+
+/// Says no to whatever goes online.
+const NO_ONLINE: Notifier =
+    Notifier { name: "inject online", hear: |event, _| veto(event, Direction::Online) };
+/// Says no to whatever goes offline.
+const NO_OFFLINE: Notifier =
+    Notifier { name: "inject offline", hear: |event, _| veto(event, Direction::Offline) };
+
+fn veto(event: Event, unwanted: Direction) -> Result<(), Veto> {
+    if event == Event::Going(unwanted) { Err(Veto) } else { Ok(()) }
+}
+
+pub(super) fn inject<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    match words.next() {
+        None => show(kernel),
+        Some("alloc") => {
+            let word = words.next().ok_or(ShellError::Usage(INJECT))?;
+            kernel.injection.arm(plan(word)?);
+        }
+        Some("online") => kernel.mm.notifiers.register(NO_ONLINE)?,
+        Some("offline") => kernel.mm.notifiers.register(NO_OFFLINE)?,
+        Some("off") => {
+            kernel.injection.arm(Plan::Off);
+            for notifier in [NO_ONLINE, NO_OFFLINE] {
+                kernel.mm.notifiers.unregister(notifier.name);
+            }
+        }
+        Some(_) => return Err(ShellError::Usage(INJECT)),
+    }
+    Ok(())
+}
+
+/// `3`: the third; `3+`: the third and all later ones.
+fn plan(word: &str) -> Result<Plan, ShellError> {
+    let digits = word.strip_suffix('+');
+    match number::parse(digits.unwrap_or(word)) {
+        None | Some(0) => Err(ShellError::BadWord("which allocation fails (1 is the first; 1+ is all)")),
+        Some(n) if digits.is_some() => Ok(Plan::From(n)),
+        Some(n) => Ok(Plan::Nth(n)),
+    }
+}
+
+pub(super) fn poison<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let pfn = words.page::<G>("poison PFN|addr:A")?;
+    match kernel.mm.poison(pfn)? {
+        Some(now) => kprintln!("{pfn} is out of use; the tenant's page moved to {now}"),
+        None => kprintln!("{pfn} is out of use"),
+    }
+    Ok(())
+}
+
+pub(super) fn unpoison<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    Ok(kernel.mm.unpoison(words.page::<G>("unpoison PFN|addr:A")?)?)
+}
+
+fn show<G: Granule>(kernel: &Kernel<G>) {
+    let plan = kernel.injection.plan();
+    match plan {
+        Plan::Off => {}
+        Plan::Nth(n) => kprintln!("inject: allocation {n} of the next operation will fail"),
+        Plan::From(n) => {
+            kprintln!("inject: allocation {n} of the next operation and all later ones will fail")
+        }
+    }
+    for notifier in kernel.mm.notifiers.iter() {
+        kprintln!("notifier: {}", notifier.name);
+    }
+    if plan == Plan::Off && kernel.mm.notifiers.iter().next().is_none() {
+        kprintln!("inject: nothing is armed");
+    }
+}

@@ -1,0 +1,180 @@
+//! A poisoned page is out of use: on no free list, counted as reserved, and its block stays; what was in it has moved away.
+#![cfg(not(miri))]
+
+use hotmap_mm::addr::VirtAddr;
+use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::faults::Plan;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::model::Mobility;
+use hotmap_mm::page::PageKind;
+use hotmap_mm::pfn::Pfn;
+use hotmap_mm::zone::ZoneKind;
+use hotmap_testkit::rig::{MIB, Rig, Shape, range};
+use hotmap_testkit::snapshot::Snapshot;
+
+const AT: u64 = 0x8000_0000;
+
+fn boot<G: Granule>() -> Rig<G> {
+    let mut rig = Rig::<G>::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+    rig.plug(AT, Rig::<G>::blocks(2), MemmapHome::SelfHosted);
+    rig.online(AT, Rig::<G>::blocks(2), ZoneKind::Movable);
+    rig
+}
+
+/// The last page of the second block, which is free.
+fn last<G: Granule>() -> Pfn {
+    Pfn::new(Rig::<G>::pfn(AT + Rig::<G>::blocks(2)).get() - 1)
+}
+
+/// The frame behind page `i` of the first tenant, by the machine's own walk.
+fn frame<G: Granule>(rig: &Rig<G>, i: u64) -> Pfn {
+    let va = rig.mm.tenants()[0].range.start.get() + i * G::SIZE;
+    Rig::<G>::pfn(rig.machine.walk(va).expect("mapped"))
+}
+
+fn a_free_page_leaves_the_free_lists_and_comes_back<G: Granule>() {
+    let mut rig = boot::<G>();
+    let (before, counts, pfn) = (Snapshot::exact(&rig), rig.mm.counts(), last::<G>());
+    assert_eq!(rig.mm.poison(pfn), Ok(None));
+    rig.assert_clean("poisoned");
+    let now = rig.mm.counts();
+    assert_eq!((now.free, now.reserved), (counts.free - 1, counts.reserved + 1));
+    assert_eq!((now.present, now.allocated), (counts.present, counts.allocated));
+    assert_eq!(rig.mm.use_of(pfn), Ok((PageKind::Poisoned, pfn)));
+    assert_eq!(rig.mm.poison(pfn), Err(Error::Poisoned(pfn)), "it is already");
+    let wrong = Err(Error::PageState { pfn, is: PageKind::Poisoned, needs: "pinned" });
+    assert_eq!(rig.mm.unpin(pfn), wrong);
+    assert!(matches!(rig.mm.pin(pfn), Err(Error::PageState { is: PageKind::Poisoned, .. })));
+    let warnings = rig.mm.warnings();
+    rig.mm.free(pfn);
+    assert_eq!(rig.mm.warnings().bad_free, warnings.bad_free + 1, "freeing does not give it back");
+    rig.mm.forget_warnings(warnings);
+    assert_eq!(rig.mm.unpoison(pfn), Ok(()));
+    before.assert_same(&Snapshot::exact(&rig), "unpoisoned");
+}
+
+/// However much is asked for, the page is not handed out.
+fn it_is_never_allocated<G: Granule>() {
+    let mut rig = boot::<G>();
+    let (pfn, free) = (last::<G>(), rig.mm.counts().free);
+    rig.mm.poison(pfn).expect("free");
+    let mut taken = Vec::new();
+    while let Ok(got) = rig.mm.alloc(0, PageKind::Pinned, Mobility::Movable) {
+        assert_ne!(got, pfn);
+        taken.push(got);
+    }
+    assert_eq!(taken.len() as u64, free - 1);
+    assert_eq!(rig.mm.use_of(pfn), Ok((PageKind::Poisoned, pfn)));
+}
+
+fn its_block_stays_and_says_why<G: Granule>() {
+    let mut rig = boot::<G>();
+    rig.mm.tenant_new(5).expect("room");
+    let pfn = last::<G>();
+    rig.mm.poison(pfn).expect("free");
+    let (before, block) = (Snapshot::exact(&rig), Rig::<G>::pfn(AT + Rig::<G>::blocks(1)));
+    assert_eq!(rig.mm.offline(block), Err(Error::Poisoned(pfn)));
+    before.assert_same(&Snapshot::exact(&rig), "refused");
+    assert_eq!(rig.mm.unplug(range(AT, Rig::<G>::blocks(2))), Err(Error::Poisoned(pfn)));
+    before.assert_same(&Snapshot::exact(&rig), "refused");
+    let said = Error::Poisoned(pfn).to_string();
+    assert_eq!(said, format!("{pfn} is poisoned: out of use, and its block cannot go"));
+    rig.mm.unpoison(pfn).expect("poisoned");
+    rig.mm.unplug(range(AT, Rig::<G>::blocks(2))).expect("nothing holds it");
+}
+
+fn a_tenants_page_moves_away_first<G: Granule>() {
+    let mut rig = boot::<G>();
+    let id = rig.mm.tenant_new(5).expect("room");
+    let pfn = frame(&rig, 2);
+    let counts = rig.mm.counts();
+    let now = rig.mm.poison(pfn).expect("it can move").expect("it has moved");
+    rig.assert_clean("a tenant's page poisoned");
+    assert_eq!(frame(&rig, 2), now);
+    assert_ne!(now, pfn);
+    assert_eq!(rig.mm.tenant_check(id), Ok(5), "nothing was lost");
+    assert_eq!(rig.mm.counts().allocated, counts.allocated);
+    rig.mm.tenant_drop(id).expect("not held");
+    assert_eq!(rig.mm.use_of(pfn), Ok((PageKind::Poisoned, pfn)), "it stays out of use");
+    rig.assert_clean("the tenant gone");
+}
+
+fn what_cannot_be_emptied_is_refused_by_name<G: Granule>() {
+    let mut rig = Rig::<G>::boot(&Shape::many("a hole", &[(0x4000_0000, 40 * MIB), (0x4300_0000, 16 * MIB)]));
+    rig.plug(AT, 2 * Rig::<G>::blocks(1), MemmapHome::SelfHosted);
+    rig.online(AT, Rig::<G>::blocks(1), ZoneKind::Movable);
+    rig.mm.tenant_new(3).expect("room");
+    let tenant = frame(&rig, 1);
+    rig.mm.pin(tenant).expect("a tenant's");
+    let pinned = Pfn::new(tenant.get() + 100);
+    rig.mm.pin(pinned).expect("free");
+    let table = Rig::<G>::pfn(rig.machine.root());
+    let image = Rig::<G>::pfn(0x4020_0000);
+    let memmap = rig.machine.walk(rig.mm.layout().page_address(image).get()).expect("mapped");
+    let offline = Rig::<G>::pfn(AT + Rig::<G>::blocks(1));
+    let usable = Pfn::new(offline.get() + G::SECTION_PAGES - 1);
+    let kernel = rig.mm.alloc(2, PageKind::Kernel, Mobility::Unmovable).expect("room");
+    let hole = Rig::<G>::pfn(0x4290_0000);
+    let needs = "free or a tenant's";
+    let refusals = [
+        (tenant, Error::Pinned { pfn: tenant, refs: 2 }),
+        (pinned, Error::Pinned { pfn: pinned, refs: 1 }),
+        (table, Error::Unmovable { pfn: table, kind: PageKind::Table }),
+        (image, Error::Unmovable { pfn: image, kind: PageKind::Reserved }),
+        (Rig::<G>::pfn(memmap), Error::Unmovable { pfn: Rig::<G>::pfn(memmap), kind: PageKind::MemmapRam }),
+        (Rig::<G>::pfn(AT), Error::Unmovable { pfn: Rig::<G>::pfn(AT), kind: PageKind::MemmapSelf }),
+        (offline, Error::Unmovable { pfn: offline, kind: PageKind::MemmapSelf }),
+        (usable, Error::PageState { pfn: usable, is: PageKind::Tail, needs }),
+        (
+            Pfn::new(kernel.get() + 3),
+            Error::Unmovable { pfn: Pfn::new(kernel.get() + 3), kind: PageKind::Kernel },
+        ),
+        (hole, Error::PageState { pfn: hole, is: PageKind::Hole, needs }),
+        (Rig::<G>::pfn(1 << 40), Error::NotPresent(Rig::<G>::pfn(1 << 40))),
+    ];
+    let before = Snapshot::exact(&rig);
+    for (pfn, error) in refusals {
+        assert_eq!(rig.mm.poison(pfn), Err(error), "{error}");
+        assert!(rig.mm.unpoison(pfn).is_err());
+        before.assert_same(&Snapshot::exact(&rig), "refused");
+    }
+}
+
+fn without_room_to_move_to_nothing_changes<G: Granule>() {
+    let mut rig = boot::<G>();
+    let id = rig.mm.tenant_new(3).expect("room");
+    let (before, pfn) = (Snapshot::exact(&rig), frame(&rig, 0));
+    rig.mm.faults.arm(Plan::Nth(1));
+    assert_eq!(rig.mm.poison(pfn), Err(Error::Out(Resource::Frames { order: 0 })));
+    rig.mm.faults.arm(Plan::Off);
+    before.assert_same(&Snapshot::exact(&rig), "refused");
+    rig.mm.poison(pfn).expect("room");
+    assert_eq!(rig.mm.tenant_check(id), Ok(3));
+    rig.assert_clean("poisoned");
+}
+
+fn tenants_move_past_it<G: Granule>() {
+    let mut rig = boot::<G>();
+    let id = rig.mm.tenant_new(9).expect("room");
+    // Where the first pages would move to.
+    let first = Rig::<G>::pfn(AT);
+    let target = (0..).map(|i| first + i).find(|p| rig.mm.use_of(*p).is_ok_and(|(k, _)| k == PageKind::Free));
+    rig.mm.poison(target.expect("some page is free")).expect("free");
+    let block = Rig::<G>::pfn(AT + Rig::<G>::blocks(1));
+    assert_eq!(rig.mm.offline(block).expect("room").migrated, 9);
+    assert_eq!(rig.mm.tenant_check(id), Ok(9));
+    rig.assert_clean("moved");
+    let va = rig.mm.tenants()[0].range.start;
+    assert!(rig.mm.tables().translate(rig.mm.machine(), VirtAddr::new(va.get())).is_some());
+}
+
+hotmap_testkit::at_each_granule!(
+    a_free_page_leaves_the_free_lists_and_comes_back,
+    it_is_never_allocated,
+    its_block_stays_and_says_why,
+    a_tenants_page_moves_away_first,
+    what_cannot_be_emptied_is_refused_by_name,
+    without_room_to_move_to_nothing_changes,
+    tenants_move_past_it,
+);
