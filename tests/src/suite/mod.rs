@@ -20,6 +20,7 @@ mod nvdimm;
 mod pinned;
 mod prefilled;
 mod refused;
+mod regions;
 mod several;
 mod shapes;
 mod tenants;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Test> {
         shapes::tests,
         arguments::tests,
         device_tree::tests,
+        regions::tests,
         life::tests,
         prefilled::tests,
         tenants::tests,
