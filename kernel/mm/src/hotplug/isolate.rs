@@ -7,7 +7,7 @@
 
 use crate::error::{Error, Result};
 use crate::granule::Granule;
-use crate::hotplug::block::BlockState;
+use crate::hotplug::block::{BlockState, MemoryBlock};
 use crate::hotplug::range::HotRange;
 use crate::machine::Machine;
 use crate::model::Mm;
@@ -109,8 +109,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let mut at = pages.start;
         while at < pages.end {
             let block = self.block_of(at);
-            let busy =
-                block.filter(|b| b.state != BlockState::Offline && b.free.pages() != b.usable::<G>().len());
+            let idle = |b: &MemoryBlock| b.free.pages() + b.memmap_inside == b.usable::<G>().len();
+            let busy = block.filter(|b| b.state != BlockState::Offline && !idle(b));
             let Some(block) = busy else {
                 at = at.align_down(G::BLOCK_ORDER) + G::SECTION_PAGES;
                 continue;

@@ -9,5 +9,6 @@
 
 pub mod altmap;
 pub mod free;
+pub(crate) mod hosted;
 pub mod occupancy;
 pub mod populate;

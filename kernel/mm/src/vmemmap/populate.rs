@@ -1,7 +1,7 @@
 //! Mapping the memmap of a range of pages.
 //!
 //! A whole section at 4K is one 2 MiB block. Everything else is base pages: 16K and 64K, whose blocks are larger than a
-//! section's memmap; parts of sections; and 4K from system RAM that has no free 2 MiB run. An altmap has no fallback.
+//! section's memmap; parts of sections; and 4K from system RAM that has no free 2 MiB run and cannot make one. An altmap has no fallback.
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::error::{Error, Resource, Result};
@@ -140,11 +140,20 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     fn memmap_block(&mut self, at: VirtAddr) -> Result<Pfn> {
         let (pages, described) = (G::BLOCK_SIZE >> G::SHIFT, self.described_at(at));
         if self.altmap_of(described).is_none() {
-            return self.alloc(pages.trailing_zeros(), PageKind::MemmapRam, Mobility::Unmovable);
+            return self.memmap_run(pages.trailing_zeros());
         }
         self.may_fail(Resource::Altmap { pages })?;
         let exhausted = Error::Out(Resource::Altmap { pages });
         self.altmap_of(described).ok_or(exhausted).and_then(|altmap| altmap.allocate(pages))
+    }
+
+    /// A run of system RAM, made out of pieces when there is none. One that was made to fail is not looked for.
+    fn memmap_run(&mut self, order: u32) -> Result<Pfn> {
+        self.may_fail(Resource::Frames { order })?;
+        match self.take(order, PageKind::MemmapRam, Mobility::Unmovable) {
+            Some(pfn) => Ok(pfn),
+            None => Ok(self.compact_into(order, PageKind::MemmapRam)?.run),
+        }
     }
 
     /// Up to `most` neighbouring frames for base pages of memmap at `at`.
