@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use hotmap_devicetree::DtError;
+use hotmap_devicetree::{DtError, MachineDescription};
 use hotmap_kernel::arch::cpu;
 use hotmap_kernel::boot_info::{BootInfo, BootWay};
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
@@ -27,6 +27,13 @@ pub(crate) enum Stop {
     NoGranule,
     /// There is no RAM where the image runs.
     NoRam(PhysRange),
+    /// The device tree sets the RAM aside where the image runs.
+    SetAside {
+        /// The region.
+        by: PhysRange,
+        /// The image.
+        image: PhysRange,
+    },
     /// Memory.
     Memory(Error),
 }
@@ -76,7 +83,7 @@ pub(crate) fn find_memory(info: &mut BootInfo, image: PhysRange) -> Result<(), S
         memblock.add_ram(range(memory.region)).map_err(Stop::Memory)?;
     }
     if !memblock.ram().iter().any(|ram| ram.covers(&image)) {
-        return Err(Stop::NoRam(image));
+        return Err(no_ram(machine, image));
     }
     info.ram_start = memblock.span().start;
     for reserved in &machine.reserved {
@@ -92,6 +99,13 @@ pub(crate) fn find_memory(info: &mut BootInfo, image: PhysRange) -> Result<(), S
     let heap = memblock.alloc(size, granule, PageKind::Kernel).map_err(Stop::Memory)?;
     info.heap = PhysRange { start: heap, end: heap + size };
     Ok(())
+}
+
+/// Why there is no RAM for the image: the device tree may have set it aside.
+fn no_ram(machine: &MachineDescription, image: PhysRange) -> Stop {
+    let hotpluggable = machine.memory.iter().filter(|m| m.hotpluggable).map(|m| m.region);
+    let mut aside = hotpluggable.chain(machine.pmem.iter().map(|pmem| pmem.region)).map(range);
+    aside.find(|region| region.overlaps(&image)).map_or(Stop::NoRam(image), |by| Stop::SetAside { by, image })
 }
 
 fn range(region: hotmap_devicetree::Region) -> PhysRange {
@@ -141,6 +155,9 @@ impl Stop {
                 )
             }
             Self::NoRam(image) => write!(f, "the device tree has no RAM at {image}, where the image runs"),
+            Self::SetAside { by, image } => {
+                write!(f, "the device tree sets {by} aside, and the image runs at {image}")
+            }
             Self::Memory(error) => write!(f, "{error}"),
         }
     }

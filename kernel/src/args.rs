@@ -4,6 +4,7 @@
 use core::fmt::Write;
 
 use heapless::String;
+use hotmap_mm::boot::BootMemmap;
 use hotmap_mm::bugs::Bug;
 use hotmap_mm::granule::GranuleKind;
 use hotmap_mm::hotplug::steps::MemmapHome;
@@ -13,6 +14,18 @@ use crate::number;
 /// The longest `run=` value in bytes.
 pub const RUN_CAPACITY: usize = 2048;
 
+/// What becomes of persistent memory at boot (ndctl's `--map`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PmemUse {
+    /// It is left for the shell.
+    #[default]
+    Off,
+    /// Device memory, its memmap in an altmap on itself.
+    MapDevice,
+    /// Device memory, its memmap in system RAM.
+    MapMemory,
+}
+
 /// The boot arguments.
 #[derive(Clone, Debug)]
 pub struct BootArgs {
@@ -20,10 +33,16 @@ pub struct BootArgs {
     pub granule: GranuleKind,
     /// A granule value that names none.
     pub bad_granule: Option<String<16>>,
-    /// `memmap=self|ram`.
+    /// `memmap=self|self-range|ram`.
     pub memmap: MemmapHome,
+    /// `boot_memmap=self|ram`.
+    pub boot_memmap: BootMemmap,
     /// `online=auto|manual`.
     pub online_auto: bool,
+    /// `hotadd=auto|manual`.
+    pub hotadd_auto: bool,
+    /// `pmem=map=dev|map=mem|off`.
+    pub pmem: PmemUse,
     /// `run="cmd; cmd"`.
     pub run: Option<String<RUN_CAPACITY>>,
     /// `term=dumb|ansi`; dumb unless somebody says that a terminal is there.
@@ -47,7 +66,10 @@ impl BootArgs {
             granule: GranuleKind::K4,
             bad_granule: None,
             memmap: MemmapHome::SelfHosted,
+            boot_memmap: BootMemmap::Ram,
             online_auto: true,
+            hotadd_auto: false,
+            pmem: PmemUse::Off,
             run: None,
             dumb: true,
             heap: 4 << 20,
@@ -73,10 +95,15 @@ impl BootArgs {
         let value = value.strip_prefix('"').map_or(value, |v| v.strip_suffix('"').unwrap_or(v));
         let ok = match key {
             "granule" => self.set_granule(value),
-            "memmap" => {
-                choose(&mut self.memmap, value, &[("self", MemmapHome::SelfHosted), ("ram", MemmapHome::Ram)])
-            }
+            "memmap" => choose(&mut self.memmap, value, &MEMMAP_HOMES),
+            "boot_memmap" => choose(
+                &mut self.boot_memmap,
+                value,
+                &[("self", BootMemmap::SelfHosted), ("ram", BootMemmap::Ram)],
+            ),
             "online" => choose(&mut self.online_auto, value, &[("auto", true), ("manual", false)]),
+            "hotadd" => choose(&mut self.hotadd_auto, value, &[("auto", true), ("manual", false)]),
+            "pmem" => self.set_pmem(value),
             "term" => choose(&mut self.dumb, value, &[("dumb", true), ("ansi", false)]),
             "bench" => choose(&mut self.bench, value, &[("on", true), ("off", false)]),
             "run" => self.set_run(value),
@@ -88,6 +115,16 @@ impl BootArgs {
             self.complain(format_args!(
                 "boot argument {key}: '{value}' is not one of its values (see help args)"
             ));
+        }
+    }
+
+    /// `map=` is ndctl's word for the same choice, and may be left out.
+    fn set_pmem(&mut self, value: &str) -> bool {
+        let maps = [("dev", PmemUse::MapDevice), ("mem", PmemUse::MapMemory)];
+        match value.strip_prefix("map=") {
+            Some(map) => choose(&mut self.pmem, map, &maps),
+            None if value == "off" => choose(&mut self.pmem, value, &[("off", PmemUse::Off)]),
+            None => choose(&mut self.pmem, value, &maps),
         }
     }
 
@@ -149,6 +186,9 @@ fn word_end(text: &str) -> usize {
     text.len()
 }
 
+const MEMMAP_HOMES: [(&str, MemmapHome); 3] =
+    [("self", MemmapHome::SelfHosted), ("self-range", MemmapHome::SelfRange), ("ram", MemmapHome::Ram)];
+
 fn choose<T: Copy>(field: &mut T, value: &str, choices: &[(&str, T)]) -> bool {
     let found = choices.iter().find(|(name, _)| *name == value);
     found.map(|(_, choice)| *field = *choice).is_some()
@@ -175,6 +215,42 @@ mod tests {
         assert!(args.complaints.starts_with("unknown boot argument: quiet\n"));
         assert_eq!(args.bad_granule.as_deref(), Some("8k"));
         assert_eq!(args.memmap, MemmapHome::SelfHosted);
+    }
+
+    #[test]
+    fn persistent_memory_is_mapped_as_ndctl_says_it_or_shorter() {
+        let pmem = |line: &str| {
+            let mut args = BootArgs::new();
+            args.read(line);
+            args.complaints.is_empty().then_some(args.pmem)
+        };
+        assert_eq!(pmem(""), Some(PmemUse::Off));
+        for (word, meaning) in [("dev", PmemUse::MapDevice), ("mem", PmemUse::MapMemory)] {
+            let mut line = String::<64>::new();
+            for form in ["pmem=", "pmem=map="] {
+                line.clear();
+                write!(line, "pmem=off {form}{word}").expect("fits");
+                assert_eq!(pmem(&line), Some(meaning), "{line}");
+            }
+        }
+        assert_eq!(pmem("pmem=dev pmem=off"), Some(PmemUse::Off));
+        for wrong in ["pmem", "pmem=", "pmem=map=", "pmem=map=off", "pmem=map=map=dev", "pmem=on"] {
+            assert_eq!(pmem(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn regions_of_the_device_tree_wait_unless_told_otherwise() {
+        let mut args = BootArgs::new();
+        assert!(!args.hotadd_auto);
+        args.read("hotadd=auto");
+        assert!(args.hotadd_auto && args.complaints.is_empty());
+        args.read("hotadd=manual hotadd=always");
+        assert!(!args.hotadd_auto);
+        assert_eq!(
+            args.complaints.as_str(),
+            "boot argument hotadd: 'always' is not one of its values (see help args)\n"
+        );
     }
 
     #[test]

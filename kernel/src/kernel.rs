@@ -9,11 +9,14 @@ use crate::arch::machine::Arm;
 use crate::arch::{bulk, counter, cpu, heap, semihosting};
 use crate::boot_info::BootInfo;
 use crate::console::{self, ConsoleWriter};
-use crate::dimms::{Dimms, Policy};
+use crate::dimms::Dimms;
 use crate::drivers::ged::{Ged, OstEvent, OstStatus};
 use crate::drivers::platform::Platform;
 use crate::inject::Injection;
 use crate::line::{Line, LineReader, Mode, Terminal};
+use crate::nvdimms::Nvdimms;
+use crate::plug::Policy;
+use crate::regions::Regions;
 use crate::{klog, kprintln, meter, shell};
 
 /// Everything, for one granule.
@@ -26,6 +29,10 @@ pub struct Kernel<G: Granule> {
     pub platform: Platform,
     /// The DIMMs.
     pub dimms: Dimms,
+    /// The NVDIMMs.
+    pub nvdimms: Nvdimms,
+    /// The regions that the device tree sets aside.
+    pub regions: Regions,
     /// What fails in the next operation.
     pub injection: Injection,
     /// The exit status so far: what `run=` ends with.
@@ -50,13 +57,14 @@ fn start<G: Granule>(info: &'static mut BootInfo) -> ! {
     let layout = Layout::<G>::new(info.ram_start);
     let machine = Arm::new(layout.phys_base);
     heap::init(&machine, info);
-    let mm = match Mm::boot(machine, Tables::new(info.root), layout, &mut info.memblock) {
-        Ok(mm) => mm,
-        Err(error) => {
-            kprintln!("error: {error}");
-            semihosting::exit(semihosting::EXIT_PANIC)
-        }
-    };
+    let mm =
+        match Mm::boot(machine, Tables::new(info.root), layout, &mut info.memblock, info.args.boot_memmap) {
+            Ok(mm) => mm,
+            Err(error) => {
+                kprintln!("error: {error}");
+                semihosting::exit(semihosting::EXIT_PANIC)
+            }
+        };
     let info: &'static BootInfo = info;
     let platform = Platform::bring_up(&info.machine);
     let mut kernel = Kernel {
@@ -64,12 +72,16 @@ fn start<G: Granule>(info: &'static mut BootInfo) -> ! {
         mm,
         platform,
         dimms: Dimms::new(),
+        nvdimms: Nvdimms::new(),
+        regions: Regions::new(),
         injection: Injection::new(),
         status: semihosting::EXIT_OK,
     };
     kernel.mm.bug = info.args.bug;
     kernel.greet();
+    kernel.find_regions();
     kernel.find_dimms();
+    kernel.find_nvdimms();
     if meter::is_on() {
         kprintln!("bench: boot {} {} 0 0", info.memblock.span().len(), counter::instructions());
     }
@@ -108,9 +120,20 @@ impl<G: Granule> Kernel<G> {
         }
     }
 
-    /// How DIMMs are brought in.
+    /// How memory is brought in.
     pub const fn policy(&self) -> Policy {
         Policy { home: self.info.args.memmap, online: self.info.args.online_auto }
+    }
+
+    /// What the device tree sets aside, and with `hotadd=auto` all of it that is hotpluggable.
+    fn find_regions(&mut self) {
+        if let Err(error) = self.regions.read(&self.info.machine, self.info.dtb) {
+            kprintln!("regions: {error}");
+        }
+        if self.info.args.hotadd_auto {
+            let policy = self.policy();
+            self.regions.add_all(&mut self.mm, policy);
+        }
     }
 
     /// DIMMs that were there before the kernel was.
@@ -124,6 +147,13 @@ impl<G: Granule> Kernel<G> {
             if let Ok(Some(slot)) = ged.slot(number) {
                 insert(ged, &mut self.mm, &mut self.dimms, &mut self.injection, &slot, policy);
             }
+        }
+    }
+
+    /// NVDIMMs that are not listed yet: at boot all that there are, later those that have come.
+    fn find_nvdimms(&mut self) {
+        if let Some(device) = &mut self.platform.nvdimm {
+            self.nvdimms.look(device);
         }
     }
 
@@ -147,6 +177,9 @@ impl<G: Granule> Kernel<G> {
             } else if slot.flags.inserting() {
                 insert(ged, mm, dimms, injection, &slot, policy);
             }
+        }
+        if events.nvdimm() {
+            self.find_nvdimms();
         }
     }
 

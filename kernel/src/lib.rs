@@ -17,6 +17,9 @@ pub mod kernel;
 pub mod line;
 pub mod meter;
 pub mod number;
+pub mod nvdimms;
+pub mod plug;
+pub mod regions;
 #[cfg(target_os = "none")]
 mod selftest;
 #[cfg(target_os = "none")]

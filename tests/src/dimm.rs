@@ -1,4 +1,4 @@
-//! DIMMs as QEMU plugs them: a memory backend and a `pc-dimm` that uses it.
+//! DIMMs as QEMU plugs them: a memory backend and a `pc-dimm` or `nvdimm` that uses it.
 
 use crate::qmp::{Qmp, Refusal};
 use qapi::qmp::{
@@ -7,11 +7,32 @@ use qapi::qmp::{
 };
 use std::path::{Path, PathBuf};
 
+/// What kind of DIMM it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// RAM that comes and goes.
+    PcDimm,
+    /// Persistent memory, without labels, that comes and stays: QEMU refuses to unplug it. Needs `-machine nvdimm=on`.
+    Nvdimm,
+}
+
+impl Kind {
+    /// QEMU's name of the device.
+    pub const fn driver(self) -> &'static str {
+        match self {
+            Self::PcDimm => "pc-dimm",
+            Self::Nvdimm => "nvdimm",
+        }
+    }
+}
+
 /// A DIMM that is or will be plugged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dimm {
     /// QEMU's id of the device; the backend's is `mem-` and this.
     pub id: String,
+    /// RAM or persistent memory.
+    pub kind: Kind,
     /// Bytes.
     pub size: u64,
     /// Physical address; QEMU chooses when `None`.
@@ -27,7 +48,13 @@ pub struct Dimm {
 impl Dimm {
     /// A DIMM of `size` bytes of anonymous memory, placed by QEMU.
     pub fn new(id: &str, size: u64) -> Self {
-        Self { id: id.to_owned(), size, address: None, slot: None, file: None, reserve: true }
+        let (id, kind) = (id.to_owned(), Kind::PcDimm);
+        Self { id, kind, size, address: None, slot: None, file: None, reserve: true }
+    }
+
+    /// An NVDIMM of `size` bytes of anonymous memory, placed by QEMU.
+    pub fn nvdimm(id: &str, size: u64) -> Self {
+        Self { kind: Kind::Nvdimm, ..Self::new(id, size) }
     }
 
     /// Placed at a physical address.
@@ -87,12 +114,12 @@ impl Dimm {
         let mut properties = vec![("memdev".to_owned(), self.backend().into())];
         properties.extend(self.address.map(|address| ("addr".to_owned(), address.into())));
         properties.extend(self.slot.map(|slot| ("slot".to_owned(), slot.into())));
-        device_add::new("pc-dimm", Some(self.id.clone()), None, properties)
+        device_add::new(self.kind.driver(), Some(self.id.clone()), None, properties)
     }
 
     /// The two arguments pairs that make QEMU start with this DIMM in place (cold-plugged).
     pub fn cold(&self) -> [String; 4] {
-        let mut device = format!("pc-dimm,id={},memdev={}", self.id, self.backend());
+        let mut device = format!("{},id={},memdev={}", self.kind.driver(), self.id, self.backend());
         if let Some(address) = self.address {
             device.push_str(&format!(",addr={address:#x}"));
         }
@@ -141,7 +168,11 @@ impl Dimm {
     pub fn find(&self, qmp: &mut Qmp) -> Result<Option<PCDIMMDeviceInfo>, Refusal> {
         let devices = qmp.execute(&query_memory_devices {})?;
         Ok(devices.into_iter().find_map(|device| match device {
-            MemoryDeviceInfo::dimm(dimm) if dimm.data.id.as_deref() == Some(&self.id) => Some(dimm.data),
+            MemoryDeviceInfo::dimm(dimm) | MemoryDeviceInfo::nvdimm(dimm)
+                if dimm.data.id.as_deref() == Some(&self.id) =>
+            {
+                Some(dimm.data)
+            }
             _ => None,
         }))
     }
@@ -197,5 +228,6 @@ mod tests {
         let cold = Dimm::new("c", MIB).at(0x9000_0000).in_slot(1).cold();
         assert_eq!(cold[1], "memory-backend-ram,id=mem-c,size=1048576");
         assert_eq!(cold[3], "pc-dimm,id=c,memdev=mem-c,addr=0x90000000,slot=1");
+        assert_eq!(Dimm::nvdimm("n", MIB).cold()[3], "nvdimm,id=n,memdev=mem-n");
     }
 }

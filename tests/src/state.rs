@@ -34,6 +34,9 @@ pub struct State {
     pub blocks: Vec<Block>,
     /// The occupied DIMM slots.
     pub dimms: Vec<DimmState>,
+    /// The NVDIMMs; not in the first contract, so absent from the oldest kernels.
+    #[serde(default)]
+    pub nvdimms: Vec<NvdimmState>,
     /// Ranges that are not ordinary memory.
     pub regions: Vec<Region>,
     /// How many warnings the kernel has counted.
@@ -183,6 +186,22 @@ pub struct DimmState {
     pub state: String,
 }
 
+/// A range of an NVDIMM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct NvdimmState {
+    /// Its slot, as QEMU counts.
+    pub number: u64,
+    /// Physical address.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// NUMA node, if the firmware's table has one.
+    pub node: Option<u64>,
+    /// `waiting`, ...
+    pub state: String,
+}
+
 /// A range that is not ordinary memory.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Region {
@@ -246,6 +265,11 @@ impl State {
     /// The DIMM in a slot.
     pub fn dimm(&self, slot: u64) -> Option<&DimmState> {
         self.dimms.iter().find(|dimm| dimm.slot == slot)
+    }
+
+    /// The NVDIMM with a number.
+    pub fn nvdimm(&self, number: u64) -> Option<&NvdimmState> {
+        self.nvdimms.iter().find(|nvdimm| nvdimm.number == number)
     }
 
     /// Tenant pages in all blocks.

@@ -39,6 +39,12 @@ impl Region {
         self.start.saturating_add(self.size)
     }
 
+    /// Whether `address` is in it.
+    #[must_use]
+    pub const fn contains(self, address: u64) -> bool {
+        self.start <= address && address < self.end()
+    }
+
     /// Whether the two share a byte.
     #[must_use]
     pub const fn overlaps(self, other: Self) -> bool {
@@ -64,6 +70,8 @@ pub struct PmemRegion {
     pub region: Region,
     /// The node says `volatile`: the contents do not survive a power cycle.
     pub volatile: bool,
+    /// `numa-node-id`, if the node has one.
+    pub numa_node: Option<u32>,
 }
 
 /// A range that the kernel must not use as it likes.
@@ -189,6 +197,15 @@ pub struct Psci {
     pub version: PsciVersion,
 }
 
+/// What may lie in a region that is set aside, and must not be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A reservation, from either place.
+    Reservation,
+    /// The initial RAM disk.
+    Initrd,
+}
+
 /// Everything the kernel wants to know from the device tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineDescription {
@@ -241,6 +258,23 @@ impl MachineDescription {
             fw_cfg: None,
             pci_ecam: None,
         }
+    }
+
+    /// The NUMA node of the RAM or persistent memory at `address`, if its node in the tree names one.
+    #[must_use]
+    pub fn numa_node_at(&self, address: u64) -> Option<u32> {
+        let memory = self.memory.iter().map(|entry| (entry.region, entry.numa_node));
+        let pmem = self.pmem.iter().map(|entry| (entry.region, entry.numa_node));
+        memory.chain(pmem).find(|(region, _)| region.contains(address)).and_then(|(_, node)| node)
+    }
+
+    /// The first thing in `region` that is not the region's own: what the kernel must leave alone would be lost there.
+    /// (The kernel's image and the blob itself are not in the tree.)
+    #[must_use]
+    pub fn held_in(&self, region: Region) -> Option<(Held, Region)> {
+        let reserved = self.reserved.iter().map(|entry| (Held::Reservation, entry.region));
+        let initrd = self.initrd.map(|initrd| (Held::Initrd, initrd));
+        reserved.chain(initrd).find(|(_, held)| held.overlaps(region))
     }
 
     /// Back to nothing, field by field: assigning `new()` would build the 12 KiB on the stack.

@@ -50,7 +50,8 @@ pub(crate) fn read_pmem(
         }
         let at = out.pmem.partition_point(|other| other.region.start < region.start);
         let too_many = DtError::TooMany { list: List::Pmem, capacity: PMEM_CAPACITY };
-        out.pmem.insert(at, PmemRegion { region, volatile: facts.volatile }).map_err(|_| too_many)
+        let entry = PmemRegion { region, volatile: facts.volatile, numa_node: facts.numa_node };
+        out.pmem.insert(at, entry).map_err(|_| too_many)
     })?;
     Ok(())
 }

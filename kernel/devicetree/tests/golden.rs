@@ -29,6 +29,10 @@ fn hot(start: u64, size: u64, numa_node: Option<u32>) -> MemoryRegion {
     MemoryRegion { region: region(start, size), hotpluggable: true, numa_node }
 }
 
+fn pmem(start: u64, size: u64, volatile: bool) -> PmemRegion {
+    PmemRegion { region: region(start, size), volatile, numa_node: None }
+}
+
 fn qemu_gic_v3() -> Gic {
     let redistributors = [region(0x80a_0000, 0xf6_0000)].into_iter().collect();
     Gic::V3 { distributor: region(0x800_0000, 0x1_0000), redistributors, redistributor_stride: 0 }
@@ -97,7 +101,7 @@ fn regions_of_a_given_tree_are_carved_out_of_qemus_ram() {
         ram(0x7400_0000, 0xc00_0000, None),
     ];
     assert_eq!(machine.memory, expected, "memory@60000000, hotpluggable, was nopped out by QEMU");
-    assert_eq!(machine.pmem, [PmemRegion { region: region(0x7000_0000, 0x400_0000), volatile: true }]);
+    assert_eq!(machine.pmem, [pmem(0x7000_0000, 0x400_0000, true)]);
     let reserved: Vec<_> =
         machine.reserved.iter().map(|entry| (entry.region, entry.no_map, entry.name.as_str())).collect();
     let expected = [
@@ -151,7 +155,7 @@ fn what_the_bindings_allow_and_qemu_does_not_do() {
         hot(0x10_0000_0000, 0x4000_0000, None),
     ];
     assert_eq!(machine.memory, expected);
-    assert_eq!(machine.pmem, [PmemRegion { region: region(0xcc00_0000, 0x400_0000), volatile: false }]);
+    assert_eq!(machine.pmem, [pmem(0xcc00_0000, 0x400_0000, false)]);
     let redistributors =
         [region(0x110_0000, 0x20_0000), region(0x40_0000_0000, 0x40_0000)].into_iter().collect();
     let distributor = region(0x100_0000, 0x1_0000);

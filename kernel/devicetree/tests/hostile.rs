@@ -81,6 +81,14 @@ fn keeps_its_promises(machine: &MachineDescription) {
     assert!(!memory.iter().any(|ram| pmem.iter().any(|pmem| ram.overlaps(*pmem))));
     assert!(machine.memory.iter().any(|ram| !ram.hotpluggable));
     assert!(machine.cpus.len() <= machine.cpu_count as usize);
+    for entry in &machine.memory {
+        for address in [entry.region.start, entry.region.end() - 1] {
+            assert_eq!(machine.numa_node_at(address), entry.numa_node, "{entry:x?}");
+        }
+    }
+    for entry in &machine.pmem {
+        assert_eq!(machine.numa_node_at(entry.region.start), entry.numa_node, "{entry:x?}");
+    }
 }
 
 #[test]

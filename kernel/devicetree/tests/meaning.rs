@@ -1,7 +1,7 @@
 //! What makes a node what it is: its place, its `compatible`, its `status`.
 mod support;
 
-use hotmap_devicetree::{Gic, MachineDescription, Psci, PsciConduit, PsciVersion};
+use hotmap_devicetree::{Gic, Held, MachineDescription, Psci, PsciConduit, PsciVersion};
 use support::{Writer, read, region};
 
 /// A root with RAM and what `add` puts behind it.
@@ -63,6 +63,62 @@ fn of_two_of_a_kind_the_first_counts() {
     assert_eq!(found.fw_cfg, Some(region(0x1000_2000, 0x18)));
     assert_eq!(found.pci_ecam, Some(region(0x1010_0000, 0x10_0000)));
     assert_eq!(found.psci, Psci { conduit: PsciConduit::Smc, version: PsciVersion::V0_2 });
+}
+
+/// `memory@...` and any other name are the same: `device_type` makes it memory, `hotpluggable` makes it wait.
+#[test]
+fn hotpluggable_memory_waits_whatever_its_name_is() {
+    for name in ["memory@60000000", "ram@60000000"] {
+        let found = machine(|w| {
+            w.begin(name).text("device_type", "memory").property("hotpluggable", b"");
+            w.cells("numa-node-id", &[3]).reg(&[(0x6000_0000, 0x1000_0000)]).end();
+        });
+        let ranges: Vec<_> =
+            found.memory.iter().map(|entry| (entry.region, entry.hotpluggable, entry.numa_node)).collect();
+        let expected = [
+            (region(0x4000_0000, 0x2000_0000), false, None),
+            (region(0x6000_0000, 0x1000_0000), true, Some(3)),
+            (region(0x7000_0000, 0x1000_0000), false, None),
+        ];
+        assert_eq!(ranges, expected, "{name}");
+    }
+}
+
+#[test]
+fn memory_knows_its_numa_node_to_the_byte() {
+    let found = machine(|w| {
+        w.memory(&[(0x8000_0000, 0x1000_0000)]).cells("numa-node-id", &[1]).end();
+        w.begin("pmem").text("compatible", "pmem-region").cells("numa-node-id", &[2]);
+        w.reg(&[(0x8800_0000, 0x100_0000)]).end();
+    });
+    let at = |address| found.numa_node_at(address);
+    assert_eq!((at(0x4000_0000), at(0x7fff_ffff), at(0x9000_0000)), (None, None, None));
+    assert_eq!(
+        (at(0x8000_0000), at(0x87ff_ffff), at(0x8900_0000), at(0x8fff_ffff)),
+        (Some(1), Some(1), Some(1), Some(1))
+    );
+    assert_eq!(
+        (at(0x8800_0000), at(0x88ff_ffff)),
+        (Some(2), Some(2)),
+        "persistent memory has a node of its own"
+    );
+}
+
+#[test]
+fn what_a_region_holds_is_found() {
+    let mut writer = Writer::root();
+    writer.memory(&[(0x4000_0000, 0x4000_0000)]).end();
+    writer.reserve_map.push((0x5000_0000, 0x1000));
+    writer.begin("reserved-memory").cells("#address-cells", &[2]).cells("#size-cells", &[2]);
+    writer.property("ranges", b"").begin("r").reg(&[(0x6000_0000, 0x1000)]).end().end();
+    writer.begin("chosen").cells("linux,initrd-start", &[0x7000_0000]);
+    writer.cells("linux,initrd-end", &[0x7000_1000]).end();
+    let found = read(&writer.blob()).unwrap_or_else(|error| panic!("{error}"));
+    let held = |start, size| found.held_in(region(start, size));
+    assert_eq!(held(0x5000_0fff, 1), Some((Held::Reservation, region(0x5000_0000, 0x1000))));
+    assert_eq!(held(0x5fff_ffff, 2), Some((Held::Reservation, region(0x6000_0000, 0x1000))));
+    assert_eq!(held(0x6800_0000, 0x1000_0000), Some((Held::Initrd, region(0x7000_0000, 0x1000))));
+    assert_eq!(held(0x5000_1000, 0xfff_f000), None, "what it touches it does not hold");
 }
 
 #[test]

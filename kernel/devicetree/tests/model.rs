@@ -27,6 +27,7 @@ enum Kind {
 struct Node {
     kind: Kind,
     numa_node: Option<u32>,
+    volatile: bool,
     /// First page and number of pages, which may be none.
     ranges: Vec<(usize, usize)>,
     /// How it is spelled: with NOPs, with an uninteresting node before it, on a bus, or disabled.
@@ -41,10 +42,12 @@ fn node() -> impl Strategy<Value = Node> {
     let range = (0..PAGES - 12, 0..12_usize);
     let spelling =
         (any::<bool>(), any::<bool>(), proptest::bool::weighted(0.3), proptest::bool::weighted(0.1));
-    (kind, proptest::option::of(0..4_u32), vec(range, 1..3), spelling).prop_map(
-        |(kind, numa_node, ranges, (nops, stranger, on_bus, disabled))| Node {
+    let traits = (proptest::option::of(0..4_u32), any::<bool>());
+    (kind, traits, vec(range, 1..3), spelling).prop_map(
+        |(kind, (numa_node, volatile), ranges, (nops, stranger, on_bus, disabled))| Node {
             kind,
             numa_node,
+            volatile,
             ranges,
             nops,
             stranger,
@@ -58,7 +61,9 @@ fn node() -> impl Strategy<Value = Node> {
 #[derive(Debug, PartialEq, Eq)]
 struct Expected {
     memory: Vec<(u64, u64, bool, Option<u32>)>,
-    pmem: Vec<(u64, u64)>,
+    pmem: Vec<(u64, u64, bool, Option<u32>)>,
+    /// For each page: the NUMA node that its owner names.
+    numa_nodes: Vec<Option<u32>>,
 }
 
 /// Fills the array, and reads the answer off it page by page.
@@ -72,21 +77,24 @@ fn model(nodes: &[Node]) -> Option<Expected> {
     {
         let layer = if node.kind == Kind::Plain { &mut plain } else { &mut special };
         for owner in &mut layer[range.0..range.0 + range.1] {
-            if owner.replace((number, node.kind, node.numa_node)).is_some() {
+            if owner.replace((number, node.kind, node.numa_node, node.volatile)).is_some() {
                 return None;
             }
         }
     }
-    let mut expected = Expected { memory: Vec::new(), pmem: Vec::new() };
     let owners: Vec<_> = (0..PAGES).map(|page| special[page].or(plain[page])).collect();
+    let numa_nodes = owners.iter().map(|owner| owner.and_then(|(_, _, numa_node, _)| numa_node)).collect();
+    let mut expected = Expected { memory: Vec::new(), pmem: Vec::new(), numa_nodes };
     let mut page = 0;
     for run in owners.chunk_by(|a, b| a == b) {
         let (start, size) = (BASE + page * PAGE, run.len() as u64 * PAGE);
         page += run.len() as u64;
         match run[0] {
             None => {}
-            Some((_, Kind::Pmem, _)) => expected.pmem.push((start, size)),
-            Some((_, kind, numa_node)) => {
+            Some((_, Kind::Pmem, numa_node, volatile)) => {
+                expected.pmem.push((start, size, volatile, numa_node));
+            }
+            Some((_, kind, numa_node, _)) => {
                 expected.memory.push((start, size, kind == Kind::Hotpluggable, numa_node));
             }
         }
@@ -139,6 +147,10 @@ fn one(writer: &mut Writer, node: &Node, regions: &[(u64, u64)]) {
     if let Some(numa_node) = node.numa_node {
         writer.cells("numa-node-id", &[numa_node]);
     }
+    // Of no meaning on RAM.
+    if node.volatile {
+        writer.property("volatile", b"");
+    }
     match node.kind {
         Kind::Plain => writer.text("device_type", "memory"),
         Kind::Hotpluggable => writer.property("hotpluggable", b"").text("device_type", "memory"),
@@ -157,7 +169,13 @@ fn found(machine: &MachineDescription) -> Expected {
             .iter()
             .map(|entry| (entry.region.start, entry.region.size, entry.hotpluggable, entry.numa_node))
             .collect(),
-        pmem: machine.pmem.iter().map(|entry| (entry.region.start, entry.region.size)).collect(),
+        pmem: machine
+            .pmem
+            .iter()
+            .map(|entry| (entry.region.start, entry.region.size, entry.volatile, entry.numa_node))
+            .collect(),
+        // The last byte of each page: the ends of ranges are looked at too.
+        numa_nodes: (1..=PAGES as u64).map(|page| machine.numa_node_at(BASE + page * PAGE - 1)).collect(),
     }
 }
 

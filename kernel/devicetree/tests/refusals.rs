@@ -199,13 +199,30 @@ fn cells_are_one_or_two() {
 
 #[test]
 fn reg_is_there_and_whole() {
-    let missing = refusal_with(|w| w.begin("ram@0").text("device_type", "memory").end().done());
-    assert_eq!(missing, "ram@0 has no reg");
-    for size in [0, 4, 15, 17] {
-        let odd = refusal_with(|w| {
-            w.begin("ram@0").text("device_type", "memory").property("reg", &vec![0; size]).end();
+    let memory: [fn(&mut Writer); 4] = [
+        |w| w.begin("ram@0").text("device_type", "memory").done(),
+        |w| w.begin("ram@0").text("device_type", "memory").property("hotpluggable", b"").done(),
+        |w| w.begin("ram@0").text("compatible", "pmem-region").done(),
+        |w| w.begin("ram@0").text("compatible", "pmem-region").property("volatile", b"").done(),
+    ];
+    for node in memory {
+        let missing = refusal_with(|w| {
+            node(w);
+            w.end();
         });
-        assert_eq!(odd, format!("reg of ram@0 is {size:#x} bytes, not a positive multiple of 0x10"));
+        assert_eq!(missing, "ram@0 has no reg");
+        for size in [0, 4, 15, 17] {
+            let odd = refusal_with(|w| {
+                node(w);
+                w.property("reg", &vec![0; size]).end();
+            });
+            assert_eq!(odd, format!("reg of ram@0 is {size:#x} bytes, not a positive multiple of 0x10"));
+        }
+        let numa = refusal_with(|w| {
+            node(w);
+            w.cells("numa-node-id", &[0, 1]).reg(&[(0, 1)]).end();
+        });
+        assert_eq!(numa, "numa-node-id of ram@0 is 0x8 bytes, not one cell of 4");
     }
     let gic = refusal_with(|w| {
         w.begin("intc").text("compatible", "arm,gic-400").reg(&[(0x1000, 0x1000), (0x2000, 0)]).end();
@@ -229,6 +246,10 @@ fn regions_do_not_wrap() {
         "its end has no address"
     );
     assert_eq!(wraps(1, u64::MAX), "the region of memory at 0x1, size 0xffffffffffffffff, wraps around");
+    let pmem = refusal_with(|w| {
+        w.begin("pmem").text("compatible", "pmem-region").reg(&[(0x9000_0000, 0x1000), (2, u64::MAX)]).end();
+    });
+    assert_eq!(pmem, "the region of pmem at 0x2, size 0xffffffffffffffff, wraps around");
     let mut last = machine();
     last.memory(&[(u64::MAX - 0xfff, 0xfff)]).end();
     assert!(read(&last.blob()).is_ok());

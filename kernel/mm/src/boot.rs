@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 
 use alloc::vec::Vec;
 
-use crate::addr::PhysRange;
+use crate::addr::{PhysAddr, PhysRange};
 use crate::error::{Error, Result};
 use crate::faults::Faults;
 use crate::granule::Granule;
@@ -24,6 +24,7 @@ use crate::paging::table::{MapRequest, TableFrames, Tables};
 use crate::pfn::{Pfn, PfnRange};
 use crate::section::{Backing, Section, Subsections};
 use crate::tenant::Tenants;
+use crate::vmemmap::altmap::Altmap;
 use crate::vmemmap::populate::BootFrames;
 use crate::zone::{Zone, ZoneKind};
 
@@ -102,18 +103,37 @@ pub fn new_root<G: Granule, M: Machine>(machine: &M, memblock: &mut Memblock) ->
     Ok(Tables::new(root))
 }
 
+/// Where the memmap of boot memory goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum BootMemmap {
+    /// Into boot memory, as low as it fits.
+    #[default]
+    Ram,
+    /// Into each block's own first pages, so that a block in nobody's use can go, memmap and all; where a block has holes,
+    /// or something of boot's at its start, as low as it fits.
+    SelfHosted,
+}
+
 impl<G: Granule, M: Machine> Mm<G, M> {
     /// Take over from `memblock`, whose RAM is mapped linearly by `tables` already.
     ///
     /// # Errors
     /// `Out` when memblock or the heap runs out: too little memory to boot.
-    pub fn boot(machine: M, tables: Tables<G>, layout: Layout<G>, memblock: &mut Memblock) -> Result<Self> {
+    pub fn boot(
+        machine: M,
+        tables: Tables<G>,
+        layout: Layout<G>,
+        memblock: &mut Memblock,
+        home: BootMemmap,
+    ) -> Result<Self> {
         let mut mm = Self {
             machine,
             layout,
             tables,
             sections: List::new(),
             blocks: List::new(),
+            devices: List::new(),
+            kmem: List::new(),
             zones: [Zone::new(), Zone::new()],
             counts: Counts::default(),
             tenants: Tenants::new(),
@@ -123,9 +143,12 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             faults: Faults::default(),
             bug: None,
         };
-        let memmap = mm.boot_sections(memblock)?;
-        for range in memmap {
-            mm.boot_memmap(range, memblock)?;
+        let runs = mm.boot_sections(memblock)?;
+        if home == BootMemmap::SelfHosted {
+            mm.boot_self_hosted(memblock);
+        }
+        for run in runs {
+            mm.boot_run_memmap(run, memblock)?;
         }
         mm.machine.publish();
         mm.boot_pages(memblock)?;
@@ -165,8 +188,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let part = PfnRange { start: ram.start.max(all.start), end: ram.end.min(all.end) };
         let touched = Subsections::touched::<G>(start, part);
         if self.sections.get(start.get()).is_none() {
-            let present = Subsections::default();
-            self.sections.insert(Section { start, present, early: true, backing: Backing::Boot });
+            self.sections.insert(Section { early: true, backing: Backing::Boot, ..Section::claimed(start) });
             let mut block = MemoryBlock::offline(start, Source::Boot, 0);
             block.state = BlockState::Online(ZoneKind::Normal);
             self.blocks.insert(block);
@@ -182,9 +204,45 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         self.counts.present += part.len();
     }
 
+    /// Let every whole block that has nothing of boot's at its start host its own memmap.
+    fn boot_self_hosted(&mut self, memblock: &mut Memblock) {
+        memblock.keep_starts(G::SECTION_SIZE, G::SECTION_MEMMAP);
+        for block in self.blocks.iter_mut().filter(|block| block.present == G::SECTION_PAGES) {
+            let mut altmap = Altmap::for_memory::<G>(block.pages::<G>());
+            let memmap = altmap.frames().addresses::<G>();
+            if memblock.taken().iter().any(|taken| taken.range.overlaps(&memmap)) {
+                continue;
+            }
+            block.memmap_pages = altmap.free();
+            let taken = altmap.allocate_pages(altmap.free());
+            debug_assert!(taken.is_ok(), "all of a new altmap can be taken");
+            if let Some(section) = self.sections.get_mut(block.start.get()) {
+                section.backing = Backing::SelfHosted(altmap);
+            }
+        }
+    }
+
+    /// The memmap of a run of neighbouring sections: each self-hosted one by itself, what is between them together.
+    fn boot_run_memmap(&mut self, run: PfnRange, memblock: &mut Memblock) -> Result<()> {
+        let mut rest = PfnRange { start: run.start, end: run.start };
+        for part in run.sections::<G>() {
+            let own = self.blocks.get(part.start.get()).map_or(0, |block| block.memmap_pages);
+            if own != 0 {
+                self.boot_memmap(rest, memblock)?;
+                self.boot_map_memmap(part, part.start.address::<G>(), memblock)?;
+                rest.start = part.end;
+            }
+            rest.end = part.end;
+        }
+        self.boot_memmap(rest, memblock)
+    }
+
     /// Allocate, map and clear the memmap of neighbouring sections: in one piece, or in two halves where boot memory has no
     /// gap of that size. No leaf is larger than a section's, so that each can go by itself.
     fn boot_memmap(&mut self, pages: PfnRange, memblock: &mut Memblock) -> Result<()> {
+        if pages.is_empty() {
+            return Ok(());
+        }
         let (memmap, leaf) = (self.layout.memmap(pages), boot_memmap_leaf::<G>());
         let pa = match memblock.alloc(memmap.len(), leaf, PageKind::MemmapRam) {
             Err(Error::Out(_)) if pages.len() > G::SECTION_PAGES => {
@@ -194,6 +252,12 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             }
             other => other?,
         };
+        self.boot_map_memmap(pages, pa, memblock)
+    }
+
+    /// Map and clear the memmap of `pages` at `pa`.
+    fn boot_map_memmap(&mut self, pages: PfnRange, pa: PhysAddr, memblock: &mut Memblock) -> Result<()> {
+        let (memmap, leaf) = (self.layout.memmap(pages), boot_memmap_leaf::<G>());
         let request =
             MapRequest { range: memmap, pa, attributes: Attributes::DATA, max_leaf: leaf, contiguous: false };
         map_boot(&self.machine, self.tables, memblock, &request)?;
@@ -206,7 +270,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     fn boot_pages(&mut self, memblock: &Memblock) -> Result<()> {
         for i in 0..self.blocks.as_slice().len() {
             let block = self.blocks.as_slice()[i].pages::<G>();
-            let mut at = block.start;
+            let own = PfnRange::new(block.start, self.blocks.as_slice()[i].memmap_pages);
+            self.boot_run(own, PageKind::MemmapSelf);
+            let mut at = own.end;
             while at < block.end {
                 let (kind, end) = kind_at::<G>(memblock, at, block.end);
                 self.boot_run(PfnRange { start: at, end }, kind);

@@ -1,4 +1,4 @@
-//! Faults to put into the model on purpose, one for each invariant, so that a test can see the auditor name it.
+//! Faults to put into the model on purpose, at least one for each invariant, so that a test can see the auditor name it.
 //! A switch that is off changes nothing.
 
 /// A fault.
@@ -20,11 +20,19 @@ pub enum Bug {
     KeepMemmap,
     /// I8: removed memory stays in the linear map.
     KeepLinear,
+    /// I7: a part of a section is given a block that both its halves share.
+    SharedBlock,
+    /// I1: a memmap page is freed that a neighbour uses (I7 forbids it).
+    FreeNeighbour,
+    /// I2: an altmap's page is freed as system RAM.
+    AltmapAsRam,
+    /// I5: a live entry is changed without break-before-make.
+    NoBbm,
 }
 
 impl Bug {
     /// Every switch, in the order of the invariants.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::StaleSection,
         Self::AltmapLeak,
         Self::FreeMemmap,
@@ -33,6 +41,10 @@ impl Bug {
         Self::LostPage,
         Self::KeepMemmap,
         Self::KeepLinear,
+        Self::SharedBlock,
+        Self::FreeNeighbour,
+        Self::AltmapAsRam,
+        Self::NoBbm,
     ];
 
     /// The word after `bug=`.
@@ -46,18 +58,22 @@ impl Bug {
             Self::LostPage => "lost-page",
             Self::KeepMemmap => "keep-memmap",
             Self::KeepLinear => "keep-linear",
+            Self::SharedBlock => "shared-block",
+            Self::FreeNeighbour => "free-neighbour",
+            Self::AltmapAsRam => "altmap-as-ram",
+            Self::NoBbm => "no-bbm",
         }
     }
     /// The number of the invariant that the fault breaks.
     pub const fn invariant(self) -> u8 {
         match self {
-            Self::StaleSection => 1,
-            Self::AltmapLeak => 2,
+            Self::StaleSection | Self::FreeNeighbour => 1,
+            Self::AltmapLeak | Self::AltmapAsRam => 2,
             Self::FreeMemmap => 3,
             Self::EmptyTable => 4,
-            Self::SkipTlbi => 5,
+            Self::SkipTlbi | Self::NoBbm => 5,
             Self::LostPage => 6,
-            Self::KeepMemmap => 7,
+            Self::KeepMemmap | Self::SharedBlock => 7,
             Self::KeepLinear => 8,
         }
     }

@@ -71,13 +71,24 @@ impl Error {
             | Self::NotPages(_)
             | Self::NotWhole(_)
             | Self::BadAltmap { .. }
+            // `memremap_pages`, `add_pages` and `altmap_alloc_block_buf`.
+            | Self::AltmapPadding { .. }
+            | Self::AltmapOnPrivate(_)
+            | Self::AltmapRanges { .. }
+            | Self::NotWholePages { .. }
+            | Self::NotSubsectionAligned(_)
+            | Self::DeviceRanges { .. }
             | Self::PageState { .. }
             | Self::WouldSplit { .. }
             | Self::BreakBeforeMake { .. } => Errno::EINVAL,
             // `section_activate`, and the resource tree before it.
             Self::Exists { .. } => Errno::EEXIST,
             // `vmap_pages_pte_range`; the isolation and migration of `offline_pages`.
-            Self::AlreadyMapped(_) | Self::Unmovable { .. } | Self::Pinned { .. } => Errno::EBUSY,
+            Self::AlreadyMapped(_)
+            | Self::Unmovable { .. }
+            | Self::Pinned { .. }
+            | Self::DeviceGoes(_)
+            | Self::HeldTogether { .. } => Errno::EBUSY,
             Self::BlockState { needs, .. } => state_errno(needs),
             // `notifier_to_errno(NOTIFY_BAD)`, what arm64's own notifier answers for boot memory.
             Self::Vetoed { .. } => Errno::EPERM,
@@ -85,7 +96,7 @@ impl Error {
             Self::NotMapped(_) => Errno::EFAULT,
             Self::NoBlock(_) => Errno::ENOENT,
             // `memory_failure` and `soft_offline_page` of a pfn that is not online memory.
-            Self::NotPresent(_) => Errno::ENXIO,
+            Self::NotPresent(_) | Self::NoDevice(_) => Errno::ENXIO,
             Self::NoTenant(_) => Errno::ESRCH,
             Self::Corrupt { .. } => Errno::EIO,
         }
@@ -130,6 +141,15 @@ mod tests {
             (Error::Out(Resource::Slots { what: "notifiers" }), 28, "ENOSPC"),
             (Error::Out(Resource::TenantAddresses { bytes: 1 }), 12, "ENOMEM"),
             (Error::BadAltmap { base: pa, range }, 22, "EINVAL"),
+            (Error::AltmapPadding { base: pa, pages: 511 }, 22, "EINVAL"),
+            (Error::AltmapOnPrivate(range), 22, "EINVAL"),
+            (Error::AltmapRanges { ranges: 2 }, 22, "EINVAL"),
+            (Error::NotWholePages { bytes: 1, page: 4096 }, 22, "EINVAL"),
+            (Error::NotSubsectionAligned(range), 22, "EINVAL"),
+            (Error::DeviceRanges { ranges: 5, most: 4 }, 22, "EINVAL"),
+            (Error::NoDevice(pa), 6, "ENXIO"),
+            (Error::DeviceGoes(pa), 16, "EBUSY"),
+            (Error::HeldTogether { block: pa, host: pa }, 16, "EBUSY"),
             (Error::AlreadyMapped(va), 16, "EBUSY"),
             (Error::NotPages(va), 22, "EINVAL"),
             (Error::NotMapped(va), 14, "EFAULT"),

@@ -84,6 +84,47 @@ pub enum Error {
         /// The range.
         range: PhysRange,
     },
+    /// An altmap that would lose pages to padding before its first block.
+    AltmapPadding {
+        /// Where the altmap starts.
+        base: PhysAddr,
+        /// The pages.
+        pages: u64,
+    },
+    /// A request to an altmap that is not whole pages.
+    NotWholePages {
+        /// The bytes asked for.
+        bytes: u64,
+        /// The page size in bytes.
+        page: u64,
+    },
+    /// An altmap on memory that the CPU cannot reach.
+    AltmapOnPrivate(PhysRange),
+    /// An altmap for a device of several ranges.
+    AltmapRanges {
+        /// How many.
+        ranges: usize,
+    },
+    /// Devices come and go in whole subsections.
+    NotSubsectionAligned(PhysRange),
+    /// More ranges than a device can have, or none.
+    DeviceRanges {
+        /// How many.
+        ranges: usize,
+        /// The most.
+        most: usize,
+    },
+    /// No device starts there.
+    NoDevice(PhysAddr),
+    /// A device that goes: nothing new may hold its pages.
+    DeviceGoes(PhysAddr),
+    /// A memory block that another one's memmap lies in, or the other way round: they go together.
+    HeldTogether {
+        /// The block that would go or stay alone.
+        block: PhysAddr,
+        /// The block where the altmap of both is.
+        host: PhysAddr,
+    },
     /// A virtual address that is mapped already.
     AlreadyMapped(VirtAddr),
     /// A virtual or physical address in a mapping request that is not the start of a page.
@@ -207,6 +248,28 @@ impl fmt::Display for Error {
             Self::Out(resource) => write!(f, "out of memory: {resource}"),
             Self::BadAltmap { base, range } => {
                 write!(f, "the altmap at {base} does not start and fit its range {range}")
+            }
+            Self::AltmapPadding { base, pages } => {
+                write!(f, "the altmap at {base} would lose {pages} pages to padding before its first block")
+            }
+            Self::NotWholePages { bytes, page } => {
+                write!(f, "{bytes} bytes of an altmap are not whole pages of {}", Bytes(page))
+            }
+            Self::AltmapOnPrivate(range) => {
+                write!(f, "an altmap on {range}: private memory is out of the CPU's reach")
+            }
+            Self::AltmapRanges { ranges } => write!(f, "an altmap serves one range, not {ranges}"),
+            Self::NotSubsectionAligned(range) => {
+                write!(f, "{range} is not aligned to the 2 MiB subsection")
+            }
+            Self::DeviceRanges { ranges, most } => write!(f, "a device has 1 to {most} ranges, not {ranges}"),
+            Self::NoDevice(at) => write!(f, "no device starts at {at}"),
+            Self::DeviceGoes(at) => write!(f, "the device at {at} is on its way out"),
+            Self::HeldTogether { block, host } => {
+                write!(
+                    f,
+                    "the memmap of the memory block at {block} is in the altmap at {host}: they go together"
+                )
             }
             Self::AlreadyMapped(va) => write!(f, "{va} is mapped already"),
             Self::NotPages(va) => write!(f, "the mapping at {va} is not made of whole pages"),

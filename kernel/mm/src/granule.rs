@@ -128,8 +128,10 @@ pub trait Granule: Copy + Send + Sync + 'static {
     const SECTION_PAGES: u64 = Self::SECTION_SIZE >> Self::SHIFT;
     /// The order of a whole block: the buddy allocator's largest.
     const BLOCK_ORDER: u32 = Self::GEOMETRY.section_shift - Self::SHIFT;
+    /// The order of a subsection.
+    const SUBSECTION_ORDER: u32 = SUBSECTION_SHIFT - Self::SHIFT;
     /// The pages of a subsection.
-    const SUBSECTION_PAGES: u64 = 1 << (SUBSECTION_SHIFT - Self::SHIFT);
+    const SUBSECTION_PAGES: u64 = 1 << Self::SUBSECTION_ORDER;
     /// The subsections of a section.
     const SUBSECTIONS: usize = 1 << (Self::GEOMETRY.section_shift - SUBSECTION_SHIFT);
     /// The bytes of a section's memmap, 64 for each page.

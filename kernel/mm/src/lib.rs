@@ -12,6 +12,7 @@ pub mod boot;
 pub mod buddy;
 pub mod bugs;
 pub mod compact;
+pub mod device;
 pub mod errno;
 pub mod error;
 pub mod faults;

@@ -26,6 +26,25 @@ pub struct Memblock {
     ram_len: usize,
     taken: [Taken; MAX_TAKEN],
     taken_len: usize,
+    kept: Kept,
+}
+
+/// The first bytes of every aligned unit of memory: nothing is allocated there.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    /// The unit's bytes, a power of two.
+    unit: u64,
+    /// The bytes kept at its start; less than the unit.
+    bytes: u64,
+}
+
+impl Kept {
+    /// The end of what is kept in the unit that `range` ends in, or in the one before, if the two overlap.
+    fn in_the_way_of(&self, range: PhysRange) -> Option<PhysAddr> {
+        let last = PhysAddr::new(range.end.get().checked_sub(1)?).align_down(self.unit);
+        let kept = PhysRange::checked_new(last, self.bytes)?;
+        (!kept.is_empty() && kept.overlaps(&range)).then_some(kept.end)
+    }
 }
 
 impl Default for Memblock {
@@ -43,6 +62,7 @@ impl Memblock {
             ram_len: 0,
             taken: [Taken { range: zero, kind: None }; MAX_TAKEN],
             taken_len: 0,
+            kept: Kept { unit: 1, bytes: 0 },
         }
     }
 
@@ -144,6 +164,12 @@ impl Memblock {
         insert(&mut self.taken, &mut self.taken_len, at, Taken { range, kind: Some(kind) }, "taken ranges")
     }
 
+    /// From now on allocate nothing from the first `bytes` of every aligned `unit` (a power of two): memory blocks will have
+    /// their own memmap there.
+    pub const fn keep_starts(&mut self, unit: u64, bytes: u64) {
+        self.kept = Kept { unit, bytes };
+    }
+
     /// Take the lowest free `size` bytes that are aligned to `align` (a power of two), and return their address.
     /// Lowest, so that what boot allocates stays together and most boot blocks can still go offline.
     ///
@@ -156,12 +182,20 @@ impl Memblock {
         Ok(range.start)
     }
 
+    /// The first aligned address from `at` on where `size` bytes reach into nothing that is kept. None where a unit has no
+    /// room for them.
+    fn after_kept(&self, at: PhysAddr, size: u64, align: u64) -> Option<PhysAddr> {
+        let Some(after) = self.kept.in_the_way_of(PhysRange::checked_new(at, size)?) else { return Some(at) };
+        let at = after.checked_align_up(align)?;
+        self.kept.in_the_way_of(PhysRange::checked_new(at, size)?).is_none().then_some(at)
+    }
+
     fn first_fit(&self, ram: PhysRange, size: u64, align: u64) -> Option<PhysRange> {
-        let mut at = ram.start.checked_align_up(align)?;
+        let mut at = self.after_kept(ram.start.checked_align_up(align)?, size, align)?;
         for taken in self.taken() {
             let candidate = PhysRange::checked_new(at, size)?;
             if taken.range.overlaps(&candidate) {
-                at = taken.range.end.checked_align_up(align)?;
+                at = self.after_kept(taken.range.end.checked_align_up(align)?, size, align)?;
             }
         }
         let candidate = PhysRange::checked_new(at, size)?;

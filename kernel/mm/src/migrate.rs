@@ -2,12 +2,14 @@
 //! (Linux: `migrate_pages`, for the one kind of movable page that exists here).
 
 use crate::addr::VirtAddr;
+use crate::bugs::Bug;
 use crate::error::{Error, Result};
 use crate::granule::Granule;
 use crate::machine::{self, Machine};
 use crate::model::{Mm, Mobility};
 use crate::page::PageKind;
 use crate::paging::flush::TlbDebt;
+use crate::paging::live_update::Contents;
 use crate::pfn::Pfn;
 
 impl<G: Granule, M: Machine> Mm<G, M> {
@@ -22,10 +24,16 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let va = VirtAddr::new(self.pages().get(from).private());
         let to = self.alloc(0, PageKind::Tenant, Mobility::Movable)?;
         let (machine, tables) = (self.machine.clone(), self.tables);
-        let exchanged = tables.exchange_page(&machine, va, to.address::<G>(), |debt: TlbDebt| {
-            self.pay(debt);
-            machine::copy_frame(&machine, from.address::<G>(), to.address::<G>(), G::SIZE);
-        });
+        let copy = || machine::copy_frame(&machine, from.address::<G>(), to.address::<G>(), G::SIZE);
+        let exchanged = if self.has_bug(Bug::NoBbm) {
+            copy();
+            tables.switch_page(&machine, va, to.address::<G>(), Contents::Same)
+        } else {
+            tables.exchange_page(&machine, va, to.address::<G>(), |debt: TlbDebt| {
+                self.pay(debt);
+                copy();
+            })
+        };
         if let Err(error) = exchanged {
             self.free(to);
             return Err(error);
@@ -51,12 +59,13 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     pub fn pin(&mut self, pfn: Pfn) -> Result<()> {
         let (kind, head) = self.use_of(pfn)?;
         match kind {
+            PageKind::Device | PageKind::DeviceMemmap => self.hold_device(pfn)?,
             PageKind::Free => self.take_free(pfn, 0, PageKind::Pinned),
             PageKind::Tenant | PageKind::Pinned => {
                 let page = self.pages().get(head);
                 page.set_refs(page.refs() + 1);
             }
-            _ => return Err(Error::PageState { pfn, is: kind, needs: "free or a tenant's" }),
+            _ => return Err(Error::PageState { pfn, is: kind, needs: "free, a tenant's or a device's" }),
         }
         Ok(())
     }
@@ -81,6 +90,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// `NotPresent`, or `PageState` when the page is not held.
     pub fn unpin(&mut self, pfn: Pfn) -> Result<()> {
         let (kind, head) = self.use_of(pfn)?;
+        if kind.is_device() {
+            return self.release_device(pfn);
+        }
         let refs = self.pages().get(head).refs();
         match kind {
             PageKind::Pinned if refs == 1 => self.free(head),

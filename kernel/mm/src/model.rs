@@ -5,6 +5,8 @@
 
 use crate::addr::{PhysAddr, VirtRange};
 use crate::bugs::Bug;
+use crate::device::kmem::Kmem;
+use crate::device::pagemap::Pagemap;
 use crate::error::{Error, Resource, Result};
 use crate::faults::Faults;
 use crate::granule::Granule;
@@ -50,7 +52,9 @@ impl Counts {
             PageKind::MemmapRam => Some(&mut self.memmap_ram),
             PageKind::Table => Some(&mut self.tables),
             PageKind::Reserved | PageKind::Poisoned => Some(&mut self.reserved),
-            PageKind::Tail | PageKind::Free | PageKind::Hole => None,
+            PageKind::Tail | PageKind::Free | PageKind::Hole | PageKind::Device | PageKind::DeviceMemmap => {
+                None
+            }
         }
     }
     /// Whether the pages are conserved (I6).
@@ -71,12 +75,16 @@ pub struct Warnings {
     pub bad_remove: u64,
     /// Mappings that could not be taken down because they share a block with somebody else's.
     pub stuck: u64,
+    /// Altmaps that would have lost pages to padding, and requests to one that are not whole pages.
+    pub altmap: u64,
+    /// A memmap on another node than the memory that it describes: reported once.
+    pub remote_memmap: u64,
 }
 
 impl Warnings {
     /// All of them.
     pub const fn total(&self) -> u64 {
-        self.bad_free + self.outside_vmemmap + self.bad_remove + self.stuck
+        self.bad_free + self.outside_vmemmap + self.bad_remove + self.stuck + self.altmap + self.remote_memmap
     }
 }
 
@@ -96,6 +104,8 @@ pub struct Mm<G: Granule, M: Machine> {
     pub(crate) tables: Tables<G>,
     pub(crate) sections: List<Section>,
     pub(crate) blocks: List<MemoryBlock>,
+    pub(crate) devices: List<Pagemap>,
+    pub(crate) kmem: List<Kmem>,
     pub(crate) zones: [Zone; 2],
     pub(crate) counts: Counts,
     pub(crate) tenants: Tenants,
@@ -129,6 +139,10 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// The memory blocks, ascending.
     pub fn blocks(&self) -> &[MemoryBlock] {
         self.blocks.as_slice()
+    }
+    /// The devices' page maps, by the address of their first range.
+    pub fn devices(&self) -> &[Pagemap] {
+        self.devices.as_slice()
     }
     /// A zone.
     pub const fn zone(&self, kind: ZoneKind) -> &Zone {
@@ -275,6 +289,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
                 | PageKind::Reserved
                 | PageKind::Hole
                 | PageKind::MemmapSelf
+                | PageKind::Device
+                | PageKind::DeviceMemmap
                 | PageKind::Poisoned
         );
         freeable.then(|| (page.kind(), page.order()))

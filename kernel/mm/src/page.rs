@@ -45,11 +45,15 @@ pub enum PageKind {
     Pinned = 9,
     /// Not to be used: what was in it has moved away.
     Poisoned = 10,
+    /// A page of a device: the buddy allocator never sees it.
+    Device = 11,
+    /// A page of a device that its altmap or its driver set aside.
+    DeviceMemmap = 12,
 }
 
 impl PageKind {
     /// How many kinds there are.
-    pub(crate) const COUNT: usize = 11;
+    pub(crate) const COUNT: usize = 13;
     const ALL: [Self; Self::COUNT] = [
         Self::Tail,
         Self::Free,
@@ -62,8 +66,14 @@ impl PageKind {
         Self::Tenant,
         Self::Pinned,
         Self::Poisoned,
+        Self::Device,
+        Self::DeviceMemmap,
     ];
 
+    /// Whether the page is a device's, and so not system RAM.
+    pub const fn is_device(self) -> bool {
+        matches!(self, Self::Device | Self::DeviceMemmap)
+    }
     /// The word that messages use.
     pub const fn name(self) -> &'static str {
         match self {
@@ -77,6 +87,8 @@ impl PageKind {
             Self::Kernel => "kernel",
             Self::Tenant => "tenant",
             Self::Pinned => "pinned",
+            Self::Device => "device",
+            Self::DeviceMemmap => "device (set aside)",
             Self::Poisoned => "poisoned",
         }
     }

@@ -99,6 +99,19 @@ impl PfnRange {
     pub fn addresses<G: Granule>(&self) -> PhysRange {
         PhysRange { start: self.start.address::<G>(), end: self.end.address::<G>() }
     }
+    /// Whether the two ranges share a frame.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.start < other.end && other.start < self.end
+    }
+    /// The range cut at section boundaries.
+    pub fn sections<G: Granule>(self) -> impl Iterator<Item = Self> {
+        let mut at = self.start;
+        core::iter::from_fn(move || {
+            let start = (at < self.end).then_some(at)?;
+            at = (start.align_down(G::BLOCK_ORDER) + G::SECTION_PAGES).min(self.end);
+            Some(Self { start, end: at })
+        })
+    }
     /// The range cut into naturally aligned powers of two, largest first where alignment allows, no run larger than
     /// `1 << max_order` pages: as few runs as a buddy allocator can hold.
     pub fn chunks(self, max_order: u32) -> Chunks {
@@ -148,6 +161,15 @@ mod tests {
         }
         // 126 MiB after a 2 MiB memmap: 2 + 4 + 8 + 16 + 32 + 64 MiB.
         assert_eq!(PfnRange::new(Pfn::new(512), 32768 - 512).chunks(15).count(), 6);
+    }
+
+    #[test]
+    fn a_range_is_cut_at_section_boundaries() {
+        let parts: Vec<_> = PfnRange::new(Pfn::new(32768 - 512), 32768 + 1024).sections::<G4K>().collect();
+        let cut = |start, len| PfnRange::new(Pfn::new(start), len);
+        assert_eq!(parts, [cut(32768 - 512, 512), cut(32768, 32768), cut(65536, 512)]);
+        assert_eq!(cut(7, 0).sections::<G4K>().count(), 0);
+        assert!(cut(0, 2).overlaps(&cut(1, 4)) && !cut(0, 2).overlaps(&cut(2, 4)));
     }
 
     #[test]

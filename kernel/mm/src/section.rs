@@ -10,6 +10,9 @@ use crate::vmemmap::altmap::Altmap;
 pub struct Subsections([u64; 4]);
 
 impl Subsections {
+    /// None.
+    pub const NONE: Self = Self([0; 4]);
+
     /// The subsections that `range` touches, of the section that starts at `section`.
     pub fn touched<G: Granule>(section: Pfn, range: PfnRange) -> Self {
         let mut bits = [0; 4];
@@ -35,6 +38,16 @@ impl Subsections {
             *word |= more;
         }
     }
+    /// Unset those of `other`.
+    pub fn remove(&mut self, other: Self) {
+        for (word, less) in self.0.iter_mut().zip(other.0) {
+            *word &= !less;
+        }
+    }
+    /// Whether one of `other` is set.
+    pub fn overlaps(&self, other: Self) -> bool {
+        self.0.iter().zip(other.0).any(|(word, others)| word & others != 0)
+    }
     /// How many are set.
     pub fn count(&self) -> u32 {
         self.0.iter().map(|w| w.count_ones()).sum()
@@ -48,8 +61,11 @@ pub enum Backing {
     Boot,
     /// Frames of system RAM.
     Ram,
-    /// The section's own first pages.
+    /// Memory of the added range itself: the section's own first pages, and those of the sections after it that are
+    /// [`Backing::HostedBy`] it.
     SelfHosted(Altmap),
+    /// The altmap of the section that starts at this page: one altmap serves all of a range.
+    HostedBy(Pfn),
 }
 
 /// A section that has present memory.
@@ -57,8 +73,10 @@ pub enum Backing {
 pub struct Section {
     /// The section's first page.
     pub start: Pfn,
-    /// What is present of it.
+    /// What is present of it: memory and devices.
     pub present: Subsections,
+    /// What of it is a device's.
+    pub device: Subsections,
     /// Whether it was there at boot: all of its memmap exists then, also where memory is absent.
     pub early: bool,
     /// What holds its memmap.
@@ -71,11 +89,30 @@ impl Section {
         PfnRange::new(self.start, G::SECTION_PAGES)
     }
 
+    /// A section that is claimed and of which nothing is present yet.
+    pub const fn claimed(start: Pfn) -> Self {
+        let none = Subsections::NONE;
+        Self { start, present: none, device: none, early: false, backing: Backing::Ram }
+    }
+
+    /// Whether some of it is memory, which makes it a memory block.
+    pub fn has_memory(&self) -> bool {
+        self.present != self.device
+    }
+
+    /// Whether `pfn`, a page of this section, is a device's.
+    pub fn is_device<G: Granule>(&self, pfn: Pfn) -> bool {
+        self.device.contains(self.subsection::<G>(pfn))
+    }
+
+    /// Which subsection `pfn`, a page of this section, is in.
+    fn subsection<G: Granule>(&self, pfn: Pfn) -> usize {
+        (((pfn - self.start) << G::SHIFT) >> SUBSECTION_SHIFT) as usize
+    }
+
     /// Whether `pfn`, a page of this section, is valid: it has a struct page (I1).
     pub fn is_valid<G: Granule>(&self, pfn: Pfn) -> bool {
-        let bytes = (pfn - self.start) << G::SHIFT;
-        let subsection = (bytes >> SUBSECTION_SHIFT) as usize;
-        self.early || self.present.contains(subsection)
+        self.early || self.present.contains(self.subsection::<G>(pfn))
     }
 }
 

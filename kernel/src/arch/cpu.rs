@@ -50,6 +50,12 @@ pub fn ticks_per_second() -> u64 {
 /// already, this returns at once, so nothing that arrives between the last look and the WFI is slept through.
 pub fn wait_for_interrupt() {
     // What was written to devices, the acknowledgement of the last interrupt included, is done before the CPU sleeps.
-    dsb(SY);
+    finish_accesses();
     aarch64_cpu::asm::wfi();
+}
+
+/// Waits until every access before this one is complete, for memory and devices alike, and keeps the later ones after it
+/// (Arm ARM B2 "Data Synchronization Barrier").
+pub fn finish_accesses() {
+    dsb(SY);
 }

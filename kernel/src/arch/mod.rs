@@ -9,6 +9,8 @@
 //! - **M4** A device's registers are mapped at the address given to the driver's constructor, as Device memory, for as
 //!   long as the kernel runs, and no other driver uses them. The caller of the constructor promises it.
 //! - **M5** The softfloat target never lets the compiler use a SIMD register, so assembly may use v0 to v3 freely.
+//! - **M6** Memory that a device reads and writes belongs to one driver for as long as the kernel runs. It is reached by
+//!   volatile accesses only, and there is never a reference to what is in it.
 
 /// A number of bytes or an address as Rust's own word: the kernel is 64-bit only.
 #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on the only target")]

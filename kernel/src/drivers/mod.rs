@@ -7,6 +7,7 @@ pub mod ged;
 #[cfg(target_os = "none")]
 pub mod gic;
 mod mmio;
+pub mod nvdimm;
 pub mod pl011;
 #[cfg(target_os = "none")]
 pub mod platform;

@@ -14,6 +14,8 @@ use crate::args::BootArgs;
 use crate::drivers::fw_cfg::{FwCfg, MmioPort};
 use crate::drivers::ged::{self, Ged};
 use crate::drivers::gic::{Gic, GicAddresses, Trigger};
+use crate::drivers::nvdimm::port::MmioPort as NvdimmPort;
+use crate::drivers::nvdimm::{self, Nvdimm};
 
 /// The size of one CPU's GICv3 redistributor: two 64 KiB frames (Arm IHI 0069, 12.10).
 const REDISTRIBUTOR_BYTES: u64 = 0x2_0000;
@@ -73,6 +75,7 @@ pub fn device_windows(machine: &MachineDescription) -> Vec<PhysRange, 8> {
     if machine.compatible == QEMU_VIRT {
         add(Region { start: ged::GED_BASE, size: ged::WINDOW_BYTES }, ged::WINDOW_BYTES);
         add(Region { start: ged::SLOTS_BASE, size: ged::WINDOW_BYTES }, ged::WINDOW_BYTES);
+        add(Region { start: nvdimm::REGISTER_BASE, size: nvdimm::WINDOW_BYTES }, nvdimm::WINDOW_BYTES);
     }
     windows
 }
@@ -104,6 +107,8 @@ pub struct Platform {
     uart_intid: Option<u32>,
     /// The memory-hotplug registers, where the machine has them.
     pub ged: Option<Ged>,
+    /// What tells of NVDIMMs, where the machine has it.
+    pub nvdimm: Option<Nvdimm<NvdimmPort>>,
 }
 
 impl Platform {
@@ -114,7 +119,8 @@ impl Platform {
             PsciConduit::Smc => psci::set_conduit(Conduit::Smc),
             PsciConduit::Absent => {}
         }
-        let mut platform = Self { gic: gic(machine), uart_intid: None, ged: find_ged(machine) };
+        let (ged, nvdimm) = (find_ged(machine), find_nvdimm(machine));
+        let mut platform = Self { gic: gic(machine), uart_intid: None, ged, nvdimm };
         if let Console::Pl011(uart) = machine.console
             && let Some(interrupt) = uart.interrupt
         {
@@ -187,4 +193,17 @@ fn find_ged(machine: &MachineDescription) -> Option<Ged> {
     unsafe { crate::arch::probe::probe_read32(slots + ged::FLAGS_OFFSET) }?;
     // SAFETY: M4: the registers answered, and this is their only driver.
     Some(unsafe { Ged::new(events, slots) })
+}
+
+/// What tells of NVDIMMs, if something answers there: it is not in the device tree, and only `nvdimm=on` makes one.
+fn find_nvdimm(machine: &MachineDescription) -> Option<Nvdimm<NvdimmPort>> {
+    if machine.compatible != QEMU_VIRT {
+        return None;
+    }
+    let register = mapped(nvdimm::REGISTER_BASE)?;
+    // SAFETY: boot mapped the window as Device memory; reading the register changes nothing.
+    unsafe { crate::arch::probe::probe_read32(register) }?;
+    // SAFETY: M4: the register answered, and this is its only driver. M6: the machine is brought up once.
+    let port = unsafe { NvdimmPort::new(register) };
+    port.inspect_err(|error| crate::klog!("nvdimm: {error}")).ok().map(Nvdimm::new)
 }

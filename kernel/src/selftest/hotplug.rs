@@ -92,7 +92,7 @@ fn with_blocks(
     let (all, memmap) = (blocks * numbers.section_pages, blocks * numbers.memmap_pages);
     let mut counts = *base;
     match home {
-        MemmapHome::SelfHosted => {
+        MemmapHome::SelfHosted | MemmapHome::SelfRange | MemmapHome::Given(_) => {
             counts.memmap_self += memmap;
             counts.present += if online { all } else { memmap };
             counts.free += if online { all - memmap } else { 0 };

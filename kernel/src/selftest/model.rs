@@ -4,6 +4,7 @@ use core::sync::atomic::AtomicU64;
 
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use hotmap_mm::audit::{AuditSummary, Finding};
+use hotmap_mm::device::pagemap::Pagemap;
 use hotmap_mm::error::Result;
 use hotmap_mm::faults::Plan;
 use hotmap_mm::granule::{Granule, GranuleKind};
@@ -39,6 +40,7 @@ pub(super) trait Model {
     fn zone(&self, kind: ZoneKind) -> &Zone;
     fn blocks(&self) -> &[MemoryBlock];
     fn sections(&self) -> &[Section];
+    fn devices(&self) -> &[Pagemap];
     fn tenants(&self) -> &[Tenant];
     fn warnings(&self) -> Warnings;
     fn forget_warnings(&mut self, before: Warnings);
@@ -112,6 +114,9 @@ impl<G: Granule> Model for Kernel<G> {
     }
     fn sections(&self) -> &[Section] {
         self.mm.sections()
+    }
+    fn devices(&self) -> &[Pagemap] {
+        self.mm.devices()
     }
     fn tenants(&self) -> &[Tenant] {
         self.mm.tenants()

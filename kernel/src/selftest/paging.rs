@@ -228,7 +228,7 @@ fn mapped_together(model: &dyn Model, block: &MemoryBlock, memory: PhysRange) ->
     let memory = match block.source {
         Source::Boot if block.present == model.section_pages() => memory,
         Source::Dimm(slot) => model.dimms().iter().find(|dimm| dimm.slot == slot)?.range,
-        Source::Boot | Source::DeviceTree => return None,
+        Source::Boot | Source::DeviceTree | Source::Kmem => return None,
     };
     Some(Together { memory, constant })
 }

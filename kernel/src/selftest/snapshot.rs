@@ -133,12 +133,14 @@ fn blocks(blocks: &[MemoryBlock]) -> u64 {
 
 fn sections(sections: &[Section]) -> u64 {
     checksum(sections.iter().flat_map(|section| {
-        let Section { start, present, early, backing } = section;
+        let Section { start, present, device, early, backing } = section;
         let backing = match backing {
             Backing::Boot => 0,
             Backing::Ram => 1,
             Backing::SelfHosted(altmap) => 2 + altmap.alloc(),
+            Backing::HostedBy(host) => host.get(),
         };
-        [start.get(), u64::from(present.count()), u64::from(*early), backing]
+        let (present, device) = (u64::from(present.count()), u64::from(device.count()));
+        [start.get(), present, device, u64::from(*early), backing]
     }))
 }

@@ -77,6 +77,7 @@ fn spare(model: &dyn Model, slot: u32, range: PhysRange) -> Option<Spare> {
     });
     let home = match model.section_of(pages.start)?.backing {
         Backing::SelfHosted(_) => MemmapHome::SelfHosted,
+        Backing::HostedBy(_) => MemmapHome::SelfRange,
         Backing::Boot | Backing::Ram => MemmapHome::Ram,
     };
     (alike && newest).then(|| Spare { range, pages, home, zone, before: model.counts(), slot })
@@ -116,7 +117,10 @@ pub(super) fn boot_block(model: &dyn Model) -> Outcome<Pfn> {
     let newest = model.zone(ZoneKind::Normal).blocks().last();
     let block = newest.and_then(|start| model.block_of(*start));
     match block {
-        Some(block) if block.source == Source::Boot && block.free.pages() == model.section_pages() => {
+        Some(block)
+            if block.source == Source::Boot
+                && block.free.pages() + block.memmap_pages == model.section_pages() =>
+        {
             Ok(block.start)
         }
         _ => skip(NO_BOOT_BLOCK),

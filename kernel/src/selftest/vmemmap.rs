@@ -56,7 +56,8 @@ fn pages_are_where_they_belong(model: &mut dyn Model) -> Outcome {
 }
 
 fn memmap_is_mapped(model: &mut dyn Model) -> Outcome {
-    for section in model.sections() {
+    // What a device's struct pages are mapped by is `device`'s to say.
+    for section in model.sections().iter().filter(|section| section.device.is_empty()) {
         let mut at = struct_page(model, section.start);
         let end = struct_page(model, section.start + model.section_pages());
         while at < end {
@@ -121,8 +122,10 @@ fn tables_and_memmap_are_marked(model: &mut dyn Model) -> Outcome {
             return all_used_as(model, PhysRange { start: pa, end: pa + 1 }, PageKind::Table);
         }
         let Some(described) = model.pfn_of_page(slot.span.start) else { return Ok(()) };
+        let in_device = model.devices().iter().any(|device| device.contains(model.pfn(pa)));
         let kind = match model.section_of(described).map(|section| &section.backing) {
-            Some(Backing::SelfHosted(_)) => PageKind::MemmapSelf,
+            _ if in_device => PageKind::DeviceMemmap,
+            Some(Backing::SelfHosted(_) | Backing::HostedBy(_)) => PageKind::MemmapSelf,
             _ => PageKind::MemmapRam,
         };
         all_used_as(model, PhysRange { start: pa, end: pa + slot.span.len() }, kind)
@@ -145,7 +148,7 @@ fn holes_are_no_ram(model: &mut dyn Model) -> Outcome {
             let end = head + (1 << model.page(head).order());
             for pfn in [at, Pfn::new(end.get() - 1)] {
                 check!(
-                    (kind == PageKind::Hole) != is_ram(pfn),
+                    (kind == PageKind::Hole || kind.is_device()) != is_ram(pfn),
                     "{pfn} is {kind}; is it RAM? {}",
                     is_ram(pfn)
                 );

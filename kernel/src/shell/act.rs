@@ -112,6 +112,18 @@ pub(super) fn offline<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>)
     Ok(())
 }
 
+/// With the policy of a DIMM: `memmap=` and `online=`.
+pub(super) fn add<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let (start, len) = words.range("add ADDR[,SIZE]")?;
+    let policy = kernel.policy();
+    Ok(kernel.regions.add(&mut kernel.mm, start, len, policy)?)
+}
+
+pub(super) fn remove<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let start = words.address("remove ADDR")?;
+    Ok(kernel.regions.remove(&mut kernel.mm, start)?)
+}
+
 /// The most findings that are printed: what is broken once is often broken everywhere.
 const FINDINGS_SHOWN: usize = 16;
 

@@ -41,6 +41,18 @@ impl<'a> Words<'a> {
         number::parse(digits).map(PhysAddr::new).ok_or(ShellError::BadWord("an address (0x80000000, 2G)"))
     }
 
+    /// A range that may leave its length out: `0x80000000` or `0x80000000,128M`.
+    pub(super) fn range(&mut self, usage: &'static str) -> Result<(PhysAddr, Option<u64>), ShellError> {
+        let word = self.next().ok_or(ShellError::Usage(usage))?;
+        let (start, len) = word.split_once(',').map_or((word, None), |(start, len)| (start, Some(len)));
+        let bad = ShellError::BadWord("an address (0x80000000), or one with a size (0x80000000,128M)");
+        match (number::parse(start), len.map(number::parse)) {
+            (Some(start), None) => Ok((PhysAddr::new(start), None)),
+            (Some(start), Some(Some(len))) => Ok((PhysAddr::new(start), Some(len))),
+            _ => Err(bad),
+        }
+    }
+
     /// A page: a pfn, `pfn:N`, or the address of any of its bytes as `addr:A`.
     pub(super) fn page<G: Granule>(&mut self, usage: &'static str) -> Result<Pfn, ShellError> {
         let word = self.next().ok_or(ShellError::Usage(usage))?;

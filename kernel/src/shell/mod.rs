@@ -17,6 +17,7 @@ use hotmap_mm::granule::Granule;
 
 use crate::kernel::Kernel;
 use crate::kprintln;
+use crate::regions::Refusal;
 use args::Words;
 
 /// Why a command failed.
@@ -28,6 +29,8 @@ pub enum ShellError {
     BadWord(&'static str),
     /// The model refused.
     Model(Error),
+    /// A region of the device tree cannot be used so.
+    Region(Refusal),
     /// Something was found to be wrong, and has been printed.
     Failed(&'static str),
     /// There is no such command.
@@ -40,11 +43,18 @@ impl From<Error> for ShellError {
     }
 }
 
+impl From<Refusal> for ShellError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Region(refusal)
+    }
+}
+
 impl fmt::Display for ShellError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(usage) => write!(f, "usage: {usage}"),
             Self::BadWord(expected) => write!(f, "expected {expected}"),
+            Self::Region(refusal) => write!(f, "{refusal}"),
             Self::Model(error) => write!(f, "{error} ({})", error.errno()),
             Self::Failed(what) => f.write_str(what),
             Self::Unknown => f.write_str("no such command (help lists them)"),
@@ -110,6 +120,7 @@ impl<G: Granule> Table<G> {
         command("zones", 0, "the zones and their free runs", show::zones),
         command("blocks", 0, "the memory blocks", show::blocks),
         command("dimms", 0, "the DIMMs and what became of them", show::dimms),
+        command("nvdimms", 0, "the NVDIMMs and what became of them", show::nvdimms),
         command("tables", 0, "pages of translation tables per region", show::tables),
         command("layout", 0, "the virtual address space", show::layout),
         command(
@@ -124,6 +135,15 @@ impl<G: Granule> Table<G> {
             .operation(Operation::Unless("check")),
         command("pin PFN|addr:A", 1, "hold a page, so that its block cannot leave", act::pin),
         command("unpin PFN|addr:A", 1, "let go of it", act::unpin),
+        command(
+            "add ADDR[,SIZE]",
+            1,
+            "bring in a hotpluggable region of the device tree, or a part of it",
+            act::add,
+        )
+        .operation(Operation::Yes),
+        command("remove ADDR", 1, "take away what `add` brought in at ADDR", act::remove)
+            .operation(Operation::Yes),
         command("poison PFN|addr:A", 1, "take a page out of use, moving away what is in it", harm::poison)
             .operation(Operation::Yes),
         command("unpoison PFN|addr:A", 1, "give it back", harm::unpoison),
@@ -203,8 +223,13 @@ fn help<G: Granule>(_: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
 
 const ARGUMENTS: &str = "\
 granule=4k|16k|64k   the translation granule (4k)
-memmap=self|ram      where the memmap of added memory goes (self)
+memmap=self|self-range|ram
+                     where the memmap of added memory goes (self): self is each block's own first pages,
+                     self-range the first pages of all that comes at once
+boot_memmap=self|ram where the memmap of boot memory goes (ram)
 online=auto|manual   whether added memory goes online by itself (auto)
+hotadd=auto|manual   whether hotpluggable regions of the device tree are added at boot (manual)
+pmem=off|dev|mem     persistent memory: left alone, or used, its memmap on it or in RAM (off; map=dev, map=mem too)
 run=\"cmd; cmd\"       run these, then power off: status 0 if all succeeded, else 1
 term=dumb|ansi       the console's terminal (dumb; scripts/qemu says ansi on a terminal)
 heap=SIZE            the kernel heap, 64K to 1G (4M: room for 16384 memory blocks)

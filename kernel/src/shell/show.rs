@@ -9,7 +9,7 @@ use super::Outcome;
 use super::args::Words;
 use crate::arch::heap;
 use crate::kernel::Kernel;
-use crate::kprintln;
+use crate::{kprint, kprintln};
 
 /// The regions of the upper half, by name.
 pub(super) fn regions<G: Granule>(kernel: &Kernel<G>) -> [(&'static str, VirtRange); 5] {
@@ -119,6 +119,23 @@ pub(super) fn dimms<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Ou
     Ok(())
 }
 
+pub(super) fn nvdimms<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
+    if kernel.platform.nvdimm.is_none() {
+        kprintln!("this machine has no NVDIMMs (firmware boot with -machine nvdimm=on can have them)");
+        return Ok(());
+    }
+    for nvdimm in kernel.nvdimms.all() {
+        let (number, range, state) = (nvdimm.number, nvdimm.range, kernel.nvdimm_state(nvdimm));
+        kprint!("nvdimm{number}  {range}  {}", Bytes(range.len()));
+        if let Some(node) = nvdimm.node {
+            kprint!("  node {node}");
+        }
+        kprintln!("  {state}");
+    }
+    kprintln!("NVDIMMs: {} (QEMU cannot unplug one)", kernel.nvdimms.all().len());
+    Ok(())
+}
+
 pub(super) fn tables<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
     let (tables, machine) = (kernel.mm.tables(), kernel.mm.machine());
     for (name, range) in regions(kernel) {
@@ -142,6 +159,9 @@ pub(super) fn layout<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> O
     kprintln!("struct page    = {} + (pfn - {:#x}) * 64", layout.vmemmap().start, layout.first_pfn().get());
     for ram in kernel.info.memblock.ram() {
         kprintln!("boot RAM  {ram}  {}", Bytes(ram.len()));
+    }
+    for region in kernel.regions.all() {
+        kprintln!("region    {region}");
     }
     kprintln!("image     {}", kernel.info.image);
     kprintln!("dtb       {}", kernel.info.dtb);

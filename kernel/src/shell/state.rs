@@ -1,9 +1,7 @@
 //! `state`: everything that a script may want to know. The keys are a contract: docs/state.md.
 
-use hotmap_devicetree::Region;
-use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::block::{MemoryBlock, Source};
+use hotmap_mm::hotplug::block::MemoryBlock;
 use hotmap_mm::layout::LINEAR_START;
 use hotmap_mm::page::PAGE_BYTES;
 use hotmap_mm::section::Backing;
@@ -15,6 +13,9 @@ use super::json::Json;
 use crate::arch::heap;
 use crate::dimms::Dimm;
 use crate::kernel::Kernel;
+use crate::nvdimms::NvdimmRange;
+use crate::plug;
+use crate::regions::{Region, RegionKind};
 
 pub(super) fn state<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
     let kernel = &*kernel;
@@ -38,12 +39,17 @@ pub(super) fn state<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Ou
             json.number("node", dimm.node);
             json.word("state", kernel.dimm_state(dimm));
         });
-        json.array("regions", carved(kernel), |json, (region, kind)| {
-            json.word("start", PhysAddr::new(region.start));
-            json.number("size", region.size);
-            json.word("kind", kind);
-            json.word("state", "waiting");
+        json.array("nvdimms", kernel.nvdimms.all(), |json, nvdimm| {
+            json.number("number", nvdimm.number);
+            json.word("start", nvdimm.range.start);
+            json.number("size", nvdimm.range.len());
+            match nvdimm.node {
+                Some(node) => json.number("node", node),
+                None => json.number("node", "null"),
+            }
+            json.word("state", kernel.nvdimm_state(nvdimm));
         });
+        json.array("regions", kernel.regions.all(), |json, region| describe_region(kernel, json, region));
         json.number("warnings", kernel.mm.warnings().total());
         let (used, size) = heap::usage();
         json.object("heap", |json| {
@@ -52,14 +58,6 @@ pub(super) fn state<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Ou
         });
     });
     Ok(())
-}
-
-/// What the device tree keeps out of boot RAM: nobody uses it yet.
-fn carved<G: Granule>(kernel: &Kernel<G>) -> impl Iterator<Item = (Region, &'static str)> + '_ {
-    let machine = &kernel.info.machine;
-    let hotpluggable = machine.memory.iter().filter(|m| m.hotpluggable).map(|m| (m.region, "hotpluggable"));
-    let pmem = machine.pmem.iter().map(|p| (p.region, "pmem"));
-    hotpluggable.chain(pmem)
 }
 
 fn machine<G: Granule>(kernel: &Kernel<G>, json: &mut Json) {
@@ -105,14 +103,36 @@ fn describe_block<G: Granule>(kernel: &Kernel<G>, json: &mut Json, block: &Memor
     json.number("free", block.free.pages());
 }
 
+fn describe_region<G: Granule>(kernel: &Kernel<G>, json: &mut Json, region: &Region) {
+    json.word("start", region.range.start);
+    json.number("size", region.range.len());
+    json.word("kind", region.kind.name());
+    json.number("volatile", region.kind == RegionKind::Pmem { volatile: true });
+    match region.node {
+        Some(node) => json.number("node", node),
+        None => json.number("node", "null"),
+    }
+    json.word("state", region.state_name());
+    json.array("added", region.parts(), |json, part| {
+        json.word("start", part.start);
+        json.number("size", part.len());
+        json.word("state", plug::state_of(&kernel.mm, *part));
+    });
+}
+
 impl<G: Granule> Kernel<G> {
     /// Where a block's memmap is: `boot`, `ram` or `self`.
     pub fn memmap_of(&self, block: &MemoryBlock) -> &'static str {
         match self.mm.section_of(block.start).map(|s| &s.backing) {
-            Some(Backing::SelfHosted(_)) => "self",
+            Some(Backing::SelfHosted(_) | Backing::HostedBy(_)) => "self",
             Some(Backing::Boot) => "boot",
             _ => "ram",
         }
+    }
+
+    /// What became of an NVDIMM: it is listed, and waits for a use.
+    pub const fn nvdimm_state(&self, _: &NvdimmRange) -> &'static str {
+        "waiting"
     }
 
     /// What became of a DIMM: `online`, `offline`, `mixed` or `refused`.
@@ -120,12 +140,6 @@ impl<G: Granule> Kernel<G> {
         if dimm.refused {
             return "refused";
         }
-        let mut blocks = self.mm.blocks().iter().filter(|b| b.source == Source::Dimm(dimm.slot));
-        let online = |b: &MemoryBlock| b.state.zone().is_some();
-        match blocks.next().map(online) {
-            Some(first) if blocks.any(|b| online(b) != first) => "mixed",
-            Some(true) => "online",
-            _ => "offline",
-        }
+        plug::state_of(&self.mm, dimm.range)
     }
 }

@@ -2,7 +2,7 @@
 //! the MMU, then [`Mm::boot`].
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
-use hotmap_mm::boot;
+use hotmap_mm::boot::{self, BootMemmap};
 use hotmap_mm::error::Result;
 use hotmap_mm::granule::{Granule, GranuleKind};
 use hotmap_mm::hotplug::block::Source;
@@ -34,6 +34,8 @@ pub struct Shape {
     pub reserved: Vec<(u64, u64)>,
     /// How much of the first reserved range is code and constants, from its first whole 64 KiB on.
     pub constant: u64,
+    /// Where the memmap of boot memory goes.
+    pub memmap: BootMemmap,
 }
 
 impl Shape {
@@ -44,7 +46,7 @@ impl Shape {
     /// Ranges of RAM, the image and the device tree in the first.
     pub fn many(name: &'static str, ram: &[(u64, u64)]) -> Self {
         let reserved = vec![(2 * MIB, 512 << 10), (8 * MIB, MIB + 0x123)];
-        Self { name, ram: ram.to_vec(), reserved, constant: 256 << 10 }
+        Self { name, ram: ram.to_vec(), reserved, constant: 256 << 10, memmap: BootMemmap::Ram }
     }
     /// The least RAM that is worth booting: what runs slowly, runs here.
     pub fn tiny() -> Self {
@@ -122,7 +124,7 @@ impl<G: Granule> Rig<G> {
         boot::map_boot_ram(&machine, tables, layout, &mut memblock, constant)?;
         let linear = LINEAR_START.get()..LINEAR_START.get() + LINEAR_SIZE;
         machine.enable_mmu(tables.root().get(), linear, layout.phys_base.get());
-        let mm = Mm::boot(machine.clone(), tables, layout, &mut memblock)?;
+        let mm = Mm::boot(machine.clone(), tables, layout, &mut memblock, shape.memmap)?;
         Ok(Self { machine, mm, shape: shape.clone() })
     }
 

@@ -85,6 +85,12 @@ fn books<G: Granule>(rig: &Rig<G>, detail: Detail, facts: &mut Vec<Fact>) {
     for section in mm.sections() {
         facts.push(Fact::Book(format!("{section:?}")));
     }
+    for device in mm.devices() {
+        facts.push(Fact::Book(format!("{device:?}")));
+    }
+    for kmem in mm.kmem() {
+        facts.push(Fact::Book(format!("{kmem:?}")));
+    }
     for tenant in mm.tenants() {
         facts.push(Fact::Book(format!("{tenant:?}")));
     }

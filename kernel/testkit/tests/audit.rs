@@ -83,8 +83,11 @@ fn a_frame_that_is_mapped_twice_as_memmap<G: Granule>() {
     let (end, _) = struct_page(&rig, AT + Rig::<G>::blocks(2) - G::SIZE);
     let (first, second) = (entry(&rig, end - size), entry(&rig, end));
     rig.machine.memory().poke(second.0, first.1);
-    let what =
-        if G::SIZE == 4096 { "self-hosted memmap of another block" } else { "one frame is in use twice" };
+    let what = if G::SIZE == 4096 {
+        "memmap of other memory than the altmap's that it lies in"
+    } else {
+        "one frame is in use twice"
+    };
     assert_named(&rig, 3, what);
 }
 
@@ -120,7 +123,7 @@ fn an_empty_table<G: Granule>() {
     let rig = boot::<G>();
     let all = rig.machine.everything();
     let of_dimm = linear(&rig, AT);
-    let table = all.tables.iter().filter(|t| t.va <= of_dimm && layout::LINEAR.contains(&t.va)).next_back();
+    let table = all.tables.iter().rfind(|t| t.va <= of_dimm && layout::LINEAR.contains(&t.va));
     let table = table.expect("the DIMM's last table");
     for i in 0..spec_of::<G>().levels[table.level].entries() {
         rig.machine.memory().poke(table.pa + i * 8, 0);

@@ -1,6 +1,7 @@
 //! Booting: every granule with every shape of RAM, checked against the reference model.
 #![cfg(not(miri))]
 
+use hotmap_mm::boot::BootMemmap;
 use hotmap_mm::error::{Error, Resource};
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::steps::MemmapHome;
@@ -79,7 +80,13 @@ fn too_little_memory_to_boot_is_an_error<G: Granule>() {
     let mut refused = 0;
     for pages in 0..80 {
         let ram = (0x4000_0000, pages * 0x1_0000);
-        let shape = Shape { name: "next to nothing", ram: vec![ram], reserved: vec![], constant: 0 };
+        let shape = Shape {
+            name: "next to nothing",
+            ram: vec![ram],
+            reserved: vec![],
+            constant: 0,
+            memmap: BootMemmap::Ram,
+        };
         match Rig::<G>::try_boot(&shape) {
             Ok(rig) => rig.assert_clean("with next to nothing"),
             Err(error) => {

@@ -1,9 +1,14 @@
-//! Each fault that can be put into the model is named by the auditor, under the invariant that it breaks.
+//! Each fault that can be put into the model is caught: by the auditor, under the invariant that it breaks, by a warning, or
+//! by a check that refuses the step.
 #![cfg(not(miri))]
 
+use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::audit::AuditSummary;
 use hotmap_mm::bugs::Bug;
-use hotmap_mm::granule::Granule;
+use hotmap_mm::device::pagemap::DeviceType;
+use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
+use hotmap_mm::error::Error;
+use hotmap_mm::granule::{G4K, Granule};
 use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::zone::ZoneKind;
 use hotmap_testkit::rig::{MIB, Rig, Shape, range};
@@ -12,65 +17,147 @@ use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 const FAR: u64 = 8 << 40;
 
 /// What the machine is doing when the fault is put in.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum When {
     Adding,
     Onlining,
     Removing,
     DroppingTenant,
+    Migrating,
+    ComingAsDevice,
+    GoingAsDevice,
 }
 
-const fn when(bug: Bug) -> When {
+/// What catches the fault.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Witness {
+    /// The auditor, under the fault's invariant.
+    Audit,
+    /// A warning of the model's.
+    Warning,
+    /// The break-before-make check.
+    Refusal,
+}
+
+const fn caught(bug: Bug) -> (When, Witness) {
     match bug {
-        Bug::AltmapLeak => When::Adding,
-        Bug::FreeMemmap => When::Onlining,
-        Bug::LostPage => When::DroppingTenant,
+        Bug::AltmapLeak => (When::Adding, Witness::Audit),
+        Bug::FreeMemmap => (When::Onlining, Witness::Audit),
+        Bug::LostPage => (When::DroppingTenant, Witness::Audit),
         Bug::StaleSection | Bug::EmptyTable | Bug::SkipTlbi | Bug::KeepMemmap | Bug::KeepLinear => {
-            When::Removing
+            (When::Removing, Witness::Audit)
+        }
+        Bug::AltmapAsRam => (When::Removing, Witness::Warning),
+        Bug::SharedBlock => (When::ComingAsDevice, Witness::Audit),
+        Bug::FreeNeighbour => (When::GoingAsDevice, Witness::Audit),
+        Bug::NoBbm => (When::Migrating, Witness::Refusal),
+    }
+}
+
+/// Whether the fault can be made at this granule: at 4K no page of memmap serves two subsections, elsewhere no block of
+/// memmap is a section's.
+fn exists<G: Granule>(bug: Bug) -> bool {
+    match bug {
+        Bug::SharedBlock => G::SIZE == G4K::SIZE,
+        Bug::FreeNeighbour => G::SIZE != G4K::SIZE,
+        _ => true,
+    }
+}
+
+/// What was found out after a life with a fault in it.
+struct Aftermath<G: Granule> {
+    rig: Rig<G>,
+    summary: AuditSummary,
+    said: Vec<String>,
+    refused: Option<Error>,
+}
+
+/// A DIMM's whole life, and that of two devices of a subsection each, with `bug` put in at its moment; the audit right after
+/// that moment.
+fn life<G: Granule>(at: When, bug: Option<Bug>) -> Aftermath<G> {
+    let mut rig = Rig::<G>::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+    // The machine's own checks would end the test before the auditor speaks.
+    rig.machine.tolerate();
+    let refused = match at {
+        When::ComingAsDevice | When::GoingAsDevice => devices(&mut rig, at, bug),
+        _ => memory(&mut rig, at, bug),
+    };
+    let mut said = Vec::new();
+    let summary = rig.mm.audit(&mut |finding| said.push(finding.to_string()));
+    Aftermath { rig, summary, said, refused }
+}
+
+fn memory<G: Granule>(rig: &mut Rig<G>, at: When, bug: Option<Bug>) -> Option<Error> {
+    let len = Rig::<G>::blocks(1);
+    let switch = |rig: &mut Rig<G>, now: bool| rig.mm.bug = bug.filter(|_| now);
+    switch(rig, at == When::Adding);
+    rig.plug(FAR, len, MemmapHome::SelfHosted);
+    if at != When::Adding {
+        switch(rig, at == When::Onlining);
+        rig.online(FAR, len, ZoneKind::Movable);
+    }
+    if at == When::Migrating {
+        rig.mm.tenant_new(3).expect("room");
+        switch(rig, true);
+        return rig.mm.offline(Rig::<G>::pfn(FAR)).err();
+    }
+    if matches!(at, When::Removing | When::DroppingTenant) {
+        let tenant = rig.mm.tenant_new(9).expect("room");
+        switch(rig, at == When::DroppingTenant);
+        rig.mm.tenant_drop(tenant).expect("a tenant");
+    }
+    if at == When::Removing {
+        switch(rig, true);
+        rig.mm.unplug(range(FAR, len)).expect("nothing in use");
+    }
+    None
+}
+
+fn devices<G: Granule>(rig: &mut Rig<G>, at: When, bug: Option<Bug>) -> Option<Error> {
+    rig.machine.plug(FAR, 4 * MIB);
+    rig.mm.bug = bug.filter(|_| at == When::ComingAsDevice);
+    for start in [FAR, FAR + 2 * MIB] {
+        let ranges = [(PhysAddr::new(start), 2 * MIB)];
+        let device =
+            DeviceRange::new(&rig.mm, &ranges, DeviceType::Generic, DeviceMemmap::Ram).expect("free");
+        rig.mm.device_create(&device, |_, _| {}).expect("room");
+    }
+    rig.mm.bug = bug.filter(|_| at == When::GoingAsDevice);
+    rig.mm.device_destroy(Rig::<G>::pfn(FAR)).expect("a device");
+    if at == When::ComingAsDevice {
+        rig.mm.device_destroy(Rig::<G>::pfn(FAR + 2 * MIB)).expect("a device");
+    }
+    None
+}
+
+fn every_bug_is_caught_by_its_witness<G: Granule>() {
+    for bug in Bug::ALL.into_iter().filter(|bug| exists::<G>(*bug)) {
+        let (when, witness) = caught(bug);
+        let clean = life::<G>(when, None);
+        assert!(clean.summary.is_clean(), "without {}: {:?}", bug.name(), clean.said);
+        assert_eq!((clean.refused, clean.rig.mm.warnings().total()), (None, 0), "without {}", bug.name());
+        let after = life::<G>(when, Some(bug));
+        let (said, prefix) = (after.said, format!("I{}: ", bug.invariant()));
+        match witness {
+            Witness::Audit => {
+                assert!(after.summary.findings(bug.invariant()) > 0, "{}: {said:?}", bug.name());
+                assert!(said.iter().any(|line| line.starts_with(&prefix)), "{said:?}");
+            }
+            Witness::Warning => assert!(after.rig.mm.warnings().total() > 0, "{}: no warning", bug.name()),
+            Witness::Refusal => {
+                let refused = after.refused;
+                assert!(
+                    matches!(refused, Some(Error::BreakBeforeMake { .. })),
+                    "{}: {refused:?}",
+                    bug.name()
+                );
+            }
         }
     }
 }
 
-/// A DIMM's whole life, with `bug` put in at its moment; the audit right after that moment.
-fn life<G: Granule>(at: When, bug: Option<Bug>) -> (Rig<G>, AuditSummary, Vec<String>) {
-    let mut rig = Rig::<G>::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
-    // The machine's own checks would end the test before the auditor speaks.
-    rig.machine.tolerate();
-    let len = Rig::<G>::blocks(1);
-    let switch = |rig: &mut Rig<G>, now: bool| rig.mm.bug = bug.filter(|_| now);
-    switch(&mut rig, matches!(at, When::Adding));
-    rig.plug(FAR, len, MemmapHome::SelfHosted);
-    if !matches!(at, When::Adding) {
-        switch(&mut rig, matches!(at, When::Onlining));
-        rig.online(FAR, len, ZoneKind::Movable);
-    }
-    if matches!(at, When::Removing | When::DroppingTenant) {
-        let tenant = rig.mm.tenant_new(9).expect("room");
-        switch(&mut rig, matches!(at, When::DroppingTenant));
-        rig.mm.tenant_drop(tenant).expect("a tenant");
-    }
-    if matches!(at, When::Removing) {
-        switch(&mut rig, true);
-        rig.mm.unplug(range(FAR, len)).expect("nothing in use");
-    }
-    let mut said = Vec::new();
-    let summary = rig.mm.audit(&mut |finding| said.push(finding.to_string()));
-    (rig, summary, said)
-}
-
-fn every_bug_is_named_by_its_invariant<G: Granule>() {
-    for bug in Bug::ALL {
-        let (_, clean, said) = life::<G>(when(bug), None);
-        assert!(clean.is_clean(), "without {}: {said:?}", bug.name());
-        let (_, summary, said) = life::<G>(when(bug), Some(bug));
-        assert!(summary.findings(bug.invariant()) > 0, "{} is not named: {summary}, {said:?}", bug.name());
-        let prefix = format!("I{}: ", bug.invariant());
-        assert!(said.iter().any(|line| line.starts_with(&prefix)), "{said:?}");
-    }
-}
-
 fn skipped_maintenance_is_noticed_by_the_machine_too<G: Granule>() {
-    let (rig, ..) = life::<G>(When::Removing, Some(Bug::SkipTlbi));
+    let rig = life::<G>(When::Removing, Some(Bug::SkipTlbi)).rig;
     assert!(rig.machine.stale_entries() > 0);
     rig.machine.unplug(FAR);
     let found = rig.machine.take_violations();
@@ -79,7 +166,7 @@ fn skipped_maintenance_is_noticed_by_the_machine_too<G: Granule>() {
 
 fn memory_that_stays_mapped_is_noticed_by_the_machine_too<G: Granule>() {
     for bug in [Bug::KeepLinear, Bug::KeepMemmap] {
-        let (rig, ..) = life::<G>(When::Removing, Some(bug));
+        let rig = life::<G>(When::Removing, Some(bug)).rig;
         rig.machine.unplug(FAR);
         let found = rig.machine.take_violations();
         assert!(found.iter().any(|v| v.note == "a live leaf"), "{}: {found:?}", bug.name());
@@ -87,16 +174,18 @@ fn memory_that_stays_mapped_is_noticed_by_the_machine_too<G: Granule>() {
 }
 
 hotmap_testkit::at_each_granule!(
-    every_bug_is_named_by_its_invariant,
+    every_bug_is_caught_by_its_witness,
     skipped_maintenance_is_noticed_by_the_machine_too,
     memory_that_stays_mapped_is_noticed_by_the_machine_too,
 );
 
 #[test]
-fn a_switch_has_a_name_and_an_invariant_of_its_own() {
-    for (i, bug) in Bug::ALL.into_iter().enumerate() {
-        assert_eq!(usize::from(bug.invariant()), i + 1);
+fn a_switch_has_a_name_of_its_own_and_every_invariant_has_a_switch() {
+    for bug in Bug::ALL {
         assert_eq!(Bug::from_name(bug.name()), Some(bug));
+    }
+    for invariant in 1..=8 {
+        assert!(Bug::ALL.iter().any(|bug| bug.invariant() == invariant), "I{invariant}");
     }
     assert_eq!(Bug::from_name("no-such-bug"), None);
 }

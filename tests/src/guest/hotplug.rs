@@ -74,7 +74,8 @@ impl Guest {
     /// # Errors
     /// Unknown when QEMU refuses it.
     pub fn plug_without_waiting(&mut self, dimm: &Dimm) -> Checked<Plugged> {
-        self.note(&format!("QEMU monitor: device_add pc-dimm,id={},size={:#x}", dimm.id, dimm.size));
+        let driver = dimm.kind.driver();
+        self.note(&format!("QEMU monitor: device_add {driver},id={},size={:#x}", dimm.id, dimm.size));
         let info = dimm.plug(&mut self.qmp)?;
         let (Ok(address), Ok(size), Ok(slot)) =
             (u64::try_from(info.addr), u64::try_from(info.size), u64::try_from(info.slot))

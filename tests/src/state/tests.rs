@@ -25,6 +25,19 @@ fn every_key_of_the_contract_is_read() {
     assert_eq!(state.heap, None);
 }
 
+/// Kernels that know of no NVDIMMs say nothing of them; one that does says everything.
+#[test]
+fn the_nvdimms_may_be_absent_but_not_misshapen() {
+    assert_eq!(state().nvdimms, []);
+    let with =
+        |nvdimms: &str| State::parse(&LINE.replacen("\"regions\"", &format!("{nvdimms},\"regions\""), 1));
+    let range = r#""number":2,"start":"0x80000000","size":1073741824,"node":null"#;
+    let state = with(&format!(r#""nvdimms":[{{{range},"state":"waiting"}}]"#)).expect("an NVDIMM");
+    assert_eq!(state.nvdimm(2).map(|found| (found.start, found.node)), Some((0x8000_0000, None)));
+    assert_eq!(state.nvdimm(0), None);
+    assert!(with(&format!(r#""nvdimms":[{{{range}}}]"#)).expect_err("no state").contains("state"));
+}
+
 /// Taking any key away, at any depth, is noticed and named.
 #[test]
 fn a_missing_key_is_an_error_that_names_it() {

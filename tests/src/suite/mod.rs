@@ -16,6 +16,7 @@ mod harness;
 mod life;
 mod looking;
 mod matrix;
+mod nvdimm;
 mod pinned;
 mod prefilled;
 mod refused;
@@ -49,7 +50,7 @@ impl Test {
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let subjects: [fn() -> Vec<Test>; 15] = [
+    let subjects: [fn() -> Vec<Test>; 16] = [
         harness::tests,
         matrix::tests,
         shapes::tests,
@@ -61,6 +62,7 @@ pub fn all() -> Vec<Test> {
         pinned::tests,
         refused::tests,
         several::tests,
+        nvdimm::tests,
         blocks::tests,
         bugs::tests,
         cycles::tests,

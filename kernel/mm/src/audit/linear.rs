@@ -10,17 +10,46 @@ use crate::pfn::{Pfn, PfnRange};
 
 /// The memory that must be mapped, run by run.
 pub(super) struct Expected {
+    /// The next block, and where in it.
     block: usize,
     at: Pfn,
+    /// Where the last device's range ended that was given out.
+    device: Pfn,
 }
 
 impl Expected {
     pub(super) const fn new() -> Self {
-        Self { block: 0, at: Pfn::new(0) }
+        Self { block: 0, at: Pfn::new(0), device: Pfn::new(0) }
     }
 
-    /// The next run: a whole block, or a part of a boot block between holes.
+    /// The next run: a block's or a device's, whichever comes first.
     pub(super) fn next<G: Granule, M: Machine>(&mut self, mm: &Mm<G, M>) -> Option<PhysRange> {
+        let mut after = Self { ..*self };
+        let (memory, device) = (after.next_memory(mm), self.next_device(mm));
+        match (memory, device) {
+            (Some(m), Some(d)) if d.start.address::<G>() < m.start => self.give_device::<G>(d),
+            (None, Some(d)) => self.give_device::<G>(d),
+            _ => {
+                *self = after;
+                memory
+            }
+        }
+    }
+
+    fn give_device<G: Granule>(&mut self, range: PfnRange) -> Option<PhysRange> {
+        self.device = range.end;
+        Some(range.addresses::<G>())
+    }
+
+    /// The next range of a device that the CPU reaches.
+    fn next_device<G: Granule, M: Machine>(&self, mm: &Mm<G, M>) -> Option<PfnRange> {
+        let reachable = mm.devices().iter().filter(|device| device.kind().is_reachable());
+        let ranges = reachable.flat_map(|device| device.ranges());
+        ranges.filter(|range| range.start >= self.device).min_by_key(|range| range.start).copied()
+    }
+
+    /// The next run of memory: a whole block, or a part of a boot block between holes.
+    fn next_memory<G: Granule, M: Machine>(&mut self, mm: &Mm<G, M>) -> Option<PhysRange> {
         loop {
             let block = mm.blocks().get(self.block)?;
             let pages = block.pages::<G>();
@@ -39,7 +68,7 @@ impl Expected {
     }
 }
 
-/// The first pages of `range` that are not holes; empty when there are none (or when they cannot be read: I1).
+/// The first pages of `range` that are memory, neither holes nor a device's; empty when there are none (or when they cannot be read: I1).
 fn memory_run<G: Granule, M: Machine>(mm: &Mm<G, M>, range: PfnRange) -> PfnRange {
     let (mut start, mut at) = (range.start, range.start);
     while at < range.end {
@@ -49,7 +78,7 @@ fn memory_run<G: Granule, M: Machine>(mm: &Mm<G, M>, range: PfnRange) -> PfnRang
             break;
         }
         let page = mm.pages().get(at);
-        let hole = page.kind() == PageKind::Hole;
+        let hole = page.kind() == PageKind::Hole || page.kind().is_device();
         if hole && start < at {
             break;
         }

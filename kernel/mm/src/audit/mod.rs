@@ -5,7 +5,7 @@
 //! | | what is proven | where |
 //! |---|---|---|
 //! | I1 | sections, blocks and the mapped memmap agree; every head is one | `sections`, `pages` |
-//! | I2 | an altmap's account is what is mapped from it | `sections` |
+//! | I2 | an altmap's account is what is mapped from it | `sections`, `devices` |
 //! | I3 | the frames marked as memmap, table, tenant are those in use as such, each once | `tables`, `tally` |
 //! | I4 | no empty table that could have been freed | `tables` |
 //! | I5 | no TLB maintenance owed, no entry half taken down, contiguous runs agree | `tables`, `runs` |
@@ -13,6 +13,7 @@
 //! | I7 | a vmemmap leaf describes some present page | `tables` |
 //! | I8 | the linear map is exactly the memory; nothing is writable and executable | `linear`, `tables` |
 
+mod devices;
 mod finding;
 mod linear;
 mod pages;
@@ -55,6 +56,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         };
         auditor.sections();
         auditor.blocks();
+        auditor.devices();
         auditor.zones();
         auditor.tables();
         auditor.tenants();

@@ -4,6 +4,7 @@ use super::{Auditor, Offender};
 use crate::addr::{VirtAddr, VirtRange};
 use crate::granule::Granule;
 use crate::machine::Machine;
+use crate::page::PageKind;
 use crate::pfn::{Pfn, PfnRange};
 use crate::section::{Backing, Section};
 use crate::vmemmap::altmap::Altmap;
@@ -15,7 +16,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         for section in mm.sections() {
             self.summary.sections += 1;
             let range = section.pages::<G>().addresses::<G>();
-            if mm.blocks.get(section.start.get()).is_none() {
+            if section.has_memory() && mm.blocks.get(section.start.get()).is_none() {
                 self.find(1, "a section is present whose memory block is not", Offender::Memory(range));
             }
             if section.present.is_empty() {
@@ -23,7 +24,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
             }
             self.memmap_of(section);
             if let Backing::SelfHosted(altmap) = &section.backing {
-                self.altmap_of(section, altmap);
+                self.memory_altmap(section, altmap);
             }
         }
         for block in mm.blocks() {
@@ -73,28 +74,54 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         Some((leaf.slot.span, pfn, leaf.descriptor.is_writable()))
     }
 
-    /// An altmap's account, against the frames of it that hold its section's memmap.
-    fn altmap_of(&mut self, section: &Section, altmap: &Altmap) {
-        let block = section.start.address::<G>();
-        let check = |found, expected| Offender::Block { block, found, expected };
-        let fits = altmap.check_range::<G>(section.pages::<G>()).is_ok();
-        self.find_unless(fits, 2, "an altmap outside of its section", Offender::Pfn(altmap.base_pfn()));
-        let (spent, free) = (altmap.alloc() + altmap.align(), altmap.free());
-        self.find_unless(spent <= free, 2, "an altmap has handed out more than it had", check(spent, free));
-        let (used, alloc) = (self.frames_of(section, altmap), altmap.alloc());
-        let what = "the altmap's frames in use differ from what it is charged for";
-        self.find_unless(used == alloc, 2, what, check(used, alloc));
-        let pages = self.mm.blocks.get(section.start.get()).map_or(0, |b| b.memmap_pages);
-        let what = "the block keeps other pages for its memmap than the altmap has";
-        self.find_unless(pages == altmap.offset(), 2, what, check(pages, altmap.offset()));
+    /// The altmap of memory: the account, and the pages that its blocks keep for it.
+    fn memory_altmap(&mut self, section: &Section, altmap: &Altmap) {
+        let range = PfnRange { start: section.start, end: self.hosted_by(section) };
+        self.altmap(range, altmap);
+        // What is kept and not in use is marked all the same.
+        for idle in altmap.idle() {
+            self.used.add(PageKind::MemmapSelf, idle.start, idle.len());
+        }
+        let kept = |part: PfnRange| self.mm.blocks.get(part.start.get()).map_or(0, |b| b.memmap_pages);
+        let (pages, block) = (range.sections::<G>().map(kept).sum(), section.start.address::<G>());
+        let what = "the blocks keep other pages for their memmap than the altmap has";
+        let expected = altmap.offset();
+        self.find_unless(pages == expected, 2, what, Offender::Block { block, found: pages, expected });
     }
 
-    /// How many frames of `altmap` the memmap of `section` is mapped to.
-    fn frames_of(&self, section: &Section, altmap: &Altmap) -> u64 {
-        let memmap = self.mm.layout.memmap(section.pages::<G>());
+    /// Where the sections end whose memmap is in the altmap of `section`.
+    fn hosted_by(&self, section: &Section) -> Pfn {
+        let mut end = section.start + G::SECTION_PAGES;
+        let hosted = |at: Pfn| match self.mm.sections.get(at.get()).map(|s| &s.backing) {
+            Some(Backing::HostedBy(host)) => *host == section.start,
+            _ => false,
+        };
+        while hosted(end) {
+            end = end + G::SECTION_PAGES;
+        }
+        end
+    }
+
+    /// An altmap's account, against the frames of it that hold the memmap of `range`.
+    pub(super) fn altmap(&mut self, range: PfnRange, altmap: &Altmap) {
+        let block = range.start.address::<G>();
+        let check = |found, expected| Offender::Block { block, found, expected };
+        let fits = altmap.check_range::<G>(range).is_ok();
+        self.find_unless(fits, 2, "an altmap outside of its range", Offender::Pfn(altmap.base_pfn()));
+        let (spent, free) = (altmap.alloc() + altmap.align(), altmap.free());
+        self.find_unless(spent <= free, 2, "an altmap has handed out more than it had", check(spent, free));
+        let (used, alloc) = (self.frames_of(range, altmap), altmap.alloc());
+        let what = "the altmap's frames in use differ from what it is charged for";
+        self.find_unless(used == alloc, 2, what, check(used, alloc));
+    }
+
+    /// How many frames of `altmap` the memmap of `range` is mapped to.
+    fn frames_of(&self, range: PfnRange, altmap: &Altmap) -> u64 {
+        let memmap = self.mm.layout.memmap(range);
         let (mut va, mut used) = (memmap.start, 0);
         while va < memmap.end {
             match self.leaf_at(va) {
+                // A page that describes others too is not the altmap's: the walk may begin inside a leaf.
                 Some((span, pfn, _)) => {
                     used += if altmap.frames().contains(pfn) { span.len() >> G::SHIFT } else { 0 };
                     va = span.end;

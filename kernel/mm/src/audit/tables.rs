@@ -140,13 +140,13 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         let what = "the frame of a memmap page";
         let marked = self.use_of(frames.start).map(|(_, kind, _)| kind);
         match marked {
-            Some(kind @ (PageKind::MemmapRam | PageKind::MemmapSelf)) => {
+            Some(kind @ (PageKind::MemmapRam | PageKind::MemmapSelf | PageKind::DeviceMemmap)) => {
                 self.used.add(kind, frames.start, frames.len());
                 self.in_use(frames, span.start, what, |other| other == kind);
                 self.find_unless(
                     self.at_home(kind, span, frames),
                     3,
-                    "self-hosted memmap of another block",
+                    "memmap of other memory than the altmap's that it lies in",
                     at,
                 );
             }
@@ -155,10 +155,9 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         }
     }
 
-    /// Whether self-hosted memmap lies in the section that it describes.
+    /// Whether memmap that lies in an altmap describes what the altmap is for.
     fn at_home(&self, kind: PageKind, span: VirtRange, frames: PfnRange) -> bool {
         let described = self.mm.layout.pfn_of_page(span.start).unwrap_or_default();
-        let section = |pfn: Pfn| pfn.align_down(G::BLOCK_ORDER);
-        kind != PageKind::MemmapSelf || section(described) == section(frames.start)
+        kind == PageKind::MemmapRam || self.mm.supply_of(described) == self.mm.supply_of(frames.start)
     }
 }

@@ -18,6 +18,8 @@ pub enum Source {
     Dimm(u32),
     /// A node of the device tree.
     DeviceTree,
+    /// A device that gave its memory to the system.
+    Kmem,
 }
 
 impl fmt::Display for Source {
@@ -26,6 +28,7 @@ impl fmt::Display for Source {
             Self::Boot => f.write_str("boot"),
             Self::Dimm(slot) => write!(f, "dimm{slot}"),
             Self::DeviceTree => f.write_str("dt"),
+            Self::Kmem => f.write_str("kmem"),
         }
     }
 }

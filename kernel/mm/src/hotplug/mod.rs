@@ -10,6 +10,7 @@
 //!    -> steps     7 6 5 4 3 2 1
 //! ```
 
+mod backing;
 pub mod block;
 pub mod isolate;
 pub mod notify;

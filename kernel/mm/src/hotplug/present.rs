@@ -1,4 +1,4 @@
-//! Steps 1, 2, 3 and 5 of [`crate::hotplug::steps`], each beside its inverse. (Step 4 is vmemmap's own.)
+//! Steps 1, 2 and 5 of [`crate::hotplug::steps`], each beside its inverse. (Step 3 is in `backing`, step 4 vmemmap's own.)
 
 use crate::addr::{VirtAddr, VirtRange};
 use crate::bugs::Bug;
@@ -6,7 +6,6 @@ use crate::error::{Error, Resource, Result};
 use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, MemoryBlock, Source};
 use crate::hotplug::range::HotRange;
-use crate::hotplug::steps::MemmapHome;
 use crate::layout;
 use crate::machine::{self, Machine};
 use crate::model::Mm;
@@ -14,8 +13,7 @@ use crate::page::PageKind;
 use crate::paging::descriptor::Attributes;
 use crate::paging::table::{Gone, MapRequest, TableFrames};
 use crate::pfn::{Pfn, PfnRange};
-use crate::section::{Backing, Section, Subsections};
-use crate::vmemmap::altmap::Altmap;
+use crate::section::{Section, Subsections};
 
 impl<G: Granule, M: Machine> Mm<G, M> {
     // Step 1. The sections exist from here on; nothing of them is valid before step 5 (I1).
@@ -38,8 +36,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             return Err(error);
         }
         for start in blocks {
-            let present = Subsections::default();
-            self.sections.insert(Section { start, present, early: false, backing: Backing::Ram });
+            self.sections.insert(Section::claimed(start));
             self.blocks.insert(MemoryBlock::offline(start, range.source(), G::SECTION_PAGES));
         }
         Ok(())
@@ -100,40 +97,6 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");
     }
 
-    // Step 3.
-
-    pub(crate) fn choose_backing(&mut self, pages: PfnRange, home: MemmapHome) -> Result<()> {
-        if home == MemmapHome::Ram {
-            return Ok(());
-        }
-        let altmap_at = |start| Altmap::new(start, 0, G::SECTION_MEMMAP >> G::SHIFT);
-        // Before anything is written: a step that fails has changed nothing.
-        for start in HotRange::blocks::<G>(pages) {
-            altmap_at(start).check_range::<G>(PfnRange::new(start, G::SECTION_PAGES))?;
-        }
-        for start in HotRange::blocks::<G>(pages) {
-            let altmap = altmap_at(start);
-            if let Some(section) = self.sections.get_mut(start.get()) {
-                section.backing = Backing::SelfHosted(altmap);
-            }
-            if let Some(block) = self.blocks.get_mut(start.get()) {
-                block.memmap_pages = altmap.offset();
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn forget_backing(&mut self, pages: PfnRange) {
-        for start in HotRange::blocks::<G>(pages) {
-            if let Some(section) = self.sections.get_mut(start.get()) {
-                section.backing = Backing::Ram;
-            }
-            if let Some(block) = self.blocks.get_mut(start.get()) {
-                block.memmap_pages = 0;
-            }
-        }
-    }
-
     // Step 5. One bulk clearing; a zeroed struct page means "ask your head", so only the memmap's own head is written.
 
     pub(crate) fn initialise_pages(&mut self, pages: PfnRange) {
@@ -150,7 +113,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             self.counts.memmap_self += memmap;
             self.counts.present += memmap;
             if self.has_bug(Bug::AltmapLeak)
-                && let Some(altmap) = self.altmap_of(start)
+                && let Some(altmap) = self.altmap_mut(self.supply_of(start))
             {
                 altmap.charge_for_nothing();
             }

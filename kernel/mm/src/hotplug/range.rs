@@ -43,6 +43,10 @@ impl HotRange {
         if let Some(section) = mm.sections().iter().find(|s| pages.contains(s.start)) {
             return Err(Error::Exists { range, present: section.start.address::<G>() });
         }
+        // What a device gave to the system is claimed by that device, also while it is on its way.
+        if let Some(device) = mm.kmem_at(pages) {
+            return Err(Error::Exists { range, present: device.address::<G>() });
+        }
         Ok(Self { pages, source })
     }
 

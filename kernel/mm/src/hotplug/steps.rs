@@ -21,6 +21,7 @@ use crate::hotplug::range::HotRange;
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::pfn::PfnRange;
+use crate::vmemmap::altmap::Altmap;
 use crate::zone::ZoneKind;
 
 /// Where the memmap of added memory goes.
@@ -31,6 +32,10 @@ pub enum MemmapHome {
     SelfHosted,
     /// Into system RAM.
     Ram,
+    /// Into the added memory, all of it at the start of the whole range: the range goes as one then.
+    SelfRange,
+    /// Into an altmap of the driver's, at the start of the whole range.
+    Given(Altmap),
 }
 
 /// A step.
@@ -84,12 +89,45 @@ impl Step {
     }
 }
 
-/// What the steps work on.
+/// A way through the steps: what each of them means for memory, or for a device.
+pub(crate) trait Way<G: Granule, M: Machine> {
+    /// Do a step; one that fails has undone its own part.
+    fn apply(&self, mm: &mut Mm<G, M>, step: Step) -> Result<()>;
+    /// Undo a step that was done.
+    fn revert(&self, mm: &mut Mm<G, M>, step: Step);
+}
+
+/// The way of memory: its sections become memory blocks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Way {
-    pub(crate) range: HotRange,
-    pub(crate) home: MemmapHome,
-    pub(crate) zone: ZoneKind,
+struct Memory {
+    range: HotRange,
+    home: MemmapHome,
+    zone: ZoneKind,
+}
+
+impl<G: Granule, M: Machine> Way<G, M> for Memory {
+    fn apply(&self, mm: &mut Mm<G, M>, step: Step) -> Result<()> {
+        let pages = self.range.pages();
+        match step {
+            Step::ClaimSections => mm.claim_sections(&self.range),
+            Step::MapLinear => mm.map_linear(pages),
+            Step::ChooseBacking => mm.choose_backing(pages, self.home),
+            Step::PopulateVmemmap => mm.populate_range(pages),
+            Step::InitialisePages => {
+                mm.initialise_pages(pages);
+                Ok(())
+            }
+            Step::JoinZone => mm.join_zone(pages, self.zone),
+            Step::GoOnline => {
+                mm.online_pages(pages);
+                Ok(())
+            }
+        }
+    }
+
+    fn revert(&self, mm: &mut Mm<G, M>, step: Step) {
+        mm.revert_memory(step, self.range.pages());
+    }
 }
 
 impl<G: Granule, M: Machine> Mm<G, M> {
@@ -104,7 +142,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         zone: ZoneKind,
         done: impl FnMut(&Self, Step),
     ) -> Result<()> {
-        self.run(&Step::ALL, &Way { range: *range, home, zone }, done)
+        self.run(&Step::ALL, &Memory { range: *range, home, zone }, done)
     }
 
     /// Steps 1 to 5: `range` becomes present; its blocks are offline.
@@ -117,7 +155,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         home: MemmapHome,
         done: impl FnMut(&Self, Step),
     ) -> Result<()> {
-        self.run(&Step::ALL[..Step::ADDING], &Way { range: *range, home, zone: ZoneKind::Movable }, done)
+        self.run(&Step::ALL[..Step::ADDING], &Memory { range: *range, home, zone: ZoneKind::Movable }, done)
     }
 
     /// [`Self::add_telling`], told to nobody.
@@ -154,7 +192,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         for start in HotRange::blocks::<G>(pages) {
             self.block_in(start, BlockState::Offline)?;
         }
-        self.revert_all(&Step::ALL[..Step::ADDING], pages);
+        Step::ALL[..Step::ADDING].iter().rev().for_each(|step| self.revert_memory(*step, pages));
         Ok(())
     }
 
@@ -162,7 +200,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     ///
     /// # Errors
     /// `Empty`; `NotBlockAligned`; `NoBlock` when a block of it is not present (a warning); `WouldSplit` when it is a part of
-    /// what the linear map has in one piece.
+    /// what the linear map has in one piece; `HeldTogether` when a part holds the memmap of another.
     pub(crate) fn removable(&mut self, range: PhysRange) -> Result<PfnRange> {
         if range.is_empty() {
             return Err(Error::Empty(range.start));
@@ -177,14 +215,21 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             self.warnings.bad_remove += 1;
             return Err(Error::NoBlock(absent.address::<G>()));
         }
+        self.refuse_parted(pages)?;
         self.tables.refuse_split(&self.machine, self.layout.linear_range(range))?;
         Ok(pages)
     }
 
-    fn run(&mut self, steps: &[Step], way: &Way, mut done: impl FnMut(&Self, Step)) -> Result<()> {
+    /// Do `steps` in order; an error undoes what was done, backwards.
+    pub(crate) fn run(
+        &mut self,
+        steps: &[Step],
+        way: &impl Way<G, M>,
+        mut done: impl FnMut(&Self, Step),
+    ) -> Result<()> {
         for (k, step) in steps.iter().enumerate() {
-            if let Err(error) = self.apply(*step, way) {
-                self.revert_all(&steps[..k], way.range.pages());
+            if let Err(error) = way.apply(self, *step) {
+                steps[..k].iter().rev().for_each(|step| way.revert(self, *step));
                 return Err(error);
             }
             done(self, *step);
@@ -192,37 +237,13 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         Ok(())
     }
 
-    fn revert_all(&mut self, steps: &[Step], pages: PfnRange) {
-        for step in steps.iter().rev() {
-            self.revert(*step, pages);
-        }
-    }
-
-    fn apply(&mut self, step: Step, way: &Way) -> Result<()> {
-        let pages = way.range.pages();
-        match step {
-            Step::ClaimSections => self.claim_sections(&way.range),
-            Step::MapLinear => self.map_linear(pages),
-            Step::ChooseBacking => self.choose_backing(pages, way.home),
-            Step::PopulateVmemmap => self.populate_blocks(pages),
-            Step::InitialisePages => {
-                self.initialise_pages(pages);
-                Ok(())
-            }
-            Step::JoinZone => self.join_zone(pages, way.zone),
-            Step::GoOnline => {
-                self.online_pages(pages);
-                Ok(())
-            }
-        }
-    }
-
-    fn revert(&mut self, step: Step, pages: PfnRange) {
+    /// Undo a step for memory: what removing it needs to know is the range alone.
+    fn revert_memory(&mut self, step: Step, pages: PfnRange) {
         match step {
             Step::ClaimSections => self.drop_sections(pages),
             Step::MapLinear => self.unmap_linear(pages),
             Step::ChooseBacking => self.forget_backing(pages),
-            Step::PopulateVmemmap => self.depopulate_blocks(pages),
+            Step::PopulateVmemmap => self.depopulate(pages),
             Step::InitialisePages => self.forget_pages(pages),
             Step::JoinZone => {
                 self.leave_zone(pages);

@@ -149,6 +149,10 @@ impl Descriptor {
         PhysAddr::new(self.0 & mask)
     }
 
+    /// The same entry with another output address.
+    pub const fn moved_to(self, pa: PhysAddr, geometry: &Geometry) -> Self {
+        Self(self.0 ^ self.address(geometry).get() ^ pa.get())
+    }
     /// The same entry, invalid but remembered: no walk uses it, and what it mapped is not free yet.
     pub const fn broken(self) -> Self {
         Self(self.0 & !VALID | DYING)

@@ -230,6 +230,24 @@ impl<G: Granule> Tables<G> {
         Ok(())
     }
 
+    /// Let the page at `va` map `pa` in one step, with the same attributes.
+    ///
+    /// # Errors
+    /// `NotMapped` when there is no page mapping at `va`; `BreakBeforeMake` unless `contents` and attributes allow it.
+    pub fn switch_page<M: Machine>(
+        &self,
+        machine: &M,
+        va: VirtAddr,
+        pa: PhysAddr,
+        contents: Contents,
+    ) -> Result<()> {
+        let path = self.path(machine, va);
+        let leaf = path.leaf().filter(|s| s.slot.level == LAST_LEVEL).ok_or(Error::NotMapped(va))?;
+        write::<G, M>(machine, &leaf.slot, leaf.descriptor.moved_to(pa, &G::GEOMETRY), contents)?;
+        machine.publish();
+        Ok(())
+    }
+
     /// Call `found` for every entry of `range` that is not empty, tables before what they lead to.
     ///
     /// # Errors

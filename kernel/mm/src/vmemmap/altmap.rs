@@ -14,6 +14,7 @@
 use crate::addr::PhysRange;
 use crate::error::{Error, Resource, Result};
 use crate::granule::Granule;
+use crate::page::PAGE_BYTES;
 use crate::pfn::{Pfn, PfnRange};
 
 /// An altmap; all fields count pages.
@@ -41,16 +42,71 @@ impl Altmap {
         Self { base_pfn, reserve, free, align: 0, alloc: 0, cursor: 0 }
     }
 
+    /// The altmap that the memmap of `pages`, whole sections, fills: at their start, nothing kept back.
+    pub const fn for_memory<G: Granule>(pages: PfnRange) -> Self {
+        Self::new(pages.start, 0, pages.len() / G::SECTION_PAGES * (G::SECTION_MEMMAP >> G::SHIFT))
+    }
+
+    /// The altmap that the memmap of a device needs, after `reserve` pages that its driver keeps: what populating takes,
+    /// tried out on one that has room for anything.
+    pub fn for_device<G: Granule>(pages: PfnRange, reserve: u64) -> Self {
+        let mut trial = Self::new(pages.start, reserve, u64::MAX >> 1);
+        for part in pages.sections::<G>() {
+            let taken = trial.take_for::<G>(part);
+            debug_assert!(taken.is_ok(), "a device has fewer pages than that");
+        }
+        Self::new(pages.start, reserve, trial.cursor)
+    }
+
+    /// Take what populating `part`, pages of one section, takes: a block for a section that fills one, else the pages of
+    /// memmap that describe nothing but `part`.
+    fn take_for<G: Granule>(&mut self, part: PfnRange) -> Result<()> {
+        let block = G::BLOCK_SIZE >> G::SHIFT;
+        if part.len() * PAGE_BYTES == G::BLOCK_SIZE {
+            return self.allocate(block).map(drop);
+        }
+        let per_page = G::SIZE / PAGE_BYTES;
+        let (first, end) = (part.start.get().div_ceil(per_page), part.end.get() / per_page);
+        match end.saturating_sub(first) {
+            0 => Ok(()),
+            pages => self.allocate_pages(pages).map(drop),
+        }
+    }
+
+    /// The pages that the first block of memmap would lose to padding: none where memmap is base pages.
+    pub const fn padding_for<G: Granule>(&self) -> u64 {
+        let block = if G::SECTION_MEMMAP == G::BLOCK_SIZE { G::BLOCK_SIZE >> G::SHIFT } else { 1 };
+        let next = self.base_pfn.get() + self.reserve;
+        next.next_multiple_of(block) - next
+    }
+
+    /// Take `bytes`, as [`Self::allocate`] takes pages.
+    ///
+    /// # Errors
+    /// `NotWholePages`, and as there.
+    pub fn allocate_bytes<G: Granule>(&mut self, bytes: u64) -> Result<Pfn> {
+        if !bytes.is_multiple_of(G::SIZE) {
+            return Err(Error::NotWholePages { bytes, page: G::SIZE });
+        }
+        self.allocate(bytes >> G::SHIFT)
+    }
+
     /// Check that the altmap belongs to `range`: it starts where the range starts, and ends inside.
     ///
     /// # Errors
     /// `BadAltmap`.
     pub fn check_range<G: Granule>(&self, range: PfnRange) -> Result<()> {
-        if self.base_pfn == range.start && self.offset() <= range.len() {
+        let inside = self.reserve.checked_add(self.free).is_some_and(|offset| offset <= range.len());
+        if self.base_pfn == range.start && inside {
             return Ok(());
         }
         let range: PhysRange = range.addresses::<G>();
         Err(Error::BadAltmap { base: self.base_pfn.address::<G>(), range })
+    }
+
+    /// The same altmap with nothing in use.
+    pub const fn unused(&self) -> Self {
+        Self::new(self.base_pfn, self.reserve, self.free)
     }
 
     /// Take `pages` pages, aligned to the lowest set bit of `pages`.
@@ -107,6 +163,12 @@ impl Altmap {
     /// Go back to where it stood: everything handed out since must have come back.
     pub fn rewind(&mut self, mark: Mark) {
         (self.align, self.alloc, self.cursor) = (mark.align, mark.alloc, mark.cursor);
+    }
+    /// The pages that are not handed out: those kept back at the start, and those that are left at the end.
+    pub fn idle(&self) -> [PfnRange; 2] {
+        let frames = self.frames();
+        let next = frames.start + self.cursor;
+        [PfnRange { start: self.base_pfn, end: frames.start }, PfnRange { start: next, end: frames.end }]
     }
     /// Charge a page that nobody uses: a fault to inject (I2).
     pub fn charge_for_nothing(&mut self) {

@@ -6,17 +6,29 @@ use crate::granule::Granule;
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::paging::table::{Gone, TableFrames};
-use crate::pfn::PfnRange;
+use crate::pfn::{Pfn, PfnRange};
 
 impl<G: Granule, M: Machine> Mm<G, M> {
-    /// Unmap the memmap of `range`, whose pages are no longer valid. Leaves that present neighbours need stay (I7).
+    /// Unmap the memmap of `range`, whose pages are no longer valid. Leaves that present neighbours need stay (I7), and so
+    /// does all of an early section's while anything of the section is present.
     pub(crate) fn depopulate(&mut self, range: PfnRange) {
         if self.has_bug(Bug::KeepMemmap) {
             return;
         }
-        if let Ok(leaves) = self.leaves_around(range) {
-            let own = self.layout.memmap(range);
-            self.free_leaves(leaves, own);
+        let mut gone = PfnRange { start: range.start, end: range.start };
+        for part in range.sections::<G>() {
+            if self.section_of(part.start).is_some_and(|s| s.early && !s.present.is_empty()) {
+                self.depopulate_run(gone);
+                gone.start = part.end;
+            }
+            gone.end = part.end;
+        }
+        self.depopulate_run(gone);
+    }
+
+    fn depopulate_run(&mut self, range: PfnRange) {
+        if let Some(leaves) = (!range.is_empty()).then(|| self.leaves_around(range)).and_then(|l| l.ok()) {
+            self.free_leaves(leaves, self.layout.memmap(range));
         }
     }
 
@@ -27,9 +39,10 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             return;
         }
         let (tables, machine, bounds) = (self.tables, self.machine.clone(), self.layout.vmemmap_bounds());
-        let debt = match tables
-            .break_range(&machine, leaves, bounds, |leaf| !own.covers(&leaf) && self.is_occupied(leaf))
-        {
+        let look = !self.has_bug(Bug::FreeNeighbour);
+        let debt = match tables.break_range(&machine, leaves, bounds, |leaf| {
+            look && !own.covers(&leaf) && self.is_occupied(leaf)
+        }) {
             Ok(debt) => debt,
             Err(_) => {
                 // A memmap block reaches over the range's end: its other half describes somebody else, so it stays.
@@ -49,10 +62,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         self.release_run(run);
         debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");
     }
+
     /// Give back neighbouring leaves of one section's memmap, to an altmap at once, to system RAM one by one.
     fn release_run(&mut self, run: Run) {
         if run.size > 0 {
-            self.release_memmap(run.va, run.pa, run.size);
+            self.release_memmap(PfnRange::new(Pfn::containing::<G>(run.pa), run.size >> G::SHIFT));
         }
     }
 }

@@ -12,3 +12,4 @@ pub mod free;
 pub(crate) mod hosted;
 pub mod occupancy;
 pub mod populate;
+pub(crate) mod supply;

@@ -1,0 +1,84 @@
+//! Devices: their sections know them (I1), their altmaps' accounts are what is mapped from them (I2), and their struct pages
+//! say what is whose and who holds it (I6).
+
+use super::{Auditor, Offender};
+use crate::device::pagemap::{DeviceState, Pagemap};
+use crate::granule::Granule;
+use crate::machine::Machine;
+use crate::page::PageKind;
+use crate::pfn::{Pfn, PfnRange};
+use crate::section::Subsections;
+
+impl<G: Granule, M: Machine> Auditor<'_, G, M> {
+    /// Every device.
+    pub(super) fn devices(&mut self) {
+        let mm = self.mm;
+        let mut described = 0;
+        for device in mm.devices() {
+            let (at, what) = (Offender::Pfn(device.start()), "a device is still being made or undone");
+            self.find_unless(device.state() != DeviceState::Changing, 6, what, at);
+            for range in device.ranges() {
+                described += self.device_sections(*range);
+                self.device_heads(device, *range);
+            }
+            self.device_holds(device);
+            if let (Some(altmap), [range]) = (device.altmap(), device.ranges()) {
+                self.altmap(*range, altmap);
+            }
+        }
+        let found = mm.sections().iter().map(|section| u64::from(section.device.count())).sum();
+        let what = "subsections that are marked as a device's differ from what the devices have";
+        self.find_unless(found == described, 1, what, Offender::Count { found, expected: described });
+    }
+
+    /// The sections of `range` know it as a device's; returns its subsections.
+    fn device_sections(&mut self, range: PfnRange) -> u64 {
+        for part in range.sections::<G>() {
+            let section = self.mm.section_of(part.start);
+            let known = section.is_some_and(|section| {
+                let touched = Subsections::touched::<G>(section.start, part);
+                let (mut device, mut present) = (section.device, section.present);
+                device.add(touched);
+                present.add(touched);
+                device == section.device && present == section.present
+            });
+            let what = "a device's memory is not present as a device's";
+            self.find_unless(known, 1, what, Offender::Memory(part.addresses::<G>()));
+        }
+        range.len() / G::SUBSECTION_PAGES
+    }
+
+    /// Every head of a range of `device`: what is set aside, then what is its user's.
+    fn device_heads(&mut self, device: &Pagemap, range: PfnRange) {
+        let mut at = range.start;
+        while at < range.end {
+            let Some(page) = self.page(at) else { return };
+            let (kind, order) = (page.kind(), page.order().min(G::BLOCK_ORDER));
+            let aside = device.set_aside().contains(at);
+            let right = kind == if aside { PageKind::DeviceMemmap } else { PageKind::Device };
+            let fits = at.is_aligned(order) && at + (1 << order) <= range.end;
+            self.find_unless(right && fits, 6, "a run of a device", Offender::Page { pfn: at, kind });
+            if !(right && fits) {
+                return;
+            }
+            self.summary.heads += 1;
+            at = at + (1 << order);
+        }
+    }
+
+    /// The holds on a device are those on its pages; where there are none nobody looks at every page.
+    fn device_holds(&mut self, device: &Pagemap) {
+        if device.holds() == 0 {
+            return;
+        }
+        let holds = |pfn: Pfn| self.page(pfn).map_or(0, |page| u64::from(page.refs()));
+        let pages = device.ranges().iter().flat_map(|range| (0..range.len()).map(|i| range.start + i));
+        let (found, expected) = (pages.map(holds).sum(), device.holds());
+        self.find_unless(
+            found == expected,
+            6,
+            "holds on a device's pages",
+            Offender::Count { found, expected },
+        );
+    }
+}

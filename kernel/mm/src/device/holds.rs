@@ -1,0 +1,97 @@
+//! Who holds a device's pages, and its end: teardown waits for the last hold (Linux: `percpu_ref_kill`, then the wait in
+//! `memunmap_pages`).
+//!
+//! A hold is counted on the page itself, so that the page can be named, and on the device, so that nobody has to look at
+//! every page to know that there is none.
+
+use crate::device::pagemap::{DeviceState, Pagemap};
+use crate::error::{Error, Result};
+use crate::granule::Granule;
+use crate::machine::Machine;
+use crate::model::Mm;
+use crate::page::PageKind;
+use crate::pfn::Pfn;
+
+/// What became of a device that shall go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Teardown {
+    /// It is gone.
+    Gone,
+    /// It goes with the last hold on its pages; this is the first page that is held.
+    Waits {
+        /// The page.
+        pfn: Pfn,
+        /// The holds on it.
+        holds: u32,
+    },
+}
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// Take down the device whose first range starts at `start`: at once, or with the last hold on its pages. Nothing new
+    /// may hold them from here on.
+    ///
+    /// # Errors
+    /// `NoDevice`.
+    pub fn device_destroy(&mut self, start: Pfn) -> Result<Teardown> {
+        let device = self.devices.get_mut(start.get()).ok_or(Error::NoDevice(start.address::<G>()))?;
+        device.state = DeviceState::Dying;
+        match self.first_held(start) {
+            Some((pfn, holds)) => Ok(Teardown::Waits { pfn, holds }),
+            None => {
+                self.device_undo(start);
+                Ok(Teardown::Gone)
+            }
+        }
+    }
+
+    /// The first page of a device that somebody holds, and how often.
+    pub fn first_held(&self, start: Pfn) -> Option<(Pfn, u32)> {
+        let device = self.devices.get(start.get()).filter(|device| device.holds > 0)?;
+        let pages = device.ranges().iter().flat_map(|range| (0..range.len()).map(|i| range.start + i));
+        pages.map(|pfn| (pfn, self.pages().get(pfn).refs())).find(|(_, holds)| *holds > 0)
+    }
+
+    /// Hold a device's page.
+    pub(crate) fn hold_device(&mut self, pfn: Pfn) -> Result<()> {
+        let device = self.usable_device(pfn, "a usable page of a device")?;
+        if device.state != DeviceState::Live {
+            return Err(Error::DeviceGoes(device.start().address::<G>()));
+        }
+        let page = self.pages().get(pfn);
+        page.set_refs(page.refs() + 1);
+        self.count_hold(pfn, 1);
+        Ok(())
+    }
+
+    /// Let go of a device's page; the last hold on a device that shall go takes it down.
+    pub(crate) fn release_device(&mut self, pfn: Pfn) -> Result<()> {
+        self.usable_device(pfn, "held")?;
+        let page = self.pages().get(pfn);
+        let Some(holds) = page.refs().checked_sub(1) else {
+            return Err(Error::PageState { pfn, is: PageKind::Device, needs: "held" });
+        };
+        page.set_refs(holds);
+        self.count_hold(pfn, -1);
+        let gone = self.device_of(pfn).filter(|d| d.state == DeviceState::Dying && d.holds == 0);
+        if let Some(start) = gone.map(Pagemap::start) {
+            self.device_undo(start);
+        }
+        Ok(())
+    }
+
+    /// The device of a page that is not set aside.
+    fn usable_device(&self, pfn: Pfn, needs: &'static str) -> Result<&Pagemap> {
+        let device = self.device_of(pfn).ok_or(Error::NotPresent(pfn))?;
+        if device.set_aside().contains(pfn) {
+            return Err(Error::PageState { pfn, is: PageKind::DeviceMemmap, needs });
+        }
+        Ok(device)
+    }
+
+    fn count_hold(&mut self, pfn: Pfn, by: i64) {
+        let start = self.device_of(pfn).map(Pagemap::start);
+        if let Some(device) = start.and_then(|start| self.devices.get_mut(start.get())) {
+            device.holds = device.holds.saturating_add_signed(by);
+        }
+    }
+}

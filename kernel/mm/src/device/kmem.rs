@@ -1,0 +1,161 @@
+//! Device memory given to the system, and back (Linux: `drivers/dax/kmem.c`): the device's page map goes, and the whole memory
+//! blocks inside of it come as hot-plugged memory does; or the reverse. Either way all of it happens, or nothing.
+//!
+//! An undo that has to make again what was taken down takes memory, but only what the same operation has just given back: so
+//! the faults that are injected into allocations do not apply to it.
+
+use crate::device::pagemap::{DeviceState, Pagemap};
+use crate::device::range::DeviceRange;
+use crate::error::{Error, Resource, Result};
+use crate::faults::Plan;
+use crate::granule::Granule;
+use crate::hotplug::block::{BlockState, Source};
+use crate::hotplug::range::HotRange;
+use crate::hotplug::steps::{MemmapHome, Step};
+use crate::list::Keyed;
+use crate::machine::Machine;
+use crate::model::Mm;
+use crate::pfn::{Pfn, PfnRange};
+use crate::zone::ZoneKind;
+
+/// A device whose memory the system has.
+#[derive(Clone, Debug)]
+pub struct Kmem {
+    device: DeviceRange,
+    memory: PfnRange,
+    home: MemmapHome,
+}
+
+impl Kmem {
+    /// The device's pages.
+    pub fn device(&self) -> PfnRange {
+        self.device.ranges.as_slice()[0]
+    }
+    /// What it was, and will be.
+    pub const fn as_device(&self) -> &DeviceRange {
+        &self.device
+    }
+    /// The whole memory blocks inside.
+    pub const fn memory(&self) -> PfnRange {
+        self.memory
+    }
+}
+
+impl Keyed for Kmem {
+    fn key(&self) -> u64 {
+        self.device().start.get()
+    }
+}
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// The devices whose memory the system has.
+    pub fn kmem(&self) -> &[Kmem] {
+        self.kmem.as_slice()
+    }
+
+    /// The device that a range would overlap although nothing is present there: its memory comes back.
+    pub(crate) fn kmem_at(&self, pages: PfnRange) -> Option<Pfn> {
+        self.kmem().iter().map(Kmem::device).find(|device| device.overlaps(&pages)).map(|device| device.start)
+    }
+
+    /// Give a device's memory to the system: its whole memory blocks go online in `zone`.
+    ///
+    /// # Errors
+    /// `NoDevice`, `DeviceRanges` for more than one, `Pinned` when a page of it is held, `NotBlockAligned` when there is no
+    /// whole block inside, or why the memory cannot be plugged; the device is as before then.
+    pub fn device_to_memory(&mut self, start: Pfn, home: MemmapHome, zone: ZoneKind) -> Result<PfnRange> {
+        let (device, memory) = self.movable_device(start)?;
+        self.may_fail(Resource::Heap { bytes: size_of::<Kmem>() })?;
+        self.kmem.reserve(1)?;
+        self.device_undo(start);
+        let bytes = memory.addresses::<G>();
+        let plugged = HotRange::new(self, bytes.start, bytes.len(), Source::Kmem)
+            .and_then(|range| self.plug(&range, home, zone, |_, _| {}));
+        if let Err(error) = plugged {
+            self.without_faults(|mm| mm.device_create(&device, |_, _| {}));
+            self.kmem.shrink();
+            return Err(error);
+        }
+        self.kmem.insert(Kmem { device, memory, home });
+        Ok(memory)
+    }
+
+    /// The device at `start`, which nobody holds, and the whole memory blocks inside.
+    fn movable_device(&self, start: Pfn) -> Result<(DeviceRange, PfnRange)> {
+        let pagemap = self.devices.get(start.get()).ok_or(Error::NoDevice(start.address::<G>()))?;
+        let Pagemap { ranges, kind, altmap, .. } = *pagemap;
+        if pagemap.state() != DeviceState::Live {
+            return Err(Error::DeviceGoes(start.address::<G>()));
+        }
+        if let Some((pfn, refs)) = self.first_held(start) {
+            return Err(Error::Pinned { pfn, refs });
+        }
+        let [pages] = *ranges.as_slice() else {
+            return Err(Error::DeviceRanges { ranges: ranges.as_slice().len(), most: 1 });
+        };
+        let bytes = pages.addresses::<G>();
+        let first = bytes.start.checked_align_up(G::SECTION_SIZE).unwrap_or(bytes.end);
+        let memory = PfnRange {
+            start: Pfn::containing::<G>(first),
+            end: Pfn::containing::<G>(bytes.end.align_down(G::SECTION_SIZE)),
+        };
+        if memory.is_empty() {
+            return Err(Error::NotBlockAligned { range: bytes, block: G::SECTION_SIZE });
+        }
+        Ok((DeviceRange { ranges, kind, altmap: altmap.map(|a| a.unused()) }, memory))
+    }
+
+    /// Take the memory back that the device at `start` gave to the system: what is in use moves away.
+    ///
+    /// # Errors
+    /// `NoDevice`, why a block cannot go, or what making the device again ran out of; every block is in the state in which it
+    /// was then.
+    pub fn memory_to_device(&mut self, start: Pfn) -> Result<u64> {
+        let Kmem { device, memory, home } =
+            self.kmem.get(start.get()).cloned().ok_or(Error::NoDevice(start.address::<G>()))?;
+        let zone = self.common_state(memory)?;
+        let offlined = self.unplug(memory.addresses::<G>())?;
+        // Before its record goes, which it would conflict with.
+        let record = self.kmem.remove(start.get());
+        if let Err(error) = self.device_create(&device, |_, _| {}) {
+            self.without_faults(|mm| mm.plug_again(memory, home, zone));
+            record.into_iter().for_each(|record| self.kmem.insert(record));
+            return Err(error);
+        }
+        self.kmem.shrink();
+        Ok(offlined.migrated)
+    }
+
+    /// The zone that all blocks of `memory` are in, or none where all are offline.
+    fn common_state(&self, memory: PfnRange) -> Result<Option<ZoneKind>> {
+        let state = |start: Pfn| self.blocks.get(start.get()).map(|block| block.state);
+        let first = state(memory.start);
+        let other = HotRange::blocks::<G>(memory).find(|start| state(*start) != first);
+        match (first, other) {
+            (Some(first), None) => Ok(first.zone()),
+            (_, other) => {
+                let block = other.unwrap_or(memory.start).address::<G>();
+                let is = other.and_then(state).map_or("absent", BlockState::name);
+                Err(Error::BlockState { block, is, needs: "in the same state as its device's other blocks" })
+            }
+        }
+    }
+
+    fn plug_again(&mut self, memory: PfnRange, home: MemmapHome, zone: Option<ZoneKind>) -> Result<()> {
+        let bytes = memory.addresses::<G>();
+        let range = HotRange::new(self, bytes.start, bytes.len(), Source::Kmem)?;
+        match zone {
+            Some(zone) => self.plug(&range, home, zone, |_, _: Step| {}),
+            None => self.add(&range, home),
+        }
+    }
+
+    /// Make again what this operation has just taken down: there is room for it, since that is where it was.
+    fn without_faults(&mut self, again: impl FnOnce(&mut Self) -> Result<()>) {
+        let faults = core::mem::take(&mut self.faults);
+        self.faults.arm(Plan::Off);
+        let made = again(self);
+        self.faults = faults;
+        debug_assert!(made.is_ok(), "what was there a moment ago fits again: {made:?}");
+    }
+}

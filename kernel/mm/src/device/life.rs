@@ -1,0 +1,262 @@
+//! A device's page map comes and goes (Linux: `memremap_pages`, `memunmap_pages`): memory's steps, by subsections.
+
+use crate::addr::PhysRange;
+use crate::bugs::Bug;
+use crate::device::pagemap::{DeviceState, Pagemap};
+use crate::device::range::DeviceRange;
+use crate::error::{Error, Resource, Result};
+use crate::granule::Granule;
+use crate::hotplug::steps::{Step, Way};
+use crate::machine::{self, Machine};
+use crate::model::Mm;
+use crate::page::PageKind;
+use crate::pfn::{Pfn, PfnRange};
+use crate::section::{Section, Subsections};
+
+/// The steps of a device: its pages never go to the buddy allocator.
+const STEPS: &[Step] = Step::ALL.split_at(Step::GoOnline as usize).0;
+
+/// The way of a device.
+struct Device(DeviceRange);
+
+impl<G: Granule, M: Machine> Way<G, M> for Device {
+    fn apply(&self, mm: &mut Mm<G, M>, step: Step) -> Result<()> {
+        let Self(device) = self;
+        let ranges = device.ranges.as_slice();
+        match step {
+            Step::ClaimSections => mm.claim_device(device),
+            Step::MapLinear if !device.kind.is_reachable() => Ok(()),
+            Step::MapLinear => each(mm, ranges, Mm::map_linear, Mm::unmap_linear),
+            Step::ChooseBacking => {
+                mm.set_device(device.start(), |pagemap| pagemap.altmap = device.altmap);
+                Ok(())
+            }
+            Step::PopulateVmemmap => each(mm, ranges, Mm::populate_range, Mm::depopulate),
+            Step::InitialisePages => {
+                ranges.iter().for_each(|range| mm.initialise_device(*range));
+                Ok(())
+            }
+            Step::JoinZone | Step::GoOnline => {
+                mm.set_device(device.start(), |pagemap| pagemap.state = DeviceState::Live);
+                Ok(())
+            }
+        }
+    }
+
+    fn revert(&self, mm: &mut Mm<G, M>, step: Step) {
+        let Self(device) = self;
+        let backwards = device.ranges.as_slice().iter().rev().copied();
+        match step {
+            Step::ClaimSections => mm.drop_device(device),
+            Step::MapLinear if !device.kind.is_reachable() => {}
+            Step::MapLinear => backwards.for_each(|range| mm.unmap_linear(range)),
+            Step::ChooseBacking => mm.set_device(device.start(), |pagemap| pagemap.altmap = None),
+            Step::PopulateVmemmap => backwards.for_each(|range| mm.depopulate(range)),
+            Step::InitialisePages => backwards.for_each(|range| mm.forget_device(range)),
+            Step::JoinZone | Step::GoOnline => {
+                mm.set_device(device.start(), |pagemap| pagemap.state = DeviceState::Changing);
+            }
+        }
+    }
+}
+
+/// Do something to every range, or to none.
+fn each<G: Granule, M: Machine>(
+    mm: &mut Mm<G, M>,
+    ranges: &[PfnRange],
+    apply: fn(&mut Mm<G, M>, PfnRange) -> Result<()>,
+    revert: fn(&mut Mm<G, M>, PfnRange),
+) -> Result<()> {
+    for (done, range) in ranges.iter().enumerate() {
+        if let Err(error) = apply(mm, *range) {
+            ranges[..done].iter().rev().for_each(|range| revert(mm, *range));
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+impl DeviceRange {
+    const fn start(&self) -> Pfn {
+        self.ranges.start()
+    }
+    const fn pagemap(&self) -> Pagemap {
+        let Self { ranges, kind, .. } = *self;
+        Pagemap { ranges, kind, altmap: None, state: DeviceState::Changing, holds: 0 }
+    }
+    /// The first range's bytes, for messages.
+    fn first_addresses<G: Granule>(&self) -> PhysRange {
+        self.ranges.as_slice()[0].addresses::<G>()
+    }
+}
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// Describe a device's memory by struct pages. `done` hears of each step that is complete.
+    ///
+    /// # Errors
+    /// What a step ran out of, `Exists` for a range that was validated before the model changed; the machine is exactly as
+    /// it was.
+    pub fn device_create(&mut self, device: &DeviceRange, done: impl FnMut(&Self, Step)) -> Result<()> {
+        self.run(STEPS, &Device(*device), done)
+    }
+
+    /// All steps backwards, for a device of which nobody holds a page.
+    pub(super) fn device_undo(&mut self, start: Pfn) {
+        let Some(Pagemap { ranges, kind, altmap, .. }) = self.devices.get(start.get()).cloned() else {
+            return;
+        };
+        let way = Device(DeviceRange { ranges, kind, altmap });
+        STEPS.iter().rev().for_each(|step| way.revert(self, *step));
+    }
+
+    /// The device that `pfn` is a page of.
+    pub fn device_of(&self, pfn: Pfn) -> Option<&Pagemap> {
+        self.devices().iter().find(|device| device.contains(pfn))
+    }
+
+    fn set_device(&mut self, start: Pfn, set: impl FnOnce(&mut Pagemap)) {
+        if let Some(pagemap) = self.devices.get_mut(start.get()) {
+            set(pagemap);
+        }
+    }
+
+    // Step 1.
+
+    fn claim_device(&mut self, device: &DeviceRange) -> Result<()> {
+        let pages = || device.ranges.as_slice().iter().flat_map(|range| range.sections::<G>());
+        let mut missing = 0;
+        for part in pages() {
+            match self.section_of(part.start) {
+                None => missing += 1,
+                Some(section) => self.refuse_present(section, part, device)?,
+            }
+        }
+        self.may_fail(Resource::Heap { bytes: size_of::<Pagemap>() })?;
+        self.devices.reserve(1)?;
+        let room = self
+            .may_fail(Resource::Heap { bytes: missing * size_of::<Section>() })
+            .and_then(|()| self.sections.reserve(missing));
+        if let Err(error) = room {
+            self.devices.shrink();
+            return Err(error);
+        }
+        for start in pages().map(|part| part.start.align_down(G::BLOCK_ORDER)) {
+            if self.sections.get(start.get()).is_none() {
+                self.sections.insert(Section::claimed(start));
+            }
+        }
+        self.devices.insert(device.pagemap());
+        Ok(())
+    }
+
+    fn refuse_present(&self, section: &Section, part: PfnRange, device: &DeviceRange) -> Result<()> {
+        if section.present.overlaps(Subsections::touched::<G>(section.start, part)) {
+            let range = device.first_addresses::<G>();
+            return Err(Error::Exists { range, present: part.start.address::<G>() });
+        }
+        Ok(())
+    }
+
+    fn drop_device(&mut self, device: &DeviceRange) {
+        self.devices.remove(device.start().get());
+        self.devices.shrink();
+        for part in device.ranges.as_slice().iter().flat_map(|range| range.sections::<G>()) {
+            let start = part.start.align_down(G::BLOCK_ORDER);
+            let empty = self.sections.get(start.get()).is_some_and(|section| section.present.is_empty());
+            if empty && !self.has_bug(Bug::StaleSection) {
+                self.sections.remove(start.get());
+            }
+        }
+        self.sections.shrink();
+    }
+
+    // Step 5.
+
+    /// Struct pages: clear, and a head for each run; from here on they are valid.
+    fn initialise_device(&mut self, range: PfnRange) {
+        for part in range.sections::<G>() {
+            let start = part.start.align_down(G::BLOCK_ORDER);
+            let Some(section) = self.sections.get_mut(start.get()) else { continue };
+            let touched = Subsections::touched::<G>(start, part);
+            section.present.add(touched);
+            section.device.add(touched);
+            if section.early {
+                self.cut_hole(part);
+            } else {
+                machine::zero_mapped(&self.machine, self.layout.memmap(part));
+            }
+        }
+        let aside = self.devices.get(range.start.get()).map_or(range.start, Pagemap::usable_start);
+        self.mark_device(PfnRange { start: range.start, end: aside }, PageKind::DeviceMemmap);
+        self.mark_device(PfnRange { start: aside, end: range.end }, PageKind::Device);
+    }
+
+    fn mark_device(&mut self, range: PfnRange, kind: PageKind) {
+        let pages = self.pages();
+        for (pfn, order) in range.chunks(G::BLOCK_ORDER) {
+            pages.get(pfn).set_head(kind, order);
+        }
+    }
+
+    fn forget_device(&mut self, range: PfnRange) {
+        for part in range.sections::<G>() {
+            let start = part.start.align_down(G::BLOCK_ORDER);
+            let Some(section) = self.sections.get_mut(start.get()) else { continue };
+            let touched = Subsections::touched::<G>(start, part);
+            section.device.remove(touched);
+            if !self.bug.is_some_and(|bug| bug == Bug::StaleSection) {
+                section.present.remove(touched);
+            }
+            if section.early {
+                self.mend_hole(part);
+            }
+        }
+    }
+
+    // A device in a hole of boot memory: the hole's pages have struct pages since boot, which are used again.
+
+    /// Forget the hole around `part`, and make holes of what is left of it on both sides.
+    fn cut_hole(&mut self, part: PfnRange) {
+        let hole = self.hole_around(part);
+        self.clear_heads(hole);
+        self.mark_hole(PfnRange { start: hole.start, end: part.start });
+        self.mark_hole(PfnRange { start: part.end, end: hole.end });
+    }
+
+    /// Make one hole again of `part` and the holes on both sides.
+    fn mend_hole(&mut self, part: PfnRange) {
+        self.clear_heads(part);
+        let hole = self.hole_around(part);
+        self.clear_heads(hole);
+        self.mark_hole(hole);
+    }
+
+    fn mark_hole(&self, range: PfnRange) {
+        for (pfn, order) in range.chunks(G::BLOCK_ORDER) {
+            self.pages().mark(pfn, order, PageKind::Hole);
+        }
+    }
+
+    fn clear_heads(&self, range: PfnRange) {
+        let mut at = range.start;
+        while at < range.end {
+            let page = self.pages().get(at);
+            at = at + (1 << page.order());
+            page.clear_head();
+        }
+    }
+
+    /// `part`, pages of one section, with the hole pages before and after it.
+    fn hole_around(&self, part: PfnRange) -> PfnRange {
+        let section = part.start.align_down(G::BLOCK_ORDER);
+        let is_hole = |pfn: Pfn| self.pages().use_of(pfn).0 == PageKind::Hole;
+        let (mut start, mut end) = (part.start, part.end);
+        while start > section && is_hole(Pfn::new(start.get() - 1)) {
+            start = Pfn::new(start.get() - 1);
+        }
+        while end < section + G::SECTION_PAGES && is_hole(end) {
+            end = end + 1;
+        }
+        PfnRange { start, end }
+    }
+}

@@ -1,0 +1,17 @@
+//! Memory that belongs to a device (ZONE_DEVICE): described by struct pages, never the buddy allocator's.
+//!
+//! ```text
+//!  a source (device tree, NVDIMM, the shell)
+//!    -> range     DeviceRange::new: the only validation
+//!    -> life      the same steps as memory's, by 2 MiB subsections instead of whole blocks, and without the last
+//!                 1 claim sections  2 map linearly (not private)  3 choose backing  4 populate vmemmap
+//!                 5 initialise pages  6 join zone (Device)
+//!    -> holds     who holds its pages; teardown waits for them
+//!    -> kmem      given to the system as memory blocks, and back
+//! ```
+
+pub mod holds;
+pub mod kmem;
+pub mod life;
+pub mod pagemap;
+pub mod range;

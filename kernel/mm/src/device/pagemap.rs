@@ -1,0 +1,165 @@
+//! A device's page map (Linux: `struct dev_pagemap`): which memory it is, of what type, and what holds its struct pages.
+
+use core::fmt;
+
+use crate::granule::Granule;
+use crate::list::Keyed;
+use crate::pfn::{Pfn, PfnRange};
+use crate::vmemmap::altmap::Altmap;
+
+/// The most ranges that one device has.
+pub const MAX_RANGES: usize = 4;
+
+/// What kind of memory a device has (Linux: `enum memory_type`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceType {
+    /// Out of the CPU's reach: struct pages, but no linear map (`MEMORY_DEVICE_PRIVATE`).
+    Private,
+    /// Under a file system with direct access: persistent memory (`MEMORY_DEVICE_FS_DAX`).
+    FsDax,
+    /// Handed out as it is (`MEMORY_DEVICE_GENERIC`).
+    Generic,
+    /// A device's own memory that the CPU reaches coherently (`MEMORY_DEVICE_COHERENT`).
+    Coherent,
+}
+
+impl DeviceType {
+    /// Every type.
+    pub const ALL: [Self; 4] = [Self::Private, Self::FsDax, Self::Generic, Self::Coherent];
+
+    /// The word of `state` and of commands.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::FsDax => "fs-dax",
+            Self::Generic => "generic",
+            Self::Coherent => "coherent",
+        }
+    }
+    /// The type that `name` names.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+    /// Whether the CPU reaches the memory, so that it is in the linear map.
+    pub const fn is_reachable(self) -> bool {
+        !matches!(self, Self::Private)
+    }
+}
+
+impl fmt::Display for DeviceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One to [`MAX_RANGES`] ranges of pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ranges {
+    all: [PfnRange; MAX_RANGES],
+    count: usize,
+}
+
+impl Ranges {
+    /// These ranges, if there are as many as there may be.
+    pub fn new(ranges: &[PfnRange]) -> Option<Self> {
+        let mut all = [PfnRange::default(); MAX_RANGES];
+        all.get_mut(..ranges.len()).filter(|room| !room.is_empty())?.copy_from_slice(ranges);
+        Some(Self { all, count: ranges.len() })
+    }
+    /// The first page of the first of them.
+    pub const fn start(&self) -> Pfn {
+        self.all[0].start
+    }
+    /// All of them, in the order in which they were given.
+    pub fn as_slice(&self) -> &[PfnRange] {
+        &self.all[..self.count]
+    }
+}
+
+/// How far a device has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceState {
+    /// Its steps are being done or undone.
+    Changing,
+    /// Its pages can be held.
+    Live,
+    /// It goes as soon as nobody holds a page of it.
+    Dying,
+}
+
+impl DeviceState {
+    /// The word of `state`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Changing => "changing",
+            Self::Live => "live",
+            Self::Dying => "dying",
+        }
+    }
+}
+
+/// A device's page map.
+#[derive(Clone, Debug)]
+pub struct Pagemap {
+    pub(super) ranges: Ranges,
+    pub(super) kind: DeviceType,
+    pub(super) altmap: Option<Altmap>,
+    pub(super) state: DeviceState,
+    pub(super) holds: u64,
+}
+
+impl Pagemap {
+    /// The first page of the first range: the device's name.
+    pub const fn start(&self) -> Pfn {
+        self.ranges.start()
+    }
+    /// Its ranges.
+    pub fn ranges(&self) -> &[PfnRange] {
+        self.ranges.as_slice()
+    }
+    /// Its pages.
+    pub fn pages(&self) -> u64 {
+        self.ranges().iter().map(PfnRange::len).sum()
+    }
+    /// Its type.
+    pub const fn kind(&self) -> DeviceType {
+        self.kind
+    }
+    /// How far it has come.
+    pub const fn state(&self) -> DeviceState {
+        self.state
+    }
+    /// What is set aside of its memory for its memmap, if anything.
+    pub const fn altmap(&self) -> Option<&Altmap> {
+        self.altmap.as_ref()
+    }
+    pub(crate) const fn altmap_mut(&mut self) -> Option<&mut Altmap> {
+        self.altmap.as_mut()
+    }
+    /// The holds on its pages.
+    pub const fn holds(&self) -> u64 {
+        self.holds
+    }
+    /// The first page that is its user's: what comes before is set aside.
+    pub fn usable_start(&self) -> Pfn {
+        self.start() + self.altmap.map_or(0, |altmap| altmap.offset())
+    }
+    /// The pages that are set aside.
+    pub fn set_aside(&self) -> PfnRange {
+        PfnRange { start: self.start(), end: self.usable_start() }
+    }
+    /// Whether `pfn` is one of its pages.
+    pub fn contains(&self, pfn: Pfn) -> bool {
+        self.ranges().iter().any(|range| range.contains(pfn))
+    }
+    /// Its bytes, range by range.
+    pub fn addresses<G: Granule>(&self) -> impl Iterator<Item = crate::addr::PhysRange> + '_ {
+        self.ranges().iter().map(PfnRange::addresses::<G>)
+    }
+}
+
+impl Keyed for Pagemap {
+    fn key(&self) -> u64 {
+        self.start().get()
+    }
+}

@@ -1,0 +1,108 @@
+//! What a device's page map may be made of: the only place where that is validated. After it nobody checks again.
+
+use crate::addr::{PhysAddr, PhysRange};
+use crate::device::pagemap::{DeviceType, MAX_RANGES, Ranges};
+use crate::error::{Error, Result};
+use crate::granule::{Granule, SUBSECTION_SHIFT};
+use crate::machine::Machine;
+use crate::model::Mm;
+use crate::pfn::PfnRange;
+use crate::section::Subsections;
+use crate::vmemmap::altmap::Altmap;
+
+/// Where a device's memmap goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceMemmap {
+    /// Into system RAM (`--map mem`).
+    Ram,
+    /// Into the device's own memory, after `reserve` pages that its driver keeps (`--map dev`).
+    Device {
+        /// The pages.
+        reserve: u64,
+    },
+    /// Into this part of the device's own memory.
+    Given(Altmap),
+}
+
+/// Whole subsections inside the linear map's reach where nothing is present, of one type, with an altmap that fits.
+///
+/// Holding one proves that this was so for the model that made it, and is so until that model changes.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceRange {
+    pub(super) ranges: Ranges,
+    pub(super) kind: DeviceType,
+    pub(super) altmap: Option<Altmap>,
+}
+
+impl DeviceRange {
+    /// Validate `ranges`, pairs of a start and a length in bytes.
+    ///
+    /// # Errors
+    /// `DeviceRanges`, `Empty`, `Wraps`, `NotSubsectionAligned`, `BeyondLinearMap` or `Exists`; `AltmapOnPrivate`,
+    /// `AltmapRanges` or `BadAltmap` for the memmap's place.
+    pub fn new<G: Granule, M: Machine>(
+        mm: &Mm<G, M>,
+        ranges: &[(PhysAddr, u64)],
+        kind: DeviceType,
+        memmap: DeviceMemmap,
+    ) -> Result<Self> {
+        let wrong_count = Error::DeviceRanges { ranges: ranges.len(), most: MAX_RANGES };
+        let mut pages = [PfnRange::default(); MAX_RANGES];
+        for (i, (start, len)) in ranges.iter().enumerate() {
+            let range = check_range(mm, *start, *len)?;
+            let found = PfnRange::inside::<G>(range);
+            if let Some(other) = pages.iter().take(i).find(|other| other.overlaps(&found)) {
+                return Err(Error::Exists { range, present: other.start.address::<G>() });
+            }
+            *pages.get_mut(i).ok_or(wrong_count)? = found;
+        }
+        let ranges = pages.get(..ranges.len()).and_then(Ranges::new).ok_or(wrong_count)?;
+        let altmap = choose_altmap::<G>(&ranges, kind, memmap)?;
+        Ok(Self { ranges, kind, altmap })
+    }
+}
+
+fn check_range<G: Granule, M: Machine>(mm: &Mm<G, M>, start: PhysAddr, len: u64) -> Result<PhysRange> {
+    if len == 0 {
+        return Err(Error::Empty(start));
+    }
+    let range = PhysRange::checked_new(start, len).ok_or(Error::Wraps { start, len })?;
+    let subsection = 1 << SUBSECTION_SHIFT;
+    if !start.is_aligned(subsection) || !range.end.is_aligned(subsection) {
+        return Err(Error::NotSubsectionAligned(range));
+    }
+    let reach = mm.layout().reach();
+    if !reach.covers(&range) {
+        return Err(Error::BeyondLinearMap { range, reach });
+    }
+    let pages = PfnRange::inside::<G>(range);
+    let taken = |part: &PfnRange| {
+        let section = mm.section_of(part.start)?;
+        section.present.overlaps(Subsections::touched::<G>(section.start, *part)).then_some(part.start)
+    };
+    match mm.kmem_at(pages).or_else(|| pages.sections::<G>().find_map(|part| taken(&part))) {
+        Some(at) => Err(Error::Exists { range, present: at.address::<G>() }),
+        None => Ok(range),
+    }
+}
+
+fn choose_altmap<G: Granule>(
+    ranges: &Ranges,
+    kind: DeviceType,
+    memmap: DeviceMemmap,
+) -> Result<Option<Altmap>> {
+    let first = ranges.as_slice()[0];
+    let altmap = match memmap {
+        DeviceMemmap::Ram => return Ok(None),
+        DeviceMemmap::Device { reserve } => Altmap::for_device::<G>(first, reserve),
+        DeviceMemmap::Given(altmap) => altmap,
+    };
+    if !kind.is_reachable() {
+        return Err(Error::AltmapOnPrivate(first.addresses::<G>()));
+    }
+    if ranges.as_slice().len() > 1 {
+        return Err(Error::AltmapRanges { ranges: ranges.as_slice().len() });
+    }
+    altmap.check_range::<G>(first)?;
+    Ok(Some(altmap))
+}

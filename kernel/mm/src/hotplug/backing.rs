@@ -1,0 +1,94 @@
+//! Step 3 of [`crate::hotplug::steps`]: what will hold the memmap of added memory.
+//!
+//! ```text
+//!  self        |M|          |M|          |M|          |      an altmap in each block: each can go by itself
+//!  self-range  |MMM|                                  |      one altmap for the range: it goes as one
+//!  ram         |                                      |      no altmap
+//! ```
+
+use crate::error::{Error, Result};
+use crate::granule::Granule;
+use crate::hotplug::range::HotRange;
+use crate::hotplug::steps::MemmapHome;
+use crate::machine::Machine;
+use crate::model::Mm;
+use crate::pfn::{Pfn, PfnRange};
+use crate::section::Backing;
+use crate::vmemmap::altmap::Altmap;
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// Step 3. Every check comes before anything is written: a step that fails has changed nothing.
+    pub(crate) fn choose_backing(&mut self, pages: PfnRange, home: MemmapHome) -> Result<()> {
+        match home {
+            MemmapHome::Ram => Ok(()),
+            MemmapHome::SelfHosted => {
+                for block in pages.sections::<G>() {
+                    self.host_in(block, Altmap::for_memory::<G>(block))?;
+                }
+                Ok(())
+            }
+            MemmapHome::SelfRange => self.host_in(pages, Altmap::for_memory::<G>(pages)),
+            MemmapHome::Given(altmap) => self.host_in(pages, altmap),
+        }
+    }
+
+    /// Let `altmap` hold the memmap of all of `pages`.
+    fn host_in(&mut self, pages: PfnRange, altmap: Altmap) -> Result<()> {
+        altmap.check_range::<G>(pages)?;
+        let padding = altmap.padding_for::<G>();
+        if padding != 0 {
+            self.warnings.altmap += 1;
+            return Err(Error::AltmapPadding { base: altmap.base_pfn().address::<G>(), pages: padding });
+        }
+        let hosting = PfnRange::new(pages.start, altmap.offset());
+        for block in pages.sections::<G>() {
+            let first = block.start == pages.start;
+            let own = hosting.end.min(block.end).get().saturating_sub(block.start.get());
+            if let Some(section) = self.sections.get_mut(block.start.get()) {
+                section.backing =
+                    if first { Backing::SelfHosted(altmap) } else { Backing::HostedBy(pages.start) };
+            }
+            if let Some(block) = self.blocks.get_mut(block.start.get()) {
+                block.memmap_pages = own;
+            }
+        }
+        Ok(())
+    }
+
+    /// The inverse of step 3.
+    pub(crate) fn forget_backing(&mut self, pages: PfnRange) {
+        for start in HotRange::blocks::<G>(pages) {
+            if let Some(section) = self.sections.get_mut(start.get()) {
+                section.backing = Backing::Ram;
+            }
+            if let Some(block) = self.blocks.get_mut(start.get()) {
+                block.memmap_pages = 0;
+            }
+        }
+    }
+
+    /// The first section of those whose memmap is in one altmap with that of the section at `start`.
+    fn host_of(&self, start: Pfn) -> Pfn {
+        match self.sections.get(start.get()).map(|section| &section.backing) {
+            Some(Backing::HostedBy(host)) => *host,
+            _ => start,
+        }
+    }
+
+    /// Refuse to part sections whose memmap is in one altmap: they follow each other, so only the ends of `pages` can.
+    ///
+    /// # Errors
+    /// `HeldTogether`.
+    pub(crate) fn refuse_parted(&self, pages: PfnRange) -> Result<()> {
+        let parted = |block: Pfn, host: Pfn| {
+            let (block, host) = (block.address::<G>(), host.address::<G>());
+            Err(Error::HeldTogether { block, host })
+        };
+        let first = self.host_of(pages.start);
+        if first < pages.start {
+            return parted(pages.start, first);
+        }
+        let after = self.host_of(pages.end);
+        if pages.contains(after) { parted(pages.end, after) } else { Ok(()) }
+    }
+}

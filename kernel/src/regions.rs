@@ -1,0 +1,350 @@
+//! The regions that the device tree sets aside: hotpluggable memory waits here until somebody adds it, all of it or some
+//! blocks, and persistent memory until somebody makes a device of it. None of it is boot RAM.
+//!
+//! ```text
+//!   waiting --add--> partial, memory --remove--> waiting          hotpluggable
+//!   waiting --------------> device                                persistent
+//!   refused                                                       something lies in it that must not be lost
+//! ```
+
+use core::fmt;
+
+use alloc::vec::Vec;
+
+use hotmap_devicetree::{Held, MachineDescription};
+use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
+use hotmap_mm::error::{Error, Result};
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::list;
+use hotmap_mm::machine::Machine;
+use hotmap_mm::model::Mm;
+
+use crate::plug::{self, Name, Policy};
+use crate::{klog, kprintln};
+
+/// What the device tree says a region is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RegionKind {
+    /// `device_type = "memory"` with `hotpluggable`.
+    Hotpluggable,
+    /// `pmem-region`.
+    Pmem {
+        /// Its contents do not survive a power cycle.
+        volatile: bool,
+    },
+}
+
+impl RegionKind {
+    /// The word of `state`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hotpluggable => "hotpluggable",
+            Self::Pmem { .. } => "pmem",
+        }
+    }
+}
+
+/// What a region is used for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RegionUse {
+    /// The parts of it that are memory, ascending. None: it waits.
+    Memory(Vec<PhysRange>),
+    /// Device memory.
+    Device,
+    /// It stays out of use: this would be lost.
+    Refused(Holding),
+}
+
+/// What lies in a region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Holding {
+    /// What it is.
+    what: &'static str,
+    /// Where.
+    range: PhysRange,
+}
+
+impl fmt::Display for Holding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.what, self.range)
+    }
+}
+
+/// A region that the device tree sets aside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Region {
+    /// Where it is.
+    pub range: PhysRange,
+    /// What it is.
+    pub kind: RegionKind,
+    /// Its NUMA node, if the device tree names one.
+    pub node: Option<u32>,
+    /// What it is used for.
+    pub usage: RegionUse,
+}
+
+impl Region {
+    /// The word of `state`: `waiting`, `partial`, `memory`, `device` or `refused`.
+    pub fn state_name(&self) -> &'static str {
+        match &self.usage {
+            RegionUse::Memory(parts) if parts.is_empty() => "waiting",
+            RegionUse::Memory(parts) if parts.iter().map(PhysRange::len).sum::<u64>() < self.range.len() => {
+                "partial"
+            }
+            RegionUse::Memory(_) => "memory",
+            RegionUse::Device => "device",
+            RegionUse::Refused(_) => "refused",
+        }
+    }
+
+    /// The parts that are memory, each as it was added.
+    pub fn parts(&self) -> &[PhysRange] {
+        match &self.usage {
+            RegionUse::Memory(parts) => parts,
+            _ => &[],
+        }
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}  {}  {}", self.range, Bytes(self.range.len()), self.kind.name())?;
+        if self.kind == (RegionKind::Pmem { volatile: true }) {
+            f.write_str(" (volatile)")?;
+        }
+        if let Some(node) = self.node {
+            write!(f, ", node {node}")?;
+        }
+        write!(f, ", {}", self.state_name())?;
+        self.parts().iter().try_for_each(|part| write!(f, "  {part}"))
+    }
+}
+
+/// Why a region cannot be used so. Nothing has changed then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The device tree does not set this address aside.
+    NoRegion(PhysAddr),
+    /// An address in a region, without a size.
+    NotStart {
+        /// The address.
+        at: PhysAddr,
+        /// The region.
+        region: PhysRange,
+    },
+    /// A range that leaves its region.
+    Outside {
+        /// The range.
+        range: PhysRange,
+        /// The region.
+        region: PhysRange,
+    },
+    /// A region that is no memory of the system's.
+    NotHotpluggable(PhysRange),
+    /// Something that must not be lost lies in the region.
+    Holds {
+        /// The region.
+        region: PhysRange,
+        /// What lies there.
+        holding: Holding,
+    },
+    /// Nothing was added at this address.
+    NotAdded(PhysAddr),
+    /// The model refused.
+    Model(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Model(error)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRegion(at) => {
+                write!(f, "{at} is in no region that the device tree sets aside (layout lists them)")
+            }
+            Self::NotStart { at, region } => {
+                write!(f, "{at} is not the start of the region {region}: a part of it wants a size")
+            }
+            Self::Outside { range, region } => write!(f, "{range} is not inside of the region {region}"),
+            Self::NotHotpluggable(region) => {
+                write!(f, "the region {region} is persistent memory, not hotpluggable")
+            }
+            Self::Holds { region, holding } => {
+                write!(f, "the region {region} stays out of use: it holds {holding}")
+            }
+            Self::NotAdded(at) => write!(f, "no part of a region was added at {at} (layout lists them)"),
+            Self::Model(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// The regions, hotpluggable ones first.
+#[derive(Default)]
+pub struct Regions {
+    list: Vec<Region>,
+}
+
+impl Regions {
+    /// None.
+    pub const fn new() -> Self {
+        Self { list: Vec::new() }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Region] {
+        &self.list
+    }
+
+    /// All of them, for who makes something of one.
+    pub fn all_mut(&mut self) -> &mut [Region] {
+        &mut self.list
+    }
+
+    /// Take in what the device tree says; `dtb` is where the blob itself is. What holds something is complained about.
+    ///
+    /// # Errors
+    /// `Out` when the heap has no room; there are none then.
+    pub fn read(&mut self, machine: &MachineDescription, dtb: PhysRange) -> Result<()> {
+        let hotpluggable = machine.memory.iter().filter(|m| m.hotpluggable);
+        let hotpluggable = hotpluggable.map(|m| (m.region, RegionKind::Hotpluggable, m.numa_node));
+        let pmem = machine.pmem.iter();
+        let pmem = pmem.map(|p| (p.region, RegionKind::Pmem { volatile: p.volatile }, p.numa_node));
+        let found = hotpluggable.chain(pmem);
+        list::reserve(&mut self.list, found.clone().count())?;
+        for (region, kind, node) in found {
+            let range = range_of(region);
+            let usage = match holding(machine, region, dtb) {
+                Some(holding) => {
+                    kprintln!("warning: {}", Refusal::Holds { region: range, holding });
+                    RegionUse::Refused(holding)
+                }
+                None => RegionUse::Memory(Vec::new()),
+            };
+            self.list.push(Region { range, kind, node, usage });
+        }
+        Ok(())
+    }
+
+    /// Add every hotpluggable region that waits; one that is refused is told and left.
+    pub fn add_all<G: Granule, M: Machine>(&mut self, mm: &mut Mm<G, M>, policy: Policy) {
+        for region in &mut self.list {
+            if region.kind == RegionKind::Hotpluggable
+                && let RegionUse::Memory(parts) = &mut region.usage
+                && let Err(error) = add_part(mm, parts, region.range.start, region.range.len(), policy)
+            {
+                kprintln!("{}: refused: {error}", name_at(region.range.start));
+            }
+        }
+    }
+
+    /// Add the hotpluggable region that starts at `start`, or `len` bytes of one at `start`.
+    ///
+    /// # Errors
+    /// Why it cannot be added; everything is as it was.
+    pub fn add<G: Granule, M: Machine>(
+        &mut self,
+        mm: &mut Mm<G, M>,
+        start: PhysAddr,
+        len: Option<u64>,
+        policy: Policy,
+    ) -> core::result::Result<(), Refusal> {
+        let region = self.list.iter_mut().find(|region| region.range.contains(start));
+        let region = region.ok_or(Refusal::NoRegion(start))?;
+        let whole = region.range;
+        let len = match len {
+            None if start != whole.start => return Err(Refusal::NotStart { at: start, region: whole }),
+            None => whole.len(),
+            Some(len) => {
+                let range = PhysRange::checked_new(start, len).ok_or(Error::Wraps { start, len })?;
+                if !whole.covers(&range) {
+                    return Err(Refusal::Outside { range, region: whole });
+                }
+                len
+            }
+        };
+        match (&mut region.usage, region.kind) {
+            (RegionUse::Refused(holding), _) => Err(Refusal::Holds { region: whole, holding: *holding }),
+            (RegionUse::Memory(parts), RegionKind::Hotpluggable) => {
+                Ok(add_part(mm, parts, start, len, policy)?)
+            }
+            _ => Err(Refusal::NotHotpluggable(whole)),
+        }
+    }
+
+    /// Take away what was added at `start`, all of it.
+    ///
+    /// # Errors
+    /// Why it cannot go; it is as it was then.
+    pub fn remove<G: Granule, M: Machine>(
+        &mut self,
+        mm: &mut Mm<G, M>,
+        start: PhysAddr,
+    ) -> core::result::Result<(), Refusal> {
+        let lists = self.list.iter_mut().filter_map(|region| match &mut region.usage {
+            RegionUse::Memory(parts) => Some(parts),
+            _ => None,
+        });
+        let mut found = lists.filter_map(|parts| Some((parts.iter().position(|p| p.start == start)?, parts)));
+        let (at, parts) = found.next().ok_or(Refusal::NotAdded(start))?;
+        let (name, range) = (name_at(start), parts[at]);
+        plug::take_away(mm, name, range)?;
+        parts.remove(at);
+        list::shrink(parts);
+        klog!("{name}: {range} is gone");
+        Ok(())
+    }
+}
+
+/// Room in the list first: what is memory is always listed. A refusal leaves the list as it was, to its last byte.
+fn add_part<G: Granule, M: Machine>(
+    mm: &mut Mm<G, M>,
+    parts: &mut Vec<PhysRange>,
+    start: PhysAddr,
+    len: u64,
+    policy: Policy,
+) -> Result<()> {
+    list::reserve(parts, 1)?;
+    let name = name_at(start);
+    if let Err(error) = plug::bring_in(mm, name, len, policy) {
+        list::shrink(parts);
+        return Err(error);
+    }
+    let range = PhysRange { start, end: start + len };
+    parts.insert(parts.partition_point(|part| part.start < start), range);
+    klog!("{name}: {range} ({}) is here", Bytes(len));
+    Ok(())
+}
+
+fn name_at(start: PhysAddr) -> Name {
+    Name { source: Source::DeviceTree, start }
+}
+
+/// What in `region` would be lost with it. (The image cannot be there: boot ends over it.)
+fn holding(
+    machine: &MachineDescription,
+    region: hotmap_devicetree::Region,
+    dtb: PhysRange,
+) -> Option<Holding> {
+    if dtb.overlaps(&range_of(region)) {
+        return Some(Holding { what: "the device tree", range: dtb });
+    }
+    let (held, by) = machine.held_in(region)?;
+    let what = match held {
+        Held::Reservation => "reserved memory",
+        Held::Initrd => "the initrd",
+    };
+    Some(Holding { what, range: range_of(by) })
+}
+
+/// The same range in the model's type.
+fn range_of(region: hotmap_devicetree::Region) -> PhysRange {
+    PhysRange { start: PhysAddr::new(region.start), end: PhysAddr::new(region.end()) }
+}
+
+#[cfg(test)]
+mod tests;

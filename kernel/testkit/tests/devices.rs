@@ -1,0 +1,384 @@
+//! Devices' memory: by 2 MiB subsections, in any order, beside each other and beside boot memory; its memmap at either home;
+//! and what may not be made of it. The oracles: numbers worked out by hand, the specification's walker, snapshots.
+#![cfg(not(miri))]
+
+use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::device::holds::Teardown;
+use hotmap_mm::device::pagemap::{DeviceState, DeviceType};
+use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
+use hotmap_mm::error::{Error, Resource, Result};
+use hotmap_mm::faults::Plan;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::range::HotRange;
+use hotmap_mm::hotplug::steps::{MemmapHome, Step};
+use hotmap_mm::page::PageKind;
+use hotmap_mm::pfn::Pfn;
+use hotmap_mm::vmemmap::altmap::Altmap;
+use hotmap_testkit::rig::{GIB, MIB, Rig, Shape};
+use hotmap_testkit::snapshot::Snapshot;
+
+/// Where no table is shared with boot memory.
+const FAR: u64 = 8 << 40;
+const ON_DEVICE: DeviceMemmap = DeviceMemmap::Device { reserve: 0 };
+const SUBSECTION: u64 = 2 * MIB;
+
+fn boot<G: Granule>() -> Rig<G> {
+    Rig::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB))
+}
+
+fn create<G: Granule>(
+    rig: &mut Rig<G>,
+    start: u64,
+    len: u64,
+    kind: DeviceType,
+    memmap: DeviceMemmap,
+) -> Result<()> {
+    let device = DeviceRange::new(&rig.mm, &[(PhysAddr::new(start), len)], kind, memmap)?;
+    rig.mm.device_create(&device, |_, _| {})
+}
+
+fn destroy<G: Granule>(rig: &mut Rig<G>, start: u64) {
+    assert_eq!(rig.mm.device_destroy(Rig::<G>::pfn(start)), Ok(Teardown::Gone), "{start:#x}");
+}
+
+/// Where the specification's walker finds the struct page of the page at `pa`.
+fn struct_page<G: Granule>(rig: &Rig<G>, pa: u64) -> Option<u64> {
+    rig.machine.walk(rig.mm.layout().page_address(Rig::<G>::pfn(pa)).get())
+}
+
+fn a_device_comes_and_goes_without_a_trace<G: Granule>() {
+    for kind in DeviceType::ALL {
+        for memmap in [DeviceMemmap::Ram, ON_DEVICE] {
+            if memmap == ON_DEVICE && kind == DeviceType::Private {
+                continue;
+            }
+            let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(2) + 3 * SUBSECTION);
+            rig.machine.plug(FAR, len);
+            let before = Snapshot::exact(&rig);
+            let counts = rig.mm.counts();
+            create(&mut rig, FAR, len, kind, memmap).expect("room");
+            rig.assert_clean("made");
+            let now = rig.mm.counts();
+            assert_eq!(now.present, counts.present, "a device brings no system RAM");
+            assert_eq!(now.memmap_self, counts.memmap_self);
+            let in_linear_map = rig.machine.walk(rig.mm.layout().linear(PhysAddr::new(FAR)).get());
+            assert_eq!(in_linear_map, kind.is_reachable().then_some(FAR), "{kind}");
+            let struct_page = struct_page(&rig, FAR).expect("mapped");
+            assert_eq!(memmap == ON_DEVICE, (FAR..FAR + len).contains(&struct_page), "{kind} {memmap:?}");
+            destroy(&mut rig, FAR);
+            rig.assert_clean("gone");
+            before.assert_same(&Snapshot::exact(&rig), "after a device's life");
+            assert_eq!(rig.mm.warnings().total(), 0);
+        }
+    }
+}
+
+/// 64 bytes for each page, in whole pages; what is only partly the device's own is not its altmap's.
+fn an_altmap_is_charged_for_what_describes_the_device_alone<G: Granule>() {
+    // Bytes of the device, and pages of its altmap at 4K, 16K, 64K, worked out by hand.
+    let cases =
+        [(2 * MIB, [8, 0, 0]), (4 * MIB, [16, 1, 0]), (64 * MIB, [256, 16, 1]), (GIB, [4096, 256, 16])];
+    for (len, pages) in cases {
+        let mut rig = boot::<G>();
+        rig.machine.plug(FAR, len);
+        let ram = rig.mm.counts().memmap_ram;
+        create(&mut rig, FAR, len, DeviceType::FsDax, ON_DEVICE).expect("room");
+        let altmap = *rig.mm.devices()[0].altmap().expect("one");
+        let expected = pages[G::KIND as usize];
+        assert_eq!((altmap.alloc(), altmap.align(), altmap.free()), (expected, 0, expected), "{len:#x}");
+        let edge = u64::from(len / G::SIZE * 64 % G::SIZE != 0);
+        assert_eq!(rig.mm.counts().memmap_ram - ram, edge, "{len:#x}: a page that describes others too");
+        assert_eq!(rig.mm.devices()[0].usable_start(), Rig::<G>::pfn(FAR) + expected);
+        rig.assert_clean("made");
+    }
+}
+
+/// A device that begins in the middle of a section: base pages first, then blocks, which lose pages to alignment (4K).
+fn padding_is_accounted<G: Granule>() {
+    let (mut rig, start) = (boot::<G>(), FAR + Rig::<G>::blocks(1) - SUBSECTION);
+    let len = SUBSECTION + Rig::<G>::blocks(1);
+    rig.machine.plug(start, len);
+    create(&mut rig, start, len, DeviceType::Generic, ON_DEVICE).expect("room");
+    let altmap = *rig.mm.devices()[0].altmap().expect("one");
+    // 4K: 8 pages for the subsection, then a block of 512 at the next multiple of 512: the range starts at one.
+    // 16K: half a page is shared, 32 pages for a section; 64K: a thirty-second is, 8 pages.
+    let expected = [(8 + 512, 504), (32, 0), (8, 0)][G::KIND as usize];
+    assert_eq!((altmap.alloc(), altmap.align()), expected);
+    rig.assert_clean("made");
+}
+
+fn one_page_short_is_out_of_memory_and_everything_is_undone<G: Granule>() {
+    for len in [Rig::<G>::blocks(1), Rig::<G>::blocks(1) + 32 * SUBSECTION] {
+        let mut rig = boot::<G>();
+        rig.machine.plug(FAR, len);
+        let before = Snapshot::exact(&rig);
+        let needed =
+            Altmap::for_device::<G>(hotmap_mm::pfn::PfnRange::new(Rig::<G>::pfn(FAR), len / G::SIZE), 0);
+        let short = Altmap::new(needed.base_pfn(), 0, needed.free() - 1);
+        let result = create(&mut rig, FAR, len, DeviceType::Generic, DeviceMemmap::Given(short));
+        assert!(matches!(result, Err(Error::Out(Resource::Altmap { .. }))), "{result:?}");
+        before.assert_same(&Snapshot::exact(&rig), "no fallback to system RAM");
+        rig.assert_clean("refused");
+    }
+}
+
+fn an_altmap_must_start_and_fit_its_range<G: Granule>() {
+    let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(1));
+    rig.machine.plug(FAR, len);
+    let (base, pages, before) = (Rig::<G>::pfn(FAR), len / G::SIZE, Snapshot::exact(&rig));
+    for bad in [
+        Altmap::new(base + 1, 0, 1024.min(pages - 1)),
+        Altmap::new(base, 1, pages),
+        Altmap::new(base, 0, pages + 1),
+        Altmap::new(base, u64::MAX, 2),
+    ] {
+        let refused = create(&mut rig, FAR, len, DeviceType::Generic, DeviceMemmap::Given(bad));
+        assert!(matches!(refused, Err(Error::BadAltmap { .. })), "{bad:?}: {refused:?}");
+    }
+    let private = create(&mut rig, FAR, len, DeviceType::Private, ON_DEVICE);
+    assert!(matches!(private, Err(Error::AltmapOnPrivate(_))), "{private:?}");
+    let two = [(PhysAddr::new(FAR), SUBSECTION), (PhysAddr::new(FAR + 2 * SUBSECTION), SUBSECTION)];
+    let refused = DeviceRange::new(&rig.mm, &two, DeviceType::Generic, ON_DEVICE).map(drop);
+    assert_eq!(refused, Err(Error::AltmapRanges { ranges: 2 }));
+    before.assert_same(&Snapshot::exact(&rig), "nothing was mapped");
+}
+
+/// I7: the struct pages of a neighbour are neither unmapped nor touched, whatever goes, and each page of memmap goes with the
+/// last subsection that it describes.
+fn subsections_come_and_go_in_any_order<G: Granule>() {
+    const COUNT: u64 = 6;
+    // Orders that take away the first, the last, the middle, and every second one first.
+    let orders: [[u64; 6]; 5] =
+        [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [2, 3, 1, 4, 0, 5], [0, 2, 4, 1, 3, 5], [5, 0, 3, 1, 4, 2]];
+    for memmap in [DeviceMemmap::Ram, ON_DEVICE] {
+        for come in orders {
+            for go in orders {
+                let mut rig = boot::<G>();
+                let at = |i: u64| FAR + i * SUBSECTION;
+                rig.machine.plug(FAR, COUNT * SUBSECTION);
+                let before = Snapshot::exact(&rig);
+                for i in come {
+                    create(&mut rig, at(i), SUBSECTION, DeviceType::Generic, memmap).expect("room");
+                    mark(&rig, at(i), i);
+                }
+                for (gone, i) in go.into_iter().enumerate() {
+                    destroy(&mut rig, at(i));
+                    rig.assert_clean("one of several is gone");
+                    go[gone + 1..].iter().for_each(|left| assert_marked(&rig, at(*left), *left));
+                }
+                before.assert_same(&Snapshot::exact(&rig), "all are gone");
+                assert_eq!(rig.mm.warnings().total(), 0);
+            }
+        }
+    }
+}
+
+/// Write into the last struct page of a subsection what nothing else would.
+fn mark<G: Granule>(rig: &Rig<G>, start: u64, what: u64) {
+    let last = Rig::<G>::pfn(start + SUBSECTION) + 0;
+    rig.mm.pages().get(Pfn::new(last.get() - 1)).set_private(0xfeed_0000 + what);
+}
+
+fn assert_marked<G: Granule>(rig: &Rig<G>, start: u64, what: u64) {
+    let last = Rig::<G>::pfn(start + SUBSECTION);
+    assert_eq!(rig.mm.pages().get(Pfn::new(last.get() - 1)).private(), 0xfeed_0000 + what);
+    assert!(struct_page(rig, start).is_some());
+}
+
+/// A neighbour's altmap never holds what describes somebody else: its memory may go first.
+fn no_struct_page_lies_in_a_neighbours_altmap<G: Granule>() {
+    let mut rig = boot::<G>();
+    rig.machine.plug(FAR, 64 * MIB);
+    for i in 0..32 {
+        create(&mut rig, FAR + i * SUBSECTION, SUBSECTION, DeviceType::Generic, ON_DEVICE).expect("room");
+    }
+    for i in 0..32 {
+        let own = FAR + i * SUBSECTION..FAR + (i + 1) * SUBSECTION;
+        for page in [own.start, own.end - G::SIZE] {
+            let frame = struct_page(&rig, page).expect("mapped");
+            assert!(frame < FAR || own.contains(&frame), "the struct page of {page:#x} is at {frame:#x}");
+        }
+    }
+    for i in 0..32 {
+        destroy(&mut rig, FAR + i * SUBSECTION);
+        rig.assert_clean("one less");
+    }
+}
+
+/// A hole in a boot section: its memmap is there since boot.
+fn a_device_in_a_hole_of_boot_memory_allocates_no_memmap<G: Granule>() {
+    // Two ranges of RAM in one section, with 24 MiB between them.
+    let ram = [(0x4000_0000, 40 * MIB), (0x4400_0000 - 0x40_0000, 16 * MIB)];
+    let mut rig = Rig::<G>::boot(&Shape::many("a hole", &ram));
+    let (start, len) = (0x4300_0000, 4 * MIB);
+    rig.machine.plug(start, len);
+    let (before, counts) = (Snapshot::exact(&rig), rig.mm.counts());
+    create(&mut rig, start, len, DeviceType::Generic, DeviceMemmap::Ram).expect("room");
+    rig.assert_clean("made");
+    assert_eq!(rig.mm.counts().memmap_ram, counts.memmap_ram);
+    let (device, hole) = (Rig::<G>::pfn(start), Rig::<G>::pfn(start + len));
+    assert_eq!(rig.mm.use_of(device).map(|u| u.0), Ok(PageKind::Device));
+    assert_eq!(rig.mm.use_of(hole).map(|u| u.0), Ok(PageKind::Hole));
+    assert_eq!(rig.mm.use_of(Rig::<G>::pfn(0x4000_0000)).map(|u| u.0), Ok(PageKind::Table));
+    let again = create(&mut rig, start + SUBSECTION, SUBSECTION, DeviceType::Generic, DeviceMemmap::Ram);
+    assert!(matches!(again, Err(Error::Exists { .. })), "{again:?}");
+    let over_ram = create(&mut rig, 0x4000_0000, SUBSECTION, DeviceType::Generic, DeviceMemmap::Ram);
+    assert!(matches!(over_ram, Err(Error::Exists { .. })), "{over_ram:?}");
+    destroy(&mut rig, start);
+    rig.assert_clean("gone");
+    before.assert_same(&Snapshot::exact(&rig), "the hole is as it was");
+}
+
+fn a_device_of_several_ranges_is_one<G: Granule>() {
+    let mut rig = boot::<G>();
+    let ranges =
+        [FAR + 8 * SUBSECTION, FAR, FAR + Rig::<G>::blocks(1)].map(|s| (PhysAddr::new(s), SUBSECTION));
+    ranges.iter().for_each(|(start, len)| rig.machine.plug(start.get(), *len));
+    let before = Snapshot::exact(&rig);
+    let device = DeviceRange::new(&rig.mm, &ranges, DeviceType::Coherent, DeviceMemmap::Ram).expect("free");
+    let mut told = Vec::new();
+    rig.mm.device_create(&device, |_, step| told.push(step)).expect("room");
+    assert_eq!(told, Step::ALL[..6], "all but going online");
+    rig.assert_clean("made");
+    assert_eq!(rig.mm.devices()[0].pages(), 3 * SUBSECTION / G::SIZE);
+    for (start, _) in ranges {
+        assert_eq!(rig.mm.use_of(Pfn::containing::<G>(start)).map(|u| u.0), Ok(PageKind::Device));
+    }
+    // A stale promise: the model has changed since.
+    assert!(matches!(rig.mm.device_create(&device, |_, _| {}), Err(Error::Exists { .. })));
+    destroy(&mut rig, FAR + 8 * SUBSECTION);
+    before.assert_same(&Snapshot::exact(&rig), "all three are gone");
+}
+
+fn what_no_device_can_be_made_of_is_refused<G: Granule>() {
+    let rig = boot::<G>();
+    let try_one = |start: u64, len: u64| {
+        let ranges = [(PhysAddr::new(start), len)];
+        DeviceRange::new(&rig.mm, &ranges, DeviceType::Generic, DeviceMemmap::Ram).map(drop)
+    };
+    assert!(matches!(try_one(FAR, 0), Err(Error::Empty(_))));
+    assert!(matches!(try_one(u64::MAX - MIB + 1, SUBSECTION), Err(Error::Wraps { .. })));
+    assert!(matches!(try_one(FAR + MIB, SUBSECTION), Err(Error::NotSubsectionAligned(_))));
+    assert!(matches!(try_one(FAR, 3 * MIB), Err(Error::NotSubsectionAligned(_))));
+    assert!(
+        matches!(try_one(0, SUBSECTION), Err(Error::BeyondLinearMap { .. } | Error::NotSubsectionAligned(_)))
+            || G::SIZE > 4096
+    );
+    assert!(matches!(try_one(1 << 48, SUBSECTION), Err(Error::BeyondLinearMap { .. })));
+    assert!(matches!(try_one(0x4000_0000, GIB), Err(Error::Exists { .. })));
+    let same = [(PhysAddr::new(FAR), 2 * SUBSECTION), (PhysAddr::new(FAR + SUBSECTION), SUBSECTION)];
+    let many = [(PhysAddr::new(FAR), SUBSECTION); 9];
+    let check = |ranges: &[(PhysAddr, u64)]| {
+        DeviceRange::new(&rig.mm, ranges, DeviceType::Generic, DeviceMemmap::Ram).map(drop)
+    };
+    assert!(matches!(check(&same), Err(Error::Exists { .. })));
+    assert!(matches!(check(&many), Err(Error::Exists { .. } | Error::DeviceRanges { .. })));
+    assert_eq!(check(&[]), Err(Error::DeviceRanges { ranges: 0, most: 4 }));
+    let apart: Vec<_> = (0..5).map(|i| (PhysAddr::new(FAR + i * 2 * SUBSECTION), SUBSECTION)).collect();
+    assert_eq!(check(&apart), Err(Error::DeviceRanges { ranges: 5, most: 4 }));
+}
+
+fn memory_and_devices_keep_out_of_each_others_way<G: Granule>() {
+    let (mut rig, block) = (boot::<G>(), Rig::<G>::blocks(1));
+    rig.machine.plug(FAR, 2 * block);
+    create(&mut rig, FAR + SUBSECTION, SUBSECTION, DeviceType::Generic, DeviceMemmap::Ram).expect("room");
+    let over = HotRange::new(&rig.mm, PhysAddr::new(FAR), block, Source::Dimm(0)).map(drop);
+    assert!(matches!(over, Err(Error::Exists { .. })), "{over:?}");
+    rig.add(FAR + block, block, MemmapHome::SelfHosted).expect("the next block is free");
+    let over =
+        create(&mut rig, FAR + block - SUBSECTION, 2 * SUBSECTION, DeviceType::Generic, DeviceMemmap::Ram);
+    assert!(matches!(over, Err(Error::Exists { .. })), "{over:?}");
+    rig.assert_clean("refused");
+    assert_eq!(rig.mm.blocks().iter().filter(|b| b.start >= Rig::<G>::pfn(FAR)).count(), 1);
+}
+
+fn teardown_waits_for_the_last_hold_and_names_its_page<G: Granule>() {
+    let mut rig = boot::<G>();
+    rig.machine.plug(FAR, 64 * MIB);
+    let before = Snapshot::exact(&rig);
+    create(&mut rig, FAR, 64 * MIB, DeviceType::FsDax, ON_DEVICE).expect("room");
+    let start = Rig::<G>::pfn(FAR);
+    let held = Rig::<G>::pfn(FAR + 40 * MIB) + 3;
+    for _ in 0..2 {
+        rig.mm.pin(held).expect("a device's page can be held");
+    }
+    rig.assert_clean("held");
+    assert_eq!(rig.mm.device_destroy(start), Ok(Teardown::Waits { pfn: held, holds: 2 }));
+    assert_eq!(rig.mm.devices()[0].state(), DeviceState::Dying);
+    assert_eq!(rig.mm.pin(held), Err(Error::DeviceGoes(PhysAddr::new(FAR))), "nothing new holds it");
+    rig.mm.unpin(held).expect("held twice");
+    assert_eq!(rig.mm.device_destroy(start), Ok(Teardown::Waits { pfn: held, holds: 1 }));
+    rig.assert_clean("dying");
+    rig.mm.unpin(held).expect("held once");
+    before.assert_same(&Snapshot::exact(&rig), "it went with the last hold");
+    assert_eq!(rig.mm.device_destroy(start), Err(Error::NoDevice(PhysAddr::new(FAR))));
+    assert_eq!(rig.mm.unpin(held), Err(Error::NotPresent(held)));
+}
+
+fn what_is_set_aside_cannot_be_held<G: Granule>() {
+    let mut rig = boot::<G>();
+    rig.machine.plug(FAR, GIB);
+    create(&mut rig, FAR, GIB, DeviceType::FsDax, DeviceMemmap::Device { reserve: 2 }).expect("room");
+    let device = &rig.mm.devices()[0];
+    assert_eq!(device.usable_start(), Rig::<G>::pfn(FAR) + device.altmap().expect("one").offset());
+    let (first, last) = (Rig::<G>::pfn(FAR), Pfn::new(device.usable_start().get() - 1));
+    for pfn in [first, last] {
+        assert!(matches!(rig.mm.pin(pfn), Err(Error::PageState { is: PageKind::DeviceMemmap, .. })));
+    }
+    rig.mm.pin(last + 1).expect("the first page that is usable");
+    assert!(matches!(rig.mm.unpin(last + 2), Err(Error::PageState { .. })), "not held");
+    rig.mm.unpin(last + 1).expect("held");
+}
+
+fn every_allocation_fails_in_turn<G: Granule>() {
+    let block = Rig::<G>::blocks(1);
+    let ranges = [(PhysAddr::new(FAR), block + SUBSECTION), (PhysAddr::new(FAR + 4 * block), 3 * SUBSECTION)];
+    for (memmap, count) in [(DeviceMemmap::Ram, 2), (ON_DEVICE, 1)] {
+        for plan in [Plan::Nth as fn(u64) -> Plan, Plan::From] {
+            let (mut rig, mut failures) = (boot::<G>(), 0);
+            ranges.iter().for_each(|(start, len)| rig.machine.plug(start.get(), *len));
+            let before = Snapshot::exact(&rig);
+            for n in 1.. {
+                let device = DeviceRange::new(&rig.mm, &ranges[..count], DeviceType::Generic, memmap);
+                rig.mm.faults.arm(plan(n));
+                let result = rig.mm.device_create(&device.expect("free"), |_, _| {});
+                let fired = rig.mm.faults.fired();
+                rig.mm.faults.arm(Plan::Off);
+                let when = format!("{memmap:?} {:?}: {result:?}", plan(n));
+                rig.assert_clean(&when);
+                match result {
+                    Ok(()) => destroy(&mut rig, FAR),
+                    Err(Error::Out(_)) => failures += 1,
+                    Err(other) => panic!("{when}: {other}"),
+                }
+                before.assert_same(&Snapshot::exact(&rig), &when);
+                let device = DeviceRange::new(&rig.mm, &ranges[..count], DeviceType::Generic, memmap);
+                rig.mm.device_create(&device.expect("free"), |_, _| {}).expect("the fault is gone");
+                destroy(&mut rig, FAR);
+                before.assert_same(&Snapshot::exact(&rig), &when);
+                if !fired {
+                    break;
+                }
+            }
+            assert!(failures > 3, "{memmap:?}: {failures} allocations were failed");
+        }
+    }
+}
+
+hotmap_testkit::at_each_granule!(
+    a_device_comes_and_goes_without_a_trace,
+    an_altmap_is_charged_for_what_describes_the_device_alone,
+    padding_is_accounted,
+    one_page_short_is_out_of_memory_and_everything_is_undone,
+    an_altmap_must_start_and_fit_its_range,
+    subsections_come_and_go_in_any_order,
+    no_struct_page_lies_in_a_neighbours_altmap,
+    a_device_in_a_hole_of_boot_memory_allocates_no_memmap,
+    a_device_of_several_ranges_is_one,
+    what_no_device_can_be_made_of_is_refused,
+    memory_and_devices_keep_out_of_each_others_way,
+    teardown_waits_for_the_last_hold_and_names_its_page,
+    what_is_set_aside_cannot_be_held,
+    every_allocation_fails_in_turn,
+);

@@ -1,0 +1,156 @@
+//! Where the memmap of memory can be: in each block, at the start of a range, in an altmap of the driver's; and that of boot
+//! memory in itself.
+#![cfg(not(miri))]
+
+use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::boot::BootMemmap;
+use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::offline::Offlined;
+use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::page::PageKind;
+use hotmap_mm::pfn::PfnRange;
+use hotmap_mm::vmemmap::altmap::Altmap;
+use hotmap_mm::zone::ZoneKind;
+use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
+use hotmap_testkit::snapshot::Snapshot;
+
+const FAR: u64 = 8 << 40;
+
+fn boot<G: Granule>() -> Rig<G> {
+    Rig::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB))
+}
+
+/// The frame, as the specification's walker finds it, that holds the struct page of the page at `pa`.
+fn struct_page<G: Granule>(rig: &Rig<G>, pa: u64) -> u64 {
+    rig.machine.walk(rig.mm.layout().page_address(Rig::<G>::pfn(pa)).get()).expect("mapped")
+}
+
+fn a_range_with_one_altmap_hosts_its_memmap_at_its_start<G: Granule>() {
+    let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(3));
+    rig.machine.plug(FAR, len);
+    let (before, ram) = (Snapshot::exact(&rig), rig.mm.counts().memmap_ram);
+    rig.add(FAR, len, MemmapHome::SelfRange).expect("room");
+    rig.assert_clean("added");
+    let memmap = len / G::SIZE * 64;
+    for at in [FAR, FAR + Rig::<G>::blocks(1), FAR + len - G::SIZE] {
+        let page = struct_page(&rig, at);
+        assert!((FAR..FAR + memmap).contains(&page), "the struct page of {at:#x} is at {page:#x}");
+    }
+    assert_eq!(rig.mm.counts().memmap_ram, ram);
+    assert_eq!(rig.mm.counts().memmap_self, memmap / G::SIZE);
+    rig.online(FAR, len, ZoneKind::Movable);
+    rig.assert_clean("online");
+    let kept: Vec<_> = rig.mm.blocks().iter().rev().take(3).map(|b| b.memmap_pages).collect();
+    assert_eq!(kept, [0, 0, memmap / G::SIZE], "only the first block keeps pages");
+    let tenant = rig.mm.tenant_new(20).expect("room");
+    assert_eq!(rig.mm.unplug(range(FAR, len)), Ok(Offlined { migrated: 20 }));
+    rig.mm.tenant_drop(tenant).expect("a tenant");
+    before.assert_same(&Snapshot::exact(&rig), "it goes as one");
+}
+
+/// As that of more than 8 GiB does at 4K.
+fn what_is_set_aside_may_fill_whole_blocks<G: Granule>() {
+    let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(3));
+    rig.machine.plug(FAR, len);
+    let before = Snapshot::exact(&rig);
+    let memmap = G::SECTION_PAGES + len / G::SIZE * 64 / G::SIZE;
+    rig.add(FAR, len, MemmapHome::Given(Altmap::new(Rig::<G>::pfn(FAR), 0, memmap))).expect("room");
+    rig.online(FAR, len, ZoneKind::Movable);
+    rig.assert_clean("online");
+    let usable: u64 =
+        rig.mm.blocks().iter().filter(|b| b.start >= Rig::<G>::pfn(FAR)).map(|b| b.free.pages()).sum();
+    assert_eq!(usable, len / G::SIZE - memmap);
+    rig.mm.unplug(range(FAR, len)).expect("nothing in use");
+    before.assert_same(&Snapshot::exact(&rig), "gone");
+}
+
+fn a_part_whose_memmap_is_elsewhere_cannot_go_alone<G: Granule>() {
+    let (mut rig, block) = (boot::<G>(), Rig::<G>::blocks(1));
+    // Odd addresses of blocks, so that no leaf of the linear map is larger than one.
+    let (start, len) = (FAR + block, 2 * block);
+    rig.machine.plug(start, len);
+    rig.add(start, len, MemmapHome::SelfRange).expect("room");
+    let before = Snapshot::exact(&rig);
+    for part in [start, start + block] {
+        let refused = rig.mm.remove(range(part, block));
+        assert!(matches!(refused, Err(Error::HeldTogether { .. })), "{part:#x}: {refused:?}");
+    }
+    before.assert_same(&Snapshot::exact(&rig), "refused");
+    rig.mm.remove(range(start, len)).expect("offline");
+}
+
+fn a_drivers_altmap_may_keep_more_than_it_needs_but_not_lose_pages<G: Granule>() {
+    let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(2));
+    rig.machine.plug(FAR, len);
+    let before = Snapshot::exact(&rig);
+    let (base, exact) = (Rig::<G>::pfn(FAR), len / G::SIZE * 64 / G::SIZE);
+    rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 0, exact + 512))).expect("room");
+    rig.online(FAR, len, ZoneKind::Movable);
+    rig.assert_clean("with room to spare");
+    assert_eq!(rig.mm.counts().memmap_self, exact + 512, "what is kept back is not the allocator's");
+    rig.mm.unplug(range(FAR, len)).expect("nothing in use");
+    let short = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 0, exact - 1)));
+    assert!(matches!(short, Err(Error::Out(Resource::Altmap { .. }))), "{short:?}");
+    let beyond = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 0, len / G::SIZE + 1)));
+    assert!(matches!(beyond, Err(Error::BadAltmap { .. })), "{beyond:?}");
+    let elsewhere = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base + 1, 0, exact)));
+    assert!(matches!(elsewhere, Err(Error::BadAltmap { .. })), "{elsewhere:?}");
+    before.assert_same(&Snapshot::exact(&rig), "refused");
+    // One page kept back: at 4K the first block of memmap would lose 511 to alignment; base pages lose none.
+    let odd = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 1, exact + 512)));
+    if G::SIZE == 4096 {
+        assert_eq!(odd, Err(Error::AltmapPadding { base: PhysAddr::new(FAR), pages: 511 }));
+        assert_eq!(rig.mm.warnings().altmap, 1);
+    } else {
+        assert_eq!(odd, Ok(()));
+        rig.assert_clean("with a page kept back");
+    }
+}
+
+fn boot_memory_can_host_its_own_memmap_and_then_go<G: Granule>() {
+    for shape in Shape::all() {
+        let name = shape.name;
+        let mut rig = Rig::<G>::boot(&Shape { memmap: BootMemmap::SelfHosted, ..shape });
+        rig.assert_clean(name);
+        let own = Rig::<G>::blocks(1) / G::SIZE * 64 / G::SIZE;
+        let hosts: Vec<_> = rig.mm.blocks().iter().filter(|b| b.memmap_pages > 0).map(|b| b.start).collect();
+        assert_eq!(rig.mm.counts().memmap_self, hosts.len() as u64 * own, "{name}");
+        for start in hosts {
+            let bytes = PfnRange::new(start, G::SECTION_PAGES).addresses::<G>();
+            let page = struct_page(&rig, bytes.start.get());
+            assert_eq!(page, bytes.start.get(), "{name}: the first page holds its own struct page");
+            let ram = rig.mm.counts().memmap_ram;
+            if rig.mm.offline(start).is_ok() {
+                rig.mm.remove(bytes).expect("offline");
+                rig.assert_clean(name);
+                assert_eq!(rig.mm.counts().memmap_ram, ram);
+                rig.add(bytes.start.get(), bytes.len(), MemmapHome::SelfHosted).expect("it is free now");
+                assert_eq!(rig.mm.block_of(start).map(|b| b.source), Some(Source::Dimm(0)));
+                rig.online(bytes.start.get(), bytes.len(), ZoneKind::Normal);
+                rig.assert_clean(name);
+            }
+        }
+    }
+}
+
+/// All blocks of 1 GiB but the first, which has the kernel at its start (at 64K the second and last).
+fn every_boot_block_that_boot_left_alone_hosts_itself<G: Granule>() {
+    let shape = Shape { memmap: BootMemmap::SelfHosted, ..Shape::one("1 GiB", 0x4000_0000, GIB) };
+    let rig = Rig::<G>::boot(&shape);
+    let blocks = rig.mm.blocks();
+    assert_eq!(blocks.len() as u64, GIB / Rig::<G>::blocks(1));
+    let hosting = blocks.iter().filter(|b| b.memmap_pages > 0).count();
+    assert_eq!(hosting, blocks.len() - 1);
+    assert_eq!(rig.mm.use_of(blocks[1].start).map(|u| u.0), Ok(PageKind::MemmapSelf));
+}
+
+hotmap_testkit::at_each_granule!(
+    a_range_with_one_altmap_hosts_its_memmap_at_its_start,
+    what_is_set_aside_may_fill_whole_blocks,
+    a_part_whose_memmap_is_elsewhere_cannot_go_alone,
+    a_drivers_altmap_may_keep_more_than_it_needs_but_not_lose_pages,
+    boot_memory_can_host_its_own_memmap_and_then_go,
+    every_boot_block_that_boot_left_alone_hosts_itself,
+);

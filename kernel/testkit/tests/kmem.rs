@@ -1,0 +1,156 @@
+//! Device memory given to the system, and back: all of it, or nothing.
+#![cfg(not(miri))]
+
+use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::device::pagemap::DeviceType;
+use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
+use hotmap_mm::error::{Error, Result};
+use hotmap_mm::faults::Plan;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::range::HotRange;
+use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::zone::ZoneKind;
+use hotmap_testkit::rig::{MIB, Rig, Shape};
+use hotmap_testkit::snapshot::{Detail, Snapshot};
+
+const FAR: u64 = 8 << 40;
+const SUBSECTION: u64 = 2 * MIB;
+
+/// A machine with a device of two whole blocks and a subsection on either side.
+fn boot<G: Granule>() -> Rig<G> {
+    let mut rig = Rig::<G>::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+    rig.machine.plug(start::<G>(), len::<G>());
+    make(&mut rig, DeviceType::FsDax);
+    rig
+}
+
+fn start<G: Granule>() -> u64 {
+    FAR + Rig::<G>::blocks(1) - SUBSECTION
+}
+fn len<G: Granule>() -> u64 {
+    Rig::<G>::blocks(2) + 2 * SUBSECTION
+}
+
+fn make<G: Granule>(rig: &mut Rig<G>, kind: DeviceType) {
+    let ranges = [(PhysAddr::new(start::<G>()), len::<G>())];
+    let device = DeviceRange::new(&rig.mm, &ranges, kind, DeviceMemmap::Device { reserve: 0 }).expect("free");
+    rig.mm.device_create(&device, |_, _| {}).expect("room");
+}
+
+fn give<G: Granule>(rig: &mut Rig<G>) -> Result<()> {
+    let memory =
+        rig.mm.device_to_memory(Rig::<G>::pfn(start::<G>()), MemmapHome::SelfHosted, ZoneKind::Movable)?;
+    assert_eq!(memory.addresses::<G>().start.get(), FAR + Rig::<G>::blocks(1));
+    assert_eq!(memory.addresses::<G>().len(), Rig::<G>::blocks(2));
+    Ok(())
+}
+
+fn take_back<G: Granule>(rig: &mut Rig<G>) -> Result<u64> {
+    rig.mm.memory_to_device(Rig::<G>::pfn(start::<G>()))
+}
+
+fn a_devices_memory_serves_the_system_and_goes_back<G: Granule>() {
+    let mut rig = boot::<G>();
+    // Not to the frame: the tenant has frames where tables were.
+    let (before, devices) = (rig.mm.counts(), format!("{:?}", rig.mm.devices()));
+    give(&mut rig).expect("room");
+    rig.assert_clean("given");
+    assert!(rig.mm.devices().is_empty());
+    assert_eq!(rig.mm.counts().present - before.present, Rig::<G>::blocks(2) / G::SIZE);
+    let given: Vec<_> = rig.mm.blocks().iter().filter(|b| b.source == Source::Kmem).collect();
+    assert_eq!(given.len(), 2);
+    assert!(given.iter().all(|b| b.state.zone() == Some(ZoneKind::Movable) && b.memmap_pages > 0));
+    let tenant = rig.mm.tenant_new(9).expect("room");
+    assert_eq!(take_back(&mut rig), Ok(9), "what is in use moves away");
+    assert_eq!(rig.mm.tenant_check(tenant), Ok(9));
+    rig.mm.tenant_drop(tenant).expect("a tenant");
+    rig.assert_clean("back");
+    assert_eq!((rig.mm.counts(), format!("{:?}", rig.mm.devices())), (before, devices));
+}
+
+fn what_is_held_or_dying_or_too_small_stays<G: Granule>() {
+    let mut rig = boot::<G>();
+    let last = Rig::<G>::pfn(start::<G>() + len::<G>() - G::SIZE);
+    rig.mm.pin(last).expect("a device's page");
+    assert!(matches!(give(&mut rig), Err(Error::Pinned { pfn, refs: 1 }) if pfn == last));
+    rig.mm.unpin(last).expect("held");
+    assert!(matches!(take_back(&mut rig), Err(Error::NoDevice(_))));
+    let at = FAR + Rig::<G>::blocks(8);
+    rig.machine.plug(at, SUBSECTION);
+    let ranges = [(PhysAddr::new(at), SUBSECTION)];
+    let small = DeviceRange::new(&rig.mm, &ranges, DeviceType::Generic, DeviceMemmap::Ram).expect("free");
+    rig.mm.device_create(&small, |_, _| {}).expect("room");
+    let refused = rig.mm.device_to_memory(Rig::<G>::pfn(at), MemmapHome::SelfHosted, ZoneKind::Movable);
+    assert!(matches!(refused, Err(Error::NotBlockAligned { .. })), "{refused:?}");
+}
+
+fn nobody_else_gets_the_edges_meanwhile<G: Granule>() {
+    let mut rig = boot::<G>();
+    give(&mut rig).expect("room");
+    let edge = [(PhysAddr::new(start::<G>()), SUBSECTION)];
+    let refused = DeviceRange::new(&rig.mm, &edge, DeviceType::Generic, DeviceMemmap::Ram).map(drop);
+    assert!(matches!(refused, Err(Error::Exists { .. })), "{refused:?}");
+    let block = HotRange::new(&rig.mm, PhysAddr::new(FAR), Rig::<G>::blocks(1), Source::Dimm(0)).map(drop);
+    assert!(matches!(block, Err(Error::Exists { .. })), "{block:?}");
+}
+
+fn blocks_in_different_states_do_not_go_back<G: Granule>() {
+    let mut rig = boot::<G>();
+    give(&mut rig).expect("room");
+    let second = Rig::<G>::pfn(FAR + Rig::<G>::blocks(2));
+    rig.mm.offline(second).expect("unused");
+    let before = Snapshot::exact(&rig);
+    assert!(matches!(take_back(&mut rig), Err(Error::BlockState { .. })));
+    before.assert_same(&Snapshot::exact(&rig), "refused");
+    rig.mm.offline(Rig::<G>::pfn(FAR + Rig::<G>::blocks(1))).expect("unused");
+    assert_eq!(take_back(&mut rig), Ok(0), "all are offline");
+}
+
+/// Fail each allocation, and all from each on; `back` takes a success back.
+fn fail_each<G: Granule>(
+    rig: &mut Rig<G>,
+    what: &str,
+    act: impl Fn(&mut Rig<G>) -> Result<()>,
+    back: impl Fn(&mut Rig<G>),
+) {
+    for plan in [Plan::Nth as fn(u64) -> Plan, Plan::From] {
+        let mut failures = 0;
+        for n in 1.. {
+            let before = Snapshot::of(rig, Detail::Exact);
+            rig.mm.faults.arm(plan(n));
+            let result = act(rig);
+            let fired = rig.mm.faults.fired();
+            rig.mm.faults.arm(Plan::Off);
+            let when = format!("{} {what}: {:?}, {result:?}", G::KIND, plan(n));
+            rig.assert_clean(&when);
+            match result {
+                Ok(()) => back(rig),
+                Err(Error::Out(_)) => failures += 1,
+                Err(other) => panic!("{when}: {other}"),
+            }
+            before.assert_same(&Snapshot::of(rig, Detail::Exact), &when);
+            if !fired {
+                break;
+            }
+        }
+        assert!(failures > 2, "{what}: {failures} allocations were failed");
+        act(rig).unwrap_or_else(|e| panic!("{what}, with the fault gone: {e}"));
+        back(rig);
+    }
+}
+
+fn every_allocation_fails_in_turn_both_ways<G: Granule>() {
+    let mut rig = boot::<G>();
+    fail_each(&mut rig, "give", give, |rig| assert_eq!(take_back(rig), Ok(0)));
+    give(&mut rig).expect("room");
+    fail_each(&mut rig, "take back", |rig| take_back(rig).map(drop), |rig| give(rig).expect("room"));
+}
+
+hotmap_testkit::at_each_granule!(
+    a_devices_memory_serves_the_system_and_goes_back,
+    what_is_held_or_dying_or_too_small_stays,
+    nobody_else_gets_the_edges_meanwhile,
+    blocks_in_different_states_do_not_go_back,
+    every_allocation_fails_in_turn_both_ways,
+);
