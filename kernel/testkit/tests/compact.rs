@@ -252,6 +252,35 @@ fn an_injected_failure_is_no_reason_to_compact<G: Granule>() {
     }
 }
 
+/// Every allocation of an adding that compacts, in turn, by itself and with all later ones: undone, and well with it gone.
+fn an_adding_that_compacts_is_undone<G: Granule>() {
+    let len = Rig::<G>::blocks(1);
+    for plan in [Plan::Nth as fn(u64) -> Plan, Plan::From] {
+        for n in 1.. {
+            let (mut rig, tenants, _) = in_pieces::<G>();
+            rig.machine.plug(AT, len);
+            let detail = Detail::WherePagesMayHaveMoved;
+            let before = Snapshot::of(&rig, detail);
+            rig.mm.faults.arm(plan(n));
+            let result = rig.add(AT, len, MemmapHome::Ram);
+            let fired = rig.mm.faults.fired();
+            rig.mm.faults.arm(Plan::Off);
+            rig.assert_clean("a fault");
+            unharmed(&rig, &tenants);
+            if result.is_ok() {
+                rig.mm.remove(range(AT, len)).expect("offline");
+            }
+            before.assert_same(&Snapshot::of(&rig, detail), &format!("{:?}, {result:?}", plan(n)));
+            rig.add(AT, len, MemmapHome::Ram).expect("with the fault gone");
+            rig.assert_clean("with the fault gone");
+            unharmed(&rig, &tenants);
+            if !fired {
+                break;
+            }
+        }
+    }
+}
+
 hotmap_testkit::at_each_granule!(
     a_run_is_made_and_nothing_is_lost,
     what_is_there_is_not_made,
@@ -262,4 +291,5 @@ hotmap_testkit::at_each_granule!(
     a_memmap_block_is_made_out_of_pieces,
     pinned_pages_leave_base_pages_only,
     an_injected_failure_is_no_reason_to_compact,
+    an_adding_that_compacts_is_undone,
 );
