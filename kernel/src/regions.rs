@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 
 use hotmap_devicetree::{Held, MachineDescription};
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
-use hotmap_mm::error::{Error, Result};
+use hotmap_mm::error::{Error, Resource, Result};
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::Source;
 use hotmap_mm::list;
@@ -308,6 +308,7 @@ fn add_part<G: Granule, M: Machine>(
     len: u64,
     policy: Policy,
 ) -> Result<()> {
+    mm.may_fail(Resource::Heap { bytes: size_of::<PhysRange>() })?;
     list::reserve(parts, 1)?;
     let name = name_at(start);
     if let Err(error) = plug::bring_in(mm, name, len, policy) {

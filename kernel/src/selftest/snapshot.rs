@@ -124,9 +124,10 @@ pub(super) fn checksum(values: impl Iterator<Item = u64>) -> u64 {
 
 fn blocks(blocks: &[MemoryBlock]) -> u64 {
     checksum(blocks.iter().flat_map(|block| {
-        let MemoryBlock { start, state, source: _, memmap_pages, present, free, tenant_pages } = block;
+        let MemoryBlock { start, state, memmap_pages, memmap_inside, present, free, tenant_pages, .. } =
+            block;
         let zone = state.zone().map_or(0, |zone| 1 + zone as u64);
-        [start.get(), zone, *memmap_pages, *present, free.pages(), *tenant_pages]
+        [start.get(), zone, *memmap_pages, *memmap_inside, *present, free.pages(), *tenant_pages]
     }))
 }
 

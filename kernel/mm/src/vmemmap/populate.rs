@@ -1,7 +1,8 @@
 //! Mapping the memmap of a range of pages.
 //!
 //! A whole section at 4K is one 2 MiB block. Everything else is base pages: 16K and 64K, whose blocks are larger than a
-//! section's memmap; parts of sections; and 4K from system RAM that has no free 2 MiB run. An altmap has no fallback.
+//! section's memmap; parts of sections; and 4K from system RAM that has no free 2 MiB run and cannot make one. An altmap has
+//! no fallback.
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::bugs::Bug;
