@@ -20,15 +20,19 @@
 mod blocks;
 mod buddy;
 mod check;
+mod compact;
 mod expected;
 mod faults;
 mod heap;
 mod hotplug;
+mod isolate;
 mod ktap;
 mod live;
 mod migrate;
 mod model;
+mod notify;
 mod paging;
+mod poison;
 mod snapshot;
 mod spare;
 mod tenant;
@@ -81,6 +85,10 @@ const SUBJECTS: &[Subject] = &[
     Subject { name: "tenant", tests: tenant::TESTS },
     Subject { name: "migrate", tests: migrate::TESTS },
     Subject { name: "hotplug", tests: hotplug::TESTS },
+    Subject { name: "isolate", tests: isolate::TESTS },
+    Subject { name: "compact", tests: compact::TESTS },
+    Subject { name: "poison", tests: poison::TESTS },
+    Subject { name: "notify", tests: notify::TESTS },
     Subject { name: "faults", tests: faults::TESTS },
 ];
 

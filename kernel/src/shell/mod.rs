@@ -147,6 +147,13 @@ impl<G: Granule> Table<G> {
         command("poison PFN|addr:A", 1, "take a page out of use, moving away what is in it", harm::poison)
             .operation(Operation::Yes),
         command("unpoison PFN|addr:A", 1, "give it back", harm::unpoison),
+        command(
+            "compact [ORDER|SIZE]",
+            1,
+            "make a free run in zone Normal, moving tenants' pages",
+            harm::compact,
+        )
+        .operation(Operation::Yes),
         command("online ADDR [movable|normal]", 2, "bring a memory block online", act::online)
             .operation(Operation::Yes),
         command("offline ADDR", 1, "take a memory block offline, moving away what is in use", act::offline)
