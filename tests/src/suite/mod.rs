@@ -51,7 +51,7 @@ impl Test {
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let subjects: [fn() -> Vec<Test>; 16] = [
+    let subjects: [fn() -> Vec<Test>; 17] = [
         harness::tests,
         matrix::tests,
         shapes::tests,

@@ -35,6 +35,7 @@ pub(super) fn tests() -> Vec<Test> {
             }
         }
     }
+    tests.extend(per_granule("regions/self-range", one_memmap_for_the_whole_region));
     tests.extend(per_granule("regions/auto", all_are_added_at_boot));
     tests.extend(per_granule("regions/parts", parts_and_blocks));
     tests.extend(per_granule("regions/refused", what_cannot_be_added));
@@ -137,6 +138,35 @@ fn is_memory(
     Ok(tables)
 }
 
+/// `memmap=self-range`: the log says where the memmap is and how much is left, and all of it goes again.
+fn one_memmap_for_the_whole_region(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &machine(Boot::Firmware, granule).append("memmap=self-range"))?;
+    let start = guest.state()?;
+    let said = guest.tell(&format!("add {HOT:#x}"))?;
+    let memmap = GIB / granule.block() * granule.pages(granule.memmap_per_block());
+    let lines = [
+        format!("dt@80000000: 1 claim sections: {} of {} MiB", GIB / granule.block(), granule.block() / MIB),
+        format!("dt@80000000: 3 choose backing: self-hosted, {memmap} pages at the start of the range"),
+        format!("dt@80000000: 7 go online: {} free pages", granule.pages(GIB) - memmap),
+        "dt@80000000: 0x80000000..0xc0000000 (1 GiB) is here".into(),
+    ];
+    for line in &lines {
+        ensure!(said.lines().any(|found| found.trim() == line), "no line '{line}' in: {said}");
+    }
+    let state = guest.state()?;
+    ensure_eq!(
+        state.pages.free + state.pages.tables,
+        start.pages.free + start.pages.tables + granule.pages(GIB) - memmap,
+        "free pages and tables"
+    );
+    guest.tell("audit").during("with the region in use")?;
+    guest.tell(&format!("remove {HOT:#x}"))?;
+    let end = are_listed(&mut guest, hotpluggable("waiting", &[]))?;
+    ensure_eq!((end.pages, end.heap), (start.pages, start.heap), "pages and heap without it");
+    guest.finish()?;
+    Ok(String::new())
+}
+
 /// `hotadd=auto`: there at the first prompt, beside DIMMs, and it can still go.
 fn all_are_added_at_boot(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &machine(Boot::Firmware, granule).append("hotadd=auto"))?;
@@ -193,7 +223,10 @@ fn what_cannot_be_added(run: &Run, granule: Granule) -> Checked<String> {
     let aligned = format!("is not aligned to the {} MiB memory block", block / MIB);
     let (next, end) = (HOT + block, HOT + GIB);
     let cases = [
-        (format!("add {HOT:#x}"), format!("{HOT:#x}..{end:#x} overlaps memory that is present at {HOT:#x}")),
+        (
+            format!("add {HOT:#x}"),
+            format!("{HOT:#x}..{end:#x} overlaps memory that is present at {HOT:#x} (EEXIST)"),
+        ),
         (format!("add {HOT:#x},{block}"), format!("overlaps memory that is present at {HOT:#x}")),
         (format!("add {next:#x}"), format!("{next:#x} is not the start of the region {HOT:#x}..{end:#x}")),
         (format!("add {next:#x},64M"), aligned.clone()),
