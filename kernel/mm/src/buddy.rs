@@ -133,12 +133,18 @@ impl FreeArea {
         self.put(pages, pfn, order);
     }
 
-    /// Take one page out of the free run `head` that contains it; the rest stays free.
-    pub fn take_page<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>, head: Pfn, pfn: Pfn) {
+    /// Take `1 << order` pages out of the free run `head` that contains them; the rest stays free.
+    pub fn take_run<G: Granule, M: Machine>(
+        &mut self,
+        pages: &Pages<'_, G, M>,
+        head: Pfn,
+        pfn: Pfn,
+        order: u32,
+    ) {
         let mut run = head;
-        let order = pages.get(head).order();
-        self.unlink(pages, head, order);
-        for half in (0..order).rev() {
+        let largest = pages.get(head).order();
+        self.unlink(pages, head, largest);
+        for half in (order..largest).rev() {
             let upper = run + (1 << half);
             let (keep, give) = if pfn >= upper { (upper, run) } else { (run, upper) };
             self.put(pages, give, half);

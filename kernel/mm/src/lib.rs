@@ -11,6 +11,7 @@ pub mod audit;
 pub mod boot;
 pub mod buddy;
 pub mod bugs;
+pub mod compact;
 pub mod device;
 pub mod errno;
 pub mod error;

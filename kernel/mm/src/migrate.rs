@@ -60,7 +60,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let (kind, head) = self.use_of(pfn)?;
         match kind {
             PageKind::Device | PageKind::DeviceMemmap => self.hold_device(pfn)?,
-            PageKind::Free => self.take_free(pfn, PageKind::Pinned),
+            PageKind::Free => self.take_free(pfn, 0, PageKind::Pinned),
             PageKind::Tenant | PageKind::Pinned => {
                 let page = self.pages().get(head);
                 page.set_refs(page.refs() + 1);
@@ -70,17 +70,17 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         Ok(())
     }
 
-    /// Take a free page off its list, for `kind`.
-    pub(crate) fn take_free(&mut self, pfn: Pfn, kind: PageKind) {
+    /// Take `1 << order` free pages off their list, for `kind`.
+    pub(crate) fn take_free(&mut self, pfn: Pfn, order: u32, kind: PageKind) {
         let pages = crate::pages::Pages::new(&self.machine, self.layout);
         let Some(block) = self.blocks.get_mut(pfn.align_down(G::BLOCK_ORDER).get()) else { return };
         let Some(zone) = block.state.zone() else { return };
-        let Some(head) = pages.head_of(pfn) else { return };
-        block.free.take_page(&pages, head, pfn);
-        pages.mark(pfn, 0, kind);
-        self.zones[zone as usize].free -= 1;
+        let (PageKind::Free, head) = pages.use_of(pfn) else { return };
+        block.free.take_run(&pages, head, pfn, order);
+        pages.mark(pfn, order, kind);
+        self.zones[zone as usize].free -= 1 << order;
         if let Some(count) = self.counts.of_mut(kind) {
-            *count += 1;
+            *count += 1 << order;
         }
     }
 

@@ -223,18 +223,23 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// `Out` when no zone that may serve it has one.
     pub fn alloc(&mut self, order: u32, kind: PageKind, mobility: Mobility) -> Result<Pfn> {
         self.may_fail(Resource::Frames { order })?;
+        self.take(order, kind, mobility).ok_or(Error::Out(Resource::Frames { order }))
+    }
+
+    /// [`Self::alloc`] that nobody makes fail: `None` when there really is no such run.
+    pub(crate) fn take(&mut self, order: u32, kind: PageKind, mobility: Mobility) -> Option<Pfn> {
         let found = match mobility {
             Mobility::Unmovable => self.take_oldest(order),
             Mobility::Movable => self
                 .take_newest(ZoneKind::Movable, order)
                 .or_else(|| self.take_newest(ZoneKind::Normal, order)),
         };
-        let pfn = found.ok_or(Error::Out(Resource::Frames { order }))?;
+        let pfn = found?;
         self.pages().mark(pfn, order, kind);
         if let Some(count) = self.counts.of_mut(kind) {
             *count += 1 << order;
         }
-        Ok(pfn)
+        Some(pfn)
     }
 
     fn take_from(&mut self, block: Pfn, order: u32) -> Option<Pfn> {

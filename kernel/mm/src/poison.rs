@@ -28,7 +28,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             }
             _ => return Err(Error::Unmovable { pfn, kind }),
         };
-        self.take_free(pfn, PageKind::Poisoned);
+        self.take_free(pfn, 0, PageKind::Poisoned);
         Ok(moved)
     }
 

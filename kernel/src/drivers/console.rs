@@ -46,13 +46,13 @@ macro_rules! klog {
 
 struct Console {
     uart: Option<Pl011>,
-    /// Whether the next byte starts a line.
-    at_line_start: bool,
+    /// Whether what was printed last left its line open. (False at first, so that all of the console is in .bss.)
+    mid_line: bool,
     /// What to send before the next byte, because a line is open on the screen.
     line_break: Option<&'static str>,
 }
 
-static CONSOLE: Mutex<Console> = Mutex::new(Console { uart: None, at_line_start: true, line_break: None });
+static CONSOLE: Mutex<Console> = Mutex::new(Console { uart: None, mid_line: false, line_break: None });
 static QUIET: AtomicBool = AtomicBool::new(false);
 
 impl Console {
@@ -62,7 +62,7 @@ impl Console {
             uart.write_bytes(line_break.as_bytes());
         }
         uart.write_bytes(bytes);
-        self.at_line_start = last == b'\n';
+        self.mid_line = last != b'\n';
     }
 }
 
@@ -143,7 +143,7 @@ pub fn interject<R>(line_break: &'static str, body: impl FnOnce() -> R) -> (R, b
     let result = body();
     let mut console = CONSOLE.lock();
     let printed = console.line_break.take().is_none();
-    if printed && !console.at_line_start {
+    if printed && console.mid_line {
         console.write_bytes(b"\n");
     }
     (result, printed)

@@ -21,18 +21,22 @@ mod altmap;
 mod blocks;
 mod buddy;
 mod check;
+mod compact;
 mod device;
 mod expected;
 mod faults;
 mod heap;
 mod homes;
 mod hotplug;
+mod isolate;
 mod kmem;
 mod ktap;
 mod live;
 mod migrate;
 mod model;
+mod notify;
 mod paging;
+mod poison;
 mod snapshot;
 mod spare;
 mod tenant;
@@ -85,6 +89,10 @@ const SUBJECTS: &[Subject] = &[
     Subject { name: "tenant", tests: tenant::TESTS },
     Subject { name: "migrate", tests: migrate::TESTS },
     Subject { name: "hotplug", tests: hotplug::TESTS },
+    Subject { name: "isolate", tests: isolate::TESTS },
+    Subject { name: "compact", tests: compact::TESTS },
+    Subject { name: "poison", tests: poison::TESTS },
+    Subject { name: "notify", tests: notify::TESTS },
     Subject { name: "homes", tests: homes::TESTS },
     Subject { name: "device", tests: device::TESTS },
     Subject { name: "altmap", tests: altmap::TESTS },

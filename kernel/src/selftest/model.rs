@@ -4,6 +4,7 @@ use core::sync::atomic::AtomicU64;
 
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use hotmap_mm::audit::{AuditSummary, Finding};
+use hotmap_mm::compact::Compacted;
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::kmem::Kmem;
 use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
@@ -12,6 +13,8 @@ use hotmap_mm::error::Result;
 use hotmap_mm::faults::Plan;
 use hotmap_mm::granule::{Granule, GranuleKind};
 use hotmap_mm::hotplug::block::{MemoryBlock, Source};
+use hotmap_mm::hotplug::isolate::Used;
+use hotmap_mm::hotplug::notify::Chain;
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::steps::MemmapHome;
@@ -102,7 +105,19 @@ pub(super) trait Model {
     fn tenant_drop(&mut self, id: u32) -> Result<()>;
     fn tenant_word(&self, pfn: Pfn, index: usize) -> Option<&AtomicU64>;
 
-    // Faults.
+    // Emptying memory, and keeping it out of use.
+    fn start_isolate(&mut self, pages: PfnRange) -> Result<PfnRange>;
+    fn test_isolated(&self, pages: PfnRange) -> Option<Pfn>;
+    fn undo_isolate(&mut self, pages: PfnRange);
+    fn next_used(&self, pages: PfnRange) -> Option<Used>;
+    fn host_memmap(&mut self, pfn: Pfn, order: u32) -> Result<()>;
+    fn unhost_memmap(&mut self, pfn: Pfn) -> Result<()>;
+    fn compact(&mut self, order: u32) -> Result<Compacted>;
+    fn poison(&mut self, pfn: Pfn) -> Result<Option<Pfn>>;
+    fn unpoison(&mut self, pfn: Pfn) -> Result<()>;
+
+    // Faults, and those who may say no.
+    fn notifiers(&mut self) -> &mut Chain;
     fn arm(&mut self, plan: Plan);
     fn fired(&self) -> bool;
 }
@@ -275,6 +290,37 @@ impl<G: Granule> Model for Kernel<G> {
         peek::tenant_word(&self.mm, pfn, index)
     }
 
+    fn start_isolate(&mut self, pages: PfnRange) -> Result<PfnRange> {
+        self.mm.start_isolate(pages)
+    }
+    fn test_isolated(&self, pages: PfnRange) -> Option<Pfn> {
+        self.mm.test_isolated(pages)
+    }
+    fn undo_isolate(&mut self, pages: PfnRange) {
+        self.mm.undo_isolate(pages);
+    }
+    fn next_used(&self, pages: PfnRange) -> Option<Used> {
+        self.mm.next_used(pages)
+    }
+    fn host_memmap(&mut self, pfn: Pfn, order: u32) -> Result<()> {
+        self.mm.host_memmap(pfn, order)
+    }
+    fn unhost_memmap(&mut self, pfn: Pfn) -> Result<()> {
+        self.mm.unhost_memmap(pfn)
+    }
+    fn compact(&mut self, order: u32) -> Result<Compacted> {
+        self.mm.compact(order)
+    }
+    fn poison(&mut self, pfn: Pfn) -> Result<Option<Pfn>> {
+        self.mm.poison(pfn)
+    }
+    fn unpoison(&mut self, pfn: Pfn) -> Result<()> {
+        self.mm.unpoison(pfn)
+    }
+
+    fn notifiers(&mut self) -> &mut Chain {
+        &mut self.mm.notifiers
+    }
     fn arm(&mut self, plan: Plan) {
         self.mm.faults.arm(plan);
     }

@@ -127,22 +127,23 @@ pub(super) fn checksum(values: impl Iterator<Item = u64>) -> u64 {
 
 fn blocks(blocks: &[MemoryBlock]) -> u64 {
     checksum(blocks.iter().flat_map(|block| {
-        let MemoryBlock { start, state, source: _, memmap_pages, present, free, tenant_pages } = block;
+        let MemoryBlock { start, state, memmap_pages, memmap_inside, present, free, tenant_pages, .. } =
+            block;
         let zone = state.zone().map_or(0, |zone| 1 + zone as u64);
-        [start.get(), zone, *memmap_pages, *present, free.pages(), *tenant_pages]
+        [start.get(), zone, *memmap_pages, *memmap_inside, *present, free.pages(), *tenant_pages]
     }))
 }
 
 fn sections(model: &dyn Model) -> u64 {
     checksum(model.sections().iter().flat_map(|section| {
-        let Section { start, present, device, early, backing } = section;
+        let Section { start, present, device_subsections, early, backing } = section;
         let backing = match backing {
             Backing::Boot => 0,
             Backing::Ram => 1,
             Backing::SelfHosted(altmap) => 2 + altmap.alloc(),
             Backing::HostedBy(host) => host.get(),
         };
-        let (present, device) = (u64::from(present.count()), u64::from(device.count()));
+        let (present, device) = (u64::from(present.count()), u64::from(*device_subsections));
         // That a section was there at boot matters while something of it is not: all of its memmap is.
         let early = *early && present != model.numbers().section >> 21;
         [start.get(), present, device, u64::from(early), backing]

@@ -35,6 +35,15 @@ pub(super) fn with_tenant(
     pages: u64,
     body: fn(&mut dyn Model, &Guest) -> Outcome,
 ) -> Outcome {
+    hosting(model, pages, &body)
+}
+
+/// [`with_tenant`] for a `body` that knows more.
+pub(super) fn hosting(
+    model: &mut dyn Model,
+    pages: u64,
+    body: &dyn Fn(&mut dyn Model, &Guest) -> Outcome,
+) -> Outcome {
     let id = model.tenant_new(pages)?;
     let range = model.tenants().iter().find(|tenant| tenant.id == id).map(|tenant| tenant.range);
     let outcome = match range {

@@ -1,5 +1,7 @@
 //! Commands that do harm on purpose, for those who want to see it undone.
 
+use hotmap_mm::addr::Bytes;
+use hotmap_mm::compact::Compacted;
 use hotmap_mm::faults::Plan;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
@@ -63,6 +65,23 @@ pub(super) fn poison<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) 
 
 pub(super) fn unpoison<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
     Ok(kernel.mm.unpoison(words.page::<G>("unpoison PFN|addr:A")?)?)
+}
+
+const COMPACT: &str = "compact [ORDER|SIZE]";
+
+/// Without a word: a run that the memmap of a memory block fits into.
+pub(super) fn compact<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let wanted = if words.left() == 0 { G::SECTION_MEMMAP } else { words.number(COMPACT)? };
+    let order = match wanted {
+        order if order <= G::BLOCK_ORDER.into() => order,
+        size if (G::SIZE..=G::SECTION_SIZE).contains(&size) => {
+            u64::from(size.div_ceil(G::SIZE).next_power_of_two().trailing_zeros())
+        }
+        _ => return Err(ShellError::BadWord("an order or a size, up to a memory block's")),
+    };
+    let Compacted { run, moved } = kernel.mm.compact(u32::try_from(order).unwrap_or(u32::MAX))?;
+    kprintln!("{} free at {run}; pages moved: {moved}", Bytes(G::SIZE << order));
+    Ok(())
 }
 
 fn show<G: Granule>(kernel: &Kernel<G>) {

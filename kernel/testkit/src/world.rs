@@ -87,7 +87,10 @@ impl<G: Granule> World<G> {
             self.rig.machine.plug(start, len);
         }
         let tables = backed.then(|| self.reference.tables_to_add(&self.rig.machine, start..start + len));
-        let result = self.act(Detail::Exact, &what, |rig| {
+        // Making a block for the memmap out of pieces moves tenants' pages; they stay where they are.
+        let moves = home == MemmapHome::Ram && self.reference.spec.page == 0x1000;
+        let detail = if moves { Detail::WherePagesMayHaveMoved } else { Detail::Exact };
+        let result = self.act(detail, &what, |rig| {
             let hot = HotRange::new(&rig.mm, PhysAddr::new(start), len, Source::Dimm(1))?;
             match plug {
                 Some(zone) => rig.mm.plug(&hot, home, zone, |_, _| {}),

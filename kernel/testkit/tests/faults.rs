@@ -2,7 +2,7 @@
 #![cfg(not(miri))]
 
 use hotmap_mm::addr::PhysAddr;
-use hotmap_mm::error::{Error, Result};
+use hotmap_mm::error::{Error, Resource, Result};
 use hotmap_mm::faults::Plan;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::Source;
@@ -191,6 +191,49 @@ fn plugging<G: Granule>() {
     }
 }
 
+/// What goes, needs nothing: removal cannot fail for want of anything.
+fn removing_allocates_nothing<G: Granule>() {
+    for home in [MemmapHome::SelfHosted, MemmapHome::Ram] {
+        let mut rig = boot::<G>();
+        let (start, len) = (8 << 40, Rig::<G>::blocks(2));
+        let before = Snapshot::exact(&rig);
+        rig.plug(start, len, home);
+        rig.mm.faults.arm(Plan::From(1));
+        assert_eq!(rig.mm.remove(range(start, len)), Ok(()));
+        assert_eq!((rig.mm.faults.sites(), rig.mm.faults.fired()), (0, false));
+        rig.mm.faults.arm(Plan::Off);
+        before.assert_same(&Snapshot::exact(&rig), "removed");
+    }
+}
+
+/// A DIMM of two blocks in which each page that moves is the last that can, in turn: it stays whole and online each time.
+fn unplugging_with_migration<G: Granule>() {
+    let mut rig = boot::<G>();
+    let (start, len) = (0x8000_0000, Rig::<G>::blocks(2));
+    rig.plug(start, len, MemmapHome::SelfHosted);
+    rig.online(start, len, ZoneKind::Movable);
+    let id = rig.mm.tenant_new(5).expect("room");
+    let mut failures = 0;
+    for n in 1.. {
+        let before = Snapshot::of(&rig, Detail::WherePagesMayHaveMoved);
+        rig.mm.faults.arm(if n % 2 == 0 { Plan::Nth(1) } else { Plan::From(2) });
+        let result = rig.mm.unplug(range(start, len));
+        let fired = rig.mm.faults.fired();
+        rig.mm.faults.arm(Plan::Off);
+        rig.assert_clean("after an unplugging");
+        assert_eq!(rig.mm.tenant_check(id), Ok(5));
+        if !fired {
+            assert!(result.is_ok(), "{result:?}");
+            break;
+        }
+        assert!(matches!(result, Err(Error::Out(Resource::Frames { order: 0 }))), "{result:?}");
+        before.assert_same(&Snapshot::of(&rig, Detail::WherePagesMayHaveMoved), "an unplugging that failed");
+        failures += 1;
+    }
+    assert!(failures >= 5, "{failures}");
+    assert!(rig.mm.block_of(Rig::<G>::pfn(start)).is_none());
+}
+
 hotmap_testkit::at_each_granule!(
     adding,
     adding_when_memory_is_in_small_pieces,
@@ -198,4 +241,6 @@ hotmap_testkit::at_each_granule!(
     a_tenant_moving_in,
     offlining_with_migration,
     plugging,
+    removing_allocates_nothing,
+    unplugging_with_migration,
 );

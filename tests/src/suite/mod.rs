@@ -20,6 +20,7 @@ mod nvdimm;
 mod pinned;
 mod prefilled;
 mod refused;
+mod regions;
 mod several;
 mod shapes;
 mod tenants;
@@ -50,12 +51,13 @@ impl Test {
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let subjects: [fn() -> Vec<Test>; 16] = [
+    let subjects: [fn() -> Vec<Test>; 17] = [
         harness::tests,
         matrix::tests,
         shapes::tests,
         arguments::tests,
         device_tree::tests,
+        regions::tests,
         life::tests,
         prefilled::tests,
         tenants::tests,

@@ -74,6 +74,8 @@ pub struct MemoryBlock {
     pub source: Source,
     /// The pages at its start that hold its own memmap.
     pub memmap_pages: u64,
+    /// Pages further inside that hold its own memmap, marked so: none in what this kernel adds (vmemmap/hosted.rs).
+    pub memmap_inside: u64,
     /// The pages that are memory, its own memmap included: fewer than a block's worth only in a boot block with holes.
     pub present: u64,
     /// Its free lists, while not offline.
@@ -86,6 +88,10 @@ impl MemoryBlock {
     /// All pages of the block.
     pub fn pages<G: Granule>(&self) -> PfnRange {
         PfnRange::new(self.start, G::SECTION_PAGES)
+    }
+    /// How many of its pages hold its own memmap.
+    pub const fn own_memmap(&self) -> u64 {
+        self.memmap_pages + self.memmap_inside
     }
     /// The pages that the buddy allocator may have.
     pub fn usable<G: Granule>(&self) -> PfnRange {

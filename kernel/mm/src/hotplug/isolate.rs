@@ -2,12 +2,12 @@
 //! scanner).
 //!
 //! Who empties memory looks at every page once and must know whom it may not touch. The answer is here, for all of them:
-//! free runs and holes are passed whole, and so is a block's own memmap, wherever in the block it lies. It is in use as long
+//! free runs, holes and devices' pages are passed whole, and so is a block's own memmap, wherever in the block it lies. It is in use as long
 //! as the block is present, and goes with it.
 
 use crate::error::{Error, Result};
 use crate::granule::Granule;
-use crate::hotplug::block::BlockState;
+use crate::hotplug::block::{BlockState, MemoryBlock};
 use crate::hotplug::range::HotRange;
 use crate::machine::Machine;
 use crate::model::Mm;
@@ -26,9 +26,10 @@ pub struct Used {
 }
 
 impl PageKind {
-    /// Whether who empties a range passes over it: there is nothing to move, and nothing that would have to.
+    /// Whether who empties memory passes over it: there is nothing to move, and nothing that would have to. A device's page
+    /// in a section that it shares with RAM is none of the RAM's.
     pub const fn is_passed_over(self) -> bool {
-        matches!(self, Self::Free | Self::MemmapSelf | Self::Hole)
+        matches!(self, Self::Free | Self::MemmapSelf | Self::Hole | Self::Device | Self::DeviceMemmap)
     }
 }
 
@@ -109,8 +110,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let mut at = pages.start;
         while at < pages.end {
             let block = self.block_of(at);
-            let busy =
-                block.filter(|b| b.state != BlockState::Offline && b.free.pages() != b.usable::<G>().len());
+            let idle = |b: &MemoryBlock| b.free.pages() + b.memmap_inside == b.usable::<G>().len();
+            let busy = block.filter(|b| b.state != BlockState::Offline && !idle(b));
             let Some(block) = busy else {
                 at = at.align_down(G::BLOCK_ORDER) + G::SECTION_PAGES;
                 continue;

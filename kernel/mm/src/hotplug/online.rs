@@ -11,6 +11,7 @@ use crate::machine::Machine;
 use crate::model::Mm;
 use crate::pages::Pages;
 use crate::pfn::{Pfn, PfnRange};
+use crate::vmemmap::hosted::around_memmap;
 use crate::zone::ZoneKind;
 
 impl<G: Granule, M: Machine> Mm<G, M> {
@@ -51,7 +52,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         for start in starts {
             let Some(block) = self.blocks.get_mut(start.get()) else { continue };
             block.state = BlockState::Online(zone);
-            let (present, memmap) = (block.present, block.memmap_pages);
+            let (present, memmap) = (block.present, block.own_memmap());
             self.zones[zone as usize].join(start);
             self.zones[zone as usize].present += present;
             self.counts.present += present - memmap;
@@ -65,7 +66,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             let Some(block) = self.blocks.get_mut(start.get()) else { continue };
             let Some(zone) = block.state.zone() else { continue };
             block.state = BlockState::Offline;
-            let (present, memmap) = (block.present, block.memmap_pages);
+            let (present, memmap) = (block.present, block.own_memmap());
             self.zones[zone as usize].present -= present;
             self.counts.present -= present - memmap;
         }
@@ -84,8 +85,12 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             if self.bug == Some(Bug::FreeMemmap) {
                 usable.start = block.start;
             }
-            block.free.put_range(&struct_pages, usable);
-            self.zones[zone as usize].free += usable.len();
+            if block.memmap_inside == 0 {
+                block.free.put_range(&struct_pages, usable);
+            } else {
+                around_memmap(&struct_pages, usable, |part| block.free.put_range(&struct_pages, part));
+            }
+            self.zones[zone as usize].free += block.free.pages();
         }
         self.notifiers.done(Direction::Online, pages.addresses::<G>());
     }

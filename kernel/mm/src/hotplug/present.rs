@@ -122,7 +122,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     pub(crate) fn forget_pages(&mut self, pages: PfnRange) {
         for start in HotRange::blocks::<G>(pages) {
-            let memmap = self.blocks.get(start.get()).map_or(0, |b| b.memmap_pages);
+            let memmap = self.blocks.get(start.get()).map_or(0, MemoryBlock::own_memmap);
             self.counts.memmap_self -= memmap;
             self.counts.present -= memmap;
             if let Some(section) = self.sections.get_mut(start.get()) {
@@ -148,6 +148,7 @@ impl MemoryBlock {
             state: BlockState::Offline,
             source,
             memmap_pages: 0,
+            memmap_inside: 0,
             present,
             free: crate::buddy::FreeArea::new(start),
             tenant_pages: 0,

@@ -9,6 +9,7 @@
 
 pub mod altmap;
 pub mod free;
+pub(crate) mod hosted;
 pub mod occupancy;
 pub mod populate;
 pub(crate) mod supply;

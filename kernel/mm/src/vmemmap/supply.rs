@@ -40,6 +40,17 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         }
     }
 
+    /// Give `frames` back to the altmap of their own section, if they lie in it: what memory mostly has.
+    fn release_at_home(&mut self, frames: PfnRange) -> bool {
+        match self.sections.get_mut(frames.start.align_down(G::BLOCK_ORDER).get()).map(|s| &mut s.backing) {
+            Some(Backing::SelfHosted(altmap)) if altmap.frames().contains(frames.start) => {
+                altmap.release(frames.start, frames.len());
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// The altmap that `supply` names.
     pub(crate) fn altmap_mut(&mut self, supply: Supply) -> Option<&mut Altmap> {
         match supply {
@@ -62,11 +73,20 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     pub(super) fn memmap_block(&mut self, supply: Supply) -> Result<Pfn> {
         let pages = G::BLOCK_SIZE >> G::SHIFT;
         if supply == Supply::Ram {
-            return self.alloc(pages.trailing_zeros(), PageKind::MemmapRam, Mobility::Unmovable);
+            return self.memmap_run(pages.trailing_zeros());
         }
         self.may_fail(Resource::Altmap { pages })?;
         let exhausted = Error::Out(Resource::Altmap { pages });
         self.altmap_mut(supply).ok_or(exhausted)?.allocate(pages)
+    }
+
+    /// A run of system RAM, made out of pieces when there is none. One that was made to fail is not looked for.
+    fn memmap_run(&mut self, order: u32) -> Result<Pfn> {
+        self.may_fail(Resource::Frames { order })?;
+        match self.take(order, PageKind::MemmapRam, Mobility::Unmovable) {
+            Some(pfn) => Ok(pfn),
+            None => Ok(self.compact_into(order, PageKind::MemmapRam)?.run),
+        }
     }
 
     /// Up to `most` neighbouring frames for base pages of memmap.
@@ -87,11 +107,14 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         while at < frames.end {
             let end = (at.align_down(G::SUBSECTION_ORDER) + G::SUBSECTION_PAGES).min(frames.end);
             let part = PfnRange { start: at, end };
-            match self.altmap_with(at) {
+            at = end;
+            if !as_ram && self.release_at_home(part) {
+                continue;
+            }
+            match self.altmap_with(part.start) {
                 Some(altmap) if !as_ram => altmap.release(part.start, part.len()),
                 _ => self.free_runs(part),
             }
-            at = end;
         }
     }
 

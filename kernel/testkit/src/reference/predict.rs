@@ -98,8 +98,11 @@ impl Reference {
         let free = self.free(ZoneKind::Normal, &self.used(seen));
         // At 4K memmap in system RAM is blocks while there are free runs, and base pages under a table each after that.
         let cut = if self.spec.page == 0x1000 && memmap != 0 { blocks } else { 0 };
+        // Making a block moves tenants' pages out of Normal, as far as Movable has room.
+        let room = self.free(ZoneKind::Movable, &self.used(seen));
+        let pulled = if cut == 0 { 0 } else { room.min(self.tenants_in_zone(seen, ZoneKind::Normal)) };
         match free {
-            _ if free < tables + memmap => OUT,
+            _ if free + pulled < tables + memmap => OUT,
             _ if free < tables + memmap + cut => Answer::DoneOrOut,
             _ => Answer::Done,
         }
@@ -178,6 +181,10 @@ impl Reference {
     /// How many tenants' pages are in a block.
     pub fn tenants_in(&self, seen: &Seen, start: u64) -> u64 {
         seen.tenant_frames().within(self.frames_of(start)).len()
+    }
+
+    fn tenants_in_zone(&self, seen: &Seen, zone: ZoneKind) -> u64 {
+        self.zone(zone).into_iter().map(|start| self.tenants_in(seen, start)).sum()
     }
 
     /// Removing a DIMM, all of it.

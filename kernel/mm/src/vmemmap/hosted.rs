@@ -1,0 +1,72 @@
+//! Self-hosted memmap that is not at its block's start. What is added here keeps its memmap in each block's first pages, and
+//! `MemoryBlock::usable` leaves those out. An altmap with a `reserve`, or one that serves more than its own block, has its
+//! pages elsewhere: then the mark on the struct page is all that says so, and every walker has to see it.
+
+use crate::error::{Error, Result};
+use crate::granule::Granule;
+use crate::hotplug::block::BlockState;
+use crate::machine::Machine;
+use crate::model::Mm;
+use crate::page::PageKind;
+use crate::pages::Pages;
+use crate::pfn::{Pfn, PfnRange};
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// From now on the `1 << order` pages at `pfn`, which are free, hold memmap of their own block.
+    ///
+    /// # Errors
+    /// `NotPresent`; `PageState` when the pages are not an aligned part of a free run. Nothing has changed then.
+    pub fn host_memmap(&mut self, pfn: Pfn, order: u32) -> Result<()> {
+        let (is, head) = self.use_of(pfn)?;
+        let inside = pfn.is_aligned(order) && self.pages().get(head).order() >= order;
+        if is != PageKind::Free || !inside {
+            return Err(Error::PageState { pfn, is, needs: "a part of a free run" });
+        }
+        self.take_free(pfn, order, PageKind::MemmapSelf);
+        if let Some(block) = self.block_of_mut(pfn) {
+            block.memmap_inside += 1 << order;
+        }
+        Ok(())
+    }
+
+    /// The inverse of [`Self::host_memmap`]: nobody's struct page is in the run at `pfn` any more.
+    ///
+    /// # Errors
+    /// `NotPresent`; `PageState` when that is no such run, or its block is not online.
+    pub fn unhost_memmap(&mut self, pfn: Pfn) -> Result<()> {
+        let (is, head) = self.use_of(pfn)?;
+        let order = self.pages().get(head).order();
+        let ours = self.block_of(pfn).is_some_and(|block| {
+            matches!(block.state, BlockState::Online(_)) && block.usable::<G>().contains(head)
+        });
+        if is != PageKind::MemmapSelf || head != pfn || !ours {
+            return Err(Error::PageState { pfn, is, needs: "memmap inside of an online block" });
+        }
+        if let Some(block) = self.block_of_mut(pfn) {
+            block.memmap_inside -= 1 << order;
+        }
+        self.counts.memmap_self -= 1 << order;
+        self.put_back(pfn, order);
+        Ok(())
+    }
+}
+
+/// The parts of `usable`, pages of a block that is offline, between the memmap that it hosts.
+pub(crate) fn around_memmap<G: Granule, M: Machine>(
+    pages: &Pages<'_, G, M>,
+    usable: PfnRange,
+    mut found: impl FnMut(PfnRange),
+) {
+    let mut part = PfnRange { start: usable.start, end: usable.start };
+    while part.end < usable.end {
+        let page = pages.get(part.end);
+        if page.kind() == PageKind::MemmapSelf {
+            found(part);
+            let end = part.end + (1 << page.order());
+            part = PfnRange { start: end, end };
+        } else {
+            part.end = part.end + 1;
+        }
+    }
+    found(part);
+}

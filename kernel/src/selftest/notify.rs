@@ -1,0 +1,144 @@
+//! Notifiers: asked and told in order, of the whole range; a veto is named and leaves everything as it was.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use hotmap_mm::addr::PhysRange;
+use hotmap_mm::error::{Error, Result};
+use hotmap_mm::hotplug::notify::{Event, Notifier, Veto};
+use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::zone::ZoneKind;
+
+use super::check::{Outcome, check, is_refused, same};
+use super::model::Model;
+use super::snapshot::Snapshot;
+use super::spare::{Spare, boot_block, with_spare};
+use super::{Test, test};
+
+pub(super) const TESTS: &[Test] = &[
+    test("all are asked and then told, in order, of the whole block", all_are_asked_and_told),
+    test("a veto is named, those before it hear of it, and nothing has changed", a_veto_changes_nothing),
+    test("what fails after all have agreed is cancelled, last first", a_failure_is_cancelled),
+    test("self-hosted memory is asked for with its memmap", the_memmap_is_of_the_range),
+];
+
+/// What was heard, a hexadecimal digit for each: 1 to 3 by the first notifier, 5 to 7 by the second; f for another range.
+static HEARD: AtomicU64 = AtomicU64::new(0);
+/// The range that they should hear of.
+static START: AtomicU64 = AtomicU64::new(0);
+static END: AtomicU64 = AtomicU64::new(0);
+/// The digit to which the answer is no.
+static VETO: AtomicU64 = AtomicU64::new(0);
+
+const GOING: u64 = 1;
+const SECOND: u64 = 4;
+
+const NOTIFIERS: [Notifier; 2] = [
+    Notifier { name: "first", hear: |event, range| hear(0, event, range) },
+    Notifier { name: "second", hear: |event, range| hear(SECOND, event, range) },
+];
+
+fn hear(who: u64, event: Event, range: PhysRange) -> core::result::Result<(), Veto> {
+    let digit = who
+        + match event {
+            Event::Going(_) => GOING,
+            Event::Done(_) => 2,
+            Event::Cancelled(_) => 3,
+        };
+    let right = (START.load(Relaxed), END.load(Relaxed)) == (range.start.get(), range.end.get());
+    HEARD.store(HEARD.load(Relaxed) << 4 | if right { digit } else { 0xf }, Relaxed);
+    if VETO.load(Relaxed) == digit { Err(Veto) } else { Ok(()) }
+}
+
+/// Do `act`, which moves `range`, with both notifiers listening, the second of which may say no; returns what was heard.
+fn listened<T>(
+    model: &mut dyn Model,
+    range: PhysRange,
+    veto: u64,
+    act: &dyn Fn(&mut dyn Model) -> Result<T>,
+) -> Outcome<(Result<T>, u64)> {
+    START.store(range.start.get(), Relaxed);
+    END.store(range.end.get(), Relaxed);
+    VETO.store(veto, Relaxed);
+    HEARD.store(0, Relaxed);
+    for notifier in NOTIFIERS {
+        model.notifiers().register(notifier)?;
+    }
+    let result = act(model);
+    for notifier in NOTIFIERS {
+        model.notifiers().unregister(notifier.name);
+    }
+    Ok((result, HEARD.load(Relaxed)))
+}
+
+fn all_are_asked_and_told(model: &mut dyn Model) -> Outcome {
+    let block = boot_block(model)?;
+    let range = model.addresses(model.section(block));
+    let (result, heard) = listened(model, range, 0, &|model| model.offline(block))?;
+    result?;
+    same("what was heard of going offline", heard, 0x1526)?;
+    let (result, heard) = listened(model, range, 0, &|model| model.online(block, ZoneKind::Normal))?;
+    result?;
+    same("what was heard of going online", heard, 0x1526)
+}
+
+fn a_veto_changes_nothing(model: &mut dyn Model) -> Outcome {
+    let block = boot_block(model)?;
+    let range = model.addresses(model.section(block));
+    let (before, refused) = (Snapshot::of(model), Error::Vetoed { range, by: "second" });
+    let (result, heard) = listened(model, range, SECOND + GOING, &|model| model.offline(block))?;
+    same("what was heard of a block that stays", heard, 0x153)?;
+    is_refused(result, refused)?;
+    before.is_still(model)?;
+    model.offline(block)?;
+    let before = Snapshot::of(model);
+    let vetoed = listened(model, range, SECOND + GOING, &|model| model.online(block, ZoneKind::Normal));
+    let outcome = before.is_still(model);
+    model.online(block, ZoneKind::Normal)?;
+    let (result, heard) = vetoed?;
+    same("what was heard of a block that stays offline", heard, 0x153)?;
+    is_refused(result, refused)?;
+    outcome
+}
+
+fn a_failure_is_cancelled(model: &mut dyn Model) -> Outcome {
+    let block = boot_block(model)?;
+    let (range, last) = (model.addresses(model.section(block)), block + (model.section_pages() - 1));
+    model.pin(last)?;
+    let before = Snapshot::of(model);
+    let failed = listened(model, range, 0, &|model| model.offline(block));
+    let outcome = before.is_still(model);
+    model.unpin(last)?;
+    let (result, heard) = failed?;
+    same("what was heard", heard, 0x1573)?;
+    is_refused(result, Error::Pinned { pfn: last, refs: 1 })?;
+    outcome
+}
+
+fn the_memmap_is_of_the_range(model: &mut dyn Model) -> Outcome {
+    with_spare(model, |model, spare| {
+        let hot = spare.validate(model)?;
+        model.add(&hot, MemmapHome::SelfHosted)?;
+        let before = Snapshot::of(model);
+        let online = |model: &mut dyn Model| model.online_range(spare.pages, ZoneKind::Movable);
+        for (veto, by) in [(GOING, "first"), (SECOND + GOING, "second")] {
+            let (result, _) = listened(model, spare.range, veto, &online)?;
+            is_refused(result, Error::Vetoed { range: spare.range, by })?;
+            before.is_still(model)?;
+        }
+        let (result, heard) = listened(model, spare.range, 0, &online)?;
+        result?;
+        same("what was heard of going online", heard, 0x1526)?;
+        goes_offline(model, spare)
+    })
+}
+
+fn goes_offline(model: &mut dyn Model, spare: &Spare) -> Outcome {
+    let offline = |model: &mut dyn Model| model.offline_range(spare.pages);
+    let before = Snapshot::of(model);
+    let (result, _) = listened(model, spare.range, SECOND + GOING, &offline)?;
+    check!(result.is_err(), "a veto was not heard");
+    before.is_still(model)?;
+    let (result, heard) = listened(model, spare.range, 0, &offline)?;
+    result?;
+    same("what was heard of going offline", heard, 0x1526)
+}
