@@ -7,7 +7,7 @@ use crate::kprintln;
 pub(super) struct Block {
     indent: &'static str,
     results: usize,
-    skipped: Option<&'static str>,
+    skipped: Option<&'static &'static str>,
     ran: bool,
     failed: Option<Failure>,
 }
