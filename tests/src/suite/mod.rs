@@ -13,11 +13,13 @@ mod cycles;
 mod device_tree;
 mod figures;
 mod harness;
+mod inject;
 mod life;
 mod looking;
 mod matrix;
 mod nvdimm;
 mod pinned;
+mod poison;
 mod prefilled;
 mod refused;
 mod several;
@@ -50,7 +52,7 @@ impl Test {
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let subjects: [fn() -> Vec<Test>; 16] = [
+    let subjects: [fn() -> Vec<Test>; 18] = [
         harness::tests,
         matrix::tests,
         shapes::tests,
@@ -61,6 +63,8 @@ pub fn all() -> Vec<Test> {
         tenants::tests,
         pinned::tests,
         refused::tests,
+        inject::tests,
+        poison::tests,
         several::tests,
         nvdimm::tests,
         blocks::tests,
