@@ -35,6 +35,9 @@ pub(super) fn fail(what: fmt::Arguments<'_>) -> Failure {
 
 /// A model's error that no test expects.
 impl From<Error> for Failure {
+    // Behind every `?`: called, not copied.
+    #[cold]
+    #[inline(never)]
     fn from(error: Error) -> Self {
         fail(format_args!("the model refused: {error}"))
     }

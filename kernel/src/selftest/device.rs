@@ -77,7 +77,7 @@ pub(super) fn with_device(
     create(model, ranges, kind, memmap)?;
     let start = ranges.first().map_or(Pfn::new(0), |range| model.pfn(range.0));
     let outcome = body(model, start);
-    if find(model, start).is_ok() {
+    if model.devices().iter().any(|device| device.start() == start) {
         destroy(model, start)?;
     }
     outcome
