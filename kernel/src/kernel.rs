@@ -82,6 +82,7 @@ fn start<G: Granule>(info: &'static mut BootInfo) -> ! {
     kernel.find_regions();
     kernel.find_dimms();
     kernel.find_nvdimms();
+    kernel.use_pmem();
     if meter::is_on() {
         kprintln!("bench: boot {} {} 0 0", info.memblock.span().len(), counter::instructions());
     }
@@ -154,6 +155,7 @@ impl<G: Granule> Kernel<G> {
     fn find_nvdimms(&mut self) {
         if let Some(device) = &mut self.platform.nvdimm {
             self.nvdimms.look(device);
+            self.use_pmem();
         }
     }
 

@@ -9,6 +9,7 @@ extern crate alloc;
 pub mod arch;
 pub mod args;
 pub mod boot_info;
+pub mod devices;
 pub mod dimms;
 pub mod drivers;
 pub mod inject;

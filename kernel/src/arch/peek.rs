@@ -4,7 +4,7 @@
 
 use core::sync::atomic::AtomicU64;
 
-use hotmap_mm::addr::VirtAddr;
+use hotmap_mm::addr::{PhysAddr, VirtAddr};
 use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::DEVICES;
 use hotmap_mm::machine::Machine;
@@ -25,6 +25,18 @@ pub fn tenant_word<G: Granule>(mm: &Mm<G, Arm>, pfn: Pfn, index: usize) -> Optio
     // SAFETY: M1: the linear map covers the frame (I8), which stays a tenant's as long as `mm` is borrowed; M2: the model
     // reaches a tenant's words through atomics only while it is shared; the index was checked.
     Some(unsafe { &*words.add(index) })
+}
+
+/// The word at `at`; `None` when that is not the address of a word in the usable part of a device that the CPU reaches.
+pub fn device_word<G: Granule>(mm: &Mm<G, Arm>, at: PhysAddr) -> Option<&AtomicU64> {
+    let pfn = Pfn::containing::<G>(at);
+    let device = mm.device_of(pfn).filter(|device| device.kind().is_reachable())?;
+    if device.set_aside().contains(pfn) || !at.is_aligned(8) {
+        return None;
+    }
+    // SAFETY: M1: the linear map covers the memory of a device that the CPU reaches (I8) as long as `mm` is borrowed; M2:
+    // the kernel has no other use for it than this one, by atomics.
+    Some(unsafe { &*mm.machine().frame(at, 8).cast::<AtomicU64>() })
 }
 
 /// Whether a load at `va` aborts. Device registers may change when they are read, so they are not: an address of theirs

@@ -1,16 +1,18 @@
 //! Every allocation fails in turn: each operation is undone completely, and works once nothing fails.
 
-use hotmap_mm::error::Result;
+use hotmap_mm::error::{Resource, Result};
 use hotmap_mm::faults::Plan;
-use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::block::{BlockState, Source};
 use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::pfn::PfnRange;
 use hotmap_mm::zone::ZoneKind;
 
-use super::check::{Outcome, check, fail, ran_out, skip};
+use super::check::{Outcome, check, fail, ran_out, same, skip};
+use super::migrate::{PAGES, home};
 use super::model::Model;
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, counts_are};
 use super::spare::{Spare, boot_block, with_spare};
+use super::tenant::with_tenant;
 use super::{Test, test};
 
 pub(super) const TESTS: &[Test] = &[
@@ -18,6 +20,8 @@ pub(super) const TESTS: &[Test] = &[
     test("a block that cannot go online stays offline", a_block_going_online),
     test("self-hosted memory that cannot be plugged leaves nothing", plugging_self_hosted),
     test("nor does memory with its memmap in system RAM", plugging_with_memmap_in_ram),
+    test("a block whose pages find no place stays online, whichever page it is", a_block_going_offline),
+    test("what goes away needs nothing", removing),
 ];
 
 /// More allocations than any operation here makes.
@@ -98,4 +102,46 @@ fn plugging_self_hosted(model: &mut dyn Model) -> Outcome {
 
 fn plugging_with_memmap_in_ram(model: &mut dyn Model) -> Outcome {
     with_spare(model, |model, spare| plug(model, spare, MemmapHome::Ram))
+}
+
+/// The second allocation fails each time, so that one more page has moved, until only one is left to move.
+fn a_block_going_offline(model: &mut dyn Model) -> Outcome {
+    with_tenant(model, PAGES, |model, guest| {
+        let (block, zone) = home(model, guest)?;
+        let (before, counts) = (Snapshot::of(model), model.counts());
+        for n in 1..=PAGES {
+            model.arm(Plan::Nth(n.min(2)));
+            let result = model.offline(block);
+            let fired = model.fired();
+            model.arm(Plan::Off);
+            check!(fired && result.is_err(), "with page {n} failing the block went offline");
+            ran_out(result, |out| matches!(out, Resource::Frames { order: 0 }))?;
+            if n == 1 {
+                before.is_still(model)?;
+            }
+            let state = model.block_of(block).map(|block| (block.state, block.tenant_pages));
+            let expected = (BlockState::Online(zone), PAGES + 1 - n);
+            check!(state == Some(expected), "the block is {state:?} instead of {expected:?}");
+            counts_are(&model.counts(), &counts)?;
+            same("pages that hold what was written", model.tenant_check(guest.id)?, PAGES)?;
+        }
+        model.offline(block)?;
+        model.online(block, zone)?;
+        same("pages that hold what was written", model.tenant_check(guest.id)?, PAGES)
+    })
+}
+
+fn removing(model: &mut dyn Model) -> Outcome {
+    with_spare(model, |model, spare| {
+        let hot = spare.validate(model)?;
+        let before = Snapshot::of(model);
+        model.add(&hot, MemmapHome::SelfHosted)?;
+        model.arm(Plan::From(1));
+        let result = model.remove(spare.range);
+        let fired = model.fired();
+        model.arm(Plan::Off);
+        result?;
+        check!(!fired, "removing memory allocates");
+        before.is_still(model)
+    })
 }

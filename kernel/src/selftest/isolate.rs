@@ -86,7 +86,13 @@ fn planted_memmap_stays(model: &mut dyn Model) -> Outcome {
         model.host_memmap(pfn, order)?;
         model.page(pfn).set_refs(7);
     }
-    let used = model.test_isolated(model.section(block));
+    let pages = model.section(block);
+    let used = model.test_isolated(pages);
+    // With a page in use behind it, nobody can know without looking.
+    let last = block + (model.section_pages() - 1);
+    model.pin(last)?;
+    let behind = model.test_isolated(pages);
+    model.unpin(last)?;
     let offline = model.offline(block);
     let gone = are_marked(model, &runs);
     let online = model.online(block, ZoneKind::Normal);
@@ -98,6 +104,7 @@ fn planted_memmap_stays(model: &mut dyn Model) -> Outcome {
     online?;
     gone.and(back)?;
     check!(used.is_none(), "{used:?} is memmap, and was not passed over");
+    check!(behind == Some(last), "{behind:?} is the first page in use, not {last}");
     before.is_still(model)
 }
 

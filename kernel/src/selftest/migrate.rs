@@ -20,13 +20,13 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 /// The tenant's pages.
-const PAGES: u64 = 16;
+pub(super) const PAGES: u64 = 16;
 /// A frame for each.
 type Frames = [Pfn; 16];
 
 /// The block that the tenant's pages are in, if it can be emptied: with the tenant as the only one in it, the newest of its
 /// zone, so that it comes back as before, and with memory elsewhere to move to.
-fn home(model: &dyn Model, guest: &Guest) -> Outcome<(Pfn, ZoneKind)> {
+pub(super) fn home(model: &dyn Model, guest: &Guest) -> Outcome<(Pfn, ZoneKind)> {
     let frame = frame_at(model, guest.page(model, 0))?;
     let Some(block) = model.block_of(frame) else { return Err(Error::NotPresent(frame).into()) };
     let zone = block.state.zone().unwrap_or(ZoneKind::Normal);

@@ -3,6 +3,7 @@
 mod act;
 mod args;
 mod bench;
+mod dax;
 mod harm;
 mod json;
 mod show;
@@ -140,6 +141,13 @@ impl<G: Granule> Table<G> {
             1,
             "bring in a hotpluggable region of the device tree, or a part of it",
             act::add,
+        )
+        .operation(Operation::Yes),
+        command(
+            dax::DAX,
+            12,
+            "devices' memory: list it, make, unmake, give to the system (dax help)",
+            dax::dax,
         )
         .operation(Operation::Yes),
         command("remove ADDR", 1, "take away what `add` brought in at ADDR", act::remove)

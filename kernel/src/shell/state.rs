@@ -9,6 +9,7 @@ use hotmap_mm::zone::ZoneKind;
 
 use super::Outcome;
 use super::args::Words;
+use super::dax;
 use super::json::Json;
 use crate::arch::heap;
 use crate::dimms::Dimm;
@@ -49,6 +50,7 @@ pub(super) fn state<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Ou
             }
             json.word("state", kernel.nvdimm_state(nvdimm));
         });
+        dax::describe(kernel, json);
         json.array("regions", kernel.regions.all(), |json, region| describe_region(kernel, json, region));
         json.number("warnings", kernel.mm.warnings().total());
         let (used, size) = heap::usage();
@@ -112,7 +114,7 @@ fn describe_region<G: Granule>(kernel: &Kernel<G>, json: &mut Json, region: &Reg
         Some(node) => json.number("node", node),
         None => json.number("node", "null"),
     }
-    json.word("state", region.state_name());
+    json.word("state", kernel.device_use(region.range).unwrap_or(region.state_name()));
     json.array("added", region.parts(), |json, part| {
         json.word("start", part.start);
         json.number("size", part.len());
@@ -131,8 +133,8 @@ impl<G: Granule> Kernel<G> {
     }
 
     /// What became of an NVDIMM: it is listed, and waits for a use.
-    pub const fn nvdimm_state(&self, _: &NvdimmRange) -> &'static str {
-        "waiting"
+    pub fn nvdimm_state(&self, nvdimm: &NvdimmRange) -> &'static str {
+        self.device_use(nvdimm.range).unwrap_or("waiting")
     }
 
     /// What became of a DIMM: `online`, `offline`, `mixed` or `refused`.

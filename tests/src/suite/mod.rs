@@ -13,11 +13,13 @@ mod cycles;
 mod device_tree;
 mod figures;
 mod harness;
+mod inject;
 mod life;
 mod looking;
 mod matrix;
 mod nvdimm;
 mod pinned;
+mod poison;
 mod prefilled;
 mod refused;
 mod regions;
@@ -51,7 +53,7 @@ impl Test {
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let subjects: [fn() -> Vec<Test>; 17] = [
+    let subjects: [fn() -> Vec<Test>; 19] = [
         harness::tests,
         matrix::tests,
         shapes::tests,
@@ -63,6 +65,8 @@ pub fn all() -> Vec<Test> {
         tenants::tests,
         pinned::tests,
         refused::tests,
+        inject::tests,
+        poison::tests,
         several::tests,
         nvdimm::tests,
         blocks::tests,

@@ -77,12 +77,14 @@ fn each<G: Granule, M: Machine>(
 }
 
 impl DeviceRange {
-    const fn start(&self) -> Pfn {
+    /// The first page of the first range: the device's name.
+    pub const fn start(&self) -> Pfn {
         self.ranges.start()
     }
-    const fn pagemap(&self) -> Pagemap {
-        let Self { ranges, kind, .. } = *self;
-        Pagemap { ranges, kind, altmap: None, state: DeviceState::Changing, holds: 0 }
+    /// The page map that it will be, with nothing done yet.
+    pub const fn pagemap(&self) -> Pagemap {
+        let Self { ranges, kind, altmap } = *self;
+        Pagemap { ranges, kind, altmap, state: DeviceState::Changing, holds: 0 }
     }
     /// The first range's bytes, for messages.
     fn first_addresses<G: Granule>(&self) -> PhysRange {
@@ -145,7 +147,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
                 self.sections.insert(Section::claimed(start));
             }
         }
-        self.devices.insert(device.pagemap());
+        self.devices.insert(Pagemap { altmap: None, ..device.pagemap() });
         Ok(())
     }
 

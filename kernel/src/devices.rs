@@ -1,0 +1,113 @@
+//! Memory behind devices: where there is any, and what becomes of it. Persistent memory waits until somebody makes a device
+//! of it, in the shell (`dax create`) or by `pmem=` at boot and whenever an NVDIMM comes.
+
+use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
+use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
+use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
+use hotmap_mm::error::Result;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::pfn::Pfn;
+
+use crate::args::PmemUse;
+use crate::kernel::Kernel;
+use crate::regions::{RegionKind, RegionUse};
+use crate::{klog, kprintln};
+
+/// Memory that is there and that boot left alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Behind {
+    /// All of it.
+    pub range: PhysRange,
+    /// What a device of it is, unless somebody says otherwise.
+    pub kind: DeviceType,
+}
+
+impl<G: Granule> Kernel<G> {
+    /// The memory around `at` that a device can be made of: a region of the device tree that holds nothing else, or an
+    /// NVDIMM.
+    pub fn memory_behind(&self, at: PhysAddr) -> Option<Behind> {
+        self.all_behind().find(|behind| behind.range.contains(at))
+    }
+
+    fn all_behind(&self) -> impl Iterator<Item = Behind> + '_ {
+        let free = self.regions.all().iter().filter(|region| !matches!(region.usage, RegionUse::Refused(_)));
+        let regions = free.map(|region| Behind { range: region.range, kind: device_type(region.kind) });
+        let nvdimms = self.nvdimms.all().iter().map(|n| Behind { range: n.range, kind: DeviceType::FsDax });
+        regions.chain(nvdimms)
+    }
+
+    /// What `range` is used for, if a device is made of some of it: `device`, or `kmem` when the system has its memory.
+    pub fn device_use(&self, range: PhysRange) -> Option<&'static str> {
+        let overlaps = |device: &Pagemap| device.addresses::<G>().any(|part| part.overlaps(&range));
+        if self.mm.devices().iter().any(overlaps) {
+            return Some("device");
+        }
+        let given = self.mm.kmem().iter().any(|kmem| kmem.device().addresses::<G>().overlaps(&range));
+        given.then_some("kmem")
+    }
+
+    /// Make a device of `ranges`, and say so.
+    ///
+    /// # Errors
+    /// Why it cannot be made; everything is as it was.
+    pub fn make_device(
+        &mut self,
+        ranges: &[(PhysAddr, u64)],
+        kind: DeviceType,
+        memmap: DeviceMemmap,
+    ) -> Result<Pfn> {
+        let device = DeviceRange::new(&self.mm, ranges, kind, memmap)?;
+        self.mm.device_create(&device, |_, _| {})?;
+        let start = device.start();
+        self.tell_device(start);
+        Ok(start)
+    }
+
+    fn tell_device(&self, start: Pfn) {
+        let Some(device) = self.mm.device_of(start) else { return };
+        let at = start.address::<G>();
+        let memmap = device.altmap().map_or(0, |altmap| altmap.alloc());
+        klog!(
+            "dax@{:x}: {} {} is here, {memmap} pages of it its own memmap, usable from {}",
+            at.get(),
+            Bytes(device.pages() << G::SHIFT),
+            device.kind(),
+            device.usable_start().address::<G>()
+        );
+    }
+
+    /// What `pmem=` says: a device of each region of persistent memory and each NVDIMM that none is made of.
+    pub(crate) fn use_pmem(&mut self) {
+        let memmap = match self.info.args.pmem {
+            PmemUse::Off => return,
+            PmemUse::MapDevice => DeviceMemmap::Device { reserve: 0 },
+            PmemUse::MapMemory => DeviceMemmap::Ram,
+        };
+        let mut after = PhysAddr::new(0);
+        // One after the other, by address: making one changes what there is.
+        while let Some(Behind { range, kind }) = self.next_pmem(after) {
+            after = range.end;
+            if let Err(error) = self.make_device(&[(range.start, range.len())], kind, memmap) {
+                kprintln!("dax@{:x}: refused: {error}", range.start.get());
+            }
+        }
+    }
+
+    /// The first persistent memory from `after` on that no device is made of.
+    fn next_pmem(&self, after: PhysAddr) -> Option<Behind> {
+        let is_pmem = |behind: &Behind| {
+            let region = self.regions.all().iter().find(|region| region.range == behind.range);
+            region.is_none_or(|region| region.kind != RegionKind::Hotpluggable)
+        };
+        let waits = |b: &Behind| b.range.start >= after && is_pmem(b) && self.device_use(b.range).is_none();
+        self.all_behind().filter(waits).min_by_key(|behind| behind.range.start)
+    }
+}
+
+/// Persistent memory is for file systems; what does not keep its contents is handed out as it is.
+const fn device_type(kind: RegionKind) -> DeviceType {
+    match kind {
+        RegionKind::Pmem { volatile: false } => DeviceType::FsDax,
+        RegionKind::Pmem { volatile: true } | RegionKind::Hotpluggable => DeviceType::Generic,
+    }
+}
