@@ -62,9 +62,9 @@ pub fn bring_in<G: Granule, M: Machine>(
         match step {
             Step::InitialisePages => print_figures("add", bytes, so_far),
             Step::GoOnline => print_figures("online", bytes, so_far),
-            _ => return tell_step(mm, name, &range, step),
+            _ => return tell_step(mm, name, &range, policy.home, step),
         }
-        tell_step(mm, name, &range, step);
+        tell_step(mm, name, &range, policy.home, step);
         meter = Meter::start(mm);
     };
     if policy.online {
@@ -114,7 +114,13 @@ fn print_figures(operation: &str, range: PhysRange, meter: Meter) {
 }
 
 /// One log line for each of the seven steps: what it found to do.
-fn tell_step<G: Granule, M: Machine>(mm: &Mm<G, M>, name: Name, range: &HotRange, step: Step) {
+fn tell_step<G: Granule, M: Machine>(
+    mm: &Mm<G, M>,
+    name: Name,
+    range: &HotRange,
+    home: MemmapHome,
+    step: Step,
+) {
     if crate::console::is_quiet() {
         return;
     }
@@ -130,10 +136,14 @@ fn tell_step<G: Granule, M: Machine>(mm: &Mm<G, M>, name: Name, range: &HotRange
             let leaf = mm.tables().path(mm.machine(), va).leaf().map_or(0, |s| s.slot.span.len());
             klog!("{head}: at {va} by {} leaves", Bytes(leaf));
         }
-        Step::ChooseBacking if memmap > 0 => {
-            klog!("{head}: self-hosted, {memmap} pages at the start of each block")
-        }
-        Step::ChooseBacking => klog!("{head}: system RAM"),
+        Step::ChooseBacking => match home {
+            MemmapHome::SelfHosted => klog!("{head}: self-hosted, {memmap} pages at the start of each block"),
+            // It may reach over the first block; a struct page is 64 bytes.
+            MemmapHome::SelfRange | MemmapHome::Given(_) => {
+                klog!("{head}: self-hosted, {} pages at the start of the range", pages.len() * 64 / G::SIZE);
+            }
+            MemmapHome::Ram => klog!("{head}: system RAM"),
+        },
         Step::PopulateVmemmap => {
             let va = mm.layout().page_address(pages.start);
             let leaf = mm.tables().path(mm.machine(), va).leaf().map_or(0, |s| s.slot.span.len());
@@ -143,6 +153,10 @@ fn tell_step<G: Granule, M: Machine>(mm: &Mm<G, M>, name: Name, range: &HotRange
         Step::JoinZone => {
             klog!("{head}: {}", block.and_then(|b| b.state.zone()).map_or("none", ZoneKind::name))
         }
-        Step::GoOnline => klog!("{head}: {} free pages", blocks as u64 * block.map_or(0, |b| b.free.pages())),
+        Step::GoOnline => {
+            let free =
+                HotRange::blocks::<G>(pages).filter_map(|start| mm.block_of(start)).map(|b| b.free.pages());
+            klog!("{head}: {} free pages", free.sum::<u64>());
+        }
     }
 }

@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 
 use hotmap_devicetree::{Held, MachineDescription};
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
+use hotmap_mm::errno::Errno;
 use hotmap_mm::error::{Error, Resource, Result};
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::Source;
@@ -153,6 +154,19 @@ pub enum Refusal {
     NotAdded(PhysAddr),
     /// The model refused.
     Model(Error),
+}
+
+impl Refusal {
+    /// Linux's number for it; where Linux has no such request, the nearest.
+    pub const fn errno(&self) -> Errno {
+        match self {
+            Self::NoRegion(_) => Errno::ENXIO,
+            Self::NotStart { .. } | Self::Outside { .. } | Self::NotHotpluggable(_) => Errno::EINVAL,
+            Self::Holds { .. } => Errno::EBUSY,
+            Self::NotAdded(_) => Errno::ENOENT,
+            Self::Model(error) => error.errno(),
+        }
+    }
 }
 
 impl From<Error> for Refusal {

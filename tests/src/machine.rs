@@ -3,6 +3,7 @@
 //! Nothing here repeats what the script knows (slots, semihosting, console); a test names only what it cares about.
 
 use crate::geometry::Granule;
+use std::path::PathBuf;
 
 /// The two ways into the same image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,14 @@ pub struct Machine {
     pub acpi: bool,
     /// Count instructions exactly.
     pub icount: bool,
+    /// Memory that the device tree calls hotpluggable, above boot RAM.
+    pub hotpluggable: Option<String>,
+    /// Persistent memory above that.
+    pub pmem: Option<String>,
+    /// The file that has its contents.
+    pub pmem_file: Option<PathBuf>,
+    /// The device tree calls it volatile.
+    pub pmem_volatile: bool,
     /// Boot arguments besides `granule=`.
     pub append: String,
     /// QEMU's own arguments.
@@ -80,6 +89,10 @@ impl Machine {
             gic: None,
             acpi: true,
             icount: false,
+            hotpluggable: None,
+            pmem: None,
+            pmem_file: None,
+            pmem_volatile: false,
             append: String::new(),
             extra: Vec::new(),
         }
@@ -154,6 +167,9 @@ impl Machine {
         option("--maxmem", self.maxmem.clone());
         option("--smp", self.smp.map(|count| count.to_string()));
         option("--gic", self.gic.map(|version| version.to_string()));
+        option("--hotpluggable", self.hotpluggable.clone());
+        option("--pmem", self.pmem.clone());
+        option("--pmem-file", self.pmem_file.as_ref().map(|path| path.display().to_string()));
         option("--append", Some(self.append.clone()).filter(|append| !append.is_empty()));
         arguments.extend(self.flags().into_iter().map(str::to_owned));
         arguments
@@ -181,6 +197,9 @@ impl Machine {
         }
         if !self.acpi {
             flags.push("--acpi-off");
+        }
+        if self.pmem_volatile {
+            flags.push("--pmem-volatile");
         }
         if self.icount {
             flags.push("--icount");
@@ -214,14 +233,19 @@ mod tests {
             gic: Some(2),
             acpi: false,
             icount: true,
+            hotpluggable: Some("1G".into()),
+            pmem: Some("64M".into()),
+            pmem_file: Some("a/b".into()),
+            pmem_volatile: true,
             ..Machine::firmware()
         };
         let machine = machine.granule(Granule::K16).cpu("max").memory("2G").maxmem("8G");
         let machine = machine.append("memmap=ram").append("run=\"selftest; audit\"");
-        let should = "--firmware --granule 16k --cpu max --memory 2G --maxmem 8G --smp 4 --gic 2 --append";
+        let should = "--firmware --granule 16k --cpu max --memory 2G --maxmem 8G --smp 4 --gic 2 \
+                      --hotpluggable 1G --pmem 64M --pmem-file a/b --append";
         let mut should: Vec<String> = should.split(' ').map(str::to_owned).collect();
         should.push("memmap=ram run=\"selftest; audit\"".into());
-        should.extend(["--el2", "--acpi-off", "--icount"].map(str::to_owned));
+        should.extend(["--el2", "--acpi-off", "--pmem-volatile", "--icount"].map(str::to_owned));
         assert_eq!(machine.arguments(), should);
     }
 }

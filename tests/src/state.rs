@@ -212,7 +212,25 @@ pub struct Region {
     pub size: u64,
     /// What it is.
     pub kind: String,
+    /// Whether its contents may be lost with the power (persistent memory only).
+    pub volatile: bool,
+    /// Its NUMA node, if the device tree names one.
+    pub node: Option<u64>,
     /// What happens with it.
+    pub state: String,
+    /// The parts of it that are memory.
+    pub added: Vec<RegionPart>,
+}
+
+/// A part of a region, as it was added.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RegionPart {
+    /// Physical address.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// `online`, `offline` or `mixed`.
     pub state: String,
 }
 

@@ -75,8 +75,8 @@ pub struct Section {
     pub start: Pfn,
     /// What is present of it: memory and devices.
     pub present: Subsections,
-    /// What of it is a device's.
-    pub device: Subsections,
+    /// How many of these are devices': which ones, the devices know.
+    pub device_subsections: u32,
     /// Whether it was there at boot: all of its memmap exists then, also where memory is absent.
     pub early: bool,
     /// What holds its memmap.
@@ -91,18 +91,13 @@ impl Section {
 
     /// A section that is claimed and of which nothing is present yet.
     pub const fn claimed(start: Pfn) -> Self {
-        let none = Subsections::NONE;
-        Self { start, present: none, device: none, early: false, backing: Backing::Ram }
+        let present = Subsections::NONE;
+        Self { start, present, device_subsections: 0, early: false, backing: Backing::Ram }
     }
 
     /// Whether some of it is memory, which makes it a memory block.
     pub fn has_memory(&self) -> bool {
-        self.present != self.device
-    }
-
-    /// Whether `pfn`, a page of this section, is a device's.
-    pub fn is_device<G: Granule>(&self, pfn: Pfn) -> bool {
-        self.device.contains(self.subsection::<G>(pfn))
+        self.present.count() != self.device_subsections
     }
 
     /// Which subsection `pfn`, a page of this section, is in.

@@ -36,10 +36,17 @@ fn while_offline(model: &mut dyn Model, body: fn(&mut dyn Model, Pfn, Counts) ->
     outcome
 }
 
+/// The pages at the block's start that hold its memmap: none, or all of it.
+fn own_memmap(model: &dyn Model, start: Pfn) -> u64 {
+    let hosts_itself = model.block_of(start).is_some_and(|block| block.memmap_pages > 0);
+    if hosts_itself { model.numbers().memmap_pages } else { 0 }
+}
+
 fn a_boot_block_goes(model: &mut dyn Model) -> Outcome {
     while_offline(model, |model, block, mut expected| {
-        expected.present -= model.section_pages();
-        expected.free -= model.section_pages();
+        let usable = model.section_pages() - own_memmap(model, block);
+        expected.present -= usable;
+        expected.free -= usable;
         counts_are(&model.counts(), &expected)?;
         let listed = ZoneKind::ALL.iter().any(|zone| model.zone(*zone).blocks().contains(&block));
         check!(!listed, "the block at {block} is offline, and in a zone");
@@ -64,8 +71,11 @@ fn what_stays(model: &mut dyn Model) -> Outcome {
             )?;
             let memmap = translate::load(struct_page(model, pfn));
             check!(memmap.address().is_some(), "the struct page of {pfn}: {memmap}");
-            // Nobody speaks for a page that is neither free nor in use.
-            is_used_as(model, pfn, PageKind::Tail)?;
+        }
+        // Nobody speaks for a page that is neither free nor in use; the block's own memmap is in use.
+        let own = own_memmap(model, block);
+        for i in [0, own.saturating_sub(1), own, model.section_pages() - 1] {
+            is_used_as(model, block + i, if i < own { PageKind::MemmapSelf } else { PageKind::Tail })?;
         }
         Ok(())
     })
@@ -74,24 +84,25 @@ fn what_stays(model: &mut dyn Model) -> Outcome {
 fn it_comes_back(model: &mut dyn Model) -> Outcome {
     while_offline(model, |model, block, before| {
         model.online(block, ZoneKind::Movable)?;
-        let outcome = counts_are(&model.counts(), &before).and(is_one_run(model, block, ZoneKind::Movable));
+        let outcome = counts_are(&model.counts(), &before).and(is_all_free(model, block, ZoneKind::Movable));
         model.offline(block)?;
         outcome
     })?;
-    is_one_run(model, boot_block(model)?, ZoneKind::Normal)
+    is_all_free(model, boot_block(model)?, ZoneKind::Normal)
 }
 
-/// A block with nothing in use is one free run: the largest order.
-fn is_one_run(model: &dyn Model, block: Pfn, zone: ZoneKind) -> Outcome {
+/// A block with nothing in use is one free run, of the largest order; with its own memmap at its start, the runs after that.
+fn is_all_free(model: &dyn Model, block: Pfn, zone: ZoneKind) -> Outcome {
     let Some(found) = model.block_of(block) else { return Err(Error::NoBlock(model.address(block)).into()) };
     check!(
         found.state == BlockState::Online(zone),
         "the block at {block} is {}, not in {zone}",
         found.state.name()
     );
+    let usable = model.section_pages() - own_memmap(model, block);
     let largest = found.free.largest().unwrap_or(0);
-    same_at("the order of the largest free run", block, largest.into(), model.block_order().into())?;
-    same("free pages of the block", found.free.pages(), model.section_pages())
+    same_at("the order of the largest free run", block, largest.into(), usable.ilog2().into())?;
+    same("free pages of the block", found.free.pages(), usable)
 }
 
 fn the_image_holds_its_block(model: &mut dyn Model) -> Outcome {

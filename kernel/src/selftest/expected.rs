@@ -4,6 +4,7 @@
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::granule::GranuleKind;
 use hotmap_mm::hotplug::block::MemoryBlock;
+use hotmap_mm::layout::LINEAR_SIZE;
 use hotmap_mm::paging::descriptor::Descriptor;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_mm::section::Section;
@@ -32,6 +33,8 @@ pub(super) struct Numbers {
     pub(super) section_pages: u64,
     /// Pages that a section's memmap fills.
     pub(super) memmap_pages: u64,
+    /// The memory that a page of memmap describes: 64 bytes for each page of it.
+    pub(super) described: u64,
     /// A leaf of vmemmap, for a whole section that hosts its own memmap.
     pub(super) memmap_leaf: u64,
     /// How many naturally aligned runs a self-hosted block's usable memory is.
@@ -51,6 +54,7 @@ const K4: Numbers = Numbers {
     section: 128 * MIB,
     section_pages: 32768,
     memmap_pages: 512,
+    described: 256 * KIB,
     memmap_leaf: 2 * MIB,
     usable_runs: 6,
     vmemmap: 0xffff_fdff_c000_0000,
@@ -66,6 +70,7 @@ const K16: Numbers = Numbers {
     section: 128 * MIB,
     section_pages: 8192,
     memmap_pages: 32,
+    described: 4 * MIB,
     memmap_leaf: 16 * KIB,
     usable_runs: 8,
     vmemmap: 0xffff_ff7f_c000_0000,
@@ -81,6 +86,7 @@ const K64: Numbers = Numbers {
     section: 512 * MIB,
     section_pages: 8192,
     memmap_pages: 8,
+    described: 64 * MIB,
     memmap_leaf: 64 * KIB,
     usable_runs: 10,
     vmemmap: 0xffff_ffdf_c000_0000,
@@ -148,6 +154,23 @@ impl dyn Model + '_ {
     /// Whether nothing of an online block is in use.
     pub(super) fn is_all_free(&self, block: &MemoryBlock) -> bool {
         block.free.pages() == self.usable_pages(block)
+    }
+    /// The memory that the linear map can reach: from RAM's start, aligned down for the largest compound page.
+    pub(super) fn reach(&self) -> PhysRange {
+        let first = self.numbers().first_page;
+        let start = self.info().ram_start.get() / first * first;
+        PhysRange { start: PhysAddr::new(start), end: PhysAddr::new((start + LINEAR_SIZE).min(1 << 48)) }
+    }
+    /// The highest block of which nothing is present, nor of the one after it.
+    pub(super) fn absent(&self) -> PhysAddr {
+        let (block, end) = (self.numbers().section, self.reach().end.get());
+        let is_free = |start: &u64| {
+            !self
+                .sections()
+                .iter()
+                .any(|s| (*start..start + 2 * block).contains(&self.address(s.start).get()))
+        };
+        PhysAddr::new((2..).map(|i| end - i * block).find(is_free).unwrap_or(0))
     }
     /// The memory that a leaf's bits lead to, or the table that a table's do: bits 47 down to the page's (Arm ARM D8.3).
     pub(super) fn output(&self, d: Descriptor) -> PhysAddr {

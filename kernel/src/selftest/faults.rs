@@ -30,7 +30,7 @@ const LIMIT: u64 = 1 << 12;
 type Act<'a> = &'a dyn Fn(&mut dyn Model) -> Result<()>;
 
 /// Fail the first allocation of `act`, then the second, and so on, until none is left to fail. `take_back` undoes a success.
-fn fail_each(model: &mut dyn Model, act: Act<'_>, take_back: Act<'_>) -> Outcome {
+pub(super) fn fail_each(model: &mut dyn Model, act: Act<'_>, take_back: Act<'_>) -> Outcome {
     let (before, mut failures) = (Snapshot::of(model), 0);
     for n in 1..LIMIT {
         model.arm(Plan::Nth(n));

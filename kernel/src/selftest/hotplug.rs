@@ -5,7 +5,6 @@ use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::error::Error;
 use hotmap_mm::hotplug::block::{BlockState, Source};
 use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::layout::LINEAR_SIZE;
 use hotmap_mm::model::Counts;
 use hotmap_mm::page::{Page, PageKind};
 use hotmap_mm::pfn::Pfn;
@@ -39,13 +38,8 @@ fn bad_ranges_are_refused(model: &mut dyn Model) -> Outcome {
     };
     let range = |start: u64, len| PhysRange { start: PhysAddr::new(start), end: PhysAddr::new(start + len) };
     let ram = model.info().ram_start.get() / block * block;
-    let base = model.info().ram_start.get() / model.numbers().first_page * model.numbers().first_page;
-    let reach = range(base, LINEAR_SIZE.min((1 << 48) - base));
     // Where nothing is present, so that no other rule is broken first.
-    let is_free = |start: &u64| {
-        !model.sections().iter().any(|s| range(*start, 2 * block).contains(model.address(s.start)))
-    };
-    let far = (2..).map(|i| reach.end.get() - i * block).find(is_free).unwrap_or(base);
+    let (reach, far) = (model.reach(), model.absent().get());
     refuses(far, 0, Error::Empty(PhysAddr::new(far)))?;
     let top = u64::MAX - block + 1;
     refuses(top, 2 * block, Error::Wraps { start: PhysAddr::new(top), len: 2 * block })?;
@@ -81,7 +75,7 @@ fn only_offline_memory_goes(model: &mut dyn Model) -> Outcome {
 }
 
 /// What a machine counts with `blocks` blocks more than in `base`, for which `tables` tables are new.
-fn with_blocks(
+pub(super) fn with_blocks(
     base: &Counts,
     numbers: &Numbers,
     blocks: u64,
@@ -109,7 +103,7 @@ fn with_blocks(
 }
 
 /// Table pages, counted in the tables themselves.
-fn table_pages(model: &dyn Model) -> Outcome<u64> {
+pub(super) fn table_pages(model: &dyn Model) -> Outcome<u64> {
     let mut tables = 1;
     each_entry(model, &mut |slot, d| {
         tables += u64::from(d.is_table(slot.level));
@@ -134,7 +128,7 @@ fn nothing_stays(model: &mut dyn Model) -> Outcome {
 }
 
 /// Neither the memory nor its struct page can be reached, and the model does not know it.
-fn is_gone(model: &dyn Model, pfn: Pfn) -> Outcome {
+pub(super) fn is_gone(model: &dyn Model, pfn: Pfn) -> Outcome {
     for va in [model.linear(model.address(pfn)), struct_page(model, pfn)] {
         let load = translate::load(va);
         check!(load.is_unmapped() && peek::load_aborts(va), "{va}, of {pfn} that was removed: {load}");
@@ -172,13 +166,13 @@ fn in_ram(model: &mut dyn Model) -> Outcome {
     })
 }
 
-fn add(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
+pub(super) fn add(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
     let range = spare.validate(model)?;
     Ok(model.add(&range, home)?)
 }
 
 /// Add, online, offline, remove: the exact count of pages after each.
-fn a_life(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
+pub(super) fn a_life(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
     let (base, numbers, blocks) = (model.counts(), model.numbers(), spare.blocks(model));
     add(model, spare, home)?;
     let tables = table_pages(model)? - base.tables;
@@ -186,15 +180,41 @@ fn a_life(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
     counts_are(&model.counts(), &offline)?;
     model.online_range(spare.pages, ZoneKind::Movable)?;
     counts_are(&model.counts(), &with_blocks(&base, numbers, blocks, home, true, tables))?;
-    for block in model.starts(spare.pages) {
-        let expected = if home == MemmapHome::SelfHosted { numbers.usable_runs } else { 1 };
-        same_at("free runs of the block", block, free_runs(model, block), expected)?;
+    for (i, block) in model.starts(spare.pages).enumerate() {
+        let own = own_memmap(numbers, home, blocks, i as u64);
+        same_at("pages of memmap in the block", block, memmap_in(model, block), own)?;
+        same_at("free runs of the block", block, free_runs(model, block), runs_after(numbers, own))?;
     }
     let migrated = model.offline_range(spare.pages)?.migrated;
     same("pages migrated out of nothing", migrated, 0)?;
     counts_are(&model.counts(), &offline)?;
     model.remove(spare.range)?;
     counts_are(&model.counts(), &base)
+}
+
+/// How many pages of memmap are at the start of block `i` of `blocks`.
+fn own_memmap(numbers: &Numbers, home: MemmapHome, blocks: u64, i: u64) -> u64 {
+    match home {
+        MemmapHome::SelfHosted => numbers.memmap_pages,
+        MemmapHome::Ram => 0,
+        MemmapHome::SelfRange | MemmapHome::Given(_) => {
+            let before = i * numbers.section_pages;
+            (blocks * numbers.memmap_pages).saturating_sub(before).min(numbers.section_pages)
+        }
+    }
+}
+
+/// How many naturally aligned runs follow the first `own` pages of a block: from there each is as large as the next bit of
+/// what is left says, to the block's end.
+const fn runs_after(numbers: &Numbers, own: u64) -> u64 {
+    if own == numbers.memmap_pages {
+        return numbers.usable_runs;
+    }
+    (numbers.section_pages - own).count_ones() as u64
+}
+
+fn memmap_in(model: &dyn Model, block: Pfn) -> u64 {
+    model.block_of(block).map_or(0, |block| block.memmap_pages)
 }
 
 fn free_runs(model: &dyn Model, block: Pfn) -> u64 {
@@ -205,7 +225,7 @@ fn free_runs(model: &dyn Model, block: Pfn) -> u64 {
 }
 
 /// The block's first frames, all of them and in order, hold its memmap.
-fn hosts_itself(model: &dyn Model, block: Pfn) -> Outcome {
+pub(super) fn hosts_itself(model: &dyn Model, block: Pfn) -> Outcome {
     let memmap = model.numbers().memmap_pages;
     for i in 0..memmap {
         let frame = frame_at(model, struct_page(model, block) + i * model.page_size())?;

@@ -17,15 +17,19 @@
 //!  not ok 1 - paging
 //! ```
 
+mod altmap;
 mod blocks;
 mod buddy;
 mod check;
 mod compact;
+mod device;
 mod expected;
 mod faults;
 mod heap;
+mod homes;
 mod hotplug;
 mod isolate;
+mod kmem;
 mod ktap;
 mod live;
 mod migrate;
@@ -89,6 +93,10 @@ const SUBJECTS: &[Subject] = &[
     Subject { name: "compact", tests: compact::TESTS },
     Subject { name: "poison", tests: poison::TESTS },
     Subject { name: "notify", tests: notify::TESTS },
+    Subject { name: "homes", tests: homes::TESTS },
+    Subject { name: "device", tests: device::TESTS },
+    Subject { name: "altmap", tests: altmap::TESTS },
+    Subject { name: "kmem", tests: kmem::TESTS },
     Subject { name: "faults", tests: faults::TESTS },
 ];
 

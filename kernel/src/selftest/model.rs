@@ -5,7 +5,10 @@ use core::sync::atomic::AtomicU64;
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use hotmap_mm::audit::{AuditSummary, Finding};
 use hotmap_mm::compact::Compacted;
-use hotmap_mm::device::pagemap::Pagemap;
+use hotmap_mm::device::holds::Teardown;
+use hotmap_mm::device::kmem::Kmem;
+use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
+use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::Result;
 use hotmap_mm::faults::Plan;
 use hotmap_mm::granule::{Granule, GranuleKind};
@@ -30,6 +33,9 @@ use crate::arch::peek;
 use crate::boot_info::BootInfo;
 use crate::dimms::Dimm;
 use crate::kernel::Kernel;
+
+/// Where memory starts, and how many bytes it is.
+pub(super) type Bytes = (PhysAddr, u64);
 
 /// The kernel under test. Each is the model's function of that name.
 pub(super) trait Model {
@@ -83,6 +89,15 @@ pub(super) trait Model {
     fn offline(&mut self, start: Pfn) -> Result<Offlined>;
     fn offline_range(&mut self, pages: PfnRange) -> Result<Offlined>;
     fn remove(&mut self, range: PhysRange) -> Result<()>;
+
+    // Devices.
+    fn device(&self, ranges: &[Bytes], kind: DeviceType, memmap: DeviceMemmap) -> Result<DeviceRange>;
+    fn device_create(&mut self, device: &DeviceRange) -> Result<()>;
+    fn device_destroy(&mut self, start: Pfn) -> Result<Teardown>;
+    fn kmem(&self) -> &[Kmem];
+    /// Self-hosted, into zone Movable.
+    fn device_to_memory(&mut self, start: Pfn) -> Result<PfnRange>;
+    fn memory_to_device(&mut self, start: Pfn) -> Result<u64>;
 
     // Tenants.
     fn tenant_new(&mut self, count: u64) -> Result<u32>;
@@ -241,6 +256,25 @@ impl<G: Granule> Model for Kernel<G> {
     }
     fn remove(&mut self, range: PhysRange) -> Result<()> {
         self.mm.remove(range)
+    }
+
+    fn device(&self, ranges: &[Bytes], kind: DeviceType, memmap: DeviceMemmap) -> Result<DeviceRange> {
+        DeviceRange::new(&self.mm, ranges, kind, memmap)
+    }
+    fn device_create(&mut self, device: &DeviceRange) -> Result<()> {
+        self.mm.device_create(device, |_, _| {})
+    }
+    fn device_destroy(&mut self, start: Pfn) -> Result<Teardown> {
+        self.mm.device_destroy(start)
+    }
+    fn kmem(&self) -> &[Kmem] {
+        self.mm.kmem()
+    }
+    fn device_to_memory(&mut self, start: Pfn) -> Result<PfnRange> {
+        self.mm.device_to_memory(start, MemmapHome::SelfHosted, ZoneKind::Movable)
+    }
+    fn memory_to_device(&mut self, start: Pfn) -> Result<u64> {
+        self.mm.memory_to_device(start)
     }
 
     fn tenant_new(&mut self, count: u64) -> Result<u32> {

@@ -1,6 +1,7 @@
 //! What the machine is like, as numbers that can be compared. What may differ after a test that leaves no trace is left out:
 //! which frames hold tables and memmap, and the number of the next tenant.
 
+use hotmap_mm::device::pagemap::Pagemap;
 use hotmap_mm::hotplug::block::MemoryBlock;
 use hotmap_mm::model::Counts;
 use hotmap_mm::section::{Backing, Section};
@@ -13,7 +14,7 @@ use crate::kprintln;
 
 const COUNTS: [&str; 7] =
     ["pages present", "free", "allocated", "memmap_self", "memmap_ram", "tables", "reserved"];
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 14] = [
     "zone Normal, present",
     "zone Normal, free",
     "zone Normal, its blocks (checksum)",
@@ -22,6 +23,7 @@ const OTHERS: [&str; 13] = [
     "zone Movable, its blocks (checksum)",
     "memory blocks (checksum)",
     "sections (checksum)",
+    "devices (checksum)",
     "tenants (checksum)",
     "warnings",
     "unpaid TLB maintenance",
@@ -56,7 +58,8 @@ impl Snapshot {
                 movable[1],
                 movable[2],
                 blocks(model.blocks()),
-                sections(model.sections()),
+                sections(model),
+                devices(model),
                 checksum(tenants),
                 model.warnings().total(),
                 model.unpaid_debts(),
@@ -131,16 +134,29 @@ fn blocks(blocks: &[MemoryBlock]) -> u64 {
     }))
 }
 
-fn sections(sections: &[Section]) -> u64 {
-    checksum(sections.iter().flat_map(|section| {
-        let Section { start, present, device, early, backing } = section;
+fn sections(model: &dyn Model) -> u64 {
+    checksum(model.sections().iter().flat_map(|section| {
+        let Section { start, present, device_subsections, early, backing } = section;
         let backing = match backing {
             Backing::Boot => 0,
             Backing::Ram => 1,
             Backing::SelfHosted(altmap) => 2 + altmap.alloc(),
             Backing::HostedBy(host) => host.get(),
         };
-        let (present, device) = (u64::from(present.count()), u64::from(device.count()));
-        [start.get(), present, device, u64::from(*early), backing]
+        let (present, device) = (u64::from(present.count()), u64::from(*device_subsections));
+        // That a section was there at boot matters while something of it is not: all of its memmap is.
+        let early = *early && present != model.numbers().section >> 21;
+        [start.get(), present, device, u64::from(early), backing]
     }))
+}
+
+fn devices(model: &dyn Model) -> u64 {
+    let sum = |device: &Pagemap| {
+        let altmap = device.altmap().map_or([0; 4], |a| [a.reserve(), a.free(), a.align(), a.alloc()]);
+        let words = [device.kind() as u64, device.state() as u64, device.holds()];
+        let ranges = device.ranges().iter().flat_map(|range| [range.start.get(), range.len()]);
+        checksum(ranges.chain(words).chain(altmap))
+    };
+    let given = model.kmem().iter().map(|kmem| kmem.device().start.get());
+    checksum(model.devices().iter().map(sum).chain(given))
 }

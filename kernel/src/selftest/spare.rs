@@ -2,6 +2,9 @@
 //! in its slot), and the newest memory block of boot RAM. Both only while nobody uses them.
 
 use hotmap_mm::addr::PhysRange;
+use hotmap_mm::device::holds::Teardown;
+use hotmap_mm::device::kmem::Kmem;
+use hotmap_mm::device::pagemap::Pagemap;
 use hotmap_mm::error::Result;
 use hotmap_mm::hotplug::block::{BlockState, MemoryBlock, Source};
 use hotmap_mm::hotplug::range::HotRange;
@@ -49,6 +52,7 @@ pub(super) fn with_spare(model: &mut dyn Model, body: fn(&mut dyn Model, &Spare)
     let spare = find(model)?;
     take_out(model, spare.pages)?;
     let outcome = body(model, &spare);
+    take_down_devices(model, spare.pages)?;
     put_back(model, &spare)?;
     outcome
 }
@@ -75,12 +79,19 @@ fn spare(model: &dyn Model, slot: u32, range: PhysRange) -> Option<Spare> {
         let last = model.zone(zone).blocks().iter().rev().copied();
         model.starts(pages).rev().eq(last.take(model.starts(pages).count()))
     });
-    let home = match model.section_of(pages.start)?.backing {
-        Backing::SelfHosted(_) => MemmapHome::SelfHosted,
-        Backing::HostedBy(_) => MemmapHome::SelfRange,
-        Backing::Boot | Backing::Ram => MemmapHome::Ram,
-    };
+    let home = home(model, pages);
     (alike && newest).then(|| Spare { range, pages, home, zone, before: model.counts(), slot })
+}
+
+/// Where the memmap of all of `pages` is. What tells one altmap in each block from one for all is the last block: one block
+/// by itself is the same either way.
+fn home(model: &dyn Model, pages: PfnRange) -> MemmapHome {
+    let last = model.starts(pages).next_back().and_then(|start| model.section_of(start));
+    match last.map(|section| &section.backing) {
+        Some(Backing::SelfHosted(_)) => MemmapHome::SelfHosted,
+        Some(Backing::HostedBy(_)) => MemmapHome::SelfRange,
+        Some(Backing::Boot | Backing::Ram) | None => MemmapHome::Ram,
+    }
 }
 
 /// Take what is present of `pages` out of the model.
@@ -99,6 +110,21 @@ fn take_out(model: &mut dyn Model, pages: PfnRange) -> Result<()> {
     for start in model.starts(pages) {
         if model.block_of(start).is_some() {
             model.remove(model.addresses(model.section(start)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Take down the devices that a test has left in `pages`.
+fn take_down_devices(model: &mut dyn Model, pages: PfnRange) -> Result<()> {
+    let is_there = |device: &PfnRange| device.overlaps(&pages);
+    if let Some(device) = model.kmem().iter().map(Kmem::device).find(is_there) {
+        model.memory_to_device(device.start)?;
+    }
+    let there = |device: &&Pagemap| device.ranges().iter().any(is_there);
+    while let Some(start) = model.devices().iter().find(there).map(Pagemap::start) {
+        if let Teardown::Waits { pfn, .. } = model.device_destroy(start)? {
+            model.unpin(pfn)?;
         }
     }
     Ok(())

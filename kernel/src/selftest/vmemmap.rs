@@ -57,7 +57,7 @@ fn pages_are_where_they_belong(model: &mut dyn Model) -> Outcome {
 
 fn memmap_is_mapped(model: &mut dyn Model) -> Outcome {
     // What a device's struct pages are mapped by is `device`'s to say.
-    for section in model.sections().iter().filter(|section| section.device.is_empty()) {
+    for section in model.sections().iter().filter(|section| section.device_subsections == 0) {
         let mut at = struct_page(model, section.start);
         let end = struct_page(model, section.start + model.section_pages());
         while at < end {

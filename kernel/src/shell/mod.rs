@@ -54,7 +54,7 @@ impl fmt::Display for ShellError {
         match self {
             Self::Usage(usage) => write!(f, "usage: {usage}"),
             Self::BadWord(expected) => write!(f, "expected {expected}"),
-            Self::Region(refusal) => write!(f, "{refusal}"),
+            Self::Region(refusal) => write!(f, "{refusal} ({})", refusal.errno()),
             Self::Model(error) => write!(f, "{error} ({})", error.errno()),
             Self::Failed(what) => f.write_str(what),
             Self::Unknown => f.write_str("no such command (help lists them)"),
@@ -229,7 +229,7 @@ memmap=self|self-range|ram
 boot_memmap=self|ram where the memmap of boot memory goes (ram)
 online=auto|manual   whether added memory goes online by itself (auto)
 hotadd=auto|manual   whether hotpluggable regions of the device tree are added at boot (manual)
-pmem=off|dev|mem     persistent memory: left alone, or used, its memmap on it or in RAM (off; map=dev, map=mem too)
+pmem=off|dev|mem     persistent memory: left alone, or used, its memmap on it or in RAM (off); map=dev is dev
 run=\"cmd; cmd\"       run these, then power off: status 0 if all succeeded, else 1
 term=dumb|ansi       the console's terminal (dumb; scripts/qemu says ansi on a terminal)
 heap=SIZE            the kernel heap, 64K to 1G (4M: room for 16384 memory blocks)

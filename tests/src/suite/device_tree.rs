@@ -59,12 +59,14 @@ fn save(run: &Run, blob: &[u8]) -> Checked<PathBuf> {
     Ok(file)
 }
 
-fn with_nodes(run: &Run, granule: Granule, nodes: &[Node]) -> Checked<Machine> {
+/// A firmware boot with these nodes added to the tree that QEMU makes.
+pub(super) fn with_nodes(run: &Run, granule: Granule, nodes: &[Node]) -> Checked<Machine> {
     let blob = add_to_root(&qemus_blob(run)?, nodes).map_err(Trouble::Unknown)?;
     with_blob(run, granule, &blob)
 }
 
-fn reserved_memory(child: Node) -> Node {
+/// `/reserved-memory` with one child.
+pub(super) fn reserved_memory(child: Node) -> Node {
     Node::new("reserved-memory")
         .cells("#address-cells", &[2])
         .cells("#size-cells", &[2])

@@ -67,8 +67,21 @@ fn is_boot_ram(state: &State, address: u64) -> bool {
     state.blocks.iter().any(|b| b.source == "boot" && (b.start..b.start + b.size).contains(&address))
 }
 
-/// QEMU finds nothing any more: neither in the linear map nor in the vmemmap.
+/// QEMU finds nothing any more: neither in the linear map nor in the vmemmap, nor where the DIMM was.
 pub(super) fn nothing_is_left(
+    guest: &mut Guest,
+    state: &State,
+    granule: Granule,
+    plugged: Plugged,
+) -> Checked {
+    nothing_is_mapped(guest, state, granule, plugged)?;
+    let region = eyes::region_at(&mut guest.qmp, plugged.address)?;
+    ensure_eq!(region, None, "what QEMU's machine has at {:#x}", plugged.address);
+    Ok(())
+}
+
+/// QEMU finds nothing in the linear map, and nothing in the vmemmap.
+pub(super) fn nothing_is_mapped(
     guest: &mut Guest,
     state: &State,
     granule: Granule,
@@ -81,8 +94,6 @@ pub(super) fn nothing_is_left(
         let memmap = eyes::translate(&mut guest.qmp, page)?;
         ensure_eq!(memmap, None, "what QEMU finds at the struct page of {physical:#x}, which is gone");
     }
-    let region = eyes::region_at(&mut guest.qmp, plugged.address)?;
-    ensure_eq!(region, None, "what QEMU's machine has at {:#x}", plugged.address);
     Ok(())
 }
 

@@ -22,6 +22,7 @@ mod pinned;
 mod poison;
 mod prefilled;
 mod refused;
+mod regions;
 mod several;
 mod shapes;
 mod tenants;
@@ -52,12 +53,13 @@ impl Test {
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let subjects: [fn() -> Vec<Test>; 18] = [
+    let subjects: [fn() -> Vec<Test>; 19] = [
         harness::tests,
         matrix::tests,
         shapes::tests,
         arguments::tests,
         device_tree::tests,
+        regions::tests,
         life::tests,
         prefilled::tests,
         tenants::tests,

@@ -179,7 +179,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             let Some(section) = self.sections.get_mut(start.get()) else { continue };
             let touched = Subsections::touched::<G>(start, part);
             section.present.add(touched);
-            section.device.add(touched);
+            section.device_subsections += touched.count();
             if section.early {
                 self.cut_hole(part);
             } else {
@@ -203,7 +203,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             let start = part.start.align_down(G::BLOCK_ORDER);
             let Some(section) = self.sections.get_mut(start.get()) else { continue };
             let touched = Subsections::touched::<G>(start, part);
-            section.device.remove(touched);
+            section.device_subsections -= touched.count();
             if !self.bug.is_some_and(|bug| bug == Bug::StaleSection) {
                 section.present.remove(touched);
             }

@@ -17,13 +17,15 @@ use crate::section::Backing;
 use crate::vmemmap::altmap::Altmap;
 
 impl<G: Granule, M: Machine> Mm<G, M> {
-    /// Step 3. Every check comes before anything is written: a step that fails has changed nothing.
+    /// Step 3. Every check comes before anything is written: a step that fails has changed nothing. An altmap that is made
+    /// for its memory needs none.
     pub(crate) fn choose_backing(&mut self, pages: PfnRange, home: MemmapHome) -> Result<()> {
         match home {
             MemmapHome::Ram => Ok(()),
             MemmapHome::SelfHosted => {
-                for block in pages.sections::<G>() {
-                    self.host_in(block, Altmap::for_memory::<G>(block))?;
+                for start in HotRange::blocks::<G>(pages) {
+                    let altmap = Altmap::for_memory::<G>(PfnRange::new(start, G::SECTION_PAGES));
+                    self.set_backing(start, Backing::SelfHosted(altmap), altmap.offset());
                 }
                 Ok(())
             }
@@ -44,26 +46,26 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         for block in pages.sections::<G>() {
             let first = block.start == pages.start;
             let own = hosting.end.min(block.end).get().saturating_sub(block.start.get());
-            if let Some(section) = self.sections.get_mut(block.start.get()) {
-                section.backing =
-                    if first { Backing::SelfHosted(altmap) } else { Backing::HostedBy(pages.start) };
-            }
-            if let Some(block) = self.blocks.get_mut(block.start.get()) {
-                block.memmap_pages = own;
-            }
+            let backing = if first { Backing::SelfHosted(altmap) } else { Backing::HostedBy(pages.start) };
+            self.set_backing(block.start, backing, own);
         }
         Ok(())
+    }
+
+    /// The section that starts at `start` has its memmap there; its block keeps so many pages.
+    fn set_backing(&mut self, start: Pfn, backing: Backing, memmap_pages: u64) {
+        if let Some(section) = self.sections.get_mut(start.get()) {
+            section.backing = backing;
+        }
+        if let Some(block) = self.blocks.get_mut(start.get()) {
+            block.memmap_pages = memmap_pages;
+        }
     }
 
     /// The inverse of step 3.
     pub(crate) fn forget_backing(&mut self, pages: PfnRange) {
         for start in HotRange::blocks::<G>(pages) {
-            if let Some(section) = self.sections.get_mut(start.get()) {
-                section.backing = Backing::Ram;
-            }
-            if let Some(block) = self.blocks.get_mut(start.get()) {
-                block.memmap_pages = 0;
-            }
+            self.set_backing(start, Backing::Ram, 0);
         }
     }
 

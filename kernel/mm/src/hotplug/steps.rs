@@ -243,7 +243,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             Step::ClaimSections => self.drop_sections(pages),
             Step::MapLinear => self.unmap_linear(pages),
             Step::ChooseBacking => self.forget_backing(pages),
-            Step::PopulateVmemmap => self.depopulate(pages),
+            Step::PopulateVmemmap => self.depopulate_sections(pages),
             Step::InitialisePages => self.forget_pages(pages),
             Step::JoinZone => {
                 self.leave_zone(pages);

@@ -96,17 +96,26 @@ pub(super) fn walk_level<G: Granule, V: Visit>(
     range: VirtRange,
     visit: &mut V,
 ) -> Result<()> {
-    let mut at = range.start;
-    while at < range.end {
-        let end = span::<G>(level, at).end.min(range.end);
-        let here = slot::<G>(table, level, VirtRange { start: at, end });
+    if range.is_empty() {
+        return Ok(());
+    }
+    let mut here = slot::<G>(table, level, range);
+    let size = 1u64 << G::GEOMETRY.level_shift(level);
+    loop {
+        here.part.end = here.span.end.min(range.end);
         if let Next::Descend(child) = visit.entry(&here)? {
             walk_level::<G, V>(child, level + 1, here.part, visit)?;
             visit.leave(&here)?;
         }
-        at = end;
+        if here.part.end >= range.end {
+            return Ok(());
+        }
+        // The next entry, by addition: a walk spends most of its instructions here. The last one of all saturates.
+        let start = here.span.end;
+        here.index += 1;
+        here.span = VirtRange { start, end: VirtAddr::new(start.get().saturating_add(size)) };
+        here.part.start = start;
     }
-    Ok(())
 }
 
 /// Read an entry. Inlined: the walks spend most of their instructions here.

@@ -9,6 +9,13 @@ use crate::paging::table::{Gone, TableFrames};
 use crate::pfn::{Pfn, PfnRange};
 
 impl<G: Granule, M: Machine> Mm<G, M> {
+    /// Unmap the memmap of whole sections of memory, all of which go.
+    pub(crate) fn depopulate_sections(&mut self, range: PfnRange) {
+        if !self.has_bug(Bug::KeepMemmap) {
+            self.depopulate_run(range);
+        }
+    }
+
     /// Unmap the memmap of `range`, whose pages are no longer valid. Leaves that present neighbours need stay (I7), and so
     /// does all of an early section's while anything of the section is present.
     pub(crate) fn depopulate(&mut self, range: PfnRange) {
@@ -39,10 +46,10 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             return;
         }
         let (tables, machine, bounds) = (self.tables, self.machine.clone(), self.layout.vmemmap_bounds());
-        let look = !self.has_bug(Bug::FreeNeighbour);
-        let debt = match tables.break_range(&machine, leaves, bounds, |leaf| {
-            look && !own.covers(&leaf) && self.is_occupied(leaf)
-        }) {
+        let own = if self.has_bug(Bug::FreeNeighbour) { leaves } else { own };
+        let debt = match tables
+            .break_range(&machine, leaves, bounds, |leaf| !own.covers(&leaf) && self.is_occupied(leaf))
+        {
             Ok(debt) => debt,
             Err(_) => {
                 // A memmap block reaches over the range's end: its other half describes somebody else, so it stays.

@@ -14,6 +14,8 @@ use crate::page::PageKind;
 use crate::paging::descriptor::Attributes;
 use crate::paging::table::{MapRequest, TableFrames};
 use crate::pfn::{Pfn, PfnRange};
+use crate::section::{Backing, Section};
+use crate::vmemmap::altmap::Mark;
 use crate::vmemmap::supply::Supply;
 
 impl<G: Granule, M: Machine> Mm<G, M> {
@@ -38,12 +40,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// `Out`; everything that was mapped is gone again then.
     fn populate(&mut self, range: PfnRange) -> Result<()> {
         let leaves = self.leaves_around(range)?;
-        if self.section_of(range.start).is_some_and(|section| section.early) {
-            return Ok(());
-        }
-        let (supply, own) = (self.supply_of(range.start), self.layout.memmap(range));
-        let memmap = self.unshared(leaves);
-        let mark = self.altmap_mut(supply).map(|altmap| altmap.mark());
+        let supply = self.supply_of(range.start);
+        let Some(mark) = self.populate_mark(range.start, supply) else { return Ok(()) };
+        let (memmap, own) = (self.unshared(leaves), self.layout.memmap(range));
         let mut at = memmap.start;
         while at < memmap.end {
             match self.populate_piece(VirtRange { start: at, end: memmap.end }, own, supply) {
@@ -60,6 +59,16 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         }
         self.machine.publish();
         Ok(())
+    }
+
+    /// Where the altmap stands before anything is taken from it, if there is one; none at all for an early section, which
+    /// has all of its memmap.
+    fn populate_mark(&mut self, start: Pfn, supply: Supply) -> Option<Option<Mark>> {
+        match self.section_of(start) {
+            Some(section) if section.early => None,
+            Some(Section { backing: Backing::SelfHosted(altmap), .. }) => Some(Some(altmap.mark())),
+            _ => Some(self.altmap_mut(supply).map(|altmap| altmap.mark())),
+        }
     }
 
     /// `leaves` without what a neighbour has mapped: only the first and the last page can describe a neighbour's memory.

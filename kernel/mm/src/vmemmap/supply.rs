@@ -40,6 +40,17 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         }
     }
 
+    /// Give `frames` back to the altmap of their own section, if they lie in it: what memory mostly has.
+    fn release_at_home(&mut self, frames: PfnRange) -> bool {
+        match self.sections.get_mut(frames.start.align_down(G::BLOCK_ORDER).get()).map(|s| &mut s.backing) {
+            Some(Backing::SelfHosted(altmap)) if altmap.frames().contains(frames.start) => {
+                altmap.release(frames.start, frames.len());
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// The altmap that `supply` names.
     pub(crate) fn altmap_mut(&mut self, supply: Supply) -> Option<&mut Altmap> {
         match supply {
@@ -96,11 +107,14 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         while at < frames.end {
             let end = (at.align_down(G::SUBSECTION_ORDER) + G::SUBSECTION_PAGES).min(frames.end);
             let part = PfnRange { start: at, end };
-            match self.altmap_with(at) {
+            at = end;
+            if !as_ram && self.release_at_home(part) {
+                continue;
+            }
+            match self.altmap_with(part.start) {
                 Some(altmap) if !as_ram => altmap.release(part.start, part.len()),
                 _ => self.free_runs(part),
             }
-            at = end;
         }
     }
 
