@@ -65,7 +65,7 @@ fn charged_for_its_own(model: &mut dyn Model) -> Outcome {
 fn padding(model: &mut dyn Model) -> Outcome {
     with_spare(model, |model, spare| {
         if spare.blocks(model) < 2 {
-            return skip("the DIMM is one block");
+            return skip(&"the DIMM is one block");
         }
         let (section, expected) = (model.numbers().section, OVER_BORDER[model.granule() as usize]);
         let start = spare.range.start + (section - SUBSECTION);

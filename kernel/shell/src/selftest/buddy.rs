@@ -130,7 +130,7 @@ fn kernel_memory_stays_out_of_movable(model: &mut dyn Model) -> Outcome {
     let mut runs = Vec::new();
     // Taken from the largest order down, each free run is taken as it is.
     if list::reserve(&mut runs, normal.runs).is_err() {
-        return skip("the heap has no room for a list of all that is free");
+        return skip(&"the heap has no room for a list of all that is free");
     }
     let outcome = exhaust(model, &mut runs).and_then(|()| nothing_is_left(model, movable));
     runs.iter().for_each(|run| model.free(*run));

@@ -16,8 +16,8 @@ use hotmap_kernel::kprintln;
 pub(super) enum Failure {
     /// Something is wrong, and has been printed.
     Failed(Told),
-    /// It could not run; why not.
-    Skipped(&'static str),
+    /// It could not run; why not. (A pointer to the words, not to the letters: so an outcome is two registers.)
+    Skipped(&'static &'static str),
 }
 
 /// Holding one proves that a diagnostic line with the offending values was printed: only this room makes one.
@@ -44,7 +44,7 @@ impl From<Error> for Failure {
 }
 
 /// The test cannot run on this machine.
-pub(super) const fn skip<T>(why: &'static str) -> Outcome<T> {
+pub(super) const fn skip<T>(why: &'static &'static str) -> Outcome<T> {
     Err(Failure::Skipped(why))
 }
 

@@ -52,7 +52,7 @@ fn isolate_all_but(model: &mut dyn Model, block: Pfn) -> Outcome {
             continue;
         }
         if other.present != model.section_pages() {
-            return skip("a block of boot RAM has holes, and cannot be isolated");
+            return skip(&"a block of boot RAM has holes, and cannot be isolated");
         }
         model.start_isolate(model.section(other.start))?;
     }
@@ -119,7 +119,7 @@ fn a_run_is_made(model: &mut dyn Model) -> Outcome {
 
 fn a_memmap_block_is_made(model: &mut dyn Model) -> Outcome {
     if model.numbers().memmap_leaf != MIB2 {
-        return skip("at this granule a section's memmap is not a block");
+        return skip(&"at this granule a section's memmap is not a block");
     }
     with_spare(model, |model, spare| in_pieces(model, &|model, guest| memmap_is_a_block(model, guest, spare)))
 }

@@ -97,7 +97,7 @@ fn memmap_of_two_ranges(model: &dyn Model) -> u64 {
 
 fn private_memory(model: &mut dyn Model) -> Outcome {
     if model.zone(ZoneKind::Normal).free < 2 * memmap_of_two_ranges(model) {
-        return skip("system RAM has no room for a device's memmap");
+        return skip(&"system RAM has no room for a device's memmap");
     }
     let (ranges, base, sections) = (two_ranges(model), model.counts(), model.sections().len());
     with_device(model, &ranges, DeviceType::Private, DeviceMemmap::Ram, &|model, start| {

@@ -103,14 +103,17 @@ const fn numbers(granule: GranuleKind) -> &'static Numbers {
 
 impl dyn Model + '_ {
     /// The numbers of the granule.
+    #[inline(never)]
     pub(super) fn numbers(&self) -> &'static Numbers {
         numbers(self.granule())
     }
     /// The bytes of a page.
+    #[inline(never)]
     pub(super) fn page_size(&self) -> u64 {
         self.numbers().page
     }
     /// The pages of a section, which is a memory block.
+    #[inline(never)]
     pub(super) fn section_pages(&self) -> u64 {
         self.numbers().section_pages
     }
@@ -123,6 +126,7 @@ impl dyn Model + '_ {
         Pfn::new(pa.get() / self.page_size())
     }
     /// The first byte of a page.
+    #[inline(never)]
     pub(super) fn address(&self, pfn: Pfn) -> PhysAddr {
         PhysAddr::new(pfn.get() * self.page_size())
     }
@@ -140,10 +144,12 @@ impl dyn Model + '_ {
         (0..pages.len() / step).map(move |i| pages.start + i * step)
     }
     /// The block that `pfn` is in.
+    #[inline(never)]
     pub(super) fn block_of(&self, pfn: Pfn) -> Option<&MemoryBlock> {
         self.blocks().iter().find(|block| self.section(block.start).contains(pfn))
     }
     /// The section that `pfn` is in.
+    #[inline(never)]
     pub(super) fn section_of(&self, pfn: Pfn) -> Option<&Section> {
         self.sections().iter().find(|section| self.section(section.start).contains(pfn))
     }

@@ -77,7 +77,7 @@ fn plug(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
     let blocks = spare.blocks(model).min(2);
     let needed = blocks * model.numbers().memmap_pages;
     if home == MemmapHome::Ram && model.zone(ZoneKind::Normal).free < 2 * needed {
-        return skip("system RAM has no room for the DIMM's memmap");
+        return skip(&"system RAM has no room for the DIMM's memmap");
     }
     let pages = PfnRange::new(spare.pages.start, blocks * model.section_pages());
     let memory = model.addresses(pages);

@@ -47,7 +47,7 @@ fn at_the_start(model: &mut dyn Model) -> Outcome {
 fn no_part_goes(model: &mut dyn Model) -> Outcome {
     with_spare(model, |model, spare| {
         if spare.blocks(model) < 2 {
-            return skip("the DIMM is one block");
+            return skip(&"the DIMM is one block");
         }
         add(model, spare, MemmapHome::SelfRange)?;
         let before = Snapshot::of(model);
@@ -106,7 +106,7 @@ fn padding_is_refused(model: &mut dyn Model, range: &HotRange, odd: MemmapHome) 
 fn boot_memory(model: &mut dyn Model) -> Outcome {
     let start = boot_block(model)?;
     if model.block_of(start).is_none_or(|block| block.memmap_pages == 0) {
-        return skip("boot memory does not host its memmap: boot with boot_memmap=self");
+        return skip(&"boot memory does not host its memmap: boot with boot_memmap=self");
     }
     let (before, memory) = (Snapshot::of(model), model.addresses(model.section(start)));
     model.offline(start)?;

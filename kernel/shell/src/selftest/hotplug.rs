@@ -153,7 +153,7 @@ fn in_ram(model: &mut dyn Model) -> Outcome {
         let needed = spare.blocks(model) * model.numbers().memmap_pages;
         // As much again, so that runs of the right size are among what is free.
         if model.zone(ZoneKind::Normal).free < 2 * needed {
-            return skip("system RAM has no room for the DIMM's memmap");
+            return skip(&"system RAM has no room for the DIMM's memmap");
         }
         a_life(model, spare, MemmapHome::Ram)?;
         add(model, spare, MemmapHome::Ram)?;
@@ -244,7 +244,7 @@ fn struct_pages_are_clean(model: &mut dyn Model) -> Outcome {
         let hot = model.hot_range(memory.start, memory.len(), Source::Dimm(255))?;
         let memmap = model.numbers().memmap_pages;
         if model.zone(ZoneKind::Normal).free < 2 * memmap {
-            return skip("system RAM has no room for a block's memmap");
+            return skip(&"system RAM has no room for a block's memmap");
         }
         model.add(&hot, MemmapHome::Ram)?;
         model.online(block, ZoneKind::Movable)?;

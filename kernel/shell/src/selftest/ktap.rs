@@ -7,7 +7,7 @@ use hotmap_kernel::kprintln;
 pub(super) struct Block {
     indent: &'static str,
     results: usize,
-    skipped: Option<&'static str>,
+    skipped: Option<&'static &'static str>,
     ran: bool,
     failed: Option<Failure>,
 }

@@ -87,7 +87,7 @@ fn splitting_is_refused(model: &mut dyn Model) -> Outcome {
         }
         Ok(())
     })?;
-    let Some(pa) = memory else { return skip("no memory here fills a block") };
+    let Some(pa) = memory else { return skip(&"no memory here fills a block") };
     let block = scratch(0, size);
     map(model, block, pa)?;
     let outcome = block_stays_whole(model, block, pa);

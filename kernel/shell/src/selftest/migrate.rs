@@ -36,7 +36,7 @@ pub(super) fn home(model: &dyn Model, guest: &Guest) -> Outcome<(Pfn, ZoneKind)>
     if newest && alone && block.present == model.section_pages() && elsewhere > PAGES {
         Ok((block.start, zone))
     } else {
-        skip("the tenant's block cannot be emptied: others are in it, or there is no other")
+        skip(&"the tenant's block cannot be emptied: others are in it, or there is no other")
     }
 }
 

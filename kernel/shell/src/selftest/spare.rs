@@ -60,11 +60,11 @@ pub(super) fn with_spare(model: &mut dyn Model, body: fn(&mut dyn Model, &Spare)
 fn find(model: &dyn Model) -> Outcome<Spare> {
     let dimms = model.dimms();
     if dimms.is_empty() {
-        return skip(NO_DIMM);
+        return skip(&NO_DIMM);
     }
     let usable = dimms.iter().filter(|dimm| !dimm.refused);
     let found = usable.rev().find_map(|dimm| spare(model, dimm.slot, dimm.range));
-    found.map_or(skip(BUSY_DIMM), Ok)
+    found.map_or(skip(&BUSY_DIMM), Ok)
 }
 
 fn spare(model: &dyn Model, slot: u32, range: PhysRange) -> Option<Spare> {
@@ -149,6 +149,6 @@ pub(super) fn boot_block(model: &dyn Model) -> Outcome<Pfn> {
         {
             Ok(block.start)
         }
-        _ => skip(NO_BOOT_BLOCK),
+        _ => skip(&NO_BOOT_BLOCK),
     }
 }
