@@ -51,8 +51,6 @@ impl RegionKind {
 pub enum RegionUse {
     /// The parts of it that are memory, ascending. None: it waits.
     Memory(Vec<PhysRange>),
-    /// Device memory.
-    Device,
     /// It stays out of use: this would be lost.
     Refused(Holding),
 }
@@ -86,7 +84,7 @@ pub struct Region {
 }
 
 impl Region {
-    /// The word of `state`: `waiting`, `partial`, `memory`, `device` or `refused`.
+    /// What it is used for as memory: `waiting`, `partial`, `memory` or `refused`.
     pub fn state_name(&self) -> &'static str {
         match &self.usage {
             RegionUse::Memory(parts) if parts.is_empty() => "waiting",
@@ -94,7 +92,6 @@ impl Region {
                 "partial"
             }
             RegionUse::Memory(_) => "memory",
-            RegionUse::Device => "device",
             RegionUse::Refused(_) => "refused",
         }
     }
@@ -117,8 +114,7 @@ impl fmt::Display for Region {
         if let Some(node) = self.node {
             write!(f, ", node {node}")?;
         }
-        write!(f, ", {}", self.state_name())?;
-        self.parts().iter().try_for_each(|part| write!(f, "  {part}"))
+        Ok(())
     }
 }
 

@@ -1,4 +1,10 @@
-//! The shell: one table of commands, each a function that succeeds or says in one line why not.
+//! The shell: one table of commands, each a function that succeeds or says in one line why not; and the self-tests, which are
+//! one of them. A package of its own, on top of the kernel, which knows only that somebody runs command lines: it is
+//! compiled for size, and the kernel below it for speed.
+#![no_std]
+#![cfg(target_os = "none")]
+
+extern crate alloc;
 
 mod act;
 mod args;
@@ -6,6 +12,7 @@ mod bench;
 mod dax;
 mod harm;
 mod json;
+mod selftest;
 mod show;
 mod state;
 mod walk;
@@ -16,10 +23,10 @@ use hotmap_mm::bugs::Bug;
 use hotmap_mm::error::Error;
 use hotmap_mm::granule::Granule;
 
-use crate::kernel::Kernel;
-use crate::kprintln;
-use crate::regions::Refusal;
 use args::Words;
+use hotmap_kernel::kernel::{Kernel, Shell};
+use hotmap_kernel::kprintln;
+use hotmap_kernel::regions::Refusal;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -185,8 +192,17 @@ impl<G: Granule> Table<G> {
     ];
 }
 
-/// Run one command line; whether it succeeded. A failure prints one line that starts with `error: `.
-pub fn run<G: Granule>(kernel: &mut Kernel<G>, line: &str) -> bool {
+/// The commands.
+pub struct Commands;
+
+impl Shell for Commands {
+    fn run<G: Granule>(kernel: &mut Kernel<G>, line: &str) -> bool {
+        run(kernel, line)
+    }
+}
+
+/// Run one command line. A failure prints one line that starts with `error: `.
+fn run<G: Granule>(kernel: &mut Kernel<G>, line: &str) -> bool {
     let mut words = Words::new(line);
     let name = words.next().unwrap_or("");
     let found = Table::<G>::ALL.iter().find(|c| c.usage.split(' ').next() == Some(name));

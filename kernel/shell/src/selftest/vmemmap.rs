@@ -10,7 +10,7 @@ use super::check::{Outcome, check, is_used_as, same, same_at};
 use super::model::Model;
 use super::paging::{Random, each_entry};
 use super::{Test, test};
-use crate::arch::translate;
+use hotmap_kernel::arch::translate;
 
 pub(super) const TESTS: &[Test] = &[
     test(

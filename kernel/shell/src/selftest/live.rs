@@ -12,7 +12,7 @@ use super::model::Model;
 use super::paging::each_entry;
 use super::snapshot::counts_are;
 use super::{Test, test};
-use crate::arch::{peek, translate};
+use hotmap_kernel::arch::{peek, translate};
 
 pub(super) const TESTS: &[Test] = &[
     test("a page is mapped, and gone when it is unmapped", a_page_comes_and_goes),

@@ -2,7 +2,7 @@
 
 use core::fmt::Display;
 
-use crate::kprint;
+use hotmap_kernel::kprint;
 
 /// Writes one line of JSON to the console.
 pub(super) struct Json {

@@ -8,8 +8,8 @@ use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
 
 use super::args::Words;
 use super::{Outcome, ShellError};
-use crate::kernel::Kernel;
-use crate::{kprintln, number};
+use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::{kprintln, number};
 
 pub(super) const INJECT: &str = "inject [alloc N|alloc N+|online|offline|off]";
 

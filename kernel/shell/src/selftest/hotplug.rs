@@ -19,7 +19,7 @@ use super::spare::{Spare, with_spare};
 use super::tenant::with_tenant;
 use super::vmemmap::struct_page;
 use super::{Test, test};
-use crate::arch::{peek, translate};
+use hotmap_kernel::arch::{peek, translate};
 
 pub(super) const TESTS: &[Test] = &[
     test("a range that may not be added is refused, by the rule", bad_ranges_are_refused),

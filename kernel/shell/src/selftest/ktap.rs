@@ -1,7 +1,7 @@
 //! KTAP version 1, as it is printed (Linux: Documentation/dev-tools/ktap.rst).
 
 use super::check::{Failure, Outcome};
-use crate::kprintln;
+use hotmap_kernel::kprintln;
 
 /// A version line, a plan, and the result lines under it.
 pub(super) struct Block {

@@ -16,7 +16,7 @@ use super::snapshot::Snapshot;
 use super::spare::{Spare, with_spare};
 use super::vmemmap::struct_page;
 use super::{Test, test};
-use crate::arch::translate;
+use hotmap_kernel::arch::translate;
 
 pub(super) const TESTS: &[Test] = &[
     test("an altmap is charged for what describes its device alone", charged_for_its_own),

@@ -10,7 +10,7 @@ use super::check::{Outcome, check, fail, frame_at, is_refused, is_used_as, ran_o
 use super::model::Model;
 use super::snapshot::{Snapshot, counts_are};
 use super::{Test, test};
-use crate::arch::{peek, translate, word};
+use hotmap_kernel::arch::{peek, translate, word};
 
 pub(super) const TESTS: &[Test] = &[
     test("a tenant's pages are frames of its own, which know their address", pages_are_its_own),

@@ -5,7 +5,7 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::pfn::Pfn;
 
 use super::ShellError;
-use crate::number;
+use hotmap_kernel::number;
 
 /// The words that are left.
 pub(super) struct Words<'a>(core::str::SplitAsciiWhitespace<'a>);

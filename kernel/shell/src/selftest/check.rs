@@ -8,8 +8,8 @@ use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
 use super::model::Model;
-use crate::arch::translate;
-use crate::kprintln;
+use hotmap_kernel::arch::translate;
+use hotmap_kernel::kprintln;
 
 /// Why a test is not ok.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use super::snapshot::{Snapshot, counts_are};
 use super::spare::boot_block;
 use super::vmemmap::struct_page;
 use super::{Test, test};
-use crate::arch::translate;
+use hotmap_kernel::arch::translate;
 
 pub(super) const TESTS: &[Test] = &[
     test("a boot block with nothing in use goes offline", a_boot_block_goes),

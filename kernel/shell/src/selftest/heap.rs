@@ -12,7 +12,7 @@ use super::model::Model;
 use super::snapshot::Snapshot;
 use super::spare::boot_block;
 use super::{Test, test};
-use crate::arch::heap;
+use hotmap_kernel::arch::heap;
 
 pub(super) const TESTS: &[Test] = &[
     test("more than the heap has is an error, and costs nothing", too_much_is_refused),

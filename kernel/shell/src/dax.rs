@@ -14,9 +14,9 @@ use hotmap_mm::zone::ZoneKind;
 use super::args::Words;
 use super::json::Json;
 use super::{Outcome, ShellError};
-use crate::arch::peek;
-use crate::kernel::Kernel;
-use crate::{kprintln, number};
+use hotmap_kernel::arch::peek;
+use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::{kprintln, number};
 
 pub(super) const DAX: &str = "dax [create|destroy|kmem|read|write] ...";
 const CREATE: &str =

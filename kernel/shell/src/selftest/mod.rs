@@ -44,9 +44,9 @@ mod vmemmap;
 
 use hotmap_mm::granule::Granule;
 
-use crate::kernel::Kernel;
-use crate::kprintln;
 use check::{Failure, Outcome};
+use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::kprintln;
 use ktap::Block;
 use model::Model;
 use snapshot::Snapshot;

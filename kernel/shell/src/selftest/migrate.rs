@@ -11,7 +11,7 @@ use super::model::Model;
 use super::snapshot::{Snapshot, counts_are};
 use super::tenant::{Guest, changed_word_is_named, with_tenant};
 use super::{Test, test};
-use crate::arch::translate;
+use hotmap_kernel::arch::translate;
 
 pub(super) const TESTS: &[Test] = &[
     test("a tenant survives its block's going offline, in other frames", a_tenant_moves),

@@ -9,8 +9,8 @@ use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, check, fail};
 use super::model::Model;
-use crate::arch::heap;
-use crate::kprintln;
+use hotmap_kernel::arch::heap;
+use hotmap_kernel::kprintln;
 
 const COUNTS: [&str; 7] =
     ["pages present", "free", "allocated", "memmap_self", "memmap_ram", "tables", "reserved"];

@@ -29,10 +29,10 @@ use hotmap_mm::section::Section;
 use hotmap_mm::tenant::Tenant;
 use hotmap_mm::zone::{Zone, ZoneKind};
 
-use crate::arch::peek;
-use crate::boot_info::BootInfo;
-use crate::dimms::Dimm;
-use crate::kernel::Kernel;
+use hotmap_kernel::arch::peek;
+use hotmap_kernel::boot_info::BootInfo;
+use hotmap_kernel::dimms::Dimm;
+use hotmap_kernel::kernel::Kernel;
 
 /// Where memory starts, and how many bytes it is.
 pub(super) type Bytes = (PhysAddr, u64);

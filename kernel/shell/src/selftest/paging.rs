@@ -11,8 +11,8 @@ use hotmap_mm::paging::table::Slot;
 use super::check::{Outcome, check, same, same_at};
 use super::model::Model;
 use super::{Test, test};
-use crate::arch::translate::{self, Translation};
-use crate::arch::{image, mmu, peek};
+use hotmap_kernel::arch::translate::{self, Translation};
+use hotmap_kernel::arch::{image, mmu, peek};
 
 pub(super) const TESTS: &[Test] = &[
     test("the CPU's own walk agrees at every leaf", agrees_at_every_leaf),

@@ -8,11 +8,11 @@ use hotmap_mm::zone::ZoneKind;
 
 use super::args::Words;
 use super::{Outcome, ShellError};
-use crate::arch::{bulk, counter};
-use crate::dimms::Dimm;
-use crate::kernel::Kernel;
-use crate::meter::Meter;
-use crate::{kprintln, number};
+use hotmap_kernel::arch::{bulk, counter};
+use hotmap_kernel::dimms::Dimm;
+use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::meter::Meter;
+use hotmap_kernel::{kprintln, number};
 
 /// One line for each operation: `bench: OPERATION BYTES INSTRUCTIONS TABLES RAM`, the last two as changes in pages.
 pub(super) fn bench<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {

@@ -8,9 +8,10 @@ use hotmap_mm::zone::ZoneKind;
 
 use super::args::Words;
 use super::{Outcome, ShellError};
-use crate::arch::semihosting;
-use crate::kernel::Kernel;
-use crate::{kprintln, selftest};
+use crate::selftest;
+use hotmap_kernel::arch::semihosting;
+use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::kprintln;
 
 const TENANT: &str = "tenant new N|check [ID]|drop [ID]";
 

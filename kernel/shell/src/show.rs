@@ -7,9 +7,9 @@ use hotmap_mm::zone::ZoneKind;
 
 use super::Outcome;
 use super::args::Words;
-use crate::arch::heap;
-use crate::kernel::Kernel;
-use crate::{kprint, kprintln};
+use hotmap_kernel::arch::heap;
+use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::{kprint, kprintln};
 
 /// The regions of the upper half, by name.
 pub(super) fn regions<G: Granule>(kernel: &Kernel<G>) -> [(&'static str, VirtRange); 5] {
@@ -161,7 +161,9 @@ pub(super) fn layout<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> O
         kprintln!("boot RAM  {ram}  {}", Bytes(ram.len()));
     }
     for region in kernel.regions.all() {
-        kprintln!("region    {region}");
+        kprint!("region    {region}, {}", kernel.region_state(region));
+        region.parts().iter().for_each(|part| kprint!("  {part}"));
+        kprint!("\n");
     }
     kprintln!("image     {}", kernel.info.image);
     kprintln!("dtb       {}", kernel.info.dtb);

@@ -4,19 +4,16 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::MemoryBlock;
 use hotmap_mm::layout::LINEAR_START;
 use hotmap_mm::page::PAGE_BYTES;
-use hotmap_mm::section::Backing;
 use hotmap_mm::zone::ZoneKind;
 
 use super::Outcome;
 use super::args::Words;
 use super::dax;
 use super::json::Json;
-use crate::arch::heap;
-use crate::dimms::Dimm;
-use crate::kernel::Kernel;
-use crate::nvdimms::NvdimmRange;
-use crate::plug;
-use crate::regions::{Region, RegionKind};
+use hotmap_kernel::arch::heap;
+use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::plug;
+use hotmap_kernel::regions::{Region, RegionKind};
 
 pub(super) fn state<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
     let kernel = &*kernel;
@@ -114,34 +111,10 @@ fn describe_region<G: Granule>(kernel: &Kernel<G>, json: &mut Json, region: &Reg
         Some(node) => json.number("node", node),
         None => json.number("node", "null"),
     }
-    json.word("state", kernel.device_use(region.range).unwrap_or(region.state_name()));
+    json.word("state", kernel.region_state(region));
     json.array("added", region.parts(), |json, part| {
         json.word("start", part.start);
         json.number("size", part.len());
         json.word("state", plug::state_of(&kernel.mm, *part));
     });
-}
-
-impl<G: Granule> Kernel<G> {
-    /// Where a block's memmap is: `boot`, `ram` or `self`.
-    pub fn memmap_of(&self, block: &MemoryBlock) -> &'static str {
-        match self.mm.section_of(block.start).map(|s| &s.backing) {
-            Some(Backing::SelfHosted(_) | Backing::HostedBy(_)) => "self",
-            Some(Backing::Boot) => "boot",
-            _ => "ram",
-        }
-    }
-
-    /// What became of an NVDIMM: it is listed, and waits for a use.
-    pub fn nvdimm_state(&self, nvdimm: &NvdimmRange) -> &'static str {
-        self.device_use(nvdimm.range).unwrap_or("waiting")
-    }
-
-    /// What became of a DIMM: `online`, `offline`, `mixed` or `refused`.
-    pub fn dimm_state(&self, dimm: &Dimm) -> &'static str {
-        if dimm.refused {
-            return "refused";
-        }
-        plug::state_of(&self.mm, dimm.range)
-    }
 }

@@ -20,7 +20,7 @@ use super::model::{Bytes, Model};
 use super::snapshot::{Snapshot, counts_are};
 use super::vmemmap::struct_page;
 use super::{Test, test};
-use crate::arch::{peek, translate};
+use hotmap_kernel::arch::{peek, translate};
 
 pub(super) const TESTS: &[Test] = &[
     test("private memory has struct pages, and no place in the linear map", private_memory),

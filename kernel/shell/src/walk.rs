@@ -9,8 +9,8 @@ use hotmap_mm::pfn::Pfn;
 use super::args::Words;
 use super::show::regions;
 use super::{Outcome, ShellError};
-use crate::kernel::Kernel;
-use crate::{kprintln, number};
+use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::{kprintln, number};
 
 const USAGE: &str = "walk pfn:N|addr:A";
 
