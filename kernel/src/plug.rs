@@ -54,18 +54,18 @@ pub fn bring_in<G: Granule, M: Machine>(
     len: u64,
     policy: Policy,
 ) -> Result<()> {
-    let mut meter = Meter::start(mm);
+    let mut meter = Meter::start(&mm.counts());
     let range = HotRange::new(mm, name.start, len, name.source)?;
     let bytes = range.pages().addresses::<G>();
     let done = |mm: &Mm<G, M>, step| {
-        let so_far = meter.stop(mm);
+        let so_far = meter.stop(|| mm.counts());
         match step {
             Step::InitialisePages => print_figures("add", bytes, so_far),
             Step::GoOnline => print_figures("online", bytes, so_far),
             _ => return tell_step(mm, name, &range, policy.home, step),
         }
         tell_step(mm, name, &range, policy.home, step);
-        meter = Meter::start(mm);
+        meter = Meter::start(&mm.counts());
     };
     if policy.online {
         mm.plug(&range, policy.home, ZoneKind::Movable, done)
@@ -83,14 +83,14 @@ pub fn take_away<G: Granule, M: Machine>(mm: &mut Mm<G, M>, name: Name, range: P
     let all_offline = HotRange::blocks::<G>(pages)
         .all(|start| mm.block_of(start).is_some_and(|b| b.state == BlockState::Offline));
     if !all_offline {
-        let meter = Meter::start(mm);
+        let meter = Meter::start(&mm.counts());
         let offlined = mm.offline_range(pages)?;
         klog!("{name}: offline, {} pages migrated", offlined.migrated);
-        print_figures("offline", range, meter.stop(mm));
+        print_figures("offline", range, meter.stop(|| mm.counts()));
     }
-    let meter = Meter::start(mm);
+    let meter = Meter::start(&mm.counts());
     mm.remove(range)?;
-    print_figures("remove", range, meter.stop(mm));
+    print_figures("remove", range, meter.stop(|| mm.counts()));
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! What the tests use of the kernel, without its granule: the model is compiled once for each granule, the tests once for all.
+//! The memory model as the commands and the self-tests use it, without its granule: the model is compiled once for each
+//! granule, they once for all. What else a kernel has is in [`system`](crate::system).
 
 use core::sync::atomic::AtomicU64;
 
@@ -35,10 +36,10 @@ use hotmap_kernel::dimms::Dimm;
 use hotmap_kernel::kernel::Kernel;
 
 /// Where memory starts, and how many bytes it is.
-pub(super) type Bytes = (PhysAddr, u64);
+pub(crate) type Bytes = (PhysAddr, u64);
 
-/// The kernel under test. Each is the model's function of that name.
-pub(super) trait Model {
+/// A kernel's memory. Each is the model's function of that name.
+pub(crate) trait Model {
     // The machine.
     fn granule(&self) -> GranuleKind;
     fn info(&self) -> &'static BootInfo;
