@@ -24,7 +24,7 @@ use hotmap_mm::machine::Machine;
 use hotmap_mm::model::{Counts, Mobility, Warnings};
 use hotmap_mm::page::{Page, PageKind};
 use hotmap_mm::paging::descriptor::Descriptor;
-use hotmap_mm::paging::table::{Gone, MapRequest, Path, Slot, TableFrames};
+use hotmap_mm::paging::table::{Gone, Keep, MapRequest, Path, Slot, TableFrames, TakeBack};
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_mm::section::Section;
 use hotmap_mm::tenant::Tenant;
@@ -225,12 +225,14 @@ impl<G: Granule> Model for Kernel<G> {
     }
     fn unmap(&mut self, range: VirtRange) -> Result<()> {
         let (tables, machine) = (self.mm.tables(), *self.mm.machine());
-        tables.break_range(&machine, range, TENANTS, |_| false)?.pay(&machine);
-        tables.reap(&machine, range, |gone| {
+        let none: Keep<'_> = &mut |_| false;
+        tables.break_range(&machine, range, TENANTS, none)?.pay(&machine);
+        let take_back: TakeBack<'_> = &mut |gone| {
             if let Gone::Table(table) = gone {
                 self.mm.free_table(table);
             }
-        })
+        };
+        tables.reap(&machine, range, take_back)
     }
     fn exchange_page(&mut self, va: VirtAddr, pa: PhysAddr) -> Result<()> {
         let machine = *self.mm.machine();
