@@ -1,9 +1,11 @@
 //! The kernel after boot: one value that owns everything, an idle loop, and the shell.
 
+use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::granule::{G4K, G16K, G64K, Granule, GranuleKind};
 use hotmap_mm::layout::Layout;
 use hotmap_mm::model::Mm;
 use hotmap_mm::paging::table::Tables;
+use hotmap_mm::pfn::PfnRange;
 
 use crate::arch::machine::Arm;
 use crate::arch::{bulk, counter, cpu, heap, semihosting};
@@ -84,6 +86,7 @@ fn start<G: Granule, S: Shell>(info: &'static mut BootInfo) -> ! {
         status: semihosting::EXIT_OK,
     };
     kernel.mm.bug = info.args.bug;
+    kernel.set_nodes();
     kernel.greet();
     kernel.find_regions();
     kernel.find_dimms();
@@ -99,6 +102,15 @@ fn start<G: Granule, S: Shell>(info: &'static mut BootInfo) -> ! {
 }
 
 impl<G: Granule> Kernel<G> {
+    /// Boot memory's nodes, as the device tree has them.
+    fn set_nodes(&mut self) {
+        for memory in &self.info.machine.memory {
+            let (start, end) = (PhysAddr::new(memory.region.start), PhysAddr::new(memory.region.end()));
+            let pages = PfnRange::inside::<G>(PhysRange { start, end });
+            self.mm.set_node(pages, memory.numa_node.unwrap_or(0));
+        }
+    }
+
     fn greet(&self) {
         let info = self.info;
         klog!(

@@ -96,6 +96,7 @@ fn describe_block<G: Granule>(kernel: &Kernel<G>, json: &mut Json, block: &Memor
     json.word("state", block.state.name());
     json.word("zone", block.state.zone().map_or("none", ZoneKind::name));
     json.word("source", block.source);
+    json.number("node", block.node);
     json.word("memmap", kernel.memmap_of(block));
     json.word("usable_start", block.usable::<G>().start.address::<G>());
     json.number("tenant_pages", block.tenant_pages);
