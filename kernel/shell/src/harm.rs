@@ -4,10 +4,11 @@ use hotmap_mm::addr::Bytes;
 use hotmap_mm::compact::Compacted;
 use hotmap_mm::faults::Plan;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
+use hotmap_mm::hotplug::notify::{Chain, Direction, Event, Notifier, Veto};
 
 use super::args::Words;
 use super::{Outcome, ShellError};
+use hotmap_kernel::inject::Injection;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::{kprintln, number};
 
@@ -25,18 +26,23 @@ fn veto(event: Event, unwanted: Direction) -> Result<(), Veto> {
 }
 
 pub(super) fn inject<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    arm(&mut kernel.injection, &mut kernel.mm.notifiers, words)
+}
+
+/// One for all granules.
+fn arm(injection: &mut Injection, notifiers: &mut Chain, words: &mut Words<'_>) -> Outcome {
     match words.next() {
-        None => show(kernel),
+        None => show(injection.plan(), notifiers),
         Some("alloc") => {
             let word = words.next().ok_or(ShellError::Usage(INJECT))?;
-            kernel.injection.arm(plan(word)?);
+            injection.arm(plan(word)?);
         }
-        Some("online") => kernel.mm.notifiers.register(NO_ONLINE)?,
-        Some("offline") => kernel.mm.notifiers.register(NO_OFFLINE)?,
+        Some("online") => notifiers.register(NO_ONLINE)?,
+        Some("offline") => notifiers.register(NO_OFFLINE)?,
         Some("off") => {
-            kernel.injection.arm(Plan::Off);
+            injection.arm(Plan::Off);
             for notifier in [NO_ONLINE, NO_OFFLINE] {
-                kernel.mm.notifiers.unregister(notifier.name);
+                notifiers.unregister(notifier.name);
             }
         }
         Some(_) => return Err(ShellError::Usage(INJECT)),
@@ -84,8 +90,7 @@ pub(super) fn compact<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>)
     Ok(())
 }
 
-fn show<G: Granule>(kernel: &Kernel<G>) {
-    let plan = kernel.injection.plan();
+fn show(plan: Plan, notifiers: &Chain) {
     match plan {
         Plan::Off => {}
         Plan::Nth(n) => kprintln!("inject: allocation {n} of the next operation will fail"),
@@ -93,10 +98,10 @@ fn show<G: Granule>(kernel: &Kernel<G>) {
             kprintln!("inject: allocation {n} of the next operation and all later ones will fail")
         }
     }
-    for notifier in kernel.mm.notifiers.iter() {
+    for notifier in notifiers.iter() {
         kprintln!("notifier: {}", notifier.name);
     }
-    if plan == Plan::Off && kernel.mm.notifiers.iter().next().is_none() {
+    if plan == Plan::Off && notifiers.iter().next().is_none() {
         kprintln!("inject: nothing is armed");
     }
 }

@@ -210,9 +210,9 @@ fn run<G: Granule>(kernel: &mut Kernel<G>, line: &str) -> bool {
         // Before it runs: what was refused must not have been done.
         Some(command) if words.left() > command.most => Err(ShellError::Usage(command.usage)),
         Some(command) if command.operation.is_one(&words) => {
-            kernel.injection.begin(&mut kernel.mm);
+            kernel.injection.begin(&mut kernel.mm.faults);
             let outcome = (command.run)(kernel, &mut words);
-            kernel.injection.end(&mut kernel.mm);
+            kernel.injection.end(&mut kernel.mm.faults);
             outcome
         }
         Some(command) => (command.run)(kernel, &mut words),
