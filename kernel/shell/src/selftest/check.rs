@@ -88,10 +88,10 @@ pub(super) fn frame_at(model: &dyn Model, va: VirtAddr) -> Outcome<Pfn> {
 
 /// Something was refused, with exactly this error: the rule and the values.
 pub(super) fn is_refused<T>(result: Result<T, Error>, expected: Error) -> Outcome {
-    refusal(result.err(), expected)
+    refusal(result.as_ref().err(), &expected)
 }
 
-fn refusal(found: Option<Error>, expected: Error) -> Outcome {
+fn refusal(found: Option<&Error>, expected: &Error) -> Outcome {
     match found {
         Some(found) if found == expected => Ok(()),
         Some(found) => Err(fail(format_args!("refused with: {found}; expected: {expected}"))),
@@ -101,8 +101,12 @@ fn refusal(found: Option<Error>, expected: Error) -> Outcome {
 
 /// Something was refused because it ran out of what `resource` knows.
 pub(super) fn ran_out<T>(result: Result<T, Error>, resource: fn(Resource) -> bool) -> Outcome {
-    match result.err() {
-        Some(Error::Out(out)) if resource(out) => Ok(()),
+    is_out(result.as_ref().err(), resource)
+}
+
+fn is_out(found: Option<&Error>, resource: fn(Resource) -> bool) -> Outcome {
+    match found {
+        Some(Error::Out(out)) if resource(*out) => Ok(()),
         Some(other) => Err(fail(format_args!("refused with: {other}"))),
         None => Err(fail(format_args!("not refused"))),
     }

@@ -159,15 +159,16 @@ const MARK: u64 = 0xfeed_0000;
 
 fn in_any_order(model: &mut dyn Model) -> Outcome {
     let before = Snapshot::of(model);
-    for (come, go) in ORDERS.into_iter().flat_map(|come| ORDERS.map(|go| (come, go))) {
+    for i in 0..ORDERS.len() * ORDERS.len() {
+        let (come, go) = (i / ORDERS.len(), i % ORDERS.len());
         let start = model.absent() + (model.numbers().section - 3 * SUBSECTION);
         let mut row = Row { start, live: 0, ram: model.counts().memmap_ram };
-        let outcome = row.come_and_go(model, come, go);
+        let outcome = row.come_and_go(model, &ORDERS[come], &ORDERS[go]);
         for i in (0..6).filter(|i| row.has(*i)) {
             let first = row.first(model, i);
             destroy(model, first)?;
         }
-        check!(outcome.is_ok(), "they came in the order {come:?} and were to go in the order {go:?}");
+        check!(outcome.is_ok(), "they came in order {come} of the list and were to go in order {go}");
         before.is_still(model)?;
     }
     Ok(())
@@ -184,15 +185,15 @@ impl Row {
         Pfn::new(self.first(model, i + 1).get() - 1)
     }
 
-    fn come_and_go(&mut self, model: &mut dyn Model, come: [u64; 6], go: [u64; 6]) -> Outcome {
-        for i in come {
+    fn come_and_go(&mut self, model: &mut dyn Model, come: &[u64; 6], go: &[u64; 6]) -> Outcome {
+        for &i in come {
             let one = [(self.start + i * SUBSECTION, SUBSECTION)];
             create(model, &one, DeviceType::Private, DeviceMemmap::Ram)?;
             self.live |= 1 << i;
             model.page(self.last(model, i)).set_private(MARK + i);
             self.is_right(model)?;
         }
-        for i in go {
+        for &i in go {
             let first = self.first(model, i);
             destroy(model, first)?;
             self.live &= !(1 << i);
@@ -302,8 +303,11 @@ fn teardown_waits(model: &mut dyn Model) -> Outcome {
 
 /// The device shall go, and stays for `held`; nobody else may hold it.
 fn waits(model: &mut dyn Model, start: Pfn, held: Pfn, holds: u32) -> Outcome {
-    let found = model.device_destroy(start)?;
-    check!(found == Teardown::Waits { pfn: held, holds }, "{found:?} instead of {holds} holds on {held}");
+    let Teardown::Waits { pfn, holds: found } = model.device_destroy(start)? else {
+        return Err(fail(format_args!("the device went although {held} is held")));
+    };
+    same("the page that teardown waits for", pfn.get(), held.get())?;
+    same("the holds on it", found.into(), holds.into())?;
     check!(find(model, start)?.state() == DeviceState::Dying, "a device that shall go is not dying");
     is_used_as(model, held, PageKind::Device)?;
     same("references to the page that is held", model.page(held).refs().into(), holds.into())?;

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  KTAP version 1                         [`ktap`] prints; a test says what it found by [`check`]
-//!  1..10
+//!  1..18
 //!    KTAP version 1
 //!    # Subtest: paging
 //!    1..8
