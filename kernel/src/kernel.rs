@@ -2,10 +2,12 @@
 
 use core::marker::PhantomData;
 
+use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::granule::{G4K, G16K, G64K, Granule, GranuleKind};
 use hotmap_mm::layout::Layout;
 use hotmap_mm::model::{Counts, Mm};
 use hotmap_mm::paging::table::Tables;
+use hotmap_mm::pfn::PfnRange;
 
 use crate::arch::machine::Arm;
 use crate::arch::{bulk, counter, cpu, heap, semihosting};
@@ -86,6 +88,7 @@ fn start<G: Granule, S: Shell>(info: &'static mut BootInfo) -> ! {
         status: semihosting::EXIT_OK,
     };
     kernel.mm.bug = info.args.bug;
+    kernel.set_nodes();
     greet(info, &kernel.mm.counts());
     kernel.find_regions();
     kernel.find_dimms();
@@ -128,6 +131,15 @@ fn greet(info: &BootInfo, counts: &Counts) {
 }
 
 impl<G: Granule> Kernel<G> {
+    /// Boot memory's nodes, as the device tree has them.
+    fn set_nodes(&mut self) {
+        for memory in &self.info.machine.memory {
+            let (start, end) = (PhysAddr::new(memory.region.start), PhysAddr::new(memory.region.end()));
+            let pages = PfnRange::inside::<G>(PhysRange { start, end });
+            self.mm.set_node(pages, memory.numa_node.unwrap_or(0));
+        }
+    }
+
     /// How memory is brought in.
     pub const fn policy(&self) -> Policy {
         Policy { home: self.info.args.memmap, online: self.info.args.online_auto }

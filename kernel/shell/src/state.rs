@@ -94,6 +94,7 @@ fn describe_block(kernel: &dyn System, json: &mut Json, block: &MemoryBlock) {
     json.word("state", block.state.name());
     json.word("zone", block.state.zone().map_or("none", ZoneKind::name));
     json.word("source", block.source);
+    json.number("node", block.node);
     json.word("memmap", kernel.memmap_of(block));
     json.word("usable_start", kernel.usable_start(block));
     json.number("tenant_pages", block.tenant_pages);
