@@ -10,9 +10,12 @@ mod arithmetic;
 mod blocks;
 mod bugs;
 mod cycles;
+mod dax;
 mod device_tree;
+mod devices;
 mod figures;
 mod harness;
+mod homes;
 mod life;
 mod looking;
 mod matrix;
@@ -51,7 +54,7 @@ impl Test {
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let subjects: [fn() -> Vec<Test>; 17] = [
+    let subjects: [fn() -> Vec<Test>; 20] = [
         harness::tests,
         matrix::tests,
         shapes::tests,
@@ -65,6 +68,9 @@ pub fn all() -> Vec<Test> {
         refused::tests,
         several::tests,
         nvdimm::tests,
+        devices::tests,
+        dax::tests,
+        homes::tests,
         blocks::tests,
         bugs::tests,
         cycles::tests,

@@ -1,0 +1,4 @@
+use super::Test;
+pub(super) fn tests() -> Vec<Test> {
+    Vec::new()
+}
