@@ -105,5 +105,5 @@ extern "C" fn high_main(info: &'static mut BootInfo) -> ! {
     let (guard, low) = (&raw const _guard_start as u64, &raw const _stack_start as u64);
     exceptions::set_kernel_stack(low..&raw const _stack_end as u64, low - guard);
     hotmap_kernel::arch::mmu_control::forget_identity_map();
-    kernel_main(info)
+    kernel_main::<hotmap_shell::Commands>(info)
 }

@@ -76,7 +76,7 @@ impl Dimms {
         let start = PhysAddr::new(slot.address);
         let room = mm.may_fail(Resource::Heap { bytes: size_of::<Dimm>() });
         let room = room.and_then(|()| list::reserve(&mut self.present, 1));
-        let name = Name { source: Source::Dimm(slot.number), start };
+        let name = Name { source: Source::Dimm(slot.number), start, node: slot.node };
         let result = room.and_then(|()| plug::bring_in(mm, name, slot.size, policy));
         let range = PhysRange::checked_new(start, slot.size).unwrap_or(PhysRange { start, end: start });
         let at = self.present.partition_point(|d| d.slot < slot.number);
@@ -103,7 +103,7 @@ impl Dimms {
         };
         let dimm = self.present[at];
         if !dimm.refused {
-            let name = Name { source: Source::Dimm(slot), start: dimm.range.start };
+            let name = Name { source: Source::Dimm(slot), start: dimm.range.start, node: dimm.node };
             plug::take_away(mm, name, dimm.range)
                 .inspect_err(|error| kprintln!("dimm{slot}: refused: {error}"))?;
         }

@@ -1,7 +1,7 @@
 //! `inject`: one whole operation in which an allocation fails. It waits for the next one, whoever starts it, says what became
 //! of it, and is gone.
 
-use hotmap_mm::faults::Plan;
+use hotmap_mm::faults::{Faults, Plan};
 use hotmap_mm::granule::Granule;
 use hotmap_mm::machine::Machine;
 use hotmap_mm::model::Mm;
@@ -34,27 +34,27 @@ impl Injection {
         mm: &mut Mm<G, M>,
         operation: impl FnOnce(&mut Mm<G, M>) -> R,
     ) -> R {
-        self.begin(mm);
+        self.begin(&mut mm.faults);
         let result = operation(mm);
-        self.end(mm);
+        self.end(&mut mm.faults);
         result
     }
 
     /// The first half of [`Self::around`], for an operation that needs more than the model.
-    pub fn begin<G: Granule, M: Machine>(&self, mm: &mut Mm<G, M>) {
+    pub fn begin(&self, faults: &mut Faults) {
         if self.plan != Plan::Off {
-            mm.faults.arm(self.plan);
+            faults.arm(self.plan);
         }
     }
 
     /// The second half.
-    pub fn end<G: Granule, M: Machine>(&mut self, mm: &mut Mm<G, M>) {
+    pub fn end(&mut self, faults: &mut Faults) {
         let first = match core::mem::take(&mut self.plan) {
             Plan::Off => return,
             Plan::Nth(n) | Plan::From(n) => n,
         };
-        let (fired, sites) = (mm.faults.fired(), mm.faults.sites());
-        mm.faults.arm(Plan::Off);
+        let (fired, sites) = (faults.fired(), faults.sites());
+        faults.arm(Plan::Off);
         if fired {
             kprintln!("inject: fired at {first} of {sites} sites");
         } else {

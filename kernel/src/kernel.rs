@@ -1,9 +1,11 @@
 //! The kernel after boot: one value that owns everything, an idle loop, and the shell.
 
+use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::granule::{G4K, G16K, G64K, Granule, GranuleKind};
 use hotmap_mm::layout::Layout;
 use hotmap_mm::model::Mm;
 use hotmap_mm::paging::table::Tables;
+use hotmap_mm::pfn::PfnRange;
 
 use crate::arch::machine::Arm;
 use crate::arch::{bulk, counter, cpu, heap, semihosting};
@@ -17,7 +19,7 @@ use crate::line::{Line, LineReader, Mode, Terminal};
 use crate::nvdimms::Nvdimms;
 use crate::plug::Policy;
 use crate::regions::Regions;
-use crate::{klog, kprintln, meter, shell};
+use crate::{klog, kprintln, meter};
 
 /// Everything, for one granule.
 pub struct Kernel<G: Granule> {
@@ -39,16 +41,22 @@ pub struct Kernel<G: Granule> {
     pub status: u32,
 }
 
+/// Who runs commands: a package of its own, above this one.
+pub trait Shell {
+    /// Run one command line; whether it succeeded. What it has to say it has printed.
+    fn run<G: Granule>(kernel: &mut Kernel<G>, line: &str) -> bool;
+}
+
 /// The first function after boot, at the high addresses, on the boot CPU.
-pub fn kernel_main(info: &'static mut BootInfo) -> ! {
+pub fn kernel_main<S: Shell>(info: &'static mut BootInfo) -> ! {
     match info.granule {
-        GranuleKind::K4 => start::<G4K>(info),
-        GranuleKind::K16 => start::<G16K>(info),
-        GranuleKind::K64 => start::<G64K>(info),
+        GranuleKind::K4 => start::<G4K, S>(info),
+        GranuleKind::K16 => start::<G16K, S>(info),
+        GranuleKind::K64 => start::<G64K, S>(info),
     }
 }
 
-fn start<G: Granule>(info: &'static mut BootInfo) -> ! {
+fn start<G: Granule, S: Shell>(info: &'static mut BootInfo) -> ! {
     console::set_quiet(info.args.bench);
     if info.args.bench {
         meter::turn_on();
@@ -78,6 +86,7 @@ fn start<G: Granule>(info: &'static mut BootInfo) -> ! {
         status: semihosting::EXIT_OK,
     };
     kernel.mm.bug = info.args.bug;
+    kernel.set_nodes();
     kernel.greet();
     kernel.find_regions();
     kernel.find_dimms();
@@ -87,12 +96,21 @@ fn start<G: Granule>(info: &'static mut BootInfo) -> ! {
         kprintln!("bench: boot {} {} 0 0", info.memblock.span().len(), counter::instructions());
     }
     match &info.args.run {
-        Some(commands) => kernel.run_and_exit(commands),
-        None => kernel.interact(),
+        Some(commands) => kernel.run_and_exit::<S>(commands),
+        None => kernel.interact::<S>(),
     }
 }
 
 impl<G: Granule> Kernel<G> {
+    /// Boot memory's nodes, as the device tree has them.
+    fn set_nodes(&mut self) {
+        for memory in &self.info.machine.memory {
+            let (start, end) = (PhysAddr::new(memory.region.start), PhysAddr::new(memory.region.end()));
+            let pages = PfnRange::inside::<G>(PhysRange { start, end });
+            self.mm.set_node(pages, memory.numa_node.unwrap_or(0));
+        }
+    }
+
     fn greet(&self) {
         let info = self.info;
         klog!(
@@ -185,17 +203,17 @@ impl<G: Granule> Kernel<G> {
         }
     }
 
-    fn run_and_exit(&mut self, commands: &str) -> ! {
+    fn run_and_exit<S: Shell>(&mut self, commands: &str) -> ! {
         for command in commands.split(';').map(str::trim).filter(|c| !c.is_empty()) {
             self.service();
-            if !shell::run(self, command) {
+            if !S::run(self, command) {
                 self.status = semihosting::EXIT_FAILED;
             }
         }
         semihosting::exit(self.status)
     }
 
-    fn interact(&mut self) -> ! {
+    fn interact<S: Shell>(&mut self) -> ! {
         let terminal = Terminal::new(ConsoleWriter);
         let mode = if self.info.args.dumb { Mode::Dumb } else { Mode::Ansi };
         let mut reader = LineReader::new(mode, &terminal);
@@ -210,7 +228,7 @@ impl<G: Granule> Kernel<G> {
                 Some(None) => {}
                 Some(Some(line)) => {
                     match line {
-                        Line::Text(text) => drop(shell::run(self, text.trim())),
+                        Line::Text(text) => drop(S::run(self, text.trim())),
                         Line::TooLong => kprintln!("error: {}", Line::TooLong),
                     }
                     reader.prompt();

@@ -9,6 +9,7 @@ extern crate alloc;
 pub mod arch;
 pub mod args;
 pub mod boot_info;
+#[cfg(target_os = "none")]
 pub mod devices;
 pub mod dimms;
 pub mod drivers;
@@ -22,9 +23,7 @@ pub mod nvdimms;
 pub mod plug;
 pub mod regions;
 #[cfg(target_os = "none")]
-mod selftest;
-#[cfg(target_os = "none")]
-pub mod shell;
+pub mod states;
 
 pub use drivers::console;
 #[cfg(target_os = "none")]

@@ -14,8 +14,8 @@ use hotmap_mm::model::Mm;
 use hotmap_mm::pfn::PfnRange;
 use hotmap_mm::zone::ZoneKind;
 
-use crate::klog;
 use crate::meter::{self, Meter};
+use crate::{klog, kprintln};
 
 /// What to do with new memory.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,8 @@ pub struct Name {
     pub source: Source,
     /// Its first byte.
     pub start: PhysAddr,
+    /// Its NUMA node; 0 where nothing is said.
+    pub node: u32,
 }
 
 impl fmt::Display for Name {
@@ -55,7 +57,8 @@ pub fn bring_in<G: Granule, M: Machine>(
     policy: Policy,
 ) -> Result<()> {
     let mut meter = Meter::start(mm);
-    let range = HotRange::new(mm, name.start, len, name.source)?;
+    let range = HotRange::new(mm, name.start, len, name.source)?.on_node(name.node);
+    let remote = mm.warnings().remote_memmap;
     let bytes = range.pages().addresses::<G>();
     let done = |mm: &Mm<G, M>, step| {
         let so_far = meter.stop(mm);
@@ -68,10 +71,17 @@ pub fn bring_in<G: Granule, M: Machine>(
         meter = Meter::start(mm);
     };
     if policy.online {
-        mm.plug(&range, policy.home, ZoneKind::Movable, done)
+        mm.plug(&range, policy.home, ZoneKind::Movable, done)?;
     } else {
-        mm.add_telling(&range, policy.home, done)
+        mm.add_telling(&range, policy.home, done)?;
     }
+    if mm.warnings().remote_memmap > remote {
+        let node = name.node;
+        kprintln!(
+            "warning: {name} is on node {node}, and its memmap is not (this is said once; memmap=self avoids it)"
+        );
+    }
+    Ok(())
 }
 
 /// Migrate, offline, and the steps backwards.

@@ -51,8 +51,6 @@ impl RegionKind {
 pub enum RegionUse {
     /// The parts of it that are memory, ascending. None: it waits.
     Memory(Vec<PhysRange>),
-    /// Device memory.
-    Device,
     /// It stays out of use: this would be lost.
     Refused(Holding),
 }
@@ -86,7 +84,7 @@ pub struct Region {
 }
 
 impl Region {
-    /// The word of `state`: `waiting`, `partial`, `memory`, `device` or `refused`.
+    /// What it is used for as memory: `waiting`, `partial`, `memory` or `refused`.
     pub fn state_name(&self) -> &'static str {
         match &self.usage {
             RegionUse::Memory(parts) if parts.is_empty() => "waiting",
@@ -94,7 +92,6 @@ impl Region {
                 "partial"
             }
             RegionUse::Memory(_) => "memory",
-            RegionUse::Device => "device",
             RegionUse::Refused(_) => "refused",
         }
     }
@@ -117,8 +114,7 @@ impl fmt::Display for Region {
         if let Some(node) = self.node {
             write!(f, ", node {node}")?;
         }
-        write!(f, ", {}", self.state_name())?;
-        self.parts().iter().try_for_each(|part| write!(f, "  {part}"))
+        Ok(())
     }
 }
 
@@ -249,9 +245,10 @@ impl Regions {
         for region in &mut self.list {
             if region.kind == RegionKind::Hotpluggable
                 && let RegionUse::Memory(parts) = &mut region.usage
-                && let Err(error) = add_part(mm, parts, region.range.start, region.range.len(), policy)
+                && let Err(error) =
+                    add_part(mm, parts, name_at(region.range.start, region.node), region.range.len(), policy)
             {
-                kprintln!("{}: refused: {error}", name_at(region.range.start));
+                kprintln!("{}: refused: {error}", name_at(region.range.start, region.node));
             }
         }
     }
@@ -284,7 +281,7 @@ impl Regions {
         match (&mut region.usage, region.kind) {
             (RegionUse::Refused(holding), _) => Err(Refusal::Holds { region: whole, holding: *holding }),
             (RegionUse::Memory(parts), RegionKind::Hotpluggable) => {
-                Ok(add_part(mm, parts, start, len, policy)?)
+                Ok(add_part(mm, parts, name_at(start, region.node), len, policy)?)
             }
             _ => Err(Refusal::NotHotpluggable(whole)),
         }
@@ -305,7 +302,7 @@ impl Regions {
         });
         let mut found = lists.filter_map(|parts| Some((parts.iter().position(|p| p.start == start)?, parts)));
         let (at, parts) = found.next().ok_or(Refusal::NotAdded(start))?;
-        let (name, range) = (name_at(start), parts[at]);
+        let (name, range) = (name_at(start, None), parts[at]);
         plug::take_away(mm, name, range)?;
         parts.remove(at);
         list::shrink(parts);
@@ -318,13 +315,13 @@ impl Regions {
 fn add_part<G: Granule, M: Machine>(
     mm: &mut Mm<G, M>,
     parts: &mut Vec<PhysRange>,
-    start: PhysAddr,
+    name: Name,
     len: u64,
     policy: Policy,
 ) -> Result<()> {
     mm.may_fail(Resource::Heap { bytes: size_of::<PhysRange>() })?;
     list::reserve(parts, 1)?;
-    let name = name_at(start);
+    let start = name.start;
     if let Err(error) = plug::bring_in(mm, name, len, policy) {
         list::shrink(parts);
         return Err(error);
@@ -335,8 +332,8 @@ fn add_part<G: Granule, M: Machine>(
     Ok(())
 }
 
-fn name_at(start: PhysAddr) -> Name {
-    Name { source: Source::DeviceTree, start }
+fn name_at(start: PhysAddr, node: Option<u32>) -> Name {
+    Name { source: Source::DeviceTree, start, node: node.unwrap_or(0) }
 }
 
 /// What in `region` would be lost with it. (The image cannot be there: boot ends over it.)

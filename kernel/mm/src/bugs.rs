@@ -28,11 +28,13 @@ pub enum Bug {
     AltmapAsRam,
     /// I5: a live entry is changed without break-before-make.
     NoBbm,
+    /// I6: who may veto going offline is asked about a range that is shifted by the self-hosted memmap.
+    VetoRange,
 }
 
 impl Bug {
     /// Every switch, in the order of the invariants.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::StaleSection,
         Self::AltmapLeak,
         Self::FreeMemmap,
@@ -45,6 +47,7 @@ impl Bug {
         Self::FreeNeighbour,
         Self::AltmapAsRam,
         Self::NoBbm,
+        Self::VetoRange,
     ];
 
     /// The word after `bug=`.
@@ -62,6 +65,7 @@ impl Bug {
             Self::FreeNeighbour => "free-neighbour",
             Self::AltmapAsRam => "altmap-as-ram",
             Self::NoBbm => "no-bbm",
+            Self::VetoRange => "veto-range",
         }
     }
     /// The number of the invariant that the fault breaks.
@@ -72,7 +76,7 @@ impl Bug {
             Self::FreeMemmap => 3,
             Self::EmptyTable => 4,
             Self::SkipTlbi | Self::NoBbm => 5,
-            Self::LostPage => 6,
+            Self::LostPage | Self::VetoRange => 6,
             Self::KeepMemmap | Self::SharedBlock => 7,
             Self::KeepLinear => 8,
         }

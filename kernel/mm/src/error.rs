@@ -9,6 +9,7 @@ use crate::pfn::Pfn;
 
 /// What an operation ran out of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
 pub enum Resource {
     /// Page frames of system RAM (a run of `1 << order`).
     Frames {
@@ -43,7 +44,11 @@ pub enum Resource {
 }
 
 /// Why an operation was refused. Nothing has changed when one of these comes back.
+///
+/// The tag is a word, as most of the values are: behind a tag of one byte the compiler moves the rest as single bytes, on a
+/// target whose accesses must be aligned, and every `?` moves an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
 pub enum Error {
     /// A range without a byte.
     Empty(PhysAddr),

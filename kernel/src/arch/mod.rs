@@ -39,6 +39,8 @@ pub mod image;
 #[cfg(target_os = "none")]
 pub mod machine;
 #[cfg(target_os = "none")]
+mod memcpy;
+#[cfg(target_os = "none")]
 pub mod mmu_control;
 #[cfg(target_os = "none")]
 mod panic;

@@ -2,13 +2,14 @@
 //! by a check that refuses the step.
 #![cfg(not(miri))]
 
-use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::audit::AuditSummary;
 use hotmap_mm::bugs::Bug;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::Error;
 use hotmap_mm::granule::{G4K, Granule};
+use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
 use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::zone::ZoneKind;
 use hotmap_testkit::rig::{MIB, Rig, Shape, range};
@@ -24,6 +25,7 @@ enum When {
     Removing,
     DroppingTenant,
     Migrating,
+    Vetoed,
     ComingAsDevice,
     GoingAsDevice,
 }
@@ -37,6 +39,8 @@ enum Witness {
     Warning,
     /// The break-before-make check.
     Refusal,
+    /// A notifier that says no to the memory's range, and is not heard.
+    MissedVeto,
 }
 
 const fn caught(bug: Bug) -> (When, Witness) {
@@ -51,6 +55,7 @@ const fn caught(bug: Bug) -> (When, Witness) {
         Bug::SharedBlock => (When::ComingAsDevice, Witness::Audit),
         Bug::FreeNeighbour => (When::GoingAsDevice, Witness::Audit),
         Bug::NoBbm => (When::Migrating, Witness::Refusal),
+        Bug::VetoRange => (When::Vetoed, Witness::MissedVeto),
     }
 }
 
@@ -96,6 +101,17 @@ fn memory<G: Granule>(rig: &mut Rig<G>, at: When, bug: Option<Bug>) -> Option<Er
         switch(rig, at == When::Onlining);
         rig.online(FAR, len, ZoneKind::Movable);
     }
+    if at == When::Vetoed {
+        let no = |event, range: PhysRange| {
+            let mine = range == self::range(FAR, Rig::<G>::blocks(1));
+            if mine && event == Event::Going(Direction::Offline) { Err(Veto) } else { Ok(()) }
+        };
+        rig.mm.notifiers.register(Notifier { name: "keeper", hear: no }).expect("room");
+        switch(rig, true);
+        let refused = rig.mm.offline(Rig::<G>::pfn(FAR)).err();
+        rig.mm.notifiers.unregister("keeper");
+        return refused;
+    }
     if at == When::Migrating {
         rig.mm.tenant_new(3).expect("room");
         switch(rig, true);
@@ -135,7 +151,9 @@ fn every_bug_is_caught_by_its_witness<G: Granule>() {
         let (when, witness) = caught(bug);
         let clean = life::<G>(when, None);
         assert!(clean.summary.is_clean(), "without {}: {:?}", bug.name(), clean.said);
-        assert_eq!((clean.refused, clean.rig.mm.warnings().total()), (None, 0), "without {}", bug.name());
+        let vetoed = matches!(clean.refused, Some(Error::Vetoed { .. }));
+        assert_eq!((vetoed, clean.refused.is_some()), (when == When::Vetoed, when == When::Vetoed));
+        assert_eq!(clean.rig.mm.warnings().total(), 0, "without {}", bug.name());
         let after = life::<G>(when, Some(bug));
         let (said, prefix) = (after.said, format!("I{}: ", bug.invariant()));
         match witness {
@@ -144,6 +162,7 @@ fn every_bug_is_caught_by_its_witness<G: Granule>() {
                 assert!(said.iter().any(|line| line.starts_with(&prefix)), "{said:?}");
             }
             Witness::Warning => assert!(after.rig.mm.warnings().total() > 0, "{}: no warning", bug.name()),
+            Witness::MissedVeto => assert_eq!(after.refused, None, "{}: heard", bug.name()),
             Witness::Refusal => {
                 let refused = after.refused;
                 assert!(

@@ -16,11 +16,13 @@ mod devices;
 mod figures;
 mod harness;
 mod homes;
+mod inject;
 mod life;
 mod looking;
 mod matrix;
 mod nvdimm;
 mod pinned;
+mod poison;
 mod prefilled;
 mod refused;
 mod regions;
@@ -54,7 +56,7 @@ impl Test {
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let subjects: [fn() -> Vec<Test>; 20] = [
+    let subjects: [fn() -> Vec<Test>; 22] = [
         harness::tests,
         matrix::tests,
         shapes::tests,
@@ -66,6 +68,8 @@ pub fn all() -> Vec<Test> {
         tenants::tests,
         pinned::tests,
         refused::tests,
+        inject::tests,
+        poison::tests,
         several::tests,
         nvdimm::tests,
         devices::tests,

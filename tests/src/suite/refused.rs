@@ -73,7 +73,7 @@ fn is_refused(guest: &mut Guest, dimm: &Dimm, rule: &str) -> Checked<String> {
     Ok(reason.trim().to_owned())
 }
 
-fn nothing_changed(start: &State, now: &State) -> Checked {
+pub(super) fn nothing_changed(start: &State, now: &State) -> Checked {
     ensure_eq!(now.pages, start.pages, "pages after a refused DIMM");
     ensure_eq!(now.blocks, start.blocks, "blocks after a refused DIMM");
     ensure_eq!(now.zones, start.zones, "zones after a refused DIMM");

@@ -9,6 +9,7 @@ use crate::zone::ZoneKind;
 
 /// The value that breaks an invariant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
 pub enum Offender {
     /// A page.
     Pfn(Pfn),

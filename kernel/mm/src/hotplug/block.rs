@@ -72,6 +72,8 @@ pub struct MemoryBlock {
     pub state: BlockState,
     /// Where it came from.
     pub source: Source,
+    /// Its NUMA node.
+    pub node: u32,
     /// The pages at its start that hold its own memmap.
     pub memmap_pages: u64,
     /// Pages further inside that hold its own memmap, marked so: none in what this kernel adds (vmemmap/hosted.rs).

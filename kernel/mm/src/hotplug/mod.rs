@@ -13,6 +13,7 @@
 mod backing;
 pub mod block;
 pub mod isolate;
+mod node;
 pub mod notify;
 pub mod offline;
 pub mod online;

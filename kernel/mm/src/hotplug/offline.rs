@@ -2,6 +2,7 @@
 //! be moved names its page, and the block is online again as before.
 
 use crate::addr::PhysRange;
+use crate::bugs::Bug;
 use crate::error::{Error, Result};
 use crate::granule::Granule;
 use crate::hotplug::block::BlockState;
@@ -34,6 +35,16 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         self.offline_range(PfnRange::new(start, G::SECTION_PAGES))
     }
 
+    /// What notifiers are asked about: all that goes, its own memmap included.
+    fn range_to_ask(&self, going: PfnRange) -> PhysRange {
+        let shift = match self.block_of(going.start) {
+            // The fault of a kernel that leaves the memmap out at the start, and does not at the end.
+            Some(block) if self.has_bug(Bug::VetoRange) => block.memmap_pages,
+            _ => 0,
+        };
+        PfnRange { start: going.start + shift, end: going.end + shift }.addresses::<G>()
+    }
+
     /// Take every block of `pages` offline that is not: all of them, or none. All are isolated before the first page moves,
     /// so that nothing moves into a block that is about to go as well.
     ///
@@ -44,7 +55,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         if going.is_empty() {
             return Ok(Offlined::default());
         }
-        let range = going.addresses::<G>();
+        let range = self.range_to_ask(going);
         self.notifiers.ask(Direction::Offline, range).inspect_err(|_| self.undo_isolate(going))?;
         match self.evacuate(going) {
             Ok(migrated) => {

@@ -37,7 +37,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         }
         for start in blocks {
             self.sections.insert(Section::claimed(start));
-            self.blocks.insert(MemoryBlock::offline(start, range.source(), G::SECTION_PAGES));
+            let block = MemoryBlock::offline(start, range.source(), G::SECTION_PAGES);
+            self.blocks.insert(MemoryBlock { node: range.node(), ..block });
         }
         Ok(())
     }
@@ -147,6 +148,7 @@ impl MemoryBlock {
             start,
             state: BlockState::Offline,
             source,
+            node: 0,
             memmap_pages: 0,
             memmap_inside: 0,
             present,

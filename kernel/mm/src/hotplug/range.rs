@@ -15,6 +15,7 @@ use crate::pfn::{Pfn, PfnRange};
 pub struct HotRange {
     pages: PfnRange,
     source: Source,
+    node: u32,
 }
 
 impl HotRange {
@@ -47,12 +48,20 @@ impl HotRange {
         if let Some(device) = mm.kmem_at(pages) {
             return Err(Error::Exists { range, present: device.address::<G>() });
         }
-        Ok(Self { pages, source })
+        Ok(Self { pages, source, node: 0 })
     }
 
     /// The range's pages.
     pub const fn pages(&self) -> PfnRange {
         self.pages
+    }
+    /// The same range, on NUMA node `node` (0 is where nothing is said).
+    pub const fn on_node(self, node: u32) -> Self {
+        Self { node, ..self }
+    }
+    /// Its NUMA node.
+    pub const fn node(&self) -> u32 {
+        self.node
     }
     /// Where the memory comes from.
     pub const fn source(&self) -> Source {

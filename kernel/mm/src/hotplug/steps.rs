@@ -142,7 +142,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         zone: ZoneKind,
         done: impl FnMut(&Self, Step),
     ) -> Result<()> {
-        self.run(&Step::ALL, &Memory { range: *range, home, zone }, done)
+        self.run(&Step::ALL, &Memory { range: *range, home, zone }, done)?;
+        self.note_remote_memmap(range.pages().start);
+        Ok(())
     }
 
     /// Steps 1 to 5: `range` becomes present; its blocks are offline.
@@ -155,7 +157,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         home: MemmapHome,
         done: impl FnMut(&Self, Step),
     ) -> Result<()> {
-        self.run(&Step::ALL[..Step::ADDING], &Memory { range: *range, home, zone: ZoneKind::Movable }, done)
+        self.run(&Step::ALL[..Step::ADDING], &Memory { range: *range, home, zone: ZoneKind::Movable }, done)?;
+        self.note_remote_memmap(range.pages().start);
+        Ok(())
     }
 
     /// [`Self::add_telling`], told to nobody.

@@ -1,0 +1,32 @@
+//! NUMA nodes of memory, as far as hotplug cares: struct pages on another node than the pages that they describe make every
+//! look at them a remote access, so such a memmap is reported, once (RFC 3/5 hosts the memmap in the added range to avoid it).
+
+use crate::granule::Granule;
+use crate::machine::Machine;
+use crate::model::Mm;
+use crate::pfn::{Pfn, PfnRange};
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// Say on which node the blocks that begin in `pages` are; 0 is where nothing is said.
+    pub fn set_node(&mut self, pages: PfnRange, node: u32) {
+        self.blocks
+            .iter_mut()
+            .filter(|block| pages.contains(block.start))
+            .for_each(|block| block.node = node);
+    }
+
+    /// The node of the memory block at `pfn`.
+    pub fn node_of(&self, pfn: Pfn) -> Option<u32> {
+        self.block_of(pfn).map(|block| block.node)
+    }
+
+    /// Note it when the struct page of `pfn` lies on another node than `pfn`.
+    pub(crate) fn note_remote_memmap(&mut self, pfn: Pfn) {
+        if self.warnings.remote_memmap != 0 {
+            return;
+        }
+        let memmap = self.tables.translate(&self.machine, self.layout.page_address(pfn));
+        let there = memmap.and_then(|pa| self.node_of(Pfn::containing::<G>(pa)));
+        self.warnings.remote_memmap = u64::from(there.is_some() && there != self.node_of(pfn));
+    }
+}

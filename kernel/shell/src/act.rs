@@ -1,0 +1,159 @@
+//! Commands that change something, and those that check.
+
+use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::error::Error;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::pfn::Pfn;
+use hotmap_mm::zone::ZoneKind;
+
+use super::args::Words;
+use super::{Outcome, ShellError};
+use crate::selftest;
+use hotmap_kernel::arch::semihosting;
+use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::kprintln;
+
+const TENANT: &str = "tenant new N|check [ID]|drop [ID]";
+
+pub(super) fn tenant<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    match words.next() {
+        Some("new") => {
+            let count = words.number(TENANT)?;
+            if count == 0 {
+                return Err(ShellError::BadWord("at least one page"));
+            }
+            let id = kernel.mm.tenant_new(count)?;
+            kprintln!("tenant {id} holds {count} pages");
+            Ok(())
+        }
+        Some("check") => check_tenants(kernel, words),
+        Some("drop") => drop_tenants(kernel, words),
+        _ => Err(ShellError::Usage(TENANT)),
+    }
+}
+
+/// A tenant's number, if there is one more word.
+fn tenant_id(words: &mut Words<'_>) -> Result<Option<u32>, ShellError> {
+    if words.left() == 0 {
+        return Ok(None);
+    }
+    let id = words.number(TENANT)?;
+    u32::try_from(id).map(Some).map_err(|_| ShellError::BadWord("a tenant's number"))
+}
+
+fn check_tenants<G: Granule>(kernel: &Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let wanted = tenant_id(words)?;
+    let mut checked = 0;
+    for tenant in kernel.mm.tenants().iter().filter(|t| wanted.is_none_or(|id| id == t.id)) {
+        let pages = kernel.mm.tenant_check(tenant.id)?;
+        kprintln!("tenant {}: {pages} pages hold what was written", tenant.id);
+        checked += 1;
+    }
+    match wanted {
+        Some(id) if checked == 0 => return Err(Error::NoTenant(id).into()),
+        _ => kprintln!("tenants checked: {checked}"),
+    }
+    Ok(())
+}
+
+fn drop_tenants<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    if let Some(id) = tenant_id(words)? {
+        return Ok(kernel.mm.tenant_drop(id)?);
+    }
+    while let Some(tenant) = kernel.mm.tenants().last() {
+        let id = tenant.id;
+        kernel.mm.tenant_drop(id)?;
+    }
+    Ok(())
+}
+
+pub(super) fn pin<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    Ok(kernel.mm.pin(words.page::<G>("pin PFN|addr:A")?)?)
+}
+
+pub(super) fn unpin<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    Ok(kernel.mm.unpin(words.page::<G>("unpin PFN|addr:A")?)?)
+}
+
+/// The block that starts at `address`.
+fn block_at<G: Granule>(address: PhysAddr) -> Result<Pfn, ShellError> {
+    if address.is_aligned(G::SECTION_SIZE) {
+        Ok(Pfn::containing::<G>(address))
+    } else {
+        Err(Error::NotBlockStart { at: address, block: G::SECTION_SIZE }.into())
+    }
+}
+
+const ONLINE: &str = "online ADDR [movable|normal]";
+
+pub(super) fn online<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let start = block_at::<G>(words.address(ONLINE)?)?;
+    let boot = kernel.mm.block_of(start).is_some_and(|b| b.source == hotmap_mm::hotplug::block::Source::Boot);
+    let zone = match words.next() {
+        // Boot memory goes back to where it was; what was added stays removable.
+        None => {
+            if boot {
+                ZoneKind::Normal
+            } else {
+                ZoneKind::Movable
+            }
+        }
+        Some(name) => {
+            let named = ZoneKind::ALL.into_iter().find(|zone| zone.name().eq_ignore_ascii_case(name));
+            named.ok_or(ShellError::Usage(ONLINE))?
+        }
+    };
+    Ok(kernel.mm.online(start, zone)?)
+}
+
+pub(super) fn offline<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let start = block_at::<G>(words.address("offline ADDR")?)?;
+    let offlined = kernel.mm.offline(start)?;
+    kprintln!("offline; {} pages migrated", offlined.migrated);
+    Ok(())
+}
+
+/// With the policy of a DIMM: `memmap=` and `online=`.
+pub(super) fn add<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let (start, len) = words.range("add ADDR[,SIZE]")?;
+    let policy = kernel.policy();
+    Ok(kernel.regions.add(&mut kernel.mm, start, len, policy)?)
+}
+
+pub(super) fn remove<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let start = words.address("remove ADDR")?;
+    Ok(kernel.regions.remove(&mut kernel.mm, start)?)
+}
+
+/// The most findings that are printed: what is broken once is often broken everywhere.
+const FINDINGS_SHOWN: usize = 16;
+
+pub(super) fn audit<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
+    let mut found = 0;
+    let summary = kernel.mm.audit(&mut |finding| {
+        if found < FINDINGS_SHOWN {
+            kprintln!("{finding}");
+        }
+        found += 1;
+    });
+    kprintln!("{summary}");
+    if found == 0 { Ok(()) } else { Err(ShellError::Failed("the invariants named above do not hold")) }
+}
+
+pub(super) fn selftest<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let name = words.next();
+    if name == Some("list") {
+        selftest::list();
+        return Ok(());
+    }
+    match selftest::run(kernel, name) {
+        selftest::Verdict::Passed => Ok(()),
+        selftest::Verdict::Failed => Err(ShellError::Failed("the tests named above are not ok")),
+        selftest::Verdict::NoSubject => Err(ShellError::BadWord("a subject (selftest list names them)")),
+    }
+}
+
+/// In `run=` the commands before it have their say in the status.
+pub(super) fn poweroff<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
+    semihosting::exit(kernel.status)
+}

@@ -1,0 +1,67 @@
+//! The words of a command line.
+
+use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::pfn::Pfn;
+
+use super::ShellError;
+use hotmap_kernel::number;
+
+/// The words that are left.
+pub(super) struct Words<'a>(core::str::SplitAsciiWhitespace<'a>);
+
+impl<'a> Words<'a> {
+    pub(super) fn new(line: &'a str) -> Self {
+        Self(line.split_ascii_whitespace())
+    }
+    pub(super) fn next(&mut self) -> Option<&'a str> {
+        self.0.next()
+    }
+
+    /// The next word, left where it is.
+    pub(super) fn peek(&self) -> Option<&'a str> {
+        self.0.clone().next()
+    }
+
+    /// How many words are left.
+    pub(super) fn left(&self) -> usize {
+        self.0.clone().count()
+    }
+
+    /// A number.
+    pub(super) fn number(&mut self, usage: &'static str) -> Result<u64, ShellError> {
+        let word = self.next().ok_or(ShellError::Usage(usage))?;
+        number::parse(word).ok_or(ShellError::BadWord("a number (4096, 0x1000, 4K)"))
+    }
+
+    /// A physical address: `0x80000000` or `addr:0x80000000`.
+    pub(super) fn address(&mut self, usage: &'static str) -> Result<PhysAddr, ShellError> {
+        let word = self.next().ok_or(ShellError::Usage(usage))?;
+        let digits = word.strip_prefix("addr:").unwrap_or(word);
+        number::parse(digits).map(PhysAddr::new).ok_or(ShellError::BadWord("an address (0x80000000, 2G)"))
+    }
+
+    /// A range that may leave its length out: `0x80000000` or `0x80000000,128M`.
+    pub(super) fn range(&mut self, usage: &'static str) -> Result<(PhysAddr, Option<u64>), ShellError> {
+        let word = self.next().ok_or(ShellError::Usage(usage))?;
+        let (start, len) = word.split_once(',').map_or((word, None), |(start, len)| (start, Some(len)));
+        let bad = ShellError::BadWord("an address (0x80000000), or one with a size (0x80000000,128M)");
+        match (number::parse(start), len.map(number::parse)) {
+            (Some(start), None) => Ok((PhysAddr::new(start), None)),
+            (Some(start), Some(Some(len))) => Ok((PhysAddr::new(start), Some(len))),
+            _ => Err(bad),
+        }
+    }
+
+    /// A page: a pfn, `pfn:N`, or the address of any of its bytes as `addr:A`.
+    pub(super) fn page<G: Granule>(&mut self, usage: &'static str) -> Result<Pfn, ShellError> {
+        let word = self.next().ok_or(ShellError::Usage(usage))?;
+        let bad = ShellError::BadWord("a pfn (0x80000) or an address (addr:0x80000000)");
+        match word.strip_prefix("addr:") {
+            Some(address) => {
+                number::parse(address).map(|a| Pfn::containing::<G>(PhysAddr::new(a))).ok_or(bad)
+            }
+            None => number::parse(word.strip_prefix("pfn:").unwrap_or(word)).map(Pfn::new).ok_or(bad),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! `dax`: devices' memory, described by struct pages, read and written, given to the system and taken back.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
+use hotmap_mm::device::holds::Teardown;
+use hotmap_mm::device::pagemap::{DeviceType, MAX_RANGES, Pagemap};
+use hotmap_mm::device::range::DeviceMemmap;
+use hotmap_mm::error::Error;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::pfn::Pfn;
+use hotmap_mm::zone::ZoneKind;
+
+use super::args::Words;
+use super::json::Json;
+use super::{Outcome, ShellError};
+use hotmap_kernel::arch::peek;
+use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::{kprintln, number};
+
+pub(super) const DAX: &str = "dax [create|destroy|kmem|read|write] ...";
+const CREATE: &str =
+    "dax create ADDR[,SIZE]... [--map dev|mem] [--type fs-dax|generic|coherent|private] [--reserve PAGES]";
+const DESTROY: &str = "dax destroy ADDR";
+const KMEM: &str = "dax kmem ADDR [back]";
+const READ: &str = "dax read ADDR";
+const WRITE: &str = "dax write ADDR NUMBER";
+
+pub(super) fn dax<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    match words.next() {
+        None | Some("list") => list(kernel),
+        Some("create") => return create(kernel, words),
+        Some("destroy") => return destroy(kernel, words),
+        Some("kmem") => return kmem(kernel, words),
+        Some("read") => return read(kernel, words),
+        Some("write") => return write(kernel, words),
+        Some(_) => [CREATE, DESTROY, KMEM, READ, WRITE].iter().for_each(|usage| kprintln!("usage: {usage}")),
+    }
+    Ok(())
+}
+
+fn list<G: Granule>(kernel: &Kernel<G>) {
+    for device in kernel.mm.devices() {
+        device.addresses::<G>().for_each(|range| kprintln!("{range}  {}", Bytes(range.len())));
+        kprintln!(
+            "  {} {}, usable from {}, holds {}",
+            device.kind(),
+            device.state().name(),
+            device.usable_start().address::<G>(),
+            device.holds()
+        );
+        if let Some(a) = device.altmap() {
+            let (base, reserve, free, align, alloc) =
+                (a.base_pfn(), a.reserve(), a.free(), a.align(), a.alloc());
+            kprintln!("  altmap: base {base}, reserve {reserve}, free {free}, align {align}, alloc {alloc}");
+        }
+    }
+    for kmem in kernel.mm.kmem() {
+        let (device, memory) = (kmem.device().addresses::<G>(), kmem.memory().addresses::<G>());
+        kprintln!("{device}  {}\n  given to the system: {memory}", Bytes(device.len()));
+    }
+}
+
+/// What `dax create` was asked for.
+struct Request {
+    ranges: [(PhysAddr, u64); MAX_RANGES],
+    count: usize,
+    kind: Option<DeviceType>,
+    on_device: bool,
+    reserve: u64,
+}
+
+fn create<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let request = parse(kernel, words)?;
+    let ranges = &request.ranges[..request.count];
+    let behind = ranges.first().and_then(|(start, _)| kernel.memory_behind(*start));
+    let kind = request.kind.or(behind.map(|b| b.kind)).unwrap_or(DeviceType::Private);
+    if kind.is_reachable() {
+        for (start, len) in ranges {
+            let range =
+                PhysRange::checked_new(*start, *len).ok_or(Error::Wraps { start: *start, len: *len })?;
+            if !kernel.memory_behind(*start).is_some_and(|behind| behind.range.covers(&range)) {
+                return Err(ShellError::Failed(
+                    "there is no memory of a device: layout and nvdimms list what there is (--type private needs none)",
+                ));
+            }
+        }
+    }
+    let memmap = match request.on_device {
+        true => DeviceMemmap::Device { reserve: request.reserve },
+        false => DeviceMemmap::Ram,
+    };
+    kernel.make_device(ranges, kind, memmap)?;
+    Ok(())
+}
+
+fn parse<G: Granule>(kernel: &Kernel<G>, words: &mut Words<'_>) -> Result<Request, ShellError> {
+    let none = (PhysAddr::new(0), 0);
+    let (ranges, on_device) = ([none; MAX_RANGES], false);
+    let mut request = Request { ranges, count: 0, kind: None, on_device, reserve: 0 };
+    while let Some(word) = words.peek() {
+        if !word.starts_with("--") {
+            let (start, len) = words.range(CREATE)?;
+            // Without a size: to the end of what there is.
+            let rest = || kernel.memory_behind(start).map(|behind| behind.range.end - start);
+            let len = len.or_else(rest).ok_or(ShellError::BadWord("a size (0x100000000,2M)"))?;
+            *request.ranges.get_mut(request.count).ok_or(ShellError::Usage(CREATE))? = (start, len);
+            request.count += 1;
+            continue;
+        }
+        words.next();
+        let value = words.next().ok_or(ShellError::Usage(CREATE))?;
+        let understood = match (word, value) {
+            ("--map", "dev" | "mem") => {
+                request.on_device = value == "dev";
+                true
+            }
+            ("--type", _) => {
+                request.kind = DeviceType::from_name(value);
+                request.kind.is_some()
+            }
+            ("--reserve", _) => number::parse(value).map(|pages| request.reserve = pages).is_some(),
+            _ => false,
+        };
+        if !understood {
+            return Err(ShellError::Usage(CREATE));
+        }
+    }
+    if request.count == 0 { Err(ShellError::Usage(CREATE)) } else { Ok(request) }
+}
+
+/// The address that is the next word, as a page, and nothing after it.
+fn page<G: Granule>(words: &mut Words<'_>, usage: &'static str) -> Result<Pfn, ShellError> {
+    words.address(usage).map(Pfn::containing::<G>)
+}
+
+fn no_more(words: &mut Words<'_>, usage: &'static str) -> Outcome {
+    if words.left() == 0 { Ok(()) } else { Err(ShellError::Usage(usage)) }
+}
+
+fn destroy<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let start = page::<G>(words, DESTROY)?;
+    no_more(words, DESTROY)?;
+    match kernel.mm.device_destroy(start)? {
+        Teardown::Gone => Ok(()),
+        Teardown::Waits { pfn, holds } => {
+            kprintln!("dax@{:x}: waits for {pfn}, holds {holds}", start.address::<G>().get());
+            Err(ShellError::Failed("the device goes when the page named above is held no more (unpin)"))
+        }
+    }
+}
+
+fn kmem<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let start = page::<G>(words, KMEM)?;
+    let back = match words.next() {
+        None => false,
+        Some("back") => true,
+        Some(_) => return Err(ShellError::Usage(KMEM)),
+    };
+    no_more(words, KMEM)?;
+    if back {
+        let migrated = kernel.mm.memory_to_device(start)?;
+        kprintln!("a device again; {migrated} pages migrated");
+    } else {
+        let memory = kernel.mm.device_to_memory(start, kernel.info.args.memmap, ZoneKind::Movable)?;
+        kprintln!("{} is memory now", memory.addresses::<G>());
+    }
+    Ok(())
+}
+
+const NO_WORD: ShellError =
+    ShellError::BadWord("the address of a word of a device that the CPU reaches, not set aside");
+
+fn read<G: Granule>(kernel: &Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let at = words.address(READ)?;
+    no_more(words, READ)?;
+    let word = peek::device_word(&kernel.mm, at).ok_or(NO_WORD)?;
+    kprintln!("{at}: {:#018x}", word.load(Relaxed));
+    Ok(())
+}
+
+fn write<G: Granule>(kernel: &Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let (at, value) = (words.address(WRITE)?, words.number(WRITE)?);
+    no_more(words, WRITE)?;
+    peek::device_word(&kernel.mm, at).ok_or(NO_WORD)?.store(value, Relaxed);
+    Ok(())
+}
+
+/// The devices, in `state`: those that there are, and those whose memory the system has.
+pub(super) fn describe<G: Granule>(kernel: &Kernel<G>, json: &mut Json) {
+    let live = kernel.mm.devices().iter().map(|device| (device.clone(), device.state().name()));
+    let given = kernel.mm.kmem().iter().map(|kmem| (kmem.as_device().pagemap(), "kmem"));
+    json.array("devices", live.chain(given), |json, (device, state)| one::<G>(json, &device, state));
+}
+
+fn one<G: Granule>(json: &mut Json, device: &Pagemap, state: &str) {
+    let first = device.ranges().first().map(|range| range.addresses::<G>()).unwrap_or_default();
+    json.word("start", first.start);
+    json.number("size", first.len());
+    json.word("type", device.kind());
+    json.word("state", state);
+    match device.altmap() {
+        None => json.number("altmap", "null"),
+        Some(altmap) => json.object("altmap", |json| {
+            json.number("base_pfn", altmap.base_pfn().get());
+            json.number("reserve", altmap.reserve());
+            json.number("free", altmap.free());
+            json.number("align", altmap.align());
+            json.number("alloc", altmap.alloc());
+        }),
+    }
+    json.word("usable_start", device.usable_start().address::<G>());
+    json.number("holds", device.holds());
+    json.array("ranges", device.addresses::<G>(), |json, range| {
+        json.word("start", range.start);
+        json.number("size", range.len());
+    });
+}

@@ -1,0 +1,107 @@
+//! Commands that do harm on purpose, for those who want to see it undone.
+
+use hotmap_mm::addr::Bytes;
+use hotmap_mm::compact::Compacted;
+use hotmap_mm::faults::Plan;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::notify::{Chain, Direction, Event, Notifier, Veto};
+
+use super::args::Words;
+use super::{Outcome, ShellError};
+use hotmap_kernel::inject::Injection;
+use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::{kprintln, number};
+
+pub(super) const INJECT: &str = "inject [alloc N|alloc N+|online|offline|off]";
+
+/// Says no to whatever goes online.
+const NO_ONLINE: Notifier =
+    Notifier { name: "inject online", hear: |event, _| veto(event, Direction::Online) };
+/// Says no to whatever goes offline.
+const NO_OFFLINE: Notifier =
+    Notifier { name: "inject offline", hear: |event, _| veto(event, Direction::Offline) };
+
+fn veto(event: Event, unwanted: Direction) -> Result<(), Veto> {
+    if event == Event::Going(unwanted) { Err(Veto) } else { Ok(()) }
+}
+
+pub(super) fn inject<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    arm(&mut kernel.injection, &mut kernel.mm.notifiers, words)
+}
+
+/// One for all granules.
+fn arm(injection: &mut Injection, notifiers: &mut Chain, words: &mut Words<'_>) -> Outcome {
+    match words.next() {
+        None => show(injection.plan(), notifiers),
+        Some("alloc") => {
+            let word = words.next().ok_or(ShellError::Usage(INJECT))?;
+            injection.arm(plan(word)?);
+        }
+        Some("online") => notifiers.register(NO_ONLINE)?,
+        Some("offline") => notifiers.register(NO_OFFLINE)?,
+        Some("off") => {
+            injection.arm(Plan::Off);
+            for notifier in [NO_ONLINE, NO_OFFLINE] {
+                notifiers.unregister(notifier.name);
+            }
+        }
+        Some(_) => return Err(ShellError::Usage(INJECT)),
+    }
+    Ok(())
+}
+
+/// `3`: the third; `3+`: the third and all later ones.
+fn plan(word: &str) -> Result<Plan, ShellError> {
+    let digits = word.strip_suffix('+');
+    match number::parse(digits.unwrap_or(word)) {
+        None | Some(0) => Err(ShellError::BadWord("which allocation fails (1 is the first; 1+ is all)")),
+        Some(n) if digits.is_some() => Ok(Plan::From(n)),
+        Some(n) => Ok(Plan::Nth(n)),
+    }
+}
+
+pub(super) fn poison<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let pfn = words.page::<G>("poison PFN|addr:A")?;
+    match kernel.mm.poison(pfn)? {
+        Some(now) => kprintln!("{pfn} is out of use; the tenant's page moved to {now}"),
+        None => kprintln!("{pfn} is out of use"),
+    }
+    Ok(())
+}
+
+pub(super) fn unpoison<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    Ok(kernel.mm.unpoison(words.page::<G>("unpoison PFN|addr:A")?)?)
+}
+
+const COMPACT: &str = "compact [ORDER|SIZE]";
+
+/// Without a word: a run that the memmap of a memory block fits into.
+pub(super) fn compact<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let wanted = if words.left() == 0 { G::SECTION_MEMMAP } else { words.number(COMPACT)? };
+    let order = match wanted {
+        order if order <= G::BLOCK_ORDER.into() => order,
+        size if (G::SIZE..=G::SECTION_SIZE).contains(&size) => {
+            u64::from(size.div_ceil(G::SIZE).next_power_of_two().trailing_zeros())
+        }
+        _ => return Err(ShellError::BadWord("an order or a size, up to a memory block's")),
+    };
+    let Compacted { run, moved } = kernel.mm.compact(u32::try_from(order).unwrap_or(u32::MAX))?;
+    kprintln!("{} free at {run}; pages moved: {moved}", Bytes(G::SIZE << order));
+    Ok(())
+}
+
+fn show(plan: Plan, notifiers: &Chain) {
+    match plan {
+        Plan::Off => {}
+        Plan::Nth(n) => kprintln!("inject: allocation {n} of the next operation will fail"),
+        Plan::From(n) => {
+            kprintln!("inject: allocation {n} of the next operation and all later ones will fail")
+        }
+    }
+    for notifier in notifiers.iter() {
+        kprintln!("notifier: {}", notifier.name);
+    }
+    if plan == Plan::Off && notifiers.iter().next().is_none() {
+        kprintln!("inject: nothing is armed");
+    }
+}

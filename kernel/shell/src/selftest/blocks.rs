@@ -1,0 +1,152 @@
+//! Memory blocks of boot RAM, offline and online: what may go, goes and comes back; what may not is named.
+
+use hotmap_mm::error::Error;
+use hotmap_mm::hotplug::block::BlockState;
+use hotmap_mm::hotplug::offline::Offlined;
+use hotmap_mm::model::Counts;
+use hotmap_mm::page::PageKind;
+use hotmap_mm::pfn::Pfn;
+use hotmap_mm::zone::ZoneKind;
+
+use super::check::{Outcome, check, frame_at, is_refused, is_used_as, same, same_at};
+use super::model::Model;
+use super::snapshot::{Snapshot, counts_are};
+use super::spare::boot_block;
+use super::vmemmap::struct_page;
+use super::{Test, test};
+use hotmap_kernel::arch::translate;
+
+pub(super) const TESTS: &[Test] = &[
+    test("a boot block with nothing in use goes offline", a_boot_block_goes),
+    test("it keeps its memmap and its place in the linear map meanwhile", what_stays),
+    test("it comes back with all of its pages, in either zone", it_comes_back),
+    test("the block of the image refuses to go, naming what holds it", the_image_holds_its_block),
+    test("what is not the start of a present block is refused", not_a_block),
+];
+
+/// Run `body` with the newest block of boot RAM offline, and bring it back whatever `body` says.
+fn while_offline(model: &mut dyn Model, body: fn(&mut dyn Model, Pfn, Counts) -> Outcome) -> Outcome {
+    let (block, before) = (boot_block(model)?, model.counts());
+    let offlined = model.offline(block)?;
+    let outcome = body(model, block, before);
+    if model.block_of(block).is_some_and(|block| block.state == BlockState::Offline) {
+        model.online(block, ZoneKind::Normal)?;
+    }
+    check!(offlined == Offlined::default(), "{} pages migrated out of nothing", offlined.migrated);
+    outcome
+}
+
+/// The pages at the block's start that hold its memmap: none, or all of it.
+fn own_memmap(model: &dyn Model, start: Pfn) -> u64 {
+    let hosts_itself = model.block_of(start).is_some_and(|block| block.memmap_pages > 0);
+    if hosts_itself { model.numbers().memmap_pages } else { 0 }
+}
+
+fn a_boot_block_goes(model: &mut dyn Model) -> Outcome {
+    while_offline(model, |model, block, mut expected| {
+        let usable = model.section_pages() - own_memmap(model, block);
+        expected.present -= usable;
+        expected.free -= usable;
+        counts_are(&model.counts(), &expected)?;
+        let listed = ZoneKind::ALL.iter().any(|zone| model.zone(*zone).blocks().contains(&block));
+        check!(!listed, "the block at {block} is offline, and in a zone");
+        let address = model.address(block);
+        let again = model.offline(block);
+        is_refused(again, Error::BlockState { block: address, is: "offline", needs: "online" })?;
+        let findings = model.audit(&mut |_| {});
+        check!(findings.is_clean(), "an audit meanwhile: {findings}");
+        Ok(())
+    })
+}
+
+fn what_stays(model: &mut dyn Model) -> Outcome {
+    while_offline(model, |model, block, _| {
+        for pfn in [block, block + (model.section_pages() - 1)] {
+            let linear = model.linear(model.address(pfn));
+            same_at(
+                "the frame behind the linear address",
+                linear,
+                frame_at(model, linear)?.get(),
+                pfn.get(),
+            )?;
+            let memmap = translate::load(struct_page(model, pfn));
+            check!(memmap.address().is_some(), "the struct page of {pfn}: {memmap}");
+        }
+        // Nobody speaks for a page that is neither free nor in use; the block's own memmap is in use.
+        let own = own_memmap(model, block);
+        for i in [0, own.saturating_sub(1), own, model.section_pages() - 1] {
+            is_used_as(model, block + i, if i < own { PageKind::MemmapSelf } else { PageKind::Tail })?;
+        }
+        Ok(())
+    })
+}
+
+fn it_comes_back(model: &mut dyn Model) -> Outcome {
+    while_offline(model, |model, block, before| {
+        model.online(block, ZoneKind::Movable)?;
+        let outcome = counts_are(&model.counts(), &before).and(is_all_free(model, block, ZoneKind::Movable));
+        model.offline(block)?;
+        outcome
+    })?;
+    is_all_free(model, boot_block(model)?, ZoneKind::Normal)
+}
+
+/// A block with nothing in use is one free run, of the largest order; with its own memmap at its start, the runs after that.
+fn is_all_free(model: &dyn Model, block: Pfn, zone: ZoneKind) -> Outcome {
+    let Some(found) = model.block_of(block) else { return Err(Error::NoBlock(model.address(block)).into()) };
+    check!(
+        found.state == BlockState::Online(zone),
+        "the block at {block} is {}, not in {zone}",
+        found.state.name()
+    );
+    let usable = model.section_pages() - own_memmap(model, block);
+    let largest = found.free.largest().unwrap_or(0);
+    same_at("the order of the largest free run", block, largest.into(), usable.ilog2().into())?;
+    same("free pages of the block", found.free.pages(), usable)
+}
+
+fn the_image_holds_its_block(model: &mut dyn Model) -> Outcome {
+    let image = model.pfn(model.info().image.start).get();
+    let block = Pfn::new(image / model.section_pages() * model.section_pages());
+    let (expected, before) = (what_holds(model, block)?, Snapshot::of(model));
+    is_refused(model.offline(block), expected)?;
+    before.is_still(model)
+}
+
+/// The error that names what keeps `block` from going: its holes, or its first page that cannot move.
+fn what_holds(model: &dyn Model, block: Pfn) -> Outcome<Error> {
+    let mut ram = model.info().memblock.ram().iter();
+    let bytes = model.addresses(model.section(block));
+    if !ram.any(|ram| ram.covers(&bytes)) {
+        return Ok(Error::NotWhole(bytes.start));
+    }
+    let mut pfn = block;
+    loop {
+        let (kind, head) = model.use_of(pfn)?;
+        let page = model.page(head);
+        match kind {
+            PageKind::Pinned => return Ok(Error::Pinned { pfn, refs: page.refs() }),
+            PageKind::Tenant if page.refs() > 1 => return Ok(Error::Pinned { pfn, refs: page.refs() }),
+            PageKind::Free | PageKind::Tenant => pfn = head + (1 << page.order()),
+            _ => return Ok(Error::Unmovable { pfn, kind }),
+        }
+    }
+}
+
+fn not_a_block(model: &mut dyn Model) -> Outcome {
+    let before = Snapshot::of(model);
+    let first = model.blocks().first().map_or(Pfn::new(0), |block| block.start);
+    let inside = first + 1;
+    let absent = Pfn::new(1 << 36);
+    for pfn in [inside, absent] {
+        let refusal = Error::NoBlock(model.address(pfn));
+        is_refused(model.offline(pfn), refusal)?;
+        is_refused(model.online(pfn, ZoneKind::Normal), refusal)?;
+    }
+    let online = model.block_of(first).is_some_and(|block| block.state != BlockState::Offline);
+    if online {
+        let refusal = Error::BlockState { block: model.address(first), is: "online", needs: "offline" };
+        is_refused(model.online(first, ZoneKind::Normal), refusal)?;
+    }
+    before.is_still(model)
+}

@@ -1,0 +1,144 @@
+//! Compaction: with a page in use in every run, a run is made by moving the one page that can move.
+//!
+//! Every block but the newest of boot RAM is isolated for this, and there the last page of each run is held. So a tenant's
+//! pages come to lie in runs in pieces, and letting go of the page beside one makes that run the cheapest.
+
+use hotmap_mm::error::Resource;
+use hotmap_mm::hotplug::block::{BlockState, Source};
+use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::page::PageKind;
+use hotmap_mm::pfn::Pfn;
+
+use super::check::{Outcome, check, fail, frame_at, ran_out, same, same_at, skip};
+use super::model::Model;
+use super::snapshot::Snapshot;
+use super::spare::{Spare, boot_block, with_spare};
+use super::tenant::{Guest, hosting};
+use super::vmemmap::struct_page;
+use super::{Test, test};
+
+pub(super) const TESTS: &[Test] = &[
+    test("a run is made by moving what is in its way, and nothing is lost", a_run_is_made),
+    test("memmap in system RAM is one block although that is in pieces", a_memmap_block_is_made),
+];
+
+const PAGES: u64 = 8;
+const MIB2: u64 = 2 << 20;
+
+/// log2 of the pages in 2 MiB.
+fn order(model: &dyn Model) -> u32 {
+    (MIB2 / model.page_size()).trailing_zeros()
+}
+
+type Body<'a> = &'a dyn Fn(&mut dyn Model, &Guest) -> Outcome;
+
+/// Run `body` with all that can be allocated in pieces of less than 2 MiB, and a tenant in it.
+fn in_pieces(model: &mut dyn Model, body: Body<'_>) -> Outcome {
+    let (block, before) = (boot_block(model)?, Snapshot::of(model));
+    let outcome = isolate_all_but(model, block).and_then(|()| {
+        let outcome = hold(model, block, true).and_then(|()| hosting(model, PAGES, body));
+        hold(model, block, false).and(outcome)
+    });
+    for i in 0..model.blocks().len() {
+        model.undo_isolate(model.section(model.blocks()[i].start));
+    }
+    outcome.and_then(|()| before.is_still(model))
+}
+
+fn isolate_all_but(model: &mut dyn Model, block: Pfn) -> Outcome {
+    for i in 0..model.blocks().len() {
+        let other = &model.blocks()[i];
+        if other.start == block || other.state == BlockState::Offline {
+            continue;
+        }
+        if other.present != model.section_pages() {
+            return skip(&"a block of boot RAM has holes, and cannot be isolated");
+        }
+        model.start_isolate(model.section(other.start))?;
+    }
+    Ok(())
+}
+
+/// Hold the last page of every run of `block` that is free, or let go of those that are held.
+fn hold(model: &mut dyn Model, block: Pfn, wanted: bool) -> Outcome {
+    let run = 1 << order(model);
+    for i in 1..=model.section_pages() / run {
+        let pfn = block + (i * run - 1);
+        match model.use_of(pfn)?.0 {
+            PageKind::Free if wanted => model.pin(pfn)?,
+            PageKind::Pinned if !wanted => model.unpin(pfn)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Let go of the page that holds the run with the tenant's page `i`; returns the tenant's page and the run.
+fn release(model: &mut dyn Model, guest: &Guest, i: u64) -> Outcome<(Pfn, Pfn)> {
+    let (frame, run) = (frame_at(model, guest.page(model, i))?, 1 << order(model));
+    let start = Pfn::new(frame.get() / run * run);
+    let last = start + (run - 1);
+    check!(model.use_of(last)?.0 == PageKind::Pinned, "{last}, beside the tenant's {frame}, is not held");
+    model.unpin(last)?;
+    Ok((frame, start))
+}
+
+/// A page of the tenant's, no earlier than `from`, that is alone in its run, but for the held page. (Another may be beside a
+/// table.)
+fn lonely(model: &dyn Model, guest: &Guest, from: u64) -> Outcome<u64> {
+    let run = 1 << order(model);
+    for i in from..PAGES {
+        let frame = frame_at(model, guest.page(model, i))?.get();
+        let start = frame / run * run;
+        let others = (start..start + run - 1).filter(|pfn| *pfn != frame);
+        let free = |pfn| model.use_of(Pfn::new(pfn)).is_ok_and(|(kind, _)| kind == PageKind::Free);
+        if others.into_iter().all(free) {
+            return Ok(i);
+        }
+    }
+    Err(fail(format_args!("no page of the tenant is alone in its run")))
+}
+
+fn a_run_is_made(model: &mut dyn Model) -> Outcome {
+    in_pieces(model, &|model, guest| {
+        let order = order(model);
+        ran_out(model.compact(order), |out| matches!(out, Resource::Frames { .. }))?;
+        let i = lonely(model, guest, 0)?;
+        let (frame, run) = release(model, guest, i)?;
+        let made = model.compact(order)?;
+        same("the first page of the run", made.run.get(), run.get())?;
+        same("pages moved", made.moved, 1)?;
+        let (kind, head) = model.use_of(frame)?;
+        check!(kind == PageKind::Free && head == run, "{frame} is {kind}, of the run at {head}");
+        same_at("the order of the run", run, model.page(head).order().into(), order.into())?;
+        let now = frame_at(model, guest.page(model, i))?;
+        check!(now != frame, "{frame} has not moved");
+        same("pages that hold what was written", model.tenant_check(guest.id)?, PAGES)
+    })
+}
+
+fn a_memmap_block_is_made(model: &mut dyn Model) -> Outcome {
+    if model.numbers().memmap_leaf != MIB2 {
+        return skip(&"at this granule a section's memmap is not a block");
+    }
+    with_spare(model, |model, spare| in_pieces(model, &|model, guest| memmap_is_a_block(model, guest, spare)))
+}
+
+/// The first block of the spare DIMM, with its memmap in system RAM. Its tables take a page here and there, so some runs
+/// must be there to choose from.
+fn memmap_is_a_block(model: &mut dyn Model, guest: &Guest, spare: &Spare) -> Outcome {
+    let mut next = 0;
+    for _ in 0..4 {
+        let i = lonely(model, guest, next)?;
+        release(model, guest, i)?;
+        next = i + 1;
+    }
+    let block = spare.pages.start;
+    let memory = model.addresses(model.section(block));
+    let hot = model.hot_range(memory.start, memory.len(), Source::Dimm(255))?;
+    model.add(&hot, MemmapHome::Ram)?;
+    let leaf = model.path(struct_page(model, block)).leaf().map_or(0, |s| s.slot.span.len());
+    model.remove(memory)?;
+    same("the leaf of the memmap", leaf, MIB2)?;
+    same("pages that hold what was written", model.tenant_check(guest.id)?, PAGES)
+}

@@ -1,0 +1,185 @@
+//! The design's table of numbers per granule, written out: what the model computes from levels and shifts stands here as
+//! literals, so that the two can disagree. The tests' arithmetic on pages is done with these.
+
+use hotmap_mm::addr::{PhysAddr, PhysRange};
+use hotmap_mm::granule::GranuleKind;
+use hotmap_mm::hotplug::block::MemoryBlock;
+use hotmap_mm::layout::LINEAR_SIZE;
+use hotmap_mm::paging::descriptor::Descriptor;
+use hotmap_mm::pfn::{Pfn, PfnRange};
+use hotmap_mm::section::Section;
+
+use super::model::Model;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// A granule's numbers. Sizes in bytes.
+pub(super) struct Numbers {
+    /// A page.
+    pub(super) page: u64,
+    /// A block at level 2.
+    pub(super) block: u64,
+    /// A block at level 1, where 48-bit addresses have one.
+    pub(super) large_block: Option<u64>,
+    /// What the Contiguous bit joins at level 3.
+    pub(super) contiguous_pages: u64,
+    /// What the Contiguous bit joins at level 2.
+    pub(super) contiguous_blocks: u64,
+    /// A section, which is a memory block.
+    pub(super) section: u64,
+    /// Pages of a section.
+    pub(super) section_pages: u64,
+    /// Pages that a section's memmap fills.
+    pub(super) memmap_pages: u64,
+    /// The memory that a page of memmap describes: 64 bytes for each page of it.
+    pub(super) described: u64,
+    /// A leaf of vmemmap, for a whole section that hosts its own memmap.
+    pub(super) memmap_leaf: u64,
+    /// How many naturally aligned runs a self-hosted block's usable memory is.
+    pub(super) usable_runs: u64,
+    /// Where vmemmap starts (arm64 Linux with 48-bit addresses: Documentation/arch/arm64/memory.rst).
+    pub(super) vmemmap: u64,
+    /// What the first described page is aligned to: the largest compound page.
+    pub(super) first_page: u64,
+}
+
+const K4: Numbers = Numbers {
+    page: 4 * KIB,
+    block: 2 * MIB,
+    large_block: Some(GIB),
+    contiguous_pages: 64 * KIB,
+    contiguous_blocks: 32 * MIB,
+    section: 128 * MIB,
+    section_pages: 32768,
+    memmap_pages: 512,
+    described: 256 * KIB,
+    memmap_leaf: 2 * MIB,
+    usable_runs: 6,
+    vmemmap: 0xffff_fdff_c000_0000,
+    first_page: GIB,
+};
+
+const K16: Numbers = Numbers {
+    page: 16 * KIB,
+    block: 32 * MIB,
+    large_block: None,
+    contiguous_pages: 2 * MIB,
+    contiguous_blocks: GIB,
+    section: 128 * MIB,
+    section_pages: 8192,
+    memmap_pages: 32,
+    described: 4 * MIB,
+    memmap_leaf: 16 * KIB,
+    usable_runs: 8,
+    vmemmap: 0xffff_ff7f_c000_0000,
+    first_page: GIB,
+};
+
+const K64: Numbers = Numbers {
+    page: 64 * KIB,
+    block: 512 * MIB,
+    large_block: None,
+    contiguous_pages: 2 * MIB,
+    contiguous_blocks: 16 * GIB,
+    section: 512 * MIB,
+    section_pages: 8192,
+    memmap_pages: 8,
+    described: 64 * MIB,
+    memmap_leaf: 64 * KIB,
+    usable_runs: 10,
+    vmemmap: 0xffff_ffdf_c000_0000,
+    first_page: 16 * GIB,
+};
+
+const fn numbers(granule: GranuleKind) -> &'static Numbers {
+    match granule {
+        GranuleKind::K4 => &K4,
+        GranuleKind::K16 => &K16,
+        GranuleKind::K64 => &K64,
+    }
+}
+
+impl dyn Model + '_ {
+    /// The numbers of the granule.
+    #[inline(never)]
+    pub(super) fn numbers(&self) -> &'static Numbers {
+        numbers(self.granule())
+    }
+    /// The bytes of a page.
+    #[inline(never)]
+    pub(super) fn page_size(&self) -> u64 {
+        self.numbers().page
+    }
+    /// The pages of a section, which is a memory block.
+    #[inline(never)]
+    pub(super) fn section_pages(&self) -> u64 {
+        self.numbers().section_pages
+    }
+    /// The order of a whole block.
+    pub(super) fn block_order(&self) -> u32 {
+        self.section_pages().trailing_zeros()
+    }
+    /// The page that contains `pa`.
+    pub(super) fn pfn(&self, pa: PhysAddr) -> Pfn {
+        Pfn::new(pa.get() / self.page_size())
+    }
+    /// The first byte of a page.
+    #[inline(never)]
+    pub(super) fn address(&self, pfn: Pfn) -> PhysAddr {
+        PhysAddr::new(pfn.get() * self.page_size())
+    }
+    /// The bytes of pages.
+    pub(super) fn addresses(&self, pages: PfnRange) -> PhysRange {
+        PhysRange { start: self.address(pages.start), end: self.address(pages.end) }
+    }
+    /// The pages of the section that starts with `start`.
+    pub(super) fn section(&self, start: Pfn) -> PfnRange {
+        PfnRange::new(start, self.section_pages())
+    }
+    /// The first page of each block of `pages`, ascending.
+    pub(super) fn starts(&self, pages: PfnRange) -> impl DoubleEndedIterator<Item = Pfn> + Clone + use<> {
+        let step = self.section_pages();
+        (0..pages.len() / step).map(move |i| pages.start + i * step)
+    }
+    /// The block that `pfn` is in.
+    #[inline(never)]
+    pub(super) fn block_of(&self, pfn: Pfn) -> Option<&MemoryBlock> {
+        self.blocks().iter().find(|block| self.section(block.start).contains(pfn))
+    }
+    /// The section that `pfn` is in.
+    #[inline(never)]
+    pub(super) fn section_of(&self, pfn: Pfn) -> Option<&Section> {
+        self.sections().iter().find(|section| self.section(section.start).contains(pfn))
+    }
+    /// The pages of a block that are not its own memmap.
+    pub(super) fn usable_pages(&self, block: &MemoryBlock) -> u64 {
+        self.section_pages() - block.memmap_pages
+    }
+    /// Whether nothing of an online block is in use.
+    pub(super) fn is_all_free(&self, block: &MemoryBlock) -> bool {
+        block.free.pages() == self.usable_pages(block)
+    }
+    /// The memory that the linear map can reach: from RAM's start, aligned down for the largest compound page.
+    pub(super) fn reach(&self) -> PhysRange {
+        let first = self.numbers().first_page;
+        let start = self.info().ram_start.get() / first * first;
+        PhysRange { start: PhysAddr::new(start), end: PhysAddr::new((start + LINEAR_SIZE).min(1 << 48)) }
+    }
+    /// The highest block of which nothing is present, nor of the one after it.
+    pub(super) fn absent(&self) -> PhysAddr {
+        let (block, end) = (self.numbers().section, self.reach().end.get());
+        let is_free = |start: &u64| {
+            !self
+                .sections()
+                .iter()
+                .any(|s| (*start..start + 2 * block).contains(&self.address(s.start).get()))
+        };
+        PhysAddr::new((2..).map(|i| end - i * block).find(is_free).unwrap_or(0))
+    }
+    /// The memory that a leaf's bits lead to, or the table that a table's do: bits 47 down to the page's (Arm ARM D8.3).
+    pub(super) fn output(&self, d: Descriptor) -> PhysAddr {
+        PhysAddr::new(d.bits() & 0xffff_ffff_ffff & !(self.page_size() - 1))
+    }
+}

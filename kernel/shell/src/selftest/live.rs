@@ -1,0 +1,116 @@
+//! Changing tables that are in use: what the break-before-make rules forbid is refused, and undone. Everything happens in a
+//! corner of the tenants' area, by read-only mappings of memory that is mapped elsewhere.
+
+use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
+use hotmap_mm::error::{Error, Result};
+use hotmap_mm::model::Counts;
+use hotmap_mm::paging::descriptor::Attributes;
+use hotmap_mm::paging::table::MapRequest;
+
+use super::check::{Outcome, check, is_refused, same_at, skip};
+use super::model::Model;
+use super::paging::each_entry;
+use super::snapshot::counts_are;
+use super::{Test, test};
+use hotmap_kernel::arch::{peek, translate};
+
+pub(super) const TESTS: &[Test] = &[
+    test("a page is mapped, and gone when it is unmapped", a_page_comes_and_goes),
+    test("what is mapped is not mapped over, and the attempt is undone", mapping_over_is_refused),
+    test("a part of a block is not taken down", splitting_is_refused),
+];
+
+/// Addresses that no tenant gets, who take the lowest first; aligned to every block.
+const SCRATCH: VirtAddr = VirtAddr::new(0xffff_9fff_0000_0000);
+
+fn scratch(offset: u64, len: u64) -> VirtRange {
+    VirtRange { start: SCRATCH + offset, end: SCRATCH + offset + len }
+}
+
+fn map(model: &mut dyn Model, range: VirtRange, pa: PhysAddr) -> Result<()> {
+    let max_leaf = model.numbers().block;
+    model.map(&MapRequest { range, pa, attributes: Attributes::RODATA, max_leaf, contiguous: false })
+}
+
+/// The CPU sees `pa` at `va`, for loads only. The load that is tried fills the TLB, so that a translation that is not
+/// invalidated later shows.
+fn shows(va: VirtAddr, pa: PhysAddr) -> Outcome {
+    check!(!peek::load_aborts(va), "{va} cannot be loaded, although it is mapped");
+    let (load, store) = (translate::load(va), translate::store(va));
+    check!(load.address() == Some(pa) && store.is_forbidden(), "{va}: load {load}, store {store}, not {pa}");
+    Ok(())
+}
+
+fn shows_nothing(va: VirtAddr) -> Outcome {
+    let load = translate::load(va);
+    check!(load.is_unmapped() && peek::load_aborts(va), "{va} can be loaded; walked, it is {load}");
+    Ok(())
+}
+
+/// As many table pages as there were, and everything else too.
+fn nothing_was_spent(model: &dyn Model, before: &Counts) -> Outcome {
+    counts_are(&model.counts(), before)
+}
+
+fn a_page_comes_and_goes(model: &mut dyn Model) -> Outcome {
+    let (page, before) = (scratch(0, model.page_size()), model.counts());
+    let pa = model.info().image.start;
+    shows_nothing(page.start)?;
+    map(model, page, pa)?;
+    let shown = shows(page.start, pa).and(shows_nothing(page.end));
+    model.unmap(page)?;
+    shown.and(shows_nothing(page.start))?;
+    nothing_was_spent(model, &before)
+}
+
+fn mapping_over_is_refused(model: &mut dyn Model) -> Outcome {
+    let (page, pa) = (model.page_size(), model.info().image.start);
+    let second = scratch(page, page);
+    map(model, second, pa)?;
+    let before = model.counts();
+    // The first page is free to map, and was mapped when the second one is found in the way.
+    let attempt = map(model, scratch(0, 2 * page), pa);
+    let outcome = is_refused(attempt, Error::AlreadyMapped(second.start))
+        .and(shows_nothing(SCRATCH))
+        .and(shows(second.start, pa))
+        .and(nothing_was_spent(model, &before));
+    model.unmap(scratch(0, 2 * page))?;
+    outcome
+}
+
+fn splitting_is_refused(model: &mut dyn Model) -> Outcome {
+    let size = model.numbers().block;
+    let mut memory = None;
+    each_entry(model, &mut |slot, d| {
+        if slot.level == 2 && d.is_leaf(2) {
+            memory = Some(model.output(d));
+        }
+        Ok(())
+    })?;
+    let Some(pa) = memory else { return skip(&"no memory here fills a block") };
+    let block = scratch(0, size);
+    map(model, block, pa)?;
+    let outcome = block_stays_whole(model, block, pa);
+    model.unmap(block)?;
+    outcome.and(shows_nothing(block.start))
+}
+
+fn block_stays_whole(model: &mut dyn Model, block: VirtRange, pa: PhysAddr) -> Outcome {
+    let (size, page, before) = (block.len(), model.page_size(), model.counts());
+    let path = model.path(block.start);
+    same_at("the size of the leaf", block.start, path.leaf().map_or(0, |step| step.slot.span.len()), size)?;
+    let refusal = Error::WouldSplit { block: block.start, size };
+    for part in [scratch(0, size / 2), scratch(size / 2, size / 2), scratch(page, page)] {
+        is_refused(model.unmap(part), refusal)?;
+    }
+    // A range inside the block, and one that ends in it: what was mapped before the block is undone, the block is not.
+    let inside = scratch(size / 2, page);
+    is_refused(map(model, inside, pa), Error::AlreadyMapped(inside.start))?;
+    let before_it = VirtRange { start: VirtAddr::new(block.start.get() - page), end: block.start + page };
+    is_refused(map(model, before_it, pa), Error::AlreadyMapped(block.start))?;
+    shows_nothing(before_it.start)?;
+    is_refused(model.exchange_page(block.start, pa), Error::NotMapped(block.start))?;
+    shows(block.start, pa)?;
+    shows(VirtAddr::new(block.end.get() - 8), pa + (size - 8))?;
+    nothing_was_spent(model, &before)
+}

@@ -1,0 +1,148 @@
+//! The self-tests: the memory model on the real tables and the real memory that it runs on, at whatever granule runs.
+//!
+//! Each subject is a file, and each test of it has a witness of its own: the CPU's translation (AT), the numbers of the
+//! design's table written out again ([`expected`]), a formula computed from scratch. After each subject the machine must be
+//! as it was before ([`snapshot`]), which is a test too.
+//!
+//! ```text
+//!  KTAP version 1                         [`ktap`] prints; a test says what it found by [`check`]
+//!  1..18
+//!    KTAP version 1
+//!    # Subtest: paging
+//!    1..8
+//!    # 0xffff800080040000: to the CPU a load is ...     what a test that fails has to say comes before its line
+//!    not ok 1 - the CPU's own walk agrees at every leaf
+//!    ...
+//!    ok 8 - leaves the machine as it was
+//!  not ok 1 - paging
+//! ```
+
+mod altmap;
+mod blocks;
+mod buddy;
+mod check;
+mod compact;
+mod device;
+mod expected;
+mod faults;
+mod heap;
+mod homes;
+mod hotplug;
+mod isolate;
+mod kmem;
+mod ktap;
+mod live;
+mod migrate;
+mod model;
+mod notify;
+mod paging;
+mod poison;
+mod snapshot;
+mod spare;
+mod tenant;
+mod vmemmap;
+
+use hotmap_mm::granule::Granule;
+
+use check::{Failure, Outcome};
+use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::kprintln;
+use ktap::Block;
+use model::Model;
+use snapshot::Snapshot;
+
+/// What became of a run.
+pub(crate) enum Verdict {
+    /// Nothing is `not ok`.
+    Passed,
+    /// Something is.
+    Failed,
+    /// There is no such subject; nothing ran.
+    NoSubject,
+}
+
+/// A test.
+struct Test {
+    /// The rule that it checks.
+    name: &'static str,
+    run: fn(&mut dyn Model) -> Outcome,
+}
+
+const fn test(name: &'static str, run: fn(&mut dyn Model) -> Outcome) -> Test {
+    Test { name, run }
+}
+
+/// The tests of one subject.
+struct Subject {
+    name: &'static str,
+    tests: &'static [Test],
+}
+
+/// Every subject, in the order in which one builds on the other.
+const SUBJECTS: &[Subject] = &[
+    Subject { name: "paging", tests: paging::TESTS },
+    Subject { name: "live", tests: live::TESTS },
+    Subject { name: "vmemmap", tests: vmemmap::TESTS },
+    Subject { name: "heap", tests: heap::TESTS },
+    Subject { name: "buddy", tests: buddy::TESTS },
+    Subject { name: "blocks", tests: blocks::TESTS },
+    Subject { name: "tenant", tests: tenant::TESTS },
+    Subject { name: "migrate", tests: migrate::TESTS },
+    Subject { name: "hotplug", tests: hotplug::TESTS },
+    Subject { name: "isolate", tests: isolate::TESTS },
+    Subject { name: "compact", tests: compact::TESTS },
+    Subject { name: "poison", tests: poison::TESTS },
+    Subject { name: "notify", tests: notify::TESTS },
+    Subject { name: "homes", tests: homes::TESTS },
+    Subject { name: "device", tests: device::TESTS },
+    Subject { name: "altmap", tests: altmap::TESTS },
+    Subject { name: "kmem", tests: kmem::TESTS },
+    Subject { name: "faults", tests: faults::TESTS },
+];
+
+/// The last test of every subject.
+const UNCHANGED: &str = "leaves the machine as it was";
+
+/// Name the subjects.
+pub(crate) fn list() {
+    for subject in SUBJECTS {
+        kprintln!("{:<8} {} tests", subject.name, subject.tests.len() + 1);
+    }
+}
+
+/// Run the subject `name`, or all of them.
+pub(crate) fn run<G: Granule>(kernel: &mut Kernel<G>, name: Option<&str>) -> Verdict {
+    run_on(kernel, name)
+}
+
+fn run_on(model: &mut dyn Model, name: Option<&str>) -> Verdict {
+    let wanted = |subject: &&Subject| name.is_none_or(|name| name == subject.name);
+    let count = SUBJECTS.iter().filter(wanted).count();
+    if count == 0 {
+        return Verdict::NoSubject;
+    }
+    let mut block = Block::open(None, count);
+    for subject in SUBJECTS.iter().filter(wanted) {
+        let outcome = run_subject(model, subject);
+        block.result(subject.name, outcome);
+    }
+    match block.verdict() {
+        Err(Failure::Failed(_)) => Verdict::Failed,
+        Ok(()) | Err(Failure::Skipped(_)) => Verdict::Passed,
+    }
+}
+
+fn run_subject(model: &mut dyn Model, subject: &Subject) -> Outcome {
+    snapshot::is_sound(model)?;
+    let before = Snapshot::of(model);
+    let mut block = Block::open(Some(subject.name), subject.tests.len() + 1);
+    for test in subject.tests {
+        let outcome = (test.run)(model);
+        block.result(test.name, outcome);
+    }
+    // A subject of which nothing could run is skipped, although that has changed nothing.
+    let verdict = block.verdict();
+    let unchanged = before.is_still(model);
+    block.result(UNCHANGED, unchanged);
+    unchanged.and(verdict)
+}

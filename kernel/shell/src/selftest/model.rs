@@ -1,0 +1,330 @@
+//! What the tests use of the kernel, without its granule: the model is compiled once for each granule, the tests once for all.
+
+use core::sync::atomic::AtomicU64;
+
+use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
+use hotmap_mm::audit::{AuditSummary, Finding};
+use hotmap_mm::compact::Compacted;
+use hotmap_mm::device::holds::Teardown;
+use hotmap_mm::device::kmem::Kmem;
+use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
+use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
+use hotmap_mm::error::Result;
+use hotmap_mm::faults::Plan;
+use hotmap_mm::granule::{Granule, GranuleKind};
+use hotmap_mm::hotplug::block::{MemoryBlock, Source};
+use hotmap_mm::hotplug::isolate::Used;
+use hotmap_mm::hotplug::notify::Chain;
+use hotmap_mm::hotplug::offline::Offlined;
+use hotmap_mm::hotplug::range::HotRange;
+use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::layout::{LINEAR_START, TENANTS};
+use hotmap_mm::machine::Machine;
+use hotmap_mm::model::{Counts, Mobility, Warnings};
+use hotmap_mm::page::{Page, PageKind};
+use hotmap_mm::paging::descriptor::Descriptor;
+use hotmap_mm::paging::table::{Gone, MapRequest, Path, Slot, TableFrames};
+use hotmap_mm::pfn::{Pfn, PfnRange};
+use hotmap_mm::section::Section;
+use hotmap_mm::tenant::Tenant;
+use hotmap_mm::zone::{Zone, ZoneKind};
+
+use hotmap_kernel::arch::peek;
+use hotmap_kernel::boot_info::BootInfo;
+use hotmap_kernel::dimms::Dimm;
+use hotmap_kernel::kernel::Kernel;
+
+/// Where memory starts, and how many bytes it is.
+pub(super) type Bytes = (PhysAddr, u64);
+
+/// The kernel under test. Each is the model's function of that name.
+pub(super) trait Model {
+    // The machine.
+    fn granule(&self) -> GranuleKind;
+    fn info(&self) -> &'static BootInfo;
+    fn dimms(&self) -> &[Dimm];
+
+    // The books.
+    fn counts(&self) -> Counts;
+    fn zone(&self, kind: ZoneKind) -> &Zone;
+    fn blocks(&self) -> &[MemoryBlock];
+    fn sections(&self) -> &[Section];
+    fn devices(&self) -> &[Pagemap];
+    fn tenants(&self) -> &[Tenant];
+    fn warnings(&self) -> Warnings;
+    fn forget_warnings(&mut self, before: Warnings);
+    fn unpaid_debts(&self) -> u64;
+    fn audit(&self, report: &mut dyn FnMut(&Finding)) -> AuditSummary;
+
+    // Pages.
+    fn is_valid(&self, pfn: Pfn) -> bool;
+    fn use_of(&self, pfn: Pfn) -> Result<(PageKind, Pfn)>;
+    fn page(&self, pfn: Pfn) -> &Page;
+    fn each_free_run(&self, block: &MemoryBlock, found: &mut dyn FnMut(Pfn, u32));
+    fn alloc(&mut self, order: u32, kind: PageKind, mobility: Mobility) -> Result<Pfn>;
+    fn free(&mut self, pfn: Pfn);
+    fn pin(&mut self, pfn: Pfn) -> Result<()>;
+    fn unpin(&mut self, pfn: Pfn) -> Result<()>;
+
+    // Addresses and tables.
+    fn linear(&self, pa: PhysAddr) -> VirtAddr;
+    fn vmemmap(&self) -> VirtRange;
+    fn page_address(&self, pfn: Pfn) -> VirtAddr;
+    fn pfn_of_page(&self, va: VirtAddr) -> Option<Pfn>;
+    fn root(&self) -> PhysAddr;
+    fn path(&self, va: VirtAddr) -> Path;
+    fn translate(&self, va: VirtAddr) -> Option<PhysAddr>;
+    /// Every entry of the upper half that is not empty.
+    fn scan(&self, found: &mut dyn FnMut(&Slot, Descriptor)) -> Result<()>;
+    fn map(&mut self, request: &MapRequest) -> Result<()>;
+    /// Break, invalidate, empty, and free the tables; the memory stays.
+    fn unmap(&mut self, range: VirtRange) -> Result<()>;
+    fn exchange_page(&mut self, va: VirtAddr, pa: PhysAddr) -> Result<()>;
+
+    // Memory that comes and goes.
+    fn hot_range(&self, start: PhysAddr, len: u64, source: Source) -> Result<HotRange>;
+    fn add(&mut self, range: &HotRange, home: MemmapHome) -> Result<()>;
+    fn online(&mut self, start: Pfn, zone: ZoneKind) -> Result<()>;
+    fn online_range(&mut self, pages: PfnRange, zone: ZoneKind) -> Result<()>;
+    fn offline(&mut self, start: Pfn) -> Result<Offlined>;
+    fn offline_range(&mut self, pages: PfnRange) -> Result<Offlined>;
+    fn remove(&mut self, range: PhysRange) -> Result<()>;
+
+    // Devices.
+    fn device(&self, ranges: &[Bytes], kind: DeviceType, memmap: DeviceMemmap) -> Result<DeviceRange>;
+    fn device_create(&mut self, device: &DeviceRange) -> Result<()>;
+    fn device_destroy(&mut self, start: Pfn) -> Result<Teardown>;
+    fn kmem(&self) -> &[Kmem];
+    /// Self-hosted, into zone Movable.
+    fn device_to_memory(&mut self, start: Pfn) -> Result<PfnRange>;
+    fn memory_to_device(&mut self, start: Pfn) -> Result<u64>;
+
+    // Tenants.
+    fn tenant_new(&mut self, count: u64) -> Result<u32>;
+    fn tenant_check(&self, id: u32) -> Result<u64>;
+    fn tenant_drop(&mut self, id: u32) -> Result<()>;
+    fn tenant_word(&self, pfn: Pfn, index: usize) -> Option<&AtomicU64>;
+
+    // Emptying memory, and keeping it out of use.
+    fn start_isolate(&mut self, pages: PfnRange) -> Result<PfnRange>;
+    fn test_isolated(&self, pages: PfnRange) -> Option<Pfn>;
+    fn undo_isolate(&mut self, pages: PfnRange);
+    fn next_used(&self, pages: PfnRange) -> Option<Used>;
+    fn host_memmap(&mut self, pfn: Pfn, order: u32) -> Result<()>;
+    fn unhost_memmap(&mut self, pfn: Pfn) -> Result<()>;
+    fn compact(&mut self, order: u32) -> Result<Compacted>;
+    fn poison(&mut self, pfn: Pfn) -> Result<Option<Pfn>>;
+    fn unpoison(&mut self, pfn: Pfn) -> Result<()>;
+
+    // Faults, and those who may say no.
+    fn notifiers(&mut self) -> &mut Chain;
+    fn arm(&mut self, plan: Plan);
+    fn fired(&self) -> bool;
+}
+
+impl<G: Granule> Model for Kernel<G> {
+    fn granule(&self) -> GranuleKind {
+        G::KIND
+    }
+    fn info(&self) -> &'static BootInfo {
+        self.info
+    }
+    fn dimms(&self) -> &[Dimm] {
+        self.dimms.all()
+    }
+
+    fn counts(&self) -> Counts {
+        self.mm.counts()
+    }
+    fn zone(&self, kind: ZoneKind) -> &Zone {
+        self.mm.zone(kind)
+    }
+    fn blocks(&self) -> &[MemoryBlock] {
+        self.mm.blocks()
+    }
+    fn sections(&self) -> &[Section] {
+        self.mm.sections()
+    }
+    fn devices(&self) -> &[Pagemap] {
+        self.mm.devices()
+    }
+    fn tenants(&self) -> &[Tenant] {
+        self.mm.tenants()
+    }
+    fn warnings(&self) -> Warnings {
+        self.mm.warnings()
+    }
+    fn forget_warnings(&mut self, before: Warnings) {
+        self.mm.forget_warnings(before);
+    }
+    fn unpaid_debts(&self) -> u64 {
+        self.mm.unpaid_debts()
+    }
+    fn audit(&self, report: &mut dyn FnMut(&Finding)) -> AuditSummary {
+        self.mm.audit(report)
+    }
+
+    fn is_valid(&self, pfn: Pfn) -> bool {
+        self.mm.is_valid(pfn)
+    }
+    fn use_of(&self, pfn: Pfn) -> Result<(PageKind, Pfn)> {
+        self.mm.use_of(pfn)
+    }
+    fn page(&self, pfn: Pfn) -> &Page {
+        self.mm.pages().get(pfn)
+    }
+    fn each_free_run(&self, block: &MemoryBlock, found: &mut dyn FnMut(Pfn, u32)) {
+        for order in 0..=G::BLOCK_ORDER {
+            block.free.heads(&self.mm.pages(), order).for_each(|pfn| found(pfn, order));
+        }
+    }
+    fn alloc(&mut self, order: u32, kind: PageKind, mobility: Mobility) -> Result<Pfn> {
+        self.mm.alloc(order, kind, mobility)
+    }
+    fn free(&mut self, pfn: Pfn) {
+        self.mm.free(pfn);
+    }
+    fn pin(&mut self, pfn: Pfn) -> Result<()> {
+        self.mm.pin(pfn)
+    }
+    fn unpin(&mut self, pfn: Pfn) -> Result<()> {
+        self.mm.unpin(pfn)
+    }
+
+    fn linear(&self, pa: PhysAddr) -> VirtAddr {
+        self.mm.layout().linear(pa)
+    }
+    fn vmemmap(&self) -> VirtRange {
+        self.mm.layout().vmemmap()
+    }
+    fn page_address(&self, pfn: Pfn) -> VirtAddr {
+        self.mm.layout().page_address(pfn)
+    }
+    fn pfn_of_page(&self, va: VirtAddr) -> Option<Pfn> {
+        self.mm.layout().pfn_of_page(va)
+    }
+    fn root(&self) -> PhysAddr {
+        self.mm.tables().root()
+    }
+    fn path(&self, va: VirtAddr) -> Path {
+        self.mm.tables().path(self.mm.machine(), va)
+    }
+    fn translate(&self, va: VirtAddr) -> Option<PhysAddr> {
+        self.mm.tables().translate(self.mm.machine(), va)
+    }
+    fn scan(&self, found: &mut dyn FnMut(&Slot, Descriptor)) -> Result<()> {
+        let everything = VirtRange { start: LINEAR_START, end: VirtAddr::new(u64::MAX) };
+        self.mm.tables().scan(self.mm.machine(), everything, found)
+    }
+    fn map(&mut self, request: &MapRequest) -> Result<()> {
+        let (tables, machine) = (self.mm.tables(), *self.mm.machine());
+        tables.map(&machine, &mut self.mm, request)?;
+        machine.publish();
+        Ok(())
+    }
+    fn unmap(&mut self, range: VirtRange) -> Result<()> {
+        let (tables, machine) = (self.mm.tables(), *self.mm.machine());
+        tables.break_range(&machine, range, TENANTS, |_| false)?.pay(&machine);
+        tables.reap(&machine, range, |gone| {
+            if let Gone::Table(table) = gone {
+                self.mm.free_table(table);
+            }
+        })
+    }
+    fn exchange_page(&mut self, va: VirtAddr, pa: PhysAddr) -> Result<()> {
+        let machine = *self.mm.machine();
+        self.mm.tables().exchange_page(&machine, va, pa, |debt| debt.pay(&machine))
+    }
+
+    fn hot_range(&self, start: PhysAddr, len: u64, source: Source) -> Result<HotRange> {
+        HotRange::new(&self.mm, start, len, source)
+    }
+    fn add(&mut self, range: &HotRange, home: MemmapHome) -> Result<()> {
+        self.mm.add(range, home)
+    }
+    fn online(&mut self, start: Pfn, zone: ZoneKind) -> Result<()> {
+        self.mm.online(start, zone)
+    }
+    fn online_range(&mut self, pages: PfnRange, zone: ZoneKind) -> Result<()> {
+        self.mm.online_range(pages, zone, |_, _| {})
+    }
+    fn offline(&mut self, start: Pfn) -> Result<Offlined> {
+        self.mm.offline(start)
+    }
+    fn offline_range(&mut self, pages: PfnRange) -> Result<Offlined> {
+        self.mm.offline_range(pages)
+    }
+    fn remove(&mut self, range: PhysRange) -> Result<()> {
+        self.mm.remove(range)
+    }
+
+    fn device(&self, ranges: &[Bytes], kind: DeviceType, memmap: DeviceMemmap) -> Result<DeviceRange> {
+        DeviceRange::new(&self.mm, ranges, kind, memmap)
+    }
+    fn device_create(&mut self, device: &DeviceRange) -> Result<()> {
+        self.mm.device_create(device, |_, _| {})
+    }
+    fn device_destroy(&mut self, start: Pfn) -> Result<Teardown> {
+        self.mm.device_destroy(start)
+    }
+    fn kmem(&self) -> &[Kmem] {
+        self.mm.kmem()
+    }
+    fn device_to_memory(&mut self, start: Pfn) -> Result<PfnRange> {
+        self.mm.device_to_memory(start, MemmapHome::SelfHosted, ZoneKind::Movable)
+    }
+    fn memory_to_device(&mut self, start: Pfn) -> Result<u64> {
+        self.mm.memory_to_device(start)
+    }
+
+    fn tenant_new(&mut self, count: u64) -> Result<u32> {
+        self.mm.tenant_new(count)
+    }
+    fn tenant_check(&self, id: u32) -> Result<u64> {
+        self.mm.tenant_check(id)
+    }
+    fn tenant_drop(&mut self, id: u32) -> Result<()> {
+        self.mm.tenant_drop(id)
+    }
+    fn tenant_word(&self, pfn: Pfn, index: usize) -> Option<&AtomicU64> {
+        peek::tenant_word(&self.mm, pfn, index)
+    }
+
+    fn start_isolate(&mut self, pages: PfnRange) -> Result<PfnRange> {
+        self.mm.start_isolate(pages)
+    }
+    fn test_isolated(&self, pages: PfnRange) -> Option<Pfn> {
+        self.mm.test_isolated(pages)
+    }
+    fn undo_isolate(&mut self, pages: PfnRange) {
+        self.mm.undo_isolate(pages);
+    }
+    fn next_used(&self, pages: PfnRange) -> Option<Used> {
+        self.mm.next_used(pages)
+    }
+    fn host_memmap(&mut self, pfn: Pfn, order: u32) -> Result<()> {
+        self.mm.host_memmap(pfn, order)
+    }
+    fn unhost_memmap(&mut self, pfn: Pfn) -> Result<()> {
+        self.mm.unhost_memmap(pfn)
+    }
+    fn compact(&mut self, order: u32) -> Result<Compacted> {
+        self.mm.compact(order)
+    }
+    fn poison(&mut self, pfn: Pfn) -> Result<Option<Pfn>> {
+        self.mm.poison(pfn)
+    }
+    fn unpoison(&mut self, pfn: Pfn) -> Result<()> {
+        self.mm.unpoison(pfn)
+    }
+
+    fn notifiers(&mut self) -> &mut Chain {
+        &mut self.mm.notifiers
+    }
+    fn arm(&mut self, plan: Plan) {
+        self.mm.faults.arm(plan);
+    }
+    fn fired(&self) -> bool {
+        self.mm.faults.fired()
+    }
+}

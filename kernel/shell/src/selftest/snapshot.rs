@@ -1,0 +1,162 @@
+//! What the machine is like, as numbers that can be compared. What may differ after a test that leaves no trace is left out:
+//! which frames hold tables and memmap, and the number of the next tenant.
+
+use hotmap_mm::device::pagemap::Pagemap;
+use hotmap_mm::hotplug::block::MemoryBlock;
+use hotmap_mm::model::Counts;
+use hotmap_mm::section::{Backing, Section};
+use hotmap_mm::zone::ZoneKind;
+
+use super::check::{Outcome, check, fail};
+use super::model::Model;
+use hotmap_kernel::arch::heap;
+use hotmap_kernel::kprintln;
+
+const COUNTS: [&str; 7] =
+    ["pages present", "free", "allocated", "memmap_self", "memmap_ram", "tables", "reserved"];
+const OTHERS: [&str; 14] = [
+    "zone Normal, present",
+    "zone Normal, free",
+    "zone Normal, its blocks (checksum)",
+    "zone Movable, present",
+    "zone Movable, free",
+    "zone Movable, its blocks (checksum)",
+    "memory blocks (checksum)",
+    "sections (checksum)",
+    "devices (checksum)",
+    "tenants (checksum)",
+    "warnings",
+    "unpaid TLB maintenance",
+    "heap bytes in use",
+    "audit findings",
+];
+/// The most findings that are told.
+const FINDINGS_SHOWN: u32 = 4;
+
+/// A machine's state.
+pub(super) struct Snapshot {
+    counts: [u64; COUNTS.len()],
+    others: [u64; OTHERS.len()],
+}
+
+impl Snapshot {
+    /// The state now.
+    pub(super) fn of(model: &dyn Model) -> Self {
+        let [normal, movable] = ZoneKind::ALL.map(|kind| {
+            let zone = model.zone(kind);
+            [zone.present, zone.free, checksum(zone.blocks().iter().map(|pfn| pfn.get()))]
+        });
+        let tenants =
+            model.tenants().iter().flat_map(|t| [u64::from(t.id), t.range.start.get(), t.range.len()]);
+        Self {
+            counts: array(&model.counts()),
+            others: [
+                normal[0],
+                normal[1],
+                normal[2],
+                movable[0],
+                movable[1],
+                movable[2],
+                blocks(model.blocks()),
+                sections(model),
+                devices(model),
+                checksum(tenants),
+                model.warnings().total(),
+                model.unpaid_debts(),
+                heap::usage().0 as u64,
+                u64::from(model.audit(&mut |_| {}).total()),
+            ],
+        }
+    }
+
+    /// The machine is as it was; every number that is not is told, and what an audit finds beyond what it found.
+    pub(super) fn is_still(&self, model: &dyn Model) -> Outcome {
+        let now = Self::of(model);
+        let counts = compare(&COUNTS, &now.counts, &self.counts);
+        let others = compare(&OTHERS, &now.others, &self.others);
+        if others.is_err() {
+            tell_findings(model);
+        }
+        counts.and(others)
+    }
+}
+
+/// The invariants hold. On a machine on which they do not, a test may do more harm.
+pub(super) fn is_sound(model: &dyn Model) -> Outcome {
+    let findings = tell_findings(model);
+    check!(findings == 0, "{findings} findings of an audit before the first test");
+    Ok(())
+}
+
+fn tell_findings(model: &dyn Model) -> u32 {
+    let mut told = 0;
+    let summary = model.audit(&mut |finding| {
+        told += 1;
+        if told <= FINDINGS_SHOWN {
+            kprintln!("  # {finding}");
+        }
+    });
+    summary.total()
+}
+
+/// The pages by use, as numbers.
+fn array(counts: &Counts) -> [u64; COUNTS.len()] {
+    let Counts { present, free, allocated, memmap_self, memmap_ram, tables, reserved } = *counts;
+    [present, free, allocated, memmap_self, memmap_ram, tables, reserved]
+}
+
+/// The pages by use are exactly as expected.
+pub(super) fn counts_are(found: &Counts, expected: &Counts) -> Outcome {
+    compare(&COUNTS, &array(found), &array(expected))
+}
+
+fn compare(names: &[&str], found: &[u64], expected: &[u64]) -> Outcome {
+    let mut outcome = Ok(());
+    for ((name, found), expected) in names.iter().zip(found).zip(expected) {
+        if found != expected {
+            outcome = Err(fail(format_args!("{name}: {found} instead of {expected}")));
+        }
+    }
+    outcome
+}
+
+/// One number for a sequence; two that differ have the same once in 2^64.
+pub(super) fn checksum(values: impl Iterator<Item = u64>) -> u64 {
+    values.fold(0, |sum, value| (sum ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) + 1)
+}
+
+fn blocks(blocks: &[MemoryBlock]) -> u64 {
+    checksum(blocks.iter().flat_map(|block| {
+        let MemoryBlock { start, state, memmap_pages, memmap_inside, present, free, tenant_pages, .. } =
+            block;
+        let zone = state.zone().map_or(0, |zone| 1 + zone as u64);
+        [start.get(), zone, *memmap_pages, *memmap_inside, *present, free.pages(), *tenant_pages]
+    }))
+}
+
+fn sections(model: &dyn Model) -> u64 {
+    checksum(model.sections().iter().flat_map(|section| {
+        let Section { start, present, device_subsections, early, backing } = section;
+        let backing = match backing {
+            Backing::Boot => 0,
+            Backing::Ram => 1,
+            Backing::SelfHosted(altmap) => 2 + altmap.alloc(),
+            Backing::HostedBy(host) => host.get(),
+        };
+        let (present, device) = (u64::from(present.count()), u64::from(*device_subsections));
+        // That a section was there at boot matters while something of it is not: all of its memmap is.
+        let early = *early && present != model.numbers().section >> 21;
+        [start.get(), present, device, u64::from(early), backing]
+    }))
+}
+
+fn devices(model: &dyn Model) -> u64 {
+    let sum = |device: &Pagemap| {
+        let altmap = device.altmap().map_or([0; 4], |a| [a.reserve(), a.free(), a.align(), a.alloc()]);
+        let words = [device.kind() as u64, device.state() as u64, device.holds()];
+        let ranges = device.ranges().iter().flat_map(|range| [range.start.get(), range.len()]);
+        checksum(ranges.chain(words).chain(altmap))
+    };
+    let given = model.kmem().iter().map(|kmem| kmem.device().start.get());
+    checksum(model.devices().iter().map(sum).chain(given))
+}

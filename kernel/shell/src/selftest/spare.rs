@@ -1,0 +1,154 @@
+//! Memory to try things with: the newest DIMM, taken away from the model for as long as a test has it (the DIMM itself stays
+//! in its slot), and the newest memory block of boot RAM. Both only while nobody uses them.
+
+use hotmap_mm::addr::PhysRange;
+use hotmap_mm::device::holds::Teardown;
+use hotmap_mm::device::kmem::Kmem;
+use hotmap_mm::device::pagemap::Pagemap;
+use hotmap_mm::error::Result;
+use hotmap_mm::hotplug::block::{BlockState, MemoryBlock, Source};
+use hotmap_mm::hotplug::range::HotRange;
+use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::model::Counts;
+use hotmap_mm::pfn::{Pfn, PfnRange};
+use hotmap_mm::section::Backing;
+use hotmap_mm::zone::ZoneKind;
+
+use super::check::{Outcome, skip};
+use super::model::Model;
+
+const NO_DIMM: &str = "no DIMM: plug one first";
+const BUSY_DIMM: &str = "no DIMM is unused, in one state, and the newest of its zone";
+const NO_BOOT_BLOCK: &str = "the newest block of zone Normal is not unused boot memory";
+
+/// A DIMM that the model has forgotten for the moment.
+pub(super) struct Spare {
+    /// Its memory.
+    pub(super) range: PhysRange,
+    /// Its pages.
+    pub(super) pages: PfnRange,
+    /// Where it had its memmap.
+    pub(super) home: MemmapHome,
+    /// The zone that it was in, unless it was offline.
+    pub(super) zone: Option<ZoneKind>,
+    /// The pages by use while it was there.
+    pub(super) before: Counts,
+    slot: u32,
+}
+
+impl Spare {
+    /// Its memory, validated anew.
+    pub(super) fn validate(&self, model: &dyn Model) -> Result<HotRange> {
+        model.hot_range(self.range.start, self.range.len(), Source::Dimm(self.slot))
+    }
+    /// How many blocks it is.
+    pub(super) fn blocks(&self, model: &dyn Model) -> u64 {
+        self.pages.len() / model.section_pages()
+    }
+}
+
+/// Run `body` without the newest DIMM's memory, which is as before afterwards, whatever `body` did with it.
+pub(super) fn with_spare(model: &mut dyn Model, body: fn(&mut dyn Model, &Spare) -> Outcome) -> Outcome {
+    let spare = find(model)?;
+    take_out(model, spare.pages)?;
+    let outcome = body(model, &spare);
+    take_down_devices(model, spare.pages)?;
+    put_back(model, &spare)?;
+    outcome
+}
+
+fn find(model: &dyn Model) -> Outcome<Spare> {
+    let dimms = model.dimms();
+    if dimms.is_empty() {
+        return skip(&NO_DIMM);
+    }
+    let usable = dimms.iter().filter(|dimm| !dimm.refused);
+    let found = usable.rev().find_map(|dimm| spare(model, dimm.slot, dimm.range));
+    found.map_or(skip(&BUSY_DIMM), Ok)
+}
+
+fn spare(model: &dyn Model, slot: u32, range: PhysRange) -> Option<Spare> {
+    let pages = PfnRange { start: model.pfn(range.start), end: model.pfn(range.end) };
+    let first = model.block_of(pages.start)?;
+    let is_idle = |block: &MemoryBlock| block.state == BlockState::Offline || model.is_all_free(block);
+    let fits = |block: &MemoryBlock| block.state == first.state && is_idle(block);
+    let alike = model.starts(pages).all(|start| model.block_of(start).is_some_and(fits));
+    let zone = first.state.zone();
+    let newest = zone.is_none_or(|zone| {
+        // Going online again puts its blocks at the end of the zone's list, ascending.
+        let last = model.zone(zone).blocks().iter().rev().copied();
+        model.starts(pages).rev().eq(last.take(model.starts(pages).count()))
+    });
+    let home = home(model, pages);
+    (alike && newest).then(|| Spare { range, pages, home, zone, before: model.counts(), slot })
+}
+
+/// Where the memmap of all of `pages` is. What tells one altmap in each block from one for all is the last block: one block
+/// by itself is the same either way.
+fn home(model: &dyn Model, pages: PfnRange) -> MemmapHome {
+    let last = model.starts(pages).next_back().and_then(|start| model.section_of(start));
+    match last.map(|section| &section.backing) {
+        Some(Backing::SelfHosted(_)) => MemmapHome::SelfHosted,
+        Some(Backing::HostedBy(_)) => MemmapHome::SelfRange,
+        Some(Backing::Boot | Backing::Ram) | None => MemmapHome::Ram,
+    }
+}
+
+/// Take what is present of `pages` out of the model.
+fn take_out(model: &mut dyn Model, pages: PfnRange) -> Result<()> {
+    let mut present = 0;
+    for start in model.starts(pages) {
+        let state = model.block_of(start).map(|block| block.state);
+        present += u64::from(state.is_some());
+        if state.is_some_and(|state| state != BlockState::Offline) {
+            model.offline(start)?;
+        }
+    }
+    if present * model.section_pages() == pages.len() {
+        return model.remove(model.addresses(pages));
+    }
+    for start in model.starts(pages) {
+        if model.block_of(start).is_some() {
+            model.remove(model.addresses(model.section(start)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Take down the devices that a test has left in `pages`.
+fn take_down_devices(model: &mut dyn Model, pages: PfnRange) -> Result<()> {
+    let is_there = |device: &PfnRange| device.overlaps(&pages);
+    if let Some(device) = model.kmem().iter().map(Kmem::device).find(is_there) {
+        model.memory_to_device(device.start)?;
+    }
+    let there = |device: &&Pagemap| device.ranges().iter().any(is_there);
+    while let Some(start) = model.devices().iter().find(there).map(Pagemap::start) {
+        if let Teardown::Waits { pfn, .. } = model.device_destroy(start)? {
+            model.unpin(pfn)?;
+        }
+    }
+    Ok(())
+}
+
+/// Add it again, by the way that it was, after taking out what a test has left of it.
+fn put_back(model: &mut dyn Model, spare: &Spare) -> Result<()> {
+    take_out(model, spare.pages)?;
+    let range = spare.validate(model)?;
+    model.add(&range, spare.home)?;
+    spare.zone.map_or(Ok(()), |zone| model.online_range(spare.pages, zone))
+}
+
+/// The newest block of boot RAM, if it can go offline and come back as if nothing had been.
+pub(super) fn boot_block(model: &dyn Model) -> Outcome<Pfn> {
+    let newest = model.zone(ZoneKind::Normal).blocks().last();
+    let block = newest.and_then(|start| model.block_of(*start));
+    match block {
+        Some(block)
+            if block.source == Source::Boot
+                && block.free.pages() + block.memmap_pages == model.section_pages() =>
+        {
+            Ok(block.start)
+        }
+        _ => skip(&NO_BOOT_BLOCK),
+    }
+}

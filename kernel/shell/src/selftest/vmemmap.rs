@@ -1,0 +1,160 @@
+//! vmemmap: where each struct page is, by a formula written out again; what is behind it; and what it says of its frame.
+
+use hotmap_mm::addr::{PhysRange, VirtAddr};
+use hotmap_mm::hotplug::block::BlockState;
+use hotmap_mm::page::{Page, PageKind};
+use hotmap_mm::pfn::{Pfn, PfnRange};
+use hotmap_mm::section::{Backing, Section};
+
+use super::check::{Outcome, check, is_used_as, same, same_at};
+use super::model::Model;
+use super::paging::{Random, each_entry};
+use super::{Test, test};
+use hotmap_kernel::arch::translate;
+
+pub(super) const TESTS: &[Test] = &[
+    test(
+        "a struct page is 64 bytes, at first_pfn's distance from vmemmap's start",
+        pages_are_where_they_belong,
+    ),
+    test("every present section's memmap is mapped, by its granule's leaves", memmap_is_mapped),
+    test("nothing is mapped beyond it", nothing_beyond),
+    test("image and device tree are reserved, the heap is the kernel's", boot_memory_is_marked),
+    test("tables and memmap are marked as what they are", tables_and_memmap_are_marked),
+    test("holes are exactly what no RAM covers", holes_are_no_ram),
+];
+
+/// Where the struct page of `pfn` is: vmemmap's start for the granule, plus 64 bytes for each page from the first one on.
+pub(super) fn struct_page(model: &dyn Model, pfn: Pfn) -> VirtAddr {
+    let numbers = model.numbers();
+    let first = model.info().ram_start.get() / numbers.first_page * numbers.first_page / numbers.page;
+    VirtAddr::new(numbers.vmemmap.wrapping_add(pfn.get().wrapping_sub(first).wrapping_mul(64)))
+}
+
+fn pages_are_where_they_belong(model: &mut dyn Model) -> Outcome {
+    same("bytes of a struct page", size_of::<Page>() as u64, 64)?;
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    for section in model.sections() {
+        let inside = section.start + random.next() % model.section_pages();
+        for pfn in [section.start, inside, section.start + (model.section_pages() - 1)] {
+            let va = struct_page(model, pfn);
+            same_at("the struct page's address", pfn, model.page_address(pfn).get(), va.get())?;
+            let reference = core::ptr::from_ref(model.page(pfn)) as u64;
+            same_at("the reference to the struct page", pfn, reference, va.get())?;
+            for byte in [0, 63] {
+                let back = model.pfn_of_page(va + byte).map_or(0, Pfn::get);
+                same_at("the pfn of the struct page's address", va + byte, back, pfn.get())?;
+            }
+        }
+    }
+    let vmemmap = model.vmemmap();
+    for outside in [vmemmap.start.get() - 1, vmemmap.end.get()] {
+        let pfn = model.pfn_of_page(VirtAddr::new(outside));
+        check!(pfn.is_none(), "{outside:#x}, outside of vmemmap, has a pfn");
+    }
+    Ok(())
+}
+
+fn memmap_is_mapped(model: &mut dyn Model) -> Outcome {
+    // What a device's struct pages are mapped by is `device`'s to say.
+    for section in model.sections().iter().filter(|section| section.device_subsections == 0) {
+        let mut at = struct_page(model, section.start);
+        let end = struct_page(model, section.start + model.section_pages());
+        while at < end {
+            let leaf = model.path(at).leaf().map_or(0, |s| s.slot.span.len());
+            memmap_leaf_is_right(section, at, leaf, model.page_size(), model.numbers().memmap_leaf)?;
+            at = at + leaf;
+        }
+    }
+    Ok(())
+}
+
+/// System RAM may have no free run for a whole block; an altmap and boot always have one.
+fn memmap_leaf_is_right(section: &Section, at: VirtAddr, leaf: u64, page: u64, largest: u64) -> Outcome {
+    let split = matches!(section.backing, Backing::Ram) && leaf == page;
+    if !split {
+        same_at("the size of the memmap's leaf", at, leaf, largest)?;
+    }
+    let (load, store) = (translate::load(at), translate::store(at));
+    check!(load.address().is_some() && load == store, "memmap at {at}: load {load}, store {store}");
+    Ok(())
+}
+
+fn nothing_beyond(model: &mut dyn Model) -> Outcome {
+    for section in model.sections() {
+        let next = section.start + model.section_pages();
+        let va = struct_page(model, next);
+        if model.section_of(next).is_none() {
+            let load = translate::load(va);
+            check!(load.is_unmapped() && !model.is_valid(next), "{va}, for {next}, is {load}");
+        }
+    }
+    Ok(())
+}
+
+/// Every page that `memory` touches is used as `kind`.
+fn all_used_as(model: &dyn Model, memory: PhysRange, kind: PageKind) -> Outcome {
+    let mut at = model.pfn(memory.start);
+    while model.address(at) < memory.end {
+        let (_, head) = model.use_of(at)?;
+        is_used_as(model, at, kind)?;
+        at = head + (1 << model.page(head).order());
+    }
+    Ok(())
+}
+
+fn boot_memory_is_marked(model: &mut dyn Model) -> Outcome {
+    let info = model.info();
+    check!(!info.image.is_empty() && !info.dtb.is_empty(), "image {}, device tree {}", info.image, info.dtb);
+    all_used_as(model, info.image, PageKind::Reserved)?;
+    all_used_as(model, info.dtb, PageKind::Reserved)?;
+    all_used_as(model, info.heap, PageKind::Kernel)
+}
+
+fn tables_and_memmap_are_marked(model: &mut dyn Model) -> Outcome {
+    let root = model.root();
+    all_used_as(model, PhysRange { start: root, end: root + 1 }, PageKind::Table)?;
+    let mut tables = 1;
+    each_entry(model, &mut |slot, d| {
+        let pa = model.output(d);
+        if d.is_table(slot.level) {
+            tables += 1;
+            return all_used_as(model, PhysRange { start: pa, end: pa + 1 }, PageKind::Table);
+        }
+        let Some(described) = model.pfn_of_page(slot.span.start) else { return Ok(()) };
+        let in_device = model.devices().iter().any(|device| device.contains(model.pfn(pa)));
+        let kind = match model.section_of(described).map(|section| &section.backing) {
+            _ if in_device => PageKind::DeviceMemmap,
+            Some(Backing::SelfHosted(_) | Backing::HostedBy(_)) => PageKind::MemmapSelf,
+            _ => PageKind::MemmapRam,
+        };
+        all_used_as(model, PhysRange { start: pa, end: pa + slot.span.len() }, kind)
+    })?;
+    same("table pages", model.counts().tables, tables)
+}
+
+fn holes_are_no_ram(model: &mut dyn Model) -> Outcome {
+    let ram = model.info().memblock.ram();
+    let is_ram = |pfn: Pfn| {
+        let page = model.addresses(PfnRange::new(pfn, 1));
+        ram.iter().any(|range| range.covers(&page))
+    };
+    let online = |start: Pfn| model.block_of(start).is_some_and(|block| block.state != BlockState::Offline);
+    for section in model.sections().iter().filter(|section| section.early && online(section.start)) {
+        let pages = model.section(section.start);
+        let mut at = pages.start;
+        while at < pages.end {
+            let (kind, head) = model.use_of(at)?;
+            let end = head + (1 << model.page(head).order());
+            for pfn in [at, Pfn::new(end.get() - 1)] {
+                check!(
+                    (kind == PageKind::Hole || kind.is_device()) != is_ram(pfn),
+                    "{pfn} is {kind}; is it RAM? {}",
+                    is_ram(pfn)
+                );
+            }
+            at = end;
+        }
+    }
+    Ok(())
+}

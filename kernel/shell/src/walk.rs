@@ -1,0 +1,116 @@
+//! Commands that look at single pages and mappings.
+
+use hotmap_mm::addr::{Bytes, PhysAddr, VirtAddr};
+use hotmap_mm::error::Error;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::page::PageKind;
+use hotmap_mm::pfn::Pfn;
+
+use super::args::Words;
+use super::show::regions;
+use super::{Outcome, ShellError};
+use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::{kprintln, number};
+
+const USAGE: &str = "walk pfn:N|addr:A";
+
+/// `pfn:N` and a physical `addr:A` start at the page's struct page; a virtual `addr:A` is walked itself.
+pub(super) fn walk<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let word = words.next().ok_or(ShellError::Usage(USAGE))?;
+    if let Some(address) = word.strip_prefix("addr:") {
+        let address = number::parse(address).ok_or(ShellError::BadWord("an address after addr:"))?;
+        if VirtAddr::new(address) >= hotmap_mm::layout::LINEAR_START {
+            return walk_to(kernel, VirtAddr::new(address));
+        }
+        return walk_page(kernel, Pfn::containing::<G>(PhysAddr::new(address)));
+    }
+    let pfn = word.strip_prefix("pfn:").ok_or(ShellError::Usage(USAGE))?;
+    let pfn = number::parse(pfn).ok_or(ShellError::BadWord("a number after pfn:"))?;
+    walk_page(kernel, Pfn::new(pfn))
+}
+
+fn walk_page<G: Granule>(kernel: &Kernel<G>, pfn: Pfn) -> Outcome {
+    if !kernel.mm.is_valid(pfn) {
+        return Err(Error::NotPresent(pfn).into());
+    }
+    let va = kernel.mm.layout().page_address(pfn);
+    kprintln!("{pfn} ({}): its struct page is at {va}", pfn.address::<G>());
+    walk_to(kernel, va)
+}
+
+fn walk_to<G: Granule>(kernel: &Kernel<G>, va: VirtAddr) -> Outcome {
+    let path = kernel.mm.tables().path(kernel.mm.machine(), va);
+    for step in path.steps() {
+        let (slot, d) = (&step.slot, step.descriptor);
+        let address = d.address(&G::GEOMETRY);
+        let at = format_args!(
+            "level {} table {} index {:>4}: {:#018x}",
+            slot.level,
+            slot.table,
+            slot.index,
+            d.bits()
+        );
+        if d.is_table(slot.level) {
+            kprintln!("{at}  table {address}");
+        } else if d.is_leaf(slot.level) {
+            let what = if slot.level == 3 { "page" } else { "block" };
+            kprintln!("{at}  {} {what} {address}  {d}", Bytes(slot.span.len()));
+        } else {
+            kprintln!("{at}  invalid");
+        }
+    }
+    let frame = kernel.mm.tables().translate(kernel.mm.machine(), va).ok_or(Error::NotMapped(va))?;
+    kprintln!("{va} -> {frame}, {}", Owner(kernel, frame));
+    Ok(())
+}
+
+/// Whose memory a physical address is, in words.
+struct Owner<'a, G: Granule>(&'a Kernel<G>, PhysAddr);
+
+impl<G: Granule> core::fmt::Display for Owner<'_, G> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self(kernel, address) = self;
+        let pfn = Pfn::containing::<G>(*address);
+        let Some(block) = kernel.mm.block_of(pfn).filter(|_| kernel.mm.is_valid(pfn)) else {
+            return f.write_str("not memory that the model knows");
+        };
+        match kernel.mm.pages().use_of(pfn).0 {
+            PageKind::MemmapSelf => {
+                write!(f, "self-hosted: memory of {} that holds its own memmap", block.source)
+            }
+            PageKind::MemmapRam => write!(f, "{} RAM that holds memmap", block.source),
+            kind => write!(f, "{} RAM: {kind}", block.source),
+        }
+    }
+}
+
+pub(super) fn page<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let pfn = words.page::<G>("page PFN|addr:A")?;
+    let (kind, head) = kernel.mm.use_of(pfn)?;
+    let page = kernel.mm.pages().get(head);
+    kprintln!("{pfn} ({}), struct page at {}", pfn.address::<G>(), kernel.mm.layout().page_address(pfn));
+    if kind == PageKind::Tail {
+        kprintln!("nobody speaks for it: its block is offline");
+        return Ok(());
+    }
+    kprintln!("{kind}, in the run of {} pages at {head}, references: {}", 1u64 << page.order(), page.refs());
+    if kind == PageKind::Tenant {
+        kprintln!("mapped at {:#x}", page.private());
+    }
+    Ok(())
+}
+
+pub(super) fn ptdump<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+    let wanted = words.next();
+    let regions = regions(kernel);
+    if wanted.is_some_and(|name| !regions.iter().any(|(known, _)| *known == name)) {
+        return Err(ShellError::BadWord("one of linear, image, devices, tenants, vmemmap"));
+    }
+    for (name, range) in regions.iter().filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name)) {
+        kprintln!("{name}:");
+        kernel.mm.tables().runs(kernel.mm.machine(), *range, |run| {
+            kprintln!("  {} -> {}  {:>7} leaves  {}", run.range, run.pa, Bytes(run.leaf), run.descriptor);
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! What became of what there is, in the words that `state` and the commands use.
+
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::block::MemoryBlock;
+use hotmap_mm::section::Backing;
+
+use crate::dimms::Dimm;
+use crate::kernel::Kernel;
+use crate::nvdimms::NvdimmRange;
+use crate::plug;
+use crate::regions::Region;
+
+impl<G: Granule> Kernel<G> {
+    /// Where a block's memmap is: `boot`, `ram` or `self`.
+    pub fn memmap_of(&self, block: &MemoryBlock) -> &'static str {
+        match self.mm.section_of(block.start).map(|s| &s.backing) {
+            Some(Backing::SelfHosted(_) | Backing::HostedBy(_)) => "self",
+            Some(Backing::Boot) => "boot",
+            _ => "ram",
+        }
+    }
+
+    /// What became of an NVDIMM: it is listed, and waits for a use.
+    pub fn nvdimm_state(&self, nvdimm: &NvdimmRange) -> &'static str {
+        self.device_use(nvdimm.range).unwrap_or("waiting")
+    }
+
+    /// What became of a DIMM: `online`, `offline`, `mixed` or `refused`.
+    pub fn dimm_state(&self, dimm: &Dimm) -> &'static str {
+        if dimm.refused {
+            return "refused";
+        }
+        plug::state_of(&self.mm, dimm.range)
+    }
+
+    /// What became of a region of the device tree: what a device makes of it, or `waiting`, `partial`, `memory`, `refused`.
+    pub fn region_state(&self, region: &Region) -> &'static str {
+        self.device_use(region.range).unwrap_or(region.state_name())
+    }
+}

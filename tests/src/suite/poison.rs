@@ -1,0 +1,71 @@
+//! A poisoned page keeps its DIMM: it is out of use, what was in it has moved, and the refusal names it. `compact` beside it.
+
+use super::{Test, per_granule, slotted};
+use crate::dimm::Dimm;
+use crate::geometry::Granule;
+use crate::guest::{Guest, Unplug};
+use crate::run::Run;
+use crate::trouble::{Checked, During, failed};
+use crate::{ensure, ensure_eq};
+
+pub(super) fn tests() -> Vec<Test> {
+    let mut tests = per_granule("poison/dimm", a_poisoned_page_keeps_its_dimm);
+    tests.extend(per_granule("poison/compact", a_run_is_there_or_is_made));
+    tests
+}
+
+fn a_poisoned_page_keeps_its_dimm(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(granule))?;
+    let start = guest.state()?;
+    let dimm = Dimm::new("d0", granule.block());
+    let plugged = guest.plug_well(&dimm)?;
+    // All that the block has is a tenant's, so the page in its middle is.
+    guest.tell(&format!("tenant new {}", granule.usable_pages_per_block()))?;
+    let full = guest.state()?;
+    let pfn = granule.pages(plugged.address + granule.block() / 2);
+    let said = guest.tell(&format!("poison {pfn:#x}"))?;
+    ensure!(said.contains("moved to "), "where is the tenant's page? {said}");
+    guest.tell("tenant check").during("after a page moved away")?;
+    let poisoned = guest.state()?;
+    ensure_eq!(poisoned.pages.reserved, full.pages.reserved + 1, "reserved pages");
+    ensure_eq!(poisoned.pages.allocated, full.pages.allocated, "allocated pages");
+    let said = guest.tell(&format!("page {pfn:#x}"))?;
+    ensure!(said.contains("poisoned"), "page says {said}");
+    guest.tell("tenant drop")?;
+    guest.tell("audit").during("with a poisoned page")?;
+
+    let since = guest.position();
+    match guest.unplug(&dimm)? {
+        Unplug::Gone => return failed("the DIMM went with a poisoned page in it"),
+        Unplug::Refused(status) => ensure!(status != 0, "a refusal with status 0"),
+    }
+    guest.tell("dimms")?;
+    let text = guest.text_since(since);
+    ensure!(text.contains(&format!("{pfn:#x} is poisoned")), "the refusal does not name {pfn:#x}: {text}");
+    let own = granule.pages(plugged.address);
+    let sentence = guest.tell_in_vain(&format!("poison {own:#x}"))?;
+    ensure!(sentence.contains("memmap (self-hosted) memory is unmovable"), "its own memmap: {sentence}");
+    guest.tell_in_vain(&format!("poison {pfn:#x}"))?;
+    guest.tell(&format!("unpoison {pfn:#x}"))?;
+    guest.tell_in_vain(&format!("unpoison {pfn:#x}"))?;
+    guest.unplug_well(&dimm).during("with nothing poisoned")?;
+    ensure_eq!(guest.state()?.pages, start.pages, "pages at the end");
+    guest.finish()?;
+    Ok(String::new())
+}
+
+fn a_run_is_there_or_is_made(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(granule))?;
+    let start = guest.state()?;
+    let said = guest.tell("compact")?;
+    ensure!(said.contains("pages moved: 0"), "a machine that is nearly empty: {said}");
+    for size in ["0", "3", "2M", "4M"] {
+        guest.tell(&format!("compact {size}"))?;
+    }
+    ensure_eq!(guest.state()?.pages, start.pages, "pages after looking for runs");
+    for nonsense in ["compact 200", "compact 64G", "compact x"] {
+        guest.tell_in_vain(nonsense)?;
+    }
+    guest.finish()?;
+    Ok(said.trim().to_owned())
+}
