@@ -4,7 +4,7 @@ use super::devices::HOT;
 use super::{Test, looking, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::{GRANULES, Granule, MIB};
-use crate::guest::{Guest, run_to_end};
+use crate::guest::{Guest, Plugged, run_to_end};
 use crate::machine::Machine;
 use crate::qemu::Exit;
 use crate::run::Run;
@@ -25,11 +25,12 @@ const BUGS: [(&str, &str); 8] = [
 
 /// The switches that show elsewhere: the invariant, the granules at which the fault can be made, and what catches it. At 4K no
 /// page of memmap serves two subsections; elsewhere no block of memmap is a section's.
-const OTHERS: [(&str, &str, &[Granule], Witness); 4] = [
+const OTHERS: [(&str, &str, &[Granule], Witness); 5] = [
     ("shared-block", "I7", &[Granule::K4], devices_audit_finds_it),
     ("free-neighbour", "I1", &[Granule::K16, Granule::K64], devices_audit_finds_it),
     ("altmap-as-ram", "I2", &GRANULES, a_warning_counts_it),
     ("no-bbm", "I5", &GRANULES, a_refusal_says_it),
+    ("veto-range", "I6", &GRANULES, the_wrong_range_is_asked_about),
 ];
 
 /// Takes a machine to where a fault would show, and returns what shows it, if anything does.
@@ -164,6 +165,17 @@ fn a_refusal_says_it(guest: &mut Guest, granule: Granule) -> Checked<Option<Stri
     let Some(why) = reply.error() else { return Ok(None) };
     ensure!(why.contains("break-before-make at "), "'offline' says: {why}");
     Ok(Some(why.to_owned()))
+}
+
+/// Who may veto is asked about all of the block that shall go offline, its memmap included: the refusal names the range.
+fn the_wrong_range_is_asked_about(guest: &mut Guest, granule: Granule) -> Checked<Option<String>> {
+    let Plugged { address, size, .. } = guest.plug_well(&Dimm::new("d0", granule.block()))?;
+    guest.tell("inject offline")?;
+    let why = guest.tell_in_vain(&format!("offline {address:#x}"))?;
+    guest.tell("inject off")?;
+    ensure!(why.contains("vetoed by the notifier 'inject offline'"), "'offline' says: {why}");
+    let all = format!("offline: {address:#x}..{:#x} stays as it is", address + size);
+    Ok(Some(why).filter(|why| !why.starts_with(&all)))
 }
 
 /// In `run=`, an audit that finds something is a command that failed: status 1. A DIMM that is there from the start
