@@ -37,6 +37,9 @@ pub struct State {
     /// The NVDIMMs; not in the first contract, so absent from the oldest kernels.
     #[serde(default)]
     pub nvdimms: Vec<NvdimmState>,
+    /// Memory that belongs to devices; absent from kernels that know of none.
+    #[serde(default)]
+    pub devices: Vec<Device>,
     /// Ranges that are not ordinary memory.
     pub regions: Vec<Region>,
     /// How many warnings the kernel has counted.
@@ -124,7 +127,7 @@ pub struct Block {
     pub state: BlockState,
     /// The zone it is in.
     pub zone: ZoneName,
-    /// `boot`, `dimmN`, `dt`.
+    /// `boot`, `dimmN`, `dt`, `kmem`.
     pub source: String,
     /// Where its memmap lives.
     pub memmap: Memmap,
@@ -200,6 +203,56 @@ pub struct NvdimmState {
     pub node: Option<u64>,
     /// `waiting`, ...
     pub state: String,
+}
+
+/// Memory that belongs to a device.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Device {
+    /// Physical address of its first range: its name.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// Bytes of its first range.
+    pub size: u64,
+    /// `fs-dax`, `generic`, `coherent`, `private`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `live`, `dying`, `kmem`.
+    pub state: String,
+    /// What is set aside of it for its own memmap, if anything.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub altmap: Option<Altmap>,
+    /// First physical address that is its user's.
+    #[serde(deserialize_with = "address")]
+    pub usable_start: u64,
+    /// Holds on its pages.
+    pub holds: u64,
+    /// All of its memory.
+    pub ranges: Vec<DevicePart>,
+}
+
+/// A device's altmap, in pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Altmap {
+    /// The pfn at which it starts.
+    pub base_pfn: u64,
+    /// Pages that the driver keeps, before all others.
+    pub reserve: u64,
+    /// Pages for memmap.
+    pub free: u64,
+    /// Of these, lost to padding.
+    pub align: u64,
+    /// Of these, in use.
+    pub alloc: u64,
+}
+
+/// A range of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct DevicePart {
+    /// Physical address.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// A range that is not ordinary memory.
@@ -288,6 +341,11 @@ impl State {
     /// The NVDIMM with a number.
     pub fn nvdimm(&self, number: u64) -> Option<&NvdimmState> {
         self.nvdimms.iter().find(|nvdimm| nvdimm.number == number)
+    }
+
+    /// The device whose first range starts at `start`.
+    pub fn device(&self, start: u64) -> Option<&Device> {
+        self.devices.iter().find(|device| device.start == start)
     }
 
     /// Tenant pages in all blocks.

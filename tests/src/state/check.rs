@@ -1,7 +1,7 @@
 //! What a `state` line says about itself: the identities that hold at every quiet point, whatever the test is about.
 
-use super::{Block, BlockState, State, ZoneName};
-use crate::geometry::PAGE_STRUCT_BYTES;
+use super::{Block, BlockState, Device, DevicePart, State, ZoneName};
+use crate::geometry::{MIB, PAGE_STRUCT_BYTES};
 
 impl super::Pages {
     /// I6: every page is somewhere, once.
@@ -46,7 +46,33 @@ impl State {
             let apart = one.start + one.size <= two.start;
             claim(apart, format!("blocks {:#x} and {:#x} overlap or are out of order", one.start, two.start));
         }
+        for device in &self.devices {
+            let at = device.start;
+            let fits = device.state == "kmem" || device.ranges.iter().all(|part| self.is_no_blocks(part));
+            claim(fits, format!("device {at:#x} overlaps a memory block"));
+            claim(self.device_fits(device), format!("device {at:#x} has impossible ranges or usable_start"));
+            let account = device.altmap.is_none_or(|altmap| altmap.align + altmap.alloc <= altmap.free);
+            claim(account, format!("device {at:#x} has more of its altmap in use than there is"));
+        }
         found
+    }
+
+    fn is_no_blocks(&self, part: &DevicePart) -> bool {
+        let apart =
+            |block: &Block| part.start + part.size <= block.start || block.start + block.size <= part.start;
+        self.blocks.iter().all(apart)
+    }
+
+    /// Whole subsections, usable from where the altmap ends, which starts where the device does.
+    fn device_fits(&self, device: &Device) -> bool {
+        let aligned = device.ranges.iter().all(|part| {
+            part.size > 0 && part.start.is_multiple_of(2 * MIB) && part.size.is_multiple_of(2 * MIB)
+        });
+        let first = device.ranges.first().map(|part| (part.start, part.size));
+        let aside = device.altmap.map_or(0, |altmap| altmap.reserve + altmap.free) * self.granule;
+        let based = device.altmap.is_none_or(|altmap| altmap.base_pfn * self.granule == device.start);
+        let usable = device.usable_start == device.start + aside && aside <= device.size;
+        aligned && first == Some((device.start, device.size)) && based && usable
     }
 
     fn block_fits(&self, block: &Block) -> bool {

@@ -38,6 +38,47 @@ fn the_nvdimms_may_be_absent_but_not_misshapen() {
     assert!(with(&format!(r#""nvdimms":[{{{range}}}]"#)).expect_err("no state").contains("state"));
 }
 
+const DEVICE: &str = r#"{"start":"0x90000000","size":67108864,"type":"fs-dax","state":"live","altmap":{"base_pfn":589824,"reserve":2,"free":256,"align":0,"alloc":256},"usable_start":"0x90102000","holds":1,"ranges":[{"start":"0x90000000","size":67108864}]}"#;
+
+fn with_device(device: &str) -> Result<State, String> {
+    State::parse(&LINE.replacen("\"regions\"", &format!("\"devices\":[{device}],\"regions\""), 1))
+}
+
+/// Kernels that know of no devices say nothing of them; one that does says everything, and `null` for no altmap.
+#[test]
+fn the_devices_may_be_absent_but_not_misshapen() {
+    assert_eq!(state().devices, []);
+    let state = with_device(DEVICE).expect("a device");
+    let device = state.device(0x9000_0000).expect("by its start");
+    assert_eq!((device.kind.as_str(), device.state.as_str(), device.holds), ("fs-dax", "live", 1));
+    assert_eq!(device.altmap.map(|altmap| (altmap.reserve, altmap.free, altmap.alloc)), Some((2, 256, 256)));
+    assert_eq!(state.contradictions(), Vec::<String>::new());
+    let (before, after) = DEVICE.split_once("\"altmap\":").expect("a key");
+    let after = after.split_once("},").expect("its end").1;
+    let plain = with_device(&format!("{before}\"altmap\":null,{after}")).expect("no altmap");
+    assert_eq!(plain.devices[0].altmap, None);
+    let keys = "start size type state altmap base_pfn reserve free align alloc usable_start holds ranges";
+    for key in keys.split_whitespace() {
+        let without = DEVICE.replacen(&format!("\"{key}\":"), "\"other\":", 1);
+        assert!(with_device(&without).expect_err(key).contains(key), "{key}");
+    }
+}
+
+#[test]
+fn impossible_devices_are_named() {
+    for (wrong, word) in [
+        (DEVICE.replace("0x90102000", "0x90100000"), "impossible"),
+        (DEVICE.replace("589824", "589825"), "impossible"),
+        (DEVICE.replacen("67108864", "2097152", 1), "impossible"),
+        (DEVICE.replace("67108864", "67108863"), "impossible"),
+        (DEVICE.replace("\"align\":0", "\"align\":1"), "more of its altmap"),
+        (DEVICE.replace("0x9", "0x8").replace("589824", "524288"), "overlaps a memory block"),
+    ] {
+        let found = with_device(&wrong).expect("well-formed").contradictions();
+        assert!(found.len() == 1 && found[0].contains(word), "{wrong}: {found:?}");
+    }
+}
+
 /// Taking any key away, at any depth, is noticed and named.
 #[test]
 fn a_missing_key_is_an_error_that_names_it() {

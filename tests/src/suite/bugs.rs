@@ -1,15 +1,17 @@
 //! Each invariant broken on purpose (`bug=NAME`): the audit must name that one, and must be silent without the switch.
 
+use super::devices::HOT;
 use super::{Test, looking, slotted};
 use crate::dimm::Dimm;
-use crate::geometry::{GRANULES, Granule};
-use crate::guest::{Guest, run_to_end};
+use crate::geometry::{GRANULES, Granule, MIB};
+use crate::guest::{Guest, Plugged, run_to_end};
+use crate::machine::Machine;
 use crate::qemu::Exit;
 use crate::run::Run;
 use crate::trouble::{Checked, During, Trouble, failed};
 use crate::{ensure, ensure_eq};
 
-/// The switches, in the order of the invariants that they break.
+/// The switches that an audit in a DIMM's life finds, in the order of the invariants that they break.
 const BUGS: [(&str, &str); 8] = [
     ("stale-section", "I1"),
     ("altmap-leak", "I2"),
@@ -21,12 +23,31 @@ const BUGS: [(&str, &str); 8] = [
     ("keep-linear", "I8"),
 ];
 
+/// The switches that show elsewhere: the invariant, the granules at which the fault can be made, and what catches it. At 4K no
+/// page of memmap serves two subsections; elsewhere no block of memmap is a section's.
+const OTHERS: [(&str, &str, &[Granule], Witness); 5] = [
+    ("shared-block", "I7", &[Granule::K4], devices_audit_finds_it),
+    ("free-neighbour", "I1", &[Granule::K16, Granule::K64], devices_audit_finds_it),
+    ("altmap-as-ram", "I2", &GRANULES, a_warning_counts_it),
+    ("no-bbm", "I5", &GRANULES, a_refusal_says_it),
+    ("veto-range", "I6", &GRANULES, the_wrong_range_is_asked_about),
+];
+
+/// Takes a machine to where a fault would show, and returns what shows it, if anything does.
+type Witness = fn(&mut Guest, Granule) -> Checked<Option<String>>;
+
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = vec![Test::new("bugs/list", the_kernel_lists_these)];
     for granule in GRANULES {
         for (bug, rule) in BUGS {
             let body = move |run: &Run| audit_names_it(run, granule, bug, rule);
             tests.push(Test::new(format!("bugs/{rule}/{bug}/{granule}"), body));
+        }
+        for (bug, rule, granules, witness) in OTHERS {
+            if granules.contains(&granule) {
+                let body = move |run: &Run| witness_sees_it(run, granule, bug, witness);
+                tests.push(Test::new(format!("bugs/{rule}/{bug}/{granule}"), body));
+            }
         }
         tests.push(Test::new(format!("bugs/status/{granule}"), move |run: &Run| {
             a_finding_is_status_1(run, granule)
@@ -43,8 +64,10 @@ fn the_kernel_lists_these(run: &Run) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(Granule::K4))?;
     let text = guest.tell("help bugs")?;
     let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("bug=")).collect();
-    ensure!(lines.len() == BUGS.len(), "{} switches listed, {} tested: {text}", lines.len(), BUGS.len());
-    for (bug, rule) in BUGS {
+    let others = OTHERS.iter().map(|(bug, rule, ..)| (*bug, *rule));
+    let tested: Vec<_> = BUGS.into_iter().chain(others).collect();
+    ensure!(lines.len() == tested.len(), "{} switches listed, {} tested: {text}", lines.len(), tested.len());
+    for (bug, rule) in tested {
         let listed = lines.iter().any(|line| line.starts_with(&format!("bug={bug} ")) && line.contains(rule));
         ensure!(listed, "bug={bug} that breaks {rule} is not listed: {text}");
     }
@@ -82,6 +105,77 @@ fn audit_names_it(run: &Run, granule: Granule, bug: &str, rule: &str) -> Checked
         Some(line) => Ok(line.to_owned()),
         None => failed(format!("no line of the audit names {rule}: {found}")),
     }
+}
+
+/// The witness sees the fault, and sees none where there is none. A broken machine is left as it is.
+fn witness_sees_it(run: &Run, granule: Granule, bug: &str, witness: Witness) -> Checked<String> {
+    let machine = Machine { hotpluggable: Some("1G".into()), ..slotted(granule) };
+    let mut sound = Guest::boot(run, &machine.clone().append("bug=none"))?;
+    let seen = witness(&mut sound, granule)?;
+    ensure!(seen.is_none(), "without {bug}: {}", seen.unwrap_or_default());
+    sound.finish().during("without a bug")?;
+    let mut guest = Guest::boot(run, &machine.append(&format!("bug={bug}")))?;
+    match witness(&mut guest, granule)? {
+        Some(seen) => Ok(seen.lines().next().unwrap_or_default().to_owned()),
+        None => failed(format!("bug={bug}: nothing shows it")),
+    }
+}
+
+/// Two devices that are neighbours come and go. An audit after each step.
+fn devices_audit_finds_it(guest: &mut Guest, granule: Granule) -> Checked<Option<String>> {
+    let rule = if granule == Granule::K4 { "I7" } else { "I1" };
+    let (one, two) = (HOT, HOT + 2 * MIB);
+    let steps = [
+        format!("dax create {one:#x},2M"),
+        format!("dax create {two:#x},2M"),
+        format!("dax destroy {one:#x}"),
+        format!("dax destroy {two:#x}"),
+    ];
+    for step in steps {
+        guest.tell(&step)?;
+        let reply = guest.ask("audit")?;
+        if reply.error().is_some() {
+            ensure!(
+                reply.text.lines().any(|line| names(line, rule)),
+                "no line of the audit names {rule}: {}",
+                reply.text
+            );
+            return Ok(Some(reply.text));
+        }
+    }
+    Ok(None)
+}
+
+/// A DIMM that hosts its memmap comes and goes: freeing what never was the allocator's is refused and counted.
+fn a_warning_counts_it(guest: &mut Guest, granule: Granule) -> Checked<Option<String>> {
+    let dimm = Dimm::new("d0", granule.block());
+    guest.plug_well(&dimm)?;
+    guest.unplug_well(&dimm)?;
+    let warnings = guest.state()?.warnings;
+    Ok((warnings > 0).then(|| format!("{warnings} warnings")))
+}
+
+/// A tenant's page that has to move: its live entry is not changed in place.
+fn a_refusal_says_it(guest: &mut Guest, granule: Granule) -> Checked<Option<String>> {
+    let plugged = guest.plug_well(&Dimm::new("d0", granule.block()))?;
+    guest.tell("tenant new 3")?;
+    let reply = guest.ask(&format!("offline {:#x}", plugged.address))?;
+    guest.tell("tenant check")?;
+    guest.tell("audit").during("after the refusal")?;
+    let Some(why) = reply.error() else { return Ok(None) };
+    ensure!(why.contains("break-before-make at "), "'offline' says: {why}");
+    Ok(Some(why.to_owned()))
+}
+
+/// Who may veto is asked about all of the block that shall go offline, its memmap included: the refusal names the range.
+fn the_wrong_range_is_asked_about(guest: &mut Guest, granule: Granule) -> Checked<Option<String>> {
+    let Plugged { address, size, .. } = guest.plug_well(&Dimm::new("d0", granule.block()))?;
+    guest.tell("inject offline")?;
+    let why = guest.tell_in_vain(&format!("offline {address:#x}"))?;
+    guest.tell("inject off")?;
+    ensure!(why.contains("vetoed by the notifier 'inject offline'"), "'offline' says: {why}");
+    let all = format!("offline: {address:#x}..{:#x} stays as it is", address + size);
+    Ok(Some(why).filter(|why| !why.starts_with(&all)))
 }
 
 /// In `run=`, an audit that finds something is a command that failed: status 1. A DIMM that is there from the start

@@ -1,6 +1,6 @@
 //! The same claims with QEMU's own eyes: its table walker and its view of physical memory.
 
-use crate::geometry::Granule;
+use crate::geometry::{Granule, PAGE_STRUCT_BYTES};
 use crate::guest::{Guest, Plugged};
 use crate::state::{Memmap, State};
 use crate::trouble::{Checked, failed};
@@ -22,6 +22,28 @@ pub(super) fn linear_map_leads_to(guest: &mut Guest, state: &State, plugged: Plu
     Ok(())
 }
 
+/// The frames in which QEMU finds the memmap of `start..start + size`, page by page, none twice.
+pub(super) fn memmap_frames(
+    guest: &mut Guest,
+    state: &State,
+    granule: Granule,
+    start: u64,
+    size: u64,
+) -> Checked<BTreeSet<u64>> {
+    let mut frames = BTreeSet::new();
+    for page in 0..granule.pages(granule.pages(size) * PAGE_STRUCT_BYTES) {
+        let address = state.struct_page(granule.pages(start)) + page * granule.bytes();
+        let Some(frame) = eyes::translate(&mut guest.qmp, address)? else {
+            return failed(format!(
+                "QEMU finds no memmap at {address:#x}, page {page} of that of {start:#x}"
+            ));
+        };
+        ensure!(frame.is_multiple_of(granule.bytes()), "memmap frame {frame:#x} is not aligned");
+        ensure!(frames.insert(frame), "memmap frame {frame:#x} serves two pages of that of {start:#x}");
+    }
+    Ok(frames)
+}
+
 /// QEMU finds every page of a block's memmap in memory of the right kind, and in no frame twice.
 pub(super) fn memmap_lies_in_its_place(
     guest: &mut Guest,
@@ -30,15 +52,7 @@ pub(super) fn memmap_lies_in_its_place(
     start: u64,
     memmap: Memmap,
 ) -> Checked {
-    let mut frames = BTreeSet::new();
-    for page in 0..granule.pages(granule.memmap_per_block()) {
-        let address = state.struct_page(granule.pages(start)) + page * granule.bytes();
-        let Some(frame) = eyes::translate(&mut guest.qmp, address)? else {
-            return failed(format!("QEMU finds no memmap at {address:#x}, page {page} of block {start:#x}"));
-        };
-        ensure!(frame.is_multiple_of(granule.bytes()), "memmap frame {frame:#x} is not aligned");
-        ensure!(frames.insert(frame), "memmap frame {frame:#x} serves two pages of block {start:#x}");
-    }
+    let frames = memmap_frames(guest, state, granule, start, granule.block())?;
     let own = start..start + granule.memmap_per_block();
     let in_boot_ram = |frame: &u64| is_boot_ram(state, *frame);
     match memmap {
@@ -63,7 +77,7 @@ pub(super) fn memmap_lies_in_its_place(
     Ok(())
 }
 
-fn is_boot_ram(state: &State, address: u64) -> bool {
+pub(super) fn is_boot_ram(state: &State, address: u64) -> bool {
     state.blocks.iter().any(|b| b.source == "boot" && (b.start..b.start + b.size).contains(&address))
 }
 

@@ -10,9 +10,12 @@ mod arithmetic;
 mod blocks;
 mod bugs;
 mod cycles;
+mod dax;
 mod device_tree;
+mod devices;
 mod figures;
 mod harness;
+mod homes;
 mod inject;
 mod life;
 mod looking;
@@ -53,7 +56,7 @@ impl Test {
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let subjects: [fn() -> Vec<Test>; 19] = [
+    let subjects: [fn() -> Vec<Test>; 22] = [
         harness::tests,
         matrix::tests,
         shapes::tests,
@@ -69,6 +72,9 @@ pub fn all() -> Vec<Test> {
         poison::tests,
         several::tests,
         nvdimm::tests,
+        devices::tests,
+        dax::tests,
+        homes::tests,
         blocks::tests,
         bugs::tests,
         cycles::tests,

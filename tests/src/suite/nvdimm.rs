@@ -16,7 +16,7 @@ use crate::trouble::{Checked, During, failed};
 use crate::{ensure, ensure_eq};
 
 /// The machine's switch: without it QEMU has no NVDIMMs, and no register that tells of them.
-const SWITCH: [&str; 2] = ["-machine", "nvdimm=on"];
+pub(super) const SWITCH: [&str; 2] = ["-machine", "nvdimm=on"];
 
 /// More NVDIMMs than one page of the FIT has room for: (4096 - 8) / 184 is 22.
 const MANY: u64 = 30;
@@ -52,7 +52,7 @@ pub(super) fn tests() -> Vec<Test> {
 }
 
 /// A machine with the switch and these NVDIMMs and DIMMs in place.
-fn with_cold(granule: Granule, dimms: &[Dimm]) -> Machine {
+pub(super) fn with_cold(granule: Granule, dimms: &[Dimm]) -> Machine {
     let arguments: Vec<String> = dimms.iter().flat_map(Dimm::cold).collect();
     slotted(granule).extra(SWITCH).extra(arguments.iter().map(String::as_str))
 }
@@ -67,7 +67,7 @@ fn none_there(run: &Run, machine: &Machine, sentence: &str) -> Checked<String> {
 }
 
 /// Where QEMU says that a DIMM or NVDIMM is, and how much of it: number, start, size, node.
-fn place_of(guest: &mut Guest, dimm: &Dimm) -> Checked<NvdimmState> {
+pub(super) fn place_of(guest: &mut Guest, dimm: &Dimm) -> Checked<NvdimmState> {
     let Some(info) = dimm.find(&mut guest.qmp)? else {
         return failed(format!("QEMU does not list {}", dimm.id));
     };
@@ -100,7 +100,7 @@ fn are_listed(guest: &mut Guest, nvdimms: &[Dimm]) -> Checked<State> {
 }
 
 /// Plugs NVDIMMs one after the other, and waits until the guest has said that the last one is here: it reports nothing.
-fn plug(guest: &mut Guest, nvdimms: &[Dimm]) -> Checked {
+pub(super) fn plug(guest: &mut Guest, nvdimms: &[Dimm]) -> Checked {
     for nvdimm in nvdimms {
         let slot = guest.plug_without_waiting(nvdimm)?.slot;
         let sign = format!("nvdimm{slot}: ");

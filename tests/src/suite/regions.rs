@@ -367,17 +367,17 @@ fn persistent_memory_is_the_file(run: &Run, boot: Boot) -> Checked<String> {
 const LOADED: u64 = 0x1122_3344_5566_7788;
 const WRITTEN: u64 = 0xa5a5_0000_5a5a_ffff;
 
-fn read_word(file: &std::fs::File, offset: u64) -> Checked<u64> {
+pub(super) fn read_word(file: &std::fs::File, offset: u64) -> Checked<u64> {
     let mut bytes = [0; 8];
     file.read_exact_at(&mut bytes, offset).map_err(unknown_io)?;
     Ok(u64::from_le_bytes(bytes))
 }
 
-fn write_word(file: &std::fs::File, offset: u64, word: u64) -> Checked {
+pub(super) fn write_word(file: &std::fs::File, offset: u64, word: u64) -> Checked {
     file.write_all_at(&word.to_le_bytes(), offset).map_err(unknown_io)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "map_err gives it away")]
-fn unknown_io(error: std::io::Error) -> Trouble {
+pub(super) fn unknown_io(error: std::io::Error) -> Trouble {
     Trouble::Unknown(format!("the pmem file: {error}"))
 }

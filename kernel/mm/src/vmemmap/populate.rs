@@ -39,7 +39,12 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// # Errors
     /// `Out`; everything that was mapped is gone again then.
     fn populate(&mut self, range: PfnRange) -> Result<()> {
-        let leaves = self.leaves_around(range)?;
+        let mut leaves = self.leaves_around(range)?;
+        // Only here: what goes is what the range needs, so that the rest of the block shows.
+        if self.has_bug(Bug::SharedBlock) && G::SECTION_MEMMAP == G::BLOCK_SIZE {
+            leaves.start = leaves.start.align_down(G::BLOCK_SIZE);
+            leaves.end = leaves.start + G::BLOCK_SIZE;
+        }
         let supply = self.supply_of(range.start);
         let Some(mark) = self.populate_mark(range.start, supply) else { return Ok(()) };
         let (memmap, own) = (self.unshared(leaves), self.layout.memmap(range));
@@ -93,11 +98,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             self.warnings.outside_vmemmap += 1;
             return Err(Error::NotPresent(range.start));
         }
-        let mut memmap = self.layout.memmap(range);
-        if self.has_bug(Bug::SharedBlock) && G::SECTION_MEMMAP == G::BLOCK_SIZE {
-            memmap.start = memmap.start.align_down(G::BLOCK_SIZE);
-            memmap.end = memmap.start + G::BLOCK_SIZE;
-        }
+        let memmap = self.layout.memmap(range);
         let end = memmap.end.checked_align_up(G::SIZE).unwrap_or(memmap.end);
         Ok(VirtRange { start: memmap.start.align_down(G::SIZE), end })
     }

@@ -1,0 +1,122 @@
+//! The other homes of memmap: boot memory that hosts its own, and one altmap for all blocks of a DIMM.
+
+use super::{Test, looking, per_granule, slotted};
+use crate::dimm::Dimm;
+use crate::geometry::{GRANULES, Granule};
+use crate::guest::Guest;
+use crate::machine::{BOOTS, Boot, Machine};
+use crate::run::Run;
+use crate::state::{Block, BlockState, Memmap, ZoneName};
+use crate::trouble::{Checked, During, failed};
+use crate::{ensure, ensure_eq};
+
+/// Pages in use that have to move.
+const TENANT_PAGES: u64 = 500;
+
+pub(super) fn tests() -> Vec<Test> {
+    let mut tests = Vec::new();
+    for boot in BOOTS {
+        for granule in GRANULES {
+            let name = format!("homes/boot-self/{}/{granule}", boot.name());
+            tests.push(Test::new(name, move |run: &Run| boot_memory_hosts_itself(run, boot, granule)));
+        }
+    }
+    tests.extend(per_granule("homes/self-range", one_altmap_for_a_dimm));
+    tests
+}
+
+/// `boot_memmap=self`: every block that boot has no use for holds its own memmap, costs nothing more, and can go offline.
+fn boot_memory_hosts_itself(run: &Run, boot: Boot, granule: Granule) -> Checked<String> {
+    let machine = Machine::by(boot).granule(granule).memory("2G");
+    // The last one counts. Both lines are of one length, so that the device trees are.
+    let mut plain = Guest::boot(run, &machine.clone().append("boot_memmap=self boot_memmap=ram"))?;
+    let from_ram = plain.state()?;
+    plain.finish()?;
+    let mut guest = Guest::boot(run, &machine.append("boot_memmap=ram boot_memmap=self"))?;
+    let start = guest.state()?;
+    let hosts: Vec<&Block> = start.blocks.iter().filter(|b| b.memmap == Memmap::SelfHosted).collect();
+    // The image, the heap and the device tree are in two blocks at most.
+    ensure!(
+        hosts.len() + 2 >= start.blocks.len(),
+        "{} of {} blocks host themselves",
+        hosts.len(),
+        start.blocks.len()
+    );
+    ensure!(hosts.len() < start.blocks.len(), "the block with the image hosts itself too");
+    for block in &start.blocks {
+        let own = if block.memmap == Memmap::SelfHosted { granule.memmap_per_block() } else { 0 };
+        ensure_eq!(block.usable_start, block.start + own, "usable start of block {:#x}", block.start);
+    }
+    let memmap = hosts.len() as u64 * granule.pages(granule.memmap_per_block());
+    ensure_eq!(start.pages.memmap_self, memmap, "pages of memmap that hosts itself");
+    ensure_eq!(start.pages.memmap_ram + memmap, from_ram.pages.memmap_ram, "pages of memmap in all");
+    ensure_eq!(start.pages.present, from_ram.pages.present, "pages present");
+    let spent = start.pages.tables + start.pages.free;
+    ensure_eq!(spent, from_ram.pages.tables + from_ram.pages.free, "free pages and tables");
+    let Some(block) = hosts.last().map(|block| block.start) else { return failed("no block hosts itself") };
+    looking::memmap_lies_in_its_place(&mut guest, &start, granule, block, Memmap::SelfHosted)?;
+    guest.tell("audit").during("with memmap in boot memory itself")?;
+    goes_offline_and_comes_back(&mut guest, granule, block)?;
+    guest.finish()?;
+    Ok(format!("{} of {} blocks", hosts.len(), start.blocks.len()))
+}
+
+/// An unused block: all of it goes but what holds its memmap.
+fn goes_offline_and_comes_back(guest: &mut Guest, granule: Granule, block: u64) -> Checked {
+    let online = guest.state()?;
+    guest.tell(&format!("offline {block:#x}"))?;
+    let offline = guest.state()?;
+    let found = offline.blocks.iter().find(|b| b.start == block).map(|b| (b.state, b.zone, b.memmap));
+    ensure_eq!(found, Some((BlockState::Offline, ZoneName::None, Memmap::SelfHosted)), "block {block:#x}");
+    let usable = granule.usable_pages_per_block();
+    let (present, free) = (online.pages.present - usable, online.pages.free - usable);
+    ensure_eq!((offline.pages.present, offline.pages.free), (present, free), "pages present, and free");
+    ensure_eq!(offline.pages.memmap_self, online.pages.memmap_self, "memmap that hosts itself");
+    guest.tell("audit").during("with a block of boot memory offline")?;
+    guest.tell(&format!("online {block:#x}"))?;
+    let again = guest.state()?;
+    ensure_eq!(
+        (again.pages, again.blocks, again.zones),
+        (online.pages, online.blocks, online.zones),
+        "online again"
+    );
+    Ok(())
+}
+
+/// `memmap=self-range`: the first pages of a DIMM hold the memmap of all of it; it goes as one.
+fn one_altmap_for_a_dimm(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(granule).append("memmap=self-range"))?;
+    let start = guest.state()?;
+    let blocks = 3;
+    let dimm = Dimm::new("d0", blocks * granule.block());
+    let plugged = guest.plug_well(&dimm)?;
+    let (first, memmap) = (plugged.address, blocks * granule.memmap_per_block());
+    let state = guest.state()?;
+    let place = |block: &&Block| (block.state, block.zone, block.memmap, block.usable_start - block.start);
+    let found: Vec<_> = state.blocks_in(first, dimm.size).iter().map(place).collect();
+    let of_block = |own| (BlockState::Online, ZoneName::Movable, Memmap::SelfHosted, own);
+    ensure_eq!(found, [of_block(memmap), of_block(0), of_block(0)], "the DIMM's blocks");
+    let frames = looking::memmap_frames(&mut guest, &state, granule, first, dimm.size)?;
+    let should: Vec<u64> = (0..granule.pages(memmap)).map(|page| first + page * granule.bytes()).collect();
+    ensure_eq!(frames.into_iter().collect::<Vec<_>>(), should, "frames of the memmap");
+    let tables = state.pages.tables - start.pages.tables;
+    let (all, own) = (granule.pages(dimm.size), granule.pages(memmap));
+    ensure_eq!(state.pages.present, start.pages.present + all, "pages present");
+    ensure_eq!(state.pages.memmap_self, own, "memmap that hosts itself");
+    ensure_eq!(state.pages.free, start.pages.free + all - own - tables, "free pages");
+    guest.tell(&format!("tenant new {TENANT_PAGES}"))?;
+    guest.tell("audit").during("with the DIMM in use")?;
+
+    guest.unplug_well(&dimm)?;
+    looking::nothing_is_left(&mut guest, &state, granule, plugged)?;
+    guest.tell("tenant check").during("after the move")?;
+    guest.tell("tenant drop")?;
+    let end = guest.state()?;
+    ensure_eq!(
+        (end.pages, end.blocks, end.heap),
+        (start.pages, start.blocks, start.heap),
+        "without the DIMM"
+    );
+    guest.finish()?;
+    Ok(format!("{own} pages of memmap"))
+}
