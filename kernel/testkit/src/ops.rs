@@ -140,19 +140,19 @@ fn home() -> impl Strategy<Value = HomeChoice> {
 fn op() -> impl Strategy<Value = Op> {
     let pick = pick_index;
     prop_oneof![
-        24 => devices::op().prop_map(Op::Device),
+        20 => devices::op().prop_map(Op::Device),
         2 => (5..16u32).prop_map(Op::Compact),
         2 => pick().prop_map(Op::RemovePart),
         2 => pick().prop_map(Op::UnplugBoot),
         2 => (pick(), home()).prop_map(|(i, home)| Op::AddBoot(i, home)),
         5 => (pick(), 1..=3u64, home(), prop::option::of(zone()))
             .prop_map(|(slot, blocks, home, plug)| Op::Add { slot, blocks, home, plug }),
-        1 => (pick(), any::<u8>()).prop_map(|(slot, wrong)| Op::AddWrong { slot, wrong }),
+        2 => (pick(), any::<u8>()).prop_map(|(slot, wrong)| Op::AddWrong { slot, wrong }),
         4 => pick().prop_map(Op::Unplug),
         2 => pick().prop_map(Op::Remove),
         5 => (pick(), zone()).prop_map(|(block, zone)| Op::Online(block, zone)),
         5 => pick().prop_map(Op::Offline),
-        5 => prop_oneof![0..40u64, 40..700u64].prop_map(Op::TenantNew),
+        7 => prop_oneof![1 => Just(0u64), 8 => 0..40u64, 8 => 40..700u64].prop_map(Op::TenantNew),
         1 => Just(Op::TenantsCheck),
         3 => pick().prop_map(Op::TenantDrop),
         2 => (pick(), any::<u64>()).prop_map(|(block, frame)| Op::Pin(block, frame)),
@@ -197,7 +197,9 @@ impl<G: Granule> World<G> {
             Op::UnplugBoot(i) => {
                 let boot = self.reference.blocks.iter().filter(|b| b.1.home == Home::Boot).map(|b| *b.0);
                 let boot: Vec<u64> = boot.collect();
-                pick(boot.into_iter(), i).into_iter().for_each(|b| self.unplug(b, self.reference.block_bytes()));
+                pick(boot.into_iter(), i)
+                    .into_iter()
+                    .for_each(|b| self.unplug(b, self.reference.block_bytes()));
             }
             Op::AddBoot(i, home) => {
                 let left: Vec<u64> = self.left.iter().copied().collect();

@@ -159,7 +159,9 @@ fn tables<G: Granule>(rig: &Rig<G>, detail: Detail, facts: &mut Vec<Fact>) {
         facts.push(Fact::Leaf(MappedLeaf { leaf, ..*l }));
     }
     let same_frames = detail != Detail::WhereFramesMayDiffer;
-    facts.extend(all.tables.iter().map(|t| Fact::Table(MappedTable { pa: if same_frames { t.pa } else { 0 }, ..*t })));
+    facts.extend(
+        all.tables.iter().map(|t| Fact::Table(MappedTable { pa: if same_frames { t.pa } else { 0 }, ..*t })),
+    );
     for (at, why) in &all.reserved {
         facts.push(Fact::Book(format!("reserved entry at {at:#x}: {why}")));
     }

@@ -18,9 +18,9 @@ use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 use hotmap_mm::zone::ZoneKind;
 
-use crate::reference::{Home, Reference};
 use crate::reference::predict::{Answer, kind};
 use crate::reference::seen::Seen;
+use crate::reference::{Home, Reference};
 use crate::rig::{Rig, Shape, range};
 use crate::snapshot::{Detail, Snapshot};
 
@@ -69,7 +69,17 @@ impl<G: Granule> World<G> {
         let seen = reference.check(&rig, "after boot");
         rig.assert_clean("after boot");
         let (answers, left) = (BTreeMap::new(), BTreeSet::new());
-        Self { rig, reference, seen, fault: None, veto: None, warnings: Warnings::default(), left, again: None, answers }
+        Self {
+            rig,
+            reference,
+            seen,
+            fault: None,
+            veto: None,
+            warnings: Warnings::default(),
+            left,
+            again: None,
+            answers,
+        }
     }
 
     /// Do `act`, vetoed when that is asked for; with a fault armed, once more when the fault has made it fail and everything

@@ -91,19 +91,20 @@ pub fn op() -> impl Strategy<Value = DeviceOp> {
         2 => (0..4u64, 0..2100u64).prop_map(|(reserve, free)| DeviceHome::Given(reserve, free)),
         1 => Just(DeviceHome::Elsewhere),
     ];
-    let memory = prop_oneof![Just(MemmapHome::SelfHosted), Just(MemmapHome::Ram), Just(MemmapHome::SelfRange)];
+    let memory =
+        prop_oneof![Just(MemmapHome::SelfHosted), Just(MemmapHome::Ram), Just(MemmapHome::SelfRange)];
     let second = prop_oneof![4 => Just(None), 1 => (0..40u64).prop_map(Some)];
     let pick = pick_index;
     prop_oneof![
         10 => (0..8usize, offset, len, second, pick(), home).prop_map(
             |(place, offset, len, second, kind, home)| DeviceOp::Create { place, offset, len, second, kind, home }
         ),
-        1 => (pick(), any::<u8>()).prop_map(|(i, wrong)| DeviceOp::CreateWrong(i, wrong)),
+        3 => (pick(), any::<u8>()).prop_map(|(i, wrong)| DeviceOp::CreateWrong(i, wrong)),
         5 => pick().prop_map(DeviceOp::Destroy),
         3 => (pick(), any::<u64>()).prop_map(|(i, frame)| DeviceOp::Hold(i, frame)),
         4 => (pick(), any::<u64>()).prop_map(|(i, frame)| DeviceOp::Release(i, frame)),
-        4 => (pick(), memory, zone()).prop_map(|(i, home, zone)| DeviceOp::Give(i, home, zone)),
-        3 => pick().prop_map(DeviceOp::TakeBack),
+        6 => (pick(), memory, zone()).prop_map(|(i, home, zone)| DeviceOp::Give(i, home, zone)),
+        4 => pick().prop_map(DeviceOp::TakeBack),
         1 => (pick(), any::<u64>()).prop_map(|(i, frame)| DeviceOp::Poison(i, frame)),
     ]
 }

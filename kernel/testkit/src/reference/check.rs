@@ -5,9 +5,9 @@ use hotmap_mm::hotplug::block::BlockState;
 use hotmap_mm::model::Counts;
 use hotmap_mm::zone::ZoneKind;
 
+use super::Reference;
 use super::frames::Frames;
 use super::seen::Seen;
-use super::Reference;
 use crate::rig::Rig;
 
 impl Reference {
@@ -59,7 +59,11 @@ impl Reference {
         let starts: Vec<_> = self.blocks.keys().map(|s| Rig::<G>::pfn(*s)).collect();
         assert_eq!(rig.mm.blocks().iter().map(|b| b.start).collect::<Vec<_>>(), starts, "{when}: blocks");
         let sections: Vec<_> = self.sections().into_iter().map(Rig::<G>::pfn).collect();
-        assert_eq!(rig.mm.sections().iter().map(|s| s.start).collect::<Vec<_>>(), sections, "{when}: sections");
+        assert_eq!(
+            rig.mm.sections().iter().map(|s| s.start).collect::<Vec<_>>(),
+            sections,
+            "{when}: sections"
+        );
         for ((start, expected), block) in self.blocks.iter().zip(rig.mm.blocks()) {
             let state = expected.online.map_or(BlockState::Offline, |(zone, _)| BlockState::Online(zone));
             assert_eq!(block.state, state, "{when}: {start:#x}");

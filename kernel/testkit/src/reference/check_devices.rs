@@ -21,8 +21,7 @@ impl Reference {
         let given: Vec<_> = rig.mm.kmem().iter().map(|k| k.device().start.get() * self.spec.page).collect();
         assert_eq!(given, self.given.keys().copied().collect::<Vec<_>>(), "{when}: memory of devices");
         for (device, found) in self.devices.values().zip(rig.mm.devices()) {
-            let bytes: Vec<_> =
-                found.addresses::<G>().map(|r| r.start.get()..r.end.get()).collect();
+            let bytes: Vec<_> = found.addresses::<G>().map(|r| r.start.get()..r.end.get()).collect();
             assert_eq!(bytes, device.ranges, "{when}: ranges");
             assert_eq!(found.kind(), device.kind, "{when}");
             let state = if device.dying { DeviceState::Dying } else { DeviceState::Live };
@@ -37,12 +36,11 @@ impl Reference {
     fn check_altmap(&self, device: &Device, found: &Pagemap, when: &str) {
         let first = device.start() / self.spec.page;
         let hosted = self.hosted_by(device);
-        let expected = device.aside.map(|aside| {
-            (first, aside.reserve, aside.free, hosted.padding, hosted.frames.len() as u64)
-        });
-        let account = found
-            .altmap()
-            .map(|a| (a.base_pfn().get(), a.reserve(), a.free(), a.align(), a.alloc()));
+        let expected = device
+            .aside
+            .map(|aside| (first, aside.reserve, aside.free, hosted.padding, hosted.frames.len() as u64));
+        let account =
+            found.altmap().map(|a| (a.base_pfn().get(), a.reserve(), a.free(), a.align(), a.alloc()));
         assert_eq!(account, expected, "{when}: the altmap of {:#x}", device.start());
         let aside = device.aside.map_or(0, |a| a.reserve + a.free);
         assert_eq!(found.usable_start().get(), first + aside, "{when}: usable from");

@@ -104,7 +104,12 @@ impl Reference {
         }
         match self.wrong_altmap(start..end, home) {
             // The linear map comes first.
-            Some(_) if self.free(ZoneKind::Normal, &self.used(seen)) < self.linear_tables(machine, start..end) => OUT,
+            Some(_)
+                if self.free(ZoneKind::Normal, &self.used(seen))
+                    < self.linear_tables(machine, start..end) =>
+            {
+                OUT
+            }
             Some(wrong) => wrong,
             None => self.room_to_add(machine, seen, start..end, home),
         }
@@ -176,7 +181,9 @@ impl Reference {
         let online = self.starts(range).any(|s| self.blocks.get(&s).is_some_and(|b| b.online.is_some()));
         let looked_at = matches!(
             answer,
-            Answer::Done | Answer::DoneOrOut | Answer::Refused("Unmovable" | "Pinned" | "Poisoned" | "Out", _)
+            Answer::Done
+                | Answer::DoneOrOut
+                | Answer::Refused("Unmovable" | "Pinned" | "Poisoned" | "Out", _)
         );
         if online && looked_at { Answer::Refused("Vetoed", None) } else { answer }
     }

@@ -183,7 +183,14 @@ impl Reference {
             return Answer::Refused("BlockState", None);
         }
         match self.offline_all(seen, given.memory.clone()) {
-            Answer::Done => self.plenty(seen, self.ram_to_create(&given.device) + 8),
+            Answer::Done => {
+                let range = &given.device.ranges[0];
+                let (all, own) = (self.touched(range), self.own(range));
+                let hosted = if given.device.aside.is_some() { own.end - own.start } else { 0 };
+                // At 4K, base pages under a table for each block in the worst case.
+                let blocks = (range.end - range.start) / self.block_bytes();
+                self.plenty(seen, all.end - all.start - hosted + blocks)
+            }
             other => other,
         }
     }
@@ -206,7 +213,8 @@ impl Reference {
         let mut best: Option<(u64, u64)> = None;
         for start in blocks {
             let free = self.free_in(start, &used);
-            let usable = Frames::of(free.runs().into_iter().chain(moving.within(self.frames_of(start)).runs()));
+            let usable =
+                Frames::of(free.runs().into_iter().chain(moving.within(self.frames_of(start)).runs()));
             for run in usable.runs() {
                 for at in (run.start.next_multiple_of(size)..run.end).step_by(1 << order) {
                     let cost = moving.within(at..at + size).len();

@@ -20,8 +20,7 @@ impl<G: Granule> World<G> {
     /// Make a device.
     pub fn create(&mut self, ranges: &[(u64, u64)], kind: DeviceType, memmap: DeviceMemmap) {
         let what = format!("device {ranges:x?} {kind} {memmap:?}");
-        let (answer, device) =
-            self.reference.create(&self.rig.machine, &self.seen, ranges, kind, memmap);
+        let (answer, device) = self.reference.create(&self.rig.machine, &self.seen, ranges, kind, memmap);
         if let Some(device) = &device {
             self.plug_device(device);
         }
@@ -142,9 +141,8 @@ impl<G: Granule> World<G> {
             answer = self.reference.vetoed_offline(memory.clone(), answer);
         }
         self.again.clone_from(&memory);
-        let result = self.act(Detail::WhereFramesMayDiffer, &what, |rig| {
-            rig.mm.memory_to_device(Rig::<G>::pfn(start))
-        });
+        let result = self
+            .act(Detail::WhereFramesMayDiffer, &what, |rig| rig.mm.memory_to_device(Rig::<G>::pfn(start)));
         self.answered("take back", answer, &result, &what);
         if result.is_ok() {
             let given = self.reference.given.remove(&start).expect("it was there");
