@@ -6,10 +6,12 @@ use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::Result;
 use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::block::Source;
 use hotmap_mm::pfn::Pfn;
 
 use crate::args::PmemUse;
 use crate::kernel::Kernel;
+use crate::plug::Name;
 use crate::regions::{RegionKind, RegionUse};
 use crate::{klog, kprintln};
 
@@ -44,6 +46,19 @@ impl<G: Granule> Kernel<G> {
         }
         let given = self.mm.kmem().iter().any(|kmem| kmem.device().addresses::<G>().overlaps(&range));
         given.then_some("kmem")
+    }
+
+    /// The whole memory block of boot RAM at `start`, present or taken away.
+    pub fn boot_block(&self, start: PhysAddr) -> Option<PhysRange> {
+        let block =
+            PhysRange::checked_new(start, G::SECTION_SIZE).filter(|_| start.is_aligned(G::SECTION_SIZE))?;
+        self.info.memblock.ram().iter().any(|ram| ram.covers(&block)).then_some(block)
+    }
+
+    /// Whose memory a block of boot RAM is.
+    pub fn boot_name(&self, block: PhysRange) -> Name {
+        let node = self.mm.node_of(Pfn::containing::<G>(block.start)).unwrap_or(0);
+        Name { source: Source::Boot, start: block.start, node }
     }
 
     /// Make a device of `ranges`, and say so.

@@ -174,7 +174,6 @@ impl<G: Granule> Kernel<G> {
     fn find_nvdimms(&mut self) {
         if let Some(device) = &mut self.platform.nvdimm {
             self.nvdimms.look(device);
-            self.use_pmem();
         }
     }
 
@@ -201,6 +200,9 @@ impl<G: Granule> Kernel<G> {
         }
         if events.nvdimm() {
             self.find_nvdimms();
+            self.injection.begin(&mut self.mm.faults);
+            self.use_pmem();
+            self.injection.end(&mut self.mm.faults);
         }
     }
 

@@ -40,7 +40,7 @@ pub struct Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.source {
-            Source::DeviceTree => write!(f, "{}@{:x}", self.source, self.start.get()),
+            Source::DeviceTree | Source::Boot => write!(f, "{}@{:x}", self.source, self.start.get()),
             source => write!(f, "{source}"),
         }
     }
@@ -89,7 +89,8 @@ pub fn bring_in<G: Granule, M: Machine>(
 /// # Errors
 /// Why it cannot go; it is as it was then.
 pub fn take_away<G: Granule, M: Machine>(mm: &mut Mm<G, M>, name: Name, range: PhysRange) -> Result<()> {
-    let pages = PfnRange::inside::<G>(range);
+    // Before anything goes offline: what cannot be removed stays as it is.
+    let pages = mm.removable(range)?;
     let all_offline = HotRange::blocks::<G>(pages)
         .all(|start| mm.block_of(start).is_some_and(|b| b.state == BlockState::Offline));
     if !all_offline {

@@ -210,11 +210,6 @@ impl Regions {
         &self.list
     }
 
-    /// All of them, for who makes something of one.
-    pub fn all_mut(&mut self) -> &mut [Region] {
-        &mut self.list
-    }
-
     /// Take in what the device tree says; `dtb` is where the blob itself is. What holds something is complained about.
     ///
     /// # Errors

@@ -73,8 +73,8 @@ fn create(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let request = parse(kernel, words)?;
     let ranges = &request.ranges[..request.count];
     let behind = ranges.first().and_then(|(start, _)| kernel.memory_behind(*start));
-    let kind = request.kind.or(behind.map(|b| b.kind)).unwrap_or(DeviceType::Private);
-    if kind.is_reachable() {
+    let kind = request.kind.or(behind.map(|b| b.kind));
+    if kind.is_none_or(DeviceType::is_reachable) {
         for (start, len) in ranges {
             let range =
                 PhysRange::checked_new(*start, *len).ok_or(Error::Wraps { start: *start, len: *len })?;
@@ -85,6 +85,7 @@ fn create(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
             }
         }
     }
+    let kind = kind.unwrap_or(DeviceType::Private);
     let memmap = match request.on_device {
         true => DeviceMemmap::Device { reserve: request.reserve },
         false => DeviceMemmap::Ram,
@@ -130,7 +131,10 @@ fn parse(kernel: &dyn System, words: &mut Words<'_>) -> Result<Request, ShellErr
 
 /// The address that is the next word, as a page, and nothing after it.
 fn page(kernel: &dyn System, words: &mut Words<'_>, usage: &'static str) -> Result<Pfn, ShellError> {
-    words.address(usage).map(|address| kernel.pfn(address))
+    let address = words.address(usage)?;
+    let pfn = kernel.pfn(address);
+    // Not the page that it lies in: a device is called by where it starts.
+    if kernel.address(pfn) == address { Ok(pfn) } else { Err(Error::NoDevice(address).into()) }
 }
 
 fn no_more(words: &mut Words<'_>, usage: &'static str) -> Outcome {

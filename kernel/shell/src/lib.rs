@@ -82,6 +82,8 @@ enum Operation {
     Yes,
     /// Unless this is its first word.
     Unless(&'static str),
+    /// If one of these is.
+    If(&'static [&'static str]),
 }
 
 impl Operation {
@@ -90,6 +92,7 @@ impl Operation {
             Self::No => false,
             Self::Yes => true,
             Self::Unless(word) => words.peek() != Some(word),
+            Self::If(changes) => words.peek().is_some_and(|word| changes.contains(&word)),
         }
     }
 }
@@ -151,7 +154,7 @@ const TABLE: &[Command] = &[
     )
     .operation(Operation::Yes),
     command(dax::DAX, 12, "devices' memory: list it, make, unmake, give to the system (dax help)", dax::dax)
-        .operation(Operation::Yes),
+        .operation(Operation::If(&["create", "destroy", "kmem"])),
     command("remove ADDR", 1, "take away what `add` brought in at ADDR", act::remove)
         .operation(Operation::Yes),
     command("poison PFN|addr:A", 1, "take a page out of use, moving away what is in it", harm::poison)

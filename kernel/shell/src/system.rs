@@ -109,10 +109,22 @@ impl<G: Granule> System for Kernel<G> {
     }
     fn add_region(&mut self, start: PhysAddr, len: Option<u64>) -> core::result::Result<(), Refusal> {
         let policy = self.policy();
-        self.regions.add(&mut self.mm, start, len, policy)
+        match self.boot_block(start).filter(|block| len.is_none_or(|len| len == block.len())) {
+            Some(block) => {
+                let name = self.boot_name(block);
+                Ok(plug::bring_in(&mut self.mm, name, block.len(), policy)?)
+            }
+            None => self.regions.add(&mut self.mm, start, len, policy),
+        }
     }
     fn remove_region(&mut self, start: PhysAddr) -> core::result::Result<(), Refusal> {
-        self.regions.remove(&mut self.mm, start)
+        match self.boot_block(start) {
+            Some(block) => {
+                let name = self.boot_name(block);
+                Ok(plug::take_away(&mut self.mm, name, block)?)
+            }
+            None => self.regions.remove(&mut self.mm, start),
+        }
     }
     fn memory_behind(&self, at: PhysAddr) -> Option<Behind> {
         self.memory_behind(at)

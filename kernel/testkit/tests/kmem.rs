@@ -2,16 +2,18 @@
 #![cfg(not(miri))]
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
+use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::{Error, Result};
 use hotmap_mm::faults::Plan;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::Source;
-use hotmap_mm::hotplug::notify::{Event, Notifier, Veto};
+use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::zone::ZoneKind;
+use hotmap_testkit::arch::walker::Memory;
 use hotmap_testkit::rig::{MIB, Rig, Shape};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
@@ -127,6 +129,66 @@ fn a_veto_either_way_leaves_everything_as_it_was<G: Granule>() {
     }
 }
 
+/// A veto and a failing allocation at once: the undo asks nobody.
+fn an_undo_is_not_vetoed<G: Granule>() {
+    let mut rig = boot::<G>();
+    let keeper = Notifier {
+        name: "keeper",
+        hear: |event, _| if event == Event::Going(Direction::Online) { Err(Veto) } else { Ok(()) },
+    };
+    give(&mut rig).expect("room");
+    let before = Snapshot::exact(&rig);
+    rig.mm.notifiers.register(keeper).expect("room");
+    rig.mm.faults.arm(Plan::Nth(1));
+    assert!(matches!(take_back(&mut rig), Err(Error::Out(_))));
+    rig.mm.faults.arm(Plan::Off);
+    rig.mm.notifiers.unregister("keeper");
+    rig.assert_clean("undone");
+    before.assert_same(&Snapshot::exact(&rig), "undone");
+    assert_eq!(take_back(&mut rig), Ok(0));
+}
+
+/// A veto comes before a byte of the device is written over.
+fn a_vetoed_device_keeps_its_contents<G: Granule>() {
+    let mut rig = boot::<G>();
+    let words = || (0..len::<G>()).step_by(1 << 16).map(|offset| start::<G>() + SUBSECTION + offset);
+    let words: Vec<_> = words().filter(|at| *at < start::<G>() + len::<G>()).collect();
+    let usable = rig.mm.devices()[0].usable_start().address::<G>().get();
+    let memory = rig.machine.memory();
+    words.iter().filter(|at| **at >= usable).for_each(|at| memory.poke(*at, *at ^ 0x5a5a));
+    rig.mm.notifiers.register(Notifier { name: "keeper", hear: no }).expect("room");
+    assert!(give(&mut rig).is_err());
+    let memory = rig.machine.memory();
+    for at in words.iter().filter(|at| **at >= usable) {
+        assert_eq!(memory.read(*at), at ^ 0x5a5a, "{at:#x}");
+    }
+}
+
+fn what_a_device_gave_only_goes_back_to_it<G: Granule>() {
+    let mut rig = boot::<G>();
+    give(&mut rig).expect("room");
+    let before = Snapshot::exact(&rig);
+    let memory = hotmap_testkit::rig::range(FAR + Rig::<G>::blocks(1), Rig::<G>::blocks(2));
+    assert!(matches!(rig.mm.unplug(memory), Err(Error::BlockState { .. })));
+    assert!(matches!(rig.mm.remove(memory), Err(Error::BlockState { .. })));
+    before.assert_same(&Snapshot::exact(&rig), "refused");
+}
+
+fn memory_stays_on_its_devices_node<G: Granule>() {
+    let mut rig = boot::<G>();
+    assert_eq!(rig.mm.device_destroy(Rig::<G>::pfn(start::<G>())), Ok(Teardown::Gone));
+    let ranges = [(PhysAddr::new(start::<G>()), len::<G>())];
+    let on_device = DeviceMemmap::Device { reserve: 0 };
+    let device = DeviceRange::new(&rig.mm, &ranges, DeviceType::Generic, on_device).expect("free").on_node(3);
+    rig.mm.device_create(&device, |_, _| {}).expect("room");
+    let block = Rig::<G>::pfn(FAR + Rig::<G>::blocks(1));
+    assert_eq!(rig.mm.node_of(block), Some(3));
+    give(&mut rig).expect("room");
+    assert_eq!(rig.mm.node_of(block), Some(3));
+    take_back(&mut rig).expect("nothing in use");
+    assert_eq!(rig.mm.node_of(block), Some(3));
+}
+
 /// Fail each allocation, and all from each on; `back` takes a success back.
 fn fail_each<G: Granule>(
     rig: &mut Rig<G>,
@@ -172,6 +234,10 @@ hotmap_testkit::at_each_granule!(
     what_is_held_or_dying_or_too_small_stays,
     nobody_else_gets_the_edges_meanwhile,
     blocks_in_different_states_do_not_go_back,
+    an_undo_is_not_vetoed,
+    a_vetoed_device_keeps_its_contents,
+    what_a_device_gave_only_goes_back_to_it,
+    memory_stays_on_its_devices_node,
     a_veto_either_way_leaves_everything_as_it_was,
     every_allocation_fails_in_turn_both_ways,
 );

@@ -8,6 +8,7 @@ use crate::machine::Machine;
 use crate::page::PageKind;
 use crate::pfn::{Pfn, PfnRange};
 use crate::section::Subsections;
+use crate::vmemmap::altmap::Altmap;
 
 impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     /// Every device.
@@ -24,11 +25,22 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
             self.device_holds(device);
             if let (Some(altmap), [range]) = (device.altmap(), device.ranges()) {
                 self.altmap(*range, altmap);
+                self.set_aside(device, altmap);
             }
         }
         let found = mm.sections().iter().map(|section| u64::from(section.device_subsections)).sum();
         let what = "subsections that are marked as a device's differ from what the devices have";
         self.find_unless(found == described, 1, what, Offender::Count { found, expected: described });
+    }
+
+    /// What is set aside is in use, or kept back, or left over; each page of it once (I3).
+    fn set_aside(&mut self, device: &Pagemap, altmap: &Altmap) {
+        let aside = device.set_aside();
+        self.ledger.marked.add(PageKind::DeviceMemmap, aside.start, aside.len());
+        for idle in altmap.idle() {
+            self.ledger.used.add(PageKind::DeviceMemmap, idle.start, idle.len());
+        }
+        self.ledger.padded |= altmap.align() != 0;
     }
 
     /// All of `range` is present; returns its subsections.

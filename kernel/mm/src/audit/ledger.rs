@@ -14,13 +14,15 @@ pub(super) struct Ledger<'a> {
     pub(super) marked: Tally,
     /// What the tables say.
     pub(super) used: Tally,
+    /// Whether a device's altmap lost pages to padding: which ones, its account does not say.
+    pub(super) padded: bool,
 }
 
 impl<'a> Ledger<'a> {
     /// Nothing yet; `report` hears of each thing that is wrong.
     pub(super) fn new(report: &'a mut dyn FnMut(&Finding)) -> Self {
         let (summary, marked, used) = (AuditSummary::default(), Tally::default(), Tally::default());
-        Self { report, summary, marked, used }
+        Self { report, summary, marked, used, padded: false }
     }
 
     #[cold]
@@ -38,7 +40,9 @@ impl<'a> Ledger<'a> {
 
     /// Hold what the struct pages say against what the tables say, and the TLB maintenance that is owed against none.
     pub(super) fn compare(&mut self, owed: u64) {
-        for kind in [PageKind::MemmapRam, PageKind::MemmapSelf, PageKind::Table, PageKind::Tenant] {
+        let device = (!self.padded).then_some(PageKind::DeviceMemmap);
+        let all = [PageKind::MemmapRam, PageKind::MemmapSelf, PageKind::Table, PageKind::Tenant];
+        for kind in all.into_iter().chain(device) {
             let (found, expected) = (self.used.pages(kind), self.marked.pages(kind));
             let what = "the frames in use differ from the frames that are marked so";
             self.find_unless(found == expected, 3, what, Offender::Kind { kind, found, expected });

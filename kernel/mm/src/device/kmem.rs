@@ -1,15 +1,17 @@
 //! Device memory given to the system, and back (Linux: `drivers/dax/kmem.c`): the device's page map goes, and the whole memory
 //! blocks inside of it come as hot-plugged memory does; or the reverse. Either way all of it happens, or nothing.
 //!
-//! An undo that has to make again what was taken down takes memory, but only what the same operation has just given back: so
-//! the faults that are injected into allocations do not apply to it.
+//! Who may veto is asked first, before a byte of the device is written over. An undo that has to make again what was taken
+//! down takes memory, but only what the same operation has just given back (a memmap in system RAM may come back in other
+//! frames), and asks nobody: neither injected faults nor notifiers apply to it. What memory writes into its blocks (their
+//! memmap) is not undone: a device's contents are gone once its memory is the system's, or nearly was.
 
 use crate::device::pagemap::{DeviceState, Pagemap};
 use crate::device::range::DeviceRange;
 use crate::error::{Error, Resource, Result};
-use crate::faults::Plan;
 use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, Source};
+use crate::hotplug::notify::Direction;
 use crate::hotplug::range::HotRange;
 use crate::hotplug::steps::{MemmapHome, Step};
 use crate::list::Keyed;
@@ -65,25 +67,33 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// not reach it, `NotBlockAligned` when there is no whole block inside, or why the memory cannot be plugged; the device is as before then.
     pub fn device_to_memory(&mut self, start: Pfn, home: MemmapHome, zone: ZoneKind) -> Result<PfnRange> {
         let (device, memory) = self.movable_device(start)?;
+        let bytes = memory.addresses::<G>();
         self.may_fail(Resource::Heap { bytes: size_of::<Kmem>() })?;
         self.kmem.reserve(1)?;
-        self.device_undo(start);
-        let bytes = memory.addresses::<G>();
-        let plugged = HotRange::new(self, bytes.start, bytes.len(), Source::Kmem)
-            .and_then(|range| self.plug(&range, home, zone, |_, _| {}));
-        if let Err(error) = plugged {
-            self.without_faults(|mm| mm.device_create(&device, |_, _| {}));
+        if let Err(veto) = self.notifiers.ask(Direction::Online, bytes) {
             self.kmem.shrink();
+            return Err(veto);
+        }
+        self.device_undo(start);
+        let plugged = self.unasked(|mm| {
+            let range = HotRange::new(mm, bytes.start, bytes.len(), Source::Kmem)?.on_node(device.node);
+            mm.plug(&range, home, zone, |_, _| {})
+        });
+        if let Err(error) = plugged {
+            self.again(|mm| mm.device_create(&device, |_, _| {}));
+            self.kmem.shrink();
+            self.notifiers.cancel(Direction::Online, bytes);
             return Err(error);
         }
         self.kmem.insert(Kmem { device, memory, home });
+        self.notifiers.done(Direction::Online, bytes);
         Ok(memory)
     }
 
     /// The device at `start`, which nobody holds, and the whole memory blocks inside.
     fn movable_device(&self, start: Pfn) -> Result<(DeviceRange, PfnRange)> {
         let pagemap = self.devices.get(start.get()).ok_or(Error::NoDevice(start.address::<G>()))?;
-        let Pagemap { ranges, kind, altmap, .. } = *pagemap;
+        let Pagemap { ranges, kind, altmap, node, .. } = *pagemap;
         if pagemap.state() != DeviceState::Live {
             return Err(Error::DeviceGoes(start.address::<G>()));
         }
@@ -105,7 +115,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         if memory.is_empty() {
             return Err(Error::NotBlockAligned { range: bytes, block: G::SECTION_SIZE });
         }
-        Ok((DeviceRange { ranges, kind, altmap: altmap.map(|a| a.unused()) }, memory))
+        Ok((DeviceRange { ranges, kind, altmap: altmap.map(|a| a.unused()), node }, memory))
     }
 
     /// Take the memory back that the device at `start` gave to the system: what is in use moves away.
@@ -117,11 +127,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let Kmem { device, memory, home } =
             self.kmem.get(start.get()).cloned().ok_or(Error::NoDevice(start.address::<G>()))?;
         let zone = self.common_state(memory)?;
-        let offlined = self.unplug(memory.addresses::<G>())?;
+        let offlined = self.unplug_kmem(memory.addresses::<G>())?;
         // Before its record goes, which it would conflict with.
         let record = self.kmem.remove(start.get());
         if let Err(error) = self.device_create(&device, |_, _| {}) {
-            self.without_faults(|mm| mm.plug_again(memory, home, zone));
+            self.again(|mm| mm.plug_again(memory, device.node, home, zone));
             record.into_iter().for_each(|record| self.kmem.insert(record));
             return Err(error);
         }
@@ -144,20 +154,33 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         }
     }
 
-    fn plug_again(&mut self, memory: PfnRange, home: MemmapHome, zone: Option<ZoneKind>) -> Result<()> {
+    fn plug_again(
+        &mut self,
+        memory: PfnRange,
+        node: u32,
+        home: MemmapHome,
+        zone: Option<ZoneKind>,
+    ) -> Result<()> {
         let bytes = memory.addresses::<G>();
-        let range = HotRange::new(self, bytes.start, bytes.len(), Source::Kmem)?;
+        let range = HotRange::new(self, bytes.start, bytes.len(), Source::Kmem)?.on_node(node);
         match zone {
             Some(zone) => self.plug(&range, home, zone, |_, _: Step| {}),
             None => self.add(&range, home),
         }
     }
 
+    /// Do something without the notifiers.
+    fn unasked<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        let notifiers = core::mem::take(&mut self.notifiers);
+        let result = act(self);
+        self.notifiers = notifiers;
+        result
+    }
+
     /// Make again what this operation has just taken down: there is room for it, since that is where it was.
-    fn without_faults(&mut self, again: impl FnOnce(&mut Self) -> Result<()>) {
+    fn again(&mut self, make: impl FnOnce(&mut Self) -> Result<()>) {
         let faults = core::mem::take(&mut self.faults);
-        self.faults.arm(Plan::Off);
-        let made = again(self);
+        let made = self.unasked(make);
         self.faults = faults;
         debug_assert!(made.is_ok(), "what was there a moment ago fits again: {made:?}");
     }

@@ -83,8 +83,8 @@ impl DeviceRange {
     }
     /// The page map that it will be, with nothing done yet.
     pub const fn pagemap(&self) -> Pagemap {
-        let Self { ranges, kind, altmap } = *self;
-        Pagemap { ranges, kind, altmap, state: DeviceState::Changing, holds: 0 }
+        let Self { ranges, kind, altmap, node } = *self;
+        Pagemap { ranges, kind, altmap, state: DeviceState::Changing, holds: 0, node }
     }
     /// The first range's bytes, for messages.
     fn first_addresses<G: Granule>(&self) -> PhysRange {
@@ -99,15 +99,17 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// What a step ran out of, `Exists` for a range that was validated before the model changed; the machine is exactly as
     /// it was.
     pub fn device_create(&mut self, device: &DeviceRange, done: impl FnMut(&Self, Step)) -> Result<()> {
-        self.run(STEPS, &Device(*device), done)
+        self.run(STEPS, &Device(*device), done)?;
+        self.note_remote_memmap(device.start());
+        Ok(())
     }
 
     /// All steps backwards, for a device of which nobody holds a page.
     pub(super) fn device_undo(&mut self, start: Pfn) {
-        let Some(Pagemap { ranges, kind, altmap, .. }) = self.devices.get(start.get()).cloned() else {
+        let Some(Pagemap { ranges, kind, altmap, node, .. }) = self.devices.get(start.get()).cloned() else {
             return;
         };
-        let way = Device(DeviceRange { ranges, kind, altmap });
+        let way = Device(DeviceRange { ranges, kind, altmap, node });
         STEPS.iter().rev().for_each(|step| way.revert(self, *step));
     }
 

@@ -106,6 +106,7 @@ pub struct Pagemap {
     pub(super) altmap: Option<Altmap>,
     pub(super) state: DeviceState,
     pub(super) holds: u64,
+    pub(super) node: u32,
 }
 
 impl Pagemap {
@@ -135,6 +136,10 @@ impl Pagemap {
     }
     pub(crate) const fn altmap_mut(&mut self) -> Option<&mut Altmap> {
         self.altmap.as_mut()
+    }
+    /// Its NUMA node.
+    pub const fn node(&self) -> u32 {
+        self.node
     }
     /// The holds on its pages.
     pub const fn holds(&self) -> u64 {

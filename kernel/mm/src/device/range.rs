@@ -32,6 +32,7 @@ pub struct DeviceRange {
     pub(super) ranges: Ranges,
     pub(super) kind: DeviceType,
     pub(super) altmap: Option<Altmap>,
+    pub(super) node: u32,
 }
 
 impl DeviceRange {
@@ -58,7 +59,12 @@ impl DeviceRange {
         }
         let ranges = pages.get(..ranges.len()).and_then(Ranges::new).ok_or(wrong_count)?;
         let altmap = choose_altmap::<G>(&ranges, kind, memmap)?;
-        Ok(Self { ranges, kind, altmap })
+        Ok(Self { ranges, kind, altmap, node: 0 })
+    }
+
+    /// The same, on NUMA node `node` (0 is where nothing is said).
+    pub const fn on_node(self, node: u32) -> Self {
+        Self { node, ..self }
     }
 }
 
@@ -94,6 +100,9 @@ fn choose_altmap<G: Granule>(
     let first = ranges.as_slice()[0];
     let altmap = match memmap {
         DeviceMemmap::Ram => return Ok(None),
+        DeviceMemmap::Device { reserve } if reserve > first.len() => {
+            return Err(Error::BadAltmap { base: first.start.address::<G>(), range: first.addresses::<G>() });
+        }
         DeviceMemmap::Device { reserve } => Altmap::for_device::<G>(first, reserve),
         DeviceMemmap::Given(altmap) => altmap,
     };

@@ -1,23 +1,23 @@
 //! NUMA nodes of memory, as far as hotplug cares: struct pages on another node than the pages that they describe make every
 //! look at them a remote access, so such a memmap is reported, once (RFC 3/5 hosts the memmap in the added range to avoid it).
 
+use crate::device::pagemap::Pagemap;
 use crate::granule::Granule;
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::pfn::{Pfn, PfnRange};
 
 impl<G: Granule, M: Machine> Mm<G, M> {
-    /// Say on which node the blocks that begin in `pages` are; 0 is where nothing is said.
+    /// Say on which node the blocks are that have memory of `pages`; 0 is where nothing is said.
     pub fn set_node(&mut self, pages: PfnRange, node: u32) {
-        self.blocks
-            .iter_mut()
-            .filter(|block| pages.contains(block.start))
-            .for_each(|block| block.node = node);
+        let on_it = self.blocks.iter_mut().filter(|block| block.pages::<G>().overlaps(&pages));
+        on_it.for_each(|block| block.node = node);
     }
 
-    /// The node of the memory block at `pfn`.
+    /// The node of the device or the memory block at `pfn`.
     pub fn node_of(&self, pfn: Pfn) -> Option<u32> {
-        self.block_of(pfn).map(|block| block.node)
+        let device = self.device_of(pfn).map(Pagemap::node);
+        device.or_else(|| self.block_of(pfn).map(|block| block.node))
     }
 
     /// Note it when the struct page of `pfn` lies on another node than `pfn`.

@@ -89,9 +89,15 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// # Errors
     /// As [`Self::offline`] and [`Self::remove`]; every block is in the state in which it was.
     pub fn unplug(&mut self, range: PhysRange) -> Result<Offlined> {
+        self.refuse_kmem(range)?;
+        self.unplug_kmem(range)
+    }
+
+    /// [`Self::unplug`], also for what a device gave to the system.
+    pub(crate) fn unplug_kmem(&mut self, range: PhysRange) -> Result<Offlined> {
         let pages = self.removable(range)?;
         let offlined = self.offline_range(pages)?;
-        self.remove(range)?;
+        self.remove_offline(pages)?;
         Ok(offlined)
     }
 

@@ -5,7 +5,7 @@
 //! ```text
 //!   1 claim sections      hotplug::present      the sections and blocks exist
 //!   2 map linearly        hotplug::present      the linear map reaches the memory
-//!   3 choose backing      hotplug::present      an altmap in each block, or system RAM
+//!   3 choose backing      hotplug::backing      an altmap in each block, or system RAM
 //!   4 populate vmemmap    vmemmap::populate     the struct pages have memory behind them
 //!   5 initialise pages    hotplug::present      they are cleared and valid     -> `add` ends here: blocks are offline
 //!   6 join zone           hotplug::online       the blocks are their zone's
@@ -15,7 +15,7 @@
 use crate::addr::PhysRange;
 use crate::error::{Error, Result};
 use crate::granule::Granule;
-use crate::hotplug::block::BlockState;
+use crate::hotplug::block::{BlockState, MemoryBlock, Source};
 use crate::hotplug::notify::Direction;
 use crate::hotplug::range::HotRange;
 use crate::machine::Machine;
@@ -190,9 +190,32 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// Take a range away whose blocks are all offline: steps 5 to 1 backwards.
     ///
     /// # Errors
-    /// As [`Self::removable`]; `BlockState` when a block is not offline.
+    /// As [`Self::removable`]; `BlockState` when a block is not offline, or is a device's: that takes its memory back itself.
     pub fn remove(&mut self, range: PhysRange) -> Result<()> {
+        self.refuse_kmem(range)?;
         let pages = self.removable(range)?;
+        self.remove_offline(pages)
+    }
+
+    /// What a device gave to the system goes back to the device (`memory_to_device`), not away.
+    pub(crate) fn refuse_kmem(&self, range: PhysRange) -> Result<()> {
+        let of_device =
+            |block: &&MemoryBlock| block.source == Source::Kmem && range.contains(block.start.address::<G>());
+        match self.blocks().iter().find(of_device) {
+            Some(block) => {
+                let block = block.start.address::<G>();
+                Err(Error::BlockState {
+                    block,
+                    is: "given to the system by a device",
+                    needs: "memory of its own",
+                })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Take away blocks that can be removed, once all are offline.
+    pub(crate) fn remove_offline(&mut self, pages: PfnRange) -> Result<()> {
         for start in HotRange::blocks::<G>(pages) {
             self.block_in(start, BlockState::Offline)?;
         }
@@ -205,7 +228,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// # Errors
     /// `Empty`; `NotBlockAligned`; `NoBlock` when a block of it is not present (a warning); `WouldSplit` when it is a part of
     /// what the linear map has in one piece; `HeldTogether` when a part holds the memmap of another.
-    pub(crate) fn removable(&mut self, range: PhysRange) -> Result<PfnRange> {
+    pub fn removable(&mut self, range: PhysRange) -> Result<PfnRange> {
         if range.is_empty() {
             return Err(Error::Empty(range.start));
         }

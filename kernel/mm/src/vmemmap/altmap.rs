@@ -148,7 +148,12 @@ impl Altmap {
 
     /// Give `pages` pages back that start at `pfn`.
     pub fn release(&mut self, pfn: Pfn, pages: u64) {
-        self.alloc = self.alloc.saturating_sub(pages);
+        // What was never handed out cannot come back: to believe it would hand out a page that is in use.
+        let Some(alloc) = self.alloc.checked_sub(pages) else {
+            debug_assert!(false, "{pages} pages come back to an altmap that has {} out", self.alloc);
+            return;
+        };
+        self.alloc = alloc;
         if self.alloc == 0 {
             (self.cursor, self.align) = (0, 0);
         } else if pfn + pages == self.frames().start + self.cursor {
@@ -258,6 +263,15 @@ mod tests {
         assert_eq!(run, single);
         assert_eq!(run.allocate_pages(8), Ok((Pfn::new(0x104), 2)));
         assert_eq!(run.allocate_pages(8), Err(Error::Out(Resource::Altmap { pages: 8 })));
+    }
+
+    #[test]
+    fn what_is_not_whole_pages_is_refused_and_changes_nothing() {
+        let mut a = Altmap::new(Pfn::new(0x8_0000), 0, 512);
+        let before = a;
+        let refused = Err(Error::NotWholePages { bytes: 4097, page: 4096 });
+        assert_eq!((a.allocate_bytes::<G4K>(4097), a), (refused, before));
+        assert_eq!(a.allocate_bytes::<G4K>(8192), Ok(Pfn::new(0x8_0000)));
     }
 
     #[test]
