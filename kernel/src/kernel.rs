@@ -1,9 +1,11 @@
 //! The kernel after boot: one value that owns everything, an idle loop, and the shell.
 
+use core::marker::PhantomData;
+
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::granule::{G4K, G16K, G64K, Granule, GranuleKind};
 use hotmap_mm::layout::Layout;
-use hotmap_mm::model::Mm;
+use hotmap_mm::model::{Counts, Mm};
 use hotmap_mm::paging::table::Tables;
 use hotmap_mm::pfn::PfnRange;
 
@@ -87,7 +89,7 @@ fn start<G: Granule, S: Shell>(info: &'static mut BootInfo) -> ! {
     };
     kernel.mm.bug = info.args.bug;
     kernel.set_nodes();
-    kernel.greet();
+    greet(info, &kernel.mm.counts());
     kernel.find_regions();
     kernel.find_dimms();
     kernel.find_nvdimms();
@@ -97,7 +99,34 @@ fn start<G: Granule, S: Shell>(info: &'static mut BootInfo) -> ! {
     }
     match &info.args.run {
         Some(commands) => kernel.run_and_exit::<S>(commands),
-        None => kernel.interact::<S>(),
+        None => interact(&mut Attended(&mut kernel, PhantomData::<S>), info.args.dumb),
+    }
+}
+
+/// What boot came to.
+fn greet(info: &BootInfo, counts: &Counts) {
+    klog!(
+        "hotmap {}: {} pages, {} boot at EL{}",
+        env!("CARGO_PKG_VERSION"),
+        info.granule,
+        info.way.name(),
+        info.entry_level
+    );
+    for ram in info.memblock.ram() {
+        klog!("ram: {ram} ({})", hotmap_mm::addr::Bytes(ram.len()));
+    }
+    klog!(
+        "pages: {} present, {} free, {} hold memmap, {} tables",
+        counts.present,
+        counts.free,
+        counts.memmap_ram,
+        counts.tables
+    );
+    if let Some(bug) = info.args.bug {
+        klog!("bug={}: breaks I{} on purpose", bug.name(), bug.invariant());
+    }
+    for complaint in info.args.complaints.lines() {
+        kprintln!("warning: {complaint}");
     }
 }
 
@@ -108,34 +137,6 @@ impl<G: Granule> Kernel<G> {
             let (start, end) = (PhysAddr::new(memory.region.start), PhysAddr::new(memory.region.end()));
             let pages = PfnRange::inside::<G>(PhysRange { start, end });
             self.mm.set_node(pages, memory.numa_node.unwrap_or(0));
-        }
-    }
-
-    fn greet(&self) {
-        let info = self.info;
-        klog!(
-            "hotmap {}: {} pages, {} boot at EL{}",
-            env!("CARGO_PKG_VERSION"),
-            info.granule,
-            info.way.name(),
-            info.entry_level
-        );
-        for ram in info.memblock.ram() {
-            klog!("ram: {ram} ({})", hotmap_mm::addr::Bytes(ram.len()));
-        }
-        let counts = self.mm.counts();
-        klog!(
-            "pages: {} present, {} free, {} hold memmap, {} tables",
-            counts.present,
-            counts.free,
-            counts.memmap_ram,
-            counts.tables
-        );
-        if let Some(bug) = self.mm.bug {
-            klog!("bug={}: breaks I{} on purpose", bug.name(), bug.invariant());
-        }
-        for complaint in info.args.complaints.lines() {
-            kprintln!("warning: {complaint}");
         }
     }
 
@@ -212,27 +213,48 @@ impl<G: Granule> Kernel<G> {
         }
         semihosting::exit(self.status)
     }
+}
 
-    fn interact<S: Shell>(&mut self) -> ! {
-        let terminal = Terminal::new(ConsoleWriter);
-        let mode = if self.info.args.dumb { Mode::Dumb } else { Mode::Ansi };
-        let mut reader = LineReader::new(mode, &terminal);
-        reader.prompt();
-        loop {
-            let ((), printed) = console::interject(reader.line_break(), || self.service());
-            if printed {
-                reader.redraw();
-            }
-            match console::try_read_byte().map(|byte| reader.push(byte)) {
-                None => self.platform.wait(),
-                Some(None) => {}
-                Some(Some(line)) => {
-                    match line {
-                        Line::Text(text) => drop(S::run(self, text.trim())),
-                        Line::TooLong => kprintln!("error: {}", Line::TooLong),
-                    }
-                    reader.prompt();
+/// A kernel in front of somebody who types, without its granule.
+trait Attend {
+    fn service(&mut self);
+    fn wait(&mut self);
+    fn run(&mut self, line: &str);
+}
+
+struct Attended<'a, G: Granule, S>(&'a mut Kernel<G>, PhantomData<S>);
+
+impl<G: Granule, S: Shell> Attend for Attended<'_, G, S> {
+    fn service(&mut self) {
+        self.0.service();
+    }
+    fn wait(&mut self) {
+        self.0.platform.wait();
+    }
+    fn run(&mut self, line: &str) {
+        S::run(self.0, line);
+    }
+}
+
+fn interact(kernel: &mut dyn Attend, dumb: bool) -> ! {
+    let terminal = Terminal::new(ConsoleWriter);
+    let mode = if dumb { Mode::Dumb } else { Mode::Ansi };
+    let mut reader = LineReader::new(mode, &terminal);
+    reader.prompt();
+    loop {
+        let ((), printed) = console::interject(reader.line_break(), || kernel.service());
+        if printed {
+            reader.redraw();
+        }
+        match console::try_read_byte().map(|byte| reader.push(byte)) {
+            None => kernel.wait(),
+            Some(None) => {}
+            Some(Some(line)) => {
+                match line {
+                    Line::Text(text) => kernel.run(text.trim()),
+                    Line::TooLong => kprintln!("error: {}", Line::TooLong),
                 }
+                reader.prompt();
             }
         }
     }

@@ -3,9 +3,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use hotmap_mm::granule::Granule;
-use hotmap_mm::machine::Machine;
-use hotmap_mm::model::{Counts, Mm};
+use hotmap_mm::model::Counts;
 
 static ON: AtomicBool = AtomicBool::new(false);
 
@@ -41,14 +39,14 @@ fn instructions() -> u64 {
 
 impl Meter {
     /// Start counting.
-    pub fn start<G: Granule, M: Machine>(mm: &Mm<G, M>) -> Self {
-        let (tables, ram) = read_counts(&mm.counts());
+    pub fn start(counts: &Counts) -> Self {
+        let (tables, ram) = read_counts(counts);
         Self { tables, ram, instructions: instructions() }
     }
     /// What has come since the start.
-    pub fn stop<G: Granule, M: Machine>(self, mm: &Mm<G, M>) -> Self {
+    pub fn stop(self, counts: impl FnOnce() -> Counts) -> Self {
         let now = instructions();
-        let (tables, ram) = read_counts(&mm.counts());
+        let (tables, ram) = read_counts(&counts());
         Self { instructions: now - self.instructions, tables: tables - self.tables, ram: ram - self.ram }
     }
 }

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
+use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange, VirtAddr};
 use hotmap_mm::error::Result;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::{BlockState, MemoryBlock, Source};
@@ -56,19 +56,19 @@ pub fn bring_in<G: Granule, M: Machine>(
     len: u64,
     policy: Policy,
 ) -> Result<()> {
-    let mut meter = Meter::start(mm);
+    let mut meter = Meter::start(&mm.counts());
     let range = HotRange::new(mm, name.start, len, name.source)?.on_node(name.node);
     let remote = mm.warnings().remote_memmap;
     let bytes = range.pages().addresses::<G>();
     let done = |mm: &Mm<G, M>, step| {
-        let so_far = meter.stop(mm);
+        let so_far = meter.stop(|| mm.counts());
         match step {
             Step::InitialisePages => print_figures("add", bytes, so_far),
             Step::GoOnline => print_figures("online", bytes, so_far),
             _ => return tell_step(mm, name, &range, policy.home, step),
         }
         tell_step(mm, name, &range, policy.home, step);
-        meter = Meter::start(mm);
+        meter = Meter::start(&mm.counts());
     };
     if policy.online {
         mm.plug(&range, policy.home, ZoneKind::Movable, done)?;
@@ -93,14 +93,14 @@ pub fn take_away<G: Granule, M: Machine>(mm: &mut Mm<G, M>, name: Name, range: P
     let all_offline = HotRange::blocks::<G>(pages)
         .all(|start| mm.block_of(start).is_some_and(|b| b.state == BlockState::Offline));
     if !all_offline {
-        let meter = Meter::start(mm);
+        let meter = Meter::start(&mm.counts());
         let offlined = mm.offline_range(pages)?;
         klog!("{name}: offline, {} pages migrated", offlined.migrated);
-        print_figures("offline", range, meter.stop(mm));
+        print_figures("offline", range, meter.stop(|| mm.counts()));
     }
-    let meter = Meter::start(mm);
+    let meter = Meter::start(&mm.counts());
     mm.remove(range)?;
-    print_figures("remove", range, meter.stop(mm));
+    print_figures("remove", range, meter.stop(|| mm.counts()));
     Ok(())
 }
 
@@ -135,38 +135,63 @@ fn tell_step<G: Granule, M: Machine>(
         return;
     }
     let pages = range.pages();
-    let blocks = HotRange::blocks::<G>(pages).count();
-    let block = mm.block_of(pages.start);
-    let memmap = block.map_or(0, |b| b.memmap_pages);
-    let head = format_args!("{name}: {} {}", step.number(), step.name());
-    match step {
-        Step::ClaimSections => klog!("{head}: {blocks} of {}", Bytes(G::SECTION_SIZE)),
-        Step::MapLinear => {
-            let va = mm.layout().linear(pages.start.address::<G>());
-            let leaf = mm.tables().path(mm.machine(), va).leaf().map_or(0, |s| s.slot.span.len());
-            klog!("{head}: at {va} by {} leaves", Bytes(leaf));
-        }
-        Step::ChooseBacking => match home {
-            MemmapHome::SelfHosted => klog!("{head}: self-hosted, {memmap} pages at the start of each block"),
-            // It may reach over the first block; a struct page is 64 bytes.
-            MemmapHome::SelfRange | MemmapHome::Given(_) => {
-                klog!("{head}: self-hosted, {} pages at the start of the range", pages.len() * 64 / G::SIZE);
+    let va = match step {
+        Step::PopulateVmemmap => mm.layout().page_address(pages.start),
+        _ => mm.layout().linear(pages.start.address::<G>()),
+    };
+    let blocks = || HotRange::blocks::<G>(pages).filter_map(|start| mm.block_of(start));
+    Done {
+        blocks: blocks().count(),
+        block: G::SECTION_SIZE,
+        pages: pages.len(),
+        page: G::SIZE,
+        va,
+        leaf: mm.tables().path(mm.machine(), va).leaf().map_or(0, |s| s.slot.span.len()),
+        first: mm.block_of(pages.start),
+        free: blocks().map(|b| b.free.pages()).sum(),
+    }
+    .tell(name, home, step);
+}
+
+/// What a step found, in numbers that know no granule. Sizes in bytes.
+struct Done<'a> {
+    blocks: usize,
+    block: u64,
+    pages: u64,
+    page: u64,
+    /// Where the step mapped something, if it did, and by what leaves.
+    va: VirtAddr,
+    leaf: u64,
+    first: Option<&'a MemoryBlock>,
+    free: u64,
+}
+
+impl Done<'_> {
+    fn tell(&self, name: Name, home: MemmapHome, step: Step) {
+        let Self { blocks, block, pages, page, va, leaf, first, free } = *self;
+        let memmap = first.map_or(0, |b| b.memmap_pages);
+        let head = format_args!("{name}: {} {}", step.number(), step.name());
+        match step {
+            Step::ClaimSections => klog!("{head}: {blocks} of {}", Bytes(block)),
+            Step::MapLinear => klog!("{head}: at {va} by {} leaves", Bytes(leaf)),
+            Step::ChooseBacking => match home {
+                MemmapHome::SelfHosted => {
+                    klog!("{head}: self-hosted, {memmap} pages at the start of each block");
+                }
+                // It may reach over the first block; a struct page is 64 bytes.
+                MemmapHome::SelfRange | MemmapHome::Given(_) => {
+                    klog!("{head}: self-hosted, {} pages at the start of the range", pages * 64 / page);
+                }
+                MemmapHome::Ram => klog!("{head}: system RAM"),
+            },
+            Step::PopulateVmemmap => {
+                klog!("{head}: {} at {va} by {} leaves", Bytes(pages * 64), Bytes(leaf));
             }
-            MemmapHome::Ram => klog!("{head}: system RAM"),
-        },
-        Step::PopulateVmemmap => {
-            let va = mm.layout().page_address(pages.start);
-            let leaf = mm.tables().path(mm.machine(), va).leaf().map_or(0, |s| s.slot.span.len());
-            klog!("{head}: {} at {va} by {} leaves", Bytes(pages.len() * 64), Bytes(leaf));
-        }
-        Step::InitialisePages => klog!("{head}: {} cleared at once", pages.len()),
-        Step::JoinZone => {
-            klog!("{head}: {}", block.and_then(|b| b.state.zone()).map_or("none", ZoneKind::name))
-        }
-        Step::GoOnline => {
-            let free =
-                HotRange::blocks::<G>(pages).filter_map(|start| mm.block_of(start)).map(|b| b.free.pages());
-            klog!("{head}: {} free pages", free.sum::<u64>());
+            Step::InitialisePages => klog!("{head}: {pages} cleared at once"),
+            Step::JoinZone => {
+                klog!("{head}: {}", first.and_then(|b| b.state.zone()).map_or("none", ZoneKind::name));
+            }
+            Step::GoOnline => klog!("{head}: {free} free pages"),
         }
     }
 }

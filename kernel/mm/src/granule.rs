@@ -47,6 +47,14 @@ impl GranuleKind {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name))
     }
+    /// Its row of the table.
+    pub const fn geometry(self) -> &'static Geometry {
+        match self {
+            Self::K4 => &G4K::GEOMETRY,
+            Self::K16 => &G16K::GEOMETRY,
+            Self::K64 => &G64K::GEOMETRY,
+        }
+    }
     /// The page size in bytes.
     pub const fn bytes(self) -> u64 {
         match self {

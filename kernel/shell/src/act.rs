@@ -2,27 +2,26 @@
 
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::Error;
-use hotmap_mm::granule::Granule;
 use hotmap_mm::pfn::Pfn;
 use hotmap_mm::zone::ZoneKind;
 
 use super::args::Words;
 use super::{Outcome, ShellError};
 use crate::selftest;
+use crate::system::System;
 use hotmap_kernel::arch::semihosting;
-use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 
 const TENANT: &str = "tenant new N|check [ID]|drop [ID]";
 
-pub(super) fn tenant<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+pub(super) fn tenant(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     match words.next() {
         Some("new") => {
             let count = words.number(TENANT)?;
             if count == 0 {
                 return Err(ShellError::BadWord("at least one page"));
             }
-            let id = kernel.mm.tenant_new(count)?;
+            let id = kernel.tenant_new(count)?;
             kprintln!("tenant {id} holds {count} pages");
             Ok(())
         }
@@ -41,11 +40,11 @@ fn tenant_id(words: &mut Words<'_>) -> Result<Option<u32>, ShellError> {
     u32::try_from(id).map(Some).map_err(|_| ShellError::BadWord("a tenant's number"))
 }
 
-fn check_tenants<G: Granule>(kernel: &Kernel<G>, words: &mut Words<'_>) -> Outcome {
+fn check_tenants(kernel: &dyn System, words: &mut Words<'_>) -> Outcome {
     let wanted = tenant_id(words)?;
     let mut checked = 0;
-    for tenant in kernel.mm.tenants().iter().filter(|t| wanted.is_none_or(|id| id == t.id)) {
-        let pages = kernel.mm.tenant_check(tenant.id)?;
+    for tenant in kernel.tenants().iter().filter(|t| wanted.is_none_or(|id| id == t.id)) {
+        let pages = kernel.tenant_check(tenant.id)?;
         kprintln!("tenant {}: {pages} pages hold what was written", tenant.id);
         checked += 1;
     }
@@ -56,39 +55,39 @@ fn check_tenants<G: Granule>(kernel: &Kernel<G>, words: &mut Words<'_>) -> Outco
     Ok(())
 }
 
-fn drop_tenants<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+fn drop_tenants(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     if let Some(id) = tenant_id(words)? {
-        return Ok(kernel.mm.tenant_drop(id)?);
+        return Ok(kernel.tenant_drop(id)?);
     }
-    while let Some(tenant) = kernel.mm.tenants().last() {
+    while let Some(tenant) = kernel.tenants().last() {
         let id = tenant.id;
-        kernel.mm.tenant_drop(id)?;
+        kernel.tenant_drop(id)?;
     }
     Ok(())
 }
 
-pub(super) fn pin<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
-    Ok(kernel.mm.pin(words.page::<G>("pin PFN|addr:A")?)?)
+pub(super) fn pin(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    Ok(kernel.pin(words.page(kernel, "pin PFN|addr:A")?)?)
 }
 
-pub(super) fn unpin<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
-    Ok(kernel.mm.unpin(words.page::<G>("unpin PFN|addr:A")?)?)
+pub(super) fn unpin(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    Ok(kernel.unpin(words.page(kernel, "unpin PFN|addr:A")?)?)
 }
 
 /// The block that starts at `address`.
-fn block_at<G: Granule>(address: PhysAddr) -> Result<Pfn, ShellError> {
-    if address.is_aligned(G::SECTION_SIZE) {
-        Ok(Pfn::containing::<G>(address))
+fn block_at(kernel: &dyn System, address: PhysAddr) -> Result<Pfn, ShellError> {
+    if address.is_aligned(kernel.block_size()) {
+        Ok(kernel.pfn(address))
     } else {
-        Err(Error::NotBlockStart { at: address, block: G::SECTION_SIZE }.into())
+        Err(Error::NotBlockStart { at: address, block: kernel.block_size() }.into())
     }
 }
 
 const ONLINE: &str = "online ADDR [movable|normal]";
 
-pub(super) fn online<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
-    let start = block_at::<G>(words.address(ONLINE)?)?;
-    let boot = kernel.mm.block_of(start).is_some_and(|b| b.source == hotmap_mm::hotplug::block::Source::Boot);
+pub(super) fn online(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    let start = block_at(kernel, words.address(ONLINE)?)?;
+    let boot = kernel.block_of(start).is_some_and(|b| b.source == hotmap_mm::hotplug::block::Source::Boot);
     let zone = match words.next() {
         // Boot memory goes back to where it was; what was added stays removable.
         None => {
@@ -103,34 +102,33 @@ pub(super) fn online<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) 
             named.ok_or(ShellError::Usage(ONLINE))?
         }
     };
-    Ok(kernel.mm.online(start, zone)?)
+    Ok(kernel.online(start, zone)?)
 }
 
-pub(super) fn offline<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
-    let start = block_at::<G>(words.address("offline ADDR")?)?;
-    let offlined = kernel.mm.offline(start)?;
+pub(super) fn offline(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    let start = block_at(kernel, words.address("offline ADDR")?)?;
+    let offlined = kernel.offline(start)?;
     kprintln!("offline; {} pages migrated", offlined.migrated);
     Ok(())
 }
 
 /// With the policy of a DIMM: `memmap=` and `online=`.
-pub(super) fn add<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+pub(super) fn add(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let (start, len) = words.range("add ADDR[,SIZE]")?;
-    let policy = kernel.policy();
-    Ok(kernel.regions.add(&mut kernel.mm, start, len, policy)?)
+    Ok(kernel.add_region(start, len)?)
 }
 
-pub(super) fn remove<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+pub(super) fn remove(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let start = words.address("remove ADDR")?;
-    Ok(kernel.regions.remove(&mut kernel.mm, start)?)
+    Ok(kernel.remove_region(start)?)
 }
 
 /// The most findings that are printed: what is broken once is often broken everywhere.
 const FINDINGS_SHOWN: usize = 16;
 
-pub(super) fn audit<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
+pub(super) fn audit(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
     let mut found = 0;
-    let summary = kernel.mm.audit(&mut |finding| {
+    let summary = kernel.audit(&mut |finding| {
         if found < FINDINGS_SHOWN {
             kprintln!("{finding}");
         }
@@ -140,7 +138,7 @@ pub(super) fn audit<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Ou
     if found == 0 { Ok(()) } else { Err(ShellError::Failed("the invariants named above do not hold")) }
 }
 
-pub(super) fn selftest<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+pub(super) fn selftest(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let name = words.next();
     if name == Some("list") {
         selftest::list();
@@ -154,6 +152,6 @@ pub(super) fn selftest<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>
 }
 
 /// In `run=` the commands before it have their say in the status.
-pub(super) fn poweroff<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
-    semihosting::exit(kernel.status)
+pub(super) fn poweroff(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
+    semihosting::exit(kernel.status())
 }

@@ -1,10 +1,10 @@
 //! The words of a command line.
 
 use hotmap_mm::addr::PhysAddr;
-use hotmap_mm::granule::Granule;
 use hotmap_mm::pfn::Pfn;
 
 use super::ShellError;
+use crate::system::System;
 use hotmap_kernel::number;
 
 /// The words that are left.
@@ -54,13 +54,11 @@ impl<'a> Words<'a> {
     }
 
     /// A page: a pfn, `pfn:N`, or the address of any of its bytes as `addr:A`.
-    pub(super) fn page<G: Granule>(&mut self, usage: &'static str) -> Result<Pfn, ShellError> {
+    pub(super) fn page(&mut self, kernel: &dyn System, usage: &'static str) -> Result<Pfn, ShellError> {
         let word = self.next().ok_or(ShellError::Usage(usage))?;
         let bad = ShellError::BadWord("a pfn (0x80000) or an address (addr:0x80000000)");
         match word.strip_prefix("addr:") {
-            Some(address) => {
-                number::parse(address).map(|a| Pfn::containing::<G>(PhysAddr::new(a))).ok_or(bad)
-            }
+            Some(address) => number::parse(address).map(|a| kernel.pfn(PhysAddr::new(a))).ok_or(bad),
             None => number::parse(word.strip_prefix("pfn:").unwrap_or(word)).map(Pfn::new).ok_or(bad),
         }
     }

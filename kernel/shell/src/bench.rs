@@ -1,26 +1,24 @@
 //! `bench`: a DIMM through its life, and what each part costs.
 
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::Source;
-use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::pfn::PfnRange;
 use hotmap_mm::zone::ZoneKind;
 
 use super::args::Words;
 use super::{Outcome, ShellError};
+use crate::system::System;
 use hotmap_kernel::arch::{bulk, counter};
 use hotmap_kernel::dimms::Dimm;
-use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::meter::Meter;
 use hotmap_kernel::{kprintln, number};
 
 /// One line for each operation: `bench: OPERATION BYTES INSTRUCTIONS TABLES RAM`, the last two as changes in pages.
-pub(super) fn bench<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+pub(super) fn bench(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let cycles = match words.next() {
         None => 1,
         Some(word) => number::parse(word).ok_or(ShellError::BadWord("a number of cycles"))?,
     };
-    let last = kernel.dimms.all().iter().rev().find(|d| !d.refused).copied();
+    let last = kernel.dimms().iter().rev().find(|d| !d.refused).copied();
     let dimm = last.ok_or(ShellError::Failed("there is no DIMM to take through its life"))?;
     if !counter::have_instruction_counter() || counter::instructions() == 0 {
         kprintln!("instructions are not counted here: start with --icount, on a CPU with a PMU");
@@ -32,28 +30,27 @@ pub(super) fn bench<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -
     Ok(())
 }
 
-fn cycle<G: Granule>(kernel: &mut Kernel<G>, dimm: &Dimm) -> Outcome {
+fn cycle(kernel: &mut dyn System, dimm: &Dimm) -> Outcome {
     let (bytes, home) = (dimm.range.len(), kernel.policy().home);
-    let pages = PfnRange::inside::<G>(dimm.range);
+    let pages = kernel.pages_inside(dimm.range);
     let zone = common_zone(kernel, pages)?;
-    let mm = &mut kernel.mm;
-    let meter = Meter::start(mm);
-    mm.offline_range(pages)?;
-    let offline = meter.stop(mm);
-    let meter = Meter::start(mm);
-    mm.remove(dimm.range)?;
-    let remove = meter.stop(mm);
-    let meter = Meter::start(mm);
-    let added =
-        HotRange::new(mm, dimm.range.start, bytes, Source::Dimm(dimm.slot)).and_then(|r| mm.add(&r, home));
+    let meter = Meter::start(&kernel.counts());
+    kernel.offline_range(pages)?;
+    let offline = meter.stop(|| kernel.counts());
+    let meter = Meter::start(&kernel.counts());
+    kernel.remove(dimm.range)?;
+    let remove = meter.stop(|| kernel.counts());
+    let meter = Meter::start(&kernel.counts());
+    let range = kernel.hot_range(dimm.range.start, bytes, Source::Dimm(dimm.slot));
+    let added = range.and_then(|range| kernel.add(&range, home));
     if let Err(error) = added {
-        kernel.dimms.refuse(dimm.slot);
+        kernel.refuse_dimm(dimm.slot);
         return Err(error.into());
     }
-    let add = meter.stop(mm);
-    let meter = Meter::start(mm);
-    mm.online_range(pages, zone, |_, _| {})?;
-    let online = meter.stop(mm);
+    let add = meter.stop(|| kernel.counts());
+    let meter = Meter::start(&kernel.counts());
+    kernel.online_range(pages, zone)?;
+    let online = meter.stop(|| kernel.counts());
     for (operation, meter) in [("offline", offline), ("remove", remove), ("add", add), ("online", online)] {
         kprintln!("bench: {operation} {bytes} {meter}");
     }
@@ -61,8 +58,8 @@ fn cycle<G: Granule>(kernel: &mut Kernel<G>, dimm: &Dimm) -> Outcome {
 }
 
 /// The zone that all blocks of `pages` are online in, so that the cycle can end where it began.
-fn common_zone<G: Granule>(kernel: &Kernel<G>, pages: PfnRange) -> Result<ZoneKind, ShellError> {
-    let mut zones = kernel.mm.blocks().iter().filter(|b| pages.contains(b.start)).map(|b| b.state.zone());
+fn common_zone(kernel: &dyn System, pages: PfnRange) -> Result<ZoneKind, ShellError> {
+    let mut zones = kernel.blocks().iter().filter(|b| pages.contains(b.start)).map(|b| b.state.zone());
     let first = zones.next().flatten();
     let same = zones.all(|zone| zone == first);
     first.filter(|_| same).ok_or(ShellError::Failed("not every block of the DIMM is online in one zone"))

@@ -7,15 +7,12 @@ use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::{DeviceType, MAX_RANGES, Pagemap};
 use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::Error;
-use hotmap_mm::granule::Granule;
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::zone::ZoneKind;
 
 use super::args::Words;
 use super::json::Json;
 use super::{Outcome, ShellError};
-use hotmap_kernel::arch::peek;
-use hotmap_kernel::kernel::Kernel;
+use crate::system::System;
 use hotmap_kernel::{kprintln, number};
 
 pub(super) const DAX: &str = "dax [create|destroy|kmem|read|write] ...";
@@ -26,7 +23,7 @@ const KMEM: &str = "dax kmem ADDR [back]";
 const READ: &str = "dax read ADDR";
 const WRITE: &str = "dax write ADDR NUMBER";
 
-pub(super) fn dax<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+pub(super) fn dax(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     match words.next() {
         None | Some("list") => list(kernel),
         Some("create") => return create(kernel, words),
@@ -39,14 +36,16 @@ pub(super) fn dax<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> 
     Ok(())
 }
 
-fn list<G: Granule>(kernel: &Kernel<G>) {
-    for device in kernel.mm.devices() {
-        device.addresses::<G>().for_each(|range| kprintln!("{range}  {}", Bytes(range.len())));
+fn list(kernel: &dyn System) {
+    for device in kernel.devices() {
+        for range in device.ranges().iter().map(|range| kernel.addresses(*range)) {
+            kprintln!("{range}  {}", Bytes(range.len()));
+        }
         kprintln!(
             "  {} {}, usable from {}, holds {}",
             device.kind(),
             device.state().name(),
-            device.usable_start().address::<G>(),
+            kernel.address(device.usable_start()),
             device.holds()
         );
         if let Some(a) = device.altmap() {
@@ -55,8 +54,8 @@ fn list<G: Granule>(kernel: &Kernel<G>) {
             kprintln!("  altmap: base {base}, reserve {reserve}, free {free}, align {align}, alloc {alloc}");
         }
     }
-    for kmem in kernel.mm.kmem() {
-        let (device, memory) = (kmem.device().addresses::<G>(), kmem.memory().addresses::<G>());
+    for kmem in kernel.kmem() {
+        let (device, memory) = (kernel.addresses(kmem.device()), kernel.addresses(kmem.memory()));
         kprintln!("{device}  {}\n  given to the system: {memory}", Bytes(device.len()));
     }
 }
@@ -70,7 +69,7 @@ struct Request {
     reserve: u64,
 }
 
-fn create<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+fn create(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let request = parse(kernel, words)?;
     let ranges = &request.ranges[..request.count];
     let behind = ranges.first().and_then(|(start, _)| kernel.memory_behind(*start));
@@ -94,7 +93,7 @@ fn create<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome 
     Ok(())
 }
 
-fn parse<G: Granule>(kernel: &Kernel<G>, words: &mut Words<'_>) -> Result<Request, ShellError> {
+fn parse(kernel: &dyn System, words: &mut Words<'_>) -> Result<Request, ShellError> {
     let none = (PhysAddr::new(0), 0);
     let (ranges, on_device) = ([none; MAX_RANGES], false);
     let mut request = Request { ranges, count: 0, kind: None, on_device, reserve: 0 };
@@ -130,28 +129,28 @@ fn parse<G: Granule>(kernel: &Kernel<G>, words: &mut Words<'_>) -> Result<Reques
 }
 
 /// The address that is the next word, as a page, and nothing after it.
-fn page<G: Granule>(words: &mut Words<'_>, usage: &'static str) -> Result<Pfn, ShellError> {
-    words.address(usage).map(Pfn::containing::<G>)
+fn page(kernel: &dyn System, words: &mut Words<'_>, usage: &'static str) -> Result<Pfn, ShellError> {
+    words.address(usage).map(|address| kernel.pfn(address))
 }
 
 fn no_more(words: &mut Words<'_>, usage: &'static str) -> Outcome {
     if words.left() == 0 { Ok(()) } else { Err(ShellError::Usage(usage)) }
 }
 
-fn destroy<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
-    let start = page::<G>(words, DESTROY)?;
+fn destroy(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    let start = page(kernel, words, DESTROY)?;
     no_more(words, DESTROY)?;
-    match kernel.mm.device_destroy(start)? {
+    match kernel.device_destroy(start)? {
         Teardown::Gone => Ok(()),
         Teardown::Waits { pfn, holds } => {
-            kprintln!("dax@{:x}: waits for {pfn}, holds {holds}", start.address::<G>().get());
+            kprintln!("dax@{:x}: waits for {pfn}, holds {holds}", kernel.address(start).get());
             Err(ShellError::Failed("the device goes when the page named above is held no more (unpin)"))
         }
     }
 }
 
-fn kmem<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
-    let start = page::<G>(words, KMEM)?;
+fn kmem(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    let start = page(kernel, words, KMEM)?;
     let back = match words.next() {
         None => false,
         Some("back") => true,
@@ -159,11 +158,11 @@ fn kmem<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
     };
     no_more(words, KMEM)?;
     if back {
-        let migrated = kernel.mm.memory_to_device(start)?;
+        let migrated = kernel.memory_to_device(start)?;
         kprintln!("a device again; {migrated} pages migrated");
     } else {
-        let memory = kernel.mm.device_to_memory(start, kernel.info.args.memmap, ZoneKind::Movable)?;
-        kprintln!("{} is memory now", memory.addresses::<G>());
+        let memory = kernel.give_device(start)?;
+        kprintln!("{} is memory now", kernel.addresses(memory));
     }
     Ok(())
 }
@@ -171,30 +170,30 @@ fn kmem<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
 const NO_WORD: ShellError =
     ShellError::BadWord("the address of a word of a device that the CPU reaches, not set aside");
 
-fn read<G: Granule>(kernel: &Kernel<G>, words: &mut Words<'_>) -> Outcome {
+fn read(kernel: &dyn System, words: &mut Words<'_>) -> Outcome {
     let at = words.address(READ)?;
     no_more(words, READ)?;
-    let word = peek::device_word(&kernel.mm, at).ok_or(NO_WORD)?;
+    let word = kernel.device_word(at).ok_or(NO_WORD)?;
     kprintln!("{at}: {:#018x}", word.load(Relaxed));
     Ok(())
 }
 
-fn write<G: Granule>(kernel: &Kernel<G>, words: &mut Words<'_>) -> Outcome {
+fn write(kernel: &dyn System, words: &mut Words<'_>) -> Outcome {
     let (at, value) = (words.address(WRITE)?, words.number(WRITE)?);
     no_more(words, WRITE)?;
-    peek::device_word(&kernel.mm, at).ok_or(NO_WORD)?.store(value, Relaxed);
+    kernel.device_word(at).ok_or(NO_WORD)?.store(value, Relaxed);
     Ok(())
 }
 
 /// The devices, in `state`: those that there are, and those whose memory the system has.
-pub(super) fn describe<G: Granule>(kernel: &Kernel<G>, json: &mut Json) {
-    let live = kernel.mm.devices().iter().map(|device| (device.clone(), device.state().name()));
-    let given = kernel.mm.kmem().iter().map(|kmem| (kmem.as_device().pagemap(), "kmem"));
-    json.array("devices", live.chain(given), |json, (device, state)| one::<G>(json, &device, state));
+pub(super) fn describe(kernel: &dyn System, json: &mut Json) {
+    let live = kernel.devices().iter().map(|device| (device.clone(), device.state().name()));
+    let given = kernel.kmem().iter().map(|kmem| (kmem.as_device().pagemap(), "kmem"));
+    json.array("devices", live.chain(given), |json, (device, state)| one(kernel, json, &device, state));
 }
 
-fn one<G: Granule>(json: &mut Json, device: &Pagemap, state: &str) {
-    let first = device.ranges().first().map(|range| range.addresses::<G>()).unwrap_or_default();
+fn one(kernel: &dyn System, json: &mut Json, device: &Pagemap, state: &str) {
+    let first = device.ranges().first().map(|range| kernel.addresses(*range)).unwrap_or_default();
     json.word("start", first.start);
     json.number("size", first.len());
     json.word("type", device.kind());
@@ -209,9 +208,10 @@ fn one<G: Granule>(json: &mut Json, device: &Pagemap, state: &str) {
             json.number("alloc", altmap.alloc());
         }),
     }
-    json.word("usable_start", device.usable_start().address::<G>());
+    json.word("usable_start", kernel.address(device.usable_start()));
     json.number("holds", device.holds());
-    json.array("ranges", device.addresses::<G>(), |json, range| {
+    json.array("ranges", device.ranges(), |json, range| {
+        let range = kernel.addresses(*range);
         json.word("start", range.start);
         json.number("size", range.len());
     });

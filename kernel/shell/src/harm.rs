@@ -3,13 +3,12 @@
 use hotmap_mm::addr::Bytes;
 use hotmap_mm::compact::Compacted;
 use hotmap_mm::faults::Plan;
-use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::notify::{Chain, Direction, Event, Notifier, Veto};
+use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
+use hotmap_mm::page::PAGE_BYTES;
 
 use super::args::Words;
 use super::{Outcome, ShellError};
-use hotmap_kernel::inject::Injection;
-use hotmap_kernel::kernel::Kernel;
+use crate::system::System;
 use hotmap_kernel::{kprintln, number};
 
 pub(super) const INJECT: &str = "inject [alloc N|alloc N+|online|offline|off]";
@@ -25,24 +24,19 @@ fn veto(event: Event, unwanted: Direction) -> Result<(), Veto> {
     if event == Event::Going(unwanted) { Err(Veto) } else { Ok(()) }
 }
 
-pub(super) fn inject<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
-    arm(&mut kernel.injection, &mut kernel.mm.notifiers, words)
-}
-
-/// One for all granules.
-fn arm(injection: &mut Injection, notifiers: &mut Chain, words: &mut Words<'_>) -> Outcome {
+pub(super) fn inject(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     match words.next() {
-        None => show(injection.plan(), notifiers),
+        None => show(kernel),
         Some("alloc") => {
             let word = words.next().ok_or(ShellError::Usage(INJECT))?;
-            injection.arm(plan(word)?);
+            kernel.injection().arm(plan(word)?);
         }
-        Some("online") => notifiers.register(NO_ONLINE)?,
-        Some("offline") => notifiers.register(NO_OFFLINE)?,
+        Some("online") => kernel.notifiers().register(NO_ONLINE)?,
+        Some("offline") => kernel.notifiers().register(NO_OFFLINE)?,
         Some("off") => {
-            injection.arm(Plan::Off);
+            kernel.injection().arm(Plan::Off);
             for notifier in [NO_ONLINE, NO_OFFLINE] {
-                notifiers.unregister(notifier.name);
+                kernel.notifiers().unregister(notifier.name);
             }
         }
         Some(_) => return Err(ShellError::Usage(INJECT)),
@@ -60,37 +54,38 @@ fn plan(word: &str) -> Result<Plan, ShellError> {
     }
 }
 
-pub(super) fn poison<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
-    let pfn = words.page::<G>("poison PFN|addr:A")?;
-    match kernel.mm.poison(pfn)? {
+pub(super) fn poison(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    let pfn = words.page(kernel, "poison PFN|addr:A")?;
+    match kernel.poison(pfn)? {
         Some(now) => kprintln!("{pfn} is out of use; the tenant's page moved to {now}"),
         None => kprintln!("{pfn} is out of use"),
     }
     Ok(())
 }
 
-pub(super) fn unpoison<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
-    Ok(kernel.mm.unpoison(words.page::<G>("unpoison PFN|addr:A")?)?)
+pub(super) fn unpoison(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    Ok(kernel.unpoison(words.page(kernel, "unpoison PFN|addr:A")?)?)
 }
 
 const COMPACT: &str = "compact [ORDER|SIZE]";
 
 /// Without a word: a run that the memmap of a memory block fits into.
-pub(super) fn compact<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
-    let wanted = if words.left() == 0 { G::SECTION_MEMMAP } else { words.number(COMPACT)? };
+pub(super) fn compact(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    let wanted = if words.left() == 0 { kernel.block_pages() * PAGE_BYTES } else { words.number(COMPACT)? };
     let order = match wanted {
-        order if order <= G::BLOCK_ORDER.into() => order,
-        size if (G::SIZE..=G::SECTION_SIZE).contains(&size) => {
-            u64::from(size.div_ceil(G::SIZE).next_power_of_two().trailing_zeros())
+        order if order <= kernel.block_order().into() => order,
+        size if (kernel.page_size()..=kernel.block_size()).contains(&size) => {
+            u64::from(size.div_ceil(kernel.page_size()).next_power_of_two().trailing_zeros())
         }
         _ => return Err(ShellError::BadWord("an order or a size, up to a memory block's")),
     };
-    let Compacted { run, moved } = kernel.mm.compact(u32::try_from(order).unwrap_or(u32::MAX))?;
-    kprintln!("{} free at {run}; pages moved: {moved}", Bytes(G::SIZE << order));
+    let Compacted { run, moved } = kernel.compact(u32::try_from(order).unwrap_or(u32::MAX))?;
+    kprintln!("{} free at {run}; pages moved: {moved}", Bytes(kernel.page_size() << order));
     Ok(())
 }
 
-fn show(plan: Plan, notifiers: &Chain) {
+fn show(kernel: &mut dyn System) {
+    let plan = kernel.injection().plan();
     match plan {
         Plan::Off => {}
         Plan::Nth(n) => kprintln!("inject: allocation {n} of the next operation will fail"),
@@ -98,10 +93,10 @@ fn show(plan: Plan, notifiers: &Chain) {
             kprintln!("inject: allocation {n} of the next operation and all later ones will fail")
         }
     }
-    for notifier in notifiers.iter() {
+    for notifier in kernel.notifiers().iter() {
         kprintln!("notifier: {}", notifier.name);
     }
-    if plan == Plan::Off && notifiers.iter().next().is_none() {
+    if plan == Plan::Off && kernel.notifiers().iter().next().is_none() {
         kprintln!("inject: nothing is armed");
     }
 }

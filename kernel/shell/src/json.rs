@@ -1,6 +1,6 @@
 //! JSON, written as it is made: a state of thousands of blocks needs no buffer, and no heap that might be exhausted.
 
-use core::fmt::Display;
+use core::fmt::{self, Display};
 
 use hotmap_kernel::kprint;
 
@@ -35,15 +35,18 @@ impl Json {
         kprint!("\"{key}\":");
     }
 
-    /// A member that is a number or a literal.
-    pub(super) fn number(&mut self, key: &str, value: impl Display) {
+    fn member(&mut self, key: &str, value: fmt::Arguments<'_>) {
         self.key(key);
         kprint!("{value}");
     }
+
+    /// A member that is a number or a literal.
+    pub(super) fn number(&mut self, key: &str, value: impl Display) {
+        self.member(key, format_args!("{value}"));
+    }
     /// A member that is a string of our own words: nothing in it needs escaping.
     pub(super) fn word(&mut self, key: &str, value: impl Display) {
-        self.key(key);
-        kprint!("\"{value}\"");
+        self.member(key, format_args!("\"{value}\""));
     }
     /// A member that is an object.
     pub(super) fn object(&mut self, key: &str, members: impl FnOnce(&mut Self)) {

@@ -12,9 +12,11 @@ mod bench;
 mod dax;
 mod harm;
 mod json;
+mod model;
 mod selftest;
 mod show;
 mod state;
+mod system;
 mod walk;
 
 use core::fmt;
@@ -27,6 +29,7 @@ use args::Words;
 use hotmap_kernel::kernel::{Kernel, Shell};
 use hotmap_kernel::kprintln;
 use hotmap_kernel::regions::Refusal;
+use system::System;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -92,7 +95,7 @@ impl Operation {
 }
 
 /// A command.
-struct Command<G: Granule> {
+struct Command {
     /// How it is called; the first word is its name.
     usage: &'static str,
     /// The most words that may follow the name.
@@ -100,97 +103,88 @@ struct Command<G: Granule> {
     /// What it does.
     help: &'static str,
     operation: Operation,
-    run: fn(&mut Kernel<G>, &mut Words<'_>) -> Outcome,
+    run: fn(&mut dyn System, &mut Words<'_>) -> Outcome,
 }
 
-struct Table<G>(core::marker::PhantomData<G>);
-
-const fn command<G: Granule>(
+const fn command(
     usage: &'static str,
     most: usize,
     help: &'static str,
-    run: fn(&mut Kernel<G>, &mut Words<'_>) -> Outcome,
-) -> Command<G> {
+    run: fn(&mut dyn System, &mut Words<'_>) -> Outcome,
+) -> Command {
     Command { usage, most, help, operation: Operation::No, run }
 }
 
-impl<G: Granule> Command<G> {
+impl Command {
     const fn operation(self, operation: Operation) -> Self {
         Self { operation, ..self }
     }
 }
 
-impl<G: Granule> Table<G> {
-    const ALL: &'static [Command<G>] = &[
-        command("help [args|bugs]", 1, "this list, the boot arguments, or the bug= switches", help),
-        command("state", 0, "everything as one line of JSON, for scripts", state::state),
-        command("mem", 0, "pages by use", show::mem),
-        command("zones", 0, "the zones and their free runs", show::zones),
-        command("blocks", 0, "the memory blocks", show::blocks),
-        command("dimms", 0, "the DIMMs and what became of them", show::dimms),
-        command("nvdimms", 0, "the NVDIMMs and what became of them", show::nvdimms),
-        command("tables", 0, "pages of translation tables per region", show::tables),
-        command("layout", 0, "the virtual address space", show::layout),
-        command(
-            "walk pfn:N|addr:A",
-            1,
-            "a page's struct page, level by level, to the frame that holds it",
-            walk::walk,
-        ),
-        command("page PFN|addr:A", 1, "what a page is used for", walk::page),
-        command("ptdump [linear|image|devices|tenants|vmemmap]", 1, "what is mapped", walk::ptdump),
-        command("tenant new N|check [ID]|drop [ID]", 2, "users of movable pages", act::tenant)
-            .operation(Operation::Unless("check")),
-        command("pin PFN|addr:A", 1, "hold a page, so that its block cannot leave", act::pin),
-        command("unpin PFN|addr:A", 1, "let go of it", act::unpin),
-        command(
-            "add ADDR[,SIZE]",
-            1,
-            "bring in a hotpluggable region of the device tree, or a part of it",
-            act::add,
-        )
+const TABLE: &[Command] = &[
+    command("help [args|bugs]", 1, "this list, the boot arguments, or the bug= switches", help),
+    command("state", 0, "everything as one line of JSON, for scripts", state::state),
+    command("mem", 0, "pages by use", show::mem),
+    command("zones", 0, "the zones and their free runs", show::zones),
+    command("blocks", 0, "the memory blocks", show::blocks),
+    command("dimms", 0, "the DIMMs and what became of them", show::dimms),
+    command("nvdimms", 0, "the NVDIMMs and what became of them", show::nvdimms),
+    command("tables", 0, "pages of translation tables per region", show::tables),
+    command("layout", 0, "the virtual address space", show::layout),
+    command(
+        "walk pfn:N|addr:A",
+        1,
+        "a page's struct page, level by level, to the frame that holds it",
+        walk::walk,
+    ),
+    command("page PFN|addr:A", 1, "what a page is used for", walk::page),
+    command("ptdump [linear|image|devices|tenants|vmemmap]", 1, "what is mapped", walk::ptdump),
+    command("tenant new N|check [ID]|drop [ID]", 2, "users of movable pages", act::tenant)
+        .operation(Operation::Unless("check")),
+    command("pin PFN|addr:A", 1, "hold a page, so that its block cannot leave", act::pin),
+    command("unpin PFN|addr:A", 1, "let go of it", act::unpin),
+    command(
+        "add ADDR[,SIZE]",
+        1,
+        "bring in a hotpluggable region of the device tree, or a part of it",
+        act::add,
+    )
+    .operation(Operation::Yes),
+    command(dax::DAX, 12, "devices' memory: list it, make, unmake, give to the system (dax help)", dax::dax)
         .operation(Operation::Yes),
-        command(
-            dax::DAX,
-            12,
-            "devices' memory: list it, make, unmake, give to the system (dax help)",
-            dax::dax,
-        )
+    command("remove ADDR", 1, "take away what `add` brought in at ADDR", act::remove)
         .operation(Operation::Yes),
-        command("remove ADDR", 1, "take away what `add` brought in at ADDR", act::remove)
-            .operation(Operation::Yes),
-        command("poison PFN|addr:A", 1, "take a page out of use, moving away what is in it", harm::poison)
-            .operation(Operation::Yes),
-        command("unpoison PFN|addr:A", 1, "give it back", harm::unpoison),
-        command(
-            "compact [ORDER|SIZE]",
-            1,
-            "make a free run in zone Normal, moving tenants' pages",
-            harm::compact,
-        )
+    command("poison PFN|addr:A", 1, "take a page out of use, moving away what is in it", harm::poison)
         .operation(Operation::Yes),
-        command("online ADDR [movable|normal]", 2, "bring a memory block online", act::online)
-            .operation(Operation::Yes),
-        command("offline ADDR", 1, "take a memory block offline, moving away what is in use", act::offline)
-            .operation(Operation::Yes),
-        command(
-            harm::INJECT,
-            2,
-            "fail an allocation of the next operation, or veto what goes online or offline",
-            harm::inject,
-        ),
-        command("audit", 0, "prove the invariants I1 to I8 by walking everything", act::audit),
-        command("selftest [NAME|list]", 1, "run the self-tests (KTAP)", act::selftest),
-        command(
-            "bench [CYCLES]",
-            1,
-            "take the DIMM in the last slot through its life and count instructions",
-            bench::bench,
-        )
+    command("unpoison PFN|addr:A", 1, "give it back", harm::unpoison),
+    command(
+        "compact [ORDER|SIZE]",
+        1,
+        "make a free run in zone Normal, moving tenants' pages",
+        harm::compact,
+    )
+    .operation(Operation::Yes),
+    command("online ADDR [movable|normal]", 2, "bring a memory block online", act::online)
         .operation(Operation::Yes),
-        command("poweroff", 0, "end, with exit status 0", act::poweroff),
-    ];
-}
+    command("offline ADDR", 1, "take a memory block offline, moving away what is in use", act::offline)
+        .operation(Operation::Yes),
+    command(
+        harm::INJECT,
+        2,
+        "fail an allocation of the next operation, or veto what goes online or offline",
+        harm::inject,
+    ),
+    command("audit", 0, "prove the invariants I1 to I8 by walking everything", act::audit),
+    command("selftest [NAME|list]", 1, "run the self-tests (KTAP)", act::selftest),
+    command(
+        "bench [CYCLES]",
+        1,
+        "take the DIMM in the last slot through its life and count instructions",
+        bench::bench,
+    )
+    .operation(Operation::Yes),
+    command("poweroff", 0, "end, with exit status 0", act::poweroff),
+];
 
 /// The commands.
 pub struct Commands;
@@ -202,17 +196,17 @@ impl Shell for Commands {
 }
 
 /// Run one command line. A failure prints one line that starts with `error: `.
-fn run<G: Granule>(kernel: &mut Kernel<G>, line: &str) -> bool {
+fn run(kernel: &mut dyn System, line: &str) -> bool {
     let mut words = Words::new(line);
     let name = words.next().unwrap_or("");
-    let found = Table::<G>::ALL.iter().find(|c| c.usage.split(' ').next() == Some(name));
+    let found = TABLE.iter().find(|c| c.usage.split(' ').next() == Some(name));
     let outcome = match found {
         // Before it runs: what was refused must not have been done.
         Some(command) if words.left() > command.most => Err(ShellError::Usage(command.usage)),
         Some(command) if command.operation.is_one(&words) => {
-            kernel.injection.begin(&mut kernel.mm.faults);
+            kernel.begin_operation();
             let outcome = (command.run)(kernel, &mut words);
-            kernel.injection.end(&mut kernel.mm.faults);
+            kernel.end_operation();
             outcome
         }
         Some(command) => (command.run)(kernel, &mut words),
@@ -227,10 +221,10 @@ fn run<G: Granule>(kernel: &mut Kernel<G>, line: &str) -> bool {
     }
 }
 
-fn help<G: Granule>(_: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+fn help(_: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     match words.next() {
         None => {
-            for command in Table::<G>::ALL {
+            for command in TABLE {
                 kprintln!("{:<48} {}", command.usage, command.help);
             }
         }

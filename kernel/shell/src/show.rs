@@ -1,30 +1,30 @@
 //! Commands that show how things are, for people.
 
 use hotmap_mm::addr::{Bytes, VirtAddr, VirtRange};
-use hotmap_mm::granule::Granule;
+use hotmap_mm::granule::MAX_ORDERS;
 use hotmap_mm::layout::{DEVICES, IMAGE_START, LINEAR_SIZE, LINEAR_START, TENANTS};
 use hotmap_mm::zone::ZoneKind;
 
 use super::Outcome;
 use super::args::Words;
+use crate::system::System;
 use hotmap_kernel::arch::heap;
-use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::{kprint, kprintln};
 
 /// The regions of the upper half, by name.
-pub(super) fn regions<G: Granule>(kernel: &Kernel<G>) -> [(&'static str, VirtRange); 5] {
+pub(super) fn regions(kernel: &dyn System) -> [(&'static str, VirtRange); 5] {
     let range = |start: VirtAddr, len: u64| VirtRange { start, end: start + len };
     [
         ("linear", range(LINEAR_START, LINEAR_SIZE)),
         ("image", VirtRange { start: IMAGE_START, end: DEVICES.start }),
         ("devices", DEVICES),
         ("tenants", TENANTS),
-        ("vmemmap", kernel.mm.layout().vmemmap()),
+        ("vmemmap", kernel.vmemmap()),
     ]
 }
 
-pub(super) fn mem<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
-    let counts = kernel.mm.counts();
+pub(super) fn mem(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
+    let counts = kernel.counts();
     let rows = [
         ("present", counts.present),
         ("free", counts.free),
@@ -35,17 +35,17 @@ pub(super) fn mem<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outc
         ("reserved", counts.reserved),
     ];
     for (name, pages) in rows {
-        kprintln!("{name:<22} {pages:>10} pages {:>10} KiB", pages * (G::SIZE >> 10));
+        kprintln!("{name:<22} {pages:>10} pages {:>10} KiB", pages * (kernel.page_size() >> 10));
     }
     let (used, size) = heap::usage();
     kprintln!("{:<22} {used:>10} of {size} bytes", "heap");
     Ok(())
 }
 
-pub(super) fn zones<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
+pub(super) fn zones(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
     for kind in ZoneKind::ALL {
-        let zone = kernel.mm.zone(kind);
-        let (start, end) = zone.span(G::SECTION_PAGES);
+        let zone = kernel.zone(kind);
+        let (start, end) = zone.span(kernel.block_pages());
         kprintln!(
             "{kind:<8} pfn {:#x}..{:#x}  blocks {}  present {}  free {}",
             start.get(),
@@ -54,36 +54,34 @@ pub(super) fn zones<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Ou
             zone.present,
             zone.free
         );
-        for order in 0..=G::BLOCK_ORDER {
-            let runs: usize = zone
-                .blocks()
-                .iter()
-                .filter_map(|start| kernel.mm.block_of(*start))
-                .map(|block| block.free.heads(&kernel.mm.pages(), order).count())
-                .sum();
+        let mut runs = [0u64; MAX_ORDERS];
+        for block in zone.blocks().iter().filter_map(|start| kernel.block_of(*start)) {
+            kernel.each_free_run(block, &mut |_, order| runs[order as usize] += 1);
+        }
+        for (order, runs) in runs.into_iter().enumerate() {
             if runs > 0 {
-                kprintln!("  order {order:>2} ({:>8}): {runs}", Bytes(G::SIZE << order));
+                kprintln!("  order {order:>2} ({:>8}): {runs}", Bytes(kernel.page_size() << order));
             }
         }
     }
     Ok(())
 }
 
-pub(super) fn blocks<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
-    for block in kernel.mm.blocks() {
+pub(super) fn blocks(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
+    for block in kernel.blocks() {
         kprintln!(
             "{}  {:<13} {:<8} {:<6} memmap {:<5} usable from {}  free {:>6}  tenants {}",
-            block.start.address::<G>(),
+            kernel.address(block.start),
             block.state.name(),
             block.state.zone().map_or("none", ZoneKind::name),
             Word(block.source),
             kernel.memmap_of(block),
-            block.usable::<G>().start.address::<G>(),
+            kernel.usable_start(block),
             block.free.pages(),
             block.tenant_pages
         );
     }
-    kprintln!("a memory block is {}", Bytes(G::SECTION_SIZE));
+    kprintln!("a memory block is {}", Bytes(kernel.block_size()));
     Ok(())
 }
 
@@ -99,12 +97,12 @@ impl<T: core::fmt::Display> core::fmt::Display for Word<T> {
     }
 }
 
-pub(super) fn dimms<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
-    if kernel.platform.ged.is_none() {
+pub(super) fn dimms(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
+    let Some(slots) = kernel.slots() else {
         kprintln!("this machine has no DIMM slots (firmware boot with -m SIZE,slots=N,maxmem=SIZE has them)");
         return Ok(());
-    }
-    for dimm in kernel.dimms.all() {
+    };
+    for dimm in kernel.dimms() {
         kprintln!(
             "dimm{}  {}  {}  node {}  {}",
             dimm.slot,
@@ -114,17 +112,16 @@ pub(super) fn dimms<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Ou
             kernel.dimm_state(dimm)
         );
     }
-    let slots = kernel.platform.ged.as_ref().map_or(0, |ged| ged.slot_count());
-    kprintln!("{} of {slots} slots in use", kernel.dimms.all().len());
+    kprintln!("{} of {slots} slots in use", kernel.dimms().len());
     Ok(())
 }
 
-pub(super) fn nvdimms<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
-    if kernel.platform.nvdimm.is_none() {
+pub(super) fn nvdimms(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
+    let Some(nvdimms) = kernel.nvdimms() else {
         kprintln!("this machine has no NVDIMMs (firmware boot with -machine nvdimm=on can have them)");
         return Ok(());
-    }
-    for nvdimm in kernel.nvdimms.all() {
+    };
+    for nvdimm in nvdimms {
         let (number, range, state) = (nvdimm.number, nvdimm.range, kernel.nvdimm_state(nvdimm));
         kprint!("nvdimm{number}  {range}  {}", Bytes(range.len()));
         if let Some(node) = nvdimm.node {
@@ -132,41 +129,40 @@ pub(super) fn nvdimms<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> 
         }
         kprintln!("  {state}");
     }
-    kprintln!("NVDIMMs: {} (QEMU cannot unplug one)", kernel.nvdimms.all().len());
+    kprintln!("NVDIMMs: {} (QEMU cannot unplug one)", nvdimms.len());
     Ok(())
 }
 
-pub(super) fn tables<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
-    let (tables, machine) = (kernel.mm.tables(), kernel.mm.machine());
+pub(super) fn tables(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
     for (name, range) in regions(kernel) {
-        let pages = tables.table_pages(machine, range);
-        kprintln!("{name:<8} {pages:>6} pages {:>8} KiB", pages * (G::SIZE >> 10));
+        let pages = kernel.table_pages(range);
+        kprintln!("{name:<8} {pages:>6} pages {:>8} KiB", pages * (kernel.page_size() >> 10));
     }
     kprintln!(
         "{:<8} {:>6} pages, the root included (a table that two regions share is listed for both)",
         "all",
-        kernel.mm.counts().tables
+        kernel.counts().tables
     );
     Ok(())
 }
 
-pub(super) fn layout<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
+pub(super) fn layout(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
     for (name, range) in regions(kernel) {
         kprintln!("{:#018x}..{:#018x}  {name}", range.start.get(), range.end.get());
     }
-    let layout = kernel.mm.layout();
-    kprintln!("linear address = physical address - {} + {LINEAR_START}", layout.phys_base);
-    kprintln!("struct page    = {} + (pfn - {:#x}) * 64", layout.vmemmap().start, layout.first_pfn().get());
-    for ram in kernel.info.memblock.ram() {
+    let base = kernel.phys_base();
+    kprintln!("linear address = physical address - {} + {LINEAR_START}", base);
+    kprintln!("struct page    = {} + (pfn - {:#x}) * 64", kernel.vmemmap().start, kernel.pfn(base).get());
+    for ram in kernel.info().memblock.ram() {
         kprintln!("boot RAM  {ram}  {}", Bytes(ram.len()));
     }
-    for region in kernel.regions.all() {
+    for region in kernel.regions() {
         kprint!("region    {region}, {}", kernel.region_state(region));
         region.parts().iter().for_each(|part| kprint!("  {part}"));
         kprint!("\n");
     }
-    kprintln!("image     {}", kernel.info.image);
-    kprintln!("dtb       {}", kernel.info.dtb);
-    kprintln!("heap      {}", kernel.info.heap);
+    kprintln!("image     {}", kernel.info().image);
+    kprintln!("dtb       {}", kernel.info().dtb);
+    kprintln!("heap      {}", kernel.info().heap);
     Ok(())
 }

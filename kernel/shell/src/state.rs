@@ -1,6 +1,5 @@
 //! `state`: everything that a script may want to know. The keys are a contract: docs/state.md.
 
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::MemoryBlock;
 use hotmap_mm::layout::LINEAR_START;
 use hotmap_mm::page::PAGE_BYTES;
@@ -10,34 +9,33 @@ use super::Outcome;
 use super::args::Words;
 use super::dax;
 use super::json::Json;
+use crate::system::System;
 use hotmap_kernel::arch::heap;
-use hotmap_kernel::kernel::Kernel;
-use hotmap_kernel::plug;
 use hotmap_kernel::regions::{Region, RegionKind};
 
-pub(super) fn state<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Outcome {
+pub(super) fn state(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
     let kernel = &*kernel;
     Json::line(|json| {
         machine(kernel, json);
         memory(kernel, json);
         json.array("zones", ZoneKind::ALL, |json, kind| {
-            let zone = kernel.mm.zone(kind);
-            let (start, end) = zone.span(G::SECTION_PAGES);
+            let zone = kernel.zone(kind);
+            let (start, end) = zone.span(kernel.block_pages());
             json.word("name", kind);
             json.number("start_pfn", start.get());
             json.number("end_pfn", end.get());
             json.number("present", zone.present);
             json.number("free", zone.free);
         });
-        json.array("blocks", kernel.mm.blocks(), |json, block| describe_block(kernel, json, block));
-        json.array("dimms", kernel.dimms.all(), |json, dimm| {
+        json.array("blocks", kernel.blocks(), |json, block| describe_block(kernel, json, block));
+        json.array("dimms", kernel.dimms(), |json, dimm| {
             json.number("slot", dimm.slot);
             json.word("start", dimm.range.start);
             json.number("size", dimm.range.len());
             json.number("node", dimm.node);
             json.word("state", kernel.dimm_state(dimm));
         });
-        json.array("nvdimms", kernel.nvdimms.all(), |json, nvdimm| {
+        json.array("nvdimms", kernel.nvdimms().unwrap_or_default(), |json, nvdimm| {
             json.number("number", nvdimm.number);
             json.word("start", nvdimm.range.start);
             json.number("size", nvdimm.range.len());
@@ -48,8 +46,8 @@ pub(super) fn state<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Ou
             json.word("state", kernel.nvdimm_state(nvdimm));
         });
         dax::describe(kernel, json);
-        json.array("regions", kernel.regions.all(), |json, region| describe_region(kernel, json, region));
-        json.number("warnings", kernel.mm.warnings().total());
+        json.array("regions", kernel.regions(), |json, region| describe_region(kernel, json, region));
+        json.number("warnings", kernel.warnings().total());
         let (used, size) = heap::usage();
         json.object("heap", |json| {
             json.number("size", size);
@@ -59,26 +57,26 @@ pub(super) fn state<G: Granule>(kernel: &mut Kernel<G>, _: &mut Words<'_>) -> Ou
     Ok(())
 }
 
-fn machine<G: Granule>(kernel: &Kernel<G>, json: &mut Json) {
-    let layout = kernel.mm.layout();
+fn machine(kernel: &dyn System, json: &mut Json) {
+    let base = kernel.phys_base();
     json.word("version", env!("CARGO_PKG_VERSION"));
-    json.number("granule", G::SIZE);
-    json.number("va_bits", G::GEOMETRY.va_bits);
-    json.word("boot", kernel.info.way.name());
+    json.number("granule", kernel.page_size());
+    json.number("va_bits", kernel.geometry().va_bits);
+    json.word("boot", kernel.info().way.name());
     json.number("cpus", 1);
     json.object("linear", |json| {
         json.word("start", LINEAR_START);
-        json.word("phys_base", layout.phys_base);
+        json.word("phys_base", base);
     });
     json.object("vmemmap", |json| {
-        json.word("start", layout.vmemmap().start);
-        json.number("first_pfn", layout.first_pfn().get());
+        json.word("start", kernel.vmemmap().start);
+        json.number("first_pfn", kernel.pfn(base).get());
         json.number("page_bytes", PAGE_BYTES);
     });
 }
 
-fn memory<G: Granule>(kernel: &Kernel<G>, json: &mut Json) {
-    let counts = kernel.mm.counts();
+fn memory(kernel: &dyn System, json: &mut Json) {
+    let counts = kernel.counts();
     json.object("pages", |json| {
         json.number("present", counts.present);
         json.number("free", counts.free);
@@ -90,20 +88,20 @@ fn memory<G: Granule>(kernel: &Kernel<G>, json: &mut Json) {
     });
 }
 
-fn describe_block<G: Granule>(kernel: &Kernel<G>, json: &mut Json, block: &MemoryBlock) {
-    json.word("start", block.start.address::<G>());
-    json.number("size", G::SECTION_SIZE);
+fn describe_block(kernel: &dyn System, json: &mut Json, block: &MemoryBlock) {
+    json.word("start", kernel.address(block.start));
+    json.number("size", kernel.block_size());
     json.word("state", block.state.name());
     json.word("zone", block.state.zone().map_or("none", ZoneKind::name));
     json.word("source", block.source);
     json.number("node", block.node);
     json.word("memmap", kernel.memmap_of(block));
-    json.word("usable_start", block.usable::<G>().start.address::<G>());
+    json.word("usable_start", kernel.usable_start(block));
     json.number("tenant_pages", block.tenant_pages);
     json.number("free", block.free.pages());
 }
 
-fn describe_region<G: Granule>(kernel: &Kernel<G>, json: &mut Json, region: &Region) {
+fn describe_region(kernel: &dyn System, json: &mut Json, region: &Region) {
     json.word("start", region.range.start);
     json.number("size", region.range.len());
     json.word("kind", region.kind.name());
@@ -116,6 +114,6 @@ fn describe_region<G: Granule>(kernel: &Kernel<G>, json: &mut Json, region: &Reg
     json.array("added", region.parts(), |json, part| {
         json.word("start", part.start);
         json.number("size", part.len());
-        json.word("state", plug::state_of(&kernel.mm, *part));
+        json.word("state", kernel.state_of(*part));
     });
 }

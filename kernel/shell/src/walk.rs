@@ -2,47 +2,46 @@
 
 use hotmap_mm::addr::{Bytes, PhysAddr, VirtAddr};
 use hotmap_mm::error::Error;
-use hotmap_mm::granule::Granule;
 use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
 use super::args::Words;
 use super::show::regions;
 use super::{Outcome, ShellError};
-use hotmap_kernel::kernel::Kernel;
+use crate::system::System;
 use hotmap_kernel::{kprintln, number};
 
 const USAGE: &str = "walk pfn:N|addr:A";
 
 /// `pfn:N` and a physical `addr:A` start at the page's struct page; a virtual `addr:A` is walked itself.
-pub(super) fn walk<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+pub(super) fn walk(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let word = words.next().ok_or(ShellError::Usage(USAGE))?;
     if let Some(address) = word.strip_prefix("addr:") {
         let address = number::parse(address).ok_or(ShellError::BadWord("an address after addr:"))?;
         if VirtAddr::new(address) >= hotmap_mm::layout::LINEAR_START {
             return walk_to(kernel, VirtAddr::new(address));
         }
-        return walk_page(kernel, Pfn::containing::<G>(PhysAddr::new(address)));
+        return walk_page(kernel, kernel.pfn(PhysAddr::new(address)));
     }
     let pfn = word.strip_prefix("pfn:").ok_or(ShellError::Usage(USAGE))?;
     let pfn = number::parse(pfn).ok_or(ShellError::BadWord("a number after pfn:"))?;
     walk_page(kernel, Pfn::new(pfn))
 }
 
-fn walk_page<G: Granule>(kernel: &Kernel<G>, pfn: Pfn) -> Outcome {
-    if !kernel.mm.is_valid(pfn) {
+fn walk_page(kernel: &dyn System, pfn: Pfn) -> Outcome {
+    if !kernel.is_valid(pfn) {
         return Err(Error::NotPresent(pfn).into());
     }
-    let va = kernel.mm.layout().page_address(pfn);
-    kprintln!("{pfn} ({}): its struct page is at {va}", pfn.address::<G>());
+    let va = kernel.page_address(pfn);
+    kprintln!("{pfn} ({}): its struct page is at {va}", kernel.address(pfn));
     walk_to(kernel, va)
 }
 
-fn walk_to<G: Granule>(kernel: &Kernel<G>, va: VirtAddr) -> Outcome {
-    let path = kernel.mm.tables().path(kernel.mm.machine(), va);
+fn walk_to(kernel: &dyn System, va: VirtAddr) -> Outcome {
+    let path = kernel.path(va);
     for step in path.steps() {
         let (slot, d) = (&step.slot, step.descriptor);
-        let address = d.address(&G::GEOMETRY);
+        let address = d.address(kernel.geometry());
         let at = format_args!(
             "level {} table {} index {:>4}: {:#018x}",
             slot.level,
@@ -59,22 +58,22 @@ fn walk_to<G: Granule>(kernel: &Kernel<G>, va: VirtAddr) -> Outcome {
             kprintln!("{at}  invalid");
         }
     }
-    let frame = kernel.mm.tables().translate(kernel.mm.machine(), va).ok_or(Error::NotMapped(va))?;
+    let frame = kernel.translate(va).ok_or(Error::NotMapped(va))?;
     kprintln!("{va} -> {frame}, {}", Owner(kernel, frame));
     Ok(())
 }
 
 /// Whose memory a physical address is, in words.
-struct Owner<'a, G: Granule>(&'a Kernel<G>, PhysAddr);
+struct Owner<'a>(&'a dyn System, PhysAddr);
 
-impl<G: Granule> core::fmt::Display for Owner<'_, G> {
+impl core::fmt::Display for Owner<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Self(kernel, address) = self;
-        let pfn = Pfn::containing::<G>(*address);
-        let Some(block) = kernel.mm.block_of(pfn).filter(|_| kernel.mm.is_valid(pfn)) else {
+        let pfn = kernel.pfn(*address);
+        let Some(block) = kernel.block_of(pfn).filter(|_| kernel.is_valid(pfn)) else {
             return f.write_str("not memory that the model knows");
         };
-        match kernel.mm.pages().use_of(pfn).0 {
+        match kernel.kind_of(pfn) {
             PageKind::MemmapSelf => {
                 write!(f, "self-hosted: memory of {} that holds its own memmap", block.source)
             }
@@ -84,11 +83,11 @@ impl<G: Granule> core::fmt::Display for Owner<'_, G> {
     }
 }
 
-pub(super) fn page<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
-    let pfn = words.page::<G>("page PFN|addr:A")?;
-    let (kind, head) = kernel.mm.use_of(pfn)?;
-    let page = kernel.mm.pages().get(head);
-    kprintln!("{pfn} ({}), struct page at {}", pfn.address::<G>(), kernel.mm.layout().page_address(pfn));
+pub(super) fn page(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    let pfn = words.page(kernel, "page PFN|addr:A")?;
+    let (kind, head) = kernel.use_of(pfn)?;
+    let page = kernel.page(head);
+    kprintln!("{pfn} ({}), struct page at {}", kernel.address(pfn), kernel.page_address(pfn));
     if kind == PageKind::Tail {
         kprintln!("nobody speaks for it: its block is offline");
         return Ok(());
@@ -100,7 +99,7 @@ pub(super) fn page<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) ->
     Ok(())
 }
 
-pub(super) fn ptdump<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) -> Outcome {
+pub(super) fn ptdump(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let wanted = words.next();
     let regions = regions(kernel);
     if wanted.is_some_and(|name| !regions.iter().any(|(known, _)| *known == name)) {
@@ -108,7 +107,7 @@ pub(super) fn ptdump<G: Granule>(kernel: &mut Kernel<G>, words: &mut Words<'_>) 
     }
     for (name, range) in regions.iter().filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name)) {
         kprintln!("{name}:");
-        kernel.mm.tables().runs(kernel.mm.machine(), *range, |run| {
+        kernel.runs(*range, &mut |run| {
             kprintln!("  {} -> {}  {:>7} leaves  {}", run.range, run.pa, Bytes(run.leaf), run.descriptor);
         })?;
     }

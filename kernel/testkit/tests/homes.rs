@@ -8,6 +8,7 @@ use hotmap_mm::error::{Error, Resource};
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::Source;
 use hotmap_mm::hotplug::offline::Offlined;
+use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::PfnRange;
@@ -109,6 +110,26 @@ fn a_drivers_altmap_may_keep_more_than_it_needs_but_not_lose_pages<G: Granule>()
     }
 }
 
+fn a_memmap_on_another_node_is_reported_once<G: Granule>() {
+    let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(1));
+    let add = |rig: &mut Rig<G>, slot: u64, node: u32, home: MemmapHome| {
+        let start = FAR + slot * Rig::<G>::blocks(1);
+        rig.machine.plug(start, len);
+        let range = HotRange::new(&rig.mm, PhysAddr::new(start), len, Source::Dimm(0)).expect("free");
+        rig.mm.add(&range.on_node(node), home).expect("room");
+        assert_eq!(rig.mm.node_of(Rig::<G>::pfn(start)), Some(node));
+        rig.mm.warnings().remote_memmap
+    };
+    assert_eq!(
+        add(&mut rig, 0, 0, MemmapHome::Ram),
+        0,
+        "boot memory is on node 0 unless somebody says otherwise"
+    );
+    assert_eq!(add(&mut rig, 1, 1, MemmapHome::SelfHosted), 0, "at home on its own node");
+    assert_eq!(add(&mut rig, 2, 1, MemmapHome::Ram), 1);
+    assert_eq!(add(&mut rig, 3, 2, MemmapHome::Ram), 1, "once");
+}
+
 fn boot_memory_can_host_its_own_memmap_and_then_go<G: Granule>() {
     for shape in Shape::all() {
         let name = shape.name;
@@ -151,6 +172,7 @@ hotmap_testkit::at_each_granule!(
     what_is_set_aside_may_fill_whole_blocks,
     a_part_whose_memmap_is_elsewhere_cannot_go_alone,
     a_drivers_altmap_may_keep_more_than_it_needs_but_not_lose_pages,
+    a_memmap_on_another_node_is_reported_once,
     boot_memory_can_host_its_own_memmap_and_then_go,
     every_boot_block_that_boot_left_alone_hosts_itself,
 );

@@ -1,13 +1,14 @@
 //! Device memory given to the system, and back: all of it, or nothing.
 #![cfg(not(miri))]
 
-use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::{Error, Result};
 use hotmap_mm::faults::Plan;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::notify::{Event, Notifier, Veto};
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::zone::ZoneKind;
@@ -107,6 +108,25 @@ fn blocks_in_different_states_do_not_go_back<G: Granule>() {
     assert_eq!(take_back(&mut rig), Ok(0), "all are offline");
 }
 
+fn no(event: Event, _: PhysRange) -> core::result::Result<(), Veto> {
+    if matches!(event, Event::Going(_)) { Err(Veto) } else { Ok(()) }
+}
+
+fn a_veto_either_way_leaves_everything_as_it_was<G: Granule>() {
+    let mut rig = boot::<G>();
+    let keeper = Notifier { name: "keeper", hear: no };
+    for way in [give::<G>, |rig: &mut Rig<G>| take_back(rig).map(drop)] {
+        let before = Snapshot::exact(&rig);
+        rig.mm.notifiers.register(keeper).expect("room");
+        let refused = way(&mut rig);
+        assert!(matches!(refused, Err(Error::Vetoed { by: "keeper", .. })), "{refused:?}");
+        rig.assert_clean("vetoed");
+        assert!(rig.mm.notifiers.unregister("keeper"));
+        before.assert_same(&Snapshot::exact(&rig), "vetoed");
+        way(&mut rig).expect("nobody says no now");
+    }
+}
+
 /// Fail each allocation, and all from each on; `back` takes a success back.
 fn fail_each<G: Granule>(
     rig: &mut Rig<G>,
@@ -152,5 +172,6 @@ hotmap_testkit::at_each_granule!(
     what_is_held_or_dying_or_too_small_stays,
     nobody_else_gets_the_edges_meanwhile,
     blocks_in_different_states_do_not_go_back,
+    a_veto_either_way_leaves_everything_as_it_was,
     every_allocation_fails_in_turn_both_ways,
 );

@@ -59,7 +59,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
             if !(right && fits) {
                 return;
             }
-            self.summary.heads += 1;
+            self.ledger.summary.heads += 1;
             at = at + (1 << order);
         }
     }

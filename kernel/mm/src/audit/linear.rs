@@ -126,7 +126,7 @@ impl Cover {
         &mut self,
         mm: &Mm<G, M>,
         leaf: PhysRange,
-        mut differs: impl FnMut(Difference),
+        differs: &mut dyn FnMut(Difference),
     ) {
         let mut rest = leaf;
         while let Some(run) = self.run.filter(|run| run.start < leaf.end) {
@@ -152,7 +152,7 @@ impl Cover {
     pub(super) fn finish<G: Granule, M: Machine>(
         &mut self,
         mm: &Mm<G, M>,
-        mut differs: impl FnMut(Difference),
+        differs: &mut dyn FnMut(Difference),
     ) {
         while let Some(run) = self.run {
             differs(Difference::Missing(run));

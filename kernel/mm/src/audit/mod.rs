@@ -15,6 +15,7 @@
 
 mod devices;
 mod finding;
+mod ledger;
 mod linear;
 mod pages;
 mod runs;
@@ -31,44 +32,32 @@ use crate::machine::Machine;
 use crate::model::Mm;
 use crate::page::{Page, PageKind};
 use crate::pfn::Pfn;
-use tally::Tally;
+use ledger::Ledger;
 
-/// What an audit knows while it walks.
+/// An audit while it walks.
 struct Auditor<'a, G: Granule, M: Machine> {
     mm: &'a Mm<G, M>,
-    report: &'a mut dyn FnMut(&Finding),
-    summary: AuditSummary,
-    /// What the struct pages say.
-    marked: Tally,
-    /// What the tables say.
-    used: Tally,
+    ledger: Ledger<'a>,
 }
 
 impl<G: Granule, M: Machine> Mm<G, M> {
     /// Prove I1 to I8 by walking everything. `report` hears of each thing that is wrong.
     pub fn audit(&self, report: &mut dyn FnMut(&Finding)) -> AuditSummary {
-        let mut auditor = Auditor {
-            mm: self,
-            report,
-            summary: AuditSummary::default(),
-            marked: Tally::default(),
-            used: Tally::default(),
-        };
+        let mut auditor = Auditor { mm: self, ledger: Ledger::new(report) };
         auditor.sections();
         auditor.blocks();
         auditor.devices();
         auditor.zones();
         auditor.tables();
         auditor.tenants();
-        auditor.compare();
-        auditor.summary
+        auditor.ledger.compare(self.unpaid_debts());
+        auditor.ledger.summary
     }
 }
 
 impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     fn find(&mut self, invariant: u8, what: &'static str, at: Offender) {
-        self.summary.note(invariant);
-        (self.report)(&Finding { invariant, what, at });
+        self.ledger.find(invariant, what, at);
     }
 
     fn find_unless(&mut self, holds: bool, invariant: u8, what: &'static str, at: Offender) {
@@ -78,6 +67,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     }
 
     /// The struct page of `pfn`, if it can be read: an auditor must not fault on what it is there to find.
+    #[inline(never)]
     fn page(&self, pfn: Pfn) -> Option<&Page> {
         // Valid first: the struct page of a pfn out of nowhere has no address.
         let va = self.mm.is_valid(pfn).then(|| self.mm.layout.page_address(pfn))?;
@@ -85,26 +75,12 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     }
 
     /// The head that speaks for `pfn`, its kind and its order; like `Pages::head_of`, for memory that may be damaged.
+    #[inline(never)]
     fn use_of(&self, pfn: Pfn) -> Option<(Pfn, PageKind, u32)> {
         (0..=G::BLOCK_ORDER).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
             let page = self.page(head)?;
             let speaks = page.kind() != PageKind::Tail && page.order() >= order;
             speaks.then(|| (head, page.kind(), page.order().min(G::BLOCK_ORDER)))
         })
-    }
-
-    /// Hold what the struct pages say against what the tables say, and both against the counts.
-    fn compare(&mut self) {
-        for kind in [PageKind::MemmapRam, PageKind::MemmapSelf, PageKind::Table, PageKind::Tenant] {
-            let (found, expected) = (self.used.pages(kind), self.marked.pages(kind));
-            let what = "the frames in use differ from the frames that are marked so";
-            self.find_unless(found == expected, 3, what, Offender::Kind { kind, found, expected });
-            let same = found != expected || self.used.same_frames(&self.marked, kind);
-            let what = "one frame is in use twice and another, marked so, is not";
-            self.find_unless(same, 3, what, Offender::Kind { kind, found, expected });
-        }
-        let owed = self.mm.unpaid_debts();
-        let what = "TLB maintenance was owed and not done";
-        self.find_unless(owed == 0, 5, what, Offender::Count { found: owed, expected: 0 });
     }
 }

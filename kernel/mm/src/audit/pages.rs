@@ -14,7 +14,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     pub(super) fn blocks(&mut self) {
         let mm = self.mm;
         for block in mm.blocks() {
-            self.summary.blocks += 1;
+            self.ledger.summary.blocks += 1;
             let what = "a memory block is still going offline";
             let going = matches!(block.state, BlockState::GoingOffline(_));
             self.find_unless(!going, 6, what, Offender::Memory(block.pages::<G>().addresses::<G>()));
@@ -48,7 +48,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
                 self.find(6, "a run does not fit where it is", Offender::Page { pfn: at, kind });
                 break;
             }
-            self.summary.heads += 1;
+            self.ledger.summary.heads += 1;
             self.tenant_head(at, kind);
             tally.add(kind, at, 1 << order);
             if kind.is_device() {
@@ -56,7 +56,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
                 at = at + (1 << order);
                 continue;
             }
-            self.marked.add(kind, at, 1 << order);
+            self.ledger.marked.add(kind, at, 1 << order);
             at = at + (1 << order);
         }
         tally

@@ -14,7 +14,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     pub(super) fn sections(&mut self) {
         let mm = self.mm;
         for section in mm.sections() {
-            self.summary.sections += 1;
+            self.ledger.summary.sections += 1;
             let range = section.pages::<G>().addresses::<G>();
             if section.has_memory() && mm.blocks.get(section.start.get()).is_none() {
                 self.find(1, "a section is present whose memory block is not", Offender::Memory(range));
@@ -80,7 +80,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         self.altmap(range, altmap);
         // What is kept and not in use is marked all the same.
         for idle in altmap.idle() {
-            self.used.add(PageKind::MemmapSelf, idle.start, idle.len());
+            self.ledger.used.add(PageKind::MemmapSelf, idle.start, idle.len());
         }
         let kept = |part: PfnRange| self.mm.blocks.get(part.start.get()).map_or(0, |b| b.memmap_pages);
         let (pages, block) = (range.sections::<G>().map(kept).sum(), section.start.address::<G>());

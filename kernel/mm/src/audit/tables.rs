@@ -40,7 +40,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         });
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
         self.run_broken(runs.finish());
-        cover.finish(mm, |difference| self.linear_differs(difference));
+        cover.finish(mm, &mut |difference| self.linear_differs(difference));
     }
 
     fn run_broken(&mut self, at: Option<VirtAddr>) {
@@ -62,10 +62,10 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
 
     /// The frame of a table is marked so.
     fn table_frame(&mut self, table: PhysAddr, va: VirtAddr) {
-        self.summary.tables += 1;
+        self.ledger.summary.tables += 1;
         let pfn = Pfn::containing::<G>(table);
-        self.used.add(PageKind::Table, pfn, 1);
-        self.in_use(PfnRange::new(pfn, 1), va, "the frame of a table", |kind| kind == PageKind::Table);
+        self.ledger.used.add(PageKind::Table, pfn, 1);
+        self.in_use(PfnRange::new(pfn, 1), va, "the frame of a table", &|kind| kind == PageKind::Table);
     }
 
     /// Every head of `frames` is of a kind that is `right`.
@@ -74,7 +74,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         frames: PfnRange,
         va: VirtAddr,
         what: &'static str,
-        right: impl Fn(PageKind) -> bool,
+        right: &dyn Fn(PageKind) -> bool,
     ) {
         let mut at = frames.start;
         while at < frames.end {
@@ -88,7 +88,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     }
 
     fn leaf(&mut self, slot: &Slot, d: Descriptor, cover: &mut Cover) {
-        self.summary.leaves += 1;
+        self.ledger.summary.leaves += 1;
         let (va, size, pa) = (slot.span.start, slot.span.len(), d.address(&G::GEOMETRY));
         let both = d.is_writable() && d.is_executable();
         self.find_unless(!both, 8, "a mapping that is writable and executable", Offender::Va(va));
@@ -112,7 +112,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
             return;
         }
         let mm = self.mm;
-        cover.mapped(mm, PhysRange { start: pa, end: pa + size }, |difference| {
+        cover.mapped(mm, PhysRange { start: pa, end: pa + size }, &mut |difference| {
             self.linear_differs(difference)
         });
     }
@@ -141,8 +141,8 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         let marked = self.use_of(frames.start).map(|(_, kind, _)| kind);
         match marked {
             Some(kind @ (PageKind::MemmapRam | PageKind::MemmapSelf | PageKind::DeviceMemmap)) => {
-                self.used.add(kind, frames.start, frames.len());
-                self.in_use(frames, span.start, what, |other| other == kind);
+                self.ledger.used.add(kind, frames.start, frames.len());
+                self.in_use(frames, span.start, what, &|other| other == kind);
                 self.find_unless(
                     self.at_home(kind, span, frames),
                     3,

@@ -12,7 +12,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     /// The tenants' addresses are all mapped.
     pub(super) fn tenants(&mut self) {
         let expected = self.mm.tenants().iter().map(|t| t.range.len() >> G::SHIFT).sum();
-        let found = self.used.pages(PageKind::Tenant);
+        let found = self.ledger.used.pages(PageKind::Tenant);
         let what = "pages mapped for tenants differ from what the tenants have";
         self.find_unless(found == expected, 3, what, Offender::Count { found, expected });
     }
@@ -20,7 +20,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     /// A leaf in the tenants' area.
     pub(super) fn tenant_leaf(&mut self, span: VirtRange, pfn: Pfn) {
         let at = Offender::Mapping { va: span.start, pfn };
-        self.used.add(PageKind::Tenant, pfn, span.len() >> G::SHIFT);
+        self.ledger.used.add(PageKind::Tenant, pfn, span.len() >> G::SHIFT);
         let owned = self.tenant_has(span);
         self.find_unless(owned, 3, "a mapping in the tenants' area that is no tenant's", at);
         let says = self.page(pfn).map(|page| (page.kind(), page.private(), page.refs()));

@@ -51,6 +51,11 @@ pub enum Gone {
     Table(PhysAddr),
 }
 
+/// Which leaves [`Tables::break_range`] keeps, for who breaks so rarely that the walk should not be compiled for it alone.
+pub type Keep<'a> = &'a mut dyn FnMut(VirtRange) -> bool;
+/// Who gets what [`Tables::reap`] gives back, likewise.
+pub type TakeBack<'a> = &'a mut dyn FnMut(Gone);
+
 /// What to map, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct MapRequest {
@@ -123,28 +128,39 @@ impl<G: Granule> Tables<G> {
     pub fn map<M: Machine>(
         &self,
         machine: &M,
-        frames: &mut impl TableFrames,
+        frames: &mut dyn TableFrames,
         request: &MapRequest,
     ) -> Result<()> {
         let mut mapper =
-            Mapper::<G, M, _> { machine, frames, request, done: request.range.start, _granule: PhantomData };
+            Mapper::<G, M> { machine, frames, request, done: request.range.start, _granule: PhantomData };
         let result = self.walk(request.range, &mut mapper);
         let done = mapper.done;
         if result.is_err() {
-            // The leaves below `done` and the tables made on the way are ours; a leaf that was in the way is not, even one
-            // that the range begins or ends in.
-            let ours = VirtRange { start: request.range.start, end: done };
-            let bounds = request.range_bounds::<G>();
-            let debt =
-                self.break_leaves(machine, request.range, bounds, true, |leaf| !ours.contains(leaf.start))?;
-            debt.pay(machine);
-            self.reap(machine, request.range, |gone| {
-                if let Gone::Table(table) = gone {
-                    frames.free_table(table);
-                }
-            })?;
+            self.undo_map(machine, frames, request, done)?;
         }
         result
+    }
+
+    /// The leaves below `done` and the tables made on the way are the request's; a leaf that was in the way is not, even one
+    /// that the range begins or ends in.
+    #[cold]
+    fn undo_map<M: Machine>(
+        &self,
+        machine: &M,
+        frames: &mut dyn TableFrames,
+        request: &MapRequest,
+        done: VirtAddr,
+    ) -> Result<()> {
+        let ours = VirtRange { start: request.range.start, end: done };
+        let keep: Keep<'_> = &mut |leaf| !ours.contains(leaf.start);
+        let bounds = request.range_bounds::<G>();
+        self.break_leaves(machine, request.range, bounds, true, keep)?.pay(machine);
+        let gone: TakeBack<'_> = &mut |gone| {
+            if let Gone::Table(table) = gone {
+                frames.free_table(table);
+            }
+        };
+        self.reap(machine, request.range, gone)
     }
 
     /// Break every leaf of `range` that `keep` does not want to keep, and every table that is left without a live entry
@@ -256,9 +272,11 @@ impl<G: Granule> Tables<G> {
         &self,
         machine: &M,
         range: VirtRange,
-        found: impl FnMut(&Slot, Descriptor),
+        mut found: impl FnMut(&Slot, Descriptor),
     ) -> Result<()> {
-        self.walk(range, &mut Scanner::<G, M, _> { machine, found, _granule: PhantomData })
+        // One walk for all who look: nothing that is measured does.
+        let found: &mut dyn FnMut(&Slot, Descriptor) = &mut found;
+        self.walk(range, &mut Scanner::<G, M> { machine, found, _granule: PhantomData })
     }
 
     /// How many entries of `table` are live, counted no further than `limit`.

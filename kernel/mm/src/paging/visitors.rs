@@ -21,15 +21,15 @@ impl MapRequest {
     }
 }
 
-pub(super) struct Mapper<'a, G, M, F> {
+pub(super) struct Mapper<'a, G, M> {
     pub(super) machine: &'a M,
-    pub(super) frames: &'a mut F,
+    pub(super) frames: &'a mut dyn TableFrames,
     pub(super) request: &'a MapRequest,
     pub(super) done: VirtAddr,
     pub(super) _granule: PhantomData<G>,
 }
 
-impl<G: Granule, M: Machine, F: TableFrames> Mapper<'_, G, M, F> {
+impl<G: Granule, M: Machine> Mapper<'_, G, M> {
     fn pa(&self, va: VirtAddr) -> PhysAddr {
         self.request.pa + (va - self.request.range.start)
     }
@@ -62,7 +62,7 @@ impl<G: Granule, M: Machine, F: TableFrames> Mapper<'_, G, M, F> {
     }
 }
 
-impl<G: Granule, M: Machine, F: TableFrames> Visit for Mapper<'_, G, M, F> {
+impl<G: Granule, M: Machine> Visit for Mapper<'_, G, M> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
         let old = read::<M>(self.machine, slot);
         if old.is_table(slot.level) {
@@ -163,13 +163,13 @@ impl<G: Granule, M: Machine, F: FnMut(Gone)> Visit for Reaper<'_, G, M, F> {
     }
 }
 
-pub(super) struct Scanner<'a, G, M, F> {
+pub(super) struct Scanner<'a, G, M> {
     pub(super) machine: &'a M,
-    pub(super) found: F,
+    pub(super) found: &'a mut dyn FnMut(&Slot, Descriptor),
     pub(super) _granule: PhantomData<G>,
 }
 
-impl<G: Granule, M: Machine, F: FnMut(&Slot, Descriptor)> Visit for Scanner<'_, G, M, F> {
+impl<G: Granule, M: Machine> Visit for Scanner<'_, G, M> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
         let d = read::<M>(self.machine, slot);
         if !d.is_empty() {

@@ -33,7 +33,6 @@ mod kmem;
 mod ktap;
 mod live;
 mod migrate;
-mod model;
 mod notify;
 mod paging;
 mod poison;
@@ -42,13 +41,10 @@ mod spare;
 mod tenant;
 mod vmemmap;
 
-use hotmap_mm::granule::Granule;
-
+use crate::model::{self, Model};
 use check::{Failure, Outcome};
-use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 use ktap::Block;
-use model::Model;
 use snapshot::Snapshot;
 
 /// What became of a run.
@@ -111,11 +107,7 @@ pub(crate) fn list() {
 }
 
 /// Run the subject `name`, or all of them.
-pub(crate) fn run<G: Granule>(kernel: &mut Kernel<G>, name: Option<&str>) -> Verdict {
-    run_on(kernel, name)
-}
-
-fn run_on(model: &mut dyn Model, name: Option<&str>) -> Verdict {
+pub(crate) fn run(model: &mut dyn Model, name: Option<&str>) -> Verdict {
     let wanted = |subject: &&Subject| name.is_none_or(|name| name == subject.name);
     let count = SUBJECTS.iter().filter(wanted).count();
     if count == 0 {

@@ -1,4 +1,5 @@
-//! What the tests use of the kernel, without its granule: the model is compiled once for each granule, the tests once for all.
+//! The memory model as the commands and the self-tests use it, without its granule: the model is compiled once for each
+//! granule, they once for all. What else a kernel has is in [`system`](crate::system).
 
 use core::sync::atomic::AtomicU64;
 
@@ -23,7 +24,7 @@ use hotmap_mm::machine::Machine;
 use hotmap_mm::model::{Counts, Mobility, Warnings};
 use hotmap_mm::page::{Page, PageKind};
 use hotmap_mm::paging::descriptor::Descriptor;
-use hotmap_mm::paging::table::{Gone, MapRequest, Path, Slot, TableFrames};
+use hotmap_mm::paging::table::{Gone, Keep, MapRequest, Path, Slot, TableFrames, TakeBack};
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_mm::section::Section;
 use hotmap_mm::tenant::Tenant;
@@ -35,10 +36,10 @@ use hotmap_kernel::dimms::Dimm;
 use hotmap_kernel::kernel::Kernel;
 
 /// Where memory starts, and how many bytes it is.
-pub(super) type Bytes = (PhysAddr, u64);
+pub(crate) type Bytes = (PhysAddr, u64);
 
-/// The kernel under test. Each is the model's function of that name.
-pub(super) trait Model {
+/// A kernel's memory. Each is the model's function of that name.
+pub(crate) trait Model {
     // The machine.
     fn granule(&self) -> GranuleKind;
     fn info(&self) -> &'static BootInfo;
@@ -224,12 +225,14 @@ impl<G: Granule> Model for Kernel<G> {
     }
     fn unmap(&mut self, range: VirtRange) -> Result<()> {
         let (tables, machine) = (self.mm.tables(), *self.mm.machine());
-        tables.break_range(&machine, range, TENANTS, |_| false)?.pay(&machine);
-        tables.reap(&machine, range, |gone| {
+        let none: Keep<'_> = &mut |_| false;
+        tables.break_range(&machine, range, TENANTS, none)?.pay(&machine);
+        let take_back: TakeBack<'_> = &mut |gone| {
             if let Gone::Table(table) = gone {
                 self.mm.free_table(table);
             }
-        })
+        };
+        tables.reap(&machine, range, take_back)
     }
     fn exchange_page(&mut self, va: VirtAddr, pa: PhysAddr) -> Result<()> {
         let machine = *self.mm.machine();

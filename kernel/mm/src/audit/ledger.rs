@@ -1,0 +1,88 @@
+//! What an audit has counted and found. It knows no granule: the comparisons are compiled once.
+
+use super::finding::{AuditSummary, Finding, Offender};
+use super::tally::Tally;
+use crate::hotplug::block::{BlockState, MemoryBlock};
+use crate::model::Counts;
+use crate::page::PageKind;
+
+/// An audit's books.
+pub(super) struct Ledger<'a> {
+    report: &'a mut dyn FnMut(&Finding),
+    pub(super) summary: AuditSummary,
+    /// What the struct pages say.
+    pub(super) marked: Tally,
+    /// What the tables say.
+    pub(super) used: Tally,
+}
+
+impl<'a> Ledger<'a> {
+    /// Nothing yet; `report` hears of each thing that is wrong.
+    pub(super) fn new(report: &'a mut dyn FnMut(&Finding)) -> Self {
+        let (summary, marked, used) = (AuditSummary::default(), Tally::default(), Tally::default());
+        Self { report, summary, marked, used }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn find(&mut self, invariant: u8, what: &'static str, at: Offender) {
+        self.summary.note(invariant);
+        (self.report)(&Finding { invariant, what, at });
+    }
+
+    fn find_unless(&mut self, holds: bool, invariant: u8, what: &'static str, at: Offender) {
+        if !holds {
+            self.find(invariant, what, at);
+        }
+    }
+
+    /// Hold what the struct pages say against what the tables say, and the TLB maintenance that is owed against none.
+    pub(super) fn compare(&mut self, owed: u64) {
+        for kind in [PageKind::MemmapRam, PageKind::MemmapSelf, PageKind::Table, PageKind::Tenant] {
+            let (found, expected) = (self.used.pages(kind), self.marked.pages(kind));
+            let what = "the frames in use differ from the frames that are marked so";
+            self.find_unless(found == expected, 3, what, Offender::Kind { kind, found, expected });
+            let same = found != expected || self.used.same_frames(&self.marked, kind);
+            let what = "one frame is in use twice and another, marked so, is not";
+            self.find_unless(same, 3, what, Offender::Kind { kind, found, expected });
+        }
+        let what = "TLB maintenance was owed and not done";
+        self.find_unless(owed == 0, 5, what, Offender::Count { found: owed, expected: 0 });
+    }
+
+    /// I6: the counts of the pages by use, against `blocks` and what the struct pages say.
+    pub(super) fn counts(&mut self, blocks: &[MemoryBlock], counts: &Counts) {
+        let marked = self.marked;
+        let present = |online: bool| {
+            let blocks = blocks.iter().filter(move |b| (b.state != BlockState::Offline) == online);
+            blocks.map(|b| if online { b.present } else { b.memmap_pages }).sum::<u64>()
+        };
+        let of = |kinds: &[PageKind]| kinds.iter().map(|kind| marked.pages(*kind)).sum::<u64>();
+        let found = Counts {
+            present: present(true) + present(false),
+            free: of(&[PageKind::Free]),
+            allocated: of(&[PageKind::Kernel, PageKind::Tenant, PageKind::Pinned]),
+            memmap_self: of(&[PageKind::MemmapSelf]),
+            memmap_ram: of(&[PageKind::MemmapRam]),
+            tables: of(&[PageKind::Table]),
+            reserved: of(&[PageKind::Reserved, PageKind::Poisoned]),
+        };
+        let mut check = |what, found, expected| {
+            self.find_unless(found == expected, 6, what, Offender::Count { found, expected });
+        };
+        check("present pages", found.present, counts.present);
+        check("free pages", found.free, counts.free);
+        check("allocated pages", found.allocated, counts.allocated);
+        check("self-hosted memmap pages", found.memmap_self, counts.memmap_self);
+        check("memmap pages in system RAM", found.memmap_ram, counts.memmap_ram);
+        check("table pages", found.tables, counts.tables);
+        check("reserved pages", found.reserved, counts.reserved);
+        let sum = counts.free
+            + counts.allocated
+            + counts.memmap_self
+            + counts.memmap_ram
+            + counts.tables
+            + counts.reserved;
+        check("pages by use are not all that are present", sum, counts.present);
+    }
+}
