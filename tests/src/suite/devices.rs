@@ -162,7 +162,7 @@ fn pmem_is_a_device(run: &Run, boot: Boot, granule: Granule, home: Home) -> Chec
     let mut guest = Guest::boot(run, &machine(boot, granule).append("pmem=off").append(&argument))?;
     let state = guest.state()?;
     let should = device(PMEM, GIB, "fs-dax", home, granule);
-    ensure_eq!(state.devices, [should.clone()], "the devices");
+    ensure_eq!(state.devices, std::slice::from_ref(&should), "the devices");
     ensure_eq!(uses(&state), [(HOT, "waiting"), (PMEM, "device")], "the regions");
     let memmap = memmap_pages(GIB, granule);
     let (own, in_ram) = if home == Home::Device { (memmap, 0) } else { (0, memmap) };
@@ -191,7 +191,7 @@ fn what_does_not_stay_is_generic(run: &Run, granule: Granule) -> Checked<String>
     let volatile = Machine { pmem_volatile: true, ..machine(Boot::Firmware, granule) };
     let mut guest = Guest::boot(run, &volatile.append("pmem=map=dev"))?;
     let pmem = device(PMEM, GIB, "generic", Home::Device, granule);
-    ensure_eq!(guest.state()?.devices, [pmem.clone()], "the devices");
+    ensure_eq!(guest.state()?.devices, std::slice::from_ref(&pmem), "the devices");
     guest.tell(&format!("dax create {HOT:#x},64M --map dev"))?;
     let hot = device(HOT, 64 * MIB, "generic", Home::Device, granule);
     let state = guest.state()?;
@@ -255,7 +255,7 @@ fn nvdimm_is_a_device(run: &Run, granule: Granule, hot: bool) -> Checked<String>
     ensure!(guest.text().contains(&sign), "no line begins with '{sign}'");
     let state = guest.state()?;
     let should = device(place.start, GIB, "fs-dax", Home::Device, granule);
-    ensure_eq!(state.devices, [should.clone()], "the devices");
+    ensure_eq!(state.devices, std::slice::from_ref(&should), "the devices");
     ensure_eq!(state.nvdimm(place.number).map(|n| n.state.as_str()), Some("device"), "the NVDIMM");
     qemu_sees(&mut guest, &state, granule, &should)?;
     guest.tell(&format!("dax write {:#x} 0x77", should.usable_start))?;

@@ -17,6 +17,7 @@ mod figures;
 mod harness;
 mod homes;
 mod inject;
+mod kmem;
 mod life;
 mod looking;
 mod matrix;
@@ -56,7 +57,7 @@ impl Test {
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let subjects: [fn() -> Vec<Test>; 22] = [
+    let subjects: [fn() -> Vec<Test>; 23] = [
         harness::tests,
         matrix::tests,
         shapes::tests,
@@ -74,6 +75,7 @@ pub fn all() -> Vec<Test> {
         nvdimm::tests,
         devices::tests,
         dax::tests,
+        kmem::tests,
         homes::tests,
         blocks::tests,
         bugs::tests,
