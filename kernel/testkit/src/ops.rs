@@ -290,7 +290,7 @@ impl<G: Granule> World<G> {
         let together = |d: &&(u64, u64)| self.reference.blocks[&d.0].group == (d.0..d.0 + d.1) && d.1 > size;
         let all: Vec<_> = dimms.iter().filter(together).copied().collect();
         let absent = self.slots()[i % 5] + 3 * size;
-        match pick(all.into_iter(), i / 4).filter(|_| i % 4 != 0) {
+        match pick(all.into_iter(), i / 4).filter(|_| !i.is_multiple_of(4)) {
             Some((start, len)) => self.remove(if i % 4 == 1 { start } else { start + len - size }, size),
             None if !self.reference.blocks.contains_key(&absent) && i % 5 != 4 => self.remove(absent, size),
             None => {}

@@ -202,7 +202,7 @@ fn a_neighbour_below_vmemmap_keeps_its_tables<G: Granule>() {
     assert_eq!(rig.machine.walk(below.get()), Some(0x4_6000_0000));
     let bounds = rig.mm.layout().vmemmap_bounds();
     let (_, freed) = unmap(&mut rig, neighbour, bounds);
-    assert_eq!(freed as usize, its.len() - none.len(), "with the neighbour they go");
+    assert_eq!(freed, (its.len() - none.len()) as u64, "with the neighbour they go");
     before.assert_same(&Snapshot::exact(&rig), "nothing is left");
 }
 

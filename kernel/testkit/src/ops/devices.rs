@@ -194,7 +194,7 @@ impl<G: Granule> World<G> {
                 let held: Vec<u64> =
                     self.reference.devices.values().flat_map(|d| d.holds.keys().copied()).collect();
                 let other = device(i).map(|start| self.frame_of(start, frame));
-                let frame = pick(held.into_iter(), i / 4).filter(|_| i % 4 != 0).or(other);
+                let frame = pick(held.into_iter(), i / 4).filter(|_| !i.is_multiple_of(4)).or(other);
                 frame.into_iter().for_each(|frame| self.unpin(frame));
             }
             DeviceOp::Give(i, home, zone) => self.give_some(i, home, zone),
