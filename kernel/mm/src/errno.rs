@@ -74,6 +74,7 @@ impl Error {
             // `memremap_pages`, `add_pages` and `altmap_alloc_block_buf`.
             | Self::AltmapPadding { .. }
             | Self::AltmapOnPrivate(_)
+            | Self::PrivateMemory(_)
             | Self::AltmapRanges { .. }
             | Self::NotWholePages { .. }
             | Self::NotSubsectionAligned(_)
@@ -143,6 +144,7 @@ mod tests {
             (Error::BadAltmap { base: pa, range }, 22, "EINVAL"),
             (Error::AltmapPadding { base: pa, pages: 511 }, 22, "EINVAL"),
             (Error::AltmapOnPrivate(range), 22, "EINVAL"),
+            (Error::PrivateMemory(range), 22, "EINVAL"),
             (Error::AltmapRanges { ranges: 2 }, 22, "EINVAL"),
             (Error::NotWholePages { bytes: 1, page: 4096 }, 22, "EINVAL"),
             (Error::NotSubsectionAligned(range), 22, "EINVAL"),

@@ -100,6 +100,8 @@ pub enum Error {
     },
     /// An altmap on memory that the CPU cannot reach.
     AltmapOnPrivate(PhysRange),
+    /// Memory that the CPU cannot reach, which the system cannot have.
+    PrivateMemory(PhysRange),
     /// An altmap for a device of several ranges.
     AltmapRanges {
         /// How many.
@@ -257,6 +259,9 @@ impl fmt::Display for Error {
             }
             Self::AltmapOnPrivate(range) => {
                 write!(f, "an altmap on {range}: private memory is out of the CPU's reach")
+            }
+            Self::PrivateMemory(range) => {
+                write!(f, "{range} is private memory, out of the CPU's reach: no memory for the system")
             }
             Self::AltmapRanges { ranges } => write!(f, "an altmap serves one range, not {ranges}"),
             Self::NotSubsectionAligned(range) => {

@@ -61,8 +61,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// Give a device's memory to the system: its whole memory blocks go online in `zone`.
     ///
     /// # Errors
-    /// `NoDevice`, `DeviceRanges` for more than one, `Pinned` when a page of it is held, `NotBlockAligned` when there is no
-    /// whole block inside, or why the memory cannot be plugged; the device is as before then.
+    /// `NoDevice`, `DeviceRanges` for more than one, `Pinned` when a page of it is held, `PrivateMemory` when the CPU does
+    /// not reach it, `NotBlockAligned` when there is no whole block inside, or why the memory cannot be plugged; the device is as before then.
     pub fn device_to_memory(&mut self, start: Pfn, home: MemmapHome, zone: ZoneKind) -> Result<PfnRange> {
         let (device, memory) = self.movable_device(start)?;
         self.may_fail(Resource::Heap { bytes: size_of::<Kmem>() })?;
@@ -94,6 +94,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             return Err(Error::DeviceRanges { ranges: ranges.as_slice().len(), most: 1 });
         };
         let bytes = pages.addresses::<G>();
+        if !kind.is_reachable() {
+            return Err(Error::PrivateMemory(bytes));
+        }
         let first = bytes.start.checked_align_up(G::SECTION_SIZE).unwrap_or(bytes.end);
         let memory = PfnRange {
             start: Pfn::containing::<G>(first),
