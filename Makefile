@@ -21,7 +21,7 @@ quiet := $(shell test -t 2 || echo --quiet)
 host_tool := cargo run $(quiet) -p hotmap-tests --bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check check-miri check-docs bench gdb image clean fmt setup setup-build
+.PHONY: help run demo test test-long check check-miri check-docs bench gdb image clean fmt setup setup-build
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -31,6 +31,7 @@ help:
 	@echo '  make demo         the whole life of a hot-plugged DIMM, narrated'
 	@echo '  make run          the kernel on QEMU, with its shell (Ctrl-A X quits)'
 	@echo '  make test         every test: host tests, then boot tests under QEMU'
+	@echo '  make test-long    the same with many more random sequences, and the tests that take long'
 	@echo '  make check        the fast part: format, clippy, host tests; no QEMU'
 	@echo '  make check-miri   the memory model under Miri (needs a nightly toolchain)'
 	@echo '  make bench        guest instructions per operation, beside Linux (JSON=1: for machines)'
@@ -62,6 +63,9 @@ demo: setup image
 # Builds the image by itself, after the host tests: what fails is counted, not only reported.
 test: setup
 	@scripts/test
+
+test-long: setup
+	@scripts/test --long
 
 bench: setup image
 	@$(host_tool) bench -- $(if $(filter-out 0,$(JSON)),--json)

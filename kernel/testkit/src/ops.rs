@@ -1,12 +1,19 @@
 //! Random operations: what can be asked of a machine with some DIMM slots, as data, and how it is done to a [`World`].
 
+pub mod devices;
+
 use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::notify::Direction;
 use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::vmemmap::altmap::Altmap;
 use hotmap_mm::zone::ZoneKind;
 use proptest::prelude::*;
 
+use devices::DeviceOp;
+
 use crate::layout;
 use crate::reference::{Block, Home};
+use crate::rig::Rig;
 use crate::world::World;
 
 /// An operation; `pick` chooses among what there is when it is done.
@@ -19,7 +26,7 @@ pub enum Op {
         /// Its blocks.
         blocks: u64,
         /// Its memmap's home.
-        home: MemmapHome,
+        home: HomeChoice,
         /// The zone, if it goes online at once.
         plug: Option<ZoneKind>,
     },
@@ -34,6 +41,12 @@ pub enum Op {
     Unplug(usize),
     /// Remove a DIMM whose blocks should be offline.
     Remove(usize),
+    /// Remove one block of a DIMM, or what is not there.
+    RemovePart(usize),
+    /// Remove a block of boot memory that should be in nobody's use.
+    UnplugBoot(usize),
+    /// Add a block of boot memory that was removed.
+    AddBoot(usize, HomeChoice),
     /// Online a block.
     Online(usize, ZoneKind),
     /// Offline a block.
@@ -64,30 +77,82 @@ pub enum Op {
     KernelFree(usize),
     /// The kernel gives all its runs back.
     KernelFreesAll,
+    /// A free run of some order is made in Normal.
+    Compact(u32),
+    /// Something with devices.
+    Device(DeviceOp),
 }
 
-/// An operation, and which of its allocations fails at first.
-pub type Step = (Op, Option<u64>);
+/// Where the memmap of added memory goes, before it is known where that memory is.
+#[derive(Clone, Copy, Debug)]
+pub enum HomeChoice {
+    /// One of those that need nothing.
+    Plain(MemmapHome),
+    /// An altmap at the range's start, with so many times 512 pages for the driver, and so many more than it needs.
+    Given {
+        /// In units of 512 pages.
+        reserve: u64,
+        /// Pages.
+        extra: u64,
+    },
+    /// An altmap with something wrong.
+    Wrong(u8),
+}
+
+/// An operation, which of its allocations fails at first, and what is vetoed.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// The operation.
+    pub op: Op,
+    /// The allocation, counted from 1.
+    pub fault: Option<u64>,
+    /// The veto.
+    pub veto: Option<Direction>,
+}
 
 /// Random steps.
 pub fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
-    let fault = prop_oneof![3 => Just(None), 1 => (1..12u64).prop_map(Some)];
-    prop::collection::vec((op(), fault), most / 2..=most)
+    let fault = prop_oneof![3 => Just(None), 1 => (1..16u64).prop_map(Some)];
+    let veto = prop_oneof![12 => Just(None), 1 => Just(Some(Direction::Online)), 1 => Just(Some(Direction::Offline))];
+    let step = (op(), fault, veto).prop_map(|(op, fault, veto)| Step { op, fault, veto });
+    prop::collection::vec(step, most / 2..=most)
+}
+
+/// The `i`-th of things that can be chosen from.
+fn pick_index() -> std::ops::Range<usize> {
+    0..64
+}
+
+fn zone() -> impl Strategy<Value = ZoneKind> {
+    prop_oneof![2 => Just(ZoneKind::Movable), 1 => Just(ZoneKind::Normal)]
+}
+
+fn home() -> impl Strategy<Value = HomeChoice> {
+    prop_oneof![
+        6 => Just(HomeChoice::Plain(MemmapHome::SelfHosted)),
+        4 => Just(HomeChoice::Plain(MemmapHome::Ram)),
+        3 => Just(HomeChoice::Plain(MemmapHome::SelfRange)),
+        2 => (0..3u64, 0..700u64).prop_map(|(reserve, extra)| HomeChoice::Given { reserve, extra }),
+        1 => any::<u8>().prop_map(HomeChoice::Wrong),
+    ]
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let home = || prop_oneof![3 => Just(MemmapHome::SelfHosted), 2 => Just(MemmapHome::Ram)];
-    let zone = || prop_oneof![2 => Just(ZoneKind::Movable), 1 => Just(ZoneKind::Normal)];
-    let pick = || 0..64usize;
+    let pick = pick_index;
     prop_oneof![
+        20 => devices::op().prop_map(Op::Device),
+        2 => (5..16u32).prop_map(Op::Compact),
+        2 => pick().prop_map(Op::RemovePart),
+        2 => pick().prop_map(Op::UnplugBoot),
+        2 => (pick(), home()).prop_map(|(i, home)| Op::AddBoot(i, home)),
         5 => (pick(), 1..=3u64, home(), prop::option::of(zone()))
             .prop_map(|(slot, blocks, home, plug)| Op::Add { slot, blocks, home, plug }),
-        1 => (pick(), any::<u8>()).prop_map(|(slot, wrong)| Op::AddWrong { slot, wrong }),
+        2 => (pick(), any::<u8>()).prop_map(|(slot, wrong)| Op::AddWrong { slot, wrong }),
         4 => pick().prop_map(Op::Unplug),
         2 => pick().prop_map(Op::Remove),
         5 => (pick(), zone()).prop_map(|(block, zone)| Op::Online(block, zone)),
         5 => pick().prop_map(Op::Offline),
-        5 => prop_oneof![0..40u64, 40..700u64].prop_map(Op::TenantNew),
+        7 => prop_oneof![1 => Just(0u64), 8 => 0..40u64, 8 => 40..700u64].prop_map(Op::TenantNew),
         1 => Just(Op::TenantsCheck),
         3 => pick().prop_map(Op::TenantDrop),
         2 => (pick(), any::<u64>()).prop_map(|(block, frame)| Op::Pin(block, frame)),
@@ -119,15 +184,32 @@ impl<G: Granule> World<G> {
 
     /// Do a step.
     pub fn step(&mut self, step: Step) {
-        self.fault = step.1;
+        (self.fault, self.veto) = (step.fault, step.veto);
         let blocks: Vec<u64> = self.reference.blocks.keys().copied().collect();
         let dimms: Vec<(u64, u64)> = self.reference.dimms.iter().map(|d| (*d.0, *d.1)).collect();
         let block = |i: usize| blocks[i % blocks.len()];
-        match step.0 {
+        match step.op {
             Op::Add { slot, blocks, home, plug } => {
-                let start = self.slots()[slot % 5];
-                self.add(start, blocks * self.reference.block_bytes(), home, plug);
+                let (start, len) = (self.slots()[slot % 5], blocks * self.reference.block_bytes());
+                self.add(start, len, self.home(home, start, len), plug);
             }
+            Op::RemovePart(i) => self.remove_part(&dimms, i),
+            Op::UnplugBoot(i) => {
+                let boot = self.reference.blocks.iter().filter(|b| b.1.home == Home::Boot).map(|b| *b.0);
+                let boot: Vec<u64> = boot.collect();
+                pick(boot.into_iter(), i)
+                    .into_iter()
+                    .for_each(|b| self.unplug(b, self.reference.block_bytes()));
+            }
+            Op::AddBoot(i, home) => {
+                let left: Vec<u64> = self.left.iter().copied().collect();
+                let len = self.reference.block_bytes();
+                pick(left.into_iter(), i).into_iter().for_each(|start| {
+                    self.add(start, len, self.home(home, start, len), None);
+                });
+            }
+            Op::Compact(order) => self.compact(order % (G::BLOCK_ORDER + 1)),
+            Op::Device(op) => self.device_step(op),
             Op::AddWrong { slot, wrong } => self.add_wrong(slot, wrong),
             Op::Unplug(i) => pick(dimms.iter(), i).into_iter().for_each(|d| self.unplug(d.0, d.1)),
             Op::Remove(i) => pick(dimms.iter(), i).into_iter().for_each(|d| self.remove(d.0, d.1)),
@@ -180,7 +262,39 @@ impl<G: Granule> World<G> {
                     .for_each(|f| self.kernel_free(&[f]));
             }
         }
-        self.fault = None;
+        (self.fault, self.veto) = (None, None);
+    }
+
+    /// The home of the memmap of `len` bytes at `start`.
+    fn home(&self, choice: HomeChoice, start: u64, len: u64) -> MemmapHome {
+        let (base, pages) = (Rig::<G>::pfn(start), len / G::SIZE);
+        let needed = pages * layout::STRUCT_PAGE / G::SIZE;
+        match choice {
+            HomeChoice::Plain(home) => home,
+            HomeChoice::Given { reserve, extra } => {
+                MemmapHome::Given(Altmap::new(base, reserve * 512, needed + extra))
+            }
+            HomeChoice::Wrong(wrong) => MemmapHome::Given(match wrong % 5 {
+                0 => Altmap::new(base, 0, needed - 1),
+                1 => Altmap::new(base + 1, 0, needed),
+                2 => Altmap::new(base, 1, pages),
+                3 => Altmap::new(base, 3, needed + 512),
+                _ => Altmap::new(base, u64::MAX, needed),
+            }),
+        }
+    }
+
+    /// Remove the first or last block of a DIMM whose blocks go together, or a block where nothing is.
+    fn remove_part(&mut self, dimms: &[(u64, u64)], i: usize) {
+        let size = self.reference.block_bytes();
+        let together = |d: &&(u64, u64)| self.reference.blocks[&d.0].group == (d.0..d.0 + d.1) && d.1 > size;
+        let all: Vec<_> = dimms.iter().filter(together).copied().collect();
+        let absent = self.slots()[i % 5] + 3 * size;
+        match pick(all.into_iter(), i / 4).filter(|_| !i.is_multiple_of(4)) {
+            Some((start, len)) => self.remove(if i % 4 == 1 { start } else { start + len - size }, size),
+            None if !self.reference.blocks.contains_key(&absent) && i % 5 != 4 => self.remove(absent, size),
+            None => {}
+        }
     }
 
     /// Some block, three times out of four one of those that are wanted.

@@ -19,6 +19,9 @@ pub enum Detail {
     Exact,
     /// Everything but which frames the tenants have: an offlining that fails keeps what has moved already.
     WherePagesMayHaveMoved,
+    /// Everything but which frames are what: an undo that makes something again may find other frames, and blocks that come
+    /// again are the youngest of their zone.
+    WhereFramesMayDiffer,
 }
 
 /// One thing that is so.
@@ -77,7 +80,11 @@ fn books<G: Granule>(rig: &Rig<G>, detail: Detail, facts: &mut Vec<Fact>) {
     facts.push(Fact::Book(format!("{:?}", mm.warnings())));
     for kind in hotmap_mm::zone::ZoneKind::ALL {
         let zone = mm.zone(kind);
-        facts.push(Fact::Book(format!("{kind}: present {} blocks {:?}", zone.present, zone.blocks())));
+        let mut blocks = zone.blocks().to_vec();
+        if detail == Detail::WhereFramesMayDiffer {
+            blocks.sort_unstable();
+        }
+        facts.push(Fact::Book(format!("{kind}: present {} blocks {blocks:?}", zone.present)));
         if detail == Detail::Exact {
             facts.push(Fact::Book(format!("{kind}: free {}", zone.free)));
         }
@@ -142,11 +149,19 @@ fn tables<G: Granule>(rig: &Rig<G>, detail: Detail, facts: &mut Vec<Fact>) {
     let all = rig.machine.everything();
     for l in &all.leaves {
         let tenant = layout::TENANTS.contains(&l.va);
-        let moved = tenant && detail == Detail::WherePagesMayHaveMoved;
+        let memmap = layout::vmemmap(rig.machine.spec()).contains(&l.va);
+        let moved = match detail {
+            Detail::Exact => false,
+            Detail::WherePagesMayHaveMoved => tenant,
+            Detail::WhereFramesMayDiffer => tenant || memmap,
+        };
         let leaf = Leaf { pa: if moved { 0 } else { l.leaf.pa }, ..l.leaf };
         facts.push(Fact::Leaf(MappedLeaf { leaf, ..*l }));
     }
-    facts.extend(all.tables.iter().copied().map(Fact::Table));
+    let same_frames = detail != Detail::WhereFramesMayDiffer;
+    facts.extend(
+        all.tables.iter().map(|t| Fact::Table(MappedTable { pa: if same_frames { t.pa } else { 0 }, ..*t })),
+    );
     for (at, why) in &all.reserved {
         facts.push(Fact::Book(format!("reserved entry at {at:#x}: {why}")));
     }

@@ -1,24 +1,42 @@
 //! A model and the reference model in lockstep: every operation is predicted, done, compared and audited.
 
-use std::collections::BTreeMap;
+mod devices;
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::{Error, Result};
 use hotmap_mm::faults::Plan;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::model::Mobility;
+use hotmap_mm::model::{Mobility, Warnings};
 use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 use hotmap_mm::zone::ZoneKind;
 
-use crate::reference::Reference;
 use crate::reference::predict::{Answer, kind};
 use crate::reference::seen::Seen;
+use crate::reference::{Home, Reference};
 use crate::rig::{Rig, Shape, range};
 use crate::snapshot::{Detail, Snapshot};
+
+thread_local! {
+    /// What the notifier says no to.
+    static VETO: Cell<Option<Direction>> = const { Cell::new(None) };
+}
+
+/// Says no when a step asks for it.
+const NOTIFIER: Notifier = Notifier {
+    name: "the test",
+    hear: |event, _| {
+        let no = matches!(event, Event::Going(direction) if VETO.get() == Some(direction));
+        if no { Err(Veto) } else { Ok(()) }
+    },
+};
 
 /// Both models.
 pub struct World<G: Granule> {
@@ -30,6 +48,14 @@ pub struct World<G: Granule> {
     pub seen: Seen,
     /// Which allocation of the next operation fails first.
     pub fault: Option<u64>,
+    /// What the notifier says no to, in the next operation.
+    pub veto: Option<Direction>,
+    /// Warnings that there should be.
+    pub warnings: Warnings,
+    /// Blocks of boot memory that were removed, by their first byte: their RAM is still there.
+    pub left: BTreeSet<u64>,
+    /// Blocks that the operation being done takes down, and may have to make again.
+    again: Option<std::ops::Range<u64>>,
     /// How often each operation had each answer; `fault` counts operations that were undone and done again.
     pub answers: BTreeMap<(&'static str, &'static str), u64>,
 }
@@ -37,31 +63,50 @@ pub struct World<G: Granule> {
 impl<G: Granule> World<G> {
     /// Boot both.
     pub fn boot(shape: &Shape) -> Self {
-        let rig = Rig::<G>::boot(shape);
-        let reference = Reference::boot(rig.machine.spec(), shape);
+        let mut rig = Rig::<G>::boot(shape);
+        rig.mm.notifiers.register(NOTIFIER).expect("the only one");
+        let reference = Reference::boot(rig.machine.spec(), shape, &Seen::of(&rig.machine));
         let seen = reference.check(&rig, "after boot");
         rig.assert_clean("after boot");
-        Self { rig, reference, seen, fault: None, answers: BTreeMap::new() }
+        let (answers, left) = (BTreeMap::new(), BTreeSet::new());
+        Self {
+            rig,
+            reference,
+            seen,
+            fault: None,
+            veto: None,
+            warnings: Warnings::default(),
+            left,
+            again: None,
+            answers,
+        }
     }
 
-    /// Do `act`; with a fault armed, once more when the fault has made it fail and everything was undone.
+    /// Do `act`, vetoed when that is asked for; with a fault armed, once more when the fault has made it fail and everything
+    /// was undone.
     fn act<T>(&mut self, detail: Detail, what: &str, act: impl Fn(&mut Rig<G>) -> Result<T>) -> Result<T> {
-        let Some(nth) = self.fault.take() else { return act(&mut self.rig) };
+        let (fault, veto) = (self.fault.take(), self.veto.take());
+        if fault.is_none() && veto.is_none() {
+            return act(&mut self.rig);
+        }
         let before = Snapshot::of(&self.rig, detail);
-        self.rig.mm.faults.arm(Plan::Nth(nth));
-        let result = act(&mut self.rig);
+        VETO.set(veto);
+        self.rig.mm.faults.arm(fault.map_or(Plan::Off, Plan::Nth));
+        let mut result = act(&mut self.rig);
         let fired = self.rig.mm.faults.fired();
         self.rig.mm.faults.arm(Plan::Off);
-        match result {
-            Err(Error::Out(_)) if fired => {
-                let when = format!("{what}, allocation {nth} failed");
-                before.assert_same(&Snapshot::of(&self.rig, detail), &when);
-                self.settle(&when);
-                *self.answers.entry(("any", "fault")).or_default() += 1;
-                act(&mut self.rig)
-            }
-            other => other,
+        if fired && matches!(result, Err(Error::Out(_))) {
+            let when = format!("{what}, allocation {fault:?} failed");
+            before.assert_same(&Snapshot::of(&self.rig, detail), &when);
+            self.settle(&when);
+            *self.answers.entry(("any", "fault")).or_default() += 1;
+            result = act(&mut self.rig);
         }
+        VETO.set(None);
+        if matches!(result, Err(Error::Vetoed { .. })) {
+            before.assert_same(&Snapshot::of(&self.rig, detail), &format!("{what}, vetoed"));
+        }
+        result
     }
 
     /// The answer is the predicted one; remember that it was given.
@@ -73,17 +118,25 @@ impl<G: Granule> World<G> {
 
     /// Compare and audit.
     fn settle(&mut self, when: &str) {
+        self.came_again();
         self.seen = self.reference.check(&self.rig, when);
         self.rig.assert_clean(when);
-        assert_eq!(self.rig.mm.warnings().total(), 0, "{when}: warnings");
+        assert_eq!(self.rig.mm.warnings(), self.warnings, "{when}: warnings");
     }
 
     /// Plug RAM and add it, or be refused and take it away again; perhaps online it in the same breath.
     pub fn add(&mut self, start: u64, len: u64, home: MemmapHome, plug: Option<ZoneKind>) -> bool {
         let what = format!("add {start:#x} + {len:#x} {home:?} {plug:?}");
-        let answer = self.reference.add(&self.rig.machine, &self.seen, start, len, home);
-        let backed = !matches!(answer, Answer::Refused(name, _) if name != "Out");
-        if backed {
+        let mut answer = self.reference.add(&self.rig.machine, &self.seen, start, len, home);
+        let backed = !matches!(answer, Answer::Refused(name, _) if name != "Out" && !name.contains("Altmap"));
+        let there = self.left.contains(&start);
+        if plug.is_some() {
+            answer = self.online_veto(answer);
+        }
+        if answer == Answer::Refused("AltmapPadding", None) {
+            self.warnings.altmap += 1;
+        }
+        if backed && !there {
             self.rig.machine.plug(start, len);
         }
         let tables = backed.then(|| self.reference.tables_to_add(&self.rig.machine, start..start + len));
@@ -103,13 +156,13 @@ impl<G: Granule> World<G> {
             for block in self.reference.starts(start..start + len) {
                 plug.into_iter().for_each(|zone| self.reference.onlined(block, zone));
             }
-        } else if backed {
+        } else if backed && !there {
             self.rig.machine.unplug(start);
         }
         let before = self.seen.tables.len();
         self.settle(&what);
         let new = self.seen.tables.len() - before;
-        let exact = home == MemmapHome::SelfHosted || self.reference.spec.page != 0x1000;
+        let exact = home != MemmapHome::Ram || self.reference.spec.page != 0x1000;
         if let (true, true, Some(tables)) = (result.is_ok(), exact, tables) {
             assert_eq!(new, tables, "{what}: new tables");
         }
@@ -120,6 +173,7 @@ impl<G: Granule> World<G> {
     pub fn online(&mut self, start: u64, zone: ZoneKind) {
         let what = format!("online {start:#x} {zone}");
         let answer = self.reference.online(start);
+        let answer = self.online_veto(answer);
         let result = self.act(Detail::Exact, &what, |rig| rig.mm.online(Rig::<G>::pfn(start), zone));
         self.answered("online", answer, &result, &what);
         if result.is_ok() {
@@ -133,7 +187,10 @@ impl<G: Granule> World<G> {
         let what = format!("offline {start:#x}");
         // A fault half-way leaves pages where they have moved to, which changes what the next try has to move.
         let moving = self.reference.tenants_in(&self.seen, start);
-        let answer = self.reference.offline(&self.seen, start);
+        let mut answer = self.reference.offline(&self.seen, start);
+        if self.veto == Some(Direction::Offline) {
+            answer = self.reference.vetoed_offline(self.block(start), answer);
+        }
         let faulty = self.fault.is_some();
         let result =
             self.act(Detail::WherePagesMayHaveMoved, &what, |rig| rig.mm.offline(Rig::<G>::pfn(start)));
@@ -149,7 +206,12 @@ impl<G: Granule> World<G> {
     /// Unplug a DIMM: offline and remove.
     pub fn unplug(&mut self, start: u64, len: u64) {
         let what = format!("unplug {start:#x} + {len:#x}");
-        let answer = self.reference.offline_all(&self.seen, start..start + len);
+        let parted = self.reference.refuse_parted(start..start + len);
+        let mut answer = parted.unwrap_or_else(|| self.reference.offline_all(&self.seen, start..start + len));
+        if self.veto == Some(Direction::Offline) {
+            answer = self.reference.vetoed_offline(start..start + len, answer);
+        }
+        self.warned(answer);
         let result = self.act(Detail::WherePagesMayHaveMoved, &what, |rig| rig.mm.unplug(range(start, len)));
         self.answered("unplug", answer, &result, &what);
         self.gone(start, len, result.is_ok());
@@ -160,6 +222,7 @@ impl<G: Granule> World<G> {
     pub fn remove(&mut self, start: u64, len: u64) {
         let what = format!("remove {start:#x} + {len:#x}");
         let answer = self.reference.remove(start, len);
+        self.warned(answer);
         let result = self.act(Detail::Exact, &what, |rig| rig.mm.remove(range(start, len)));
         self.answered("remove", answer, &result, &what);
         self.gone(start, len, result.is_ok());
@@ -167,10 +230,27 @@ impl<G: Granule> World<G> {
     }
 
     fn gone(&mut self, start: u64, len: u64, gone: bool) {
-        if gone {
-            self.reference.removed(start, len);
+        if !gone {
+            return;
+        }
+        let boot = self.reference.blocks.get(&start).is_some_and(|block| block.home == Home::Boot);
+        self.reference.removed(start, len);
+        if boot {
+            self.left.insert(start);
+            *self.answers.entry(("unplug", "a boot block")).or_default() += 1;
+        } else if !self.left.contains(&start) {
             self.rig.machine.unplug(start);
         }
+    }
+
+    /// The bytes of a block.
+    fn block(&self, start: u64) -> std::ops::Range<u64> {
+        start..start + self.reference.block_bytes()
+    }
+
+    /// Removing what is not there is a warning.
+    fn warned(&mut self, answer: Answer) {
+        self.warnings.bad_remove += u64::from(answer == Answer::Refused("NoBlock", None));
     }
 
     /// A new tenant.
@@ -229,7 +309,9 @@ impl<G: Granule> World<G> {
         let answer = self.reference.pin(&self.seen, frame);
         let result = self.act(Detail::Exact, &what, |rig| rig.mm.pin(Pfn::new(frame)));
         self.answered("pin", answer, &result, &what);
-        if result.is_ok() {
+        if result.is_ok() && self.reference.device_at(frame * G::SIZE).is_some() {
+            self.held(frame, true);
+        } else if result.is_ok() {
             match self.tenant_at(frame) {
                 Some(va) => *self.reference.held.entry(va).or_default() += 1,
                 None => *self.reference.pinned.entry(frame).or_default() += 1,
@@ -244,7 +326,9 @@ impl<G: Granule> World<G> {
         let answer = self.reference.unpin(&self.seen, frame);
         let result = self.act(Detail::Exact, &what, |rig| rig.mm.unpin(Pfn::new(frame)));
         self.answered("unpin", answer, &result, &what);
-        if result.is_ok() {
+        if result.is_ok() && self.reference.device_at(frame * G::SIZE).is_some() {
+            self.held(frame, false);
+        } else if result.is_ok() {
             let at = self.tenant_at(frame);
             let (map, key) = match at {
                 Some(va) => (&mut self.reference.held, va),

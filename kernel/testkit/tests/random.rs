@@ -4,18 +4,29 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use hotmap_mm::boot::BootMemmap;
 use hotmap_mm::granule::Granule;
 use hotmap_testkit::ops;
 use hotmap_testkit::rig::{MIB, Shape};
 use hotmap_testkit::world::World;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+/// How many times as many sequences there are: `make test-long` sets HOTMAP_LONG, `make test` does not.
+fn times() -> u32 {
+    std::env::var("HOTMAP_LONG").map_or(1, |times| times.parse().expect("HOTMAP_LONG is a number"))
+}
+
 /// The same sequences in every run, and no file with what failed: a failure prints the steps that it shrank to.
 ///
 /// What is in `must` has to have happened, or the sequences do not go where they should.
 fn run<G: Granule>(cases: u32, most: usize, shape: &Shape, must: &[(&'static str, &'static str)]) {
     let answers = RefCell::new(BTreeMap::new());
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 2000, ..Config::default() };
+    let config = Config {
+        cases: cases * times(),
+        failure_persistence: None,
+        max_shrink_iters: 2000,
+        ..Config::default()
+    };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let result = TestRunner::new_with_rng(config, rng).run(&ops::steps(most), |steps| {
         let mut world = World::<G>::boot(shape);
@@ -68,22 +79,77 @@ const EVERYWHERE: &[(&str, &str)] = &[
     ("unpoison", "PageState"),
     ("kernel_alloc", "Done"),
     ("kernel_alloc", "Out"),
+    ("add", "BadAltmap"),
+    ("add", "Vetoed"),
+    ("remove", "HeldTogether"),
+    ("remove", "NoBlock"),
+    ("online", "Vetoed"),
+    ("offline", "Vetoed"),
+    ("create", "Done"),
+    ("create", "private"),
+    ("create", "fs-dax"),
+    ("create", "generic"),
+    ("create", "coherent"),
+    ("create", "Exists"),
+    ("create", "Empty"),
+    ("create", "Wraps"),
+    ("create", "NotSubsectionAligned"),
+    ("create", "BeyondLinearMap"),
+    ("create", "DeviceRanges"),
+    ("create", "AltmapOnPrivate"),
+    ("create", "AltmapRanges"),
+    ("create", "BadAltmap"),
+    ("create", "Out"),
+    ("destroy", "gone"),
+    ("destroy", "waits"),
+    ("unpin", "the last"),
+    ("poison", "Unmovable"),
+    ("give", "Done"),
+    ("give", "NotBlockAligned"),
+    ("give", "PrivateMemory"),
+    ("take back", "Done"),
+    ("compact", "Done"),
+    ("compact", "Out"),
+];
+
+/// What is rare, and happens in the long runs.
+const IN_LONG_RUNS: &[(&str, &str)] = &[
+    ("pin", "DeviceGoes"),
+    ("compact", "moved"),
+    ("give", "Pinned"),
+    ("give", "DeviceGoes"),
+    ("give", "DeviceRanges"),
+    ("give", "Vetoed"),
+    ("take back", "BlockState"),
+    ("take back", "Vetoed"),
 ];
 
 fn with_room<G: Granule>() {
     let ram = Shape::one("640 MiB", 0x4000_0000, 640 * MIB);
-    run::<G>(40, 60, &ram, &[EVERYWHERE, &[("offline", "Unmovable"), ("unplug", "Unmovable")]].concat());
+    let rare = if times() > 1 { IN_LONG_RUNS } else { &[] };
+    let must = [EVERYWHERE, &[("offline", "Unmovable"), ("unplug", "Unmovable")], rare].concat();
+    run::<G>(60, 60, &ram, &must);
 }
 
 /// So little boot memory that it runs out.
 fn out_of_memory<G: Granule>() {
-    let out = [("add", "Out"), ("tenant_new", "Out"), ("offline", "Out"), ("unplug", "Out")];
-    run::<G>(60, 60, &Shape::tiny(), &[EVERYWHERE, &out].concat());
+    let rare: &[_] = if times() > 1 { &[("offline", "Out"), ("unplug", "Out")] } else { &[] };
+    let must = [EVERYWHERE, &[("add", "Out"), ("tenant_new", "Out")], rare].concat();
+    run::<G>(90, 60, &Shape::tiny(), &must);
 }
 
+/// Devices in the holes of boot memory, whose struct pages are there since boot.
 fn with_holes<G: Granule>() {
     let ram = [(0x4000_0000, 40 * MIB), (0x4300_0000, 700 * MIB)];
-    run::<G>(20, 60, &Shape::many("two ranges in a block", &ram), &[("offline", "NotWhole")]);
+    let must = [("offline", "NotWhole"), ("create", "in a hole")];
+    run::<G>(30, 60, &Shape::many("two ranges in a block", &ram), &must);
 }
 
-hotmap_testkit::at_each_granule!(with_room, out_of_memory, with_holes);
+/// Boot memory hosts its own memmap, so that its blocks can go and come back.
+fn self_hosted<G: Granule>() {
+    let shape =
+        Shape { memmap: BootMemmap::SelfHosted, ..Shape::one("self-hosted", 0x4000_0000, 1024 * MIB) };
+    run::<G>(30, 60, &shape, &[("unplug", "a boot block")]);
+}
+
+hotmap_testkit::at_each_granule!(with_room, out_of_memory, with_holes, self_hosted);

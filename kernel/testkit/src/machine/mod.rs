@@ -190,11 +190,11 @@ unsafe impl Machine for Emulated {
     }
 
     unsafe fn zero_mapped(&self, range: VirtRange) {
-        // Page by page: what is contiguous to the MMU need not be so on the host.
+        // Page by page: what is contiguous to the MMU need not be so on the host. The first may be a part of one.
         let page = self.0.spec.page;
         let mut va = range.start;
         while va < range.end {
-            let len = page.min(range.end - va);
+            let len = (page - va.get() % page).min(range.end - va);
             // SAFETY: the trait's contract, for a part of the range; mapped panics for anything else.
             unsafe { self.zero(self.mapped(va, len, Access::Write), len) };
             va = va + len;

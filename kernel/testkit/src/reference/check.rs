@@ -2,14 +2,12 @@
 
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::BlockState;
-use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::model::Counts;
 use hotmap_mm::zone::ZoneKind;
 
+use super::Reference;
 use super::frames::Frames;
 use super::seen::Seen;
-use super::{Home, Reference};
-use crate::layout;
 use crate::rig::Rig;
 
 impl Reference {
@@ -25,8 +23,11 @@ impl Reference {
         self.check_zones(rig, &used, when);
         self.check_memmap(&seen, when);
         self.check_placement(&seen, when);
+        self.check_devices(rig, when);
         let memory = self.blocks.values().flat_map(|b| b.memory.runs());
-        let bytes = Frames::of(memory.map(|r| r.start * self.spec.page..r.end * self.spec.page));
+        let ram = memory.map(|r| r.start * self.spec.page..r.end * self.spec.page);
+        let reachable = self.devices.values().filter(|d| d.is_reachable());
+        let bytes = Frames::of(ram.chain(reachable.flat_map(|d| d.ranges.clone())));
         assert_eq!(seen.linear(self.spec, self.ram_start), bytes, "{when}: the linear map");
         let empty = seen.all.tables.iter().find(|t| t.live == 0);
         assert_eq!(empty, None, "{when}: an empty table");
@@ -41,9 +42,9 @@ impl Reference {
             let own = self.own_memmap(*start);
             let memmap = own.end - own.start;
             expected.memmap_self += memmap;
-            expected.memmap_ram += if memmap == 0 { self.memmap_frames() } else { 0 };
             expected.present += if block.online.is_some() { block.memory.len() } else { memmap };
         }
+        expected.memmap_ram = self.memmap_in_ram();
         expected.tables = seen.tables.len();
         expected.reserved = self.reserved.len() + self.poisoned.len() as u64;
         expected.allocated = self.tenants.values().map(|t| t.pages).sum::<u64>()
@@ -57,7 +58,12 @@ impl Reference {
     fn check_blocks<G: Granule>(&self, rig: &Rig<G>, seen: &Seen, used: &Frames, when: &str) {
         let starts: Vec<_> = self.blocks.keys().map(|s| Rig::<G>::pfn(*s)).collect();
         assert_eq!(rig.mm.blocks().iter().map(|b| b.start).collect::<Vec<_>>(), starts, "{when}: blocks");
-        assert_eq!(rig.mm.sections().iter().map(|s| s.start).collect::<Vec<_>>(), starts, "{when}: sections");
+        let sections: Vec<_> = self.sections().into_iter().map(Rig::<G>::pfn).collect();
+        assert_eq!(
+            rig.mm.sections().iter().map(|s| s.start).collect::<Vec<_>>(),
+            sections,
+            "{when}: sections"
+        );
         for ((start, expected), block) in self.blocks.iter().zip(rig.mm.blocks()) {
             let state = expected.online.map_or(BlockState::Offline, |(zone, _)| BlockState::Online(zone));
             assert_eq!(block.state, state, "{when}: {start:#x}");
@@ -92,26 +98,6 @@ impl Reference {
         }
     }
 
-    /// Every block's memmap is mapped whole, and nothing else is: self-hosted to the block's own first frames, in order.
-    fn check_memmap(&self, seen: &Seen, when: &str) {
-        let (spec, vmemmap) = (self.spec, layout::vmemmap(self.spec));
-        let base = layout::base(spec, self.ram_start);
-        let window = |start: u64| {
-            let va = vmemmap.start + (start - base) / spec.page * layout::STRUCT_PAGE;
-            va..va + self.memmap_frames() * spec.page
-        };
-        let expected = Frames::of(self.blocks.keys().map(|start| window(*start)));
-        let leaves = || seen.all.leaves.iter().filter(|l| vmemmap.contains(&l.va));
-        let mapped = Frames::of(leaves().map(|l| l.va..l.va + l.size));
-        assert_eq!(mapped, expected, "{when}: vmemmap");
-        for (start, _) in self.blocks.iter().filter(|b| b.1.home == Home::Added(MemmapHome::SelfHosted)) {
-            let va = window(*start);
-            for l in leaves().filter(|l| va.contains(&l.va)) {
-                assert_eq!(l.leaf.pa, start + (l.va - va.start), "{when}: self-hosted memmap of {start:#x}");
-            }
-        }
-    }
-
     /// Tenants are mapped where they should be, in online memory that nobody else uses; what cannot move is in Normal.
     fn check_placement(&self, seen: &Seen, when: &str) {
         let vas = self.tenants.values().flat_map(|t| (0..t.pages).map(|i| t.va + i * self.spec.page));
@@ -130,7 +116,7 @@ impl Reference {
         let lost = seen.tenants.values().find(|frame| !anywhere.contains(**frame));
         assert_eq!(lost, None, "{when}: a tenant's page is not in usable memory");
         let normal = online(Some(ZoneKind::Normal));
-        let own = Frames::of(self.blocks.keys().map(|start| self.own_memmap(*start)));
+        let own = Frames::of(self.memmap_homes().into_values().map(|frame| frame..frame + 1));
         let in_ram = seen.memmap.runs().into_iter().flat_map(|r| own.complement(r).runs());
         let kernel = self.kernel.iter().map(|(f, order)| *f..f + (1 << order));
         for run in in_ram.chain(seen.tables.runs()).chain(kernel) {

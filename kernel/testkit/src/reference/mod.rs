@@ -2,20 +2,25 @@
 //! operation should answer. It is slow, simple, and knows the model's promises only.
 
 pub mod check;
+pub mod check_devices;
+pub mod devices;
 pub mod frames;
 pub mod need;
 pub mod predict;
+pub mod predict_devices;
 pub mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use hotmap_mm::boot::BootMemmap;
 use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::zone::ZoneKind;
 
 use crate::arch::spec::Spec;
 use crate::layout;
 use crate::rig::Shape;
+use devices::{Device, Given};
 use frames::Frames;
 use seen::Seen;
 
@@ -35,6 +40,12 @@ pub struct Block {
     pub memory: Frames,
     /// Where from.
     pub home: Home,
+    /// The frames at its start that are set aside for memmap, its own or its range's.
+    pub kept: u64,
+    /// The frame in which its memmap begins, if that is not anywhere in system RAM.
+    pub memmap: Option<u64>,
+    /// The bytes that can only go together with it.
+    pub group: Range<u64>,
     /// The zone, if online, and when it joined: later is larger.
     pub online: Option<(ZoneKind, u64)>,
 }
@@ -59,6 +70,10 @@ pub struct Reference {
     pub blocks: BTreeMap<u64, Block>,
     /// The DIMMs that are present: start and length.
     pub dimms: BTreeMap<u64, u64>,
+    /// The devices, by the first byte of their first range.
+    pub devices: BTreeMap<u64, Device>,
+    /// The devices whose memory the system has, alike.
+    pub given: BTreeMap<u64, Given>,
     /// Frames that were reserved at boot.
     pub reserved: Frames,
     /// Tenants by number.
@@ -76,8 +91,11 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// What should be true after boot.
-    pub fn boot(spec: &'static Spec, shape: &Shape) -> Self {
+    /// What should be true after boot, of which `seen` shows where tables are.
+    ///
+    /// # Panics
+    /// When a boot block hosts its memmap that should not, or the reverse.
+    pub fn boot(spec: &'static Spec, shape: &Shape, seen: &Seen) -> Self {
         let frames = |start: u64, end: u64| start.div_ceil(spec.page)..end / spec.page;
         let memory = Frames::of(shape.ram.iter().map(|(start, len)| frames(*start, start + len)));
         let taken = shape.reserved_ranges();
@@ -88,6 +106,8 @@ impl Reference {
             ram_start: shape.ram.iter().map(|r| r.0).min().unwrap_or(0),
             blocks: BTreeMap::new(),
             dimms: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            given: BTreeMap::new(),
             reserved,
             tenants: BTreeMap::new(),
             pinned: BTreeMap::new(),
@@ -105,14 +125,35 @@ impl Reference {
                 reference.boot_block(block, &memory);
             }
         }
+        if shape.memmap == BootMemmap::SelfHosted {
+            reference.host_boot_memmap(seen);
+        }
         reference
+    }
+
+    /// Whole boot blocks have their memmap in their own first frames, unless something else was there before it.
+    fn host_boot_memmap(&mut self, seen: &Seen) {
+        let whole = self.block_bytes() / self.spec.page;
+        for (start, mut block) in self.blocks.clone().into_iter().filter(|b| b.1.memory.len() == whole) {
+            let first = start / self.spec.page;
+            let own = first..first + self.memmap_frames();
+            if self.memmap_frame(seen, start) == Some(first) {
+                (block.kept, block.memmap) = (self.memmap_frames(), Some(first));
+                self.blocks.insert(start, block);
+            } else {
+                let taken = !self.reserved.within(own.clone()).is_empty();
+                assert!(taken || !seen.tables.within(own).is_empty(), "{start:#x} could host its memmap");
+            }
+        }
     }
 
     fn boot_block(&mut self, start: u64, memory: &Frames) {
         if !self.blocks.contains_key(&start) {
             let memory = memory.within(self.frames_of(start));
             let online = Some((ZoneKind::Normal, self.tick()));
-            self.blocks.insert(start, Block { memory, home: Home::Boot, online });
+            let group = start..start + self.block_bytes();
+            self.blocks
+                .insert(start, Block { memory, home: Home::Boot, kept: 0, memmap: None, group, online });
         }
     }
 
@@ -136,18 +177,16 @@ impl Reference {
     pub fn memmap_frames(&self) -> u64 {
         self.block_bytes() / self.spec.page * layout::STRUCT_PAGE / self.spec.page
     }
-    /// The frames of `start`'s block that hold its own memmap.
+    /// The frames of `start`'s block that are set aside for memmap.
     pub fn own_memmap(&self, start: u64) -> Range<u64> {
         let first = start / self.spec.page;
-        match self.blocks[&start].home {
-            Home::Added(MemmapHome::SelfHosted) => first..first + self.memmap_frames(),
-            _ => first..first,
-        }
+        first..first + self.blocks[&start].kept
     }
     /// Everything in use, as sets: what the tables show and what was handed out.
     pub fn used(&self, seen: &Seen) -> Frames {
         let mut all = [&seen.tables, &seen.memmap, &seen.tenant_frames()].map(Frames::runs).concat();
         all.extend(self.reserved.runs());
+        all.extend(self.blocks.keys().map(|start| self.own_memmap(*start)));
         all.extend(self.pinned.keys().chain(&self.poisoned).map(|f| *f..f + 1));
         all.extend(self.kernel.iter().map(|(f, order)| *f..f + (1 << order)));
         Frames::of(all)
@@ -180,18 +219,45 @@ impl Reference {
 
     /// `start..start + len` was added.
     pub fn added(&mut self, start: u64, len: u64, home: MemmapHome) {
-        for block in self.starts(start..start + len) {
-            let memory = Frames::of([self.frames_of(block)]);
-            self.blocks.insert(block, Block { memory, home: Home::Added(home), online: None });
-        }
+        self.blocks_came(start..start + len, home);
         self.dimms.insert(start, len);
+    }
+    /// The blocks of `range` came, with one altmap each, one for all, or none.
+    pub fn blocks_came(&mut self, range: Range<u64>, home: MemmapHome) {
+        let (page, each) = (self.spec.page, self.memmap_frames());
+        let blocks = (range.end - range.start) / self.block_bytes();
+        for (i, block) in (0..).zip(self.starts(range.clone())) {
+            let (first, alone) = (block / page, block..block + self.block_bytes());
+            let (host, reserve, free) = match home {
+                MemmapHome::Ram => (0, 0, 0),
+                MemmapHome::SelfHosted => (first, 0, each),
+                MemmapHome::SelfRange => (range.start / page, 0, blocks * each),
+                MemmapHome::Given(altmap) => (range.start / page, altmap.reserve(), altmap.free()),
+            };
+            let one_for_all = matches!(home, MemmapHome::SelfRange | MemmapHome::Given(_));
+            let before = if one_for_all { i * each } else { 0 };
+            let frames = self.frames_of(block);
+            let new = Block {
+                memory: Frames::of([frames.clone()]),
+                home: Home::Added(home),
+                kept: (host + reserve + free).clamp(first, frames.end) - first,
+                memmap: (home != MemmapHome::Ram).then_some(host + reserve + before),
+                group: if one_for_all { range.clone() } else { alone },
+                online: None,
+            };
+            self.blocks.insert(block, new);
+        }
     }
     /// `start..start + len` was removed.
     pub fn removed(&mut self, start: u64, len: u64) {
-        for block in self.starts(start..start + len) {
+        self.blocks_went(start..start + len);
+        self.dimms.remove(&start);
+    }
+    /// The blocks of `range` went.
+    pub fn blocks_went(&mut self, range: Range<u64>) {
+        for block in self.starts(range) {
             self.blocks.remove(&block);
         }
-        self.dimms.remove(&start);
     }
     /// A block went online.
     pub fn onlined(&mut self, start: u64, zone: ZoneKind) {

@@ -1,5 +1,7 @@
 //! How many tables a mapping will need: the specification's largest-leaf rule over the tables as they are.
 
+use std::collections::BTreeSet;
+
 use crate::arch::spec::{Entry, Spec};
 use crate::arch::walker::Memory;
 
@@ -16,31 +18,49 @@ pub struct Mapping {
     pub max_leaf: u64,
 }
 
+/// A table that is missing: its level, and the first virtual address that it would serve.
+pub type Missing = BTreeSet<(usize, u64)>;
+
 /// How many tables are missing for `mapping` under `root`.
 pub fn tables(spec: &Spec, memory: &impl Memory, root: u64, mapping: Mapping) -> u64 {
-    missing(spec, memory, spec.first, Some(root), mapping)
+    all_tables(spec, memory, root, &[mapping]).len() as u64
+}
+
+/// The tables that are missing for all of `mappings`, which may share some.
+pub fn all_tables(spec: &Spec, memory: &impl Memory, root: u64, mappings: &[Mapping]) -> Missing {
+    let mut all = Missing::new();
+    mappings.iter().for_each(|m| missing(spec, memory, spec.first, Some(root), *m, &mut all));
+    all
 }
 
 /// Below `table`, which may not exist yet.
-fn missing(spec: &Spec, memory: &impl Memory, level: usize, table: Option<u64>, m: Mapping) -> u64 {
+fn missing(
+    spec: &Spec,
+    memory: &impl Memory,
+    level: usize,
+    table: Option<u64>,
+    m: Mapping,
+    all: &mut Missing,
+) {
     let (shape, end) = (spec.levels[level], m.va + m.len);
-    let (mut va, mut count) = (m.va, 0);
+    let mut va = m.va;
     while va < end {
-        let next = (va & !(shape.size() - 1)).saturating_add(shape.size()).min(end);
+        let first = va & !(shape.size() - 1);
+        let next = first.saturating_add(shape.size()).min(end);
         let part = Mapping { va, pa: m.pa + (va - m.va), len: next - va, ..m };
-        let entry = table.map(|t| spec.decode(level, memory.read(t + shape.index(va) * 8)));
-        count += match entry {
-            Some(Entry::Table { pa, .. }) => missing(spec, memory, level + 1, Some(pa), part),
-            Some(Entry::Leaf(_) | Entry::Reserved(_)) => 0,
+        match table.map(|t| spec.decode(level, memory.read(t + shape.index(va) * 8))) {
+            Some(Entry::Table { pa, .. }) => missing(spec, memory, level + 1, Some(pa), part, all),
+            Some(Entry::Leaf(_) | Entry::Reserved(_)) => {}
             Some(Entry::Invalid) | None => {
                 let whole = part.len == shape.size() && part.pa.is_multiple_of(shape.size());
-                let fits = shape.leaf && whole && shape.size() <= m.max_leaf;
-                if fits { 0 } else { 1 + missing(spec, memory, level + 1, None, part) }
+                if !(shape.leaf && whole && shape.size() <= m.max_leaf) {
+                    all.insert((level + 1, first));
+                    missing(spec, memory, level + 1, None, part, all);
+                }
             }
-        };
+        }
         va = next;
     }
-    count
 }
 
 #[cfg(test)]

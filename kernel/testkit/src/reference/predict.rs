@@ -47,6 +47,16 @@ pub const fn kind(error: &Error) -> (&'static str, Option<u64>) {
         Error::Poisoned(pfn) => ("Poisoned", Some(pfn.get())),
         Error::Vetoed { .. } => ("Vetoed", None),
         Error::NoTenant(_) => ("NoTenant", None),
+        Error::BadAltmap { .. } => ("BadAltmap", None),
+        Error::AltmapPadding { .. } => ("AltmapPadding", None),
+        Error::AltmapOnPrivate(_) => ("AltmapOnPrivate", None),
+        Error::AltmapRanges { .. } => ("AltmapRanges", None),
+        Error::NotSubsectionAligned(_) => ("NotSubsectionAligned", None),
+        Error::DeviceRanges { .. } => ("DeviceRanges", None),
+        Error::NoDevice(_) => ("NoDevice", None),
+        Error::DeviceGoes(_) => ("DeviceGoes", None),
+        Error::HeldTogether { .. } => ("HeldTogether", None),
+        Error::PrivateMemory(_) => ("PrivateMemory", None),
         Error::Corrupt { .. } => ("Corrupt", None),
         _ => ("another error", None),
     }
@@ -88,18 +98,54 @@ impl Reference {
         if self.starts(start..end).any(|block| self.blocks.contains_key(&block)) {
             return Answer::Refused("Exists", None);
         }
-        self.room_to_add(machine, seen, start..end, home)
+        // A device in a section keeps memory out of all of it.
+        if self.sections().iter().any(|s| (start..end).contains(s)) || self.is_given(&(start..end)) {
+            return Answer::Refused("Exists", None);
+        }
+        match self.wrong_altmap(start..end, home) {
+            // The linear map comes first.
+            Some(_)
+                if self.free(ZoneKind::Normal, &self.used(seen))
+                    < self.linear_tables(machine, start..end) =>
+            {
+                OUT
+            }
+            Some(wrong) => wrong,
+            None => self.room_to_add(machine, seen, start..end, home),
+        }
+    }
+
+    /// What is wrong with a driver's altmap: it starts and fits the range, its first block (4K) is aligned without padding,
+    /// and there is no fallback when it is too small.
+    fn wrong_altmap(&self, range: Range<u64>, home: MemmapHome) -> Option<Answer> {
+        let MemmapHome::Given(altmap) = home else { return None };
+        let (page, len) = (self.spec.page, (range.end - range.start) / self.spec.page);
+        let fits = altmap.reserve().checked_add(altmap.free()).is_some_and(|offset| offset <= len);
+        let needed = (range.end - range.start) / self.block_bytes() * self.memmap_frames();
+        if altmap.base_pfn().get() != range.start / page || !fits {
+            Some(Answer::Refused("BadAltmap", None))
+        } else if page == 0x1000 && !altmap.reserve().is_multiple_of(512) {
+            Some(Answer::Refused("AltmapPadding", None))
+        } else {
+            (altmap.free() < needed).then_some(OUT)
+        }
     }
 
     fn room_to_add(&self, machine: &Emulated, seen: &Seen, range: Range<u64>, home: MemmapHome) -> Answer {
         let blocks = (range.end - range.start) / self.block_bytes();
         let tables = self.tables_to_add(machine, range);
         let memmap = if home == MemmapHome::Ram { blocks * self.memmap_frames() } else { 0 };
-        let free = self.free(ZoneKind::Normal, &self.used(seen));
         // At 4K memmap in system RAM is blocks while there are free runs, and base pages under a table each after that.
         let cut = if self.spec.page == 0x1000 && memmap != 0 { blocks } else { 0 };
+        self.room(seen, tables, memmap, cut)
+    }
+
+    /// Whether Normal has room for tables and for memmap, of which `cut` blocks may have to be base pages.
+    pub(super) fn room(&self, seen: &Seen, tables: u64, memmap: u64, cut: u64) -> Answer {
+        let used = self.used(seen);
+        let free = self.free(ZoneKind::Normal, &used);
         // Making a block moves tenants' pages out of Normal, as far as Movable has room.
-        let room = self.free(ZoneKind::Movable, &self.used(seen));
+        let room = self.free(ZoneKind::Movable, &used);
         let pulled = if cut == 0 { 0 } else { room.min(self.tenants_in_zone(seen, ZoneKind::Normal)) };
         match free {
             _ if free + pulled < tables + memmap => OUT,
@@ -108,11 +154,17 @@ impl Reference {
         }
     }
 
+    /// The tables that mapping a range linearly will make.
+    fn linear_tables(&self, machine: &Emulated, range: Range<u64>) -> u64 {
+        let (base, len) = (layout::base(self.spec, self.ram_start), range.end - range.start);
+        let va = layout::LINEAR.start + (range.start - base);
+        let linear = Mapping { va, pa: range.start, len, max_leaf: len };
+        need::tables(self.spec, machine.memory(), machine.root(), linear)
+    }
+
     /// The tables that adding a range will make, while its memmap is in the largest leaves.
     pub fn tables_to_add(&self, machine: &Emulated, range: Range<u64>) -> u64 {
         let (spec, base, len) = (self.spec, layout::base(self.spec, self.ram_start), range.end - range.start);
-        let linear =
-            Mapping { va: layout::LINEAR.start + (range.start - base), pa: range.start, len, max_leaf: len };
         let block_leaf = spec.levels[2].size();
         let per_block = self.memmap_frames() * spec.page;
         let memmap = Mapping {
@@ -121,7 +173,19 @@ impl Reference {
             len: len / spec.page * layout::STRUCT_PAGE,
             max_leaf: if per_block == block_leaf { block_leaf } else { spec.page },
         };
-        [linear, memmap].map(|m| need::tables(spec, machine.memory(), machine.root(), m)).iter().sum()
+        self.linear_tables(machine, range) + need::tables(spec, machine.memory(), machine.root(), memmap)
+    }
+
+    /// What taking `range` offline answers when somebody vetoes: who is asked before the pages are looked at.
+    pub fn vetoed_offline(&self, range: Range<u64>, answer: Answer) -> Answer {
+        let online = self.starts(range).any(|s| self.blocks.get(&s).is_some_and(|b| b.online.is_some()));
+        let looked_at = matches!(
+            answer,
+            Answer::Done
+                | Answer::DoneOrOut
+                | Answer::Refused("Unmovable" | "Pinned" | "Poisoned" | "Out", _)
+        );
+        if online && looked_at { Answer::Refused("Vetoed", None) } else { answer }
     }
 
     /// Bringing the block at `start` online.
@@ -187,12 +251,23 @@ impl Reference {
         self.zone(zone).into_iter().map(|start| self.tenants_in(seen, start)).sum()
     }
 
-    /// Removing a DIMM, all of it.
-    pub fn remove(&self, start: u64, len: u64) -> Answer {
-        let mut blocks = self.starts(start..start + len).map(|block| self.blocks.get(&block));
+    /// Why a range cannot go, whatever state its blocks are in.
+    pub fn refuse_parted(&self, range: Range<u64>) -> Option<Answer> {
+        let blocks = self.starts(range.clone()).map(|block| self.blocks.get(&block));
         if blocks.clone().any(|block| block.is_none()) {
-            return Answer::Refused("NoBlock", None);
+            return Some(Answer::Refused("NoBlock", None));
         }
+        let inside = |group: &Range<u64>| range.start <= group.start && group.end <= range.end;
+        let parted = blocks.flatten().any(|block| !inside(&block.group));
+        parted.then_some(Answer::Refused("HeldTogether", None))
+    }
+
+    /// Removing a range.
+    pub fn remove(&self, start: u64, len: u64) -> Answer {
+        if let Some(refused) = self.refuse_parted(start..start + len) {
+            return refused;
+        }
+        let mut blocks = self.starts(start..start + len).map(|block| self.blocks.get(&block));
         if blocks.any(|block| block.is_some_and(|b| b.online.is_some())) {
             return Answer::Refused("BlockState", None);
         }
@@ -246,6 +321,9 @@ impl Reference {
 
     /// Pinning a frame.
     pub fn pin(&self, seen: &Seen, frame: u64) -> Answer {
+        if self.device_at(frame * self.spec.page).is_some() {
+            return self.hold(frame, true);
+        }
         let start = frame * self.spec.page / self.block_bytes() * self.block_bytes();
         if !self.blocks.contains_key(&start) {
             return Answer::Refused("NotPresent", None);
@@ -258,6 +336,9 @@ impl Reference {
 
     /// Unpinning a frame.
     pub fn unpin(&self, seen: &Seen, frame: u64) -> Answer {
+        if self.device_at(frame * self.spec.page).is_some() {
+            return self.hold(frame, false);
+        }
         let start = frame * self.spec.page / self.block_bytes() * self.block_bytes();
         if !self.blocks.contains_key(&start) {
             return Answer::Refused("NotPresent", None);
@@ -269,6 +350,9 @@ impl Reference {
 
     /// Poisoning a frame.
     pub fn poison(&self, seen: &Seen, frame: u64) -> Answer {
+        if self.device_at(frame * self.spec.page).is_some() {
+            return Answer::Refused("Unmovable", Some(frame));
+        }
         let start = frame * self.spec.page / self.block_bytes() * self.block_bytes();
         if !self.blocks.contains_key(&start) {
             return Answer::Refused("NotPresent", None);
@@ -294,6 +378,9 @@ impl Reference {
 
     /// Giving a poisoned frame back.
     pub fn unpoison(&self, frame: u64) -> Answer {
+        if self.device_at(frame * self.spec.page).is_some() {
+            return Answer::Refused("PageState", None);
+        }
         let start = frame * self.spec.page / self.block_bytes() * self.block_bytes();
         match (self.blocks.contains_key(&start), self.poisoned.contains(&frame)) {
             (false, _) => Answer::Refused("NotPresent", None),
