@@ -239,7 +239,7 @@ fn help(_: &mut dyn System, words: &mut Words<'_>) -> Outcome {
         Some("args") => kprintln!("{ARGUMENTS}"),
         Some("bugs") => {
             for bug in Bug::ALL {
-                kprintln!("bug={:<16} breaks I{}", bug.name(), bug.invariant());
+                kprintln!("bug={:<16} {bug}", bug.name());
             }
         }
         Some(_) => return Err(ShellError::Usage("help [args|bugs]")),
