@@ -22,6 +22,8 @@ pub struct Behind {
     pub range: PhysRange,
     /// What a device of it is, unless somebody says otherwise.
     pub kind: DeviceType,
+    /// Its NUMA node; 0 where nothing is said.
+    pub node: u32,
 }
 
 impl<G: Granule> Kernel<G> {
@@ -33,8 +35,17 @@ impl<G: Granule> Kernel<G> {
 
     fn all_behind(&self) -> impl Iterator<Item = Behind> + '_ {
         let free = self.regions.all().iter().filter(|region| !matches!(region.usage, RegionUse::Refused(_)));
-        let regions = free.map(|region| Behind { range: region.range, kind: device_type(region.kind) });
-        let nvdimms = self.nvdimms.all().iter().map(|n| Behind { range: n.range, kind: DeviceType::FsDax });
+        let regions = free.map(|region| Behind {
+            range: region.range,
+            kind: device_type(region.kind),
+            node: region.node.unwrap_or(0),
+        });
+        let kind = DeviceType::FsDax;
+        let nvdimms = self.nvdimms.all().iter().map(move |nvdimm| Behind {
+            range: nvdimm.range,
+            kind,
+            node: nvdimm.node.unwrap_or(0),
+        });
         regions.chain(nvdimms)
     }
 
@@ -71,9 +82,17 @@ impl<G: Granule> Kernel<G> {
         kind: DeviceType,
         memmap: DeviceMemmap,
     ) -> Result<Pfn> {
-        let device = DeviceRange::new(&self.mm, ranges, kind, memmap)?;
+        let node = ranges.first().and_then(|(start, _)| self.memory_behind(*start)).map_or(0, |b| b.node);
+        let device = DeviceRange::new(&self.mm, ranges, kind, memmap)?.on_node(node);
+        let remote = self.mm.warnings().remote_memmap;
         self.mm.device_create(&device, |_, _| {})?;
         let start = device.start();
+        if self.mm.warnings().remote_memmap > remote {
+            let at = start.address::<G>().get();
+            kprintln!(
+                "warning: dax@{at:x} is on node {node}, and its memmap is not (this is said once; --map dev avoids it)"
+            );
+        }
         self.tell_device(start);
         Ok(start)
     }
@@ -100,7 +119,7 @@ impl<G: Granule> Kernel<G> {
         };
         let mut after = PhysAddr::new(0);
         // One after the other, by address: making one changes what there is.
-        while let Some(Behind { range, kind }) = self.next_pmem(after) {
+        while let Some(Behind { range, kind, .. }) = self.next_pmem(after) {
             after = range.end;
             if let Err(error) = self.make_device(&[(range.start, range.len())], kind, memmap) {
                 kprintln!("dax@{:x}: refused: {error}", range.start.get());

@@ -123,7 +123,7 @@ fn greet(info: &BootInfo, counts: &Counts) {
         counts.tables
     );
     if let Some(bug) = info.args.bug {
-        klog!("bug={}: breaks I{} on purpose", bug.name(), bug.invariant());
+        klog!("bug={}: {bug} on purpose", bug.name());
     }
     for complaint in info.args.complaints.lines() {
         kprintln!("warning: {complaint}");

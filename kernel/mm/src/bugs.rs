@@ -1,6 +1,8 @@
 //! Faults to put into the model on purpose, at least one for each invariant, so that a test can see the auditor name it.
 //! A switch that is off changes nothing.
 
+use core::fmt;
+
 /// A fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bug {
@@ -28,7 +30,7 @@ pub enum Bug {
     AltmapAsRam,
     /// I5: a live entry is changed without break-before-make.
     NoBbm,
-    /// I6: who may veto going offline is asked about a range that is shifted by the self-hosted memmap.
+    /// No invariant: who may veto going offline is asked about a range that is shifted by the self-hosted memmap.
     VetoRange,
 }
 
@@ -68,21 +70,32 @@ impl Bug {
             Self::VetoRange => "veto-range",
         }
     }
-    /// The number of the invariant that the fault breaks.
-    pub const fn invariant(self) -> u8 {
-        match self {
+    /// The number of the invariant that the fault breaks, if it is one that can be seen in memory.
+    pub const fn invariant(self) -> Option<u8> {
+        Some(match self {
             Self::StaleSection | Self::FreeNeighbour => 1,
             Self::AltmapLeak | Self::AltmapAsRam => 2,
             Self::FreeMemmap => 3,
             Self::EmptyTable => 4,
             Self::SkipTlbi | Self::NoBbm => 5,
-            Self::LostPage | Self::VetoRange => 6,
+            Self::LostPage => 6,
             Self::KeepMemmap | Self::SharedBlock => 7,
             Self::KeepLinear => 8,
-        }
+            Self::VetoRange => return None,
+        })
     }
     /// The switch that `name` names.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|bug| bug.name() == name)
+    }
+}
+
+/// `breaks I3`, or what else it does.
+impl fmt::Display for Bug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.invariant() {
+            Some(invariant) => write!(f, "breaks I{invariant}"),
+            None => f.write_str("breaks no invariant: a veto is missed"),
+        }
     }
 }

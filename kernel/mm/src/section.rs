@@ -95,6 +95,14 @@ impl Section {
         Self { start, present, device_subsections: 0, early: false, backing: Backing::Ram }
     }
 
+    /// Its own altmap, if it hosts memmap.
+    pub const fn altmap(&self) -> Option<&Altmap> {
+        match &self.backing {
+            Backing::SelfHosted(altmap) => Some(altmap),
+            Backing::Boot | Backing::Ram | Backing::HostedBy(_) => None,
+        }
+    }
+
     /// Whether some of it is memory, which makes it a memory block.
     pub fn has_memory(&self) -> bool {
         self.present.count() != self.device_subsections

@@ -149,14 +149,19 @@ const TABLE: &[Command] = &[
     command(
         "add ADDR[,SIZE]",
         1,
-        "bring in a hotpluggable region of the device tree, or a part of it",
+        "bring in a hotpluggable region of the device tree or a part of it, or a boot block that went",
         act::add,
     )
     .operation(Operation::Yes),
     command(dax::DAX, 12, "devices' memory: list it, make, unmake, give to the system (dax help)", dax::dax)
         .operation(Operation::If(&["create", "destroy", "kmem"])),
-    command("remove ADDR", 1, "take away what `add` brought in at ADDR", act::remove)
-        .operation(Operation::Yes),
+    command(
+        "remove ADDR",
+        1,
+        "take away what `add` brought in at ADDR, or a block of boot memory",
+        act::remove,
+    )
+    .operation(Operation::Yes),
     command("poison PFN|addr:A", 1, "take a page out of use, moving away what is in it", harm::poison)
         .operation(Operation::Yes),
     command("unpoison PFN|addr:A", 1, "give it back", harm::unpoison),
@@ -234,7 +239,7 @@ fn help(_: &mut dyn System, words: &mut Words<'_>) -> Outcome {
         Some("args") => kprintln!("{ARGUMENTS}"),
         Some("bugs") => {
             for bug in Bug::ALL {
-                kprintln!("bug={:<16} breaks I{}", bug.name(), bug.invariant());
+                kprintln!("bug={:<16} {bug}", bug.name());
             }
         }
         Some(_) => return Err(ShellError::Usage("help [args|bugs]")),

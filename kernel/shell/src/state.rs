@@ -3,6 +3,7 @@
 use hotmap_mm::hotplug::block::MemoryBlock;
 use hotmap_mm::layout::LINEAR_START;
 use hotmap_mm::page::PAGE_BYTES;
+use hotmap_mm::pfn::PfnRange;
 use hotmap_mm::zone::ZoneKind;
 
 use super::Outcome;
@@ -18,12 +19,10 @@ pub(super) fn state(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
     Json::line(|json| {
         machine(kernel, json);
         memory(kernel, json);
-        json.array("zones", ZoneKind::ALL, |json, kind| {
-            let zone = kernel.zone(kind);
-            let (start, end) = zone.span(kernel.block_pages());
-            json.word("name", kind);
-            json.number("start_pfn", start.get());
-            json.number("end_pfn", end.get());
+        json.array("zones", zones(kernel), |json, zone| {
+            json.word("name", zone.name);
+            json.number("start_pfn", zone.span.start.get());
+            json.number("end_pfn", zone.span.end.get());
             json.number("present", zone.present);
             json.number("free", zone.free);
         });
@@ -55,6 +54,32 @@ pub(super) fn state(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
         });
     });
     Ok(())
+}
+
+/// A zone, in words and numbers.
+struct ZoneRow {
+    name: &'static str,
+    span: PfnRange,
+    present: u64,
+    free: u64,
+}
+
+/// The zones; Device only while a device is in it.
+fn zones(kernel: &dyn System) -> impl Iterator<Item = ZoneRow> + '_ {
+    let memory = ZoneKind::ALL.into_iter().map(|kind| {
+        let zone = kernel.zone(kind);
+        let (start, end) = zone.span(kernel.block_pages());
+        ZoneRow { name: kind.name(), span: PfnRange { start, end }, present: zone.present, free: zone.free }
+    });
+    let ranges = || kernel.devices().iter().flat_map(|device| device.ranges());
+    let (start, end) = (ranges().map(|r| r.start).min(), ranges().map(|r| r.end).max());
+    let device = start.zip(end).map(|(start, end)| ZoneRow {
+        name: "Device",
+        span: PfnRange { start, end },
+        present: ranges().map(PfnRange::len).sum(),
+        free: 0,
+    });
+    memory.chain(device)
 }
 
 fn machine(kernel: &dyn System, json: &mut Json) {

@@ -88,6 +88,20 @@ fn what_is_held_or_dying_or_too_small_stays<G: Granule>() {
     assert!(matches!(refused, Err(Error::NotBlockAligned { .. })), "{refused:?}");
 }
 
+/// Nothing is behind it that could be cleared or used: the machine has no memory there.
+fn private_memory_is_not_for_the_system<G: Granule>() {
+    let (mut rig, at) = (boot::<G>(), FAR + Rig::<G>::blocks(16));
+    let ranges = [(PhysAddr::new(at), Rig::<G>::blocks(1))];
+    let private = DeviceRange::new(&rig.mm, &ranges, DeviceType::Private, DeviceMemmap::Ram).expect("free");
+    rig.mm.device_create(&private, |_, _| {}).expect("room");
+    let before = Snapshot::exact(&rig);
+    for home in [MemmapHome::SelfHosted, MemmapHome::Ram] {
+        let refused = rig.mm.device_to_memory(Rig::<G>::pfn(at), home, ZoneKind::Movable);
+        assert!(matches!(refused, Err(Error::PrivateMemory(_))), "{refused:?}");
+    }
+    before.assert_same(&Snapshot::exact(&rig), "refused");
+}
+
 fn nobody_else_gets_the_edges_meanwhile<G: Granule>() {
     let mut rig = boot::<G>();
     give(&mut rig).expect("room");
@@ -232,6 +246,7 @@ fn every_allocation_fails_in_turn_both_ways<G: Granule>() {
 hotmap_testkit::at_each_granule!(
     a_devices_memory_serves_the_system_and_goes_back,
     what_is_held_or_dying_or_too_small_stays,
+    private_memory_is_not_for_the_system,
     nobody_else_gets_the_edges_meanwhile,
     blocks_in_different_states_do_not_go_back,
     an_undo_is_not_vetoed,

@@ -30,7 +30,7 @@ const OTHERS: [(&str, &str, &[Granule], Witness); 5] = [
     ("free-neighbour", "I1", &[Granule::K16, Granule::K64], devices_audit_finds_it),
     ("altmap-as-ram", "I2", &GRANULES, a_warning_counts_it),
     ("no-bbm", "I5", &GRANULES, a_refusal_says_it),
-    ("veto-range", "I6", &GRANULES, the_wrong_range_is_asked_about),
+    ("veto-range", "veto", &GRANULES, the_wrong_range_is_asked_about),
 ];
 
 /// Takes a machine to where a fault would show, and returns what shows it, if anything does.

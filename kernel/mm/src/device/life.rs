@@ -50,7 +50,14 @@ impl<G: Granule, M: Machine> Way<G, M> for Device {
             Step::ClaimSections => mm.drop_device(device),
             Step::MapLinear if !device.kind.is_reachable() => {}
             Step::MapLinear => backwards.for_each(|range| mm.unmap_linear(range)),
-            Step::ChooseBacking => mm.set_device(device.start(), |pagemap| pagemap.altmap = None),
+            Step::ChooseBacking => {
+                let broken = mm.bug.is_some();
+                mm.set_device(device.start(), |pagemap| {
+                    let out = pagemap.altmap.map_or(0, |altmap| altmap.alloc());
+                    debug_assert!(out == 0 || broken, "{out} pages of an altmap that goes are still out");
+                    pagemap.altmap = None;
+                });
+            }
             Step::PopulateVmemmap => backwards.for_each(|range| mm.depopulate(range)),
             Step::InitialisePages => backwards.for_each(|range| mm.forget_device(range)),
             Step::JoinZone | Step::GoOnline => {

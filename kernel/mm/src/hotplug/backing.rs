@@ -13,7 +13,7 @@ use crate::hotplug::steps::MemmapHome;
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::pfn::{Pfn, PfnRange};
-use crate::section::Backing;
+use crate::section::{Backing, Section};
 use crate::vmemmap::altmap::Altmap;
 
 impl<G: Granule, M: Machine> Mm<G, M> {
@@ -65,6 +65,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// The inverse of step 3.
     pub(crate) fn forget_backing(&mut self, pages: PfnRange) {
         for start in HotRange::blocks::<G>(pages) {
+            let section = self.sections.get(start.get());
+            let out = section.and_then(Section::altmap).map_or(0, Altmap::alloc);
+            debug_assert!(out == 0 || self.bug.is_some(), "{out} pages of an altmap that goes are still out");
             self.set_backing(start, Backing::Ram, 0);
         }
     }
