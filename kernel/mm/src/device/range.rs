@@ -98,20 +98,21 @@ fn choose_altmap<G: Granule>(
     memmap: DeviceMemmap,
 ) -> Result<Option<Altmap>> {
     let first = ranges.as_slice()[0];
+    if memmap != DeviceMemmap::Ram && !kind.is_reachable() {
+        return Err(Error::AltmapOnPrivate(first.addresses::<G>()));
+    }
+    if memmap != DeviceMemmap::Ram && ranges.as_slice().len() > 1 {
+        return Err(Error::AltmapRanges { ranges: ranges.as_slice().len() });
+    }
     let altmap = match memmap {
         DeviceMemmap::Ram => return Ok(None),
+        DeviceMemmap::Given(altmap) => altmap,
+        // Before it is added to: what does not fit is not tried out.
         DeviceMemmap::Device { reserve } if reserve > first.len() => {
             return Err(Error::BadAltmap { base: first.start.address::<G>(), range: first.addresses::<G>() });
         }
         DeviceMemmap::Device { reserve } => Altmap::for_device::<G>(first, reserve),
-        DeviceMemmap::Given(altmap) => altmap,
     };
-    if !kind.is_reachable() {
-        return Err(Error::AltmapOnPrivate(first.addresses::<G>()));
-    }
-    if ranges.as_slice().len() > 1 {
-        return Err(Error::AltmapRanges { ranges: ranges.as_slice().len() });
-    }
     altmap.check_range::<G>(first)?;
     Ok(Some(altmap))
 }
