@@ -120,12 +120,8 @@ impl BootArgs {
 
     /// `map=` is ndctl's word for the same choice, and may be left out.
     fn set_pmem(&mut self, value: &str) -> bool {
-        let maps = [("dev", PmemUse::MapDevice), ("mem", PmemUse::MapMemory)];
-        match value.strip_prefix("map=") {
-            Some(map) => choose(&mut self.pmem, map, &maps),
-            None if value == "off" => choose(&mut self.pmem, value, &[("off", PmemUse::Off)]),
-            None => choose(&mut self.pmem, value, &maps),
-        }
+        let uses = [("dev", PmemUse::MapDevice), ("mem", PmemUse::MapMemory), ("off", PmemUse::Off)];
+        choose(&mut self.pmem, value.strip_prefix("map=").unwrap_or(value), &uses)
     }
 
     fn set_granule(&mut self, value: &str) -> bool {
@@ -234,7 +230,8 @@ mod tests {
             }
         }
         assert_eq!(pmem("pmem=dev pmem=off"), Some(PmemUse::Off));
-        for wrong in ["pmem", "pmem=", "pmem=map=", "pmem=map=off", "pmem=map=map=dev", "pmem=on"] {
+        assert_eq!(pmem("pmem=dev pmem=map=off"), Some(PmemUse::Off));
+        for wrong in ["pmem", "pmem=", "pmem=map=", "pmem=map=map=dev", "pmem=on"] {
             assert_eq!(pmem(wrong), None, "{wrong}");
         }
     }

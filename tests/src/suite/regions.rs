@@ -321,7 +321,7 @@ fn arguments_of_regions(run: &Run) -> Checked<String> {
         ("pmem=map=dev", true),
         ("pmem=mem", true),
         ("hotadd=later", false),
-        ("pmem=map=off", false),
+        ("pmem=map=off", true),
     ] {
         let finished = run_to_end(run, &Machine::image().append(argument).append("run=state"))?;
         ensure_eq!(finished.exit, Exit::FINE, "{argument}");

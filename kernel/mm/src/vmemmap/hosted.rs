@@ -1,6 +1,6 @@
-//! Self-hosted memmap that is not at its block's start. What is added here keeps its memmap in each block's first pages, and
-//! `MemoryBlock::usable` leaves those out. An altmap with a `reserve`, or one that serves more than its own block, has its
-//! pages elsewhere: then the mark on the struct page is all that says so, and every walker has to see it.
+//! Self-hosted memmap that is not at its block's start. What this kernel adds has its memmap in the first pages of each block
+//! or of the range, and `MemoryBlock::usable` leaves those out; elsewhere the mark on the struct page is all that says so.
+//! Every walker has to see it there (RFC 3/5): these two plant it, for their tests, and a driver that puts it there will too.
 
 use crate::error::{Error, Result};
 use crate::granule::Granule;
