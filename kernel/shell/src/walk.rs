@@ -70,6 +70,11 @@ impl core::fmt::Display for Owner<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Self(kernel, address) = self;
         let pfn = kernel.pfn(*address);
+        if let Some(device) = kernel.devices().iter().find(|device| device.contains(pfn)) {
+            let (start, part) = (kernel.address(device.start()), device.set_aside().contains(pfn));
+            let what = if part { "what is set aside of " } else { "" };
+            return write!(f, "{what}the device at {start} ({})", device.kind());
+        }
         let Some(block) = kernel.block_of(pfn).filter(|_| kernel.is_valid(pfn)) else {
             return f.write_str("not memory that the model knows");
         };
