@@ -57,6 +57,7 @@ fn boot_memory_hosts_itself(run: &Run, boot: Boot, granule: Granule) -> Checked<
     looking::memmap_lies_in_its_place(&mut guest, &start, granule, block, Memmap::SelfHosted)?;
     guest.tell("audit").during("with memmap in boot memory itself")?;
     goes_offline_and_comes_back(&mut guest, granule, block)?;
+    goes_away_and_comes_back(&mut guest, granule, block)?;
     guest.finish()?;
     Ok(format!("{} of {} blocks", hosts.len(), start.blocks.len()))
 }
@@ -80,6 +81,26 @@ fn goes_offline_and_comes_back(guest: &mut Guest, granule: Granule, block: u64) 
         (online.pages, online.blocks, online.zones),
         "online again"
     );
+    Ok(())
+}
+
+/// It can be removed, memmap and all, and added again.
+fn goes_away_and_comes_back(guest: &mut Guest, granule: Granule, block: u64) -> Checked {
+    let there = guest.state()?;
+    guest.tell(&format!("remove {block:#x}"))?;
+    let gone = guest.state()?;
+    ensure!(gone.blocks.iter().all(|b| b.start != block), "the block at {block:#x} is still there");
+    let (all, memmap) = (granule.pages(granule.block()), granule.pages(granule.memmap_per_block()));
+    ensure_eq!(gone.pages.present, there.pages.present - all, "pages present without it");
+    ensure_eq!(gone.pages.memmap_self, there.pages.memmap_self - memmap, "memmap without it");
+    ensure_eq!(gone.pages.memmap_ram, there.pages.memmap_ram, "memmap in other RAM");
+    guest.tell("audit").during("without a block of boot memory")?;
+    guest.tell(&format!("add {block:#x}"))?;
+    let back = guest.state()?;
+    let found = back.blocks.iter().find(|b| b.start == block).map(|b| (b.state, b.memmap));
+    ensure_eq!(found, Some((BlockState::Online, Memmap::SelfHosted)), "the block that came back");
+    ensure_eq!(back.pages.memmap_self, there.pages.memmap_self, "memmap with it");
+    guest.tell("audit").during("with the block back")?;
     Ok(())
 }
 
