@@ -238,17 +238,52 @@ impl<G: Granule, S: Shell> Attend for Attended<'_, G, S> {
     }
 }
 
+/// Whether somebody is in the middle of a line.
+#[derive(Default)]
+struct Typing {
+    /// When the last byte of the open line came, as [`counter::ticks`].
+    last: Option<u64>,
+}
+
+impl Typing {
+    /// How long a line may rest before it is taken for abandoned: a quarter of a second, as parts of one.
+    const PATIENCE: u64 = 4;
+
+    fn note(&mut self, byte: Option<u8>) {
+        match byte {
+            Some(b'\r' | b'\n') => self.last = None,
+            Some(_) => self.last = Some(counter::ticks()),
+            None => {}
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        let patience = counter::ticks_per_second() / Self::PATIENCE;
+        self.last.is_some_and(|last| counter::ticks().wrapping_sub(last) < patience)
+    }
+}
+
 fn interact(kernel: &mut dyn Attend, dumb: bool) -> ! {
     let terminal = Terminal::new(ConsoleWriter);
     let mode = if dumb { Mode::Dumb } else { Mode::Ansi };
     let mut reader = LineReader::new(mode, &terminal);
     reader.prompt();
+    let mut typing = Typing::default();
     loop {
-        let ((), printed) = console::interject(reader.line_break(), || kernel.service());
-        if printed {
-            reader.redraw();
+        // A script's line comes in one piece, byte by byte: what devices have to say waits for its end, so that nothing is
+        // printed between a command and its reply.
+        if dumb && typing.goes_on() {
+            core::hint::spin_loop();
+        } else {
+            let ((), printed) = console::interject(reader.line_break(), || kernel.service());
+            if printed {
+                reader.redraw();
+            }
         }
-        match console::try_read_byte().map(|byte| reader.push(byte)) {
+        let byte = console::try_read_byte();
+        typing.note(byte);
+        match byte.map(|byte| reader.push(byte)) {
+            None if dumb && typing.goes_on() => {}
             None => kernel.wait(),
             Some(None) => {}
             Some(Some(line)) => {

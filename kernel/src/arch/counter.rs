@@ -1,4 +1,4 @@
-//! Counting guest instructions: event counter 0 of the performance monitor, event INST_RETIRED.
+//! Counting time, and guest instructions: event counter 0 of the performance monitor, event INST_RETIRED.
 //!
 //! Source: Arm ARM (DDI 0487), chapter "The Performance Monitors Extension" and the PMU event list. On QEMU the event
 //! exists only under `-icount`, and then its count is exact and repeats (`target/arm/helper.c`, `instructions_supported`).
@@ -45,6 +45,17 @@ macro_rules! write {
         // SAFETY: M1; this room owns the PMU, and its overflow interrupt stays disabled.
         unsafe { asm!(concat!("msr ", $register, ", {}"), in(reg) $value, options(nomem, nostack, preserves_flags)) }
     };
+}
+
+/// The time, in [`ticks_per_second`] (Arm ARM, "CNTVCT_EL0").
+pub fn ticks() -> u64 {
+    isb(SY);
+    read!("cntvct_el0")
+}
+
+/// How many [`ticks`] a second has (CNTFRQ_EL0, which firmware or QEMU has set).
+pub fn ticks_per_second() -> u64 {
+    read!("cntfrq_el0")
 }
 
 /// Whether this CPU counts instructions: it has a PMU with an event counter, and the event is implemented (PMCEID0_EL0).
