@@ -68,7 +68,8 @@ impl<G: Granule> Kernel<G> {
 
     /// Whose memory a block of boot RAM is.
     pub fn boot_name(&self, block: PhysRange) -> Name {
-        let node = self.mm.node_of(Pfn::containing::<G>(block.start)).unwrap_or(0);
+        // From the device tree: the model forgets what goes.
+        let node = self.info.machine.numa_node_at(block.start.get()).unwrap_or(0);
         Name { source: Source::Boot, start: block.start, node }
     }
 

@@ -75,7 +75,7 @@ pub struct Warnings {
     pub bad_remove: u64,
     /// Mappings that could not be taken down because they share a block with somebody else's.
     pub stuck: u64,
-    /// Altmaps that would have lost pages to padding, and requests to one that are not whole pages.
+    /// Altmaps that would have lost pages to padding.
     pub altmap: u64,
     /// A memmap on another node than the memory that it describes: reported once.
     pub remote_memmap: u64,

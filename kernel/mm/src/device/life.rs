@@ -1,6 +1,5 @@
 //! A device's page map comes and goes (Linux: `memremap_pages`, `memunmap_pages`): memory's steps, by subsections.
 
-use crate::addr::PhysRange;
 use crate::bugs::Bug;
 use crate::device::pagemap::{DeviceState, Pagemap};
 use crate::device::range::DeviceRange;
@@ -36,10 +35,12 @@ impl<G: Granule, M: Machine> Way<G, M> for Device {
                 ranges.iter().for_each(|range| mm.initialise_device(*range));
                 Ok(())
             }
-            Step::JoinZone | Step::GoOnline => {
+            Step::JoinZone => {
                 mm.set_device(device.start(), |pagemap| pagemap.state = DeviceState::Live);
                 Ok(())
             }
+            // Not one of a device's steps.
+            Step::GoOnline => Ok(()),
         }
     }
 
@@ -60,9 +61,10 @@ impl<G: Granule, M: Machine> Way<G, M> for Device {
             }
             Step::PopulateVmemmap => backwards.for_each(|range| mm.depopulate(range)),
             Step::InitialisePages => backwards.for_each(|range| mm.forget_device(range)),
-            Step::JoinZone | Step::GoOnline => {
+            Step::JoinZone => {
                 mm.set_device(device.start(), |pagemap| pagemap.state = DeviceState::Changing);
             }
+            Step::GoOnline => {}
         }
     }
 }
@@ -81,22 +83,6 @@ fn each<G: Granule, M: Machine>(
         }
     }
     Ok(())
-}
-
-impl DeviceRange {
-    /// The first page of the first range: the device's name.
-    pub const fn start(&self) -> Pfn {
-        self.ranges.start()
-    }
-    /// The page map that it will be, with nothing done yet.
-    pub const fn pagemap(&self) -> Pagemap {
-        let Self { ranges, kind, altmap, node } = *self;
-        Pagemap { ranges, kind, altmap, state: DeviceState::Changing, holds: 0, node }
-    }
-    /// The first range's bytes, for messages.
-    fn first_addresses<G: Granule>(&self) -> PhysRange {
-        self.ranges.as_slice()[0].addresses::<G>()
-    }
 }
 
 impl<G: Granule, M: Machine> Mm<G, M> {
@@ -215,7 +201,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             let Some(section) = self.sections.get_mut(start.get()) else { continue };
             let touched = Subsections::touched::<G>(start, part);
             section.device_subsections -= touched.count();
-            if !self.bug.is_some_and(|bug| bug == Bug::StaleSection) {
+            if self.bug != Some(Bug::StaleSection) {
                 section.present.remove(touched);
             }
             if section.early {
@@ -236,7 +222,6 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Make one hole again of `part` and the holes on both sides.
     fn mend_hole(&mut self, part: PfnRange) {
-        self.clear_heads(part);
         let hole = self.hole_around(part);
         self.clear_heads(hole);
         self.mark_hole(hole);
@@ -257,16 +242,23 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         }
     }
 
-    /// `part`, pages of one section, with the hole pages before and after it.
+    /// `part`, pages of one section, with the hole pages before and after it: run by run, each known by its head.
     fn hole_around(&self, part: PfnRange) -> PfnRange {
         let section = part.start.align_down(G::BLOCK_ORDER);
-        let is_hole = |pfn: Pfn| self.pages().use_of(pfn).0 == PageKind::Hole;
+        let hole = |pfn: Pfn| match self.pages().use_of(pfn) {
+            (PageKind::Hole, head) => Some(PfnRange::new(head, 1 << self.pages().get(head).order())),
+            _ => None,
+        };
         let (mut start, mut end) = (part.start, part.end);
-        while start > section && is_hole(Pfn::new(start.get() - 1)) {
-            start = Pfn::new(start.get() - 1);
+        while start > section
+            && let Some(run) = hole(Pfn::new(start.get() - 1))
+        {
+            start = run.start;
         }
-        while end < section + G::SECTION_PAGES && is_hole(end) {
-            end = end + 1;
+        while end < section + G::SECTION_PAGES
+            && let Some(run) = hole(end)
+        {
+            end = run.end;
         }
         PfnRange { start, end }
     }

@@ -1,12 +1,12 @@
 //! What a device's page map may be made of: the only place where that is validated. After it nobody checks again.
 
 use crate::addr::{PhysAddr, PhysRange};
-use crate::device::pagemap::{DeviceType, MAX_RANGES, Ranges};
+use crate::device::pagemap::{DeviceState, DeviceType, MAX_RANGES, Pagemap, Ranges};
 use crate::error::{Error, Result};
 use crate::granule::{Granule, SUBSECTION_SHIFT};
 use crate::machine::Machine;
 use crate::model::Mm;
-use crate::pfn::PfnRange;
+use crate::pfn::{Pfn, PfnRange};
 use crate::section::Subsections;
 use crate::vmemmap::altmap::Altmap;
 
@@ -65,6 +65,20 @@ impl DeviceRange {
     /// The same, on NUMA node `node` (0 is where nothing is said).
     pub const fn on_node(self, node: u32) -> Self {
         Self { node, ..self }
+    }
+
+    /// The first page of the first range: the device's name.
+    pub const fn start(&self) -> Pfn {
+        self.ranges.start()
+    }
+    /// The page map that it will be, with nothing done yet.
+    pub const fn pagemap(&self) -> Pagemap {
+        let Self { ranges, kind, altmap, node } = *self;
+        Pagemap { ranges, kind, altmap, state: DeviceState::Changing, holds: 0, node }
+    }
+    /// The first range's bytes, for messages.
+    pub(super) fn first_addresses<G: Granule>(&self) -> PhysRange {
+        self.ranges.as_slice()[0].addresses::<G>()
     }
 }
 

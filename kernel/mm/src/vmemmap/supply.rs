@@ -77,9 +77,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         }
         self.may_fail(Resource::Altmap { pages })?;
         let exhausted = Error::Out(Resource::Altmap { pages });
-        let taken = self.altmap_mut(supply).ok_or(exhausted)?.allocate_bytes::<G>(G::BLOCK_SIZE);
-        self.warnings.altmap += u64::from(matches!(taken, Err(Error::NotWholePages { .. })));
-        taken
+        self.altmap_mut(supply).ok_or(exhausted)?.allocate_bytes::<G>(G::BLOCK_SIZE)
     }
 
     /// A run of system RAM, made out of pieces when there is none. One that was made to fail is not looked for.
