@@ -8,6 +8,7 @@
 //! ```
 
 pub mod altmap;
+pub mod cost;
 pub mod free;
 pub(crate) mod hosted;
 pub mod occupancy;
