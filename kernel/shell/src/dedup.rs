@@ -170,9 +170,9 @@ fn show(head: Pfn, per_page: u64, group: &Group) {
     let (start, end) = (head + first * per_page, head + (last + 1) * per_page);
     let rights = if *writable { "rw" } else { "r-" };
     let frames = match (shared, count) {
-        (true, _) => format_args!("one frame for all of them"),
-        (false, 1) => format_args!("a frame of its own"),
-        (false, _) => format_args!("frames of their own"),
+        (true, _) => "one frame for all of them",
+        (false, 1) => "a frame of its own",
+        (false, _) => "frames of their own",
     };
     let leaf = Bytes(*leaf);
     kprintln!("  {first:>4}..{last:<5}  {start}..{end}  {at} {rights}  {frames} (leaf {leaf})");
