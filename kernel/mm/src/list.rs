@@ -84,6 +84,11 @@ impl<T: Keyed> List<T> {
         let at = self.position(key);
         self.items.get(at).is_some_and(|item| item.key() == key).then_some(at)
     }
+    /// The items with a key of `keys`, ascending.
+    pub fn range(&self, keys: Range<u64>) -> &[T] {
+        let (first, end) = (self.position(keys.start), self.position(keys.end));
+        &self.items[first..end.max(first)]
+    }
     /// The items with a key of `keys`, ascending. The keys must stay as they are.
     pub fn range_mut(&mut self, keys: Range<u64>) -> &mut [T] {
         let (first, end) = (self.position(keys.start), self.position(keys.end));

@@ -23,6 +23,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
                 self.device_heads(device, *range);
             }
             self.device_holds(device);
+            self.device_tails(device);
             if let (Some(altmap), [range]) = (device.altmap(), device.ranges()) {
                 self.altmap(*range, altmap);
                 self.set_aside(device, altmap);

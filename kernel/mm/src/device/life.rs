@@ -1,6 +1,7 @@
 //! A device's page map comes and goes (Linux: `memremap_pages`, `memunmap_pages`): memory's steps, by subsections.
 
 use crate::bugs::Bug;
+use crate::device::compound::Dedup;
 use crate::device::pagemap::{DeviceState, Pagemap};
 use crate::device::range::DeviceRange;
 use crate::error::{Error, Resource, Result};
@@ -30,6 +31,7 @@ impl<G: Granule, M: Machine> Way<G, M> for Device {
                 mm.set_device(device.start(), |pagemap| pagemap.altmap = device.altmap);
                 Ok(())
             }
+            Step::PopulateVmemmap if device.dedup == Dedup::Shared => mm.populate_shared(&device.pagemap()),
             Step::PopulateVmemmap => each(mm, ranges, Mm::populate_range, Mm::depopulate),
             Step::InitialisePages => {
                 mm.initialise_device(device);
@@ -184,15 +186,18 @@ impl<G: Granule, M: Machine> Mm<G, M> {
                 section.device_subsections += touched.count();
             }
         }
-        for range in [pagemap.set_aside()].into_iter().chain(pagemap.usable()) {
-            self.clear_memmap(range);
-        }
+        self.clear_memmap(pagemap.set_aside());
         self.mark_device(pagemap.set_aside(), PageKind::DeviceMemmap);
-        if pagemap.compound().order() == 0 {
+        let order = pagemap.compound().order();
+        if pagemap.dedup() == Dedup::Shared {
+            pagemap.heads().for_each(|head| self.initialise_compound(head, order));
+            return;
+        }
+        pagemap.usable().for_each(|range| self.clear_memmap(range));
+        if order == 0 {
             pagemap.usable().for_each(|range| self.mark_device(range, PageKind::Device));
         } else {
-            let order = pagemap.compound().order();
-            pagemap.heads().for_each(|head| self.pages().get(head).set_head(PageKind::Device, order));
+            pagemap.heads().for_each(|head| self.pages().own(head).set_head(PageKind::Device, order));
         }
     }
 
@@ -210,7 +215,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     fn mark_device(&mut self, range: PfnRange, kind: PageKind) {
         let pages = self.pages();
         for (pfn, order) in range.chunks(G::BLOCK_ORDER) {
-            pages.get(pfn).set_head(kind, order);
+            pages.own(pfn).set_head(kind, order);
         }
     }
 
@@ -257,7 +262,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     fn clear_heads(&self, range: PfnRange) {
         let mut at = range.start;
         while at < range.end {
-            let page = self.pages().get(at);
+            let page = self.pages().own(at);
             at = at + (1 << page.order());
             page.clear_head();
         }

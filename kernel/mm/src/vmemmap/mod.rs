@@ -8,6 +8,7 @@
 //! ```
 
 pub mod altmap;
+pub mod compound;
 pub mod free;
 pub(crate) mod hosted;
 pub mod occupancy;
