@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::device::compound::{Compound, Dedup};
+use crate::device::compound::{Compound, Dedup, TailScope};
 use crate::granule::Granule;
 use crate::list::Keyed;
 use crate::pfn::{Pfn, PfnRange};
@@ -147,6 +147,16 @@ impl Pagemap {
     /// Whether the struct pages of its compound pages share memory.
     pub const fn dedup(&self) -> Dedup {
         self.dedup
+    }
+    /// The pages of tails that its compound pages share.
+    pub fn tail_pages(&self) -> u64 {
+        match (self.dedup, self.compound.tails()) {
+            (Dedup::No(_), _) => 0,
+            (Dedup::Shared, TailScope::Device) => 1,
+            (Dedup::Shared, TailScope::Page) => {
+                self.usable().map(|range| range.len()).sum::<u64>() >> self.compound.order()
+            }
+        }
     }
     /// The first page of the compound page that `pfn`, a usable page, is in: the page itself where there is none.
     pub const fn head_of(&self, pfn: Pfn) -> Pfn {
