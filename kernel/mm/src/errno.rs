@@ -78,6 +78,9 @@ impl Error {
             | Self::AltmapRanges { .. }
             | Self::NotWholePages { .. }
             | Self::NotSubsectionAligned(_)
+            | Self::CompoundSize { .. }
+            | Self::NotCompoundAligned { .. }
+            | Self::NoCompoundLeft { .. }
             | Self::DeviceRanges { .. }
             | Self::PageState { .. }
             | Self::WouldSplit { .. }

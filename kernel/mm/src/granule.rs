@@ -90,6 +90,10 @@ pub struct Geometry {
     /// log2 of the largest compound page that the granule can have: the alignment of `first_pfn` and of the linear
     /// map's physical base, so that virtual and physical addresses are congruent for every block and hint.
     pub largest_compound_shift: u32,
+    /// log2 of every size that a compound page can have, ascending: the blocks of level 2 and 1 (Linux: PMD and PUD), and
+    /// the contiguous runs at level 3 and 2. At 16K and 64K nothing is mapped by a block of level 1 with 48 bits: such a
+    /// compound page is served by blocks of level 2.
+    pub compound_shifts: [u32; 4],
 }
 
 impl Geometry {
@@ -146,6 +150,8 @@ pub trait Granule: Copy + Send + Sync + 'static {
     const SECTION_MEMMAP: u64 = Self::SECTION_PAGES * 64;
     /// The bytes of the smallest block (a level 2 leaf).
     const BLOCK_SIZE: u64 = 1 << Self::GEOMETRY.level_shift(2);
+    /// log2 of the sizes of compound pages, ascending.
+    const COMPOUND_SHIFTS: [u32; 4] = Self::GEOMETRY.compound_shifts;
 }
 
 /// The 4K granule.
@@ -168,6 +174,7 @@ impl Granule for G4K {
         contiguous: [1, 1, 16, 16],
         section_shift: 27,
         largest_compound_shift: 30,
+        compound_shifts: [16, 21, 25, 30],
     };
 }
 
@@ -181,6 +188,7 @@ impl Granule for G16K {
         contiguous: [1, 1, 32, 128],
         section_shift: 27,
         largest_compound_shift: 30,
+        compound_shifts: [21, 25, 30, 36],
     };
 }
 
@@ -194,6 +202,7 @@ impl Granule for G64K {
         contiguous: [1, 1, 32, 32],
         section_shift: 29,
         largest_compound_shift: 34,
+        compound_shifts: [21, 29, 34, 42],
     };
 }
 
@@ -223,6 +232,17 @@ mod tests {
         assert_eq!(runs(G4K::GEOMETRY), [Some(64 << 10), Some(32 << 20), None]);
         assert_eq!(runs(G16K::GEOMETRY), [Some(2 << 20), Some(1 << 30), None]);
         assert_eq!(runs(G64K::GEOMETRY), [Some(2 << 20), Some(16 << 30), None]);
+    }
+
+    #[test]
+    fn compound_pages_are_as_large_as_blocks_and_contiguous_runs() {
+        const K: u64 = 1 << 10;
+        const M: u64 = 1 << 20;
+        const G: u64 = 1 << 30;
+        let sizes = |g: Geometry| g.compound_shifts.map(|shift| 1u64 << shift);
+        assert_eq!(sizes(G4K::GEOMETRY), [64 * K, 2 * M, 32 * M, G]);
+        assert_eq!(sizes(G16K::GEOMETRY), [2 * M, 32 * M, G, 64 * G]);
+        assert_eq!(sizes(G64K::GEOMETRY), [2 * M, 512 * M, 16 * G, 4096 * G]);
     }
 
     #[test]

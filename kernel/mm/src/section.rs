@@ -18,9 +18,12 @@ impl Subsections {
         let mut bits = [0; 4];
         let first = range.start.get().saturating_sub(section.get()) / G::SUBSECTION_PAGES;
         let last = (range.end.get().saturating_sub(section.get())).div_ceil(G::SUBSECTION_PAGES);
-        for i in first..last.min(G::SUBSECTIONS as u64) {
-            let word = (i / 64) as usize;
-            bits[word] |= 1 << (i % 64);
+        let last = last.min(G::SUBSECTIONS as u64);
+        for (word, low) in bits.iter_mut().zip((0..).step_by(64)) {
+            let (from, to) = (first.clamp(low, low + 64), last.clamp(low, low + 64));
+            if from < to {
+                *word = u64::MAX >> (64 - (to - from)) << (from - low);
+            }
         }
         Self(bits)
     }
@@ -95,6 +98,12 @@ impl Section {
         Self { start, present, device_subsections: 0, early: false, backing: Backing::Ram }
     }
 
+    /// The part of `range` that lies in the section.
+    pub fn part_of<G: Granule>(&self, range: PfnRange) -> PfnRange {
+        let own = self.pages::<G>();
+        PfnRange { start: own.start.max(range.start), end: own.end.min(range.end) }
+    }
+
     /// Its own altmap, if it hosts memmap.
     pub const fn altmap(&self) -> Option<&Altmap> {
         match &self.backing {
@@ -139,5 +148,10 @@ mod tests {
         assert_eq!((one.count(), one.contains(1), one.contains(0)), (1, true, false));
         let two = Subsections::touched::<G4K>(section, PfnRange::new(section + 511, 2));
         assert_eq!(two.count(), 2);
+        // 2 MiB are 32 pages at 64K: subsections 62 to 129 are in three words.
+        let many =
+            Subsections::touched::<G64K>(Pfn::new(0), PfnRange::new(Pfn::new(63 * 32 - 1), 67 * 32 + 1));
+        assert_eq!(many.0, [0b11 << 62, u64::MAX, 0b11, 0]);
+        assert!(Subsections::touched::<G4K>(section, PfnRange::new(section, 0)).is_empty());
     }
 }

@@ -6,6 +6,7 @@ use core::sync::atomic::AtomicU64;
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use hotmap_mm::audit::{AuditSummary, Finding};
 use hotmap_mm::compact::Compacted;
+use hotmap_mm::device::compound::{Compound, TailScope};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::kmem::Kmem;
 use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
@@ -93,6 +94,15 @@ pub(crate) trait Model {
 
     // Devices.
     fn device(&self, ranges: &[Bytes], kind: DeviceType, memmap: DeviceMemmap) -> Result<DeviceRange>;
+    /// In compound pages of `size` bytes.
+    fn compound_device(
+        &self,
+        range: Bytes,
+        kind: DeviceType,
+        memmap: DeviceMemmap,
+        size: u64,
+        tails: TailScope,
+    ) -> Result<DeviceRange>;
     fn device_create(&mut self, device: &DeviceRange) -> Result<()>;
     fn device_destroy(&mut self, start: Pfn) -> Result<Teardown>;
     fn kmem(&self) -> &[Kmem];
@@ -263,6 +273,17 @@ impl<G: Granule> Model for Kernel<G> {
 
     fn device(&self, ranges: &[Bytes], kind: DeviceType, memmap: DeviceMemmap) -> Result<DeviceRange> {
         DeviceRange::new(&self.mm, ranges, kind, memmap)
+    }
+    fn compound_device(
+        &self,
+        range: Bytes,
+        kind: DeviceType,
+        memmap: DeviceMemmap,
+        size: u64,
+        tails: TailScope,
+    ) -> Result<DeviceRange> {
+        let compound = Compound::new::<G>(size, tails)?;
+        DeviceRange::grouped(&self.mm, &[range], kind, memmap, compound)
     }
     fn device_create(&mut self, device: &DeviceRange) -> Result<()> {
         self.mm.device_create(device, |_, _| {})

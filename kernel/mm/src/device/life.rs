@@ -1,6 +1,7 @@
 //! A device's page map comes and goes (Linux: `memremap_pages`, `memunmap_pages`): memory's steps, by subsections.
 
 use crate::bugs::Bug;
+use crate::device::compound::Dedup;
 use crate::device::pagemap::{DeviceState, Pagemap};
 use crate::device::range::DeviceRange;
 use crate::error::{Error, Resource, Result};
@@ -30,9 +31,10 @@ impl<G: Granule, M: Machine> Way<G, M> for Device {
                 mm.set_device(device.start(), |pagemap| pagemap.altmap = device.altmap);
                 Ok(())
             }
+            Step::PopulateVmemmap if device.dedup == Dedup::Shared => mm.populate_shared(&device.pagemap()),
             Step::PopulateVmemmap => each(mm, ranges, Mm::populate_range, Mm::depopulate),
             Step::InitialisePages => {
-                ranges.iter().for_each(|range| mm.initialise_device(*range));
+                mm.initialise_device(device);
                 Ok(())
             }
             Step::JoinZone => {
@@ -69,6 +71,11 @@ impl<G: Granule, M: Machine> Way<G, M> for Device {
     }
 }
 
+/// The keys of the sections that `range` lies in.
+fn keys<G: Granule>(range: PfnRange) -> core::ops::Range<u64> {
+    range.start.align_down(G::BLOCK_ORDER).get()..range.end.get()
+}
+
 /// Do something to every range, or to none.
 fn each<G: Granule, M: Machine>(
     mm: &mut Mm<G, M>,
@@ -99,10 +106,12 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// All steps backwards, for a device of which nobody holds a page.
     pub(super) fn device_undo(&mut self, start: Pfn) {
-        let Some(Pagemap { ranges, kind, altmap, node, .. }) = self.devices.get(start.get()).cloned() else {
+        let Some(Pagemap { ranges, kind, altmap, compound, dedup, node, .. }) =
+            self.devices.get(start.get()).cloned()
+        else {
             return;
         };
-        let way = Device(DeviceRange { ranges, kind, altmap, node });
+        let way = Device(DeviceRange { ranges, kind, altmap, compound, dedup, node });
         STEPS.iter().rev().for_each(|step| way.revert(self, *step));
     }
 
@@ -157,11 +166,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     fn drop_device(&mut self, device: &DeviceRange) {
         self.devices.remove(device.start().get());
         self.devices.shrink();
-        for part in device.ranges.as_slice().iter().flat_map(|range| range.sections::<G>()) {
-            let start = part.start.align_down(G::BLOCK_ORDER);
-            let empty = self.sections.get(start.get()).is_some_and(|section| section.present.is_empty());
-            if empty && !self.has_bug(Bug::StaleSection) {
-                self.sections.remove(start.get());
+        if !self.has_bug(Bug::StaleSection) {
+            for range in device.ranges.as_slice() {
+                self.sections.remove_where(keys::<G>(*range), |section| section.present.is_empty());
             }
         }
         self.sections.shrink();
@@ -170,22 +177,39 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     // Step 5.
 
     /// Struct pages: clear, and a head for each run; from here on they are valid.
-    fn initialise_device(&mut self, range: PfnRange) {
+    fn initialise_device(&mut self, device: &DeviceRange) {
+        let pagemap = device.pagemap();
+        for range in pagemap.ranges() {
+            for section in self.sections.range_mut(keys::<G>(*range)) {
+                let touched = Subsections::touched::<G>(section.start, section.part_of::<G>(*range));
+                section.present.add(touched);
+                section.device_subsections += touched.count();
+            }
+        }
+        self.clear_memmap(pagemap.set_aside());
+        self.mark_device(pagemap.set_aside(), PageKind::DeviceMemmap);
+        let order = pagemap.compound().order();
+        if pagemap.dedup() == Dedup::Shared {
+            pagemap.heads().for_each(|head| self.initialise_compound(head, order));
+            return;
+        }
+        pagemap.usable().for_each(|range| self.clear_memmap(range));
+        if order == 0 {
+            pagemap.usable().for_each(|range| self.mark_device(range, PageKind::Device));
+        } else {
+            pagemap.heads().for_each(|head| self.pages().own(head).set_head(PageKind::Device, order));
+        }
+    }
+
+    /// The struct pages of `range` say nothing.
+    fn clear_memmap(&mut self, range: PfnRange) {
         for part in range.sections::<G>() {
-            let start = part.start.align_down(G::BLOCK_ORDER);
-            let Some(section) = self.sections.get_mut(start.get()) else { continue };
-            let touched = Subsections::touched::<G>(start, part);
-            section.present.add(touched);
-            section.device_subsections += touched.count();
-            if section.early {
+            if self.section_of(part.start).is_some_and(|section| section.early) {
                 self.cut_hole(part);
             } else {
                 machine::zero_mapped(&self.machine, self.layout.memmap(part));
             }
         }
-        let aside = self.devices.get(range.start.get()).map_or(range.start, Pagemap::usable_start);
-        self.mark_device(PfnRange { start: range.start, end: aside }, PageKind::DeviceMemmap);
-        self.mark_device(PfnRange { start: aside, end: range.end }, PageKind::Device);
     }
 
     fn mark_device(&mut self, range: PfnRange, kind: PageKind) {
@@ -196,15 +220,17 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     }
 
     fn forget_device(&mut self, range: PfnRange) {
-        for part in range.sections::<G>() {
-            let start = part.start.align_down(G::BLOCK_ORDER);
-            let Some(section) = self.sections.get_mut(start.get()) else { continue };
-            let touched = Subsections::touched::<G>(start, part);
+        let (mut early, stale) = (false, self.has_bug(Bug::StaleSection));
+        for section in self.sections.range_mut(keys::<G>(range)) {
+            let touched = Subsections::touched::<G>(section.start, section.part_of::<G>(range));
             section.device_subsections -= touched.count();
-            if self.bug != Some(Bug::StaleSection) {
+            if !stale {
                 section.present.remove(touched);
             }
-            if section.early {
+            early |= section.early;
+        }
+        for part in range.sections::<G>().filter(|_| early) {
+            if self.section_of(part.start).is_some_and(|section| section.early) {
                 self.mend_hole(part);
             }
         }
