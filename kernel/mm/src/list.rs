@@ -72,6 +72,19 @@ impl<T: Keyed> List<T> {
         let at = self.position(item.key());
         self.items.insert(at, item);
     }
+    /// Insert those of `items`, ascending, whose keys the list does not have; room was reserved for them.
+    pub fn insert_missing(&mut self, items: impl ExactSizeIterator<Item = T>) {
+        let mut items = items.peekable();
+        while let Some(item) = items.peek() {
+            if self.position(item.key()) == self.items.len() {
+                // None of them is there: the usual way, in one go.
+                self.items.extend(items);
+                return;
+            }
+            let missing = self.find(item.key()).is_none();
+            items.next().into_iter().filter(|_| missing).for_each(|item| self.insert(item));
+        }
+    }
     /// Where the first item is whose key is not below `key`. What comes last is found without a search: memory mostly comes
     /// in the order of its addresses.
     fn position(&self, key: u64) -> usize {
@@ -147,6 +160,17 @@ mod tests {
         assert_eq!(list.remove(3), None);
         list.shrink();
         assert_eq!(list.items.capacity(), 2);
+    }
+
+    #[test]
+    fn what_is_there_stays_and_what_is_missing_comes_in_order() {
+        let mut list = List::new();
+        list.reserve(6).expect("heap");
+        [10, 30].into_iter().for_each(|k| list.insert(k));
+        list.insert_missing([20, 30, 40, 50].into_iter());
+        assert_eq!(list.as_slice(), [10, 20, 30, 40, 50]);
+        list.insert_missing([5].into_iter());
+        assert_eq!(list.as_slice(), [5, 10, 20, 30, 40, 50]);
     }
 
     #[test]

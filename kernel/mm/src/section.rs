@@ -13,8 +13,21 @@ impl Subsections {
     /// None.
     pub const NONE: Self = Self([0; 4]);
 
+    /// All of a section.
+    pub const fn all<G: Granule>() -> Self {
+        let (mut bits, mut word) = ([0; 4], 0);
+        while word * 64 < G::SUBSECTIONS {
+            bits[word] = u64::MAX;
+            word += 1;
+        }
+        Self(bits)
+    }
+
     /// The subsections that `range` touches, of the section that starts at `section`.
     pub fn touched<G: Granule>(section: Pfn, range: PfnRange) -> Self {
+        if range.start <= section && section + G::SECTION_PAGES <= range.end {
+            return const { Self::all::<G>() };
+        }
         let mut bits = [0; 4];
         let first = range.start.get().saturating_sub(section.get()) / G::SUBSECTION_PAGES;
         let last = (range.end.get().saturating_sub(section.get())).div_ceil(G::SUBSECTION_PAGES);
@@ -53,7 +66,19 @@ impl Subsections {
     }
     /// How many are set.
     pub fn count(&self) -> u32 {
-        self.0.iter().map(|w| w.count_ones()).sum()
+        // Mostly all or none: counting bits takes a dozen instructions.
+        self.0
+            .iter()
+            .map(|w| {
+                if *w == u64::MAX {
+                    64
+                } else if *w == 0 {
+                    0
+                } else {
+                    w.count_ones()
+                }
+            })
+            .sum()
     }
 }
 

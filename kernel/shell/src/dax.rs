@@ -16,6 +16,7 @@ use super::json::Json;
 use super::{Outcome, ShellError};
 use crate::system::System;
 use hotmap_kernel::devices::Wanted;
+use hotmap_kernel::meter::{self, Meter};
 use hotmap_kernel::{kprintln, number};
 
 pub(super) const DAX: &str = "dax [create|destroy|kmem|read|write] ...";
@@ -115,7 +116,9 @@ fn create(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
         false => DeviceMemmap::Ram,
     };
     let Request { align, tails, .. } = request;
+    let meter = Meter::start(&kernel.counts());
     let start = kernel.make_device(ranges, &Wanted { kind, memmap, align, tails })?;
+    figures(kernel, "dax-create", ranges.iter().map(|(_, len)| len).sum(), meter);
     let made = kernel.devices().iter().find(|device| device.start() == start);
     if let Some(device) = made.filter(|_| align.is_some()) {
         kprintln!("dax@{:x}: {}", kernel.address(start).get(), Grouped(kernel, device));
@@ -164,6 +167,13 @@ fn parse(kernel: &dyn System, words: &mut Words<'_>) -> Result<Request, ShellErr
     if request.count == 0 { Err(ShellError::Usage(CREATE)) } else { Ok(request) }
 }
 
+/// What an operation cost, where figures are asked for (`bench=on`).
+fn figures(kernel: &dyn System, operation: &str, bytes: u64, meter: Meter) {
+    if meter::is_on() {
+        kprintln!("bench: {operation} {bytes} {}", meter.stop(|| kernel.counts()));
+    }
+}
+
 /// The address that is the next word, as a page, and nothing after it.
 fn page(kernel: &dyn System, words: &mut Words<'_>, usage: &'static str) -> Result<Pfn, ShellError> {
     let address = words.address(usage)?;
@@ -179,8 +189,13 @@ fn no_more(words: &mut Words<'_>, usage: &'static str) -> Outcome {
 fn destroy(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let start = page(kernel, words, DESTROY)?;
     no_more(words, DESTROY)?;
+    let bytes = kernel.devices().iter().find(|device| device.start() == start).map_or(0, Pagemap::pages);
+    let meter = Meter::start(&kernel.counts());
     match kernel.device_destroy(start)? {
-        Teardown::Gone => Ok(()),
+        Teardown::Gone => {
+            figures(kernel, "dax-destroy", bytes * kernel.page_size(), meter);
+            Ok(())
+        }
         Teardown::Waits { pfn, holds } => {
             kprintln!("dax@{:x}: waits for {pfn}, holds {holds}", kernel.address(start).get());
             Err(ShellError::Failed("the device goes when the page named above is held no more (unpin)"))

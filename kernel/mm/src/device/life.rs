@@ -76,6 +76,24 @@ fn keys<G: Granule>(range: PfnRange) -> core::ops::Range<u64> {
     range.start.align_down(G::BLOCK_ORDER).get()..range.end.get()
 }
 
+/// The first pages of these sections.
+fn starts<G: Granule>(range: PfnRange) -> impl ExactSizeIterator<Item = Pfn> {
+    let first = range.start.align_down(G::BLOCK_ORDER);
+    #[expect(clippy::cast_possible_truncation, reason = "a model has less than 2^22 sections")]
+    let count = (range.end - first).div_ceil(G::SECTION_PAGES) as usize;
+    (0..count).map(move |i| first + i as u64 * G::SECTION_PAGES)
+}
+
+/// A range that was validated before the model changed.
+fn refuse_present<G: Granule>(section: &Section, range: PfnRange, device: &DeviceRange) -> Result<()> {
+    let part = section.part_of::<G>(range);
+    if section.present.overlaps(Subsections::touched::<G>(section.start, part)) {
+        let range = device.first_addresses::<G>();
+        return Err(Error::Exists { range, present: part.start.address::<G>() });
+    }
+    Ok(())
+}
+
 /// Do something to every range, or to none.
 fn each<G: Granule, M: Machine>(
     mm: &mut Mm<G, M>,
@@ -129,13 +147,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     // Step 1.
 
     fn claim_device(&mut self, device: &DeviceRange) -> Result<()> {
-        let pages = || device.ranges.as_slice().iter().flat_map(|range| range.sections::<G>());
         let mut missing = 0;
-        for part in pages() {
-            match self.section_of(part.start) {
-                None => missing += 1,
-                Some(section) => self.refuse_present(section, part, device)?,
-            }
+        for range in device.ranges.as_slice() {
+            let sections = self.sections_of(*range);
+            sections.iter().try_for_each(|section| refuse_present::<G>(section, *range, device))?;
+            missing += starts::<G>(*range).len() - sections.len();
         }
         self.may_fail(Resource::Heap { bytes: size_of::<Pagemap>() })?;
         self.devices.reserve(1)?;
@@ -146,20 +162,10 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             self.devices.shrink();
             return Err(error);
         }
-        for start in pages().map(|part| part.start.align_down(G::BLOCK_ORDER)) {
-            if self.sections.get(start.get()).is_none() {
-                self.sections.insert(Section::claimed(start));
-            }
+        for range in device.ranges.as_slice() {
+            self.sections.insert_missing(starts::<G>(*range).map(Section::claimed));
         }
         self.devices.insert(Pagemap { altmap: None, ..device.pagemap() });
-        Ok(())
-    }
-
-    fn refuse_present(&self, section: &Section, part: PfnRange, device: &DeviceRange) -> Result<()> {
-        if section.present.overlaps(Subsections::touched::<G>(section.start, part)) {
-            let range = device.first_addresses::<G>();
-            return Err(Error::Exists { range, present: part.start.address::<G>() });
-        }
         Ok(())
     }
 
@@ -190,7 +196,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         self.mark_device(pagemap.set_aside(), PageKind::DeviceMemmap);
         let order = pagemap.compound().order();
         if pagemap.dedup() == Dedup::Shared {
-            pagemap.heads().for_each(|head| self.initialise_compound(head, order));
+            pagemap.heads().for_each(|head| self.pages().set_compound(head, PageKind::Device, order));
             return;
         }
         pagemap.usable().for_each(|range| self.clear_memmap(range));

@@ -8,7 +8,7 @@ use crate::granule::{Granule, SUBSECTION_SHIFT};
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::pfn::{Pfn, PfnRange};
-use crate::section::Subsections;
+use crate::section::{Section, Subsections};
 use crate::vmemmap::altmap::Altmap;
 
 /// Where a device's memmap goes.
@@ -120,11 +120,11 @@ fn check_range<G: Granule, M: Machine>(mm: &Mm<G, M>, start: PhysAddr, len: u64)
         return Err(Error::BeyondLinearMap { range, reach });
     }
     let pages = PfnRange::inside::<G>(range);
-    let taken = |part: &PfnRange| {
-        let section = mm.section_of(part.start)?;
-        section.present.overlaps(Subsections::touched::<G>(section.start, *part)).then_some(part.start)
+    let taken = |section: &Section| {
+        let part = section.part_of::<G>(pages);
+        section.present.overlaps(Subsections::touched::<G>(section.start, part)).then_some(part.start)
     };
-    match mm.kmem_at(pages).or_else(|| pages.sections::<G>().find_map(|part| taken(&part))) {
+    match mm.kmem_at(pages).or_else(|| mm.sections_of(pages).iter().find_map(taken)) {
         Some(at) => Err(Error::Exists { range, present: at.address::<G>() }),
         None => Ok(range),
     }
@@ -147,12 +147,12 @@ fn refuse_parts<G: Granule>(ranges: &Ranges, memmap: DeviceMemmap, compound: Com
 /// Whether compound pages of `ranges` share, if they can. A hole of a boot section has had its memmap since boot; a section
 /// that is boot's now can lose that, and none becomes one.
 fn choose_dedup<G: Granule, M: Machine>(mm: &Mm<G, M>, ranges: &Ranges, compound: Compound) -> Dedup {
-    let early = |part: PfnRange| mm.section_of(part.start).is_some_and(|section| section.early);
+    let early = |range: &PfnRange| mm.sections_of(*range).iter().any(|section| section.early);
     if compound.order() == 0 {
         Dedup::No(NoDedup::PageGeometry)
     } else if !compound.can_share::<G>() {
         Dedup::No(NoDedup::SmallMemmap)
-    } else if ranges.as_slice().iter().any(|range| range.sections::<G>().any(early)) {
+    } else if ranges.as_slice().iter().any(early) {
         Dedup::No(NoDedup::BootSection)
     } else {
         Dedup::Shared

@@ -17,7 +17,6 @@ use crate::error::Result;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::{self, Machine};
 use crate::model::Mm;
-use crate::page::{PAGE_BYTES, PageKind};
 use crate::paging::descriptor::Descriptor;
 use crate::paging::shared::SharedFrame;
 use crate::paging::table::TableFrames;
@@ -93,15 +92,6 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let frame = frame.address::<G>();
         self.pages().fill_tail_page(frame, order);
         Ok(SharedFrame::new(frame))
-    }
-
-    /// The struct pages of a compound page that are its own: the head, and the tails beside it.
-    pub(crate) fn initialise_compound(&self, head: Pfn, order: u32) {
-        let own = PfnRange::new(head, G::SIZE / PAGE_BYTES);
-        machine::zero_mapped(&self.machine, self.layout.memmap(own));
-        let pages = self.pages();
-        pages.own(head).set_head(PageKind::Device, order);
-        pages.set_tails(PfnRange { start: head + 1, end: own.end }, order);
     }
 
     /// `entries` more entries of a page of tails are gone.

@@ -23,8 +23,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         if self.has_bug(Bug::KeepMemmap) {
             return;
         }
-        let sections = self.sections.range(range.start.align_down(G::BLOCK_ORDER).get()..range.end.get());
-        if !sections.iter().any(|section| section.early) {
+        if !self.sections_of(range).iter().any(|section| section.early) {
             return self.depopulate_run(range);
         }
         let mut gone = PfnRange { start: range.start, end: range.start };
@@ -70,7 +69,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
                 self.release_run(core::mem::replace(&mut run, Run { va, pa, size }))
             }
             Gone::Table(table) => self.free_table(table),
-            Gone::SharedLeaf { pa, .. } => self.forget_tail(&mut tails, pa, 1),
+            Gone::SharedLeaf { pa, entries, .. } => self.forget_tail(&mut tails, pa, entries),
             Gone::SharedTable { table, .. } => self.forget_shared_table(&mut tails, table),
         });
         self.release_run(run);
