@@ -19,6 +19,8 @@ pub const SUBSECTION_SHIFT: u32 = 21;
 pub const LAST_LEVEL: u8 = 3;
 /// More orders than any granule's block has.
 pub const MAX_ORDERS: usize = 16;
+/// The most sizes of huge pages that a granule has.
+pub const MAX_HUGE_SIZES: usize = 4;
 
 /// Which translation granule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,6 +92,9 @@ pub struct Geometry {
     /// log2 of the largest compound page that the granule can have: the alignment of `first_pfn` and of the linear
     /// map's physical base, so that virtual and physical addresses are congruent for every block and hint.
     pub largest_compound_shift: u32,
+    /// log2 of the sizes of huge pages, ascending: the blocks of levels 2 and 1, and the runs of the Contiguous bit
+    /// (arm64 Linux: `arch/arm64/mm/hugetlbpage.c`, `hugetlbpage_init`).
+    pub huge_shifts: &'static [u32],
 }
 
 impl Geometry {
@@ -168,6 +173,7 @@ impl Granule for G4K {
         contiguous: [1, 1, 16, 16],
         section_shift: 27,
         largest_compound_shift: 30,
+        huge_shifts: &[16, 21, 25, 30],
     };
 }
 
@@ -181,6 +187,7 @@ impl Granule for G16K {
         contiguous: [1, 1, 32, 128],
         section_shift: 27,
         largest_compound_shift: 30,
+        huge_shifts: &[21, 25, 30],
     };
 }
 
@@ -194,12 +201,15 @@ impl Granule for G64K {
         contiguous: [1, 1, 32, 32],
         section_shift: 29,
         largest_compound_shift: 34,
+        huge_shifts: &[21, 29, 34],
     };
 }
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
+    use std::vec::Vec;
 
     // Golden values, from the Arm ARM's tables (D8.2.8 to D8.2.10) and arm64 Linux's documentation, not from the code.
     #[test]
@@ -223,6 +233,19 @@ mod tests {
         assert_eq!(runs(G4K::GEOMETRY), [Some(64 << 10), Some(32 << 20), None]);
         assert_eq!(runs(G16K::GEOMETRY), [Some(2 << 20), Some(1 << 30), None]);
         assert_eq!(runs(G64K::GEOMETRY), [Some(2 << 20), Some(16 << 30), None]);
+    }
+
+    // The page sizes that arm64 Linux's Documentation/mm/hugetlbpage lists for 4K, 16K and 64K.
+    #[test]
+    fn huge_pages_have_the_sizes_of_blocks_and_contiguous_runs() {
+        let sizes = |g: Geometry| g.huge_shifts.iter().map(|shift| 1u64 << shift).collect::<Vec<_>>();
+        assert_eq!(sizes(G4K::GEOMETRY), [64 << 10, 2 << 20, 32 << 20, 1 << 30]);
+        assert_eq!(sizes(G16K::GEOMETRY), [2 << 20, 32 << 20, 1 << 30]);
+        assert_eq!(sizes(G64K::GEOMETRY), [2 << 20, 512 << 20, 16 << 30]);
+        for g in [G4K::GEOMETRY, G16K::GEOMETRY, G64K::GEOMETRY] {
+            assert!(g.huge_shifts.len() <= MAX_HUGE_SIZES);
+            assert!(g.huge_shifts.iter().all(|shift| *shift <= g.largest_compound_shift));
+        }
     }
 
     #[test]

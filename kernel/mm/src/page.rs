@@ -49,11 +49,13 @@ pub enum PageKind {
     Device = 11,
     /// A page of a device that its altmap or its driver set aside.
     DeviceMemmap = 12,
+    /// A huge page of the pool: a compound page, whose tails say their order.
+    HugeTlb = 13,
 }
 
 impl PageKind {
     /// How many kinds there are.
-    pub(crate) const COUNT: usize = 13;
+    pub(crate) const COUNT: usize = 14;
     const ALL: [Self; Self::COUNT] = [
         Self::Tail,
         Self::Free,
@@ -68,6 +70,7 @@ impl PageKind {
         Self::Poisoned,
         Self::Device,
         Self::DeviceMemmap,
+        Self::HugeTlb,
     ];
 
     /// Whether the page is a device's, and so not system RAM.
@@ -90,6 +93,7 @@ impl PageKind {
             Self::Device => "device",
             Self::DeviceMemmap => "device (set aside)",
             Self::Poisoned => "poisoned",
+            Self::HugeTlb => "huge page",
         }
     }
 }
@@ -148,6 +152,13 @@ impl Page {
         self.refs.store(0, Relaxed);
         self.private.store(0, Relaxed);
         self.set_links(0, 0);
+    }
+    /// Make this a tail of a compound page of `1 << order` pages: it says how far down its head is aligned, so the same 64
+    /// bytes are right in every tail of that order.
+    pub fn set_tail(&self, order: u32) {
+        self.clear_head();
+        #[expect(clippy::cast_possible_truncation, reason = "no page is of 2^64 pages")]
+        self.order.store(order as u8, Relaxed);
     }
     /// The references held on the run.
     pub fn refs(&self) -> u32 {

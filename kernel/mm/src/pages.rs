@@ -18,6 +18,11 @@ impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
         Self { machine, layout }
     }
 
+    /// The first page that vmemmap describes.
+    pub(crate) const fn first_pfn(&self) -> Pfn {
+        self.layout.first_pfn()
+    }
+
     /// The struct page of `pfn`.
     pub fn get(&self, pfn: Pfn) -> &'a Page {
         machine::page(self.machine, self.layout.page_address(pfn))
@@ -26,6 +31,10 @@ impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
     /// The head of the run that `pfn` belongs to: a run of `1 << order` pages is aligned to its size, so its head is one
     /// of the few pages that `pfn` rounds down to. `None` while nobody speaks for the page (its block is offline).
     pub fn head_of(&self, pfn: Pfn) -> Option<Pfn> {
+        let page = self.get(pfn);
+        if page.kind() == PageKind::Tail && page.order() > 0 {
+            return Some(pfn.align_down(page.order()));
+        }
         (0..=G::BLOCK_ORDER).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
             let page = self.get(head);
             (page.kind() != PageKind::Tail && page.order() >= order).then_some(head)

@@ -9,12 +9,13 @@
 //! | I3 | the frames marked as memmap, table, tenant are those in use as such, each once | `tables`, `tally` |
 //! | I4 | no empty table that could have been freed | `tables` |
 //! | I5 | no TLB maintenance owed, no entry half taken down, contiguous runs agree | `tables`, `runs` |
-//! | I6 | pages by use add up, from heads, free lists, zones and counts alike | `pages`, `zones` |
+//! | I6 | pages by use add up, from heads, free lists, zones, pools and counts alike | `pages`, `zones`, `hugetlb` |
 //! | I7 | a vmemmap leaf describes some present page | `tables` |
 //! | I8 | the linear map is exactly the memory; nothing is writable and executable | `linear`, `tables` |
 
 mod devices;
 mod finding;
+mod hugetlb;
 mod ledger;
 mod linear;
 mod pages;
@@ -47,6 +48,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         auditor.sections();
         auditor.blocks();
         auditor.devices();
+        auditor.hugetlb();
         auditor.zones();
         auditor.tables();
         auditor.tenants();
@@ -77,6 +79,9 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     /// The head that speaks for `pfn`, its kind and its order; like `Pages::head_of`, for memory that may be damaged.
     #[inline(never)]
     fn use_of(&self, pfn: Pfn) -> Option<(Pfn, PageKind, u32)> {
+        if let Some((head, order)) = self.compound_head(pfn) {
+            return Some((head, self.page(head)?.kind(), order));
+        }
         (0..=G::BLOCK_ORDER).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
             let page = self.page(head)?;
             let speaks = page.kind() != PageKind::Tail && page.order() >= order;
