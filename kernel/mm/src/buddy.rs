@@ -64,13 +64,13 @@ impl FreeArea {
 
     /// Put a run on its list, without merging.
     pub fn put<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>, pfn: Pfn, order: u32) {
-        let head = pages.get(pfn);
+        let head = pages.own(pfn);
         let next = self.heads[order as usize];
         head.set_head(PageKind::Free, order);
         head.set_links(next, 0);
         let link = self.link_of(pfn);
         if next != 0 {
-            pages.get(self.pfn_of(next)).set_prev(link);
+            pages.own(self.pfn_of(next)).set_prev(link);
         }
         self.heads[order as usize] = link;
         self.orders |= 1 << order;
@@ -88,17 +88,17 @@ impl FreeArea {
     fn unlink<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>, pfn: Pfn, order: u32) {
         let (next, prev) = pages.get(pfn).links();
         if next != 0 {
-            pages.get(self.pfn_of(next)).set_prev(prev);
+            pages.own(self.pfn_of(next)).set_prev(prev);
         }
         if prev != 0 {
-            pages.get(self.pfn_of(prev)).set_next(next);
+            pages.own(self.pfn_of(prev)).set_next(next);
         } else {
             self.heads[order as usize] = next;
             if next == 0 {
                 self.orders &= !(1 << order);
             }
         }
-        pages.get(pfn).clear_head();
+        pages.own(pfn).clear_head();
         self.pages -= 1 << order;
     }
 

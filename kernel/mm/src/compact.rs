@@ -159,7 +159,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// All of `run` is held: it becomes one run, for `kind`.
     fn join(&mut self, run: PfnRange, order: u32, kind: PageKind) {
-        self.each_head(run, |mm, pfn, _, _| mm.pages().get(pfn).clear_head());
+        self.each_head(run, |mm, pfn, _, _| mm.pages().own(pfn).clear_head());
         Pages::new(&self.machine, self.layout).mark(run.start, order, kind);
         for (kind, by) in [(HELD, run.len().wrapping_neg()), (kind, run.len())] {
             if let Some(count) = self.counts.of_mut(kind) {

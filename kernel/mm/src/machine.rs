@@ -14,6 +14,7 @@ use core::sync::atomic::AtomicU64;
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::page::{PAGE_BYTES, Page};
+use crate::paging::live_update::Bbm;
 
 /// What an access through the MMU wants to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +58,15 @@ pub unsafe trait Machine: Clone {
     }
     /// A checkpoint that the emulated machine uses to watch entry writes; the kernel's does nothing.
     fn entry_written(&self, _table: PhysAddr, _index: usize, _old: u64, _new: u64) {}
+    /// How well the CPUs support that the size of a live leaf changes (FEAT_BBM, the least of all CPUs).
+    fn bbm(&self) -> Bbm {
+        Bbm::Level0
+    }
+    /// Entries of this part of vmemmap go through an invalid one now: who reads there has to wait until
+    /// [`Self::window_close`]. A machine without readers has nothing to say.
+    fn window_open(&self, _range: VirtRange) {}
+    /// The entries are valid again, for everybody.
+    fn window_close(&self) {}
 }
 
 /// The entries of the table at `pa`.
@@ -76,10 +86,28 @@ pub(crate) fn entry<M: Machine>(machine: &M, pa: PhysAddr, index: usize) -> &Ato
 }
 
 /// The struct page at `va`, which must be in a populated part of vmemmap (I1).
-pub(crate) fn page<M: Machine>(machine: &M, va: VirtAddr) -> &Page {
-    let ptr = machine.mapped(va, PAGE_BYTES, Access::Write).cast::<Page>();
+#[inline(always)]
+pub(crate) fn page<M: Machine>(machine: &M, va: VirtAddr, access: Access) -> &Page {
+    let ptr = machine.mapped(va, PAGE_BYTES, access).cast::<Page>();
     // SAFETY: M1; the memmap is initialised before its pages are valid (I1), and every bit pattern is a Page; M2.
     unsafe { &*ptr }
+}
+
+/// The struct page number `index` of a frame that holds struct pages, through the linear map: wherever it is mapped, or not yet.
+pub(crate) fn page_in<M: Machine>(machine: &M, frame: PhysAddr, index: u64) -> &Page {
+    let ptr = machine.frame(frame + index * PAGE_BYTES, PAGE_BYTES).cast::<Page>();
+    // SAFETY: M1; every bit pattern is a Page, and a frame that holds struct pages holds nothing else (I3); M2.
+    unsafe { &*ptr }
+}
+
+/// Write `value` to the entries `which` of the table at `pa`, which no walk reaches yet. By eights: this is most of what
+/// a large device costs.
+pub(crate) fn fill_table<M: Machine>(machine: &M, pa: PhysAddr, which: core::ops::Range<usize>, value: u64) {
+    let entries = table(machine, pa, which.end).get(which).unwrap_or_default();
+    let (eights, rest) = entries.as_chunks::<8>();
+    for entry in eights.as_flattened().iter().chain(rest) {
+        entry.store(value, core::sync::atomic::Ordering::Relaxed);
+    }
 }
 
 /// Clear a frame (64-byte multiples).

@@ -38,7 +38,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             self.free(to);
             return Err(error);
         }
-        self.pages().get(to).set_private(va.get());
+        self.pages().own(to).set_private(va.get());
         self.count_tenant(to, 1);
         self.count_tenant(from, -1);
         self.free(from);
@@ -62,7 +62,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             PageKind::Device | PageKind::DeviceMemmap => self.hold_device(pfn)?,
             PageKind::Free => self.take_free(pfn, 0, PageKind::Pinned),
             PageKind::Tenant | PageKind::Pinned => {
-                let page = self.pages().get(head);
+                let page = self.pages().own(head);
                 page.set_refs(page.refs() + 1);
             }
             _ => return Err(Error::PageState { pfn, is: kind, needs: "free, a tenant's or a device's" }),
@@ -96,7 +96,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let refs = self.pages().get(head).refs();
         match kind {
             PageKind::Pinned if refs == 1 => self.free(head),
-            PageKind::Pinned | PageKind::Tenant if refs > 1 => self.pages().get(head).set_refs(refs - 1),
+            PageKind::Pinned | PageKind::Tenant if refs > 1 => self.pages().own(head).set_refs(refs - 1),
             _ => return Err(Error::PageState { pfn, is: kind, needs: "pinned" }),
         }
         Ok(())

@@ -307,7 +307,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let pages = Pages::new(&self.machine, self.layout);
         let Some(block) = self.blocks.get_mut(pfn.align_down(G::BLOCK_ORDER).get()) else { return };
         let Some(zone) = block.state.zone() else { return };
-        pages.get(pfn).clear_head();
+        pages.own(pfn).clear_head();
         block.free.free(&pages, pfn, order);
         let zone = &mut self.zones[zone as usize];
         zone.free += 1 << order;
@@ -322,5 +322,15 @@ impl<G: Granule, M: Machine> TableFrames for Mm<G, M> {
     }
     fn free_table(&mut self, table: PhysAddr) {
         self.free(Pfn::containing::<G>(table));
+    }
+    fn share_table(&mut self, table: PhysAddr) {
+        let page = self.pages().own(Pfn::containing::<G>(table));
+        page.set_refs(page.refs() + 1);
+    }
+    fn unshare_table(&mut self, table: PhysAddr) -> bool {
+        let page = self.pages().own(Pfn::containing::<G>(table));
+        let refs = page.refs().saturating_sub(1);
+        page.set_refs(refs);
+        refs == 0
     }
 }

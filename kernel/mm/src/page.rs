@@ -10,6 +10,10 @@
 //!         head, then    head, then        head, then 1023 zeroed    each run naturally aligned
 //!         511 zeroed    511 zeroed
 //! ```
+//!
+//! A **compound page** is a run that somebody uses as one large page. Its tails are *ordered*: kind `Tail`, and the order of
+//! the whole. So a tail knows its head by its own number alone (rounded down to the order), and says nothing else: the same
+//! 64 bytes are right for every tail of that order, wherever it is. That is what makes one page of them good for all.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -23,7 +27,8 @@ pub const PAGE_BYTES_SHIFT: u32 = 6;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum PageKind {
-    /// Not a head: the head of the run around it says (or nobody does, while the block is offline).
+    /// Not a head: the head of the run around it says (or nobody does, while the block is offline). With an order it is a
+    /// compound page's, whose head is the page's number rounded down to it.
     Tail = 0,
     /// Free, on its block's free list of that order.
     Free = 1,
@@ -142,8 +147,20 @@ impl Page {
     /// Make this the head of a run of `1 << order` pages.
     pub fn set_head(&self, kind: PageKind, order: u32) {
         self.kind.store(kind as u8, Relaxed);
-        #[expect(clippy::cast_possible_truncation, reason = "orders are below MAX_ORDERS = 16")]
+        self.set_order(order);
+    }
+    fn set_order(&self, order: u32) {
+        #[expect(clippy::cast_possible_truncation, reason = "an order is below 64")]
         self.order.store(order as u8, Relaxed);
+    }
+    /// Make this zeroed struct page an ordered tail: one of a compound page of `1 << order` pages.
+    pub fn set_tail(&self, order: u32) {
+        self.set_order(order);
+    }
+    /// The order of the compound page that this is an ordered tail of.
+    pub fn tail_order(&self) -> Option<u32> {
+        let order = self.order();
+        (order != 0 && self.kind.load(Relaxed) == PageKind::Tail as u8).then_some(order)
     }
     /// Make this a tail again: all zero but for what a tail never reads.
     pub fn clear_head(&self) {
@@ -152,13 +169,6 @@ impl Page {
         self.refs.store(0, Relaxed);
         self.private.store(0, Relaxed);
         self.set_links(0, 0);
-    }
-    /// Make this a tail of a compound page of `1 << order` pages: it says how far down its head is aligned, so the same 64
-    /// bytes are right in every tail of that order.
-    pub fn set_tail(&self, order: u32) {
-        self.clear_head();
-        #[expect(clippy::cast_possible_truncation, reason = "no page is of 2^64 pages")]
-        self.order.store(order as u8, Relaxed);
     }
     /// The references held on the run.
     pub fn refs(&self) -> u32 {

@@ -1,10 +1,11 @@
 //! From a page frame number to its struct page, and to the head that speaks for it.
 
+use crate::addr::PhysAddr;
 use crate::granule::Granule;
 use crate::layout::Layout;
-use crate::machine::{self, Machine};
-use crate::page::{Page, PageKind};
-use crate::pfn::Pfn;
+use crate::machine::{self, Access, Machine};
+use crate::page::{PAGE_BYTES, Page, PageKind};
+use crate::pfn::{Pfn, PfnRange};
 
 /// The struct pages of a machine. Only valid pages may be looked at (I1).
 pub struct Pages<'a, G: Granule, M: Machine> {
@@ -23,17 +24,41 @@ impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
         self.layout.first_pfn()
     }
 
-    /// The struct page of `pfn`.
+    /// The struct page of `pfn`, to look at. One that is shared by many tails may not be written: see [`Self::own`].
+    #[inline(always)]
     pub fn get(&self, pfn: Pfn) -> &'a Page {
-        machine::page(self.machine, self.layout.page_address(pfn))
+        machine::page(self.machine, self.layout.page_address(pfn), Access::Read)
+    }
+
+    /// The struct page of `pfn`, to write to: that of a head, or one that no compound page's tails share.
+    #[inline(always)]
+    pub fn own(&self, pfn: Pfn) -> &'a Page {
+        machine::page(self.machine, self.layout.page_address(pfn), Access::Write)
+    }
+
+    /// Make every page of `range` an ordered tail. Their struct pages are zeroed, and nobody shares them yet.
+    pub fn set_tails(&self, range: PfnRange, order: u32) {
+        let mut pfn = range.start;
+        while pfn < range.end {
+            self.own(pfn).set_tail(order);
+            pfn = pfn + 1;
+        }
+    }
+
+    /// Make a frame, which nobody uses yet, a page of struct pages that are all ordered tails.
+    pub fn fill_tail_page(&self, frame: PhysAddr, order: u32) {
+        machine::zero_frame(self.machine, frame, G::SIZE);
+        for index in 0..G::SIZE / PAGE_BYTES {
+            machine::page_in(self.machine, frame, index).set_tail(order);
+        }
     }
 
     /// The head of the run that `pfn` belongs to: a run of `1 << order` pages is aligned to its size, so its head is one
-    /// of the few pages that `pfn` rounds down to. `None` while nobody speaks for the page (its block is offline).
+    /// of the few pages that `pfn` rounds down to; a compound page's tail says which (Linux: `compound_head`). `None` while
+    /// nobody speaks for the page (its block is offline).
     pub fn head_of(&self, pfn: Pfn) -> Option<Pfn> {
-        let page = self.get(pfn);
-        if page.kind() == PageKind::Tail && page.order() > 0 {
-            return Some(pfn.align_down(page.order()));
+        if let Some(order) = self.get(pfn).tail_order() {
+            return Some(pfn.align_down(order));
         }
         (0..=G::BLOCK_ORDER).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
             let page = self.get(head);
@@ -48,7 +73,7 @@ impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
 
     /// Mark a run as used.
     pub fn mark(&self, pfn: Pfn, order: u32, kind: PageKind) {
-        let page = self.get(pfn);
+        let page = self.own(pfn);
         page.set_head(kind, order);
         page.set_refs(1);
     }

@@ -121,7 +121,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             return Err(error);
         }
         machine.publish();
-        self.pages().get(pfn).set_private(va.get());
+        self.pages().own(pfn).set_private(va.get());
         self.count_tenant(pfn, 1);
         for (i, word) in machine::words(&machine, va, G::SIZE, Access::Write).iter().enumerate() {
             word.store(pattern(id, va + i as u64 * 8), Relaxed);
@@ -194,6 +194,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
                 self.free(Pfn::containing::<G>(pa));
             }
             Gone::Table(table) => self.free_table(table),
+            Gone::SharedLeaf { .. } | Gone::SharedTable { .. } => {}
         });
         debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");
     }

@@ -64,6 +64,7 @@ fn unmap<G: Granule>(rig: &mut Rig<G>, memory: VirtRange, bounds: VirtRange) -> 
     let gone = |gone| match gone {
         Gone::Leaf { pa, size, .. } => leaves.push((pa.get(), size)),
         Gone::Table(table) => freed.push(table),
+        Gone::SharedLeaf { .. } | Gone::SharedTable { .. } => panic!("nothing here is shared"),
     };
     tables.reap(&machine, memory, gone).expect("broken entries");
     let count = freed.len() as u64;

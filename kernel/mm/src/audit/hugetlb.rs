@@ -62,10 +62,8 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
 
     /// The head of the compound page that `pfn` says it is a tail of, and the page's order.
     pub(super) fn compound_head(&self, pfn: Pfn) -> Option<(Pfn, u32)> {
-        let page = self.page(pfn)?;
-        let tail =
-            page.checked_kind() == Some(PageKind::Tail) && page.order() != 0 && page.order() < u64::BITS;
-        tail.then(|| (pfn.align_down(page.order()), page.order()))
+        let order = self.page(pfn)?.tail_order().filter(|order| *order < u64::BITS)?;
+        Some((pfn.align_down(order), order))
     }
 
     /// Whether `at`, where a block begins, is a tail of a huge page that began in a block before: where its part of the

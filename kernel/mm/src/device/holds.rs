@@ -57,7 +57,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         if device.state != DeviceState::Live {
             return Err(Error::DeviceGoes(device.start().address::<G>()));
         }
-        let page = self.pages().get(pfn);
+        let page = self.pages().own(pfn);
         page.set_refs(page.refs() + 1);
         self.count_hold(pfn, 1);
         Ok(())
@@ -66,7 +66,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// Let go of a device's page; the last hold on a device that shall go takes it down.
     pub(crate) fn release_device(&mut self, pfn: Pfn) -> Result<()> {
         self.usable_device(pfn, "held")?;
-        let page = self.pages().get(pfn);
+        let page = self.pages().own(pfn);
         let Some(holds) = page.refs().checked_sub(1) else {
             return Err(Error::PageState { pfn, is: PageKind::Device, needs: "held" });
         };

@@ -191,7 +191,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     fn mark_device(&mut self, range: PfnRange, kind: PageKind) {
         let pages = self.pages();
         for (pfn, order) in range.chunks(G::BLOCK_ORDER) {
-            pages.get(pfn).set_head(kind, order);
+            pages.own(pfn).set_head(kind, order);
         }
     }
 
@@ -236,7 +236,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     fn clear_heads(&self, range: PfnRange) {
         let mut at = range.start;
         while at < range.end {
-            let page = self.pages().get(at);
+            let page = self.pages().own(at);
             at = at + (1 << page.order());
             page.clear_head();
         }

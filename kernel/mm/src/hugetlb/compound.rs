@@ -33,9 +33,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// The head and the tails of a huge page that is in no pool yet.
     pub(super) fn compound_mark(&self, head: Pfn, order: u32) {
         let pages = self.pages();
-        pages.get(head).clear_head();
-        pages.get(head).set_head(KIND, order);
-        (1..1 << order).for_each(|i| pages.get(head + i).set_tail(order));
+        pages.own(head).clear_head();
+        pages.own(head).set_head(KIND, order);
+        pages.set_tails(PfnRange { start: head + 1, end: head + (1 << order) }, order);
     }
 
     /// The inverse of [`Self::compound_alloc`]. All of its struct pages can be written.

@@ -81,11 +81,11 @@ impl Pool {
     }
 
     fn push<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>, pfn: Pfn, which: Use) {
-        let (head, link, next) = (pages.get(pfn), self.link_of(pages, pfn), self.first[which as usize]);
+        let (head, link, next) = (pages.own(pfn), self.link_of(pages, pfn), self.first[which as usize]);
         head.set_refs(u32::from(which == Use::Taken));
         head.set_links(next, 0);
         if next != 0 {
-            pages.get(self.pfn_of(pages, next)).set_prev(link);
+            pages.own(self.pfn_of(pages, next)).set_prev(link);
         }
         self.first[which as usize] = link;
         self.len[which as usize] += 1;
@@ -94,14 +94,14 @@ impl Pool {
     fn unlink<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>, pfn: Pfn, which: Use) {
         let (next, prev) = pages.get(pfn).links();
         if next != 0 {
-            pages.get(self.pfn_of(pages, next)).set_prev(prev);
+            pages.own(self.pfn_of(pages, next)).set_prev(prev);
         }
         if prev != 0 {
-            pages.get(self.pfn_of(pages, prev)).set_next(next);
+            pages.own(self.pfn_of(pages, prev)).set_next(next);
         } else {
             self.first[which as usize] = next;
         }
-        pages.get(pfn).set_links(0, 0);
+        pages.own(pfn).set_links(0, 0);
         self.len[which as usize] -= 1;
     }
 }

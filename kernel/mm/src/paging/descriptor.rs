@@ -8,6 +8,10 @@
 //!
 //! An entry that has been broken keeps its address in an *invalid* descriptor, marked as dying, until the TLB
 //! maintenance is done and the memory underneath can be let go: see [`Descriptor::broken`].
+//!
+//! A *shared* entry, a leaf or a table, leads to a frame that other entries lead to as well: it is read-only, and what becomes
+//! of the frame when the entry goes is for a count to say. The bit is software's (Arm ARM D8.3.2: bits 58:55 of a leaf are
+//! reserved for it, bits 58:51 of a table entry are ignored).
 
 use core::fmt;
 
@@ -25,6 +29,8 @@ const PXN: u64 = 1 << 53;
 const UXN: u64 = 1 << 54;
 /// In an invalid descriptor all bits but 0 are ignored by the hardware (Arm ARM D8.3.1): this one is ours.
 const DYING: u64 = 1 << 55;
+/// Bits 58:55 of a valid leaf are software's, and those of a table entry are ignored.
+const SHARED: u64 = 1 << 56;
 
 /// MAIR_EL1 for the attribute indices that descriptors use: 0 is Device-nGnRE, 1 is Normal, Inner and Outer Write-Back
 /// Read- and Write-Allocate (Arm ARM, "MAIR_EL1").
@@ -105,6 +111,33 @@ impl Descriptor {
     /// An entry that points to the next table. It restricts nothing: permissions are the leaf's.
     pub fn table(pa: PhysAddr) -> Self {
         Self(pa.get() | TABLE_OR_PAGE | VALID)
+    }
+
+    /// The same entry, leading to what others lead to as well.
+    pub const fn shared(self) -> Self {
+        Self(self.0 | SHARED)
+    }
+    /// Whether others lead to the same frame.
+    pub const fn is_shared(self) -> bool {
+        self.0 & SHARED != 0
+    }
+    /// The same leaf, for loads only.
+    pub const fn read_only(self) -> Self {
+        Self(self.0 | AP_READ_ONLY)
+    }
+    /// The same leaf of data, for loads and stores.
+    pub const fn writable(self) -> Self {
+        Self(self.0 & !(AP_READ_ONLY | SHARED) | PXN)
+    }
+    /// The leaf number `index` of those of `level + 1` that together say what this leaf of `level` says.
+    pub fn piece(self, level: u8, index: u64, geometry: &Geometry) -> Self {
+        let size = 1 << geometry.level_shift(level + 1);
+        let page = if level + 1 == LAST_LEVEL { TABLE_OR_PAGE } else { 0 };
+        Self(self.moved_to(self.address(geometry) + index * size, geometry).0 | page)
+    }
+    /// The leaf of `level` whose first piece this leaf of `level + 1` is.
+    pub const fn whole(self) -> Self {
+        Self(self.0 & !TABLE_OR_PAGE)
     }
 
     /// Whether a walk uses it.

@@ -21,8 +21,18 @@ impl TlbDebt {
 
     /// A leaf of `size` bytes at `va` was broken.
     pub fn owe_leaf(&mut self, va: VirtAddr, size: u64) {
+        self.owe_leaves(
+            VirtRange { start: va, end: VirtAddr::new(va.get().saturating_add(size)) },
+            size,
+            false,
+        );
+    }
+
+    /// An entry for `span` was broken whose leaves are `size` bytes each; it pointed to a table of them when `table`.
+    pub fn owe_leaves(&mut self, span: VirtRange, size: u64, table: bool) {
+        self.tables |= table;
         let stride = if self.stride == 0 { size } else { self.stride.min(size) };
-        self.owe(va, size, stride);
+        self.owe(span.start, span.len(), stride);
     }
 
     /// An entry that pointed to a table, covering `size` bytes at `va`, was broken.

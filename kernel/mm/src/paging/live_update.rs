@@ -4,6 +4,11 @@
 //! a valid entry is replaced by a valid one and the memory type, the block size, the Contiguous bit, the global bit or
 //! the output address changes; the last only if one of the two is writable or the contents of the two locations differ.
 //! A change of permissions alone never needs it. Linux's `pgattr_change_is_safe` is stricter than this.
+//!
+//! FEAT_BBM (ID_AA64MMFR2_EL1.BBM) relaxes the block size, and nothing else ("Support levels for changing table or block
+//! size"): at level 2 a table and a block may replace each other in one step if every address translates to the same
+//! place with the same attributes before and after. A TLB may hold both then, and the CPU may answer with a TLB conflict abort.
+//! Level 1 wants the nT bit in the entry for that time; it is treated as no support.
 
 use core::fmt;
 
@@ -54,6 +59,30 @@ pub enum Contents {
     Same,
     /// Perhaps different.
     MayDiffer,
+    /// The very same memory: a block and the table of its pieces, or the reverse, on CPUs that are as good as this.
+    Resized(Bbm),
+}
+
+/// How well a CPU supports that the size of a live leaf changes (ID_AA64MMFR2_EL1.BBM).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Bbm {
+    /// Not: break before make.
+    Level0,
+    /// With the nT bit set meanwhile.
+    Level1,
+    /// In one step, at the risk of a TLB conflict abort.
+    Level2,
+}
+
+impl Bbm {
+    /// What the field of ID_AA64MMFR2_EL1 says; a value from the future is at least level 2.
+    pub const fn from_field(field: u64) -> Self {
+        match field {
+            0 => Self::Level0,
+            1 => Self::Level1,
+            _ => Self::Level2,
+        }
+    }
 }
 
 /// Whether the entry of `level` may change from `old` to `new` in one step.
@@ -72,7 +101,8 @@ pub fn check(
     }
     let moved = old.address(geometry) != new.address(geometry);
     if old.is_table(level) != new.is_table(level) {
-        return Err(BbmRule::BlockSize);
+        let supported = contents == Contents::Resized(Bbm::Level2);
+        return if supported { Ok(()) } else { Err(BbmRule::BlockSize) };
     }
     if old.is_table(level) {
         return if moved { Err(BbmRule::TableAddress) } else { Ok(()) };
@@ -89,7 +119,7 @@ pub fn check(
     if moved && (old.is_writable() || new.is_writable()) {
         return Err(BbmRule::AddressWhileWritable);
     }
-    if moved && contents == Contents::MayDiffer {
+    if moved && contents != Contents::Same {
         return Err(BbmRule::AddressWithOtherContents);
     }
     Ok(())
@@ -123,6 +153,22 @@ mod tests {
         let ro = leaf(0x20_0000, Attributes::RODATA, false);
         assert_eq!(check(&G, 2, rw, ro, Contents::MayDiffer), Ok(()));
         assert_eq!(check(&G, 2, ro, rw, Contents::MayDiffer), Ok(()));
+    }
+
+    #[test]
+    fn only_bbm_level_2_lets_a_block_and_its_table_replace_each_other() {
+        let (block, table) =
+            (leaf(0x20_0000, Attributes::DATA, false), Descriptor::table(PhysAddr::new(0x1000)));
+        for (old, new) in [(block, table), (table, block)] {
+            assert_eq!(check(&G, 2, old, new, Contents::Resized(Bbm::Level2)), Ok(()));
+            for no in [Contents::Resized(Bbm::Level0), Contents::Resized(Bbm::Level1), Contents::Same] {
+                assert_eq!(check(&G, 2, old, new, no), Err(BbmRule::BlockSize));
+            }
+        }
+        let moved = leaf(0x40_0000, Attributes::RODATA, false);
+        let resized = Contents::Resized(Bbm::Level2);
+        let ro = leaf(0x20_0000, Attributes::RODATA, false);
+        assert_eq!(check(&G, 2, ro, moved, resized), Err(BbmRule::AddressWithOtherContents));
     }
 
     #[test]

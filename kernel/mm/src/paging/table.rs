@@ -33,6 +33,12 @@ pub trait TableFrames {
     fn alloc_table(&mut self) -> Result<PhysAddr>;
     /// Give a table's frame back.
     fn free_table(&mut self, table: PhysAddr);
+    /// One more entry leads to this table: the first is counted by [`Self::alloc_table`].
+    fn share_table(&mut self, _table: PhysAddr) {}
+    /// One entry less leads to this table; whether it was the last. The table is not given back.
+    fn unshare_table(&mut self, _table: PhysAddr) -> bool {
+        true
+    }
 }
 
 /// What [`Tables::reap`] gives back.
@@ -49,6 +55,20 @@ pub enum Gone {
     },
     /// A table page.
     Table(PhysAddr),
+    /// A leaf of one granule page at `va` that shared `pa` with others.
+    SharedLeaf {
+        /// The virtual address that it mapped.
+        va: VirtAddr,
+        /// The frame.
+        pa: PhysAddr,
+    },
+    /// An entry for `span` that shared a table with others. The table is as it was: its entries are no concern of who goes.
+    SharedTable {
+        /// What the entry covered.
+        span: VirtRange,
+        /// The table.
+        table: PhysAddr,
+    },
 }
 
 /// Which leaves [`Tables::break_range`] keeps, for who breaks so rarely that the walk should not be compiled for it alone.
@@ -181,7 +201,7 @@ impl<G: Granule> Tables<G> {
 
     /// [`Self::break_range`] for a range of which `keep` keeps every leaf that is only partly inside; with `every_table`
     /// tables go too that were empty before.
-    fn break_leaves<M: Machine>(
+    pub(super) fn break_leaves<M: Machine>(
         &self,
         machine: &M,
         range: VirtRange,
@@ -200,14 +220,15 @@ impl<G: Granule> Tables<G> {
     /// either cannot go by itself.
     ///
     /// # Errors
-    /// `WouldSplit`.
+    /// `WouldSplit`; of a shared table likewise.
     pub fn refuse_split<M: Machine>(&self, machine: &M, range: VirtRange) -> Result<()> {
         for edge in [range.start, range.end] {
             let path = self.path(machine, edge);
             let Some(leaf) = path.leaf() else { continue };
             let run =
                 G::GEOMETRY.contiguous_bytes(leaf.slot.level).filter(|_| leaf.descriptor.is_contiguous());
-            let size = run.unwrap_or(leaf.slot.span.len());
+            let table = path.shared_table().map(|step| step.slot.span.len());
+            let size = table.or(run).unwrap_or(leaf.slot.span.len());
             if !edge.is_aligned(size) {
                 return Err(Error::WouldSplit { block: edge.align_down(size), size });
             }
@@ -264,7 +285,8 @@ impl<G: Granule> Tables<G> {
         Ok(())
     }
 
-    /// Call `found` for every entry of `range` that is not empty, tables before what they lead to.
+    /// Call `found` for every entry of `range` that is not empty, tables before what they lead to. What a shared table leads
+    /// to is reported once for entries that follow each other.
     ///
     /// # Errors
     /// None in practice.
@@ -276,7 +298,7 @@ impl<G: Granule> Tables<G> {
     ) -> Result<()> {
         // One walk for all who look: nothing that is measured does.
         let found: &mut dyn FnMut(&Slot, Descriptor) = &mut found;
-        self.walk(range, &mut Scanner::<G, M> { machine, found, _granule: PhantomData })
+        self.walk(range, &mut Scanner::<G, M> { machine, found, shared: None, _granule: PhantomData })
     }
 
     /// How many entries of `table` are live, counted no further than `limit`.

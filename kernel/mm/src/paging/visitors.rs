@@ -65,7 +65,7 @@ impl<G: Granule, M: Machine> Mapper<'_, G, M> {
 impl<G: Granule, M: Machine> Visit for Mapper<'_, G, M> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
         let old = read::<M>(self.machine, slot);
-        if old.is_table(slot.level) {
+        if old.is_table(slot.level) && !old.is_shared() {
             return Ok(Next::Descend(old.address(&G::GEOMETRY)));
         }
         if !old.is_empty() {
@@ -104,12 +104,15 @@ pub(super) struct Breaker<'a, G, M, K> {
 impl<G: Granule, M: Machine, K: FnMut(VirtRange) -> bool> Visit for Breaker<'_, G, M, K> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
         let old = read::<M>(self.machine, slot);
-        if old.is_table(slot.level) {
+        let table = old.is_table(slot.level);
+        if table && !old.is_shared() {
             return Ok(Next::Descend(old.address(&G::GEOMETRY)));
         }
-        if old.is_leaf(slot.level) && !(self.keep)(slot.span) {
+        if old.is_valid() && !(self.keep)(slot.span) {
             write::<G, M>(self.machine, slot, old.broken(), Contents::MayDiffer)?;
-            self.debt.owe_leaf(slot.span.start, slot.span.len());
+            // What a shared table maps are pages: each of them may be in a TLB.
+            let leaf = if table { G::SIZE } else { slot.span.len() };
+            self.debt.owe_leaves(slot.span, leaf, table);
             self.lost[usize::from(slot.level)] = true;
         }
         Ok(Next::Over)
@@ -143,12 +146,18 @@ impl<G: Granule, M: Machine, F: FnMut(Gone)> Visit for Reaper<'_, G, M, F> {
         let old = read::<M>(self.machine, slot);
         let was = if old.is_broken() { old.mended() } else { old };
         let address = was.address(&G::GEOMETRY);
-        if was.is_table(slot.level) {
+        let table = was.is_table(slot.level);
+        if table && !was.is_shared() {
             return Ok(Next::Descend(address));
         }
         if old.is_broken() {
             write::<G, M>(self.machine, slot, Descriptor::EMPTY, Contents::MayDiffer)?;
-            (self.gone)(Gone::Leaf { va: slot.span.start, pa: address, size: slot.span.len() });
+            let va = slot.span.start;
+            (self.gone)(match (was.is_shared(), table) {
+                (true, true) => Gone::SharedTable { span: slot.span, table: address },
+                (true, false) => Gone::SharedLeaf { va, pa: address },
+                (false, _) => Gone::Leaf { va, pa: address, size: slot.span.len() },
+            });
         }
         Ok(Next::Over)
     }
@@ -166,6 +175,8 @@ impl<G: Granule, M: Machine, F: FnMut(Gone)> Visit for Reaper<'_, G, M, F> {
 pub(super) struct Scanner<'a, G, M> {
     pub(super) machine: &'a M,
     pub(super) found: &'a mut dyn FnMut(&Slot, Descriptor),
+    /// The shared table that has just been walked.
+    pub(super) shared: Option<PhysAddr>,
     pub(super) _granule: PhantomData<G>,
 }
 
@@ -175,6 +186,12 @@ impl<G: Granule, M: Machine> Visit for Scanner<'_, G, M> {
         if !d.is_empty() {
             (self.found)(slot, d);
         }
-        if d.is_table(slot.level) { Ok(Next::Descend(d.address(&G::GEOMETRY))) } else { Ok(Next::Over) }
+        if !d.is_table(slot.level) {
+            return Ok(Next::Over);
+        }
+        let table = d.address(&G::GEOMETRY);
+        let seen = d.is_shared() && self.shared == Some(table);
+        self.shared = d.is_shared().then_some(table);
+        Ok(if seen { Next::Over } else { Next::Descend(table) })
     }
 }

@@ -70,6 +70,10 @@ impl Path {
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().flatten()
     }
+    /// The step that leads to a shared table, if the way goes through one.
+    pub fn shared_table(&self) -> Option<&Step> {
+        self.steps().find(|s| s.descriptor.is_table(s.slot.level) && s.descriptor.is_shared())
+    }
     /// The last step, if it is a leaf.
     pub fn leaf(&self) -> Option<&Step> {
         self.steps().last().filter(|s| s.descriptor.is_leaf(s.slot.level))

@@ -65,6 +65,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
                 self.release_run(core::mem::replace(&mut run, Run { va, pa, size }))
             }
             Gone::Table(table) => self.free_table(table),
+            Gone::SharedLeaf { .. } | Gone::SharedTable { .. } => self.warnings.stuck += 1,
         });
         self.release_run(run);
         debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");

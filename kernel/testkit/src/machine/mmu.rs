@@ -14,8 +14,8 @@ use super::memory::{PhysMemory, host};
 use super::tlb::Tlb;
 use super::violation::{Rule, Violation};
 use crate::arch::live;
-use crate::arch::spec::{Entry, Spec};
-use crate::arch::walker::{self, Everything, Memory, Walk};
+use crate::arch::spec::{Entry, Leaf, Spec};
+use crate::arch::walker::{self, Everything, MappedTable, Memory, Walk};
 
 /// A translation that was checked, until anything changes.
 #[derive(Clone, Copy, Default)]
@@ -35,13 +35,36 @@ fn slot(va: u64) -> usize {
     host((va >> 12 ^ va >> 21 ^ va >> 29) % CHECKED as u64)
 }
 
+/// Whether every address translates to the same place with the same attributes before and after.
+fn same_translation(gone: &Everything, come: &Everything) -> bool {
+    let runs = |all: &Everything| {
+        let mut runs: Vec<(u64, u64, Leaf)> = Vec::new();
+        for l in &all.leaves {
+            match runs.last_mut() {
+                Some((va, size, leaf))
+                    if *va + *size == l.va && Leaf { pa: leaf.pa + *size, ..*leaf } == l.leaf =>
+                {
+                    *size += l.size;
+                }
+                _ => runs.push((l.va, l.size, l.leaf)),
+            }
+        }
+        runs
+    };
+    runs(gone) == runs(come)
+}
+
 /// The MMU, once it is on.
 pub(crate) struct Mmu {
     root: u64,
     linear: Range<u64>,
     phys_base: u64,
-    /// The tables in force: level, and the first virtual address that they serve.
-    tables: HashMap<u64, (usize, u64)>,
+    /// The tables in force: level, and the first virtual address that they serve, once for each entry that leads to them.
+    tables: HashMap<u64, (usize, Vec<u64>)>,
+    /// Whether a block and the table of its pieces may replace each other in one step (FEAT_BBM level 2).
+    pub(crate) bbm_level_2: bool,
+    /// Addresses that nobody may use: their entries are being changed through an invalid one.
+    window: Option<Range<u64>>,
     tlb: Tlb,
     /// Addresses of entries that were written and not published.
     unpublished: HashSet<u64>,
@@ -67,6 +90,8 @@ impl Mmu {
             linear,
             phys_base,
             tables: HashMap::new(),
+            bbm_level_2: false,
+            window: None,
             tlb: Tlb::default(),
             unpublished: HashSet::new(),
             runs: HashSet::new(),
@@ -174,19 +199,40 @@ impl Mmu {
         old: u64,
         new: u64,
     ) {
-        let Some((level, start)) = self.tables.get(&table).copied() else { return };
+        let Some((level, starts)) = self.tables.get(&table).cloned() else { return };
         self.generation += 1;
         let (shape, at) = (spec.levels[level], table + index * 8);
-        let va = start + (index << shape.low);
         self.runs.remove(&(at & !(shape.run * 8 - 1)));
-        if let Err(why) = live::judge(spec, level, old, new, |a, b, len| memory.same(a, b, len)) {
-            self.report(Rule::BreakBeforeMake, va, table, why);
+        for start in starts {
+            self.changed(spec, memory, level, (table, start + (index << shape.low)), old, new);
+        }
+        if old != new && !matches!(spec.decode(level, new), Entry::Invalid) {
+            self.unpublished.insert(at);
+        }
+    }
+
+    /// The entry for `va`, of `level` and in `table`, changed.
+    fn changed(
+        &mut self,
+        spec: &Spec,
+        memory: &PhysMemory,
+        level: usize,
+        (table, va): (u64, u64),
+        old: u64,
+        new: u64,
+    ) {
+        let shape = spec.levels[level];
+        let gone = self.contents(spec, memory, level, va, old);
+        let come = self.contents(spec, memory, level, va, new);
+        let resized =
+            self.bbm_level_2 && gone.tables.len() != come.tables.len() && same_translation(&gone, &come);
+        match live::judge(spec, level, old, new, |a, b, len| memory.same(a, b, len)) {
+            Err(why) if !resized => self.report(Rule::BreakBeforeMake, va, table, why),
+            _ => {}
         }
         if old == new {
             return;
         }
-        let gone = self.contents(spec, memory, level, va, old);
-        let come = self.contents(spec, memory, level, va, new);
         // A table that stays while its entry changes takes nothing down.
         let keeps_table = gone.tables.first().map(|t| t.pa) == come.tables.first().map(|t| t.pa);
         if !keeps_table || gone.tables.is_empty() {
@@ -195,12 +241,30 @@ impl Mmu {
             }
             self.tlb.add(spec, &gone);
             for t in &gone.tables {
-                self.tables.remove(&t.pa);
+                self.unlink(t);
             }
             self.link(memory, &come);
         }
-        if !matches!(spec.decode(level, new), Entry::Invalid) {
-            self.unpublished.insert(at);
+    }
+
+    /// One entry less leads to a table.
+    fn unlink(&mut self, gone: &MappedTable) {
+        let Some((_, starts)) = self.tables.get_mut(&gone.pa) else { return };
+        starts.retain(|start| *start != gone.va);
+        if starts.is_empty() {
+            self.tables.remove(&gone.pa);
+        }
+    }
+
+    /// Nobody may use these addresses until [`Self::close_window`].
+    pub(crate) fn open_window(&mut self, range: Range<u64>) {
+        self.window = Some(range);
+    }
+    /// The entries are valid again, and what they were is in no TLB any more.
+    pub(crate) fn close_window(&mut self) {
+        let Some(range) = self.window.take() else { return };
+        if self.tlb.leads_from(&range) {
+            self.report(Rule::MakeBeforeInvalidate, range.start, 0, "a window was closed");
         }
     }
 
@@ -223,7 +287,7 @@ impl Mmu {
 
     fn link(&mut self, memory: &PhysMemory, come: &Everything) {
         for t in &come.tables {
-            self.tables.insert(t.pa, (t.level, t.va));
+            self.tables.entry(t.pa).or_insert((t.level, Vec::new())).1.push(t.va);
         }
         for (at, why) in &come.reserved {
             self.report(Rule::GarbageTable, 0, *at, why);
@@ -253,7 +317,7 @@ impl Mmu {
             self.report(Rule::ReuseWhileCached, s.va, pa, "cleared for a new use");
         }
         if let Some((table, (_, va))) = self.tables.iter().find(|(t, _)| (pa..pa + len).contains(*t)) {
-            let (va, table) = (*va, *table);
+            let (va, table) = (va[0], *table);
             self.report(Rule::TableCleared, va, table, "");
         }
     }

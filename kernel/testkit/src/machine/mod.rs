@@ -17,6 +17,7 @@ use std::rc::Rc;
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::machine::{Access, Machine};
+use hotmap_mm::paging::live_update::Bbm;
 
 use crate::arch::spec::Spec;
 use crate::arch::walker::{self, Everything};
@@ -83,6 +84,11 @@ impl Emulated {
             self.with_mmu(|mmu, inner| mmu.unplugged(inner.spec, &inner.memory, range));
         }
         self.0.memory.unplug(start);
+    }
+
+    /// From here on a block and the table of its pieces may replace each other in one step (FEAT_BBM level 2).
+    pub fn support_bbm_level_2(&self) {
+        self.with_mmu(|mmu, _| mmu.bbm_level_2 = true);
     }
 
     /// Collect violations from now on instead of ending the test at the first.
@@ -171,6 +177,17 @@ unsafe impl Machine for Emulated {
 
     fn mapped(&self, va: VirtAddr, len: u64, access: Access) -> *mut u8 {
         self.0.memory.pointer(self.resolve(va.get(), len, access), len)
+    }
+
+    fn bbm(&self) -> Bbm {
+        let level_2 = self.0.mmu.borrow().as_ref().is_some_and(|mmu| mmu.bbm_level_2);
+        if level_2 { Bbm::Level2 } else { Bbm::Level0 }
+    }
+    fn window_open(&self, range: VirtRange) {
+        self.with_mmu(|mmu, _| mmu.open_window(range.start.get()..range.end.get()));
+    }
+    fn window_close(&self) {
+        self.with_mmu(|mmu, _| mmu.close_window());
     }
 
     fn publish(&self) {

@@ -108,6 +108,11 @@ impl Tlb {
         });
     }
 
+    /// Whether an entry for one of these virtual addresses is left.
+    pub(crate) fn leads_from(&self, range: &Range<u64>) -> bool {
+        self.stale.iter().any(|s| s.covers(range.start, range.end - range.start))
+    }
+
     /// The entries that lead to memory in `pa..pa + len`.
     pub(crate) fn leading_to(&self, pa: u64, len: u64) -> Vec<Stale> {
         self.stale.iter().copied().filter(|s| s.reaches(pa, len)).collect()

@@ -1,0 +1,160 @@
+//! Changing live mappings under readers, without a hole wherever the architecture allows it.
+//!
+//! ```text
+//!   rewrite        entries one by one, each change legal in one step (permissions; another address while read-only)
+//!   split, join    a block and the table of its pieces replace each other:
+//!                    FEAT_BBM level 2    in one step, then TLB maintenance
+//!                    without             window open, invalid, TLB maintenance, new entry, window closed
+//! ```
+//! The caller pays what it owes between two rewrites of the same entries.
+
+use core::marker::PhantomData;
+
+use super::descriptor::Descriptor;
+use super::flush::TlbDebt;
+use super::live_update::{Bbm, Contents};
+use super::table::Tables;
+use super::walk::{Next, Slot, Visit, read, write};
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::bugs::Bug;
+use crate::error::{Error, Result};
+use crate::granule::Granule;
+use crate::machine::{self, Machine};
+
+/// What becomes of a leaf: the address that it maps, and what it says.
+pub type Rewrite<'a> = &'a mut dyn FnMut(VirtAddr, Descriptor) -> Descriptor;
+
+struct Rewriter<'a, G, M> {
+    machine: &'a M,
+    contents: Contents,
+    change: Rewrite<'a>,
+    debt: TlbDebt,
+    _granule: PhantomData<G>,
+}
+
+impl<G: Granule, M: Machine> Visit for Rewriter<'_, G, M> {
+    fn entry(&mut self, slot: &Slot) -> Result<Next> {
+        let old = read::<M>(self.machine, slot);
+        if old.is_table(slot.level) {
+            return Ok(Next::Descend(old.address(&G::GEOMETRY)));
+        }
+        let new = (self.change)(slot.span.start, old);
+        if new != old {
+            write::<G, M>(self.machine, slot, new, self.contents)?;
+            self.debt.owe_leaf(slot.span.start, slot.span.len());
+        }
+        Ok(Next::Over)
+    }
+}
+
+impl<G: Granule> Tables<G> {
+    /// Let `change` say what becomes of each leaf of `range`, which has no shared table in it; `contents` is what the caller
+    /// knows of the memory behind the old and the new address.
+    ///
+    /// # Errors
+    /// `BreakBeforeMake` at the first change that is not legal in one step; those before it are made, and their TLB
+    /// maintenance is done.
+    pub fn rewrite<M: Machine>(
+        &self,
+        machine: &M,
+        range: VirtRange,
+        contents: Contents,
+        change: Rewrite<'_>,
+    ) -> Result<TlbDebt> {
+        let debt = TlbDebt::none();
+        let mut rewriter = Rewriter::<G, M> { machine, contents, change, debt, _granule: PhantomData };
+        let result = self.walk(range, &mut rewriter);
+        match result {
+            Ok(()) => Ok(rewriter.debt),
+            Err(error) => {
+                rewriter.debt.pay(machine);
+                Err(error)
+            }
+        }
+    }
+
+    /// Let the block at `va` be the table of its pieces instead. `table` is a frame that nobody uses, and belongs to the tables
+    /// from here on.
+    ///
+    /// # Errors
+    /// `NotMapped` when there is no block at `va`; `BreakBeforeMake`. Nothing has changed then.
+    pub fn split_block<M: Machine>(
+        &self,
+        machine: &M,
+        va: VirtAddr,
+        table: PhysAddr,
+        bug: Option<Bug>,
+    ) -> Result<()> {
+        let path = self.path(machine, va);
+        let block =
+            path.leaf().filter(|leaf| Self::has_pieces(leaf.slot.level)).ok_or(Error::NotMapped(va))?;
+        let level = block.slot.level;
+        for index in 0..G::GEOMETRY.entries(level + 1) {
+            let piece = block.descriptor.piece(level, index as u64, &G::GEOMETRY);
+            machine::fill_table(machine, table, index..index + 1, piece.bits());
+        }
+        self.replace(machine, &block.slot, Descriptor::table(table), bug)
+    }
+
+    /// Let the table at `va` be the block that its entries make together. The table's frame is nobody's from here on.
+    ///
+    /// # Errors
+    /// `NotMapped` when there is no table of `level + 1` at `va`, or its entries do not make a block; `BreakBeforeMake`.
+    /// Nothing has changed then.
+    pub fn join_block<M: Machine>(
+        &self,
+        machine: &M,
+        va: VirtAddr,
+        level: u8,
+        bug: Option<Bug>,
+    ) -> Result<PhysAddr> {
+        let path = self.path(machine, va);
+        let not_one = Error::NotMapped(va);
+        let step = path.steps().find(|step| step.slot.level == level).ok_or(not_one)?;
+        if !step.descriptor.is_table(level) || step.descriptor.is_shared() || !Self::has_pieces(level) {
+            return Err(not_one);
+        }
+        let table = step.descriptor.address(&G::GEOMETRY);
+        let entries = machine::table(machine, table, G::GEOMETRY.entries(level + 1));
+        let entry = |i: usize| entries.get(i).map_or(0, |e| e.load(core::sync::atomic::Ordering::Acquire));
+        let block = Descriptor::from_bits(entry(0)).whole();
+        let one = block.is_leaf(level)
+            && block.address(&G::GEOMETRY).is_aligned(step.slot.span.len())
+            && (0..entries.len()).all(|i| entry(i) == block.piece(level, i as u64, &G::GEOMETRY).bits());
+        if !one {
+            return Err(not_one);
+        }
+        self.replace(machine, &step.slot, block, bug)?;
+        Ok(table)
+    }
+
+    /// Whether a leaf of `level` may be one, and has pieces.
+    fn has_pieces(level: u8) -> bool {
+        level < crate::granule::LAST_LEVEL && G::GEOMETRY.leaf_levels[usize::from(level)]
+    }
+
+    /// A block and the table of its pieces: the one for the other, and no CPU has anything of the old one left on return.
+    fn replace<M: Machine>(&self, machine: &M, slot: &Slot, new: Descriptor, bug: Option<Bug>) -> Result<()> {
+        let pages = || {
+            let mut debt = TlbDebt::none();
+            debt.owe_leaves(slot.span, G::SIZE, true);
+            debt
+        };
+        let old = read::<M>(machine, slot);
+        let supported = machine.bbm();
+        if supported == Bbm::Level2 || bug == Some(Bug::NoBbm) {
+            machine.publish();
+            write::<G, M>(machine, slot, new, Contents::Resized(supported))?;
+            pages().pay(machine);
+            return Ok(());
+        }
+        machine.window_open(slot.span);
+        let made = write::<G, M>(machine, slot, old.broken(), Contents::MayDiffer).and_then(|()| {
+            pages().pay(machine);
+            write::<G, M>(machine, slot, new, Contents::MayDiffer)
+        });
+        machine.publish();
+        machine.window_close();
+        made
+    }
+}

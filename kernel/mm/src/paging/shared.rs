@@ -1,0 +1,171 @@
+//! Mapping one frame over and over: the tails of compound pages (Linux: `vmemmap_populate_compound_pages`, which has one
+//! table entry for each page all the same).
+//!
+//! ```text
+//!   vmemmap    |head|tail|tail|tail| ... |tail| ... |tail| ...      each |..| one entry of a table of pages
+//!               own   \____\____\__ one frame, read-only
+//!   tables     [ own table            ][ shared ][ shared ][ ...     all [shared] are one table
+//! ```
+//! A whole table that would hold nothing but that leaf is made once, and the entries above lead to it again and again; but only
+//! where a table serves no more than one section's memmap (4K), so that each section can still go by itself.
+
+use core::marker::PhantomData;
+
+use super::descriptor::{Attributes, Descriptor};
+use super::live_update::Contents;
+use super::table::{Gone, Keep, TableFrames, Tables, TakeBack};
+use super::walk::{self, Next, Slot, Visit, read, write};
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::error::{Error, Result};
+use crate::granule::{Granule, LAST_LEVEL};
+use crate::machine::{self, Machine};
+
+/// A table that is left empty by an undo was made by what is undone.
+const ANYWHERE: VirtRange = VirtRange { start: VirtAddr::new(0), end: VirtAddr::new(u64::MAX) };
+
+/// A frame that is mapped over and over, and who counts that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SharedFrame {
+    /// The frame: one granule page.
+    pub pa: PhysAddr,
+    /// The table whose every entry maps it, once there is one.
+    pub table: Option<PhysAddr>,
+    /// How many entries map it that were made here, a shared table's counted once.
+    pub entries: u64,
+}
+
+impl SharedFrame {
+    /// A frame that no entry maps yet.
+    pub const fn new(pa: PhysAddr) -> Self {
+        Self { pa, table: None, entries: 0 }
+    }
+
+    fn leaf(&self) -> Descriptor {
+        Descriptor::leaf(self.pa, Attributes::RODATA, LAST_LEVEL, false).shared()
+    }
+}
+
+struct Sharer<'a, G, M> {
+    machine: &'a M,
+    frames: &'a mut dyn TableFrames,
+    shared: &'a mut SharedFrame,
+    done: VirtAddr,
+    _granule: PhantomData<G>,
+}
+
+impl<G: Granule, M: Machine> Sharer<'_, G, M> {
+    /// The entry `slot`, above the last level, is empty.
+    fn make_table(&mut self, slot: &Slot) -> Result<Next> {
+        let last = slot.level + 1 == LAST_LEVEL;
+        if last && slot.part == slot.span && Tables::<G>::SHARES_TABLES {
+            return self.lead_to_shared(slot).map(|()| Next::Over);
+        }
+        let table = self.frames.alloc_table()?;
+        machine::zero_frame(self.machine, table, G::SIZE);
+        if last {
+            // Filled before it is linked: nobody walks it yet.
+            let index = |start| walk::slot::<G>(table, LAST_LEVEL, VirtRange { start, end: start }).index;
+            let which = index(slot.part.start)..index(VirtAddr::new(slot.part.end.get() - G::SIZE)) + 1;
+            self.shared.entries += which.len() as u64;
+            machine::fill_table(self.machine, table, which, self.shared.leaf().bits());
+            self.done = slot.part.end;
+        }
+        write::<G, M>(self.machine, slot, Descriptor::table(table), Contents::MayDiffer)?;
+        Ok(if last { Next::Over } else { Next::Descend(table) })
+    }
+
+    fn lead_to_shared(&mut self, slot: &Slot) -> Result<()> {
+        let table = match self.shared.table {
+            Some(table) => {
+                self.frames.share_table(table);
+                table
+            }
+            None => {
+                let table = self.frames.alloc_table()?;
+                let entries = G::GEOMETRY.entries(LAST_LEVEL);
+                machine::fill_table(self.machine, table, 0..entries, self.shared.leaf().bits());
+                self.shared.entries += entries as u64;
+                self.shared.table = Some(table);
+                table
+            }
+        };
+        write::<G, M>(self.machine, slot, Descriptor::table(table).shared(), Contents::MayDiffer)?;
+        self.done = slot.span.end;
+        Ok(())
+    }
+}
+
+impl<G: Granule, M: Machine> Visit for Sharer<'_, G, M> {
+    fn entry(&mut self, slot: &Slot) -> Result<Next> {
+        let old = read::<M>(self.machine, slot);
+        if old.is_table(slot.level) && !old.is_shared() {
+            return Ok(Next::Descend(old.address(&G::GEOMETRY)));
+        }
+        if !old.is_empty() {
+            return Err(Error::AlreadyMapped(slot.part.start));
+        }
+        if slot.level < LAST_LEVEL {
+            return self.make_table(slot);
+        }
+        if slot.part != slot.span {
+            return Err(Error::NotPages(slot.part.start));
+        }
+        write::<G, M>(self.machine, slot, self.shared.leaf(), Contents::MayDiffer)?;
+        self.shared.entries += 1;
+        self.done = slot.span.end;
+        Ok(Next::Over)
+    }
+}
+
+impl<G: Granule> Tables<G> {
+    /// Whether tables of pages are shared: one serves no more than a section's memmap.
+    pub const SHARES_TABLES: bool = G::SECTION_MEMMAP >= 1 << G::GEOMETRY.level_shift(LAST_LEVEL - 1);
+
+    /// Map every page of `range` to the one frame of `shared`, read-only. Publishing is the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::map`]; the tables and `shared` are as before then.
+    pub fn map_shared<M: Machine>(
+        &self,
+        machine: &M,
+        frames: &mut dyn TableFrames,
+        range: VirtRange,
+        shared: &mut SharedFrame,
+    ) -> Result<()> {
+        let mut sharer = Sharer::<G, M> { machine, frames, shared, done: range.start, _granule: PhantomData };
+        let result = self.walk(range, &mut sharer);
+        let done = sharer.done;
+        if result.is_err() {
+            self.undo_shared(machine, frames, range, done, shared)?;
+        }
+        result
+    }
+
+    /// The entries below `done` are ours, and so are the tables that nothing is in.
+    #[cold]
+    fn undo_shared<M: Machine>(
+        &self,
+        machine: &M,
+        frames: &mut dyn TableFrames,
+        range: VirtRange,
+        done: VirtAddr,
+        shared: &mut SharedFrame,
+    ) -> Result<()> {
+        let ours = VirtRange { start: range.start, end: done };
+        let keep: Keep<'_> = &mut |entry| !ours.contains(entry.start);
+        self.break_leaves(machine, range, ANYWHERE, true, keep)?.pay(machine);
+        let gone: TakeBack<'_> = &mut |gone| match gone {
+            Gone::Table(table) => frames.free_table(table),
+            Gone::SharedLeaf { .. } => shared.entries -= 1,
+            Gone::SharedTable { table, .. } => {
+                if frames.unshare_table(table) {
+                    shared.entries -= G::GEOMETRY.entries(LAST_LEVEL) as u64;
+                    shared.table = None;
+                    frames.free_table(table);
+                }
+            }
+            Gone::Leaf { .. } => {}
+        };
+        self.reap(machine, range, gone)
+    }
+}
