@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | I1 | sections, blocks and the mapped memmap agree; every head is one | `sections`, `pages` |
 //! | I2 | an altmap's account is what is mapped from it | `sections`, `devices` |
-//! | I3 | the frames marked as memmap, table, tenant are those in use as such, each once | `tables`, `tally` |
+//! | I3 | the frames marked as memmap, table, tenant are those in use as such, each once, or as often as is counted | `tables`, `tally`, `hugetlb` |
 //! | I4 | no empty table that could have been freed | `tables` |
 //! | I5 | no TLB maintenance owed, no entry half taken down, contiguous runs agree | `tables`, `runs` |
 //! | I6 | pages by use add up, from heads, free lists, zones, pools and counts alike | `pages`, `zones`, `hugetlb` |
@@ -33,18 +33,20 @@ use crate::machine::Machine;
 use crate::model::Mm;
 use crate::page::{Page, PageKind};
 use crate::pfn::Pfn;
+use hugetlb::SharedSeen;
 use ledger::Ledger;
 
 /// An audit while it walks.
 struct Auditor<'a, G: Granule, M: Machine> {
     mm: &'a Mm<G, M>,
     ledger: Ledger<'a>,
+    shared: SharedSeen,
 }
 
 impl<G: Granule, M: Machine> Mm<G, M> {
     /// Prove I1 to I8 by walking everything. `report` hears of each thing that is wrong.
     pub fn audit(&self, report: &mut dyn FnMut(&Finding)) -> AuditSummary {
-        let mut auditor = Auditor { mm: self, ledger: Ledger::new(report) };
+        let mut auditor = Auditor { mm: self, ledger: Ledger::new(report), shared: SharedSeen::default() };
         auditor.sections();
         auditor.blocks();
         auditor.devices();
@@ -52,6 +54,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         auditor.zones();
         auditor.tables();
         auditor.tenants();
+        auditor.shared_tails();
         auditor.ledger.compare(self.unpaid_debts());
         auditor.ledger.summary
     }

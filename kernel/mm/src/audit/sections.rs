@@ -35,7 +35,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         }
     }
 
-    /// The struct pages of all valid pages of `section` are mapped, and can be written.
+    /// The struct pages of all valid pages of `section` are mapped, and can be written, unless they are tails that share theirs.
     fn memmap_of(&mut self, section: &Section) {
         let pages = section.pages::<G>();
         let mut at = pages.start;
@@ -53,7 +53,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         let mut va = memmap.start;
         while va < memmap.end {
             let next = self.leaf_at(va);
-            if next.is_none_or(|leaf| !leaf.2) {
+            if next.is_none_or(|(_, frame, writable)| !writable && !self.is_shared_tail(frame)) {
                 let pfn = self.mm.layout.pfn_of_page(va).unwrap_or(pages.start);
                 self.find(
                     1,

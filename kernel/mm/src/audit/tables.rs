@@ -94,6 +94,8 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         self.find_unless(!both, 8, "a mapping that is writable and executable", Offender::Va(va));
         if LINEAR.contains(va) {
             self.linear_leaf(va, pa, size, cover);
+        } else if d.is_shared() && self.mm.layout.vmemmap().contains(va) {
+            self.shared_leaf(slot.span, d);
         } else if self.mm.layout.vmemmap().contains(va) {
             self.memmap_leaf(slot.span, PfnRange::new(Pfn::containing::<G>(pa), size >> G::SHIFT));
         } else if TENANTS.contains(va) {

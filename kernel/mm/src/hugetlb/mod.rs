@@ -13,17 +13,23 @@
 
 use core::fmt;
 
+mod blocks;
 mod compound;
+mod frames;
 pub mod pool;
+pub mod tails;
+mod vmemmap;
 
 use crate::granule::{Granule, MAX_HUGE_SIZES};
 use crate::page::Page;
 use pool::Pool;
+use tails::SharedTails;
 
 /// The pools, and how they are run.
 #[derive(Clone, Debug)]
 pub struct HugeTlb {
     pools: [Pool; MAX_HUGE_SIZES],
+    pub(crate) tails: SharedTails,
     /// Whether pages are optimised when they enter a pool (boot argument `hvo=`).
     pub hvo: bool,
 }
@@ -35,7 +41,7 @@ impl HugeTlb {
         for (pool, shift) in pools.iter_mut().zip(G::GEOMETRY.huge_shifts) {
             *pool = Pool::of_order(shift - G::SHIFT);
         }
-        Self { pools, hvo: true }
+        Self { pools, tails: SharedTails::default(), hvo: true }
     }
     /// The pools, smallest pages first.
     pub fn pools(&self) -> impl Iterator<Item = &Pool> {
@@ -45,6 +51,10 @@ impl HugeTlb {
     /// The pool of pages of `1 << order`.
     pub fn pool(&self, order: u32) -> Option<&Pool> {
         self.pools().find(|pool| pool.order() == order)
+    }
+    /// The pages that huge pages share: for each zone, for each pool.
+    pub const fn tails(&self) -> &SharedTails {
+        &self.tails
     }
     pub(crate) fn pool_mut(&mut self, order: u32) -> Option<&mut Pool> {
         self.pools.iter_mut().find(|pool| order != 0 && pool.order() == order)

@@ -168,9 +168,14 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         pool.heads(&self.pages(), Use::Free).next().ok_or(none)
     }
 
-    /// A compound page becomes the pool's.
+    /// A compound page becomes the pool's, and is optimised if it can be.
     fn hugetlb_enter(&mut self, head: Pfn, order: u32) -> Result<()> {
-        self.relist(order, |pool, pages| pool.push(pages, head, Use::Free))
+        self.relist(order, |pool, pages| pool.push(pages, head, Use::Free))?;
+        match self.hugetlb.hvo.then(|| self.hugetlb_optimise(head)) {
+            // As good without: it has all of its memmap, and can be optimised later.
+            Some(Err(Error::Out(_) | Error::NotOptimisable { .. })) | None => Ok(()),
+            Some(result) => result,
+        }
     }
 
     /// Change a pool's lists.
@@ -243,6 +248,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     fn hugetlb_leave(&mut self, head: Pfn) -> Result<u32> {
         let order = self.hugetlb_at(head)?;
         self.refuse_taken(head)?;
+        if self.pages().get(head).is_optimised() {
+            self.hugetlb_restore(head)?;
+        }
         self.relist(order, |pool, pages| pool.unlink(pages, head, Use::Free))?;
         Ok(order)
     }
