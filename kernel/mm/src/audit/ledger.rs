@@ -52,7 +52,8 @@ impl<'a> Ledger<'a> {
     /// Hold what the struct pages say against what the tables say, and the TLB maintenance that is owed against none.
     pub(super) fn compare(&mut self, owed: u64) {
         let device = (!self.padded).then_some(PageKind::DeviceMemmap);
-        let all = [PageKind::MemmapRam, PageKind::MemmapSelf, PageKind::Table, PageKind::Tenant];
+        let all =
+            [PageKind::MemmapRam, PageKind::MemmapSelf, PageKind::Table, PageKind::Tenant, PageKind::HugeTlb];
         for kind in all.into_iter().chain(device) {
             let (found, expected) = (self.used.pages(kind), self.marked.pages(kind));
             let what = "the frames in use differ from the frames that are marked so";
@@ -76,7 +77,7 @@ impl<'a> Ledger<'a> {
         let found = Counts {
             present: present(true) + present(false),
             free: of(&[PageKind::Free]),
-            allocated: of(&[PageKind::Kernel, PageKind::Tenant, PageKind::Pinned]),
+            allocated: of(&[PageKind::Kernel, PageKind::Tenant, PageKind::Pinned, PageKind::HugeTlb]),
             memmap_self: of(&[PageKind::MemmapSelf]),
             memmap_ram: of(&[PageKind::MemmapRam]),
             tables: of(&[PageKind::Table]),

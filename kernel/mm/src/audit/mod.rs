@@ -7,16 +7,17 @@
 //! | I1 | sections, blocks and the mapped memmap agree; every head is one | `sections`, `pages` |
 //! | I2 | an altmap's account is what is mapped from it | `sections`, `devices` |
 //! | I3 | the frames marked as memmap, table, tenant are those in use as such, each once | `tables`, `tally` |
-//! | | a frame that many entries share counts them | `compound` |
+//! | | a frame that many entries share counts them | `compound`, `hugetlb` |
 //! | I4 | no empty table that could have been freed | `tables` |
 //! | I5 | no TLB maintenance owed, no entry half taken down, contiguous runs agree | `tables`, `runs` |
-//! | I6 | pages by use add up, from heads, free lists, zones and counts alike | `pages`, `zones` |
+//! | I6 | pages by use add up, from heads, free lists, zones, pools and counts alike | `pages`, `zones`, `hugetlb` |
 //! | I7 | a vmemmap leaf describes some present page | `tables` |
 //! | I8 | the linear map is exactly the memory; nothing is writable and executable | `linear`, `tables` |
 
 mod compound;
 mod devices;
 mod finding;
+mod hugetlb;
 mod ledger;
 mod linear;
 mod pages;
@@ -34,24 +35,28 @@ use crate::machine::Machine;
 use crate::model::Mm;
 use crate::page::{Page, PageKind};
 use crate::pfn::Pfn;
+use hugetlb::SharedSeen;
 use ledger::Ledger;
 
 /// An audit while it walks.
 struct Auditor<'a, G: Granule, M: Machine> {
     mm: &'a Mm<G, M>,
     ledger: Ledger<'a>,
+    shared: SharedSeen,
 }
 
 impl<G: Granule, M: Machine> Mm<G, M> {
     /// Prove I1 to I8 by walking everything. `report` hears of each thing that is wrong.
     pub fn audit(&self, report: &mut dyn FnMut(&Finding)) -> AuditSummary {
-        let mut auditor = Auditor { mm: self, ledger: Ledger::new(report) };
+        let mut auditor = Auditor { mm: self, ledger: Ledger::new(report), shared: SharedSeen::default() };
         auditor.sections();
         auditor.blocks();
         auditor.devices();
+        auditor.hugetlb();
         auditor.zones();
         auditor.tables();
         auditor.tenants();
+        auditor.shared_tails();
         auditor.ledger.compare(self.unpaid_debts());
         auditor.ledger.summary
     }
@@ -79,6 +84,9 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     /// The head that speaks for `pfn`, its kind and its order; like `Pages::head_of`, for memory that may be damaged.
     #[inline(never)]
     fn use_of(&self, pfn: Pfn) -> Option<(Pfn, PageKind, u32)> {
+        if let Some((head, order)) = self.compound_head(pfn) {
+            return Some((head, self.page(head)?.kind(), order));
+        }
         (0..=G::BLOCK_ORDER).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
             let page = self.page(head)?;
             let speaks = page.kind() != PageKind::Tail && page.order() >= order;

@@ -32,6 +32,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
                 let at = Offender::Va(slot.span.start);
                 let read_only = d.is_table(slot.level) || !d.is_writable();
                 self.find_unless(read_only, 3, "a frame that many entries share can be written", at);
+                self.huge_tail(slot, d);
             } else if d.is_table(slot.level) {
                 self.table(slot, d);
             } else if d.is_leaf(slot.level) {
