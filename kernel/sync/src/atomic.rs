@@ -21,16 +21,16 @@ pub(crate) fn zeroes<const N: usize>() -> [AtomicU64; N] {
 
 /// A `new` that is `const`, for the kernel's statics; but loom's atomics are registered with the run that they are made in.
 macro_rules! constructor {
-    ($(#[$meta:meta])* pub fn new() -> Self $body:block) => {
+    ($(#[$meta:meta])* $vis:vis fn new() -> Self $body:block) => {
         $(#[$meta])*
         #[cfg(not(loom))]
-        #[expect(clippy::new_without_default, reason = "made once, in a static")]
-        pub const fn new() -> Self $body
+        #[allow(clippy::new_without_default, reason = "made once, in a static")]
+        $vis const fn new() -> Self $body
 
         $(#[$meta])*
         #[cfg(loom)]
-        #[expect(clippy::new_without_default, reason = "made once, in a static")]
-        pub fn new() -> Self $body
+        #[allow(clippy::new_without_default, reason = "made once, in a static")]
+        $vis fn new() -> Self $body
     };
 }
 pub(crate) use constructor;

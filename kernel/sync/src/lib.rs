@@ -23,6 +23,27 @@ extern crate std;
 mod atomic;
 pub mod board;
 pub mod cpu;
+pub mod figures;
 pub mod mailbox;
 pub mod readers;
 pub mod window;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::{board::Board, cpu::CPUS, mailbox::Mailbox, readers::Readers, window::Window};
+
+    static WINDOW: Window = Window::new();
+    static READERS: Readers = Readers::new();
+    static BOARD: Board = Board::new();
+    static MAILBOXES: [Mailbox; CPUS] = [const { Mailbox::new() }; CPUS];
+
+    #[test]
+    fn all_of_it_fits_in_statics_that_start_as_zeroes() {
+        let zeroes = |text: std::string::String| !text.contains(['1', '2', '3']);
+        assert!(
+            zeroes(std::format!("{WINDOW:?} {READERS:?} {BOARD:?} {MAILBOXES:?}")),
+            "they need room in .bss only"
+        );
+        assert_eq!(size_of_val(&BOARD), 64 * 8);
+    }
+}

@@ -17,17 +17,9 @@
 //!
 //! An open window must wait for nobody: a reader that waits in it may be inside a section of [`crate::readers`].
 
-use crate::atomic::{Acquire, AtomicU64, Relaxed, Release, constructor, fence, zeroes};
-use crate::cpu::{CPUS, Cpu};
-
-/// A time, or a length of time, on both clocks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Clock {
-    /// The generic timer's ticks (CNTVCT_EL0).
-    pub ticks: u64,
-    /// Retired instructions of the writer (0 where they are not counted).
-    pub instructions: u64,
-}
+use crate::atomic::{Acquire, AtomicU64, Relaxed, Release, constructor, fence};
+use crate::cpu::Cpu;
+use crate::figures::{Clock, Counters, Figures};
 
 /// What a reader does about its translation fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,19 +45,6 @@ pub enum Entry {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AlreadyOpen;
 
-/// What was counted so far.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Figures {
-    /// Windows that were opened and closed.
-    pub windows: u64,
-    /// The longest, each clock by itself.
-    pub longest: Clock,
-    /// Retries after waiting for a window's end, by CPU.
-    pub waited: [u64; CPUS],
-    /// Retries because the address translated again when the fault was looked at, by CPU.
-    pub late: [u64; CPUS],
-}
-
 /// The range that the writer is about to break. One for all of vmemmap.
 #[derive(Debug)]
 pub struct Window {
@@ -75,13 +54,7 @@ pub struct Window {
     end: AtomicU64,
     /// The generation of the last window that a reader waited in.
     entered: AtomicU64,
-    // The writer's own; others only read the figures.
-    opened_ticks: AtomicU64,
-    opened_instructions: AtomicU64,
-    longest_ticks: AtomicU64,
-    longest_instructions: AtomicU64,
-    waited: [AtomicU64; CPUS],
-    late: [AtomicU64; CPUS],
+    counters: Counters,
 }
 
 const fn is_open(generation: u64) -> bool {
@@ -97,12 +70,7 @@ impl Window {
                 start: AtomicU64::new(0),
                 end: AtomicU64::new(0),
                 entered: AtomicU64::new(0),
-                opened_ticks: AtomicU64::new(0),
-                opened_instructions: AtomicU64::new(0),
-                longest_ticks: AtomicU64::new(0),
-                longest_instructions: AtomicU64::new(0),
-                waited: zeroes(),
-                late: zeroes(),
+                counters: Counters::new(),
             }
         }
     }
@@ -116,8 +84,7 @@ impl Window {
         if is_open(closed) {
             return Err(AlreadyOpen);
         }
-        self.opened_ticks.store(now.ticks, Relaxed);
-        self.opened_instructions.store(now.instructions, Relaxed);
+        self.counters.opened(now);
         // Release: who reads these bounds also sees that the window before is closed, so never mixes the two.
         self.start.store(start, Release);
         self.end.store(end, Release);
@@ -137,13 +104,7 @@ impl Window {
         }
         // Release: who sees the window closed sees the new entries.
         self.generation.store(open + 1, Release);
-        let length = Clock {
-            ticks: now.ticks.saturating_sub(self.opened_ticks.load(Relaxed)),
-            instructions: now.instructions.saturating_sub(self.opened_instructions.load(Relaxed)),
-        };
-        self.longest_ticks.fetch_max(length.ticks, Relaxed);
-        self.longest_instructions.fetch_max(length.instructions, Relaxed);
-        Some(length)
+        Some(self.counters.closed(now))
     }
 
     /// For tests: the writer keeps its open window open until a reader waits in it, for at most `turns` calls of `pause`.
@@ -162,10 +123,9 @@ impl Window {
     /// `cpu` took a translation fault on a read at `va`, from its exception handler: what now? `translates` asks the MMU
     /// about `va` afresh; `pause` is called while waiting.
     ///
-    /// `translates` must look after what was read before it and before what is read after it: ISB, AT S1E1R, ISB, then
-    /// PAR_EL1.F (Arm ARM D8.2.6 "Ordering of memory accesses from translation table walks": a walk is ordered by
-    /// context synchronisation only). The exception's entry is one such event: what the faulting walk saw comes before
-    /// what the handler reads.
+    /// `translates` must look after what was read before it and before what is read after it: DSB ISH, ISB, AT S1E1R, ISB,
+    /// then PAR_EL1.F (a load's order does not bind an AT's walk; context synchronisation does). The exception's entry
+    /// synchronises too: what the faulting walk saw comes before what the handler reads.
     ///
     /// The writer's own fault never waits, for it would wait for itself.
     pub fn fault(
@@ -175,8 +135,6 @@ impl Window {
         mut translates: impl FnMut() -> bool,
         mut pause: impl FnMut(),
     ) -> Verdict {
-        // With the fence in `open`: the invalid entry was seen, so the window is.
-        fence(Acquire);
         loop {
             // Acquire, with the Release in `close`: what translates since then is seen to translate.
             let seen = self.generation.load(Acquire);
@@ -185,13 +143,14 @@ impl Window {
                 while self.generation.load(Acquire) == seen {
                     pause();
                 }
-                self.waited[cpu.index()].fetch_add(1, Relaxed);
+                self.counters.waited(cpu);
                 return Verdict::Retry;
             }
             if translates() {
-                self.late[cpu.index()].fetch_add(1, Relaxed);
+                self.counters.late(cpu);
                 return Verdict::Retry;
             }
+            // With the fence in `open`: who has seen an entry broken, before or just now, sees its window here.
             if self.is_still(seen) {
                 return Verdict::Real;
             }
@@ -220,21 +179,14 @@ impl Window {
 
     /// What was counted. Exact when all CPUs are quiet.
     pub fn figures(&self) -> Figures {
-        Figures {
-            windows: self.generation.load(Relaxed) / 2,
-            longest: Clock {
-                ticks: self.longest_ticks.load(Relaxed),
-                instructions: self.longest_instructions.load(Relaxed),
-            },
-            waited: core::array::from_fn(|cpu| self.waited[cpu].load(Relaxed)),
-            late: core::array::from_fn(|cpu| self.late[cpu].load(Relaxed)),
-        }
+        self.counters.figures(self.generation.load(Relaxed) / 2)
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::cpu::CPUS;
     use std::sync::Barrier;
     use std::thread;
 

@@ -62,8 +62,8 @@ fn what_was_written_before_the_report_is_seen_after_it() {
 
 /// Two jobs: each is taken whole, once, and its result is its own.
 ///
-/// loom finds "a job's own words" without Release in `post`, or Acquire in `take`; "the job's own result" and a "Causality
-/// violation" of `stack` without Release in `finish`, or Acquire in `poll`.
+/// loom finds "a job's own words" without Release in `post`, or Acquire in `take`; a "Causality violation" of `stack` without
+/// Release in `finish`, or Acquire in `poll`.
 #[test]
 fn a_job_is_taken_whole_and_its_result_is_its_own() {
     loom::model(|| {
@@ -99,8 +99,7 @@ fn a_job_is_taken_whole_and_its_result_is_its_own() {
 
 /// A stop ends the job that runs, whenever it comes, and not the one after it.
 ///
-/// With a flag in place of the job's number (cleared in `post`, relaxed), a stop can be lost or hit the next job: the
-/// number needs no clearing.
+/// With a flag in place of the job's number loom finds "the stop was the first job's".
 #[test]
 fn a_stop_is_for_the_job_that_was_posted_last() {
     loom::model(|| {

@@ -38,7 +38,8 @@ impl Thing {
 /// One reader, two sections: the writer may look in, between and after them.
 ///
 /// loom finds a "Causality violation" of `contents` without each of: the fence in `enter`; the fence in
-/// `synchronize`; Release when leaving; Acquire in `synchronize`.
+/// `synchronize`; Release when leaving; Acquire at either load of `synchronize`; Release when entering (the writer sees the
+/// second section begin in place of the first one's end).
 #[test]
 fn nobody_uses_what_was_taken_away_before_the_wait() {
     loom::model(|| {
@@ -72,6 +73,8 @@ fn every_reader_is_waited_for() {
 }
 
 /// A nested section does not end the outer one.
+///
+/// If it counted like another, loom finds a "Causality violation" of `contents`.
 #[test]
 fn a_nested_section_protects_to_the_end_of_the_outer() {
     loom::model(|| {
