@@ -28,6 +28,7 @@ mod faults;
 mod heap;
 mod homes;
 mod hotplug;
+mod hugetlb;
 mod isolate;
 mod kmem;
 mod ktap;
@@ -93,6 +94,7 @@ const SUBJECTS: &[Subject] = &[
     Subject { name: "device", tests: device::TESTS },
     Subject { name: "altmap", tests: altmap::TESTS },
     Subject { name: "kmem", tests: kmem::TESTS },
+    Subject { name: "hugetlb", tests: hugetlb::TESTS },
     Subject { name: "faults", tests: faults::TESTS },
 ];
 

@@ -1,0 +1,29 @@
+//! Huge pages of boot memory, set aside as the boot arguments say (`hugepages=`, `hvo=`): before anything else takes memory, while
+//! it is in large pieces.
+
+use hotmap_mm::addr::Bytes;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hugetlb::pool::Resized;
+use hotmap_mm::model::Mm;
+
+use crate::arch::machine::Arm;
+use crate::kernel::Kernel;
+use crate::{klog, kprintln};
+
+impl<G: Granule> Kernel<G> {
+    /// A pool that cannot have what was asked for has what there was, and says so.
+    pub(crate) fn set_huge_pages_aside(&mut self) {
+        self.mm.hugetlb.hvo = self.info.args.hvo;
+        for (size, count) in &self.info.args.hugepages {
+            let resized =
+                Mm::<G, Arm>::huge_order(*size).and_then(|order| self.mm.hugetlb_resize(order, *count));
+            match resized {
+                Ok(Resized { total, stopped: None }) => klog!("huge pages: {total} of {}", Bytes(*size)),
+                Ok(Resized { total, stopped: Some(error) }) => {
+                    kprintln!("warning: huge pages: {total} of {}, not {count}: {error}", Bytes(*size));
+                }
+                Err(error) => kprintln!("warning: huge pages: {error}"),
+            }
+        }
+    }
+}
