@@ -51,6 +51,8 @@ pub struct BootArgs {
     pub heap: u64,
     /// `bench=on`: count instructions, log nothing but the figures.
     pub bench: bool,
+    /// `maxcpus=N`: how many CPUs run, the boot CPU included.
+    pub max_cpus: u32,
     /// `bug=NAME`.
     pub bug: Option<Bug>,
     /// What was wrong, one line each, as much as fits.
@@ -74,6 +76,7 @@ impl BootArgs {
             dumb: true,
             heap: 4 << 20,
             bench: false,
+            max_cpus: u32::MAX,
             bug: None,
             complaints: String::new(),
             refused: false,
@@ -108,6 +111,7 @@ impl BootArgs {
             "bench" => choose(&mut self.bench, value, &[("on", true), ("off", false)]),
             "run" => self.set_run(value),
             "heap" => self.set_heap(value),
+            "maxcpus" => self.set_max_cpus(value),
             "bug" => self.set_bug(value),
             _ => return self.complain(format_args!("unknown boot argument: {word}")),
         };
@@ -144,6 +148,12 @@ impl BootArgs {
     fn set_heap(&mut self, value: &str) -> bool {
         let size = number::parse(value).filter(|size| (64 << 10..=1 << 30).contains(size));
         size.map(|size| self.heap = size).is_some()
+    }
+
+    fn set_max_cpus(&mut self, value: &str) -> bool {
+        let count =
+            number::parse(value).and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
+        count.map(|count| self.max_cpus = count).is_some()
     }
 
     fn set_bug(&mut self, value: &str) -> bool {
@@ -248,6 +258,16 @@ mod tests {
             args.complaints.as_str(),
             "boot argument hotadd: 'always' is not one of its values (see help args)\n"
         );
+    }
+
+    #[test]
+    fn there_is_at_least_the_boot_cpu() {
+        let mut args = BootArgs::new();
+        assert_eq!(args.max_cpus, u32::MAX, "all that there are");
+        args.read("maxcpus=3");
+        assert_eq!((args.max_cpus, args.complaints.as_str()), (3, ""));
+        args.read("maxcpus=0 maxcpus=many maxcpus=4294967296");
+        assert_eq!((args.max_cpus, args.complaints.lines().count()), (3, 3));
     }
 
     #[test]

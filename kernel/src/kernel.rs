@@ -21,7 +21,7 @@ use crate::line::{Line, LineReader, Mode, Terminal};
 use crate::nvdimms::Nvdimms;
 use crate::plug::Policy;
 use crate::regions::Regions;
-use crate::{klog, kprintln, meter};
+use crate::{cpus, klog, kprintln, meter};
 
 /// Everything, for one granule.
 pub struct Kernel<G: Granule> {
@@ -90,6 +90,7 @@ fn start<G: Granule, S: Shell>(info: &'static mut BootInfo) -> ! {
     kernel.mm.bug = info.args.bug;
     kernel.set_nodes();
     greet(info, &kernel.mm.counts());
+    cpus::start::start(info);
     kernel.find_regions();
     kernel.find_dimms();
     kernel.find_nvdimms();
