@@ -21,7 +21,7 @@ use crate::line::{Line, LineReader, Mode, Terminal};
 use crate::nvdimms::Nvdimms;
 use crate::plug::Policy;
 use crate::regions::Regions;
-use crate::{klog, kprintln, meter};
+use crate::{cpus, klog, kprintln, meter};
 
 /// Everything, for one granule.
 pub struct Kernel<G: Granule> {
@@ -91,6 +91,7 @@ fn start<G: Granule, S: Shell>(info: &'static mut BootInfo) -> ! {
     kernel.set_nodes();
     greet(info, &kernel.mm.counts());
     kernel.set_huge_pages_aside();
+    cpus::start::start(info);
     kernel.find_regions();
     kernel.find_dimms();
     kernel.find_nvdimms();

@@ -9,6 +9,8 @@ use super::Outcome;
 use super::args::Words;
 use crate::system::System;
 use hotmap_kernel::arch::heap;
+use hotmap_kernel::cpus::start::{self, Whereabouts};
+use hotmap_kernel::cpus::{signals, work};
 use hotmap_kernel::{kprint, kprintln};
 
 /// The regions of the upper half, by name.
@@ -165,4 +167,29 @@ pub(super) fn layout(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
     kprintln!("dtb       {}", kernel.info().dtb);
     kprintln!("heap      {}", kernel.info().heap);
     Ok(())
+}
+
+pub(super) fn cpus(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
+    kprintln!("{:<4} {:<12} {:<8} {:>6} {:>10}  state", "cpu", "mpidr", "role", "jobs", "interrupts");
+    for (mpidr, place) in start::each(kernel.info()) {
+        match place {
+            Whereabouts::Online(number) => {
+                let (jobs, interrupts) = (work::jobs_done(number), signals::interrupts(number));
+                let role = role(number);
+                kprintln!("{number:<4} {mpidr:<#12x} {role:<8} {jobs:>6} {interrupts:>10}  {place}");
+            }
+            _ => kprintln!("{:<4} {mpidr:<#12x} {:<8} {:>6} {:>10}  {place}", "-", "-", "-", "-"),
+        }
+    }
+    Ok(())
+}
+
+/// What a CPU that runs is there for.
+fn role(number: usize) -> &'static str {
+    match work::task(number) {
+        _ if number == 0 => "boot",
+        _ if signals::is_parked(number) => "parked",
+        Some(task) => task.name(),
+        None => "idle",
+    }
 }
