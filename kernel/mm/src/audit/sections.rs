@@ -1,5 +1,6 @@
 //! I1 and I2: sections, blocks and the mapped memmap agree, and an altmap's account is what is mapped from it.
 
+use super::hugetlb::is_shared_tail;
 use super::{Auditor, Offender};
 use crate::addr::{VirtAddr, VirtRange};
 use crate::granule::Granule;
@@ -53,7 +54,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         let mut va = memmap.start;
         while va < memmap.end {
             let next = self.leaf_at(va);
-            if next.is_none_or(|(_, frame, writable)| !writable && !self.is_shared_tail(frame)) {
+            if next.is_none_or(|(_, frame, writable)| !writable && !is_shared_tail(self.mm, frame)) {
                 let pfn = self.mm.layout.pfn_of_page(va).unwrap_or(pages.start);
                 self.find(
                     1,

@@ -95,7 +95,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         if LINEAR.contains(va) {
             self.linear_leaf(va, pa, size, cover);
         } else if d.is_shared() && self.mm.layout.vmemmap().contains(va) {
-            self.shared_leaf(slot.span, d);
+            self.ledger.shared_leaf(self.mm, slot.span, d);
         } else if self.mm.layout.vmemmap().contains(va) {
             self.memmap_leaf(slot.span, PfnRange::new(Pfn::containing::<G>(pa), size >> G::SHIFT));
         } else if TENANTS.contains(va) {
