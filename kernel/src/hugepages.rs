@@ -3,10 +3,9 @@
 
 use hotmap_mm::addr::Bytes;
 use hotmap_mm::granule::Granule;
+use hotmap_mm::hugetlb::memory::Memory;
 use hotmap_mm::hugetlb::pool::Resized;
-use hotmap_mm::model::Mm;
 
-use crate::arch::machine::Arm;
 use crate::kernel::Kernel;
 use crate::{klog, kprintln};
 
@@ -15,15 +14,18 @@ impl<G: Granule> Kernel<G> {
     pub(crate) fn set_huge_pages_aside(&mut self) {
         self.mm.hugetlb.hvo = self.info.args.hvo;
         for (size, count) in &self.info.args.hugepages {
-            let resized =
-                Mm::<G, Arm>::huge_order(*size).and_then(|order| self.mm.hugetlb_resize(order, *count));
-            match resized {
-                Ok(Resized { total, stopped: None }) => klog!("huge pages: {total} of {}", Bytes(*size)),
-                Ok(Resized { total, stopped: Some(error) }) => {
-                    kprintln!("warning: huge pages: {total} of {}, not {count}: {error}", Bytes(*size));
-                }
-                Err(error) => kprintln!("warning: huge pages: {error}"),
-            }
+            set_aside(self.mm.huge(), *size, *count);
         }
+    }
+}
+
+fn set_aside(memory: &mut dyn Memory, size: u64, count: u64) {
+    let order = memory.huge_order(size);
+    match order.and_then(|order| memory.resize(order, count)) {
+        Ok(Resized { total, stopped: None }) => klog!("huge pages: {total} of {}", Bytes(size)),
+        Ok(Resized { total, stopped: Some(error) }) => {
+            kprintln!("warning: huge pages: {total} of {}, not {count}: {error}", Bytes(size));
+        }
+        Err(error) => kprintln!("warning: huge pages: {error}"),
     }
 }

@@ -22,11 +22,6 @@ impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
         Self { machine, layout }
     }
 
-    /// The first page that vmemmap describes.
-    pub(crate) const fn first_pfn(&self) -> Pfn {
-        self.layout.first_pfn()
-    }
-
     /// The struct page of `pfn`, to look at. One that is shared by many tails may not be written: see [`Self::own`].
     #[inline(always)]
     pub fn get(&self, pfn: Pfn) -> &'a Page {

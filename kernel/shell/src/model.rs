@@ -20,11 +20,10 @@ use hotmap_mm::hotplug::notify::Chain;
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::hugetlb::HugeTlb;
-use hotmap_mm::hugetlb::pool::{Pool, Resized, Use};
+use hotmap_mm::hugetlb::memory::Memory;
 use hotmap_mm::layout::{LINEAR_START, TENANTS};
 use hotmap_mm::machine::Machine;
-use hotmap_mm::model::{Counts, Mm, Mobility, Warnings};
+use hotmap_mm::model::{Counts, Mobility, Warnings};
 use hotmap_mm::page::{Page, PageKind};
 use hotmap_mm::paging::descriptor::Descriptor;
 use hotmap_mm::paging::table::{Gone, Keep, MapRequest, Path, Slot, TableFrames, TakeBack};
@@ -33,7 +32,6 @@ use hotmap_mm::section::Section;
 use hotmap_mm::tenant::Tenant;
 use hotmap_mm::zone::{Zone, ZoneKind};
 
-use hotmap_kernel::arch::machine::Arm;
 use hotmap_kernel::arch::peek;
 use hotmap_kernel::boot_info::BootInfo;
 use hotmap_kernel::dimms::Dimm;
@@ -131,16 +129,9 @@ pub(crate) trait Model {
     fn unpoison(&mut self, pfn: Pfn) -> Result<()>;
 
     // Huge pages.
-    fn hugetlb(&self) -> &HugeTlb;
-    fn set_hvo(&mut self, on: bool);
-    fn huge_order(&self, bytes: u64) -> Result<u32>;
-    fn hugetlb_resize(&mut self, order: u32, count: u64) -> Result<Resized>;
-    fn hugetlb_take(&mut self, order: u32) -> Result<Pfn>;
-    fn hugetlb_put(&mut self, head: Pfn) -> Result<()>;
-    fn hugetlb_demote(&mut self, head: Pfn, to: u32) -> Result<()>;
-    fn hugetlb_optimise(&mut self, head: Pfn) -> Result<()>;
-    fn hugetlb_restore(&mut self, head: Pfn) -> Result<()>;
-    fn each_huge_page(&self, pool: &Pool, found: &mut dyn FnMut(Pfn));
+    /// What is done with them.
+    fn huge(&mut self) -> &mut dyn Memory;
+    fn huge_ref(&self) -> &dyn Memory;
 
     // Faults, and those who may say no.
     fn notifiers(&mut self) -> &mut Chain;
@@ -357,37 +348,11 @@ impl<G: Granule> Model for Kernel<G> {
         self.mm.unpoison(pfn)
     }
 
-    fn hugetlb(&self) -> &HugeTlb {
-        &self.mm.hugetlb
+    fn huge(&mut self) -> &mut dyn Memory {
+        &mut self.mm
     }
-    fn set_hvo(&mut self, on: bool) {
-        self.mm.hugetlb.hvo = on;
-    }
-    fn huge_order(&self, bytes: u64) -> Result<u32> {
-        Mm::<G, Arm>::huge_order(bytes)
-    }
-    fn hugetlb_resize(&mut self, order: u32, count: u64) -> Result<Resized> {
-        self.mm.hugetlb_resize(order, count)
-    }
-    fn hugetlb_take(&mut self, order: u32) -> Result<Pfn> {
-        self.mm.hugetlb_take(order)
-    }
-    fn hugetlb_put(&mut self, head: Pfn) -> Result<()> {
-        self.mm.hugetlb_put(head)
-    }
-    fn hugetlb_demote(&mut self, head: Pfn, to: u32) -> Result<()> {
-        self.mm.hugetlb_demote(head, to)
-    }
-    fn hugetlb_optimise(&mut self, head: Pfn) -> Result<()> {
-        self.mm.hugetlb_optimise(head)
-    }
-    fn hugetlb_restore(&mut self, head: Pfn) -> Result<()> {
-        self.mm.hugetlb_restore(head)
-    }
-    fn each_huge_page(&self, pool: &Pool, found: &mut dyn FnMut(Pfn)) {
-        for which in [Use::Free, Use::Taken] {
-            pool.heads(&self.mm.pages(), which).for_each(&mut *found);
-        }
+    fn huge_ref(&self) -> &dyn Memory {
+        &self.mm
     }
 
     fn notifiers(&mut self) -> &mut Chain {

@@ -26,18 +26,13 @@ fn sizes<G: Granule>() -> &'static [(u64, u64)] {
 
 /// The smaller sizes: 2 MiB, and the next (32, 32, 512 MiB).
 fn two_sizes<G: Granule>() -> [u32; 2] {
-    let at = |bytes| Rig::<G>::order(bytes);
+    let at = |bytes| order::<G>(bytes);
     [at(2 << 20), at(if G::SIZE == 1 << 16 { 512 << 20 } else { 32 << 20 })]
 }
 
-trait Orders {
-    fn order(bytes: u64) -> u32;
-}
-impl<G: Granule> Orders for Rig<G> {
-    fn order(bytes: u64) -> u32 {
-        hotmap_mm::model::Mm::<G, hotmap_testkit::machine::Emulated>::huge_order(bytes)
-            .expect("a huge page's")
-    }
+/// The order of a size, by arithmetic.
+const fn order<G: Granule>(bytes: u64) -> u32 {
+    (bytes / G::SIZE).trailing_zeros()
 }
 
 /// Without sharing of memmap.
@@ -56,9 +51,13 @@ fn sizes_are_the_granules<G: Granule>() {
     let found: Vec<_> = rig.mm.hugetlb.pools().map(|p| (G::SIZE << p.order(), 1u64 << p.order())).collect();
     assert_eq!(found, sizes::<G>());
     let mut rig = rig;
+    for (bytes, pages) in sizes::<G>() {
+        assert_eq!(rig.mm.huge().huge_order(*bytes).map(|order| 1 << order), Ok(*pages));
+    }
+    assert_eq!(rig.mm.huge().huge_order(1 << 20), Err(Error::NotHugeSize { bytes: 1 << 20 }));
     for wrong in [0, 1, 63, 64, u32::MAX] {
         assert!(matches!(rig.mm.hugetlb_resize(wrong, 1), Err(Error::NotHugeSize { .. })), "{wrong}");
-        assert!(matches!(rig.mm.hugetlb_take(wrong), Err(Error::NotHugeSize { .. })), "{wrong}");
+        assert!(matches!(rig.mm.huge().take(wrong), Err(Error::NotHugeSize { .. })), "{wrong}");
     }
 }
 
@@ -87,7 +86,7 @@ fn every_page_leads_to_its_head<G: Granule>() {
     let mut rig = boot::<G>(2 * GIB);
     for order in two_sizes::<G>() {
         assert_eq!(rig.mm.hugetlb_resize(order, 1), done(1));
-        let head = rig.mm.hugetlb_take(order).expect("one is free");
+        let head = rig.mm.huge().take(order).expect("one is free");
         assert_eq!(head.get() % (1 << order), 0);
         for i in 0..1 << order {
             let pfn = head + i;
@@ -96,7 +95,7 @@ fn every_page_leads_to_its_head<G: Granule>() {
             let kind = if i == 0 { PageKind::HugeTlb } else { PageKind::Tail };
             assert_eq!((page.kind(), page.order()), (kind, order), "{pfn}");
         }
-        rig.mm.hugetlb_put(head).expect("in use");
+        rig.mm.huge().put(head).expect("in use");
         assert_eq!(rig.mm.hugetlb_resize(order, 0), done(0));
         for i in 0..1 << order {
             let page = rig.mm.pages().get(head + i);
@@ -111,7 +110,7 @@ fn what_is_taken_stays<G: Granule>() {
     let mut rig = boot::<G>(256 * MIB);
     let [order, _] = two_sizes::<G>();
     assert_eq!(rig.mm.hugetlb_resize(order, 3), done(3));
-    let taken = [rig.mm.hugetlb_take(order), rig.mm.hugetlb_take(order)].map(|p| p.expect("free"));
+    let taken = [rig.mm.huge().take(order), rig.mm.huge().take(order)].map(|p| p.expect("free"));
     assert_ne!(taken[0], taken[1]);
     rig.assert_clean("taken");
     let before = Snapshot::exact(&rig);
@@ -121,13 +120,13 @@ fn what_is_taken_stays<G: Granule>() {
     before.assert_same(&Snapshot::exact(&rig), "refused");
     assert_eq!(rig.mm.hugetlb_resize(order, 2), done(2));
     let none = Err(Error::Out(Resource::HugePages { bytes: 2 << 20 }));
-    assert_eq!(rig.mm.hugetlb_take(order), none);
+    assert_eq!(rig.mm.huge().take(order), none);
     // Neither a tail, nor a page that is free, nor one that is no huge page can be put back.
-    assert!(matches!(rig.mm.hugetlb_put(taken[0] + 1), Err(Error::PageState { .. })));
-    assert!(matches!(rig.mm.hugetlb_put(Pfn::new(7)), Err(Error::NotPresent(_))));
-    rig.mm.hugetlb_put(taken[0]).expect("taken");
-    assert!(matches!(rig.mm.hugetlb_put(taken[0]), Err(Error::PageState { .. })));
-    assert_eq!(rig.mm.hugetlb_take(order), Ok(taken[0]), "the last that came");
+    assert!(matches!(rig.mm.huge().put(taken[0] + 1), Err(Error::PageState { .. })));
+    assert!(matches!(rig.mm.huge().put(Pfn::new(7)), Err(Error::NotPresent(_))));
+    rig.mm.huge().put(taken[0]).expect("taken");
+    assert!(matches!(rig.mm.huge().put(taken[0]), Err(Error::PageState { .. })));
+    assert_eq!(rig.mm.huge().take(order), Ok(taken[0]), "the last that came");
     // The allocator's own front does not free it.
     let warnings = rig.mm.warnings();
     rig.mm.free(taken[0]);
@@ -135,7 +134,7 @@ fn what_is_taken_stays<G: Granule>() {
     rig.mm.forget_warnings(warnings);
     assert!(matches!(rig.mm.pin(taken[0] + 3), Err(Error::PageState { is: PageKind::HugeTlb, .. })));
     for pfn in taken {
-        rig.mm.hugetlb_put(pfn).expect("taken");
+        rig.mm.huge().put(pfn).expect("taken");
     }
     rig.assert_clean("put back");
 }
@@ -197,7 +196,7 @@ fn memory_in_pieces_is_compacted<G: Granule>() {
 /// The largest size is larger than a block, and comes from whole blocks side by side.
 fn the_largest_size_is_made_of_blocks<G: Granule>() {
     let (bytes, pages) = *sizes::<G>().last().expect("some");
-    let order = Rig::<G>::order(bytes);
+    let order = order::<G>(bytes);
     assert!(order > G::BLOCK_ORDER);
     let mut rig = boot::<G>(256 * MIB);
     let none = Resized { total: 0, stopped: Some(Error::Out(Resource::FreeBlocks { bytes })) };
@@ -220,7 +219,7 @@ fn the_largest_size_is_made_of_blocks<G: Granule>() {
             continue;
         }
         assert_eq!((resized.total, resized.stopped), (1, none.stopped));
-        let head = rig.mm.hugetlb_take(order).expect("one");
+        let head = rig.mm.huge().take(order).expect("one");
         assert_eq!(head, Rig::<G>::pfn(at));
         for i in (0..pages).step_by(97).chain([1, pages - 1]) {
             assert_eq!(rig.mm.use_of(head + i), Ok((PageKind::HugeTlb, head)));
@@ -230,7 +229,7 @@ fn the_largest_size_is_made_of_blocks<G: Granule>() {
         assert_eq!(rig.mm.offline(middle), Err(Error::HugeTaken(head)));
         assert_eq!(rig.mm.offline(head), Err(Error::HugeTaken(head)));
         rig.assert_clean("refused");
-        rig.mm.hugetlb_put(head).expect("taken");
+        rig.mm.huge().put(head).expect("taken");
         let next = Rig::<G>::pfn(at + bytes);
         rig.mm.offline(next).expect("all free");
         rig.mm.online(next, zone).expect("offline");
@@ -257,17 +256,16 @@ fn a_block_with_pool_pages_goes_unless_they_are_used<G: Granule>() {
     assert_eq!(rig.mm.hugetlb_resize(order, boot + 5), done(boot + 5));
     let inside = |rig: &Rig<G>| {
         let pool = *rig.mm.hugetlb.pool(order).expect("a size");
-        let pages = rig.mm.pages();
-        pool.heads(&pages, Use::Free).filter(|p| *p >= Rig::<G>::pfn(AT)).count()
+        pool.heads(&rig.mm, Use::Free).filter(|p| *p >= Rig::<G>::pfn(AT)).count()
     };
     assert_eq!(inside(&rig), 5);
-    let taken = rig.mm.hugetlb_take(order).expect("free");
+    let taken = rig.mm.huge().take(order).expect("free");
     assert!(taken >= Rig::<G>::pfn(AT), "the last that came is the first that goes");
     assert_eq!(rig.mm.unplug(range(AT, len)).err(), Some(Error::HugeTaken(taken)));
     rig.assert_clean("refused");
     assert_eq!(inside(&rig), 4, "all or nothing: none was dissolved");
     assert_eq!(rig.mm.poison(taken + 1).err(), Some(Error::HugeTaken(taken)));
-    rig.mm.hugetlb_put(taken).expect("taken");
+    rig.mm.huge().put(taken).expect("taken");
     rig.unplug(AT, len);
     rig.assert_clean("gone");
     assert_eq!(rig.mm.hugetlb.pool(order).map(|p| (p.total(), p.free())), Some((boot, boot)));
@@ -278,8 +276,8 @@ fn a_free_page_is_dissolved_for_a_poisoned_one<G: Granule>() {
     let [order, _] = two_sizes::<G>();
     let before = Snapshot::exact(&rig);
     assert_eq!(rig.mm.hugetlb_resize(order, 2), done(2));
-    let head = rig.mm.hugetlb_take(order).expect("free");
-    rig.mm.hugetlb_put(head).expect("taken");
+    let head = rig.mm.huge().take(order).expect("free");
+    rig.mm.huge().put(head).expect("taken");
     assert_eq!(rig.mm.poison(head + 3), Ok(None));
     rig.assert_clean("poisoned");
     assert_eq!(rig.mm.use_of(head + 3), Ok((PageKind::Poisoned, head + 3)));
@@ -295,13 +293,13 @@ fn a_page_is_demoted_to_any_smaller_size<G: Granule>() {
     let [small, large] = two_sizes::<G>();
     let before = Snapshot::exact(&rig);
     assert_eq!(rig.mm.hugetlb_resize(large, 1), done(1));
-    let head = rig.mm.hugetlb_take(large).expect("free");
-    assert_eq!(rig.mm.hugetlb_demote(head, small), Err(Error::HugeTaken(head)));
-    rig.mm.hugetlb_put(head).expect("taken");
-    assert!(matches!(rig.mm.hugetlb_demote(head, large), Err(Error::NotHugeSize { .. })));
-    assert!(matches!(rig.mm.hugetlb_demote(head, 1), Err(Error::NotHugeSize { .. })));
-    assert!(matches!(rig.mm.hugetlb_demote(head + 1, small), Err(Error::PageState { .. })));
-    assert_eq!(rig.mm.hugetlb_demote(head, small), Ok(()));
+    let head = rig.mm.huge().take(large).expect("free");
+    assert_eq!(rig.mm.huge().demote(head, small), Err(Error::HugeTaken(head)));
+    rig.mm.huge().put(head).expect("taken");
+    assert!(matches!(rig.mm.huge().demote(head, large), Err(Error::NotHugeSize { .. })));
+    assert!(matches!(rig.mm.huge().demote(head, 1), Err(Error::NotHugeSize { .. })));
+    assert!(matches!(rig.mm.huge().demote(head + 1, small), Err(Error::PageState { .. })));
+    assert_eq!(rig.mm.huge().demote(head, small), Ok(()));
     rig.assert_clean("demoted");
     let parts = 1 << (large - small);
     assert_eq!(rig.mm.hugetlb.pool(large).map(|p| p.total()), Some(0));
@@ -319,7 +317,7 @@ fn what_is_wrong_with_a_huge_page_is_found<G: Granule>() {
     let mut rig = boot::<G>(256 * MIB);
     let [order, _] = two_sizes::<G>();
     assert_eq!(rig.mm.hugetlb_resize(order, 1), done(1));
-    let head = rig.mm.hugetlb_take(order).expect("free");
+    let head = rig.mm.huge().take(order).expect("free");
     let findings = |rig: &Rig<G>| {
         let mut said = Vec::new();
         rig.mm.audit(&mut |finding| said.push(finding.to_string()));

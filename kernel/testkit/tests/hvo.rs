@@ -55,8 +55,7 @@ fn boot_on<G: Granule>(hvo: bool, bbm_level_2: bool) -> Rig<G> {
 fn pool<G: Granule>(rig: &mut Rig<G>, count: u64) -> Vec<Pfn> {
     let resized = rig.mm.hugetlb_resize(order::<G>(), count);
     assert_eq!(resized, Ok(Resized { total: count, stopped: None }));
-    let pages = rig.mm.pages();
-    rig.mm.hugetlb.pool(order::<G>()).expect("a size").heads(&pages, Use::Free).collect()
+    rig.mm.hugetlb.pool(order::<G>()).expect("a size").heads(&rig.mm, Use::Free).collect()
 }
 
 /// What the specification's walker finds behind the memmap of `head`: the frame of each page of it, and whether it is writable.
@@ -87,7 +86,7 @@ fn all_but_the_first_page_of_memmap_are_one<G: Granule>() {
     let before: Vec<_> = memmap(&rig, heads[0]);
     assert!(before.iter().all(|(_, writable)| *writable));
     for head in &heads {
-        rig.mm.hugetlb_optimise(*head).expect("worth it");
+        rig.mm.huge().optimise(*head).expect("worth it");
         rig.assert_clean("optimised");
         leads_to_its_head(&rig, *head);
     }
@@ -107,7 +106,7 @@ fn all_but_the_first_page_of_memmap_are_one<G: Granule>() {
     let tails = rig.mm.hugetlb.tails().as_flattened();
     assert_eq!(tails.iter().map(|t| t.mappings).sum::<u64>(), 14);
     for head in &heads {
-        rig.mm.hugetlb_restore(*head).expect("room");
+        rig.mm.huge().restore(*head).expect("room");
         rig.assert_clean("restored");
         leads_to_its_head(&rig, *head);
         let restored = memmap(&rig, *head);
@@ -144,21 +143,21 @@ fn what_is_not_worth_it_is_refused<G: Granule>() {
     let pages = (64 << small) / G::SIZE;
     assert!(pages <= 2);
     rig.mm.hugetlb_resize(small, 1).expect("room");
-    let head = rig.mm.hugetlb_take(small).expect("one");
+    let head = rig.mm.huge().take(small).expect("one");
     let before = Snapshot::exact(&rig);
     let rule = HvoRule::Memmap { pages: pages.max(1) };
-    assert_eq!(rig.mm.hugetlb_optimise(head), Err(Error::NotOptimisable { pfn: head, rule }));
-    assert!(matches!(rig.mm.hugetlb_restore(head), Err(Error::PageState { needs: "optimised", .. })));
-    assert!(matches!(rig.mm.hugetlb_optimise(head + 1), Err(Error::PageState { .. })));
+    assert_eq!(rig.mm.huge().optimise(head), Err(Error::NotOptimisable { pfn: head, rule }));
+    assert!(matches!(rig.mm.huge().restore(head), Err(Error::PageState { needs: "optimised", .. })));
+    assert!(matches!(rig.mm.huge().optimise(head + 1), Err(Error::PageState { .. })));
     before.assert_same(&Snapshot::exact(&rig), "refused");
-    rig.mm.hugetlb_put(head).expect("taken");
+    rig.mm.huge().put(head).expect("taken");
 }
 
 fn optimised_twice_is_refused<G: Granule>() {
     let mut rig = boot::<G>(true);
     let head = pool(&mut rig, 1)[0];
     let before = Snapshot::exact(&rig);
-    assert!(matches!(rig.mm.hugetlb_optimise(head), Err(Error::PageState { .. })));
+    assert!(matches!(rig.mm.huge().optimise(head), Err(Error::PageState { .. })));
     before.assert_same(&Snapshot::exact(&rig), "refused");
 }
 
@@ -179,7 +178,7 @@ fn self_hosted_memmap_is_refused<G: Granule>() {
     assert!(head >= Rig::<G>::pfn(AT));
     let before = Snapshot::exact(&rig);
     let rule = HvoRule::Altmap;
-    assert_eq!(rig.mm.hugetlb_optimise(head), Err(Error::NotOptimisable { pfn: head, rule }));
+    assert_eq!(rig.mm.huge().optimise(head), Err(Error::NotOptimisable { pfn: head, rule }));
     before.assert_same(&Snapshot::exact(&rig), "refused");
     // It is in the pool all the same.
     rig.mm.hugetlb.hvo = true;
@@ -198,7 +197,7 @@ fn what_runs_out_changes_nothing<G: Granule>() {
         for n in 1.. {
             let before = Snapshot::exact(&rig);
             rig.mm.faults.arm(plan(n));
-            let result = rig.mm.hugetlb_optimise(head);
+            let result = rig.mm.huge().optimise(head);
             let fired = rig.mm.faults.fired();
             rig.mm.faults.arm(Plan::Off);
             rig.assert_clean("optimise");
@@ -216,7 +215,7 @@ fn what_runs_out_changes_nothing<G: Granule>() {
         for n in 1.. {
             let before = Snapshot::exact(&rig);
             rig.mm.faults.arm(plan(n));
-            let result = rig.mm.hugetlb_restore(head);
+            let result = rig.mm.huge().restore(head);
             let fired = rig.mm.faults.fired();
             rig.mm.faults.arm(Plan::Off);
             rig.assert_clean("restore");
@@ -233,8 +232,8 @@ fn what_runs_out_changes_nothing<G: Granule>() {
         }
         assert_eq!(failures, worth::<G>().1 - 1);
         leads_to_its_head(&rig, head);
-        rig.mm.hugetlb_optimise(head).expect("once more");
-        rig.mm.hugetlb_restore(head).expect("with the fault gone");
+        rig.mm.huge().optimise(head).expect("once more");
+        rig.mm.huge().restore(head).expect("with the fault gone");
         rig.assert_clean("with the fault gone");
     }
 }
@@ -248,7 +247,7 @@ fn restoring_under_pressure_fails_cleanly<G: Granule>() {
         taken.push(pfn);
     }
     let before = Snapshot::exact(&rig);
-    assert!(matches!(rig.mm.hugetlb_restore(head), Err(Error::Out(_))));
+    assert!(matches!(rig.mm.huge().restore(head), Err(Error::Out(_))));
     assert!(matches!(rig.mm.hugetlb_dissolve(head), Err(Error::Out(_))));
     let resized = rig.mm.hugetlb_resize(order::<G>(), 0).expect("free");
     assert!(matches!(resized, Resized { total: 1, stopped: Some(Error::Out(_)) }));
@@ -258,14 +257,14 @@ fn restoring_under_pressure_fails_cleanly<G: Granule>() {
     for pfn in taken.drain(..6) {
         rig.mm.free(pfn);
     }
-    assert!(matches!(rig.mm.hugetlb_restore(head), Err(Error::Out(_))));
+    assert!(matches!(rig.mm.huge().restore(head), Err(Error::Out(_))));
     rig.mm.free(taken.pop().expect("many"));
-    rig.mm.hugetlb_restore(head).expect("seven");
+    rig.mm.huge().restore(head).expect("seven");
     rig.assert_clean("seven");
     taken.into_iter().for_each(|pfn| rig.mm.free(pfn));
     // The next that is restored in the section finds a run.
-    rig.mm.hugetlb_optimise(head).expect("room");
-    rig.mm.hugetlb_restore(head).expect("room");
+    rig.mm.huge().optimise(head).expect("room");
+    rig.mm.huge().restore(head).expect("room");
     rig.assert_clean("room");
     let leaves = rig.machine.everything().leaves;
     let va = rig.mm.layout().page_address(head.align_down(G::BLOCK_ORDER)).get();
@@ -309,9 +308,8 @@ fn a_dimm_with_optimised_pages_goes<G: Granule>() {
 
 /// One page of boot memory's leaves the pool.
 fn pool_shrink<G: Granule>(rig: &mut Rig<G>, boot: u64, added: u64) {
-    let pages = rig.mm.pages();
     let pool = *rig.mm.hugetlb.pool(order::<G>()).expect("a size");
-    let one = pool.heads(&pages, Use::Free).find(|h| *h < Rig::<G>::pfn(AT));
+    let one = pool.heads(&rig.mm, Use::Free).find(|h| *h < Rig::<G>::pfn(AT));
     if let Some(head) = one {
         rig.mm.hugetlb_dissolve(head).expect("free");
         assert_eq!(rig.mm.hugetlb.pool(order::<G>()).map(|p| p.total()), Some(boot + added - 1));
@@ -380,7 +378,7 @@ fn the_largest_size_keeps_one_page<G: Granule>() {
             assert_eq!(rig.mm.use_of(head + i), Ok((PageKind::HugeTlb, head)));
         }
         let small = rig.mm.hugetlb.pools().rev_nth(1);
-        rig.mm.hugetlb_demote(head, small).expect("free");
+        rig.mm.huge().demote(head, small).expect("free");
         rig.assert_clean("demoted");
         assert_eq!(rig.mm.hugetlb_resize(small, 0), Ok(Resized { total: 0, stopped: None }));
         rig.assert_clean("gone");
@@ -406,7 +404,7 @@ fn without_break_before_make_it_is_refused<G: Granule>() {
         let head = pool(&mut rig, 1)[0];
         let before = Snapshot::exact(&rig);
         rig.mm.bug = Some(Bug::NoBbm);
-        let refused = rig.mm.hugetlb_optimise(head);
+        let refused = rig.mm.huge().optimise(head);
         rig.mm.bug = None;
         // Without level 2 the split is refused; where there is nothing to split, or with it, the new address is.
         let split = G::SIZE == G4K::SIZE && !bbm_level_2;
@@ -417,10 +415,10 @@ fn without_break_before_make_it_is_refused<G: Granule>() {
         );
         rig.assert_clean("refused");
         before.assert_same(&Snapshot::exact(&rig), "refused");
-        rig.mm.hugetlb_optimise(head).expect("by the rules");
+        rig.mm.huge().optimise(head).expect("by the rules");
         // Restoring: the join in one step is refused, so the memmap stays mapped by pages; the rest is right.
         rig.mm.bug = Some(Bug::NoBbm);
-        rig.mm.hugetlb_restore(head).expect("the rest is legal");
+        rig.mm.huge().restore(head).expect("the rest is legal");
         rig.mm.bug = None;
         rig.assert_clean("restored");
         leads_to_its_head(&rig, head);
@@ -469,17 +467,16 @@ fn in_any_order<G: Granule>() {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let dice = state >> 33;
             let heads: Vec<_> = {
-                let pages = rig.mm.pages();
                 let pool = *rig.mm.hugetlb.pool(order).expect("a size");
-                pool.heads(&pages, Use::Free).chain(pool.heads(&pages, Use::Taken)).collect()
+                pool.heads(&rig.mm, Use::Free).chain(pool.heads(&rig.mm, Use::Taken)).collect()
             };
             let some = heads.get(usize::try_from(dice / 16).expect("small") % heads.len().max(1)).copied();
             match (dice % 8, some) {
                 (0 | 1, _) => drop(rig.mm.hugetlb_resize(order, dice / 8 % 3)),
-                (2, Some(head)) => drop(rig.mm.hugetlb_optimise(head)),
-                (3, Some(head)) => drop(rig.mm.hugetlb_restore(head)),
-                (4, Some(head)) => drop(rig.mm.hugetlb_put(head)),
-                (5, _) => drop(rig.mm.hugetlb_take(order)),
+                (2, Some(head)) => drop(rig.mm.huge().optimise(head)),
+                (3, Some(head)) => drop(rig.mm.huge().restore(head)),
+                (4, Some(head)) => drop(rig.mm.huge().put(head)),
+                (5, _) => drop(rig.mm.huge().take(order)),
                 (6, _) => rig.mm.hugetlb.hvo = !rig.mm.hugetlb.hvo,
                 _ => {
                     // Blocks of the DIMM go and come, with what is free in them.
@@ -492,11 +489,10 @@ fn in_any_order<G: Granule>() {
             rig.assert_clean("a step");
         }
         assert_eq!(rig.mm.tenant_check(tenant), Ok(40));
-        while let Some(head) = {
-            let pages = rig.mm.pages();
-            rig.mm.hugetlb.pool(order).and_then(|p| p.heads(&pages, Use::Taken).next())
-        } {
-            rig.mm.hugetlb_put(head).expect("taken");
+        while let Some(head) =
+            { rig.mm.hugetlb.pool(order).and_then(|p| p.heads(&rig.mm, Use::Taken).next()) }
+        {
+            rig.mm.huge().put(head).expect("taken");
         }
         assert_eq!(rig.mm.hugetlb_resize(order, 0), Ok(Resized { total: 0, stopped: None }));
         before.assert_same(&Snapshot::of(&rig, Detail::WhereFramesMayDiffer), &format!("seed {seed}"));

@@ -31,32 +31,31 @@ mod zones;
 pub use finding::{AuditSummary, Finding, Offender};
 
 use crate::granule::Granule;
+use crate::hugetlb::memory::Memory;
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::page::{Page, PageKind};
 use crate::pfn::Pfn;
-use hugetlb::SharedSeen;
 use ledger::Ledger;
 
 /// An audit while it walks.
 struct Auditor<'a, G: Granule, M: Machine> {
     mm: &'a Mm<G, M>,
     ledger: Ledger<'a>,
-    shared: SharedSeen,
 }
 
 impl<G: Granule, M: Machine> Mm<G, M> {
     /// Prove I1 to I8 by walking everything. `report` hears of each thing that is wrong.
     pub fn audit(&self, report: &mut dyn FnMut(&Finding)) -> AuditSummary {
-        let mut auditor = Auditor { mm: self, ledger: Ledger::new(report), shared: SharedSeen::default() };
+        let mut auditor = Auditor { mm: self, ledger: Ledger::new(report) };
         auditor.sections();
         auditor.blocks();
         auditor.devices();
-        auditor.hugetlb();
+        auditor.ledger.pools(self);
         auditor.zones();
         auditor.tables();
         auditor.tenants();
-        auditor.shared_tails();
+        auditor.ledger.shared_tails(self);
         auditor.ledger.compare(self.unpaid_debts());
         auditor.ledger.summary
     }
@@ -76,15 +75,13 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     /// The struct page of `pfn`, if it can be read: an auditor must not fault on what it is there to find.
     #[inline(never)]
     fn page(&self, pfn: Pfn) -> Option<&Page> {
-        // Valid first: the struct page of a pfn out of nowhere has no address.
-        let va = self.mm.is_valid(pfn).then(|| self.mm.layout.page_address(pfn))?;
-        self.mm.tables.translate(&self.mm.machine, va).map(|_| self.mm.pages().get(pfn))
+        self.mm.readable(pfn)
     }
 
     /// The head that speaks for `pfn`, its kind and its order; like `Pages::head_of`, for memory that may be damaged.
     #[inline(never)]
     fn use_of(&self, pfn: Pfn) -> Option<(Pfn, PageKind, u32)> {
-        if let Some((head, order)) = self.compound_head(pfn) {
+        if let Some((head, order)) = hugetlb::compound_head(self.mm, pfn) {
             return Some((head, self.page(head)?.kind(), order));
         }
         (0..=G::BLOCK_ORDER).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {

@@ -8,6 +8,7 @@ use crate::granule::Granule;
 use crate::hotplug::block::BlockState;
 use crate::hotplug::isolate::Used;
 use crate::hotplug::notify::Direction;
+use crate::hugetlb::memory::Memory;
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::page::PageKind;
@@ -78,7 +79,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let mut migrated = 0;
         self.scan_used(pages, |mm, used| {
             if used.kind == PageKind::HugeTlb {
-                return mm.hugetlb_dissolve(mm.pages().head_of(used.pfn).unwrap_or(used.pfn));
+                return mm.hugetlb_dissolve(used.pfn);
             }
             mm.migrate(used.pfn)?;
             migrated += 1;
@@ -111,7 +112,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         match kind {
             PageKind::Tenant if refs <= 1 => Ok(()),
             PageKind::Tenant | PageKind::Pinned => Err(Error::Pinned { pfn, refs }),
-            PageKind::HugeTlb => self.refuse_taken(pfn),
+            PageKind::HugeTlb => (self as &dyn Memory).refuse_taken(pfn),
             PageKind::Poisoned => Err(Error::Poisoned(pfn)),
             // A page that nobody speaks for is lost, so it cannot go; the auditor says more (I6).
             _ => Err(Error::Unmovable { pfn, kind }),

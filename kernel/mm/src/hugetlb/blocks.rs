@@ -4,58 +4,58 @@
 //! ```text
 //!   split   one head for each page of the run      a table of its pieces for the block
 //!   join    pages read-only    copied to a new run    switched, page by page    a block for the table    written to again
-//!                              (none of this three when every page is where it was)
+//!                              (none of these three when every page is where it was)
 //! ```
 //! The copy is whole because nobody writes meanwhile: the struct pages are read-only. Without a free run the memmap stays as it is,
 //! mapped by pages, until the next huge page of the section is restored.
 
 use super::frames::Frames;
+use super::memory::Memory;
 use crate::addr::{VirtAddr, VirtRange};
 use crate::error::{Error, Result};
-use crate::granule::{Granule, LAST_LEVEL};
-use crate::machine::{self, Machine};
-use crate::model::Mm;
-use crate::page::PageKind;
-use crate::paging::descriptor::Descriptor;
-use crate::paging::live_update::Contents;
-use crate::paging::table::TableFrames;
-use crate::pfn::{Pfn, PfnRange};
+use crate::page::{PAGE_BYTES, PageKind};
+use crate::pfn::Pfn;
 
 const KIND: PageKind = PageKind::MemmapRam;
 
-impl<G: Granule, M: Machine> Mm<G, M> {
-    /// The order of a run that a block of memmap fits into.
-    const MEMMAP_ORDER: u32 = (G::BLOCK_SIZE >> G::SHIFT).trailing_zeros();
-
+impl dyn Memory + '_ {
     /// The memmap of the section at `start`.
     fn memmap_of(&self, start: Pfn) -> VirtRange {
-        self.layout.memmap(PfnRange::new(start, G::SECTION_PAGES))
+        let va = self.page_address(start);
+        VirtRange { start: va, end: va + (PAGE_BYTES << self.section_order()) }
     }
 
-    /// Whether the memmap of the section at `start` is one block.
+    /// The frames of the memmap of the section at `start`.
+    fn memmap_frames(&self, start: Pfn) -> impl Iterator<Item = (VirtAddr, Pfn)> + '_ {
+        let (memmap, size) = (self.memmap_of(start), self.page_size());
+        let pages = (0..memmap.len() / size).map(move |i| memmap.start + i * size);
+        pages.filter_map(|va| Some((va, self.memmap_frame(va)?.frame)))
+    }
+
+    /// The order of a run that a block of memmap fits into.
+    fn memmap_order(&self) -> u32 {
+        self.geometry().level_shift(2) - self.geometry().page_shift
+    }
+
     fn is_memmap_block(&self, start: Pfn) -> bool {
-        let path = self.tables.path(&self.machine, self.layout.page_address(start));
-        path.leaf().is_some_and(|leaf| leaf.slot.level < LAST_LEVEL)
+        self.memmap_frame(self.page_address(start)).is_some_and(|leaf| leaf.in_block)
     }
 
-    /// Let every section of `pages` have its memmap mapped by pages.
+    /// Let every section that the huge page at `head` is in have its memmap mapped by pages.
     ///
     /// # Errors
-    /// `Out` of tables; `BreakBeforeMake`. Nothing has changed then.
-    pub(super) fn split_memmap(&mut self, pages: PfnRange) -> Result<()> {
-        let starts = || pages.sections::<G>().map(|part| part.start.align_down(G::BLOCK_ORDER));
-        let count = starts().filter(|start| self.is_memmap_block(*start)).count() as u64;
-        let table = |mm: &mut Self| mm.alloc_table().map(Pfn::containing::<G>);
-        let mut tables = self.alloc_frames(count, table)?;
-        for start in starts() {
+    /// `Out` of tables; `BreakBeforeMake`. What was split before is for [`Self::join_memmap`].
+    pub(super) fn split_memmap(&mut self, head: Pfn, order: u32) -> Result<()> {
+        let count = self.sections_of(head, order).filter(|start| self.is_memmap_block(*start)).count() as u64;
+        let mut tables = self.alloc_frames(count, PageKind::Table)?;
+        for start in self.sections_of(head, order) {
             if !self.is_memmap_block(start) {
                 continue;
             }
-            let Some(table) = tables.pop(&self.pages()) else { break };
+            let Some(table) = tables.pop(self) else { break };
             if let Err(error) = self.split_section(start, table) {
                 self.free(table);
                 self.free_frames(tables);
-                self.join_memmap(pages);
                 return Err(error);
             }
         }
@@ -63,11 +63,10 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     }
 
     fn split_section(&mut self, start: Pfn, table: Pfn) -> Result<()> {
-        let va = self.layout.page_address(start);
-        let run = self.memmap_frame(va)?;
+        let va = self.page_address(start);
+        let run = self.memmap_frame(va).ok_or(Error::NotMapped(va))?.frame;
         self.cut(run);
-        let (machine, tables) = (self.machine.clone(), self.tables);
-        if let Err(error) = tables.split_block(&machine, va, table.address::<G>(), self.bug) {
+        if let Err(error) = self.split_block(va, table) {
             self.sew(run);
             return Err(error);
         }
@@ -75,38 +74,34 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         Ok(())
     }
 
-    /// The frame that holds the struct page at `va`.
-    fn memmap_frame(&self, va: VirtAddr) -> Result<Pfn> {
-        let pa = self.tables.translate(&self.machine, va).ok_or(Error::NotMapped(va))?;
-        Ok(Pfn::containing::<G>(pa))
-    }
-
     /// One head for each page of a run, so that each can be freed by itself.
-    fn cut(&mut self, run: Pfn) {
-        let pages = self.pages();
-        (0..1 << Self::MEMMAP_ORDER).for_each(|i| pages.mark(run + i, 0, KIND));
+    fn cut(&self, run: Pfn) {
+        for i in 0..1 << self.memmap_order() {
+            let page = self.own(run + i);
+            page.set_head(KIND, 0);
+            page.set_refs(1);
+        }
     }
 
     /// The inverse of [`Self::cut`].
-    fn sew(&mut self, run: Pfn) {
-        let pages = self.pages();
-        (0..1 << Self::MEMMAP_ORDER).for_each(|i| pages.own(run + i).clear_head());
-        pages.mark(run, Self::MEMMAP_ORDER, KIND);
+    fn sew(&self, run: Pfn) {
+        (0..1 << self.memmap_order()).for_each(|i| self.own(run + i).clear_head());
+        let head = self.own(run);
+        head.set_head(KIND, self.memmap_order());
+        head.set_refs(1);
     }
 
     fn set_split(&mut self, start: Pfn, split: bool) {
-        if let Some(section) = self.sections.get_mut(start.get()) {
+        if let Some(section) = self.section_mut(start) {
             section.memmap_split = split;
         }
     }
 
-    /// The inverse of [`Self::split_memmap`], for the sections of `pages` in which nothing is optimised, and for which there
-    /// is a run.
-    pub(super) fn join_memmap(&mut self, pages: PfnRange) {
-        for part in pages.sections::<G>() {
-            let start = part.start.align_down(G::BLOCK_ORDER);
-            let section = self.sections.get(start.get());
-            if section.is_some_and(|section| section.memmap_split && section.optimised == 0) {
+    /// The inverse of [`Self::split_memmap`], for the sections in which nothing is optimised, and for which there is a run.
+    pub(super) fn join_memmap(&mut self, head: Pfn, order: u32) {
+        for start in self.sections_of(head, order) {
+            let ready = self.section_mut(start).is_some_and(|s| s.memmap_split && s.optimised == 0);
+            if ready {
                 // Mapped by pages it is as good, at the price of a table.
                 let _stays_split = self.join_section(start);
             }
@@ -115,77 +110,40 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// All of a section's memmap becomes a block again.
     fn join_section(&mut self, start: Pfn) -> Result<()> {
-        let memmap = self.memmap_of(start);
-        let mut old = Frames::default();
-        let run = match self.in_place(memmap)? {
+        let (memmap, mut old) = (self.memmap_of(start), Frames::default());
+        let run = match self.in_place(start) {
             Some(run) => run,
-            None => {
-                let run = self.alloc_or_compact(Self::MEMMAP_ORDER, KIND)?;
-                self.cut(run);
-                // Before the struct pages are read-only: those of the old frames may be among them.
-                for va in pages_of::<G>(memmap) {
-                    old.push(&self.pages(), self.memmap_frame(va)?);
-                }
-                self.rewrite_memmap(memmap, |_, d| d.read_only())?;
-                self.move_memmap(memmap, run)?;
-                run
-            }
+            None => self.move_memmap(start, &mut old)?,
         };
-        let joined = self.join_pages(memmap);
+        let joined = self.join_block(memmap.start);
+        let writable = self.rewrite_all(memmap, &mut |_, d| d.writable());
         if let Ok(table) = joined {
             self.sew(run);
             self.set_split(start, false);
             self.free(table);
         }
         self.free_frames(old);
-        joined.map(|_| ())
+        writable.and(joined.map(|_| ()))
     }
 
-    /// The run that `memmap` is mapped to from its first page to its last, if it is one.
-    fn in_place(&self, memmap: VirtRange) -> Result<Option<Pfn>> {
-        let run = self.memmap_frame(memmap.start)?;
-        let mut follows = run.is_aligned(Self::MEMMAP_ORDER);
-        for va in pages_of::<G>(memmap) {
-            follows &= self.memmap_frame(va)? == run + ((va - memmap.start) >> G::SHIFT);
-        }
-        Ok(follows.then_some(run))
+    /// The run that a section's memmap is mapped to from its first page to its last, if it is one.
+    fn in_place(&self, start: Pfn) -> Option<Pfn> {
+        let run = self.memmap_frame(self.page_address(start))?.frame;
+        let follows = self.memmap_frames(start).zip(0..).all(|((_, frame), i)| frame == run + i);
+        (follows && run.is_aligned(self.memmap_order())).then_some(run)
     }
 
-    /// The pages of `memmap`, which are read-only, are `run`'s from here on.
-    fn move_memmap(&mut self, memmap: VirtRange, run: Pfn) -> Result<()> {
-        let to = |va: VirtAddr| (run + ((va - memmap.start) >> G::SHIFT)).address::<G>();
-        for va in pages_of::<G>(memmap) {
-            let from = self.memmap_frame(va)?.address::<G>();
-            machine::copy_frame(&self.machine, from, to(va), G::SIZE);
-        }
-        self.rewrite_memmap(memmap, |va, d| d.moved_to(to(va), &G::GEOMETRY))
+    /// The memmap of a section moves into a run, and is read-only from here on; what it was in is `old`.
+    fn move_memmap(&mut self, start: Pfn, old: &mut Frames) -> Result<Pfn> {
+        let run = self.alloc_or_compact(self.memmap_order(), KIND)?;
+        self.cut(run);
+        // Before the struct pages are read-only: those of the old frames may be among them.
+        self.memmap_frames(start).for_each(|(_, frame)| old.push(self, frame));
+        let (memmap, geometry) = (self.memmap_of(start), self.geometry());
+        self.rewrite_all(memmap, &mut |_, d| d.read_only())?;
+        self.memmap_frames(start).zip(0..).for_each(|((_, frame), i)| self.copy_frame(frame, run + i));
+        let to = self.address(run);
+        self.rewrite_all(memmap, &mut |va, d| d.moved_to(to + (va - memmap.start), geometry))?;
+        Ok(run)
     }
-
-    /// A block for the table of `memmap`, and written to again; returns what was the table.
-    fn join_pages(&mut self, memmap: VirtRange) -> Result<Pfn> {
-        let (machine, tables) = (self.machine.clone(), self.tables);
-        let joined = tables.join_block(&machine, memmap.start, LAST_LEVEL - 1, self.bug);
-        self.rewrite_memmap(memmap, |_, d| d.writable())?;
-        joined.map(Pfn::containing::<G>)
-    }
-
-    /// One step for every entry of `memmap`, on every CPU on return.
-    ///
-    /// # Errors
-    /// `BreakBeforeMake`.
-    pub(super) fn rewrite_memmap(
-        &mut self,
-        memmap: VirtRange,
-        mut change: impl FnMut(VirtAddr, Descriptor) -> Descriptor,
-    ) -> Result<()> {
-        let (machine, tables) = (self.machine.clone(), self.tables);
-        let debt = tables.rewrite(&machine, memmap, Contents::Same, &mut change)?;
-        self.pay(debt);
-        Ok(())
-    }
-}
-
-/// The addresses of the pages of `range`.
-fn pages_of<G: Granule>(range: VirtRange) -> impl Iterator<Item = VirtAddr> {
-    (0..range.len() >> G::SHIFT).map(move |i| range.start + (i << G::SHIFT))
 }

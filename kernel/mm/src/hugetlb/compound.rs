@@ -20,26 +20,26 @@ const KIND: PageKind = PageKind::HugeTlb;
 
 impl<G: Granule, M: Machine> Mm<G, M> {
     /// A huge page out of free memory: a run of zone Normal, or whole free blocks side by side.
-    pub(super) fn compound_alloc(&mut self, order: u32) -> Result<Pfn> {
+    pub(super) fn new_compound(&mut self, order: u32) -> Result<Pfn> {
         let head = if order > G::BLOCK_ORDER {
             self.alloc_blocks(order)?
         } else {
             self.alloc_or_compact(order, KIND)?
         };
-        self.compound_mark(head, order);
+        self.mark_compound(head, order);
         Ok(head)
     }
 
     /// The head and the tails of a huge page that is in no pool yet.
-    pub(super) fn compound_mark(&self, head: Pfn, order: u32) {
+    pub(super) fn mark_compound(&self, head: Pfn, order: u32) {
         let pages = self.pages();
         pages.own(head).clear_head();
         pages.own(head).set_head(KIND, order);
         pages.set_tails(PfnRange { start: head + 1, end: head + (1 << order) }, order);
     }
 
-    /// The inverse of [`Self::compound_alloc`]. All of its struct pages can be written.
-    pub(super) fn compound_free(&mut self, head: Pfn, order: u32) {
+    /// The inverse of [`Self::new_compound`]. All of its struct pages can be written.
+    pub(super) fn dissolve_compound(&mut self, head: Pfn, order: u32) {
         let run = PfnRange::new(head, 1 << order);
         machine::zero_mapped(&self.machine, self.layout.memmap(run));
         if let Some(count) = self.counts.of_mut(KIND) {

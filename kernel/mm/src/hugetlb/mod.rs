@@ -7,6 +7,7 @@
 //!  vmemmap    a huge page's tails share one page of memmap: optimise, restore
 //!  tails      the pages that are shared, one for each zone and order, with their counts
 //!  blocks     a block of memmap is split before, and joined again after
+//!  memory     what all of them need of memory, without its granule: so they are compiled once
 //! ```
 //! A huge page's state is in its head: `refs` is 0 while it is free in its pool, `private` says whether it is optimised, and
 //! the links are those of its pool's list. So a pool needs no memory of its own, however large it is.
@@ -16,13 +17,19 @@ use core::fmt;
 mod blocks;
 mod compound;
 mod frames;
+pub mod memory;
 pub mod pool;
 pub mod tails;
 mod vmemmap;
 
+use crate::error::Result;
 use crate::granule::{Granule, MAX_HUGE_SIZES};
+use crate::machine::Machine;
+use crate::model::Mm;
 use crate::page::Page;
-use pool::Pool;
+use crate::pfn::Pfn;
+use memory::Memory;
+use pool::{Pool, Resized};
 use tails::SharedTails;
 
 /// The pools, and how they are run.
@@ -92,5 +99,26 @@ impl Page {
     }
     pub(crate) fn set_optimised(&self, optimised: bool) {
         self.set_private(u64::from(optimised));
+    }
+}
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// This memory, for what is done with huge pages.
+    pub fn huge(&mut self) -> &mut dyn Memory {
+        self
+    }
+    /// See [`pool`].
+    ///
+    /// # Errors
+    /// `NotHugeSize`, `HugeInUse`.
+    pub fn hugetlb_resize(&mut self, order: u32, count: u64) -> Result<Resized> {
+        self.huge().resize(order, count)
+    }
+    /// See [`pool`].
+    ///
+    /// # Errors
+    /// `NotPresent`, `PageState`, `HugeTaken`, `Out`.
+    pub fn hugetlb_dissolve(&mut self, pfn: Pfn) -> Result<()> {
+        self.huge().dissolve(pfn)
     }
 }

@@ -1,10 +1,9 @@
 //! The pages that huge pages share: one page of ordered tails for each zone and order, made with its first user and freed with
 //! its last. It is system RAM like other memmap, is written before anybody maps it, and never after.
 
+use super::memory::Memory;
 use crate::error::Result;
-use crate::granule::{Granule, MAX_HUGE_SIZES};
-use crate::machine::Machine;
-use crate::model::{Mm, Mobility};
+use crate::granule::MAX_HUGE_SIZES;
 use crate::page::PageKind;
 use crate::pfn::Pfn;
 use crate::zone::ZoneKind;
@@ -28,10 +27,11 @@ pub(super) struct TailOf {
     pub(super) order: u32,
 }
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl dyn Memory + '_ {
     fn tail_mut(&mut self, of: TailOf) -> Option<&mut SharedTail> {
-        let size = self.hugetlb.pools().position(|pool| pool.order() == of.order)?;
-        self.hugetlb.tails[of.zone as usize].get_mut(size)
+        let hugetlb = self.hugetlb_mut();
+        let size = hugetlb.pools().position(|pool| pool.order() == of.order)?;
+        hugetlb.tails[of.zone as usize].get_mut(size)
     }
 
     /// The frame that huge pages of this zone and order share, made if it has to be. Its user counts it next, or drops it.
@@ -42,26 +42,21 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         if let Some(frame) = self.tail_mut(of).and_then(|tail| tail.frame) {
             return Ok(frame);
         }
-        let frame = self.alloc(0, PageKind::MemmapRam, Mobility::Unmovable)?;
-        self.pages().fill_tail_page(frame.address::<G>(), of.order);
+        let frame = self.alloc_page(PageKind::MemmapRam)?;
+        self.fill_tail_page(frame, of.order);
         if let Some(tail) = self.tail_mut(of) {
             tail.frame = Some(frame);
         }
         Ok(frame)
     }
 
-    /// `more` entries map the frame that did not, and `less` do no more.
+    /// `more` entries map the frame that did not, and `less` do no more. A frame that nobody maps is free memory.
     pub(super) fn count_tail(&mut self, of: TailOf, more: u64, less: u64) {
-        if let Some(tail) = self.tail_mut(of) {
-            tail.mappings = tail.mappings + more - less;
-        }
-        self.drop_tail(of);
-    }
-
-    /// A frame that nobody maps is free memory.
-    pub(super) fn drop_tail(&mut self, of: TailOf) {
-        let unused = self.tail_mut(of).filter(|tail| tail.mappings == 0);
-        if let Some(frame) = unused.and_then(|tail| tail.frame.take()) {
+        let Some(tail) = self.tail_mut(of) else { return };
+        tail.mappings = tail.mappings + more - less;
+        if tail.mappings == 0
+            && let Some(frame) = tail.frame.take()
+        {
             self.free(frame);
         }
     }

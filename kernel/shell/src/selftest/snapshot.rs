@@ -49,7 +49,8 @@ impl Snapshot {
         });
         let tenants =
             model.tenants().iter().flat_map(|t| [u64::from(t.id), t.range.start.get(), t.range.len()]);
-        let pools = model.hugetlb().pools().flat_map(|pool| [pool.total(), pool.free(), pool.optimised()]);
+        let pools =
+            model.huge_ref().hugetlb().pools().flat_map(|pool| [pool.total(), pool.free(), pool.optimised()]);
         Self {
             counts: array(&model.counts()),
             others: [
