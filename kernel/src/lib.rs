@@ -24,6 +24,8 @@ pub mod meter;
 pub mod number;
 pub mod nvdimms;
 pub mod plug;
+#[cfg(target_os = "none")]
+pub mod readers;
 pub mod regions;
 #[cfg(target_os = "none")]
 pub mod states;

@@ -11,6 +11,7 @@ use crate::system::System;
 use hotmap_kernel::arch::heap;
 use hotmap_kernel::cpus::start::{self, Whereabouts};
 use hotmap_kernel::cpus::{signals, work};
+use hotmap_kernel::readers::fault;
 use hotmap_kernel::{kprint, kprintln};
 
 /// The regions of the upper half, by name.
@@ -170,16 +171,18 @@ pub(super) fn layout(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
 }
 
 pub(super) fn cpus(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
-    kprintln!("{:<4} {:<12} {:<8} {:>6} {:>10}  state", "cpu", "mpidr", "role", "jobs", "interrupts");
+    kprintln!("cpu  mpidr        role     jobs       interrupts retries    state");
+    let windows = fault::figures();
     for (mpidr, place) in start::each(kernel.info()) {
-        match place {
-            Whereabouts::Online(number) => {
-                let (jobs, interrupts) = (work::jobs_done(number), signals::interrupts(number));
-                let role = role(number);
-                kprintln!("{number:<4} {mpidr:<#12x} {role:<8} {jobs:>6} {interrupts:>10}  {place}");
-            }
-            _ => kprintln!("{:<4} {mpidr:<#12x} {:<8} {:>6} {:>10}  {place}", "-", "-", "-", "-"),
+        if let Whereabouts::Online(number) = place {
+            let (jobs, interrupts) = (work::jobs_done(number), signals::interrupts(number));
+            let retries = windows.waited[number] + windows.late[number] + fault::conflicts(number);
+            let role = role(number);
+            kprint!("{number:<4} {mpidr:<#12x} {role:<8} {jobs:<10} {interrupts:<10} {retries:<10} ");
+        } else {
+            kprint!("{:<4} {mpidr:<#12x} {:<8} {:<10} {:<10} {:<10} ", "-", "-", "-", "-", "-");
         }
+        kprintln!("{place}");
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Exceptions. Two are expected everywhere, and resumed: the load of [`super::probe`] and the trap of [`super::semihosting`].
+//! Exceptions. Some are expected everywhere, and resumed: the load of [`super::probe`], the trap of [`super::semihosting`], and
+//! what happens to who reads vmemmap while it changes ([`crate::readers::fault`]).
 //! On the secondary CPUs an IRQ is, which is another CPU's signal ([`crate::cpus::signals`]); the boot CPU polls with DAIF.I
 //! set. All others end the run, on whichever CPU, with one report and exit status 2.
 #![expect(unsafe_code, reason = "installs the vectors and reads the stack of what failed; rules M1, M2, M3")]
@@ -12,6 +13,7 @@ use super::esr::{EC_DATA_ABORT_SAME, EC_UNKNOWN, Syndrome};
 use super::vectors::MAX_CPUS;
 use super::{cpu, probe, semihosting, vectors};
 use crate::cpus::signals;
+use crate::readers::fault;
 use crate::{console, kprint, kprintln};
 
 /// The registers at an exception, as `vectors.rs` stores them.
@@ -84,7 +86,10 @@ fn fixup(frame: &Frame) -> Option<u64> {
         return None;
     }
     match Syndrome(frame.esr).class() {
-        EC_DATA_ABORT_SAME => probe::fixup(frame.elr),
+        EC_DATA_ABORT_SAME => {
+            let retry = || fault::retry(Syndrome(frame.esr), frame.far).then_some(frame.elr);
+            probe::fixup(frame.elr).or_else(retry)
+        }
         EC_UNKNOWN => semihosting::fixup(frame.elr),
         _ => None,
     }
@@ -167,6 +172,9 @@ fn report_syndrome(frame: &Frame, guard: &Range<u64>) {
     }
     let overflow = syndrome.is_data_abort() && guard.contains(&frame.far);
     kprintln!("  FAR  {:#018x}{}", frame.far, if overflow { "  kernel stack overflow" } else { "" });
+    if let Some(pfn) = fault::written_tail(syndrome, frame.far) {
+        kprintln!("  struct page of pfn {pfn:#x}: a shared tail is read-only");
+    }
 }
 
 /// Prints `first`, if there is one, and the return addresses above `frame_pointer`, as one line.

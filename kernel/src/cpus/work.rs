@@ -9,6 +9,7 @@ use super::signals;
 use super::start::{MAILBOXES, NO_INTERRUPTS, wait_until};
 use crate::arch::{cpu, interrupts, semihosting};
 use crate::drivers::gic::own;
+use crate::readers;
 
 /// A job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,16 +18,19 @@ pub enum Task {
     Answer,
     /// Count until told to stop; [`progress`] shows how far it is, and the count is the result.
     Count,
+    /// Check the compound pages of the board until told to stop.
+    Read,
 }
 
 impl Task {
-    const ALL: [Self; 2] = [Self::Answer, Self::Count];
+    const ALL: [Self; 3] = [Self::Answer, Self::Count, Self::Read];
 
     /// The word of `cpus`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Answer => "answer",
             Self::Count => "count",
+            Self::Read => "reader",
         }
     }
 
@@ -42,6 +46,10 @@ impl Task {
         match self {
             Self::Answer => cpu::affinity(),
             Self::Count => count(number, mailbox),
+            Self::Read => {
+                readers::read(number, || mailbox.stop_requested());
+                0
+            }
         }
     }
 }

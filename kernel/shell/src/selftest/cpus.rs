@@ -1,20 +1,29 @@
 //! The other CPUs: they answer, they stay where they are when told to, they do jobs, and they have a stack each.
 
 use hotmap_mm::addr::VirtAddr;
+use hotmap_mm::model::Mobility;
+use hotmap_mm::page::PageKind;
+use hotmap_mm::pfn::Pfn;
+use hotmap_sync::board::{Compound, Kind};
 
 use super::check::{Outcome, check, fail, same, skip};
 use super::model::Model;
 use super::{Test, test};
-use hotmap_kernel::arch::{image, peek, translate};
+use hotmap_kernel::arch::{cpu, image, peek, translate};
 use hotmap_kernel::cpus::start::{self, Whereabouts};
 use hotmap_kernel::cpus::work::{self, Task};
 use hotmap_kernel::cpus::{plan, signals};
+use hotmap_kernel::readers::{self, fault};
 
 pub(super) const TESTS: &[Test] = &[
     test("every CPU of the device tree that there is room for runs", all_run),
     test("each other CPU takes an interrupt", each_takes_an_interrupt),
     test("each other CPU does a job, and says who it is", each_does_a_job),
     test("a parked CPU makes no progress, and goes on after its release", parked_means_parked),
+    test(
+        "readers find every tail's head, and wait where a window breaks what maps it",
+        readers_wait_in_windows,
+    ),
     test("each other CPU's stack has a guard", stacks_have_guards),
 ];
 
@@ -111,5 +120,56 @@ fn stacks_have_guards(_: &mut dyn Model) -> Outcome {
             "{below}, below CPU {number}'s stack: a load is {load}"
         );
     }
+    Ok(())
+}
+
+/// log2 of the pages of the compound page that is read.
+const ORDER: u8 = 5;
+/// How often a window that no reader has entered is looked at, and how often it is tried again.
+const TURNS: u64 = 10_000_000;
+const TRIES: u32 = 3;
+
+fn readers_wait_in_windows(model: &mut dyn Model) -> Outcome {
+    let _several = others()?;
+    let head = model.alloc(ORDER.into(), PageKind::Kernel, Mobility::Unmovable)?;
+    let tails = || (1..1 << ORDER).map(|index| head + index);
+    tails().for_each(|pfn| model.page(pfn).set_tail(ORDER.into()));
+    let outcome = read_through_windows(model, head);
+    readers::BOARD.withdraw(head.get(), head.get() + 1).wait(&readers::READERS, |_| cpu::relax());
+    tails().for_each(|pfn| model.page(pfn).clear_head());
+    model.free(head);
+    outcome
+}
+
+fn read_through_windows(model: &mut dyn Model, head: Pfn) -> Outcome {
+    let compound = Compound { head: head.get(), order: ORDER, kind: Kind::HugeTlb };
+    check!(readers::BOARD.publish(compound).is_ok(), "the board is full");
+    let waited = || fault::figures().waited.iter().sum::<u64>();
+    let before = waited();
+    same("readers", readers::start() as u64, start::online().count() as u64 - 1)?;
+    let read = start::wait_until(|| readers::totals().checks > 0);
+    let mut tried = Ok(());
+    for _ in 0..TRIES {
+        fault::stretch_next(TURNS);
+        tried = model.blink(model.page_address(head));
+        if tried.is_err() || fault::was_entered() {
+            break;
+        }
+    }
+    let totals =
+        readers::stop().map_err(|number| fail(format_args!("CPU {number} does not stop reading")))?;
+    tried?;
+    check!(read, "nothing was read");
+    check!(
+        totals.wrong == 0,
+        "{} of {} heads are wrong: of pfn {:#x?}",
+        totals.wrong,
+        totals.checks,
+        totals.page
+    );
+    if !fault::was_entered() {
+        return skip(&"no reader entered a window: nothing is known");
+    }
+    check!(waited() > before, "a reader entered the window, and none has waited");
     Ok(())
 }
