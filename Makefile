@@ -14,8 +14,8 @@ build_dir := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 elf := $(build_dir)/$(target)/$(PROFILE)/hotmap
 image := target/hotmap.Image
 cargo_profile := $(if $(filter debug,$(PROFILE)),dev,$(PROFILE))
-host_packages := -p hotmap-mm -p hotmap-devicetree -p hotmap-kernel -p hotmap-testkit -p hotmap-archmodel -p hotmap-tests
-kernel_packages := -p hotmap -p hotmap-kernel -p hotmap-shell -p hotmap-mm -p hotmap-devicetree
+host_packages := -p hotmap-mm -p hotmap-sync -p hotmap-devicetree -p hotmap-kernel -p hotmap-testkit -p hotmap-archmodel -p hotmap-tests
+kernel_packages := -p hotmap -p hotmap-kernel -p hotmap-shell -p hotmap-mm -p hotmap-sync -p hotmap-devicetree
 # cargo's progress is for people: in a log it is noise, and errors are printed anyway.
 quiet := $(shell test -t 2 || echo --quiet)
 host_tool := cargo run $(quiet) -p hotmap-tests --bin

@@ -1,0 +1,91 @@
+//! What windows cost: the longest one, and the retries of readers. Only counted here; nothing is ordered by it.
+
+use crate::atomic::{AtomicU64, Relaxed, constructor, zeroes};
+use crate::cpu::{CPUS, Cpu};
+
+/// A time, or a length of time, on both clocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Clock {
+    /// The generic timer's ticks (CNTVCT_EL0).
+    pub ticks: u64,
+    /// Retired instructions of the writer (0 where they are not counted).
+    pub instructions: u64,
+}
+
+/// What was counted so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Figures {
+    /// Windows that were opened and closed.
+    pub windows: u64,
+    /// The longest, each clock by itself.
+    pub longest: Clock,
+    /// Retries after waiting for a window's end, by CPU.
+    pub waited: [u64; CPUS],
+    /// Retries because the address translated again when the fault was looked at, by CPU.
+    pub late: [u64; CPUS],
+}
+
+/// The counters.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    // The writer's; others only read them.
+    opened_ticks: AtomicU64,
+    opened_instructions: AtomicU64,
+    longest_ticks: AtomicU64,
+    longest_instructions: AtomicU64,
+    // Each CPU its own.
+    waited: [AtomicU64; CPUS],
+    late: [AtomicU64; CPUS],
+}
+
+impl Counters {
+    constructor! {
+        /// Nothing was counted.
+        pub(crate) fn new() -> Self {
+            Self {
+                opened_ticks: AtomicU64::new(0),
+                opened_instructions: AtomicU64::new(0),
+                longest_ticks: AtomicU64::new(0),
+                longest_instructions: AtomicU64::new(0),
+                waited: zeroes(),
+                late: zeroes(),
+            }
+        }
+    }
+
+    pub(crate) fn opened(&self, now: Clock) {
+        self.opened_ticks.store(now.ticks, Relaxed);
+        self.opened_instructions.store(now.instructions, Relaxed);
+    }
+
+    /// The length of the window that ends now. A clock that ran backwards has counted nothing.
+    pub(crate) fn closed(&self, now: Clock) -> Clock {
+        let length = Clock {
+            ticks: now.ticks.saturating_sub(self.opened_ticks.load(Relaxed)),
+            instructions: now.instructions.saturating_sub(self.opened_instructions.load(Relaxed)),
+        };
+        self.longest_ticks.fetch_max(length.ticks, Relaxed);
+        self.longest_instructions.fetch_max(length.instructions, Relaxed);
+        length
+    }
+
+    pub(crate) fn waited(&self, cpu: Cpu) {
+        self.waited[cpu.index()].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn late(&self, cpu: Cpu) {
+        self.late[cpu.index()].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn figures(&self, windows: u64) -> Figures {
+        Figures {
+            windows,
+            longest: Clock {
+                ticks: self.longest_ticks.load(Relaxed),
+                instructions: self.longest_instructions.load(Relaxed),
+            },
+            waited: core::array::from_fn(|cpu| self.waited[cpu].load(Relaxed)),
+            late: core::array::from_fn(|cpu| self.late[cpu].load(Relaxed)),
+        }
+    }
+}
