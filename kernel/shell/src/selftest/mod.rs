@@ -23,6 +23,7 @@ mod buddy;
 mod check;
 mod compact;
 mod device;
+mod device_dedup;
 mod expected;
 mod faults;
 mod heap;
@@ -92,6 +93,7 @@ const SUBJECTS: &[Subject] = &[
     Subject { name: "homes", tests: homes::TESTS },
     Subject { name: "device", tests: device::TESTS },
     Subject { name: "altmap", tests: altmap::TESTS },
+    Subject { name: "dedup", tests: device_dedup::TESTS },
     Subject { name: "kmem", tests: kmem::TESTS },
     Subject { name: "faults", tests: faults::TESTS },
 ];
