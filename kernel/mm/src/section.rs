@@ -25,9 +25,6 @@ impl Subsections {
 
     /// The subsections that `range` touches, of the section that starts at `section`.
     pub fn touched<G: Granule>(section: Pfn, range: PfnRange) -> Self {
-        if range.start <= section && section + G::SECTION_PAGES <= range.end {
-            return const { Self::all::<G>() };
-        }
         let mut bits = [0; 4];
         let first = range.start.get().saturating_sub(section.get()) / G::SUBSECTION_PAGES;
         let last = (range.end.get().saturating_sub(section.get())).div_ceil(G::SUBSECTION_PAGES);
@@ -41,8 +38,9 @@ impl Subsections {
         Self(bits)
     }
     /// Whether no subsection is set.
-    pub fn is_empty(&self) -> bool {
-        self.0 == [0; 4]
+    pub const fn is_empty(&self) -> bool {
+        let [a, b, c, d] = self.0;
+        a | b | c | d == 0
     }
     /// Whether subsection `i` is set.
     pub fn contains(&self, i: usize) -> bool {
@@ -65,20 +63,9 @@ impl Subsections {
         self.0.iter().zip(other.0).any(|(word, others)| word & others != 0)
     }
     /// How many are set.
-    pub fn count(&self) -> u32 {
-        // Mostly all or none: counting bits takes a dozen instructions.
-        self.0
-            .iter()
-            .map(|w| {
-                if *w == u64::MAX {
-                    64
-                } else if *w == 0 {
-                    0
-                } else {
-                    w.count_ones()
-                }
-            })
-            .sum()
+    pub const fn count(&self) -> u32 {
+        let [a, b, c, d] = self.0;
+        a.count_ones() + b.count_ones() + c.count_ones() + d.count_ones()
     }
 }
 
@@ -140,6 +127,34 @@ impl Section {
     pub fn part_of<G: Granule>(&self, range: PfnRange) -> PfnRange {
         let own = self.pages::<G>();
         PfnRange { start: own.start.max(range.start), end: own.end.min(range.end) }
+    }
+
+    /// The part of `range`, a device's, that lies in the section is present.
+    pub(crate) fn add_device<G: Granule>(&mut self, range: PfnRange) {
+        if self.is_inside::<G>(range) {
+            // Nothing else can have been there. A large device is mostly this.
+            self.present = const { Subsections::all::<G>() };
+            self.device_subsections = const { Subsections::all::<G>().count() };
+            return;
+        }
+        let touched = Subsections::touched::<G>(self.start, self.part_of::<G>(range));
+        self.present.add(touched);
+        self.device_subsections += touched.count();
+    }
+    /// The inverse; with `stale` it is forgotten that the memory is not present any more.
+    pub(crate) fn remove_device<G: Granule>(&mut self, range: PfnRange, stale: bool) {
+        if self.is_inside::<G>(range) && !stale {
+            (self.present, self.device_subsections) = (Subsections::NONE, 0);
+            return;
+        }
+        let touched = Subsections::touched::<G>(self.start, self.part_of::<G>(range));
+        self.device_subsections -= touched.count();
+        if !stale {
+            self.present.remove(touched);
+        }
+    }
+    fn is_inside<G: Granule>(&self, range: PfnRange) -> bool {
+        range.start <= self.start && self.start + G::SECTION_PAGES <= range.end
     }
 
     /// Its own altmap, if it hosts memmap.

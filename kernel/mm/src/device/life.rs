@@ -124,13 +124,33 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// All steps backwards, for a device of which nobody holds a page.
     pub(super) fn device_undo(&mut self, start: Pfn) {
-        let Some(Pagemap { ranges, kind, altmap, compound, dedup, node, .. }) =
-            self.devices.get(start.get()).cloned()
-        else {
-            return;
-        };
-        let way = Device(DeviceRange { ranges, kind, altmap, compound, dedup, node });
-        STEPS.iter().rev().for_each(|step| way.revert(self, *step));
+        if let Some(way) = self.way_of(start) {
+            STEPS.iter().rev().for_each(|step| way.revert(self, *step));
+        }
+    }
+
+    /// The same, but the struct pages go part by part: `parts` are subsections of the device, in any order, together all of
+    /// it. `gone` hears of each (and of a device that is no whole one any more: only its memmap is there to look at).
+    pub fn device_undo_parts(
+        &mut self,
+        start: Pfn,
+        parts: &[PfnRange],
+        mut gone: impl FnMut(&Self, &PfnRange),
+    ) {
+        let Some(way) = self.way_of(start) else { return };
+        way.revert(self, Step::JoinZone);
+        for part in parts {
+            self.forget_device(*part);
+            self.depopulate(*part);
+            gone(self, part);
+        }
+        [Step::ChooseBacking, Step::MapLinear, Step::ClaimSections].iter().for_each(|s| way.revert(self, *s));
+    }
+
+    /// The way that a device came.
+    fn way_of(&self, start: Pfn) -> Option<Device> {
+        let Pagemap { ranges, kind, altmap, compound, dedup, node, .. } = *self.devices.get(start.get())?;
+        Some(Device(DeviceRange { ranges, kind, altmap, compound, dedup, node }))
     }
 
     /// The device that `pfn` is a page of.
@@ -187,9 +207,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let pagemap = device.pagemap();
         for range in pagemap.ranges() {
             for section in self.sections.range_mut(keys::<G>(*range)) {
-                let touched = Subsections::touched::<G>(section.start, section.part_of::<G>(*range));
-                section.present.add(touched);
-                section.device_subsections += touched.count();
+                section.add_device::<G>(*range);
             }
         }
         self.clear_memmap(pagemap.set_aside());
@@ -228,11 +246,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     fn forget_device(&mut self, range: PfnRange) {
         let (mut early, stale) = (false, self.has_bug(Bug::StaleSection));
         for section in self.sections.range_mut(keys::<G>(range)) {
-            let touched = Subsections::touched::<G>(section.start, section.part_of::<G>(range));
-            section.device_subsections -= touched.count();
-            if !stale {
-                section.present.remove(touched);
-            }
+            section.remove_device::<G>(range, stale);
             early |= section.early;
         }
         for part in range.sections::<G>().filter(|_| early) {

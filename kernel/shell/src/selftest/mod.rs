@@ -24,6 +24,7 @@ mod check;
 mod compact;
 mod cpus;
 mod device;
+mod device_dedup;
 mod expected;
 mod faults;
 mod heap;
@@ -95,6 +96,7 @@ const SUBJECTS: &[Subject] = &[
     Subject { name: "homes", tests: homes::TESTS },
     Subject { name: "device", tests: device::TESTS },
     Subject { name: "altmap", tests: altmap::TESTS },
+    Subject { name: "dedup", tests: device_dedup::TESTS },
     Subject { name: "kmem", tests: kmem::TESTS },
     Subject { name: "hugetlb", tests: hugetlb::TESTS },
     Subject { name: "faults", tests: faults::TESTS },
