@@ -43,6 +43,10 @@ help:
 	@echo
 	@echo 'QEMU_OPTIONS="..." passes options to scripts/qemu (its --help lists them); QEMU=path chooses the binary.'
 
+# Where the registry's crates lie on this machine has no place in an image: what it says of them begins with their names.
+remap = $$(for d in $${CARGO_HOME:-$$HOME/.cargo}/registry/src/*/; do \
+	printf "%s " "--config" "target.$(target).rustflags=['--remap-path-prefix=$$d=']"; done)
+
 setup:
 	@scripts/setup
 
@@ -51,7 +55,8 @@ setup-build:
 	@scripts/setup --no-qemu
 
 image: setup-build
-	@cargo build $(quiet) --profile $(cargo_profile) -p hotmap --target $(target)
+	@cargo fetch $(quiet) --locked
+	@cargo build $(quiet) --profile $(cargo_profile) -p hotmap --target $(target) $(call remap)
 	@scripts/image $(elf) $(image)
 
 run: setup image

@@ -124,6 +124,7 @@ impl Geometry {
         self.compound_shifts.into_iter().filter(move |shift| *shift <= largest)
     }
     /// The bytes that a run of contiguous entries at `level` covers, if the hint exists there.
+    #[inline(always)]
     pub const fn contiguous_bytes(&self, level: u8) -> Option<u64> {
         match self.contiguous[level as usize] {
             1 => None,

@@ -103,6 +103,7 @@ impl Descriptor {
     }
 
     /// A block (levels below the last) or page that maps `pa`.
+    #[inline(always)]
     pub fn leaf(pa: PhysAddr, attributes: Attributes, level: u8, contiguous: bool) -> Self {
         let page = if level == LAST_LEVEL { TABLE_OR_PAGE } else { 0 };
         let contiguous = if contiguous { CONTIGUOUS } else { 0 };

@@ -20,6 +20,7 @@ impl TlbDebt {
     }
 
     /// A leaf of `size` bytes at `va` was broken.
+    #[inline(always)]
     pub fn owe_leaf(&mut self, va: VirtAddr, size: u64) {
         self.owe_leaves(
             VirtRange { start: va, end: VirtAddr::new(va.get().saturating_add(size)) },
@@ -29,6 +30,7 @@ impl TlbDebt {
     }
 
     /// An entry for `span` was broken whose leaves are `size` bytes each; it pointed to a table of them when `table`.
+    #[inline(always)]
     pub fn owe_leaves(&mut self, span: VirtRange, size: u64, table: bool) {
         self.tables |= table;
         let stride = if self.stride == 0 { size } else { self.stride.min(size) };
@@ -42,6 +44,7 @@ impl TlbDebt {
         self.owe(va, size.min(stride), stride);
     }
 
+    #[inline(always)]
     fn owe(&mut self, va: VirtAddr, size: u64, stride: u64) {
         let new = VirtRange { start: va, end: VirtAddr::new(va.get().saturating_add(size)) };
         let old = self.range.unwrap_or(new);

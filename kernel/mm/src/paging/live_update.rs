@@ -89,6 +89,7 @@ impl Bbm {
 ///
 /// # Errors
 /// The rule that the change would break. Every change from or to an invalid entry is legal.
+#[inline(always)] // Nearly every change is from or to an invalid entry.
 pub fn check(
     geometry: &Geometry,
     level: u8,
@@ -99,6 +100,18 @@ pub fn check(
     if !old.is_valid() || !new.is_valid() || old == new {
         return Ok(());
     }
+    check_live(geometry, level, old, new, contents)
+}
+
+/// [`check`] for two different valid entries.
+#[inline(never)]
+fn check_live(
+    geometry: &Geometry,
+    level: u8,
+    old: Descriptor,
+    new: Descriptor,
+    contents: Contents,
+) -> Result<(), BbmRule> {
     let moved = old.address(geometry) != new.address(geometry);
     if old.is_table(level) != new.is_table(level) {
         let supported = contents == Contents::Resized(Bbm::Level2);

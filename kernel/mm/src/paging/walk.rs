@@ -129,6 +129,7 @@ pub(super) fn read<M: Machine>(machine: &M, slot: &Slot) -> Descriptor {
 }
 
 /// Write an entry: the only place that does, so that no change escapes the break-before-make rules (I5).
+#[inline(always)]
 pub(super) fn write<G: Granule, M: Machine>(
     machine: &M,
     slot: &Slot,
