@@ -49,6 +49,15 @@ impl Granule {
         }
     }
 
+    /// The smallest huge page whose memmap is more than two pages: eight. Bytes.
+    pub const fn huge_page_worth_sharing(self) -> u64 {
+        match self {
+            Self::K4 => 2 * MIB,
+            Self::K16 => 32 * MIB,
+            Self::K64 => 512 * MIB,
+        }
+    }
+
     /// A section, which is a memory block: the unit that goes online and offline. Bytes.
     pub const fn block(self) -> u64 {
         match self {

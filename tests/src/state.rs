@@ -40,6 +40,9 @@ pub struct State {
     /// Memory that belongs to devices; absent from kernels that know of none.
     #[serde(default)]
     pub devices: Vec<Device>,
+    /// What shares its memmap; absent from kernels in which nothing does.
+    #[serde(default)]
+    pub dedup: Dedup,
     /// Ranges that are not ordinary memory.
     pub regions: Vec<Region>,
     /// How many warnings the kernel has counted.
@@ -257,6 +260,36 @@ pub struct DevicePart {
     pub start: u64,
     /// Bytes.
     pub size: u64,
+}
+
+/// What shares its memmap.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Dedup {
+    /// The pools of huge pages, smallest pages first.
+    #[serde(default)]
+    pub hugetlb: Vec<HugePool>,
+}
+
+/// A pool of huge pages.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct HugePool {
+    /// Bytes of a page.
+    pub size: u64,
+    /// How many there are.
+    pub total: u64,
+    /// Of these, not in use.
+    pub free: u64,
+    /// Of these, sharing their memmap.
+    pub optimised: u64,
+    /// The first granule page of each.
+    pub heads: Vec<u64>,
+}
+
+impl State {
+    /// The pool of huge pages of a size.
+    pub fn huge_pool(&self, size: u64) -> Option<&HugePool> {
+        self.dedup.hugetlb.iter().find(|pool| pool.size == size)
+    }
 }
 
 /// A range that is not ordinary memory.

@@ -140,7 +140,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             tenants: Tenants::new(),
             warnings: Warnings::default(),
             owed: 0,
-            hugetlb: HugeTlb::new::<G>(),
+            hugetlb: HugeTlb::new(&G::GEOMETRY),
             notifiers: Chain::new(),
             faults: Faults::default(),
             bug: None,

@@ -238,6 +238,52 @@ fn what_runs_out_changes_nothing<G: Granule>() {
     }
 }
 
+/// Every allocation of a pool that grows, in turn: what it has then is whole, optimised or not, and all of it goes again.
+fn a_pool_in_which_an_allocation_fails_is_sound<G: Granule>() {
+    for plan in [Plan::Nth as fn(u64) -> Plan, Plan::From] {
+        let mut seen = Vec::new();
+        for n in 1.. {
+            let mut rig = boot::<G>(true);
+            let before = Snapshot::of(&rig, Detail::WhereFramesMayDiffer);
+            rig.mm.faults.arm(plan(n));
+            let resized = rig.mm.hugetlb_resize(order::<G>(), 2).expect("nothing in use");
+            let fired = rig.mm.faults.fired();
+            rig.mm.faults.arm(Plan::Off);
+            rig.assert_clean("a fault");
+            let optimised = rig.mm.hugetlb.pool(order::<G>()).expect("a size").optimised();
+            seen.push((resized.total, optimised));
+            assert_eq!(resized.stopped.is_some(), resized.total < 2);
+            pool(&mut rig, 0);
+            rig.assert_clean("no pool");
+            before.assert_same(&Snapshot::of(&rig, Detail::WhereFramesMayDiffer), "no pool");
+            if !fired {
+                break;
+            }
+        }
+        assert_eq!((seen.first(), seen.last()), (Some(&(0, 0)), Some(&(2, 2))), "{seen:?}");
+        assert!(seen.iter().any(|(total, optimised)| optimised < total), "{seen:?}");
+    }
+}
+
+/// Demoting a page whose memmap cannot be restored leaves it as it was.
+fn demoting_without_frames_changes_nothing<G: Granule>() {
+    let mut rig = boot::<G>(true);
+    let small = rig.mm.hugetlb.pools().next().expect("some").order();
+    let head = pool(&mut rig, 1)[0];
+    for n in 1..worth::<G>().1 {
+        let before = Snapshot::exact(&rig);
+        rig.mm.faults.arm(Plan::Nth(n));
+        assert!(matches!(rig.mm.huge().demote(head, small), Err(Error::Out(_))));
+        rig.mm.faults.arm(Plan::Off);
+        rig.assert_clean("a fault");
+        before.assert_same(&Snapshot::exact(&rig), "a fault");
+    }
+    rig.mm.huge().demote(head, small).expect("with the fault gone");
+    rig.assert_clean("demoted");
+    let parts = 1 << (order::<G>() - small);
+    assert_eq!(rig.mm.hugetlb.pool(small).map(|p| (p.total(), p.optimised())), Some((parts, 0)));
+}
+
 /// Really no memory: restoring says so, and the page is as it was; a pool that shrinks stops there.
 fn restoring_under_pressure_fails_cleanly<G: Granule>() {
     let mut rig = boot::<G>(true);
@@ -508,6 +554,8 @@ hotmap_testkit::at_each_granule!(
     optimised_twice_is_refused,
     self_hosted_memmap_is_refused,
     what_runs_out_changes_nothing,
+    a_pool_in_which_an_allocation_fails_is_sound,
+    demoting_without_frames_changes_nothing,
     restoring_under_pressure_fails_cleanly,
     a_dimm_with_optimised_pages_goes,
     the_largest_size_keeps_one_page,

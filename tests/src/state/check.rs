@@ -46,6 +46,15 @@ impl State {
             let apart = one.start + one.size <= two.start;
             claim(apart, format!("blocks {:#x} and {:#x} overlap or are out of order", one.start, two.start));
         }
+        for pool in &self.dedup.hugetlb {
+            let (size, pages) = (pool.size, pool.size / self.granule.max(1));
+            let within = pool.free <= pool.total && pool.optimised <= pool.total;
+            claim(within, format!("the pool of {size} bytes has more pages of a kind than pages"));
+            let listed = pool.heads.len() as u64 == pool.total;
+            claim(listed, format!("the pool of {size} bytes has {} pages and lists others", pool.total));
+            let aligned = pool.heads.iter().all(|head| head % pages.max(1) == 0);
+            claim(aligned, format!("a huge page of {size} bytes is not aligned to its size"));
+        }
         for device in &self.devices {
             let at = device.start;
             let fits = device.state == "kmem" || device.ranges.iter().all(|part| self.is_no_blocks(part));

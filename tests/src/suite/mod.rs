@@ -16,6 +16,7 @@ mod devices;
 mod figures;
 mod harness;
 mod homes;
+mod hugetlb;
 mod inject;
 mod kmem;
 mod life;
@@ -57,7 +58,7 @@ impl Test {
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let subjects: [fn() -> Vec<Test>; 23] = [
+    let subjects: [fn() -> Vec<Test>; 24] = [
         harness::tests,
         matrix::tests,
         shapes::tests,
@@ -77,6 +78,7 @@ pub fn all() -> Vec<Test> {
         dax::tests,
         kmem::tests,
         homes::tests,
+        hugetlb::tests,
         blocks::tests,
         bugs::tests,
         cycles::tests,

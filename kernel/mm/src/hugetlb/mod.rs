@@ -23,7 +23,7 @@ pub mod tails;
 mod vmemmap;
 
 use crate::error::Result;
-use crate::granule::{Granule, MAX_HUGE_SIZES};
+use crate::granule::{Geometry, Granule, MAX_HUGE_SIZES};
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::page::Page;
@@ -43,10 +43,11 @@ pub struct HugeTlb {
 
 impl HugeTlb {
     /// A pool without pages for each size.
-    pub fn new<G: Granule>() -> Self {
+    #[inline(never)]
+    pub fn new(geometry: &Geometry) -> Self {
         let mut pools = [Pool::default(); MAX_HUGE_SIZES];
-        for (pool, shift) in pools.iter_mut().zip(G::GEOMETRY.huge_shifts()) {
-            *pool = Pool::of_order(shift - G::SHIFT);
+        for (pool, shift) in pools.iter_mut().zip(geometry.huge_shifts()) {
+            *pool = Pool::of_order(shift - geometry.page_shift);
         }
         Self { pools, tails: SharedTails::default(), hvo: true }
     }
