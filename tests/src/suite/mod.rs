@@ -29,6 +29,7 @@ mod refused;
 mod regions;
 mod several;
 mod shapes;
+mod smp;
 mod tenants;
 
 /// What a test does: a remark for its line when the promise is kept.
@@ -57,10 +58,11 @@ impl Test {
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let subjects: [fn() -> Vec<Test>; 23] = [
+    let subjects: [fn() -> Vec<Test>; 24] = [
         harness::tests,
         matrix::tests,
         shapes::tests,
+        smp::tests,
         arguments::tests,
         device_tree::tests,
         regions::tests,
