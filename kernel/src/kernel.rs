@@ -91,6 +91,7 @@ fn start<G: Granule, S: Shell>(info: &'static mut BootInfo) -> ! {
     kernel.mm.bug = info.args.bug;
     kernel.set_nodes();
     greet(info, &kernel.mm.counts());
+    kernel.set_huge_pages_aside();
     cpus::start::start(info);
     kernel.find_regions();
     kernel.find_dimms();

@@ -14,6 +14,7 @@ pub mod cpus;
 pub mod devices;
 pub mod dimms;
 pub mod drivers;
+mod hugepages;
 pub mod inject;
 #[cfg(target_os = "none")]
 pub mod kernel;

@@ -6,6 +6,7 @@ use core::sync::atomic::AtomicU64;
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use hotmap_mm::audit::{AuditSummary, Finding};
 use hotmap_mm::compact::Compacted;
+use hotmap_mm::device::compound::{Compound, TailScope};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::kmem::Kmem;
 use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
@@ -19,6 +20,7 @@ use hotmap_mm::hotplug::notify::Chain;
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::hugetlb::memory::Memory;
 use hotmap_mm::layout::{LINEAR_START, TENANTS};
 use hotmap_mm::machine::Machine;
 use hotmap_mm::model::{Counts, Mobility, Warnings};
@@ -96,6 +98,15 @@ pub(crate) trait Model {
 
     // Devices.
     fn device(&self, ranges: &[Bytes], kind: DeviceType, memmap: DeviceMemmap) -> Result<DeviceRange>;
+    /// In compound pages of `size` bytes.
+    fn compound_device(
+        &self,
+        range: Bytes,
+        kind: DeviceType,
+        memmap: DeviceMemmap,
+        size: u64,
+        tails: TailScope,
+    ) -> Result<DeviceRange>;
     fn device_create(&mut self, device: &DeviceRange) -> Result<()>;
     fn device_destroy(&mut self, start: Pfn) -> Result<Teardown>;
     fn kmem(&self) -> &[Kmem];
@@ -119,6 +130,11 @@ pub(crate) trait Model {
     fn compact(&mut self, order: u32) -> Result<Compacted>;
     fn poison(&mut self, pfn: Pfn) -> Result<Option<Pfn>>;
     fn unpoison(&mut self, pfn: Pfn) -> Result<()>;
+
+    // Huge pages.
+    /// What is done with them.
+    fn huge(&mut self) -> &mut dyn Memory;
+    fn huge_ref(&self) -> &dyn Memory;
 
     // Faults, and those who may say no.
     fn notifiers(&mut self) -> &mut Chain;
@@ -280,6 +296,17 @@ impl<G: Granule> Model for Kernel<G> {
     fn device(&self, ranges: &[Bytes], kind: DeviceType, memmap: DeviceMemmap) -> Result<DeviceRange> {
         DeviceRange::new(&self.mm, ranges, kind, memmap)
     }
+    fn compound_device(
+        &self,
+        range: Bytes,
+        kind: DeviceType,
+        memmap: DeviceMemmap,
+        size: u64,
+        tails: TailScope,
+    ) -> Result<DeviceRange> {
+        let compound = Compound::new::<G>(size, tails)?;
+        DeviceRange::grouped(&self.mm, &[range], kind, memmap, compound)
+    }
     fn device_create(&mut self, device: &DeviceRange) -> Result<()> {
         self.mm.device_create(device, |_, _| {})
     }
@@ -335,6 +362,13 @@ impl<G: Granule> Model for Kernel<G> {
     }
     fn unpoison(&mut self, pfn: Pfn) -> Result<()> {
         self.mm.unpoison(pfn)
+    }
+
+    fn huge(&mut self) -> &mut dyn Memory {
+        &mut self.mm
+    }
+    fn huge_ref(&self) -> &dyn Memory {
+        &self.mm
     }
 
     fn notifiers(&mut self) -> &mut Chain {

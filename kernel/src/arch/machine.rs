@@ -60,4 +60,8 @@ unsafe impl Machine for Arm {
         // SAFETY: the trait's contract: valid for writes of `len` bytes, multiples of 64.
         unsafe { bulk::zero(ptr, super::word(len)) }
     }
+    unsafe fn fill(&self, ptr: *mut u8, len: u64, value: u64) {
+        // SAFETY: the trait's contract: valid for writes of `len` bytes, multiples of 64.
+        unsafe { bulk::fill(ptr, super::word(len), value) }
+    }
 }

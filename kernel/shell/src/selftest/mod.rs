@@ -24,11 +24,13 @@ mod check;
 mod compact;
 mod cpus;
 mod device;
+mod device_dedup;
 mod expected;
 mod faults;
 mod heap;
 mod homes;
 mod hotplug;
+mod hugetlb;
 mod isolate;
 mod kmem;
 mod ktap;
@@ -94,7 +96,9 @@ const SUBJECTS: &[Subject] = &[
     Subject { name: "homes", tests: homes::TESTS },
     Subject { name: "device", tests: device::TESTS },
     Subject { name: "altmap", tests: altmap::TESTS },
+    Subject { name: "dedup", tests: device_dedup::TESTS },
     Subject { name: "kmem", tests: kmem::TESTS },
+    Subject { name: "hugetlb", tests: hugetlb::TESTS },
     Subject { name: "faults", tests: faults::TESTS },
 ];
 
