@@ -139,6 +139,14 @@ pub(crate) fn read(number: usize, mut stop: impl FnMut() -> bool) {
     }
 }
 
+/// What a reader does that looks at a page which was never there: the last one of all. It ends the run.
+pub fn crash(number: usize) -> u64 {
+    let this = Cpu::new(number).unwrap_or(Cpu::BOOT);
+    let section = READERS.enter(this);
+    let last = VirtAddr::new(VMEMMAP_END.load(Relaxed) - PAGE_BYTES);
+    peek::struct_page(&section, last).kind() as u64
+}
+
 /// The pages to check of a compound page.
 fn each_page(compound: Compound, random: &mut Random, mut check: impl FnMut(u64)) {
     let (head, len) = (compound.head, 1 << compound.order);

@@ -9,7 +9,9 @@ use hotmap_mm::page::PAGE_BYTES;
 use super::args::Words;
 use super::{Outcome, ShellError};
 use crate::system::System;
-use hotmap_kernel::{kprintln, number};
+use hotmap_kernel::cpus::start;
+use hotmap_kernel::cpus::work::{self, Task};
+use hotmap_kernel::{kprintln, number, readers};
 
 pub(super) const INJECT: &str = "inject [alloc N|alloc N+|online|offline|off]";
 
@@ -65,6 +67,31 @@ pub(super) fn poison(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome 
 
 pub(super) fn unpoison(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     Ok(kernel.unpoison(words.page(kernel, "unpoison PFN|addr:A")?)?)
+}
+
+/// What is written is what is there: harmless, unless the struct page is a shared tail's, which nobody may write to.
+pub(super) fn scribble(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    let pfn = words.page(kernel, "scribble PFN|addr:A")?;
+    kernel.use_of(pfn)?;
+    let page = kernel.page(pfn);
+    page.set_refs(page.refs());
+    Ok(())
+}
+
+pub(super) fn crash(_: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    let wanted = if words.left() == 0 { 0 } else { words.number("crash [CPU]")? };
+    match start::online().find(|number| *number as u64 == wanted) {
+        None => Err(ShellError::BadWord("a CPU that runs (cpus lists them)")),
+        Some(0) => {
+            kprintln!("read: {}", readers::crash(0));
+            Ok(())
+        }
+        Some(number) => {
+            // It is idle or busy; if it is busy it has no time to crash.
+            work::post(number, Task::Crash).map_err(|_| ShellError::Failed("that CPU is busy"))?;
+            work::result(number).map(|_| ()).ok_or(ShellError::Failed("that CPU does not answer"))
+        }
+    }
 }
 
 const COMPACT: &str = "compact [ORDER|SIZE]";

@@ -177,6 +177,8 @@ const TABLE: &[Command] = &[
     command("poison PFN|addr:A", 1, "take a page out of use, moving away what is in it", harm::poison)
         .operation(Operation::Yes),
     command("unpoison PFN|addr:A", 1, "give it back", harm::unpoison),
+    command("scribble PFN|addr:A", 1, "write to a struct page; a shared tail's ends the run", harm::scribble),
+    command("crash [CPU]", 1, "end the run by a CPU that reads a struct page that is not there", harm::crash),
     command(
         "compact [ORDER|SIZE]",
         1,

@@ -20,10 +20,12 @@ pub enum Task {
     Count,
     /// Check the compound pages of the board until told to stop.
     Read,
+    /// Read a struct page that is not mapped: the run ends with a report of it.
+    Crash,
 }
 
 impl Task {
-    const ALL: [Self; 3] = [Self::Answer, Self::Count, Self::Read];
+    const ALL: [Self; 4] = [Self::Answer, Self::Count, Self::Read, Self::Crash];
 
     /// The word of `cpus`.
     pub const fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Task {
             Self::Answer => "answer",
             Self::Count => "count",
             Self::Read => "reader",
+            Self::Crash => "crash",
         }
     }
 
@@ -50,6 +53,7 @@ impl Task {
                 readers::read(number, || mailbox.stop_requested());
                 0
             }
+            Self::Crash => readers::crash(number),
         }
     }
 }

@@ -37,9 +37,14 @@ pub(super) fn tests() -> Vec<Test> {
 
 /// The tree that QEMU makes for the same machine.
 fn qemus_blob(run: &Run) -> Checked<Vec<u8>> {
+    blob_of(run, &Machine::firmware())
+}
+
+/// The tree that QEMU makes for `machine`.
+pub(super) fn blob_of(run: &Run, machine: &Machine) -> Checked<Vec<u8>> {
     let file = run.path("virt.dtb");
     let dump = format!("dumpdtb={}", file.display());
-    let mut qemu = Qemu::start(&Machine::firmware().extra(["-machine", &dump]), None)?;
+    let mut qemu = Qemu::start(&machine.clone().extra(["-machine", &dump]), None)?;
     let exit = qemu.wait_exit(crate::patience::Deadline::for_step())?;
     if exit != Exit::FINE {
         return unknown(format!("QEMU does not dump its device tree: {exit}: {}", qemu.complaints.text()));

@@ -52,11 +52,11 @@ pub(super) fn tests() -> Vec<Test> {
     tests
 }
 
-/// With a DIMM of several blocks there, and boot memory to spare, no self-test has an excuse but those of [`excused`].
+/// With a DIMM of several blocks there, boot memory to spare, and another CPU, no self-test has an excuse but those of [`excused`].
 fn none_is_skipped(run: &Run, granule: Granule, cpu: &str, arguments: &str) -> Checked<String> {
     let cold = Dimm::new("c0", GIB).cold();
     let machine = Machine::firmware().granule(granule).cpu(cpu).memory("2G").append(arguments);
-    let machine = machine.append(COMMANDS);
+    let machine = Machine { smp: Some(2), ..machine.append(COMMANDS) };
     let finished = run_to_end(run, &machine.extra(cold.iter().map(String::as_str)))?;
     let remark = self_tests_pass(&finished)?;
     let skipped: Vec<&str> = finished.text.lines().filter_map(skipped_test).collect();

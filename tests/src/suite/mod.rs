@@ -30,6 +30,7 @@ mod refused;
 mod regions;
 mod several;
 mod shapes;
+mod smp;
 mod tenants;
 
 /// What a test does: a remark for its line when the promise is kept.
@@ -62,6 +63,7 @@ pub fn all() -> Vec<Test> {
         harness::tests,
         matrix::tests,
         shapes::tests,
+        smp::tests,
         arguments::tests,
         device_tree::tests,
         regions::tests,
