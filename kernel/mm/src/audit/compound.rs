@@ -42,8 +42,8 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
             return;
         }
         let (mm, mut sharers) = (self.mm, Sharers::default());
-        for range in device.usable() {
-            let memmap = mm.layout.memmap(range);
+        for range in device.usable().as_slice() {
+            let memmap = mm.layout.memmap(*range);
             let walked = mm.tables.scan(&mm.machine, memmap, |slot, d| {
                 let of_compound = memmap.covers(&slot.span) && d.is_valid();
                 if of_compound && (d.is_shared() || d.is_leaf(slot.level)) {

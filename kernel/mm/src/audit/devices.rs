@@ -86,7 +86,12 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
             return;
         }
         let holds = |pfn: Pfn| self.page(pfn).map_or(0, |page| u64::from(page.refs()));
-        let (found, expected) = (device.heads().map(holds).sum(), device.holds());
+        let (mut found, expected) = (0, device.holds());
+        let counted = device.each_head(&mut |head| {
+            found += holds(head);
+            Ok(())
+        });
+        debug_assert!(counted.is_ok(), "nothing here fails");
         self.find_unless(
             found == expected,
             6,

@@ -47,7 +47,16 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// The first page of a device that somebody holds, and how often.
     pub fn first_held(&self, start: Pfn) -> Option<(Pfn, u32)> {
         let device = self.devices.get(start.get()).filter(|device| device.holds > 0)?;
-        device.heads().map(|pfn| (pfn, self.pages().get(pfn).refs())).find(|(_, holds)| *holds > 0)
+        let pages = self.pages();
+        // The first ends the search.
+        let held = device.each_head(&mut |pfn| match pages.get(pfn).refs() {
+            0 => Ok(()),
+            refs => Err(Error::Pinned { pfn, refs }),
+        });
+        match held {
+            Err(Error::Pinned { pfn, refs }) => Some((pfn, refs)),
+            _ => None,
+        }
     }
 
     /// Hold a device's page: all of the compound page that it is in, by its head.

@@ -10,6 +10,7 @@ use crate::hotplug::steps::{Step, Way};
 use crate::machine::{self, Machine};
 use crate::model::Mm;
 use crate::page::PageKind;
+use crate::pages::Pages;
 use crate::pfn::{Pfn, PfnRange};
 use crate::section::{Section, Subsections};
 
@@ -214,15 +215,27 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         self.mark_device(pagemap.set_aside(), PageKind::DeviceMemmap);
         let order = pagemap.compound().order();
         if pagemap.dedup() == Dedup::Shared {
-            pagemap.heads().for_each(|head| self.pages().set_compound(head, PageKind::Device, order));
+            self.each_head_of(&pagemap, &mut |pages, head| pages.set_compound(head, PageKind::Device, order));
             return;
         }
-        pagemap.usable().for_each(|range| self.clear_memmap(range));
-        if order == 0 {
-            pagemap.usable().for_each(|range| self.mark_device(range, PageKind::Device));
-        } else {
-            pagemap.heads().for_each(|head| self.pages().own(head).set_head(PageKind::Device, order));
+        for range in pagemap.usable().as_slice() {
+            self.clear_memmap(*range);
+            if order == 0 {
+                self.mark_device(*range, PageKind::Device);
+            }
         }
+        if order > 0 {
+            self.each_head_of(&pagemap, &mut |pages, head| pages.own(head).set_head(PageKind::Device, order));
+        }
+    }
+
+    fn each_head_of(&self, device: &Pagemap, act: &mut dyn FnMut(&Pages<'_, G, M>, Pfn)) {
+        let pages = self.pages();
+        let done = device.each_head(&mut |head| {
+            act(&pages, head);
+            Ok(())
+        });
+        debug_assert!(done.is_ok(), "nothing here fails");
     }
 
     /// The struct pages of `range` say nothing.

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::device::compound::{Compound, Dedup, TailScope};
+use crate::error::Result;
 use crate::granule::Granule;
 use crate::list::Keyed;
 use crate::pfn::{Pfn, PfnRange};
@@ -154,7 +155,7 @@ impl Pagemap {
             (Dedup::No(_), _) => 0,
             (Dedup::Shared, TailScope::Device) => 1,
             (Dedup::Shared, TailScope::Page) => {
-                self.usable().map(|range| range.len()).sum::<u64>() >> self.compound.order()
+                self.usable().as_slice().iter().map(PfnRange::len).sum::<u64>() >> self.compound.order()
             }
         }
     }
@@ -163,18 +164,25 @@ impl Pagemap {
         pfn.align_down(self.compound.order())
     }
     /// Its usable pages, range by range: whole compound pages.
-    pub fn usable(&self) -> impl Iterator<Item = PfnRange> + '_ {
-        let start = self.usable_start();
-        self.ranges().iter().enumerate().map(move |(i, range)| {
-            // Only the first range has something set aside.
-            PfnRange { start: if i == 0 { start } else { range.start }, end: range.end }
-        })
+    pub fn usable(&self) -> Ranges {
+        let mut usable = self.ranges;
+        // Only the first range has something set aside.
+        usable.all[0].start = self.usable_start();
+        usable
     }
-    /// The heads of its usable pages, one for each page where they are single.
-    pub fn heads(&self) -> impl Iterator<Item = Pfn> + '_ {
-        let order = self.compound.order();
-        self.usable()
-            .flat_map(move |range| (0..range.len() >> order).map(move |i| range.start + (i << order)))
+    /// Call `found` for the head of every usable compound page; for every page where they are single. An error ends it.
+    ///
+    /// # Errors
+    /// The caller's.
+    pub fn each_head(&self, found: &mut dyn FnMut(Pfn) -> Result<()>) -> Result<()> {
+        for range in self.usable().as_slice() {
+            let mut head = range.start;
+            while head < range.end {
+                found(head)?;
+                head = head + (1 << self.compound.order());
+            }
+        }
+        Ok(())
     }
     /// Its NUMA node.
     pub const fn node(&self) -> u32 {

@@ -196,10 +196,10 @@ impl<G: Granule> Tables<G> {
         machine: &M,
         range: VirtRange,
         bounds: VirtRange,
-        keep: impl FnMut(VirtRange) -> bool,
+        mut keep: impl FnMut(VirtRange) -> bool,
     ) -> Result<TlbDebt> {
         self.refuse_split(machine, range)?;
-        self.break_leaves(machine, range, bounds, false, keep)
+        self.break_leaves(machine, range, bounds, false, &mut keep)
     }
 
     /// [`Self::break_range`] for a range of which `keep` keeps every leaf that is only partly inside; with `every_table`
@@ -210,11 +210,11 @@ impl<G: Granule> Tables<G> {
         range: VirtRange,
         bounds: VirtRange,
         every_table: bool,
-        keep: impl FnMut(VirtRange) -> bool,
+        keep: Keep<'_>,
     ) -> Result<TlbDebt> {
         let (debt, lost) = (TlbDebt::none(), [false; LAST_LEVEL as usize + 1]);
         let mut breaker =
-            Breaker::<G, M, _> { machine, bounds, keep, debt, lost, every_table, _granule: PhantomData };
+            Breaker::<G, M> { machine, bounds, keep, debt, lost, every_table, _granule: PhantomData };
         self.walk(range, &mut breaker)?;
         Ok(breaker.debt)
     }
@@ -243,8 +243,9 @@ impl<G: Granule> Tables<G> {
     ///
     /// # Errors
     /// None in practice: emptying a broken entry is always legal.
-    pub fn reap<M: Machine>(&self, machine: &M, range: VirtRange, gone: impl FnMut(Gone)) -> Result<()> {
-        self.walk(range, &mut Reaper::<G, M, _> { machine, gone, _granule: PhantomData })
+    pub fn reap<M: Machine>(&self, machine: &M, range: VirtRange, mut gone: impl FnMut(Gone)) -> Result<()> {
+        let gone: TakeBack<'_> = &mut gone;
+        self.walk(range, &mut Reaper::<G, M> { machine, gone, _granule: PhantomData })
     }
 
     /// Let the page at `va` map `pa` instead, by break-before-make: the old frame is no longer reachable on return.

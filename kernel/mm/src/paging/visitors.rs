@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::descriptor::Descriptor;
 use super::flush::TlbDebt;
 use super::live_update::Contents;
-use super::table::{Gone, MapRequest, TableFrames, Tables};
+use super::table::{Gone, Keep, MapRequest, TableFrames, Tables, TakeBack};
 use super::walk::{Next, Slot, Visit, read, span, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::error::{Error, Result};
@@ -89,10 +89,10 @@ impl<G: Granule, M: Machine> Visit for Mapper<'_, G, M> {
     }
 }
 
-pub(super) struct Breaker<'a, G, M, K> {
+pub(super) struct Breaker<'a, G, M> {
     pub(super) machine: &'a M,
     pub(super) bounds: VirtRange,
-    pub(super) keep: K,
+    pub(super) keep: Keep<'a>,
     pub(super) debt: TlbDebt,
     /// For each level, whether a table of it has lost an entry since the walk went into it. Only then can it be empty, and
     /// only then is it looked at: a table has up to 8192 entries.
@@ -103,7 +103,7 @@ pub(super) struct Breaker<'a, G, M, K> {
     pub(super) _granule: PhantomData<G>,
 }
 
-impl<G: Granule, M: Machine, K: FnMut(VirtRange) -> bool> Breaker<'_, G, M, K> {
+impl<G: Granule, M: Machine> Breaker<'_, G, M> {
     /// Whether a table of pages goes with all that it maps, by the one entry that leads to it.
     fn goes_whole(&mut self, slot: &Slot) -> bool {
         slot.level + 1 == LAST_LEVEL
@@ -114,7 +114,7 @@ impl<G: Granule, M: Machine, K: FnMut(VirtRange) -> bool> Breaker<'_, G, M, K> {
     }
 }
 
-impl<G: Granule, M: Machine, K: FnMut(VirtRange) -> bool> Visit for Breaker<'_, G, M, K> {
+impl<G: Granule, M: Machine> Visit for Breaker<'_, G, M> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
         let old = read::<M>(self.machine, slot);
         let table = old.is_table(slot.level);
@@ -149,13 +149,13 @@ impl<G: Granule, M: Machine, K: FnMut(VirtRange) -> bool> Visit for Breaker<'_, 
     }
 }
 
-pub(super) struct Reaper<'a, G, M, F> {
+pub(super) struct Reaper<'a, G, M> {
     pub(super) machine: &'a M,
-    pub(super) gone: F,
+    pub(super) gone: TakeBack<'a>,
     pub(super) _granule: PhantomData<G>,
 }
 
-impl<G: Granule, M: Machine, F: FnMut(Gone)> Reaper<'_, G, M, F> {
+impl<G: Granule, M: Machine> Reaper<'_, G, M> {
     /// Nothing leads to this table any more, so all that it maps is gone, whether its entries were broken or not. They stay
     /// as they are: whoever uses the frame next clears it. One frame that is mapped over and over is one thing that is gone.
     fn table_of_pages(&mut self, slot: &Slot, table: PhysAddr) {
@@ -178,7 +178,7 @@ impl<G: Granule, M: Machine, F: FnMut(Gone)> Reaper<'_, G, M, F> {
     }
 }
 
-impl<G: Granule, M: Machine, F: FnMut(Gone)> Visit for Reaper<'_, G, M, F> {
+impl<G: Granule, M: Machine> Visit for Reaper<'_, G, M> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
         let old = read::<M>(self.machine, slot);
         let was = if old.is_broken() { old.mended() } else { old };

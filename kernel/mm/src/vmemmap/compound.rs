@@ -40,18 +40,18 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         self.populate_range(device.set_aside())?;
         let supply = self.supply_of(device.start());
         let (order, mut tail) = (device.compound().order(), None);
-        for head in device.heads() {
+        let populated = device.each_head(&mut |head| {
             if device.compound().tails() == TailScope::Page {
                 tail = None;
             }
-            if let Err(error) = self.populate_compound(PfnRange::new(head, 1 << order), supply, &mut tail) {
-                // What is not mapped is passed over.
-                device.ranges().iter().rev().for_each(|range| self.depopulate(*range));
-                return Err(error);
-            }
+            self.populate_compound(PfnRange::new(head, 1 << order), supply, &mut tail)
+        });
+        match populated {
+            Ok(()) => self.machine.publish(),
+            // What is not mapped is passed over.
+            Err(_) => device.ranges().iter().rev().for_each(|range| self.depopulate(*range)),
         }
-        self.machine.publish();
-        Ok(())
+        populated
     }
 
     /// Map the memmap of one compound page, with the page of tails that there is, or a new one. The head's page is not cleared
