@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hotmap_mm::addr::{VirtAddr, VirtRange};
 use hotmap_mm::page::{PAGE_BYTES, Page, PageKind};
-use hotmap_sync::board::{Board, Compound};
+use hotmap_sync::board::{Board, Compound, Grace, Kind};
 use hotmap_sync::cpu::{CPUS, Cpu};
 use hotmap_sync::readers::Readers;
 
@@ -82,6 +82,18 @@ pub fn start() -> usize {
         }
     }
     online().skip(1).filter(|number| work::post(*number, Task::Read).is_ok()).count()
+}
+
+/// Readers may check this compound page from now on; whether there was room on the board.
+pub fn show(head: u64, order: u8, kind: Kind) -> bool {
+    BOARD.publish(Compound { head, order, kind }).is_ok()
+}
+
+/// No reader looks at these compound pages any more on return, and none will.
+pub fn hide(heads: impl Iterator<Item = u64>) {
+    if let Some(grace) = heads.map(|head| BOARD.withdraw(head, head + 1)).reduce(Grace::and) {
+        grace.wait(&READERS, |_| cpu::relax());
+    }
 }
 
 /// What has been found so far.

@@ -93,8 +93,8 @@ pub fn is_quiet() -> bool {
 }
 
 /// Drops log lines from now on, or prints them again. Command output is not affected.
-pub fn set_quiet(quiet: bool) {
-    QUIET.store(quiet, Ordering::Relaxed);
+pub fn set_quiet(quiet: bool) -> bool {
+    QUIET.swap(quiet, Ordering::Relaxed)
 }
 
 /// Prints formatted text: what [`kprint!`](crate::kprint) calls.
