@@ -13,6 +13,7 @@ pub mod boot_info;
 pub mod devices;
 pub mod dimms;
 pub mod drivers;
+#[cfg(target_os = "none")]
 mod hugepages;
 pub mod inject;
 #[cfg(target_os = "none")]
