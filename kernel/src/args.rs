@@ -55,6 +55,8 @@ pub struct BootArgs {
     pub hugepages: Vec<(u64, u64), MAX_HUGE_SIZES>,
     /// `hvo=on|off`: whether huge pages share their memmap.
     pub hvo: bool,
+    /// `maxcpus=N`: how many CPUs run, the boot CPU included.
+    pub max_cpus: u32,
     /// `bug=NAME`.
     pub bug: Option<Bug>,
     /// What was wrong, one line each, as much as fits.
@@ -80,6 +82,7 @@ impl BootArgs {
             bench: false,
             hugepages: Vec::new(),
             hvo: true,
+            max_cpus: u32::MAX,
             bug: None,
             complaints: String::new(),
             refused: false,
@@ -116,6 +119,7 @@ impl BootArgs {
             "heap" => self.set_heap(value),
             "hugepages" => self.set_hugepages(value),
             "hvo" => choose(&mut self.hvo, value, &[("on", true), ("off", false)]),
+            "maxcpus" => self.set_max_cpus(value),
             "bug" => self.set_bug(value),
             _ => return self.complain(format_args!("unknown boot argument: {word}")),
         };
@@ -166,6 +170,12 @@ impl BootArgs {
         }
         self.hugepages = pools;
         true
+    }
+
+    fn set_max_cpus(&mut self, value: &str) -> bool {
+        let count =
+            number::parse(value).and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
+        count.map(|count| self.max_cpus = count).is_some()
     }
 
     fn set_bug(&mut self, value: &str) -> bool {
@@ -286,6 +296,16 @@ mod tests {
             args.read(&line);
             assert!(args.hugepages.is_empty() && args.complaints.contains("hugepages"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn there_is_at_least_the_boot_cpu() {
+        let mut args = BootArgs::new();
+        assert_eq!(args.max_cpus, u32::MAX, "all that there are");
+        args.read("maxcpus=3");
+        assert_eq!((args.max_cpus, args.complaints.as_str()), (3, ""));
+        args.read("maxcpus=0 maxcpus=many maxcpus=4294967296");
+        assert_eq!((args.max_cpus, args.complaints.lines().count()), (3, 3));
     }
 
     #[test]

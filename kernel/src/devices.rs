@@ -2,6 +2,7 @@
 //! of it, in the shell (`dax create`) or by `pmem=` at boot and whenever an NVDIMM comes.
 
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
+use hotmap_mm::device::compound::{Compound, TailScope};
 use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::Result;
@@ -24,6 +25,26 @@ pub struct Behind {
     pub kind: DeviceType,
     /// Its NUMA node; 0 where nothing is said.
     pub node: u32,
+}
+
+/// What a device shall be.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Its type.
+    pub kind: DeviceType,
+    /// Where its memmap goes.
+    pub memmap: DeviceMemmap,
+    /// The size of its compound pages in bytes; single pages where nothing is said.
+    pub align: Option<u64>,
+    /// Who shares a page of tails.
+    pub tails: TailScope,
+}
+
+impl Wanted {
+    /// A device of single pages.
+    pub const fn new(kind: DeviceType, memmap: DeviceMemmap) -> Self {
+        Self { kind, memmap, align: None, tails: TailScope::Page }
+    }
 }
 
 impl<G: Granule> Kernel<G> {
@@ -77,14 +98,11 @@ impl<G: Granule> Kernel<G> {
     ///
     /// # Errors
     /// Why it cannot be made; everything is as it was.
-    pub fn make_device(
-        &mut self,
-        ranges: &[(PhysAddr, u64)],
-        kind: DeviceType,
-        memmap: DeviceMemmap,
-    ) -> Result<Pfn> {
+    pub fn make_device(&mut self, ranges: &[(PhysAddr, u64)], wanted: &Wanted) -> Result<Pfn> {
+        let Wanted { kind, memmap, align, tails } = *wanted;
+        let compound = align.map_or(Ok(Compound::PAGE), |size| Compound::new::<G>(size, tails))?;
         let node = ranges.first().and_then(|(start, _)| self.memory_behind(*start)).map_or(0, |b| b.node);
-        let device = DeviceRange::new(&self.mm, ranges, kind, memmap)?.on_node(node);
+        let device = DeviceRange::grouped(&self.mm, ranges, kind, memmap, compound)?.on_node(node);
         let remote = self.mm.warnings().remote_memmap;
         self.mm.device_create(&device, |_, _| {})?;
         let start = device.start();
@@ -122,7 +140,7 @@ impl<G: Granule> Kernel<G> {
         // One after the other, by address: making one changes what there is.
         while let Some(Behind { range, kind, .. }) = self.next_pmem(after) {
             after = range.end;
-            if let Err(error) = self.make_device(&[(range.start, range.len())], kind, memmap) {
+            if let Err(error) = self.make_device(&[(range.start, range.len())], &Wanted::new(kind, memmap)) {
                 kprintln!("dax@{:x}: refused: {error}", range.start.get());
             }
         }

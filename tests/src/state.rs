@@ -221,6 +221,10 @@ pub struct Device {
     pub kind: String,
     /// `live`, `dying`, `kmem`.
     pub state: String,
+    /// Bytes of its compound pages; of a page where there are none.
+    pub align: u64,
+    /// Whether their struct pages share memory.
+    pub dedup: bool,
     /// What is set aside of it for its own memmap, if anything.
     #[serde(deserialize_with = "Option::deserialize")]
     pub altmap: Option<Altmap>,

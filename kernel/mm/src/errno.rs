@@ -80,6 +80,9 @@ impl Error {
             | Self::AltmapRanges { .. }
             | Self::NotWholePages { .. }
             | Self::NotSubsectionAligned(_)
+            | Self::CompoundSize { .. }
+            | Self::NotCompoundAligned { .. }
+            | Self::NoCompoundLeft { .. }
             | Self::DeviceRanges { .. }
             // `hugetlb_sysfs`: no such hstate; `hugetlb_vmemmap_optimize_folio` leaves such a page as it is.
             | Self::NotHugeSize { .. }

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::addr::{Bytes, PhysAddr, PhysRange, VirtAddr};
+use crate::granule::GranuleKind;
 use crate::hugetlb::HvoRule;
 use crate::page::PageKind;
 use crate::paging::live_update::BbmRule;
@@ -125,6 +126,27 @@ pub enum Error {
     },
     /// Devices come and go in whole subsections.
     NotSubsectionAligned(PhysRange),
+    /// No size that compound pages of the granule have.
+    CompoundSize {
+        /// The size in bytes.
+        size: u64,
+        /// The granule.
+        granule: GranuleKind,
+    },
+    /// What has to be whole compound pages.
+    NotCompoundAligned {
+        /// The memory.
+        range: PhysRange,
+        /// The size of a compound page in bytes.
+        size: u64,
+    },
+    /// A device of which what is set aside for its memmap leaves no compound page.
+    NoCompoundLeft {
+        /// The device.
+        range: PhysRange,
+        /// The size of a compound page in bytes.
+        size: u64,
+    },
     /// More ranges than a device can have, or none.
     DeviceRanges {
         /// How many.
@@ -311,6 +333,25 @@ impl fmt::Display for Error {
             Self::AltmapRanges { ranges } => write!(f, "an altmap serves one range, not {ranges}"),
             Self::NotSubsectionAligned(range) => {
                 write!(f, "{range} is not aligned to the 2 MiB subsection")
+            }
+            Self::CompoundSize { size, granule } => {
+                write!(
+                    f,
+                    "compound pages of the {granule} granule are not {}, but {}",
+                    Bytes(size),
+                    Bytes(granule.bytes())
+                )?;
+                granule
+                    .geometry()
+                    .compound_shifts
+                    .iter()
+                    .try_for_each(|shift| write!(f, ", {}", Bytes(1 << shift)))
+            }
+            Self::NotCompoundAligned { range, size } => {
+                write!(f, "{range} is not aligned to the {} compound page", Bytes(size))
+            }
+            Self::NoCompoundLeft { range, size } => {
+                write!(f, "what {range} sets aside for its memmap leaves no compound page of {}", Bytes(size))
             }
             Self::DeviceRanges { ranges, most } => write!(f, "a device has 1 to {most} ranges, not {ranges}"),
             Self::NoDevice(at) => write!(f, "no device starts at {at}"),

@@ -92,9 +92,10 @@ pub struct Geometry {
     /// log2 of the largest compound page that the granule can have: the alignment of `first_pfn` and of the linear
     /// map's physical base, so that virtual and physical addresses are congruent for every block and hint.
     pub largest_compound_shift: u32,
-    /// log2 of the sizes of huge pages, ascending: the blocks of levels 2 and 1, and the runs of the Contiguous bit
-    /// (arm64 Linux: `arch/arm64/mm/hugetlbpage.c`, `hugetlbpage_init`).
-    pub huge_shifts: &'static [u32],
+    /// log2 of every size that a compound page can have, ascending: the blocks of level 2 and 1 (Linux: PMD and PUD), and
+    /// the contiguous runs at level 3 and 2. At 16K and 64K nothing is mapped by a block of level 1 with 48 bits: such a
+    /// compound page is served by blocks of level 2.
+    pub compound_shifts: [u32; 4],
 }
 
 impl Geometry {
@@ -115,6 +116,12 @@ impl Geometry {
         let full = self.page_shift - 3;
         let left = self.va_bits - self.level_shift(level);
         1 << if left < full { left } else { full }
+    }
+    /// log2 of the sizes of huge pages, ascending: of the compound pages, those that memory can be congruent with (arm64
+    /// Linux: `arch/arm64/mm/hugetlbpage.c`, `hugetlbpage_init`).
+    pub fn huge_shifts(&self) -> impl Iterator<Item = u32> + use<> {
+        let largest = self.largest_compound_shift;
+        self.compound_shifts.into_iter().filter(move |shift| *shift <= largest)
     }
     /// The bytes that a run of contiguous entries at `level` covers, if the hint exists there.
     pub const fn contiguous_bytes(&self, level: u8) -> Option<u64> {
@@ -151,6 +158,8 @@ pub trait Granule: Copy + Send + Sync + 'static {
     const SECTION_MEMMAP: u64 = Self::SECTION_PAGES * 64;
     /// The bytes of the smallest block (a level 2 leaf).
     const BLOCK_SIZE: u64 = 1 << Self::GEOMETRY.level_shift(2);
+    /// log2 of the sizes of compound pages, ascending.
+    const COMPOUND_SHIFTS: [u32; 4] = Self::GEOMETRY.compound_shifts;
 }
 
 /// The 4K granule.
@@ -173,7 +182,7 @@ impl Granule for G4K {
         contiguous: [1, 1, 16, 16],
         section_shift: 27,
         largest_compound_shift: 30,
-        huge_shifts: &[16, 21, 25, 30],
+        compound_shifts: [16, 21, 25, 30],
     };
 }
 
@@ -187,7 +196,7 @@ impl Granule for G16K {
         contiguous: [1, 1, 32, 128],
         section_shift: 27,
         largest_compound_shift: 30,
-        huge_shifts: &[21, 25, 30],
+        compound_shifts: [21, 25, 30, 36],
     };
 }
 
@@ -201,7 +210,7 @@ impl Granule for G64K {
         contiguous: [1, 1, 32, 32],
         section_shift: 29,
         largest_compound_shift: 34,
-        huge_shifts: &[21, 29, 34],
+        compound_shifts: [21, 29, 34, 42],
     };
 }
 
@@ -238,14 +247,24 @@ mod tests {
     // The page sizes that arm64 Linux's Documentation/mm/hugetlbpage lists for 4K, 16K and 64K.
     #[test]
     fn huge_pages_have_the_sizes_of_blocks_and_contiguous_runs() {
-        let sizes = |g: Geometry| g.huge_shifts.iter().map(|shift| 1u64 << shift).collect::<Vec<_>>();
+        let sizes = |g: Geometry| g.huge_shifts().map(|shift| 1u64 << shift).collect::<Vec<_>>();
         assert_eq!(sizes(G4K::GEOMETRY), [64 << 10, 2 << 20, 32 << 20, 1 << 30]);
         assert_eq!(sizes(G16K::GEOMETRY), [2 << 20, 32 << 20, 1 << 30]);
         assert_eq!(sizes(G64K::GEOMETRY), [2 << 20, 512 << 20, 16 << 30]);
         for g in [G4K::GEOMETRY, G16K::GEOMETRY, G64K::GEOMETRY] {
-            assert!(g.huge_shifts.len() <= MAX_HUGE_SIZES);
-            assert!(g.huge_shifts.iter().all(|shift| *shift <= g.largest_compound_shift));
+            assert!(g.huge_shifts().count() <= MAX_HUGE_SIZES);
         }
+    }
+
+    #[test]
+    fn compound_pages_are_as_large_as_blocks_and_contiguous_runs() {
+        const K: u64 = 1 << 10;
+        const M: u64 = 1 << 20;
+        const G: u64 = 1 << 30;
+        let sizes = |g: Geometry| g.compound_shifts.map(|shift| 1u64 << shift);
+        assert_eq!(sizes(G4K::GEOMETRY), [64 * K, 2 * M, 32 * M, G]);
+        assert_eq!(sizes(G16K::GEOMETRY), [2 * M, 32 * M, G, 64 * G]);
+        assert_eq!(sizes(G64K::GEOMETRY), [2 * M, 512 * M, 16 * G, 4096 * G]);
     }
 
     #[test]

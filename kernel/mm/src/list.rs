@@ -2,6 +2,7 @@
 //! that comes back to the same contents comes back to the same size.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::error::{Error, Resource, Result};
 
@@ -68,12 +69,59 @@ impl<T: Keyed> List<T> {
     /// Insert an item for which room was reserved.
     pub fn insert(&mut self, item: T) {
         debug_assert!(self.items.capacity() > self.items.len(), "reserve comes first");
-        let at = self.items.partition_point(|i| i.key() < item.key());
+        let at = self.position(item.key());
         self.items.insert(at, item);
+    }
+    /// Insert those of `items`, ascending, whose keys the list does not have; room was reserved for them.
+    pub fn insert_missing(&mut self, items: impl ExactSizeIterator<Item = T>) {
+        let mut items = items.peekable();
+        while let Some(item) = items.peek() {
+            if self.position(item.key()) == self.items.len() {
+                // None of them is there: the usual way, in one go.
+                self.items.extend(items);
+                return;
+            }
+            let missing = self.find(item.key()).is_none();
+            items.next().into_iter().filter(|_| missing).for_each(|item| self.insert(item));
+        }
+    }
+    /// Where the first item is whose key is not below `key`. What comes last is found without a search: memory mostly comes
+    /// in the order of its addresses.
+    fn position(&self, key: u64) -> usize {
+        match self.items.last() {
+            Some(last) if last.key() >= key => self.items.partition_point(|i| i.key() < key),
+            _ => self.items.len(),
+        }
+    }
+    fn find(&self, key: u64) -> Option<usize> {
+        let at = self.position(key);
+        self.items.get(at).is_some_and(|item| item.key() == key).then_some(at)
+    }
+    /// The items with a key of `keys`, ascending.
+    pub fn range(&self, keys: Range<u64>) -> &[T] {
+        let (first, end) = (self.position(keys.start), self.position(keys.end));
+        &self.items[first..end.max(first)]
+    }
+    /// The items with a key of `keys`, ascending. The keys must stay as they are.
+    pub fn range_mut(&mut self, keys: Range<u64>) -> &mut [T] {
+        let (first, end) = (self.position(keys.start), self.position(keys.end));
+        &mut self.items[first..end.max(first)]
+    }
+    /// Take those items with a key of `keys` out that are `gone`, in one go.
+    pub fn remove_where(&mut self, keys: Range<u64>, mut gone: impl FnMut(&T) -> bool) {
+        let (first, end) = (self.position(keys.start), self.position(keys.end));
+        let mut kept = first;
+        for i in first..end {
+            if !gone(&self.items[i]) {
+                self.items.swap(kept, i);
+                kept += 1;
+            }
+        }
+        self.items.drain(kept..end.max(kept));
     }
     /// Take the item with this key out.
     pub fn remove(&mut self, key: u64) -> Option<T> {
-        self.items.binary_search_by_key(&key, T::key).ok().map(|at| self.items.remove(at))
+        self.find(key).map(|at| self.items.remove(at))
     }
     /// Give back what capacity is not used.
     pub fn shrink(&mut self) {
@@ -81,11 +129,11 @@ impl<T: Keyed> List<T> {
     }
     /// The item with this key.
     pub fn get(&self, key: u64) -> Option<&T> {
-        self.items.binary_search_by_key(&key, T::key).ok().map(|at| &self.items[at])
+        self.find(key).map(|at| &self.items[at])
     }
     /// The item with this key.
     pub fn get_mut(&mut self, key: u64) -> Option<&mut T> {
-        self.items.binary_search_by_key(&key, T::key).ok().map(|at| &mut self.items[at])
+        self.find(key).map(|at| &mut self.items[at])
     }
 }
 
@@ -112,5 +160,29 @@ mod tests {
         assert_eq!(list.remove(3), None);
         list.shrink();
         assert_eq!(list.items.capacity(), 2);
+    }
+
+    #[test]
+    fn what_is_there_stays_and_what_is_missing_comes_in_order() {
+        let mut list = List::new();
+        list.reserve(6).expect("heap");
+        [10, 30].into_iter().for_each(|k| list.insert(k));
+        list.insert_missing([20, 30, 40, 50].into_iter());
+        assert_eq!(list.as_slice(), [10, 20, 30, 40, 50]);
+        list.insert_missing([5].into_iter());
+        assert_eq!(list.as_slice(), [5, 10, 20, 30, 40, 50]);
+    }
+
+    #[test]
+    fn a_range_of_keys_goes_in_one_go_and_leaves_the_others_in_order() {
+        let mut list = List::new();
+        list.reserve(6).expect("heap");
+        (1..7).map(|k| k * 10).for_each(|k| list.insert(k));
+        assert_eq!(list.range_mut(20..50), [20, 30, 40]);
+        assert!(list.range_mut(21..30).is_empty() && list.range_mut(70..90).is_empty());
+        list.remove_where(20..60, |k| *k != 40);
+        assert_eq!(list.as_slice(), [10, 40, 60]);
+        list.remove_where(0..u64::MAX, |_| true);
+        assert!(list.as_slice().is_empty());
     }
 }

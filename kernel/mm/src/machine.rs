@@ -10,7 +10,7 @@
 //!   same bytes may coexist.
 #![expect(unsafe_code, reason = "the one room of the model that turns a frame into a reference")]
 
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::page::{PAGE_BYTES, Page};
@@ -47,6 +47,15 @@ pub unsafe trait Machine: Clone {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         // SAFETY: this function's own contract.
         unsafe { ptr.write_bytes(0, len) }
+    }
+    /// Write `value` over and over to `len` bytes at `ptr`, both multiples of 64.
+    ///
+    /// # Safety
+    /// `ptr` is valid for writes of `len` bytes.
+    unsafe fn fill(&self, ptr: *mut u8, len: u64, value: u64) {
+        let words = usize::try_from(len / 8).unwrap_or(usize::MAX);
+        // SAFETY: this function's own contract; a multiple of 64 is aligned for a word.
+        unsafe { core::slice::from_raw_parts_mut(ptr.cast::<u64>(), words).fill(value) }
     }
     /// Clear mapped memory, page multiples, of which only the virtual addresses need to be neighbours.
     ///
@@ -93,6 +102,22 @@ pub(crate) fn page<M: Machine>(machine: &M, va: VirtAddr, access: Access) -> &Pa
     unsafe { &*ptr }
 }
 
+/// The `count` struct pages from `va` on, which lie in one granule page.
+#[inline(always)]
+pub(crate) fn pages<M: Machine>(machine: &M, va: VirtAddr, count: usize, access: Access) -> &[Page] {
+    let ptr = machine.mapped(va, count as u64 * PAGE_BYTES, access).cast::<Page>();
+    // SAFETY: as for `page`, for each of them.
+    unsafe { core::slice::from_raw_parts(ptr, count) }
+}
+
+/// The first `count` struct pages of a frame that holds struct pages, through the linear map.
+#[inline(always)]
+pub(crate) fn pages_in<M: Machine>(machine: &M, frame: PhysAddr, count: usize) -> &[Page] {
+    let ptr = machine.frame(frame, count as u64 * PAGE_BYTES).cast::<Page>();
+    // SAFETY: as for `page_in`, for each of them.
+    unsafe { core::slice::from_raw_parts(ptr, count) }
+}
+
 /// The struct page number `index` of a frame that holds struct pages, through the linear map: wherever it is mapped, or not yet.
 pub(crate) fn page_in<M: Machine>(machine: &M, frame: PhysAddr, index: u64) -> &Page {
     let ptr = machine.frame(frame + index * PAGE_BYTES, PAGE_BYTES).cast::<Page>();
@@ -100,13 +125,17 @@ pub(crate) fn page_in<M: Machine>(machine: &M, frame: PhysAddr, index: u64) -> &
     unsafe { &*ptr }
 }
 
-/// Write `value` to the entries `which` of the table at `pa`, which no walk reaches yet. By eights: this is most of what
-/// a large device costs.
+/// Write `value` to the entries `which` of the table at `pa`, which no walk reaches yet: in bulk, since this is most of what a
+/// large device costs.
 pub(crate) fn fill_table<M: Machine>(machine: &M, pa: PhysAddr, which: core::ops::Range<usize>, value: u64) {
-    let entries = table(machine, pa, which.end).get(which).unwrap_or_default();
-    let (eights, rest) = entries.as_chunks::<8>();
-    for entry in eights.as_flattened().iter().chain(rest) {
-        entry.store(value, core::sync::atomic::Ordering::Relaxed);
+    let (first, end) = (which.start.next_multiple_of(8).min(which.end), which.end & !7);
+    let entries = table(machine, pa, which.end);
+    let one_by_one = (which.start..first).chain(end.max(first)..which.end);
+    one_by_one.for_each(|index| entries[index].store(value, Relaxed));
+    if first < end {
+        let len = (end - first) as u64 * 8;
+        // SAFETY: M1. The caller owns the table, which nothing leads to (I3); both ends are multiples of 64 bytes.
+        unsafe { machine.fill(machine.frame(pa + first as u64 * 8, len), len, value) }
     }
 }
 

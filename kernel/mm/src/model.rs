@@ -20,7 +20,7 @@ use crate::page::PageKind;
 use crate::pages::Pages;
 use crate::paging::flush::TlbDebt;
 use crate::paging::table::{TableFrames, Tables};
-use crate::pfn::Pfn;
+use crate::pfn::{Pfn, PfnRange};
 use crate::section::Section;
 use crate::tenant::Tenants;
 use crate::zone::{Zone, ZoneKind};
@@ -176,6 +176,10 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// The section that `pfn` is in, if it is present.
     pub fn section_of(&self, pfn: Pfn) -> Option<&Section> {
         self.sections.get(pfn.align_down(G::BLOCK_ORDER).get())
+    }
+    /// The sections of which `pages` has something.
+    pub(crate) fn sections_of(&self, pages: PfnRange) -> &[Section] {
+        self.sections.range(pages.start.align_down(G::BLOCK_ORDER).get()..pages.end.get())
     }
     /// The block that `pfn` is in.
     pub fn block_of(&self, pfn: Pfn) -> Option<&MemoryBlock> {

@@ -1,10 +1,10 @@
 //! From a page frame number to its struct page, and to the head that speaks for it.
 
-use crate::addr::PhysAddr;
+use crate::addr::{PhysAddr, VirtRange};
 use crate::granule::Granule;
 use crate::layout::Layout;
 use crate::machine::{self, Access, Machine};
-use crate::page::{PAGE_BYTES, Page, PageKind};
+use crate::page::{PAGE_BYTES_SHIFT, Page, PageKind};
 use crate::pfn::{Pfn, PfnRange};
 
 /// The struct pages of a machine. Only valid pages may be looked at (I1).
@@ -14,6 +14,9 @@ pub struct Pages<'a, G: Granule, M: Machine> {
 }
 
 impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
+    /// The struct pages that a granule page holds.
+    const PER_PAGE: usize = 1 << (G::SHIFT - PAGE_BYTES_SHIFT);
+
     /// The struct pages of `machine`.
     pub(crate) const fn new(machine: &'a M, layout: Layout<G>) -> Self {
         Self { machine, layout }
@@ -43,9 +46,16 @@ impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
     /// Make a frame, which nobody uses yet, a page of struct pages that are all ordered tails.
     pub fn fill_tail_page(&self, frame: PhysAddr, order: u32) {
         machine::zero_frame(self.machine, frame, G::SIZE);
-        for index in 0..G::SIZE / PAGE_BYTES {
-            machine::page_in(self.machine, frame, index).set_tail(order);
-        }
+        machine::pages_in(self.machine, frame, Self::PER_PAGE).iter().for_each(|tail| tail.set_tail(order));
+    }
+
+    /// Make the struct pages that share a granule page with that of `head` the first of a compound page.
+    pub fn set_compound(&self, head: Pfn, kind: PageKind, order: u32) {
+        let at = self.layout.page_address(head);
+        machine::zero_mapped(self.machine, VirtRange { start: at, end: at + G::SIZE });
+        let pages = machine::pages(self.machine, at, Self::PER_PAGE, Access::Write);
+        pages.iter().for_each(|page| page.set_tail(order));
+        pages[0].set_head(kind, order);
     }
 
     /// The head of the run that `pfn` belongs to: a run of `1 << order` pages is aligned to its size, so its head is one

@@ -32,6 +32,10 @@ impl Pfn {
     pub const fn align_down(self, order: u32) -> Self {
         Self(self.0 & !((1 << order) - 1))
     }
+    /// The smallest multiple of `1 << order` pages that is not below the frame.
+    pub const fn align_up(self, order: u32) -> Self {
+        Self(self.0 + ((1 << order) - 1)).align_down(order)
+    }
     /// Whether the frame starts a naturally aligned run of `1 << order` pages.
     pub const fn is_aligned(self, order: u32) -> bool {
         self.0 & ((1 << order) - 1) == 0

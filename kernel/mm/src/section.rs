@@ -13,20 +13,34 @@ impl Subsections {
     /// None.
     pub const NONE: Self = Self([0; 4]);
 
+    /// All of a section.
+    pub const fn all<G: Granule>() -> Self {
+        let (mut bits, mut word) = ([0; 4], 0);
+        while word * 64 < G::SUBSECTIONS {
+            bits[word] = u64::MAX;
+            word += 1;
+        }
+        Self(bits)
+    }
+
     /// The subsections that `range` touches, of the section that starts at `section`.
     pub fn touched<G: Granule>(section: Pfn, range: PfnRange) -> Self {
         let mut bits = [0; 4];
         let first = range.start.get().saturating_sub(section.get()) / G::SUBSECTION_PAGES;
         let last = (range.end.get().saturating_sub(section.get())).div_ceil(G::SUBSECTION_PAGES);
-        for i in first..last.min(G::SUBSECTIONS as u64) {
-            let word = (i / 64) as usize;
-            bits[word] |= 1 << (i % 64);
+        let last = last.min(G::SUBSECTIONS as u64);
+        for (word, low) in bits.iter_mut().zip((0..).step_by(64)) {
+            let (from, to) = (first.clamp(low, low + 64), last.clamp(low, low + 64));
+            if from < to {
+                *word = u64::MAX >> (64 - (to - from)) << (from - low);
+            }
         }
         Self(bits)
     }
     /// Whether no subsection is set.
-    pub fn is_empty(&self) -> bool {
-        self.0 == [0; 4]
+    pub const fn is_empty(&self) -> bool {
+        let [a, b, c, d] = self.0;
+        a | b | c | d == 0
     }
     /// Whether subsection `i` is set.
     pub fn contains(&self, i: usize) -> bool {
@@ -49,8 +63,9 @@ impl Subsections {
         self.0.iter().zip(other.0).any(|(word, others)| word & others != 0)
     }
     /// How many are set.
-    pub fn count(&self) -> u32 {
-        self.0.iter().map(|w| w.count_ones()).sum()
+    pub const fn count(&self) -> u32 {
+        let [a, b, c, d] = self.0;
+        a.count_ones() + b.count_ones() + c.count_ones() + d.count_ones()
     }
 }
 
@@ -108,6 +123,40 @@ impl Section {
         }
     }
 
+    /// The part of `range` that lies in the section.
+    pub fn part_of<G: Granule>(&self, range: PfnRange) -> PfnRange {
+        let own = self.pages::<G>();
+        PfnRange { start: own.start.max(range.start), end: own.end.min(range.end) }
+    }
+
+    /// The part of `range`, a device's, that lies in the section is present.
+    pub(crate) fn add_device<G: Granule>(&mut self, range: PfnRange) {
+        if self.is_inside::<G>(range) {
+            // Nothing else can have been there. A large device is mostly this.
+            self.present = const { Subsections::all::<G>() };
+            self.device_subsections = const { Subsections::all::<G>().count() };
+            return;
+        }
+        let touched = Subsections::touched::<G>(self.start, self.part_of::<G>(range));
+        self.present.add(touched);
+        self.device_subsections += touched.count();
+    }
+    /// The inverse; with `stale` it is forgotten that the memory is not present any more.
+    pub(crate) fn remove_device<G: Granule>(&mut self, range: PfnRange, stale: bool) {
+        if self.is_inside::<G>(range) && !stale {
+            (self.present, self.device_subsections) = (Subsections::NONE, 0);
+            return;
+        }
+        let touched = Subsections::touched::<G>(self.start, self.part_of::<G>(range));
+        self.device_subsections -= touched.count();
+        if !stale {
+            self.present.remove(touched);
+        }
+    }
+    fn is_inside<G: Granule>(&self, range: PfnRange) -> bool {
+        range.start <= self.start && self.start + G::SECTION_PAGES <= range.end
+    }
+
     /// Its own altmap, if it hosts memmap.
     pub const fn altmap(&self) -> Option<&Altmap> {
         match &self.backing {
@@ -152,5 +201,10 @@ mod tests {
         assert_eq!((one.count(), one.contains(1), one.contains(0)), (1, true, false));
         let two = Subsections::touched::<G4K>(section, PfnRange::new(section + 511, 2));
         assert_eq!(two.count(), 2);
+        // 2 MiB are 32 pages at 64K: subsections 62 to 129 are in three words.
+        let many =
+            Subsections::touched::<G64K>(Pfn::new(0), PfnRange::new(Pfn::new(63 * 32 - 1), 67 * 32 + 1));
+        assert_eq!(many.0, [0b11 << 62, u64::MAX, 0b11, 0]);
+        assert!(Subsections::touched::<G4K>(section, PfnRange::new(section, 0)).is_empty());
     }
 }

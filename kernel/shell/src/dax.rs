@@ -1,8 +1,10 @@
 //! `dax`: devices' memory, described by struct pages, read and written, given to the system and taken back.
 
+use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
+use hotmap_mm::device::compound::{Dedup, TailScope};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::{DeviceType, MAX_RANGES, Pagemap};
 use hotmap_mm::device::range::DeviceMemmap;
@@ -13,11 +15,13 @@ use super::args::Words;
 use super::json::Json;
 use super::{Outcome, ShellError};
 use crate::system::System;
+use hotmap_kernel::devices::Wanted;
+use hotmap_kernel::meter::{self, Meter};
 use hotmap_kernel::{kprintln, number};
 
 pub(super) const DAX: &str = "dax [create|destroy|kmem|read|write] ...";
-const CREATE: &str =
-    "dax create ADDR[,SIZE]... [--map dev|mem] [--type fs-dax|generic|coherent|private] [--reserve PAGES]";
+const CREATE: &str = "dax create ADDR[,SIZE]... [--align SIZE] [--map dev|mem] \
+    [--type fs-dax|generic|coherent|private] [--reserve PAGES] [--tail page|device]";
 const DESTROY: &str = "dax destroy ADDR";
 const KMEM: &str = "dax kmem ADDR [back]";
 const READ: &str = "dax read ADDR";
@@ -48,6 +52,7 @@ fn list(kernel: &dyn System) {
             kernel.address(device.usable_start()),
             device.holds()
         );
+        kprintln!("  {}", Grouped(kernel, device));
         if let Some(a) = device.altmap() {
             let (base, reserve, free, align, alloc) =
                 (a.base_pfn(), a.reserve(), a.free(), a.align(), a.alloc());
@@ -60,6 +65,24 @@ fn list(kernel: &dyn System) {
     }
 }
 
+/// How a device's pages are grouped, and what their struct pages share.
+struct Grouped<'a>(&'a dyn System, &'a Pagemap);
+
+impl fmt::Display for Grouped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(kernel, device) = self;
+        write!(f, "align {}, dedup {}", Bytes(align(*kernel, device)), device.dedup())?;
+        match device.tail_pages() {
+            0 => Ok(()),
+            pages => write!(f, ", tail pages {pages}"),
+        }
+    }
+}
+
+fn align(kernel: &dyn System, device: &Pagemap) -> u64 {
+    kernel.page_size() << device.compound().order()
+}
+
 /// What `dax create` was asked for.
 struct Request {
     ranges: [(PhysAddr, u64); MAX_RANGES],
@@ -67,6 +90,8 @@ struct Request {
     kind: Option<DeviceType>,
     on_device: bool,
     reserve: u64,
+    align: Option<u64>,
+    tails: TailScope,
 }
 
 fn create(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
@@ -90,14 +115,22 @@ fn create(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
         true => DeviceMemmap::Device { reserve: request.reserve },
         false => DeviceMemmap::Ram,
     };
-    kernel.make_device(ranges, kind, memmap)?;
+    let Request { align, tails, .. } = request;
+    let meter = Meter::start(&kernel.counts());
+    let start = kernel.make_device(ranges, &Wanted { kind, memmap, align, tails })?;
+    figures(kernel, "dax-create", ranges.iter().map(|(_, len)| len).sum(), meter);
+    let made = kernel.devices().iter().find(|device| device.start() == start);
+    if let Some(device) = made.filter(|_| align.is_some()) {
+        kprintln!("dax@{:x}: {}", kernel.address(start).get(), Grouped(kernel, device));
+    }
     Ok(())
 }
 
 fn parse(kernel: &dyn System, words: &mut Words<'_>) -> Result<Request, ShellError> {
     let none = (PhysAddr::new(0), 0);
     let (ranges, on_device) = ([none; MAX_RANGES], false);
-    let mut request = Request { ranges, count: 0, kind: None, on_device, reserve: 0 };
+    let tails = TailScope::Page;
+    let mut request = Request { ranges, count: 0, kind: None, on_device, reserve: 0, align: None, tails };
     while let Some(word) = words.peek() {
         if !word.starts_with("--") {
             let (start, len) = words.range(CREATE)?;
@@ -119,6 +152,11 @@ fn parse(kernel: &dyn System, words: &mut Words<'_>) -> Result<Request, ShellErr
                 request.kind = DeviceType::from_name(value);
                 request.kind.is_some()
             }
+            ("--align", _) => {
+                request.align = number::parse(value);
+                request.align.is_some()
+            }
+            ("--tail", _) => TailScope::from_name(value).map(|tails| request.tails = tails).is_some(),
             ("--reserve", _) => number::parse(value).map(|pages| request.reserve = pages).is_some(),
             _ => false,
         };
@@ -127,6 +165,13 @@ fn parse(kernel: &dyn System, words: &mut Words<'_>) -> Result<Request, ShellErr
         }
     }
     if request.count == 0 { Err(ShellError::Usage(CREATE)) } else { Ok(request) }
+}
+
+/// What an operation cost, where figures are asked for (`bench=on`).
+fn figures(kernel: &dyn System, operation: &str, bytes: u64, meter: Meter) {
+    if meter::is_on() {
+        kprintln!("bench: {operation} {bytes} {}", meter.stop(|| kernel.counts()));
+    }
 }
 
 /// The address that is the next word, as a page, and nothing after it.
@@ -144,8 +189,13 @@ fn no_more(words: &mut Words<'_>, usage: &'static str) -> Outcome {
 fn destroy(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let start = page(kernel, words, DESTROY)?;
     no_more(words, DESTROY)?;
+    let bytes = kernel.devices().iter().find(|device| device.start() == start).map_or(0, Pagemap::pages);
+    let meter = Meter::start(&kernel.counts());
     match kernel.device_destroy(start)? {
-        Teardown::Gone => Ok(()),
+        Teardown::Gone => {
+            figures(kernel, "dax-destroy", bytes * kernel.page_size(), meter);
+            Ok(())
+        }
         Teardown::Waits { pfn, holds } => {
             kprintln!("dax@{:x}: waits for {pfn}, holds {holds}", kernel.address(start).get());
             Err(ShellError::Failed("the device goes when the page named above is held no more (unpin)"))
@@ -214,6 +264,8 @@ fn one(kernel: &dyn System, json: &mut Json, device: &Pagemap, state: &str) {
     }
     json.word("usable_start", kernel.address(device.usable_start()));
     json.number("holds", device.holds());
+    json.number("align", align(kernel, device));
+    json.number("dedup", device.dedup() == Dedup::Shared);
     json.array("ranges", device.ranges(), |json, range| {
         let range = kernel.addresses(*range);
         json.word("start", range.start);

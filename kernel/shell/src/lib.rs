@@ -137,6 +137,7 @@ const TABLE: &[Command] = &[
     command("dimms", 0, "the DIMMs and what became of them", show::dimms),
     command("nvdimms", 0, "the NVDIMMs and what became of them", show::nvdimms),
     command("tables", 0, "pages of translation tables per region", show::tables),
+    command("cpus", 0, "the CPUs and what they do", show::cpus),
     command("layout", 0, "the virtual address space", show::layout),
     command(
         "walk pfn:N|addr:A",
@@ -272,5 +273,6 @@ hvo=on|off           whether huge pages share their memmap when they are set asi
 run=\"cmd; cmd\"       run these, then power off: status 0 if all succeeded, else 1
 term=dumb|ansi       the console's terminal (dumb; scripts/qemu says ansi on a terminal)
 heap=SIZE            the kernel heap, 64K to 1G (4M: room for 16384 memory blocks)
+maxcpus=N            how many CPUs run, the boot CPU included (all, up to 8)
 bench=on|off         log nothing, print what each operation costs (off)
 bug=NAME             break an invariant on purpose (help bugs)";

@@ -6,11 +6,12 @@ use core::sync::atomic::AtomicU64;
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use hotmap_mm::audit::{AuditSummary, Finding};
 use hotmap_mm::compact::Compacted;
+use hotmap_mm::device::compound::{Compound, TailScope};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::kmem::Kmem;
 use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
-use hotmap_mm::error::Result;
+use hotmap_mm::error::{Error, Result};
 use hotmap_mm::faults::Plan;
 use hotmap_mm::granule::{Granule, GranuleKind};
 use hotmap_mm::hotplug::block::{MemoryBlock, Source};
@@ -25,6 +26,7 @@ use hotmap_mm::machine::Machine;
 use hotmap_mm::model::{Counts, Mobility, Warnings};
 use hotmap_mm::page::{Page, PageKind};
 use hotmap_mm::paging::descriptor::Descriptor;
+use hotmap_mm::paging::live_update::Contents;
 use hotmap_mm::paging::table::{Gone, Keep, MapRequest, Path, Slot, TableFrames, TakeBack};
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_mm::section::Section;
@@ -82,6 +84,8 @@ pub(crate) trait Model {
     /// Break, invalidate, empty, and free the tables; the memory stays.
     fn unmap(&mut self, range: VirtRange) -> Result<()>;
     fn exchange_page(&mut self, va: VirtAddr, pa: PhysAddr) -> Result<()>;
+    /// Break the leaf of vmemmap at `va`, and make it again, in a window.
+    fn blink(&mut self, va: VirtAddr) -> Result<()>;
 
     // Memory that comes and goes.
     fn hot_range(&self, start: PhysAddr, len: u64, source: Source) -> Result<HotRange>;
@@ -94,6 +98,15 @@ pub(crate) trait Model {
 
     // Devices.
     fn device(&self, ranges: &[Bytes], kind: DeviceType, memmap: DeviceMemmap) -> Result<DeviceRange>;
+    /// In compound pages of `size` bytes.
+    fn compound_device(
+        &self,
+        range: Bytes,
+        kind: DeviceType,
+        memmap: DeviceMemmap,
+        size: u64,
+        tails: TailScope,
+    ) -> Result<DeviceRange>;
     fn device_create(&mut self, device: &DeviceRange) -> Result<()>;
     fn device_destroy(&mut self, start: Pfn) -> Result<Teardown>;
     fn kmem(&self) -> &[Kmem];
@@ -244,6 +257,19 @@ impl<G: Granule> Model for Kernel<G> {
         let machine = *self.mm.machine();
         self.mm.tables().exchange_page(&machine, va, pa, |debt| debt.pay(&machine))
     }
+    fn blink(&mut self, va: VirtAddr) -> Result<()> {
+        let (tables, machine) = (self.mm.tables(), *self.mm.machine());
+        let leaf = tables.path(&machine, va).leaf().map(|step| step.slot.span).ok_or(Error::NotMapped(va))?;
+        let rewrite = |change: fn(Descriptor) -> Descriptor| -> Result<()> {
+            let debt = tables.rewrite(&machine, leaf, Contents::MayDiffer, &mut |_, old| change(old))?;
+            debt.pay(&machine);
+            Ok(())
+        };
+        machine.window_open(leaf);
+        let made = rewrite(Descriptor::broken).and_then(|()| rewrite(Descriptor::mended));
+        machine.window_close();
+        made
+    }
 
     fn hot_range(&self, start: PhysAddr, len: u64, source: Source) -> Result<HotRange> {
         HotRange::new(&self.mm, start, len, source)
@@ -269,6 +295,17 @@ impl<G: Granule> Model for Kernel<G> {
 
     fn device(&self, ranges: &[Bytes], kind: DeviceType, memmap: DeviceMemmap) -> Result<DeviceRange> {
         DeviceRange::new(&self.mm, ranges, kind, memmap)
+    }
+    fn compound_device(
+        &self,
+        range: Bytes,
+        kind: DeviceType,
+        memmap: DeviceMemmap,
+        size: u64,
+        tails: TailScope,
+    ) -> Result<DeviceRange> {
+        let compound = Compound::new::<G>(size, tails)?;
+        DeviceRange::grouped(&self.mm, &[range], kind, memmap, compound)
     }
     fn device_create(&mut self, device: &DeviceRange) -> Result<()> {
         self.mm.device_create(device, |_, _| {})

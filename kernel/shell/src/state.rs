@@ -13,6 +13,7 @@ use super::hugetlb;
 use super::json::Json;
 use crate::system::System;
 use hotmap_kernel::arch::heap;
+use hotmap_kernel::cpus;
 use hotmap_kernel::regions::{Region, RegionKind};
 
 pub(super) fn state(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
@@ -90,7 +91,7 @@ fn machine(kernel: &dyn System, json: &mut Json) {
     json.number("granule", kernel.page_size());
     json.number("va_bits", kernel.geometry().va_bits);
     json.word("boot", kernel.info().way.name());
-    json.number("cpus", 1);
+    json.number("cpus", cpus::start::online().count());
     json.object("linear", |json| {
         json.word("start", LINEAR_START);
         json.word("phys_base", base);

@@ -4,8 +4,6 @@
 use core::sync::atomic::AtomicU64;
 
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtRange};
-use hotmap_mm::device::pagemap::DeviceType;
-use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::Result;
 use hotmap_mm::granule::{Geometry, Granule};
 use hotmap_mm::hotplug::block::MemoryBlock;
@@ -16,7 +14,7 @@ use hotmap_mm::zone::ZoneKind;
 
 use crate::model::{Bytes, Model};
 use hotmap_kernel::arch::peek;
-use hotmap_kernel::devices::Behind;
+use hotmap_kernel::devices::{Behind, Wanted};
 use hotmap_kernel::dimms::Dimm;
 use hotmap_kernel::inject::Injection;
 use hotmap_kernel::kernel::Kernel;
@@ -49,7 +47,7 @@ pub(crate) trait System: Model {
     fn add_region(&mut self, start: PhysAddr, len: Option<u64>) -> core::result::Result<(), Refusal>;
     fn remove_region(&mut self, start: PhysAddr) -> core::result::Result<(), Refusal>;
     fn memory_behind(&self, at: PhysAddr) -> Option<Behind>;
-    fn make_device(&mut self, ranges: &[Bytes], kind: DeviceType, memmap: DeviceMemmap) -> Result<Pfn>;
+    fn make_device(&mut self, ranges: &[Bytes], wanted: &Wanted) -> Result<Pfn>;
     /// Give a device's memory to the system, with its memmap where the policy says, in zone Movable.
     fn give_device(&mut self, start: Pfn) -> Result<PfnRange>;
     /// A word in the usable part of a device.
@@ -129,8 +127,8 @@ impl<G: Granule> System for Kernel<G> {
     fn memory_behind(&self, at: PhysAddr) -> Option<Behind> {
         self.memory_behind(at)
     }
-    fn make_device(&mut self, ranges: &[Bytes], kind: DeviceType, memmap: DeviceMemmap) -> Result<Pfn> {
-        self.make_device(ranges, kind, memmap)
+    fn make_device(&mut self, ranges: &[Bytes], wanted: &Wanted) -> Result<Pfn> {
+        self.make_device(ranges, wanted)
     }
     fn give_device(&mut self, start: Pfn) -> Result<PfnRange> {
         self.mm.device_to_memory(start, self.policy().home, ZoneKind::Movable)

@@ -82,7 +82,7 @@ pub fn method() -> ZeroMethod {
     ZeroMethod::ALL[number]
 }
 
-// Each takes (start, end) in x0 and x1, or (destination, source, end of source) in x0 to x2, all multiples of 64 with
+// Each takes (start, end) in x0 and x1 (and the value to fill with in x2), or (destination, source, end of source) in x0 to x2, all multiples of 64 with
 // at least one block between them, and changes x0 to x17 and v0 to v3 at most, as a function call may.
 global_asm!(
     r#"
@@ -97,6 +97,18 @@ hotmap_zero_stp:
     stp     xzr, xzr, [x0, #16]
     stp     xzr, xzr, [x0, #32]
     stp     xzr, xzr, [x0, #48]
+    add     x0, x0, #64
+    cmp     x0, x1
+    b.lo    1b
+    ret
+
+    .balign 64
+    .global hotmap_fill_stp
+hotmap_fill_stp:
+1:  stp     x2, x2, [x0]
+    stp     x2, x2, [x0, #16]
+    stp     x2, x2, [x0, #32]
+    stp     x2, x2, [x0, #48]
     add     x0, x0, #64
     cmp     x0, x1
     b.lo    1b
@@ -131,12 +143,19 @@ hotmap_zero_stp:
     movi    v2.2d, #0
     movi    v3.2d, #0
     .endm
+    .macro hotmap_setup_fill
+    dup     v0.2d, x2
+    mov     v1.16b, v0.16b
+    mov     v2.16b, v0.16b
+    mov     v3.16b, v0.16b
+    .endm
     .macro hotmap_step_st1
     st1     {{v0.2d, v1.2d, v2.2d, v3.2d}}, [x0], #64
     .endm
 
     hotmap_unrolled hotmap_zero_zva, nop, hotmap_step_zva, 3    // log2 of a step's bytes of code
     hotmap_unrolled hotmap_zero_st1, hotmap_setup_st1, hotmap_step_st1, 2
+    hotmap_unrolled hotmap_fill_st1, hotmap_setup_fill, hotmap_step_st1, 2
 
     .global hotmap_zero_mops
 hotmap_zero_mops:
@@ -198,6 +217,8 @@ unsafe extern "C" {
     fn hotmap_zero_zva(start: *mut u8, end: *mut u8);
     fn hotmap_zero_st1(start: *mut u8, end: *mut u8);
     fn hotmap_zero_mops(start: *mut u8, end: *mut u8);
+    fn hotmap_fill_stp(start: *mut u8, end: *mut u8, value: u64);
+    fn hotmap_fill_st1(start: *mut u8, end: *mut u8, value: u64);
     fn hotmap_copy_stp(to: *mut u8, from: *const u8, from_end: *const u8);
     fn hotmap_copy_ld1(to: *mut u8, from: *const u8, from_end: *const u8);
     fn hotmap_copy_mops(to: *mut u8, from: *const u8, from_end: *const u8);
@@ -221,6 +242,26 @@ pub unsafe fn zero(start: *mut u8, len: usize) {
             ZeroMethod::DcZva => hotmap_zero_zva(start, end),
             ZeroMethod::St1 => hotmap_zero_st1(start, end),
             ZeroMethod::Mops => hotmap_zero_mops(start, end),
+        }
+    }
+}
+
+/// Writes `value` over and over to `len` bytes at `start`, both multiples of 64.
+///
+/// # Safety
+/// As for [`zero`].
+pub unsafe fn fill(start: *mut u8, len: usize, value: u64) {
+    debug_assert!(start.addr().is_multiple_of(BLOCK) && len.is_multiple_of(BLOCK));
+    if len == 0 {
+        return;
+    }
+    let end = start.wrapping_add(len);
+    // SAFETY: the caller's promise covers start..end; `select` has made SIMD registers usable before it chose ST1 (M5).
+    unsafe {
+        match method() {
+            ZeroMethod::St1 => hotmap_fill_st1(start, end, value),
+            // SETP writes one byte over and over, DC ZVA zeroes.
+            ZeroMethod::Stp | ZeroMethod::DcZva | ZeroMethod::Mops => hotmap_fill_stp(start, end, value),
         }
     }
 }

@@ -185,9 +185,9 @@ fn one_frame_is_mapped_over_and_over_by_as_few_tables_as_can_be<G: Granule>() {
         walker.break_range(&machine, part, TENANTS, |_| false).expect("whole").pay(&machine);
         let mut tables = Vec::new();
         let reaped = walker.reap(&machine, part, |what| match what {
-            Gone::SharedLeaf { pa, .. } => {
+            Gone::SharedLeaf { pa, entries, .. } => {
                 assert_eq!(pa, shared.pa);
-                gone += 1;
+                gone += entries;
             }
             Gone::SharedTable { table, .. } => tables.push((table, true)),
             Gone::Table(table) => tables.push((table, false)),

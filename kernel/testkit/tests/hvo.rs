@@ -493,7 +493,7 @@ fn what_is_wrong_with_a_shared_page_is_found<G: Granule>() {
     let walk = hotmap_testkit::arch::walker::walk(spec, rig.machine.memory(), rig.machine.root(), va);
     let read = walk.expect("mapped").reads[3].expect("a page");
     rig.machine.memory().poke(read.at, read.raw & !(1 << 7));
-    assert!(found(&rig).contains("I3: a shared page of memmap can be written to"), "{}", found(&rig));
+    assert!(found(&rig).contains("I3: a frame that many entries share can be written"), "{}", found(&rig));
     rig.machine.memory().poke(read.at, read.raw & !(1 << 56));
     let said = found(&rig);
     assert!(said.contains("I3: entries that map a shared page of memmap"), "{said}");

@@ -40,6 +40,8 @@ fn each_type_by_hand(run: &Run, granule: Granule) -> Checked<String> {
         kind,
         state: live,
         altmap: None,
+        align: granule.bytes(),
+        dedup: false,
         usable_start: hot[0],
         holds: 0,
         ranges: ranges.into(),

@@ -90,7 +90,19 @@ pub(super) fn device(start: u64, size: u64, kind: &str, home: Home, granule: Gra
     });
     let usable_start = start + altmap.map_or(0, |_| pages * granule.bytes());
     let ranges = vec![DevicePart { start, size }];
-    Device { start, size, kind: kind.into(), state: "live".into(), altmap, usable_start, holds: 0, ranges }
+    let (align, dedup) = (granule.bytes(), false);
+    Device {
+        start,
+        size,
+        kind: kind.into(),
+        state: "live".into(),
+        align,
+        dedup,
+        altmap,
+        usable_start,
+        holds: 0,
+        ranges,
+    }
 }
 
 /// Nothing of a device is system RAM: what it costs are tables, and its memmap where that is in RAM.

@@ -23,6 +23,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
                 self.device_heads(device, *range);
             }
             self.device_holds(device);
+            self.device_tails(device);
             if let (Some(altmap), [range]) = (device.altmap(), device.ranges()) {
                 self.altmap(*range, altmap);
                 self.set_aside(device, altmap);
@@ -37,7 +38,8 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     fn set_aside(&mut self, device: &Pagemap, altmap: &Altmap) {
         let aside = device.set_aside();
         self.ledger.marked.add(PageKind::DeviceMemmap, aside.start, aside.len());
-        for idle in altmap.idle() {
+        let rest = PfnRange { start: altmap.frames().end, end: aside.end };
+        for idle in altmap.idle().into_iter().chain([rest]) {
             self.ledger.used.add(PageKind::DeviceMemmap, idle.start, idle.len());
         }
         self.ledger.padded |= altmap.align() != 0;
@@ -63,10 +65,12 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         let mut at = range.start;
         while at < range.end {
             let Some(page) = self.page(at) else { return };
-            let (kind, order) = (page.kind(), page.order().min(G::BLOCK_ORDER));
+            let most = device.compound().order();
+            let (kind, order) = (page.kind(), page.order().min(G::BLOCK_ORDER.max(most)));
             let aside = device.set_aside().contains(at);
             let right = kind == if aside { PageKind::DeviceMemmap } else { PageKind::Device };
-            let fits = at.is_aligned(order) && at + (1 << order) <= range.end;
+            let grouped = aside || most == 0 || order == most;
+            let fits = grouped && at.is_aligned(order) && at + (1 << order) <= range.end;
             self.find_unless(right && fits, 6, "a run of a device", Offender::Page { pfn: at, kind });
             if !(right && fits) {
                 return;
@@ -82,8 +86,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
             return;
         }
         let holds = |pfn: Pfn| self.page(pfn).map_or(0, |page| u64::from(page.refs()));
-        let pages = device.ranges().iter().flat_map(|range| (0..range.len()).map(|i| range.start + i));
-        let (found, expected) = (pages.map(holds).sum(), device.holds());
+        let (found, expected) = (device.heads().map(holds).sum(), device.holds());
         self.find_unless(
             found == expected,
             6,

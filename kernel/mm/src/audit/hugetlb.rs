@@ -5,12 +5,12 @@
 use super::Offender;
 use super::ledger::Ledger;
 use super::tally::Tally;
-use crate::addr::VirtRange;
 use crate::granule::MAX_HUGE_SIZES;
 use crate::hugetlb::memory::Memory;
 use crate::hugetlb::pool::{Pool, Use};
 use crate::page::{PAGE_BYTES, PageKind};
 use crate::paging::descriptor::Descriptor;
+use crate::paging::table::Slot;
 use crate::pfn::{Pfn, PfnRange};
 use crate::zone::ZoneKind;
 
@@ -29,11 +29,6 @@ pub(super) struct SharedSeen {
 pub(super) fn compound_head(mm: &dyn Memory, pfn: Pfn) -> Option<(Pfn, u32)> {
     let order = mm.readable(pfn)?.tail_order().filter(|order| *order < u64::BITS)?;
     Some((pfn.align_down(order), order))
-}
-
-/// Whether `frame` is one that huge pages share.
-pub(super) fn is_shared_tail(mm: &dyn Memory, frame: Pfn) -> bool {
-    mm.hugetlb().tails().as_flattened().iter().any(|tail| tail.frame == Some(frame))
 }
 
 impl Ledger<'_> {
@@ -102,17 +97,14 @@ impl Ledger<'_> {
         }
     }
 
-    /// A leaf of vmemmap that shares its frame: the tails of an optimised huge page of the zone and order that the frame is
-    /// for.
-    pub(super) fn shared_leaf(&mut self, mm: &dyn Memory, span: VirtRange, d: Descriptor) {
-        let frame = mm.frame(d.address(mm.geometry()));
-        let at = Offender::Mapping { va: span.start, pfn: frame };
-        self.find_unless(!d.is_writable(), 3, "a shared page of memmap can be written to", at);
+    /// A leaf that shares a frame of huge pages': the tails of an optimised huge page of the zone and order that it is for.
+    pub(super) fn huge_tail(&mut self, mm: &dyn Memory, slot: &Slot, d: Descriptor) {
+        let (span, frame) = (slot.span, mm.frame(d.address(mm.geometry())));
         let tails = mm.hugetlb().tails().as_flattened();
-        let Some(which) = tails.iter().position(|tail| tail.frame == Some(frame)) else {
-            self.find(3, "a shared page of memmap that nobody counts", at);
-            return;
-        };
+        let which = tails.iter().position(|tail| tail.frame == Some(frame));
+        let Some(which) = which.filter(|_| d.is_leaf(slot.level)) else { return };
+        self.sharing.known += 1;
+        let at = Offender::Mapping { va: span.start, pfn: frame };
         let (zone, size) = (which / MAX_HUGE_SIZES, which % MAX_HUGE_SIZES);
         self.shared.mapped[zone][size] += 1;
         let head = mm.pfn_of_page(span.start).and_then(|pfn| compound_head(mm, pfn));

@@ -17,15 +17,27 @@ pub(super) struct Ledger<'a> {
     pub(super) used: Tally,
     /// Whether a device's altmap lost pages to padding: which ones, its account does not say.
     pub(super) padded: bool,
-    /// What was seen of shared memmap.
+    /// What was seen of huge pages' shared memmap.
     pub(super) shared: SharedSeen,
+    /// Entries that lead to a frame which others lead to as well.
+    pub(super) sharing: Sharing,
+}
+
+/// Shared entries, as a walk reports them.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Sharing {
+    /// All that there are.
+    pub(super) found: u64,
+    /// Those that somebody is known to share.
+    pub(super) known: u64,
 }
 
 impl<'a> Ledger<'a> {
     /// Nothing yet; `report` hears of each thing that is wrong.
     pub(super) fn new(report: &'a mut dyn FnMut(&Finding)) -> Self {
         let (summary, marked, used) = (AuditSummary::default(), Tally::default(), Tally::default());
-        Self { report, summary, marked, used, padded: false, shared: SharedSeen::default() }
+        let (shared, sharing) = (SharedSeen::default(), Sharing::default());
+        Self { report, summary, marked, used, padded: false, shared, sharing }
     }
 
     #[cold]

@@ -6,13 +6,15 @@
 //! |---|---|---|
 //! | I1 | sections, blocks and the mapped memmap agree; every head is one | `sections`, `pages` |
 //! | I2 | an altmap's account is what is mapped from it | `sections`, `devices` |
-//! | I3 | the frames marked as memmap, table, tenant are those in use as such, each once, or as often as is counted | `tables`, `tally`, `hugetlb` |
+//! | I3 | the frames marked as memmap, table, tenant are those in use as such, each once | `tables`, `tally` |
+//! | | a frame that many entries share counts them | `compound`, `hugetlb` |
 //! | I4 | no empty table that could have been freed | `tables` |
 //! | I5 | no TLB maintenance owed, no entry half taken down, contiguous runs agree | `tables`, `runs` |
 //! | I6 | pages by use add up, from heads, free lists, zones, pools and counts alike | `pages`, `zones`, `hugetlb` |
 //! | I7 | a vmemmap leaf describes some present page | `tables` |
 //! | I8 | the linear map is exactly the memory; nothing is writable and executable | `linear`, `tables` |
 
+mod compound;
 mod devices;
 mod finding;
 mod hugetlb;

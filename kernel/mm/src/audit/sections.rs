@@ -1,8 +1,6 @@
 //! I1 and I2: sections, blocks and the mapped memmap agree, and an altmap's account is what is mapped from it.
 
-use super::hugetlb::is_shared_tail;
 use super::{Auditor, Offender};
-use crate::addr::{VirtAddr, VirtRange};
 use crate::granule::Granule;
 use crate::machine::Machine;
 use crate::page::PageKind;
@@ -36,43 +34,38 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         }
     }
 
-    /// The struct pages of all valid pages of `section` are mapped, and can be written, unless they are tails that share theirs.
+    /// The struct pages of all valid pages of `section` are mapped, and can be written, but for those that tails share.
     fn memmap_of(&mut self, section: &Section) {
         let pages = section.pages::<G>();
-        let mut at = pages.start;
-        while at < pages.end {
-            let end = at + G::SUBSECTION_PAGES;
-            if section.is_valid::<G>(at) {
-                self.memmap_mapped(PfnRange { start: at, end });
+        let mut run = PfnRange { start: pages.start, end: pages.start };
+        while run.end < pages.end {
+            let next = run.end + G::SUBSECTION_PAGES;
+            if section.is_valid::<G>(run.end) {
+                run.end = next;
+                continue;
             }
-            at = end;
+            self.memmap_mapped(run);
+            run = PfnRange { start: next, end: next };
         }
+        self.memmap_mapped(run);
     }
 
     fn memmap_mapped(&mut self, pages: PfnRange) {
         let memmap = self.mm.layout.memmap(pages);
-        let mut va = memmap.start;
-        while va < memmap.end {
-            let next = self.leaf_at(va);
-            if next.is_none_or(|(_, frame, writable)| !writable && !is_shared_tail(self.mm, frame)) {
-                let pfn = self.mm.layout.pfn_of_page(va).unwrap_or(pages.start);
-                self.find(
-                    1,
-                    "a valid page has no struct page that can be used",
-                    Offender::Mapping { va, pfn },
-                );
-                return;
+        let mut done = memmap.start;
+        let walked = self.mm.tables.scan(&self.mm.machine, memmap, |slot, d| {
+            // A shared table is looked into by whom it belongs to.
+            let usable = if d.is_leaf(slot.level) { d.is_writable() || d.is_shared() } else { d.is_shared() };
+            if d.is_valid() && usable && slot.span.contains(done) {
+                done = slot.span.end;
             }
-            va = next.map_or(memmap.end, |leaf| leaf.0.end);
+        });
+        debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
+        if done < memmap.end {
+            let pfn = self.mm.layout.pfn_of_page(done).unwrap_or(pages.start);
+            let what = "a valid page has no struct page that can be used";
+            self.find(1, what, Offender::Mapping { va: done, pfn });
         }
-    }
-
-    /// The leaf at `va`: what it covers, the page that its first byte maps, and whether it is writable.
-    fn leaf_at(&self, va: VirtAddr) -> Option<(VirtRange, Pfn, bool)> {
-        let path = self.mm.tables.path(&self.mm.machine, va);
-        let leaf = path.leaf()?;
-        let pfn = Pfn::containing::<G>(leaf.descriptor.address(&G::GEOMETRY));
-        Some((leaf.slot.span, pfn, leaf.descriptor.is_writable()))
     }
 
     /// The altmap of memory: the account, and the pages that its blocks keep for it.
@@ -116,20 +109,24 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         self.find_unless(used == alloc, 2, what, check(used, alloc));
     }
 
-    /// How many frames of `altmap` the memmap of `range` is mapped to.
+    /// How many frames of `altmap` the memmap of `range` is mapped to. A frame that many entries share counts once: they follow
+    /// each other, with nothing shared between them but it.
     fn frames_of(&self, range: PfnRange, altmap: &Altmap) -> u64 {
-        let memmap = self.mm.layout.memmap(range);
-        let (mut va, mut used) = (memmap.start, 0);
-        while va < memmap.end {
-            match self.leaf_at(va) {
-                // A page that describes others too is not the altmap's: the walk may begin inside a leaf.
-                Some((span, pfn, _)) => {
-                    used += if altmap.frames().contains(pfn) { span.len() >> G::SHIFT } else { 0 };
-                    va = span.end;
-                }
-                None => va = va + G::SIZE,
+        let (mut used, mut tail) = (0, None);
+        let walked = self.mm.tables.scan(&self.mm.machine, self.mm.layout.memmap(range), |slot, d| {
+            let frame = Pfn::containing::<G>(d.address(&G::GEOMETRY));
+            // A page that describes others too is not the altmap's: the walk may begin inside a leaf.
+            if !d.is_leaf(slot.level) || !altmap.frames().contains(frame) {
+                return;
             }
-        }
+            if !(d.is_shared() && tail == Some(frame)) {
+                used += slot.span.len() >> G::SHIFT;
+            }
+            if d.is_shared() {
+                tail = Some(frame);
+            }
+        });
+        debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
         used
     }
 }

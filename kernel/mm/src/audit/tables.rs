@@ -1,5 +1,6 @@
 //! What the tables say: I3, I4, I5, I7 and I8, in one walk over every entry.
 
+use super::ledger::Sharing;
 use super::linear::{Cover, Difference};
 use super::runs::Runs;
 use super::{Auditor, Offender};
@@ -24,7 +25,15 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         self.table_frame(tables.root(), LINEAR_START);
         let upper_half = VirtRange { start: layout::LINEAR_START, end: VirtAddr::new(u64::MAX) };
         let walked = tables.scan(&mm.machine, upper_half, |slot, d| {
-            if d.is_table(slot.level) {
+            if d.is_valid() && d.is_shared() {
+                // Whoever shares it counts it, and looks at what it leads to.
+                self.ledger.sharing.found += 1;
+                self.ledger.summary.leaves += u64::from(d.is_leaf(slot.level));
+                let at = Offender::Va(slot.span.start);
+                let read_only = d.is_table(slot.level) || !d.is_writable();
+                self.find_unless(read_only, 3, "a frame that many entries share can be written", at);
+                self.ledger.huge_tail(mm, slot, d);
+            } else if d.is_table(slot.level) {
                 self.table(slot, d);
             } else if d.is_leaf(slot.level) {
                 let broken = runs.leaf(&G::GEOMETRY, slot, d);
@@ -40,6 +49,9 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         });
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
         self.run_broken(runs.finish());
+        let Sharing { found, known } = self.ledger.sharing;
+        let what = "entries that share a frame, and entries that somebody is known to share";
+        self.find_unless(found == known, 3, what, Offender::Count { found, expected: known });
         cover.finish(mm, &mut |difference| self.linear_differs(difference));
     }
 
@@ -69,7 +81,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     }
 
     /// Every head of `frames` is of a kind that is `right`.
-    fn in_use(
+    pub(super) fn in_use(
         &mut self,
         frames: PfnRange,
         va: VirtAddr,
@@ -94,8 +106,6 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         self.find_unless(!both, 8, "a mapping that is writable and executable", Offender::Va(va));
         if LINEAR.contains(va) {
             self.linear_leaf(va, pa, size, cover);
-        } else if d.is_shared() && self.mm.layout.vmemmap().contains(va) {
-            self.ledger.shared_leaf(self.mm, slot.span, d);
         } else if self.mm.layout.vmemmap().contains(va) {
             self.memmap_leaf(slot.span, PfnRange::new(Pfn::containing::<G>(pa), size >> G::SHIFT));
         } else if TENANTS.contains(va) {

@@ -47,17 +47,16 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// The first page of a device that somebody holds, and how often.
     pub fn first_held(&self, start: Pfn) -> Option<(Pfn, u32)> {
         let device = self.devices.get(start.get()).filter(|device| device.holds > 0)?;
-        let pages = device.ranges().iter().flat_map(|range| (0..range.len()).map(|i| range.start + i));
-        pages.map(|pfn| (pfn, self.pages().get(pfn).refs())).find(|(_, holds)| *holds > 0)
+        device.heads().map(|pfn| (pfn, self.pages().get(pfn).refs())).find(|(_, holds)| *holds > 0)
     }
 
-    /// Hold a device's page.
+    /// Hold a device's page: all of the compound page that it is in, by its head.
     pub(crate) fn hold_device(&mut self, pfn: Pfn) -> Result<()> {
         let device = self.usable_device(pfn, "a usable page of a device")?;
         if device.state != DeviceState::Live {
             return Err(Error::DeviceGoes(device.start().address::<G>()));
         }
-        let page = self.pages().own(pfn);
+        let page = self.pages().own(device.head_of(pfn));
         page.set_refs(page.refs() + 1);
         self.count_hold(pfn, 1);
         Ok(())
@@ -65,7 +64,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Let go of a device's page; the last hold on a device that shall go takes it down.
     pub(crate) fn release_device(&mut self, pfn: Pfn) -> Result<()> {
-        self.usable_device(pfn, "held")?;
+        let pfn = self.usable_device(pfn, "held")?.head_of(pfn);
         let page = self.pages().own(pfn);
         let Some(holds) = page.refs().checked_sub(1) else {
             return Err(Error::PageState { pfn, is: PageKind::Device, needs: "held" });

@@ -93,7 +93,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// The device at `start`, which nobody holds, and the whole memory blocks inside.
     fn movable_device(&self, start: Pfn) -> Result<(DeviceRange, PfnRange)> {
         let pagemap = self.devices.get(start.get()).ok_or(Error::NoDevice(start.address::<G>()))?;
-        let Pagemap { ranges, kind, altmap, node, .. } = *pagemap;
+        let Pagemap { ranges, kind, altmap, compound, dedup, node, .. } = *pagemap;
         if pagemap.state() != DeviceState::Live {
             return Err(Error::DeviceGoes(start.address::<G>()));
         }
@@ -115,7 +115,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         if memory.is_empty() {
             return Err(Error::NotBlockAligned { range: bytes, block: G::SECTION_SIZE });
         }
-        Ok((DeviceRange { ranges, kind, altmap: altmap.map(|a| a.unused()), node }, memory))
+        let altmap = altmap.map(|altmap| altmap.unused());
+        Ok((DeviceRange { ranges, kind, altmap, compound, dedup, node }, memory))
     }
 
     /// Take the memory back that the device at `start` gave to the system: what is in use moves away.

@@ -1,6 +1,7 @@
 //! A device's page map comes and goes (Linux: `memremap_pages`, `memunmap_pages`): memory's steps, by subsections.
 
 use crate::bugs::Bug;
+use crate::device::compound::Dedup;
 use crate::device::pagemap::{DeviceState, Pagemap};
 use crate::device::range::DeviceRange;
 use crate::error::{Error, Resource, Result};
@@ -30,9 +31,10 @@ impl<G: Granule, M: Machine> Way<G, M> for Device {
                 mm.set_device(device.start(), |pagemap| pagemap.altmap = device.altmap);
                 Ok(())
             }
+            Step::PopulateVmemmap if device.dedup == Dedup::Shared => mm.populate_shared(&device.pagemap()),
             Step::PopulateVmemmap => each(mm, ranges, Mm::populate_range, Mm::depopulate),
             Step::InitialisePages => {
-                ranges.iter().for_each(|range| mm.initialise_device(*range));
+                mm.initialise_device(device);
                 Ok(())
             }
             Step::JoinZone => {
@@ -69,6 +71,29 @@ impl<G: Granule, M: Machine> Way<G, M> for Device {
     }
 }
 
+/// The keys of the sections that `range` lies in.
+fn keys<G: Granule>(range: PfnRange) -> core::ops::Range<u64> {
+    range.start.align_down(G::BLOCK_ORDER).get()..range.end.get()
+}
+
+/// The first pages of these sections.
+fn starts<G: Granule>(range: PfnRange) -> impl ExactSizeIterator<Item = Pfn> {
+    let first = range.start.align_down(G::BLOCK_ORDER);
+    #[expect(clippy::cast_possible_truncation, reason = "a model has less than 2^22 sections")]
+    let count = (range.end - first).div_ceil(G::SECTION_PAGES) as usize;
+    (0..count).map(move |i| first + i as u64 * G::SECTION_PAGES)
+}
+
+/// A range that was validated before the model changed.
+fn refuse_present<G: Granule>(section: &Section, range: PfnRange, device: &DeviceRange) -> Result<()> {
+    let part = section.part_of::<G>(range);
+    if section.present.overlaps(Subsections::touched::<G>(section.start, part)) {
+        let range = device.first_addresses::<G>();
+        return Err(Error::Exists { range, present: part.start.address::<G>() });
+    }
+    Ok(())
+}
+
 /// Do something to every range, or to none.
 fn each<G: Granule, M: Machine>(
     mm: &mut Mm<G, M>,
@@ -99,11 +124,33 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// All steps backwards, for a device of which nobody holds a page.
     pub(super) fn device_undo(&mut self, start: Pfn) {
-        let Some(Pagemap { ranges, kind, altmap, node, .. }) = self.devices.get(start.get()).cloned() else {
-            return;
-        };
-        let way = Device(DeviceRange { ranges, kind, altmap, node });
-        STEPS.iter().rev().for_each(|step| way.revert(self, *step));
+        if let Some(way) = self.way_of(start) {
+            STEPS.iter().rev().for_each(|step| way.revert(self, *step));
+        }
+    }
+
+    /// The same, but the struct pages go part by part: `parts` are subsections of the device, in any order, together all of
+    /// it. `gone` hears of each (and of a device that is no whole one any more: only its memmap is there to look at).
+    pub fn device_undo_parts(
+        &mut self,
+        start: Pfn,
+        parts: &[PfnRange],
+        mut gone: impl FnMut(&Self, &PfnRange),
+    ) {
+        let Some(way) = self.way_of(start) else { return };
+        way.revert(self, Step::JoinZone);
+        for part in parts {
+            self.forget_device(*part);
+            self.depopulate(*part);
+            gone(self, part);
+        }
+        [Step::ChooseBacking, Step::MapLinear, Step::ClaimSections].iter().for_each(|s| way.revert(self, *s));
+    }
+
+    /// The way that a device came.
+    fn way_of(&self, start: Pfn) -> Option<Device> {
+        let Pagemap { ranges, kind, altmap, compound, dedup, node, .. } = *self.devices.get(start.get())?;
+        Some(Device(DeviceRange { ranges, kind, altmap, compound, dedup, node }))
     }
 
     /// The device that `pfn` is a page of.
@@ -120,13 +167,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     // Step 1.
 
     fn claim_device(&mut self, device: &DeviceRange) -> Result<()> {
-        let pages = || device.ranges.as_slice().iter().flat_map(|range| range.sections::<G>());
         let mut missing = 0;
-        for part in pages() {
-            match self.section_of(part.start) {
-                None => missing += 1,
-                Some(section) => self.refuse_present(section, part, device)?,
-            }
+        for range in device.ranges.as_slice() {
+            let sections = self.sections_of(*range);
+            sections.iter().try_for_each(|section| refuse_present::<G>(section, *range, device))?;
+            missing += starts::<G>(*range).len() - sections.len();
         }
         self.may_fail(Resource::Heap { bytes: size_of::<Pagemap>() })?;
         self.devices.reserve(1)?;
@@ -137,31 +182,19 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             self.devices.shrink();
             return Err(error);
         }
-        for start in pages().map(|part| part.start.align_down(G::BLOCK_ORDER)) {
-            if self.sections.get(start.get()).is_none() {
-                self.sections.insert(Section::claimed(start));
-            }
+        for range in device.ranges.as_slice() {
+            self.sections.insert_missing(starts::<G>(*range).map(Section::claimed));
         }
         self.devices.insert(Pagemap { altmap: None, ..device.pagemap() });
-        Ok(())
-    }
-
-    fn refuse_present(&self, section: &Section, part: PfnRange, device: &DeviceRange) -> Result<()> {
-        if section.present.overlaps(Subsections::touched::<G>(section.start, part)) {
-            let range = device.first_addresses::<G>();
-            return Err(Error::Exists { range, present: part.start.address::<G>() });
-        }
         Ok(())
     }
 
     fn drop_device(&mut self, device: &DeviceRange) {
         self.devices.remove(device.start().get());
         self.devices.shrink();
-        for part in device.ranges.as_slice().iter().flat_map(|range| range.sections::<G>()) {
-            let start = part.start.align_down(G::BLOCK_ORDER);
-            let empty = self.sections.get(start.get()).is_some_and(|section| section.present.is_empty());
-            if empty && !self.has_bug(Bug::StaleSection) {
-                self.sections.remove(start.get());
+        if !self.has_bug(Bug::StaleSection) {
+            for range in device.ranges.as_slice() {
+                self.sections.remove_where(keys::<G>(*range), |section| section.present.is_empty());
             }
         }
         self.sections.shrink();
@@ -170,22 +203,37 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     // Step 5.
 
     /// Struct pages: clear, and a head for each run; from here on they are valid.
-    fn initialise_device(&mut self, range: PfnRange) {
+    fn initialise_device(&mut self, device: &DeviceRange) {
+        let pagemap = device.pagemap();
+        for range in pagemap.ranges() {
+            for section in self.sections.range_mut(keys::<G>(*range)) {
+                section.add_device::<G>(*range);
+            }
+        }
+        self.clear_memmap(pagemap.set_aside());
+        self.mark_device(pagemap.set_aside(), PageKind::DeviceMemmap);
+        let order = pagemap.compound().order();
+        if pagemap.dedup() == Dedup::Shared {
+            pagemap.heads().for_each(|head| self.pages().set_compound(head, PageKind::Device, order));
+            return;
+        }
+        pagemap.usable().for_each(|range| self.clear_memmap(range));
+        if order == 0 {
+            pagemap.usable().for_each(|range| self.mark_device(range, PageKind::Device));
+        } else {
+            pagemap.heads().for_each(|head| self.pages().own(head).set_head(PageKind::Device, order));
+        }
+    }
+
+    /// The struct pages of `range` say nothing.
+    fn clear_memmap(&mut self, range: PfnRange) {
         for part in range.sections::<G>() {
-            let start = part.start.align_down(G::BLOCK_ORDER);
-            let Some(section) = self.sections.get_mut(start.get()) else { continue };
-            let touched = Subsections::touched::<G>(start, part);
-            section.present.add(touched);
-            section.device_subsections += touched.count();
-            if section.early {
+            if self.section_of(part.start).is_some_and(|section| section.early) {
                 self.cut_hole(part);
             } else {
                 machine::zero_mapped(&self.machine, self.layout.memmap(part));
             }
         }
-        let aside = self.devices.get(range.start.get()).map_or(range.start, Pagemap::usable_start);
-        self.mark_device(PfnRange { start: range.start, end: aside }, PageKind::DeviceMemmap);
-        self.mark_device(PfnRange { start: aside, end: range.end }, PageKind::Device);
     }
 
     fn mark_device(&mut self, range: PfnRange, kind: PageKind) {
@@ -196,15 +244,13 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     }
 
     fn forget_device(&mut self, range: PfnRange) {
-        for part in range.sections::<G>() {
-            let start = part.start.align_down(G::BLOCK_ORDER);
-            let Some(section) = self.sections.get_mut(start.get()) else { continue };
-            let touched = Subsections::touched::<G>(start, part);
-            section.device_subsections -= touched.count();
-            if self.bug != Some(Bug::StaleSection) {
-                section.present.remove(touched);
-            }
-            if section.early {
+        let (mut early, stale) = (false, self.has_bug(Bug::StaleSection));
+        for section in self.sections.range_mut(keys::<G>(range)) {
+            section.remove_device::<G>(range, stale);
+            early |= section.early;
+        }
+        for part in range.sections::<G>().filter(|_| early) {
+            if self.section_of(part.start).is_some_and(|section| section.early) {
                 self.mend_hole(part);
             }
         }

@@ -3,6 +3,7 @@
 //! ```text
 //!  a source (device tree, NVDIMM, the shell)
 //!    -> range     DeviceRange::new: the only validation
+//!    -> compound  how its pages are grouped, and whether their struct pages share memory
 //!    -> life      the same steps as memory's, by 2 MiB subsections instead of whole blocks, and without the last
 //!                 1 claim sections  2 map linearly (not private)  3 choose backing  4 populate vmemmap
 //!                 5 initialise pages  6 join zone (Device)
@@ -10,6 +11,7 @@
 //!    -> kmem      given to the system as memory blocks, and back
 //! ```
 
+pub mod compound;
 pub mod holds;
 pub mod kmem;
 pub mod life;

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::device::compound::{Compound, Dedup, TailScope};
 use crate::granule::Granule;
 use crate::list::Keyed;
 use crate::pfn::{Pfn, PfnRange};
@@ -104,6 +105,8 @@ pub struct Pagemap {
     pub(super) ranges: Ranges,
     pub(super) kind: DeviceType,
     pub(super) altmap: Option<Altmap>,
+    pub(super) compound: Compound,
+    pub(super) dedup: Dedup,
     pub(super) state: DeviceState,
     pub(super) holds: u64,
     pub(super) node: u32,
@@ -137,6 +140,42 @@ impl Pagemap {
     pub(crate) const fn altmap_mut(&mut self) -> Option<&mut Altmap> {
         self.altmap.as_mut()
     }
+    /// How its usable pages are grouped.
+    pub const fn compound(&self) -> Compound {
+        self.compound
+    }
+    /// Whether the struct pages of its compound pages share memory.
+    pub const fn dedup(&self) -> Dedup {
+        self.dedup
+    }
+    /// The pages of tails that its compound pages share.
+    pub fn tail_pages(&self) -> u64 {
+        match (self.dedup, self.compound.tails()) {
+            (Dedup::No(_), _) => 0,
+            (Dedup::Shared, TailScope::Device) => 1,
+            (Dedup::Shared, TailScope::Page) => {
+                self.usable().map(|range| range.len()).sum::<u64>() >> self.compound.order()
+            }
+        }
+    }
+    /// The first page of the compound page that `pfn`, a usable page, is in: the page itself where there is none.
+    pub const fn head_of(&self, pfn: Pfn) -> Pfn {
+        pfn.align_down(self.compound.order())
+    }
+    /// Its usable pages, range by range: whole compound pages.
+    pub fn usable(&self) -> impl Iterator<Item = PfnRange> + '_ {
+        let start = self.usable_start();
+        self.ranges().iter().enumerate().map(move |(i, range)| {
+            // Only the first range has something set aside.
+            PfnRange { start: if i == 0 { start } else { range.start }, end: range.end }
+        })
+    }
+    /// The heads of its usable pages, one for each page where they are single.
+    pub fn heads(&self) -> impl Iterator<Item = Pfn> + '_ {
+        let order = self.compound.order();
+        self.usable()
+            .flat_map(move |range| (0..range.len() >> order).map(move |i| range.start + (i << order)))
+    }
     /// Its NUMA node.
     pub const fn node(&self) -> u32 {
         self.node
@@ -145,9 +184,10 @@ impl Pagemap {
     pub const fn holds(&self) -> u64 {
         self.holds
     }
-    /// The first page that is its user's: what comes before is set aside.
+    /// The first page that is its user's, and the first of a compound page: what comes before is set aside.
     pub fn usable_start(&self) -> Pfn {
-        self.start() + self.altmap.map_or(0, |altmap| altmap.offset())
+        let aside = self.altmap.map_or(0, |altmap| altmap.offset());
+        (self.start() + aside).align_up(self.compound.order())
     }
     /// The pages that are set aside.
     pub fn set_aside(&self) -> PfnRange {

@@ -1,13 +1,14 @@
 //! What a device's page map may be made of: the only place where that is validated. After it nobody checks again.
 
 use crate::addr::{PhysAddr, PhysRange};
+use crate::device::compound::{Compound, Dedup, NoDedup};
 use crate::device::pagemap::{DeviceState, DeviceType, MAX_RANGES, Pagemap, Ranges};
 use crate::error::{Error, Result};
 use crate::granule::{Granule, SUBSECTION_SHIFT};
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::pfn::{Pfn, PfnRange};
-use crate::section::Subsections;
+use crate::section::{Section, Subsections};
 use crate::vmemmap::altmap::Altmap;
 
 /// Where a device's memmap goes.
@@ -32,6 +33,8 @@ pub struct DeviceRange {
     pub(super) ranges: Ranges,
     pub(super) kind: DeviceType,
     pub(super) altmap: Option<Altmap>,
+    pub(super) compound: Compound,
+    pub(super) dedup: Dedup,
     pub(super) node: u32,
 }
 
@@ -47,6 +50,20 @@ impl DeviceRange {
         kind: DeviceType,
         memmap: DeviceMemmap,
     ) -> Result<Self> {
+        Self::grouped(mm, ranges, kind, memmap, Compound::PAGE)
+    }
+
+    /// [`Self::new`], in compound pages: each range is whole ones, but for what is set aside before the first.
+    ///
+    /// # Errors
+    /// As there; `NotCompoundAligned`, and `NoCompoundLeft` after what is set aside.
+    pub fn grouped<G: Granule, M: Machine>(
+        mm: &Mm<G, M>,
+        ranges: &[(PhysAddr, u64)],
+        kind: DeviceType,
+        memmap: DeviceMemmap,
+        compound: Compound,
+    ) -> Result<Self> {
         let wrong_count = Error::DeviceRanges { ranges: ranges.len(), most: MAX_RANGES };
         let mut pages = [PfnRange::default(); MAX_RANGES];
         for (i, (start, len)) in ranges.iter().enumerate() {
@@ -58,8 +75,15 @@ impl DeviceRange {
             *pages.get_mut(i).ok_or(wrong_count)? = found;
         }
         let ranges = pages.get(..ranges.len()).and_then(Ranges::new).ok_or(wrong_count)?;
-        let altmap = choose_altmap::<G>(&ranges, kind, memmap)?;
-        Ok(Self { ranges, kind, altmap, node: 0 })
+        refuse_parts::<G>(&ranges, memmap, compound)?;
+        let dedup = choose_dedup(mm, &ranges, compound);
+        let altmap = choose_altmap::<G>(&ranges, kind, memmap, (compound, dedup))?;
+        let device = Self { ranges, kind, altmap, compound, dedup, node: 0 };
+        if compound.order() > 0 && device.pagemap().usable_start() >= ranges.as_slice()[0].end {
+            let (range, size) = (device.first_addresses::<G>(), compound.bytes::<G>());
+            return Err(Error::NoCompoundLeft { range, size });
+        }
+        Ok(device)
     }
 
     /// The same, on NUMA node `node` (0 is where nothing is said).
@@ -73,8 +97,8 @@ impl DeviceRange {
     }
     /// The page map that it will be, with nothing done yet.
     pub const fn pagemap(&self) -> Pagemap {
-        let Self { ranges, kind, altmap, node } = *self;
-        Pagemap { ranges, kind, altmap, state: DeviceState::Changing, holds: 0, node }
+        let Self { ranges, kind, altmap, compound, dedup, node } = *self;
+        Pagemap { ranges, kind, altmap, compound, dedup, state: DeviceState::Changing, holds: 0, node }
     }
     /// The first range's bytes, for messages.
     pub(super) fn first_addresses<G: Granule>(&self) -> PhysRange {
@@ -96,13 +120,42 @@ fn check_range<G: Granule, M: Machine>(mm: &Mm<G, M>, start: PhysAddr, len: u64)
         return Err(Error::BeyondLinearMap { range, reach });
     }
     let pages = PfnRange::inside::<G>(range);
-    let taken = |part: &PfnRange| {
-        let section = mm.section_of(part.start)?;
-        section.present.overlaps(Subsections::touched::<G>(section.start, *part)).then_some(part.start)
+    let taken = |section: &Section| {
+        let part = section.part_of::<G>(pages);
+        section.present.overlaps(Subsections::touched::<G>(section.start, part)).then_some(part.start)
     };
-    match mm.kmem_at(pages).or_else(|| pages.sections::<G>().find_map(|part| taken(&part))) {
+    match mm.kmem_at(pages).or_else(|| mm.sections_of(pages).iter().find_map(taken)) {
         Some(at) => Err(Error::Exists { range, present: at.address::<G>() }),
         None => Ok(range),
+    }
+}
+
+/// A range ends with a compound page; it begins with one unless something may be set aside before.
+fn refuse_parts<G: Granule>(ranges: &Ranges, memmap: DeviceMemmap, compound: Compound) -> Result<()> {
+    let whole = |range: &&PfnRange| {
+        let start = memmap != DeviceMemmap::Ram || range.start.is_aligned(compound.order());
+        start && range.end.is_aligned(compound.order())
+    };
+    match ranges.as_slice().iter().find(|range| !whole(range)) {
+        Some(range) => {
+            Err(Error::NotCompoundAligned { range: range.addresses::<G>(), size: compound.bytes::<G>() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether compound pages of `ranges` share, if they can. A hole of a boot section has had its memmap since boot; a section
+/// that is boot's now can lose that, and none becomes one.
+fn choose_dedup<G: Granule, M: Machine>(mm: &Mm<G, M>, ranges: &Ranges, compound: Compound) -> Dedup {
+    let early = |range: &PfnRange| mm.sections_of(*range).iter().any(|section| section.early);
+    if compound.order() == 0 {
+        Dedup::No(NoDedup::PageGeometry)
+    } else if !compound.can_share::<G>() {
+        Dedup::No(NoDedup::SmallMemmap)
+    } else if ranges.as_slice().iter().any(early) {
+        Dedup::No(NoDedup::BootSection)
+    } else {
+        Dedup::Shared
     }
 }
 
@@ -110,6 +163,7 @@ fn choose_altmap<G: Granule>(
     ranges: &Ranges,
     kind: DeviceType,
     memmap: DeviceMemmap,
+    (compound, dedup): (Compound, Dedup),
 ) -> Result<Option<Altmap>> {
     let first = ranges.as_slice()[0];
     if memmap != DeviceMemmap::Ram && !kind.is_reachable() {
@@ -124,6 +178,10 @@ fn choose_altmap<G: Granule>(
         // Before it is added to: what does not fit is not tried out.
         DeviceMemmap::Device { reserve } if reserve > first.len() => {
             return Err(Error::BadAltmap { base: first.start.address::<G>(), range: first.addresses::<G>() });
+        }
+        DeviceMemmap::Device { reserve } if dedup == Dedup::Shared => {
+            let none = Error::NoCompoundLeft { range: first.addresses::<G>(), size: compound.bytes::<G>() };
+            compound.altmap::<G>(first, reserve).ok_or(none)?
         }
         DeviceMemmap::Device { reserve } => Altmap::for_device::<G>(first, reserve),
     };

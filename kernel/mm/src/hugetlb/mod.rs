@@ -46,7 +46,7 @@ impl HugeTlb {
     #[inline(never)]
     pub fn new(geometry: &Geometry) -> Self {
         let mut pools = [Pool::default(); MAX_HUGE_SIZES];
-        for (pool, shift) in pools.iter_mut().zip(geometry.huge_shifts) {
+        for (pool, shift) in pools.iter_mut().zip(geometry.huge_shifts()) {
             *pool = Pool::of_order(shift - geometry.page_shift);
         }
         Self { pools, tails: SharedTails::default(), hvo: true }

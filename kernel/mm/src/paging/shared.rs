@@ -156,7 +156,7 @@ impl<G: Granule> Tables<G> {
         self.break_leaves(machine, range, ANYWHERE, true, keep)?.pay(machine);
         let gone: TakeBack<'_> = &mut |gone| match gone {
             Gone::Table(table) => frames.free_table(table),
-            Gone::SharedLeaf { .. } => shared.entries -= 1,
+            Gone::SharedLeaf { entries, .. } => shared.entries -= entries,
             Gone::SharedTable { table, .. } => {
                 if frames.unshare_table(table) {
                     shared.entries -= G::GEOMETRY.entries(LAST_LEVEL) as u64;

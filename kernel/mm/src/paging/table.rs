@@ -55,12 +55,14 @@ pub enum Gone {
     },
     /// A table page.
     Table(PhysAddr),
-    /// A leaf of one granule page at `va` that shared `pa` with others.
+    /// Leaves of one granule page each, from `va` on, that shared `pa` with others.
     SharedLeaf {
-        /// The virtual address that it mapped.
+        /// The virtual address that the first mapped.
         va: VirtAddr,
         /// The frame.
         pa: PhysAddr,
+        /// How many they are.
+        entries: u64,
     },
     /// An entry for `span` that shared a table with others. The table is as it was: its entries are no concern of who goes.
     SharedTable {
@@ -184,7 +186,8 @@ impl<G: Granule> Tables<G> {
     }
 
     /// Break every leaf of `range` that `keep` does not want to keep, and every table that is left without a live entry
-    /// and lies in `bounds` (the floor and ceiling of I4). No memory is let go yet: pay the debt, then [`Self::reap`].
+    /// and lies in `bounds` (the floor and ceiling of I4). No memory is let go yet: pay the debt, then [`Self::reap`]. A table
+    /// of pages may go as a whole: `keep` is asked for all of its span then, and keeps no part of what it does not keep.
     ///
     /// # Errors
     /// `WouldSplit` when the range begins or ends inside a leaf; nothing is changed then.

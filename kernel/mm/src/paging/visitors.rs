@@ -1,6 +1,7 @@
 //! What the walks of [`super::table`] do at each entry: map, break, reap, scan.
 
 use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::descriptor::Descriptor;
 use super::flush::TlbDebt;
@@ -96,21 +97,34 @@ pub(super) struct Breaker<'a, G, M, K> {
     /// For each level, whether a table of it has lost an entry since the walk went into it. Only then can it be empty, and
     /// only then is it looked at: a table has up to 8192 entries.
     pub(super) lost: [bool; LAST_LEVEL as usize + 1],
-    /// Look at every table: one that was made for nothing has never had an entry.
+    /// Look at every table: one that was made for nothing has never had an entry. Tables go only once they are empty then;
+    /// else one of which nothing is kept goes as it is.
     pub(super) every_table: bool,
     pub(super) _granule: PhantomData<G>,
+}
+
+impl<G: Granule, M: Machine, K: FnMut(VirtRange) -> bool> Breaker<'_, G, M, K> {
+    /// Whether a table of pages goes with all that it maps, by the one entry that leads to it.
+    fn goes_whole(&mut self, slot: &Slot) -> bool {
+        slot.level + 1 == LAST_LEVEL
+            && slot.part == slot.span
+            && !self.every_table
+            && self.bounds.covers(&slot.span)
+            && !(self.keep)(slot.span)
+    }
 }
 
 impl<G: Granule, M: Machine, K: FnMut(VirtRange) -> bool> Visit for Breaker<'_, G, M, K> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
         let old = read::<M>(self.machine, slot);
         let table = old.is_table(slot.level);
-        if table && !old.is_shared() {
+        let whole = table && !old.is_shared() && self.goes_whole(slot);
+        if table && !old.is_shared() && !whole {
             return Ok(Next::Descend(old.address(&G::GEOMETRY)));
         }
-        if old.is_valid() && !(self.keep)(slot.span) {
+        if whole || old.is_valid() && !(self.keep)(slot.span) {
             write::<G, M>(self.machine, slot, old.broken(), Contents::MayDiffer)?;
-            // What a shared table maps are pages: each of them may be in a TLB.
+            // What the table maps are pages: each of them may be in a TLB.
             let leaf = if table { G::SIZE } else { slot.span.len() };
             self.debt.owe_leaves(slot.span, leaf, table);
             self.lost[usize::from(slot.level)] = true;
@@ -141,6 +155,29 @@ pub(super) struct Reaper<'a, G, M, F> {
     pub(super) _granule: PhantomData<G>,
 }
 
+impl<G: Granule, M: Machine, F: FnMut(Gone)> Reaper<'_, G, M, F> {
+    /// Nothing leads to this table any more, so all that it maps is gone, whether its entries were broken or not. They stay
+    /// as they are: whoever uses the frame next clears it. One frame that is mapped over and over is one thing that is gone.
+    fn table_of_pages(&mut self, slot: &Slot, table: PhysAddr) {
+        let entries = machine::table(self.machine, table, G::GEOMETRY.entries(LAST_LEVEL));
+        let bits = |at: usize| entries[at].load(Relaxed);
+        let (mut at, mut va) = (0, slot.span.start);
+        while at < entries.len() {
+            let d = Descriptor::from_bits(bits(at));
+            let alike = |entry: &&AtomicU64| entry.load(Relaxed) == d.bits();
+            let run = if d.is_shared() { entries[at..].iter().take_while(alike).count() } else { 1 };
+            let pa = d.address(&G::GEOMETRY);
+            if d.is_shared() {
+                (self.gone)(Gone::SharedLeaf { va, pa, entries: run as u64 });
+            } else if !d.is_empty() {
+                (self.gone)(Gone::Leaf { va, pa, size: G::SIZE });
+            }
+            at += run;
+            va = va + run as u64 * G::SIZE;
+        }
+    }
+}
+
 impl<G: Granule, M: Machine, F: FnMut(Gone)> Visit for Reaper<'_, G, M, F> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
         let old = read::<M>(self.machine, slot);
@@ -148,6 +185,10 @@ impl<G: Granule, M: Machine, F: FnMut(Gone)> Visit for Reaper<'_, G, M, F> {
         let address = was.address(&G::GEOMETRY);
         let table = was.is_table(slot.level);
         if table && !was.is_shared() {
+            if old.is_broken() && slot.level + 1 == LAST_LEVEL {
+                self.table_of_pages(slot, address);
+                return self.leave(slot).map(|()| Next::Over);
+            }
             return Ok(Next::Descend(address));
         }
         if old.is_broken() {
@@ -155,7 +196,7 @@ impl<G: Granule, M: Machine, F: FnMut(Gone)> Visit for Reaper<'_, G, M, F> {
             let va = slot.span.start;
             (self.gone)(match (was.is_shared(), table) {
                 (true, true) => Gone::SharedTable { span: slot.span, table: address },
-                (true, false) => Gone::SharedLeaf { va, pa: address },
+                (true, false) => Gone::SharedLeaf { va, pa: address, entries: 1 },
                 (false, _) => Gone::Leaf { va, pa: address, size: slot.span.len() },
             });
         }

@@ -50,12 +50,17 @@ impl Altmap {
     /// The altmap that the memmap of a device needs, after `reserve` pages that its driver keeps: what populating takes,
     /// tried out on one that has room for anything.
     pub fn for_device<G: Granule>(pages: PfnRange, reserve: u64) -> Self {
+        Self::for_parts::<G>(pages, reserve, 0)
+    }
+
+    /// The same, with `more` pages after the memmap of `pages`.
+    pub(crate) fn for_parts<G: Granule>(pages: PfnRange, reserve: u64, more: u64) -> Self {
         let mut trial = Self::new(pages.start, reserve, u64::MAX >> 1);
         for part in pages.sections::<G>() {
             let taken = trial.take_for::<G>(part);
             debug_assert!(taken.is_ok(), "a device has fewer pages than that");
         }
-        Self::new(pages.start, reserve, trial.cursor)
+        Self::new(pages.start, reserve, trial.cursor + more)
     }
 
     /// Take what populating `part`, pages of one section, takes: a block for a section that fills one, else the pages of

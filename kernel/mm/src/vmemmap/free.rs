@@ -7,6 +7,7 @@ use crate::machine::Machine;
 use crate::model::Mm;
 use crate::paging::table::{Gone, TableFrames};
 use crate::pfn::{Pfn, PfnRange};
+use crate::vmemmap::compound::Tails;
 
 impl<G: Granule, M: Machine> Mm<G, M> {
     /// Unmap the memmap of whole sections of memory, all of which go.
@@ -21,6 +22,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     pub(crate) fn depopulate(&mut self, range: PfnRange) {
         if self.has_bug(Bug::KeepMemmap) {
             return;
+        }
+        if !self.sections_of(range).iter().any(|section| section.early) {
+            return self.depopulate_run(range);
         }
         let mut gone = PfnRange { start: range.start, end: range.start };
         for part in range.sections::<G>() {
@@ -58,16 +62,18 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             }
         };
         self.pay(debt);
-        let mut run = Run::default();
+        let (mut run, mut tails) = (Run::default(), Tails::default());
         let reaped = tables.reap(&machine, leaves, |gone| match gone {
             Gone::Leaf { va, pa, size } if run.grow(va, pa, size, G::SECTION_MEMMAP) => {}
             Gone::Leaf { va, pa, size } => {
                 self.release_run(core::mem::replace(&mut run, Run { va, pa, size }))
             }
             Gone::Table(table) => self.free_table(table),
-            Gone::SharedLeaf { .. } | Gone::SharedTable { .. } => self.warnings.stuck += 1,
+            Gone::SharedLeaf { pa, entries, .. } => self.forget_tail(&mut tails, pa, entries),
+            Gone::SharedTable { table, .. } => self.forget_shared_table(&mut tails, table),
         });
         self.release_run(run);
+        self.release_tails(tails);
         debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");
     }
 

@@ -8,6 +8,8 @@
 //! ```
 
 pub mod altmap;
+pub mod compound;
+pub mod cost;
 pub mod free;
 pub(crate) mod hosted;
 pub mod occupancy;

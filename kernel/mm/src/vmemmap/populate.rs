@@ -124,7 +124,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         self.map_memmap(at, pfn, pages << G::SHIFT, G::SIZE)
     }
 
-    fn map_memmap(&mut self, at: VirtAddr, pfn: Pfn, size: u64, leaf: u64) -> Result<VirtAddr> {
+    pub(super) fn map_memmap(&mut self, at: VirtAddr, pfn: Pfn, size: u64, leaf: u64) -> Result<VirtAddr> {
         let (machine, tables) = (self.machine.clone(), self.tables);
         let request = MapRequest {
             range: VirtRange { start: at, end: at + size },

@@ -1,0 +1,195 @@
+//! Devices in compound pages: two pages of each memmap have memory of their own, the first and one of tails. In system RAM
+//! (private memory, with nothing behind it) and in an altmap (the newest DIMM's memory).
+
+use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::device::compound::{Dedup, TailScope};
+use hotmap_mm::device::holds::Teardown;
+use hotmap_mm::device::pagemap::DeviceType;
+use hotmap_mm::device::range::DeviceMemmap;
+use hotmap_mm::error::{Error, Result};
+use hotmap_mm::page::{PAGE_BYTES, PageKind};
+use hotmap_mm::pfn::{Pfn, PfnRange};
+
+use super::check::{Outcome, check, fail, frame_at, is_refused, is_used_as, same, same_at, skip};
+use super::device::{ON_DEVICE, SUBSECTION, bytes, destroy, find};
+use super::faults::fail_each;
+use super::hotplug::is_gone;
+use super::model::Model;
+use super::snapshot::counts_are;
+use super::spare::with_spare;
+use super::vmemmap::struct_page;
+use super::{Test, test};
+use hotmap_kernel::arch::translate;
+
+pub(super) const TESTS: &[Test] = &[
+    test("of a compound page's memmap two pages have memory, and tails are only read", in_system_ram),
+    test("so it is inside of an altmap, after what is set aside", in_an_altmap),
+    test("a hold is on the head, and the device waits for it", holds),
+    test("what is no compound page is refused, by the rule", refusals),
+    test("compound pages that cannot be made leave nothing", every_allocation_fails),
+];
+
+const M: u64 = 1 << 20;
+const G: u64 = 1 << 30;
+/// Sizes of compound pages that share, at 4K, 16K and 64K; the first is a block's.
+const SIZES: [[u64; 2]; 3] = [[2 * M, G], [32 * M, G], [512 * M, 16 * G]];
+const SCOPES: [TailScope; 2] = [TailScope::Page, TailScope::Device];
+
+/// What a device shall be.
+#[derive(Clone, Copy)]
+struct Wish {
+    start: PhysAddr,
+    len: u64,
+    kind: DeviceType,
+    memmap: DeviceMemmap,
+    size: u64,
+    tails: TailScope,
+}
+
+impl Wish {
+    /// `count` compound pages that nothing is behind, far above all that is present.
+    fn absent(model: &dyn Model, size: u64, count: u64, tails: TailScope) -> Self {
+        let start = PhysAddr::new(model.absent().get() - count * size).align_down(size);
+        let (kind, memmap) = (DeviceType::Private, DeviceMemmap::Ram);
+        Self { start, len: count * size, kind, memmap, size, tails }
+    }
+    fn make(&self, model: &mut dyn Model) -> Result<()> {
+        let range = (self.start, self.len);
+        let device = model.compound_device(range, self.kind, self.memmap, self.size, self.tails)?;
+        model.device_create(&device)
+    }
+}
+
+/// Make the device, run `body` with it, and take it down.
+fn with(model: &mut dyn Model, wish: &Wish, body: &dyn Fn(&mut dyn Model, Pfn) -> Outcome) -> Outcome {
+    wish.make(model)?;
+    let start = model.pfn(wish.start);
+    let outcome = body(model, start);
+    destroy(model, start)?;
+    is_gone(model, start)?;
+    outcome
+}
+
+fn in_system_ram(model: &mut dyn Model) -> Outcome {
+    for size in SIZES[model.granule() as usize] {
+        for tails in SCOPES {
+            let (base, wish) = (model.counts(), Wish::absent(model, size, 3, tails));
+            with(model, &wish, &|model, start| {
+                let shared = if tails == TailScope::Page { 6 } else { 4 };
+                same("pages of memmap", model.counts().memmap_ram - base.memmap_ram, shared)?;
+                share(model, &wish, PfnRange::new(start, wish.len / model.page_size()), PageKind::MemmapRam)
+            })?;
+            counts_are(&model.counts(), &base)?;
+        }
+    }
+    Ok(())
+}
+
+fn in_an_altmap(model: &mut dyn Model) -> Outcome {
+    with_spare(model, |model, spare| {
+        let size = SIZES[model.granule() as usize][0];
+        let (start, end) = (spare.range.start, spare.range.end.align_down(size));
+        if start.checked_align_up(size).is_none_or(|first| first + 2 * size > end) {
+            return skip(&"the DIMM has no two compound pages");
+        }
+        for tails in SCOPES {
+            let kind = DeviceType::Generic;
+            let wish = Wish { start, len: end - start, kind, memmap: ON_DEVICE, size, tails };
+            with(model, &wish, &|model, start| {
+                let device = find(model, start)?;
+                let Some(altmap) = device.altmap() else { return Err(fail(format_args!("no altmap"))) };
+                same("pages of the altmap left over", altmap.free(), altmap.alloc() + altmap.align())?;
+                let usable = PfnRange { start: device.usable_start(), end: model.pfn(end) };
+                check!(usable.start > start, "nothing is set aside");
+                is_used_as(model, Pfn::new(usable.start.get() - 1), PageKind::DeviceMemmap)?;
+                share(model, &wish, usable, PageKind::DeviceMemmap)
+            })?;
+        }
+        Ok(())
+    })
+}
+
+/// Every compound page of `usable`: its head's page is its own; the first of tails is the same as the last, of its own compound
+/// page or of the first, in a frame that is `home`'s, counts who maps it, and cannot be written.
+fn share(model: &dyn Model, wish: &Wish, usable: PfnRange, home: PageKind) -> Outcome {
+    let (pages, per_page) = (wish.size / model.page_size(), model.page_size() / PAGE_BYTES);
+    let compounds = usable.len() / pages;
+    let mut before = None;
+    for head in (0..compounds).map(|i| usable.start + i * pages) {
+        let frames = [0, per_page, pages - 1].map(|i| struct_page(model, head + i));
+        let [own, first, last] = [0, 1, 2].map(|i| frame_at(model, frames[i].align_down(model.page_size())));
+        let (own, first, last) = (own?, first?, last?);
+        check!(own != first && first == last, "{head}: its memmap is in {own}, {first} .. {last}");
+        is_used_as(model, own, home)?;
+        is_used_as(model, first, home)?;
+        let again = wish.tails == TailScope::Device;
+        check!(before.is_none_or(|tail| (tail == first) == again), "{head}: its tails are in {first}");
+        before = Some(first);
+        let store = translate::store(frames[1]);
+        check!(store.address().is_none(), "{head}: its tails can be written: {store}");
+        check!(translate::store(frames[0]).address().is_some(), "{head} cannot be written");
+        for i in [0, 1, per_page - 1, per_page, pages / 2, pages - 1] {
+            let found = model.use_of(head + i)?;
+            check!(found == (PageKind::Device, head), "{}: {} of {}", head + i, found.0, found.1);
+        }
+    }
+    counts_its_entries(model, wish, usable)
+}
+
+/// At 4K whole tables of tails are one, of 512 entries; else there is an entry for each page of memmap but the head's.
+fn counts_its_entries(model: &dyn Model, wish: &Wish, usable: PfnRange) -> Outcome {
+    let (pages, per_page) = (wish.size / model.page_size(), model.page_size() / PAGE_BYTES);
+    let (memmap, compounds) = (pages / per_page, usable.len() / pages);
+    let shared_table = model.page_size() == 0x1000 && memmap > 512;
+    let (of_each, of_all) = if shared_table { (511, 512) } else { (memmap - 1, 0) };
+    let expected = if wish.tails == TailScope::Page { of_each } else { of_each * compounds } + of_all;
+    let tail = model.page(usable.start + per_page).private();
+    same("entries that map the first page of tails", tail, expected)
+}
+
+fn holds(model: &mut dyn Model) -> Outcome {
+    let size = SIZES[model.granule() as usize][0];
+    let wish = Wish::absent(model, size, 2, TailScope::Page);
+    wish.make(model)?;
+    let (start, pages) = (model.pfn(wish.start), size / model.page_size());
+    let (head, last) = (start + pages, Pfn::new(start.get() + 2 * pages - 1));
+    model.pin(last)?;
+    let held = u64::from(model.page(head).refs());
+    let waits = model.device_destroy(start)?;
+    // First of all, so that the device goes whatever was found.
+    model.unpin(head)?;
+    same_at("holds", head, held, 1)?;
+    check!(waits == Teardown::Waits { pfn: head, holds: 1 }, "{head} is held, and teardown says {waits:?}");
+    is_gone(model, start)
+}
+
+fn refusals(model: &mut dyn Model) -> Outcome {
+    let size = SIZES[model.granule() as usize][0];
+    let wish = Wish::absent(model, size, 2, TailScope::Page);
+    let granule = model.granule();
+    let odd = Wish { size: 3 * size, ..wish };
+    is_refused(odd.make(model), Error::CompoundSize { size: 3 * size, granule })?;
+    let part = Wish { start: wish.start + size / 2, ..wish };
+    let range = bytes(part.start, part.len);
+    let error = match (size / 2).is_multiple_of(SUBSECTION) {
+        true => Error::NotCompoundAligned { range, size },
+        false => Error::NotSubsectionAligned(range),
+    };
+    is_refused(part.make(model), error)?;
+    let single = Wish { size: model.page_size(), len: 2 * M, ..wish };
+    with(model, &single, &|model, start| {
+        let dedup = find(model, start)?.dedup();
+        check!(dedup != Dedup::Shared, "single pages share");
+        Ok(())
+    })
+}
+
+fn every_allocation_fails(model: &mut dyn Model) -> Outcome {
+    let size = SIZES[model.granule() as usize][0];
+    for tails in SCOPES {
+        let wish = Wish::absent(model, size, 3, tails);
+        let start = model.pfn(wish.start);
+        fail_each(model, &|model| wish.make(model), &|model| model.device_destroy(start).map(drop))?;
+    }
+    Ok(())
+}
