@@ -3,6 +3,7 @@
 //! ```text
 //!   TTBR1   linear map of boot RAM (the image's code and constants read-only there too)
 //!           the image at its linked address: code RX, constants R, data RW, the guard page unmapped
+//!           behind the image: the other CPUs' stacks, with unmapped pages between them
 //!           devices, one to one from layout::DEVICES on
 //!   TTBR0   the image's code one to one, for the few instructions around the switch
 //! ```
@@ -11,6 +12,7 @@
     reason = "physical memory is reached by raw pointers while the MMU is off; rules M1, B1"
 )]
 
+use hotmap_kernel::arch::image::{STACK_BYTES, secondary_stack};
 use hotmap_kernel::boot_info::BootInfo;
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use hotmap_mm::boot;
@@ -114,6 +116,7 @@ pub(crate) fn build<G: Granule>(info: &mut BootInfo, image: &Image) -> Result<Ro
         let request = request::<G>(image.high(part), part.start, attributes);
         boot::map_boot(&machine, tables, memblock, &request)?;
     }
+    map_stacks(&machine, tables, memblock, image, info.stacks)?;
     for device in hotmap_kernel::drivers::platform::device_windows(&info.machine).iter() {
         map_device(&machine, tables, memblock, *device)?;
     }
@@ -123,6 +126,23 @@ pub(crate) fn build<G: Granule>(info: &mut BootInfo, image: &Image) -> Result<Ro
 
 fn request<G: Granule>(range: VirtRange, pa: PhysAddr, attributes: Attributes) -> MapRequest {
     MapRequest { range, pa, attributes, max_leaf: G::BLOCK_SIZE, contiguous: true }
+}
+
+/// Map the other CPUs' stacks.
+fn map_stacks<G: Granule>(
+    machine: &Physical,
+    tables: Tables<G>,
+    memblock: &mut Memblock,
+    image: &Image,
+    stacks: PhysRange,
+) -> Result<()> {
+    let image_end = image.high(image.stack).end;
+    for number in 1..=stacks.len() / STACK_BYTES {
+        let pa = stacks.start + (number - 1) * STACK_BYTES;
+        let request = request::<G>(secondary_stack(image_end, number), pa, Attributes::DATA);
+        boot::map_boot(machine, tables, memblock, &request)?;
+    }
+    Ok(())
 }
 
 /// Map the pages around a device's registers. Two devices may share a page.

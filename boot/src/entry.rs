@@ -32,7 +32,8 @@ global_asm!(
     ".quad 0, 0, 0",
     ".ascii \"ARM\\x64\"",
     ".long 0",
-    // A secondary CPU gets here only where nothing holds it back (EL3, no PSCI): it waits for good.
+    // A secondary CPU gets here only where nothing holds it back (EL3, no PSCI): it waits for good. Where PSCI does, it
+    // starts in secondary.rs.
     "1: msr daifset, #0xf",
     "mrs x1, mpidr_el1",
     "tst x1, #0xffffff",
@@ -116,9 +117,16 @@ global_asm!(
     "add x4, x4, x20",
     "br x4",
     "hotmap_in_ram:",
-    "cmp x21, #2",
-    "b.ne hotmap_at_el1",
-    // EL2 -> EL1. HCR_EL2: RW only (Arm ARM D19.2.48), so that EL1 is AArch64 and nothing traps.
+    "bl hotmap_to_el1",
+    "b 9f",
+    // hotmap_to_el1: from EL2 down to EL1, with EL1's MMU off; EL1 stays, and so does EL3. Every CPU calls it. It changes x0
+    // and x1. HCR_EL2: RW only (Arm ARM D19.2.48), so that EL1 is AArch64 and nothing traps.
+    ".global hotmap_to_el1",
+    "hotmap_to_el1:",
+    "mrs x0, CurrentEL",
+    "cmp x0, #(2 << 2)",
+    "b.lo hotmap_at_el1",
+    "b.hi hotmap_at_el3",
     "mov x0, #(1 << 31)",
     "msr hcr_el2, x0",
     "isb", // CPTR_EL2 and CNTHCTL_EL2 have their E2H = 0 formats from here on
@@ -160,12 +168,12 @@ global_asm!(
     "msr elr_el2, x0",
     "eret",
     "hotmap_at_el1:",
-    "cmp x21, #3",
-    "b.eq 9f",
     "movz x0, #{sctlr} & 0xffff",
     "movk x0, #{sctlr} >> 16, lsl #16",
     "msr sctlr_el1, x0",
     "isb",
+    "hotmap_at_el3:",
+    "ret",
     // Clear .bss.
     "9: adrp x0, _bss_start",
     "add x0, x0, :lo12:_bss_start",
@@ -217,6 +225,10 @@ global_asm!(
     "adrp x0, _stack_end",
     "add x0, x0, :lo12:_stack_end",
     "add x0, x0, x19",
+    // hotmap_mmu_on: every CPU's last step at the load address. x0 = SP, x20 = TTBR0, x21 = TTBR1, x22 = TCR, x23 = MAIR,
+    // x24 = SCTLR, x25 = the argument, x26 = where to go.
+    ".global hotmap_mmu_on",
+    "hotmap_mmu_on:",
     "msr mair_el1, x23",
     "msr tcr_el1, x22",
     "msr ttbr0_el1, x20",
@@ -229,6 +241,8 @@ global_asm!(
     "isb",
     "msr sctlr_el1, x24",
     "isb",
+    ".global hotmap_mmu_is_on",
+    "hotmap_mmu_is_on:",
     "mov sp, x0",
     "mov x29, xzr",
     "mov x30, xzr",

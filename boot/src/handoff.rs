@@ -4,8 +4,9 @@
 use core::fmt;
 
 use hotmap_devicetree::{DtError, MachineDescription};
-use hotmap_kernel::arch::cpu;
+use hotmap_kernel::arch::{cpu, image};
 use hotmap_kernel::boot_info::{BootInfo, BootWay};
+use hotmap_kernel::cpus::plan;
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 use hotmap_mm::error::Error;
 use hotmap_mm::layout;
@@ -98,6 +99,12 @@ pub(crate) fn find_memory(info: &mut BootInfo, image: PhysRange) -> Result<(), S
     let size = info.args.heap.next_multiple_of(granule);
     let heap = memblock.alloc(size, granule, PageKind::Kernel).map_err(Stop::Memory)?;
     info.heap = PhysRange { start: heap, end: heap + size };
+    let others = plan::highest(&info.machine, info.args.max_cpus) as u64;
+    if others > 0 {
+        let size = others * image::STACK_BYTES;
+        let stacks = memblock.alloc(size, image::STACK_BYTES, PageKind::Kernel).map_err(Stop::Memory)?;
+        info.stacks = PhysRange { start: stacks, end: stacks + size };
+    }
     Ok(())
 }
 

@@ -6,11 +6,14 @@
 //!  early_map   the kernel's translation tables
 //!  entry       the MMU goes on, jump to the high address
 //!  kernel_main
+//!
+//!  secondary   another CPU, much later: -> the kernel's secondary_main
 //! ```
 //!
 //! Rules that safety comments here cite, beside the model's M1 and M2:
 //! - **B1** until `kernel_main` only the boot CPU runs, with interrupts masked, and until the jump the MMU is off.
 //! - **B2** the boot protocol's promise about the device tree blob.
+//! - **B3** what boot lays out for the secondary CPUs is written before the first of them starts, and only read after that.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
@@ -21,6 +24,8 @@ mod entry;
 mod handoff;
 #[cfg(target_os = "none")]
 mod relocate;
+#[cfg(target_os = "none")]
+mod secondary;
 #[cfg(target_os = "none")]
 mod start;
 

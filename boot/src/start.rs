@@ -12,6 +12,7 @@ use hotmap_mm::paging::descriptor::MAIR;
 
 use crate::early_map::{self, Image, Roots};
 use crate::handoff::{self, Stop};
+use crate::secondary;
 
 /// What boot hands over. In .bss, so that it costs the image nothing: 22 KB, and not all of them zero.
 static mut INFO: MaybeUninit<BootInfo> = MaybeUninit::uninit();
@@ -105,5 +106,6 @@ extern "C" fn high_main(info: &'static mut BootInfo) -> ! {
     let (guard, low) = (&raw const _guard_start as u64, &raw const _stack_start as u64);
     exceptions::set_kernel_stack(low..&raw const _stack_end as u64, low - guard);
     hotmap_kernel::arch::mmu_control::forget_identity_map();
+    secondary::prepare(info);
     kernel_main::<hotmap_shell::Commands>(info)
 }

@@ -3,10 +3,10 @@
 
 use core::fmt::Write;
 
-use heapless::String;
+use heapless::{String, Vec};
 use hotmap_mm::boot::BootMemmap;
 use hotmap_mm::bugs::Bug;
-use hotmap_mm::granule::GranuleKind;
+use hotmap_mm::granule::{GranuleKind, MAX_HUGE_SIZES};
 use hotmap_mm::hotplug::steps::MemmapHome;
 
 use crate::number;
@@ -51,6 +51,12 @@ pub struct BootArgs {
     pub heap: u64,
     /// `bench=on`: count instructions, log nothing but the figures.
     pub bench: bool,
+    /// `hugepages=SIZE:COUNT,...`: the sizes in bytes and the counts.
+    pub hugepages: Vec<(u64, u64), MAX_HUGE_SIZES>,
+    /// `hvo=on|off`: whether huge pages share their memmap.
+    pub hvo: bool,
+    /// `maxcpus=N`: how many CPUs run, the boot CPU included.
+    pub max_cpus: u32,
     /// `bug=NAME`.
     pub bug: Option<Bug>,
     /// What was wrong, one line each, as much as fits.
@@ -74,6 +80,9 @@ impl BootArgs {
             dumb: true,
             heap: 4 << 20,
             bench: false,
+            hugepages: Vec::new(),
+            hvo: true,
+            max_cpus: u32::MAX,
             bug: None,
             complaints: String::new(),
             refused: false,
@@ -108,6 +117,9 @@ impl BootArgs {
             "bench" => choose(&mut self.bench, value, &[("on", true), ("off", false)]),
             "run" => self.set_run(value),
             "heap" => self.set_heap(value),
+            "hugepages" => self.set_hugepages(value),
+            "hvo" => choose(&mut self.hvo, value, &[("on", true), ("off", false)]),
+            "maxcpus" => self.set_max_cpus(value),
             "bug" => self.set_bug(value),
             _ => return self.complain(format_args!("unknown boot argument: {word}")),
         };
@@ -144,6 +156,26 @@ impl BootArgs {
     fn set_heap(&mut self, value: &str) -> bool {
         let size = number::parse(value).filter(|size| (64 << 10..=1 << 30).contains(size));
         size.map(|size| self.heap = size).is_some()
+    }
+
+    /// All of the value, or nothing of it; whether the granule has such a size is for the pool to say.
+    fn set_hugepages(&mut self, value: &str) -> bool {
+        let mut pools = Vec::new();
+        for pool in value.split(',') {
+            let Some((size, count)) = pool.split_once(':') else { return false };
+            let (Some(size), Some(count)) = (number::parse(size), number::parse(count)) else { return false };
+            if pools.push((size, count)).is_err() {
+                return false;
+            }
+        }
+        self.hugepages = pools;
+        true
+    }
+
+    fn set_max_cpus(&mut self, value: &str) -> bool {
+        let count =
+            number::parse(value).and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
+        count.map(|count| self.max_cpus = count).is_some()
     }
 
     fn set_bug(&mut self, value: &str) -> bool {
@@ -248,6 +280,32 @@ mod tests {
             args.complaints.as_str(),
             "boot argument hotadd: 'always' is not one of its values (see help args)\n"
         );
+    }
+
+    #[test]
+    fn pools_of_huge_pages_are_pairs_of_a_size_and_a_count() {
+        let mut args = BootArgs::new();
+        assert!(args.hvo && args.hugepages.is_empty());
+        args.read("hugepages=2M:16,1G:1 hvo=off");
+        assert_eq!(args.hugepages, [(2 << 20, 16), (1 << 30, 1)]);
+        assert!(!args.hvo && args.complaints.is_empty());
+        for wrong in ["", "2M", "2M:", ":3", "2M:3,", "2M:3:4", "1:1,2:2,3:3,4:4,5:5"] {
+            let mut line = String::<64>::new();
+            write!(line, "hugepages={wrong}").expect("fits");
+            let mut args = BootArgs::new();
+            args.read(&line);
+            assert!(args.hugepages.is_empty() && args.complaints.contains("hugepages"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn there_is_at_least_the_boot_cpu() {
+        let mut args = BootArgs::new();
+        assert_eq!(args.max_cpus, u32::MAX, "all that there are");
+        args.read("maxcpus=3");
+        assert_eq!((args.max_cpus, args.complaints.as_str()), (3, ""));
+        args.read("maxcpus=0 maxcpus=many maxcpus=4294967296");
+        assert_eq!((args.max_cpus, args.complaints.lines().count()), (3, 3));
     }
 
     #[test]

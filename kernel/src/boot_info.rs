@@ -51,6 +51,10 @@ pub struct BootInfo {
     pub dtb: PhysRange,
     /// The kernel heap's arena.
     pub heap: PhysRange,
+    /// The other CPUs' stacks, one after the other in the order of their numbers; empty where there is no other CPU.
+    pub stacks: PhysRange,
+    /// Where another CPU starts, with its MMU off.
+    pub secondary_entry: PhysAddr,
 }
 
 impl BootInfo {
@@ -69,6 +73,8 @@ impl BootInfo {
             image: none,
             dtb: none,
             heap: none,
+            stacks: none,
+            secondary_entry: PhysAddr::new(0),
         }
     }
 }

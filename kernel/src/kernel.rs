@@ -21,7 +21,7 @@ use crate::line::{Line, LineReader, Mode, Terminal};
 use crate::nvdimms::Nvdimms;
 use crate::plug::Policy;
 use crate::regions::Regions;
-use crate::{klog, kprintln, meter};
+use crate::{cpus, klog, kprintln, meter, readers};
 
 /// Everything, for one granule.
 pub struct Kernel<G: Granule> {
@@ -66,6 +66,7 @@ fn start<G: Granule, S: Shell>(info: &'static mut BootInfo) -> ! {
     bulk::init(&cpu::features());
     let layout = Layout::<G>::new(info.ram_start);
     let machine = Arm::new(layout.phys_base);
+    readers::set_layout(layout.vmemmap(), layout.first_pfn().get());
     heap::init(&machine, info);
     let mm =
         match Mm::boot(machine, Tables::new(info.root), layout, &mut info.memblock, info.args.boot_memmap) {
@@ -90,6 +91,8 @@ fn start<G: Granule, S: Shell>(info: &'static mut BootInfo) -> ! {
     kernel.mm.bug = info.args.bug;
     kernel.set_nodes();
     greet(info, &kernel.mm.counts());
+    kernel.set_huge_pages_aside();
+    cpus::start::start(info);
     kernel.find_regions();
     kernel.find_dimms();
     kernel.find_nvdimms();

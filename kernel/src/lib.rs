@@ -9,18 +9,23 @@ extern crate alloc;
 pub mod arch;
 pub mod args;
 pub mod boot_info;
+pub mod cpus;
 #[cfg(target_os = "none")]
 pub mod devices;
 pub mod dimms;
 pub mod drivers;
+mod hugepages;
 pub mod inject;
 #[cfg(target_os = "none")]
 pub mod kernel;
 pub mod line;
+pub mod lock;
 pub mod meter;
 pub mod number;
 pub mod nvdimms;
 pub mod plug;
+#[cfg(target_os = "none")]
+pub mod readers;
 pub mod regions;
 #[cfg(target_os = "none")]
 pub mod states;

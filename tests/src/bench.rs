@@ -5,8 +5,10 @@
 //! | [`figures`] | the kernel's `bench:` lines, read |
 //! | [`measure`] | a DIMM taken through its life on a counting machine |
 //! | [`linux`] | the figures to beat |
+//! | [`dedup`] | shared struct pages, measured likewise |
 //! | [`table`] | both, for people and for machines |
 
+pub mod dedup;
 pub mod figures;
 pub mod linux;
 pub mod measure;

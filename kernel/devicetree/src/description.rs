@@ -12,7 +12,7 @@ pub const PMEM_CAPACITY: usize = 16;
 /// How many reservations fit, from both places together.
 pub const RESERVED_CAPACITY: usize = 64;
 /// How many CPUs are listed; more are counted.
-pub const CPU_CAPACITY: usize = 64;
+pub const CPU_CAPACITY: usize = 32;
 /// How many GICv3 redistributor regions fit. QEMU's virt has at most two (hw/arm/virt.c, VIRT_HIGH_GIC_REDIST2).
 pub const REDISTRIBUTOR_CAPACITY: usize = 8;
 /// The longest boot argument string, in bytes. Linux's arm64 limit (`COMMAND_LINE_SIZE`) is the same.
@@ -197,6 +197,27 @@ pub struct Psci {
     pub version: PsciVersion,
 }
 
+/// How a CPU that is off is turned on: its node's `enable-method`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EnableMethod {
+    /// The node does not say. (A machine with one CPU need not.)
+    #[default]
+    Absent,
+    /// `psci`: by CPU_ON.
+    Psci,
+    /// Something else.
+    Other,
+}
+
+/// A CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cpu {
+    /// `reg`: on arm64 the affinity fields of its MPIDR_EL1. Not checked: it may say anything.
+    pub mpidr: u64,
+    /// How it is turned on.
+    pub enable_method: EnableMethod,
+}
+
 /// What may lie in a region that is set aside, and must not be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
@@ -229,8 +250,8 @@ pub struct MachineDescription {
     pub gic: Gic,
     /// Power State Coordination Interface.
     pub psci: Psci,
-    /// The MPIDR affinity fields of the CPUs, in the order of the blob, the first [`CPU_CAPACITY`] of them.
-    pub cpus: Vec<u64, CPU_CAPACITY>,
+    /// The CPUs, in the order of the blob, the first [`CPU_CAPACITY`] of them.
+    pub cpus: Vec<Cpu, CPU_CAPACITY>,
     /// How many CPUs there are.
     pub cpu_count: u32,
     /// QEMU's fw_cfg registers.

@@ -4,7 +4,8 @@ use heapless::Vec;
 
 use crate::bus::Buses;
 use crate::description::{
-    Gic, MachineDescription, Psci, PsciConduit, PsciVersion, REDISTRIBUTOR_CAPACITY, Region,
+    Cpu, EnableMethod, Gic, MachineDescription, Psci, PsciConduit, PsciVersion, REDISTRIBUTOR_CAPACITY,
+    Region,
 };
 use crate::error::{DtError, List};
 use crate::facts::Facts;
@@ -133,9 +134,14 @@ pub(crate) fn read_cpu(
     facts: &Facts<'_>,
     out: &mut MachineDescription,
 ) -> Result<(), DtError> {
+    let enable_method = match facts.enable_method {
+        None => EnableMethod::Absent,
+        Some(list) if strings(list).any(|method| method == b"psci") => EnableMethod::Psci,
+        Some(_) => EnableMethod::Other,
+    };
     for mpidr in buses.identifiers(depth, facts)? {
         // More than fit are counted only.
-        let _ = out.cpus.push(mpidr);
+        let _ = out.cpus.push(Cpu { mpidr, enable_method });
         out.cpu_count = out.cpu_count.saturating_add(1);
     }
     Ok(())

@@ -47,8 +47,8 @@ pub use description::{
     REDISTRIBUTOR_CAPACITY, RESERVED_CAPACITY,
 };
 pub use description::{
-    Console, Gic, Held, Interrupt, InterruptKind, MachineDescription, MemoryRegion, PmemRegion, Psci,
-    PsciConduit, PsciVersion, Region, Reservation, Uart,
+    Console, Cpu, EnableMethod, Gic, Held, Interrupt, InterruptKind, MachineDescription, MemoryRegion,
+    PmemRegion, Psci, PsciConduit, PsciVersion, Region, Reservation, Uart,
 };
 pub use error::{Block, DtError, List};
 pub use header::{HEADER_SIZE, total_size};

@@ -3,8 +3,8 @@
 mod support;
 
 use hotmap_devicetree::{
-    Console, Gic, Interrupt, InterruptKind, MachineDescription, MemoryRegion, PmemRegion, Psci, PsciConduit,
-    PsciVersion, Region, Uart, parse, total_size,
+    Console, Cpu, EnableMethod, Gic, Interrupt, InterruptKind, MachineDescription, MemoryRegion, PmemRegion,
+    Psci, PsciConduit, PsciVersion, Region, Uart, parse, total_size,
 };
 use support::{fixture, fixtures, patch, read, region};
 
@@ -33,6 +33,10 @@ fn pmem(start: u64, size: u64, volatile: bool) -> PmemRegion {
     PmemRegion { region: region(start, size), volatile, numa_node: None }
 }
 
+fn cpus<const N: usize>(mpidrs: [u64; N], enable_method: EnableMethod) -> [Cpu; N] {
+    mpidrs.map(|mpidr| Cpu { mpidr, enable_method })
+}
+
 fn qemu_gic_v3() -> Gic {
     let redistributors = [region(0x80a_0000, 0xf6_0000)].into_iter().collect();
     Gic::V3 { distributor: region(0x800_0000, 0x1_0000), redistributors, redistributor_stride: 0 }
@@ -52,7 +56,8 @@ fn firmware_boot_with_gic_v3() {
     assert_eq!(UART.interrupt.map(Interrupt::intid), Some(33));
     assert_eq!(machine.gic, qemu_gic_v3());
     assert_eq!(machine.psci, HVC);
-    assert_eq!((machine.cpus.as_slice(), machine.cpu_count), ([0, 1, 2, 3].as_slice(), 4));
+    assert_eq!(machine.cpus, cpus([0, 1, 2, 3], EnableMethod::Psci));
+    assert_eq!(machine.cpu_count, 4);
     assert_eq!((machine.fw_cfg, machine.pci_ecam), (FW_CFG, ECAM));
     assert_eq!((machine.initrd, machine.reserved.len(), machine.pmem.len()), (None, 0, 0));
 }
@@ -66,7 +71,8 @@ fn image_boot_at_el2_with_gic_v2_and_an_initrd() {
     assert_eq!(machine.console, Console::Pl011(UART));
     assert_eq!(machine.gic, qemu_gic_v2());
     assert_eq!(machine.psci, Psci { conduit: PsciConduit::Smc, version: PsciVersion::V1_0 });
-    assert_eq!((machine.cpus.as_slice(), machine.cpu_count), ([0].as_slice(), 1));
+    assert_eq!(machine.cpus, cpus([0], EnableMethod::Absent), "QEMU gives one CPU alone no method");
+    assert_eq!(machine.cpu_count, 1);
     assert_eq!((machine.fw_cfg, machine.pci_ecam), (FW_CFG, ECAM));
 }
 
@@ -142,7 +148,8 @@ fn one_cell_addresses_and_nested_buses_are_translated() {
         Gic::V2 { distributor: region(0x1000_1000, 0x1000), cpu_interface: region(0x1000_2000, 0x2000) };
     assert_eq!(machine.gic, expected);
     assert_eq!(machine.psci, Psci { conduit: PsciConduit::Smc, version: PsciVersion::V0_2 });
-    assert_eq!((machine.cpus.as_slice(), machine.cpu_count), ([0x1_0000_0000, 0x101].as_slice(), 2));
+    assert_eq!(machine.cpus, cpus([0x1_0000_0000, 0x101], EnableMethod::Absent));
+    assert_eq!(machine.cpu_count, 2);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What makes a node what it is: its place, its `compatible`, its `status`.
 mod support;
 
-use hotmap_devicetree::{Gic, Held, MachineDescription, Psci, PsciConduit, PsciVersion};
+use hotmap_devicetree::{Cpu, EnableMethod, Gic, Held, MachineDescription, Psci, PsciConduit, PsciVersion};
 use support::{Writer, read, region};
 
 /// A root with RAM and what `add` puts behind it.
@@ -37,7 +37,39 @@ fn a_cpu_is_a_child_of_cpus_with_the_device_type() {
         w.begin("cpu").text("device_type", "cpu").cells("reg", &[11]).end();
         w.end();
     });
-    assert_eq!((found.cpus.as_slice(), found.cpu_count), ([11].as_slice(), 1));
+    assert_eq!(found.cpus, [Cpu { mpidr: 11, enable_method: EnableMethod::Absent }]);
+    assert_eq!(found.cpu_count, 1);
+}
+
+#[test]
+fn a_cpus_enable_method_is_any_string_of_the_list() {
+    let found = machine(|w| {
+        w.begin("cpus").cells("#address-cells", &[1]).cells("#size-cells", &[0]);
+        for (number, method) in [
+            (0, &b"psci\0"[..]),
+            (1, b"spin-table\0psci\0"),
+            (2, b"spin-table\0"),
+            (3, b"psci-9\0"),
+            (4, b""),
+        ] {
+            w.begin("cpu").text("device_type", "cpu").cells("reg", &[number]);
+            w.property("enable-method", method).end();
+        }
+        w.end();
+    });
+    let methods: Vec<EnableMethod> = found.cpus.iter().map(|cpu| cpu.enable_method).collect();
+    use EnableMethod::{Other, Psci};
+    assert_eq!(methods, [Psci, Psci, Other, Other, Other]);
+}
+
+#[test]
+fn a_cpus_reg_may_say_anything() {
+    let found = machine(|w| {
+        w.begin("cpus").cells("#address-cells", &[2]).cells("#size-cells", &[0]);
+        w.begin("cpu").text("device_type", "cpu").cells("reg", &[0xffff_ffff, 0x8000_0000]).end();
+        w.end();
+    });
+    assert_eq!(found.cpus.first().map(|cpu| cpu.mpidr), Some(0xffff_ffff_8000_0000));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, MemoryBlock, Source};
 use crate::hotplug::notify::Chain;
 use crate::hotplug::range::HotRange;
+use crate::hugetlb::HugeTlb;
 use crate::layout::Layout;
 use crate::list::{self, List};
 use crate::machine::{self, Machine};
@@ -139,6 +140,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             tenants: Tenants::new(),
             warnings: Warnings::default(),
             owed: 0,
+            hugetlb: HugeTlb::new::<G>(),
             notifiers: Chain::new(),
             faults: Faults::default(),
             bug: None,

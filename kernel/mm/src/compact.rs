@@ -14,7 +14,7 @@ use crate::error::{Error, Resource, Result};
 use crate::granule::Granule;
 use crate::hotplug::block::BlockState;
 use crate::machine::Machine;
-use crate::model::Mm;
+use crate::model::{Mm, Mobility};
 use crate::page::PageKind;
 use crate::pages::Pages;
 use crate::pfn::{Pfn, PfnRange};
@@ -53,6 +53,18 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             let largest = block.free.largest().filter(|largest| *largest >= order)?;
             block.free.heads(&self.pages(), largest).next()
         })
+    }
+
+    /// A run of zone Normal, made out of pieces when there is none. One that was made to fail is not looked for.
+    ///
+    /// # Errors
+    /// As [`Self::compact`].
+    pub(crate) fn alloc_or_compact(&mut self, order: u32, kind: PageKind) -> Result<Pfn> {
+        self.may_fail(Resource::Frames { order })?;
+        match self.take(order, kind, Mobility::Unmovable) {
+            Some(pfn) => Ok(pfn),
+            None => Ok(self.compact_into(order, kind)?.run),
+        }
     }
 
     /// Make a run of `1 << order` pages and take it, for `kind`: what [`Self::alloc`] would do if the memory were not in pieces.

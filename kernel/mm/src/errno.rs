@@ -60,6 +60,8 @@ impl Error {
                 | Resource::Memblock { .. }
                 | Resource::Heap { .. }
                 | Resource::Altmap { .. }
+                | Resource::FreeBlocks { .. }
+                | Resource::HugePages { .. }
                 | Resource::TenantAddresses { .. },
             ) => Errno::ENOMEM,
             // `register_memory_resource` asks `mhp_range_allowed`, which also sees a range that wraps.
@@ -82,6 +84,9 @@ impl Error {
             | Self::NotCompoundAligned { .. }
             | Self::NoCompoundLeft { .. }
             | Self::DeviceRanges { .. }
+            // `hugetlb_sysfs`: no such hstate; `hugetlb_vmemmap_optimize_folio` leaves such a page as it is.
+            | Self::NotHugeSize { .. }
+            | Self::NotOptimisable { .. }
             | Self::PageState { .. }
             | Self::WouldSplit { .. }
             | Self::BreakBeforeMake { .. } => Errno::EINVAL,
@@ -92,6 +97,9 @@ impl Error {
             | Self::Unmovable { .. }
             | Self::Pinned { .. }
             | Self::DeviceGoes(_)
+            // `dissolve_free_hugetlb_folio`, and a pool that keeps what is in use.
+            | Self::HugeInUse { .. }
+            | Self::HugeTaken(_)
             | Self::HeldTogether { .. } => Errno::EBUSY,
             Self::BlockState { needs, .. } => state_errno(needs),
             // `notifier_to_errno(NOTIFY_BAD)`, what arm64's own notifier answers for boot memory.
@@ -121,6 +129,7 @@ mod tests {
     extern crate std;
     use super::*;
     use crate::addr::{PhysAddr, PhysRange, VirtAddr};
+    use crate::hugetlb::HvoRule;
     use crate::page::PageKind;
     use crate::paging::live_update::BbmRule;
     use crate::pfn::Pfn;
@@ -171,6 +180,12 @@ mod tests {
             (Error::PageState { pfn, is: PageKind::Free, needs: "pinned" }, 22, "EINVAL"),
             (Error::Poisoned(pfn), 133, "EHWPOISON"),
             (Error::Vetoed { range, by: "?" }, 1, "EPERM"),
+            (Error::Out(Resource::FreeBlocks { bytes: 1 << 30 }), 12, "ENOMEM"),
+            (Error::Out(Resource::HugePages { bytes: 2 << 20 }), 12, "ENOMEM"),
+            (Error::NotHugeSize { bytes: 1 << 20 }, 22, "EINVAL"),
+            (Error::NotOptimisable { pfn, rule: HvoRule::Altmap }, 22, "EINVAL"),
+            (Error::HugeInUse { bytes: 2 << 20, used: 5, asked: 3 }, 16, "EBUSY"),
+            (Error::HugeTaken(pfn), 16, "EBUSY"),
             (Error::NoTenant(3), 3, "ESRCH"),
             (Error::Corrupt { tenant: 1, at: va, found: 0, expected: 1 }, 5, "EIO"),
         ];

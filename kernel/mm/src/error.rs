@@ -4,6 +4,7 @@ use core::fmt;
 
 use crate::addr::{Bytes, PhysAddr, PhysRange, VirtAddr};
 use crate::granule::GranuleKind;
+use crate::hugetlb::HvoRule;
 use crate::page::PageKind;
 use crate::paging::live_update::BbmRule;
 use crate::pfn::Pfn;
@@ -36,6 +37,16 @@ pub enum Resource {
     Slots {
         /// What the table holds.
         what: &'static str,
+    },
+    /// Whole free memory blocks side by side, for a huge page that is larger than one.
+    FreeBlocks {
+        /// The huge page's size in bytes.
+        bytes: u64,
+    },
+    /// Free huge pages of the pool.
+    HugePages {
+        /// Their size in bytes.
+        bytes: u64,
     },
     /// Virtual addresses for a tenant's mapping.
     TenantAddresses {
@@ -228,6 +239,29 @@ pub enum Error {
         /// The notifier's name.
         by: &'static str,
     },
+    /// A size that no huge page has at this granule.
+    NotHugeSize {
+        /// The size in bytes.
+        bytes: u64,
+    },
+    /// A pool that is to be smaller than what is in use of it.
+    HugeInUse {
+        /// The huge pages' size in bytes.
+        bytes: u64,
+        /// How many are in use.
+        used: u64,
+        /// How many were to remain.
+        asked: u64,
+    },
+    /// A huge page that somebody uses.
+    HugeTaken(Pfn),
+    /// A huge page whose memmap cannot be shared.
+    NotOptimisable {
+        /// Its first page.
+        pfn: Pfn,
+        /// Why not.
+        rule: HvoRule,
+    },
     /// A tenant number that is not in use.
     NoTenant(u32),
     /// A tenant's page that does not hold what the tenant wrote.
@@ -255,6 +289,12 @@ impl fmt::Display for Resource {
                 write!(f, "the altmap has no {pages} pages left, and there is no fallback to RAM")
             }
             Self::Slots { what } => write!(f, "the table of {what} is full"),
+            Self::FreeBlocks { bytes } => write!(
+                f,
+                "no {} of whole free memory blocks side by side in one zone (a block that hosts its own memmap is never whole)",
+                Bytes(bytes)
+            ),
+            Self::HugePages { bytes } => write!(f, "no free huge page of {} in the pool", Bytes(bytes)),
             Self::TenantAddresses { bytes } => write!(f, "no {} of tenant addresses left", Bytes(bytes)),
         }
     }
@@ -347,6 +387,12 @@ impl fmt::Display for Error {
             Self::PageState { pfn, is, needs } => write!(f, "{pfn} is {is}, not {needs}"),
             Self::Poisoned(pfn) => write!(f, "{pfn} is poisoned: out of use, and its block cannot go"),
             Self::Vetoed { range, by } => write!(f, "{range} stays as it is: vetoed by the notifier '{by}'"),
+            Self::NotHugeSize { bytes } => write!(f, "{} is no huge page size at this granule", Bytes(bytes)),
+            Self::HugeInUse { bytes, used, asked } => {
+                write!(f, "{used} huge pages of {} are in use: the pool cannot have {asked}", Bytes(bytes))
+            }
+            Self::HugeTaken(pfn) => write!(f, "{pfn} cannot go: a huge page in use"),
+            Self::NotOptimisable { pfn, rule } => write!(f, "{pfn} is not optimised: {rule}"),
             Self::NoTenant(id) => write!(f, "there is no tenant {id}"),
             Self::Corrupt { tenant, at, found, expected } => {
                 write!(f, "tenant {tenant}: {at} holds {found:#018x} instead of {expected:#018x}")

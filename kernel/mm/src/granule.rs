@@ -19,6 +19,8 @@ pub const SUBSECTION_SHIFT: u32 = 21;
 pub const LAST_LEVEL: u8 = 3;
 /// More orders than any granule's block has.
 pub const MAX_ORDERS: usize = 16;
+/// The most sizes of huge pages that a granule has.
+pub const MAX_HUGE_SIZES: usize = 4;
 
 /// Which translation granule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,6 +117,12 @@ impl Geometry {
         let left = self.va_bits - self.level_shift(level);
         1 << if left < full { left } else { full }
     }
+    /// log2 of the sizes of huge pages, ascending: of the compound pages, those that memory can be congruent with (arm64
+    /// Linux: `arch/arm64/mm/hugetlbpage.c`, `hugetlbpage_init`).
+    pub fn huge_shifts(&self) -> impl Iterator<Item = u32> + use<> {
+        let largest = self.largest_compound_shift;
+        self.compound_shifts.into_iter().filter(move |shift| *shift <= largest)
+    }
     /// The bytes that a run of contiguous entries at `level` covers, if the hint exists there.
     pub const fn contiguous_bytes(&self, level: u8) -> Option<u64> {
         match self.contiguous[level as usize] {
@@ -208,7 +216,9 @@ impl Granule for G64K {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
+    use std::vec::Vec;
 
     // Golden values, from the Arm ARM's tables (D8.2.8 to D8.2.10) and arm64 Linux's documentation, not from the code.
     #[test]
@@ -232,6 +242,18 @@ mod tests {
         assert_eq!(runs(G4K::GEOMETRY), [Some(64 << 10), Some(32 << 20), None]);
         assert_eq!(runs(G16K::GEOMETRY), [Some(2 << 20), Some(1 << 30), None]);
         assert_eq!(runs(G64K::GEOMETRY), [Some(2 << 20), Some(16 << 30), None]);
+    }
+
+    // The page sizes that arm64 Linux's Documentation/mm/hugetlbpage lists for 4K, 16K and 64K.
+    #[test]
+    fn huge_pages_have_the_sizes_of_blocks_and_contiguous_runs() {
+        let sizes = |g: Geometry| g.huge_shifts().map(|shift| 1u64 << shift).collect::<Vec<_>>();
+        assert_eq!(sizes(G4K::GEOMETRY), [64 << 10, 2 << 20, 32 << 20, 1 << 30]);
+        assert_eq!(sizes(G16K::GEOMETRY), [2 << 20, 32 << 20, 1 << 30]);
+        assert_eq!(sizes(G64K::GEOMETRY), [2 << 20, 512 << 20, 16 << 30]);
+        for g in [G4K::GEOMETRY, G16K::GEOMETRY, G64K::GEOMETRY] {
+            assert!(g.huge_shifts().count() <= MAX_HUGE_SIZES);
+        }
     }
 
     #[test]

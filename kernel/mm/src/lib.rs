@@ -18,6 +18,7 @@ pub mod error;
 pub mod faults;
 pub mod granule;
 pub mod hotplug;
+pub mod hugetlb;
 pub mod layout;
 pub mod list;
 pub mod machine;

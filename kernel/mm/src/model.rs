@@ -12,6 +12,7 @@ use crate::faults::Faults;
 use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, MemoryBlock};
 use crate::hotplug::notify::Chain;
+use crate::hugetlb::HugeTlb;
 use crate::layout::Layout;
 use crate::list::List;
 use crate::machine::Machine;
@@ -31,7 +32,7 @@ pub struct Counts {
     pub present: u64,
     /// Pages on free lists.
     pub free: u64,
-    /// The kernel's, the tenants' and the pinned pages.
+    /// The kernel's, the tenants', the pinned and the huge pages.
     pub allocated: u64,
     /// Pages that hold their own block's memmap.
     pub memmap_self: u64,
@@ -47,7 +48,9 @@ impl Counts {
     /// The count that pages of `kind` are in; free pages and holes are counted elsewhere.
     pub fn of_mut(&mut self, kind: PageKind) -> Option<&mut u64> {
         match kind {
-            PageKind::Kernel | PageKind::Tenant | PageKind::Pinned => Some(&mut self.allocated),
+            PageKind::Kernel | PageKind::Tenant | PageKind::Pinned | PageKind::HugeTlb => {
+                Some(&mut self.allocated)
+            }
             PageKind::MemmapSelf => Some(&mut self.memmap_self),
             PageKind::MemmapRam => Some(&mut self.memmap_ram),
             PageKind::Table => Some(&mut self.tables),
@@ -111,6 +114,8 @@ pub struct Mm<G: Granule, M: Machine> {
     pub(crate) tenants: Tenants,
     pub(crate) warnings: Warnings,
     pub(crate) owed: u64,
+    /// The pools of huge pages.
+    pub hugetlb: HugeTlb,
     /// Who is asked before memory goes online or offline.
     pub notifiers: Chain,
     /// Which allocations fail on purpose.
@@ -246,7 +251,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         Some(pfn)
     }
 
-    fn take_from(&mut self, block: Pfn, order: u32) -> Option<Pfn> {
+    pub(crate) fn take_from(&mut self, block: Pfn, order: u32) -> Option<Pfn> {
         let pages = Pages::new(&self.machine, self.layout);
         let block = self.blocks.get_mut(block.get())?;
         let BlockState::Online(zone) = block.state else { return None };
@@ -296,6 +301,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
                 | PageKind::Device
                 | PageKind::DeviceMemmap
                 | PageKind::Poisoned
+                | PageKind::HugeTlb
         );
         freeable.then(|| (page.kind(), page.order()))
     }

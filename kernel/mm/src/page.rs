@@ -54,11 +54,13 @@ pub enum PageKind {
     Device = 11,
     /// A page of a device that its altmap or its driver set aside.
     DeviceMemmap = 12,
+    /// A huge page of the pool: a compound page, whose tails say their order.
+    HugeTlb = 13,
 }
 
 impl PageKind {
     /// How many kinds there are.
-    pub(crate) const COUNT: usize = 13;
+    pub(crate) const COUNT: usize = 14;
     const ALL: [Self; Self::COUNT] = [
         Self::Tail,
         Self::Free,
@@ -73,6 +75,7 @@ impl PageKind {
         Self::Poisoned,
         Self::Device,
         Self::DeviceMemmap,
+        Self::HugeTlb,
     ];
 
     /// Whether the page is a device's, and so not system RAM.
@@ -95,6 +98,7 @@ impl PageKind {
             Self::Device => "device",
             Self::DeviceMemmap => "device (set aside)",
             Self::Poisoned => "poisoned",
+            Self::HugeTlb => "huge page",
         }
     }
 }

@@ -13,7 +13,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// Take `pfn` out of use; returns where the tenant's page that was there is now.
     ///
     /// # Errors
-    /// `NotPresent`; `Poisoned` when it is already; `Pinned` or `Unmovable` when it cannot be emptied; `PageState` for a hole
+    /// `NotPresent`; `Poisoned` when it is already; `Pinned`, `HugeTaken` or `Unmovable` when it cannot be emptied; `PageState` for a hole
     /// and in a block that is offline; `Out` when there is no page to move to. Nothing has changed then.
     pub fn poison(&mut self, pfn: Pfn) -> Result<Option<Pfn>> {
         let (kind, head) = self.use_of(pfn)?;
@@ -22,6 +22,10 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             PageKind::Free => None,
             PageKind::Tenant if refs <= 1 => Some(self.migrate(pfn)?),
             PageKind::Tenant | PageKind::Pinned => return Err(Error::Pinned { pfn, refs }),
+            PageKind::HugeTlb => {
+                self.hugetlb_dissolve(head)?;
+                None
+            }
             PageKind::Poisoned => return Err(Error::Poisoned(pfn)),
             PageKind::Tail | PageKind::Hole => {
                 return Err(Error::PageState { pfn, is: kind, needs: "free or a tenant's" });

@@ -96,6 +96,10 @@ pub struct Section {
     pub early: bool,
     /// What holds its memmap.
     pub backing: Backing,
+    /// Huge pages whose memmap lies in this section's and is shared.
+    pub optimised: u32,
+    /// Whether its memmap was a block, and is mapped by pages for their sake.
+    pub memmap_split: bool,
 }
 
 impl Section {
@@ -107,7 +111,16 @@ impl Section {
     /// A section that is claimed and of which nothing is present yet.
     pub const fn claimed(start: Pfn) -> Self {
         let present = Subsections::NONE;
-        Self { start, present, device_subsections: 0, early: false, backing: Backing::Ram }
+        let backing = Backing::Ram;
+        Self {
+            start,
+            present,
+            device_subsections: 0,
+            early: false,
+            backing,
+            optimised: 0,
+            memmap_split: false,
+        }
     }
 
     /// The part of `range` that lies in the section.

@@ -53,6 +53,14 @@ impl Json {
         self.key(key);
         self.braces('{', '}', members);
     }
+    /// A member that is an array of numbers, which `numbers` prints: what it is given says what comes before the next one.
+    pub(super) fn list(&mut self, key: &str, numbers: impl FnOnce(&mut dyn FnMut() -> &'static str)) {
+        self.key(key);
+        let mut comma = "";
+        kprint!("[");
+        numbers(&mut || core::mem::replace(&mut comma, ","));
+        kprint!("]");
+    }
     /// A member that is an array of objects.
     pub(super) fn array<T>(
         &mut self,

@@ -11,6 +11,7 @@ mod args;
 mod bench;
 mod dax;
 mod harm;
+mod hugetlb;
 mod json;
 mod model;
 mod selftest;
@@ -80,6 +81,8 @@ type Outcome = Result<(), ShellError>;
 enum Operation {
     No,
     Yes,
+    /// If any word follows its name.
+    WithWords,
     /// Unless this is its first word.
     Unless(&'static str),
     /// If one of these is.
@@ -91,6 +94,7 @@ impl Operation {
         match self {
             Self::No => false,
             Self::Yes => true,
+            Self::WithWords => words.left() != 0,
             Self::Unless(word) => words.peek() != Some(word),
             Self::If(changes) => words.peek().is_some_and(|word| changes.contains(&word)),
         }
@@ -133,6 +137,7 @@ const TABLE: &[Command] = &[
     command("dimms", 0, "the DIMMs and what became of them", show::dimms),
     command("nvdimms", 0, "the NVDIMMs and what became of them", show::nvdimms),
     command("tables", 0, "pages of translation tables per region", show::tables),
+    command("cpus", 0, "the CPUs and what they do", show::cpus),
     command("layout", 0, "the virtual address space", show::layout),
     command(
         "walk pfn:N|addr:A",
@@ -155,6 +160,13 @@ const TABLE: &[Command] = &[
     .operation(Operation::Yes),
     command(dax::DAX, 12, "devices' memory: list it, make, unmake, give to the system (dax help)", dax::dax)
         .operation(Operation::If(&["create", "destroy", "kmem"])),
+    command(
+        hugetlb::HUGETLB,
+        3,
+        "the pools of huge pages: list them, set one's size, use a page",
+        hugetlb::hugetlb,
+    )
+    .operation(Operation::WithWords),
     command(
         "remove ADDR",
         1,
@@ -256,8 +268,11 @@ boot_memmap=self|ram where the memmap of boot memory goes (ram)
 online=auto|manual   whether added memory goes online by itself (auto)
 hotadd=auto|manual   whether hotpluggable regions of the device tree are added at boot (manual)
 pmem=off|dev|mem     persistent memory: left alone, or used, its memmap on it or in RAM (off); map=dev is dev
+hugepages=SIZE:N,... huge pages to set aside at boot, of up to four sizes (none)
+hvo=on|off           whether huge pages share their memmap when they are set aside (on)
 run=\"cmd; cmd\"       run these, then power off: status 0 if all succeeded, else 1
 term=dumb|ansi       the console's terminal (dumb; scripts/qemu says ansi on a terminal)
 heap=SIZE            the kernel heap, 64K to 1G (4M: room for 16384 memory blocks)
+maxcpus=N            how many CPUs run, the boot CPU included (all, up to 8)
 bench=on|off         log nothing, print what each operation costs (off)
 bug=NAME             break an invariant on purpose (help bugs)";

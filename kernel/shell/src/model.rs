@@ -11,7 +11,7 @@ use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::kmem::Kmem;
 use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
-use hotmap_mm::error::Result;
+use hotmap_mm::error::{Error, Result};
 use hotmap_mm::faults::Plan;
 use hotmap_mm::granule::{Granule, GranuleKind};
 use hotmap_mm::hotplug::block::{MemoryBlock, Source};
@@ -20,11 +20,13 @@ use hotmap_mm::hotplug::notify::Chain;
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::hugetlb::memory::Memory;
 use hotmap_mm::layout::{LINEAR_START, TENANTS};
 use hotmap_mm::machine::Machine;
 use hotmap_mm::model::{Counts, Mobility, Warnings};
 use hotmap_mm::page::{Page, PageKind};
 use hotmap_mm::paging::descriptor::Descriptor;
+use hotmap_mm::paging::live_update::Contents;
 use hotmap_mm::paging::table::{Gone, Keep, MapRequest, Path, Slot, TableFrames, TakeBack};
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_mm::section::Section;
@@ -82,6 +84,8 @@ pub(crate) trait Model {
     /// Break, invalidate, empty, and free the tables; the memory stays.
     fn unmap(&mut self, range: VirtRange) -> Result<()>;
     fn exchange_page(&mut self, va: VirtAddr, pa: PhysAddr) -> Result<()>;
+    /// Break the leaf of vmemmap at `va`, and make it again, in a window.
+    fn blink(&mut self, va: VirtAddr) -> Result<()>;
 
     // Memory that comes and goes.
     fn hot_range(&self, start: PhysAddr, len: u64, source: Source) -> Result<HotRange>;
@@ -126,6 +130,11 @@ pub(crate) trait Model {
     fn compact(&mut self, order: u32) -> Result<Compacted>;
     fn poison(&mut self, pfn: Pfn) -> Result<Option<Pfn>>;
     fn unpoison(&mut self, pfn: Pfn) -> Result<()>;
+
+    // Huge pages.
+    /// What is done with them.
+    fn huge(&mut self) -> &mut dyn Memory;
+    fn huge_ref(&self) -> &dyn Memory;
 
     // Faults, and those who may say no.
     fn notifiers(&mut self) -> &mut Chain;
@@ -248,6 +257,19 @@ impl<G: Granule> Model for Kernel<G> {
         let machine = *self.mm.machine();
         self.mm.tables().exchange_page(&machine, va, pa, |debt| debt.pay(&machine))
     }
+    fn blink(&mut self, va: VirtAddr) -> Result<()> {
+        let (tables, machine) = (self.mm.tables(), *self.mm.machine());
+        let leaf = tables.path(&machine, va).leaf().map(|step| step.slot.span).ok_or(Error::NotMapped(va))?;
+        let rewrite = |change: fn(Descriptor) -> Descriptor| -> Result<()> {
+            let debt = tables.rewrite(&machine, leaf, Contents::MayDiffer, &mut |_, old| change(old))?;
+            debt.pay(&machine);
+            Ok(())
+        };
+        machine.window_open(leaf);
+        let made = rewrite(Descriptor::broken).and_then(|()| rewrite(Descriptor::mended));
+        machine.window_close();
+        made
+    }
 
     fn hot_range(&self, start: PhysAddr, len: u64, source: Source) -> Result<HotRange> {
         HotRange::new(&self.mm, start, len, source)
@@ -340,6 +362,13 @@ impl<G: Granule> Model for Kernel<G> {
     }
     fn unpoison(&mut self, pfn: Pfn) -> Result<()> {
         self.mm.unpoison(pfn)
+    }
+
+    fn huge(&mut self) -> &mut dyn Memory {
+        &mut self.mm
+    }
+    fn huge_ref(&self) -> &dyn Memory {
+        &self.mm
     }
 
     fn notifiers(&mut self) -> &mut Chain {

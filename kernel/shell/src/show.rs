@@ -9,6 +9,9 @@ use super::Outcome;
 use super::args::Words;
 use crate::system::System;
 use hotmap_kernel::arch::heap;
+use hotmap_kernel::cpus::start::{self, Whereabouts};
+use hotmap_kernel::cpus::{signals, work};
+use hotmap_kernel::readers::fault;
 use hotmap_kernel::{kprint, kprintln};
 
 /// The regions of the upper half, by name.
@@ -165,4 +168,31 @@ pub(super) fn layout(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
     kprintln!("dtb       {}", kernel.info().dtb);
     kprintln!("heap      {}", kernel.info().heap);
     Ok(())
+}
+
+pub(super) fn cpus(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
+    kprintln!("cpu  mpidr        role     jobs       interrupts retries    state");
+    let windows = fault::figures();
+    for (mpidr, place) in start::each(kernel.info()) {
+        if let Whereabouts::Online(number) = place {
+            let (jobs, interrupts) = (work::jobs_done(number), signals::interrupts(number));
+            let retries = windows.waited[number] + windows.late[number] + fault::conflicts(number);
+            let role = role(number);
+            kprint!("{number:<4} {mpidr:<#12x} {role:<8} {jobs:<10} {interrupts:<10} {retries:<10} ");
+        } else {
+            kprint!("{:<4} {mpidr:<#12x} {:<8} {:<10} {:<10} {:<10} ", "-", "-", "-", "-", "-");
+        }
+        kprintln!("{place}");
+    }
+    Ok(())
+}
+
+/// What a CPU that runs is there for.
+fn role(number: usize) -> &'static str {
+    match work::task(number) {
+        _ if number == 0 => "boot",
+        _ if signals::is_parked(number) => "parked",
+        Some(task) => task.name(),
+        None => "idle",
+    }
 }

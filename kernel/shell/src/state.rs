@@ -9,9 +9,11 @@ use hotmap_mm::zone::ZoneKind;
 use super::Outcome;
 use super::args::Words;
 use super::dax;
+use super::hugetlb;
 use super::json::Json;
 use crate::system::System;
 use hotmap_kernel::arch::heap;
+use hotmap_kernel::cpus;
 use hotmap_kernel::regions::{Region, RegionKind};
 
 pub(super) fn state(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
@@ -45,6 +47,7 @@ pub(super) fn state(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
             json.word("state", kernel.nvdimm_state(nvdimm));
         });
         dax::describe(kernel, json);
+        json.object("dedup", |json| hugetlb::describe(kernel, json));
         json.array("regions", kernel.regions(), |json, region| describe_region(kernel, json, region));
         json.number("warnings", kernel.warnings().total());
         let (used, size) = heap::usage();
@@ -88,7 +91,7 @@ fn machine(kernel: &dyn System, json: &mut Json) {
     json.number("granule", kernel.page_size());
     json.number("va_bits", kernel.geometry().va_bits);
     json.word("boot", kernel.info().way.name());
-    json.number("cpus", 1);
+    json.number("cpus", cpus::start::online().count());
     json.object("linear", |json| {
         json.word("start", LINEAR_START);
         json.word("phys_base", base);

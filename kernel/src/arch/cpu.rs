@@ -10,6 +10,7 @@ use aarch64_cpu::registers::{
 };
 
 use super::features::Features;
+use super::vectors::MAX_CPUS;
 
 /// Reads the identification registers.
 pub fn features() -> Features {
@@ -33,6 +34,47 @@ pub fn features() -> Features {
 /// The affinity fields of MPIDR_EL1 (Aff3 in bits 39:32, Aff2 to Aff0 in 23:0): how PSCI and GICv3 name this CPU.
 pub fn affinity() -> u64 {
     MPIDR_EL1.get() & 0xff_00ff_ffff
+}
+
+/// This CPU's number: MPIDR_EL1.Aff0, which tells up to [`MAX_CPUS`] CPUs of QEMU's virt apart (hw/arm/virt.c,
+/// `virt_cpu_mp_affinity`: clusters of 8 with a GICv2, of 16 with a GICv3). `cpus::plan` starts no CPU for which it does not.
+/// The boot CPU is 0: entry.rs lets no other one through.
+#[expect(clippy::cast_possible_truncation, reason = "Aff0 is the low byte")]
+pub fn number() -> usize {
+    MPIDR_EL1.get() as u8 as usize % MAX_CPUS
+}
+
+/// Tells whoever runs beside this CPU that it only waits. Under QEMU with one host thread for all CPUs the next one's turn
+/// begins; `spin_loop`'s ISB would wait for the end of the turn.
+pub fn relax() {
+    // SAFETY: M1; a hint.
+    unsafe { asm!("yield", options(nomem, nostack, preserves_flags)) };
+}
+
+/// Sleeps until another CPU sends an event, or for no reason (Arm ARM, "Wait for Event"): look again whether it came.
+pub fn wait_for_event() {
+    aarch64_cpu::asm::wfe();
+}
+
+/// Wakes the CPUs in [`wait_for_event`]. What was stored before is seen by them.
+pub fn send_event() {
+    finish_accesses();
+    aarch64_cpu::asm::sev();
+}
+
+/// Writes `len` bytes at `start` back to where a CPU with its caches off reads them, and forgets them.
+pub fn clean_to_memory(start: u64, len: u64) {
+    let ctr: u64;
+    // SAFETY: M1. CTR_EL0.DminLine, bits 19:16: log2 of the words in the smallest line.
+    unsafe { asm!("mrs {}, ctr_el0", out(reg) ctr, options(nomem, nostack, preserves_flags)) };
+    let line = 4 << (ctr >> 16 & 0xf);
+    let mut at = start & !(line - 1);
+    while at < start + len {
+        // SAFETY: cleaning and invalidating a line changes no value.
+        unsafe { asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) };
+        at += line;
+    }
+    finish_accesses();
 }
 
 /// The virtual counter (CNTVCT_EL0), in ticks of [`ticks_per_second`].

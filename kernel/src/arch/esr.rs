@@ -136,7 +136,23 @@ impl Syndrome {
     }
     /// FSC, ISS bits 5:0: the fault status of an abort.
     pub fn fault(self) -> Option<Fault> {
-        self.is_abort().then(|| fault((self.iss() & 0x3f) as u8))
+        self.status().map(fault)
+    }
+    /// FSC of an abort, ISS bits 5:0.
+    const fn status(self) -> Option<u8> {
+        if self.is_abort() { Some((self.0 & 0x3f) as u8) } else { None }
+    }
+    /// Whether an abort is a translation fault, at any level: the entry there is invalid.
+    pub const fn is_translation_fault(self) -> bool {
+        matches!(self.status(), Some(0b00_0100..=0b00_0111 | 0b10_1010 | 0b10_1011))
+    }
+    /// Whether an abort is a permission fault, at any level.
+    pub const fn is_permission_fault(self) -> bool {
+        matches!(self.status(), Some(0b00_1100..=0b00_1111))
+    }
+    /// Whether an abort is a TLB conflict: more than one entry for the address.
+    pub const fn is_tlb_conflict(self) -> bool {
+        matches!(self.status(), Some(0b11_0000))
     }
     /// WnR, ISS bit 6: whether a data abort was on a write. Cache maintenance counts as a write.
     pub const fn is_write(self) -> bool {

@@ -1,17 +1,19 @@
-//! Exceptions. Two are expected, and resumed: the load of [`super::probe`] and the trap of [`super::semihosting`]. All
-//! others end the run with one report and exit status 2. (Interrupts are polled with DAIF.I set, so an IRQ here is as
-//! unexpected as a fault.)
+//! Exceptions. Some are expected everywhere, and resumed: the load of [`super::probe`], the trap of [`super::semihosting`], and
+//! what happens to who reads vmemmap while it changes ([`crate::readers::fault`]).
+//! On the secondary CPUs an IRQ is, which is another CPU's signal ([`crate::cpus::signals`]); the boot CPU polls with DAIF.I
+//! set. All others end the run, on whichever CPU, with one report and exit status 2.
 #![expect(unsafe_code, reason = "installs the vectors and reads the stack of what failed; rules M1, M2, M3")]
 
 use core::arch::asm;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-
-use aarch64_cpu::registers::{MPIDR_EL1, Readable};
+use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use super::backtrace::Backtrace;
 use super::esr::{EC_DATA_ABORT_SAME, EC_UNKNOWN, Syndrome};
-use super::{probe, semihosting, vectors};
+use super::vectors::MAX_CPUS;
+use super::{cpu, probe, semihosting, vectors};
+use crate::cpus::signals;
+use crate::readers::fault;
 use crate::{console, kprint, kprintln};
 
 /// The registers at an exception, as `vectors.rs` stores them.
@@ -36,6 +38,8 @@ pub struct Frame {
 
 /// The vector of a synchronous exception from this EL on its own stack: the one that expected exceptions take.
 const SYNC_SAME_SPX: u64 = 4;
+/// The vector of an IRQ likewise.
+const IRQ_SAME_SPX: u64 = 5;
 
 /// Vector numbers are four times a place plus a kind.
 const KINDS: [&str; 4] = ["synchronous exception", "IRQ", "FIQ", "SError"];
@@ -45,17 +49,15 @@ const PLACES: [&str; 4] =
     ["from this EL on SP_EL0", "from this EL", "from a lower EL (AArch64)", "from a lower EL (AArch32)"];
 
 /// The kernel stack of each CPU: lowest address of its guard page, of the stack, and the stack's end.
-static STACKS: [[AtomicU64; 3]; vectors::MAX_CPUS] =
-    [const { [const { AtomicU64::new(0) }; 3] }; vectors::MAX_CPUS];
+static STACKS: [[AtomicU64; 3]; MAX_CPUS] = [const { [const { AtomicU64::new(0) }; 3] }; MAX_CPUS];
 
 /// How many reports this CPU has begun: a second one means that the first failed.
-static REPORTS: [AtomicU8; vectors::MAX_CPUS] = [const { AtomicU8::new(0) }; vectors::MAX_CPUS];
+static REPORTS: [AtomicU8; MAX_CPUS] = [const { AtomicU8::new(0) }; MAX_CPUS];
 
-#[expect(clippy::cast_possible_truncation, reason = "Aff0 is the low byte")]
-fn this_cpu() -> usize {
-    // Aff0 tells up to eight CPUs of QEMU's virt apart (hw/arm/virt.c, virt_cpu_mp_affinity).
-    MPIDR_EL1.get() as u8 as usize % vectors::MAX_CPUS
-}
+/// One more than the number of the CPU that reports, 0 for none: of several, the first one reports for all.
+static REPORTER: AtomicUsize = AtomicUsize::new(0);
+/// How often a report looks whether another CPU has done with the console. A line takes much less.
+const PATIENCE: u32 = 1_000_000;
 
 /// Takes exceptions from now on. Works with the MMU off too; call it again when the code's own address has changed.
 pub fn install() {
@@ -66,7 +68,7 @@ pub fn install() {
 /// Tells where this CPU's stack is (its bytes, without the guard page) and that `guard_bytes` below it are unmapped.
 /// Before this, backtraces are empty and an overflow is not called one.
 pub fn set_kernel_stack(stack: Range<u64>, guard_bytes: u64) {
-    let [guard, low, high] = &STACKS[this_cpu()];
+    let [guard, low, high] = &STACKS[cpu::number()];
     guard.store(stack.start.saturating_sub(guard_bytes), Ordering::Relaxed);
     low.store(stack.start, Ordering::Relaxed);
     high.store(stack.end, Ordering::Relaxed);
@@ -74,7 +76,7 @@ pub fn set_kernel_stack(stack: Range<u64>, guard_bytes: u64) {
 
 /// This CPU's stack and the guard page below it.
 fn kernel_stack() -> (Range<u64>, Range<u64>) {
-    let [guard, low, high] = STACKS[this_cpu()].each_ref().map(|word| word.load(Ordering::Relaxed));
+    let [guard, low, high] = STACKS[cpu::number()].each_ref().map(|word| word.load(Ordering::Relaxed));
     (low..high, guard..low)
 }
 
@@ -84,7 +86,10 @@ fn fixup(frame: &Frame) -> Option<u64> {
         return None;
     }
     match Syndrome(frame.esr).class() {
-        EC_DATA_ABORT_SAME => probe::fixup(frame.elr),
+        EC_DATA_ABORT_SAME => {
+            let retry = || fault::retry(Syndrome(frame.esr), frame.far).then_some(frame.elr);
+            probe::fixup(frame.elr).or_else(retry)
+        }
         EC_UNKNOWN => semihosting::fixup(frame.elr),
         _ => None,
     }
@@ -92,6 +97,9 @@ fn fixup(frame: &Frame) -> Option<u64> {
 
 /// Called by the vectors on an emergency stack, with everything masked.
 pub(super) extern "C" fn exception_entry(frame: &mut Frame) {
+    if frame.vector == IRQ_SAME_SPX && signals::take() {
+        return;
+    }
     match fixup(frame) {
         Some(address) => frame.elr = address,
         None => fail(frame),
@@ -107,8 +115,10 @@ fn fail(frame: &Frame) -> ! {
 /// The guard against a report that fails itself: the second one is one short line, the third only the exit status, which
 /// needs no console, and the fourth nothing at all.
 pub(super) fn begin_report() {
-    let before = REPORTS[this_cpu()].fetch_add(1, Ordering::Relaxed);
-    // SAFETY: the report ends in an exit, so whatever was printing never goes on.
+    stop_the_others();
+    let before = REPORTS[cpu::number()].fetch_add(1, Ordering::Relaxed);
+    // SAFETY: the report ends in an exit, so what this CPU was printing never goes on; another has had the time to end its
+    // line, and then it takes the signal.
     unsafe { console::seize() };
     match before {
         0 => {}
@@ -121,10 +131,24 @@ pub(super) fn begin_report() {
     }
 }
 
+/// From here on this CPU is the only one that says anything; it ends the run.
+fn stop_the_others() {
+    let me = cpu::number() + 1;
+    if REPORTER.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_err_and(|by| by != me) {
+        semihosting::halt();
+    }
+    signals::stop_others();
+    let mut left = PATIENCE;
+    while console::is_held_elsewhere() && left > 0 {
+        cpu::relax();
+        left -= 1;
+    }
+}
+
 fn report(frame: &Frame) {
     let vector = (frame.vector % 16) as usize;
     let (kind, place) = (vector % 4, vector / 4);
-    kprintln!("\nexception: unexpected {} {}", KINDS[kind], PLACES[place]);
+    kprintln!("\nexception: unexpected {} {} on CPU {}", KINDS[kind], PLACES[place], cpu::number());
     let (stack, guard) = kernel_stack();
     // An interrupt changes neither ESR nor FAR.
     if KINDS_WITH_SYNDROME.contains(&kind) {
@@ -148,6 +172,9 @@ fn report_syndrome(frame: &Frame, guard: &Range<u64>) {
     }
     let overflow = syndrome.is_data_abort() && guard.contains(&frame.far);
     kprintln!("  FAR  {:#018x}{}", frame.far, if overflow { "  kernel stack overflow" } else { "" });
+    if let Some(pfn) = fault::written_tail(syndrome, frame.far) {
+        kprintln!("  struct page of pfn {pfn:#x}: a shared tail is read-only");
+    }
 }
 
 /// Prints `first`, if there is one, and the return addresses above `frame_pointer`, as one line.

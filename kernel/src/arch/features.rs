@@ -4,6 +4,7 @@
 //! "ID_AA64DFR0_EL1", "DCZID_EL0".
 
 use hotmap_mm::granule::GranuleKind;
+use hotmap_mm::paging::live_update::Bbm;
 
 /// The raw identification registers.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -20,18 +21,6 @@ pub struct Features {
     pub dfr0: u64,
     /// DCZID_EL0.
     pub dczid: u64,
-}
-
-/// How a CPU treats a change of block size or of the Contiguous bit without break-before-make: the BBM field of
-/// ID_AA64MMFR2_EL1 (FEAT_BBML1, FEAT_BBML2).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum BbmLevel {
-    /// Break-before-make is required.
-    Level0,
-    /// Allowed if the nT bit is set meanwhile.
-    Level1,
-    /// Allowed, but may raise TLB conflict aborts.
-    Level2,
 }
 
 /// The four-bit field whose lowest bit is `shift`.
@@ -68,13 +57,9 @@ impl Features {
             _ => 56,
         }
     }
-    /// BBM, bits 55:52.
-    pub const fn bbm(&self) -> BbmLevel {
-        match field(self.mmfr2, 52) {
-            0 => BbmLevel::Level0,
-            1 => BbmLevel::Level1,
-            _ => BbmLevel::Level2,
-        }
+    /// BBM, bits 55:52 (FEAT_BBML1, FEAT_BBML2).
+    pub const fn bbm(&self) -> Bbm {
+        Bbm::from_field(field(self.mmfr2, 52))
     }
     /// MOPS, bits 19:16: FEAT_MOPS, the memory copy and memory set instructions.
     pub const fn has_mops(&self) -> bool {
@@ -122,7 +107,7 @@ mod tests {
             isar2: 0,
         };
         assert_eq!([K4, K16, K64].map(|granule| n1.has_granule(granule)), [true; 3]);
-        assert_eq!((n1.pa_bits(), n1.bbm(), n1.zva_bytes()), (48, BbmLevel::Level0, Some(64)));
+        assert_eq!((n1.pa_bits(), n1.bbm(), n1.zva_bytes()), (48, Bbm::Level0, Some(64)));
         assert!(n1.has_pmu() && !n1.has_long_counters() && n1.has_simd() && !n1.has_mops());
     }
 
@@ -150,7 +135,7 @@ mod tests {
     fn mops_bbm_level_2_and_long_counters_are_seen() {
         let max = Features { mmfr2: 2 << 52, isar2: 1 << 16, dfr0: 6 << 8, ..Features::default() };
         assert!(max.has_mops() && max.has_long_counters());
-        assert_eq!(max.bbm(), BbmLevel::Level2);
+        assert_eq!(max.bbm(), Bbm::Level2);
         assert!(!Features { dfr0: 0xf00, ..Features::default() }.has_pmu());
     }
 }

@@ -7,17 +7,17 @@ use core::ptr::{NonNull, null_mut};
 
 use hotmap_mm::machine::Machine;
 use linked_list_allocator::Heap;
-use spin::Mutex;
 
 use super::machine::Arm;
 use crate::boot_info::BootInfo;
+use crate::lock::Lock;
 
-struct KernelHeap(Mutex<Heap>);
+struct KernelHeap(Lock<Heap>);
 
 #[global_allocator]
-static HEAP: KernelHeap = KernelHeap(Mutex::new(Heap::empty()));
+static HEAP: KernelHeap = KernelHeap(Lock::new(Heap::empty()));
 
-// SAFETY: the lock makes every call exclusive, and the heap hands out disjoint blocks of its arena.
+// SAFETY: the lock makes every call exclusive, from any CPU and any handler, and the heap hands out disjoint blocks of its arena.
 unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.0.lock().allocate_first_fit(layout).map_or(null_mut(), NonNull::as_ptr)

@@ -13,6 +13,17 @@ unsafe extern "C" {
     static _image_end: u8;
 }
 
+/// The bytes of a secondary CPU's stack. A page of the largest granule, like the boot CPU's guard page.
+pub const STACK_BYTES: u64 = 0x1_0000;
+/// From one secondary CPU's stack to the next: as much again lies between them, unmapped.
+pub const STACK_STRIDE: u64 = 2 * STACK_BYTES;
+
+/// The stack of secondary CPU `number`, of which the first is 1, behind an image that ends at `image_end`.
+pub const fn secondary_stack(image_end: VirtAddr, number: u64) -> VirtRange {
+    let end = VirtAddr::new(image_end.get() + number * STACK_STRIDE);
+    VirtRange { start: VirtAddr::new(end.get() - STACK_BYTES), end }
+}
+
 fn between(start: *const u8, end: *const u8) -> VirtRange {
     VirtRange { start: VirtAddr::new(start as u64), end: VirtAddr::new(end as u64) }
 }
@@ -36,4 +47,8 @@ pub fn guard() -> VirtRange {
 /// The boot CPU's stack.
 pub fn stack() -> VirtRange {
     between(&raw const _stack_start, &raw const _image_end)
+}
+/// The image's end, at the high addresses.
+pub fn end() -> VirtAddr {
+    VirtAddr::new(&raw const _image_end as u64)
 }

@@ -6,8 +6,10 @@ use core::ptr::with_exposed_provenance_mut;
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::layout::LINEAR_START;
 use hotmap_mm::machine::{Access, Machine};
+use hotmap_mm::paging::live_update::Bbm;
 
-use super::{bulk, tlb};
+use super::{bulk, cpu, tlb};
+use crate::readers::fault;
 
 /// This machine.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +44,17 @@ unsafe impl Machine for Arm {
     fn invalidate(&self, range: VirtRange, stride: u64, tables: bool) {
         let scope = if tables { tlb::Scope::Walk } else { tlb::Scope::Leaf };
         tlb::invalidate_range(&(range.start.get()..range.end.get()), stride, scope);
+        fault::broken();
+    }
+    fn bbm(&self) -> Bbm {
+        // The CPUs of QEMU's virt are all of one model.
+        cpu::features().bbm()
+    }
+    fn window_open(&self, range: VirtRange) {
+        fault::open(range);
+    }
+    fn window_close(&self) {
+        fault::close();
     }
     unsafe fn zero(&self, ptr: *mut u8, len: u64) {
         // SAFETY: the trait's contract: valid for writes of `len` bytes, multiples of 64.

@@ -3,12 +3,16 @@
 //! Rules that the safety comments of these rooms cite, beside the design's I1 to I8:
 //! - **M1** System registers: reading an identification register, and writing a control register that only this room
 //!   owns, touches no memory that Rust knows of and is allowed at EL1.
-//! - **M2** Interrupts stay masked (`DAIF` all set) from the first instruction on, so nothing runs between two
-//!   instructions of a room except a synchronous exception, which restores every register before it returns.
-//! - **M3** An emergency stack belongs to one CPU (found by `MPIDR_EL1.Aff0`), and is used only inside an exception.
+//! - **M2** On the boot CPU interrupts stay masked (`DAIF` all set) from the first instruction on. The others take IRQs
+//!   while they idle and while they run a job, except while they hold a [`Masked`](interrupts::Masked). So nothing runs
+//!   between two instructions of a room except a synchronous exception or, there, an IRQ; both restore every register but
+//!   the SIMD ones, which their handlers do not touch.
+//! - **M3** An emergency stack belongs to one CPU (found by `MPIDR_EL1.Aff0`: [`cpu::number`]), and is used only inside an
+//!   exception.
 //! - **M4** A device's registers are mapped at the address given to the driver's constructor, as Device memory, for as
 //!   long as the kernel runs, and no other driver uses them. The caller of the constructor promises it.
-//! - **M5** The softfloat target never lets the compiler use a SIMD register, so assembly may use v0 to v3 freely.
+//! - **M5** The softfloat target never lets the compiler use a SIMD register, so assembly may use v0 to v3 freely. What
+//!   uses them (`bulk`) is the boot CPU's alone.
 //! - **M6** Memory that a device reads and writes belongs to one driver for as long as the kernel runs. It is reached by
 //!   volatile accesses only, and there is never a reference to what is in it.
 
@@ -21,6 +25,7 @@ pub const fn word(value: u64) -> usize {
 pub mod backtrace;
 pub mod esr;
 pub mod features;
+pub mod interrupts;
 pub mod mmu;
 pub mod tlb;
 
@@ -51,8 +56,10 @@ pub mod probe;
 #[cfg(target_os = "none")]
 pub mod psci;
 #[cfg(target_os = "none")]
+pub mod secondary;
+#[cfg(target_os = "none")]
 pub mod semihosting;
 #[cfg(target_os = "none")]
 pub mod translate;
 #[cfg(target_os = "none")]
-mod vectors;
+pub(crate) mod vectors;

@@ -4,7 +4,7 @@
 use core::arch::asm;
 use core::panic::PanicInfo;
 
-use super::{exceptions, semihosting};
+use super::{cpu, exceptions, semihosting};
 use crate::kprintln;
 
 #[panic_handler]
@@ -13,6 +13,10 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     match info.location() {
         Some(at) => kprintln!("\npanic: {} at {}:{}", info.message(), at.file(), at.line()),
         None => kprintln!("\npanic: {}", info.message()),
+    }
+    match cpu::number() {
+        0 => {}
+        number => kprintln!("  on CPU {number}"),
     }
     let frame_pointer: u64;
     // SAFETY: M1; reads one register.

@@ -2,6 +2,7 @@
 //! mapping, and whether a load works at all.
 #![expect(unsafe_code, reason = "a reference into the linear map, and a load; the model's rules M1 and M2")]
 
+use core::ptr::with_exposed_provenance;
 use core::sync::atomic::AtomicU64;
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr};
@@ -9,8 +10,9 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::DEVICES;
 use hotmap_mm::machine::Machine;
 use hotmap_mm::model::Mm;
-use hotmap_mm::page::PageKind;
+use hotmap_mm::page::{Page, PageKind};
 use hotmap_mm::pfn::Pfn;
+use hotmap_sync::readers::Inside;
 
 use super::machine::Arm;
 use super::probe::probe_read32;
@@ -37,6 +39,13 @@ pub fn device_word<G: Granule>(mm: &Mm<G, Arm>, at: PhysAddr) -> Option<&AtomicU
     // SAFETY: M1: the linear map covers the memory of a device that the CPU reaches (I8) as long as `mm` is borrowed; M2:
     // the kernel has no other use for it than this one, by atomics.
     Some(unsafe { &*mm.machine().frame(at, 8).cast::<AtomicU64>() })
+}
+
+/// The struct page at `va`, for a reader that found its compound page on the board: it may be used until the section ends.
+pub(crate) fn struct_page<'a>(_section: &'a Inside<'_>, va: VirtAddr) -> &'a Page {
+    // SAFETY: M1: whoever takes the page off the board waits for the end of the section before its struct pages go; while
+    // what maps them changes, an access waits in its fault. Every bit pattern is a `Page`; M2.
+    unsafe { &*with_exposed_provenance(super::word(va.get())) }
 }
 
 /// Whether a load at `va` aborts. Device registers may change when they are read, so they are not: an address of theirs

@@ -66,7 +66,7 @@ pub const fn operand(address: u64) -> u64 {
 }
 
 #[cfg(target_os = "none")]
-pub use operations::{invalidate_all, invalidate_page, invalidate_range, publish};
+pub use operations::{invalidate_all, invalidate_here, invalidate_page, invalidate_range, publish};
 
 #[cfg(target_os = "none")]
 mod operations {
@@ -101,6 +101,12 @@ mod operations {
     pub fn invalidate_all() {
         // SAFETY: I5; invalidating more than is owed is always sound, and the barriers are those of the rule above.
         unsafe { asm!("dsb ishst", "tlbi vmalle1is", "dsb ish", "isb", options(nostack, preserves_flags)) };
+    }
+
+    /// Invalidates everything that this CPU has cached for EL1: it may hold two entries for one address.
+    pub fn invalidate_here() {
+        // SAFETY: I5, as in `invalidate_all`.
+        unsafe { asm!("dsb nshst", "tlbi vmalle1", "dsb nsh", "isb", options(nostack, preserves_flags)) };
     }
 
     fn by_address(first: u64, operations: u64, stride: u64, scope: Scope) {

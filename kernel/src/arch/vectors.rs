@@ -24,8 +24,8 @@ use core::mem::offset_of;
 
 use super::exceptions::{Frame, exception_entry};
 
-/// More CPUs than this share emergency stacks, which a second exception at the same time would spoil.
-pub(super) const MAX_CPUS: usize = 8;
+/// More CPUs than this would share emergency stacks; no more are started.
+pub(crate) const MAX_CPUS: usize = crate::cpus::plan::ROOM;
 /// log2 of the bytes of an emergency stack.
 const STACK_SHIFT: usize = 13;
 

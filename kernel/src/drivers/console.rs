@@ -7,8 +7,8 @@
 //! A line that is being typed stays readable: [`interject`] runs code that may print, and only if it does, the open
 //! line is broken off first, and the caller told to draw it again.
 //!
-//! LF stays LF. One lock guards the device, taken once for each print, so that lines of several CPUs do not mix; a panic
-//! takes it by force ([`seize`]).
+//! LF stays LF. One lock guards the device, taken once for each print, so that lines of several CPUs do not mix, and a
+//! handler may print ([`Lock`]); a panic takes it by force ([`seize`]).
 #![expect(
     unsafe_code,
     reason = "handing the UART's address to its driver, and taking the lock in a panic; rule M4"
@@ -17,9 +17,8 @@
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use spin::Mutex;
-
 use crate::drivers::pl011::Pl011;
+use crate::lock::Lock;
 
 /// Prints command output.
 #[macro_export]
@@ -52,7 +51,7 @@ struct Console {
     line_break: Option<&'static str>,
 }
 
-static CONSOLE: Mutex<Console> = Mutex::new(Console { uart: None, mid_line: false, line_break: None });
+static CONSOLE: Lock<Console> = Lock::new(Console { uart: None, mid_line: false, line_break: None });
 static QUIET: AtomicBool = AtomicBool::new(false);
 
 impl Console {
@@ -149,13 +148,18 @@ pub fn interject<R>(line_break: &'static str, body: impl FnOnce() -> R) -> (R, b
     (result, printed)
 }
 
+/// Whether another CPU is printing.
+pub fn is_held_elsewhere() -> bool {
+    CONSOLE.is_held_elsewhere()
+}
+
 /// Frees the console's lock, whoever holds it, so that a panic or an exception inside a print can report itself.
 ///
 /// # Safety
 /// Only for code that never returns to what held the lock.
 pub unsafe fn seize() {
     // SAFETY: the holder never runs again, which the caller promises.
-    unsafe { CONSOLE.force_unlock() };
+    unsafe { CONSOLE.seize() };
 }
 
 /// The console as a [`core::fmt::Write`], for code that is generic over where it prints.

@@ -1,6 +1,7 @@
-//! The interrupt controller, GICv2 or GICv3, by the `arm-gic` crate, as far as one CPU that polls needs it.
+//! The interrupt controller, GICv2 or GICv3, by the `arm-gic` crate, as far as a boot CPU that polls needs it. What each of
+//! the other CPUs has of it is in [`own`].
 //!
-//! Interrupts stay masked at the CPU. The idle loop sleeps in WFI, which a pending one ends, and then takes what there is
+//! Interrupts stay masked at the boot CPU. The idle loop sleeps in WFI, which a pending one ends, and then takes what there is
 //! with [`Gic::next_pending`] and [`Gic::end`].
 //!
 //! Sources: Arm IHI 0048 (GICv2), IHI 0069 (GICv3). What runs here is Non-secure EL1, or EL1 of a machine without
@@ -17,6 +18,8 @@ use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
 
 use super::mmio::Window;
 use crate::arch::cpu;
+
+pub mod own;
 
 /// GICD_ITARGETSR<n>, one byte for each interrupt: the CPU interfaces that may take it (IHI 0048, 4.3.12).
 const ITARGETSR: usize = 0x800;
@@ -49,6 +52,8 @@ pub enum GicAddresses {
         distributor: usize,
         /// The first redistributor, GICR: the boot CPU's.
         redistributors: usize,
+        /// How many bytes of redistributors are mapped.
+        bytes: usize,
     },
 }
 
@@ -89,7 +94,7 @@ impl Gic {
                 gic.enable_group0(true);
                 Version::V2 { gic, distributor }
             }
-            GicAddresses::V3 { distributor, redistributors } => {
+            GicAddresses::V3 { distributor, redistributors, .. } => {
                 // SAFETY: M4, which the caller promises.
                 let mut gic = unsafe {
                     let gicd = UniqueMmioPointer::new(registers::<Gicd>(distributor));
@@ -100,6 +105,7 @@ impl Gic {
                 Version::V3(gic)
             }
         };
+        own::publish(addresses);
         Ok(Self { version })
     }
 

@@ -65,7 +65,7 @@ pub fn device_windows(machine: &MachineDescription) -> Vec<PhysRange, 8> {
         GicNode::V3 { distributor, redistributors, .. } => {
             add(*distributor, DISTRIBUTOR_BYTES);
             if let Some(first) = redistributors.first() {
-                add(*first, u64::from(machine.cpu_count).clamp(1, REDISTRIBUTORS) * REDISTRIBUTOR_BYTES);
+                add(*first, redistributor_bytes(machine));
             }
         }
     }
@@ -78,6 +78,11 @@ pub fn device_windows(machine: &MachineDescription) -> Vec<PhysRange, 8> {
         add(Region { start: nvdimm::REGISTER_BASE, size: nvdimm::WINDOW_BYTES }, nvdimm::WINDOW_BYTES);
     }
     windows
+}
+
+/// The bytes of redistributors that are mapped.
+fn redistributor_bytes(machine: &MachineDescription) -> u64 {
+    u64::from(machine.cpu_count).clamp(1, REDISTRIBUTORS) * REDISTRIBUTOR_BYTES
 }
 
 /// Read more boot arguments from QEMU's `-fw_cfg name=opt/hotmap/args,string=...`. Runs with the MMU off.
@@ -174,10 +179,14 @@ fn gic(machine: &MachineDescription) -> Option<Gic> {
             distributor: mapped(distributor.start)?,
             cpu_interface: mapped(cpu_interface.start)?,
         },
-        GicNode::V3 { distributor, redistributors, .. } => GicAddresses::V3 {
-            distributor: mapped(distributor.start)?,
-            redistributors: mapped(redistributors.first()?.start)?,
-        },
+        GicNode::V3 { distributor, redistributors, .. } => {
+            let first = redistributors.first()?;
+            GicAddresses::V3 {
+                distributor: mapped(distributor.start)?,
+                redistributors: mapped(first.start)?,
+                bytes: word(first.size.min(redistributor_bytes(machine))),
+            }
+        }
     };
     // SAFETY: M4: boot mapped the windows of the device tree's GIC, and this is its only driver.
     unsafe { Gic::new(addresses) }.inspect_err(|error| crate::klog!("gic: {error}; idling by polling")).ok()

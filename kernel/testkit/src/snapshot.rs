@@ -104,6 +104,12 @@ fn books<G: Granule>(rig: &Rig<G>, detail: Detail, facts: &mut Vec<Fact>) {
     for tenant in mm.tenants() {
         facts.push(Fact::Book(format!("{tenant:?}")));
     }
+    for pool in mm.hugetlb.pools() {
+        let (order, total, free, optimised) = (pool.order(), pool.total(), pool.free(), pool.optimised());
+        facts.push(Fact::Book(format!(
+            "huge pages of order {order}: {total}, free {free}, optimised {optimised}"
+        )));
+    }
     facts.push(Fact::Book(format!("stale {}, unpaid {}", rig.machine.stale_entries(), mm.unpaid_debts())));
 }
 

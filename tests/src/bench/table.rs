@@ -1,5 +1,6 @@
 //! The figures beside Linux's, for people and, as JSON, for machines.
 
+use super::dedup::{self, Shared};
 use super::linux::{BOOT_GOAL, IMAGE_GOAL, Linux, ROWS, goal, rows};
 use super::measure::Life;
 use crate::geometry::size_text;
@@ -17,6 +18,8 @@ pub struct Results {
     pub apart: Vec<Life>,
     /// Larger and larger DIMMs on the reference CPU.
     pub scaling: Vec<Life>,
+    /// Struct pages that are shared.
+    pub shared: Vec<Shared>,
     /// The image file in bytes.
     pub image: u64,
 }
@@ -94,6 +97,7 @@ impl Results {
             check(format!("memmap pages in system RAM at {granule}"), life.add.ram.unsigned_abs(), 0);
         }
         check("bytes of the image".into(), self.image, IMAGE_GOAL);
+        missed.extend(self.shared.iter().flat_map(Shared::missed));
         missed
     }
 
@@ -125,6 +129,9 @@ impl Results {
         self.system_ram_text(&mut text);
         self.scaling_text(&mut text);
         self.apart_text(&mut text);
+        if !self.shared.is_empty() {
+            text.push_str(&dedup::text(&self.shared));
+        }
         self.image_text(&mut text);
         text
     }
@@ -211,6 +218,7 @@ impl Results {
             "reference": self.reference.iter().map(life_json).collect::<Vec<_>>(),
             "memmap_in_ram": self.from_ram.iter().map(life_json).collect::<Vec<_>>(),
             "apart": self.apart.iter().map(life_json).collect::<Vec<_>>(),
+            "shared": self.shared.iter().map(Shared::json).collect::<Vec<_>>(),
             "scaling": self.scaling.iter().map(life_json).collect::<Vec<_>>(),
             "linux": ROWS.iter().map(linux_json).collect::<Vec<_>>(),
             "missed": self.missed(),

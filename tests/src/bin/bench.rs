@@ -1,5 +1,6 @@
 //! What a DIMM's life costs in guest instructions, beside Linux's figures: `make bench`.
 
+use hotmap_tests::bench::dedup;
 use hotmap_tests::bench::measure::{Life, Subject, image_bytes, measure, standard};
 use hotmap_tests::bench::table::Results;
 use hotmap_tests::geometry::{GIB, GRANULES};
@@ -77,6 +78,10 @@ fn measure_all() -> Result<Results, (String, String)> {
         for gib in SIZES {
             results.scaling.push(one(Subject { size: gib * GIB, ..subject })?);
         }
+    }
+    for row in dedup::rows() {
+        let measured = dedup::measure(row, &run).during(&format!("{row:?}"));
+        results.shared.push(measured.map_err(|trouble| (trouble.to_string(), run.journal.text()))?);
     }
     Ok(results)
 }

@@ -62,7 +62,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
 
     fn entry_of_compound(&mut self, device: &Pagemap, sharers: &mut Sharers, slot: &Slot, d: Descriptor) {
         let target = d.address(&G::GEOMETRY);
-        self.ledger.shared.known += u64::from(d.is_shared());
+        self.ledger.sharing.known += u64::from(d.is_shared());
         let pfn = self.mm.layout.pfn_of_page(slot.span.start).unwrap_or_default();
         let tails = device.head_of(pfn) != pfn;
         if tails != d.is_shared() {

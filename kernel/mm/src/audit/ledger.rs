@@ -1,6 +1,7 @@
 //! What an audit has counted and found. It knows no granule: the comparisons are compiled once.
 
 use super::finding::{AuditSummary, Finding, Offender};
+use super::hugetlb::SharedSeen;
 use super::tally::Tally;
 use crate::hotplug::block::{BlockState, MemoryBlock};
 use crate::model::Counts;
@@ -16,8 +17,10 @@ pub(super) struct Ledger<'a> {
     pub(super) used: Tally,
     /// Whether a device's altmap lost pages to padding: which ones, its account does not say.
     pub(super) padded: bool,
+    /// What was seen of huge pages' shared memmap.
+    pub(super) shared: SharedSeen,
     /// Entries that lead to a frame which others lead to as well.
-    pub(super) shared: Sharing,
+    pub(super) sharing: Sharing,
 }
 
 /// Shared entries, as a walk reports them.
@@ -33,7 +36,8 @@ impl<'a> Ledger<'a> {
     /// Nothing yet; `report` hears of each thing that is wrong.
     pub(super) fn new(report: &'a mut dyn FnMut(&Finding)) -> Self {
         let (summary, marked, used) = (AuditSummary::default(), Tally::default(), Tally::default());
-        Self { report, summary, marked, used, padded: false, shared: Sharing::default() }
+        let (shared, sharing) = (SharedSeen::default(), Sharing::default());
+        Self { report, summary, marked, used, padded: false, shared, sharing }
     }
 
     #[cold]
@@ -43,7 +47,7 @@ impl<'a> Ledger<'a> {
         (self.report)(&Finding { invariant, what, at });
     }
 
-    fn find_unless(&mut self, holds: bool, invariant: u8, what: &'static str, at: Offender) {
+    pub(super) fn find_unless(&mut self, holds: bool, invariant: u8, what: &'static str, at: Offender) {
         if !holds {
             self.find(invariant, what, at);
         }
@@ -52,7 +56,8 @@ impl<'a> Ledger<'a> {
     /// Hold what the struct pages say against what the tables say, and the TLB maintenance that is owed against none.
     pub(super) fn compare(&mut self, owed: u64) {
         let device = (!self.padded).then_some(PageKind::DeviceMemmap);
-        let all = [PageKind::MemmapRam, PageKind::MemmapSelf, PageKind::Table, PageKind::Tenant];
+        let all =
+            [PageKind::MemmapRam, PageKind::MemmapSelf, PageKind::Table, PageKind::Tenant, PageKind::HugeTlb];
         for kind in all.into_iter().chain(device) {
             let (found, expected) = (self.used.pages(kind), self.marked.pages(kind));
             let what = "the frames in use differ from the frames that are marked so";
@@ -76,7 +81,7 @@ impl<'a> Ledger<'a> {
         let found = Counts {
             present: present(true) + present(false),
             free: of(&[PageKind::Free]),
-            allocated: of(&[PageKind::Kernel, PageKind::Tenant, PageKind::Pinned]),
+            allocated: of(&[PageKind::Kernel, PageKind::Tenant, PageKind::Pinned, PageKind::HugeTlb]),
             memmap_self: of(&[PageKind::MemmapSelf]),
             memmap_ram: of(&[PageKind::MemmapRam]),
             tables: of(&[PageKind::Table]),

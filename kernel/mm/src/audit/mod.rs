@@ -7,16 +7,17 @@
 //! | I1 | sections, blocks and the mapped memmap agree; every head is one | `sections`, `pages` |
 //! | I2 | an altmap's account is what is mapped from it | `sections`, `devices` |
 //! | I3 | the frames marked as memmap, table, tenant are those in use as such, each once | `tables`, `tally` |
-//! | | a frame that many entries share counts them | `compound` |
+//! | | a frame that many entries share counts them | `compound`, `hugetlb` |
 //! | I4 | no empty table that could have been freed | `tables` |
 //! | I5 | no TLB maintenance owed, no entry half taken down, contiguous runs agree | `tables`, `runs` |
-//! | I6 | pages by use add up, from heads, free lists, zones and counts alike | `pages`, `zones` |
+//! | I6 | pages by use add up, from heads, free lists, zones, pools and counts alike | `pages`, `zones`, `hugetlb` |
 //! | I7 | a vmemmap leaf describes some present page | `tables` |
 //! | I8 | the linear map is exactly the memory; nothing is writable and executable | `linear`, `tables` |
 
 mod compound;
 mod devices;
 mod finding;
+mod hugetlb;
 mod ledger;
 mod linear;
 mod pages;
@@ -30,6 +31,7 @@ mod zones;
 pub use finding::{AuditSummary, Finding, Offender};
 
 use crate::granule::Granule;
+use crate::hugetlb::memory::Memory;
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::page::{Page, PageKind};
@@ -49,9 +51,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         auditor.sections();
         auditor.blocks();
         auditor.devices();
+        auditor.ledger.pools(self);
         auditor.zones();
         auditor.tables();
         auditor.tenants();
+        auditor.ledger.shared_tails(self);
         auditor.ledger.compare(self.unpaid_debts());
         auditor.ledger.summary
     }
@@ -71,14 +75,15 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     /// The struct page of `pfn`, if it can be read: an auditor must not fault on what it is there to find.
     #[inline(never)]
     fn page(&self, pfn: Pfn) -> Option<&Page> {
-        // Valid first: the struct page of a pfn out of nowhere has no address.
-        let va = self.mm.is_valid(pfn).then(|| self.mm.layout.page_address(pfn))?;
-        self.mm.tables.translate(&self.mm.machine, va).map(|_| self.mm.pages().get(pfn))
+        self.mm.readable(pfn)
     }
 
     /// The head that speaks for `pfn`, its kind and its order; like `Pages::head_of`, for memory that may be damaged.
     #[inline(never)]
     fn use_of(&self, pfn: Pfn) -> Option<(Pfn, PageKind, u32)> {
+        if let Some((head, order)) = hugetlb::compound_head(self.mm, pfn) {
+            return Some((head, self.page(head)?.kind(), order));
+        }
         (0..=G::BLOCK_ORDER).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
             let page = self.page(head)?;
             let speaks = page.kind() != PageKind::Tail && page.order() >= order;

@@ -41,7 +41,15 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
                 break;
             };
             if kind == PageKind::Tail {
-                at = self.unspoken(at, range.end);
+                at = match self.ledger.compound_part(self.mm, at, range.end, &mut tally) {
+                    Some(end) => end,
+                    None => self.unspoken(at, range.end),
+                };
+                continue;
+            }
+            if kind == PageKind::HugeTlb && order > G::BLOCK_ORDER && at.is_aligned(order) {
+                self.ledger.summary.heads += 1;
+                at = self.ledger.compound_blocks(PfnRange { start: at, end: range.end }, &mut tally);
                 continue;
             }
             if order > G::BLOCK_ORDER || !at.is_aligned(order) || at + (1 << order) > range.end {

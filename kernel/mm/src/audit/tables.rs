@@ -27,11 +27,12 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         let walked = tables.scan(&mm.machine, upper_half, |slot, d| {
             if d.is_valid() && d.is_shared() {
                 // Whoever shares it counts it, and looks at what it leads to.
-                self.ledger.shared.found += 1;
+                self.ledger.sharing.found += 1;
                 self.ledger.summary.leaves += u64::from(d.is_leaf(slot.level));
                 let at = Offender::Va(slot.span.start);
                 let read_only = d.is_table(slot.level) || !d.is_writable();
                 self.find_unless(read_only, 3, "a frame that many entries share can be written", at);
+                self.ledger.huge_tail(mm, slot, d);
             } else if d.is_table(slot.level) {
                 self.table(slot, d);
             } else if d.is_leaf(slot.level) {
@@ -48,7 +49,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         });
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
         self.run_broken(runs.finish());
-        let Sharing { found, known } = self.ledger.shared;
+        let Sharing { found, known } = self.ledger.sharing;
         let what = "entries that share a frame, and entries that somebody is known to share";
         self.find_unless(found == known, 3, what, Offender::Count { found, expected: known });
         cover.finish(mm, &mut |difference| self.linear_differs(difference));

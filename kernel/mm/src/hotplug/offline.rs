@@ -8,6 +8,7 @@ use crate::granule::Granule;
 use crate::hotplug::block::BlockState;
 use crate::hotplug::isolate::Used;
 use crate::hotplug::notify::Direction;
+use crate::hugetlb::memory::Memory;
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::page::PageKind;
@@ -24,9 +25,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// Take the block at `start` offline, moving what is in use elsewhere.
     ///
     /// # Errors
-    /// `NoBlock`, `BlockState`, `NotWhole` for a boot block with holes; `Unmovable`, `Pinned` or `Poisoned` with the first such page,
-    /// `Vetoed` with the notifier, `Out` when there is no room to move to. The block is online again then; pages that moved
-    /// stay where they are.
+    /// `NoBlock`, `BlockState`, `NotWhole` for a boot block with holes; `Unmovable`, `Pinned`, `HugeTaken` or `Poisoned` with the first
+    /// such page, `Vetoed` with the notifier, `Out` when there is no room to move to. The block is online again then; pages that
+    /// moved stay where they are, and free huge pages that were dissolved (Linux does the same) stay dissolved.
     pub fn offline(&mut self, start: Pfn) -> Result<Offlined> {
         if let Some(block) = self.blocks.get(start.get()).filter(|b| b.state == BlockState::Offline) {
             let (block, is) = (start.address::<G>(), block.state.name());
@@ -77,6 +78,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         self.scan_used(pages, |mm, used| mm.check_movable(used))?;
         let mut migrated = 0;
         self.scan_used(pages, |mm, used| {
+            if used.kind == PageKind::HugeTlb {
+                return mm.hugetlb_dissolve(used.pfn);
+            }
             mm.migrate(used.pfn)?;
             migrated += 1;
             Ok(())
@@ -108,6 +112,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         match kind {
             PageKind::Tenant if refs <= 1 => Ok(()),
             PageKind::Tenant | PageKind::Pinned => Err(Error::Pinned { pfn, refs }),
+            PageKind::HugeTlb => (self as &dyn Memory).refuse_taken(pfn),
             PageKind::Poisoned => Err(Error::Poisoned(pfn)),
             // A page that nobody speaks for is lost, so it cannot go; the auditor says more (I6).
             _ => Err(Error::Unmovable { pfn, kind }),

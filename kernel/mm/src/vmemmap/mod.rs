@@ -9,6 +9,7 @@
 
 pub mod altmap;
 pub mod compound;
+pub mod cost;
 pub mod free;
 pub(crate) mod hosted;
 pub mod occupancy;

@@ -73,20 +73,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     pub(super) fn memmap_block(&mut self, supply: Supply) -> Result<Pfn> {
         let pages = G::BLOCK_SIZE >> G::SHIFT;
         if supply == Supply::Ram {
-            return self.memmap_run(pages.trailing_zeros());
+            return self.alloc_or_compact(pages.trailing_zeros(), PageKind::MemmapRam);
         }
         self.may_fail(Resource::Altmap { pages })?;
         let exhausted = Error::Out(Resource::Altmap { pages });
         self.altmap_mut(supply).ok_or(exhausted)?.allocate_bytes::<G>(G::BLOCK_SIZE)
-    }
-
-    /// A run of system RAM, made out of pieces when there is none. One that was made to fail is not looked for.
-    fn memmap_run(&mut self, order: u32) -> Result<Pfn> {
-        self.may_fail(Resource::Frames { order })?;
-        match self.take(order, PageKind::MemmapRam, Mobility::Unmovable) {
-            Some(pfn) => Ok(pfn),
-            None => Ok(self.compact_into(order, PageKind::MemmapRam)?.run),
-        }
     }
 
     /// Up to `most` neighbouring frames for base pages of memmap.

@@ -41,6 +41,10 @@ pub(super) struct Numbers {
     pub(super) usable_runs: u64,
     /// Where vmemmap starts (arm64 Linux with 48-bit addresses: Documentation/arch/arm64/memory.rst).
     pub(super) vmemmap: u64,
+    /// The sizes of huge pages, ascending (arm64 Linux: Documentation/arch/arm64/hugetlbpage.rst); fewer end with 0.
+    pub(super) huge_sizes: [u64; 4],
+    /// The smallest whose memmap is more than two pages: eight.
+    pub(super) worth_sharing: u64,
     /// What the first described page is aligned to: the largest compound page.
     pub(super) first_page: u64,
 }
@@ -58,6 +62,8 @@ const K4: Numbers = Numbers {
     memmap_leaf: 2 * MIB,
     usable_runs: 6,
     vmemmap: 0xffff_fdff_c000_0000,
+    huge_sizes: [64 * KIB, 2 * MIB, 32 * MIB, GIB],
+    worth_sharing: 2 * MIB,
     first_page: GIB,
 };
 
@@ -74,6 +80,8 @@ const K16: Numbers = Numbers {
     memmap_leaf: 16 * KIB,
     usable_runs: 8,
     vmemmap: 0xffff_ff7f_c000_0000,
+    huge_sizes: [2 * MIB, 32 * MIB, GIB, 0],
+    worth_sharing: 32 * MIB,
     first_page: GIB,
 };
 
@@ -90,6 +98,8 @@ const K64: Numbers = Numbers {
     memmap_leaf: 64 * KIB,
     usable_runs: 10,
     vmemmap: 0xffff_ffdf_c000_0000,
+    huge_sizes: [2 * MIB, 512 * MIB, 16 * GIB, 0],
+    worth_sharing: 512 * MIB,
     first_page: 16 * GIB,
 };
 

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  KTAP version 1                         [`ktap`] prints; a test says what it found by [`check`]
-//!  1..18
+//!  1..19
 //!    KTAP version 1
 //!    # Subtest: paging
 //!    1..8
@@ -22,6 +22,7 @@ mod blocks;
 mod buddy;
 mod check;
 mod compact;
+mod cpus;
 mod device;
 mod device_dedup;
 mod expected;
@@ -29,6 +30,7 @@ mod faults;
 mod heap;
 mod homes;
 mod hotplug;
+mod hugetlb;
 mod isolate;
 mod kmem;
 mod ktap;
@@ -81,6 +83,7 @@ const SUBJECTS: &[Subject] = &[
     Subject { name: "live", tests: live::TESTS },
     Subject { name: "vmemmap", tests: vmemmap::TESTS },
     Subject { name: "heap", tests: heap::TESTS },
+    Subject { name: "cpus", tests: cpus::TESTS },
     Subject { name: "buddy", tests: buddy::TESTS },
     Subject { name: "blocks", tests: blocks::TESTS },
     Subject { name: "tenant", tests: tenant::TESTS },
@@ -95,6 +98,7 @@ const SUBJECTS: &[Subject] = &[
     Subject { name: "altmap", tests: altmap::TESTS },
     Subject { name: "dedup", tests: device_dedup::TESTS },
     Subject { name: "kmem", tests: kmem::TESTS },
+    Subject { name: "hugetlb", tests: hugetlb::TESTS },
     Subject { name: "faults", tests: faults::TESTS },
 ];
 

@@ -14,7 +14,7 @@ use hotmap_kernel::kprintln;
 
 const COUNTS: [&str; 7] =
     ["pages present", "free", "allocated", "memmap_self", "memmap_ram", "tables", "reserved"];
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 15] = [
     "zone Normal, present",
     "zone Normal, free",
     "zone Normal, its blocks (checksum)",
@@ -25,6 +25,7 @@ const OTHERS: [&str; 14] = [
     "sections (checksum)",
     "devices (checksum)",
     "tenants (checksum)",
+    "pools of huge pages (checksum)",
     "warnings",
     "unpaid TLB maintenance",
     "heap bytes in use",
@@ -48,6 +49,8 @@ impl Snapshot {
         });
         let tenants =
             model.tenants().iter().flat_map(|t| [u64::from(t.id), t.range.start.get(), t.range.len()]);
+        let pools =
+            model.huge_ref().hugetlb().pools().flat_map(|pool| [pool.total(), pool.free(), pool.optimised()]);
         Self {
             counts: array(&model.counts()),
             others: [
@@ -61,6 +64,7 @@ impl Snapshot {
                 sections(model),
                 devices(model),
                 checksum(tenants),
+                checksum(pools),
                 model.warnings().total(),
                 model.unpaid_debts(),
                 heap::usage().0 as u64,
@@ -136,7 +140,8 @@ fn blocks(blocks: &[MemoryBlock]) -> u64 {
 
 fn sections(model: &dyn Model) -> u64 {
     checksum(model.sections().iter().flat_map(|section| {
-        let Section { start, present, device_subsections, early, backing } = section;
+        let Section { start, present, device_subsections, early, backing, optimised, memmap_split: _ } =
+            section;
         let backing = match backing {
             Backing::Boot => 0,
             Backing::Ram => 1,
@@ -146,7 +151,8 @@ fn sections(model: &dyn Model) -> u64 {
         let (present, device) = (u64::from(present.count()), u64::from(*device_subsections));
         // That a section was there at boot matters while something of it is not: all of its memmap is.
         let early = *early && present != model.numbers().section >> 21;
-        [start.get(), present, device, u64::from(early), backing]
+        // Whether a memmap is mapped by pages is a matter of luck; what shares in it is not.
+        [start.get(), present, device, u64::from(early), backing, u64::from(*optimised)]
     }))
 }
 

@@ -94,3 +94,19 @@ fn reserved_values_are_called_reserved() {
     }
     assert_eq!(esr(0x3f, 0).class_name(), "reserved class");
 }
+
+/// Of the 64 codes, by the words of the table above.
+#[test]
+fn the_faults_that_readers_may_have_are_told_from_all_others() {
+    for status in 0..64 {
+        for class in [0x20, 0x21, 0x24, 0x25] {
+            let seen = esr(class, status);
+            let what = seen.fault().map(|fault| fault.what);
+            assert_eq!(seen.is_translation_fault(), what == Some("translation fault"), "{status:#b}");
+            assert_eq!(seen.is_permission_fault(), what == Some("permission fault"), "{status:#b}");
+            assert_eq!(seen.is_tlb_conflict(), what == Some("TLB conflict abort"), "{status:#b}");
+        }
+        let other = esr(0x2f, status);
+        assert!(!other.is_translation_fault() && !other.is_permission_fault() && !other.is_tlb_conflict());
+    }
+}

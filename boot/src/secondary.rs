@@ -1,0 +1,119 @@
+//! A secondary CPU's way from PSCI's CPU_ON to the kernel: the same two steps as the boot CPU's, whose code it runs
+//! (entry.rs: down to EL1, MMU on), with the boot CPU's own register values.
+//!
+//! ```text
+//!  CPU_ON: EL1 or EL2, MMU off, x0 = its number --> EL1 --> SP, tables --> MMU on --> secondary_main(number)
+//!                                                                            |            ^
+//!                                    the load address is not mapped: a fault +-> VBAR ----+
+//! ```
+//! There is no identity map any more, and none is made: the boot CPU's has gone with its memory, and the lower half stays
+//! nobody's (TCR_EL1.EPD0 is set from the start). The fetch after SCTLR_EL1.M is set may still come from the load
+//! address or fault; SCTLR_EL1 is certain to count after the ISB ("Synchronization requirements for AArch64 System
+//! registers"). Both ways lead to the same place: VBAR_EL1 has the high address of the code that comes next anyway.
+#![expect(unsafe_code, reason = "the first instructions of a CPU, and what they read; rules B1, B3, M1")]
+
+use core::arch::global_asm;
+use core::cell::UnsafeCell;
+use core::mem::offset_of;
+
+use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1, TCR_EL1, TTBR1_EL1};
+use hotmap_kernel::arch::{cpu, image, secondary};
+use hotmap_kernel::boot_info::BootInfo;
+use hotmap_mm::layout::IMAGE_START;
+
+/// What a secondary CPU loads before it can reach anything else.
+#[repr(C)]
+struct Parameters {
+    ttbr1: u64,
+    tcr: u64,
+    mair: u64,
+    sctlr: u64,
+    /// Where to go: a high address.
+    entry: u64,
+    /// Such that the vector of a synchronous exception is `hotmap_mmu_is_on`'s, at its high address.
+    vbar: u64,
+    /// The end of the stack that CPU 0 would have.
+    stacks: u64,
+    /// From one CPU's stack to the next one's.
+    stride: u64,
+}
+
+/// Written by the boot CPU before any other one starts, and only read after that: B3.
+struct Shared(UnsafeCell<Parameters>);
+
+// SAFETY: B3.
+unsafe impl Sync for Shared {}
+
+static PARAMETERS: Shared = Shared(UnsafeCell::new(Parameters {
+    ttbr1: 0,
+    tcr: 0,
+    mair: 0,
+    sctlr: 0,
+    entry: 0,
+    vbar: 0,
+    stacks: 0,
+    stride: 0,
+}));
+
+global_asm!(
+    ".pushsection .text.hotmap_secondary, \"ax\"",
+    ".balign 2048",
+    "hotmap_secondary_vectors:",
+    ".global hotmap_secondary",
+    "hotmap_secondary:",
+    "msr daifset, #0xf",
+    "mov x25, x0",
+    "bl hotmap_to_el1",
+    "adrp x1, {parameters}",
+    "add x1, x1, :lo12:{parameters}",
+    "mov x20, xzr", // TTBR0: nobody walks it
+    "ldp x21, x22, [x1, #{ttbr1}]",
+    "ldp x23, x24, [x1, #{mair}]",
+    "ldp x26, x2, [x1, #{entry}]",
+    "msr vbar_el1, x2",
+    "ldp x0, x2, [x1, #{stacks}]",
+    "madd x0, x25, x2, x0",
+    "b hotmap_mmu_on",
+    ".org hotmap_secondary_vectors + 0x200", // a synchronous exception from this level on its own stack
+    "b hotmap_mmu_is_on",
+    ".global hotmap_secondary_vectors",
+    ".popsection",
+    parameters = sym PARAMETERS,
+    ttbr1 = const offset_of!(Parameters, ttbr1),
+    mair = const offset_of!(Parameters, mair),
+    entry = const offset_of!(Parameters, entry),
+    stacks = const offset_of!(Parameters, stacks),
+);
+
+// What the assembly loads in pairs.
+const _: () = {
+    assert!(offset_of!(Parameters, tcr) == offset_of!(Parameters, ttbr1) + 8);
+    assert!(offset_of!(Parameters, sctlr) == offset_of!(Parameters, mair) + 8);
+    assert!(offset_of!(Parameters, vbar) == offset_of!(Parameters, entry) + 8);
+    assert!(offset_of!(Parameters, stride) == offset_of!(Parameters, stacks) + 8);
+};
+
+unsafe extern "C" {
+    static hotmap_secondary: u8;
+    static hotmap_secondary_vectors: u8;
+}
+
+/// Lay out what the others will need, on the boot CPU at the high addresses, with its translation control final.
+pub(crate) fn prepare(info: &mut BootInfo) {
+    let parameters = Parameters {
+        ttbr1: TTBR1_EL1.get(),
+        tcr: TCR_EL1.get(),
+        mair: MAIR_EL1.get(),
+        sctlr: SCTLR_EL1.get(),
+        entry: secondary::secondary_main as extern "C" fn(u64) -> ! as usize as u64,
+        vbar: &raw const hotmap_secondary_vectors as u64,
+        stacks: image::end().get(),
+        stride: image::STACK_STRIDE,
+    };
+    let words = PARAMETERS.0.get();
+    // SAFETY: B3: no other CPU runs yet.
+    unsafe { words.write(parameters) };
+    // They read it with their caches off.
+    cpu::clean_to_memory(words as u64, size_of::<Parameters>() as u64);
+    info.secondary_entry = info.image.start + (&raw const hotmap_secondary as u64 - IMAGE_START.get());
+}

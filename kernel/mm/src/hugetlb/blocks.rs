@@ -1,0 +1,149 @@
+//! A section's memmap that is one block (4K, where there was a run for it) is mapped by pages while huge pages of the section
+//! are optimised, and by a block again when none is:
+//!
+//! ```text
+//!   split   one head for each page of the run      a table of its pieces for the block
+//!   join    pages read-only    copied to a new run    switched, page by page    a block for the table    written to again
+//!                              (none of these three when every page is where it was)
+//! ```
+//! The copy is whole because nobody writes meanwhile: the struct pages are read-only. Without a free run the memmap stays as it is,
+//! mapped by pages, until the next huge page of the section is restored.
+
+use super::frames::Frames;
+use super::memory::Memory;
+use crate::addr::{VirtAddr, VirtRange};
+use crate::error::{Error, Result};
+use crate::page::{PAGE_BYTES, PageKind};
+use crate::pfn::Pfn;
+
+const KIND: PageKind = PageKind::MemmapRam;
+
+impl dyn Memory + '_ {
+    /// The memmap of the section at `start`.
+    fn memmap_of(&self, start: Pfn) -> VirtRange {
+        let va = self.page_address(start);
+        VirtRange { start: va, end: va + (PAGE_BYTES << self.section_order()) }
+    }
+
+    /// The frames of the memmap of the section at `start`.
+    fn memmap_frames(&self, start: Pfn) -> impl Iterator<Item = (VirtAddr, Pfn)> + '_ {
+        let (memmap, size) = (self.memmap_of(start), self.page_size());
+        let pages = (0..memmap.len() / size).map(move |i| memmap.start + i * size);
+        pages.filter_map(|va| Some((va, self.memmap_frame(va)?.frame)))
+    }
+
+    /// The order of a run that a block of memmap fits into.
+    fn memmap_order(&self) -> u32 {
+        self.geometry().level_shift(2) - self.geometry().page_shift
+    }
+
+    fn is_memmap_block(&self, start: Pfn) -> bool {
+        self.memmap_frame(self.page_address(start)).is_some_and(|leaf| leaf.in_block)
+    }
+
+    /// Let every section that the huge page at `head` is in have its memmap mapped by pages.
+    ///
+    /// # Errors
+    /// `Out` of tables; `BreakBeforeMake`. What was split before is for [`Self::join_memmap`].
+    pub(super) fn split_memmap(&mut self, head: Pfn, order: u32) -> Result<()> {
+        let count = self.sections_of(head, order).filter(|start| self.is_memmap_block(*start)).count() as u64;
+        let mut tables = self.alloc_frames(count, PageKind::Table)?;
+        for start in self.sections_of(head, order) {
+            if !self.is_memmap_block(start) {
+                continue;
+            }
+            let Some(table) = tables.pop(self) else { break };
+            if let Err(error) = self.split_section(start, table) {
+                self.free(table);
+                self.free_frames(tables);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn split_section(&mut self, start: Pfn, table: Pfn) -> Result<()> {
+        let va = self.page_address(start);
+        let run = self.memmap_frame(va).ok_or(Error::NotMapped(va))?.frame;
+        self.cut(run);
+        if let Err(error) = self.split_block(va, table) {
+            self.sew(run);
+            return Err(error);
+        }
+        self.set_split(start, true);
+        Ok(())
+    }
+
+    /// One head for each page of a run, so that each can be freed by itself.
+    fn cut(&self, run: Pfn) {
+        for i in 0..1 << self.memmap_order() {
+            let page = self.own(run + i);
+            page.set_head(KIND, 0);
+            page.set_refs(1);
+        }
+    }
+
+    /// The inverse of [`Self::cut`].
+    fn sew(&self, run: Pfn) {
+        (0..1 << self.memmap_order()).for_each(|i| self.own(run + i).clear_head());
+        let head = self.own(run);
+        head.set_head(KIND, self.memmap_order());
+        head.set_refs(1);
+    }
+
+    fn set_split(&mut self, start: Pfn, split: bool) {
+        if let Some(section) = self.section_mut(start) {
+            section.memmap_split = split;
+        }
+    }
+
+    /// The inverse of [`Self::split_memmap`], for the sections in which nothing is optimised, and for which there is a run.
+    pub(super) fn join_memmap(&mut self, head: Pfn, order: u32) {
+        for start in self.sections_of(head, order) {
+            let ready = self.section_mut(start).is_some_and(|s| s.memmap_split && s.optimised == 0);
+            if ready {
+                // Mapped by pages it is as good, at the price of a table.
+                let _stays_split = self.join_section(start);
+            }
+        }
+    }
+
+    /// All of a section's memmap becomes a block again.
+    fn join_section(&mut self, start: Pfn) -> Result<()> {
+        let (memmap, mut old) = (self.memmap_of(start), Frames::default());
+        let run = match self.in_place(start) {
+            Some(run) => run,
+            None => self.move_memmap(start, &mut old)?,
+        };
+        let joined = self.join_block(memmap.start);
+        let writable = self.rewrite_all(memmap, &mut |_, d| d.writable());
+        if let Ok(table) = joined {
+            self.sew(run);
+            self.set_split(start, false);
+            self.free(table);
+        }
+        self.free_frames(old);
+        writable.and(joined.map(|_| ()))
+    }
+
+    /// The run that a section's memmap is mapped to from its first page to its last, if it is one.
+    fn in_place(&self, start: Pfn) -> Option<Pfn> {
+        let run = self.memmap_frame(self.page_address(start))?.frame;
+        let follows = self.memmap_frames(start).zip(0..).all(|((_, frame), i)| frame == run + i);
+        (follows && run.is_aligned(self.memmap_order())).then_some(run)
+    }
+
+    /// The memmap of a section moves into a run, and is read-only from here on; what it was in is `old`.
+    fn move_memmap(&mut self, start: Pfn, old: &mut Frames) -> Result<Pfn> {
+        let run = self.alloc_or_compact(self.memmap_order(), KIND)?;
+        self.cut(run);
+        // Before the struct pages are read-only: those of the old frames may be among them.
+        self.memmap_frames(start).for_each(|(_, frame)| old.push(self, frame));
+        let (memmap, geometry) = (self.memmap_of(start), self.geometry());
+        self.rewrite_all(memmap, &mut |_, d| d.read_only())?;
+        self.memmap_frames(start).zip(0..).for_each(|((_, frame), i)| self.copy_frame(frame, run + i));
+        let to = self.address(run);
+        self.rewrite_all(memmap, &mut |va, d| d.moved_to(to + (va - memmap.start), geometry))?;
+        Ok(run)
+    }
+}

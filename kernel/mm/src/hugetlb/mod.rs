@@ -1,0 +1,124 @@
+//! Huge pages: a pool of compound pages for each size of the granule (Linux: `mm/hugetlb.c`), and the memmap that they do
+//! not need (HVO: `mm/hugetlb_vmemmap.c`).
+//!
+//! ```text
+//!  pool       sizes, the lists of free pages and of pages in use; growing, shrinking, taking, demoting
+//!  compound   a run of pages becomes one page, with tails that say its order, and a run again
+//!  vmemmap    a huge page's tails share one page of memmap: optimise, restore
+//!  tails      the pages that are shared, one for each zone and order, with their counts
+//!  blocks     a block of memmap is split before, and joined again after
+//!  memory     what all of them need of memory, without its granule: so they are compiled once
+//! ```
+//! A huge page's state is in its head: `refs` is 0 while it is free in its pool, `private` says whether it is optimised, and
+//! the links are those of its pool's list. So a pool needs no memory of its own, however large it is.
+
+use core::fmt;
+
+mod blocks;
+mod compound;
+mod frames;
+pub mod memory;
+pub mod pool;
+pub mod tails;
+mod vmemmap;
+
+use crate::error::Result;
+use crate::granule::{Granule, MAX_HUGE_SIZES};
+use crate::machine::Machine;
+use crate::model::Mm;
+use crate::page::Page;
+use crate::pfn::Pfn;
+use memory::Memory;
+use pool::{Pool, Resized};
+use tails::SharedTails;
+
+/// The pools, and how they are run.
+#[derive(Clone, Debug)]
+pub struct HugeTlb {
+    pools: [Pool; MAX_HUGE_SIZES],
+    pub(crate) tails: SharedTails,
+    /// Whether pages are optimised when they enter a pool (boot argument `hvo=`).
+    pub hvo: bool,
+}
+
+impl HugeTlb {
+    /// A pool without pages for each size.
+    pub fn new<G: Granule>() -> Self {
+        let mut pools = [Pool::default(); MAX_HUGE_SIZES];
+        for (pool, shift) in pools.iter_mut().zip(G::GEOMETRY.huge_shifts()) {
+            *pool = Pool::of_order(shift - G::SHIFT);
+        }
+        Self { pools, tails: SharedTails::default(), hvo: true }
+    }
+    /// The pools, smallest pages first.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        // A single page is no huge page: a granule that has fewer sizes leaves the last ones out.
+        self.pools.iter().filter(|pool| pool.order() != 0)
+    }
+    /// The pool of pages of `1 << order`.
+    pub fn pool(&self, order: u32) -> Option<&Pool> {
+        self.pools().find(|pool| pool.order() == order)
+    }
+    /// The pages that huge pages share: for each zone, for each pool.
+    pub const fn tails(&self) -> &SharedTails {
+        &self.tails
+    }
+    pub(crate) fn pool_mut(&mut self, order: u32) -> Option<&mut Pool> {
+        self.pools.iter_mut().find(|pool| order != 0 && pool.order() == order)
+    }
+}
+
+/// Why a huge page's memmap is not shared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HvoRule {
+    /// Two pages or less: there is nothing to save.
+    Memmap {
+        /// How many there are.
+        pages: u64,
+    },
+    /// It lies in an altmap, which has its own account.
+    Altmap,
+}
+
+impl fmt::Display for HvoRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memmap { pages: 1 } => f.write_str("its memmap is 1 page, and sharing begins with 3"),
+            Self::Memmap { pages } => write!(f, "its memmap is {pages} pages, and sharing begins with 3"),
+            Self::Altmap => f.write_str(
+                "its memmap is self-hosted, and an altmap's frames do not go to the buddy allocator",
+            ),
+        }
+    }
+}
+
+impl Page {
+    /// Whether a huge page's head says that its memmap is shared.
+    pub fn is_optimised(&self) -> bool {
+        self.private() != 0
+    }
+    pub(crate) fn set_optimised(&self, optimised: bool) {
+        self.set_private(u64::from(optimised));
+    }
+}
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// This memory, for what is done with huge pages.
+    pub fn huge(&mut self) -> &mut dyn Memory {
+        self
+    }
+    /// See [`pool`].
+    ///
+    /// # Errors
+    /// `NotHugeSize`, `HugeInUse`.
+    pub fn hugetlb_resize(&mut self, order: u32, count: u64) -> Result<Resized> {
+        self.huge().resize(order, count)
+    }
+    /// See [`pool`].
+    ///
+    /// # Errors
+    /// `NotPresent`, `PageState`, `HugeTaken`, `Out`.
+    pub fn hugetlb_dissolve(&mut self, pfn: Pfn) -> Result<()> {
+        self.huge().dissolve(pfn)
+    }
+}

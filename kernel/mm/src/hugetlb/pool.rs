@@ -1,0 +1,272 @@
+//! The pools. A page comes in from free memory, is taken and put back, or goes out again; a page of one size can become pages
+//! of a smaller one.
+
+use super::memory::Memory;
+use crate::error::{Error, Resource, Result};
+use crate::page::PageKind;
+use crate::pfn::Pfn;
+
+/// Which of a pool's two lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Use {
+    /// Nobody has taken the page.
+    Free,
+    /// Somebody has.
+    Taken,
+}
+
+/// The huge pages of one size.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pool {
+    order: u32,
+    /// The first page of each list: its position in vmemmap, counted in pages of this size, plus one. 0 ends a list.
+    first: [u32; 2],
+    /// The length of each list.
+    len: [u64; 2],
+    pub(crate) optimised: u64,
+}
+
+impl Pool {
+    pub(super) const fn of_order(order: u32) -> Self {
+        Self { order, first: [0; 2], len: [0; 2], optimised: 0 }
+    }
+    /// log2 of a page's granule pages.
+    pub const fn order(&self) -> u32 {
+        self.order
+    }
+    /// How many pages there are.
+    pub const fn total(&self) -> u64 {
+        self.len[0] + self.len[1]
+    }
+    /// How many of them are free.
+    pub const fn free(&self) -> u64 {
+        self.len[0]
+    }
+    /// How many of them are in use.
+    pub const fn taken(&self) -> u64 {
+        self.len[1]
+    }
+    /// How many of them share their memmap.
+    pub const fn optimised(&self) -> u64 {
+        self.optimised
+    }
+
+    fn link_of(&self, mm: &dyn Memory, pfn: Pfn) -> u32 {
+        // The linear map has less than 2^32 huge pages of the smallest size.
+        u32::try_from((pfn - mm.first_pfn()) >> self.order).map_or(0, |at| at + 1)
+    }
+    /// For the auditor, which trusts no link.
+    pub(crate) const fn first_link(&self, which: Use) -> u32 {
+        self.first[which as usize]
+    }
+    pub(crate) fn pfn_of(&self, mm: &dyn Memory, link: u32) -> Pfn {
+        mm.first_pfn() + (u64::from(link - 1) << self.order)
+    }
+
+    /// The pages of a list, the last that came first.
+    pub fn heads<'a>(&'a self, mm: &'a dyn Memory, which: Use) -> impl Iterator<Item = Pfn> + 'a {
+        let mut link = self.first[which as usize];
+        core::iter::from_fn(move || {
+            let pfn = (link != 0).then(|| self.pfn_of(mm, link))?;
+            link = mm.page(pfn).links().0;
+            Some(pfn)
+        })
+    }
+
+    fn push(&mut self, mm: &dyn Memory, pfn: Pfn, which: Use) {
+        let (head, link, next) = (mm.own(pfn), self.link_of(mm, pfn), self.first[which as usize]);
+        head.set_refs(u32::from(which == Use::Taken));
+        head.set_links(next, 0);
+        if next != 0 {
+            mm.own(self.pfn_of(mm, next)).set_prev(link);
+        }
+        self.first[which as usize] = link;
+        self.len[which as usize] += 1;
+    }
+
+    fn unlink(&mut self, mm: &dyn Memory, pfn: Pfn, which: Use) {
+        let (next, prev) = mm.page(pfn).links();
+        if next != 0 {
+            mm.own(self.pfn_of(mm, next)).set_prev(prev);
+        }
+        if prev != 0 {
+            mm.own(self.pfn_of(mm, prev)).set_next(next);
+        } else {
+            self.first[which as usize] = next;
+        }
+        mm.own(pfn).set_links(0, 0);
+        self.len[which as usize] -= 1;
+    }
+}
+
+/// What setting a pool's size came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Resized {
+    /// How many pages the pool has now.
+    pub total: u64,
+    /// Why it does not have what was asked for.
+    pub stopped: Option<Error>,
+}
+
+impl dyn Memory + '_ {
+    /// The order of huge pages of `bytes`.
+    ///
+    /// # Errors
+    /// `NotHugeSize`.
+    pub fn huge_order(&self, bytes: u64) -> Result<u32> {
+        let found = self.hugetlb().pools().find(|pool| self.bytes(pool.order()) == bytes);
+        found.map(Pool::order).ok_or(Error::NotHugeSize { bytes })
+    }
+
+    /// A copy of the pool of an order.
+    fn pool(&self, order: u32) -> Result<Pool> {
+        self.hugetlb().pool(order).copied().ok_or(Error::NotHugeSize { bytes: self.bytes(order) })
+    }
+
+    fn set_pool(&mut self, pool: Pool) {
+        if let Some(old) = self.hugetlb_mut().pool_mut(pool.order) {
+            *old = pool;
+        }
+    }
+
+    /// Let the pool of pages of `1 << order` have `count`. A pool that cannot grow so far keeps what it got, as Linux does; so
+    /// does one that cannot shrink so far, because the memmap of a page cannot be restored.
+    ///
+    /// # Errors
+    /// `NotHugeSize`; `HugeInUse` when more are in use: nothing has changed then.
+    pub fn resize(&mut self, order: u32, count: u64) -> Result<Resized> {
+        let pool = self.pool(order)?;
+        let (bytes, used) = (self.bytes(order), pool.taken());
+        if count < used {
+            return Err(Error::HugeInUse { bytes, used, asked: count });
+        }
+        let mut total = pool.total();
+        while total != count {
+            let step = if total < count { self.grow(order) } else { self.shrink(order) };
+            total = self.pool(order)?.total();
+            if let Err(error) = step {
+                return Ok(Resized { total, stopped: Some(error) });
+            }
+        }
+        Ok(Resized { total, stopped: None })
+    }
+
+    fn grow(&mut self, order: u32) -> Result<()> {
+        let head = self.compound_alloc(order)?;
+        self.enter(head, order)
+    }
+
+    fn shrink(&mut self, order: u32) -> Result<()> {
+        let head = self.first_free(order)?;
+        self.dissolve(head)
+    }
+
+    fn first_free(&self, order: u32) -> Result<Pfn> {
+        let first = self.pool(order)?.heads(self, Use::Free).next();
+        first.ok_or(Error::Out(Resource::HugePages { bytes: self.bytes(order) }))
+    }
+
+    /// A compound page becomes the pool's, and is optimised if it can be.
+    fn enter(&mut self, head: Pfn, order: u32) -> Result<()> {
+        let mut pool = self.pool(order)?;
+        pool.push(self, head, Use::Free);
+        self.set_pool(pool);
+        match self.hugetlb().hvo.then(|| self.optimise(head)) {
+            // As good without: it has all of its memmap, and can be optimised later.
+            Some(Err(Error::Out(_) | Error::NotOptimisable { .. })) | None => Ok(()),
+            Some(result) => result,
+        }
+    }
+
+    /// A page of a list goes to the other one.
+    fn relist(&mut self, head: Pfn, order: u32, from: Use, to: Use) -> Result<()> {
+        let mut pool = self.pool(order)?;
+        pool.unlink(self, head, from);
+        pool.push(self, head, to);
+        self.set_pool(pool);
+        Ok(())
+    }
+
+    /// The order of the huge page whose first page is `pfn`.
+    ///
+    /// # Errors
+    /// `NotPresent`; `PageState` when it is none.
+    pub fn order_at(&self, pfn: Pfn) -> Result<u32> {
+        let (is, head) = self.use_of(pfn)?;
+        if is != PageKind::HugeTlb || head != pfn {
+            return Err(Error::PageState { pfn, is, needs: "the first page of a huge page" });
+        }
+        Ok(self.page(pfn).order())
+    }
+
+    /// Refuse a huge page that somebody uses; `pfn` is any of its pages.
+    pub(crate) fn refuse_taken(&self, pfn: Pfn) -> Result<()> {
+        let (_, head) = self.use_of(pfn)?;
+        if self.page(head).refs() == 0 { Ok(()) } else { Err(Error::HugeTaken(head)) }
+    }
+
+    /// Take a page out of the pool, to use it; returns its first page.
+    ///
+    /// # Errors
+    /// `NotHugeSize`; `Out` when none is free.
+    pub fn take(&mut self, order: u32) -> Result<Pfn> {
+        let head = self.first_free(order)?;
+        self.relist(head, order, Use::Free, Use::Taken)?;
+        Ok(head)
+    }
+
+    /// Put a page that was taken back into its pool.
+    ///
+    /// # Errors
+    /// `NotPresent`; `PageState` when it is no huge page in use.
+    pub fn put(&mut self, head: Pfn) -> Result<()> {
+        let order = self.order_at(head)?;
+        if self.refuse_taken(head).is_ok() {
+            return Err(Error::PageState { pfn: head, is: PageKind::HugeTlb, needs: "a huge page in use" });
+        }
+        self.relist(head, order, Use::Taken, Use::Free)
+    }
+
+    /// The free huge page that `pfn` is in becomes free memory.
+    ///
+    /// # Errors
+    /// `NotPresent`, `PageState`; `HugeTaken`; `Out` when its memmap cannot be restored. It is as it was then.
+    pub fn dissolve(&mut self, pfn: Pfn) -> Result<()> {
+        let (_, head) = self.use_of(pfn)?;
+        let order = self.leave(head)?;
+        self.compound_free(head, order);
+        Ok(())
+    }
+
+    /// A free page leaves its pool, with all of its memmap.
+    fn leave(&mut self, head: Pfn) -> Result<u32> {
+        let order = self.order_at(head)?;
+        self.refuse_taken(head)?;
+        if self.page(head).is_optimised() {
+            self.restore(head)?;
+        }
+        let mut pool = self.pool(order)?;
+        pool.unlink(self, head, Use::Free);
+        self.set_pool(pool);
+        Ok(order)
+    }
+
+    /// A free page of a pool becomes pages of `1 << to`, in their pool (Linux: `demote_pool_huge_page`).
+    ///
+    /// # Errors
+    /// As [`Self::dissolve`]; `NotHugeSize` when `to` is no smaller size.
+    pub fn demote(&mut self, head: Pfn, to: u32) -> Result<()> {
+        let from = self.order_at(head)?;
+        self.pool(to)?;
+        if to >= from {
+            return Err(Error::NotHugeSize { bytes: self.bytes(to) });
+        }
+        self.leave(head)?;
+        for i in (0..1 << (from - to)).rev() {
+            let part = head + (i << to);
+            self.compound_mark(part, to);
+            self.enter(part, to)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! The pages that huge pages share: one page of ordered tails for each zone and order, made with its first user and freed with
+//! its last. It is system RAM like other memmap, is written before anybody maps it, and never after.
+
+use super::memory::Memory;
+use crate::error::Result;
+use crate::granule::MAX_HUGE_SIZES;
+use crate::page::PageKind;
+use crate::pfn::Pfn;
+use crate::zone::ZoneKind;
+
+/// A shared page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SharedTail {
+    /// The frame, while there is one.
+    pub frame: Option<Pfn>,
+    /// How many entries map it.
+    pub mappings: u64,
+}
+
+/// All of them: for each zone, for each size in the pools' order.
+pub type SharedTails = [[SharedTail; MAX_HUGE_SIZES]; ZoneKind::ALL.len()];
+
+/// Which one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct TailOf {
+    pub(super) zone: ZoneKind,
+    pub(super) order: u32,
+}
+
+impl dyn Memory + '_ {
+    fn tail_mut(&mut self, of: TailOf) -> Option<&mut SharedTail> {
+        let hugetlb = self.hugetlb_mut();
+        let size = hugetlb.pools().position(|pool| pool.order() == of.order)?;
+        hugetlb.tails[of.zone as usize].get_mut(size)
+    }
+
+    /// The frame that huge pages of this zone and order share, made if it has to be. Its user counts it next, or drops it.
+    ///
+    /// # Errors
+    /// `Out`.
+    pub(super) fn tail_frame(&mut self, of: TailOf) -> Result<Pfn> {
+        if let Some(frame) = self.tail_mut(of).and_then(|tail| tail.frame) {
+            return Ok(frame);
+        }
+        let frame = self.alloc_page(PageKind::MemmapRam)?;
+        self.fill_tail_page(frame, of.order);
+        if let Some(tail) = self.tail_mut(of) {
+            tail.frame = Some(frame);
+        }
+        Ok(frame)
+    }
+
+    /// `more` entries map the frame that did not, and `less` do no more. A frame that nobody maps is free memory.
+    pub(super) fn count_tail(&mut self, of: TailOf, more: u64, less: u64) {
+        let Some(tail) = self.tail_mut(of) else { return };
+        tail.mappings = tail.mappings + more - less;
+        if tail.mappings == 0
+            && let Some(frame) = tail.frame.take()
+        {
+            self.free(frame);
+        }
+    }
+}

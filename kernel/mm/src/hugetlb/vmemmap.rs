@@ -1,0 +1,156 @@
+//! HVO (Linux: `mm/hugetlb_vmemmap.c`, which is switched off on arm64): all pages of a huge page's memmap but the first hold the
+//! same, so they can be one page, and the others are free memory.
+//!
+//! ```text
+//!   vmemmap    |head+tails| tails | tails | tails | ...              |head+tails| tails | tails | tails | ...
+//!                    |        |       |       |                            |        \_______|_______/
+//!   frames          (a)      (b)     (c)     (d)     optimise  ->         (a)              (s)            b, c, d are free
+//!                                                    <-  restore                     shared, read-only
+//! ```
+//! No reader meets a hole, and no entry changes its address while it can be written through (Arm ARM, R_WHZWS; Linux's remapping
+//! does just that, which is why it is off):
+//!
+//! ```text
+//!   optimise   split the block, if it is one; entries read-only, TLBI; entries to the shared page, TLBI; free the old frames
+//!   restore    new frames, filled alike; entries to them, TLBI; entries writable, TLBI; join the block, if nobody shares in it
+//! ```
+//! Everything that can run out is taken first. What is left is legal in every step, and cannot fail.
+
+use super::HvoRule;
+use super::frames::Frames;
+use super::memory::Memory;
+use super::tails::TailOf;
+use crate::addr::VirtRange;
+use crate::bugs::Bug;
+use crate::error::{Error, Result};
+use crate::page::{PAGE_BYTES, PageKind};
+use crate::pfn::Pfn;
+use crate::section::Backing;
+use crate::zone::ZoneKind;
+
+/// The fewest pages of memmap that are worth sharing: with two, one is the head's and the other would be the shared one.
+const WORTH_SHARING: u64 = 3;
+
+/// What is shared of a huge page.
+#[derive(Clone, Copy)]
+struct Sharing {
+    head: Pfn,
+    /// The memmap that is tails only: all but the first page.
+    tails: VirtRange,
+    /// The entries that map it.
+    mappings: u64,
+    of: TailOf,
+}
+
+impl dyn Memory + '_ {
+    /// What a huge page can share, if its memmap is large enough and system RAM.
+    fn sharing(&self, head: Pfn) -> Result<Sharing> {
+        let (order, size) = (self.order_at(head)?, self.page_size());
+        let refuse = |rule| Err(Error::NotOptimisable { pfn: head, rule });
+        let pages = (PAGE_BYTES << order).div_ceil(size);
+        if pages < WORTH_SHARING {
+            return refuse(HvoRule::Memmap { pages });
+        }
+        let ram = |start: Pfn| {
+            let section = self.sections().binary_search_by_key(&start, |section| section.start);
+            section.is_ok_and(|at| matches!(self.sections()[at].backing, Backing::Boot | Backing::Ram))
+        };
+        if !self.sections_of(head, order).all(ram) {
+            return refuse(HvoRule::Altmap);
+        }
+        let memmap = self.page_address(head);
+        let tails = VirtRange { start: memmap + size, end: memmap + pages * size };
+        let zone = self.zone_of(head).unwrap_or(ZoneKind::Normal);
+        Ok(Sharing { head, tails, mappings: pages - 1, of: TailOf { zone, order } })
+    }
+
+    /// Let all of a huge page's memmap but its first page be the page that its zone and order share. The huge page may be in
+    /// use: nobody writes to a tail.
+    ///
+    /// # Errors
+    /// `NotPresent`; `PageState` when it is no huge page, or is optimised; `NotOptimisable` with the rule; `Out` of a table or
+    /// the shared page; `BreakBeforeMake`. Nothing has changed then.
+    pub fn optimise(&mut self, head: Pfn) -> Result<()> {
+        let sharing = self.sharing(head)?;
+        self.needs_optimised(head, false)?;
+        let tail = self.tail_frame(sharing.of)?;
+        let split = self.split_memmap(head, sharing.of.order);
+        if let Err(error) = split.and_then(|()| self.share(&sharing, tail)) {
+            self.join_memmap(head, sharing.of.order);
+            self.count_tail(sharing.of, 0, 0);
+            return Err(error);
+        }
+        self.count_tail(sharing.of, sharing.mappings, 0);
+        self.set_optimised(&sharing, true);
+        Ok(())
+    }
+
+    /// Entries that can be written through become read-only ones of the shared page; what they mapped is free.
+    fn share(&mut self, sharing: &Sharing, tail: Pfn) -> Result<()> {
+        if !self.has_bug(Bug::NoBbm) {
+            self.rewrite_all(sharing.tails, &mut |_, d| d.read_only())?;
+        }
+        let (to, geometry, mut old) = (self.address(tail), self.geometry(), Frames::default());
+        let mm = &*self;
+        let switched = mm.rewrite(sharing.tails, &mut |_, d| {
+            old.push(mm, mm.frame(d.address(geometry)));
+            d.moved_to(to, geometry).read_only().shared()
+        });
+        match switched {
+            Ok(debt) => self.pay(debt),
+            Err(error) => {
+                // The first entry was writable, and so refused: what it maps stays.
+                let _stays = old.pop(self);
+                return Err(error);
+            }
+        }
+        self.free_frames(old);
+        Ok(())
+    }
+
+    /// The inverse of [`Self::optimise`].
+    ///
+    /// # Errors
+    /// `NotPresent`; `PageState` when it is no huge page, or not optimised; `Out` when there are not enough frames: it is still
+    /// optimised then. (A memmap that was a block, and for which there is no run, stays mapped by pages: that is no error.)
+    pub fn restore(&mut self, head: Pfn) -> Result<()> {
+        self.order_at(head)?;
+        self.needs_optimised(head, true)?;
+        let sharing = self.sharing(head)?;
+        let (order, geometry) = (sharing.of.order, self.geometry());
+        let mut frames = self.alloc_frames(sharing.mappings, PageKind::MemmapRam)?;
+        let mm = &*self;
+        let debt = mm.rewrite(sharing.tails, &mut |_, d| {
+            let Some(frame) = frames.pop(mm) else { return d };
+            mm.fill_tail_page(frame, order);
+            d.moved_to(mm.address(frame), geometry)
+        })?;
+        self.pay(debt);
+        self.rewrite_all(sharing.tails, &mut |_, d| d.writable())?;
+        self.set_optimised(&sharing, false);
+        self.count_tail(sharing.of, 0, sharing.mappings);
+        self.join_memmap(head, order);
+        Ok(())
+    }
+
+    fn needs_optimised(&self, head: Pfn, needed: bool) -> Result<()> {
+        let needs = if needed { "optimised" } else { "a huge page that is not optimised" };
+        if self.page(head).is_optimised() == needed {
+            return Ok(());
+        }
+        Err(Error::PageState { pfn: head, is: PageKind::HugeTlb, needs })
+    }
+
+    /// The head, its pool and its sections know.
+    fn set_optimised(&mut self, sharing: &Sharing, optimised: bool) {
+        self.own(sharing.head).set_optimised(optimised);
+        if let Some(pool) = self.hugetlb_mut().pool_mut(sharing.of.order) {
+            pool.optimised = if optimised { pool.optimised + 1 } else { pool.optimised - 1 };
+        }
+        for start in self.sections_of(sharing.head, sharing.of.order) {
+            if let Some(section) = self.section_mut(start) {
+                section.optimised = if optimised { section.optimised + 1 } else { section.optimised - 1 };
+            }
+        }
+    }
+}

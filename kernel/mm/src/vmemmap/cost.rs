@@ -1,0 +1,94 @@
+//! What struct pages cost: how many pages of vmemmap there are, and how many frames are behind them. Read from the tables, which
+//! cannot be wrong about it.
+
+use core::ops::AddAssign;
+
+use crate::addr::PhysAddr;
+use crate::granule::{Granule, LAST_LEVEL};
+use crate::machine::Machine;
+use crate::model::Mm;
+use crate::paging::descriptor::Descriptor;
+use crate::paging::table::Slot;
+use crate::pfn::PfnRange;
+
+/// The memmap of some pages; everything counts granule pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MemmapCost {
+    /// Pages of vmemmap.
+    pub mapped: u64,
+    /// Frames that one of them leads to.
+    pub own: u64,
+    /// Frames that several lead to, each counted once.
+    pub shared: u64,
+    /// Pages of vmemmap that lead to those.
+    pub mappings: u64,
+}
+
+impl MemmapCost {
+    /// The frames behind it.
+    pub const fn backed(&self) -> u64 {
+        self.own + self.shared
+    }
+    /// The frames that sharing saves.
+    pub const fn saved(&self) -> u64 {
+        self.mapped.saturating_sub(self.backed())
+    }
+}
+
+impl AddAssign for MemmapCost {
+    fn add_assign(&mut self, more: Self) {
+        self.mapped += more.mapped;
+        self.own += more.own;
+        self.shared += more.shared;
+        self.mappings += more.mappings;
+    }
+}
+
+/// A count that is being made.
+#[derive(Default)]
+struct Count {
+    cost: MemmapCost,
+    /// The shared table whose entries are being looked at: what it maps has been counted with the entry that leads to it.
+    inside: Option<PhysAddr>,
+    /// The last frame that was shared: tails of one compound page follow each other.
+    last: Option<PhysAddr>,
+}
+
+impl Count {
+    fn entry<G: Granule>(&mut self, slot: &Slot, d: Descriptor) {
+        let (address, pages) = (d.address(&G::GEOMETRY), slot.part.len() >> G::SHIFT);
+        if d.is_table(slot.level) {
+            if slot.level + 1 == LAST_LEVEL {
+                self.inside = d.is_shared().then_some(address);
+            }
+            if d.is_shared() {
+                self.cost.mapped += pages;
+                self.cost.mappings += pages;
+            }
+            return;
+        }
+        let counted = self.inside == Some(slot.table);
+        if !d.is_valid() || (counted && self.last == Some(address)) {
+            return;
+        }
+        self.cost.mapped += if counted { 0 } else { pages };
+        if !d.is_shared() {
+            self.cost.own += pages;
+            return;
+        }
+        self.cost.mappings += if counted { 0 } else { pages };
+        self.cost.shared += u64::from(self.last != Some(address));
+        self.last = Some(address);
+    }
+}
+
+impl<G: Granule, M: Machine> Mm<G, M> {
+    /// What the struct pages of `pages` cost. A frame that they share with other pages' counts in full.
+    pub fn memmap_cost(&self, pages: PfnRange) -> MemmapCost {
+        let mut count = Count::default();
+        let memmap = self.layout.memmap(pages);
+        let walked = self.tables.scan(&self.machine, memmap, |slot, d| count.entry::<G>(slot, d));
+        debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
+        count.cost
+    }
+}

@@ -1,0 +1,188 @@
+//! `dedup`: what the struct pages cost, mapped against backed, and a picture of one compound page's memmap. Everything is read
+//! from the tables.
+
+use hotmap_mm::addr::{Bytes, PhysAddr};
+use hotmap_mm::error::Error;
+use hotmap_mm::layout::LINEAR_SIZE;
+use hotmap_mm::page::PAGE_BYTES;
+use hotmap_mm::pfn::{Pfn, PfnRange};
+use hotmap_mm::vmemmap::cost::MemmapCost;
+
+use super::args::Words;
+use super::{Outcome, ShellError};
+use crate::system::System;
+use hotmap_kernel::kprintln;
+
+pub(super) const DEDUP: &str = "dedup [PFN|addr:A]";
+
+pub(super) fn dedup(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    if words.left() > 0 {
+        let pfn = words.page(kernel, DEDUP)?;
+        return picture(kernel, pfn);
+    }
+    table(kernel);
+    Ok(())
+}
+
+/// All struct pages. A shared frame counts once, however many compound pages lead to it.
+pub(super) fn total(kernel: &dyn System) -> MemmapCost {
+    let first = kernel.pfn(kernel.phys_base());
+    let all = kernel.memmap_cost(PfnRange::new(first, LINEAR_SIZE / kernel.page_size()));
+    MemmapCost { shared: kernel.shared_tails(), ..all }
+}
+
+/// A row of the table: what it is, how much memory, what its struct pages cost.
+fn row(kernel: &dyn System, what: core::fmt::Arguments<'_>, pages: u64, cost: MemmapCost) {
+    let size = kernel.page_size();
+    // By MiB: the bytes of a TiB's struct pages times a GiB do not fit into a word.
+    let mib = ((pages * size) >> 20).max(1);
+    let per_gib = |frames: u64| Bytes((frames * size * 1024 / mib).next_multiple_of(1024));
+    let of = Bytes(pages * size);
+    let (mapped, backed) = (Bytes(cost.mapped * size), Bytes(cost.backed() * size));
+    let line = format_args!(
+        "{what:<34} {:>9} {:>11} {:>11}   {:>9} {:>9}",
+        Cell(of),
+        Cell(mapped),
+        Cell(backed),
+        Cell(per_gib(cost.mapped)),
+        Cell(per_gib(cost.backed()))
+    );
+    kprintln!("{line}");
+}
+
+/// A number of bytes that can be put into a column.
+struct Cell(Bytes);
+
+impl core::fmt::Display for Cell {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        // The alignment is ours to do: what Bytes prints is not one string.
+        let mut text = Text { bytes: [0; 24], len: 0 };
+        core::fmt::write(&mut text, format_args!("{}", self.0))?;
+        f.pad(core::str::from_utf8(text.bytes.get(..text.len).unwrap_or_default()).unwrap_or_default())
+    }
+}
+
+/// A few characters.
+struct Text {
+    bytes: [u8; 24],
+    len: usize,
+}
+
+impl core::fmt::Write for Text {
+    fn write_str(&mut self, s: &str) -> core::fmt::Result {
+        let end = self.len + s.len();
+        self.bytes.get_mut(self.len..end).ok_or(core::fmt::Error)?.copy_from_slice(s.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+fn table(kernel: &dyn System) {
+    kprintln!(
+        "{:<34} {:>9} {:>11} {:>11}   per GiB: mapped, backed",
+        "struct pages of",
+        "memory",
+        "mapped",
+        "backed"
+    );
+    for device in kernel.devices() {
+        let mut cost = MemmapCost::default();
+        device.ranges().iter().for_each(|range| cost += kernel.memmap_cost(*range));
+        row(kernel, format_args!("device {}", kernel.address(device.start())), device.pages(), cost);
+    }
+    for pool in kernel.hugetlb().pools().filter(|pool| pool.total() > 0) {
+        let mut cost = MemmapCost::default();
+        kernel.each_huge_page(pool.order(), &mut |head| {
+            cost += kernel.memmap_cost(PfnRange::new(head, 1 << pool.order()));
+        });
+        // Not theirs alone: one for all of a zone.
+        cost.shared = 0;
+        let size = Bytes(kernel.page_size() << pool.order());
+        let pages = pool.total() << pool.order();
+        row(kernel, format_args!("huge pages of {size}"), pages, cost);
+    }
+    let all = total(kernel);
+    let described = kernel.sections().iter().map(|_| kernel.block_pages()).sum();
+    row(kernel, format_args!("everything"), described, all);
+    kprintln!(
+        "{} shared frames serve {} pages of vmemmap: {} frames saved; {} pages of tables for vmemmap",
+        all.shared,
+        all.mappings,
+        all.saved(),
+        kernel.table_pages(kernel.vmemmap())
+    );
+}
+
+/// Pages of memmap that follow each other, and where they lead.
+struct Group {
+    first: u64,
+    count: u64,
+    at: PhysAddr,
+    leaf: u64,
+    shared: bool,
+    writable: bool,
+}
+
+/// The memmap of the compound page (or run) around `pfn`, page by page.
+fn picture(kernel: &dyn System, pfn: Pfn) -> Outcome {
+    let (kind, head) = kernel.use_of(pfn)?;
+    let order = kernel.page(head).order();
+    let (size, per_page) = (kernel.page_size(), kernel.page_size() / PAGE_BYTES);
+    kprintln!("{kind} at {head}: {} pages, {}", 1u64 << order, Bytes(size << order));
+    kprintln!("  memmap page  struct pages of            leads to");
+    let pages = ((1 << order) / per_page).max(1);
+    let mut open: Option<Group> = None;
+    for index in 0..pages {
+        let va = kernel.page_address(head) + index * size;
+        let path = kernel.path(va);
+        let step = path.leaf().ok_or(Error::NotMapped(va))?;
+        let at = kernel.translate(va).ok_or(Error::NotMapped(va))?.align_down(size);
+        let (shared, writable) = (step.descriptor.is_shared(), step.descriptor.is_writable());
+        match &mut open {
+            Some(group) if group.goes_on(at, size, shared, writable) => group.count += 1,
+            other => {
+                let leaf = step.slot.span.len();
+                if let Some(group) = other.replace(Group { first: index, count: 1, at, leaf, shared, writable }) {
+                    show(head, per_page, &group);
+                }
+            }
+        }
+    }
+    if let Some(group) = open {
+        show(head, per_page, &group);
+    }
+    let cost = kernel.memmap_cost(PfnRange::new(head, 1 << order));
+    let (mapped, backed, shared) = (cost.mapped, cost.backed(), cost.shared);
+    kprintln!("{mapped} pages of vmemmap, {backed} frames behind them, {shared} of these shared");
+    Ok(())
+}
+
+impl Group {
+    fn goes_on(&self, at: PhysAddr, size: u64, shared: bool, writable: bool) -> bool {
+        let next = if self.shared { self.at } else { self.at + self.count * size };
+        at == next && (shared, writable) == (self.shared, self.writable)
+    }
+}
+
+fn show(head: Pfn, per_page: u64, group: &Group) {
+    let Group { first, count, at, leaf, shared, writable } = group;
+    let last = first + count - 1;
+    let (start, end) = (head + first * per_page, head + (last + 1) * per_page);
+    let rights = if *writable { "rw" } else { "r-" };
+    let frames = match (shared, count) {
+        (true, _) => "one frame for all of them",
+        (false, 1) => "a frame of its own",
+        (false, _) => "frames of their own",
+    };
+    let leaf = Bytes(*leaf);
+    kprintln!("  {first:>4}..{last:<5}  {start}..{end}  {at} {rights}  {frames} (leaf {leaf})");
+}
+
+/// What `state` has of it; the pools are written by who keeps them.
+pub(super) fn describe(kernel: &dyn System, json: &mut super::json::Json) {
+    let all = total(kernel);
+    json.number("shared_pages", all.shared);
+    json.number("mappings", all.mappings);
+    json.number("saved_pages", all.saved());
+}
+

@@ -1,0 +1,88 @@
+//! The pools of huge pages: `hugetlb`, and what `state` says of them.
+
+use hotmap_mm::addr::Bytes;
+use hotmap_mm::hugetlb::pool::{Resized, Use};
+
+use super::args::Words;
+use super::json::Json;
+use super::{Outcome, ShellError};
+use crate::system::System;
+use hotmap_kernel::{kprint, kprintln};
+
+pub(super) const HUGETLB: &str =
+    "hugetlb [SIZE N|take SIZE|put PFN|demote PFN SIZE|optimise PFN|restore PFN]";
+
+pub(super) fn hugetlb(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    match words.peek() {
+        None => {
+            list(kernel);
+            return Ok(());
+        }
+        Some("take" | "put" | "demote" | "optimise" | "restore") => {}
+        Some(_) => return resize(kernel, words),
+    }
+    let word = words.next().unwrap_or_default();
+    if word == "take" {
+        let order = order(kernel, words)?;
+        kprintln!("{} taken", kernel.huge().take(order)?);
+        return Ok(());
+    }
+    let pfn = words.page(kernel, HUGETLB)?;
+    match word {
+        "put" => kernel.huge().put(pfn)?,
+        "demote" => {
+            let to = order(kernel, words)?;
+            kernel.huge().demote(pfn, to)?;
+        }
+        "optimise" => kernel.huge().optimise(pfn)?,
+        _ => kernel.huge().restore(pfn)?,
+    }
+    Ok(())
+}
+
+/// The order of the huge pages whose size is the next word.
+fn order(kernel: &dyn System, words: &mut Words<'_>) -> Result<u32, ShellError> {
+    Ok(kernel.huge_ref().huge_order(words.number(HUGETLB)?)?)
+}
+
+fn resize(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    let order = order(kernel, words)?;
+    let count = words.number(HUGETLB)?;
+    let Resized { total, stopped } = kernel.huge().resize(order, count)?;
+    kprintln!("{}: {total} huge pages", Bytes(kernel.page_size() << order));
+    // What there is stays: as in Linux, where the number that can be read is the one to believe.
+    stopped.map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn list(kernel: &dyn System) {
+    let tails: u64 =
+        kernel.huge_ref().hugetlb().tails().as_flattened().iter().map(|tail| tail.mappings).sum();
+    let pages =
+        kernel.huge_ref().hugetlb().tails().as_flattened().iter().filter(|tail| tail.frame.is_some()).count();
+    for pool in kernel.huge_ref().hugetlb().pools() {
+        kprintln!(
+            "{:>8}  total {:>5}  free {:>5}  optimised {:>5}",
+            Bytes(kernel.page_size() << pool.order()),
+            pool.total(),
+            pool.free(),
+            pool.optimised()
+        );
+    }
+    let hvo = if kernel.huge_ref().hugetlb().hvo { "on" } else { "off" };
+    kprintln!("hvo={hvo}: {tails} pages of memmap are mapped to {pages} shared ones");
+}
+
+/// The members of `state`'s `dedup` that are the pools'.
+pub(super) fn describe(kernel: &dyn System, json: &mut Json) {
+    json.array("hugetlb", kernel.huge_ref().hugetlb().pools(), |json, pool| {
+        json.number("size", kernel.page_size() << pool.order());
+        json.number("total", pool.total());
+        json.number("free", pool.free());
+        json.number("optimised", pool.optimised());
+        json.list("heads", |comma| {
+            for which in [Use::Free, Use::Taken] {
+                pool.heads(kernel.huge_ref(), which).for_each(|pfn| kprint!("{}{}", comma(), pfn.get()));
+            }
+        });
+    });
+}

@@ -1,0 +1,175 @@
+//! The other CPUs: they answer, they stay where they are when told to, they do jobs, and they have a stack each.
+
+use hotmap_mm::addr::VirtAddr;
+use hotmap_mm::model::Mobility;
+use hotmap_mm::page::PageKind;
+use hotmap_mm::pfn::Pfn;
+use hotmap_sync::board::{Compound, Kind};
+
+use super::check::{Outcome, check, fail, same, skip};
+use super::model::Model;
+use super::{Test, test};
+use hotmap_kernel::arch::{cpu, image, peek, translate};
+use hotmap_kernel::cpus::start::{self, Whereabouts};
+use hotmap_kernel::cpus::work::{self, Task};
+use hotmap_kernel::cpus::{plan, signals};
+use hotmap_kernel::readers::{self, fault};
+
+pub(super) const TESTS: &[Test] = &[
+    test("every CPU of the device tree that there is room for runs", all_run),
+    test("each other CPU takes an interrupt", each_takes_an_interrupt),
+    test("each other CPU does a job, and says who it is", each_does_a_job),
+    test("a parked CPU makes no progress, and goes on after its release", parked_means_parked),
+    test(
+        "readers find every tail's head, and wait where a window breaks what maps it",
+        readers_wait_in_windows,
+    ),
+    test("each other CPU's stack has a guard", stacks_have_guards),
+];
+
+/// The other CPUs' numbers.
+fn others() -> Outcome<impl Iterator<Item = usize>> {
+    if start::online().count() > 1 { Ok(start::online().skip(1)) } else { skip(&"there is one CPU") }
+}
+
+fn all_run(model: &mut dyn Model) -> Outcome {
+    let _several = others()?;
+    let info = model.info();
+    for (mpidr, place) in start::each(info) {
+        let left_out = matches!(place, Whereabouts::LeftOut(_));
+        check!(left_out || matches!(place, Whereabouts::Online(_)), "CPU {mpidr:#x}: {place}");
+    }
+    let room = (info.machine.cpu_count as usize).min(plan::ROOM).min(info.args.max_cpus as usize);
+    same("CPUs that run", start::online().count() as u64, room as u64)
+}
+
+fn each_takes_an_interrupt(_: &mut dyn Model) -> Outcome {
+    for number in others()? {
+        let before = signals::interrupts(number);
+        signals::wake(number);
+        let came = start::wait_until(|| signals::interrupts(number) > before);
+        check!(came, "CPU {number} has taken {before} interrupts, and no more");
+    }
+    Ok(())
+}
+
+fn result(number: usize) -> Outcome<u64> {
+    work::result(number).ok_or_else(|| fail(format_args!("CPU {number} does not end its job")))
+}
+
+fn post(number: usize, task: Task) -> Outcome {
+    work::post(number, task).map_err(|why| fail(format_args!("CPU {number} takes no job: {why:?}")))
+}
+
+fn each_does_a_job(model: &mut dyn Model) -> Outcome {
+    for number in others()? {
+        post(number, Task::Answer)?;
+    }
+    for (mpidr, place) in start::each(model.info()) {
+        if let Whereabouts::Online(number @ 1..) = place {
+            same("the affinity of the CPU that did it", result(number)?, mpidr)?;
+        }
+    }
+    Ok(())
+}
+
+fn parked_means_parked(_: &mut dyn Model) -> Outcome {
+    for number in others()? {
+        post(number, Task::Count)?;
+    }
+    let outcome = others()?.try_for_each(makes_progress).and_then(|()| stand_still());
+    let outcome = outcome.and_then(|()| others()?.try_for_each(makes_progress));
+    for number in others()? {
+        work::request_stop(number);
+        result(number)?;
+    }
+    outcome
+}
+
+fn makes_progress(number: usize) -> Outcome {
+    let before = work::progress(number);
+    let goes_on = start::wait_until(|| work::progress(number) != before);
+    check!(goes_on, "CPU {number} stands still at {before}");
+    Ok(())
+}
+
+/// How often the parked are looked at.
+const LOOKS: u32 = 100_000;
+
+fn stand_still() -> Outcome {
+    let parked = signals::park_others().map_err(|deaf| fail(format_args!("CPU {} does not park", deaf.0)))?;
+    for number in others()? {
+        let before = work::progress(number);
+        for _ in 0..LOOKS {
+            same("progress of a parked CPU", work::progress(number), before)?;
+        }
+    }
+    drop(parked);
+    Ok(())
+}
+
+fn stacks_have_guards(_: &mut dyn Model) -> Outcome {
+    for number in others()? {
+        let stack = image::secondary_stack(image::end(), number as u64);
+        let store = translate::store(stack.start);
+        check!(store.address().is_some(), "the stack of CPU {number} at {stack}: a store is {store}");
+        let below = VirtAddr::new(stack.start.get() - 8);
+        let load = translate::load(below);
+        check!(
+            load.is_unmapped() && peek::load_aborts(below),
+            "{below}, below CPU {number}'s stack: a load is {load}"
+        );
+    }
+    Ok(())
+}
+
+/// log2 of the pages of the compound page that is read.
+const ORDER: u8 = 5;
+/// How often a window that no reader has entered is looked at, and how often it is tried again.
+const TURNS: u64 = 10_000_000;
+const TRIES: u32 = 3;
+
+fn readers_wait_in_windows(model: &mut dyn Model) -> Outcome {
+    let _several = others()?;
+    let head = model.alloc(ORDER.into(), PageKind::Kernel, Mobility::Unmovable)?;
+    let tails = || (1..1 << ORDER).map(|index| head + index);
+    tails().for_each(|pfn| model.page(pfn).set_tail(ORDER.into()));
+    let outcome = read_through_windows(model, head);
+    readers::BOARD.withdraw(head.get(), head.get() + 1).wait(&readers::READERS, |_| cpu::relax());
+    tails().for_each(|pfn| model.page(pfn).clear_head());
+    model.free(head);
+    outcome
+}
+
+fn read_through_windows(model: &mut dyn Model, head: Pfn) -> Outcome {
+    let compound = Compound { head: head.get(), order: ORDER, kind: Kind::HugeTlb };
+    check!(readers::BOARD.publish(compound).is_ok(), "the board is full");
+    let waited = || fault::figures().waited.iter().sum::<u64>();
+    let before = waited();
+    same("readers", readers::start() as u64, start::online().count() as u64 - 1)?;
+    let read = start::wait_until(|| readers::totals().checks > 0);
+    let mut tried = Ok(());
+    for _ in 0..TRIES {
+        fault::stretch_next(TURNS);
+        tried = model.blink(model.page_address(head));
+        if tried.is_err() || fault::was_entered() {
+            break;
+        }
+    }
+    let totals =
+        readers::stop().map_err(|number| fail(format_args!("CPU {number} does not stop reading")))?;
+    tried?;
+    check!(read, "nothing was read");
+    check!(
+        totals.wrong == 0,
+        "{} of {} heads are wrong: of pfn {:#x?}",
+        totals.wrong,
+        totals.checks,
+        totals.page
+    );
+    if !fault::was_entered() {
+        return skip(&"no reader entered a window: nothing is known");
+    }
+    check!(waited() > before, "a reader entered the window, and none has waited");
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! Huge pages: what a pool has comes from free memory and goes back to it, and the CPU itself finds one read-only page behind
+//! all tails of a page that is optimised.
+
+use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::faults::Plan;
+use hotmap_mm::hugetlb::HvoRule;
+use hotmap_mm::hugetlb::pool::Resized;
+use hotmap_mm::page::PageKind;
+use hotmap_mm::pfn::Pfn;
+
+use super::check::{Outcome, check, fail, frame_at, is_refused, ran_out, same, same_at, skip};
+use super::model::Model;
+use super::snapshot::Snapshot;
+use super::{Test, test};
+use hotmap_kernel::arch::translate;
+
+pub(super) const TESTS: &[Test] = &[
+    test("the granule has the sizes of its blocks and contiguous runs", sizes),
+    test("a pool's pages come from free memory, lead to their heads, and go back", a_pool),
+    test("optimised, all tails of a page are one page, for loads only", optimised),
+    test("restored, each page of memmap is its own again", restored),
+    test("without frames a page stays optimised", without_frames),
+    test("a page that is demoted is pages of the smaller size", demoted),
+    test("what is in use stays, and what is not worth sharing is refused by rule", what_is_refused),
+];
+
+const NO_ROOM: &str = "no room for a huge page of the size that sharing is worth for";
+/// The pages of its memmap.
+const MEMMAP: u64 = 8;
+
+fn sizes(model: &mut dyn Model) -> Outcome {
+    let expected = model.numbers().huge_sizes;
+    for (i, size) in expected.into_iter().enumerate().filter(|(_, size)| *size != 0) {
+        let pool =
+            model.huge_ref().hugetlb().pools().nth(i).map_or(0, |pool| model.page_size() << pool.order());
+        same("the size of huge pages", pool, size)?;
+        same("its pages", 1 << model.huge_ref().huge_order(size)?, size / model.page_size())?;
+    }
+    let more = expected.iter().filter(|size| **size != 0).count();
+    same("sizes", model.huge_ref().hugetlb().pools().count() as u64, more as u64)?;
+    is_refused(model.huge_ref().huge_order(4 << 30), Error::NotHugeSize { bytes: 4 << 30 })
+}
+
+fn has(model: &dyn Model, order: u32) -> u64 {
+    model.huge_ref().hugetlb().pool(order).map_or(0, |pool| pool.total())
+}
+
+/// Run `body` with one huge page more of the size that sharing is worth for, which is taken; `hvo` says whether it is optimised.
+fn with_page(model: &mut dyn Model, hvo: bool, body: fn(&mut dyn Model, Pfn, u32) -> Outcome) -> Outcome {
+    let order = model.huge_ref().huge_order(model.numbers().worth_sharing)?;
+    let (before, set) = (has(model, order), model.huge_ref().hugetlb().hvo);
+    model.huge().hugetlb_mut().hvo = hvo;
+    let resized = model.huge().resize(order, before + 1);
+    model.huge().hugetlb_mut().hvo = set;
+    match resized? {
+        Resized { stopped: None, .. } => {}
+        Resized { stopped: Some(_), .. } => return skip(&NO_ROOM),
+    }
+    let head = model.huge().take(order)?;
+    let outcome = body(model, head, order);
+    model.huge().put(head)?;
+    model.huge().resize(order, before)?;
+    outcome
+}
+
+/// Every tail says which page is its head.
+fn leads_to(model: &dyn Model, head: Pfn, order: u32) -> Outcome {
+    for i in 0..1 << order {
+        let (kind, found) = model.use_of(head + i)?;
+        check!(kind == PageKind::HugeTlb, "{} is {kind}", head + i);
+        same_at("the head", head + i, found.get(), head.get())?;
+    }
+    Ok(())
+}
+
+fn a_pool(model: &mut dyn Model) -> Outcome {
+    let order = model.huge_ref().huge_order(2 << 20)?;
+    let (before, counts, pool) = (Snapshot::of(model), model.counts(), has(model, order));
+    let set = model.huge_ref().hugetlb().hvo;
+    model.huge().hugetlb_mut().hvo = false;
+    let resized = model.huge().resize(order, pool + 3);
+    model.huge().hugetlb_mut().hvo = set;
+    same("huge pages", resized?.total, pool + 3)?;
+    same("allocated pages", model.counts().allocated, counts.allocated + (3 << order))?;
+    let head = model.huge().take(order)?;
+    let outcome = leads_to(model, head, order);
+    model.huge().put(head)?;
+    model.huge().resize(order, pool)?;
+    outcome?;
+    before.is_still(model)
+}
+
+/// The CPU finds the frames of a huge page's memmap: the first is its own, and the others are one, which nobody writes to.
+fn is_shared(model: &dyn Model, head: Pfn) -> Outcome {
+    let page = |i| model.page_address(head) + i * model.page_size();
+    let shared = frame_at(model, page(1))?;
+    check!(frame_at(model, page(0))? != shared, "the head's page is shared");
+    for i in 1..MEMMAP {
+        same_at("the frame", page(i), frame_at(model, page(i))?.get(), shared.get())?;
+        let store = translate::store(page(i));
+        check!(store.is_forbidden(), "{}: to the CPU a store is {store}", page(i));
+    }
+    Ok(())
+}
+
+fn optimised(model: &mut dyn Model) -> Outcome {
+    with_page(model, false, |model, head, order| {
+        let counts = model.counts();
+        // Another page of the pool may share already; a block of memmap may have to be split.
+        let shares =
+            model.huge_ref().hugetlb().tails().as_flattened().iter().any(|tail| tail.frame.is_some());
+        model.huge().optimise(head)?;
+        let now = model.counts();
+        let outcome = is_shared(model, head).and_then(|()| leads_to(model, head, order));
+        let findings = model.audit(&mut |_| {});
+        model.huge().restore(head)?;
+        outcome?;
+        check!(findings.is_clean(), "an audit meanwhile: {findings}");
+        let own = u64::from(!shares);
+        same("pages of memmap less", counts.memmap_ram - now.memmap_ram, MEMMAP - 1 - own)?;
+        let tables = now.tables - counts.tables;
+        same("free pages more", now.free - counts.free, MEMMAP - 1 - own - tables)
+    })
+}
+
+fn restored(model: &mut dyn Model) -> Outcome {
+    with_page(model, true, |model, head, order| {
+        check!(model.page(head).is_optimised(), "{head} is not optimised in its pool");
+        is_shared(model, head)?;
+        model.huge().restore(head)?;
+        leads_to(model, head, order)?;
+        for i in 0..MEMMAP {
+            let va = model.page_address(head) + i * model.page_size();
+            let store = translate::store(va);
+            check!(store.address().is_some(), "{va}: to the CPU a store is {store}");
+            let frame = frame_at(model, va)?;
+            for other in (0..i).map(|j| model.page_address(head) + j * model.page_size()) {
+                check!(frame_at(model, other)? != frame, "{va} and {other} share {frame}");
+            }
+        }
+        Ok(())
+    })
+}
+
+fn without_frames(model: &mut dyn Model) -> Outcome {
+    with_page(model, true, |model, head, order| {
+        let before = Snapshot::of(model);
+        for plan in (1..MEMMAP).flat_map(|n| [Plan::Nth(n), Plan::From(n)]) {
+            model.arm(plan);
+            let refused = model.huge().restore(head);
+            model.arm(Plan::Off);
+            ran_out(refused, |out| matches!(out, Resource::Frames { order: 0 }))?;
+            is_shared(model, head)?;
+            before.is_still(model)?;
+        }
+        leads_to(model, head, order)
+    })
+}
+
+fn demoted(model: &mut dyn Model) -> Outcome {
+    // The largest that a block can have.
+    let most = model.numbers().huge_sizes.into_iter().filter(|size| *size <= 512 << 20).max();
+    let (large, small) =
+        (model.huge_ref().huge_order(most.unwrap_or(0))?, model.huge_ref().huge_order(2 << 20)?);
+    let (before, pools) = (Snapshot::of(model), (has(model, large), has(model, small)));
+    let Resized { stopped, .. } = model.huge().resize(large, pools.0 + 1)?;
+    if stopped.is_some() {
+        return skip(&NO_ROOM);
+    }
+    let head = model.huge().take(large)?;
+    model.huge().put(head)?;
+    model.huge().demote(head, small)?;
+    let parts = 1 << (large - small);
+    let found = (has(model, large), has(model, small));
+    let outcome = leads_to(model, head + (1 << small), small);
+    model.huge().resize(small, pools.1)?;
+    check!(found == (pools.0, pools.1 + parts), "{} and {} huge pages", found.0, found.1);
+    outcome?;
+    before.is_still(model)
+}
+
+fn what_is_refused(model: &mut dyn Model) -> Outcome {
+    let size = model.numbers().huge_sizes[0];
+    let order = model.huge_ref().huge_order(size)?;
+    let pool = has(model, order);
+    let Resized { stopped: None, .. } = model.huge().resize(order, pool + 1)? else {
+        return Err(fail(format_args!("no room for a huge page of {size} bytes")));
+    };
+    let head = model.huge().take(order)?;
+    let taken = model.huge_ref().hugetlb().pool(order).map_or(0, |pool| pool.taken());
+    let too_small = model.huge().resize(order, taken - 1);
+    let demoted = model.huge().demote(head, order);
+    let shared = model.huge().optimise(head);
+    let pinned = model.pin(head + 1);
+    model.huge().put(head)?;
+    model.huge().resize(order, pool)?;
+    is_refused(too_small, Error::HugeInUse { bytes: size, used: taken, asked: taken - 1 })?;
+    is_refused(demoted, Error::NotHugeSize { bytes: size })?;
+    is_refused(shared, Error::NotOptimisable { pfn: head, rule: HvoRule::Memmap { pages: 1 } })?;
+    let needs = "free, a tenant's or a device's";
+    is_refused(pinned, Error::PageState { pfn: head + 1, is: PageKind::HugeTlb, needs })
+}

@@ -1,0 +1,205 @@
+//! What each CPU has of the interrupt controller for itself: its interface, and the software-generated interrupts (SGIs) that
+//! CPUs send each other. Every CPU calls this for itself, so there is no lock and no owner, only addresses.
+//!
+//! | | GICv2 (IHI 0048) | GICv3 (IHI 0069) |
+//! |---|---|---|
+//! | its own registers | banked: one address, each CPU sees its own | a redistributor of its own, found by its affinity |
+//! | send | GICD_SGIR, a mask of CPU interfaces | ICC_SGI1R_EL1, affinity and a mask of Aff0 |
+//! | take, end | GICC_IAR, GICC_EOIR: the value that was read, sender and all | ICC_IAR1_EL1, ICC_EOIR1_EL1 |
+#![expect(unsafe_code, reason = "the registers' addresses come from outside; rule M4")]
+
+use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use arm_gic::gicv3::{GicCpuInterface, SgiTarget, SgiTargetGroup};
+use arm_gic::{IntId, InterruptGroup};
+
+use super::{ALL_PRIORITIES, DISTRIBUTOR_BYTES, FIRST_SPECIAL, GicAddresses, ITARGETSR};
+use crate::arch::cpu;
+use crate::arch::vectors::MAX_CPUS;
+use crate::drivers::mmio::Window;
+
+/// GICD_TYPER, with SecurityExtn in bit 10 (IHI 0048, 4.3.2).
+const TYPER: usize = 0x004;
+const SECURITY_EXTENSION: u32 = 1 << 10;
+/// GICD_SGIR: the targets in bits 23:16, the interrupt in 3:0 (IHI 0048, 4.3.15).
+const SGIR: usize = 0xf00;
+/// GICC_CTLR, GICC_PMR, GICC_IAR, GICC_EOIR (IHI 0048, 4.4).
+const CTLR: usize = 0x0;
+const PMR: usize = 0x4;
+const IAR: usize = 0xc;
+const EOIR: usize = 0x10;
+const INTERFACE_BYTES: usize = 0x1000;
+/// The interrupt in what GICC_IAR says; above it is who sent it.
+const ID: u32 = 0x3ff;
+
+/// For interrupts 0 to 31, at the same offsets in a GICv2's distributor and in a GICv3 redistributor's second frame: the
+/// group, the enables, the priorities (a byte for each).
+const IGROUPR: usize = 0x080;
+const ISENABLER: usize = 0x100;
+const IPRIORITYR: usize = 0x400;
+/// A redistributor's second frame.
+const SGI_FRAME: usize = 0x1_0000;
+/// One CPU's redistributor: two frames, and with GICR_TYPER.VLPIS (bit 1) two more (IHI 0069, 12.10).
+const REDISTRIBUTOR_BYTES: usize = 0x2_0000;
+/// GICR_TYPER: the affinity in bits 63:32, Last in bit 4.
+const GICR_TYPER: usize = 0x008;
+const VLPIS: u64 = 1 << 1;
+const LAST: u64 = 1 << 4;
+/// GICR_WAKER: ProcessorSleep in bit 1, ChildrenAsleep in bit 2.
+const WAKER: usize = 0x014;
+const PROCESSOR_SLEEP: u32 = 1 << 1;
+const CHILDREN_ASLEEP: u32 = 1 << 2;
+
+/// SGIs 0 to 7 are on: the others are the Secure world's, by custom.
+const SGIS: usize = 8;
+
+/// 2, 3, or 0 as long as there is none.
+static VERSION: AtomicU8 = AtomicU8::new(0);
+static DISTRIBUTOR: AtomicUsize = AtomicUsize::new(0);
+/// GICv2: the CPU interface. GICv3: the first redistributor.
+static INTERFACE: AtomicUsize = AtomicUsize::new(0);
+/// GICv3: the bytes of redistributors.
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+/// How an SGI names each CPU: by GICv2's mask of interfaces, or by affinity. Each CPU fills in its own.
+static NAMES: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+
+/// The boot CPU has set the controller up: now the others may.
+pub(super) fn publish(addresses: GicAddresses) {
+    let (version, distributor, interface, bytes) = match addresses {
+        GicAddresses::V2 { distributor, cpu_interface } => (2, distributor, cpu_interface, INTERFACE_BYTES),
+        GicAddresses::V3 { distributor, redistributors, bytes } => (3, distributor, redistributors, bytes),
+    };
+    DISTRIBUTOR.store(distributor, Relaxed);
+    INTERFACE.store(interface, Relaxed);
+    BYTES.store(bytes, Relaxed);
+    VERSION.store(version, Relaxed);
+}
+
+/// A secondary CPU's own part: every priority passes, SGIs are on. `false` if there is none for it.
+pub fn set_up_here() -> bool {
+    match VERSION.load(Relaxed) {
+        2 => set_up_v2(),
+        3 => set_up_v3(),
+        _ => false,
+    }
+}
+
+fn distributor() -> Window {
+    // SAFETY: M4 for `Gic::new`, which gave the address. What is used here is banked, or takes single writes.
+    unsafe { Window::new(DISTRIBUTOR.load(Relaxed), DISTRIBUTOR_BYTES) }
+}
+
+/// A GICv2's CPU interface, or all redistributors of a GICv3.
+fn interface() -> Window {
+    // SAFETY: M4, as above: banked; of the redistributors each CPU uses its own, and the others' read-only GICR_TYPER.
+    unsafe { Window::new(INTERFACE.load(Relaxed), BYTES.load(Relaxed)) }
+}
+
+/// Interrupts 0 to 31 of this CPU, whose registers are at `frame`: SGIs on, in one group, at the highest priority.
+fn enable_sgis(window: &mut Window, frame: usize, group: u32) {
+    window.write(frame + IGROUPR, group);
+    for word in 0..SGIS / 4 {
+        window.write(frame + IPRIORITYR + 4 * word, 0_u32);
+    }
+    window.write(frame + ISENABLER, (1_u32 << SGIS) - 1);
+}
+
+fn set_up_v2() -> bool {
+    let (mut distributor, mut interface) = (distributor(), interface());
+    let name = distributor.read::<u8>(ITARGETSR);
+    NAMES[cpu::number()].store(name.into(), Relaxed);
+    // The group that `GicV2::setup` has given to the boot CPU's.
+    let secure = distributor.read::<u32>(TYPER) & SECURITY_EXTENSION != 0;
+    enable_sgis(&mut distributor, 0, if secure { u32::MAX } else { 0 });
+    interface.write(PMR, u32::from(ALL_PRIORITIES));
+    interface.write(CTLR, 1_u32);
+    name != 0
+}
+
+fn set_up_v3() -> bool {
+    let mut redistributors = interface();
+    let Some(mine) = find_redistributor(&mut redistributors) else { return false };
+    NAMES[cpu::number()].store(cpu::affinity(), Relaxed);
+    let awake = redistributors.read::<u32>(mine + WAKER) & !PROCESSOR_SLEEP;
+    redistributors.write(mine + WAKER, awake);
+    while redistributors.read::<u32>(mine + WAKER) & CHILDREN_ASLEEP != 0 {
+        cpu::relax();
+    }
+    enable_sgis(&mut redistributors, mine + SGI_FRAME, u32::MAX);
+    GicCpuInterface::enable_system_register_el1();
+    GicCpuInterface::set_priority_mask(ALL_PRIORITIES);
+    GicCpuInterface::enable_group1(true);
+    true
+}
+
+/// The offset of this CPU's redistributor, if it is one of those that are mapped.
+fn find_redistributor(redistributors: &mut Window) -> Option<usize> {
+    let (mine, end) = (cpu::affinity(), BYTES.load(Relaxed));
+    // GICR_TYPER has Aff3 right above Aff2.
+    let affinity = (mine >> 8 & 0xff00_0000) | (mine & 0x00ff_ffff);
+    let mut at = 0;
+    while at + REDISTRIBUTOR_BYTES <= end {
+        let typer = redistributors.read::<u64>(at + GICR_TYPER);
+        if typer >> 32 == affinity {
+            return Some(at);
+        }
+        if typer & LAST != 0 {
+            return None;
+        }
+        at += if typer & VLPIS != 0 { 2 * REDISTRIBUTOR_BYTES } else { REDISTRIBUTOR_BYTES };
+    }
+    None
+}
+
+/// Sends SGI `id` (below 8) to a CPU that has set up its part. What was stored before is seen by who takes it.
+pub fn send(id: u32, number: usize) {
+    cpu::finish_accesses();
+    let name = NAMES[number].load(Relaxed);
+    match VERSION.load(Relaxed) {
+        #[expect(clippy::cast_possible_truncation, reason = "an interface mask has 8 bits")]
+        2 => distributor().write(SGIR, (name as u32) << 16 | id),
+        3 => {
+            let [aff0, affinity1, affinity2, _, affinity3, ..] = name.to_le_bytes();
+            // A CPU with an Aff0 of 16 or more is none of ours.
+            let target = SgiTarget::List { affinity3, affinity2, affinity1, target_list: 1 << (aff0 & 0xf) };
+            // It refuses only what is no SGI.
+            let _ = GicCpuInterface::send_sgi(IntId::sgi(id), target, SgiTargetGroup::CurrentGroup1);
+        }
+        _ => {}
+    }
+}
+
+/// An interrupt that was acknowledged and must be ended.
+pub struct Taken(u32);
+
+impl Taken {
+    /// Acknowledges the most urgent interrupt that is pending here, if there is one.
+    pub fn next() -> Option<Self> {
+        let what = match VERSION.load(Relaxed) {
+            2 => interface().read::<u32>(IAR),
+            3 => GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1)?.into(),
+            _ => return None,
+        };
+        // What the sender stored is seen from here on.
+        cpu::finish_accesses();
+        (what & ID < FIRST_SPECIAL).then_some(Self(what))
+    }
+
+    /// Its interrupt ID.
+    pub const fn id(&self) -> u32 {
+        self.0 & ID
+    }
+
+    /// Ends it: it may come again.
+    pub fn end(self) {
+        match VERSION.load(Relaxed) {
+            2 => interface().write(EOIR, self.0),
+            // What came from the controller is an ID.
+            _ => {
+                if let Ok(id) = IntId::try_from(self.0) {
+                    GicCpuInterface::end_interrupt(id, InterruptGroup::Group1);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Huge pages of boot memory, set aside as the boot arguments say (`hugepages=`, `hvo=`): before anything else takes memory, while
+//! it is in large pieces.
+
+use hotmap_mm::addr::Bytes;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hugetlb::memory::Memory;
+use hotmap_mm::hugetlb::pool::Resized;
+
+use crate::kernel::Kernel;
+use crate::{klog, kprintln};
+
+impl<G: Granule> Kernel<G> {
+    /// A pool that cannot have what was asked for has what there was, and says so.
+    pub(crate) fn set_huge_pages_aside(&mut self) {
+        self.mm.hugetlb.hvo = self.info.args.hvo;
+        for (size, count) in &self.info.args.hugepages {
+            set_aside(self.mm.huge(), *size, *count);
+        }
+    }
+}
+
+fn set_aside(memory: &mut dyn Memory, size: u64, count: u64) {
+    let order = memory.huge_order(size);
+    match order.and_then(|order| memory.resize(order, count)) {
+        Ok(Resized { total, stopped: None }) => klog!("huge pages: {total} of {}", Bytes(size)),
+        Ok(Resized { total, stopped: Some(error) }) => {
+            kprintln!("warning: huge pages: {total} of {}, not {count}: {error}", Bytes(size));
+        }
+        Err(error) => kprintln!("warning: huge pages: {error}"),
+    }
+}

@@ -1,0 +1,180 @@
+//! Readers: the other CPUs look at struct pages, without a lock, while the boot CPU changes what maps them.
+//!
+//! ```text
+//!  boot CPU                                    reader
+//!  BOARD.publish(compound page)                enters a section of READERS
+//!                                              finds the page on BOARD
+//!  Machine::window_open, an entry is broken    reads a struct page: translation fault -> fault::retry: waits, reads on
+//!  Machine::window_close                       head of every page right? counts
+//!  BOARD.withdraw, waits for READERS           leaves the section
+//! ```
+
+pub mod fault;
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use hotmap_mm::addr::{VirtAddr, VirtRange};
+use hotmap_mm::page::{PAGE_BYTES, Page, PageKind};
+use hotmap_sync::board::{Board, Compound};
+use hotmap_sync::cpu::{CPUS, Cpu};
+use hotmap_sync::readers::Readers;
+
+use crate::arch::{cpu, peek};
+use crate::cpus::start::online;
+use crate::cpus::work::{self, Task};
+
+/// The compound pages that readers check.
+pub static BOARD: Board = Board::new();
+/// Who is reading.
+pub static READERS: Readers = Readers::new();
+
+/// The layout, for whoever has no model: where vmemmap is, and the pfn of its first struct page.
+static VMEMMAP_START: AtomicU64 = AtomicU64::new(0);
+static VMEMMAP_END: AtomicU64 = AtomicU64::new(0);
+static FIRST_PFN: AtomicU64 = AtomicU64::new(0);
+
+/// Larger compound pages are sampled: so many pages at random, and as many at each end as one entry of vmemmap maps.
+const ALL_OF: u64 = 1 << 13;
+const AT_RANDOM: u64 = 1 << 10;
+const AT_ENDS: u64 = 1 << 10;
+
+/// What a reader has found. Written by its CPU alone.
+struct Count {
+    checks: AtomicU64,
+    wrong: AtomicU64,
+    /// The last page with a wrong answer.
+    page: AtomicU64,
+}
+
+static COUNTS: [Count; CPUS] =
+    [const { Count { checks: AtomicU64::new(0), wrong: AtomicU64::new(0), page: AtomicU64::new(0) } }; CPUS];
+
+/// What all readers have found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Pages whose head was looked up.
+    pub checks: u64,
+    /// How many of them had another head than they should.
+    pub wrong: u64,
+    /// The pfn of one of these.
+    pub page: Option<u64>,
+}
+
+/// Says where vmemmap is. Once, before anybody reads.
+pub fn set_layout(vmemmap: VirtRange, first_pfn: u64) {
+    VMEMMAP_START.store(vmemmap.start.get(), Relaxed);
+    VMEMMAP_END.store(vmemmap.end.get(), Relaxed);
+    FIRST_PFN.store(first_pfn, Relaxed);
+}
+
+/// The page whose struct page is at `va`, if `va` is in vmemmap.
+pub fn pfn_at(va: u64) -> Option<u64> {
+    let start = VMEMMAP_START.load(Relaxed);
+    let inside = (start..VMEMMAP_END.load(Relaxed)).contains(&va);
+    inside.then(|| FIRST_PFN.load(Relaxed) + (va - start) / PAGE_BYTES)
+}
+
+/// Every other CPU reads from now on; how many do.
+pub fn start() -> usize {
+    for count in &COUNTS {
+        for word in [&count.checks, &count.wrong, &count.page] {
+            word.store(0, Relaxed);
+        }
+    }
+    online().skip(1).filter(|number| work::post(*number, Task::Read).is_ok()).count()
+}
+
+/// What has been found so far.
+pub fn totals() -> Totals {
+    let mut totals = Totals::default();
+    for count in &COUNTS {
+        totals.checks += count.checks.load(Relaxed);
+        totals.wrong += count.wrong.load(Relaxed);
+        if count.wrong.load(Relaxed) != 0 {
+            totals.page = Some(count.page.load(Relaxed));
+        }
+    }
+    totals
+}
+
+/// No CPU reads any more on return: what they have found. `Err` has the number of a CPU that does not end.
+///
+/// # Errors
+/// That number.
+pub fn stop() -> Result<Totals, usize> {
+    let reading = || online().skip(1).filter(|number| work::task(*number) == Some(Task::Read));
+    reading().for_each(work::request_stop);
+    match reading().find(|number| work::result(*number).is_none()) {
+        Some(number) => Err(number),
+        None => Ok(totals()),
+    }
+}
+
+/// The job [`Task::Read`]: check every page of the board, over and over.
+pub(crate) fn read(number: usize, mut stop: impl FnMut() -> bool) {
+    let Some(this) = Cpu::new(number) else { return };
+    let mut random = Random(number as u64 + 1);
+    let mut slot = 0;
+    while !stop() {
+        // A section for each page: the writer never waits for more than one.
+        let section = READERS.enter(this);
+        let Some(compound) = BOARD.scan(&section).nth(slot) else {
+            drop(section);
+            if slot == 0 {
+                cpu::relax();
+            }
+            slot = 0;
+            continue;
+        };
+        slot += 1;
+        each_page(compound, &mut random, |pfn| {
+            let va = VMEMMAP_START.load(Relaxed) + (pfn - FIRST_PFN.load(Relaxed)) * PAGE_BYTES;
+            note(
+                &COUNTS[number],
+                pfn,
+                head_of(peek::struct_page(&section, VirtAddr::new(va)), pfn),
+                compound,
+            );
+        });
+    }
+}
+
+/// The pages to check of a compound page.
+fn each_page(compound: Compound, random: &mut Random, mut check: impl FnMut(u64)) {
+    let (head, len) = (compound.head, 1 << compound.order);
+    if len <= ALL_OF {
+        (head..head + len).for_each(check);
+        return;
+    }
+    (head..head + AT_ENDS).for_each(&mut check);
+    (head + len - AT_ENDS..head + len).for_each(&mut check);
+    (0..AT_RANDOM).for_each(|_| check(head + random.next() % len));
+}
+
+fn note(count: &Count, pfn: u64, found: Option<u64>, compound: Compound) {
+    count.checks.fetch_add(1, Relaxed);
+    if found != Some(compound.head) {
+        count.page.store(pfn, Relaxed);
+        count.wrong.fetch_add(1, Relaxed);
+    }
+}
+
+/// The head of the compound page that `pfn` belongs to, by its struct page alone (Linux: `compound_head`).
+fn head_of(page: &Page, pfn: u64) -> Option<u64> {
+    match page.tail_order() {
+        Some(order) => pfn.checked_shr(order).map(|number| number << order),
+        None => (page.kind() != PageKind::Tail).then_some(pfn),
+    }
+}
+
+/// xorshift64 (Marsaglia, "Xorshift RNGs"): any page is as good as another.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}

@@ -1,0 +1,517 @@
+//! A huge page's memmap: optimised, all of it but the first page is one shared page and the rest is free memory; restored, it is
+//! its own again. The witnesses are the specification's walker over the raw tables, numbers written down by hand, and the
+//! emulated machine, which ends a test at the first change of a live entry that break-before-make forbids, at the first stale
+//! translation used, and at the first touch of vmemmap inside a window.
+#![cfg(not(miri))]
+
+use hotmap_mm::bugs::Bug;
+use hotmap_mm::error::Error;
+use hotmap_mm::faults::Plan;
+use hotmap_mm::granule::{G4K, Granule, GranuleKind};
+use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::hugetlb::HvoRule;
+use hotmap_mm::hugetlb::pool::{Resized, Use};
+use hotmap_mm::model::Mobility;
+use hotmap_mm::page::PageKind;
+use hotmap_mm::paging::live_update::BbmRule;
+use hotmap_mm::pfn::Pfn;
+use hotmap_mm::zone::ZoneKind;
+use hotmap_testkit::rig::{GIB, MIB, Rig, Shape};
+use hotmap_testkit::snapshot::{Detail, Snapshot};
+
+const AT: u64 = 0x8000_0000;
+
+/// The size that optimising is worth it for, and how many pages its memmap has: 64 bytes for each page, in pages.
+const fn worth<G: Granule>() -> (u64, u64) {
+    match G::KIND {
+        GranuleKind::K4 => (2 << 20, 8),
+        GranuleKind::K16 => (32 << 20, 8),
+        GranuleKind::K64 => (512 << 20, 8),
+    }
+}
+
+fn order<G: Granule>() -> u32 {
+    (worth::<G>().0 / G::SIZE).trailing_zeros()
+}
+
+/// Boot memory, and blocks of Normal memory beside it whose memmap is in system RAM.
+fn boot<G: Granule>(hvo: bool) -> Rig<G> {
+    boot_on(hvo, false)
+}
+
+fn boot_on<G: Granule>(hvo: bool, bbm_level_2: bool) -> Rig<G> {
+    let mut rig = Rig::<G>::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+    if bbm_level_2 {
+        rig.machine.support_bbm_level_2();
+    }
+    rig.mm.hugetlb.hvo = hvo;
+    let len = Rig::<G>::blocks(2).max(GIB);
+    rig.plug(AT, len, MemmapHome::Ram);
+    rig.online(AT, len, ZoneKind::Normal);
+    rig
+}
+
+/// A pool of `count`; what comes out of it lies in the DIMM at 64K, where no block of boot memory is free.
+fn pool<G: Granule>(rig: &mut Rig<G>, count: u64) -> Vec<Pfn> {
+    let resized = rig.mm.hugetlb_resize(order::<G>(), count);
+    assert_eq!(resized, Ok(Resized { total: count, stopped: None }));
+    rig.mm.hugetlb.pool(order::<G>()).expect("a size").heads(&rig.mm, Use::Free).collect()
+}
+
+/// What the specification's walker finds behind the memmap of `head`: the frame of each page of it, and whether it is writable.
+fn memmap<G: Granule>(rig: &Rig<G>, head: Pfn) -> Vec<(u64, bool)> {
+    let start = rig.mm.layout().page_address(head).get();
+    let len = 64 * (worth::<G>().0 / G::SIZE);
+    let leaves = rig.machine.everything().leaves;
+    (start..start + len)
+        .step_by(usize::try_from(G::SIZE).expect("a page"))
+        .map(|va| {
+            let leaf = leaves.iter().find(|l| l.va <= va && va < l.va + l.size).expect("mapped");
+            (leaf.leaf.pa + (va - leaf.va), leaf.leaf.writable)
+        })
+        .collect()
+}
+
+/// Every page of `head` leads to it, by the rule that is written on the struct page alone.
+fn leads_to_its_head<G: Granule>(rig: &Rig<G>, head: Pfn) {
+    for i in 0..1 << order::<G>() {
+        assert_eq!(rig.mm.use_of(head + i), Ok((PageKind::HugeTlb, head)), "{:?}", head + i);
+    }
+}
+
+fn all_but_the_first_page_of_memmap_are_one<G: Granule>() {
+    let mut rig = boot::<G>(false);
+    let heads = pool(&mut rig, 2);
+    let counts = rig.mm.counts();
+    let before: Vec<_> = memmap(&rig, heads[0]);
+    assert!(before.iter().all(|(_, writable)| *writable));
+    for head in &heads {
+        rig.mm.huge().optimise(*head).expect("worth it");
+        rig.assert_clean("optimised");
+        leads_to_its_head(&rig, *head);
+    }
+    let (first, second) = (memmap(&rig, heads[0]), memmap(&rig, heads[1]));
+    assert_eq!(u64::try_from(first.len()), Ok(worth::<G>().1));
+    assert_eq!(first[0], before[0], "the head's page stays");
+    assert!(first[1..].iter().all(|page| *page == first[1]), "{first:x?}");
+    assert_eq!(first[1..], second[1..], "one for both");
+    assert_ne!(first[0], second[0]);
+    assert!(!first[1].1, "read-only");
+    // 7 of 8 pages of each come back, less the shared one, and what tables a split costs (both may be in one section).
+    let now = rig.mm.counts();
+    let tables = now.tables - counts.tables;
+    assert_eq!(counts.memmap_ram - now.memmap_ram, 2 * 7 - 1);
+    assert_eq!(now.free - counts.free, 2 * 7 - 1 - tables);
+    assert!(if G::SIZE == G4K::SIZE { (1..=2).contains(&tables) } else { tables == 0 }, "{tables}");
+    let tails = rig.mm.hugetlb.tails().as_flattened();
+    assert_eq!(tails.iter().map(|t| t.mappings).sum::<u64>(), 14);
+    for head in &heads {
+        rig.mm.huge().restore(*head).expect("room");
+        rig.assert_clean("restored");
+        leads_to_its_head(&rig, *head);
+        let restored = memmap(&rig, *head);
+        let mut frames: Vec<_> = restored.iter().map(|(frame, _)| *frame).collect();
+        frames.sort_unstable();
+        frames.dedup();
+        assert_eq!(frames.len(), restored.len(), "each its own");
+        assert!(restored.iter().all(|(_, writable)| *writable));
+    }
+    assert_eq!(rig.mm.counts(), counts, "joined again, and as many of each");
+    assert!(rig.mm.hugetlb.tails().as_flattened().iter().all(|t| t.frame.is_none() && t.mappings == 0));
+}
+
+/// The pool optimises what enters it, and restores what leaves it: the start's counts and leaves.
+fn a_pool_comes_and_goes<G: Granule>() {
+    for bbm_level_2 in [false, true] {
+        let mut rig = boot_on::<G>(true, bbm_level_2);
+        let before = Snapshot::of(&rig, Detail::WhereFramesMayDiffer);
+        let heads = pool(&mut rig, 2);
+        rig.assert_clean("a pool");
+        assert_eq!(rig.mm.hugetlb.pool(order::<G>()).map(|p| p.optimised()), Some(2));
+        heads.iter().for_each(|head| leads_to_its_head(&rig, *head));
+        pool(&mut rig, 1);
+        rig.assert_clean("one less");
+        pool(&mut rig, 0);
+        rig.assert_clean("no pool");
+        before.assert_same(&Snapshot::of(&rig, Detail::WhereFramesMayDiffer), "no pool");
+    }
+}
+
+fn what_is_not_worth_it_is_refused<G: Granule>() {
+    let mut rig = boot::<G>(false);
+    let small = rig.mm.hugetlb.pools().next().expect("some").order();
+    let pages = (64 << small) / G::SIZE;
+    assert!(pages <= 2);
+    rig.mm.hugetlb_resize(small, 1).expect("room");
+    let head = rig.mm.huge().take(small).expect("one");
+    let before = Snapshot::exact(&rig);
+    let rule = HvoRule::Memmap { pages: pages.max(1) };
+    assert_eq!(rig.mm.huge().optimise(head), Err(Error::NotOptimisable { pfn: head, rule }));
+    assert!(matches!(rig.mm.huge().restore(head), Err(Error::PageState { needs: "optimised", .. })));
+    assert!(matches!(rig.mm.huge().optimise(head + 1), Err(Error::PageState { .. })));
+    before.assert_same(&Snapshot::exact(&rig), "refused");
+    rig.mm.huge().put(head).expect("taken");
+}
+
+fn optimised_twice_is_refused<G: Granule>() {
+    let mut rig = boot::<G>(true);
+    let head = pool(&mut rig, 1)[0];
+    let before = Snapshot::exact(&rig);
+    assert!(matches!(rig.mm.huge().optimise(head), Err(Error::PageState { .. })));
+    before.assert_same(&Snapshot::exact(&rig), "refused");
+}
+
+/// A section whose memmap is its own altmap's.
+fn self_hosted_memmap_is_refused<G: Granule>() {
+    let mut rig = Rig::<G>::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+    if G::SIZE == 1 << 16 {
+        // No 512 MiB page fits beside the memmap of its own block.
+        return;
+    }
+    let len = Rig::<G>::blocks(1);
+    rig.mm.hugetlb.hvo = false;
+    // Boot memory's are used up first.
+    let boot = rig.mm.hugetlb_resize(order::<G>(), 1000).expect("free").total;
+    rig.plug(AT, len, MemmapHome::SelfHosted);
+    rig.online(AT, len, ZoneKind::Normal);
+    let head = pool(&mut rig, boot + 1)[0];
+    assert!(head >= Rig::<G>::pfn(AT));
+    let before = Snapshot::exact(&rig);
+    let rule = HvoRule::Altmap;
+    assert_eq!(rig.mm.huge().optimise(head), Err(Error::NotOptimisable { pfn: head, rule }));
+    before.assert_same(&Snapshot::exact(&rig), "refused");
+    // It is in the pool all the same.
+    rig.mm.hugetlb.hvo = true;
+    pool(&mut rig, boot);
+    pool(&mut rig, boot + 1);
+    assert_eq!(rig.mm.hugetlb.pool(order::<G>()).map(|p| p.optimised()), Some(0));
+    rig.assert_clean("not optimised");
+}
+
+/// Every allocation of optimising and of restoring, each by itself and with all later ones.
+fn what_runs_out_changes_nothing<G: Granule>() {
+    let mut rig = boot::<G>(false);
+    let head = pool(&mut rig, 1)[0];
+    for plan in [Plan::Nth as fn(u64) -> Plan, Plan::From] {
+        let mut failures = 0;
+        for n in 1.. {
+            let before = Snapshot::exact(&rig);
+            rig.mm.faults.arm(plan(n));
+            let result = rig.mm.huge().optimise(head);
+            let fired = rig.mm.faults.fired();
+            rig.mm.faults.arm(Plan::Off);
+            rig.assert_clean("optimise");
+            if !fired {
+                assert_eq!(result, Ok(()));
+                break;
+            }
+            assert!(matches!(result, Err(Error::Out(_))), "{result:?}");
+            failures += 1;
+            before.assert_same(&Snapshot::exact(&rig), "optimise ran out");
+        }
+        // The shared page, and the table of a split.
+        assert_eq!(failures, if G::SIZE == G4K::SIZE { 2 } else { 1 });
+        let mut failures = 0;
+        for n in 1.. {
+            let before = Snapshot::exact(&rig);
+            rig.mm.faults.arm(plan(n));
+            let result = rig.mm.huge().restore(head);
+            let fired = rig.mm.faults.fired();
+            rig.mm.faults.arm(Plan::Off);
+            rig.assert_clean("restore");
+            if result.is_ok() {
+                // The last that can fail is the run for a block: without it the memmap stays split, which is no error.
+                assert_eq!(fired, G::SIZE == G4K::SIZE);
+                break;
+            }
+            assert!(matches!(result, Err(Error::Out(_))), "{result:?}");
+            assert!(rig.mm.pages().get(head).is_optimised());
+            leads_to_its_head(&rig, head);
+            failures += 1;
+            before.assert_same(&Snapshot::exact(&rig), "restore ran out");
+        }
+        assert_eq!(failures, worth::<G>().1 - 1);
+        leads_to_its_head(&rig, head);
+        rig.mm.huge().optimise(head).expect("once more");
+        rig.mm.huge().restore(head).expect("with the fault gone");
+        rig.assert_clean("with the fault gone");
+    }
+}
+
+/// Really no memory: restoring says so, and the page is as it was; a pool that shrinks stops there.
+fn restoring_under_pressure_fails_cleanly<G: Granule>() {
+    let mut rig = boot::<G>(true);
+    let head = pool(&mut rig, 1)[0];
+    let mut taken = Vec::new();
+    while let Ok(pfn) = rig.mm.alloc(0, PageKind::Pinned, Mobility::Unmovable) {
+        taken.push(pfn);
+    }
+    let before = Snapshot::exact(&rig);
+    assert!(matches!(rig.mm.huge().restore(head), Err(Error::Out(_))));
+    assert!(matches!(rig.mm.hugetlb_dissolve(head), Err(Error::Out(_))));
+    let resized = rig.mm.hugetlb_resize(order::<G>(), 0).expect("free");
+    assert!(matches!(resized, Resized { total: 1, stopped: Some(Error::Out(_)) }));
+    before.assert_same(&Snapshot::exact(&rig), "no memory");
+    rig.assert_clean("no memory");
+    // Six pages are not enough, seven are.
+    for pfn in taken.drain(..6) {
+        rig.mm.free(pfn);
+    }
+    assert!(matches!(rig.mm.huge().restore(head), Err(Error::Out(_))));
+    rig.mm.free(taken.pop().expect("many"));
+    rig.mm.huge().restore(head).expect("seven");
+    rig.assert_clean("seven");
+    taken.into_iter().for_each(|pfn| rig.mm.free(pfn));
+    // The next that is restored in the section finds a run.
+    rig.mm.huge().optimise(head).expect("room");
+    rig.mm.huge().restore(head).expect("room");
+    rig.assert_clean("room");
+    let leaves = rig.machine.everything().leaves;
+    let va = rig.mm.layout().page_address(head.align_down(G::BLOCK_ORDER)).get();
+    let size = leaves.iter().find(|l| l.va == va).expect("mapped").size;
+    assert_eq!(size, if G::SIZE == G4K::SIZE { 2 * MIB } else { G::SIZE });
+}
+
+/// The block of a DIMM with optimised pages goes: they are restored and dissolved, and its memmap goes, whatever maps it.
+fn a_dimm_with_optimised_pages_goes<G: Granule>() {
+    for join in [true, false] {
+        let mut rig = Rig::<G>::boot(&Shape::one("1 GiB", 0x4000_0000, GIB));
+        let before = Snapshot::of(&rig, Detail::WhereFramesMayDiffer);
+        let len = Rig::<G>::blocks(2);
+        rig.mm.hugetlb.hvo = false;
+        let boot = rig.mm.hugetlb_resize(order::<G>(), 1000).expect("free").total;
+        rig.plug(AT, len, MemmapHome::Ram);
+        rig.online(AT, len, ZoneKind::Normal);
+        rig.mm.hugetlb.hvo = true;
+        let added = 2;
+        let heads = pool(&mut rig, boot + added);
+        let mine: Vec<_> = heads.into_iter().filter(|h| *h >= Rig::<G>::pfn(AT)).collect();
+        assert_eq!(mine.len() as u64, added);
+        assert_eq!(rig.mm.hugetlb.pool(order::<G>()).map(|p| p.optimised()), Some(added));
+        // Room to restore into, outside of what goes.
+        pool_shrink(&mut rig, boot, added);
+        if !join {
+            // No run for a block is free: only single pages are.
+            take_runs(&mut rig);
+        }
+        rig.assert_clean("before it goes");
+        rig.unplug(AT, len);
+        rig.assert_clean("gone");
+        for pfn in kept(&rig) {
+            rig.mm.free(pfn);
+        }
+        assert_eq!(rig.mm.hugetlb_resize(order::<G>(), 0), Ok(Resized { total: 0, stopped: None }));
+        rig.assert_clean("all gone");
+        before.assert_same(&Snapshot::of(&rig, Detail::WhereFramesMayDiffer), "all gone");
+    }
+}
+
+/// One page of boot memory's leaves the pool.
+fn pool_shrink<G: Granule>(rig: &mut Rig<G>, boot: u64, added: u64) {
+    let pool = *rig.mm.hugetlb.pool(order::<G>()).expect("a size");
+    let one = pool.heads(&rig.mm, Use::Free).find(|h| *h < Rig::<G>::pfn(AT));
+    if let Some(head) = one {
+        rig.mm.hugetlb_dissolve(head).expect("free");
+        assert_eq!(rig.mm.hugetlb.pool(order::<G>()).map(|p| p.total()), Some(boot + added - 1));
+    }
+}
+
+/// Take every run of 2 MiB, and give back every other page of one.
+fn take_runs<G: Granule>(rig: &mut Rig<G>) {
+    let order = (2 * MIB / G::SIZE).trailing_zeros();
+    let dimm = Rig::<G>::pfn(AT);
+    let mut runs = Vec::new();
+    while let Ok(pfn) = rig.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
+        runs.push(pfn);
+    }
+    // What the DIMM has must be free for it to go.
+    runs.iter().filter(|pfn| **pfn >= dimm).for_each(|pfn| rig.mm.free(*pfn));
+    let boot = runs.into_iter().filter(|pfn| *pfn < dimm);
+    for run in boot.take(1) {
+        rig.mm.free(run);
+        let pages: Vec<_> = (0..1 << order).map(|i| run + i).collect();
+        pages.iter().step_by(2).for_each(|pfn| rig.mm.pin(*pfn).expect("free"));
+    }
+}
+
+/// What was taken and not given back.
+fn kept<G: Granule>(rig: &Rig<G>) -> Vec<Pfn> {
+    let pages = rig.mm.pages();
+    let mut kept = Vec::new();
+    for block in rig.mm.blocks() {
+        let (mut at, end) = (block.start, block.start + G::SECTION_PAGES);
+        while at < end {
+            let page = pages.get(at);
+            if matches!(page.kind(), PageKind::Kernel | PageKind::Pinned) {
+                kept.push(at);
+            }
+            at = at + (1 << page.order());
+        }
+    }
+    kept
+}
+
+/// A page that is larger than a section's memmap is shared with all of its sections.
+fn the_largest_size_keeps_one_page<G: Granule>() {
+    let (bytes, memmap) = match G::KIND {
+        GranuleKind::K4 => (GIB, 4096),
+        GranuleKind::K16 => (GIB, 256),
+        GranuleKind::K64 => (16 * GIB, 256),
+    };
+    for bbm_level_2 in [false, true] {
+        let mut rig = Rig::<G>::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+        if bbm_level_2 {
+            rig.machine.support_bbm_level_2();
+        }
+        rig.plug(16 * GIB, bytes, MemmapHome::Ram);
+        rig.online(16 * GIB, bytes, ZoneKind::Movable);
+        let before = Snapshot::of(&rig, Detail::WhereFramesMayDiffer);
+        let counts = rig.mm.counts();
+        let order = (bytes / G::SIZE).trailing_zeros();
+        assert_eq!(rig.mm.hugetlb_resize(order, 1), Ok(Resized { total: 1, stopped: None }));
+        rig.assert_clean("optimised");
+        let now = rig.mm.counts();
+        assert_eq!(counts.memmap_ram - now.memmap_ram, memmap - 2, "one is the head's, one is shared");
+        assert_eq!(now.tables - counts.tables, if G::SIZE == G4K::SIZE { 8 } else { 0 });
+        let head = Rig::<G>::pfn(16 * GIB);
+        for i in (0..1u64 << order).step_by(61).chain([1, (1 << order) - 1]) {
+            assert_eq!(rig.mm.use_of(head + i), Ok((PageKind::HugeTlb, head)));
+        }
+        let small = rig.mm.hugetlb.pools().rev_nth(1);
+        rig.mm.huge().demote(head, small).expect("free");
+        rig.assert_clean("demoted");
+        assert_eq!(rig.mm.hugetlb_resize(small, 0), Ok(Resized { total: 0, stopped: None }));
+        rig.assert_clean("gone");
+        before.assert_same(&Snapshot::of(&rig, Detail::WhereFramesMayDiffer), "gone");
+    }
+}
+
+trait Smaller {
+    fn rev_nth(self, n: usize) -> u32;
+}
+impl<'a, I: Iterator<Item = &'a hotmap_mm::hugetlb::pool::Pool>> Smaller for I {
+    /// The order of the n-th pool from the end.
+    fn rev_nth(self, n: usize) -> u32 {
+        let orders: Vec<_> = self.map(|p| p.order()).collect();
+        orders[orders.len() - 1 - n]
+    }
+}
+
+/// The break-before-make check refuses an optimising that skips the rules, names the rule, and nothing has changed.
+fn without_break_before_make_it_is_refused<G: Granule>() {
+    for bbm_level_2 in [false, true] {
+        let mut rig = boot_on::<G>(false, bbm_level_2);
+        let head = pool(&mut rig, 1)[0];
+        let before = Snapshot::exact(&rig);
+        rig.mm.bug = Some(Bug::NoBbm);
+        let refused = rig.mm.huge().optimise(head);
+        rig.mm.bug = None;
+        // Without level 2 the split is refused; where there is nothing to split, or with it, the new address is.
+        let split = G::SIZE == G4K::SIZE && !bbm_level_2;
+        let rule = if split { BbmRule::BlockSize } else { BbmRule::AddressWhileWritable };
+        assert!(
+            matches!(refused, Err(Error::BreakBeforeMake { rule: found, .. }) if found == rule),
+            "{refused:?}"
+        );
+        rig.assert_clean("refused");
+        before.assert_same(&Snapshot::exact(&rig), "refused");
+        rig.mm.huge().optimise(head).expect("by the rules");
+        // Restoring: the join in one step is refused, so the memmap stays mapped by pages; the rest is right.
+        rig.mm.bug = Some(Bug::NoBbm);
+        rig.mm.huge().restore(head).expect("the rest is legal");
+        rig.mm.bug = None;
+        rig.assert_clean("restored");
+        leads_to_its_head(&rig, head);
+    }
+}
+
+/// What an auditor must find: a shared page that was written to, a count that is wrong, a shared page that can be written to.
+fn what_is_wrong_with_a_shared_page_is_found<G: Granule>() {
+    let mut rig = boot::<G>(true);
+    let head = pool(&mut rig, 1)[0];
+    let found = |rig: &Rig<G>| {
+        let mut said = Vec::new();
+        rig.mm.audit(&mut |finding| said.push(finding.to_string()));
+        said.join("\n")
+    };
+    assert_eq!(found(&rig), "");
+    let frame = memmap(&rig, head)[1].0;
+    let word = frame + 5 * 64 + 16;
+    rig.machine.memory().poke(word, 1);
+    assert!(found(&rig).contains("I3: a shared page of memmap was written to"), "{}", found(&rig));
+    rig.machine.memory().poke(word, 0);
+    assert_eq!(found(&rig), "");
+    // The entry of a page of tails, found by the specification's walker, made writable behind the model's back.
+    let va = rig.mm.layout().page_address(head).get() + G::SIZE;
+    let spec = rig.machine.spec();
+    let walk = hotmap_testkit::arch::walker::walk(spec, rig.machine.memory(), rig.machine.root(), va);
+    let read = walk.expect("mapped").reads[3].expect("a page");
+    rig.machine.memory().poke(read.at, read.raw & !(1 << 7));
+    assert!(found(&rig).contains("I3: a frame that many entries share can be written"), "{}", found(&rig));
+    rig.machine.memory().poke(read.at, read.raw & !(1 << 56));
+    let said = found(&rig);
+    assert!(said.contains("I3: entries that map a shared page of memmap"), "{said}");
+    rig.machine.memory().poke(read.at, read.raw);
+    assert_eq!(found(&rig), "");
+}
+
+/// Tenants' pages beside, blocks that come and go, and huge pages optimised, restored, taken, demoted, in an order that a
+/// generator picks: the start's counts at the end.
+fn in_any_order<G: Granule>() {
+    for seed in 1..=6u64 {
+        let mut rig = boot_on::<G>(true, seed % 2 == 0);
+        let tenant = rig.mm.tenant_new(40).expect("room");
+        let before = Snapshot::of(&rig, Detail::WhereFramesMayDiffer);
+        let (mut state, order) = (seed, order::<G>());
+        for _ in 0..60 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let dice = state >> 33;
+            let heads: Vec<_> = {
+                let pool = *rig.mm.hugetlb.pool(order).expect("a size");
+                pool.heads(&rig.mm, Use::Free).chain(pool.heads(&rig.mm, Use::Taken)).collect()
+            };
+            let some = heads.get(usize::try_from(dice / 16).expect("small") % heads.len().max(1)).copied();
+            match (dice % 8, some) {
+                (0 | 1, _) => drop(rig.mm.hugetlb_resize(order, dice / 8 % 3)),
+                (2, Some(head)) => drop(rig.mm.huge().optimise(head)),
+                (3, Some(head)) => drop(rig.mm.huge().restore(head)),
+                (4, Some(head)) => drop(rig.mm.huge().put(head)),
+                (5, _) => drop(rig.mm.huge().take(order)),
+                (6, _) => rig.mm.hugetlb.hvo = !rig.mm.hugetlb.hvo,
+                _ => {
+                    // Blocks of the DIMM go and come, with what is free in them.
+                    let block = Rig::<G>::pfn(AT);
+                    if rig.mm.offline(block).is_ok() {
+                        rig.mm.online(block, ZoneKind::Normal).expect("offline");
+                    }
+                }
+            }
+            rig.assert_clean("a step");
+        }
+        assert_eq!(rig.mm.tenant_check(tenant), Ok(40));
+        while let Some(head) =
+            { rig.mm.hugetlb.pool(order).and_then(|p| p.heads(&rig.mm, Use::Taken).next()) }
+        {
+            rig.mm.huge().put(head).expect("taken");
+        }
+        assert_eq!(rig.mm.hugetlb_resize(order, 0), Ok(Resized { total: 0, stopped: None }));
+        before.assert_same(&Snapshot::of(&rig, Detail::WhereFramesMayDiffer), &format!("seed {seed}"));
+        rig.unplug(AT, Rig::<G>::blocks(2).max(GIB));
+        rig.assert_clean("the DIMM is gone");
+    }
+}
+
+hotmap_testkit::at_each_granule!(
+    all_but_the_first_page_of_memmap_are_one,
+    a_pool_comes_and_goes,
+    what_is_not_worth_it_is_refused,
+    optimised_twice_is_refused,
+    self_hosted_memmap_is_refused,
+    what_runs_out_changes_nothing,
+    restoring_under_pressure_fails_cleanly,
+    a_dimm_with_optimised_pages_goes,
+    the_largest_size_keeps_one_page,
+    without_break_before_make_it_is_refused,
+    what_is_wrong_with_a_shared_page_is_found,
+    in_any_order,
+);

@@ -1,0 +1,214 @@
+//! What sharing struct pages costs: huge pages optimised and restored, devices of compound pages made and unmade, each on a
+//! machine that counts (`-icount`, one CPU, `bench=on`).
+
+use super::figures::{Figure, last};
+use crate::ensure;
+use crate::geometry::{GIB, Granule, size_text};
+use crate::guest::Guest;
+use crate::machine::Machine;
+use crate::run::Run;
+use crate::trouble::{Checked, failed};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// A thousand GiB.
+const TIB: u64 = 1 << 40;
+/// Table pages that a device of 1 TiB may cost: 9 MiB.
+pub const TABLES_GOAL: u64 = (9 << 20) / 4096;
+/// Instructions that making it may cost.
+pub const CREATE_GOAL: u64 = 5_000_000;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Devices of this many bytes, in compound pages of `align`.
+    Device {
+        /// The bytes.
+        bytes: u64,
+        /// `--align`.
+        align: &'static str,
+        /// `--map`: `mem` or `dev`.
+        map: &'static str,
+        /// `--tail`: `page` or `device`.
+        tail: &'static str,
+    },
+    /// A huge page of this size.
+    HugePage {
+        /// As one says it: `2M`.
+        size: &'static str,
+        /// In bytes.
+        bytes: u64,
+    },
+}
+
+/// Something measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// The granule.
+    pub granule: Granule,
+    /// The CPU model.
+    pub cpu: &'static str,
+    /// What it is.
+    pub what: What,
+    /// Making it, or optimising.
+    pub make: Figure,
+    /// Unmaking it, or restoring.
+    pub unmake: Figure,
+    /// The longest time that entries were invalid under readers, in instructions.
+    pub window: u64,
+}
+
+/// Every row, in the order in which they are shown.
+pub fn rows() -> Vec<(Granule, &'static str, What)> {
+    let device = |bytes, align, map, tail| What::Device { bytes, align, map, tail };
+    let huge = |size, bytes| What::HugePage { size, bytes };
+    let (k4, k16, k64) = (Granule::K4, Granule::K16, Granule::K64);
+    let mut rows = vec![
+        (k4, huge("2M", 2 << 20)),
+        (k4, huge("1G", GIB)),
+        (k16, huge("32M", 32 << 20)),
+        (k64, huge("512M", 512 << 20)),
+        (k4, device(GIB, "2M", "mem", "page")),
+        (k4, device(GIB, "2M", "dev", "page")),
+        (k4, device(GIB, "1G", "mem", "page")),
+        (k16, device(GIB, "32M", "mem", "page")),
+        (k64, device(GIB, "512M", "mem", "page")),
+        (k4, device(TIB, "1G", "mem", "page")),
+        (k4, device(TIB, "1G", "mem", "device")),
+    ]
+    .into_iter()
+    .map(|(granule, what)| (granule, "neoverse-n1", what))
+    .collect::<Vec<_>>();
+    // With FEAT_BBM a block is split without a window.
+    rows.push((k4, "max", huge("2M", 2 << 20)));
+    rows
+}
+
+/// Measures one row.
+///
+/// # Errors
+/// Failed when a figure is missing or zero, or something is left behind; else as [`Guest`].
+pub fn measure((granule, cpu, what): (Granule, &'static str, What), run: &Run) -> Checked<Shared> {
+    let mut guest = Guest::boot(run, &machine(granule, cpu, what))?;
+    let before = guest.state()?.pages;
+    let (bytes, names) = match what {
+        What::Device { bytes, align, map, tail } => {
+            let start = guest.state()?.nvdimms.first().map(|nvdimm| nvdimm.start);
+            let Some(start) = start else { return failed("there is no NVDIMM") };
+            guest
+                .tell(&format!("dax create {start:#x},{bytes} --align {align} --map {map} --tail {tail}"))?;
+            guest.tell(&format!("dax destroy {start:#x}"))?;
+            (bytes, ["dax-create", "dax-destroy"])
+        }
+        What::HugePage { size, bytes } => {
+            guest.tell(&format!("bench hugetlb {size}"))?;
+            (bytes, ["optimise", "restore"])
+        }
+    };
+    let after = guest.state()?.pages;
+    ensure!(before == after, "{what:?} left something behind: {before:?} became {after:?}");
+    let text = guest.text();
+    let find = |operation: &str| match last(&text, operation, bytes) {
+        Some(figure) if figure.instructions > 0 => Ok(figure),
+        Some(_) => failed(format!("bench: {operation} counted no instructions")),
+        None => failed(format!("no 'bench: {operation} {bytes} ...' line")),
+    };
+    let window = last(&text, "window", bytes).map_or(0, |figure| figure.instructions);
+    let shared = Shared { granule, cpu, what, make: find(names[0])?, unmake: find(names[1])?, window };
+    guest.power_off()?;
+    Ok(shared)
+}
+
+/// A TiB is described in a guest with a quarter of a GiB; a huge page of a GiB wants some to be found in.
+fn machine(granule: Granule, cpu: &str, what: What) -> Machine {
+    let machine = Machine { icount: true, ..Machine::firmware() };
+    let machine = machine.granule(granule).cpu(cpu).append("bench=on");
+    match what {
+        What::Device { bytes, .. } => {
+            let backend = format!("memory-backend-ram,id=n0,size={bytes},reserve=off");
+            let memory = if bytes >= TIB { "256M" } else { "1G" };
+            machine.memory(memory).maxmem("2T").extra([
+                "-machine",
+                "nvdimm=on",
+                "-object",
+                &backend,
+                "-device",
+                "nvdimm,memdev=n0,id=nv0",
+            ])
+        }
+        What::HugePage { .. } => machine.memory("4G"),
+    }
+}
+
+impl Shared {
+    fn name(&self) -> String {
+        match self.what {
+            What::HugePage { size, .. } => format!("{} huge page {size}", self.granule),
+            What::Device { bytes, align, map, tail } => {
+                let tail = if tail == "device" { ", one tail" } else { "" };
+                format!("{} dax {} of {align}, {map}{tail}", self.granule, size_text(bytes))
+            }
+        }
+    }
+
+    /// Each goal that is missed, in a sentence.
+    pub fn missed(&self) -> Vec<String> {
+        let mut missed = Vec::new();
+        if matches!(self.what, What::Device { bytes: TIB, .. }) {
+            let tables = self.make.tables.unsigned_abs();
+            for (what, is, goal) in
+                [("instructions", self.make.instructions, CREATE_GOAL), ("table pages", tables, TABLES_GOAL)]
+            {
+                if is > goal {
+                    missed.push(format!("{what} of {}: {is}, goal {goal}", self.name()));
+                }
+            }
+        }
+        missed
+    }
+
+    /// For machines.
+    pub fn json(&self) -> Value {
+        let figure =
+            |f: &Figure| json!({"instructions": f.instructions, "tables": f.tables, "memmap_ram": f.ram});
+        json!({
+            "what": self.name(),
+            "granule": self.granule.bytes(),
+            "cpu": self.cpu,
+            "bytes": self.make.bytes,
+            "make": figure(&self.make),
+            "unmake": figure(&self.unmake),
+            "window": self.window,
+        })
+    }
+}
+
+/// The table for people.
+pub fn text(rows: &[Shared]) -> String {
+    let mut text = String::from(
+        "\nShared struct pages (millions of guest instructions; pages of tables and of memmap in system RAM):\n",
+    );
+    let _ = writeln!(
+        text,
+        "{:<36} {:>12} {:>10} {:>10} {:>8} {:>8} {:>8}",
+        "", "CPU", "make", "unmake", "tables", "memmap", "window"
+    );
+    for row in rows {
+        let millions = |figure: &Figure| format!("{:.4}", figure.instructions as f64 / 1e6);
+        let _ = writeln!(
+            text,
+            "{:<36} {:>12} {:>10} {:>10} {:>8} {:>8} {:>8}",
+            row.name(),
+            row.cpu,
+            millions(&row.make),
+            millions(&row.unmake),
+            row.make.tables,
+            row.make.ram,
+            row.window
+        );
+    }
+    text.push_str(
+        "(make: optimise, or create; window: the longest time that an entry was invalid under readers)\n",
+    );
+    text
+}
