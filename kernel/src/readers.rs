@@ -22,6 +22,7 @@ use hotmap_sync::cpu::{CPUS, Cpu};
 use hotmap_sync::readers::Readers;
 
 use crate::arch::{cpu, peek};
+use crate::cpus::PerCpu;
 use crate::cpus::start::online;
 use crate::cpus::work::{self, Task};
 
@@ -50,8 +51,9 @@ struct Count {
     page: AtomicU64,
 }
 
-static COUNTS: [Count; CPUS] =
-    [const { Count { checks: AtomicU64::new(0), wrong: AtomicU64::new(0), page: AtomicU64::new(0) } }; CPUS];
+static COUNTS: PerCpu<Count> = PerCpu(
+    [const { Count { checks: AtomicU64::new(0), wrong: AtomicU64::new(0), page: AtomicU64::new(0) } }; CPUS],
+);
 
 /// What all readers have found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -88,7 +90,7 @@ pub fn pfn_at(va: u64) -> Option<u64> {
 
 /// Every other CPU reads from now on; how many do.
 pub fn start() -> usize {
-    for count in &COUNTS {
+    for count in &COUNTS.0 {
         for word in [&count.checks, &count.wrong, &count.page] {
             word.store(0, Relaxed);
         }
@@ -99,7 +101,7 @@ pub fn start() -> usize {
 /// What has been found so far.
 pub fn totals() -> Totals {
     let mut totals = Totals::default();
-    for count in &COUNTS {
+    for count in &COUNTS.0 {
         totals.checks += count.checks.load(Relaxed);
         totals.wrong += count.wrong.load(Relaxed);
         if count.wrong.load(Relaxed) != 0 {

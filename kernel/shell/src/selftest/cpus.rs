@@ -57,7 +57,7 @@ fn result(number: usize) -> Outcome<u64> {
 }
 
 fn post(number: usize, task: Task) -> Outcome {
-    work::post(number, task).map_err(|why| fail(format_args!("CPU {number} takes no job: {why:?}")))
+    work::post(number, task).map_err(|_| fail(format_args!("CPU {number} takes no job")))
 }
 
 fn each_does_a_job(model: &mut dyn Model) -> Outcome {
