@@ -14,3 +14,14 @@ pub mod signals;
 pub mod start;
 #[cfg(target_os = "none")]
 pub mod work;
+
+/// One of a kind for each CPU, by its number, which is below [`plan::ROOM`]: no index fails.
+pub(crate) struct PerCpu<T>(pub(crate) [T; plan::ROOM]);
+
+impl<T> core::ops::Index<usize> for PerCpu<T> {
+    type Output = T;
+    #[inline]
+    fn index(&self, number: usize) -> &T {
+        &self.0[number % plan::ROOM]
+    }
+}

@@ -12,7 +12,7 @@ use super::backtrace::Backtrace;
 use super::esr::{EC_DATA_ABORT_SAME, EC_UNKNOWN, Syndrome};
 use super::vectors::MAX_CPUS;
 use super::{cpu, probe, semihosting, vectors};
-use crate::cpus::signals;
+use crate::cpus::{PerCpu, signals};
 use crate::readers::fault;
 use crate::{console, kprint, kprintln};
 
@@ -49,10 +49,10 @@ const PLACES: [&str; 4] =
     ["from this EL on SP_EL0", "from this EL", "from a lower EL (AArch64)", "from a lower EL (AArch32)"];
 
 /// The kernel stack of each CPU: lowest address of its guard page, of the stack, and the stack's end.
-static STACKS: [[AtomicU64; 3]; MAX_CPUS] = [const { [const { AtomicU64::new(0) }; 3] }; MAX_CPUS];
+static STACKS: PerCpu<[AtomicU64; 3]> = PerCpu([const { [const { AtomicU64::new(0) }; 3] }; MAX_CPUS]);
 
 /// How many reports this CPU has begun: a second one means that the first failed.
-static REPORTS: [AtomicU8; MAX_CPUS] = [const { AtomicU8::new(0) }; MAX_CPUS];
+static REPORTS: PerCpu<AtomicU8> = PerCpu([const { AtomicU8::new(0) }; MAX_CPUS]);
 
 /// One more than the number of the CPU that reports, 0 for none: of several, the first one reports for all.
 static REPORTER: AtomicUsize = AtomicUsize::new(0);

@@ -13,6 +13,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::PerCpu;
 use super::plan::ROOM;
 use super::start::{online, wait_until};
 use crate::arch::{cpu, semihosting};
@@ -25,9 +26,9 @@ const STOP: u32 = 2;
 
 /// Whether CPUs that were told to park stay parked.
 static HOLD: AtomicBool = AtomicBool::new(false);
-static PARKED: [AtomicBool; ROOM] = [const { AtomicBool::new(false) }; ROOM];
+static PARKED: PerCpu<AtomicBool> = PerCpu([const { AtomicBool::new(false) }; ROOM]);
 /// How many interrupts each CPU has taken.
-static INTERRUPTS: [AtomicU64; ROOM] = [const { AtomicU64::new(0) }; ROOM];
+static INTERRUPTS: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; ROOM]);
 
 /// Takes the signals that are pending here. `false` if the interrupt is no signal: nothing expects it.
 pub(crate) fn take() -> bool {

@@ -4,6 +4,7 @@ use core::fmt;
 
 use hotmap_sync::mailbox::{Mailbox, State};
 
+use super::PerCpu;
 use super::plan::{LeftOut, ROOM, Verdict, plan};
 use crate::arch::{counter, cpu, psci};
 use crate::boot_info::BootInfo;
@@ -16,7 +17,7 @@ pub(super) const SILENT: i32 = 1;
 pub(super) const NO_INTERRUPTS: i32 = 2;
 
 /// One for each CPU; the boot CPU's is not used.
-pub(super) static MAILBOXES: [Mailbox; ROOM] = [const { Mailbox::new() }; ROOM];
+pub(super) static MAILBOXES: PerCpu<Mailbox> = PerCpu([const { Mailbox::new() }; ROOM]);
 
 /// Where a CPU of the device tree is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,10 +36,9 @@ impl fmt::Display for Whereabouts {
             Self::Online(_) => f.write_str("online"),
             Self::LeftOut(why) => write!(f, "left out: {why}"),
             Self::Failed(_, SILENT) => write!(f, "failed: no answer for {PATIENCE} s"),
-            Self::Failed(_, NO_INTERRUPTS) => {
-                f.write_str("failed: the interrupt controller has no part for it")
-            }
-            Self::Failed(_, code) => write!(f, "failed: {}", psci::Error::from(*code)),
+            Self::Failed(_, NO_INTERRUPTS) => f.write_str("failed: no part of the GIC is its own"),
+            // Arm DEN 0022, "Return error codes".
+            Self::Failed(_, code) => write!(f, "failed: PSCI error {code}"),
         }
     }
 }
@@ -72,7 +72,7 @@ pub fn start(info: &BootInfo) {
             turn_on(mpidr, number, info.secondary_entry.get());
         }
     }
-    for mailbox in &MAILBOXES[1..] {
+    for mailbox in &MAILBOXES.0[1..] {
         if !wait_until(|| mailbox.state() != State::Starting) {
             // If it reports right now, it is online after all.
             let _ = mailbox.give_up(SILENT);

@@ -5,8 +5,8 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use hotmap_sync::mailbox::{Job, Mailbox, Progress, Refused};
 
 use super::plan::ROOM;
-use super::signals;
 use super::start::{MAILBOXES, NO_INTERRUPTS, wait_until};
+use super::{PerCpu, signals};
 use crate::arch::{cpu, interrupts, semihosting};
 use crate::drivers::gic::own;
 use crate::readers;
@@ -59,9 +59,9 @@ impl Task {
 }
 
 /// The code of the job that each CPU was given last.
-static POSTED: [AtomicU64; ROOM] = [const { AtomicU64::new(0) }; ROOM];
+static POSTED: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; ROOM]);
 /// How far each CPU's [`Task::Count`] is.
-static PROGRESS: [AtomicU64; ROOM] = [const { AtomicU64::new(0) }; ROOM];
+static PROGRESS: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; ROOM]);
 
 fn count(number: usize, mailbox: &Mailbox) -> u64 {
     while !mailbox.stop_requested() {

@@ -92,7 +92,7 @@ pub fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
 }
 
-/// Drops log lines from now on, or prints them again. Command output is not affected.
+/// Drops log lines from now on, or prints them again; whether they were dropped before. Command output is not affected.
 pub fn set_quiet(quiet: bool) -> bool {
     QUIET.swap(quiet, Ordering::Relaxed)
 }

@@ -16,11 +16,12 @@ use hotmap_sync::window::{Entry, Verdict, Window};
 use super::pfn_at;
 use crate::arch::esr::Syndrome;
 use crate::arch::{counter, cpu, tlb, translate};
+use crate::cpus::PerCpu;
 
 /// The part of vmemmap that is being changed through an invalid entry.
 static WINDOW: Window = Window::new();
 /// TLB conflict aborts of each CPU.
-static CONFLICTS: [AtomicU64; CPUS] = [const { AtomicU64::new(0) }; CPUS];
+static CONFLICTS: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; CPUS]);
 /// How long the next window is held open until a reader enters it, in looks; and whether one did.
 static STRETCH: AtomicU64 = AtomicU64::new(0);
 static ENTERED: AtomicBool = AtomicBool::new(false);

@@ -134,7 +134,7 @@ fn what_does_not_start_is_done_without(run: &Run) -> Checked<String> {
     ensure_eq!(finished.exit, Exit::FINE, "two of four CPUs");
     has_cpus(&finished, 2)?;
     for cpu in ["0x2", "0x3"] {
-        let warning = format!("warning: CPU {cpu} failed: Invalid parameters to PSCI call");
+        let warning = format!("warning: CPU {cpu} failed: PSCI error -2");
         finished.line("that names a CPU that PSCI refuses", |line| line == warning)?;
     }
     Ok(String::new())

@@ -4,12 +4,11 @@ use hotmap_mm::addr::VirtAddr;
 use hotmap_mm::model::Mobility;
 use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::Pfn;
-use hotmap_sync::board::{Compound, Kind};
 
 use super::check::{Outcome, check, fail, same, skip};
 use super::model::Model;
 use super::{Test, test};
-use hotmap_kernel::arch::{cpu, image, peek, translate};
+use hotmap_kernel::arch::{image, peek, translate};
 use hotmap_kernel::cpus::start::{self, Whereabouts};
 use hotmap_kernel::cpus::work::{self, Task};
 use hotmap_kernel::cpus::{plan, signals};
@@ -58,7 +57,7 @@ fn result(number: usize) -> Outcome<u64> {
 }
 
 fn post(number: usize, task: Task) -> Outcome {
-    work::post(number, task).map_err(|why| fail(format_args!("CPU {number} takes no job: {why:?}")))
+    work::post(number, task).map_err(|_| fail(format_args!("CPU {number} takes no job")))
 }
 
 fn each_does_a_job(model: &mut dyn Model) -> Outcome {
@@ -124,26 +123,25 @@ fn stacks_have_guards(_: &mut dyn Model) -> Outcome {
 }
 
 /// log2 of the pages of the compound page that is read.
-const ORDER: u8 = 5;
+const ORDER: u32 = 5;
 /// How often a window that no reader has entered is looked at, and how often it is tried again.
 const TURNS: u64 = 10_000_000;
 const TRIES: u32 = 3;
 
 fn readers_wait_in_windows(model: &mut dyn Model) -> Outcome {
     let _several = others()?;
-    let head = model.alloc(ORDER.into(), PageKind::Kernel, Mobility::Unmovable)?;
+    let head = model.alloc(ORDER, PageKind::Kernel, Mobility::Unmovable)?;
     let tails = || (1..1 << ORDER).map(|index| head + index);
-    tails().for_each(|pfn| model.page(pfn).set_tail(ORDER.into()));
+    tails().for_each(|pfn| model.page(pfn).set_tail(ORDER));
     let outcome = read_through_windows(model, head);
-    readers::BOARD.withdraw(head.get(), head.get() + 1).wait(&readers::READERS, |_| cpu::relax());
+    readers::hide(|page| page.head == head.get());
     tails().for_each(|pfn| model.page(pfn).clear_head());
     model.free(head);
     outcome
 }
 
 fn read_through_windows(model: &mut dyn Model, head: Pfn) -> Outcome {
-    let compound = Compound { head: head.get(), order: ORDER, kind: Kind::HugeTlb };
-    check!(readers::BOARD.publish(compound).is_ok(), "the board is full");
+    check!(readers::show_huge_page(head, ORDER), "there is no room to show a page to readers");
     let waited = || fault::figures().waited.iter().sum::<u64>();
     let before = waited();
     same("readers", readers::start() as u64, start::online().count() as u64 - 1)?;
@@ -156,17 +154,10 @@ fn read_through_windows(model: &mut dyn Model, head: Pfn) -> Outcome {
             break;
         }
     }
-    let totals =
-        readers::stop().map_err(|number| fail(format_args!("CPU {number} does not stop reading")))?;
+    let totals = readers::stop();
     tried?;
     check!(read, "nothing was read");
-    check!(
-        totals.wrong == 0,
-        "{} of {} heads are wrong: of pfn {:#x?}",
-        totals.wrong,
-        totals.checks,
-        totals.page
-    );
+    check!(totals.wrong == 0, "{totals}");
     if !fault::was_entered() {
         return skip(&"no reader entered a window: nothing is known");
     }

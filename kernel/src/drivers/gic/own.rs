@@ -16,6 +16,7 @@ use arm_gic::{IntId, InterruptGroup};
 use super::{ALL_PRIORITIES, DISTRIBUTOR_BYTES, FIRST_SPECIAL, GicAddresses, ITARGETSR};
 use crate::arch::cpu;
 use crate::arch::vectors::MAX_CPUS;
+use crate::cpus::PerCpu;
 use crate::drivers::mmio::Window;
 
 /// GICD_TYPER, with SecurityExtn in bit 10 (IHI 0048, 4.3.2).
@@ -61,7 +62,7 @@ static INTERFACE: AtomicUsize = AtomicUsize::new(0);
 /// GICv3: the bytes of redistributors.
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 /// How an SGI names each CPU: by GICv2's mask of interfaces, or by affinity. Each CPU fills in its own.
-static NAMES: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+static NAMES: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; MAX_CPUS]);
 
 /// The boot CPU has set the controller up: now the others may.
 pub(super) fn publish(addresses: GicAddresses) {
