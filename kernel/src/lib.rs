@@ -14,6 +14,7 @@ pub mod cpus;
 pub mod devices;
 pub mod dimms;
 pub mod drivers;
+#[cfg(target_os = "none")]
 mod hugepages;
 pub mod inject;
 #[cfg(target_os = "none")]

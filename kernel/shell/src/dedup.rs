@@ -1,15 +1,18 @@
 //! `dedup`: what the struct pages cost, mapped against backed, and a picture of one compound page's memmap. Everything is read
 //! from the tables.
 
+use core::fmt::Write;
+
 use hotmap_mm::addr::{Bytes, PhysAddr};
 use hotmap_mm::error::Error;
+use hotmap_mm::hugetlb::pool::Use;
 use hotmap_mm::layout::LINEAR_SIZE;
 use hotmap_mm::page::PAGE_BYTES;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_mm::vmemmap::cost::MemmapCost;
 
+use super::Outcome;
 use super::args::Words;
-use super::{Outcome, ShellError};
 use crate::system::System;
 use hotmap_kernel::kprintln;
 
@@ -28,7 +31,10 @@ pub(super) fn dedup(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
 pub(super) fn total(kernel: &dyn System) -> MemmapCost {
     let first = kernel.pfn(kernel.phys_base());
     let all = kernel.memmap_cost(PfnRange::new(first, LINEAR_SIZE / kernel.page_size()));
-    MemmapCost { shared: kernel.shared_tails(), ..all }
+    let huge = kernel.huge_ref().hugetlb().tails().as_flattened();
+    let huge = huge.iter().filter(|tail| tail.frame.is_some()).count() as u64;
+    let devices: u64 = kernel.devices().iter().map(|device| device.tail_pages()).sum();
+    MemmapCost { shared: huge + devices, ..all }
 }
 
 /// A row of the table: what it is, how much memory, what its struct pages cost.
@@ -39,41 +45,25 @@ fn row(kernel: &dyn System, what: core::fmt::Arguments<'_>, pages: u64, cost: Me
     let per_gib = |frames: u64| Bytes((frames * size * 1024 / mib).next_multiple_of(1024));
     let of = Bytes(pages * size);
     let (mapped, backed) = (Bytes(cost.mapped * size), Bytes(cost.backed() * size));
-    let line = format_args!(
-        "{what:<34} {:>9} {:>11} {:>11}   {:>9} {:>9}",
+    kprintln!(
+        "{:<34} {:>9} {:>11} {:>11}   {:>9} {:>9}",
+        Cell(what),
         Cell(of),
         Cell(mapped),
         Cell(backed),
         Cell(per_gib(cost.mapped)),
         Cell(per_gib(cost.backed()))
     );
-    kprintln!("{line}");
 }
 
-/// A number of bytes that can be put into a column.
-struct Cell(Bytes);
+/// Something that can be put into a column, though what it prints is not one string.
+struct Cell<T>(T);
 
-impl core::fmt::Display for Cell {
+impl<T: core::fmt::Display> core::fmt::Display for Cell<T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        // The alignment is ours to do: what Bytes prints is not one string.
-        let mut text = Text { bytes: [0; 24], len: 0 };
-        core::fmt::write(&mut text, format_args!("{}", self.0))?;
-        f.pad(core::str::from_utf8(text.bytes.get(..text.len).unwrap_or_default()).unwrap_or_default())
-    }
-}
-
-/// A few characters.
-struct Text {
-    bytes: [u8; 24],
-    len: usize,
-}
-
-impl core::fmt::Write for Text {
-    fn write_str(&mut self, s: &str) -> core::fmt::Result {
-        let end = self.len + s.len();
-        self.bytes.get_mut(self.len..end).ok_or(core::fmt::Error)?.copy_from_slice(s.as_bytes());
-        self.len = end;
-        Ok(())
+        let mut text = heapless::String::<40>::new();
+        write!(text, "{}", self.0)?;
+        f.pad(&text)
     }
 }
 
@@ -90,11 +80,13 @@ fn table(kernel: &dyn System) {
         device.ranges().iter().for_each(|range| cost += kernel.memmap_cost(*range));
         row(kernel, format_args!("device {}", kernel.address(device.start())), device.pages(), cost);
     }
-    for pool in kernel.hugetlb().pools().filter(|pool| pool.total() > 0) {
+    let huge = kernel.huge_ref();
+    for pool in huge.hugetlb().pools().filter(|pool| pool.total() > 0) {
         let mut cost = MemmapCost::default();
-        kernel.each_huge_page(pool.order(), &mut |head| {
-            cost += kernel.memmap_cost(PfnRange::new(head, 1 << pool.order()));
-        });
+        for which in [Use::Free, Use::Taken] {
+            let heads = pool.heads(huge, which);
+            heads.for_each(|head| cost += kernel.memmap_cost(PfnRange::new(head, 1 << pool.order())));
+        }
         // Not theirs alone: one for all of a zone.
         cost.shared = 0;
         let size = Bytes(kernel.page_size() << pool.order());
@@ -102,7 +94,7 @@ fn table(kernel: &dyn System) {
         row(kernel, format_args!("huge pages of {size}"), pages, cost);
     }
     let all = total(kernel);
-    let described = kernel.sections().iter().map(|_| kernel.block_pages()).sum();
+    let described = kernel.sections().len() as u64 * kernel.block_pages();
     row(kernel, format_args!("everything"), described, all);
     kprintln!(
         "{} shared frames serve {} pages of vmemmap: {} frames saved; {} pages of tables for vmemmap",
@@ -142,7 +134,9 @@ fn picture(kernel: &dyn System, pfn: Pfn) -> Outcome {
             Some(group) if group.goes_on(at, size, shared, writable) => group.count += 1,
             other => {
                 let leaf = step.slot.span.len();
-                if let Some(group) = other.replace(Group { first: index, count: 1, at, leaf, shared, writable }) {
+                if let Some(group) =
+                    other.replace(Group { first: index, count: 1, at, leaf, shared, writable })
+                {
                     show(head, per_page, &group);
                 }
             }
@@ -185,4 +179,3 @@ pub(super) fn describe(kernel: &dyn System, json: &mut super::json::Json) {
     json.number("mappings", all.mappings);
     json.number("saved_pages", all.saved());
 }
-

@@ -10,6 +10,7 @@ mod act;
 mod args;
 mod bench;
 mod dax;
+mod dedup;
 mod harm;
 mod hugetlb;
 mod json;
@@ -17,6 +18,7 @@ mod model;
 mod selftest;
 mod show;
 mod state;
+mod stress;
 mod system;
 mod walk;
 
@@ -195,6 +197,18 @@ const TABLE: &[Command] = &[
         2,
         "fail an allocation of the next operation, or veto what goes online or offline",
         harm::inject,
+    ),
+    command(
+        dedup::DEDUP,
+        1,
+        "what struct pages cost, mapped against backed; or how those of one page are mapped",
+        dedup::dedup,
+    ),
+    command(
+        stress::STRESS,
+        2,
+        "all that comes and goes, in a random order, while the other CPUs read struct pages",
+        stress::stress,
     ),
     command("audit", 0, "prove the invariants I1 to I8 by walking everything", act::audit),
     command("selftest [NAME|list]", 1, "run the self-tests (KTAP)", act::selftest),

@@ -31,6 +31,7 @@ use hotmap_mm::paging::table::{Gone, Keep, MapRequest, Path, Slot, TableFrames, 
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_mm::section::Section;
 use hotmap_mm::tenant::Tenant;
+use hotmap_mm::vmemmap::cost::MemmapCost;
 use hotmap_mm::zone::{Zone, ZoneKind};
 
 use hotmap_kernel::arch::peek;
@@ -133,6 +134,7 @@ pub(crate) trait Model {
 
     // Huge pages.
     /// What is done with them.
+    fn memmap_cost(&self, pages: PfnRange) -> MemmapCost;
     fn huge(&mut self) -> &mut dyn Memory;
     fn huge_ref(&self) -> &dyn Memory;
 
@@ -364,6 +366,9 @@ impl<G: Granule> Model for Kernel<G> {
         self.mm.unpoison(pfn)
     }
 
+    fn memmap_cost(&self, pages: PfnRange) -> MemmapCost {
+        self.mm.memmap_cost(pages)
+    }
     fn huge(&mut self) -> &mut dyn Memory {
         &mut self.mm
     }

@@ -9,6 +9,7 @@ use hotmap_mm::zone::ZoneKind;
 use super::Outcome;
 use super::args::Words;
 use super::dax;
+use super::dedup;
 use super::hugetlb;
 use super::json::Json;
 use crate::system::System;
@@ -47,7 +48,10 @@ pub(super) fn state(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
             json.word("state", kernel.nvdimm_state(nvdimm));
         });
         dax::describe(kernel, json);
-        json.object("dedup", |json| hugetlb::describe(kernel, json));
+        json.object("dedup", |json| {
+            dedup::describe(kernel, json);
+            hugetlb::describe(kernel, json);
+        });
         json.array("regions", kernel.regions(), |json, region| describe_region(kernel, json, region));
         json.number("warnings", kernel.warnings().total());
         let (used, size) = heap::usage();

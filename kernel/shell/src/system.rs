@@ -31,6 +31,8 @@ pub(crate) trait System: Model {
     /// A whole operation starts, and what is armed with it.
     fn begin_operation(&mut self);
     fn end_operation(&mut self);
+    /// Deal with what devices have to say.
+    fn service(&mut self);
 
     // What memory comes from.
     /// How many slots for DIMMs there are, if there can be any.
@@ -82,6 +84,9 @@ impl<G: Granule> System for Kernel<G> {
     }
     fn end_operation(&mut self) {
         self.injection.end(&mut self.mm.faults);
+    }
+    fn service(&mut self) {
+        self.service();
     }
 
     fn slots(&self) -> Option<u32> {

@@ -1,0 +1,208 @@
+//! The operations of `stress`, each as it may come at any time. What takes struct pages away hides them from readers first.
+
+use alloc::vec::Vec;
+
+use hotmap_mm::addr::{PhysAddr, PhysRange};
+use hotmap_mm::device::compound::TailScope;
+use hotmap_mm::device::range::DeviceMemmap;
+use hotmap_mm::error::{Error, Result};
+use hotmap_mm::hotplug::block::{BlockState, MemoryBlock, Source};
+use hotmap_mm::hugetlb::pool::Use;
+use hotmap_mm::pfn::{Pfn, PfnRange};
+use hotmap_mm::zone::ZoneKind;
+
+use super::Stress;
+use hotmap_kernel::devices::Wanted;
+
+/// What an operation came to: whether there was something to do.
+pub(super) type Done = Result<bool>;
+
+/// An operation.
+type Operation = fn(&mut Stress<'_>) -> Done;
+
+/// The operations, as often as they shall be done beside each other.
+pub(super) const OPERATIONS: &[(u64, Operation)] = &[
+    (6, |s| s.grow()),
+    (3, |s| s.shrink()),
+    (30, |s| s.change_memmap()),
+    (4, |s| s.take()),
+    (4, |s| s.put()),
+    (1, |s| s.demote()),
+    (8, |s| s.create()),
+    (7, |s| s.destroy()),
+    (3, |s| s.dimm()),
+    (3, |s| s.block()),
+    (4, |s| s.tenant()),
+    (4, |s| s.leave()),
+];
+
+impl Stress<'_> {
+    // Huge pages.
+
+    fn pool(&mut self) -> Option<(u32, u64)> {
+        let pools =
+            self.kernel.huge_ref().hugetlb().pools().map(|pool| (pool.order(), pool.total())).collect();
+        self.random.pick(pools)
+    }
+
+    pub(super) fn huge_pages(&self) -> Vec<Pfn> {
+        let huge = self.kernel.huge_ref();
+        let lists = huge.hugetlb().pools().flat_map(|pool| [(pool, Use::Free), (pool, Use::Taken)]);
+        lists.flat_map(|(pool, which)| pool.heads(huge, which)).collect()
+    }
+
+    fn grow(&mut self) -> Done {
+        let Some((order, total)) = self.pool() else { return Ok(false) };
+        let more = 1 + self.random.below(3);
+        let resized = self.kernel.huge().resize(order, total + more)?;
+        resized.stopped.map_or(Ok(true), Err)
+    }
+
+    fn shrink(&mut self) -> Done {
+        let Some((order, total)) = self.pool() else { return Ok(false) };
+        let fewer = self.random.below(total + 1);
+        self.hide(|_, of| of == order);
+        let resized = self.kernel.huge().resize(order, fewer)?;
+        resized.stopped.map_or(Ok(true), Err)
+    }
+
+    /// Optimise or restore a page that readers are looking at.
+    fn change_memmap(&mut self) -> Done {
+        let heads = self.huge_pages();
+        let Some(head) = self.random.pick(heads) else { return Ok(false) };
+        let changed = if self.kernel.page(head).is_optimised() {
+            self.kernel.huge().restore(head)
+        } else {
+            self.kernel.huge().optimise(head)
+        };
+        match changed {
+            Ok(()) => Ok(true),
+            // Small memmaps and altmaps' are no news.
+            Err(Error::NotOptimisable { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn take(&mut self) -> Done {
+        let Some((order, _)) = self.pool() else { return Ok(false) };
+        self.kernel.huge().take(order).map(|_| true)
+    }
+
+    fn put(&mut self) -> Done {
+        let heads = self.huge_pages().into_iter().filter(|head| self.kernel.page(*head).refs() > 0).collect();
+        let Some(head) = self.random.pick(heads) else { return Ok(false) };
+        self.kernel.huge().put(head).map(|()| true)
+    }
+
+    fn demote(&mut self) -> Done {
+        let heads =
+            self.huge_pages().into_iter().filter(|head| self.kernel.page(*head).refs() == 0).collect();
+        let Some(head) = self.random.pick(heads) else { return Ok(false) };
+        let order = self.kernel.page(head).order();
+        let smaller = self
+            .kernel
+            .huge_ref()
+            .hugetlb()
+            .pools()
+            .map(|pool| pool.order())
+            .filter(|to| *to < order)
+            .collect();
+        let Some(to) = self.random.pick(smaller) else { return Ok(false) };
+        self.hide(|shown, _| shown == head);
+        self.kernel.huge().demote(head, to).map(|()| true)
+    }
+
+    // Devices.
+
+    fn create(&mut self) -> Done {
+        let regions = self.kernel.regions().iter().map(|region| region.range.start);
+        let nvdimms = self.kernel.nvdimms().unwrap_or_default().iter().map(|nvdimm| nvdimm.range.start);
+        let places: Vec<PhysAddr> = regions.chain(nvdimms).collect();
+        let Some(behind) = self.random.pick(places).and_then(|at| self.kernel.memory_behind(at)) else {
+            return Ok(false);
+        };
+        let pages = self.kernel.pages_inside(behind.range);
+        if self.kernel.devices().iter().any(|device| device.ranges().iter().any(|r| r.overlaps(&pages))) {
+            return Ok(false);
+        }
+        let sizes = self.kernel.geometry().compound_shifts.iter().map(|shift| 1u64 << shift).collect();
+        let align = self.random.pick(sizes).filter(|size| *size <= behind.range.len() / 2);
+        let memmap = match self.random.below(2) {
+            0 => DeviceMemmap::Ram,
+            _ => DeviceMemmap::Device { reserve: 0 },
+        };
+        let tails = if self.random.below(2) == 0 { TailScope::Page } else { TailScope::Device };
+        let range = [(behind.range.start, behind.range.len())];
+        self.kernel.make_device(&range, &Wanted { kind: behind.kind, memmap, align, tails }).map(|_| true)
+    }
+
+    fn destroy(&mut self) -> Done {
+        let starts = self.kernel.devices().iter().map(|device| device.start()).collect();
+        let Some(start) = self.random.pick(starts) else { return Ok(false) };
+        self.destroy_device(start)
+    }
+
+    pub(super) fn destroy_device(&mut self, start: Pfn) -> Done {
+        let Some(device) = self.kernel.devices().iter().find(|device| device.start() == start).cloned()
+        else {
+            return Ok(false);
+        };
+        self.hide(|head, _| device.contains(head));
+        self.kernel.device_destroy(start).map(|_| true)
+    }
+
+    // Memory.
+
+    /// The memory of the DIMM in the first slot goes, or comes. Those in other slots are who drives the machine's.
+    fn dimm(&mut self) -> Done {
+        if let Some((slot, range)) = self.away {
+            return self.bring_back(slot, range);
+        }
+        let first = self.kernel.dimms().first().filter(|dimm| dimm.slot == 0 && !dimm.refused);
+        let Some((slot, range)) = first.map(|dimm| (dimm.slot, dimm.range)) else { return Ok(false) };
+        self.hide_range(range);
+        let pages = self.kernel.pages_inside(range);
+        self.kernel.offline_range(pages)?;
+        self.kernel.remove(range)?;
+        self.away = Some((slot, range));
+        Ok(true)
+    }
+
+    pub(super) fn bring_back(&mut self, slot: u32, range: PhysRange) -> Done {
+        let hot = self.kernel.hot_range(range.start, range.len(), Source::Dimm(slot))?;
+        let home = self.kernel.policy().home;
+        self.kernel.add(&hot, home)?;
+        self.away = None;
+        let pages = self.kernel.pages_inside(range);
+        self.kernel.online_range(pages, ZoneKind::Movable).map(|()| true)
+    }
+
+    /// A block that was added goes offline, or online.
+    fn block(&mut self) -> Done {
+        let added = |block: &&MemoryBlock| matches!(block.source, Source::Dimm(_));
+        let blocks =
+            self.kernel.blocks().iter().filter(added).map(|block| (block.start, block.state)).collect();
+        match self.random.pick(blocks) {
+            Some((start, BlockState::Offline)) => self.kernel.online(start, ZoneKind::Movable).map(|()| true),
+            Some((start, _)) => {
+                let block = self.kernel.addresses(PfnRange::new(start, self.kernel.block_pages()));
+                self.hide_range(block);
+                self.kernel.offline(start).map(|_| true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    fn tenant(&mut self) -> Done {
+        let pages = 1 + self.random.below(200);
+        self.kernel.tenant_new(pages).map(|_| true)
+    }
+
+    /// A tenant looks whether its pattern is still there, and goes.
+    fn leave(&mut self) -> Done {
+        let tenants = self.kernel.tenants().iter().map(|tenant| tenant.id).collect();
+        let Some(id) = self.random.pick(tenants) else { return Ok(false) };
+        self.kernel.tenant_check(id)?;
+        self.kernel.tenant_drop(id).map(|()| true)
+    }
+}
