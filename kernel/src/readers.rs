@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  boot CPU                                    reader
-//!  show: a compound page on BOARD               enters a section of READERS
+//!  show_huge_page, show_device_page            enters a section of READERS
 //!                                              finds the page on BOARD
 //!  Machine::window_open, an entry is broken    reads a struct page: translation fault -> fault::retry: waits, reads on
 //!  Machine::window_close                       head of every page right? counts
@@ -11,10 +11,12 @@
 
 pub mod fault;
 
+use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hotmap_mm::addr::{VirtAddr, VirtRange};
 use hotmap_mm::page::{PAGE_BYTES, Page, PageKind};
+use hotmap_mm::pfn::Pfn;
 use hotmap_sync::board::{Board, Compound, Grace, Kind};
 use hotmap_sync::cpu::{CPUS, Cpu};
 use hotmap_sync::readers::Readers;
@@ -24,8 +26,10 @@ use crate::cpus::PerCpu;
 use crate::cpus::start::online;
 use crate::cpus::work::{self, Task};
 
+/// How many compound pages can be shown.
+const BOARD_SLOTS: usize = 64;
 /// The compound pages that readers check.
-static BOARD: Board = Board::new();
+static BOARD: Board<BOARD_SLOTS> = Board::new();
 /// Who is reading.
 static READERS: Readers = Readers::new();
 
@@ -62,6 +66,14 @@ pub struct Totals {
     pub page: Option<u64>,
 }
 
+impl fmt::Display for Totals {
+    /// `5400 heads read, 0 wrong`, and of which page.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} heads read, {} wrong", self.checks, self.wrong)?;
+        self.page.map_or(Ok(()), |pfn| write!(f, ", one of them of pfn {pfn:#x}"))
+    }
+}
+
 /// Says where vmemmap is. Once, before anybody reads.
 pub fn set_layout(vmemmap: VirtRange, first_pfn: u64) {
     VMEMMAP_START.store(vmemmap.start.get(), Relaxed);
@@ -86,18 +98,6 @@ pub fn start() -> usize {
     online().skip(1).filter(|number| work::post(*number, Task::Read).is_ok()).count()
 }
 
-/// Readers may check this compound page from now on; whether there was room on the board.
-pub fn show(head: u64, order: u8, kind: Kind) -> bool {
-    BOARD.publish(Compound { head, order, kind }).is_ok()
-}
-
-/// No reader looks at these compound pages any more on return, and none will.
-pub fn hide(heads: impl Iterator<Item = u64>) {
-    if let Some(grace) = heads.map(|head| BOARD.withdraw(head, head + 1)).reduce(Grace::and) {
-        grace.wait(&READERS, |_| cpu::relax());
-    }
-}
-
 /// What has been found so far.
 pub fn totals() -> Totals {
     let mut totals = Totals::default();
@@ -111,16 +111,53 @@ pub fn totals() -> Totals {
     totals
 }
 
-/// No CPU reads any more on return: what they have found. `Err` has the number of a CPU that does not end.
+/// No CPU reads any more on return: what they have found.
 ///
-/// # Errors
-/// That number.
-pub fn stop() -> Result<Totals, usize> {
+/// # Panics
+/// A CPU does not end. Nothing can be taken away any more then that it may be looking at.
+pub fn stop() -> Totals {
     let reading = || online().skip(1).filter(|number| work::task(*number) == Some(Task::Read));
     reading().for_each(work::request_stop);
-    match reading().find(|number| work::result(*number).is_none()) {
-        Some(number) => Err(number),
-        None => Ok(totals()),
+    for number in reading() {
+        assert!(work::result(number).is_some(), "CPU {number} does not stop reading");
+    }
+    totals()
+}
+
+/// Show readers the huge page of `1 << order` pages at `head`, whose struct pages are complete. What is shown already stays,
+/// and what there is no room for is not shown; whether it is.
+pub fn show_huge_page(head: Pfn, order: u32) -> bool {
+    show(head, order, Kind::HugeTlb)
+}
+
+/// The same for a compound page of a device.
+pub fn show_device_page(head: Pfn, order: u32) -> bool {
+    show(head, order, Kind::Dax)
+}
+
+fn show(head: Pfn, order: u32, kind: Kind) -> bool {
+    let Ok(order) = u8::try_from(order) else { return false };
+    let page = Compound { head: head.get(), order, kind };
+    shown().any(|other| other == page) || BOARD.publish(page).is_ok()
+}
+
+/// The compound pages that are shown, for the boot CPU, which alone shows and hides.
+fn shown() -> impl Iterator<Item = Compound> {
+    // Nobody waits for the boot CPU, so the section may end before what is found is looked at.
+    let section = READERS.enter(Cpu::BOOT);
+    let mut pages = [None; BOARD_SLOTS];
+    for (place, page) in pages.iter_mut().zip(BOARD.scan(&section)) {
+        *place = Some(page);
+    }
+    pages.into_iter().flatten()
+}
+
+/// Hide the compound pages of which `goes` says so. On return no reader looks at them: they may change and go.
+pub fn hide(goes: impl Fn(&Compound) -> bool) {
+    let hidden = shown().filter(goes).map(|page| BOARD.withdraw(page.head, page.head + 1));
+    // One wait for all.
+    if let Some(grace) = hidden.reduce(Grace::and) {
+        grace.wait(&READERS, |_| cpu::relax());
     }
 }
 

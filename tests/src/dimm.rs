@@ -126,7 +126,8 @@ impl Dimm {
         if let Some(slot) = self.slot {
             device.push_str(&format!(",slot={slot}"));
         }
-        let backend = format!("memory-backend-ram,id={},size={}", self.backend(), self.size);
+        let reserve = if self.reserve { "" } else { ",reserve=off" };
+        let backend = format!("memory-backend-ram,id={},size={}{reserve}", self.backend(), self.size);
         ["-object".into(), backend, "-device".into(), device]
     }
 

@@ -80,7 +80,9 @@ impl State {
         let first = device.ranges.first().map(|part| (part.start, part.size));
         let aside = device.altmap.map_or(0, |altmap| altmap.reserve + altmap.free) * self.granule;
         let based = device.altmap.is_none_or(|altmap| altmap.base_pfn * self.granule == device.start);
-        let usable = device.usable_start == device.start + aside && aside <= device.size;
+        // Single pages, or whole compound pages at multiples of their size.
+        let usable = device.usable_start == (device.start + aside).next_multiple_of(device.align.max(1))
+            && device.usable_start <= device.start + device.size;
         aligned && first == Some((device.start, device.size)) && based && usable
     }
 

@@ -38,7 +38,7 @@ fn the_nvdimms_may_be_absent_but_not_misshapen() {
     assert!(with(&format!(r#""nvdimms":[{{{range}}}]"#)).expect_err("no state").contains("state"));
 }
 
-const DEVICE: &str = r#"{"start":"0x90000000","size":67108864,"type":"fs-dax","state":"live","altmap":{"base_pfn":589824,"reserve":2,"free":256,"align":0,"alloc":256},"usable_start":"0x90102000","holds":1,"ranges":[{"start":"0x90000000","size":67108864}]}"#;
+const DEVICE: &str = r#"{"start":"0x90000000","size":67108864,"type":"fs-dax","state":"live","altmap":{"base_pfn":589824,"reserve":2,"free":256,"align":0,"alloc":256},"usable_start":"0x90102000","holds":1,"align":4096,"dedup":false,"ranges":[{"start":"0x90000000","size":67108864}]}"#;
 
 fn with_device(device: &str) -> Result<State, String> {
     State::parse(&LINE.replacen("\"regions\"", &format!("\"devices\":[{device}],\"regions\""), 1))

@@ -11,6 +11,7 @@ mod blocks;
 mod bugs;
 mod cycles;
 mod dax;
+mod dax_compound;
 mod device_tree;
 mod devices;
 mod figures;
@@ -59,7 +60,7 @@ impl Test {
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
-    let subjects: [fn() -> Vec<Test>; 25] = [
+    let subjects: &[fn() -> Vec<Test>] = &[
         harness::tests,
         matrix::tests,
         shapes::tests,
@@ -78,6 +79,7 @@ pub fn all() -> Vec<Test> {
         nvdimm::tests,
         devices::tests,
         dax::tests,
+        dax_compound::tests,
         kmem::tests,
         homes::tests,
         hugetlb::tests,

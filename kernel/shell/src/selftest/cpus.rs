@@ -13,7 +13,6 @@ use hotmap_kernel::cpus::start::{self, Whereabouts};
 use hotmap_kernel::cpus::work::{self, Task};
 use hotmap_kernel::cpus::{plan, signals};
 use hotmap_kernel::readers::{self, fault};
-use hotmap_sync::board::Kind;
 
 pub(super) const TESTS: &[Test] = &[
     test("every CPU of the device tree that there is room for runs", all_run),
@@ -124,25 +123,25 @@ fn stacks_have_guards(_: &mut dyn Model) -> Outcome {
 }
 
 /// log2 of the pages of the compound page that is read.
-const ORDER: u8 = 5;
+const ORDER: u32 = 5;
 /// How often a window that no reader has entered is looked at, and how often it is tried again.
 const TURNS: u64 = 10_000_000;
 const TRIES: u32 = 3;
 
 fn readers_wait_in_windows(model: &mut dyn Model) -> Outcome {
     let _several = others()?;
-    let head = model.alloc(ORDER.into(), PageKind::Kernel, Mobility::Unmovable)?;
+    let head = model.alloc(ORDER, PageKind::Kernel, Mobility::Unmovable)?;
     let tails = || (1..1 << ORDER).map(|index| head + index);
-    tails().for_each(|pfn| model.page(pfn).set_tail(ORDER.into()));
+    tails().for_each(|pfn| model.page(pfn).set_tail(ORDER));
     let outcome = read_through_windows(model, head);
-    readers::hide(core::iter::once(head.get()));
+    readers::hide(|page| page.head == head.get());
     tails().for_each(|pfn| model.page(pfn).clear_head());
     model.free(head);
     outcome
 }
 
 fn read_through_windows(model: &mut dyn Model, head: Pfn) -> Outcome {
-    check!(readers::show(head.get(), ORDER, Kind::HugeTlb), "there is no room to show a page to readers");
+    check!(readers::show_huge_page(head, ORDER), "there is no room to show a page to readers");
     let waited = || fault::figures().waited.iter().sum::<u64>();
     let before = waited();
     same("readers", readers::start() as u64, start::online().count() as u64 - 1)?;
@@ -155,11 +154,10 @@ fn read_through_windows(model: &mut dyn Model, head: Pfn) -> Outcome {
             break;
         }
     }
-    let totals =
-        readers::stop().map_err(|number| fail(format_args!("CPU {number} does not stop reading")))?;
+    let totals = readers::stop();
     tried?;
     check!(read, "nothing was read");
-    check!(totals.wrong == 0, "wrong heads: {} of {}", totals.wrong, totals.checks);
+    check!(totals.wrong == 0, "{totals}");
     if !fault::was_entered() {
         return skip(&"no reader entered a window: nothing is known");
     }
