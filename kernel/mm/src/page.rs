@@ -149,11 +149,13 @@ impl Page {
         self.kind.store(kind as u8, Relaxed);
         self.set_order(order);
     }
+    #[inline(always)]
     fn set_order(&self, order: u32) {
         #[expect(clippy::cast_possible_truncation, reason = "an order is below 64")]
         self.order.store(order as u8, Relaxed);
     }
     /// Make this zeroed struct page an ordered tail: one of a compound page of `1 << order` pages.
+    #[inline(always)]
     pub fn set_tail(&self, order: u32) {
         self.set_order(order);
     }
