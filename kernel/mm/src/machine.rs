@@ -125,22 +125,20 @@ pub(crate) fn page_in<M: Machine>(machine: &M, frame: PhysAddr, index: u64) -> &
     unsafe { &*ptr }
 }
 
-/// Write `value` to the entries `which` of the table at `pa`, which is cleared and which no walk reaches yet: in bulk, since
-/// this is most of what a large device costs.
+/// Write `value` to the entries `which` of the table at `pa`, which no walk reaches yet: in bulk, since this is most of what a
+/// large device costs.
 pub(crate) fn fill_table<M: Machine>(machine: &M, pa: PhysAddr, which: core::ops::Range<usize>, value: u64) {
-    let (first, end) = (which.start & !7, which.end & !7);
+    let (first, end) = (which.start.next_multiple_of(8).min(which.end), which.end & !7);
     let entries = table(machine, pa, which.end);
-    let mut one_by_one = which.start;
+    for entry in &entries[which.start..first] {
+        entry.store(value, Relaxed);
+    }
     if first < end {
         let len = (end - first) as u64 * 8;
         // SAFETY: M1. The caller owns the table, which nothing leads to (I3); both ends are multiples of 64 bytes.
         unsafe { machine.fill(machine.frame(pa + first as u64 * 8, len), len, value) }
-        for entry in &entries[first..which.start] {
-            entry.store(0, Relaxed);
-        }
-        one_by_one = end;
     }
-    for entry in &entries[one_by_one..which.end] {
+    for entry in &entries[first.max(end)..which.end] {
         entry.store(value, Relaxed);
     }
 }
