@@ -46,9 +46,7 @@ impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
     /// Make a frame, which nobody uses yet, a page of struct pages that are all ordered tails.
     pub fn fill_tail_page(&self, frame: PhysAddr, order: u32) {
         machine::zero_frame(self.machine, frame, G::SIZE);
-        for tail in machine::pages_in(self.machine, frame, Self::PER_PAGE) {
-            tail.set_tail(order);
-        }
+        Page::set_tails(machine::pages_in(self.machine, frame, Self::PER_PAGE), order);
     }
 
     /// Make the struct pages that share a granule page with that of `head` the first of a compound page.
@@ -56,9 +54,7 @@ impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
         let at = self.layout.page_address(head);
         machine::zero_mapped(self.machine, VirtRange { start: at, end: at + G::SIZE });
         let pages = machine::pages(self.machine, at, Self::PER_PAGE, Access::Write);
-        for page in pages {
-            page.set_tail(order);
-        }
+        Page::set_tails(pages, order);
         pages[0].set_head(kind, order);
     }
 
