@@ -332,6 +332,10 @@ fn remove<G: Granule>(
     // The slot number came from the device, so none of these can name one that it does not have.
     let _ = ged.ack_remove(slot);
     let _ = ged.report(slot, OstEvent::EjectRequest, OstStatus::EjectPending);
+    // Readers may be looking at huge pages in it, which come apart.
+    if let Some(dimm) = dimms.in_slot(slot) {
+        readers::hide_pages(PfnRange::inside::<G>(dimm.range));
+    }
     let _ = match injection.around(mm, |mm| dimms.remove(mm, slot)) {
         Ok(()) => ged.eject(slot),
         Err(_) => ged.report(slot, OstEvent::EjectRequest, OstStatus::Busy),

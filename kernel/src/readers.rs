@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hotmap_mm::addr::{VirtAddr, VirtRange};
 use hotmap_mm::page::{PAGE_BYTES, Page, PageKind};
-use hotmap_mm::pfn::Pfn;
+use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_sync::board::{Board, Compound, Grace, Kind};
 use hotmap_sync::cpu::{CPUS, Cpu};
 use hotmap_sync::readers::Readers;
@@ -159,6 +159,11 @@ pub fn hide(goes: impl Fn(&Compound) -> bool) {
     if let Some(grace) = hidden.reduce(Grace::and) {
         grace.wait(&READERS, |_| cpu::relax());
     }
+}
+
+/// The same for the compound pages that reach into `pages`.
+pub fn hide_pages(pages: PfnRange) {
+    hide(|page| PfnRange::new(Pfn::new(page.head), 1 << page.order).overlaps(&pages));
 }
 
 /// The job [`Task::Read`]: check every page of the board, over and over.

@@ -1,4 +1,4 @@
-//! `bench`: a DIMM through its life, and what each part costs.
+//! `bench`: a DIMM through its life, or a huge page's memmap shared and restored, and what each part costs.
 
 use hotmap_mm::hotplug::block::Source;
 use hotmap_mm::pfn::PfnRange;
@@ -10,10 +10,16 @@ use crate::system::System;
 use hotmap_kernel::arch::{bulk, counter};
 use hotmap_kernel::dimms::Dimm;
 use hotmap_kernel::meter::Meter;
+use hotmap_kernel::readers::fault;
 use hotmap_kernel::{kprintln, number};
+
+pub(super) const BENCH: &str = "bench [CYCLES|hugetlb SIZE]";
 
 /// One line for each operation: `bench: OPERATION BYTES INSTRUCTIONS TABLES RAM`, the last two as changes in pages.
 pub(super) fn bench(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    if words.peek() == Some("hugetlb") {
+        return huge_page(kernel, words);
+    }
     let cycles = match words.next() {
         None => 1,
         Some(word) => number::parse(word).ok_or(ShellError::BadWord("a number of cycles"))?,
@@ -54,6 +60,33 @@ fn cycle(kernel: &mut dyn System, dimm: &Dimm) -> Outcome {
     for (operation, meter) in [("offline", offline), ("remove", remove), ("add", add), ("online", online)] {
         kprintln!("bench: {operation} {bytes} {meter}");
     }
+    Ok(())
+}
+
+/// The memmap of a new huge page optimised, and restored: the split of a block and joining it again are in it. `window` is the
+/// longest that any entry was invalid so far.
+fn huge_page(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+    words.next();
+    let order = kernel.huge_ref().huge_order(words.number(BENCH)?)?;
+    let bytes = kernel.page_size() << order;
+    let total = kernel.huge_ref().hugetlb().pool(order).map_or(0, |pool| pool.total());
+    let grown = kernel.huge().resize(order, total + 1)?;
+    grown.stopped.map_or(Ok(()), Err)?;
+    let head = kernel.huge().take(order)?;
+    if kernel.page(head).is_optimised() {
+        kernel.huge().restore(head)?;
+    }
+    let meter = Meter::start(&kernel.counts());
+    kernel.huge().optimise(head)?;
+    let optimise = meter.stop(|| kernel.counts());
+    let meter = Meter::start(&kernel.counts());
+    kernel.huge().restore(head)?;
+    let restore = meter.stop(|| kernel.counts());
+    kernel.huge().put(head)?;
+    let _ = kernel.huge().resize(order, total)?;
+    kprintln!("bench: optimise {bytes} {optimise}");
+    kprintln!("bench: restore {bytes} {restore}");
+    kprintln!("bench: window {bytes} {} 0 0", fault::figures().longest.instructions);
     Ok(())
 }
 

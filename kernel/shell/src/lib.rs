@@ -213,9 +213,9 @@ const TABLE: &[Command] = &[
     command("audit", 0, "prove the invariants I1 to I8 by walking everything", act::audit),
     command("selftest [NAME|list]", 1, "run the self-tests (KTAP)", act::selftest),
     command(
-        "bench [CYCLES]",
-        1,
-        "take the DIMM in the last slot through its life and count instructions",
+        bench::BENCH,
+        2,
+        "take the last slot's DIMM, or a huge page, through its life and count instructions",
         bench::bench,
     )
     .operation(Operation::Yes),

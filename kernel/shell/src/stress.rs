@@ -11,16 +11,17 @@
 mod operations;
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use hotmap_mm::addr::PhysRange;
 use hotmap_mm::device::compound::Dedup;
 use hotmap_mm::errno::Errno;
 use hotmap_mm::hotplug::block::{BlockState, MemoryBlock};
 use hotmap_mm::model::Counts;
-use hotmap_mm::pfn::{Pfn, PfnRange};
+use hotmap_mm::pfn::Pfn;
 use hotmap_mm::zone::ZoneKind;
 
-use operations::{Done, OPERATIONS};
+use operations::{NAMES, OPERATIONS};
 
 use super::args::Words;
 use super::{Outcome, ShellError};
@@ -43,12 +44,12 @@ pub(super) fn stress(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome 
     kprintln!("stress: seed {seed}, {seconds} s, {watching} CPUs read");
     let was_quiet = console::set_quiet(true);
     let random = Random(seed);
-    let mut stress = Stress { kernel, random, away: None, done: 0, refused: 0 };
+    let mut stress = Stress { kernel, random, away: None, tally: Tally::default() };
     let outcome = stress.run_for(seconds).and_then(|()| stress.wind_down(&before));
-    let (done, refused) = (stress.done, stress.refused);
+    let tally = stress.tally;
     let read = readers::stop();
     console::set_quiet(was_quiet);
-    kprintln!("stress: {done} operations, {refused} refused");
+    kprintln!("stress: done/refused:{tally}");
     outcome?;
     report(&read);
     if read.wrong > 0 {
@@ -147,8 +148,20 @@ struct Stress<'a> {
     random: Random,
     /// The DIMM of the first slot, while its memory is out.
     away: Option<(u32, PhysRange)>,
-    done: u64,
-    refused: u64,
+    tally: Tally,
+}
+
+/// How often each operation was done, and how often refused because of what there was.
+#[derive(Default)]
+struct Tally([[u32; 2]; OPERATIONS.len()]);
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        NAMES
+            .split(' ')
+            .zip(self.0)
+            .try_for_each(|(name, [done, refused])| write!(f, " {name} {done}/{refused}"))
+    }
 }
 
 impl Stress<'_> {
@@ -162,7 +175,7 @@ impl Stress<'_> {
             }
             if now >= line {
                 line += SECONDS_BETWEEN_LINES * second;
-                kprintln!("stress: {} s, {} operations", now / second, self.done + self.refused);
+                kprintln!("stress: {} s", now / second);
             }
             self.kernel.service();
             self.one()?;
@@ -173,20 +186,18 @@ impl Stress<'_> {
     /// One operation. What memory there is decides how it ends; any other refusal is an error of ours.
     fn one(&mut self) -> Outcome {
         let mut draw = self.random.below(OPERATIONS.iter().map(|(weight, _)| weight).sum());
-        for (weight, operation) in OPERATIONS {
+        for (index, (weight, operation)) in OPERATIONS.iter().enumerate() {
             if draw < *weight {
-                return self.note(operation);
+                let how = match operation(self) {
+                    Ok(false) => return Ok(()),
+                    Ok(true) => 0,
+                    Err(error) if EXPECTED.contains(&error.errno()) => 1,
+                    Err(error) => return Err(error.into()),
+                };
+                self.tally.0[index][how] += 1;
+                return Ok(());
             }
             draw -= weight;
-        }
-        Ok(())
-    }
-
-    fn note(&mut self, operation: impl Fn(&mut Self) -> Done) -> Outcome {
-        match operation(self) {
-            Ok(done) => self.done += u64::from(done),
-            Err(error) if EXPECTED.contains(&error.errno()) => self.refused += 1,
-            Err(error) => return Err(error.into()),
         }
         Ok(())
     }
@@ -200,8 +211,7 @@ impl Stress<'_> {
 
     /// Hide the compound pages that reach into a range.
     fn hide_range(&self, range: PhysRange) {
-        let pages = self.kernel.pages_inside(range);
-        self.hide(|head, order| PfnRange::new(head, 1 << order).overlaps(&pages));
+        readers::hide_pages(self.kernel.pages_inside(range));
     }
 
     /// Show all compound pages, as far as there is room.

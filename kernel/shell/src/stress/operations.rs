@@ -20,18 +20,25 @@ pub(super) type Done = Result<bool>;
 /// An operation.
 type Operation = fn(&mut Stress<'_>) -> Done;
 
+/// Their names, in the order of [`OPERATIONS`].
+pub(super) const NAMES: &str =
+    "grow shrink optimise restore take put demote create destroy remove add offline online tenant leave";
+
 /// The operations, as often as they shall be done beside each other.
-pub(super) const OPERATIONS: &[(u64, Operation)] = &[
+pub(super) const OPERATIONS: [(u64, Operation); 15] = [
     (6, |s| s.grow()),
     (3, |s| s.shrink()),
-    (30, |s| s.change_memmap()),
+    (15, |s| s.change_memmap(false)),
+    (15, |s| s.change_memmap(true)),
     (4, |s| s.take()),
     (4, |s| s.put()),
     (1, |s| s.demote()),
     (8, |s| s.create()),
     (7, |s| s.destroy()),
-    (3, |s| s.dimm()),
-    (3, |s| s.block()),
+    (2, |s| s.dimm_goes()),
+    (3, |s| s.dimm_comes()),
+    (2, |s| s.offline()),
+    (3, |s| s.online()),
     (4, |s| s.tenant()),
     (4, |s| s.leave()),
 ];
@@ -66,16 +73,15 @@ impl Stress<'_> {
         resized.stopped.map_or(Ok(true), Err)
     }
 
-    /// Optimise or restore a page that readers are looking at.
-    fn change_memmap(&mut self) -> Done {
-        let heads = self.huge_pages();
+    /// Restore a page that readers are looking at, or optimise one.
+    fn change_memmap(&mut self, restore: bool) -> Done {
+        let mut heads = self.huge_pages();
+        heads.retain(|head| self.kernel.page(*head).is_optimised() == restore);
         let Some(head) = self.random.pick(heads) else { return Ok(false) };
-        let changed = if self.kernel.page(head).is_optimised() {
-            self.kernel.huge().restore(head)
-        } else {
-            self.kernel.huge().optimise(head)
-        };
-        match changed {
+        if restore {
+            return self.kernel.huge().restore(head).map(|()| true);
+        }
+        match self.kernel.huge().optimise(head) {
             Ok(()) => Ok(true),
             // Small memmaps and altmaps' are no news.
             Err(Error::NotOptimisable { .. }) => Ok(false),
@@ -153,19 +159,22 @@ impl Stress<'_> {
 
     // Memory.
 
-    /// The memory of the DIMM in the first slot goes, or comes. Those in other slots are who drives the machine's.
-    fn dimm(&mut self) -> Done {
-        if let Some((slot, range)) = self.away {
-            return self.bring_back(slot, range);
-        }
+    /// The memory of the DIMM in the first slot goes. Those in other slots are who drives the machine's.
+    fn dimm_goes(&mut self) -> Done {
         let first = self.kernel.dimms().first().filter(|dimm| dimm.slot == 0 && !dimm.refused);
-        let Some((slot, range)) = first.map(|dimm| (dimm.slot, dimm.range)) else { return Ok(false) };
+        let first = first.filter(|_| self.away.is_none()).map(|dimm| (dimm.slot, dimm.range));
+        let Some((slot, range)) = first else { return Ok(false) };
         self.hide_range(range);
         let pages = self.kernel.pages_inside(range);
         self.kernel.offline_range(pages)?;
         self.kernel.remove(range)?;
         self.away = Some((slot, range));
         Ok(true)
+    }
+
+    /// It comes again.
+    fn dimm_comes(&mut self) -> Done {
+        self.away.map_or(Ok(false), |(slot, range)| self.bring_back(slot, range))
     }
 
     pub(super) fn bring_back(&mut self, slot: u32, range: PhysRange) -> Done {
@@ -177,20 +186,23 @@ impl Stress<'_> {
         self.kernel.online_range(pages, ZoneKind::Movable).map(|()| true)
     }
 
-    /// A block that was added goes offline, or online.
-    fn block(&mut self) -> Done {
-        let added = |block: &&MemoryBlock| matches!(block.source, Source::Dimm(_));
-        let blocks =
-            self.kernel.blocks().iter().filter(added).map(|block| (block.start, block.state)).collect();
-        match self.random.pick(blocks) {
-            Some((start, BlockState::Offline)) => self.kernel.online(start, ZoneKind::Movable).map(|()| true),
-            Some((start, _)) => {
-                let block = self.kernel.addresses(PfnRange::new(start, self.kernel.block_pages()));
-                self.hide_range(block);
-                self.kernel.offline(start).map(|_| true)
-            }
-            None => Ok(false),
-        }
+    // Blocks of memory that was added.
+
+    fn block(&mut self, is: impl Fn(BlockState) -> bool) -> Option<Pfn> {
+        let added = |block: &&MemoryBlock| matches!(block.source, Source::Dimm(_)) && is(block.state);
+        let blocks = self.kernel.blocks().iter().filter(added).map(|block| block.start).collect();
+        self.random.pick(blocks)
+    }
+
+    fn offline(&mut self) -> Done {
+        let Some(start) = self.block(|state| state != BlockState::Offline) else { return Ok(false) };
+        self.hide_range(self.kernel.addresses(PfnRange::new(start, self.kernel.block_pages())));
+        self.kernel.offline(start).map(|_| true)
+    }
+
+    fn online(&mut self) -> Done {
+        let Some(start) = self.block(|state| state == BlockState::Offline) else { return Ok(false) };
+        self.kernel.online(start, ZoneKind::Movable).map(|()| true)
     }
 
     fn tenant(&mut self) -> Done {
