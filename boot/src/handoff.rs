@@ -141,7 +141,7 @@ impl Stop {
                 f.write_str("entered at EL3; hotmap runs at EL1 or EL2 (on QEMU: leave out secure=on)")
             }
             Self::DeviceTree(error) => write!(f, "{error}"),
-            Self::Arguments => f.write_str(info.args.complaints.trim_end()),
+            Self::Arguments => f.write_str(info.args.complaints.trim_ascii_end()),
             Self::Device(range) => {
                 write!(
                     f,

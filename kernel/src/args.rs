@@ -91,11 +91,12 @@ impl BootArgs {
 
     /// Take in a line of arguments; later ones win.
     pub fn read(&mut self, line: &str) {
-        let mut rest = line.trim_start();
-        while !rest.is_empty() {
-            let end = word_end(rest);
-            self.word(&rest[..end]);
-            rest = rest[end..].trim_start();
+        let mut rest = line.trim_ascii_start();
+        while let Some((word, after)) =
+            rest.split_at_checked(word_end(rest)).filter(|(word, _)| !word.is_empty())
+        {
+            self.word(word);
+            rest = after.trim_ascii_start();
         }
     }
 
@@ -207,7 +208,7 @@ fn word_end(text: &str) -> usize {
     for (i, c) in text.char_indices() {
         match c {
             '"' => quoted = !quoted,
-            c if c.is_whitespace() && !quoted => return i,
+            c if c.is_ascii_whitespace() && !quoted => return i,
             _ => {}
         }
     }

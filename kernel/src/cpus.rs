@@ -16,8 +16,10 @@ pub mod start;
 pub mod work;
 
 /// One of a kind for each CPU, by its number, which is below [`plan::ROOM`]: no index fails.
+#[cfg(target_os = "none")]
 pub(crate) struct PerCpu<T>(pub(crate) [T; plan::ROOM]);
 
+#[cfg(target_os = "none")]
 impl<T> core::ops::Index<usize> for PerCpu<T> {
     type Output = T;
     #[inline]

@@ -210,7 +210,7 @@ impl<G: Granule> Kernel<G> {
     }
 
     fn run_and_exit<S: Shell>(&mut self, commands: &str) -> ! {
-        for command in commands.split(';').map(str::trim).filter(|c| !c.is_empty()) {
+        for command in commands.split(';').map(str::trim_ascii).filter(|c| !c.is_empty()) {
             self.service();
             if !S::run(self, command) {
                 self.status = semihosting::EXIT_FAILED;
@@ -291,7 +291,7 @@ fn interact(kernel: &mut dyn Attend, dumb: bool) -> ! {
             Some(None) => {}
             Some(Some(line)) => {
                 match line {
-                    Line::Text(text) => kernel.run(text.trim()),
+                    Line::Text(text) => kernel.run(text.trim_ascii()),
                     Line::TooLong => kprintln!("error: {}", Line::TooLong),
                 }
                 reader.prompt();

@@ -8,7 +8,7 @@ pub fn parse(text: &str) -> Option<u64> {
         None => (text, 10),
     };
     let end = digits.find(|c: char| !c.is_digit(radix) && c != '_').unwrap_or(digits.len());
-    let (digits, suffix) = digits.split_at(end);
+    let (digits, suffix) = digits.split_at_checked(end)?;
     let mut value: u64 = 0;
     let mut any = false;
     for digit in digits.chars().filter_map(|c| c.to_digit(radix)) {

@@ -63,10 +63,11 @@ impl Nvdimms {
     }
 
     fn add(&mut self, found: Vec<Region>) -> Result<Vec<NvdimmRange>> {
-        let mut new = Vec::new();
+        let mut new: Vec<NvdimmRange> = Vec::new();
         list::reserve(&mut new, found.len())?;
-        new.extend(found.into_iter().map(NvdimmRange::from).filter(|nvdimm| !self.present.contains(nvdimm)));
-        new.sort_unstable_by_key(|nvdimm| nvdimm.number);
+        for nvdimm in found.into_iter().map(NvdimmRange::from).filter(|found| !self.present.contains(found)) {
+            new.insert(new.partition_point(|other| other.number <= nvdimm.number), nvdimm);
+        }
         list::reserve(&mut self.present, new.len())?;
         for &nvdimm in &new {
             let at = self.present.partition_point(|listed| listed.number <= nvdimm.number);

@@ -139,6 +139,8 @@ pub trait Granule: Copy + Send + Sync + 'static {
     const KIND: GranuleKind;
     /// Its row of the table.
     const GEOMETRY: Geometry;
+    /// The level at which a walk starts.
+    const START_LEVEL: u8 = Self::GEOMETRY.start_level();
     /// log2 of the page size.
     const SHIFT: u32 = Self::GEOMETRY.page_shift;
     /// The page size in bytes.

@@ -93,6 +93,7 @@ impl<T: Keyed> List<T> {
             _ => self.items.len(),
         }
     }
+    #[inline(always)]
     fn find(&self, key: u64) -> Option<usize> {
         let at = self.position(key);
         self.items.get(at).is_some_and(|item| item.key() == key).then_some(at)

@@ -130,12 +130,16 @@ pub(crate) fn page_in<M: Machine>(machine: &M, frame: PhysAddr, index: u64) -> &
 pub(crate) fn fill_table<M: Machine>(machine: &M, pa: PhysAddr, which: core::ops::Range<usize>, value: u64) {
     let (first, end) = (which.start.next_multiple_of(8).min(which.end), which.end & !7);
     let entries = table(machine, pa, which.end);
-    let one_by_one = (which.start..first).chain(end.max(first)..which.end);
-    one_by_one.for_each(|index| entries[index].store(value, Relaxed));
+    for entry in &entries[which.start..first] {
+        entry.store(value, Relaxed);
+    }
     if first < end {
         let len = (end - first) as u64 * 8;
         // SAFETY: M1. The caller owns the table, which nothing leads to (I3); both ends are multiples of 64 bytes.
         unsafe { machine.fill(machine.frame(pa + first as u64 * 8, len), len, value) }
+    }
+    for entry in &entries[first.max(end)..which.end] {
+        entry.store(value, Relaxed);
     }
 }
 

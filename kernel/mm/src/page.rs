@@ -149,13 +149,27 @@ impl Page {
         self.kind.store(kind as u8, Relaxed);
         self.set_order(order);
     }
+    #[inline(always)]
     fn set_order(&self, order: u32) {
         #[expect(clippy::cast_possible_truncation, reason = "an order is below 64")]
         self.order.store(order as u8, Relaxed);
     }
     /// Make this zeroed struct page an ordered tail: one of a compound page of `1 << order` pages.
+    #[inline(always)]
     pub fn set_tail(&self, order: u32) {
         self.set_order(order);
+    }
+    /// [`Self::set_tail`] for each of `pages`, four at a time: written out, since a large device does little else.
+    #[inline(never)]
+    pub fn set_tails(pages: &[Self], order: u32) {
+        let (fours, rest) = pages.as_chunks::<4>();
+        for [a, b, c, d] in fours {
+            a.set_tail(order);
+            b.set_tail(order);
+            c.set_tail(order);
+            d.set_tail(order);
+        }
+        rest.iter().for_each(|page| page.set_tail(order));
     }
     /// The order of the compound page that this is an ordered tail of.
     pub fn tail_order(&self) -> Option<u32> {

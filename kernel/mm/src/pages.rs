@@ -46,7 +46,7 @@ impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
     /// Make a frame, which nobody uses yet, a page of struct pages that are all ordered tails.
     pub fn fill_tail_page(&self, frame: PhysAddr, order: u32) {
         machine::zero_frame(self.machine, frame, G::SIZE);
-        machine::pages_in(self.machine, frame, Self::PER_PAGE).iter().for_each(|tail| tail.set_tail(order));
+        Page::set_tails(machine::pages_in(self.machine, frame, Self::PER_PAGE), order);
     }
 
     /// Make the struct pages that share a granule page with that of `head` the first of a compound page.
@@ -54,7 +54,7 @@ impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
         let at = self.layout.page_address(head);
         machine::zero_mapped(self.machine, VirtRange { start: at, end: at + G::SIZE });
         let pages = machine::pages(self.machine, at, Self::PER_PAGE, Access::Write);
-        pages.iter().for_each(|page| page.set_tail(order));
+        Page::set_tails(pages, order);
         pages[0].set_head(kind, order);
     }
 

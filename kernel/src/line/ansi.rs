@@ -80,7 +80,8 @@ impl<W: fmt::Write> Echo<'_, W> {
     fn send_piece(&self, piece: &str) {
         let plain = piece.trim_end_matches(is_hidden);
         self.0.send(plain);
-        piece[plain.len()..].chars().for_each(|hidden| self.0.send(reveal(hidden).encode_utf8(&mut [0; 4])));
+        let hidden = piece.get(plain.len()..).unwrap_or_default();
+        hidden.chars().for_each(|hidden| self.0.send(reveal(hidden).encode_utf8(&mut [0; 4])));
     }
 }
 

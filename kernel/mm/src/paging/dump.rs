@@ -59,10 +59,18 @@ impl<G: Granule> Tables<G> {
         Ok(())
     }
 
-    /// How many table pages serve `range`, the root not counted.
+    /// How many table pages serve `range`, the root not counted, and one that is shared counted once.
     pub fn table_pages<M: Machine>(&self, machine: &M, range: VirtRange) -> u64 {
-        let mut pages = 0;
-        let walked = self.scan(machine, range, |slot, d| pages += u64::from(d.is_table(slot.level)));
+        let (mut pages, mut shared) = (0, None);
+        let walked = self.scan(machine, range, |slot, d| {
+            if !d.is_table(slot.level) {
+                return;
+            }
+            // Entries that share a table follow each other, with tables of their own between them.
+            let table = d.is_shared().then(|| d.address(&G::GEOMETRY));
+            pages += u64::from(table.is_none() || table != shared);
+            shared = table.or(shared);
+        });
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
         pages
     }

@@ -116,14 +116,14 @@ impl<G: Granule> Tables<G> {
     /// # Errors
     /// The visitor's.
     pub fn walk<V: Visit>(&self, range: VirtRange, visit: &mut V) -> Result<()> {
-        walk_level::<G, V>(self.root, G::GEOMETRY.start_level(), range, visit)
+        walk_level::<G, V>(self.root, G::START_LEVEL, range, visit)
     }
 
     /// The way to `va`.
     pub fn path<M: Machine>(&self, machine: &M, va: VirtAddr) -> Path {
         let mut path = Path::default();
         let part = VirtRange { start: va, end: va };
-        let (mut table, mut level) = (self.root, G::GEOMETRY.start_level());
+        let (mut table, mut level) = (self.root, G::START_LEVEL);
         loop {
             let slot = slot::<G>(table, level, part);
             let descriptor = read::<M>(machine, &slot);

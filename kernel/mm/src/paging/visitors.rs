@@ -17,7 +17,7 @@ impl MapRequest {
     /// The bounds inside which tables made for this request may be freed again: any, since a table that is empty after
     /// the undo was empty (and so absent) before.
     pub(super) fn range_bounds<G: Granule>(&self) -> VirtRange {
-        let first = G::GEOMETRY.start_level();
+        let first = G::START_LEVEL;
         VirtRange { start: span::<G>(first, self.range.start).start, end: VirtAddr::new(u64::MAX) }
     }
 }

@@ -81,12 +81,14 @@ impl Path {
 }
 
 /// What one entry of `level` covers around `va`.
+#[inline(always)]
 pub(super) fn span<G: Granule>(level: u8, va: VirtAddr) -> VirtRange {
     let size = 1u64 << G::GEOMETRY.level_shift(level);
     let start = va.align_down(size);
     VirtRange { start, end: VirtAddr::new(start.get().saturating_add(size)) }
 }
 
+#[inline(always)]
 pub(super) fn slot<G: Granule>(table: PhysAddr, level: u8, part: VirtRange) -> Slot {
     let index =
         (part.start.get() >> G::GEOMETRY.level_shift(level)) & (G::GEOMETRY.entries(level) as u64 - 1);
