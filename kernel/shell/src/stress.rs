@@ -146,8 +146,8 @@ impl Random {
 const EXPECTED: [Errno; 2] = [Errno::ENOMEM, Errno::EBUSY];
 /// How often a window is looked at for a reader in it before it closes.
 const LOOKS: u64 = 20_000;
-/// So many compound pages of each device are shown.
-const HEADS_OF_A_DEVICE: usize = 8;
+/// So many compound pages of each device, and of each list of a pool, are shown and worked on.
+const HEADS_OF_EACH: usize = 8;
 
 struct Stress<'a> {
     kernel: &'a mut dyn System,
@@ -221,7 +221,7 @@ impl Stress<'_> {
         readers::hide_pages(self.kernel.pages_inside(range));
     }
 
-    /// Show all compound pages, as far as there is room.
+    /// Show compound pages, as far as there is room.
     fn show(&self) {
         for head in self.huge_pages() {
             readers::show_huge_page(head, self.kernel.page(head).order());
@@ -233,7 +233,7 @@ impl Stress<'_> {
                 .as_slice()
                 .iter()
                 .flat_map(|range| (0..range.len() >> order).map(move |index| range.start + (index << order)));
-            heads.take(HEADS_OF_A_DEVICE).for_each(|head| {
+            heads.take(HEADS_OF_EACH).for_each(|head| {
                 readers::show_device_page(head, order);
             });
         }
@@ -251,10 +251,8 @@ impl Stress<'_> {
         for start in starts.into_iter().filter(|start| !before.devices.contains(start)) {
             self.destroy_device(start)?;
         }
-        for head in self.huge_pages() {
-            if self.kernel.page(head).refs() > 0 {
-                self.kernel.huge().put(head)?;
-            }
+        while let Some(head) = self.huge_pages().into_iter().find(|head| self.kernel.page(*head).refs() > 0) {
+            self.kernel.huge().put(head)?;
         }
         for (order, total) in &before.pools {
             let resized = self.kernel.huge().resize(*order, *total)?;

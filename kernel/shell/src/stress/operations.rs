@@ -11,7 +11,7 @@ use hotmap_mm::hugetlb::pool::Use;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_mm::zone::ZoneKind;
 
-use super::Stress;
+use super::{HEADS_OF_EACH, Stress};
 use hotmap_kernel::devices::Wanted;
 
 /// What an operation came to: whether there was something to do.
@@ -52,10 +52,11 @@ impl Stress<'_> {
         self.random.pick(pools)
     }
 
+    /// Some of each pool: a page of 1 GiB that was demoted is thousands.
     pub(super) fn huge_pages(&self) -> Vec<Pfn> {
         let huge = self.kernel.huge_ref();
         let lists = huge.hugetlb().pools().flat_map(|pool| [(pool, Use::Free), (pool, Use::Taken)]);
-        lists.flat_map(|(pool, which)| pool.heads(huge, which)).collect()
+        lists.flat_map(|(pool, which)| pool.heads(huge, which).take(HEADS_OF_EACH)).collect()
     }
 
     fn grow(&mut self) -> Done {
