@@ -106,6 +106,11 @@ impl Guest {
         Ok(reply)
     }
 
+    /// Whether the reply to a command that was typed is complete: [`Guest::await_reply`] will not wait.
+    pub fn has_replied(&self, command: &str) -> bool {
+        find_reply(&self.text_since(self.at_prompt), command).is_some()
+    }
+
     /// Gives a command that must succeed, and returns its reply.
     ///
     /// # Errors

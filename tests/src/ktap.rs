@@ -109,6 +109,14 @@ impl Document {
         })
     }
 
+    /// The names of the leaves that ran and do not know.
+    pub fn unknown(&self) -> Vec<&str> {
+        let leaf =
+            |outcome: &Outcome| outcome.skip.as_deref().is_some_and(|why| why.ends_with(NOTHING_IS_KNOWN));
+        let own = |outcome| if leaf(outcome) { vec![outcome.name.as_str()] } else { Vec::new() };
+        self.outcomes.iter().flat_map(|o| o.subtests.as_ref().map_or_else(|| own(o), Self::unknown)).collect()
+    }
+
     /// The names of the leaves that are `not ok`, with their parents' names in front.
     pub fn failures(&self) -> Vec<String> {
         let mut names = Vec::new();
@@ -226,6 +234,9 @@ pub struct Judgement {
     pub tally: Tally,
 }
 
+/// How a reason to skip ends that is no excuse: the test ran, and what it waited for did not happen.
+const NOTHING_IS_KNOWN: &str = "nothing is known";
+
 /// Judges a run of `expected` self-test plans: passed only if plans, result lines and exit status agree that it did.
 pub fn judge(text: &str, expected: usize, exit: Exit) -> Judgement {
     let documents = parse(text);
@@ -245,6 +256,10 @@ pub fn judge(text: &str, expected: usize, exit: Exit) -> Judgement {
         (Verdict::Failed, format!("not ok: {}", failures.join(", ")))
     } else if exit != Exit::FINE {
         (Verdict::Unknown, format!("every result is ok, but {exit}"))
+    } else if let unknown = documents.iter().flat_map(Document::unknown).collect::<Vec<_>>()
+        && !unknown.is_empty()
+    {
+        (Verdict::Unknown, format!("{NOTHING_IS_KNOWN} of: {}", unknown.join(", ")))
     } else if tally.passed == 0 {
         (Verdict::Unknown, "every test was skipped".into())
     } else {

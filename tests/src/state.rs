@@ -265,6 +265,12 @@ pub struct DevicePart {
 /// What shares its memmap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Dedup {
+    /// Frames that several pages of vmemmap lead to.
+    pub shared_pages: u64,
+    /// Those pages of vmemmap.
+    pub mappings: u64,
+    /// Frames that are not needed.
+    pub saved_pages: u64,
     /// The pools of huge pages, smallest pages first.
     #[serde(default)]
     pub hugetlb: Vec<HugePool>,

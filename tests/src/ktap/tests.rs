@@ -138,3 +138,17 @@ fn every_document_counts_and_their_number_is_checked() {
     assert_eq!(judge(&twice, 1, Exit::FINE).verdict, Verdict::Unknown);
     assert_eq!(judge(GOOD, 2, Exit::FINE).verdict, Verdict::Unknown);
 }
+
+/// What a test waited for and did not happen is neither good nor bad, wherever it stands; a failure beside it is one.
+#[test]
+fn a_test_that_does_not_know_makes_the_run_unknown() {
+    let skip = "no reader entered a window: nothing is known";
+    let text = format!("KTAP version 1\n1..2\nok 1 a\nok 2 b # SKIP {skip}\n");
+    assert_eq!(verdict(&text, Exit::FINE), Verdict::Unknown);
+    assert_eq!(judge(&text, 1, Exit::FINE).why, "nothing is known of: b");
+    let below =
+        format!("KTAP version 1\n1..1\n  KTAP version 1\n  1..2\n  ok 1 a\n  ok 2 b # SKIP {skip}\nok 1 c\n");
+    assert_eq!(verdict(&below, Exit::FINE), Verdict::Unknown);
+    let failed = text.replace("ok 1 a", "not ok 1 a");
+    assert_eq!(verdict(&failed, Exit::COMMAND_FAILED), Verdict::Failed);
+}

@@ -1,6 +1,6 @@
 //! What a `state` line says about itself: the identities that hold at every quiet point, whatever the test is about.
 
-use super::{Block, BlockState, Device, DevicePart, State, ZoneName};
+use super::{Block, BlockState, Dedup, Device, DevicePart, State, ZoneName};
 use crate::geometry::{MIB, PAGE_STRUCT_BYTES};
 
 impl super::Pages {
@@ -46,6 +46,11 @@ impl State {
             let apart = one.start + one.size <= two.start;
             claim(apart, format!("blocks {:#x} and {:#x} overlap or are out of order", one.start, two.start));
         }
+        let Dedup { shared_pages, mappings, saved_pages, .. } = self.dedup;
+        claim(
+            shared_pages + saved_pages == mappings && shared_pages <= mappings / 2,
+            format!("{mappings} pages of vmemmap share {shared_pages} frames, and {saved_pages} are saved"),
+        );
         for pool in &self.dedup.hugetlb {
             let (size, pages) = (pool.size, pool.size / self.granule.max(1));
             let within = pool.free <= pool.total && pool.optimised <= pool.total;

@@ -12,6 +12,7 @@ mod bugs;
 mod cycles;
 mod dax;
 mod dax_compound;
+mod dedup;
 mod device_tree;
 mod devices;
 mod figures;
@@ -32,7 +33,9 @@ mod regions;
 mod several;
 mod shapes;
 mod smp;
+mod stress;
 mod tenants;
+mod window;
 
 /// What a test does: a remark for its line when the promise is kept.
 pub type Body = Box<dyn Fn(&Run) -> Checked<String> + Send + Sync>;
@@ -81,11 +84,14 @@ pub fn all() -> Vec<Test> {
         dax::tests,
         dax_compound::tests,
         kmem::tests,
+        dedup::tests,
         homes::tests,
         hugetlb::tests,
         blocks::tests,
         bugs::tests,
         cycles::tests,
+        window::tests,
+        stress::tests,
         figures::tests,
     ];
     subjects.iter().flat_map(|subject| subject()).collect()

@@ -3,7 +3,7 @@
 
 use super::matrix::self_tests_pass;
 use super::{Test, device_tree, per_granule, slotted};
-use crate::geometry::{GRANULES, Granule, size_text};
+use crate::geometry::{GRANULES, Granule};
 use crate::guest::{Finished, run_to_end};
 use crate::machine::{BOOTS, Boot, Entry, Machine};
 use crate::qemu::Exit;
@@ -28,7 +28,6 @@ pub(super) fn tests() -> Vec<Test> {
         }
     }
     tests.extend(per_granule("smp/one", one_is_as_ever));
-    tests.extend(per_granule("smp/shared-tail", a_write_to_a_shared_tail_is_reported));
     tests.extend([
         Test::new("smp/icount", |run: &Run| {
             all_run(run, &Machine { icount: true, ..Machine::firmware() }, 4)
@@ -156,24 +155,4 @@ fn a_failure_on_any_cpu_ends_the_run(run: &Run) -> Checked<String> {
         }
     }
     Ok(String::new())
-}
-
-/// A huge page whose tails share a page of memmap: its head can be written, its last tail ends the run with its own pfn.
-fn a_write_to_a_shared_tail_is_reported(run: &Run, granule: Granule) -> Checked<String> {
-    let size = granule.level2_block();
-    let machine = with_cpus(&slotted(granule), 2).memory("2G");
-    let with = |commands: &str| {
-        machine.clone().append(&format!("run=\"hugetlb {} 1; {commands}\"", size_text(size)))
-    };
-    let made = run_to_end(run, &with("state"))?;
-    let state = made.line("of JSON", |line| line.starts_with("{\""))?;
-    let heads = state.split("\"heads\":[").filter_map(|rest| rest.split([',', ']']).next()?.parse().ok());
-    let Some(head) = heads.max() else { return failed(format!("no huge page in {state}")) };
-    let head: u64 = head;
-    let tail = head + granule.pages(size) - 1;
-    let finished = run_to_end(run, &with(&format!("scribble {head}; scribble {tail}; state")))?;
-    ensure_eq!(finished.exit, Exit::PANIC, "a write to the struct page of a shared tail");
-    let report = format!("  struct page of pfn {tail:#x}: a shared tail is read-only");
-    finished.line("of the report that names the page", |line| line == report)?;
-    Ok(format!("pfn {tail:#x} of the page at {head:#x}"))
 }

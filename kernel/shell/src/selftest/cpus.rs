@@ -26,9 +26,13 @@ pub(super) const TESTS: &[Test] = &[
     test("each other CPU's stack has a guard", stacks_have_guards),
 ];
 
+pub(super) const ONE_CPU: &str = "there is one CPU";
+/// Who judges takes "nothing is known" for neither passed nor failed.
+pub(super) const NOT_ENTERED: &str = "no reader entered a window: nothing is known";
+
 /// The other CPUs' numbers.
 fn others() -> Outcome<impl Iterator<Item = usize>> {
-    if start::online().count() > 1 { Ok(start::online().skip(1)) } else { skip(&"there is one CPU") }
+    if start::online().count() > 1 { Ok(start::online().skip(1)) } else { skip(&ONE_CPU) }
 }
 
 fn all_run(model: &mut dyn Model) -> Outcome {
@@ -125,7 +129,7 @@ fn stacks_have_guards(_: &mut dyn Model) -> Outcome {
 /// log2 of the pages of the compound page that is read.
 const ORDER: u32 = 5;
 /// How often a window that no reader has entered is looked at, and how often it is tried again.
-const TURNS: u64 = 10_000_000;
+pub(super) const TURNS: u64 = 10_000_000;
 const TRIES: u32 = 3;
 
 fn readers_wait_in_windows(model: &mut dyn Model) -> Outcome {
@@ -159,7 +163,7 @@ fn read_through_windows(model: &mut dyn Model, head: Pfn) -> Outcome {
     check!(read, "nothing was read");
     check!(totals.wrong == 0, "{totals}");
     if !fault::was_entered() {
-        return skip(&"no reader entered a window: nothing is known");
+        return skip(&NOT_ENTERED);
     }
     check!(waited() > before, "a reader entered the window, and none has waited");
     Ok(())

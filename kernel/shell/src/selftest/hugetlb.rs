@@ -9,16 +9,20 @@ use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, check, fail, frame_at, is_refused, ran_out, same, same_at, skip};
+use super::cpus::{NOT_ENTERED, ONE_CPU, TURNS};
 use super::model::Model;
 use super::snapshot::Snapshot;
 use super::{Test, test};
 use hotmap_kernel::arch::translate;
+use hotmap_kernel::cpus::start;
+use hotmap_kernel::readers::{self, fault};
 
 pub(super) const TESTS: &[Test] = &[
     test("the granule has the sizes of its blocks and contiguous runs", sizes),
     test("a pool's pages come from free memory, lead to their heads, and go back", a_pool),
     test("optimised, all tails of a page are one page, for loads only", optimised),
     test("restored, each page of memmap is its own again", restored),
+    test("readers find heads while memmap is split, shared, restored and joined", under_readers),
     test("without frames a page stays optimised", without_frames),
     test("a page that is demoted is pages of the smaller size", demoted),
     test("what is in use stays, and what is not worth sharing is refused by rule", what_is_refused),
@@ -137,6 +141,30 @@ fn restored(model: &mut dyn Model) -> Outcome {
             for other in (0..i).map(|j| model.page_address(head) + j * model.page_size()) {
                 check!(frame_at(model, other)? != frame, "{va} and {other} share {frame}");
             }
+        }
+        Ok(())
+    })
+}
+
+fn under_readers(model: &mut dyn Model) -> Outcome {
+    if start::online().count() == 1 {
+        return skip(&ONE_CPU);
+    }
+    with_page(model, false, |model, head, order| {
+        check!(readers::show_huge_page(head, order), "no room on the board");
+        let windows = fault::figures().windows;
+        readers::start();
+        let read = start::wait_until(|| readers::totals().checks > 0);
+        fault::stretch_next(TURNS);
+        let changed = model.huge().optimise(head).and_then(|()| model.huge().restore(head));
+        fault::stretch_next(0);
+        let totals = readers::stop();
+        readers::hide(|page| page.head == head.get());
+        changed?;
+        check!(read && totals.wrong == 0, "{totals}");
+        // FEAT_BBM level 2, and memmap that is no block, need no window.
+        if fault::figures().windows != windows && !fault::was_entered() {
+            return skip(&NOT_ENTERED);
         }
         Ok(())
     })

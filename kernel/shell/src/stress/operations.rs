@@ -11,7 +11,7 @@ use hotmap_mm::hugetlb::pool::Use;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_mm::zone::ZoneKind;
 
-use super::Stress;
+use super::{HEADS_OF_EACH, Stress};
 use hotmap_kernel::devices::Wanted;
 
 /// What an operation came to: whether there was something to do.
@@ -32,7 +32,7 @@ pub(super) const OPERATIONS: [(u64, Operation); 15] = [
     (15, |s| s.change_memmap(true)),
     (4, |s| s.take()),
     (4, |s| s.put()),
-    (1, |s| s.demote()),
+    (2, |s| s.demote()),
     (8, |s| s.create()),
     (7, |s| s.destroy()),
     (2, |s| s.dimm_goes()),
@@ -52,10 +52,11 @@ impl Stress<'_> {
         self.random.pick(pools)
     }
 
+    /// Some of each pool: a page of 1 GiB that was demoted is thousands.
     pub(super) fn huge_pages(&self) -> Vec<Pfn> {
         let huge = self.kernel.huge_ref();
         let lists = huge.hugetlb().pools().flat_map(|pool| [(pool, Use::Free), (pool, Use::Taken)]);
-        lists.flat_map(|(pool, which)| pool.heads(huge, which)).collect()
+        lists.flat_map(|(pool, which)| pool.heads(huge, which).take(HEADS_OF_EACH)).collect()
     }
 
     fn grow(&mut self) -> Done {
@@ -131,12 +132,13 @@ impl Stress<'_> {
         if self.kernel.devices().iter().any(|device| device.ranges().iter().any(|r| r.overlaps(&pages))) {
             return Ok(false);
         }
-        let sizes = self.kernel.geometry().compound_shifts.iter().map(|shift| 1u64 << shift).collect();
-        let align = self.random.pick(sizes).filter(|size| *size <= behind.range.len() / 2);
-        let memmap = match self.random.below(2) {
-            0 => DeviceMemmap::Ram,
-            _ => DeviceMemmap::Device { reserve: 0 },
+        // What is set aside may be all of a compound page.
+        let (memmap, most) = match self.random.below(2) {
+            0 => (DeviceMemmap::Ram, behind.range.len()),
+            _ => (DeviceMemmap::Device { reserve: 0 }, behind.range.len() / 2),
         };
+        let sizes = self.kernel.geometry().compound_shifts.iter().map(|shift| 1u64 << shift).collect();
+        let align = self.random.pick(sizes).filter(|size| *size <= most);
         let tails = if self.random.below(2) == 0 { TailScope::Page } else { TailScope::Device };
         let range = [(behind.range.start, behind.range.len())];
         self.kernel.make_device(&range, &Wanted { kind: behind.kind, memmap, align, tails }).map(|_| true)
@@ -206,7 +208,8 @@ impl Stress<'_> {
     }
 
     fn tenant(&mut self) -> Done {
-        let pages = 1 + self.random.below(200);
+        let most = (1 << 20) / self.kernel.page_size();
+        let pages = 1 + self.random.below(most);
         self.kernel.tenant_new(pages).map(|_| true)
     }
 

@@ -1,0 +1,198 @@
+//! `stress` on four CPUs, at each granule, with and without FEAT_BBM: everything comes and goes in a random order while the other
+//! CPUs read, and DIMMs come and go over QEMU's monitor. No wrong read, a clean audit, and the start's pages at the end.
+
+use super::nvdimm::SWITCH;
+use super::{Test, slotted};
+use crate::dimm::Dimm;
+use crate::geometry::{GIB, GRANULES, Granule};
+use crate::guest::{Guest, Unplug};
+use crate::machine::Machine;
+use crate::patience::{Deadline, step};
+use crate::run::Run;
+use crate::trouble::{Checked, Trouble};
+use crate::{ensure, ensure_eq};
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+/// How long, in seconds; and with `--long`.
+const SHORT: u64 = 3;
+const LONG: u64 = 60;
+/// Time for other operations between two DIMMs.
+const BETWEEN_DIMMS: Duration = Duration::from_millis(100);
+/// The slots that DIMMs come to and go from meanwhile. `stress` itself works on the first, and an NVDIMM has the second.
+const SLOTS: [u32; 3] = [2, 3, 4];
+/// What chooses the order: `HOTMAP_SEED=N` instead of what each test has.
+const SEED: &str = "HOTMAP_SEED";
+
+pub(super) fn tests() -> Vec<Test> {
+    let mut tests = Vec::new();
+    for granule in GRANULES {
+        for cpu in ["neoverse-n1", "max"] {
+            let machine = machine(granule, cpu);
+            let (short, long) = (machine.clone(), machine);
+            let seed = granule.bytes() + cpu.len() as u64;
+            let body =
+                move |run: &Run| all_comes_and_goes(run, &short, granule, SHORT, seed).map(|(told, _)| told);
+            tests.push(Test::new(format!("stress/{granule}/{cpu}"), body));
+            let body = move |run: &Run| nothing_is_left_out(run, &long, granule);
+            tests.push(Test::new(format!("stress/long/{granule}/{cpu}"), body).long());
+        }
+    }
+    tests
+}
+
+/// A DIMM that is there from the start, and persistent memory for devices: of the device tree, with memmap on the DIMM; or an
+/// NVDIMM, with the DIMM's memmap in boot memory.
+fn machine(granule: Granule, cpu: &str) -> Machine {
+    let dimm = Dimm::new("c0", GIB).in_slot(0).cold();
+    let machine = Machine { smp: Some(4), ..slotted(granule).cpu(cpu).memory("2G").maxmem("12G") };
+    let machine = machine.extra(dimm.iter().map(String::as_str));
+    if cpu != "max" {
+        return Machine { pmem: Some("1G".into()), ..machine };
+    }
+    let nvdimm = Dimm::nvdimm("n0", GIB).in_slot(1).unreserved().cold();
+    machine.append("memmap=ram").extra(SWITCH).extra(nvdimm.iter().map(String::as_str))
+}
+
+/// How often each operation was done, and refused.
+type Tally = BTreeMap<String, (u64, u64)>;
+
+fn all_comes_and_goes(
+    run: &Run,
+    machine: &Machine,
+    granule: Granule,
+    seconds: u64,
+    seed: u64,
+) -> Checked<(String, Tally)> {
+    let seed = std::env::var(SEED).ok().and_then(|text| text.parse().ok()).unwrap_or(seed);
+    let mut guest = Guest::boot(run, machine)?;
+    let start = guest.state()?;
+    let command = format!("stress {seconds} {seed}");
+    guest.type_command(&command)?;
+    let mut dimms = Dimms::new(granule, seed);
+    while !guest.has_replied(&command) {
+        dimms.one_comes_or_goes(&mut guest)?;
+        std::thread::sleep(BETWEEN_DIMMS);
+    }
+    let deadline = Deadline::after(step() + Duration::from_secs(4 * seconds));
+    let reply = guest.await_reply(&command, deadline)?;
+    let reply = reply.result().map_err(|why| Trouble::Failed(format!("seed {seed}: {why}")))?;
+    dimms.all_go(&mut guest)?;
+    let read = number_before(&reply, " heads looked up, 0 wrong")?;
+    ensure!(read > 0, "seed {seed}: nothing was read");
+    ensure!(reply.lines().any(|line| line.starts_with("clean: ")), "seed {seed}: no clean audit");
+    let end = guest.state()?;
+    ensure_eq!(end.pages, start.pages, "pages, seed {seed}");
+    ensure_eq!(end.blocks, start.blocks, "blocks, seed {seed}");
+    ensure_eq!(end.dedup, start.dedup, "what is shared, seed {seed}");
+    let tally = tally(&reply)?;
+    let operations: u64 = tally.values().map(|(done, refused)| done + refused).sum();
+    guest.finish()?;
+    let (came, refused) = (dimms.came, dimms.refused);
+    let told = format!(
+        "seed {seed}: {operations} operations, {read} heads read, DIMMs came {came} times, refused {refused}"
+    );
+    Ok((told, tally))
+}
+
+/// In a minute each operation has been done at least once, and DIMMs have come and gone.
+fn nothing_is_left_out(run: &Run, machine: &Machine, granule: Granule) -> Checked<String> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let (told, tally) = all_comes_and_goes(run, machine, granule, LONG, now.as_secs())?;
+    let never: Vec<&String> =
+        tally.iter().filter(|(_, (done, _))| *done == 0).map(|(name, _)| name).collect();
+    ensure!(never.is_empty(), "{told}; never done: {never:?}");
+    Ok(told)
+}
+
+/// The number that stands before `sign`, and after the last ` `.
+fn number_before(text: &str, sign: &str) -> Checked<u64> {
+    let number = text.lines().find_map(|line| line.split_once(sign)?.0.rsplit(' ').next()?.parse().ok());
+    number.ok_or_else(|| Trouble::Failed(format!("no line with '{sign}': {text}")))
+}
+
+/// `stress: done/refused: grow 12/3 ...`
+fn tally(text: &str) -> Checked<Tally> {
+    let line = text.lines().find_map(|line| line.strip_prefix("stress: done/refused: "));
+    let words: Vec<&str> = line.unwrap_or_default().split(' ').collect();
+    let pairs = words.chunks(2).map(|pair| {
+        let [name, counts] = pair else { return None };
+        let (done, refused) = counts.split_once('/')?;
+        Some(((*name).to_owned(), (done.parse().ok()?, refused.parse().ok()?)))
+    });
+    let tally: Option<Tally> = pairs.collect();
+    tally.ok_or_else(|| Trouble::Failed(format!("no line that counts operations: {text}")))
+}
+
+/// DIMMs that come and go from outside.
+struct Dimms {
+    granule: Granule,
+    random: u64,
+    there: Vec<Dimm>,
+    came: u64,
+    refused: u64,
+}
+
+impl Dimms {
+    fn new(granule: Granule, seed: u64) -> Self {
+        Self { granule, random: seed | 1, there: Vec::new(), came: 0, refused: 0 }
+    }
+
+    /// xorshift64 (Marsaglia, "Xorshift RNGs").
+    fn below(&mut self, limit: usize) -> usize {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        usize::try_from(self.random >> 33).unwrap_or(0) % limit
+    }
+
+    /// A refusal is no error: huge pages or pins may hold a DIMM, and memory may be short.
+    fn one_comes_or_goes(&mut self, guest: &mut Guest) -> Checked {
+        let at = self.below(SLOTS.len());
+        let slot = SLOTS[at];
+        let id = format!("d{slot}");
+        if let Some(at) = self.there.iter().position(|dimm| dimm.id == id) {
+            match guest.unplug(&self.there[at])? {
+                Unplug::Gone => drop(self.there.swap_remove(at)),
+                Unplug::Refused(_) => self.refused += 1,
+            }
+            return Ok(());
+        }
+        let dimm = Dimm::new(&id, (1 + self.below(2) as u64) * self.granule.block()).in_slot(slot);
+        let plugged = guest.plug(&dimm)?;
+        let counter = if plugged.status == 0 { &mut self.came } else { &mut self.refused };
+        *counter += 1;
+        self.there.push(dimm);
+        Ok(())
+    }
+
+    /// When all is quiet, nothing holds them.
+    fn all_go(&mut self, guest: &mut Guest) -> Checked {
+        self.there.iter().try_for_each(|dimm| guest.unplug_well(dimm))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{number_before, tally};
+
+    #[test]
+    fn a_tally_has_two_counts_for_each_operation() {
+        let text = "stress: seed 1\nstress: done/refused: grow 12/3 put 0/7\nclean: 1\n";
+        let tally = tally(text).expect("a tally");
+        assert_eq!((tally["grow"], tally["put"], tally.len()), ((12, 3), (0, 7), 2));
+        for bad in
+            ["", "stress: done/refused: grow 1/x", "stress: done/refused: grow", "stress: done/refused: "]
+        {
+            assert!(super::tally(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn heads_are_counted_only_when_none_is_wrong() {
+        let sign = " heads looked up, 0 wrong";
+        assert_eq!(number_before("stress: 15 heads looked up, 0 wrong\n", sign), Ok(15));
+        assert!(number_before("stress: 15 heads looked up, 1 wrong\n", sign).is_err());
+        assert!(number_before("stress: 15 heads looked up, 10 wrong\n", sign).is_err());
+    }
+}
