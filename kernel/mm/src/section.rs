@@ -98,8 +98,8 @@ pub struct Section {
     pub backing: Backing,
     /// Huge pages whose memmap lies in this section's and is shared.
     pub optimised: u32,
-    /// Whether its memmap was a block, and is mapped by pages for their sake.
-    pub memmap_split: bool,
+    /// The run that its memmap was when it was a block, while it is mapped by pages for their sake.
+    pub memmap_run: Option<Pfn>,
 }
 
 impl Section {
@@ -112,15 +112,7 @@ impl Section {
     pub const fn claimed(start: Pfn) -> Self {
         let present = Subsections::NONE;
         let backing = Backing::Ram;
-        Self {
-            start,
-            present,
-            device_subsections: 0,
-            early: false,
-            backing,
-            optimised: 0,
-            memmap_split: false,
-        }
+        Self { start, present, device_subsections: 0, early: false, backing, optimised: 0, memmap_run: None }
     }
 
     /// The part of `range` that lies in the section.

@@ -70,7 +70,7 @@ impl dyn Memory + '_ {
             self.sew(run);
             return Err(error);
         }
-        self.set_split(start, true);
+        self.set_run(start, Some(run));
         Ok(())
     }
 
@@ -91,16 +91,24 @@ impl dyn Memory + '_ {
         head.set_refs(1);
     }
 
-    fn set_split(&mut self, start: Pfn, split: bool) {
+    fn set_run(&mut self, start: Pfn, run: Option<Pfn>) {
         if let Some(section) = self.section_mut(start) {
-            section.memmap_split = split;
+            section.memmap_run = run;
         }
+    }
+
+    /// The frame that the memmap at `va` had when it was a block, so that it can go back to where it was.
+    pub(super) fn home_of(&self, va: VirtAddr) -> Option<Pfn> {
+        let start = self.pfn_of_page(va)?.align_down(self.section_order());
+        let at = self.sections().binary_search_by_key(&start, |section| section.start).ok()?;
+        let run = self.sections().get(at)?.memmap_run?;
+        Some(run + (va - self.page_address(start)) / self.page_size())
     }
 
     /// The inverse of [`Self::split_memmap`], for the sections in which nothing is optimised, and for which there is a run.
     pub(super) fn join_memmap(&mut self, head: Pfn, order: u32) {
         for start in self.sections_of(head, order) {
-            let ready = self.section_mut(start).is_some_and(|s| s.memmap_split && s.optimised == 0);
+            let ready = self.section_mut(start).is_some_and(|s| s.memmap_run.is_some() && s.optimised == 0);
             if ready {
                 // Mapped by pages it is as good, at the price of a table.
                 let _stays_split = self.join_section(start);
@@ -119,7 +127,7 @@ impl dyn Memory + '_ {
         let writable = self.rewrite_all(memmap, &mut |_, d| d.writable());
         if let Ok(table) = joined {
             self.sew(run);
-            self.set_split(start, false);
+            self.set_run(start, None);
             self.free(table);
         }
         self.free_frames(old);

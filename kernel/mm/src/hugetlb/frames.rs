@@ -2,6 +2,7 @@
 //! as a huge page's memmap has.
 
 use super::memory::Memory;
+use crate::addr::{VirtAddr, VirtRange};
 use crate::error::Result;
 use crate::page::PageKind;
 use crate::pfn::Pfn;
@@ -40,9 +41,29 @@ impl dyn Memory + '_ {
     /// # Errors
     /// `Out`; there are none then.
     pub(super) fn alloc_frames(&mut self, count: u64, kind: PageKind) -> Result<Frames> {
+        self.alloc_each((0..count).map(|_| None), kind)
+    }
+
+    /// A frame for each page of memmap of `range`, the first page's first: where it was when it was a block, if that is free.
+    ///
+    /// # Errors
+    /// `Out`; there are none then.
+    pub(super) fn memmap_frames_for(&mut self, range: VirtRange) -> Result<Frames> {
+        let size = self.page_size();
+        // Backwards, because the last that comes is the first that goes.
+        let pages = (0..range.len() / size).rev().map(|i| range.start + i * size);
+        self.alloc_each(pages.map(Some), PageKind::MemmapRam)
+    }
+
+    fn alloc_each(
+        &mut self,
+        pages: impl Iterator<Item = Option<VirtAddr>>,
+        kind: PageKind,
+    ) -> Result<Frames> {
         let mut frames = Frames::default();
-        for _ in 0..count {
-            match self.alloc_page(kind) {
+        for page in pages {
+            let home = page.and_then(|va| self.home_of(va));
+            match self.alloc_page(home, kind) {
                 Ok(frame) => frames.push(self, frame),
                 Err(error) => {
                     self.free_frames(frames);

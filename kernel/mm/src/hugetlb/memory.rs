@@ -3,8 +3,9 @@
 use super::HugeTlb;
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::bugs::Bug;
-use crate::error::{Error, Result};
+use crate::error::{Error, Resource, Result};
 use crate::granule::{Geometry, Granule, LAST_LEVEL};
+use crate::hotplug::block::BlockState;
 use crate::machine::{self, Machine};
 use crate::model::{Mm, Mobility};
 use crate::page::{Page, PageKind};
@@ -70,11 +71,11 @@ pub trait Memory {
     fn compound_mark(&self, head: Pfn, order: u32);
     /// The inverse of [`Self::compound_alloc`]. All of its struct pages can be written.
     fn compound_free(&mut self, head: Pfn, order: u32);
-    /// A page that stays where it is.
+    /// A page that stays where it is: `home`, if that is free.
     ///
     /// # Errors
     /// `Out`.
-    fn alloc_page(&mut self, kind: PageKind) -> Result<Pfn>;
+    fn alloc_page(&mut self, home: Option<Pfn>, kind: PageKind) -> Result<Pfn>;
     /// A run that stays where it is, made out of pieces if there is none.
     ///
     /// # Errors
@@ -201,8 +202,16 @@ impl<G: Granule, M: Machine> Memory for Mm<G, M> {
     fn compound_free(&mut self, head: Pfn, order: u32) {
         self.dissolve_compound(head, order);
     }
-    fn alloc_page(&mut self, kind: PageKind) -> Result<Pfn> {
-        self.alloc(0, kind, Mobility::Unmovable)
+    fn alloc_page(&mut self, home: Option<Pfn>, kind: PageKind) -> Result<Pfn> {
+        self.may_fail(Resource::Frames { order: 0 })?;
+        let serves =
+            |pfn| self.block_of(pfn).is_some_and(|b| b.state == BlockState::Online(ZoneKind::Normal));
+        let free = |pfn| serves(pfn) && matches!(self.use_of(pfn), Ok((PageKind::Free, _)));
+        if let Some(home) = home.filter(|home| free(*home)) {
+            self.take_free(home, 0, kind);
+            return Ok(home);
+        }
+        self.take(0, kind, Mobility::Unmovable).ok_or(Error::Out(Resource::Frames { order: 0 }))
     }
     fn alloc_or_compact(&mut self, order: u32, kind: PageKind) -> Result<Pfn> {
         self.alloc_or_compact(order, kind)

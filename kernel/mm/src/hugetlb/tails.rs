@@ -42,7 +42,7 @@ impl dyn Memory + '_ {
         if let Some(frame) = self.tail_mut(of).and_then(|tail| tail.frame) {
             return Ok(frame);
         }
-        let frame = self.alloc_page(PageKind::MemmapRam)?;
+        let frame = self.alloc_page(None, PageKind::MemmapRam)?;
         self.fill_tail_page(frame, of.order);
         if let Some(tail) = self.tail_mut(of) {
             tail.frame = Some(frame);

@@ -116,7 +116,7 @@ impl dyn Memory + '_ {
         self.needs_optimised(head, true)?;
         let sharing = self.sharing(head)?;
         let (order, geometry) = (sharing.of.order, self.geometry());
-        let mut frames = self.alloc_frames(sharing.mappings, PageKind::MemmapRam)?;
+        let mut frames = self.memmap_frames_for(sharing.tails)?;
         let mm = &*self;
         let debt = mm.rewrite(sharing.tails, &mut |_, d| {
             let Some(frame) = frames.pop(mm) else { return d };

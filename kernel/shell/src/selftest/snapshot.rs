@@ -140,7 +140,7 @@ fn blocks(blocks: &[MemoryBlock]) -> u64 {
 
 fn sections(model: &dyn Model) -> u64 {
     checksum(model.sections().iter().flat_map(|section| {
-        let Section { start, present, device_subsections, early, backing, optimised, memmap_split: _ } =
+        let Section { start, present, device_subsections, early, backing, optimised, memmap_run: _ } =
             section;
         let backing = match backing {
             Backing::Boot => 0,
