@@ -143,6 +143,13 @@ pub(crate) fn fill_table<M: Machine>(machine: &M, pa: PhysAddr, which: core::ops
     }
 }
 
+/// Whether two frames hold the same words. Frames of struct pages, that nobody writes to meanwhile.
+pub(crate) fn same_contents<M: Machine>(machine: &M, a: PhysAddr, b: PhysAddr, len: u64) -> bool {
+    let words =
+        |pa| table(machine, pa, usize::try_from(len / 8).unwrap_or(0)).iter().map(|word| word.load(Relaxed));
+    words(a).eq(words(b))
+}
+
 /// Clear a frame (64-byte multiples).
 pub(crate) fn zero_frame<M: Machine>(machine: &M, pa: PhysAddr, len: u64) {
     // SAFETY: M1. The caller owns the frame: it has just been allocated (I3).

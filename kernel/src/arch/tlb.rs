@@ -19,8 +19,9 @@
 
 use core::ops::Range;
 
-/// More operations than this cost more than refilling the whole TLB, so everything is invalidated instead.
-pub const MAX_OPERATIONS: u64 = 512;
+/// More operations than this cost more than refilling the whole TLB, so everything is invalidated instead. (Linux draws the line
+/// at a table's entries; a table's pages are joined to a block inside a window here, which readers wait for.)
+pub const MAX_OPERATIONS: u64 = 128;
 
 /// How a range is invalidated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -156,8 +157,8 @@ mod tests {
     #[test]
     fn the_threshold_counts_operations_not_bytes() {
         let pages = |n: u64| VMEMMAP..VMEMMAP + n * 4096;
-        assert_eq!(plan(&pages(512), 4096), Plan::ByAddress { first: VMEMMAP, operations: 512 });
-        assert_eq!(plan(&pages(513), 4096), Plan::All);
+        assert_eq!(plan(&pages(128), 4096), Plan::ByAddress { first: VMEMMAP, operations: 128 });
+        assert_eq!(plan(&pages(129), 4096), Plan::All);
         assert_eq!(plan(&pages(513), 0x20_0000), Plan::ByAddress { first: VMEMMAP, operations: 2 });
     }
 

@@ -179,6 +179,7 @@ impl<G: Granule> Rig<G> {
     /// # Panics
     /// When an invariant is broken.
     pub fn assert_clean(&self, when: &str) {
+        assert!(!self.machine.window_is_open(), "{} {when}: readers would wait for ever", G::KIND);
         let mut found = Vec::new();
         let summary = self.mm.audit(&mut |finding| found.push(finding.to_string()));
         assert!(found.is_empty(), "{} {when}: {summary}\n  {}", G::KIND, found.join("\n  "));

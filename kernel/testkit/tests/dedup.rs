@@ -383,15 +383,17 @@ fn parts_of<G: Granule>(wish: &Wish, section: u64) {
             |i: usize| PfnRange::new(Rig::<G>::pfn(wish.start + i as u64 * section), section / G::SIZE);
         let parts: Vec<_> = order.into_iter().map(part).collect();
         let mut gone = 0;
-        rig.mm.device_undo_parts(device.start(), &parts, |mm, _| {
-            gone += 1;
-            let is_here = |at: u64| parts[gone..].iter().any(|part| part.contains(Rig::<G>::pfn(at)));
-            let seen = look(mm, wish, usable, is_here);
-            tails_are_right(mm, wish, &seen);
-            let frames = frames_under(mm, wish.start..wish.start + wish.len).len() as u64;
-            let altmap = mm.devices()[0].altmap().map_or(0, Altmap::alloc);
-            assert_eq!(mm.counts().memmap_ram - ram + altmap, frames, "after {gone} parts: {wish:x?}");
-        });
+        rig.mm
+            .device_undo_parts(device.start(), &parts, |mm, _| {
+                gone += 1;
+                let is_here = |at: u64| parts[gone..].iter().any(|part| part.contains(Rig::<G>::pfn(at)));
+                let seen = look(mm, wish, usable, is_here);
+                tails_are_right(mm, wish, &seen);
+                let frames = frames_under(mm, wish.start..wish.start + wish.len).len() as u64;
+                let altmap = mm.devices()[0].altmap().map_or(0, Altmap::alloc);
+                assert_eq!(mm.counts().memmap_ram - ram + altmap, frames, "after {gone} parts: {wish:x?}");
+            })
+            .expect("whole sections");
         rig.assert_clean("all parts are gone");
         before.assert_same(&Snapshot::exact(&rig), "all parts are gone");
         assert_eq!(rig.mm.warnings().total(), 0);

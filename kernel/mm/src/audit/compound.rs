@@ -100,7 +100,12 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         let what = "entries that map a page of tails, and its count";
         self.find_unless(found == expected, 3, what, Offender::Count { found, expected });
         let order = device.compound().order();
-        let right = |i| machine::page_in(&self.mm.machine, frame, i).tail_order() == Some(order);
+        let right = |i| {
+            let page = machine::page_in(&self.mm.machine, frame, i);
+            let count = if i == 0 { expected } else { 0 };
+            page.tail_order() == Some(order)
+                && (page.refs(), page.private(), page.links()) == (0, count, (0, 0))
+        };
         let tails = (0..G::SIZE / PAGE_BYTES).all(right);
         self.find_unless(tails, 1, "a page of tails does not say what tails say", Offender::Pfn(pfn));
     }

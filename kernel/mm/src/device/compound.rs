@@ -11,6 +11,7 @@ use crate::granule::Granule;
 use crate::page::PAGE_BYTES;
 use crate::pfn::PfnRange;
 use crate::vmemmap::altmap::Altmap;
+use crate::vmemmap::sharing::pages_of_tails;
 
 /// Who shares a page of tails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -75,7 +76,7 @@ impl Compound {
     }
     /// Whether a compound page's memmap is more than two pages: else there is nothing to share.
     pub const fn can_share<G: Granule>(self) -> bool {
-        PAGE_BYTES << self.order > 2 * G::SIZE
+        pages_of_tails(self.order, PAGE_BYTES, G::SIZE) > 0
     }
     /// The pages of memmap that `compounds` compound pages take that share.
     pub const fn memmap_pages(self, compounds: u64) -> u64 {

@@ -131,14 +131,21 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     }
 
     /// The same, but the struct pages go part by part: `parts` are subsections of the device, in any order, together all of
-    /// it. `gone` hears of each (and of a device that is no whole one any more: only its memmap is there to look at).
+    /// it; whole sections where the compound pages' tables are shared. `gone` hears of each (and of a device that is no whole
+    /// one any more: only its memmap is there to look at). For tests: a device goes as a whole otherwise.
+    ///
+    /// # Errors
+    /// `NoDevice`; `WouldSplit` when a part ends inside what a shared table serves. Nothing has changed then.
     pub fn device_undo_parts(
         &mut self,
         start: Pfn,
         parts: &[PfnRange],
         mut gone: impl FnMut(&Self, &PfnRange),
-    ) {
-        let Some(way) = self.way_of(start) else { return };
+    ) -> Result<()> {
+        let way = self.way_of(start).ok_or(Error::NoDevice(start.address::<G>()))?;
+        for part in parts {
+            self.tables.refuse_shared_split(&self.machine, self.layout.memmap(*part))?;
+        }
         way.revert(self, Step::JoinZone);
         for part in parts {
             self.forget_device(*part);
@@ -146,6 +153,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             gone(self, part);
         }
         [Step::ChooseBacking, Step::MapLinear, Step::ClaimSections].iter().for_each(|s| way.revert(self, *s));
+        Ok(())
     }
 
     /// The way that a device came.

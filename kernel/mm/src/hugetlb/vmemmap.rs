@@ -26,10 +26,8 @@ use crate::error::{Error, Result};
 use crate::page::{PAGE_BYTES, PageKind};
 use crate::pfn::Pfn;
 use crate::section::Backing;
+use crate::vmemmap::sharing::pages_of_tails;
 use crate::zone::ZoneKind;
-
-/// The fewest pages of memmap that are worth sharing: with two, one is the head's and the other would be the shared one.
-const WORTH_SHARING: u64 = 3;
 
 /// What is shared of a huge page.
 #[derive(Clone, Copy)]
@@ -47,9 +45,9 @@ impl dyn Memory + '_ {
     fn sharing(&self, head: Pfn) -> Result<Sharing> {
         let (order, size) = (self.order_at(head)?, self.page_size());
         let refuse = |rule| Err(Error::NotOptimisable { pfn: head, rule });
-        let pages = (PAGE_BYTES << order).div_ceil(size);
-        if pages < WORTH_SHARING {
-            return refuse(HvoRule::Memmap { pages });
+        let mappings = pages_of_tails(order, PAGE_BYTES, size);
+        if mappings == 0 {
+            return refuse(HvoRule::Memmap { pages: (PAGE_BYTES << order).div_ceil(size) });
         }
         let ram = |start: Pfn| {
             let section = self.sections().binary_search_by_key(&start, |section| section.start);
@@ -59,9 +57,9 @@ impl dyn Memory + '_ {
             return refuse(HvoRule::Altmap);
         }
         let memmap = self.page_address(head);
-        let tails = VirtRange { start: memmap + size, end: memmap + pages * size };
+        let tails = VirtRange { start: memmap + size, end: memmap + (mappings + 1) * size };
         let zone = self.zone_of(head).unwrap_or(ZoneKind::Normal);
-        Ok(Sharing { head, tails, mappings: pages - 1, of: TailOf { zone, order } })
+        Ok(Sharing { head, tails, mappings, of: TailOf { zone, order } })
     }
 
     /// Let all of a huge page's memmap but its first page be the page that its zone and order share. The huge page may be in

@@ -239,6 +239,21 @@ impl<G: Granule> Tables<G> {
         Ok(())
     }
 
+    /// Refuse a range that begins or ends inside what a shared table serves.
+    ///
+    /// # Errors
+    /// `WouldSplit`.
+    pub fn refuse_shared_split<M: Machine>(&self, machine: &M, range: VirtRange) -> Result<()> {
+        for edge in [range.start, range.end] {
+            let path = self.path(machine, edge);
+            let span = path.shared_table().map(|step| step.slot.span);
+            if let Some(span) = span.filter(|span| span.start != edge) {
+                return Err(Error::WouldSplit { block: span.start, size: span.len() });
+            }
+        }
+        Ok(())
+    }
+
     /// Empty every broken entry of `range` and hand out what was behind it.
     ///
     /// # Errors

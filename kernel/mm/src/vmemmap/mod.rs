@@ -14,4 +14,5 @@ pub mod free;
 pub(crate) mod hosted;
 pub mod occupancy;
 pub mod populate;
+pub mod sharing;
 pub(crate) mod supply;

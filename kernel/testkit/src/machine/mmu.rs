@@ -65,6 +65,8 @@ pub(crate) struct Mmu {
     pub(crate) bbm_level_2: bool,
     /// Addresses that nobody may use: their entries are being changed through an invalid one.
     window: Option<Range<u64>>,
+    /// What blocks and tables were when they were taken down, by the first address that they served; and whether in a window.
+    taken_down: HashMap<u64, (Everything, bool)>,
     tlb: Tlb,
     /// Addresses of entries that were written and not published.
     unpublished: HashSet<u64>,
@@ -92,6 +94,7 @@ impl Mmu {
             tables: HashMap::new(),
             bbm_level_2: false,
             window: None,
+            taken_down: HashMap::new(),
             tlb: Tlb::default(),
             unpublished: HashSet::new(),
             runs: HashSet::new(),
@@ -233,6 +236,9 @@ impl Mmu {
         if old == new {
             return;
         }
+        if level < 3 {
+            self.reshaped(va, old, &gone, &come);
+        }
         // A table that stays while its entry changes takes nothing down.
         let keeps_table = gone.tables.first().map(|t| t.pa) == come.tables.first().map(|t| t.pa);
         if !keeps_table || gone.tables.is_empty() {
@@ -247,6 +253,22 @@ impl Mmu {
         }
     }
 
+    /// A block that becomes the table of its pieces, or the reverse, through an invalid entry: whoever reads there must have been
+    /// told.
+    fn reshaped(&mut self, va: u64, old: u64, gone: &Everything, come: &Everything) {
+        let told = self.window.as_ref().is_some_and(|window| window.contains(&va));
+        if come.leaves.is_empty() {
+            self.taken_down.insert(va, (gone.clone(), told));
+            return;
+        }
+        // An entry that was empty in between was nobody's: what was there has been let go.
+        let Some((was, in_window)) = self.taken_down.remove(&va).filter(|_| old != 0) else { return };
+        let other_shape = was.tables.len() != come.tables.len();
+        if other_shape && same_translation(&was, come) && !(in_window && told) {
+            self.report(Rule::NoWindow, va, 0, "");
+        }
+    }
+
     /// One entry less leads to a table.
     fn unlink(&mut self, gone: &MappedTable) {
         let Some((_, starts)) = self.tables.get_mut(&gone.pa) else { return };
@@ -258,7 +280,13 @@ impl Mmu {
 
     /// Nobody may use these addresses until [`Self::close_window`].
     pub(crate) fn open_window(&mut self, range: Range<u64>) {
-        self.window = Some(range);
+        if let Some(open) = self.window.replace(range) {
+            self.report(Rule::NoWindow, open.start, 0, "a window in a window");
+        }
+    }
+    /// Whether somebody would wait.
+    pub(crate) const fn window_is_open(&self) -> bool {
+        self.window.is_some()
     }
     /// The entries are valid again, and what they were is in no TLB any more.
     pub(crate) fn close_window(&mut self) {

@@ -91,6 +91,11 @@ impl Emulated {
         self.with_mmu(|mmu, _| mmu.bbm_level_2 = true);
     }
 
+    /// Whether a window was opened and not closed.
+    pub fn window_is_open(&self) -> bool {
+        self.0.mmu.borrow().as_ref().is_some_and(Mmu::window_is_open)
+    }
+
     /// Collect violations from now on instead of ending the test at the first.
     pub fn tolerate(&self) {
         self.0.tolerant.set(true);

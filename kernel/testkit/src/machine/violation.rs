@@ -19,6 +19,8 @@ pub enum Rule {
     ContiguousRun,
     /// A live entry changed in a way that needs break-before-make.
     BreakBeforeMake,
+    /// A block and a table that replace each other through an invalid entry, with no window around it.
+    NoWindow,
     /// A new entry where the old one may still be cached.
     MakeBeforeInvalidate,
     /// Memory that is used for something new while an old translation still leads to it.
