@@ -78,7 +78,7 @@ fn report(read: &readers::Totals) {
 /// What has to be so again at the end.
 struct Before {
     counts: Counts,
-    dimms: usize,
+    dimms: Vec<PhysRange>,
     devices: Vec<Pfn>,
     tenants: usize,
     pools: Vec<(u32, u64)>,
@@ -94,7 +94,7 @@ impl Before {
         };
         Self {
             counts: kernel.counts(),
-            dimms: kernel.dimms().len(),
+            dimms: kernel.dimms().iter().map(|dimm| dimm.range).collect(),
             devices: kernel.devices().iter().map(|device| device.start()).collect(),
             tenants: kernel.tenants().len(),
             pools: kernel.huge_ref().hugetlb().pools().map(|pool| (pool.order(), pool.total())).collect(),
@@ -106,7 +106,8 @@ impl Before {
     fn is_still(&self, kernel: &dyn System) -> Outcome {
         let now = kernel.counts();
         // Other huge pages are optimised now than at the start, and DIMMs come and go from outside.
-        if self.optimised || kernel.dimms().len() != self.dimms {
+        let same = kernel.dimms().iter().map(|dimm| &dimm.range).eq(&self.dimms);
+        if self.optimised || !same {
             kprintln!("stress: the page counts are not compared");
             return Ok(());
         }
@@ -257,7 +258,7 @@ impl Stress<'_> {
         for (order, total) in &before.pools {
             let resized = self.kernel.huge().resize(*order, *total)?;
             // What a DIMM took along that went from outside is not there any more.
-            let fewer_dimms = self.kernel.dimms().len() < before.dimms;
+            let fewer_dimms = self.kernel.dimms().len() < before.dimms.len();
             resized.stopped.filter(|_| !fewer_dimms).map_or(Ok(()), Err)?;
         }
         if let Some((slot, range)) = self.away {

@@ -212,3 +212,65 @@ pub fn text(rows: &[Shared]) -> String {
     );
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Shared, TIB, What, machine, rows, text};
+    use crate::bench::figures::Figure;
+    use crate::geometry::Granule;
+
+    fn figure(operation: &str, instructions: u64, tables: i64, ram: i64) -> Figure {
+        Figure { operation: operation.into(), bytes: TIB, instructions, tables, ram }
+    }
+
+    fn tebibyte(instructions: u64, tables: i64) -> Shared {
+        Shared {
+            granule: Granule::K4,
+            cpu: "neoverse-n1",
+            what: What::Device { bytes: TIB, align: "1G", map: "mem", tail: "device" },
+            make: figure("dax-create", instructions, tables, 1025),
+            unmake: figure("dax-destroy", 9, -tables, -1025),
+            window: 3200,
+        }
+    }
+
+    #[test]
+    fn a_tebibyte_has_goals_for_instructions_and_tables() {
+        // 9 MiB are 2304 tables.
+        assert_eq!(tebibyte(5_000_000, 2304).missed(), Vec::<String>::new());
+        assert_eq!(
+            tebibyte(5_000_001, 2305).missed(),
+            [
+                "instructions of 4k dax 1024G of 1G, mem, one tail: 5000001, goal 5000000",
+                "table pages of 4k dax 1024G of 1G, mem, one tail: 2305, goal 2304"
+            ]
+        );
+        let small = What::HugePage { size: "2M", bytes: 2 << 20 };
+        assert_eq!(Shared { what: small, ..tebibyte(5_000_001, 2305) }.missed(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_row_has_both_ways_and_what_stays_meanwhile() {
+        let text = text(&[tebibyte(4_268_100, 1044)]);
+        let row = text.lines().find(|line| line.starts_with("4k dax")).expect("a row");
+        let words: Vec<&str> = row.split_whitespace().rev().take(6).collect();
+        assert_eq!(words, ["3200", "1025", "1044", "0.0000", "4.2681", "neoverse-n1"]);
+        let json = tebibyte(4_268_100, 1044).json();
+        assert_eq!(
+            (json["make"]["instructions"].as_u64(), json["window"].as_u64()),
+            (Some(4_268_100), Some(3200))
+        );
+        assert_eq!(json["unmake"]["memmap_ram"].as_i64(), Some(-1025));
+    }
+
+    #[test]
+    fn every_machine_counts_and_is_quiet() {
+        for (granule, cpu, what) in rows() {
+            let arguments = machine(granule, cpu, what).arguments();
+            assert!(
+                arguments.contains(&"--icount".into()) && arguments.contains(&"bench=on".into()),
+                "{what:?}"
+            );
+        }
+    }
+}

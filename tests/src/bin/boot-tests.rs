@@ -18,7 +18,8 @@ With FILTERs, only tests whose name contains one of them run. Exit status 0 only
   --long        also the long ones
   --help        this text
 
-Transcripts are kept in target/boot-tests/. HOTMAP_TIMEOUT=3 makes every time-out three times as long. QEMU=path chooses
+Transcripts are kept in target/boot-tests/. HOTMAP_TIMEOUT=3 makes every time-out three times as long. HOTMAP_SEED=N is the
+order in which `stress` tests do things (they print theirs). QEMU=path chooses
 the QEMU, HOTMAP_IMAGE=path another image. A verdict is passed, failed, unknown (nobody can tell: a hang, silence, a plan that does not add up), or
 skipped (with the reason); only passed counts as passed.";
 

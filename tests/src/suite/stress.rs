@@ -69,6 +69,10 @@ fn all_comes_and_goes(
     let start = guest.state()?;
     let command = format!("stress {seconds} {seed}");
     guest.type_command(&command)?;
+    // What it finds when it starts is what it compares with at its end.
+    guest.wait_for("the start of stress", Deadline::for_step(), |text| {
+        text.contains("stress: seed").then_some(())
+    })?;
     let mut dimms = Dimms::new(granule, seed);
     while !guest.has_replied(&command) {
         dimms.one_comes_or_goes(&mut guest)?;

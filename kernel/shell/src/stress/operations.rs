@@ -46,10 +46,12 @@ pub(super) const OPERATIONS: [(u64, Operation); 15] = [
 impl Stress<'_> {
     // Huge pages.
 
+    /// One of the sizes, the smaller ones more often: a page of 1 GiB takes as long as hundreds of others.
     fn pool(&mut self) -> Option<(u32, u64)> {
-        let pools =
-            self.kernel.huge_ref().hugetlb().pools().map(|pool| (pool.order(), pool.total())).collect();
-        self.random.pick(pools)
+        let count = self.kernel.huge_ref().hugetlb().pools().count() as u64;
+        let at = self.random.below(count).min(self.random.below(count));
+        let mut pools = self.kernel.huge_ref().hugetlb().pools().map(|pool| (pool.order(), pool.total()));
+        pools.nth(usize::try_from(at).unwrap_or(0))
     }
 
     /// Some of each pool: a page of 1 GiB that was demoted is thousands.
