@@ -69,8 +69,9 @@ pub(crate) fn close() {
 #[inline]
 pub(crate) fn broken() {
     if STRETCH.load(Relaxed) != 0 && WINDOW.is_open() {
-        let turns = STRETCH.swap(0, Relaxed);
+        let (turns, from) = (STRETCH.swap(0, Relaxed), now());
         ENTERED.store(WINDOW.stretch(turns, cpu::relax) == Entry::Reader, Relaxed);
+        WINDOW.leave_out(from, now());
     }
 }
 

@@ -58,6 +58,12 @@ impl Counters {
         self.opened_instructions.store(now.instructions, Relaxed);
     }
 
+    /// The time between is not the window's.
+    pub(crate) fn left_out(&self, from: Clock, to: Clock) {
+        self.opened_ticks.fetch_add(to.ticks.saturating_sub(from.ticks), Relaxed);
+        self.opened_instructions.fetch_add(to.instructions.saturating_sub(from.instructions), Relaxed);
+    }
+
     /// The length of the window that ends now. A clock that ran backwards has counted nothing.
     pub(crate) fn closed(&self, now: Clock) -> Clock {
         let length = Clock {

@@ -120,6 +120,11 @@ impl Window {
         if entered() { Entry::Reader } else { Entry::Unknown }
     }
 
+    /// What an open window was stretched by is none of its length.
+    pub fn leave_out(&self, from: Clock, to: Clock) {
+        self.counters.left_out(from, to);
+    }
+
     /// `cpu` took a translation fault on a read at `va`, from its exception handler: what now? `translates` asks the MMU
     /// about `va` afresh; `pause` is called while waiting.
     ///
@@ -211,6 +216,14 @@ mod tests {
             assert_eq!(window.close(to), Some(length));
         }
         assert_eq!(window.figures(), Figures { windows: 3, longest: at(7, 90), ..Figures::default() });
+    }
+
+    #[test]
+    fn what_a_window_was_stretched_by_is_none_of_its_length() {
+        let window = Window::new();
+        window.open(START, END, at(100, 1000)).expect("closed");
+        window.leave_out(at(103, 1010), at(903, 5010));
+        assert_eq!(window.close(at(907, 5050)), Some(at(7, 50)));
     }
 
     #[test]
