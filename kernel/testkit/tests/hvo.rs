@@ -476,6 +476,22 @@ fn without_break_before_make_it_is_refused<G: Granule>() {
     }
 }
 
+/// Whoever wrote to a tail is found out before anything is shared: the last tail of all, so that all pages are looked at.
+fn a_tail_that_says_something_is_refused_and_nothing_has_changed<G: Granule>() {
+    let mut rig = boot::<G>(false);
+    let head = pool(&mut rig, 1)[0];
+    let last = memmap(&rig, head).last().expect("pages").0 + G::SIZE - 64;
+    rig.machine.memory().poke(last + 16, 1);
+    let before = Snapshot::exact(&rig);
+    let at = rig.mm.layout().page_address(head) + (64 * (worth::<G>().0 / G::SIZE) - G::SIZE);
+    let rule = BbmRule::AddressWithOtherContents;
+    assert_eq!(rig.mm.huge().optimise(head), Err(Error::BreakBeforeMake { at, rule }));
+    before.assert_same(&Snapshot::exact(&rig), "a tail says something");
+    rig.assert_clean("a tail says something");
+    rig.machine.memory().poke(last + 16, 0);
+    rig.mm.huge().optimise(head).expect("nothing is left of it");
+}
+
 /// What an auditor must find: a shared page that was written to, a count that is wrong, a shared page that can be written to.
 fn what_is_wrong_with_a_shared_page_is_found<G: Granule>() {
     let mut rig = boot::<G>(true);
@@ -565,6 +581,7 @@ hotmap_testkit::at_each_granule!(
     a_dimm_with_optimised_pages_goes,
     the_largest_size_keeps_one_page,
     without_break_before_make_it_is_refused,
+    a_tail_that_says_something_is_refused_and_nothing_has_changed,
     what_is_wrong_with_a_shared_page_is_found,
     in_any_order,
 );

@@ -85,6 +85,9 @@ pub trait Memory {
     fn free(&mut self, pfn: Pfn);
     /// Make a frame, which nobody uses yet, a page of ordered tails.
     fn fill_tail_page(&self, frame: Pfn, order: u32);
+    /// Whether two frames of struct pages hold the same words.
+    #[cfg(debug_assertions)]
+    fn same_contents(&self, a: Pfn, b: Pfn) -> bool;
     /// Copy a frame to one that nobody uses yet.
     fn copy_frame(&self, from: Pfn, to: Pfn);
 
@@ -221,6 +224,10 @@ impl<G: Granule, M: Machine> Memory for Mm<G, M> {
     }
     fn fill_tail_page(&self, frame: Pfn, order: u32) {
         self.pages().fill_tail_page(frame.address::<G>(), order);
+    }
+    #[cfg(debug_assertions)]
+    fn same_contents(&self, a: Pfn, b: Pfn) -> bool {
+        machine::same_contents(&self.machine, a.address::<G>(), b.address::<G>(), G::SIZE)
     }
     fn copy_frame(&self, from: Pfn, to: Pfn) {
         machine::copy_frame(&self.machine, from.address::<G>(), to.address::<G>(), G::SIZE);

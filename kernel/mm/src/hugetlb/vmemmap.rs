@@ -28,6 +28,8 @@ use crate::pfn::Pfn;
 use crate::section::Backing;
 use crate::vmemmap::sharing::pages_of_tails;
 use crate::zone::ZoneKind;
+#[cfg(debug_assertions)]
+use crate::{addr::VirtAddr, paging::live_update::BbmRule};
 
 /// What is shared of a huge page.
 #[derive(Clone, Copy)]
@@ -83,8 +85,11 @@ impl dyn Memory + '_ {
         Ok(())
     }
 
-    /// Entries that can be written through become read-only ones of the shared page; what they mapped is free.
+    /// Entries that can be written through become read-only ones of the shared page; what they mapped is free. Nothing of it
+    /// can fail half-way: what is in the pages is looked at first, where there are debug checks.
     fn share(&mut self, sharing: &Sharing, tail: Pfn) -> Result<()> {
+        #[cfg(debug_assertions)]
+        self.refuse_other_contents(sharing, tail)?;
         if !self.has_bug(Bug::NoBbm) {
             self.rewrite_all(sharing.tails, &mut |_, d| d.read_only())?;
         }
@@ -104,6 +109,16 @@ impl dyn Memory + '_ {
         }
         self.free_frames(old);
         Ok(())
+    }
+
+    /// Refuse pages of tails that are not what the shared one is: nobody writes to a tail, so somebody did who should not.
+    #[cfg(debug_assertions)]
+    fn refuse_other_contents(&self, sharing: &Sharing, tail: Pfn) -> Result<()> {
+        let mut pages = (0..sharing.mappings).map(|i| sharing.tails.start + i * self.page_size());
+        let differs =
+            |va: &VirtAddr| self.memmap_frame(*va).is_none_or(|leaf| !self.same_contents(leaf.frame, tail));
+        let rule = BbmRule::AddressWithOtherContents;
+        pages.find(differs).map_or(Ok(()), |at| Err(Error::BreakBeforeMake { at, rule }))
     }
 
     /// The inverse of [`Self::optimise`].
