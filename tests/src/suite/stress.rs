@@ -38,7 +38,36 @@ pub(super) fn tests() -> Vec<Test> {
             tests.push(Test::new(format!("stress/long/{granule}/{cpu}"), body).long());
         }
     }
+    tests.push(Test::new("stress/leaving", a_page_leaves_that_readers_look_at));
     tests
+}
+
+/// A huge page that fills a DIMM, under the eyes of three readers: QEMU takes the DIMM away in the middle of it. No reader
+/// touches what is not there any more. (A page that `stress` has taken out of its pool just then holds the DIMM.)
+fn a_page_leaves_that_readers_look_at(run: &Run) -> Checked<String> {
+    let (mut left, mut held) = (0, 0);
+    for seed in 1..=4 {
+        let dimm = Dimm::new("d1", GIB).in_slot(1).at(2 * GIB);
+        let machine = Machine { smp: Some(4), ..slotted(Granule::K4).cpu("neoverse-n1").memory("1G") };
+        let machine = machine.append("memmap=ram").extra(dimm.cold().iter().map(String::as_str));
+        let mut guest = Guest::boot(run, &machine)?;
+        guest.tell("hugetlb 1G 1")?;
+        let command = format!("stress 2 {seed}");
+        guest.type_command(&command)?;
+        guest.wait_for("readers", Deadline::for_step(), |text| text.contains("CPUs read").then_some(()))?;
+        std::thread::sleep(BETWEEN_DIMMS * 3);
+        match guest.unplug(&dimm)? {
+            Unplug::Gone => left += 1,
+            Unplug::Refused(_) => held += 1,
+        }
+        let reply = guest.await_reply(&command, Deadline::after(step() + Duration::from_secs(8)))?;
+        let reply = reply.result().map_err(|why| Trouble::Failed(format!("seed {seed}: {why}")))?;
+        let read = number_before(&reply, " heads looked up, 0 wrong")?;
+        ensure!(read > 0, "seed {seed}: nothing was read");
+        guest.finish()?;
+    }
+    ensure!(left > 0, "no DIMM left while readers read: {held} were held");
+    Ok(format!("{left} DIMMs left under readers, {held} were held"))
 }
 
 /// A DIMM that is there from the start, and persistent memory for devices: of the device tree, with memmap on the DIMM; or an

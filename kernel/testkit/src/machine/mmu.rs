@@ -237,7 +237,7 @@ impl Mmu {
             return;
         }
         if level < 3 {
-            self.reshaped(va, old, &gone, &come);
+            self.reshaped(va..va.saturating_add(shape.size()), (old, new), &gone, &come);
         }
         // A table that stays while its entry changes takes nothing down.
         let keeps_table = gone.tables.first().map(|t| t.pa) == come.tables.first().map(|t| t.pa);
@@ -255,9 +255,16 @@ impl Mmu {
 
     /// A block that becomes the table of its pieces, or the reverse, through an invalid entry: whoever reads there must have been
     /// told.
-    fn reshaped(&mut self, va: u64, old: u64, gone: &Everything, come: &Everything) {
+    fn reshaped(&mut self, span: Range<u64>, (old, new): (u64, u64), gone: &Everything, come: &Everything) {
+        let va = span.start;
         let told = self.window.as_ref().is_some_and(|window| window.contains(&va));
-        if come.leaves.is_empty() {
+        if new == 0 {
+            self.taken_down.remove(&va);
+            return;
+        }
+        if come.leaves.is_empty() && come.tables.is_empty() {
+            // What was below goes with it.
+            self.taken_down.retain(|at, _| !span.contains(at));
             self.taken_down.insert(va, (gone.clone(), told));
             return;
         }
