@@ -36,10 +36,16 @@ impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
 
     /// Make every page of `range` an ordered tail. Their struct pages are zeroed, and nobody shares them yet.
     pub fn set_tails(&self, range: PfnRange, order: u32) {
-        let mut pfn = range.start;
-        while pfn < range.end {
-            self.own(pfn).set_tail(order);
-            pfn = pfn + 1;
+        let mut at = range.start;
+        while at < range.end {
+            // As many at once as share a page of memmap: the next one may be anywhere.
+            let next = (at.align_down(G::SHIFT - PAGE_BYTES_SHIFT) + Self::PER_PAGE as u64).min(range.end);
+            let count = usize::try_from(next - at).unwrap_or(0);
+            Page::set_tails(
+                machine::pages(self.machine, self.layout.page_address(at), count, Access::Write),
+                order,
+            );
+            at = next;
         }
     }
 

@@ -135,7 +135,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// one any more: only its memmap is there to look at). For tests: a device goes as a whole otherwise.
     ///
     /// # Errors
-    /// `NoDevice`; `WouldSplit` when a part ends inside what a shared table serves. Nothing has changed then.
+    /// `NoDevice`; `WouldSplit` when a part ends inside a leaf, or what a shared table serves. Nothing has changed then.
     pub fn device_undo_parts(
         &mut self,
         start: Pfn,
@@ -144,7 +144,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     ) -> Result<()> {
         let way = self.way_of(start).ok_or(Error::NoDevice(start.address::<G>()))?;
         for part in parts {
-            self.tables.refuse_shared_split(&self.machine, self.layout.memmap(*part))?;
+            let leaves = self.leaves_around(*part)?;
+            self.tables.refuse_split(&self.machine, leaves)?;
         }
         way.revert(self, Step::JoinZone);
         for part in parts {

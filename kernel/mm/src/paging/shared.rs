@@ -14,14 +14,12 @@ use core::marker::PhantomData;
 use super::descriptor::{Attributes, Descriptor};
 use super::live_update::Contents;
 use super::table::{Gone, Keep, TableFrames, Tables, TakeBack};
+use super::visitors::ANYWHERE;
 use super::walk::{self, Next, Slot, Visit, read, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::error::{Error, Result};
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::{self, Machine};
-
-/// A table that is left empty by an undo was made by what is undone.
-const ANYWHERE: VirtRange = VirtRange { start: VirtAddr::new(0), end: VirtAddr::new(u64::MAX) };
 
 /// A frame that is mapped over and over, and who counts that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

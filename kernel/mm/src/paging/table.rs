@@ -16,7 +16,7 @@ use core::sync::atomic::Ordering::Acquire;
 use super::descriptor::{Attributes, Descriptor};
 use super::flush::TlbDebt;
 use super::live_update::Contents;
-use super::visitors::{Breaker, Mapper, Reaper, Scanner};
+use super::visitors::{ANYWHERE, Breaker, Mapper, Reaper, Scanner};
 pub use super::walk::{Next, Path, Slot, Step, Visit};
 use super::walk::{read, slot, walk_level, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
@@ -175,8 +175,7 @@ impl<G: Granule> Tables<G> {
     ) -> Result<()> {
         let ours = VirtRange { start: request.range.start, end: done };
         let keep: Keep<'_> = &mut |leaf| !ours.contains(leaf.start);
-        let bounds = request.range_bounds::<G>();
-        self.break_leaves(machine, request.range, bounds, true, keep)?.pay(machine);
+        self.break_leaves(machine, request.range, ANYWHERE, true, keep)?.pay(machine);
         let gone: TakeBack<'_> = &mut |gone| {
             if let Gone::Table(table) = gone {
                 frames.free_table(table);
@@ -234,21 +233,6 @@ impl<G: Granule> Tables<G> {
             let size = table.or(run).unwrap_or(leaf.slot.span.len());
             if !edge.is_aligned(size) {
                 return Err(Error::WouldSplit { block: edge.align_down(size), size });
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuse a range that begins or ends inside what a shared table serves.
-    ///
-    /// # Errors
-    /// `WouldSplit`.
-    pub fn refuse_shared_split<M: Machine>(&self, machine: &M, range: VirtRange) -> Result<()> {
-        for edge in [range.start, range.end] {
-            let path = self.path(machine, edge);
-            let span = path.shared_table().map(|step| step.slot.span);
-            if let Some(span) = span.filter(|span| span.start != edge) {
-                return Err(Error::WouldSplit { block: span.start, size: span.len() });
             }
         }
         Ok(())

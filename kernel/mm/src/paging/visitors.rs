@@ -7,20 +7,15 @@ use super::descriptor::Descriptor;
 use super::flush::TlbDebt;
 use super::live_update::Contents;
 use super::table::{Gone, Keep, MapRequest, TableFrames, Tables, TakeBack};
-use super::walk::{Next, Slot, Visit, read, span, write};
+use super::walk::{Next, Slot, Visit, read, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::error::{Error, Result};
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::{self, Machine};
 
-impl MapRequest {
-    /// The bounds inside which tables made for this request may be freed again: any, since a table that is empty after
-    /// the undo was empty (and so absent) before.
-    pub(super) fn range_bounds<G: Granule>(&self) -> VirtRange {
-        let first = G::START_LEVEL;
-        VirtRange { start: span::<G>(first, self.range.start).start, end: VirtAddr::new(u64::MAX) }
-    }
-}
+/// Where tables that an undo leaves empty may be freed: anywhere, since one that is empty after the undo was made by what is
+/// undone.
+pub(super) const ANYWHERE: VirtRange = VirtRange { start: VirtAddr::new(0), end: VirtAddr::new(u64::MAX) };
 
 pub(super) struct Mapper<'a, G, M> {
     pub(super) machine: &'a M,

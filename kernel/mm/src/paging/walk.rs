@@ -82,7 +82,7 @@ impl Path {
 
 /// What one entry of `level` covers around `va`.
 #[inline(always)]
-pub(super) fn span<G: Granule>(level: u8, va: VirtAddr) -> VirtRange {
+fn span<G: Granule>(level: u8, va: VirtAddr) -> VirtRange {
     let size = 1u64 << G::GEOMETRY.level_shift(level);
     let start = va.align_down(size);
     VirtRange { start, end: VirtAddr::new(start.get().saturating_add(size)) }
