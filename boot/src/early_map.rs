@@ -100,11 +100,11 @@ pub(crate) struct Roots {
 ///
 /// # Errors
 /// `Out` when boot memory runs out, `AlreadyMapped` when the device tree puts two things in one place.
-pub(crate) fn build<G: Granule>(info: &mut BootInfo, image: &Image) -> Result<Roots> {
+pub(crate) fn build(g: Granule, info: &mut BootInfo, image: &Image) -> Result<Roots> {
     let machine = Physical;
     let memblock = &mut info.memblock;
-    let layout = Layout::<G>::new(info.ram_start);
-    let tables = boot::new_root::<G, _>(&machine, memblock)?;
+    let layout = Layout::new(g, info.ram_start);
+    let tables = boot::new_root(g, &machine, memblock)?;
     boot::map_boot_ram(&machine, tables, layout, memblock, image.constant())?;
     let parts = [
         (image.text, Attributes::TEXT),
@@ -113,67 +113,64 @@ pub(crate) fn build<G: Granule>(info: &mut BootInfo, image: &Image) -> Result<Ro
         (image.stack, Attributes::DATA),
     ];
     for (part, attributes) in parts {
-        let request = request::<G>(image.high(part), part.start, attributes);
+        let request = request(g, image.high(part), part.start, attributes);
         boot::map_boot(&machine, tables, memblock, &request)?;
     }
     map_stacks(&machine, tables, memblock, image, info.stacks)?;
     for device in hotmap_kernel::drivers::platform::device_windows(&info.machine).iter() {
         map_device(&machine, tables, memblock, *device)?;
     }
-    let ttbr0 = identity::<G>(&machine, memblock, image)?;
+    let ttbr0 = identity(g, &machine, memblock, image)?;
     Ok(Roots { ttbr0, ttbr1: tables.root() })
 }
 
-fn request<G: Granule>(range: VirtRange, pa: PhysAddr, attributes: Attributes) -> MapRequest {
-    MapRequest { range, pa, attributes, max_leaf: G::BLOCK_SIZE, contiguous: true }
+fn request(g: Granule, range: VirtRange, pa: PhysAddr, attributes: Attributes) -> MapRequest {
+    MapRequest { range, pa, attributes, max_leaf: g.pmd_size, contiguous: true }
 }
 
 /// Map the other CPUs' stacks.
-fn map_stacks<G: Granule>(
+fn map_stacks(
     machine: &Physical,
-    tables: Tables<G>,
+    tables: Tables,
     memblock: &mut Memblock,
     image: &Image,
     stacks: PhysRange,
 ) -> Result<()> {
+    let g = tables.granule();
     let image_end = image.high(image.stack).end;
     for number in 1..=stacks.len() / STACK_BYTES {
         let pa = stacks.start + (number - 1) * STACK_BYTES;
-        let request = request::<G>(secondary_stack(image_end, number), pa, Attributes::DATA);
+        let request = request(g, secondary_stack(image_end, number), pa, Attributes::DATA);
         boot::map_boot(machine, tables, memblock, &request)?;
     }
     Ok(())
 }
 
 /// Map the pages around a device's registers. Two devices may share a page.
-fn map_device<G: Granule>(
-    machine: &Physical,
-    tables: Tables<G>,
-    memblock: &mut Memblock,
-    device: PhysRange,
-) -> Result<()> {
-    let mut page = device.start.align_down(G::SIZE);
+fn map_device(machine: &Physical, tables: Tables, memblock: &mut Memblock, device: PhysRange) -> Result<()> {
+    let g = tables.granule();
+    let mut page = device.start.align_down(g.page_size);
     while page < device.end {
         if let Some(va) = layout::device_address(page)
             && tables.translate(machine, va).is_none()
         {
-            let range = VirtRange { start: va, end: va + G::SIZE };
-            boot::map_boot(machine, tables, memblock, &request::<G>(range, page, Attributes::DEVICE))?;
+            let range = VirtRange { start: va, end: va + g.page_size };
+            boot::map_boot(machine, tables, memblock, &request(g, range, page, Attributes::DEVICE))?;
         }
-        page = page + G::SIZE;
+        page = page + g.page_size;
     }
     Ok(())
 }
 
 /// The identity map. Its tables live in memory that `memblock` goes on calling free: nothing is allocated between here and
 /// the jump that makes them useless.
-fn identity<G: Granule>(machine: &Physical, memblock: &Memblock, image: &Image) -> Result<PhysAddr> {
+fn identity(g: Granule, machine: &Physical, memblock: &Memblock, image: &Image) -> Result<PhysAddr> {
     let mut scratch = memblock.clone();
-    let tables = boot::new_root::<G, _>(machine, &mut scratch)?;
+    let tables = boot::new_root(g, machine, &mut scratch)?;
     let range = VirtRange {
         start: VirtAddr::new(image.text.start.get()),
-        end: VirtAddr::new(image.text.start.get() + G::SIZE),
+        end: VirtAddr::new(image.text.start.get() + g.page_size),
     };
-    boot::map_boot(machine, tables, &mut scratch, &request::<G>(range, image.text.start, Attributes::TEXT))?;
+    boot::map_boot(machine, tables, &mut scratch, &request(g, range, image.text.start, Attributes::TEXT))?;
     Ok(tables.root())
 }

@@ -7,7 +7,6 @@ use hotmap_kernel::arch::{counter, cpu, exceptions, mmu, semihosting, word};
 use hotmap_kernel::boot_info::BootInfo;
 use hotmap_kernel::drivers::platform;
 use hotmap_kernel::{console, kernel_main, kprint, kprintln};
-use hotmap_mm::granule::{G4K, G16K, G64K, Granule, GranuleKind};
 use hotmap_mm::paging::descriptor::MAIR;
 
 use crate::early_map::{self, Image, Roots};
@@ -63,21 +62,12 @@ fn prepare(info: &mut BootInfo, dtb: u64) -> Result<Roots, Stop> {
     handoff::choose_granule(info)?;
     handoff::check_devices(info)?;
     handoff::find_memory(info, image.whole())?;
-    let roots = match info.granule {
-        GranuleKind::K4 => early_map::build::<G4K>(info, &image),
-        GranuleKind::K16 => early_map::build::<G16K>(info, &image),
-        GranuleKind::K64 => early_map::build::<G64K>(info, &image),
-    };
-    roots.map_err(Stop::Memory)
+    early_map::build(info.granule.granule(), info, &image).map_err(Stop::Memory)
 }
 
 fn go_high(info: &mut BootInfo, roots: &Roots) -> ! {
     info.root = roots.ttbr1;
-    let va_bits = match info.granule {
-        GranuleKind::K4 => G4K::GEOMETRY.va_bits,
-        GranuleKind::K16 => G16K::GEOMETRY.va_bits,
-        GranuleKind::K64 => G64K::GEOMETRY.va_bits,
-    };
+    let va_bits = info.granule.granule().va_bits;
     let tcr = mmu::tcr(info.granule, va_bits, cpu::features().ips());
     let entry = high_main as extern "C" fn(&'static mut BootInfo) -> !;
     // SAFETY: B1; the tables map the image at its linked address, and the code of the switch one to one.
@@ -107,5 +97,5 @@ extern "C" fn high_main(info: &'static mut BootInfo) -> ! {
     exceptions::set_kernel_stack(low..&raw const _stack_end as u64, low - guard);
     hotmap_kernel::arch::mmu_control::forget_identity_map();
     secondary::prepare(info);
-    kernel_main::<hotmap_shell::Commands>(info)
+    kernel_main(info, hotmap_shell::run)
 }

@@ -6,7 +6,6 @@ use hotmap_mm::device::compound::{Compound, TailScope};
 use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::Result;
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::Source;
 use hotmap_mm::pfn::Pfn;
 
@@ -47,7 +46,7 @@ impl Wanted {
     }
 }
 
-impl<G: Granule> Kernel<G> {
+impl Kernel {
     /// The memory around `at` that a device can be made of: a region of the device tree that holds nothing else, or an
     /// NVDIMM.
     pub fn memory_behind(&self, at: PhysAddr) -> Option<Behind> {
@@ -72,18 +71,20 @@ impl<G: Granule> Kernel<G> {
 
     /// What `range` is used for, if a device is made of some of it: `device`, or `kmem` when the system has its memory.
     pub fn device_use(&self, range: PhysRange) -> Option<&'static str> {
-        let overlaps = |device: &Pagemap| device.addresses::<G>().any(|part| part.overlaps(&range));
+        let g = self.granule();
+        let overlaps = |device: &Pagemap| device.addresses(g).any(|part| part.overlaps(&range));
         if self.mm.devices().iter().any(overlaps) {
             return Some("device");
         }
-        let given = self.mm.kmem().iter().any(|kmem| kmem.device().addresses::<G>().overlaps(&range));
+        let given = self.mm.kmem().iter().any(|kmem| kmem.device().addresses(g).overlaps(&range));
         given.then_some("kmem")
     }
 
     /// The whole memory block of boot RAM at `start`, present or taken away.
     pub fn boot_block(&self, start: PhysAddr) -> Option<PhysRange> {
+        let g = self.granule();
         let block =
-            PhysRange::checked_new(start, G::SECTION_SIZE).filter(|_| start.is_aligned(G::SECTION_SIZE))?;
+            PhysRange::checked_new(start, g.section_size).filter(|_| start.is_aligned(g.section_size))?;
         self.info.memblock.ram().iter().any(|ram| ram.covers(&block)).then_some(block)
     }
 
@@ -99,15 +100,16 @@ impl<G: Granule> Kernel<G> {
     /// # Errors
     /// Why it cannot be made; everything is as it was.
     pub fn make_device(&mut self, ranges: &[(PhysAddr, u64)], wanted: &Wanted) -> Result<Pfn> {
+        let g = self.granule();
         let Wanted { kind, memmap, align, tails } = *wanted;
-        let compound = align.map_or(Ok(Compound::PAGE), |size| Compound::new::<G>(size, tails))?;
+        let compound = align.map_or(Ok(Compound::PAGE), |size| Compound::new(g, size, tails))?;
         let node = ranges.first().and_then(|(start, _)| self.memory_behind(*start)).map_or(0, |b| b.node);
         let device = DeviceRange::grouped(&self.mm, ranges, kind, memmap, compound)?.on_node(node);
         let remote = self.mm.warnings().remote_memmap;
         self.mm.device_create(&device, |_, _| {})?;
         let start = device.start();
         if self.mm.warnings().remote_memmap > remote {
-            let at = start.address::<G>().get();
+            let at = start.address(g).get();
             kprintln!(
                 "warning: dax@{at:x} is on node {node}, and its memmap is not (this is said once; --map dev avoids it)"
             );
@@ -117,15 +119,16 @@ impl<G: Granule> Kernel<G> {
     }
 
     fn tell_device(&self, start: Pfn) {
+        let g = self.granule();
         let Some(device) = self.mm.device_of(start) else { return };
-        let at = start.address::<G>();
+        let at = start.address(g);
         let memmap = device.altmap().map_or(0, |altmap| altmap.alloc());
         klog!(
             "dax@{:x}: {} {} is here, {memmap} pages of it its own memmap, usable from {}",
             at.get(),
-            Bytes(device.pages() << G::SHIFT),
+            Bytes(device.pages() << g.page_shift),
             device.kind(),
-            device.usable_start().address::<G>()
+            device.usable_start().address(g)
         );
     }
 

@@ -9,7 +9,6 @@ use alloc::vec::Vec;
 
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 use hotmap_mm::error::{Resource, Result};
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::Source;
 use hotmap_mm::list;
 use hotmap_mm::machine::Machine;
@@ -67,12 +66,7 @@ impl Dimms {
     ///
     /// # Errors
     /// Why it was refused; nothing else has changed then.
-    pub fn insert<G: Granule, M: Machine>(
-        &mut self,
-        mm: &mut Mm<G, M>,
-        slot: &Slot,
-        policy: Policy,
-    ) -> Result<()> {
+    pub fn insert<M: Machine>(&mut self, mm: &mut Mm<M>, slot: &Slot, policy: Policy) -> Result<()> {
         let start = PhysAddr::new(slot.address);
         let room = mm.may_fail(Resource::Heap { bytes: size_of::<Dimm>() });
         let room = room.and_then(|()| list::reserve(&mut self.present, 1));
@@ -96,7 +90,7 @@ impl Dimms {
     ///
     /// # Errors
     /// Why it cannot go; it is online as before then.
-    pub fn remove<G: Granule, M: Machine>(&mut self, mm: &mut Mm<G, M>, slot: u32) -> Result<()> {
+    pub fn remove<M: Machine>(&mut self, mm: &mut Mm<M>, slot: u32) -> Result<()> {
         let Some(at) = self.present.iter().position(|d| d.slot == slot) else {
             klog!("dimm{slot}: is gone before it was here");
             return Ok(());

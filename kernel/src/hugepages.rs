@@ -2,14 +2,13 @@
 //! it is in large pieces.
 
 use hotmap_mm::addr::Bytes;
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hugetlb::memory::Memory;
 use hotmap_mm::hugetlb::pool::Resized;
 
 use crate::kernel::Kernel;
 use crate::{klog, kprintln};
 
-impl<G: Granule> Kernel<G> {
+impl Kernel {
     /// A pool that cannot have what was asked for has what there was, and says so.
     pub(crate) fn set_huge_pages_aside(&mut self) {
         self.mm.hugetlb.hvo = self.info.args.hvo;

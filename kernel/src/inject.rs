@@ -2,7 +2,6 @@
 //! of it, and is gone.
 
 use hotmap_mm::faults::{Faults, Plan};
-use hotmap_mm::granule::Granule;
 use hotmap_mm::machine::Machine;
 use hotmap_mm::model::Mm;
 
@@ -29,11 +28,7 @@ impl Injection {
     }
 
     /// Do a whole operation, with what waits for it, and say whether it fired.
-    pub fn around<G: Granule, M: Machine, R>(
-        &mut self,
-        mm: &mut Mm<G, M>,
-        operation: impl FnOnce(&mut Mm<G, M>) -> R,
-    ) -> R {
+    pub fn around<M: Machine, R>(&mut self, mm: &mut Mm<M>, operation: impl FnOnce(&mut Mm<M>) -> R) -> R {
         self.begin(&mut mm.faults);
         let result = operation(mm);
         self.end(&mut mm.faults);

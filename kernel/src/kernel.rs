@@ -1,9 +1,7 @@
 //! The kernel after boot: one value that owns everything, an idle loop, and the shell.
 
-use core::marker::PhantomData;
-
 use hotmap_mm::addr::{PhysAddr, PhysRange};
-use hotmap_mm::granule::{G4K, G16K, G64K, Granule, GranuleKind};
+use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::Layout;
 use hotmap_mm::model::{Counts, Mm};
 use hotmap_mm::paging::table::Tables;
@@ -23,12 +21,12 @@ use crate::plug::Policy;
 use crate::regions::Regions;
 use crate::{cpus, klog, kprintln, meter, readers};
 
-/// Everything, for one granule.
-pub struct Kernel<G: Granule> {
+/// Everything that the kernel owns.
+pub struct Kernel {
     /// What boot found.
     pub info: &'static BootInfo,
     /// The memory.
-    pub mm: Mm<G, Arm>,
+    pub mm: Mm<Arm>,
     /// The devices.
     pub platform: Platform,
     /// The DIMMs.
@@ -43,39 +41,33 @@ pub struct Kernel<G: Granule> {
     pub status: u32,
 }
 
-/// Who runs commands: a package of its own, above this one.
-pub trait Shell {
-    /// Run one command line; whether it succeeded. What it has to say it has printed.
-    fn run<G: Granule>(kernel: &mut Kernel<G>, line: &str) -> bool;
-}
+/// Runs one command line and prints what it has to say; returns whether it succeeded. The shell is a package above this one.
+pub type RunCommand = fn(&mut Kernel, &str) -> bool;
 
 /// The first function after boot, at the high addresses, on the boot CPU.
-pub fn kernel_main<S: Shell>(info: &'static mut BootInfo) -> ! {
-    match info.granule {
-        GranuleKind::K4 => start::<G4K, S>(info),
-        GranuleKind::K16 => start::<G16K, S>(info),
-        GranuleKind::K64 => start::<G64K, S>(info),
-    }
-}
-
-fn start<G: Granule, S: Shell>(info: &'static mut BootInfo) -> ! {
+pub fn kernel_main(info: &'static mut BootInfo, run: RunCommand) -> ! {
     console::set_quiet(info.args.bench);
     if info.args.bench {
         meter::turn_on();
     }
     bulk::init(&cpu::features());
-    let layout = Layout::<G>::new(info.ram_start);
+    let layout = Layout::new(info.granule.granule(), info.ram_start);
     let machine = Arm::new(layout.phys_base);
     readers::set_layout(layout.vmemmap(), layout.first_pfn().get());
     heap::init(&machine, info);
-    let mm =
-        match Mm::boot(machine, Tables::new(info.root), layout, &mut info.memblock, info.args.boot_memmap) {
-            Ok(mm) => mm,
-            Err(error) => {
-                kprintln!("error: {error}");
-                semihosting::exit(semihosting::EXIT_PANIC)
-            }
-        };
+    let mm = match Mm::boot(
+        machine,
+        Tables::new(layout.granule(), info.root),
+        layout,
+        &mut info.memblock,
+        info.args.boot_memmap,
+    ) {
+        Ok(mm) => mm,
+        Err(error) => {
+            kprintln!("error: {error}");
+            semihosting::exit(semihosting::EXIT_PANIC)
+        }
+    };
     let info: &'static BootInfo = info;
     let platform = Platform::bring_up(&info.machine);
     let mut kernel = Kernel {
@@ -101,8 +93,8 @@ fn start<G: Granule, S: Shell>(info: &'static mut BootInfo) -> ! {
         kprintln!("bench: boot {} {} 0 0", info.memblock.span().len(), counter::instructions());
     }
     match &info.args.run {
-        Some(commands) => kernel.run_and_exit::<S>(commands),
-        None => interact(&mut Attended(&mut kernel, PhantomData::<S>), info.args.dumb),
+        Some(commands) => kernel.run_and_exit(commands, run),
+        None => interact(&mut kernel, info.args.dumb, run),
     }
 }
 
@@ -133,12 +125,18 @@ fn greet(info: &BootInfo, counts: &Counts) {
     }
 }
 
-impl<G: Granule> Kernel<G> {
+impl Kernel {
+    /// The granule.
+    pub const fn granule(&self) -> Granule {
+        self.mm.granule()
+    }
+
     /// Boot memory's nodes, as the device tree has them.
     fn set_nodes(&mut self) {
+        let g = self.granule();
         for memory in &self.info.machine.memory {
             let (start, end) = (PhysAddr::new(memory.region.start), PhysAddr::new(memory.region.end()));
-            let pages = PfnRange::inside::<G>(PhysRange { start, end });
+            let pages = PfnRange::inside(g, PhysRange { start, end });
             self.mm.set_node(pages, memory.numa_node.unwrap_or(0));
         }
     }
@@ -209,35 +207,14 @@ impl<G: Granule> Kernel<G> {
         }
     }
 
-    fn run_and_exit<S: Shell>(&mut self, commands: &str) -> ! {
+    fn run_and_exit(&mut self, commands: &str, run: RunCommand) -> ! {
         for command in commands.split(';').map(str::trim_ascii).filter(|c| !c.is_empty()) {
             self.service();
-            if !S::run(self, command) {
+            if !run(self, command) {
                 self.status = semihosting::EXIT_FAILED;
             }
         }
         semihosting::exit(self.status)
-    }
-}
-
-/// A kernel in front of somebody who types, without its granule.
-trait Attend {
-    fn service(&mut self);
-    fn wait(&mut self);
-    fn run(&mut self, line: &str);
-}
-
-struct Attended<'a, G: Granule, S>(&'a mut Kernel<G>, PhantomData<S>);
-
-impl<G: Granule, S: Shell> Attend for Attended<'_, G, S> {
-    fn service(&mut self) {
-        self.0.service();
-    }
-    fn wait(&mut self) {
-        self.0.platform.wait();
-    }
-    fn run(&mut self, line: &str) {
-        S::run(self.0, line);
     }
 }
 
@@ -266,7 +243,7 @@ impl Typing {
     }
 }
 
-fn interact(kernel: &mut dyn Attend, dumb: bool) -> ! {
+fn interact(kernel: &mut Kernel, dumb: bool, run: RunCommand) -> ! {
     let terminal = Terminal::new(ConsoleWriter);
     let mode = if dumb { Mode::Dumb } else { Mode::Ansi };
     let mut reader = LineReader::new(mode, &terminal);
@@ -287,11 +264,13 @@ fn interact(kernel: &mut dyn Attend, dumb: bool) -> ! {
         typing.note(byte);
         match byte.map(|byte| reader.push(byte)) {
             None if dumb && typing.goes_on() => {}
-            None => kernel.wait(),
+            None => kernel.platform.wait(),
             Some(None) => {}
             Some(Some(line)) => {
                 match line {
-                    Line::Text(text) => kernel.run(text.trim_ascii()),
+                    Line::Text(text) => {
+                        run(kernel, text.trim_ascii());
+                    }
                     Line::TooLong => kprintln!("error: {}", Line::TooLong),
                 }
                 reader.prompt();
@@ -300,9 +279,9 @@ fn interact(kernel: &mut dyn Attend, dumb: bool) -> ! {
     }
 }
 
-fn insert<G: Granule>(
+fn insert(
     ged: &mut Ged,
-    mm: &mut Mm<G, Arm>,
+    mm: &mut Mm<Arm>,
     dimms: &mut Dimms,
     injection: &mut Injection,
     slot: &crate::drivers::ged::Slot,
@@ -322,19 +301,14 @@ fn insert<G: Granule>(
     }
 }
 
-fn remove<G: Granule>(
-    ged: &mut Ged,
-    mm: &mut Mm<G, Arm>,
-    dimms: &mut Dimms,
-    injection: &mut Injection,
-    slot: u32,
-) {
+fn remove(ged: &mut Ged, mm: &mut Mm<Arm>, dimms: &mut Dimms, injection: &mut Injection, slot: u32) {
+    let g = mm.granule();
     // The slot number came from the device, so none of these can name one that it does not have.
     let _ = ged.ack_remove(slot);
     let _ = ged.report(slot, OstEvent::EjectRequest, OstStatus::EjectPending);
     // Readers may be looking at huge pages in it, which come apart.
     if let Some(dimm) = dimms.in_slot(slot) {
-        readers::hide_pages(PfnRange::inside::<G>(dimm.range));
+        readers::hide_pages(PfnRange::inside(g, dimm.range));
     }
     let _ = match injection.around(mm, |mm| dimms.remove(mm, slot)) {
         Ok(()) => ged.eject(slot),

@@ -5,7 +5,6 @@ use core::fmt;
 
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange, VirtAddr};
 use hotmap_mm::error::Result;
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::{BlockState, MemoryBlock, Source};
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::steps::{MemmapHome, Step};
@@ -50,17 +49,13 @@ impl fmt::Display for Name {
 ///
 /// # Errors
 /// Why it was refused; every step is undone then.
-pub fn bring_in<G: Granule, M: Machine>(
-    mm: &mut Mm<G, M>,
-    name: Name,
-    len: u64,
-    policy: Policy,
-) -> Result<()> {
+pub fn bring_in<M: Machine>(mm: &mut Mm<M>, name: Name, len: u64, policy: Policy) -> Result<()> {
+    let g = mm.granule();
     let mut meter = Meter::start(&mm.counts());
     let range = HotRange::new(mm, name.start, len, name.source)?.on_node(name.node);
     let remote = mm.warnings().remote_memmap;
-    let bytes = range.pages().addresses::<G>();
-    let done = |mm: &Mm<G, M>, step| {
+    let bytes = range.pages().addresses(g);
+    let done = |mm: &Mm<M>, step| {
         let so_far = meter.stop(|| mm.counts());
         match step {
             Step::InitialisePages => print_figures("add", bytes, so_far),
@@ -88,10 +83,11 @@ pub fn bring_in<G: Granule, M: Machine>(
 ///
 /// # Errors
 /// Why it cannot go; it is as it was then.
-pub fn take_away<G: Granule, M: Machine>(mm: &mut Mm<G, M>, name: Name, range: PhysRange) -> Result<()> {
+pub fn take_away<M: Machine>(mm: &mut Mm<M>, name: Name, range: PhysRange) -> Result<()> {
+    let g = mm.granule();
     // Before anything goes offline: what cannot be removed stays as it is.
     let pages = mm.removable(range)?;
-    let all_offline = HotRange::blocks::<G>(pages)
+    let all_offline = HotRange::blocks(g, pages)
         .all(|start| mm.block_of(start).is_some_and(|b| b.state == BlockState::Offline));
     if !all_offline {
         let meter = Meter::start(&mm.counts());
@@ -106,8 +102,9 @@ pub fn take_away<G: Granule, M: Machine>(mm: &mut Mm<G, M>, name: Name, range: P
 }
 
 /// What the blocks of `range` are: `online`, `offline` or `mixed`.
-pub fn state_of<G: Granule, M: Machine>(mm: &Mm<G, M>, range: PhysRange) -> &'static str {
-    let pages = PfnRange::inside::<G>(range);
+pub fn state_of<M: Machine>(mm: &Mm<M>, range: PhysRange) -> &'static str {
+    let g = mm.granule();
+    let pages = PfnRange::inside(g, range);
     let mut blocks = mm.blocks().iter().filter(|b| pages.contains(b.start));
     let online = |b: &MemoryBlock| b.state.zone().is_some();
     match blocks.next().map(online) {
@@ -125,27 +122,22 @@ fn print_figures(operation: &str, range: PhysRange, meter: Meter) {
 }
 
 /// One log line for each of the seven steps: what it found to do.
-fn tell_step<G: Granule, M: Machine>(
-    mm: &Mm<G, M>,
-    name: Name,
-    range: &HotRange,
-    home: MemmapHome,
-    step: Step,
-) {
+fn tell_step<M: Machine>(mm: &Mm<M>, name: Name, range: &HotRange, home: MemmapHome, step: Step) {
+    let g = mm.granule();
     if crate::console::is_quiet() {
         return;
     }
     let pages = range.pages();
     let va = match step {
         Step::PopulateVmemmap => mm.layout().page_address(pages.start),
-        _ => mm.layout().linear(pages.start.address::<G>()),
+        _ => mm.layout().linear(pages.start.address(g)),
     };
-    let blocks = || HotRange::blocks::<G>(pages).filter_map(|start| mm.block_of(start));
+    let blocks = || HotRange::blocks(g, pages).filter_map(|start| mm.block_of(start));
     Done {
         blocks: blocks().count(),
-        block: G::SECTION_SIZE,
+        block: g.section_size,
         pages: pages.len(),
-        page: G::SIZE,
+        page: g.page_size,
         va,
         leaf: mm.tables().path(mm.machine(), va).leaf().map_or(0, |s| s.slot.span.len()),
         first: mm.block_of(pages.start),

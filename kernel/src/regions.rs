@@ -15,7 +15,6 @@ use hotmap_devicetree::{Held, MachineDescription};
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 use hotmap_mm::errno::Errno;
 use hotmap_mm::error::{Error, Resource, Result};
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::Source;
 use hotmap_mm::list;
 use hotmap_mm::machine::Machine;
@@ -236,7 +235,7 @@ impl Regions {
     }
 
     /// Add every hotpluggable region that waits; one that is refused is told and left.
-    pub fn add_all<G: Granule, M: Machine>(&mut self, mm: &mut Mm<G, M>, policy: Policy) {
+    pub fn add_all<M: Machine>(&mut self, mm: &mut Mm<M>, policy: Policy) {
         for region in &mut self.list {
             if region.kind == RegionKind::Hotpluggable
                 && let RegionUse::Memory(parts) = &mut region.usage
@@ -252,9 +251,9 @@ impl Regions {
     ///
     /// # Errors
     /// Why it cannot be added; everything is as it was.
-    pub fn add<G: Granule, M: Machine>(
+    pub fn add<M: Machine>(
         &mut self,
-        mm: &mut Mm<G, M>,
+        mm: &mut Mm<M>,
         start: PhysAddr,
         len: Option<u64>,
         policy: Policy,
@@ -286,9 +285,9 @@ impl Regions {
     ///
     /// # Errors
     /// Why it cannot go; it is as it was then.
-    pub fn remove<G: Granule, M: Machine>(
+    pub fn remove<M: Machine>(
         &mut self,
-        mm: &mut Mm<G, M>,
+        mm: &mut Mm<M>,
         start: PhysAddr,
     ) -> core::result::Result<(), Refusal> {
         let lists = self.list.iter_mut().filter_map(|region| match &mut region.usage {
@@ -307,8 +306,8 @@ impl Regions {
 }
 
 /// Room in the list first: what is memory is always listed. A refusal leaves the list as it was, to its last byte.
-fn add_part<G: Granule, M: Machine>(
-    mm: &mut Mm<G, M>,
+fn add_part<M: Machine>(
+    mm: &mut Mm<M>,
     parts: &mut Vec<PhysRange>,
     name: Name,
     len: u64,

@@ -1,6 +1,5 @@
 //! What became of what there is, in the words that `state` and the commands use.
 
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::MemoryBlock;
 use hotmap_mm::section::Backing;
 
@@ -10,7 +9,7 @@ use crate::nvdimms::NvdimmRange;
 use crate::plug;
 use crate::regions::Region;
 
-impl<G: Granule> Kernel<G> {
+impl Kernel {
     /// Where a block's memmap is: `boot`, `ram` or `self`.
     pub fn memmap_of(&self, block: &MemoryBlock) -> &'static str {
         match self.mm.section_of(block.start).map(|s| &s.backing) {

@@ -1,8 +1,6 @@
 //! The model's first state: boot RAM's sections get their memmap, what memblock knows becomes page kinds, and the rest goes
 //! to the buddy allocator.
 
-use core::marker::PhantomData;
-
 use alloc::vec::Vec;
 
 use crate::addr::{PhysAddr, PhysRange};
@@ -35,13 +33,14 @@ use crate::zone::{Zone, ZoneKind};
 ///
 /// # Errors
 /// `Out` when memblock runs out, `BeyondLinearMap` for RAM that the linear map cannot reach.
-pub fn map_boot_ram<G: Granule, M: Machine>(
+pub fn map_boot_ram<M: Machine>(
     machine: &M,
-    tables: Tables<G>,
-    layout: Layout<G>,
+    tables: Tables,
+    layout: Layout,
     memblock: &mut Memblock,
     constant: PhysRange,
 ) -> Result<()> {
+    let g = tables.granule();
     let mut ram = [PhysRange::default(); crate::memblock::MAX_RAM];
     let count = memblock.ram().len();
     ram[..count].copy_from_slice(memblock.ram());
@@ -50,7 +49,7 @@ pub fn map_boot_ram<G: Granule, M: Machine>(
         return Err(Error::BeyondLinearMap { range, reach });
     }
     for range in &ram[..count] {
-        let whole = PfnRange::inside::<G>(*range).addresses::<G>();
+        let whole = PfnRange::inside(g, *range).addresses(g);
         let (low, high) =
             (constant.start.clamp(whole.start, whole.end), constant.end.clamp(whole.start, whole.end));
         let parts = [
@@ -68,7 +67,7 @@ pub fn map_boot_ram<G: Granule, M: Machine>(
                     range: layout.linear_range(part),
                     pa: part.start,
                     attributes,
-                    max_leaf: G::SECTION_SIZE,
+                    max_leaf: g.section_size,
                     contiguous: true,
                 },
             )?;
@@ -81,27 +80,28 @@ pub fn map_boot_ram<G: Granule, M: Machine>(
 ///
 /// # Errors
 /// `Out` when memblock runs out.
-pub fn map_boot<G: Granule, M: Machine>(
+pub fn map_boot<M: Machine>(
     machine: &M,
-    tables: Tables<G>,
+    tables: Tables,
     memblock: &mut Memblock,
     request: &MapRequest,
 ) -> Result<()> {
+    let g = tables.granule();
     if request.range.is_empty() {
         return Ok(());
     }
-    tables.map(machine, &mut BootFrames::<G> { memblock, _granule: PhantomData }, request)
+    tables.map(machine, &mut BootFrames { memblock, g }, request)
 }
 
 /// A cleared table of the start level, for a root.
 ///
 /// # Errors
 /// `Out` when memblock runs out.
-pub fn new_root<G: Granule, M: Machine>(machine: &M, memblock: &mut Memblock) -> Result<Tables<G>> {
-    let mut frames = BootFrames::<G> { memblock, _granule: PhantomData };
+pub fn new_root<M: Machine>(g: Granule, machine: &M, memblock: &mut Memblock) -> Result<Tables> {
+    let mut frames = BootFrames { memblock, g };
     let root = frames.alloc_table()?;
-    machine::zero_frame(machine, root, G::SIZE);
-    Ok(Tables::new(root))
+    machine::zero_frame(machine, root, g.page_size);
+    Ok(Tables::new(g, root))
 }
 
 /// Where the memmap of boot memory goes.
@@ -115,18 +115,19 @@ pub enum BootMemmap {
     SelfHosted,
 }
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// Take over from `memblock`, whose RAM is mapped linearly by `tables` already.
     ///
     /// # Errors
     /// `Out` when memblock or the heap runs out: too little memory to boot.
     pub fn boot(
         machine: M,
-        tables: Tables<G>,
-        layout: Layout<G>,
+        tables: Tables,
+        layout: Layout,
         memblock: &mut Memblock,
         home: BootMemmap,
     ) -> Result<Self> {
+        let g = tables.granule();
         let mut mm = Self {
             machine,
             layout,
@@ -140,7 +141,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             tenants: Tenants::new(),
             warnings: Warnings::default(),
             owed: 0,
-            hugetlb: HugeTlb::new(&G::GEOMETRY),
+            hugetlb: HugeTlb::new(g),
             notifiers: Chain::new(),
             faults: Faults::default(),
             bug: None,
@@ -159,36 +160,36 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Claim the sections that RAM touches; returns the page ranges of runs of neighbouring sections.
     fn boot_sections(&mut self, memblock: &Memblock) -> Result<Vec<PfnRange>> {
+        let g = self.granule();
         let mut runs = Vec::new();
         list::reserve(&mut runs, memblock.ram().len())?;
-        for ram in memblock.ram().iter().map(|ram| PfnRange::inside::<G>(*ram)).filter(|ram| !ram.is_empty())
-        {
-            let first = ram.start.align_down(G::BLOCK_ORDER);
-            let end = first + (ram.end - first).div_ceil(G::SECTION_PAGES) * G::SECTION_PAGES;
+        for ram in memblock.ram().iter().map(|ram| PfnRange::inside(g, *ram)).filter(|ram| !ram.is_empty()) {
+            let first = ram.start.align_down(g.section_order);
+            let end = first + (ram.end - first).div_ceil(g.section_pages) * g.section_pages;
             match runs.last_mut() {
                 Some(PfnRange { end: last, .. }) if *last >= first => *last = end,
                 _ => runs.push(PfnRange { start: first, end }),
             }
         }
         // Once, and not section by section: growing moves everything.
-        let count = runs.iter().map(|run| HotRange::blocks::<G>(*run).count()).sum();
+        let count = runs.iter().map(|run| HotRange::blocks(g, *run).count()).sum();
         self.sections.reserve(count)?;
         self.blocks.reserve(count)?;
         self.zones[ZoneKind::Normal as usize].reserve(count)?;
-        for ram in memblock.ram().iter().map(|ram| PfnRange::inside::<G>(*ram)).filter(|ram| !ram.is_empty())
-        {
-            let first = ram.start.align_down(G::BLOCK_ORDER);
-            for i in 0..(ram.end - first).div_ceil(G::SECTION_PAGES) {
-                self.boot_section(first + i * G::SECTION_PAGES, ram);
+        for ram in memblock.ram().iter().map(|ram| PfnRange::inside(g, *ram)).filter(|ram| !ram.is_empty()) {
+            let first = ram.start.align_down(g.section_order);
+            for i in 0..(ram.end - first).div_ceil(g.section_pages) {
+                self.boot_section(first + i * g.section_pages, ram);
             }
         }
         Ok(runs)
     }
 
     fn boot_section(&mut self, start: Pfn, ram: PfnRange) {
-        let all = PfnRange::new(start, G::SECTION_PAGES);
+        let g = self.granule();
+        let all = PfnRange::new(start, g.section_pages);
         let part = PfnRange { start: ram.start.max(all.start), end: ram.end.min(all.end) };
-        let touched = Subsections::touched::<G>(start, part);
+        let touched = Subsections::touched(g, start, part);
         if self.sections.get(start.get()).is_none() {
             self.sections.insert(Section { early: true, backing: Backing::Boot, ..Section::claimed(start) });
             let mut block = MemoryBlock::offline(start, Source::Boot, 0);
@@ -208,10 +209,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Let every whole block that has nothing of boot's at its start host its own memmap.
     fn boot_self_hosted(&mut self, memblock: &mut Memblock) {
-        memblock.keep_starts(G::SECTION_SIZE, G::SECTION_MEMMAP);
-        for block in self.blocks.iter_mut().filter(|block| block.present == G::SECTION_PAGES) {
-            let mut altmap = Altmap::for_memory::<G>(block.pages::<G>());
-            let memmap = altmap.frames().addresses::<G>();
+        let g = self.granule();
+        memblock.keep_starts(g.section_size, g.section_memmap);
+        for block in self.blocks.iter_mut().filter(|block| block.present == g.section_pages) {
+            let mut altmap = Altmap::for_memory(g, block.pages(g));
+            let memmap = altmap.frames().addresses(g);
             if memblock.taken().iter().any(|taken| taken.range.overlaps(&memmap)) {
                 continue;
             }
@@ -226,12 +228,13 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// The memmap of a run of neighbouring sections: each self-hosted one by itself, what is between them together.
     fn boot_run_memmap(&mut self, run: PfnRange, memblock: &mut Memblock) -> Result<()> {
+        let g = self.granule();
         let mut rest = PfnRange { start: run.start, end: run.start };
-        for part in run.sections::<G>() {
+        for part in run.sections(g) {
             let own = self.blocks.get(part.start.get()).map_or(0, |block| block.memmap_pages);
             if own != 0 {
                 self.boot_memmap(rest, memblock)?;
-                self.boot_map_memmap(part, part.start.address::<G>(), memblock)?;
+                self.boot_map_memmap(part, part.start.address(g), memblock)?;
                 rest.start = part.end;
             }
             rest.end = part.end;
@@ -242,13 +245,14 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// Allocate, map and clear the memmap of neighbouring sections: in one piece, or in two halves where boot memory has no
     /// gap of that size. No leaf is larger than a section's, so that each can go by itself.
     fn boot_memmap(&mut self, pages: PfnRange, memblock: &mut Memblock) -> Result<()> {
+        let g = self.granule();
         if pages.is_empty() {
             return Ok(());
         }
-        let (memmap, leaf) = (self.layout.memmap(pages), boot_memmap_leaf::<G>());
+        let (memmap, leaf) = (self.layout.memmap(pages), boot_memmap_leaf(g));
         let pa = match memblock.alloc(memmap.len(), leaf, PageKind::MemmapRam) {
-            Err(Error::Out(_)) if pages.len() > G::SECTION_PAGES => {
-                let half = pages.start + (pages.len() / 2).next_multiple_of(G::SECTION_PAGES);
+            Err(Error::Out(_)) if pages.len() > g.section_pages => {
+                let half = pages.start + (pages.len() / 2).next_multiple_of(g.section_pages);
                 self.boot_memmap(PfnRange { start: pages.start, end: half }, memblock)?;
                 return self.boot_memmap(PfnRange { start: half, end: pages.end }, memblock);
             }
@@ -259,7 +263,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Map and clear the memmap of `pages` at `pa`.
     fn boot_map_memmap(&mut self, pages: PfnRange, pa: PhysAddr, memblock: &mut Memblock) -> Result<()> {
-        let (memmap, leaf) = (self.layout.memmap(pages), boot_memmap_leaf::<G>());
+        let g = self.granule();
+        let (memmap, leaf) = (self.layout.memmap(pages), boot_memmap_leaf(g));
         let request =
             MapRequest { range: memmap, pa, attributes: Attributes::DATA, max_leaf: leaf, contiguous: false };
         map_boot(&self.machine, self.tables, memblock, &request)?;
@@ -270,13 +275,14 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// What memblock has taken becomes page kinds, what no RAM range covers becomes holes, and the rest is free.
     fn boot_pages(&mut self, memblock: &Memblock) -> Result<()> {
+        let g = self.granule();
         for i in 0..self.blocks.as_slice().len() {
-            let block = self.blocks.as_slice()[i].pages::<G>();
+            let block = self.blocks.as_slice()[i].pages(g);
             let own = PfnRange::new(block.start, self.blocks.as_slice()[i].memmap_pages);
             self.boot_run(own, PageKind::MemmapSelf);
             let mut at = own.end;
             while at < block.end {
-                let (kind, end) = kind_at::<G>(memblock, at, block.end);
+                let (kind, end) = kind_at(g, memblock, at, block.end);
                 self.boot_run(PfnRange { start: at, end }, kind);
                 at = end;
             }
@@ -285,9 +291,10 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     }
 
     fn boot_run(&mut self, range: PfnRange, kind: PageKind) {
+        let g = self.granule();
         let pages = Pages::new(&self.machine, self.layout);
         if kind == PageKind::Free {
-            if let Some(block) = self.blocks.get_mut(range.start.align_down(G::BLOCK_ORDER).get()) {
+            if let Some(block) = self.blocks.get_mut(range.start.align_down(g.section_order).get()) {
                 block.free.put_range(&pages, range);
                 self.zones[ZoneKind::Normal as usize].free += range.len();
             }
@@ -296,8 +303,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         // What is freed by itself is a head of its own: a table, a leaf of a section's memmap.
         let max_order = match kind {
             PageKind::Table => 0,
-            PageKind::MemmapRam => (boot_memmap_leaf::<G>() >> G::SHIFT).trailing_zeros(),
-            _ => G::BLOCK_ORDER,
+            PageKind::MemmapRam => (boot_memmap_leaf(g) >> g.page_shift).trailing_zeros(),
+            _ => g.section_order,
         };
         for (pfn, order) in range.chunks(max_order) {
             pages.mark(pfn, order, kind);
@@ -309,15 +316,15 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 }
 
 /// The leaves that map a boot section's memmap: a block where a section's worth fills one.
-const fn boot_memmap_leaf<G: Granule>() -> u64 {
-    if G::SECTION_MEMMAP.is_multiple_of(G::BLOCK_SIZE) { G::BLOCK_SIZE } else { G::SIZE }
+fn boot_memmap_leaf(g: Granule) -> u64 {
+    if g.section_memmap.is_multiple_of(g.pmd_size) { g.pmd_size } else { g.page_size }
 }
 
 /// The kind of the page at `at`, and where it ends, no further than `limit`. Taken ranges are rounded out to pages, RAM
 /// is rounded in.
-fn kind_at<G: Granule>(memblock: &Memblock, at: Pfn, limit: Pfn) -> (PageKind, Pfn) {
+fn kind_at(g: Granule, memblock: &Memblock, at: Pfn, limit: Pfn) -> (PageKind, Pfn) {
     let mut end = limit;
-    let ram = memblock.ram().iter().map(|r| PfnRange::inside::<G>(*r)).find(|r| r.end > at);
+    let ram = memblock.ram().iter().map(|r| PfnRange::inside(g, *r)).find(|r| r.end > at);
     match ram {
         Some(r) if r.contains(at) => end = end.min(r.end),
         Some(r) => return (PageKind::Hole, end.min(r.start)),
@@ -325,8 +332,8 @@ fn kind_at<G: Granule>(memblock: &Memblock, at: Pfn, limit: Pfn) -> (PageKind, P
     }
     let mut kind = PageKind::Free;
     for taken in memblock.taken() {
-        let first = Pfn::containing::<G>(taken.range.start);
-        let last = Pfn::new(taken.range.end.get().div_ceil(G::SIZE));
+        let first = Pfn::containing(g, taken.range.start);
+        let last = Pfn::new(taken.range.end.get().div_ceil(g.page_size));
         if first > at {
             end = end.min(first);
         } else if last > at

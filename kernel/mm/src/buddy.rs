@@ -8,7 +8,7 @@
 //!  heads[order]                      9       10          11                    14
 //! ```
 
-use crate::granule::{Granule, MAX_ORDERS};
+use crate::granule::MAX_ORDERS;
 use crate::machine::Machine;
 use crate::page::PageKind;
 use crate::pages::Pages;
@@ -49,9 +49,9 @@ impl FreeArea {
         self.heads[order as usize]
     }
     /// The free heads of `order`, in list order.
-    pub fn heads<'a, G: Granule, M: Machine>(
+    pub fn heads<'a, M: Machine>(
         &'a self,
-        pages: &'a Pages<'a, G, M>,
+        pages: &'a Pages<'a, M>,
         order: u32,
     ) -> impl Iterator<Item = Pfn> + 'a {
         let mut link = self.heads[order as usize];
@@ -63,7 +63,7 @@ impl FreeArea {
     }
 
     /// Put a run on its list, without merging.
-    pub fn put<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>, pfn: Pfn, order: u32) {
+    pub fn put<M: Machine>(&mut self, pages: &Pages<'_, M>, pfn: Pfn, order: u32) {
         let head = pages.own(pfn);
         let next = self.heads[order as usize];
         head.set_head(PageKind::Free, order);
@@ -78,14 +78,15 @@ impl FreeArea {
     }
 
     /// Put a whole range on the lists, as few and as large runs as alignment allows.
-    pub fn put_range<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>, range: PfnRange) {
-        for (pfn, order) in range.chunks(G::BLOCK_ORDER) {
+    pub fn put_range<M: Machine>(&mut self, pages: &Pages<'_, M>, range: PfnRange) {
+        let g = pages.granule();
+        for (pfn, order) in range.chunks(g.section_order) {
             self.put(pages, pfn, order);
         }
     }
 
     /// Take a run that is on a list off it; its head becomes a tail.
-    fn unlink<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>, pfn: Pfn, order: u32) {
+    fn unlink<M: Machine>(&mut self, pages: &Pages<'_, M>, pfn: Pfn, order: u32) {
         let (next, prev) = pages.get(pfn).links();
         if next != 0 {
             pages.own(self.pfn_of(next)).set_prev(prev);
@@ -103,7 +104,7 @@ impl FreeArea {
     }
 
     /// Take a run of `1 << order` pages: the smallest that is large enough, split.
-    pub fn alloc<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>, order: u32) -> Option<Pfn> {
+    pub fn alloc<M: Machine>(&mut self, pages: &Pages<'_, M>, order: u32) -> Option<Pfn> {
         let enough = self.orders & !((1u32 << order) - 1);
         if enough == 0 {
             return None;
@@ -118,9 +119,10 @@ impl FreeArea {
     }
 
     /// Give a run back, joined with its free buddies.
-    pub fn free<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>, pfn: Pfn, order: u32) {
+    pub fn free<M: Machine>(&mut self, pages: &Pages<'_, M>, pfn: Pfn, order: u32) {
+        let g = pages.granule();
         let (mut pfn, mut order) = (pfn, order);
-        while order < G::BLOCK_ORDER {
+        while order < g.section_order {
             let buddy = pfn.buddy(order);
             let page = pages.get(buddy);
             if page.kind() != PageKind::Free || page.order() != order {
@@ -134,13 +136,7 @@ impl FreeArea {
     }
 
     /// Take `1 << order` pages out of the free run `head` that contains them; the rest stays free.
-    pub fn take_run<G: Granule, M: Machine>(
-        &mut self,
-        pages: &Pages<'_, G, M>,
-        head: Pfn,
-        pfn: Pfn,
-        order: u32,
-    ) {
+    pub fn take_run<M: Machine>(&mut self, pages: &Pages<'_, M>, head: Pfn, pfn: Pfn, order: u32) {
         let mut run = head;
         let largest = pages.get(head).order();
         self.unlink(pages, head, largest);
@@ -153,7 +149,7 @@ impl FreeArea {
     }
 
     /// Forget every run: the heads become tails. For a block in which all is free and which goes offline.
-    pub fn drop_all<G: Granule, M: Machine>(&mut self, pages: &Pages<'_, G, M>) {
+    pub fn drop_all<M: Machine>(&mut self, pages: &Pages<'_, M>) {
         while let Some(order) = self.largest() {
             self.unlink(pages, self.pfn_of(self.heads[order as usize]), order);
         }

@@ -11,7 +11,6 @@
 //! held is free again, joined as before; pages that have moved stay where they are.
 
 use crate::error::{Error, Resource, Result};
-use crate::granule::Granule;
 use crate::hotplug::block::BlockState;
 use crate::machine::Machine;
 use crate::model::{Mm, Mobility};
@@ -32,7 +31,7 @@ pub struct Compacted {
     pub moved: u64,
 }
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// See to it that zone Normal has a free run of `1 << order` pages.
     ///
     /// # Errors
@@ -97,9 +96,10 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// The run of `1 << order` pages with the fewest to move, and how many those are.
     fn candidate(&self, order: u32) -> Option<(PfnRange, u64)> {
+        let g = self.granule();
         let mut best: Option<(PfnRange, u64)> = None;
         for start in self.online_in_normal() {
-            for i in 0..G::SECTION_PAGES >> order.min(63) {
+            for i in 0..g.section_pages >> order.min(63) {
                 let run = PfnRange::new(start + (i << order), 1 << order);
                 let limit = best.map_or(u64::MAX, |(_, moving)| moving);
                 if let Some(moving) = self.moving(run, limit) {

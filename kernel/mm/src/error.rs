@@ -342,7 +342,7 @@ impl fmt::Display for Error {
                     Bytes(granule.bytes())
                 )?;
                 granule
-                    .geometry()
+                    .granule()
                     .compound_shifts
                     .iter()
                     .try_for_each(|shift| write!(f, ", {}", Bytes(1 << shift)))

@@ -11,8 +11,6 @@
 //!  0xffff_ffff_c000_0000  vmemmap ends 1 GiB below the top
 //! ```
 
-use core::marker::PhantomData;
-
 use crate::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::granule::Granule;
 use crate::page::PAGE_BYTES;
@@ -41,25 +39,37 @@ pub fn device_address(pa: PhysAddr) -> Option<VirtAddr> {
 
 /// Where things are for one granule and one machine.
 #[derive(Clone, Copy, Debug)]
-pub struct Layout<G: Granule> {
+pub struct Layout {
+    granule: Granule,
     /// The physical address at the linear map's start.
     pub phys_base: PhysAddr,
-    _granule: PhantomData<G>,
+    first_pfn: Pfn,
+    vmemmap: VirtAddr,
 }
 
-impl<G: Granule> Layout<G> {
+impl Layout {
     /// The layout for RAM that starts at `ram_start`. The base is aligned down to the largest compound page, so that the
     /// linear map and vmemmap are congruent with physical memory for every block size and hint; only virtual space is spent.
-    pub const fn new(ram_start: PhysAddr) -> Self {
+    pub fn new(granule: Granule, ram_start: PhysAddr) -> Self {
+        let phys_base = ram_start.align_down(1 << granule.largest_compound_shift);
+        let size = (LINEAR_SIZE >> granule.page_shift) * PAGE_BYTES;
         Self {
-            phys_base: ram_start.align_down(1 << G::GEOMETRY.largest_compound_shift),
-            _granule: PhantomData,
+            granule,
+            phys_base,
+            first_pfn: Pfn::containing(granule, phys_base),
+            vmemmap: VirtAddr::new(VMEMMAP_END.get() - size),
         }
+    }
+
+    /// The granule.
+    #[inline(always)]
+    pub const fn granule(&self) -> Granule {
+        self.granule
     }
 
     /// The physical memory that the linear map can reach.
     pub fn reach(&self) -> PhysRange {
-        let limit = PhysAddr::new(1 << G::GEOMETRY.pa_bits);
+        let limit = PhysAddr::new(1 << self.granule.pa_bits);
         let end = self.phys_base.checked_add(LINEAR_SIZE).unwrap_or(limit);
         PhysRange { start: self.phys_base, end: end.min(limit) }
     }
@@ -76,13 +86,12 @@ impl<G: Granule> Layout<G> {
 
     /// The first page that vmemmap describes.
     pub const fn first_pfn(&self) -> Pfn {
-        Pfn::containing::<G>(self.phys_base)
+        self.first_pfn
     }
 
     /// All of vmemmap: 64 bytes for each page that the linear map can hold.
-    pub fn vmemmap(&self) -> VirtRange {
-        let size = (LINEAR_SIZE >> G::SHIFT) * PAGE_BYTES;
-        VirtRange { start: VirtAddr::new(VMEMMAP_END.get() - size), end: VMEMMAP_END }
+    pub const fn vmemmap(&self) -> VirtRange {
+        VirtRange { start: self.vmemmap, end: VMEMMAP_END }
     }
 
     /// vmemmap with the addresses around it that nothing else uses: its tables' floor and ceiling (I4). Within vmemmap's
@@ -100,8 +109,9 @@ impl<G: Granule> Layout<G> {
     }
 
     /// Where the struct page of `pfn` is.
+    #[inline(always)]
     pub fn page_address(&self, pfn: Pfn) -> VirtAddr {
-        self.vmemmap().start + (pfn - self.first_pfn()) * PAGE_BYTES
+        self.vmemmap + (pfn - self.first_pfn) * PAGE_BYTES
     }
 
     /// Where the struct pages of a range are.
@@ -119,20 +129,20 @@ impl<G: Granule> Layout<G> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::granule::{G4K, G16K, G64K};
+    use crate::granule::Granule;
 
     // Golden: arm64 Linux's VMEMMAP_START for 48-bit addresses is -(2^(48-page_shift-1+6)) - 1 GiB.
     #[test]
     fn vmemmap_is_where_arm64_linux_has_it() {
         let ram = PhysAddr::new(0x4000_0000);
-        assert_eq!(Layout::<G4K>::new(ram).vmemmap().start.get(), 0xffff_fdff_c000_0000);
-        assert_eq!(Layout::<G16K>::new(ram).vmemmap().start.get(), 0xffff_ff7f_c000_0000);
-        assert_eq!(Layout::<G64K>::new(ram).vmemmap().start.get(), 0xffff_ffdf_c000_0000);
+        assert_eq!(Layout::new(Granule::K4, ram).vmemmap().start.get(), 0xffff_fdff_c000_0000);
+        assert_eq!(Layout::new(Granule::K16, ram).vmemmap().start.get(), 0xffff_ff7f_c000_0000);
+        assert_eq!(Layout::new(Granule::K64, ram).vmemmap().start.get(), 0xffff_ffdf_c000_0000);
     }
 
     #[test]
     fn a_struct_page_is_64_bytes_per_pfn_from_first_pfn() {
-        let l = Layout::<G64K>::new(PhysAddr::new(0x4000_0000));
+        let l = Layout::new(Granule::K64, PhysAddr::new(0x4000_0000));
         assert_eq!(l.first_pfn().get(), 0, "aligned down to the 16 GiB compound page");
         let pfn = Pfn::new(0x4001);
         assert_eq!(l.page_address(pfn).get(), 0xffff_ffdf_c000_0000 + 0x4001 * 64);

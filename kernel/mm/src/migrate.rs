@@ -4,7 +4,6 @@
 use crate::addr::VirtAddr;
 use crate::bugs::Bug;
 use crate::error::{Error, Result};
-use crate::granule::Granule;
 use crate::machine::{self, Machine};
 use crate::model::{Mm, Mobility};
 use crate::page::PageKind;
@@ -12,7 +11,7 @@ use crate::paging::flush::TlbDebt;
 use crate::paging::live_update::Contents;
 use crate::pfn::Pfn;
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// Move the tenant's page `from` to a page of a block that is online, and free it.
     ///
     /// The order is what makes it safe: the mapping is broken and its translations are gone before the copy, so that no
@@ -21,15 +20,16 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// # Errors
     /// `Out` when there is no page to move to; nothing has changed then.
     pub(crate) fn migrate(&mut self, from: Pfn) -> Result<Pfn> {
+        let g = self.granule();
         let va = VirtAddr::new(self.pages().get(from).private());
         let to = self.alloc(0, PageKind::Tenant, Mobility::Movable)?;
         let (machine, tables) = (self.machine.clone(), self.tables);
-        let copy = || machine::copy_frame(&machine, from.address::<G>(), to.address::<G>(), G::SIZE);
+        let copy = || machine::copy_frame(&machine, from.address(g), to.address(g), g.page_size);
         let exchanged = if self.has_bug(Bug::NoBbm) {
             copy();
-            tables.switch_page(&machine, va, to.address::<G>(), Contents::Same)
+            tables.switch_page(&machine, va, to.address(g), Contents::Same)
         } else {
-            tables.exchange_page(&machine, va, to.address::<G>(), |debt: TlbDebt| {
+            tables.exchange_page(&machine, va, to.address(g), |debt: TlbDebt| {
                 self.pay(debt);
                 copy();
             })
@@ -72,8 +72,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Take `1 << order` free pages off their list, for `kind`.
     pub(crate) fn take_free(&mut self, pfn: Pfn, order: u32, kind: PageKind) {
+        let g = self.granule();
         let pages = crate::pages::Pages::new(&self.machine, self.layout);
-        let Some(block) = self.blocks.get_mut(pfn.align_down(G::BLOCK_ORDER).get()) else { return };
+        let Some(block) = self.blocks.get_mut(pfn.align_down(g.section_order).get()) else { return };
         let Some(zone) = block.state.zone() else { return };
         let (PageKind::Free, head) = pages.use_of(pfn) else { return };
         block.free.take_run(&pages, head, pfn, order);

@@ -101,10 +101,10 @@ pub enum Mobility {
 }
 
 /// The memory of a machine.
-pub struct Mm<G: Granule, M: Machine> {
+pub struct Mm<M: Machine> {
     pub(crate) machine: M,
-    pub(crate) layout: Layout<G>,
-    pub(crate) tables: Tables<G>,
+    pub(crate) layout: Layout,
+    pub(crate) tables: Tables,
     pub(crate) sections: List<Section>,
     pub(crate) blocks: List<MemoryBlock>,
     pub(crate) devices: List<Pagemap>,
@@ -124,17 +124,22 @@ pub struct Mm<G: Granule, M: Machine> {
     pub bug: Option<Bug>,
 }
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// The machine.
     pub const fn machine(&self) -> &M {
         &self.machine
     }
+    /// The granule.
+    #[inline(always)]
+    pub const fn granule(&self) -> Granule {
+        self.layout.granule()
+    }
     /// Where things are.
-    pub const fn layout(&self) -> Layout<G> {
+    pub const fn layout(&self) -> Layout {
         self.layout
     }
     /// The kernel's tables.
-    pub const fn tables(&self) -> Tables<G> {
+    pub const fn tables(&self) -> Tables {
         self.tables
     }
     /// The present sections, ascending.
@@ -175,22 +180,27 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// The section that `pfn` is in, if it is present.
     pub fn section_of(&self, pfn: Pfn) -> Option<&Section> {
-        self.sections.get(pfn.align_down(G::BLOCK_ORDER).get())
+        let g = self.granule();
+        self.sections.get(pfn.align_down(g.section_order).get())
     }
     /// The sections of which `pages` has something.
     pub(crate) fn sections_of(&self, pages: PfnRange) -> &[Section] {
-        self.sections.range(pages.start.align_down(G::BLOCK_ORDER).get()..pages.end.get())
+        let g = self.granule();
+        self.sections.range(pages.start.align_down(g.section_order).get()..pages.end.get())
     }
     /// The block that `pfn` is in.
     pub fn block_of(&self, pfn: Pfn) -> Option<&MemoryBlock> {
-        self.blocks.get(pfn.align_down(G::BLOCK_ORDER).get())
+        let g = self.granule();
+        self.blocks.get(pfn.align_down(g.section_order).get())
     }
     pub(crate) fn block_of_mut(&mut self, pfn: Pfn) -> Option<&mut MemoryBlock> {
-        self.blocks.get_mut(pfn.align_down(G::BLOCK_ORDER).get())
+        let g = self.granule();
+        self.blocks.get_mut(pfn.align_down(g.section_order).get())
     }
     /// Whether `pfn` has a struct page (I1).
     pub fn is_valid(&self, pfn: Pfn) -> bool {
-        self.section_of(pfn).is_some_and(|s| s.is_valid::<G>(pfn))
+        let g = self.granule();
+        self.section_of(pfn).is_some_and(|s| s.is_valid(g, pfn))
     }
     /// The use of `pfn` and the head that says so.
     ///
@@ -200,7 +210,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         if self.is_valid(pfn) { Ok(self.pages().use_of(pfn)) } else { Err(Error::NotPresent(pfn)) }
     }
     /// The struct pages.
-    pub fn pages(&self) -> Pages<'_, G, M> {
+    pub fn pages(&self) -> Pages<'_, M> {
         Pages::new(&self.machine, self.layout)
     }
 
@@ -308,8 +318,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Put a run on its block's free list, whatever it was.
     pub(crate) fn put_back(&mut self, pfn: Pfn, order: u32) {
+        let g = self.granule();
         let pages = Pages::new(&self.machine, self.layout);
-        let Some(block) = self.blocks.get_mut(pfn.align_down(G::BLOCK_ORDER).get()) else { return };
+        let Some(block) = self.blocks.get_mut(pfn.align_down(g.section_order).get()) else { return };
         let Some(zone) = block.state.zone() else { return };
         pages.own(pfn).clear_head();
         block.free.free(&pages, pfn, order);
@@ -319,20 +330,24 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     }
 }
 
-impl<G: Granule, M: Machine> TableFrames for Mm<G, M> {
+impl<M: Machine> TableFrames for Mm<M> {
     /// A table page is always system RAM, never an altmap's, and never movable.
     fn alloc_table(&mut self) -> Result<PhysAddr> {
-        self.alloc(0, PageKind::Table, Mobility::Unmovable).map(Pfn::address::<G>)
+        let g = self.granule();
+        self.alloc(0, PageKind::Table, Mobility::Unmovable).map(|pfn| pfn.address(g))
     }
     fn free_table(&mut self, table: PhysAddr) {
-        self.free(Pfn::containing::<G>(table));
+        let g = self.granule();
+        self.free(Pfn::containing(g, table));
     }
     fn share_table(&mut self, table: PhysAddr) {
-        let page = self.pages().own(Pfn::containing::<G>(table));
+        let g = self.granule();
+        let page = self.pages().own(Pfn::containing(g, table));
         page.set_refs(page.refs() + 1);
     }
     fn unshare_table(&mut self, table: PhysAddr) -> bool {
-        let page = self.pages().own(Pfn::containing::<G>(table));
+        let g = self.granule();
+        let page = self.pages().own(Pfn::containing(g, table));
         let refs = page.refs().saturating_sub(1);
         page.set_refs(refs);
         refs == 0

@@ -8,18 +8,24 @@ use crate::page::{PAGE_BYTES_SHIFT, Page, PageKind};
 use crate::pfn::{Pfn, PfnRange};
 
 /// The struct pages of a machine. Only valid pages may be looked at (I1).
-pub struct Pages<'a, G: Granule, M: Machine> {
+pub struct Pages<'a, M: Machine> {
     machine: &'a M,
-    layout: Layout<G>,
+    layout: Layout,
 }
 
-impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
-    /// The struct pages that a granule page holds.
-    const PER_PAGE: usize = 1 << (G::SHIFT - PAGE_BYTES_SHIFT);
-
+impl<'a, M: Machine> Pages<'a, M> {
     /// The struct pages of `machine`.
-    pub(crate) const fn new(machine: &'a M, layout: Layout<G>) -> Self {
+    pub(crate) const fn new(machine: &'a M, layout: Layout) -> Self {
         Self { machine, layout }
+    }
+
+    pub(crate) const fn granule(&self) -> Granule {
+        self.layout.granule()
+    }
+
+    /// The struct pages that a granule page holds.
+    fn per_page(&self) -> usize {
+        1 << (self.granule().page_shift - PAGE_BYTES_SHIFT)
     }
 
     /// The struct page of `pfn`, to look at. One that is shared by many tails may not be written: see [`Self::own`].
@@ -36,10 +42,12 @@ impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
 
     /// Make every page of `range` an ordered tail. Their struct pages are zeroed, and nobody shares them yet.
     pub fn set_tails(&self, range: PfnRange, order: u32) {
+        let g = self.granule();
         let mut at = range.start;
         while at < range.end {
             // As many at once as share a page of memmap: the next one may be anywhere.
-            let next = (at.align_down(G::SHIFT - PAGE_BYTES_SHIFT) + Self::PER_PAGE as u64).min(range.end);
+            let next =
+                (at.align_down(g.page_shift - PAGE_BYTES_SHIFT) + self.per_page() as u64).min(range.end);
             let count = usize::try_from(next - at).unwrap_or(0);
             Page::set_tails(
                 machine::pages(self.machine, self.layout.page_address(at), count, Access::Write),
@@ -51,15 +59,17 @@ impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
 
     /// Make a frame, which nobody uses yet, a page of struct pages that are all ordered tails.
     pub fn fill_tail_page(&self, frame: PhysAddr, order: u32) {
-        machine::zero_frame(self.machine, frame, G::SIZE);
-        Page::set_tails(machine::pages_in(self.machine, frame, Self::PER_PAGE), order);
+        let g = self.granule();
+        machine::zero_frame(self.machine, frame, g.page_size);
+        Page::set_tails(machine::pages_in(self.machine, frame, self.per_page()), order);
     }
 
     /// Make the struct pages that share a granule page with that of `head` the first of a compound page.
     pub fn set_compound(&self, head: Pfn, kind: PageKind, order: u32) {
+        let g = self.granule();
         let at = self.layout.page_address(head);
-        machine::zero_mapped(self.machine, VirtRange { start: at, end: at + G::SIZE });
-        let pages = machine::pages(self.machine, at, Self::PER_PAGE, Access::Write);
+        machine::zero_mapped(self.machine, VirtRange { start: at, end: at + g.page_size });
+        let pages = machine::pages(self.machine, at, self.per_page(), Access::Write);
         Page::set_tails(pages, order);
         pages[0].set_head(kind, order);
     }
@@ -68,10 +78,11 @@ impl<'a, G: Granule, M: Machine> Pages<'a, G, M> {
     /// of the few pages that `pfn` rounds down to; a compound page's tail says which (Linux: `compound_head`). `None` while
     /// nobody speaks for the page (its block is offline).
     pub fn head_of(&self, pfn: Pfn) -> Option<Pfn> {
+        let g = self.granule();
         if let Some(order) = self.get(pfn).tail_order() {
             return Some(pfn.align_down(order));
         }
-        (0..=G::BLOCK_ORDER).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
+        (0..=g.section_order).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
             let page = self.get(head);
             (page.kind() != PageKind::Tail && page.order() >= order).then_some(head)
         })

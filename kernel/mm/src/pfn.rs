@@ -21,12 +21,12 @@ impl Pfn {
         self.0
     }
     /// The frame that contains `address`.
-    pub const fn containing<G: Granule>(address: PhysAddr) -> Self {
-        Self(address.get() >> G::SHIFT)
+    pub fn containing(g: Granule, address: PhysAddr) -> Self {
+        Self(address.get() >> g.page_shift)
     }
     /// The address of the frame's first byte.
-    pub const fn address<G: Granule>(self) -> PhysAddr {
-        PhysAddr::new(self.0 << G::SHIFT)
+    pub fn address(self, g: Granule) -> PhysAddr {
+        PhysAddr::new(self.0 << g.page_shift)
     }
     /// The largest multiple of `1 << order` pages that is not above the frame.
     pub const fn align_down(self, order: u32) -> Self {
@@ -83,9 +83,9 @@ impl PfnRange {
         Self { start, end: start + pages }
     }
     /// The whole frames inside `range`; bytes of a frame that is only partly inside are left out.
-    pub fn inside<G: Granule>(range: PhysRange) -> Self {
-        let start = Pfn(range.start.get().div_ceil(G::SIZE));
-        Self { start, end: Pfn((range.end.get() >> G::SHIFT).max(start.0)) }
+    pub fn inside(g: Granule, range: PhysRange) -> Self {
+        let start = Pfn(range.start.get().div_ceil(g.page_size));
+        Self { start, end: Pfn((range.end.get() >> g.page_shift).max(start.0)) }
     }
     /// How many frames.
     pub const fn len(&self) -> u64 {
@@ -100,19 +100,19 @@ impl PfnRange {
         self.start <= pfn && pfn < self.end
     }
     /// The bytes of the range.
-    pub fn addresses<G: Granule>(&self) -> PhysRange {
-        PhysRange { start: self.start.address::<G>(), end: self.end.address::<G>() }
+    pub fn addresses(&self, g: Granule) -> PhysRange {
+        PhysRange { start: self.start.address(g), end: self.end.address(g) }
     }
     /// Whether the two ranges share a frame.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.start < other.end && other.start < self.end
     }
     /// The range cut at section boundaries.
-    pub fn sections<G: Granule>(self) -> impl Iterator<Item = Self> {
+    pub fn sections(self, g: Granule) -> impl Iterator<Item = Self> {
         let mut at = self.start;
         core::iter::from_fn(move || {
             let start = (at < self.end).then_some(at)?;
-            at = (start.align_down(G::BLOCK_ORDER) + G::SECTION_PAGES).min(self.end);
+            at = (start.align_down(g.section_order) + g.section_pages).min(self.end);
             Some(Self { start, end: at })
         })
     }
@@ -147,7 +147,7 @@ impl Iterator for Chunks {
 mod tests {
     extern crate std;
     use super::*;
-    use crate::granule::G4K;
+    use crate::granule::Granule;
     use std::vec::Vec;
 
     #[test]
@@ -169,19 +169,20 @@ mod tests {
 
     #[test]
     fn a_range_is_cut_at_section_boundaries() {
-        let parts: Vec<_> = PfnRange::new(Pfn::new(32768 - 512), 32768 + 1024).sections::<G4K>().collect();
+        let parts: Vec<_> =
+            PfnRange::new(Pfn::new(32768 - 512), 32768 + 1024).sections(Granule::K4).collect();
         let cut = |start, len| PfnRange::new(Pfn::new(start), len);
         assert_eq!(parts, [cut(32768 - 512, 512), cut(32768, 32768), cut(65536, 512)]);
-        assert_eq!(cut(7, 0).sections::<G4K>().count(), 0);
+        assert_eq!(cut(7, 0).sections(Granule::K4).count(), 0);
         assert!(cut(0, 2).overlaps(&cut(1, 4)) && !cut(0, 2).overlaps(&cut(2, 4)));
     }
 
     #[test]
     fn a_frame_that_is_partly_outside_is_left_out() {
         let bytes = PhysRange { start: PhysAddr::new(0x1001), end: PhysAddr::new(0x3fff) };
-        let r = PfnRange::inside::<G4K>(bytes);
+        let r = PfnRange::inside(Granule::K4, bytes);
         assert_eq!((r.start.get(), r.end.get()), (2, 3));
         let tiny = PhysRange { start: PhysAddr::new(0x1001), end: PhysAddr::new(0x1fff) };
-        assert!(PfnRange::inside::<G4K>(tiny).is_empty());
+        assert!(PfnRange::inside(Granule::K4, tiny).is_empty());
     }
 }

@@ -3,13 +3,12 @@
 //! back as good, and this page is not.
 
 use crate::error::{Error, Result};
-use crate::granule::Granule;
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::page::PageKind;
 use crate::pfn::Pfn;
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// Take `pfn` out of use; returns where the tenant's page that was there is now.
     ///
     /// # Errors

@@ -14,21 +14,18 @@ impl Subsections {
     pub const NONE: Self = Self([0; 4]);
 
     /// All of a section.
-    pub const fn all<G: Granule>() -> Self {
-        let (mut bits, mut word) = ([0; 4], 0);
-        while word * 64 < G::SUBSECTIONS {
-            bits[word] = u64::MAX;
-            word += 1;
-        }
+    pub fn all(g: Granule) -> Self {
+        let mut bits = [0; 4];
+        bits[..g.subsections / 64].fill(u64::MAX);
         Self(bits)
     }
 
     /// The subsections that `range` touches, of the section that starts at `section`.
-    pub fn touched<G: Granule>(section: Pfn, range: PfnRange) -> Self {
+    pub fn touched(g: Granule, section: Pfn, range: PfnRange) -> Self {
         let mut bits = [0; 4];
-        let first = range.start.get().saturating_sub(section.get()) / G::SUBSECTION_PAGES;
-        let last = (range.end.get().saturating_sub(section.get())).div_ceil(G::SUBSECTION_PAGES);
-        let last = last.min(G::SUBSECTIONS as u64);
+        let first = range.start.get().saturating_sub(section.get()) / g.subsection_pages;
+        let last = (range.end.get().saturating_sub(section.get())).div_ceil(g.subsection_pages);
+        let last = last.min(g.subsections as u64);
         for (word, low) in bits.iter_mut().zip((0..).step_by(64)) {
             let (from, to) = (first.clamp(low, low + 64), last.clamp(low, low + 64));
             if from < to {
@@ -104,8 +101,8 @@ pub struct Section {
 
 impl Section {
     /// The section's pages, present or not.
-    pub fn pages<G: Granule>(&self) -> PfnRange {
-        PfnRange::new(self.start, G::SECTION_PAGES)
+    pub fn pages(&self, g: Granule) -> PfnRange {
+        PfnRange::new(self.start, g.section_pages)
     }
 
     /// A section that is claimed and of which nothing is present yet.
@@ -116,37 +113,37 @@ impl Section {
     }
 
     /// The part of `range` that lies in the section.
-    pub fn part_of<G: Granule>(&self, range: PfnRange) -> PfnRange {
-        let own = self.pages::<G>();
+    pub fn part_of(&self, g: Granule, range: PfnRange) -> PfnRange {
+        let own = self.pages(g);
         PfnRange { start: own.start.max(range.start), end: own.end.min(range.end) }
     }
 
     /// The part of `range`, a device's, that lies in the section is present.
-    pub(crate) fn add_device<G: Granule>(&mut self, range: PfnRange) {
-        if self.is_inside::<G>(range) {
+    pub(crate) fn add_device(&mut self, g: Granule, range: PfnRange) {
+        if self.is_inside(g, range) {
             // Nothing else can have been there. A large device is mostly this.
-            self.present = const { Subsections::all::<G>() };
-            self.device_subsections = const { Subsections::all::<G>().count() };
+            self.present = Subsections::all(g);
+            self.device_subsections = Subsections::all(g).count();
             return;
         }
-        let touched = Subsections::touched::<G>(self.start, self.part_of::<G>(range));
+        let touched = Subsections::touched(g, self.start, self.part_of(g, range));
         self.present.add(touched);
         self.device_subsections += touched.count();
     }
     /// The inverse; with `stale` it is forgotten that the memory is not present any more.
-    pub(crate) fn remove_device<G: Granule>(&mut self, range: PfnRange, stale: bool) {
-        if self.is_inside::<G>(range) && !stale {
+    pub(crate) fn remove_device(&mut self, g: Granule, range: PfnRange, stale: bool) {
+        if self.is_inside(g, range) && !stale {
             (self.present, self.device_subsections) = (Subsections::NONE, 0);
             return;
         }
-        let touched = Subsections::touched::<G>(self.start, self.part_of::<G>(range));
+        let touched = Subsections::touched(g, self.start, self.part_of(g, range));
         self.device_subsections -= touched.count();
         if !stale {
             self.present.remove(touched);
         }
     }
-    fn is_inside<G: Granule>(&self, range: PfnRange) -> bool {
-        range.start <= self.start && self.start + G::SECTION_PAGES <= range.end
+    fn is_inside(&self, g: Granule, range: PfnRange) -> bool {
+        range.start <= self.start && self.start + g.section_pages <= range.end
     }
 
     /// Its own altmap, if it hosts memmap.
@@ -163,13 +160,13 @@ impl Section {
     }
 
     /// Which subsection `pfn`, a page of this section, is in.
-    fn subsection<G: Granule>(&self, pfn: Pfn) -> usize {
-        (((pfn - self.start) << G::SHIFT) >> SUBSECTION_SHIFT) as usize
+    fn subsection(&self, g: Granule, pfn: Pfn) -> usize {
+        (((pfn - self.start) << g.page_shift) >> SUBSECTION_SHIFT) as usize
     }
 
     /// Whether `pfn`, a page of this section, is valid: it has a struct page (I1).
-    pub fn is_valid<G: Granule>(&self, pfn: Pfn) -> bool {
-        self.early || self.present.contains(self.subsection::<G>(pfn))
+    pub fn is_valid(&self, g: Granule, pfn: Pfn) -> bool {
+        self.early || self.present.contains(self.subsection(g, pfn))
     }
 }
 
@@ -182,21 +179,28 @@ impl Keyed for Section {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::granule::{G4K, G64K};
+    use crate::granule::Granule;
 
     #[test]
     fn a_range_touches_the_subsections_that_it_shares_bytes_with() {
-        let all = Subsections::touched::<G64K>(Pfn::new(0), PfnRange::new(Pfn::new(0), G64K::SECTION_PAGES));
+        let all = Subsections::touched(
+            Granule::K64,
+            Pfn::new(0),
+            PfnRange::new(Pfn::new(0), Granule::K64.section_pages),
+        );
         assert_eq!(all.count(), 256);
         let section = Pfn::new(32768);
-        let one = Subsections::touched::<G4K>(section, PfnRange::new(section + 512, 1));
+        let one = Subsections::touched(Granule::K4, section, PfnRange::new(section + 512, 1));
         assert_eq!((one.count(), one.contains(1), one.contains(0)), (1, true, false));
-        let two = Subsections::touched::<G4K>(section, PfnRange::new(section + 511, 2));
+        let two = Subsections::touched(Granule::K4, section, PfnRange::new(section + 511, 2));
         assert_eq!(two.count(), 2);
         // 2 MiB are 32 pages at 64K: subsections 62 to 129 are in three words.
-        let many =
-            Subsections::touched::<G64K>(Pfn::new(0), PfnRange::new(Pfn::new(63 * 32 - 1), 67 * 32 + 1));
+        let many = Subsections::touched(
+            Granule::K64,
+            Pfn::new(0),
+            PfnRange::new(Pfn::new(63 * 32 - 1), 67 * 32 + 1),
+        );
         assert_eq!(many.0, [0b11 << 62, u64::MAX, 0b11, 0]);
-        assert!(Subsections::touched::<G4K>(section, PfnRange::new(section, 0)).is_empty());
+        assert!(Subsections::touched(Granule::K4, section, PfnRange::new(section, 0)).is_empty());
     }
 }

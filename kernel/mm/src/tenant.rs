@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 
 use crate::addr::{VirtAddr, VirtRange};
 use crate::error::{Error, Resource, Result};
-use crate::granule::Granule;
 use crate::layout::TENANTS;
 use crate::list;
 use crate::machine::{self, Access, Machine};
@@ -65,7 +64,7 @@ fn pattern(id: u32, va: VirtAddr) -> u64 {
     (va.get() ^ u64::from(id).rotate_right(16)).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ va.get().rotate_left(32)
 }
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// The tenants.
     pub fn tenants(&self) -> &[Tenant] {
         self.tenants.all()
@@ -76,7 +75,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// # Errors
     /// `Empty` for no pages, `Out` when pages, tables, heap or addresses run out; nothing is left of it then.
     pub fn tenant_new(&mut self, count: u64) -> Result<u32> {
-        let bytes = count.saturating_mul(G::SIZE);
+        let g = self.granule();
+        let bytes = count.saturating_mul(g.page_size);
         if bytes > TENANTS.len() {
             return Err(Error::Out(Resource::TenantAddresses { bytes }));
         }
@@ -99,7 +99,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
                 list::shrink(&mut self.tenants.all);
                 return Err(error);
             }
-            va = va + G::SIZE;
+            va = va + g.page_size;
         }
         self.tenants.next_id += 1;
         self.tenants.all.insert(at, Tenant { id, range });
@@ -107,13 +107,14 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     }
 
     fn tenant_page(&mut self, id: u32, va: VirtAddr) -> Result<()> {
+        let g = self.granule();
         let pfn = self.alloc(0, PageKind::Tenant, Mobility::Movable)?;
         let (machine, tables) = (self.machine.clone(), self.tables);
         let request = MapRequest {
-            range: VirtRange { start: va, end: va + G::SIZE },
-            pa: pfn.address::<G>(),
+            range: VirtRange { start: va, end: va + g.page_size },
+            pa: pfn.address(g),
             attributes: Attributes::DATA,
-            max_leaf: G::SIZE,
+            max_leaf: g.page_size,
             contiguous: false,
         };
         if let Err(error) = tables.map(&machine, self, &request) {
@@ -123,7 +124,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         machine.publish();
         self.pages().own(pfn).set_private(va.get());
         self.count_tenant(pfn, 1);
-        for (i, word) in machine::words(&machine, va, G::SIZE, Access::Write).iter().enumerate() {
+        for (i, word) in machine::words(&machine, va, g.page_size, Access::Write).iter().enumerate() {
             word.store(pattern(id, va + i as u64 * 8), Relaxed);
         }
         Ok(())
@@ -134,19 +135,20 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// # Errors
     /// `NoTenant`, `Corrupt` with the first wrong word.
     pub fn tenant_check(&self, id: u32) -> Result<u64> {
+        let g = self.granule();
         let Tenant { range, .. } = self.tenants.all[self.tenants.position(id)?];
         let mut va = range.start;
         while va < range.end {
-            for (i, word) in machine::words(&self.machine, va, G::SIZE, Access::Read).iter().enumerate() {
+            for (i, word) in machine::words(&self.machine, va, g.page_size, Access::Read).iter().enumerate() {
                 let at = va + i as u64 * 8;
                 let (found, expected) = (word.load(Relaxed), pattern(id, at));
                 if found != expected {
                     return Err(Error::Corrupt { tenant: id, at, found, expected });
                 }
             }
-            va = va + G::SIZE;
+            va = va + g.page_size;
         }
-        Ok(range.len() >> G::SHIFT)
+        Ok(range.len() >> g.page_shift)
     }
 
     /// End a tenant: its pages are free again.
@@ -164,20 +166,22 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     }
 
     fn refuse_held(&self, range: VirtRange) -> Result<()> {
+        let g = self.granule();
         let mut va = range.start;
         while va < range.end {
             let pa = self.tables.translate(&self.machine, va).ok_or(Error::NotMapped(va))?;
-            let pfn = Pfn::containing::<G>(pa);
+            let pfn = Pfn::containing(g, pa);
             let refs = self.pages().get(pfn).refs();
             if refs > 1 {
                 return Err(Error::Pinned { pfn, refs });
             }
-            va = va + G::SIZE;
+            va = va + g.page_size;
         }
         Ok(())
     }
 
     fn tenant_unmap(&mut self, range: VirtRange) {
+        let g = self.granule();
         if range.is_empty() {
             return;
         }
@@ -190,8 +194,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         self.pay(debt);
         let reaped = tables.reap(&machine, range, |gone| match gone {
             Gone::Leaf { pa, .. } => {
-                self.count_tenant(Pfn::containing::<G>(pa), -1);
-                self.free(Pfn::containing::<G>(pa));
+                self.count_tenant(Pfn::containing(g, pa), -1);
+                self.free(Pfn::containing(g, pa));
             }
             Gone::Table(table) => self.free_table(table),
             Gone::SharedLeaf { .. } | Gone::SharedTable { .. } => {}

@@ -26,10 +26,9 @@ use core::fmt;
 
 use hotmap_mm::bugs::Bug;
 use hotmap_mm::error::Error;
-use hotmap_mm::granule::Granule;
 
 use args::Words;
-use hotmap_kernel::kernel::{Kernel, Shell};
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 use hotmap_kernel::regions::Refusal;
 use system::System;
@@ -222,17 +221,8 @@ const TABLE: &[Command] = &[
     command("poweroff", 0, "end, with exit status 0", act::poweroff),
 ];
 
-/// The commands.
-pub struct Commands;
-
-impl Shell for Commands {
-    fn run<G: Granule>(kernel: &mut Kernel<G>, line: &str) -> bool {
-        run(kernel, line)
-    }
-}
-
-/// Run one command line. A failure prints one line that starts with `error: `.
-fn run(kernel: &mut dyn System, line: &str) -> bool {
+/// Run one command line; returns whether it succeeded. A failure prints one line that starts with `error: `.
+pub fn run(kernel: &mut Kernel, line: &str) -> bool {
     let mut words = Words::new(line);
     let name = words.next().unwrap_or("");
     let found = TABLE.iter().find(|c| c.usage.split(' ').next() == Some(name));

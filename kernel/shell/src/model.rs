@@ -13,7 +13,7 @@ use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::{Error, Result};
 use hotmap_mm::faults::Plan;
-use hotmap_mm::granule::{Granule, GranuleKind};
+use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::{MemoryBlock, Source};
 use hotmap_mm::hotplug::isolate::Used;
 use hotmap_mm::hotplug::notify::Chain;
@@ -45,7 +45,7 @@ pub(crate) type Bytes = (PhysAddr, u64);
 /// A kernel's memory. Each is the model's function of that name.
 pub(crate) trait Model {
     // The machine.
-    fn granule(&self) -> GranuleKind;
+    fn granule(&self) -> Granule;
     fn info(&self) -> &'static BootInfo;
     fn dimms(&self) -> &[Dimm];
 
@@ -144,9 +144,9 @@ pub(crate) trait Model {
     fn fired(&self) -> bool;
 }
 
-impl<G: Granule> Model for Kernel<G> {
-    fn granule(&self) -> GranuleKind {
-        G::KIND
+impl Model for Kernel {
+    fn granule(&self) -> Granule {
+        self.mm.granule()
     }
     fn info(&self) -> &'static BootInfo {
         self.info
@@ -196,7 +196,8 @@ impl<G: Granule> Model for Kernel<G> {
         self.mm.pages().get(pfn)
     }
     fn each_free_run(&self, block: &MemoryBlock, found: &mut dyn FnMut(Pfn, u32)) {
-        for order in 0..=G::BLOCK_ORDER {
+        let g = self.granule();
+        for order in 0..=g.section_order {
             block.free.heads(&self.mm.pages(), order).for_each(|pfn| found(pfn, order));
         }
     }
@@ -306,7 +307,8 @@ impl<G: Granule> Model for Kernel<G> {
         size: u64,
         tails: TailScope,
     ) -> Result<DeviceRange> {
-        let compound = Compound::new::<G>(size, tails)?;
+        let g = self.granule();
+        let compound = Compound::new(g, size, tails)?;
         DeviceRange::grouped(&self.mm, &[range], kind, memmap, compound)
     }
     fn device_create(&mut self, device: &DeviceRange) -> Result<()> {

@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicU64;
 
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtRange};
 use hotmap_mm::error::Result;
-use hotmap_mm::granule::{Geometry, Granule};
+use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::MemoryBlock;
 use hotmap_mm::page::PageKind;
 use hotmap_mm::paging::dump::Run;
@@ -69,7 +69,7 @@ pub(crate) trait System: Model {
     fn runs(&self, range: VirtRange, line: &mut dyn FnMut(&Run)) -> Result<()>;
 }
 
-impl<G: Granule> System for Kernel<G> {
+impl System for Kernel {
     fn policy(&self) -> Policy {
         self.policy()
     }
@@ -146,7 +146,8 @@ impl<G: Granule> System for Kernel<G> {
         self.mm.layout().phys_base
     }
     fn pages_inside(&self, range: PhysRange) -> PfnRange {
-        PfnRange::inside::<G>(range)
+        let g = self.granule();
+        PfnRange::inside(g, range)
     }
     fn block_of(&self, pfn: Pfn) -> Option<&MemoryBlock> {
         self.mm.block_of(pfn)
@@ -170,8 +171,8 @@ impl<G: Granule> System for Kernel<G> {
 
 /// The granule's arithmetic, from the model's own table.
 impl dyn System + '_ {
-    pub(crate) fn geometry(&self) -> &'static Geometry {
-        self.granule().geometry()
+    pub(crate) fn geometry(&self) -> Granule {
+        self.granule()
     }
     /// The bytes of a page.
     pub(crate) fn page_size(&self) -> u64 {

@@ -6,7 +6,6 @@ use core::ptr::with_exposed_provenance;
 use core::sync::atomic::AtomicU64;
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr};
-use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::DEVICES;
 use hotmap_mm::machine::Machine;
 use hotmap_mm::model::Mm;
@@ -18,20 +17,22 @@ use super::machine::Arm;
 use super::probe::probe_read32;
 
 /// Word `index` of the page `pfn`; `None` when that is not a tenant's page, or has no such word.
-pub fn tenant_word<G: Granule>(mm: &Mm<G, Arm>, pfn: Pfn, index: usize) -> Option<&AtomicU64> {
+pub fn tenant_word(mm: &Mm<Arm>, pfn: Pfn, index: usize) -> Option<&AtomicU64> {
+    let g = mm.granule();
     let tenant = mm.use_of(pfn).is_ok_and(|(kind, _)| kind == PageKind::Tenant);
-    if !tenant || index as u64 >= G::SIZE / 8 {
+    if !tenant || index as u64 >= g.page_size / 8 {
         return None;
     }
-    let words = mm.machine().frame(pfn.address::<G>(), G::SIZE).cast::<AtomicU64>();
+    let words = mm.machine().frame(pfn.address(g), g.page_size).cast::<AtomicU64>();
     // SAFETY: M1: the linear map covers the frame (I8), which stays a tenant's as long as `mm` is borrowed; M2: the model
     // reaches a tenant's words through atomics only while it is shared; the index was checked.
     Some(unsafe { &*words.add(index) })
 }
 
 /// The word at `at`; `None` when that is not the address of a word in the usable part of a device that the CPU reaches.
-pub fn device_word<G: Granule>(mm: &Mm<G, Arm>, at: PhysAddr) -> Option<&AtomicU64> {
-    let pfn = Pfn::containing::<G>(at);
+pub fn device_word(mm: &Mm<Arm>, at: PhysAddr) -> Option<&AtomicU64> {
+    let g = mm.granule();
+    let pfn = Pfn::containing(g, at);
     let device = mm.device_of(pfn).filter(|device| device.kind().is_reachable())?;
     if device.set_aside().contains(pfn) || !at.is_aligned(8) {
         return None;

@@ -12,6 +12,8 @@ use hotmap_mm::zone::ZoneKind;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
+use hotmap_mm::granule::Granule;
+
 use super::*;
 
 const AUTO: Policy = Policy { home: MemmapHome::SelfHosted, online: true };
@@ -42,8 +44,8 @@ fn tree() -> std::boxed::Box<MachineDescription> {
 }
 
 /// A machine with that tree, and the regions' memory in it.
-fn boot<G: Granule>() -> (Rig<G>, Regions) {
-    let rig = Rig::boot(&Shape::one("1 GiB", 0x4000_0000, GIB));
+fn boot(g: Granule) -> (Rig, Regions) {
+    let rig = Rig::boot(g, &Shape::one("1 GiB", 0x4000_0000, GIB));
     for start in [HOT, PMEM, KEPT] {
         rig.machine.plug(start, GIB);
     }
@@ -98,16 +100,16 @@ fn assert_no_room(regions: &Regions, when: &str) {
     }
 }
 
-fn a_region_comes_is_used_and_goes_without_a_trace<G: Granule>() {
+fn a_region_comes_is_used_and_goes_without_a_trace(g: Granule) {
     for policy in [AUTO, MANUAL] {
-        let (mut rig, mut regions) = boot::<G>();
+        let (mut rig, mut regions) = boot(g);
         let before = Snapshot::exact(&rig);
         regions.add(&mut rig.mm, address(HOT), None, policy).expect("it is welcome");
         assert_eq!(words(&regions), ["memory", "waiting", "refused", "waiting"]);
         let state = if policy.online { BlockState::Online(ZoneKind::Movable) } else { BlockState::Offline };
         let added = rig.mm.blocks().iter().filter(|block| block.source == Source::DeviceTree);
-        let added: vec::Vec<_> = added.map(|block| (block.start.address::<G>().get(), block.state)).collect();
-        let size = if G::SIZE == 65536 { 512 * MIB } else { 128 * MIB };
+        let added: vec::Vec<_> = added.map(|block| (block.start.address(g).get(), block.state)).collect();
+        let size = if g.page_size == 65536 { 512 * MIB } else { 128 * MIB };
         let expected: vec::Vec<_> = (0..GIB / size).map(|i| (HOT + i * size, state)).collect();
         assert_eq!(added, expected);
         assert_eq!(
@@ -128,8 +130,8 @@ fn a_region_comes_is_used_and_goes_without_a_trace<G: Granule>() {
     }
 }
 
-fn parts_come_and_go_by_themselves<G: Granule>() {
-    let (mut rig, mut regions) = boot::<G>();
+fn parts_come_and_go_by_themselves(g: Granule) {
+    let (mut rig, mut regions) = boot(g);
     let before = Snapshot::exact(&rig);
     let half = 512 * MIB;
     regions.add(&mut rig.mm, address(HOT + half), Some(half), AUTO).expect("whole blocks");
@@ -152,14 +154,14 @@ fn parts_come_and_go_by_themselves<G: Granule>() {
 }
 
 /// The odd region begins inside of a block: its whole blocks may come, it as a whole may not.
-fn whole_blocks_of_an_odd_region_may_come<G: Granule>() {
-    let (mut rig, mut regions) = boot::<G>();
-    let size = if G::SIZE == 65536 { 512 * MIB } else { 128 * MIB };
+fn whole_blocks_of_an_odd_region_may_come(g: Granule) {
+    let (mut rig, mut regions) = boot(g);
+    let size = if g.page_size == 65536 { 512 * MIB } else { 128 * MIB };
     let refused = regions.add(&mut rig.mm, address(ODD), None, AUTO);
     assert!(matches!(refused, Err(Refusal::Model(Error::NotBlockAligned { .. }))), "{refused:?}");
     let first = address(ODD).checked_align_up(size).expect("low");
     let part = regions.add(&mut rig.mm, first, Some(size), AUTO);
-    if G::SIZE == 65536 {
+    if g.page_size == 65536 {
         // There is none.
         assert!(matches!(part, Err(Refusal::NoRegion(_) | Refusal::Outside { .. })), "{part:?}");
     } else {
@@ -170,9 +172,9 @@ fn whole_blocks_of_an_odd_region_may_come<G: Granule>() {
     rig.assert_clean("after the odd region");
 }
 
-fn a_refusal_names_the_rule_and_changes_nothing<G: Granule>() {
-    let (mut rig, mut regions) = boot::<G>();
-    let block = if G::SIZE == 65536 { 512 * MIB } else { 128 * MIB };
+fn a_refusal_names_the_rule_and_changes_nothing(g: Granule) {
+    let (mut rig, mut regions) = boot(g);
+    let block = if g.page_size == 65536 { 512 * MIB } else { 128 * MIB };
     regions.add(&mut rig.mm, address(HOT), Some(block), AUTO).expect("a whole block");
     let (before, list) = (Snapshot::exact(&rig), regions.list.clone());
     let cases = [
@@ -209,15 +211,15 @@ fn a_refusal_names_the_rule_and_changes_nothing<G: Granule>() {
         assert_eq!(refused, Err(Refusal::NotAdded(address(start))));
         assert_eq!(regions.list, list);
     }
-    rig.mm.pin(Rig::<G>::pfn(HOT + block - MIB)).expect("it is free");
+    rig.mm.pin(Rig::pfn(g, HOT + block - MIB)).expect("it is free");
     let held = regions.remove(&mut rig.mm, address(HOT));
     assert!(matches!(held, Err(Refusal::Model(Error::Pinned { .. }))), "{held:?}");
     assert_eq!(regions.list, list, "what is held stays, and stays listed");
     rig.assert_clean("after all refusals");
 }
 
-fn every_allocation_that_fails_is_undone<G: Granule>() {
-    let (mut rig, mut regions) = boot::<G>();
+fn every_allocation_that_fails_is_undone(g: Granule) {
+    let (mut rig, mut regions) = boot(g);
     let (before, list) = (Snapshot::exact(&rig), regions.list.clone());
     for n in 1.. {
         rig.mm.faults.arm(Plan::Nth(n));
@@ -236,8 +238,8 @@ fn every_allocation_that_fails_is_undone<G: Granule>() {
 }
 
 /// `hotadd=auto`: what can come comes, whatever is refused beside it.
-fn all_that_waits_is_added_and_no_more<G: Granule>() {
-    let (mut rig, mut regions) = boot::<G>();
+fn all_that_waits_is_added_and_no_more(g: Granule) {
+    let (mut rig, mut regions) = boot(g);
     // Let the refused one stand before the good ones.
     regions.list.swap(0, 1);
     regions.add_all(&mut rig.mm, AUTO);

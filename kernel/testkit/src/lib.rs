@@ -23,13 +23,13 @@ pub mod world;
 macro_rules! at_each_granule {
     ($($(#[$attribute:meta])* $name:ident),+ $(,)?) => {
         mod k4 {
-            $(#[test] $(#[$attribute])* fn $name() { super::$name::<::hotmap_mm::granule::G4K>() })+
+            $(#[test] $(#[$attribute])* fn $name() { super::$name(::hotmap_mm::granule::Granule::K4) })+
         }
         mod k16 {
-            $(#[test] $(#[$attribute])* fn $name() { super::$name::<::hotmap_mm::granule::G16K>() })+
+            $(#[test] $(#[$attribute])* fn $name() { super::$name(::hotmap_mm::granule::Granule::K16) })+
         }
         mod k64 {
-            $(#[test] $(#[$attribute])* fn $name() { super::$name::<::hotmap_mm::granule::G64K>() })+
+            $(#[test] $(#[$attribute])* fn $name() { super::$name(::hotmap_mm::granule::Granule::K64) })+
         }
     };
 }

@@ -2,7 +2,6 @@
 
 pub mod devices;
 
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::notify::Direction;
 use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::vmemmap::altmap::Altmap;
@@ -174,7 +173,7 @@ fn pick<T: Clone>(mut from: impl ExactSizeIterator<Item = T>, pick: usize) -> Op
     (len != 0).then(|| from.nth(pick % len)).flatten()
 }
 
-impl<G: Granule> World<G> {
+impl World {
     /// Where DIMMs can be: beside boot RAM, and where tables are missing at one, two or all levels, up to the very end of
     /// the linear map.
     fn slots(&self) -> [u64; 5] {
@@ -184,6 +183,7 @@ impl<G: Granule> World<G> {
 
     /// Do a step.
     pub fn step(&mut self, step: Step) {
+        let g = self.granule();
         (self.fault, self.veto) = (step.fault, step.veto);
         let blocks: Vec<u64> = self.reference.blocks.keys().copied().collect();
         let dimms: Vec<(u64, u64)> = self.reference.dimms.iter().map(|d| (*d.0, *d.1)).collect();
@@ -208,7 +208,7 @@ impl<G: Granule> World<G> {
                     self.add(start, len, self.home(home, start, len), None);
                 });
             }
-            Op::Compact(order) => self.compact(order % (G::BLOCK_ORDER + 1)),
+            Op::Compact(order) => self.compact(order % (g.section_order + 1)),
             Op::Device(op) => self.device_step(op),
             Op::AddWrong { slot, wrong } => self.add_wrong(slot, wrong),
             Op::Unplug(i) => pick(dimms.iter(), i).into_iter().for_each(|d| self.unplug(d.0, d.1)),
@@ -217,7 +217,7 @@ impl<G: Granule> World<G> {
             Op::Offline(i) => self.offline(self.prefer(i, |b| b.online.is_some() && b.home != Home::Boot)),
             // Large tenants have as many bytes at every granule.
             Op::TenantNew(pages @ 0..40) => self.tenant_new(pages),
-            Op::TenantNew(pages) => self.tenant_new(pages / (G::SIZE >> 12)),
+            Op::TenantNew(pages) => self.tenant_new(pages / (g.page_size >> 12)),
             Op::TenantsCheck => self.tenants_check(),
             Op::TenantDrop(i) => {
                 let id = pick(self.reference.tenants.keys().copied(), i).unwrap_or(77);
@@ -250,7 +250,7 @@ impl<G: Granule> World<G> {
                 let other = self.reference.frames_of(block(i)).start;
                 self.unpoison(pick(frames.into_iter(), i).unwrap_or(other));
             }
-            Op::KernelAlloc(order) => self.kernel_alloc(order % (G::BLOCK_ORDER + 1)),
+            Op::KernelAlloc(order) => self.kernel_alloc(order % (g.section_order + 1)),
             Op::KernelTakesAllBut(pages) => self.kernel_takes_all_but(pages),
             Op::KernelFreesAll => {
                 let all: Vec<u64> = self.reference.kernel.keys().copied().collect();
@@ -267,8 +267,9 @@ impl<G: Granule> World<G> {
 
     /// The home of the memmap of `len` bytes at `start`.
     fn home(&self, choice: HomeChoice, start: u64, len: u64) -> MemmapHome {
-        let (base, pages) = (Rig::<G>::pfn(start), len / G::SIZE);
-        let needed = pages * layout::STRUCT_PAGE / G::SIZE;
+        let g = self.granule();
+        let (base, pages) = (Rig::pfn(g, start), len / g.page_size);
+        let needed = pages * layout::STRUCT_PAGE / g.page_size;
         match choice {
             HomeChoice::Plain(home) => home,
             HomeChoice::Given { reserve, extra } => {

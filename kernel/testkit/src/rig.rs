@@ -83,8 +83,8 @@ pub fn range(start: u64, len: u64) -> PhysRange {
 }
 
 /// The numbers of a granule, from the specification.
-pub fn spec_of<G: Granule>() -> &'static Spec {
-    match G::KIND {
+pub fn spec_of(g: Granule) -> &'static Spec {
+    match g.kind {
         GranuleKind::K4 => &SPEC_4K,
         GranuleKind::K16 => &SPEC_16K,
         GranuleKind::K64 => &SPEC_64K,
@@ -92,22 +92,27 @@ pub fn spec_of<G: Granule>() -> &'static Spec {
 }
 
 /// A model and its machine.
-pub struct Rig<G: Granule> {
+pub struct Rig {
     /// The machine.
     pub machine: Emulated,
     /// The model.
-    pub mm: Mm<G, Emulated>,
+    pub mm: Mm<Emulated>,
     /// What it booted with.
     pub shape: Shape,
 }
 
-impl<G: Granule> Rig<G> {
+impl Rig {
+    /// The model's granule.
+    pub fn granule(&self) -> Granule {
+        self.mm.granule()
+    }
+
     /// Boot.
     ///
     /// # Errors
     /// The model's.
-    pub fn try_boot(shape: &Shape) -> Result<Self> {
-        let machine = Emulated::new(spec_of::<G>());
+    pub fn try_boot(g: Granule, shape: &Shape) -> Result<Self> {
+        let machine = Emulated::new(spec_of(g));
         let mut memblock = Memblock::new();
         for (start, len) in &shape.ram {
             machine.plug(*start, *len);
@@ -116,8 +121,8 @@ impl<G: Granule> Rig<G> {
         for reserved in shape.reserved_ranges() {
             memblock.reserve(reserved, PageKind::Reserved)?;
         }
-        let layout = Layout::<G>::new(memblock.span().start);
-        let tables = boot::new_root::<G, _>(&machine, &mut memblock)?;
+        let layout = Layout::new(g, memblock.span().start);
+        let tables = boot::new_root(g, &machine, &mut memblock)?;
         // The image is aligned to the largest page, wherever RAM starts.
         let image = (shape.first() + shape.reserved.first().map_or(0, |r| r.0)).next_multiple_of(64 << 10);
         let constant = range(image, shape.constant);
@@ -132,18 +137,18 @@ impl<G: Granule> Rig<G> {
     ///
     /// # Panics
     /// When the model does not boot with this shape.
-    pub fn boot(shape: &Shape) -> Self {
-        Self::try_boot(shape).unwrap_or_else(|e| panic!("{} does not boot: {e}", shape.name))
+    pub fn boot(g: Granule, shape: &Shape) -> Self {
+        Self::try_boot(g, shape).unwrap_or_else(|e| panic!("{} does not boot: {e}", shape.name))
     }
 
     /// The first page of the block at `pa`.
-    pub fn pfn(pa: u64) -> Pfn {
-        Pfn::containing::<G>(PhysAddr::new(pa))
+    pub fn pfn(g: Granule, pa: u64) -> Pfn {
+        Pfn::containing(g, PhysAddr::new(pa))
     }
 
     /// Bytes of `blocks` memory blocks.
-    pub fn blocks(blocks: u64) -> u64 {
-        blocks * G::SECTION_SIZE
+    pub fn blocks(g: Granule, blocks: u64) -> u64 {
+        blocks * g.section_size
     }
 
     /// Add what has been plugged into the machine.
@@ -169,8 +174,9 @@ impl<G: Granule> Rig<G> {
     /// # Panics
     /// When the model refuses.
     pub fn online(&mut self, start: u64, len: u64, zone: ZoneKind) {
-        for block in (start..start + len).step_by(crate::machine::memory::host(G::SECTION_SIZE)) {
-            self.mm.online(Self::pfn(block), zone).unwrap_or_else(|e| panic!("onlining {block:#x}: {e}"));
+        let g = self.granule();
+        for block in (start..start + len).step_by(crate::machine::memory::host(g.section_size)) {
+            self.mm.online(Self::pfn(g, block), zone).unwrap_or_else(|e| panic!("onlining {block:#x}: {e}"));
         }
     }
 
@@ -179,10 +185,11 @@ impl<G: Granule> Rig<G> {
     /// # Panics
     /// When an invariant is broken.
     pub fn assert_clean(&self, when: &str) {
-        assert!(!self.machine.window_is_open(), "{} {when}: readers would wait for ever", G::KIND);
+        let g = self.granule();
+        assert!(!self.machine.window_is_open(), "{} {when}: readers would wait for ever", g.kind);
         let mut found = Vec::new();
         let summary = self.mm.audit(&mut |finding| found.push(finding.to_string()));
-        assert!(found.is_empty(), "{} {when}: {summary}\n  {}", G::KIND, found.join("\n  "));
+        assert!(found.is_empty(), "{} {when}: {summary}\n  {}", g.kind, found.join("\n  "));
     }
 
     /// Take every block of a range offline, then the range out of the model, then out of the machine.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::{BlockState, MemoryBlock};
 use hotmap_mm::model::Warnings;
 use hotmap_mm::page::PageKind;
@@ -43,12 +42,12 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Everything about `rig`.
-    pub fn exact<G: Granule>(rig: &Rig<G>) -> Self {
+    pub fn exact(rig: &Rig) -> Self {
         Self::of(rig, Detail::Exact)
     }
 
     /// The state of `rig`.
-    pub fn of<G: Granule>(rig: &Rig<G>, detail: Detail) -> Self {
+    pub fn of(rig: &Rig, detail: Detail) -> Self {
         let mut facts = Vec::new();
         books(rig, detail, &mut facts);
         blocks(rig, detail, &mut facts);
@@ -75,7 +74,7 @@ impl Snapshot {
     }
 }
 
-fn books<G: Granule>(rig: &Rig<G>, detail: Detail, facts: &mut Vec<Fact>) {
+fn books(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
     let mm = &rig.mm;
     facts.push(Fact::Book(format!("{:?}", mm.counts())));
     // What is reported once is not undone.
@@ -113,7 +112,7 @@ fn books<G: Granule>(rig: &Rig<G>, detail: Detail, facts: &mut Vec<Fact>) {
     facts.push(Fact::Book(format!("stale {}, unpaid {}", rig.machine.stale_entries(), mm.unpaid_debts())));
 }
 
-fn blocks<G: Granule>(rig: &Rig<G>, detail: Detail, facts: &mut Vec<Fact>) {
+fn blocks(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
     for block in rig.mm.blocks() {
         let MemoryBlock { start, state, source, memmap_pages, present, .. } = block;
         facts.push(Fact::Book(format!(
@@ -128,10 +127,11 @@ fn blocks<G: Granule>(rig: &Rig<G>, detail: Detail, facts: &mut Vec<Fact>) {
 }
 
 /// What the struct pages of a block say.
-fn heads<G: Granule>(rig: &Rig<G>, block: &MemoryBlock, facts: &mut Vec<Fact>) {
+fn heads(rig: &Rig, block: &MemoryBlock, facts: &mut Vec<Fact>) {
+    let g = rig.granule();
     let spoken_for = match block.state {
         BlockState::Offline => PfnRange::new(block.start, block.memmap_pages),
-        _ => block.pages::<G>(),
+        _ => block.pages(g),
     };
     let mut at = spoken_for.start;
     while at < spoken_for.end {
@@ -145,8 +145,9 @@ fn heads<G: Granule>(rig: &Rig<G>, block: &MemoryBlock, facts: &mut Vec<Fact>) {
     }
 }
 
-fn free_lists<G: Granule>(rig: &Rig<G>, block: &MemoryBlock, facts: &mut Vec<Fact>) {
-    for order in 0..=G::BLOCK_ORDER {
+fn free_lists(rig: &Rig, block: &MemoryBlock, facts: &mut Vec<Fact>) {
+    let g = rig.granule();
+    for order in 0..=g.section_order {
         for pfn in block.free.heads(&rig.mm.pages(), order) {
             facts.push(Fact::Free { pfn: pfn.get(), order });
         }
@@ -154,7 +155,7 @@ fn free_lists<G: Granule>(rig: &Rig<G>, block: &MemoryBlock, facts: &mut Vec<Fac
 }
 
 /// What the tables mean, read by the specification's walker.
-fn tables<G: Granule>(rig: &Rig<G>, detail: Detail, facts: &mut Vec<Fact>) {
+fn tables(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
     let all = rig.machine.everything();
     for l in &all.leaves {
         let tenant = layout::TENANTS.contains(&l.va);

@@ -39,9 +39,9 @@ const NOTIFIER: Notifier = Notifier {
 };
 
 /// Both models.
-pub struct World<G: Granule> {
+pub struct World {
     /// The model under test.
-    pub rig: Rig<G>,
+    pub rig: Rig,
     /// What should be true of it.
     pub reference: Reference,
     /// What the walker saw after the last operation.
@@ -60,10 +60,15 @@ pub struct World<G: Granule> {
     pub answers: BTreeMap<(&'static str, &'static str), u64>,
 }
 
-impl<G: Granule> World<G> {
+impl World {
+    /// The granule of both.
+    pub fn granule(&self) -> Granule {
+        self.rig.granule()
+    }
+
     /// Boot both.
-    pub fn boot(shape: &Shape) -> Self {
-        let mut rig = Rig::<G>::boot(shape);
+    pub fn boot(g: Granule, shape: &Shape) -> Self {
+        let mut rig = Rig::boot(g, shape);
         rig.mm.notifiers.register(NOTIFIER).expect("the only one");
         let reference = Reference::boot(rig.machine.spec(), shape, &Seen::of(&rig.machine));
         let seen = reference.check(&rig, "after boot");
@@ -84,7 +89,7 @@ impl<G: Granule> World<G> {
 
     /// Do `act`, vetoed when that is asked for; with a fault armed, once more when the fault has made it fail and everything
     /// was undone.
-    fn act<T>(&mut self, detail: Detail, what: &str, act: impl Fn(&mut Rig<G>) -> Result<T>) -> Result<T> {
+    fn act<T>(&mut self, detail: Detail, what: &str, act: impl Fn(&mut Rig) -> Result<T>) -> Result<T> {
         let (fault, veto) = (self.fault.take(), self.veto.take());
         if fault.is_none() && veto.is_none() {
             return act(&mut self.rig);
@@ -171,10 +176,11 @@ impl<G: Granule> World<G> {
 
     /// Bring a block online.
     pub fn online(&mut self, start: u64, zone: ZoneKind) {
+        let g = self.granule();
         let what = format!("online {start:#x} {zone}");
         let answer = self.reference.online(start);
         let answer = self.online_veto(answer);
-        let result = self.act(Detail::Exact, &what, |rig| rig.mm.online(Rig::<G>::pfn(start), zone));
+        let result = self.act(Detail::Exact, &what, |rig| rig.mm.online(Rig::pfn(g, start), zone));
         self.answered("online", answer, &result, &what);
         if result.is_ok() {
             self.reference.onlined(start, zone);
@@ -184,6 +190,7 @@ impl<G: Granule> World<G> {
 
     /// Take a block offline.
     pub fn offline(&mut self, start: u64) {
+        let g = self.granule();
         let what = format!("offline {start:#x}");
         // A fault half-way leaves pages where they have moved to, which changes what the next try has to move.
         let moving = self.reference.tenants_in(&self.seen, start);
@@ -193,7 +200,7 @@ impl<G: Granule> World<G> {
         }
         let faulty = self.fault.is_some();
         let result =
-            self.act(Detail::WherePagesMayHaveMoved, &what, |rig| rig.mm.offline(Rig::<G>::pfn(start)));
+            self.act(Detail::WherePagesMayHaveMoved, &what, |rig| rig.mm.offline(Rig::pfn(g, start)));
         self.answered("offline", answer, &result, &what);
         if let Ok(offlined) = &result {
             *self.answers.entry(("offline", "migrated")).or_default() += u64::from(offlined.migrated != 0);
@@ -305,11 +312,12 @@ impl<G: Granule> World<G> {
 
     /// Pin a frame.
     pub fn pin(&mut self, frame: u64) {
+        let g = self.granule();
         let what = format!("pin {frame:#x}");
         let answer = self.reference.pin(&self.seen, frame);
         let result = self.act(Detail::Exact, &what, |rig| rig.mm.pin(Pfn::new(frame)));
         self.answered("pin", answer, &result, &what);
-        if result.is_ok() && self.reference.device_at(frame * G::SIZE).is_some() {
+        if result.is_ok() && self.reference.device_at(frame * g.page_size).is_some() {
             self.held(frame, true);
         } else if result.is_ok() {
             match self.tenant_at(frame) {
@@ -322,11 +330,12 @@ impl<G: Granule> World<G> {
 
     /// Unpin a frame.
     pub fn unpin(&mut self, frame: u64) {
+        let g = self.granule();
         let what = format!("unpin {frame:#x}");
         let answer = self.reference.unpin(&self.seen, frame);
         let result = self.act(Detail::Exact, &what, |rig| rig.mm.unpin(Pfn::new(frame)));
         self.answered("unpin", answer, &result, &what);
-        if result.is_ok() && self.reference.device_at(frame * G::SIZE).is_some() {
+        if result.is_ok() && self.reference.device_at(frame * g.page_size).is_some() {
             self.held(frame, false);
         } else if result.is_ok() {
             let at = self.tenant_at(frame);
@@ -395,7 +404,8 @@ impl<G: Granule> World<G> {
 
     /// The kernel takes runs until only `leave` pages are free in Normal, or fewer if there are no more.
     pub fn kernel_takes_all_but(&mut self, leave: u64) {
-        let mut order = G::BLOCK_ORDER;
+        let g = self.granule();
+        let mut order = g.section_order;
         loop {
             let spare = self.rig.mm.zone(ZoneKind::Normal).free.saturating_sub(leave);
             if spare == 0 {

@@ -10,13 +10,13 @@ use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, spec_of};
 use hotmap_testkit::world::World;
 
 /// Counts, blocks, free lists, the linear map, vmemmap and tables are what the shape says, and the audit is clean.
-fn every_shape_boots<G: Granule>() {
+fn every_shape_boots(g: Granule) {
     for shape in Shape::all() {
-        let world = World::<G>::boot(&shape);
+        let world = World::boot(g, &shape);
         let whole_pages: u64 = shape
             .ram
             .iter()
-            .map(|(start, len)| ((start + len) / G::SIZE).saturating_sub(start.div_ceil(G::SIZE)))
+            .map(|(start, len)| ((start + len) / g.page_size).saturating_sub(start.div_ceil(g.page_size)))
             .sum();
         let counts = world.rig.mm.counts();
         assert_eq!(counts.present, whole_pages, "{}", shape.name);
@@ -29,9 +29,9 @@ fn every_shape_boots<G: Granule>() {
 }
 
 /// The image's code and constants are mapped a second time by the linear map: read-only there too, and so is nothing else.
-fn constants_are_read_only_in_the_linear_map<G: Granule>() {
+fn constants_are_read_only_in_the_linear_map(g: Granule) {
     let shape = Shape::one("256 MiB", 0x4000_0000, 256 * MIB);
-    let rig = Rig::<G>::boot(&shape);
+    let rig = Rig::boot(g, &shape);
     let all = rig.machine.everything();
     let read_only: Vec<_> = all.leaves.iter().filter(|l| !l.leaf.writable).collect();
     let bytes: u64 = read_only.iter().map(|l| l.size).sum();
@@ -40,12 +40,12 @@ fn constants_are_read_only_in_the_linear_map<G: Granule>() {
 }
 
 /// vmemmap of boot RAM: one 2 MiB block a section at 4K, base pages at 16K and 64K.
-fn boot_memmap_is_in_the_leaves_that_the_granule_has<G: Granule>() {
-    let rig = Rig::<G>::boot(&Shape::one("1 GiB", 0x4000_0000, GIB));
-    let vmemmap = layout::vmemmap(spec_of::<G>());
+fn boot_memmap_is_in_the_leaves_that_the_granule_has(g: Granule) {
+    let rig = Rig::boot(g, &Shape::one("1 GiB", 0x4000_0000, GIB));
+    let vmemmap = layout::vmemmap(spec_of(g));
     let leaves: Vec<_> =
         rig.machine.everything().leaves.into_iter().filter(|l| vmemmap.contains(&l.va)).collect();
-    let expected = match G::SIZE {
+    let expected = match g.page_size {
         0x1000 => (8, 2 * MIB),
         0x4000 => (256, 0x4000),
         _ => (16, 0x1_0000),
@@ -55,8 +55,8 @@ fn boot_memmap_is_in_the_leaves_that_the_granule_has<G: Granule>() {
 }
 
 /// A DIMM's linear map: the largest blocks, and the Contiguous bit where a whole run is there.
-fn a_dimm_is_mapped_in_the_largest_leaves<G: Granule>() {
-    let mut rig = Rig::<G>::boot(&Shape::tiny());
+fn a_dimm_is_mapped_in_the_largest_leaves(g: Granule) {
+    let mut rig = Rig::boot(g, &Shape::tiny());
     let at = 16 * GIB;
     rig.plug(at, GIB, MemmapHome::SelfHosted);
     let leaves: Vec<_> = rig
@@ -67,7 +67,7 @@ fn a_dimm_is_mapped_in_the_largest_leaves<G: Granule>() {
         .filter(|l| layout::LINEAR.contains(&l.va) && l.leaf.pa >= at)
         .map(|l| (l.size, l.leaf.contiguous))
         .collect();
-    let expected = match G::SIZE {
+    let expected = match g.page_size {
         0x1000 => vec![(GIB, false)],
         0x4000 => vec![(32 * MIB, true); 32],
         _ => vec![(512 * MIB, false); 2],
@@ -76,7 +76,7 @@ fn a_dimm_is_mapped_in_the_largest_leaves<G: Granule>() {
 }
 
 /// Too little memory is an error that says so, however little it is.
-fn too_little_memory_to_boot_is_an_error<G: Granule>() {
+fn too_little_memory_to_boot_is_an_error(g: Granule) {
     let mut refused = 0;
     for pages in 0..80 {
         let ram = (0x4000_0000, pages * 0x1_0000);
@@ -87,7 +87,7 @@ fn too_little_memory_to_boot_is_an_error<G: Granule>() {
             constant: 0,
             memmap: BootMemmap::Ram,
         };
-        match Rig::<G>::try_boot(&shape) {
+        match Rig::try_boot(g, &shape) {
             Ok(rig) => rig.assert_clean("with next to nothing"),
             Err(error) => {
                 assert!(matches!(error, Error::Out(Resource::Memblock { .. })), "{error}");

@@ -8,7 +8,7 @@ use hotmap_mm::bugs::Bug;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::Error;
-use hotmap_mm::granule::{G4K, Granule};
+use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
 use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::zone::ZoneKind;
@@ -61,17 +61,17 @@ const fn caught(bug: Bug) -> (When, Witness) {
 
 /// Whether the fault can be made at this granule: at 4K no page of memmap serves two subsections, elsewhere no block of
 /// memmap is a section's.
-fn exists<G: Granule>(bug: Bug) -> bool {
+fn exists(g: Granule, bug: Bug) -> bool {
     match bug {
-        Bug::SharedBlock => G::SIZE == G4K::SIZE,
-        Bug::FreeNeighbour => G::SIZE != G4K::SIZE,
+        Bug::SharedBlock => g.page_size == Granule::K4.page_size,
+        Bug::FreeNeighbour => g.page_size != Granule::K4.page_size,
         _ => true,
     }
 }
 
 /// What was found out after a life with a fault in it.
-struct Aftermath<G: Granule> {
-    rig: Rig<G>,
+struct Aftermath {
+    rig: Rig,
     summary: AuditSummary,
     said: Vec<String>,
     refused: Option<Error>,
@@ -79,8 +79,8 @@ struct Aftermath<G: Granule> {
 
 /// A DIMM's whole life, and that of two devices of a subsection each, with `bug` put in at its moment; the audit right after
 /// that moment.
-fn life<G: Granule>(at: When, bug: Option<Bug>) -> Aftermath<G> {
-    let mut rig = Rig::<G>::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+fn life(g: Granule, at: When, bug: Option<Bug>) -> Aftermath {
+    let mut rig = Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
     // The machine's own checks would end the test before the auditor speaks.
     rig.machine.tolerate();
     let refused = match at {
@@ -92,9 +92,10 @@ fn life<G: Granule>(at: When, bug: Option<Bug>) -> Aftermath<G> {
     Aftermath { rig, summary, said, refused }
 }
 
-fn memory<G: Granule>(rig: &mut Rig<G>, at: When, bug: Option<Bug>) -> Option<Error> {
-    let len = Rig::<G>::blocks(1);
-    let switch = |rig: &mut Rig<G>, now: bool| rig.mm.bug = bug.filter(|_| now);
+fn memory(rig: &mut Rig, at: When, bug: Option<Bug>) -> Option<Error> {
+    let g = rig.granule();
+    let len = Rig::blocks(g, 1);
+    let switch = |rig: &mut Rig, now: bool| rig.mm.bug = bug.filter(|_| now);
     switch(rig, at == When::Adding);
     rig.plug(FAR, len, MemmapHome::SelfHosted);
     if at != When::Adding {
@@ -103,19 +104,19 @@ fn memory<G: Granule>(rig: &mut Rig<G>, at: When, bug: Option<Bug>) -> Option<Er
     }
     if at == When::Vetoed {
         let no = |event, range: PhysRange| {
-            let mine = range == self::range(FAR, Rig::<G>::blocks(1));
+            let mine = Granule::ALL.iter().any(|g| range == self::range(FAR, g.section_size));
             if mine && event == Event::Going(Direction::Offline) { Err(Veto) } else { Ok(()) }
         };
         rig.mm.notifiers.register(Notifier { name: "keeper", hear: no }).expect("room");
         switch(rig, true);
-        let refused = rig.mm.offline(Rig::<G>::pfn(FAR)).err();
+        let refused = rig.mm.offline(Rig::pfn(g, FAR)).err();
         rig.mm.notifiers.unregister("keeper");
         return refused;
     }
     if at == When::Migrating {
         rig.mm.tenant_new(3).expect("room");
         switch(rig, true);
-        return rig.mm.offline(Rig::<G>::pfn(FAR)).err();
+        return rig.mm.offline(Rig::pfn(g, FAR)).err();
     }
     if matches!(at, When::Removing | When::DroppingTenant) {
         let tenant = rig.mm.tenant_new(9).expect("room");
@@ -129,7 +130,8 @@ fn memory<G: Granule>(rig: &mut Rig<G>, at: When, bug: Option<Bug>) -> Option<Er
     None
 }
 
-fn devices<G: Granule>(rig: &mut Rig<G>, at: When, bug: Option<Bug>) -> Option<Error> {
+fn devices(rig: &mut Rig, at: When, bug: Option<Bug>) -> Option<Error> {
+    let g = rig.granule();
     rig.machine.plug(FAR, 4 * MIB);
     rig.mm.bug = bug.filter(|_| at == When::ComingAsDevice);
     for start in [FAR, FAR + 2 * MIB] {
@@ -139,22 +141,22 @@ fn devices<G: Granule>(rig: &mut Rig<G>, at: When, bug: Option<Bug>) -> Option<E
         rig.mm.device_create(&device, |_, _| {}).expect("room");
     }
     rig.mm.bug = bug.filter(|_| at == When::GoingAsDevice);
-    rig.mm.device_destroy(Rig::<G>::pfn(FAR)).expect("a device");
+    rig.mm.device_destroy(Rig::pfn(g, FAR)).expect("a device");
     if at == When::ComingAsDevice {
-        rig.mm.device_destroy(Rig::<G>::pfn(FAR + 2 * MIB)).expect("a device");
+        rig.mm.device_destroy(Rig::pfn(g, FAR + 2 * MIB)).expect("a device");
     }
     None
 }
 
-fn every_bug_is_caught_by_its_witness<G: Granule>() {
-    for bug in Bug::ALL.into_iter().filter(|bug| exists::<G>(*bug)) {
+fn every_bug_is_caught_by_its_witness(g: Granule) {
+    for bug in Bug::ALL.into_iter().filter(|bug| exists(g, *bug)) {
         let (when, witness) = caught(bug);
-        let clean = life::<G>(when, None);
+        let clean = life(g, when, None);
         assert!(clean.summary.is_clean(), "without {}: {:?}", bug.name(), clean.said);
         let vetoed = matches!(clean.refused, Some(Error::Vetoed { .. }));
         assert_eq!((vetoed, clean.refused.is_some()), (when == When::Vetoed, when == When::Vetoed));
         assert_eq!(clean.rig.mm.warnings().total(), 0, "without {}", bug.name());
-        let after = life::<G>(when, Some(bug));
+        let after = life(g, when, Some(bug));
         let (said, broken) = (after.said, bug.invariant().unwrap_or(0));
         let prefix = format!("I{broken}: ");
         match witness {
@@ -176,17 +178,17 @@ fn every_bug_is_caught_by_its_witness<G: Granule>() {
     }
 }
 
-fn skipped_maintenance_is_noticed_by_the_machine_too<G: Granule>() {
-    let rig = life::<G>(When::Removing, Some(Bug::SkipTlbi)).rig;
+fn skipped_maintenance_is_noticed_by_the_machine_too(g: Granule) {
+    let rig = life(g, When::Removing, Some(Bug::SkipTlbi)).rig;
     assert!(rig.machine.stale_entries() > 0);
     rig.machine.unplug(FAR);
     let found = rig.machine.take_violations();
     assert!(found.iter().any(|v| v.note == "a cached translation"), "{found:?}");
 }
 
-fn memory_that_stays_mapped_is_noticed_by_the_machine_too<G: Granule>() {
+fn memory_that_stays_mapped_is_noticed_by_the_machine_too(g: Granule) {
     for bug in [Bug::KeepLinear, Bug::KeepMemmap] {
-        let rig = life::<G>(When::Removing, Some(bug)).rig;
+        let rig = life(g, When::Removing, Some(bug)).rig;
         rig.machine.unplug(FAR);
         let found = rig.machine.take_violations();
         assert!(found.iter().any(|v| v.note == "a live leaf"), "{}: {found:?}", bug.name());

@@ -23,24 +23,24 @@ use hotmap_testkit::snapshot::Snapshot;
 /// RAM enough behind it for the largest block.
 const FRAME: u64 = 0x6000_0000;
 
-fn boot<G: Granule>() -> Rig<G> {
-    Rig::boot(&Shape::one("2 GiB", 0x4000_0000, 2 * GIB))
+fn boot(g: Granule) -> Rig {
+    Rig::boot(g, &Shape::one("2 GiB", 0x4000_0000, 2 * GIB))
 }
 
 /// A block, and where it is.
-fn with_block<G: Granule>() -> (Rig<G>, VirtAddr) {
-    let mut rig = boot::<G>();
-    let va = TENANTS.start + G::BLOCK_SIZE;
-    let range = VirtRange { start: va, end: va + G::BLOCK_SIZE };
+fn with_block(g: Granule) -> (Rig, VirtAddr) {
+    let mut rig = boot(g);
+    let va = TENANTS.start + g.pmd_size;
+    let range = VirtRange { start: va, end: va + g.pmd_size };
     let (pa, attributes) = (PhysAddr::new(FRAME), Attributes::DATA);
-    let request = MapRequest { range, pa, attributes, max_leaf: G::BLOCK_SIZE, contiguous: false };
+    let request = MapRequest { range, pa, attributes, max_leaf: g.pmd_size, contiguous: false };
     let (tables, machine) = (rig.mm.tables(), rig.machine.clone());
     tables.map(&machine, &mut rig.mm, &request).expect("room");
     machine.publish();
     (rig, va)
 }
 
-fn split<G: Granule>(rig: &mut Rig<G>, va: VirtAddr, bug: Option<Bug>) -> Result<(), Error> {
+fn split(rig: &mut Rig, va: VirtAddr, bug: Option<Bug>) -> Result<(), Error> {
     let (tables, machine) = (rig.mm.tables(), rig.machine.clone());
     let table = rig.mm.alloc_table().expect("room");
     let result = tables.split_block(&machine, va, table, bug);
@@ -50,7 +50,7 @@ fn split<G: Granule>(rig: &mut Rig<G>, va: VirtAddr, bug: Option<Bug>) -> Result
     result
 }
 
-fn join<G: Granule>(rig: &mut Rig<G>, va: VirtAddr) -> Result<(), Error> {
+fn join(rig: &mut Rig, va: VirtAddr) -> Result<(), Error> {
     let (tables, machine) = (rig.mm.tables(), rig.machine.clone());
     let table = tables.join_block(&machine, va, 2, None)?;
     rig.mm.free_table(table);
@@ -58,22 +58,23 @@ fn join<G: Granule>(rig: &mut Rig<G>, va: VirtAddr) -> Result<(), Error> {
 }
 
 /// The leaves of a block's size from `va` on: how many, and whether they map what the block maps.
-fn leaves<G: Granule>(rig: &Rig<G>, va: VirtAddr) -> (usize, bool) {
+fn leaves(rig: &Rig, va: VirtAddr) -> (usize, bool) {
+    let g = rig.granule();
     let all = rig.machine.everything().leaves;
-    let (start, end) = (va.get(), va.get() + G::BLOCK_SIZE);
+    let (start, end) = (va.get(), va.get() + g.pmd_size);
     let mine: Vec<_> = all.iter().filter(|l| l.va >= start && l.va < end).collect();
     (mine.len(), mine.iter().all(|l| l.leaf.writable && l.leaf.pa - FRAME == l.va - start))
 }
 
-fn a_block_and_the_table_of_its_pages_replace_each_other<G: Granule>() {
+fn a_block_and_the_table_of_its_pages_replace_each_other(g: Granule) {
     for level_2 in [false, true] {
-        let (mut rig, va) = with_block::<G>();
+        let (mut rig, va) = with_block(g);
         if level_2 {
             rig.machine.support_bbm_level_2();
         }
         let before = Snapshot::exact(&rig);
         split(&mut rig, va, None).expect("legal");
-        let pages = usize::try_from(G::BLOCK_SIZE / G::SIZE).expect("few");
+        let pages = usize::try_from(g.pmd_size / g.page_size).expect("few");
         assert_eq!(
             (leaves(&rig, va), rig.machine.stale_entries()),
             ((pages, true), 0),
@@ -86,20 +87,20 @@ fn a_block_and_the_table_of_its_pages_replace_each_other<G: Granule>() {
     }
 }
 
-fn without_bbm_support_a_split_in_one_step_is_refused_and_changes_nothing<G: Granule>() {
-    let (mut rig, va) = with_block::<G>();
+fn without_bbm_support_a_split_in_one_step_is_refused_and_changes_nothing(g: Granule) {
+    let (mut rig, va) = with_block(g);
     let before = Snapshot::exact(&rig);
     let rule = BbmRule::BlockSize;
     assert_eq!(split(&mut rig, va, Some(Bug::NoBbm)), Err(Error::BreakBeforeMake { at: va, rule }));
     before.assert_same(&Snapshot::exact(&rig), "a split that was refused");
 }
 
-fn a_table_that_makes_no_block_stays<G: Granule>() {
-    let (mut rig, va) = with_block::<G>();
+fn a_table_that_makes_no_block_stays(g: Granule) {
+    let (mut rig, va) = with_block(g);
     assert_eq!(join(&mut rig, va), Err(Error::NotMapped(va)), "a block already");
     split(&mut rig, va, None).expect("legal");
     let (tables, machine) = (rig.mm.tables(), rig.machine.clone());
-    let page = VirtRange { start: va + 3 * G::SIZE, end: va + 4 * G::SIZE };
+    let page = VirtRange { start: va + 3 * g.page_size, end: va + 4 * g.page_size };
     let read_only = tables.rewrite(&machine, page, Contents::Same, &mut |_, d| d.read_only());
     read_only.expect("a permission").pay(&machine);
     let before = Snapshot::exact(&rig);
@@ -108,14 +109,14 @@ fn a_table_that_makes_no_block_stays<G: Granule>() {
 }
 
 /// A page of `va`'s block is switched to another frame: after it was made read-only or not, to the same contents or not.
-fn switched<G: Granule>(read_only_first: bool, same: bool) -> (Result<(), Error>, Vec<Rule>, VirtAddr) {
-    let (mut rig, va) = with_block::<G>();
+fn switched(g: Granule, read_only_first: bool, same: bool) -> (Result<(), Error>, Vec<Rule>, VirtAddr) {
+    let (mut rig, va) = with_block(g);
     split(&mut rig, va, None).expect("legal");
     let (tables, machine) = (rig.mm.tables(), rig.machine.clone());
-    let to = rig.mm.alloc(0, PageKind::Kernel, Mobility::Unmovable).expect("room").address::<G>();
+    let to = rig.mm.alloc(0, PageKind::Kernel, Mobility::Unmovable).expect("room").address(g);
     rig.machine.memory().poke(FRAME, 7);
     rig.machine.memory().poke(to.get(), if same { 7 } else { 8 });
-    let page = VirtRange { start: va, end: va + G::SIZE };
+    let page = VirtRange { start: va, end: va + g.page_size };
     rig.machine.tolerate();
     if read_only_first {
         tables
@@ -123,66 +124,67 @@ fn switched<G: Granule>(read_only_first: bool, same: bool) -> (Result<(), Error>
             .expect("legal")
             .pay(&machine);
     }
-    let moved = tables.rewrite(&machine, page, Contents::Same, &mut |_, d| d.moved_to(to, &G::GEOMETRY));
+    let moved = tables.rewrite(&machine, page, Contents::Same, &mut |_, d| d.moved_to(to, g));
     let result = moved.map(|debt| debt.pay(&machine));
     (result, rig.machine.take_violations().iter().map(|v| v.rule).collect(), va)
 }
 
-fn an_address_changes_only_between_read_only_pages_with_the_same_contents<G: Granule>() {
-    let (result, found, _) = switched::<G>(true, true);
+fn an_address_changes_only_between_read_only_pages_with_the_same_contents(g: Granule) {
+    let (result, found, _) = switched(g, true, true);
     assert_eq!((result, found), (Ok(()), vec![]));
-    let (result, found, va) = switched::<G>(false, true);
+    let (result, found, va) = switched(g, false, true);
     let rule = BbmRule::AddressWhileWritable;
     assert_eq!((result, found), (Err(Error::BreakBeforeMake { at: va, rule }), vec![]));
     // Who claims that contents are the same is not believed where there are debug checks.
-    let (result, found, va) = switched::<G>(true, false);
+    let (result, found, va) = switched(g, true, false);
     let rule = BbmRule::AddressWithOtherContents;
     assert_eq!((result, found), (Err(Error::BreakBeforeMake { at: va, rule }), vec![]));
 }
 
 /// Where one frame is mapped over and over: it begins and ends in the middle of a table.
-fn shared_range<G: Granule>() -> VirtRange {
-    let start = TENANTS.start + (G::BLOCK_SIZE - 3 * G::SIZE);
-    VirtRange { start, end: start + (3 * G::BLOCK_SIZE + 5 * G::SIZE) }
+fn shared_range(g: Granule) -> VirtRange {
+    let start = TENANTS.start + (g.pmd_size - 3 * g.page_size);
+    VirtRange { start, end: start + (3 * g.pmd_size + 5 * g.page_size) }
 }
 
-fn share<G: Granule>(rig: &mut Rig<G>, shared: &mut SharedFrame) -> Result<(), Error> {
+fn share(rig: &mut Rig, shared: &mut SharedFrame) -> Result<(), Error> {
+    let g = rig.granule();
     let (tables, machine) = (rig.mm.tables(), rig.machine.clone());
-    let result = tables.map_shared(&machine, &mut rig.mm, shared_range::<G>(), shared);
+    let result = tables.map_shared(&machine, &mut rig.mm, shared_range(g), shared);
     machine.publish();
     result
 }
 
-fn one_frame_is_mapped_over_and_over_by_as_few_tables_as_can_be<G: Granule>() {
-    let mut rig = boot::<G>();
+fn one_frame_is_mapped_over_and_over_by_as_few_tables_as_can_be(g: Granule) {
+    let mut rig = boot(g);
     let before = Snapshot::exact(&rig);
     let frame = rig.mm.alloc(0, PageKind::Kernel, Mobility::Unmovable).expect("room");
-    let mut shared = SharedFrame::new(frame.address::<G>());
+    let mut shared = SharedFrame::new(frame.address(g));
     share(&mut rig, &mut shared).expect("room");
 
-    let (range, all) = (shared_range::<G>(), rig.machine.everything());
+    let (range, all) = (shared_range(g), rig.machine.everything());
     let inside = |va: u64| va >= range.start.get() && va < range.end.get();
     let leaves: Vec<_> = all.leaves.iter().filter(|l| inside(l.va)).collect();
-    assert_eq!(leaves.len() as u64, range.len() / G::SIZE);
-    assert!(leaves.iter().all(|l| l.leaf.pa == frame.address::<G>().get() && !l.leaf.writable));
+    assert_eq!(leaves.len() as u64, range.len() / g.page_size);
+    assert!(leaves.iter().all(|l| l.leaf.pa == frame.address(g).get() && !l.leaf.writable));
     // The entries, each where it is: a table that several entries lead to has its own once.
     let bottom = all.tables.iter().filter(|t| {
-        t.level == 3 && t.va + G::BLOCK_SIZE > TENANTS.start.get() && inside(t.va.max(range.start.get()))
+        t.level == 3 && t.va + g.pmd_size > TENANTS.start.get() && inside(t.va.max(range.start.get()))
     });
     let mut tables: Vec<_> = bottom.map(|t| (t.pa, t.live)).collect();
     let spans = tables.len();
     tables.sort_unstable();
     tables.dedup();
     assert_eq!(shared.entries, tables.iter().map(|t| t.1).sum::<u64>());
-    let (spans_expected, tables_expected) = if G::SIZE == 0x1000 { (5, 3) } else { (5, 5) };
+    let (spans_expected, tables_expected) = if g.page_size == 0x1000 { (5, 3) } else { (5, 5) };
     assert_eq!((spans, tables.len()), (spans_expected, tables_expected));
 
     // Half of what a shared table serves cannot go; all of it can, and the table goes with the last.
     let (walker, machine) = (rig.mm.tables(), rig.machine.clone());
-    let span = VirtRange { start: TENANTS.start + G::BLOCK_SIZE, end: TENANTS.start + 2 * G::BLOCK_SIZE };
-    let half = VirtRange { start: span.start, end: span.start + G::BLOCK_SIZE / 2 };
+    let span = VirtRange { start: TENANTS.start + g.pmd_size, end: TENANTS.start + 2 * g.pmd_size };
+    let half = VirtRange { start: span.start, end: span.start + g.pmd_size / 2 };
     let refused = walker.refuse_split(&machine, half).is_err();
-    assert_eq!(refused, G::SIZE == 0x1000);
+    assert_eq!(refused, g.page_size == 0x1000);
     let (mut gone, mut last) = (0, 0);
     for part in [span, range] {
         walker.break_range(&machine, part, TENANTS, |_| false).expect("whole").pay(&machine);
@@ -204,19 +206,19 @@ fn one_frame_is_mapped_over_and_over_by_as_few_tables_as_can_be<G: Granule>() {
             }
         }
     }
-    let in_table = if G::SIZE == 0x1000 { 512 } else { 0 };
+    let in_table = if g.page_size == 0x1000 { 512 } else { 0 };
     assert_eq!((gone + in_table * last, last), (shared.entries, u64::from(in_table != 0)));
     rig.mm.free(frame);
     before.assert_same(&Snapshot::exact(&rig), "shared and gone");
 }
 
-fn every_allocation_that_fails_leaves_nothing_behind<G: Granule>() {
-    let mut rig = boot::<G>();
+fn every_allocation_that_fails_leaves_nothing_behind(g: Granule) {
+    let mut rig = boot(g);
     let frame = rig.mm.alloc(0, PageKind::Kernel, Mobility::Unmovable).expect("room");
     let before = Snapshot::exact(&rig);
     let mut failed = 0;
     for nth in 1.. {
-        let mut shared = SharedFrame::new(frame.address::<G>());
+        let mut shared = SharedFrame::new(frame.address(g));
         rig.mm.faults.arm(Plan::Nth(nth));
         let result = share(&mut rig, &mut shared);
         let fired = rig.mm.faults.fired();
@@ -226,25 +228,25 @@ fn every_allocation_that_fails_leaves_nothing_behind<G: Granule>() {
             break;
         }
         assert!(matches!(result, Err(Error::Out(_))), "{result:?}");
-        assert_eq!(shared, SharedFrame::new(frame.address::<G>()));
+        assert_eq!(shared, SharedFrame::new(frame.address(g)));
         before.assert_same(&Snapshot::exact(&rig), &format!("allocation {nth} failed"));
         failed = nth;
     }
     assert!(failed >= 3, "only {failed} tables were asked for");
 }
 
-fn what_is_in_the_way_stays_and_all_else_is_undone<G: Granule>() {
-    let mut rig = boot::<G>();
+fn what_is_in_the_way_stays_and_all_else_is_undone(g: Granule) {
+    let mut rig = boot(g);
     let (tables, machine) = (rig.mm.tables(), rig.machine.clone());
-    let at = VirtAddr::new(shared_range::<G>().end.get() - 2 * G::SIZE);
-    let range = VirtRange { start: at, end: at + G::SIZE };
+    let at = VirtAddr::new(shared_range(g).end.get() - 2 * g.page_size);
+    let range = VirtRange { start: at, end: at + g.page_size };
     let (pa, attributes) = (PhysAddr::new(FRAME), Attributes::DATA);
-    let request = MapRequest { range, pa, attributes, max_leaf: G::SIZE, contiguous: false };
+    let request = MapRequest { range, pa, attributes, max_leaf: g.page_size, contiguous: false };
     tables.map(&machine, &mut rig.mm, &request).expect("room");
     machine.publish();
     let before = Snapshot::exact(&rig);
-    let mut shared = SharedFrame::new(Pfn::new(1).address::<G>());
-    shared.pa = PhysAddr::new(FRAME + G::SIZE);
+    let mut shared = SharedFrame::new(Pfn::new(1).address(g));
+    shared.pa = PhysAddr::new(FRAME + g.page_size);
     assert_eq!(share(&mut rig, &mut shared), Err(Error::AlreadyMapped(at)));
     assert_eq!((shared.entries, shared.table), (0, None));
     before.assert_same(&Snapshot::exact(&rig), "something was in the way");

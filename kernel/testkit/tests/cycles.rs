@@ -8,9 +8,9 @@ use hotmap_testkit::rig::{MIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;
 
 /// Several DIMMs with their memmap at both homes, in use, unplugged in both orders; migration every time.
-fn a_hundred_cycles_end_where_they_began<G: Granule>() {
-    let mut rig = Rig::<G>::boot(&Shape::one("640 MiB", 0x4000_0000, 640 * MIB));
-    let len = Rig::<G>::blocks(2);
+fn a_hundred_cycles_end_where_they_began(g: Granule) {
+    let mut rig = Rig::boot(g, &Shape::one("640 MiB", 0x4000_0000, 640 * MIB));
+    let len = Rig::blocks(g, 2);
     // A tenant stays for all of it, and moves out of each DIMM.
     let guest = rig.mm.tenant_new(5).expect("room");
     let counts = rig.mm.counts();
@@ -37,7 +37,7 @@ fn a_hundred_cycles_end_where_they_began<G: Granule>() {
     assert_ne!(again, guest);
     rig.assert_clean("at the end");
     rig.mm.tenant_drop(again).expect("nobody holds its pages");
-    let fresh = Rig::<G>::boot(&Shape::one("640 MiB", 0x4000_0000, 640 * MIB));
+    let fresh = Rig::boot(g, &Shape::one("640 MiB", 0x4000_0000, 640 * MIB));
     Snapshot::exact(&fresh).assert_same(&Snapshot::exact(&rig), "after a hundred cycles");
 }
 

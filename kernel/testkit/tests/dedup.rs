@@ -28,8 +28,8 @@ use hotmap_testkit::snapshot::Snapshot;
 const FAR: u64 = 8 << 40;
 const SCOPES: [TailScope; 2] = [TailScope::Page, TailScope::Device];
 
-fn boot<G: Granule>() -> Rig<G> {
-    Rig::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB))
+fn boot(g: Granule) -> Rig {
+    Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB))
 }
 
 /// What a device shall be.
@@ -57,8 +57,9 @@ impl Wish {
     fn tails(self, tails: TailScope) -> Self {
         Self { tails, ..self }
     }
-    fn range<G: Granule>(&self, rig: &Rig<G>) -> Result<DeviceRange> {
-        let compound = Compound::new::<G>(self.size, self.tails)?;
+    fn range(&self, rig: &Rig) -> Result<DeviceRange> {
+        let g = rig.granule();
+        let compound = Compound::new(g, self.size, self.tails)?;
         DeviceRange::grouped(
             &rig.mm,
             &[(PhysAddr::new(self.start), self.len)],
@@ -67,22 +68,23 @@ impl Wish {
             compound,
         )
     }
-    fn create<G: Granule>(&self, rig: &mut Rig<G>) -> Result<()> {
+    fn create(&self, rig: &mut Rig) -> Result<()> {
         let device = self.range(rig)?;
         rig.mm.device_create(&device, |_, _| {})
     }
 }
 
-fn destroy<G: Granule>(rig: &mut Rig<G>, start: u64) {
-    assert_eq!(rig.mm.device_destroy(Rig::<G>::pfn(start)), Ok(Teardown::Gone), "{start:#x}");
+fn destroy(rig: &mut Rig, start: u64) {
+    let g = rig.granule();
+    assert_eq!(rig.mm.device_destroy(Rig::pfn(g, start)), Ok(Teardown::Gone), "{start:#x}");
 }
 
 /// Sizes of compound pages that share: PMD, the contiguous size above it, and PUD.
 const SIZES: [[u64; 3]; 3] =
     [[2 * MIB, 32 * MIB, GIB], [32 * MIB, GIB, 64 * GIB], [512 * MIB, 16 * GIB, 4096 * GIB]];
 
-fn create<G: Granule>(wish: Wish) -> Rig<G> {
-    let mut rig = boot::<G>();
+fn create(g: Granule, wish: Wish) -> Rig {
+    let mut rig = boot(g);
     if wish.kind != DeviceType::Private {
         rig.machine.plug(wish.start, wish.len);
     }
@@ -90,7 +92,7 @@ fn create<G: Granule>(wish: Wish) -> Rig<G> {
     rig
 }
 
-type Model<G> = Mm<G, Emulated>;
+type Model = Mm<Emulated>;
 
 /// What the specification's walker finds under a page of memmap.
 struct Mapped {
@@ -103,12 +105,12 @@ struct Mapped {
     table: (u64, u64),
 }
 
-fn mapped<G: Granule>(mm: &Model<G>, va: u64) -> Option<Mapped> {
-    let walk = walker::walk(spec_of::<G>(), mm.machine().memory(), mm.machine().root(), va).ok()?;
+fn mapped(g: Granule, mm: &Model, va: u64) -> Option<Mapped> {
+    let walk = walker::walk(spec_of(g), mm.machine().memory(), mm.machine().root(), va).ok()?;
     let reads: Vec<_> = walk.reads.iter().flatten().collect();
     let [.., above, last] = reads[..] else { panic!("a walk has more than one step") };
-    let table = (above.at, last.at / G::SIZE * G::SIZE);
-    assert_eq!(walk.size, G::SIZE, "{va:#x} is mapped by a page");
+    let table = (above.at, last.at / g.page_size * g.page_size);
+    assert_eq!(walk.size, g.page_size, "{va:#x} is mapped by a page");
     Some(Mapped { frame: walk.leaf.pa, writable: walk.leaf.writable, entry: last.at, table })
 }
 
@@ -127,14 +129,14 @@ struct Seen {
 }
 
 /// Look at the memmap of every compound page of `wish` from `usable` on, of which `is_here` says what must be mapped.
-fn look<G: Granule>(mm: &Model<G>, wish: &Wish, usable: u64, is_here: impl Fn(u64) -> bool) -> Seen {
+fn look(g: Granule, mm: &Model, wish: &Wish, usable: u64, is_here: impl Fn(u64) -> bool) -> Seen {
     let (mut seen, mut leads): (Seen, Users) = Default::default();
     // A page of memmap describes this much memory.
-    let span = G::SIZE / 64 * G::SIZE;
+    let span = g.page_size / 64 * g.page_size;
     for head in (usable..wish.start + wish.len).step_by(usize::try_from(wish.size).expect("64 bits")) {
         for at in (head..head + wish.size).step_by(usize::try_from(span).expect("64 bits")) {
-            let va = mm.layout().page_address(Rig::<G>::pfn(at)).get();
-            let Some(page) = mapped(mm, va) else {
+            let va = mm.layout().page_address(Rig::pfn(g, at)).get();
+            let Some(page) = mapped(g, mm, va) else {
                 assert!(!is_here(at), "the memmap of {at:#x} is not mapped");
                 continue;
             };
@@ -154,23 +156,23 @@ fn look<G: Granule>(mm: &Model<G>, wish: &Wish, usable: u64, is_here: impl Fn(u6
 }
 
 /// The 64-bit word at `pa`.
-fn word<G: Granule>(mm: &Model<G>, pa: u64) -> u64 {
+fn word(mm: &Model, pa: u64) -> u64 {
     mm.machine().memory().read(pa)
 }
 
 /// Every page of tails counts its entries and says what tails say: kind 0, the order, and nothing else.
-fn tails_are_right<G: Granule>(mm: &Model<G>, wish: &Wish, seen: &Seen) {
-    let order = (wish.size / G::SIZE).ilog2();
+fn tails_are_right(g: Granule, mm: &Model, wish: &Wish, seen: &Seen) {
+    let order = (wish.size / g.page_size).ilog2();
     for (frame, entries) in &seen.tails {
         assert_eq!(word(mm, frame + 16), entries.len() as u64, "the count of the tails at {frame:#x}");
-        for i in 0..G::SIZE / 64 {
+        for i in 0..g.page_size / 64 {
             let words: Vec<_> = (0..8).map(|w| word(mm, frame + i * 64 + w * 8)).collect();
             let count = if i == 0 { entries.len() as u64 } else { 0 };
             assert_eq!(words, [u64::from(order) << 8, 0, count, 0, 0, 0, 0, 0], "tail {i} at {frame:#x}");
         }
     }
     for (table, entries) in &seen.tables {
-        let refs = mm.pages().get(Rig::<G>::pfn(*table)).refs();
+        let refs = mm.pages().get(Rig::pfn(g, *table)).refs();
         assert_eq!(u64::from(refs), entries.len() as u64, "the count of the table at {table:#x}");
     }
 }
@@ -181,22 +183,22 @@ fn tails_are_right<G: Granule>(mm: &Model<G>, wish: &Wish, seen: &Seen) {
 const TABLES: [[[u64; 2]; 3]; 3] =
     [[[3, 3], [3, 3], [7, 6]], [[2, 2], [3, 3], [18, 18]], [[1, 1], [1, 1], [16, 16]]];
 
-fn two_pages_of_each_compound_page_have_memory<G: Granule>() {
-    for (size, tables) in SIZES[G::KIND as usize].into_iter().zip(TABLES[G::KIND as usize]) {
+fn two_pages_of_each_compound_page_have_memory(g: Granule) {
+    for (size, tables) in SIZES[g.kind as usize].into_iter().zip(TABLES[g.kind as usize]) {
         for (tails, tables) in SCOPES.into_iter().zip(tables) {
-            let before = boot::<G>().mm.counts();
+            let before = boot(g).mm.counts();
             let wish = Wish::new(FAR, 2 * size, size).private().tails(tails);
-            let rig = create::<G>(wish);
+            let rig = create(g, wish);
             let now = rig.mm.counts();
             let memmap = if tails == TailScope::Page { 4 } else { 3 };
             assert_eq!(now.memmap_ram - before.memmap_ram, memmap, "{wish:x?}");
             assert_eq!(now.tables - before.tables, tables, "tables: {wish:x?}");
-            let seen = look(&rig.mm, &wish, FAR, |_| true);
+            let seen = look(g, &rig.mm, &wish, FAR, |_| true);
             assert_eq!((seen.own.len(), seen.tails.len() as u64), (2, memmap - 2));
-            tails_are_right(&rig.mm, &wish, &seen);
+            tails_are_right(g, &rig.mm, &wish, &seen);
             // Whole tables of tails are shared where a table serves one section: 7 of a GiB's 8 at 4K.
             let shared: Vec<_> = seen.tables.values().map(BTreeSet::len).collect();
-            let expected = match (G::SIZE, size, tails) {
+            let expected = match (g.page_size, size, tails) {
                 (0x1000, GIB, TailScope::Page) => vec![7, 7],
                 (0x1000, GIB, TailScope::Device) => vec![14],
                 _ => vec![],
@@ -207,10 +209,10 @@ fn two_pages_of_each_compound_page_have_memory<G: Granule>() {
     }
 }
 
-fn a_compound_device_comes_and_goes_without_a_trace<G: Granule>() {
-    for size in SIZES[G::KIND as usize] {
+fn a_compound_device_comes_and_goes_without_a_trace(g: Granule) {
+    for size in SIZES[g.kind as usize] {
         for tails in SCOPES {
-            let mut rig = boot::<G>();
+            let mut rig = boot(g);
             let before = Snapshot::exact(&rig);
             let wish = Wish::new(FAR, 2 * size, size).private().tails(tails);
             wish.create(&mut rig).expect("room");
@@ -224,14 +226,14 @@ fn a_compound_device_comes_and_goes_without_a_trace<G: Granule>() {
 }
 
 /// `compound_head` of every page, and the kind and order of what it finds.
-fn every_tail_finds_its_head<G: Granule>() {
-    for size in SIZES[G::KIND as usize] {
+fn every_tail_finds_its_head(g: Granule) {
+    for size in SIZES[g.kind as usize] {
         let wish = Wish::new(FAR, 2 * size, size).private().tails(TailScope::Device);
-        let rig = create::<G>(wish);
-        let order = (size / G::SIZE).ilog2();
-        for head in [FAR, FAR + size].map(Rig::<G>::pfn) {
+        let rig = create(g, wish);
+        let order = (size / g.page_size).ilog2();
+        for head in [FAR, FAR + size].map(|pa| Rig::pfn(g, pa)) {
             // All of the first two pages of memmap and of the last, and some between.
-            let per_page = G::SIZE / 64;
+            let per_page = g.page_size / 64;
             let all = 1 << order;
             let some = (0..2 * per_page).chain(all - per_page..all).chain((0..all).step_by(997));
             for pfn in some.map(|i| head + i) {
@@ -244,13 +246,13 @@ fn every_tail_finds_its_head<G: Granule>() {
 
 /// The frames that an altmap hands out for `aside`, by the specification's numbers: 64 bytes for each page, a section's in
 /// one block at 4K, at a multiple of a block; what describes others too is not the altmap's.
-fn taken_aside<G: Granule>(aside: Range<u64>, reserve: u64) -> u64 {
-    let (section, span) = (Rig::<G>::blocks(1), G::SIZE / 64 * G::SIZE);
-    let (first, mut next) = (aside.start / G::SIZE, aside.start / G::SIZE + reserve);
+fn taken_aside(g: Granule, aside: Range<u64>, reserve: u64) -> u64 {
+    let (section, span) = (Rig::blocks(g, 1), g.page_size / 64 * g.page_size);
+    let (first, mut next) = (aside.start / g.page_size, aside.start / g.page_size + reserve);
     let mut at = aside.start;
     while at < aside.end {
         let end = (at / section * section + section).min(aside.end);
-        if end - at == section && G::SIZE == 0x1000 {
+        if end - at == section && g.page_size == 0x1000 {
             next = next.next_multiple_of(512) + 512;
         } else {
             next += (end / span).saturating_sub(at.div_ceil(span));
@@ -268,21 +270,21 @@ const ALTMAP_CASES: [[(u64, u64); 5]; 3] = [
 ];
 
 /// The oracle tries every start of the compound pages, from the first on.
-fn an_altmap_is_as_large_as_what_populating_takes<G: Granule>() {
-    for (size, count) in ALTMAP_CASES[G::KIND as usize] {
+fn an_altmap_is_as_large_as_what_populating_takes(g: Granule) {
+    for (size, count) in ALTMAP_CASES[g.kind as usize] {
         for (reserve, early) in [(0, 0), (2, 0), (7, 2 * MIB), (0, 6 * MIB), (1000, 0)] {
             for tails in SCOPES {
                 let (start, end) = (FAR - early, FAR + count * size);
                 let fits = |usable: &u64| {
                     let compounds = (end - usable) / size;
                     let shared = if tails == TailScope::Page { 2 * compounds } else { compounds + 1 };
-                    start + (reserve + taken_aside::<G>(start..*usable, reserve) + shared) * G::SIZE
+                    start + (reserve + taken_aside(g, start..*usable, reserve) + shared) * g.page_size
                         <= *usable
                 };
-                let first = (start + reserve * G::SIZE).next_multiple_of(size);
+                let first = (start + reserve * g.page_size).next_multiple_of(size);
                 let usable = (first..end).step_by(usize::try_from(size).expect("64 bits")).find(fits);
                 let wish = Wish::new(start, end - start, size).on_device(reserve).tails(tails);
-                let mut rig = boot::<G>();
+                let mut rig = boot(g);
                 let Some(usable) = usable else {
                     let range = range(start, end - start);
                     let refused = wish.range(&rig).map(drop);
@@ -294,16 +296,16 @@ fn an_altmap_is_as_large_as_what_populating_takes<G: Granule>() {
                 wish.create(&mut rig).unwrap_or_else(|error| panic!("{wish:x?}: {error}"));
                 let device = &rig.mm.devices()[0];
                 let altmap = *device.altmap().expect("one");
-                assert_eq!(device.usable_start(), Rig::<G>::pfn(usable), "{wish:x?}");
+                assert_eq!(device.usable_start(), Rig::pfn(g, usable), "{wish:x?}");
                 assert_eq!(altmap.alloc() + altmap.align(), altmap.free(), "nothing is left over: {wish:x?}");
-                let seen = look(&rig.mm, &wish, usable, |_| true);
-                tails_are_right(&rig.mm, &wish, &seen);
+                let seen = look(g, &rig.mm, &wish, usable, |_| true);
+                tails_are_right(g, &rig.mm, &wish, &seen);
                 let frames: BTreeSet<_> = seen.own.iter().chain(seen.tails.keys()).collect();
                 assert!(frames.iter().all(|frame| (start..usable).contains(*frame)), "in the altmap");
                 let own = frames.len() as u64;
-                assert_eq!(altmap.free(), taken_aside::<G>(start..usable, reserve) + own, "{wish:x?}");
+                assert_eq!(altmap.free(), taken_aside(g, start..usable, reserve) + own, "{wish:x?}");
                 // A page at the edge that describes others too is system RAM's.
-                let edge = u64::from(!start.is_multiple_of(G::SIZE / 64 * G::SIZE));
+                let edge = u64::from(!start.is_multiple_of(g.page_size / 64 * g.page_size));
                 assert_eq!(rig.mm.counts().memmap_ram - before.memmap_ram, edge);
                 rig.assert_clean("made");
                 destroy(&mut rig, start);
@@ -313,11 +315,11 @@ fn an_altmap_is_as_large_as_what_populating_takes<G: Granule>() {
     }
 }
 
-fn one_page_less_is_out_of_memory_and_everything_is_undone<G: Granule>() {
-    let size = SIZES[G::KIND as usize][0];
+fn one_page_less_is_out_of_memory_and_everything_is_undone(g: Granule) {
+    let size = SIZES[g.kind as usize][0];
     for tails in SCOPES {
         let wish = Wish::new(FAR, 4 * size, size).on_device(0).tails(tails);
-        let mut rig = boot::<G>();
+        let mut rig = boot(g);
         rig.machine.plug(FAR, wish.len);
         let altmap = *wish.range(&rig).expect("free").pagemap().altmap().expect("one");
         let short = Altmap::new(altmap.base_pfn(), 0, altmap.free() - 1);
@@ -343,53 +345,53 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
 }
 
 /// The different frames that hold memmap of `bytes`, blocks page by page.
-fn frames_under<G: Granule>(mm: &Model<G>, bytes: Range<u64>) -> BTreeSet<u64> {
-    let [start, end] = [bytes.start, bytes.end].map(|at| mm.layout().page_address(Rig::<G>::pfn(at)).get());
-    let (machine, step) = (mm.machine(), usize::try_from(G::SIZE).expect("64 bits"));
-    let pages = (start / G::SIZE * G::SIZE..end).step_by(step);
+fn frames_under(g: Granule, mm: &Model, bytes: Range<u64>) -> BTreeSet<u64> {
+    let [start, end] = [bytes.start, bytes.end].map(|at| mm.layout().page_address(Rig::pfn(g, at)).get());
+    let (machine, step) = (mm.machine(), usize::try_from(g.page_size).expect("64 bits"));
+    let pages = (start / g.page_size * g.page_size..end).step_by(step);
     pages.filter_map(|va| machine.walk(va)).collect()
 }
 
 /// I2, I3, I7: whatever section goes, the memmap of the others stays and no more, every count is right after each, and frames
 /// go back with their last user.
-fn sections_go_in_any_order<G: Granule>() {
-    let [small, medium, _] = SIZES[G::KIND as usize];
-    let section = Rig::<G>::blocks(1);
-    let large = if G::SIZE == 0x1000 { GIB } else { medium };
+fn sections_go_in_any_order(g: Granule) {
+    let [small, medium, _] = SIZES[g.kind as usize];
+    let section = Rig::blocks(g, 1);
+    let large = if g.page_size == 0x1000 { GIB } else { medium };
     for (size, len) in [(small, 4 * section), (large, 2 * large)] {
         for tails in SCOPES {
             let wish = Wish::new(FAR, len, size).tails(tails);
-            parts_of::<G>(&wish.private(), section);
+            parts_of(g, &wish.private(), section);
             // The first compound page is set aside.
             if size < 16 * GIB {
-                parts_of::<G>(&Wish { len: len + size.max(section), ..wish }.on_device(0), section);
+                parts_of(g, &Wish { len: len + size.max(section), ..wish }.on_device(0), section);
             }
         }
     }
 }
 
-fn parts_of<G: Granule>(wish: &Wish, section: u64) {
+fn parts_of(g: Granule, wish: &Wish, section: u64) {
     let count = usize::try_from(wish.len / section).expect("64 bits");
     for order in orders(count) {
-        let mut rig = boot::<G>();
+        let mut rig = boot(g);
         if wish.kind != DeviceType::Private {
             rig.machine.plug(wish.start, wish.len);
         }
         let (before, ram) = (Snapshot::exact(&rig), rig.mm.counts().memmap_ram);
         wish.create(&mut rig).expect("room");
         let device = rig.mm.devices()[0].clone();
-        let usable = device.usable_start().address::<G>().get();
+        let usable = device.usable_start().address(g).get();
         let part =
-            |i: usize| PfnRange::new(Rig::<G>::pfn(wish.start + i as u64 * section), section / G::SIZE);
+            |i: usize| PfnRange::new(Rig::pfn(g, wish.start + i as u64 * section), section / g.page_size);
         let parts: Vec<_> = order.into_iter().map(part).collect();
         let mut gone = 0;
         rig.mm
             .device_undo_parts(device.start(), &parts, |mm, _| {
                 gone += 1;
-                let is_here = |at: u64| parts[gone..].iter().any(|part| part.contains(Rig::<G>::pfn(at)));
-                let seen = look(mm, wish, usable, is_here);
-                tails_are_right(mm, wish, &seen);
-                let frames = frames_under(mm, wish.start..wish.start + wish.len).len() as u64;
+                let is_here = |at: u64| parts[gone..].iter().any(|part| part.contains(Rig::pfn(g, at)));
+                let seen = look(g, mm, wish, usable, is_here);
+                tails_are_right(g, mm, wish, &seen);
+                let frames = frames_under(g, mm, wish.start..wish.start + wish.len).len() as u64;
                 let altmap = mm.devices()[0].altmap().map_or(0, Altmap::alloc);
                 assert_eq!(mm.counts().memmap_ram - ram + altmap, frames, "after {gone} parts: {wish:x?}");
             })
@@ -400,9 +402,9 @@ fn parts_of<G: Granule>(wish: &Wish, section: u64) {
     }
 }
 
-fn every_allocation_fails_in_turn<G: Granule>() {
-    let size = SIZES[G::KIND as usize][0];
-    let large = if G::SIZE == 0x1000 { GIB } else { size };
+fn every_allocation_fails_in_turn(g: Granule) {
+    let size = SIZES[g.kind as usize][0];
+    let large = if g.page_size == 0x1000 { GIB } else { size };
     let wishes = [
         Wish::new(FAR, 3 * size, size).private(),
         Wish::new(FAR, 2 * large, large).private().tails(TailScope::Device),
@@ -411,7 +413,7 @@ fn every_allocation_fails_in_turn<G: Granule>() {
     ];
     for wish in wishes {
         for plan in [Plan::Nth as fn(u64) -> Plan, Plan::From] {
-            let (mut rig, mut failures) = (boot::<G>(), 0);
+            let (mut rig, mut failures) = (boot(g), 0);
             if wish.kind != DeviceType::Private {
                 rig.machine.plug(FAR, wish.len);
             }
@@ -438,12 +440,12 @@ fn every_allocation_fails_in_turn<G: Granule>() {
     }
 }
 
-fn what_is_no_compound_page_is_refused_by_the_rule<G: Granule>() {
-    let rig = boot::<G>();
-    let [small, medium, _] = SIZES[G::KIND as usize];
+fn what_is_no_compound_page_is_refused_by_the_rule(g: Granule) {
+    let rig = boot(g);
+    let [small, medium, _] = SIZES[g.kind as usize];
     let refused = |wish: Wish| wish.range(&rig).map(drop);
-    for size in [0, 3 * MIB, 4 * MIB, small + G::SIZE, 1 << 63] {
-        let error = Error::CompoundSize { size, granule: G::KIND };
+    for size in [0, 3 * MIB, 4 * MIB, small + g.page_size, 1 << 63] {
+        let error = Error::CompoundSize { size, granule: g.kind };
         assert_eq!(refused(Wish::new(FAR, 4 * small, size)), Err(error));
         let said = error.to_string();
         let list = [
@@ -451,7 +453,7 @@ fn what_is_no_compound_page_is_refused_by_the_rule<G: Granule>() {
             "16 KiB, 2 MiB, 32 MiB, 1 GiB, 64 GiB",
             "64 KiB, 2 MiB, 512 MiB, 16 GiB, 4 TiB",
         ];
-        assert!(said.ends_with(list[G::KIND as usize]), "{said}");
+        assert!(said.ends_with(list[g.kind as usize]), "{said}");
     }
     for (start, len) in [(FAR + 2 * MIB, medium), (FAR, medium + 2 * MIB), (FAR, small)] {
         let error = Error::NotCompoundAligned { range: range(start, len), size: medium };
@@ -467,26 +469,26 @@ fn what_is_no_compound_page_is_refused_by_the_rule<G: Granule>() {
     assert!(error.to_string().contains("leaves no compound page of"), "{error}");
 }
 
-fn a_hold_is_on_the_head_and_the_device_waits_for_it<G: Granule>() {
-    let size = SIZES[G::KIND as usize][0];
-    let mut rig = boot::<G>();
+fn a_hold_is_on_the_head_and_the_device_waits_for_it(g: Granule) {
+    let size = SIZES[g.kind as usize][0];
+    let mut rig = boot(g);
     let before = Snapshot::exact(&rig);
     let wish = Wish::new(FAR, 4 * size, size).private();
     wish.create(&mut rig).expect("room");
-    let head = Rig::<G>::pfn(FAR + 2 * size);
-    let last = Pfn::new(Rig::<G>::pfn(FAR + 3 * size).get() - 1);
+    let head = Rig::pfn(g, FAR + 2 * size);
+    let last = Pfn::new(Rig::pfn(g, FAR + 3 * size).get() - 1);
     for pfn in [head, last, last] {
         rig.mm.pin(pfn).expect("a usable page");
     }
     assert_eq!(rig.mm.pages().get(head).refs(), 3);
-    tails_are_right(&rig.mm, &wish, &look(&rig.mm, &wish, FAR, |_| true));
+    tails_are_right(g, &rig.mm, &wish, &look(g, &rig.mm, &wish, FAR, |_| true));
     rig.assert_clean("held");
-    assert_eq!(rig.mm.device_destroy(Rig::<G>::pfn(FAR)), Ok(Teardown::Waits { pfn: head, holds: 3 }));
+    assert_eq!(rig.mm.device_destroy(Rig::pfn(g, FAR)), Ok(Teardown::Waits { pfn: head, holds: 3 }));
     for pfn in [last, head] {
         rig.mm.unpin(pfn).expect("held");
     }
-    assert_eq!(rig.mm.device_destroy(Rig::<G>::pfn(FAR)), Ok(Teardown::Waits { pfn: head, holds: 1 }));
-    let other = Rig::<G>::pfn(FAR);
+    assert_eq!(rig.mm.device_destroy(Rig::pfn(g, FAR)), Ok(Teardown::Waits { pfn: head, holds: 1 }));
+    let other = Rig::pfn(g, FAR);
     assert!(matches!(rig.mm.unpin(other), Err(Error::PageState { .. })), "another compound page");
     rig.mm.unpin(last).expect("held");
     before.assert_same(&Snapshot::exact(&rig), "gone with the last hold");
@@ -494,18 +496,18 @@ fn a_hold_is_on_the_head_and_the_device_waits_for_it<G: Granule>() {
 
 /// Single pages, compound pages with a memmap of two pages or less, and what is in a boot section: described as ever, with a
 /// head for each compound page.
-fn what_does_not_share_says_why<G: Granule>() {
-    let small = if G::SIZE == 0x1000 { 64 << 10 } else { 2 * MIB };
-    for (size, why) in [(G::SIZE, NoDedup::PageGeometry), (small, NoDedup::SmallMemmap)] {
+fn what_does_not_share_says_why(g: Granule) {
+    let small = if g.page_size == 0x1000 { 64 << 10 } else { 2 * MIB };
+    for (size, why) in [(g.page_size, NoDedup::PageGeometry), (small, NoDedup::SmallMemmap)] {
         for wish in [Wish::new(FAR, 64 * MIB, size), Wish::new(FAR, 64 * MIB, size).on_device(1)] {
-            let mut rig = boot::<G>();
+            let mut rig = boot(g);
             rig.machine.plug(FAR, wish.len);
             let before = Snapshot::exact(&rig);
             wish.create(&mut rig).expect("room");
             rig.assert_clean("made");
             let device = &rig.mm.devices()[0];
             assert_eq!((device.dedup(), device.tail_pages()), (Dedup::No(why), 0), "{wish:x?}");
-            let (usable, order) = (device.usable_start(), (size / G::SIZE).ilog2());
+            let (usable, order) = (device.usable_start(), (size / g.page_size).ilog2());
             assert!(usable.is_aligned(order));
             for i in [0, 1, (1 << order) - 1, 1 << order].into_iter().filter(|_| order > 0) {
                 let head = (usable + i).align_down(order);
@@ -519,18 +521,18 @@ fn what_does_not_share_says_why<G: Granule>() {
 }
 
 /// A hole in a boot section has had its memmap since boot, of which nothing is given back (2 MiB pages: only 4K shares them).
-fn a_hole_of_boot_memory_shares_nothing<G: Granule>() {
+fn a_hole_of_boot_memory_shares_nothing(g: Granule) {
     let ram = [(0x4000_0000, 40 * MIB), (0x4400_0000 - 0x40_0000, 16 * MIB)];
-    let mut rig = Rig::<G>::boot(&Shape::many("a hole", &ram));
+    let mut rig = Rig::boot(g, &Shape::many("a hole", &ram));
     let (start, len) = (0x4300_0000, 4 * MIB);
     rig.machine.plug(start, len);
     let (before, counts) = (Snapshot::exact(&rig), rig.mm.counts());
     Wish::new(start, len, 2 * MIB).create(&mut rig).expect("room");
     rig.assert_clean("made");
-    let why = if G::SIZE == 0x1000 { NoDedup::BootSection } else { NoDedup::SmallMemmap };
+    let why = if g.page_size == 0x1000 { NoDedup::BootSection } else { NoDedup::SmallMemmap };
     assert_eq!(rig.mm.devices()[0].dedup(), Dedup::No(why));
     assert_eq!(rig.mm.counts().memmap_ram, counts.memmap_ram);
-    let second = Rig::<G>::pfn(start + 2 * MIB);
+    let second = Rig::pfn(g, start + 2 * MIB);
     assert_eq!(rig.mm.use_of(second + 7), Ok((PageKind::Device, second)));
     destroy(&mut rig, start);
     rig.assert_clean("gone");
@@ -538,14 +540,14 @@ fn a_hole_of_boot_memory_shares_nothing<G: Granule>() {
 }
 
 /// Given to the system and back: the compound pages are there again.
-fn a_compound_device_is_given_to_the_system_and_comes_back<G: Granule>() {
-    let (size, block) = (SIZES[G::KIND as usize][0], Rig::<G>::blocks(1));
+fn a_compound_device_is_given_to_the_system_and_comes_back(g: Granule) {
+    let (size, block) = (SIZES[g.kind as usize][0], Rig::blocks(g, 1));
     let wish = Wish::new(FAR, 4 * block, size).on_device(0);
-    let mut rig = create::<G>(wish);
-    let (start, before) = (Rig::<G>::pfn(FAR), Snapshot::exact(&rig));
+    let mut rig = create(g, wish);
+    let (start, before) = (Rig::pfn(g, FAR), Snapshot::exact(&rig));
     let memory =
         rig.mm.device_to_memory(start, MemmapHome::SelfHosted, ZoneKind::Movable).expect("whole blocks");
-    assert_eq!(memory.len() * G::SIZE, 4 * block);
+    assert_eq!(memory.len() * g.page_size, 4 * block);
     rig.assert_clean("given");
     rig.mm.memory_to_device(start).expect("nobody uses it");
     rig.assert_clean("back");
@@ -553,12 +555,12 @@ fn a_compound_device_is_given_to_the_system_and_comes_back<G: Granule>() {
 }
 
 /// What an audit finds when a count or a tail is wrong.
-fn an_audit_sees_a_wrong_count_and_a_wrong_tail<G: Granule>() {
-    let [small, _, large] = SIZES[G::KIND as usize];
-    let size = if G::SIZE == 0x1000 { large } else { small };
+fn an_audit_sees_a_wrong_count_and_a_wrong_tail(g: Granule) {
+    let [small, _, large] = SIZES[g.kind as usize];
+    let size = if g.page_size == 0x1000 { large } else { small };
     let wish = Wish::new(FAR, 2 * size, size).private();
-    let rig = create::<G>(wish);
-    let seen = look(&rig.mm, &wish, FAR, |_| true);
+    let rig = create(g, wish);
+    let seen = look(g, &rig.mm, &wish, FAR, |_| true);
     let tail = *seen.tails.keys().next().expect("two");
     let finds = |pa: u64, by: u64, invariant: u8, what: &str| {
         let old = word(&rig.mm, pa);
@@ -572,7 +574,7 @@ fn an_audit_sees_a_wrong_count_and_a_wrong_tail<G: Granule>() {
     finds(tail + 16, 1, 3, "entries that map a page of tails, and its count");
     finds(tail + 64, 1 << 8, 1, "a page of tails does not say what tails say");
     for table in seen.tables.keys() {
-        let va = rig.mm.layout().page_address(Rig::<G>::pfn(*table)).get();
+        let va = rig.mm.layout().page_address(Rig::pfn(g, *table)).get();
         let page = rig.machine.walk(va).expect("a frame of RAM");
         // The references are the upper half of the first word.
         finds(page, 1 << 32, 3, "entries that lead to a shared table, and its count");
@@ -580,15 +582,15 @@ fn an_audit_sees_a_wrong_count_and_a_wrong_tail<G: Granule>() {
     // AP[2] of the first entry that maps the tails.
     let entry = *seen.tails[&tail].iter().next().expect("mapped");
     finds(entry, (1_u64 << 7).wrapping_neg(), 3, "a frame that many entries share can be written");
-    assert_eq!(seen.tables.len(), if G::SIZE == 0x1000 { 2 } else { 0 });
+    assert_eq!(seen.tables.len(), if g.page_size == 0x1000 { 2 } else { 0 });
 }
 
 /// 64 GiB at 4K: half a MiB of struct pages instead of a GiB, and half a MiB of tables and a few. (A boot test has a TiB.)
 #[test]
 fn sixty_four_gibibytes_take_half_a_mebibyte_of_struct_pages() {
-    type G = hotmap_mm::granule::G4K;
+    let g = Granule::K4;
     for (tails, memmap, tables) in [(TailScope::Page, 128, 128), (TailScope::Device, 65, 65)] {
-        let mut rig = boot::<G>();
+        let mut rig = boot(g);
         let (before, counts) = (Snapshot::exact(&rig), rig.mm.counts());
         Wish::new(FAR, 64 * GIB, GIB).private().tails(tails).create(&mut rig).expect("room");
         let now = rig.mm.counts();

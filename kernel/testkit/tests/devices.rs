@@ -23,37 +23,33 @@ const FAR: u64 = 8 << 40;
 const ON_DEVICE: DeviceMemmap = DeviceMemmap::Device { reserve: 0 };
 const SUBSECTION: u64 = 2 * MIB;
 
-fn boot<G: Granule>() -> Rig<G> {
-    Rig::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB))
+fn boot(g: Granule) -> Rig {
+    Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB))
 }
 
-fn create<G: Granule>(
-    rig: &mut Rig<G>,
-    start: u64,
-    len: u64,
-    kind: DeviceType,
-    memmap: DeviceMemmap,
-) -> Result<()> {
+fn create(rig: &mut Rig, start: u64, len: u64, kind: DeviceType, memmap: DeviceMemmap) -> Result<()> {
     let device = DeviceRange::new(&rig.mm, &[(PhysAddr::new(start), len)], kind, memmap)?;
     rig.mm.device_create(&device, |_, _| {})
 }
 
-fn destroy<G: Granule>(rig: &mut Rig<G>, start: u64) {
-    assert_eq!(rig.mm.device_destroy(Rig::<G>::pfn(start)), Ok(Teardown::Gone), "{start:#x}");
+fn destroy(rig: &mut Rig, start: u64) {
+    let g = rig.granule();
+    assert_eq!(rig.mm.device_destroy(Rig::pfn(g, start)), Ok(Teardown::Gone), "{start:#x}");
 }
 
 /// Where the specification's walker finds the struct page of the page at `pa`.
-fn struct_page<G: Granule>(rig: &Rig<G>, pa: u64) -> Option<u64> {
-    rig.machine.walk(rig.mm.layout().page_address(Rig::<G>::pfn(pa)).get())
+fn struct_page(rig: &Rig, pa: u64) -> Option<u64> {
+    let g = rig.granule();
+    rig.machine.walk(rig.mm.layout().page_address(Rig::pfn(g, pa)).get())
 }
 
-fn a_device_comes_and_goes_without_a_trace<G: Granule>() {
+fn a_device_comes_and_goes_without_a_trace(g: Granule) {
     for kind in DeviceType::ALL {
         for memmap in [DeviceMemmap::Ram, ON_DEVICE] {
             if memmap == ON_DEVICE && kind == DeviceType::Private {
                 continue;
             }
-            let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(2) + 3 * SUBSECTION);
+            let (mut rig, len) = (boot(g), Rig::blocks(g, 2) + 3 * SUBSECTION);
             rig.machine.plug(FAR, len);
             let before = Snapshot::exact(&rig);
             let counts = rig.mm.counts();
@@ -75,46 +71,46 @@ fn a_device_comes_and_goes_without_a_trace<G: Granule>() {
 }
 
 /// 64 bytes for each page, in whole pages; what is only partly the device's own is not its altmap's.
-fn an_altmap_is_charged_for_what_describes_the_device_alone<G: Granule>() {
+fn an_altmap_is_charged_for_what_describes_the_device_alone(g: Granule) {
     // Bytes of the device, and pages of its altmap at 4K, 16K, 64K, worked out by hand.
     let cases =
         [(2 * MIB, [8, 0, 0]), (4 * MIB, [16, 1, 0]), (64 * MIB, [256, 16, 1]), (GIB, [4096, 256, 16])];
     for (len, pages) in cases {
-        let mut rig = boot::<G>();
+        let mut rig = boot(g);
         rig.machine.plug(FAR, len);
         let ram = rig.mm.counts().memmap_ram;
         create(&mut rig, FAR, len, DeviceType::FsDax, ON_DEVICE).expect("room");
         let altmap = *rig.mm.devices()[0].altmap().expect("one");
-        let expected = pages[G::KIND as usize];
+        let expected = pages[g.kind as usize];
         assert_eq!((altmap.alloc(), altmap.align(), altmap.free()), (expected, 0, expected), "{len:#x}");
-        let edge = u64::from(len / G::SIZE * 64 % G::SIZE != 0);
+        let edge = u64::from(!(len / g.page_size * 64).is_multiple_of(g.page_size));
         assert_eq!(rig.mm.counts().memmap_ram - ram, edge, "{len:#x}: a page that describes others too");
-        assert_eq!(rig.mm.devices()[0].usable_start(), Rig::<G>::pfn(FAR) + expected);
+        assert_eq!(rig.mm.devices()[0].usable_start(), Rig::pfn(g, FAR) + expected);
         rig.assert_clean("made");
     }
 }
 
 /// A device that begins in the middle of a section: base pages first, then blocks, which lose pages to alignment (4K).
-fn padding_is_accounted<G: Granule>() {
-    let (mut rig, start) = (boot::<G>(), FAR + Rig::<G>::blocks(1) - SUBSECTION);
-    let len = SUBSECTION + Rig::<G>::blocks(1);
+fn padding_is_accounted(g: Granule) {
+    let (mut rig, start) = (boot(g), FAR + Rig::blocks(g, 1) - SUBSECTION);
+    let len = SUBSECTION + Rig::blocks(g, 1);
     rig.machine.plug(start, len);
     create(&mut rig, start, len, DeviceType::Generic, ON_DEVICE).expect("room");
     let altmap = *rig.mm.devices()[0].altmap().expect("one");
     // 4K: 8 pages for the subsection, then a block of 512 at the next multiple of 512: the range starts at one.
     // 16K: half a page is shared, 32 pages for a section; 64K: a thirty-second is, 8 pages.
-    let expected = [(8 + 512, 504), (32, 0), (8, 0)][G::KIND as usize];
+    let expected = [(8 + 512, 504), (32, 0), (8, 0)][g.kind as usize];
     assert_eq!((altmap.alloc(), altmap.align()), expected);
     rig.assert_clean("made");
 }
 
-fn one_page_short_is_out_of_memory_and_everything_is_undone<G: Granule>() {
-    for len in [Rig::<G>::blocks(1), Rig::<G>::blocks(1) + 32 * SUBSECTION] {
-        let mut rig = boot::<G>();
+fn one_page_short_is_out_of_memory_and_everything_is_undone(g: Granule) {
+    for len in [Rig::blocks(g, 1), Rig::blocks(g, 1) + 32 * SUBSECTION] {
+        let mut rig = boot(g);
         rig.machine.plug(FAR, len);
         let before = Snapshot::exact(&rig);
         let needed =
-            Altmap::for_device::<G>(hotmap_mm::pfn::PfnRange::new(Rig::<G>::pfn(FAR), len / G::SIZE), 0);
+            Altmap::for_device(g, hotmap_mm::pfn::PfnRange::new(Rig::pfn(g, FAR), len / g.page_size), 0);
         let short = Altmap::new(needed.base_pfn(), 0, needed.free() - 1);
         let result = create(&mut rig, FAR, len, DeviceType::Generic, DeviceMemmap::Given(short));
         assert!(matches!(result, Err(Error::Out(Resource::Altmap { .. }))), "{result:?}");
@@ -123,10 +119,10 @@ fn one_page_short_is_out_of_memory_and_everything_is_undone<G: Granule>() {
     }
 }
 
-fn an_altmap_must_start_and_fit_its_range<G: Granule>() {
-    let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(1));
+fn an_altmap_must_start_and_fit_its_range(g: Granule) {
+    let (mut rig, len) = (boot(g), Rig::blocks(g, 1));
     rig.machine.plug(FAR, len);
-    let (base, pages, before) = (Rig::<G>::pfn(FAR), len / G::SIZE, Snapshot::exact(&rig));
+    let (base, pages, before) = (Rig::pfn(g, FAR), len / g.page_size, Snapshot::exact(&rig));
     for bad in [
         Altmap::new(base + 1, 0, 1024.min(pages - 1)),
         Altmap::new(base, 1, pages),
@@ -151,7 +147,7 @@ fn an_altmap_must_start_and_fit_its_range<G: Granule>() {
 
 /// I7: the struct pages of a neighbour are neither unmapped nor touched, whatever goes, and each page of memmap goes with the
 /// last subsection that it describes.
-fn subsections_come_and_go_in_any_order<G: Granule>() {
+fn subsections_come_and_go_in_any_order(g: Granule) {
     const COUNT: u64 = 6;
     // Orders that take away the first, the last, the middle, and every second one first.
     let orders: [[u64; 6]; 5] =
@@ -159,7 +155,7 @@ fn subsections_come_and_go_in_any_order<G: Granule>() {
     for memmap in [DeviceMemmap::Ram, ON_DEVICE] {
         for come in orders {
             for go in orders {
-                let mut rig = boot::<G>();
+                let mut rig = boot(g);
                 let at = |i: u64| FAR + i * SUBSECTION;
                 rig.machine.plug(FAR, COUNT * SUBSECTION);
                 let before = Snapshot::exact(&rig);
@@ -180,27 +176,29 @@ fn subsections_come_and_go_in_any_order<G: Granule>() {
 }
 
 /// Write into the last struct page of a subsection what nothing else would.
-fn mark<G: Granule>(rig: &Rig<G>, start: u64, what: u64) {
-    let last = Rig::<G>::pfn(start + SUBSECTION) + 0;
+fn mark(rig: &Rig, start: u64, what: u64) {
+    let g = rig.granule();
+    let last = Rig::pfn(g, start + SUBSECTION) + 0;
     rig.mm.pages().get(Pfn::new(last.get() - 1)).set_private(0xfeed_0000 + what);
 }
 
-fn assert_marked<G: Granule>(rig: &Rig<G>, start: u64, what: u64) {
-    let last = Rig::<G>::pfn(start + SUBSECTION);
+fn assert_marked(rig: &Rig, start: u64, what: u64) {
+    let g = rig.granule();
+    let last = Rig::pfn(g, start + SUBSECTION);
     assert_eq!(rig.mm.pages().get(Pfn::new(last.get() - 1)).private(), 0xfeed_0000 + what);
     assert!(struct_page(rig, start).is_some());
 }
 
 /// A neighbour's altmap never holds what describes somebody else: its memory may go first.
-fn no_struct_page_lies_in_a_neighbours_altmap<G: Granule>() {
-    let mut rig = boot::<G>();
+fn no_struct_page_lies_in_a_neighbours_altmap(g: Granule) {
+    let mut rig = boot(g);
     rig.machine.plug(FAR, 64 * MIB);
     for i in 0..32 {
         create(&mut rig, FAR + i * SUBSECTION, SUBSECTION, DeviceType::Generic, ON_DEVICE).expect("room");
     }
     for i in 0..32 {
         let own = FAR + i * SUBSECTION..FAR + (i + 1) * SUBSECTION;
-        for page in [own.start, own.end - G::SIZE] {
+        for page in [own.start, own.end - g.page_size] {
             let frame = struct_page(&rig, page).expect("mapped");
             assert!(frame < FAR || own.contains(&frame), "the struct page of {page:#x} is at {frame:#x}");
         }
@@ -212,20 +210,20 @@ fn no_struct_page_lies_in_a_neighbours_altmap<G: Granule>() {
 }
 
 /// A hole in a boot section: its memmap is there since boot.
-fn a_device_in_a_hole_of_boot_memory_allocates_no_memmap<G: Granule>() {
+fn a_device_in_a_hole_of_boot_memory_allocates_no_memmap(g: Granule) {
     // Two ranges of RAM in one section, with 24 MiB between them.
     let ram = [(0x4000_0000, 40 * MIB), (0x4400_0000 - 0x40_0000, 16 * MIB)];
-    let mut rig = Rig::<G>::boot(&Shape::many("a hole", &ram));
+    let mut rig = Rig::boot(g, &Shape::many("a hole", &ram));
     let (start, len) = (0x4300_0000, 4 * MIB);
     rig.machine.plug(start, len);
     let (before, counts) = (Snapshot::exact(&rig), rig.mm.counts());
     create(&mut rig, start, len, DeviceType::Generic, DeviceMemmap::Ram).expect("room");
     rig.assert_clean("made");
     assert_eq!(rig.mm.counts().memmap_ram, counts.memmap_ram);
-    let (device, hole) = (Rig::<G>::pfn(start), Rig::<G>::pfn(start + len));
+    let (device, hole) = (Rig::pfn(g, start), Rig::pfn(g, start + len));
     assert_eq!(rig.mm.use_of(device).map(|u| u.0), Ok(PageKind::Device));
     assert_eq!(rig.mm.use_of(hole).map(|u| u.0), Ok(PageKind::Hole));
-    assert_eq!(rig.mm.use_of(Rig::<G>::pfn(0x4000_0000)).map(|u| u.0), Ok(PageKind::Table));
+    assert_eq!(rig.mm.use_of(Rig::pfn(g, 0x4000_0000)).map(|u| u.0), Ok(PageKind::Table));
     let again = create(&mut rig, start + SUBSECTION, SUBSECTION, DeviceType::Generic, DeviceMemmap::Ram);
     assert!(matches!(again, Err(Error::Exists { .. })), "{again:?}");
     let over_ram = create(&mut rig, 0x4000_0000, SUBSECTION, DeviceType::Generic, DeviceMemmap::Ram);
@@ -235,10 +233,9 @@ fn a_device_in_a_hole_of_boot_memory_allocates_no_memmap<G: Granule>() {
     before.assert_same(&Snapshot::exact(&rig), "the hole is as it was");
 }
 
-fn a_device_of_several_ranges_is_one<G: Granule>() {
-    let mut rig = boot::<G>();
-    let ranges =
-        [FAR + 8 * SUBSECTION, FAR, FAR + Rig::<G>::blocks(1)].map(|s| (PhysAddr::new(s), SUBSECTION));
+fn a_device_of_several_ranges_is_one(g: Granule) {
+    let mut rig = boot(g);
+    let ranges = [FAR + 8 * SUBSECTION, FAR, FAR + Rig::blocks(g, 1)].map(|s| (PhysAddr::new(s), SUBSECTION));
     ranges.iter().for_each(|(start, len)| rig.machine.plug(start.get(), *len));
     let before = Snapshot::exact(&rig);
     let device = DeviceRange::new(&rig.mm, &ranges, DeviceType::Coherent, DeviceMemmap::Ram).expect("free");
@@ -246,9 +243,9 @@ fn a_device_of_several_ranges_is_one<G: Granule>() {
     rig.mm.device_create(&device, |_, step| told.push(step)).expect("room");
     assert_eq!(told, Step::ALL[..6], "all but going online");
     rig.assert_clean("made");
-    assert_eq!(rig.mm.devices()[0].pages(), 3 * SUBSECTION / G::SIZE);
+    assert_eq!(rig.mm.devices()[0].pages(), 3 * SUBSECTION / g.page_size);
     for (start, _) in ranges {
-        assert_eq!(rig.mm.use_of(Pfn::containing::<G>(start)).map(|u| u.0), Ok(PageKind::Device));
+        assert_eq!(rig.mm.use_of(Pfn::containing(g, start)).map(|u| u.0), Ok(PageKind::Device));
     }
     // A stale promise: the model has changed since.
     assert!(matches!(rig.mm.device_create(&device, |_, _| {}), Err(Error::Exists { .. })));
@@ -256,8 +253,8 @@ fn a_device_of_several_ranges_is_one<G: Granule>() {
     before.assert_same(&Snapshot::exact(&rig), "all three are gone");
 }
 
-fn what_no_device_can_be_made_of_is_refused<G: Granule>() {
-    let rig = boot::<G>();
+fn what_no_device_can_be_made_of_is_refused(g: Granule) {
+    let rig = boot(g);
     let try_one = |start: u64, len: u64| {
         let ranges = [(PhysAddr::new(start), len)];
         DeviceRange::new(&rig.mm, &ranges, DeviceType::Generic, DeviceMemmap::Ram).map(drop)
@@ -268,7 +265,7 @@ fn what_no_device_can_be_made_of_is_refused<G: Granule>() {
     assert!(matches!(try_one(FAR, 3 * MIB), Err(Error::NotSubsectionAligned(_))));
     // The linear map starts with RAM, aligned down to the largest compound page: at 64K that is 0.
     let below = try_one(0, SUBSECTION);
-    assert_eq!(matches!(below, Err(Error::BeyondLinearMap { .. })), G::SIZE < 65536, "{below:?}");
+    assert_eq!(matches!(below, Err(Error::BeyondLinearMap { .. })), g.page_size < 65536, "{below:?}");
     assert!(matches!(try_one(1 << 48, SUBSECTION), Err(Error::BeyondLinearMap { .. })));
     assert!(matches!(try_one(0x4000_0000, GIB), Err(Error::Exists { .. })));
     let same = [(PhysAddr::new(FAR), 2 * SUBSECTION), (PhysAddr::new(FAR + SUBSECTION), SUBSECTION)];
@@ -283,8 +280,8 @@ fn what_no_device_can_be_made_of_is_refused<G: Granule>() {
     assert_eq!(check(&apart), Err(Error::DeviceRanges { ranges: 5, most: 4 }));
 }
 
-fn memory_and_devices_keep_out_of_each_others_way<G: Granule>() {
-    let (mut rig, block) = (boot::<G>(), Rig::<G>::blocks(1));
+fn memory_and_devices_keep_out_of_each_others_way(g: Granule) {
+    let (mut rig, block) = (boot(g), Rig::blocks(g, 1));
     rig.machine.plug(FAR, 2 * block);
     create(&mut rig, FAR + SUBSECTION, SUBSECTION, DeviceType::Generic, DeviceMemmap::Ram).expect("room");
     let over = HotRange::new(&rig.mm, PhysAddr::new(FAR), block, Source::Dimm(0)).map(drop);
@@ -294,16 +291,16 @@ fn memory_and_devices_keep_out_of_each_others_way<G: Granule>() {
         create(&mut rig, FAR + block - SUBSECTION, 2 * SUBSECTION, DeviceType::Generic, DeviceMemmap::Ram);
     assert!(matches!(over, Err(Error::Exists { .. })), "{over:?}");
     rig.assert_clean("refused");
-    assert_eq!(rig.mm.blocks().iter().filter(|b| b.start >= Rig::<G>::pfn(FAR)).count(), 1);
+    assert_eq!(rig.mm.blocks().iter().filter(|b| b.start >= Rig::pfn(g, FAR)).count(), 1);
 }
 
-fn teardown_waits_for_the_last_hold_and_names_its_page<G: Granule>() {
-    let mut rig = boot::<G>();
+fn teardown_waits_for_the_last_hold_and_names_its_page(g: Granule) {
+    let mut rig = boot(g);
     rig.machine.plug(FAR, 64 * MIB);
     let before = Snapshot::exact(&rig);
     create(&mut rig, FAR, 64 * MIB, DeviceType::FsDax, ON_DEVICE).expect("room");
-    let start = Rig::<G>::pfn(FAR);
-    let held = Rig::<G>::pfn(FAR + 40 * MIB) + 3;
+    let start = Rig::pfn(g, FAR);
+    let held = Rig::pfn(g, FAR + 40 * MIB) + 3;
     for _ in 0..2 {
         rig.mm.pin(held).expect("a device's page can be held");
     }
@@ -320,13 +317,13 @@ fn teardown_waits_for_the_last_hold_and_names_its_page<G: Granule>() {
     assert_eq!(rig.mm.unpin(held), Err(Error::NotPresent(held)));
 }
 
-fn what_is_set_aside_cannot_be_held<G: Granule>() {
-    let mut rig = boot::<G>();
+fn what_is_set_aside_cannot_be_held(g: Granule) {
+    let mut rig = boot(g);
     rig.machine.plug(FAR, GIB);
     create(&mut rig, FAR, GIB, DeviceType::FsDax, DeviceMemmap::Device { reserve: 2 }).expect("room");
     let device = &rig.mm.devices()[0];
-    assert_eq!(device.usable_start(), Rig::<G>::pfn(FAR) + device.altmap().expect("one").offset());
-    let (first, last) = (Rig::<G>::pfn(FAR), Pfn::new(device.usable_start().get() - 1));
+    assert_eq!(device.usable_start(), Rig::pfn(g, FAR) + device.altmap().expect("one").offset());
+    let (first, last) = (Rig::pfn(g, FAR), Pfn::new(device.usable_start().get() - 1));
     for pfn in [first, last] {
         assert!(matches!(rig.mm.pin(pfn), Err(Error::PageState { is: PageKind::DeviceMemmap, .. })));
     }
@@ -335,12 +332,12 @@ fn what_is_set_aside_cannot_be_held<G: Granule>() {
     rig.mm.unpin(last + 1).expect("held");
 }
 
-fn every_allocation_fails_in_turn<G: Granule>() {
-    let block = Rig::<G>::blocks(1);
+fn every_allocation_fails_in_turn(g: Granule) {
+    let block = Rig::blocks(g, 1);
     let ranges = [(PhysAddr::new(FAR), block + SUBSECTION), (PhysAddr::new(FAR + 4 * block), 3 * SUBSECTION)];
     for (memmap, count) in [(DeviceMemmap::Ram, 2), (ON_DEVICE, 1)] {
         for plan in [Plan::Nth as fn(u64) -> Plan, Plan::From] {
-            let (mut rig, mut failures) = (boot::<G>(), 0);
+            let (mut rig, mut failures) = (boot(g), 0);
             ranges.iter().for_each(|(start, len)| rig.machine.plug(start.get(), *len));
             let before = Snapshot::exact(&rig);
             for n in 1.. {

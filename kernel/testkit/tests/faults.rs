@@ -17,19 +17,21 @@ use hotmap_testkit::snapshot::{Detail, Snapshot};
 
 /// DIMMs beside boot RAM, and where every table is missing: a table's worth of addresses away, and at the very end of the
 /// linear map, whose last table reaches over the end.
-fn slots<G: Granule>(rig: &Rig<G>) -> [u64; 3] {
+fn slots(rig: &Rig) -> [u64; 3] {
+    let g = rig.granule();
     let reach = rig.mm.layout().reach();
-    [0x8000_0000, 8 << 40, reach.end.get() - Rig::<G>::blocks(2)]
+    [0x8000_0000, 8 << 40, reach.end.get() - Rig::blocks(g, 2)]
 }
 
 /// Fail the n-th allocation of `act`, and all from the n-th on, for every n; `undo` takes a success back.
-fn fail_each<G: Granule>(
-    rig: &mut Rig<G>,
+fn fail_each(
+    rig: &mut Rig,
     detail: Detail,
     what: &str,
-    mut act: impl FnMut(&mut Rig<G>) -> Result<()>,
-    mut undo: impl FnMut(&mut Rig<G>),
+    mut act: impl FnMut(&mut Rig) -> Result<()>,
+    mut undo: impl FnMut(&mut Rig),
 ) {
+    let g = rig.granule();
     for plan in [Plan::Nth as fn(u64) -> Plan, Plan::From] {
         let mut failures = 0;
         for n in 1.. {
@@ -38,7 +40,7 @@ fn fail_each<G: Granule>(
             let result = act(rig);
             let fired = rig.mm.faults.fired();
             rig.mm.faults.arm(Plan::Off);
-            let when = format!("{} {what}: {:?}, {result:?}", G::KIND, plan(n));
+            let when = format!("{} {what}: {:?}, {result:?}", g.kind, plan(n));
             match result {
                 Ok(()) => undo(rig),
                 Err(Error::Out(_)) => failures += 1,
@@ -58,14 +60,14 @@ fn fail_each<G: Granule>(
     }
 }
 
-fn boot<G: Granule>() -> Rig<G> {
-    Rig::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB))
+fn boot(g: Granule) -> Rig {
+    Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB))
 }
 
-fn adding<G: Granule>() {
+fn adding(g: Granule) {
     for home in [MemmapHome::SelfHosted, MemmapHome::Ram] {
-        let mut rig = boot::<G>();
-        let len = Rig::<G>::blocks(2);
+        let mut rig = boot(g);
+        let len = Rig::blocks(g, 2);
         for start in slots(&rig) {
             rig.machine.plug(start, len);
             let what = format!("add {start:#x} {home:?}");
@@ -82,9 +84,9 @@ fn adding<G: Granule>() {
 }
 
 /// System RAM without a free run that is large enough for a block of vmemmap.
-fn adding_when_memory_is_in_small_pieces<G: Granule>() {
-    let mut rig = Rig::<G>::boot(&Shape::tiny());
-    let order = (MIB >> G::SHIFT).trailing_zeros();
+fn adding_when_memory_is_in_small_pieces(g: Granule) {
+    let mut rig = Rig::boot(g, &Shape::tiny());
+    let order = (MIB >> g.page_shift).trailing_zeros();
     let mut runs = Vec::new();
     while let Ok(pfn) = rig.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
         runs.push(pfn);
@@ -93,7 +95,7 @@ fn adding_when_memory_is_in_small_pieces<G: Granule>() {
     runs.iter().step_by(2).for_each(|pfn| rig.mm.free(*pfn));
     let largest = rig.mm.blocks()[0].free.largest().expect("half of it is free");
     assert_eq!(largest, order);
-    let (start, len) = (0x8000_0000, Rig::<G>::blocks(1));
+    let (start, len) = (0x8000_0000, Rig::blocks(g, 1));
     rig.machine.plug(start, len);
     fail_each(
         &mut rig,
@@ -104,11 +106,11 @@ fn adding_when_memory_is_in_small_pieces<G: Granule>() {
     );
 }
 
-fn onlining<G: Granule>() {
+fn onlining(g: Granule) {
     for zone in ZoneKind::ALL {
-        let mut rig = boot::<G>();
-        rig.plug(0x8000_0000, Rig::<G>::blocks(1), MemmapHome::SelfHosted);
-        let block = Rig::<G>::pfn(0x8000_0000);
+        let mut rig = boot(g);
+        rig.plug(0x8000_0000, Rig::blocks(g, 1), MemmapHome::SelfHosted);
+        let block = Rig::pfn(g, 0x8000_0000);
         fail_each(
             &mut rig,
             Detail::Exact,
@@ -119,10 +121,10 @@ fn onlining<G: Granule>() {
     }
 }
 
-fn a_tenant_moving_in<G: Granule>() {
-    let mut rig = boot::<G>();
-    rig.plug(0x8000_0000, Rig::<G>::blocks(1), MemmapHome::SelfHosted);
-    rig.online(0x8000_0000, Rig::<G>::blocks(1), ZoneKind::Movable);
+fn a_tenant_moving_in(g: Granule) {
+    let mut rig = boot(g);
+    rig.plug(0x8000_0000, Rig::blocks(g, 1), MemmapHome::SelfHosted);
+    rig.online(0x8000_0000, Rig::blocks(g, 1), ZoneKind::Movable);
     // Numbers are not given out twice, and a snapshot shows the tenants that there are only.
     fail_each(
         &mut rig,
@@ -137,16 +139,16 @@ fn a_tenant_moving_in<G: Granule>() {
     );
 }
 
-fn offlining_with_migration<G: Granule>() {
-    let mut rig = boot::<G>();
-    let (start, len) = (0x8000_0000, Rig::<G>::blocks(2));
+fn offlining_with_migration(g: Granule) {
+    let mut rig = boot(g);
+    let (start, len) = (0x8000_0000, Rig::blocks(g, 2));
     rig.plug(start, len, MemmapHome::SelfHosted);
     rig.online(start, len, ZoneKind::Movable);
     let id = rig.mm.tenant_new(7).expect("room");
-    let newest = Rig::<G>::pfn(start + Rig::<G>::blocks(1));
-    let here = |rig: &Rig<G>| rig.mm.block_of(newest).expect("present").tenant_pages;
+    let newest = Rig::pfn(g, start + Rig::blocks(g, 1));
+    let here = |rig: &Rig| rig.mm.block_of(newest).expect("present").tenant_pages;
     assert_eq!(here(&rig), 7);
-    let round = |rig: &mut Rig<G>, plan| {
+    let round = |rig: &mut Rig, plan| {
         let before = Snapshot::of(rig, Detail::WherePagesMayHaveMoved);
         rig.mm.faults.arm(plan);
         let result = rig.mm.offline(newest);
@@ -173,10 +175,10 @@ fn offlining_with_migration<G: Granule>() {
     rig.mm.online(newest, ZoneKind::Movable).expect("heap");
 }
 
-fn plugging<G: Granule>() {
+fn plugging(g: Granule) {
     for home in [MemmapHome::SelfHosted, MemmapHome::Ram] {
-        let mut rig = boot::<G>();
-        let (start, len) = (8 << 40, Rig::<G>::blocks(3));
+        let mut rig = boot(g);
+        let (start, len) = (8 << 40, Rig::blocks(g, 3));
         rig.machine.plug(start, len);
         fail_each(
             &mut rig,
@@ -192,10 +194,10 @@ fn plugging<G: Granule>() {
 }
 
 /// What goes, needs nothing: removal cannot fail for want of anything.
-fn removing_allocates_nothing<G: Granule>() {
+fn removing_allocates_nothing(g: Granule) {
     for home in [MemmapHome::SelfHosted, MemmapHome::Ram] {
-        let mut rig = boot::<G>();
-        let (start, len) = (8 << 40, Rig::<G>::blocks(2));
+        let mut rig = boot(g);
+        let (start, len) = (8 << 40, Rig::blocks(g, 2));
         let before = Snapshot::exact(&rig);
         rig.plug(start, len, home);
         rig.mm.faults.arm(Plan::From(1));
@@ -207,9 +209,9 @@ fn removing_allocates_nothing<G: Granule>() {
 }
 
 /// A DIMM of two blocks in which each page that moves is the last that can, in turn: it stays whole and online each time.
-fn unplugging_with_migration<G: Granule>() {
-    let mut rig = boot::<G>();
-    let (start, len) = (0x8000_0000, Rig::<G>::blocks(2));
+fn unplugging_with_migration(g: Granule) {
+    let mut rig = boot(g);
+    let (start, len) = (0x8000_0000, Rig::blocks(g, 2));
     rig.plug(start, len, MemmapHome::SelfHosted);
     rig.online(start, len, ZoneKind::Movable);
     let id = rig.mm.tenant_new(5).expect("room");
@@ -231,7 +233,7 @@ fn unplugging_with_migration<G: Granule>() {
         failures += 1;
     }
     assert!(failures >= 5, "{failures}");
-    assert!(rig.mm.block_of(Rig::<G>::pfn(start)).is_none());
+    assert!(rig.mm.block_of(Rig::pfn(g, start)).is_none());
 }
 
 hotmap_testkit::at_each_granule!(

@@ -47,8 +47,9 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn cycle<G: Granule>(rig: &mut Rig<G>, dimms: u64, tenants: u64) {
-    let len = Rig::<G>::blocks(2);
+fn cycle(rig: &mut Rig, dimms: u64, tenants: u64) {
+    let g = rig.granule();
+    let len = Rig::blocks(g, 2);
     let at = |i: u64| 0x8000_0000 + i * len;
     (0..dimms).for_each(|i| rig.plug(at(i), len, MemmapHome::SelfHosted));
     (0..dimms).for_each(|i| rig.online(at(i), len, ZoneKind::Movable));
@@ -57,8 +58,8 @@ fn cycle<G: Granule>(rig: &mut Rig<G>, dimms: u64, tenants: u64) {
     ids.into_iter().for_each(|id| rig.mm.tenant_drop(id).expect("not held"));
 }
 
-fn every_byte_comes_back<G: Granule>() {
-    let mut rig = Rig::<G>::boot(&Shape::tiny());
+fn every_byte_comes_back(g: Granule) {
+    let mut rig = Rig::boot(g, &Shape::tiny());
     // The kit's own tables grow to what they need in the first cycle, and stay.
     cycle(&mut rig, 4, 6);
     let warm = LIVE.get();
@@ -73,12 +74,12 @@ fn every_byte_comes_back<G: Granule>() {
 }
 
 /// Whatever fails, the lists are as large as they were: a list that has grown for what did not come has shrunk again.
-fn every_byte_comes_back_from_a_failure<G: Granule>() {
-    let mut rig = Rig::<G>::boot(&Shape::tiny());
-    let len = Rig::<G>::blocks(2);
+fn every_byte_comes_back_from_a_failure(g: Granule) {
+    let mut rig = Rig::boot(g, &Shape::tiny());
+    let len = Rig::blocks(g, 2);
     cycle(&mut rig, 2, 2);
     rig.machine.plug(0x8000_0000, len);
-    let act = |rig: &mut Rig<G>, plan| {
+    let act = |rig: &mut Rig, plan| {
         rig.mm.faults.arm(plan);
         let hot = HotRange::new(&rig.mm, PhysAddr::new(0x8000_0000), len, Source::Dimm(0)).expect("free");
         let result = rig.mm.plug(&hot, MemmapHome::SelfHosted, ZoneKind::Movable, |_, _| {});

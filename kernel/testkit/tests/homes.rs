@@ -19,32 +19,33 @@ use hotmap_testkit::snapshot::Snapshot;
 
 const FAR: u64 = 8 << 40;
 
-fn boot<G: Granule>() -> Rig<G> {
-    Rig::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB))
+fn boot(g: Granule) -> Rig {
+    Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB))
 }
 
 /// The frame, as the specification's walker finds it, that holds the struct page of the page at `pa`.
-fn struct_page<G: Granule>(rig: &Rig<G>, pa: u64) -> u64 {
-    rig.machine.walk(rig.mm.layout().page_address(Rig::<G>::pfn(pa)).get()).expect("mapped")
+fn struct_page(rig: &Rig, pa: u64) -> u64 {
+    let g = rig.granule();
+    rig.machine.walk(rig.mm.layout().page_address(Rig::pfn(g, pa)).get()).expect("mapped")
 }
 
-fn a_range_with_one_altmap_hosts_its_memmap_at_its_start<G: Granule>() {
-    let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(3));
+fn a_range_with_one_altmap_hosts_its_memmap_at_its_start(g: Granule) {
+    let (mut rig, len) = (boot(g), Rig::blocks(g, 3));
     rig.machine.plug(FAR, len);
     let (before, ram) = (Snapshot::exact(&rig), rig.mm.counts().memmap_ram);
     rig.add(FAR, len, MemmapHome::SelfRange).expect("room");
     rig.assert_clean("added");
-    let memmap = len / G::SIZE * 64;
-    for at in [FAR, FAR + Rig::<G>::blocks(1), FAR + len - G::SIZE] {
+    let memmap = len / g.page_size * 64;
+    for at in [FAR, FAR + Rig::blocks(g, 1), FAR + len - g.page_size] {
         let page = struct_page(&rig, at);
         assert!((FAR..FAR + memmap).contains(&page), "the struct page of {at:#x} is at {page:#x}");
     }
     assert_eq!(rig.mm.counts().memmap_ram, ram);
-    assert_eq!(rig.mm.counts().memmap_self, memmap / G::SIZE);
+    assert_eq!(rig.mm.counts().memmap_self, memmap / g.page_size);
     rig.online(FAR, len, ZoneKind::Movable);
     rig.assert_clean("online");
     let kept: Vec<_> = rig.mm.blocks().iter().rev().take(3).map(|b| b.memmap_pages).collect();
-    assert_eq!(kept, [0, 0, memmap / G::SIZE], "only the first block keeps pages");
+    assert_eq!(kept, [0, 0, memmap / g.page_size], "only the first block keeps pages");
     let tenant = rig.mm.tenant_new(20).expect("room");
     assert_eq!(rig.mm.unplug(range(FAR, len)), Ok(Offlined { migrated: 20 }));
     rig.mm.tenant_drop(tenant).expect("a tenant");
@@ -52,23 +53,23 @@ fn a_range_with_one_altmap_hosts_its_memmap_at_its_start<G: Granule>() {
 }
 
 /// As that of more than 8 GiB does at 4K.
-fn what_is_set_aside_may_fill_whole_blocks<G: Granule>() {
-    let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(3));
+fn what_is_set_aside_may_fill_whole_blocks(g: Granule) {
+    let (mut rig, len) = (boot(g), Rig::blocks(g, 3));
     rig.machine.plug(FAR, len);
     let before = Snapshot::exact(&rig);
-    let memmap = G::SECTION_PAGES + len / G::SIZE * 64 / G::SIZE;
-    rig.add(FAR, len, MemmapHome::Given(Altmap::new(Rig::<G>::pfn(FAR), 0, memmap))).expect("room");
+    let memmap = g.section_pages + len / g.page_size * 64 / g.page_size;
+    rig.add(FAR, len, MemmapHome::Given(Altmap::new(Rig::pfn(g, FAR), 0, memmap))).expect("room");
     rig.online(FAR, len, ZoneKind::Movable);
     rig.assert_clean("online");
     let usable: u64 =
-        rig.mm.blocks().iter().filter(|b| b.start >= Rig::<G>::pfn(FAR)).map(|b| b.free.pages()).sum();
-    assert_eq!(usable, len / G::SIZE - memmap);
+        rig.mm.blocks().iter().filter(|b| b.start >= Rig::pfn(g, FAR)).map(|b| b.free.pages()).sum();
+    assert_eq!(usable, len / g.page_size - memmap);
     rig.mm.unplug(range(FAR, len)).expect("nothing in use");
     before.assert_same(&Snapshot::exact(&rig), "gone");
 }
 
-fn a_part_whose_memmap_is_elsewhere_cannot_go_alone<G: Granule>() {
-    let (mut rig, block) = (boot::<G>(), Rig::<G>::blocks(1));
+fn a_part_whose_memmap_is_elsewhere_cannot_go_alone(g: Granule) {
+    let (mut rig, block) = (boot(g), Rig::blocks(g, 1));
     // Odd addresses of blocks, so that no leaf of the linear map is larger than one.
     let (start, len) = (FAR + block, 2 * block);
     rig.machine.plug(start, len);
@@ -82,11 +83,11 @@ fn a_part_whose_memmap_is_elsewhere_cannot_go_alone<G: Granule>() {
     rig.mm.remove(range(start, len)).expect("offline");
 }
 
-fn a_drivers_altmap_may_keep_more_than_it_needs_but_not_lose_pages<G: Granule>() {
-    let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(2));
+fn a_drivers_altmap_may_keep_more_than_it_needs_but_not_lose_pages(g: Granule) {
+    let (mut rig, len) = (boot(g), Rig::blocks(g, 2));
     rig.machine.plug(FAR, len);
     let before = Snapshot::exact(&rig);
-    let (base, exact) = (Rig::<G>::pfn(FAR), len / G::SIZE * 64 / G::SIZE);
+    let (base, exact) = (Rig::pfn(g, FAR), len / g.page_size * 64 / g.page_size);
     rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 0, exact + 512))).expect("room");
     rig.online(FAR, len, ZoneKind::Movable);
     rig.assert_clean("with room to spare");
@@ -94,14 +95,14 @@ fn a_drivers_altmap_may_keep_more_than_it_needs_but_not_lose_pages<G: Granule>()
     rig.mm.unplug(range(FAR, len)).expect("nothing in use");
     let short = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 0, exact - 1)));
     assert!(matches!(short, Err(Error::Out(Resource::Altmap { .. }))), "{short:?}");
-    let beyond = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 0, len / G::SIZE + 1)));
+    let beyond = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 0, len / g.page_size + 1)));
     assert!(matches!(beyond, Err(Error::BadAltmap { .. })), "{beyond:?}");
     let elsewhere = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base + 1, 0, exact)));
     assert!(matches!(elsewhere, Err(Error::BadAltmap { .. })), "{elsewhere:?}");
     before.assert_same(&Snapshot::exact(&rig), "refused");
     // One page kept back: at 4K the first block of memmap would lose 511 to alignment; base pages lose none.
     let odd = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 1, exact + 512)));
-    if G::SIZE == 4096 {
+    if g.page_size == 4096 {
         assert_eq!(odd, Err(Error::AltmapPadding { base: PhysAddr::new(FAR), pages: 511 }));
         assert_eq!(rig.mm.warnings().altmap, 1);
     } else {
@@ -110,14 +111,14 @@ fn a_drivers_altmap_may_keep_more_than_it_needs_but_not_lose_pages<G: Granule>()
     }
 }
 
-fn a_memmap_on_another_node_is_reported_once<G: Granule>() {
-    let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(1));
-    let add = |rig: &mut Rig<G>, slot: u64, node: u32, home: MemmapHome| {
-        let start = FAR + slot * Rig::<G>::blocks(1);
+fn a_memmap_on_another_node_is_reported_once(g: Granule) {
+    let (mut rig, len) = (boot(g), Rig::blocks(g, 1));
+    let add = |rig: &mut Rig, slot: u64, node: u32, home: MemmapHome| {
+        let start = FAR + slot * Rig::blocks(g, 1);
         rig.machine.plug(start, len);
         let range = HotRange::new(&rig.mm, PhysAddr::new(start), len, Source::Dimm(0)).expect("free");
         rig.mm.add(&range.on_node(node), home).expect("room");
-        assert_eq!(rig.mm.node_of(Rig::<G>::pfn(start)), Some(node));
+        assert_eq!(rig.mm.node_of(Rig::pfn(g, start)), Some(node));
         rig.mm.warnings().remote_memmap
     };
     assert_eq!(
@@ -130,16 +131,16 @@ fn a_memmap_on_another_node_is_reported_once<G: Granule>() {
     assert_eq!(add(&mut rig, 3, 2, MemmapHome::Ram), 1, "once");
 }
 
-fn boot_memory_can_host_its_own_memmap_and_then_go<G: Granule>() {
+fn boot_memory_can_host_its_own_memmap_and_then_go(g: Granule) {
     for shape in Shape::all() {
         let name = shape.name;
-        let mut rig = Rig::<G>::boot(&Shape { memmap: BootMemmap::SelfHosted, ..shape });
+        let mut rig = Rig::boot(g, &Shape { memmap: BootMemmap::SelfHosted, ..shape });
         rig.assert_clean(name);
-        let own = Rig::<G>::blocks(1) / G::SIZE * 64 / G::SIZE;
+        let own = Rig::blocks(g, 1) / g.page_size * 64 / g.page_size;
         let hosts: Vec<_> = rig.mm.blocks().iter().filter(|b| b.memmap_pages > 0).map(|b| b.start).collect();
         assert_eq!(rig.mm.counts().memmap_self, hosts.len() as u64 * own, "{name}");
         for start in hosts {
-            let bytes = PfnRange::new(start, G::SECTION_PAGES).addresses::<G>();
+            let bytes = PfnRange::new(start, g.section_pages).addresses(g);
             let page = struct_page(&rig, bytes.start.get());
             assert_eq!(page, bytes.start.get(), "{name}: the first page holds its own struct page");
             let ram = rig.mm.counts().memmap_ram;
@@ -157,11 +158,11 @@ fn boot_memory_can_host_its_own_memmap_and_then_go<G: Granule>() {
 }
 
 /// All blocks of 1 GiB but the first, which has the kernel at its start (at 64K the second and last).
-fn every_boot_block_that_boot_left_alone_hosts_itself<G: Granule>() {
+fn every_boot_block_that_boot_left_alone_hosts_itself(g: Granule) {
     let shape = Shape { memmap: BootMemmap::SelfHosted, ..Shape::one("1 GiB", 0x4000_0000, GIB) };
-    let rig = Rig::<G>::boot(&shape);
+    let rig = Rig::boot(g, &shape);
     let blocks = rig.mm.blocks();
-    assert_eq!(blocks.len() as u64, GIB / Rig::<G>::blocks(1));
+    assert_eq!(blocks.len() as u64, GIB / Rig::blocks(g, 1));
     let hosting = blocks.iter().filter(|b| b.memmap_pages > 0).count();
     assert_eq!(hosting, blocks.len() - 1);
     assert_eq!(rig.mm.use_of(blocks[1].start).map(|u| u.0), Ok(PageKind::MemmapSelf));

@@ -16,8 +16,8 @@ use hotmap_testkit::snapshot::Snapshot;
 const AT: u64 = 0x8000_0000;
 
 /// Bytes and pages of every size, written down from the architecture's tables.
-fn sizes<G: Granule>() -> &'static [(u64, u64)] {
-    match G::KIND {
+fn sizes(g: Granule) -> &'static [(u64, u64)] {
+    match g.kind {
         GranuleKind::K4 => &[(64 << 10, 16), (2 << 20, 512), (32 << 20, 8192), (1 << 30, 262_144)],
         GranuleKind::K16 => &[(2 << 20, 128), (32 << 20, 2048), (1 << 30, 65536)],
         GranuleKind::K64 => &[(2 << 20, 32), (512 << 20, 8192), (16 << 30, 262_144)],
@@ -25,19 +25,19 @@ fn sizes<G: Granule>() -> &'static [(u64, u64)] {
 }
 
 /// The smaller sizes: 2 MiB, and the next (32, 32, 512 MiB).
-fn two_sizes<G: Granule>() -> [u32; 2] {
-    let at = |bytes| order::<G>(bytes);
-    [at(2 << 20), at(if G::SIZE == 1 << 16 { 512 << 20 } else { 32 << 20 })]
+fn two_sizes(g: Granule) -> [u32; 2] {
+    let at = |bytes| order(g, bytes);
+    [at(2 << 20), at(if g.page_size == 1 << 16 { 512 << 20 } else { 32 << 20 })]
 }
 
 /// The order of a size, by arithmetic.
-const fn order<G: Granule>(bytes: u64) -> u32 {
-    (bytes / G::SIZE).trailing_zeros()
+fn order(g: Granule, bytes: u64) -> u32 {
+    (bytes / g.page_size).trailing_zeros()
 }
 
 /// Without sharing of memmap.
-fn boot<G: Granule>(memory: u64) -> Rig<G> {
-    let mut rig = Rig::<G>::boot(&Shape::one("RAM", 0x4000_0000, memory));
+fn boot(g: Granule, memory: u64) -> Rig {
+    let mut rig = Rig::boot(g, &Shape::one("RAM", 0x4000_0000, memory));
     rig.mm.hugetlb.hvo = false;
     rig
 }
@@ -46,12 +46,13 @@ fn done(total: u64) -> Result<Resized, Error> {
     Ok(Resized { total, stopped: None })
 }
 
-fn sizes_are_the_granules<G: Granule>() {
-    let rig = boot::<G>(256 * MIB);
-    let found: Vec<_> = rig.mm.hugetlb.pools().map(|p| (G::SIZE << p.order(), 1u64 << p.order())).collect();
-    assert_eq!(found, sizes::<G>());
+fn sizes_are_the_granules(g: Granule) {
+    let rig = boot(g, 256 * MIB);
+    let found: Vec<_> =
+        rig.mm.hugetlb.pools().map(|p| (g.page_size << p.order(), 1u64 << p.order())).collect();
+    assert_eq!(found, sizes(g));
     let mut rig = rig;
-    for (bytes, pages) in sizes::<G>() {
+    for (bytes, pages) in sizes(g) {
         assert_eq!(rig.mm.huge().huge_order(*bytes).map(|order| 1 << order), Ok(*pages));
     }
     assert_eq!(rig.mm.huge().huge_order(1 << 20), Err(Error::NotHugeSize { bytes: 1 << 20 }));
@@ -61,9 +62,9 @@ fn sizes_are_the_granules<G: Granule>() {
     }
 }
 
-fn a_pool_grows_and_shrinks_and_leaves_nothing<G: Granule>() {
-    let mut rig = boot::<G>(2 * GIB);
-    for order in two_sizes::<G>() {
+fn a_pool_grows_and_shrinks_and_leaves_nothing(g: Granule) {
+    let mut rig = boot(g, 2 * GIB);
+    for order in two_sizes(g) {
         let before = Snapshot::exact(&rig);
         let counts = rig.mm.counts();
         assert_eq!(rig.mm.hugetlb_resize(order, 2), done(2));
@@ -82,9 +83,9 @@ fn a_pool_grows_and_shrinks_and_leaves_nothing<G: Granule>() {
 }
 
 /// Every page's head, from its own struct page: the pfn rounded down, computed here.
-fn every_page_leads_to_its_head<G: Granule>() {
-    let mut rig = boot::<G>(2 * GIB);
-    for order in two_sizes::<G>() {
+fn every_page_leads_to_its_head(g: Granule) {
+    let mut rig = boot(g, 2 * GIB);
+    for order in two_sizes(g) {
         assert_eq!(rig.mm.hugetlb_resize(order, 1), done(1));
         let head = rig.mm.huge().take(order).expect("one is free");
         assert_eq!(head.get() % (1 << order), 0);
@@ -106,9 +107,9 @@ fn every_page_leads_to_its_head<G: Granule>() {
     }
 }
 
-fn what_is_taken_stays<G: Granule>() {
-    let mut rig = boot::<G>(256 * MIB);
-    let [order, _] = two_sizes::<G>();
+fn what_is_taken_stays(g: Granule) {
+    let mut rig = boot(g, 256 * MIB);
+    let [order, _] = two_sizes(g);
     assert_eq!(rig.mm.hugetlb_resize(order, 3), done(3));
     let taken = [rig.mm.huge().take(order), rig.mm.huge().take(order)].map(|p| p.expect("free"));
     assert_ne!(taken[0], taken[1]);
@@ -140,9 +141,9 @@ fn what_is_taken_stays<G: Granule>() {
 }
 
 /// A pool that cannot grow so far keeps what it got.
-fn a_pool_that_runs_out_keeps_what_it_got<G: Granule>() {
-    let mut rig = boot::<G>(256 * MIB);
-    let [order, _] = two_sizes::<G>();
+fn a_pool_that_runs_out_keeps_what_it_got(g: Granule) {
+    let mut rig = boot(g, 256 * MIB);
+    let [order, _] = two_sizes(g);
     let before = Snapshot::exact(&rig);
     let Ok(Resized { total, stopped }) = rig.mm.hugetlb_resize(order, 1000) else { panic!("refused") };
     assert_eq!(stopped, Some(Error::Out(Resource::Frames { order })));
@@ -164,9 +165,9 @@ fn a_pool_that_runs_out_keeps_what_it_got<G: Granule>() {
 }
 
 /// Where every run is interrupted by a tenant's page, they are moved.
-fn memory_in_pieces_is_compacted<G: Granule>() {
-    let mut rig = boot::<G>(64 * MIB);
-    let [order, _] = two_sizes::<G>();
+fn memory_in_pieces_is_compacted(g: Granule) {
+    let mut rig = boot(g, 64 * MIB);
+    let [order, _] = two_sizes(g);
     let first = rig.mm.tenant_new(1).expect("room");
     let mut runs = Vec::new();
     while let Ok(pfn) = rig.mm.alloc(order, PageKind::Kernel, hotmap_mm::model::Mobility::Unmovable) {
@@ -194,11 +195,11 @@ fn memory_in_pieces_is_compacted<G: Granule>() {
 }
 
 /// The largest size is larger than a block, and comes from whole blocks side by side.
-fn the_largest_size_is_made_of_blocks<G: Granule>() {
-    let (bytes, pages) = *sizes::<G>().last().expect("some");
-    let order = order::<G>(bytes);
-    assert!(order > G::BLOCK_ORDER);
-    let mut rig = boot::<G>(256 * MIB);
+fn the_largest_size_is_made_of_blocks(g: Granule) {
+    let (bytes, pages) = *sizes(g).last().expect("some");
+    let order = order(g, bytes);
+    assert!(order > g.section_order);
+    let mut rig = boot(g, 256 * MIB);
     let none = Resized { total: 0, stopped: Some(Error::Out(Resource::FreeBlocks { bytes })) };
     assert_eq!(rig.mm.hugetlb_resize(order, 1), Ok(none));
     let at = 16 * GIB;
@@ -208,29 +209,29 @@ fn the_largest_size_is_made_of_blocks<G: Granule>() {
         (MemmapHome::Ram, ZoneKind::Normal),
     ] {
         let unplugged = Snapshot::exact(&rig);
-        rig.plug(at, bytes + 2 * G::SECTION_SIZE, home);
-        rig.online(at, bytes + 2 * G::SECTION_SIZE, zone);
+        rig.plug(at, bytes + 2 * g.section_size, home);
+        rig.online(at, bytes + 2 * g.section_size, zone);
         let before = Snapshot::exact(&rig);
         let resized = rig.mm.hugetlb_resize(order, 2).expect("nothing in use");
         rig.assert_clean("grown");
         if home == MemmapHome::SelfHosted {
             assert_eq!(resized, none, "a block that hosts its memmap is never whole");
-            rig.unplug(at, bytes + 2 * G::SECTION_SIZE);
+            rig.unplug(at, bytes + 2 * g.section_size);
             continue;
         }
         assert_eq!((resized.total, resized.stopped), (1, none.stopped));
         let head = rig.mm.huge().take(order).expect("one");
-        assert_eq!(head, Rig::<G>::pfn(at));
+        assert_eq!(head, Rig::pfn(g, at));
         for i in (0..pages).step_by(97).chain([1, pages - 1]) {
             assert_eq!(rig.mm.use_of(head + i), Ok((PageKind::HugeTlb, head)));
         }
         // None of its blocks can go, and the error names the page; the ones beside it can.
-        let middle = Rig::<G>::pfn(at + bytes / 2);
+        let middle = Rig::pfn(g, at + bytes / 2);
         assert_eq!(rig.mm.offline(middle), Err(Error::HugeTaken(head)));
         assert_eq!(rig.mm.offline(head), Err(Error::HugeTaken(head)));
         rig.assert_clean("refused");
         rig.mm.huge().put(head).expect("taken");
-        let next = Rig::<G>::pfn(at + bytes);
+        let next = Rig::pfn(g, at + bytes);
         rig.mm.offline(next).expect("all free");
         rig.mm.online(next, zone).expect("offline");
         // A free one is dissolved, all of it, when one of its blocks goes.
@@ -239,28 +240,28 @@ fn the_largest_size_is_made_of_blocks<G: Granule>() {
         assert_eq!(rig.mm.hugetlb.pool(order).map(|p| p.total()), Some(0));
         rig.mm.online(middle, zone).expect("offline");
         drop(before);
-        rig.unplug(at, bytes + 2 * G::SECTION_SIZE);
+        rig.unplug(at, bytes + 2 * g.section_size);
         unplugged.assert_same(&Snapshot::exact(&rig), "gone");
     }
 }
 
 /// A DIMM with free pool pages goes; with one in use it does not, and stays whole.
-fn a_block_with_pool_pages_goes_unless_they_are_used<G: Granule>() {
-    let mut rig = boot::<G>(256 * MIB);
-    let [order, _] = two_sizes::<G>();
-    let len = Rig::<G>::blocks(2);
+fn a_block_with_pool_pages_goes_unless_they_are_used(g: Granule) {
+    let mut rig = boot(g, 256 * MIB);
+    let [order, _] = two_sizes(g);
+    let len = Rig::blocks(g, 2);
     // Boot memory is taken, so that the pool is in the DIMM.
     let Ok(Resized { total: boot, .. }) = rig.mm.hugetlb_resize(order, 1000) else { panic!("refused") };
     rig.plug(AT, len, MemmapHome::SelfHosted);
     rig.online(AT, len, ZoneKind::Normal);
     assert_eq!(rig.mm.hugetlb_resize(order, boot + 5), done(boot + 5));
-    let inside = |rig: &Rig<G>| {
+    let inside = |rig: &Rig| {
         let pool = *rig.mm.hugetlb.pool(order).expect("a size");
-        pool.heads(&rig.mm, Use::Free).filter(|p| *p >= Rig::<G>::pfn(AT)).count()
+        pool.heads(&rig.mm, Use::Free).filter(|p| *p >= Rig::pfn(g, AT)).count()
     };
     assert_eq!(inside(&rig), 5);
     let taken = rig.mm.huge().take(order).expect("free");
-    assert!(taken >= Rig::<G>::pfn(AT), "the last that came is the first that goes");
+    assert!(taken >= Rig::pfn(g, AT), "the last that came is the first that goes");
     assert_eq!(rig.mm.unplug(range(AT, len)).err(), Some(Error::HugeTaken(taken)));
     rig.assert_clean("refused");
     assert_eq!(inside(&rig), 4, "all or nothing: none was dissolved");
@@ -271,9 +272,9 @@ fn a_block_with_pool_pages_goes_unless_they_are_used<G: Granule>() {
     assert_eq!(rig.mm.hugetlb.pool(order).map(|p| (p.total(), p.free())), Some((boot, boot)));
 }
 
-fn a_free_page_is_dissolved_for_a_poisoned_one<G: Granule>() {
-    let mut rig = boot::<G>(256 * MIB);
-    let [order, _] = two_sizes::<G>();
+fn a_free_page_is_dissolved_for_a_poisoned_one(g: Granule) {
+    let mut rig = boot(g, 256 * MIB);
+    let [order, _] = two_sizes(g);
     let before = Snapshot::exact(&rig);
     assert_eq!(rig.mm.hugetlb_resize(order, 2), done(2));
     let head = rig.mm.huge().take(order).expect("free");
@@ -288,9 +289,9 @@ fn a_free_page_is_dissolved_for_a_poisoned_one<G: Granule>() {
     rig.assert_clean("good again");
 }
 
-fn a_page_is_demoted_to_any_smaller_size<G: Granule>() {
-    let mut rig = boot::<G>(2 * GIB);
-    let [small, large] = two_sizes::<G>();
+fn a_page_is_demoted_to_any_smaller_size(g: Granule) {
+    let mut rig = boot(g, 2 * GIB);
+    let [small, large] = two_sizes(g);
     let before = Snapshot::exact(&rig);
     assert_eq!(rig.mm.hugetlb_resize(large, 1), done(1));
     let head = rig.mm.huge().take(large).expect("free");
@@ -313,12 +314,12 @@ fn a_page_is_demoted_to_any_smaller_size<G: Granule>() {
 }
 
 /// The auditor sees a tail that leads elsewhere, and a head that is on no list.
-fn what_is_wrong_with_a_huge_page_is_found<G: Granule>() {
-    let mut rig = boot::<G>(256 * MIB);
-    let [order, _] = two_sizes::<G>();
+fn what_is_wrong_with_a_huge_page_is_found(g: Granule) {
+    let mut rig = boot(g, 256 * MIB);
+    let [order, _] = two_sizes(g);
     assert_eq!(rig.mm.hugetlb_resize(order, 1), done(1));
     let head = rig.mm.huge().take(order).expect("free");
-    let findings = |rig: &Rig<G>| {
+    let findings = |rig: &Rig| {
         let mut said = Vec::new();
         rig.mm.audit(&mut |finding| said.push(finding.to_string()));
         said

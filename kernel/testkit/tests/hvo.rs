@@ -7,7 +7,7 @@
 use hotmap_mm::bugs::Bug;
 use hotmap_mm::error::Error;
 use hotmap_mm::faults::Plan;
-use hotmap_mm::granule::{G4K, Granule, GranuleKind};
+use hotmap_mm::granule::{Granule, GranuleKind};
 use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::hugetlb::HvoRule;
 use hotmap_mm::hugetlb::pool::{Resized, Use};
@@ -22,49 +22,51 @@ use hotmap_testkit::snapshot::{Detail, Snapshot};
 const AT: u64 = 0x8000_0000;
 
 /// The size that optimising is worth it for, and how many pages its memmap has: 64 bytes for each page, in pages.
-const fn worth<G: Granule>() -> (u64, u64) {
-    match G::KIND {
+fn worth(g: Granule) -> (u64, u64) {
+    match g.kind {
         GranuleKind::K4 => (2 << 20, 8),
         GranuleKind::K16 => (32 << 20, 8),
         GranuleKind::K64 => (512 << 20, 8),
     }
 }
 
-fn order<G: Granule>() -> u32 {
-    (worth::<G>().0 / G::SIZE).trailing_zeros()
+fn order(g: Granule) -> u32 {
+    (worth(g).0 / g.page_size).trailing_zeros()
 }
 
 /// Boot memory, and blocks of Normal memory beside it whose memmap is in system RAM.
-fn boot<G: Granule>(hvo: bool) -> Rig<G> {
-    boot_on(hvo, false)
+fn boot(g: Granule, hvo: bool) -> Rig {
+    boot_on(g, hvo, false)
 }
 
-fn boot_on<G: Granule>(hvo: bool, bbm_level_2: bool) -> Rig<G> {
-    let mut rig = Rig::<G>::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+fn boot_on(g: Granule, hvo: bool, bbm_level_2: bool) -> Rig {
+    let mut rig = Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
     if bbm_level_2 {
         rig.machine.support_bbm_level_2();
     }
     rig.mm.hugetlb.hvo = hvo;
-    let len = Rig::<G>::blocks(2).max(GIB);
+    let len = Rig::blocks(g, 2).max(GIB);
     rig.plug(AT, len, MemmapHome::Ram);
     rig.online(AT, len, ZoneKind::Normal);
     rig
 }
 
 /// A pool of `count`; what comes out of it lies in the DIMM at 64K, where no block of boot memory is free.
-fn pool<G: Granule>(rig: &mut Rig<G>, count: u64) -> Vec<Pfn> {
-    let resized = rig.mm.hugetlb_resize(order::<G>(), count);
+fn pool(rig: &mut Rig, count: u64) -> Vec<Pfn> {
+    let g = rig.granule();
+    let resized = rig.mm.hugetlb_resize(order(g), count);
     assert_eq!(resized, Ok(Resized { total: count, stopped: None }));
-    rig.mm.hugetlb.pool(order::<G>()).expect("a size").heads(&rig.mm, Use::Free).collect()
+    rig.mm.hugetlb.pool(order(g)).expect("a size").heads(&rig.mm, Use::Free).collect()
 }
 
 /// What the specification's walker finds behind the memmap of `head`: the frame of each page of it, and whether it is writable.
-fn memmap<G: Granule>(rig: &Rig<G>, head: Pfn) -> Vec<(u64, bool)> {
+fn memmap(rig: &Rig, head: Pfn) -> Vec<(u64, bool)> {
+    let g = rig.granule();
     let start = rig.mm.layout().page_address(head).get();
-    let len = 64 * (worth::<G>().0 / G::SIZE);
+    let len = 64 * (worth(g).0 / g.page_size);
     let leaves = rig.machine.everything().leaves;
     (start..start + len)
-        .step_by(usize::try_from(G::SIZE).expect("a page"))
+        .step_by(usize::try_from(g.page_size).expect("a page"))
         .map(|va| {
             let leaf = leaves.iter().find(|l| l.va <= va && va < l.va + l.size).expect("mapped");
             (leaf.leaf.pa + (va - leaf.va), leaf.leaf.writable)
@@ -73,14 +75,15 @@ fn memmap<G: Granule>(rig: &Rig<G>, head: Pfn) -> Vec<(u64, bool)> {
 }
 
 /// Every page of `head` leads to it, by the rule that is written on the struct page alone.
-fn leads_to_its_head<G: Granule>(rig: &Rig<G>, head: Pfn) {
-    for i in 0..1 << order::<G>() {
+fn leads_to_its_head(rig: &Rig, head: Pfn) {
+    let g = rig.granule();
+    for i in 0..1 << order(g) {
         assert_eq!(rig.mm.use_of(head + i), Ok((PageKind::HugeTlb, head)), "{:?}", head + i);
     }
 }
 
-fn all_but_the_first_page_of_memmap_are_one<G: Granule>() {
-    let mut rig = boot::<G>(false);
+fn all_but_the_first_page_of_memmap_are_one(g: Granule) {
+    let mut rig = boot(g, false);
     let heads = pool(&mut rig, 2);
     let counts = rig.mm.counts();
     let before: Vec<_> = memmap(&rig, heads[0]);
@@ -91,7 +94,7 @@ fn all_but_the_first_page_of_memmap_are_one<G: Granule>() {
         leads_to_its_head(&rig, *head);
     }
     let (first, second) = (memmap(&rig, heads[0]), memmap(&rig, heads[1]));
-    assert_eq!(u64::try_from(first.len()), Ok(worth::<G>().1));
+    assert_eq!(u64::try_from(first.len()), Ok(worth(g).1));
     assert_eq!(first[0], before[0], "the head's page stays");
     assert!(first[1..].iter().all(|page| *page == first[1]), "{first:x?}");
     assert_eq!(first[1..], second[1..], "one for both");
@@ -102,7 +105,10 @@ fn all_but_the_first_page_of_memmap_are_one<G: Granule>() {
     let tables = now.tables - counts.tables;
     assert_eq!(counts.memmap_ram - now.memmap_ram, 2 * 7 - 1);
     assert_eq!(now.free - counts.free, 2 * 7 - 1 - tables);
-    assert!(if G::SIZE == G4K::SIZE { (1..=2).contains(&tables) } else { tables == 0 }, "{tables}");
+    assert!(
+        if g.page_size == Granule::K4.page_size { (1..=2).contains(&tables) } else { tables == 0 },
+        "{tables}"
+    );
     let tails = rig.mm.hugetlb.tails().as_flattened();
     assert_eq!(tails.iter().map(|t| t.mappings).sum::<u64>(), 14);
     for head in &heads {
@@ -121,13 +127,13 @@ fn all_but_the_first_page_of_memmap_are_one<G: Granule>() {
 }
 
 /// The pool optimises what enters it, and restores what leaves it: the start's counts and leaves.
-fn a_pool_comes_and_goes<G: Granule>() {
+fn a_pool_comes_and_goes(g: Granule) {
     for bbm_level_2 in [false, true] {
-        let mut rig = boot_on::<G>(true, bbm_level_2);
+        let mut rig = boot_on(g, true, bbm_level_2);
         let before = Snapshot::of(&rig, Detail::WhereFramesMayDiffer);
         let heads = pool(&mut rig, 2);
         rig.assert_clean("a pool");
-        assert_eq!(rig.mm.hugetlb.pool(order::<G>()).map(|p| p.optimised()), Some(2));
+        assert_eq!(rig.mm.hugetlb.pool(order(g)).map(|p| p.optimised()), Some(2));
         heads.iter().for_each(|head| leads_to_its_head(&rig, *head));
         pool(&mut rig, 1);
         rig.assert_clean("one less");
@@ -137,10 +143,10 @@ fn a_pool_comes_and_goes<G: Granule>() {
     }
 }
 
-fn what_is_not_worth_it_is_refused<G: Granule>() {
-    let mut rig = boot::<G>(false);
+fn what_is_not_worth_it_is_refused(g: Granule) {
+    let mut rig = boot(g, false);
     let small = rig.mm.hugetlb.pools().next().expect("some").order();
-    let pages = (64 << small) / G::SIZE;
+    let pages = (64 << small) / g.page_size;
     assert!(pages <= 2);
     rig.mm.hugetlb_resize(small, 1).expect("room");
     let head = rig.mm.huge().take(small).expect("one");
@@ -153,8 +159,8 @@ fn what_is_not_worth_it_is_refused<G: Granule>() {
     rig.mm.huge().put(head).expect("taken");
 }
 
-fn optimised_twice_is_refused<G: Granule>() {
-    let mut rig = boot::<G>(true);
+fn optimised_twice_is_refused(g: Granule) {
+    let mut rig = boot(g, true);
     let head = pool(&mut rig, 1)[0];
     let before = Snapshot::exact(&rig);
     assert!(matches!(rig.mm.huge().optimise(head), Err(Error::PageState { .. })));
@@ -162,20 +168,20 @@ fn optimised_twice_is_refused<G: Granule>() {
 }
 
 /// A section whose memmap is its own altmap's.
-fn self_hosted_memmap_is_refused<G: Granule>() {
-    let mut rig = Rig::<G>::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
-    if G::SIZE == 1 << 16 {
+fn self_hosted_memmap_is_refused(g: Granule) {
+    let mut rig = Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+    if g.page_size == 1 << 16 {
         // No 512 MiB page fits beside the memmap of its own block.
         return;
     }
-    let len = Rig::<G>::blocks(1);
+    let len = Rig::blocks(g, 1);
     rig.mm.hugetlb.hvo = false;
     // Boot memory's are used up first.
-    let boot = rig.mm.hugetlb_resize(order::<G>(), 1000).expect("free").total;
+    let boot = rig.mm.hugetlb_resize(order(g), 1000).expect("free").total;
     rig.plug(AT, len, MemmapHome::SelfHosted);
     rig.online(AT, len, ZoneKind::Normal);
     let head = pool(&mut rig, boot + 1)[0];
-    assert!(head >= Rig::<G>::pfn(AT));
+    assert!(head >= Rig::pfn(g, AT));
     let before = Snapshot::exact(&rig);
     let rule = HvoRule::Altmap;
     assert_eq!(rig.mm.huge().optimise(head), Err(Error::NotOptimisable { pfn: head, rule }));
@@ -184,14 +190,14 @@ fn self_hosted_memmap_is_refused<G: Granule>() {
     rig.mm.hugetlb.hvo = true;
     pool(&mut rig, boot);
     pool(&mut rig, boot + 1);
-    assert_eq!(rig.mm.hugetlb.pool(order::<G>()).map(|p| p.optimised()), Some(0));
+    assert_eq!(rig.mm.hugetlb.pool(order(g)).map(|p| p.optimised()), Some(0));
     rig.assert_clean("not optimised");
 }
 
 /// Every allocation of optimising and of restoring, each by itself and with all later ones; the second time with other pages
 /// where the memmap was, so that it needs a run to be a block again.
-fn what_runs_out_changes_nothing<G: Granule>() {
-    let mut rig = boot::<G>(false);
+fn what_runs_out_changes_nothing(g: Granule) {
+    let mut rig = boot(g, false);
     let head = pool(&mut rig, 1)[0];
     for (plan, moves) in [(Plan::Nth as fn(u64) -> Plan, false), (Plan::From, true)] {
         let mut failures = 0;
@@ -211,8 +217,8 @@ fn what_runs_out_changes_nothing<G: Granule>() {
             before.assert_same(&Snapshot::exact(&rig), "optimise ran out");
         }
         // The shared page, and the table of a split.
-        assert_eq!(failures, if G::SIZE == G4K::SIZE { 2 } else { 1 });
-        let taken = if moves { worth::<G>().1 - 1 } else { 0 };
+        assert_eq!(failures, if g.page_size == Granule::K4.page_size { 2 } else { 1 });
+        let taken = if moves { worth(g).1 - 1 } else { 0 };
         let mut take = || rig.mm.alloc(0, PageKind::Kernel, Mobility::Unmovable).expect("room");
         let taken: Vec<_> = (0..taken).map(|_| take()).collect();
         let mut failures = 0;
@@ -225,7 +231,7 @@ fn what_runs_out_changes_nothing<G: Granule>() {
             rig.assert_clean("restore");
             if result.is_ok() {
                 // The last that can fail is the run for a block: without it the memmap stays split, which is no error.
-                assert_eq!(fired, moves && G::SIZE == G4K::SIZE);
+                assert_eq!(fired, moves && g.page_size == Granule::K4.page_size);
                 break;
             }
             assert!(matches!(result, Err(Error::Out(_))), "{result:?}");
@@ -234,7 +240,7 @@ fn what_runs_out_changes_nothing<G: Granule>() {
             failures += 1;
             before.assert_same(&Snapshot::exact(&rig), "restore ran out");
         }
-        assert_eq!(failures, worth::<G>().1 - 1);
+        assert_eq!(failures, worth(g).1 - 1);
         leads_to_its_head(&rig, head);
         taken.into_iter().for_each(|pfn| rig.mm.free(pfn));
         rig.mm.huge().optimise(head).expect("once more");
@@ -244,18 +250,18 @@ fn what_runs_out_changes_nothing<G: Granule>() {
 }
 
 /// Every allocation of a pool that grows, in turn: what it has then is whole, optimised or not, and all of it goes again.
-fn a_pool_in_which_an_allocation_fails_is_sound<G: Granule>() {
+fn a_pool_in_which_an_allocation_fails_is_sound(g: Granule) {
     for plan in [Plan::Nth as fn(u64) -> Plan, Plan::From] {
         let mut seen = Vec::new();
         for n in 1.. {
-            let mut rig = boot::<G>(true);
+            let mut rig = boot(g, true);
             let before = Snapshot::of(&rig, Detail::WhereFramesMayDiffer);
             rig.mm.faults.arm(plan(n));
-            let resized = rig.mm.hugetlb_resize(order::<G>(), 2).expect("nothing in use");
+            let resized = rig.mm.hugetlb_resize(order(g), 2).expect("nothing in use");
             let fired = rig.mm.faults.fired();
             rig.mm.faults.arm(Plan::Off);
             rig.assert_clean("a fault");
-            let optimised = rig.mm.hugetlb.pool(order::<G>()).expect("a size").optimised();
+            let optimised = rig.mm.hugetlb.pool(order(g)).expect("a size").optimised();
             seen.push((resized.total, optimised));
             assert_eq!(resized.stopped.is_some(), resized.total < 2);
             pool(&mut rig, 0);
@@ -271,11 +277,11 @@ fn a_pool_in_which_an_allocation_fails_is_sound<G: Granule>() {
 }
 
 /// Demoting a page whose memmap cannot be restored leaves it as it was.
-fn demoting_without_frames_changes_nothing<G: Granule>() {
-    let mut rig = boot::<G>(true);
+fn demoting_without_frames_changes_nothing(g: Granule) {
+    let mut rig = boot(g, true);
     let small = rig.mm.hugetlb.pools().next().expect("some").order();
     let head = pool(&mut rig, 1)[0];
-    for n in 1..worth::<G>().1 {
+    for n in 1..worth(g).1 {
         let before = Snapshot::exact(&rig);
         rig.mm.faults.arm(Plan::Nth(n));
         assert!(matches!(rig.mm.huge().demote(head, small), Err(Error::Out(_))));
@@ -285,13 +291,13 @@ fn demoting_without_frames_changes_nothing<G: Granule>() {
     }
     rig.mm.huge().demote(head, small).expect("with the fault gone");
     rig.assert_clean("demoted");
-    let parts = 1 << (order::<G>() - small);
+    let parts = 1 << (order(g) - small);
     assert_eq!(rig.mm.hugetlb.pool(small).map(|p| (p.total(), p.optimised())), Some((parts, 0)));
 }
 
 /// Really no memory: restoring says so, and the page is as it was; a pool that shrinks stops there.
-fn restoring_under_pressure_fails_cleanly<G: Granule>() {
-    let mut rig = boot::<G>(true);
+fn restoring_under_pressure_fails_cleanly(g: Granule) {
+    let mut rig = boot(g, true);
     let head = pool(&mut rig, 1)[0];
     let mut taken = Vec::new();
     while let Ok(pfn) = rig.mm.alloc(0, PageKind::Pinned, Mobility::Unmovable) {
@@ -300,7 +306,7 @@ fn restoring_under_pressure_fails_cleanly<G: Granule>() {
     let before = Snapshot::exact(&rig);
     assert!(matches!(rig.mm.huge().restore(head), Err(Error::Out(_))));
     assert!(matches!(rig.mm.hugetlb_dissolve(head), Err(Error::Out(_))));
-    let resized = rig.mm.hugetlb_resize(order::<G>(), 0).expect("free");
+    let resized = rig.mm.hugetlb_resize(order(g), 0).expect("free");
     assert!(matches!(resized, Resized { total: 1, stopped: Some(Error::Out(_)) }));
     before.assert_same(&Snapshot::exact(&rig), "no memory");
     rig.assert_clean("no memory");
@@ -318,27 +324,27 @@ fn restoring_under_pressure_fails_cleanly<G: Granule>() {
     rig.mm.huge().restore(head).expect("room");
     rig.assert_clean("room");
     let leaves = rig.machine.everything().leaves;
-    let va = rig.mm.layout().page_address(head.align_down(G::BLOCK_ORDER)).get();
+    let va = rig.mm.layout().page_address(head.align_down(g.section_order)).get();
     let size = leaves.iter().find(|l| l.va == va).expect("mapped").size;
-    assert_eq!(size, if G::SIZE == G4K::SIZE { 2 * MIB } else { G::SIZE });
+    assert_eq!(size, if g.page_size == Granule::K4.page_size { 2 * MIB } else { g.page_size });
 }
 
 /// The block of a DIMM with optimised pages goes: they are restored and dissolved, and its memmap goes, whatever maps it.
-fn a_dimm_with_optimised_pages_goes<G: Granule>() {
+fn a_dimm_with_optimised_pages_goes(g: Granule) {
     for join in [true, false] {
-        let mut rig = Rig::<G>::boot(&Shape::one("1 GiB", 0x4000_0000, GIB));
+        let mut rig = Rig::boot(g, &Shape::one("1 GiB", 0x4000_0000, GIB));
         let before = Snapshot::of(&rig, Detail::WhereFramesMayDiffer);
-        let len = Rig::<G>::blocks(2);
+        let len = Rig::blocks(g, 2);
         rig.mm.hugetlb.hvo = false;
-        let boot = rig.mm.hugetlb_resize(order::<G>(), 1000).expect("free").total;
+        let boot = rig.mm.hugetlb_resize(order(g), 1000).expect("free").total;
         rig.plug(AT, len, MemmapHome::Ram);
         rig.online(AT, len, ZoneKind::Normal);
         rig.mm.hugetlb.hvo = true;
         let added = 2;
         let heads = pool(&mut rig, boot + added);
-        let mine: Vec<_> = heads.into_iter().filter(|h| *h >= Rig::<G>::pfn(AT)).collect();
+        let mine: Vec<_> = heads.into_iter().filter(|h| *h >= Rig::pfn(g, AT)).collect();
         assert_eq!(mine.len() as u64, added);
-        assert_eq!(rig.mm.hugetlb.pool(order::<G>()).map(|p| p.optimised()), Some(added));
+        assert_eq!(rig.mm.hugetlb.pool(order(g)).map(|p| p.optimised()), Some(added));
         // Room to restore into, outside of what goes.
         pool_shrink(&mut rig, boot, added);
         if !join {
@@ -351,26 +357,28 @@ fn a_dimm_with_optimised_pages_goes<G: Granule>() {
         for pfn in kept(&rig) {
             rig.mm.free(pfn);
         }
-        assert_eq!(rig.mm.hugetlb_resize(order::<G>(), 0), Ok(Resized { total: 0, stopped: None }));
+        assert_eq!(rig.mm.hugetlb_resize(order(g), 0), Ok(Resized { total: 0, stopped: None }));
         rig.assert_clean("all gone");
         before.assert_same(&Snapshot::of(&rig, Detail::WhereFramesMayDiffer), "all gone");
     }
 }
 
 /// One page of boot memory's leaves the pool.
-fn pool_shrink<G: Granule>(rig: &mut Rig<G>, boot: u64, added: u64) {
-    let pool = *rig.mm.hugetlb.pool(order::<G>()).expect("a size");
-    let one = pool.heads(&rig.mm, Use::Free).find(|h| *h < Rig::<G>::pfn(AT));
+fn pool_shrink(rig: &mut Rig, boot: u64, added: u64) {
+    let g = rig.granule();
+    let pool = *rig.mm.hugetlb.pool(order(g)).expect("a size");
+    let one = pool.heads(&rig.mm, Use::Free).find(|h| *h < Rig::pfn(g, AT));
     if let Some(head) = one {
         rig.mm.hugetlb_dissolve(head).expect("free");
-        assert_eq!(rig.mm.hugetlb.pool(order::<G>()).map(|p| p.total()), Some(boot + added - 1));
+        assert_eq!(rig.mm.hugetlb.pool(order(g)).map(|p| p.total()), Some(boot + added - 1));
     }
 }
 
 /// Take every run of 2 MiB, and give back every other page of one.
-fn take_runs<G: Granule>(rig: &mut Rig<G>) {
-    let order = (2 * MIB / G::SIZE).trailing_zeros();
-    let dimm = Rig::<G>::pfn(AT);
+fn take_runs(rig: &mut Rig) {
+    let g = rig.granule();
+    let order = (2 * MIB / g.page_size).trailing_zeros();
+    let dimm = Rig::pfn(g, AT);
     let mut runs = Vec::new();
     while let Ok(pfn) = rig.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
         runs.push(pfn);
@@ -386,11 +394,12 @@ fn take_runs<G: Granule>(rig: &mut Rig<G>) {
 }
 
 /// What was taken and not given back.
-fn kept<G: Granule>(rig: &Rig<G>) -> Vec<Pfn> {
+fn kept(rig: &Rig) -> Vec<Pfn> {
+    let g = rig.granule();
     let pages = rig.mm.pages();
     let mut kept = Vec::new();
     for block in rig.mm.blocks() {
-        let (mut at, end) = (block.start, block.start + G::SECTION_PAGES);
+        let (mut at, end) = (block.start, block.start + g.section_pages);
         while at < end {
             let page = pages.get(at);
             if matches!(page.kind(), PageKind::Kernel | PageKind::Pinned) {
@@ -403,14 +412,14 @@ fn kept<G: Granule>(rig: &Rig<G>) -> Vec<Pfn> {
 }
 
 /// A page that is larger than a section's memmap is shared with all of its sections.
-fn the_largest_size_keeps_one_page<G: Granule>() {
-    let (bytes, memmap) = match G::KIND {
+fn the_largest_size_keeps_one_page(g: Granule) {
+    let (bytes, memmap) = match g.kind {
         GranuleKind::K4 => (GIB, 4096),
         GranuleKind::K16 => (GIB, 256),
         GranuleKind::K64 => (16 * GIB, 256),
     };
     for bbm_level_2 in [false, true] {
-        let mut rig = Rig::<G>::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+        let mut rig = Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
         if bbm_level_2 {
             rig.machine.support_bbm_level_2();
         }
@@ -418,13 +427,13 @@ fn the_largest_size_keeps_one_page<G: Granule>() {
         rig.online(16 * GIB, bytes, ZoneKind::Movable);
         let before = Snapshot::of(&rig, Detail::WhereFramesMayDiffer);
         let counts = rig.mm.counts();
-        let order = (bytes / G::SIZE).trailing_zeros();
+        let order = (bytes / g.page_size).trailing_zeros();
         assert_eq!(rig.mm.hugetlb_resize(order, 1), Ok(Resized { total: 1, stopped: None }));
         rig.assert_clean("optimised");
         let now = rig.mm.counts();
         assert_eq!(counts.memmap_ram - now.memmap_ram, memmap - 2, "one is the head's, one is shared");
-        assert_eq!(now.tables - counts.tables, if G::SIZE == G4K::SIZE { 8 } else { 0 });
-        let head = Rig::<G>::pfn(16 * GIB);
+        assert_eq!(now.tables - counts.tables, if g.page_size == Granule::K4.page_size { 8 } else { 0 });
+        let head = Rig::pfn(g, 16 * GIB);
         for i in (0..1u64 << order).step_by(61).chain([1, (1 << order) - 1]) {
             assert_eq!(rig.mm.use_of(head + i), Ok((PageKind::HugeTlb, head)));
         }
@@ -449,16 +458,16 @@ impl<'a, I: Iterator<Item = &'a hotmap_mm::hugetlb::pool::Pool>> Smaller for I {
 }
 
 /// The break-before-make check refuses an optimising that skips the rules, names the rule, and nothing has changed.
-fn without_break_before_make_it_is_refused<G: Granule>() {
+fn without_break_before_make_it_is_refused(g: Granule) {
     for bbm_level_2 in [false, true] {
-        let mut rig = boot_on::<G>(false, bbm_level_2);
+        let mut rig = boot_on(g, false, bbm_level_2);
         let head = pool(&mut rig, 1)[0];
         let before = Snapshot::exact(&rig);
         rig.mm.bug = Some(Bug::NoBbm);
         let refused = rig.mm.huge().optimise(head);
         rig.mm.bug = None;
         // Without level 2 the split is refused; where there is nothing to split, or with it, the new address is.
-        let split = G::SIZE == G4K::SIZE && !bbm_level_2;
+        let split = g.page_size == Granule::K4.page_size && !bbm_level_2;
         let rule = if split { BbmRule::BlockSize } else { BbmRule::AddressWhileWritable };
         assert!(
             matches!(refused, Err(Error::BreakBeforeMake { rule: found, .. }) if found == rule),
@@ -477,13 +486,13 @@ fn without_break_before_make_it_is_refused<G: Granule>() {
 }
 
 /// Whoever wrote to a tail is found out before anything is shared: the last tail of all, so that all pages are looked at.
-fn a_tail_that_says_something_is_refused_and_nothing_has_changed<G: Granule>() {
-    let mut rig = boot::<G>(false);
+fn a_tail_that_says_something_is_refused_and_nothing_has_changed(g: Granule) {
+    let mut rig = boot(g, false);
     let head = pool(&mut rig, 1)[0];
-    let last = memmap(&rig, head).last().expect("pages").0 + G::SIZE - 64;
+    let last = memmap(&rig, head).last().expect("pages").0 + g.page_size - 64;
     rig.machine.memory().poke(last + 16, 1);
     let before = Snapshot::exact(&rig);
-    let at = rig.mm.layout().page_address(head) + (64 * (worth::<G>().0 / G::SIZE) - G::SIZE);
+    let at = rig.mm.layout().page_address(head) + (64 * (worth(g).0 / g.page_size) - g.page_size);
     let rule = BbmRule::AddressWithOtherContents;
     assert_eq!(rig.mm.huge().optimise(head), Err(Error::BreakBeforeMake { at, rule }));
     before.assert_same(&Snapshot::exact(&rig), "a tail says something");
@@ -493,10 +502,10 @@ fn a_tail_that_says_something_is_refused_and_nothing_has_changed<G: Granule>() {
 }
 
 /// What an auditor must find: a shared page that was written to, a count that is wrong, a shared page that can be written to.
-fn what_is_wrong_with_a_shared_page_is_found<G: Granule>() {
-    let mut rig = boot::<G>(true);
+fn what_is_wrong_with_a_shared_page_is_found(g: Granule) {
+    let mut rig = boot(g, true);
     let head = pool(&mut rig, 1)[0];
-    let found = |rig: &Rig<G>| {
+    let found = |rig: &Rig| {
         let mut said = Vec::new();
         rig.mm.audit(&mut |finding| said.push(finding.to_string()));
         said.join("\n")
@@ -509,7 +518,7 @@ fn what_is_wrong_with_a_shared_page_is_found<G: Granule>() {
     rig.machine.memory().poke(word, 0);
     assert_eq!(found(&rig), "");
     // The entry of a page of tails, found by the specification's walker, made writable behind the model's back.
-    let va = rig.mm.layout().page_address(head).get() + G::SIZE;
+    let va = rig.mm.layout().page_address(head).get() + g.page_size;
     let spec = rig.machine.spec();
     let walk = hotmap_testkit::arch::walker::walk(spec, rig.machine.memory(), rig.machine.root(), va);
     let read = walk.expect("mapped").reads[3].expect("a page");
@@ -524,12 +533,12 @@ fn what_is_wrong_with_a_shared_page_is_found<G: Granule>() {
 
 /// Tenants' pages beside, blocks that come and go, and huge pages optimised, restored, taken, demoted, in an order that a
 /// generator picks: the start's counts at the end.
-fn in_any_order<G: Granule>() {
+fn in_any_order(g: Granule) {
     for seed in 1..=6u64 {
-        let mut rig = boot_on::<G>(true, seed % 2 == 0);
+        let mut rig = boot_on(g, true, seed % 2 == 0);
         let tenant = rig.mm.tenant_new(40).expect("room");
         let before = Snapshot::of(&rig, Detail::WhereFramesMayDiffer);
-        let (mut state, order) = (seed, order::<G>());
+        let (mut state, order) = (seed, order(g));
         for _ in 0..60 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let dice = state >> 33;
@@ -547,7 +556,7 @@ fn in_any_order<G: Granule>() {
                 (6, _) => rig.mm.hugetlb.hvo = !rig.mm.hugetlb.hvo,
                 _ => {
                     // Blocks of the DIMM go and come, with what is free in them.
-                    let block = Rig::<G>::pfn(AT);
+                    let block = Rig::pfn(g, AT);
                     if rig.mm.offline(block).is_ok() {
                         rig.mm.online(block, ZoneKind::Normal).expect("offline");
                     }
@@ -563,7 +572,7 @@ fn in_any_order<G: Granule>() {
         }
         assert_eq!(rig.mm.hugetlb_resize(order, 0), Ok(Resized { total: 0, stopped: None }));
         before.assert_same(&Snapshot::of(&rig, Detail::WhereFramesMayDiffer), &format!("seed {seed}"));
-        rig.unplug(AT, Rig::<G>::blocks(2).max(GIB));
+        rig.unplug(AT, Rig::blocks(g, 2).max(GIB));
         rig.assert_clean("the DIMM is gone");
     }
 }

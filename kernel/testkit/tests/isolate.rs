@@ -20,23 +20,24 @@ use hotmap_testkit::snapshot::Snapshot;
 const AT: u64 = 0x8000_0000;
 
 /// Two self-hosted blocks in `zone`, with memmap planted in the second.
-fn planted<G: Granule>(zone: ZoneKind) -> (Rig<G>, Vec<(Pfn, u32)>) {
-    let mut rig = Rig::<G>::boot(&Shape::one("1 GiB", 0x4000_0000, GIB));
-    rig.plug(AT, Rig::<G>::blocks(2), MemmapHome::SelfHosted);
-    rig.online(AT, Rig::<G>::blocks(2), zone);
+fn planted(g: Granule, zone: ZoneKind) -> (Rig, Vec<(Pfn, u32)>) {
+    let mut rig = Rig::boot(g, &Shape::one("1 GiB", 0x4000_0000, GIB));
+    rig.plug(AT, Rig::blocks(g, 2), MemmapHome::SelfHosted);
+    rig.online(AT, Rig::blocks(g, 2), zone);
     let runs = plant(&mut rig);
     (rig, runs)
 }
 
 /// The second block: pages that are in no way special, a run in the middle, and the very last page.
-fn places<G: Granule>() -> Vec<(Pfn, u32)> {
-    let block = second::<G>();
-    let (half, len) = (G::SECTION_PAGES / 2, G::SECTION_PAGES);
+fn places(g: Granule) -> Vec<(Pfn, u32)> {
+    let block = second(g);
+    let (half, len) = (g.section_pages / 2, g.section_pages);
     vec![(block + 1037, 0), (block + half, 3), (block + half + 9, 0), (block + (len - 1), 0)]
 }
 
-fn plant<G: Granule>(rig: &mut Rig<G>) -> Vec<(Pfn, u32)> {
-    let runs = places::<G>();
+fn plant(rig: &mut Rig) -> Vec<(Pfn, u32)> {
+    let g = rig.granule();
+    let runs = places(g);
     for (i, (pfn, order)) in runs.iter().enumerate() {
         rig.mm.host_memmap(*pfn, *order).expect("free");
         rig.mm.pages().get(*pfn).set_refs(7 + u32::try_from(i).expect("few"));
@@ -44,12 +45,12 @@ fn plant<G: Granule>(rig: &mut Rig<G>) -> Vec<(Pfn, u32)> {
     runs
 }
 
-fn second<G: Granule>() -> Pfn {
-    Rig::<G>::pfn(AT + Rig::<G>::blocks(1))
+fn second(g: Granule) -> Pfn {
+    Rig::pfn(g, AT + Rig::blocks(g, 1))
 }
 
-fn both<G: Granule>() -> PfnRange {
-    PfnRange::inside::<G>(range(AT, Rig::<G>::blocks(2)))
+fn both(g: Granule) -> PfnRange {
+    PfnRange::inside(g, range(AT, Rig::blocks(g, 2)))
 }
 
 fn count(runs: &[(Pfn, u32)]) -> u64 {
@@ -57,20 +58,22 @@ fn count(runs: &[(Pfn, u32)]) -> u64 {
 }
 
 /// The planted runs and the blocks' first pages say what they said.
-fn intact<G: Granule>(rig: &Rig<G>, runs: &[(Pfn, u32)], when: &str) {
+fn intact(rig: &Rig, runs: &[(Pfn, u32)], when: &str) {
+    let g = rig.granule();
     for (i, (pfn, order)) in runs.iter().enumerate() {
         let page = rig.mm.pages().get(*pfn);
         let says = (page.kind(), page.order(), page.refs());
         assert_eq!(says, (PageKind::MemmapSelf, *order, 7 + u32::try_from(i).expect("few")), "{when}: {pfn}");
     }
-    for block in [Rig::<G>::pfn(AT), second::<G>()] {
+    for block in [Rig::pfn(g, AT), second(g)] {
         own_memmap_is_marked(rig, block, when);
     }
 }
 
 /// 2 MiB, 512 KiB, 512 KiB: one head each.
-fn own_memmap_is_marked<G: Granule>(rig: &Rig<G>, block: Pfn, when: &str) {
-    let order = match G::SIZE {
+fn own_memmap_is_marked(rig: &Rig, block: Pfn, when: &str) {
+    let g = rig.granule();
+    let order = match g.page_size {
         0x1000 => 9,
         0x4000 => 5,
         _ => 3,
@@ -82,54 +85,55 @@ fn own_memmap_is_marked<G: Granule>(rig: &Rig<G>, block: Pfn, when: &str) {
 }
 
 /// The frames that the machine's tables show to be tenants', in order.
-fn tenants_frames<G: Granule>(rig: &Rig<G>) -> Vec<u64> {
+fn tenants_frames(rig: &Rig) -> Vec<u64> {
+    let g = rig.granule();
     let all = rig.machine.everything();
     let leaves = all.leaves.iter().filter(|l| layout::TENANTS.contains(&l.va));
-    let frames: BTreeSet<u64> = leaves.map(|l| l.leaf.pa / G::SIZE).collect();
+    let frames: BTreeSet<u64> = leaves.map(|l| l.leaf.pa / g.page_size).collect();
     frames.into_iter().collect()
 }
 
-fn isolating_passes_over_it<G: Granule>() {
-    let (mut rig, runs) = planted::<G>(ZoneKind::Movable);
+fn isolating_passes_over_it(g: Granule) {
+    let (mut rig, runs) = planted(g, ZoneKind::Movable);
     let before = Snapshot::exact(&rig);
-    assert_eq!(rig.mm.start_isolate(both::<G>()), Ok(both::<G>()));
+    assert_eq!(rig.mm.start_isolate(both(g)), Ok(both(g)));
     intact(&rig, &runs, "isolated");
-    assert_eq!(rig.mm.test_isolated(both::<G>()), None, "nothing but memmap and free pages");
+    assert_eq!(rig.mm.test_isolated(both(g)), None, "nothing but memmap and free pages");
     let going = BlockState::GoingOffline(ZoneKind::Movable);
-    assert!(rig.mm.block_of(second::<G>()).is_some_and(|b| b.state == going));
+    assert!(rig.mm.block_of(second(g)).is_some_and(|b| b.state == going));
     // What is asked for meanwhile comes from elsewhere.
     let id = rig.mm.tenant_new(40).expect("boot memory has room");
-    assert!(tenants_frames(&rig).iter().all(|f| !both::<G>().contains(Pfn::new(*f))));
+    assert!(tenants_frames(&rig).iter().all(|f| !both(g).contains(Pfn::new(*f))));
     rig.mm.tenant_drop(id).expect("not held");
-    rig.mm.undo_isolate(both::<G>());
+    rig.mm.undo_isolate(both(g));
     intact(&rig, &runs, "isolation undone");
     before.assert_same(&Snapshot::exact(&rig), "isolation undone");
 }
 
-fn testing_names_the_first_page_in_use<G: Granule>() {
-    let (mut rig, runs) = planted::<G>(ZoneKind::Movable);
+fn testing_names_the_first_page_in_use(g: Granule) {
+    let (mut rig, runs) = planted(g, ZoneKind::Movable);
     let pinned = runs[1].0 + 8;
     rig.mm.pin(pinned).expect("free, right behind planted memmap");
     rig.mm.tenant_new(3).expect("room");
     let first = Pfn::new(tenants_frames(&rig)[0]);
-    rig.mm.start_isolate(both::<G>()).expect("online");
-    assert_eq!(rig.mm.test_isolated(both::<G>()), Some(first.min(pinned)));
-    let behind = PfnRange { start: first.max(pinned) + 1, end: both::<G>().end };
+    rig.mm.start_isolate(both(g)).expect("online");
+    assert_eq!(rig.mm.test_isolated(both(g)), Some(first.min(pinned)));
+    let behind = PfnRange { start: first.max(pinned) + 1, end: both(g).end };
     let rest = tenants_frames(&rig).into_iter().map(Pfn::new).chain([pinned]).filter(|p| behind.contains(*p));
     assert_eq!(rig.mm.test_isolated(behind), rest.min());
-    rig.mm.undo_isolate(both::<G>());
+    rig.mm.undo_isolate(both(g));
     intact(&rig, &runs, "tested");
 }
 
-fn isolating_is_all_or_nothing<G: Granule>() {
-    let (mut rig, _) = planted::<G>(ZoneKind::Movable);
-    let one = PfnRange::new(second::<G>(), G::SECTION_PAGES);
+fn isolating_is_all_or_nothing(g: Granule) {
+    let (mut rig, _) = planted(g, ZoneKind::Movable);
+    let one = PfnRange::new(second(g), g.section_pages);
     rig.mm.start_isolate(one).expect("online");
-    let (before, address) = (Snapshot::exact(&rig), second::<G>().address::<G>());
+    let (before, address) = (Snapshot::exact(&rig), second(g).address(g));
     let again = Error::BlockState { block: address, is: "going-offline", needs: "online" };
-    assert_eq!(rig.mm.start_isolate(both::<G>()), Err(again));
+    assert_eq!(rig.mm.start_isolate(both(g)), Err(again));
     before.assert_same(&Snapshot::exact(&rig), "the first block is online, the second stays isolated");
-    let beyond = PfnRange::new(second::<G>(), 2 * G::SECTION_PAGES);
+    let beyond = PfnRange::new(second(g), 2 * g.section_pages);
     rig.mm.undo_isolate(one);
     let before = Snapshot::exact(&rig);
     assert!(matches!(rig.mm.start_isolate(beyond), Err(Error::NoBlock(_))));
@@ -137,15 +141,15 @@ fn isolating_is_all_or_nothing<G: Granule>() {
 }
 
 /// The scanner gives exactly what the tables show to be in use.
-fn the_scanner_gives_what_is_in_use_and_no_memmap<G: Granule>() {
-    let (mut rig, runs) = planted::<G>(ZoneKind::Movable);
+fn the_scanner_gives_what_is_in_use_and_no_memmap(g: Granule) {
+    let (mut rig, runs) = planted(g, ZoneKind::Movable);
     // Past the first planted page, and into the other block.
     rig.mm.tenant_new(2000).expect("room");
     let expected: Vec<u64> =
-        tenants_frames(&rig).into_iter().filter(|f| both::<G>().contains(Pfn::new(*f))).collect();
+        tenants_frames(&rig).into_iter().filter(|f| both(g).contains(Pfn::new(*f))).collect();
     assert!(expected.len() > 1500);
     let mut found = Vec::new();
-    let scanned = rig.mm.scan_used(both::<G>(), |_, used| {
+    let scanned = rig.mm.scan_used(both(g), |_, used| {
         assert_eq!((used.kind, used.end), (PageKind::Tenant, used.pfn + 1));
         found.push(used.pfn.get());
         Ok(())
@@ -153,7 +157,7 @@ fn the_scanner_gives_what_is_in_use_and_no_memmap<G: Granule>() {
     assert_eq!(scanned, Ok(()));
     assert_eq!(found, expected);
     let (stop, mut seen) = (Error::NoTenant(0), 0);
-    let stopped: Result<()> = rig.mm.scan_used(both::<G>(), |_, _| {
+    let stopped: Result<()> = rig.mm.scan_used(both(g), |_, _| {
         seen += 1;
         if seen == 5 { Err(stop) } else { Ok(()) }
     });
@@ -161,25 +165,25 @@ fn the_scanner_gives_what_is_in_use_and_no_memmap<G: Granule>() {
     intact(&rig, &runs, "scanned");
 }
 
-fn offline_and_online_leave_it_alone<G: Granule>() {
+fn offline_and_online_leave_it_alone(g: Granule) {
     for zone in ZoneKind::ALL {
-        let (mut rig, runs) = planted::<G>(zone);
+        let (mut rig, runs) = planted(g, zone);
         let before = rig.mm.counts();
         let id = rig.mm.tenant_new(1500).expect("room");
-        let used = rig.mm.block_of(second::<G>()).expect("present").tenant_pages;
+        let used = rig.mm.block_of(second(g)).expect("present").tenant_pages;
         assert_eq!(used, 1500);
-        assert_eq!(rig.mm.offline(second::<G>()), Ok(Offlined { migrated: 1500 }));
+        assert_eq!(rig.mm.offline(second(g)), Ok(Offlined { migrated: 1500 }));
         intact(&rig, &runs, "offline");
         let offline = rig.mm.counts();
         assert_eq!(offline.memmap_self, before.memmap_self, "it is in use while the block is present");
         assert!(offline.balance());
         assert_eq!(rig.mm.tenant_check(id), Ok(1500));
         rig.mm.tenant_drop(id).expect("not held");
-        rig.mm.online(second::<G>(), zone).expect("room");
+        rig.mm.online(second(g), zone).expect("room");
         intact(&rig, &runs, "online again");
         assert_eq!(rig.mm.counts(), before);
-        let block = rig.mm.block_of(second::<G>()).expect("present");
-        assert_eq!(block.free.pages(), block.usable::<G>().len() - count(&runs));
+        let block = rig.mm.block_of(second(g)).expect("present");
+        assert_eq!(block.free.pages(), block.usable(g).len() - count(&runs));
         never_handed_out(&mut rig, &runs);
         for (pfn, _) in &runs {
             rig.mm.unhost_memmap(*pfn).expect("online");
@@ -188,7 +192,7 @@ fn offline_and_online_leave_it_alone<G: Granule>() {
     }
 }
 
-fn never_handed_out<G: Granule>(rig: &mut Rig<G>, runs: &[(Pfn, u32)]) {
+fn never_handed_out(rig: &mut Rig, runs: &[(Pfn, u32)]) {
     let planted: BTreeSet<u64> = runs.iter().flat_map(|(p, order)| p.get()..p.get() + (1 << order)).collect();
     let mut taken = Vec::new();
     while let Ok(pfn) = rig.mm.alloc(0, PageKind::Pinned, Mobility::Movable) {
@@ -201,11 +205,11 @@ fn never_handed_out<G: Granule>(rig: &mut Rig<G>, runs: &[(Pfn, u32)]) {
 }
 
 /// It goes with its block; what is added there afterwards is initialised from nothing, its own memmap marked.
-fn teardown_takes_it_along_and_initialisation_marks_anew<G: Granule>() {
-    let mut rig = Rig::<G>::boot(&Shape::one("1 GiB", 0x4000_0000, GIB));
-    let (start, len) = (Snapshot::exact(&rig), Rig::<G>::blocks(2));
+fn teardown_takes_it_along_and_initialisation_marks_anew(g: Granule) {
+    let mut rig = Rig::boot(g, &Shape::one("1 GiB", 0x4000_0000, GIB));
+    let (start, len) = (Snapshot::exact(&rig), Rig::blocks(g, 2));
     rig.plug(AT, len, MemmapHome::SelfHosted);
-    own_memmap_is_marked(&rig, second::<G>(), "initialised");
+    own_memmap_is_marked(&rig, second(g), "initialised");
     rig.online(AT, len, ZoneKind::Movable);
     let runs = plant(&mut rig);
     // A neighbour comes and goes without touching it.
@@ -219,21 +223,21 @@ fn teardown_takes_it_along_and_initialisation_marks_anew<G: Granule>() {
     for (pfn, _) in runs {
         assert_eq!(rig.mm.pages().get(pfn).kind(), PageKind::Tail, "{pfn} is nobody's");
     }
-    own_memmap_is_marked(&rig, second::<G>(), "initialised anew");
+    own_memmap_is_marked(&rig, second(g), "initialised anew");
     rig.online(AT, len, ZoneKind::Movable);
     rig.assert_clean("added anew");
 }
 
 /// Compaction neither moves it nor makes a run over it.
-fn compaction_goes_around_it<G: Granule>() {
-    let (mut rig, runs) = planted::<G>(ZoneKind::Normal);
-    let order = ((2 * MIB) >> G::SHIFT).trailing_zeros();
+fn compaction_goes_around_it(g: Granule) {
+    let (mut rig, runs) = planted(g, ZoneKind::Normal);
+    let order = ((2 * MIB) >> g.page_shift).trailing_zeros();
     let mut held = Vec::new();
     // Runs of order, of which nothing is free but in the second block: there each has a page in use.
     while let Ok(pfn) = rig.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
         held.push(pfn);
     }
-    let block = PfnRange::new(second::<G>(), G::SECTION_PAGES);
+    let block = PfnRange::new(second(g), g.section_pages);
     let mine: Vec<Pfn> = held.into_iter().filter(|p| block.contains(*p)).collect();
     assert!(mine.len() > 8);
     for pfn in &mine {

@@ -21,46 +21,48 @@ const FAR: u64 = 8 << 40;
 const SUBSECTION: u64 = 2 * MIB;
 
 /// A machine with a device of two whole blocks and a subsection on either side.
-fn boot<G: Granule>() -> Rig<G> {
-    let mut rig = Rig::<G>::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
-    rig.machine.plug(start::<G>(), len::<G>());
+fn boot(g: Granule) -> Rig {
+    let mut rig = Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+    rig.machine.plug(start(g), len(g));
     make(&mut rig, DeviceType::FsDax);
     rig
 }
 
-fn start<G: Granule>() -> u64 {
-    FAR + Rig::<G>::blocks(1) - SUBSECTION
+fn start(g: Granule) -> u64 {
+    FAR + Rig::blocks(g, 1) - SUBSECTION
 }
-fn len<G: Granule>() -> u64 {
-    Rig::<G>::blocks(2) + 2 * SUBSECTION
+fn len(g: Granule) -> u64 {
+    Rig::blocks(g, 2) + 2 * SUBSECTION
 }
 
-fn make<G: Granule>(rig: &mut Rig<G>, kind: DeviceType) {
-    let ranges = [(PhysAddr::new(start::<G>()), len::<G>())];
+fn make(rig: &mut Rig, kind: DeviceType) {
+    let g = rig.granule();
+    let ranges = [(PhysAddr::new(start(g)), len(g))];
     let device = DeviceRange::new(&rig.mm, &ranges, kind, DeviceMemmap::Device { reserve: 0 }).expect("free");
     rig.mm.device_create(&device, |_, _| {}).expect("room");
 }
 
-fn give<G: Granule>(rig: &mut Rig<G>) -> Result<()> {
-    let memory =
-        rig.mm.device_to_memory(Rig::<G>::pfn(start::<G>()), MemmapHome::SelfHosted, ZoneKind::Movable)?;
-    assert_eq!(memory.addresses::<G>().start.get(), FAR + Rig::<G>::blocks(1));
-    assert_eq!(memory.addresses::<G>().len(), Rig::<G>::blocks(2));
+fn give(rig: &mut Rig) -> Result<()> {
+    let g = rig.granule();
+    let memory = rig.mm.device_to_memory(Rig::pfn(g, start(g)), MemmapHome::SelfHosted, ZoneKind::Movable)?;
+    assert_eq!(memory.addresses(g).start.get(), FAR + Rig::blocks(g, 1));
+    assert_eq!(memory.addresses(g).len(), Rig::blocks(g, 2));
     Ok(())
 }
 
-fn take_back<G: Granule>(rig: &mut Rig<G>) -> Result<u64> {
-    rig.mm.memory_to_device(Rig::<G>::pfn(start::<G>()))
+fn take_back(rig: &mut Rig) -> Result<u64> {
+    let g = rig.granule();
+    rig.mm.memory_to_device(Rig::pfn(g, start(g)))
 }
 
-fn a_devices_memory_serves_the_system_and_goes_back<G: Granule>() {
-    let mut rig = boot::<G>();
+fn a_devices_memory_serves_the_system_and_goes_back(g: Granule) {
+    let mut rig = boot(g);
     // Not to the frame: the tenant has frames where tables were.
     let (before, devices) = (rig.mm.counts(), format!("{:?}", rig.mm.devices()));
     give(&mut rig).expect("room");
     rig.assert_clean("given");
     assert!(rig.mm.devices().is_empty());
-    assert_eq!(rig.mm.counts().present - before.present, Rig::<G>::blocks(2) / G::SIZE);
+    assert_eq!(rig.mm.counts().present - before.present, Rig::blocks(g, 2) / g.page_size);
     let given: Vec<_> = rig.mm.blocks().iter().filter(|b| b.source == Source::Kmem).collect();
     assert_eq!(given.len(), 2);
     assert!(given.iter().all(|b| b.state.zone() == Some(ZoneKind::Movable) && b.memmap_pages > 0));
@@ -72,55 +74,55 @@ fn a_devices_memory_serves_the_system_and_goes_back<G: Granule>() {
     assert_eq!((rig.mm.counts(), format!("{:?}", rig.mm.devices())), (before, devices));
 }
 
-fn what_is_held_or_dying_or_too_small_stays<G: Granule>() {
-    let mut rig = boot::<G>();
-    let last = Rig::<G>::pfn(start::<G>() + len::<G>() - G::SIZE);
+fn what_is_held_or_dying_or_too_small_stays(g: Granule) {
+    let mut rig = boot(g);
+    let last = Rig::pfn(g, start(g) + len(g) - g.page_size);
     rig.mm.pin(last).expect("a device's page");
     assert!(matches!(give(&mut rig), Err(Error::Pinned { pfn, refs: 1 }) if pfn == last));
     rig.mm.unpin(last).expect("held");
     assert!(matches!(take_back(&mut rig), Err(Error::NoDevice(_))));
-    let at = FAR + Rig::<G>::blocks(8);
+    let at = FAR + Rig::blocks(g, 8);
     rig.machine.plug(at, SUBSECTION);
     let ranges = [(PhysAddr::new(at), SUBSECTION)];
     let small = DeviceRange::new(&rig.mm, &ranges, DeviceType::Generic, DeviceMemmap::Ram).expect("free");
     rig.mm.device_create(&small, |_, _| {}).expect("room");
-    let refused = rig.mm.device_to_memory(Rig::<G>::pfn(at), MemmapHome::SelfHosted, ZoneKind::Movable);
+    let refused = rig.mm.device_to_memory(Rig::pfn(g, at), MemmapHome::SelfHosted, ZoneKind::Movable);
     assert!(matches!(refused, Err(Error::NotBlockAligned { .. })), "{refused:?}");
 }
 
 /// Nothing is behind it that could be cleared or used: the machine has no memory there.
-fn private_memory_is_not_for_the_system<G: Granule>() {
-    let (mut rig, at) = (boot::<G>(), FAR + Rig::<G>::blocks(16));
-    let ranges = [(PhysAddr::new(at), Rig::<G>::blocks(1))];
+fn private_memory_is_not_for_the_system(g: Granule) {
+    let (mut rig, at) = (boot(g), FAR + Rig::blocks(g, 16));
+    let ranges = [(PhysAddr::new(at), Rig::blocks(g, 1))];
     let private = DeviceRange::new(&rig.mm, &ranges, DeviceType::Private, DeviceMemmap::Ram).expect("free");
     rig.mm.device_create(&private, |_, _| {}).expect("room");
     let before = Snapshot::exact(&rig);
     for home in [MemmapHome::SelfHosted, MemmapHome::Ram] {
-        let refused = rig.mm.device_to_memory(Rig::<G>::pfn(at), home, ZoneKind::Movable);
+        let refused = rig.mm.device_to_memory(Rig::pfn(g, at), home, ZoneKind::Movable);
         assert!(matches!(refused, Err(Error::PrivateMemory(_))), "{refused:?}");
     }
     before.assert_same(&Snapshot::exact(&rig), "refused");
 }
 
-fn nobody_else_gets_the_edges_meanwhile<G: Granule>() {
-    let mut rig = boot::<G>();
+fn nobody_else_gets_the_edges_meanwhile(g: Granule) {
+    let mut rig = boot(g);
     give(&mut rig).expect("room");
-    let edge = [(PhysAddr::new(start::<G>()), SUBSECTION)];
+    let edge = [(PhysAddr::new(start(g)), SUBSECTION)];
     let refused = DeviceRange::new(&rig.mm, &edge, DeviceType::Generic, DeviceMemmap::Ram).map(drop);
     assert!(matches!(refused, Err(Error::Exists { .. })), "{refused:?}");
-    let block = HotRange::new(&rig.mm, PhysAddr::new(FAR), Rig::<G>::blocks(1), Source::Dimm(0)).map(drop);
+    let block = HotRange::new(&rig.mm, PhysAddr::new(FAR), Rig::blocks(g, 1), Source::Dimm(0)).map(drop);
     assert!(matches!(block, Err(Error::Exists { .. })), "{block:?}");
 }
 
-fn blocks_in_different_states_do_not_go_back<G: Granule>() {
-    let mut rig = boot::<G>();
+fn blocks_in_different_states_do_not_go_back(g: Granule) {
+    let mut rig = boot(g);
     give(&mut rig).expect("room");
-    let second = Rig::<G>::pfn(FAR + Rig::<G>::blocks(2));
+    let second = Rig::pfn(g, FAR + Rig::blocks(g, 2));
     rig.mm.offline(second).expect("unused");
     let before = Snapshot::exact(&rig);
     assert!(matches!(take_back(&mut rig), Err(Error::BlockState { .. })));
     before.assert_same(&Snapshot::exact(&rig), "refused");
-    rig.mm.offline(Rig::<G>::pfn(FAR + Rig::<G>::blocks(1))).expect("unused");
+    rig.mm.offline(Rig::pfn(g, FAR + Rig::blocks(g, 1))).expect("unused");
     assert_eq!(take_back(&mut rig), Ok(0), "all are offline");
 }
 
@@ -128,10 +130,10 @@ fn no(event: Event, _: PhysRange) -> core::result::Result<(), Veto> {
     if matches!(event, Event::Going(_)) { Err(Veto) } else { Ok(()) }
 }
 
-fn a_veto_either_way_leaves_everything_as_it_was<G: Granule>() {
-    let mut rig = boot::<G>();
+fn a_veto_either_way_leaves_everything_as_it_was(g: Granule) {
+    let mut rig = boot(g);
     let keeper = Notifier { name: "keeper", hear: no };
-    for way in [give::<G>, |rig: &mut Rig<G>| take_back(rig).map(drop)] {
+    for way in [give, |rig: &mut Rig| take_back(rig).map(drop)] {
         let before = Snapshot::exact(&rig);
         rig.mm.notifiers.register(keeper).expect("room");
         let refused = way(&mut rig);
@@ -144,8 +146,8 @@ fn a_veto_either_way_leaves_everything_as_it_was<G: Granule>() {
 }
 
 /// A veto and a failing allocation at once: the undo asks nobody.
-fn an_undo_is_not_vetoed<G: Granule>() {
-    let mut rig = boot::<G>();
+fn an_undo_is_not_vetoed(g: Granule) {
+    let mut rig = boot(g);
     let keeper = Notifier {
         name: "keeper",
         hear: |event, _| if event == Event::Going(Direction::Online) { Err(Veto) } else { Ok(()) },
@@ -163,11 +165,11 @@ fn an_undo_is_not_vetoed<G: Granule>() {
 }
 
 /// A veto comes before a byte of the device is written over.
-fn a_vetoed_device_keeps_its_contents<G: Granule>() {
-    let mut rig = boot::<G>();
-    let words = || (0..len::<G>()).step_by(1 << 16).map(|offset| start::<G>() + SUBSECTION + offset);
-    let words: Vec<_> = words().filter(|at| *at < start::<G>() + len::<G>()).collect();
-    let usable = rig.mm.devices()[0].usable_start().address::<G>().get();
+fn a_vetoed_device_keeps_its_contents(g: Granule) {
+    let mut rig = boot(g);
+    let words = || (0..len(g)).step_by(1 << 16).map(|offset| start(g) + SUBSECTION + offset);
+    let words: Vec<_> = words().filter(|at| *at < start(g) + len(g)).collect();
+    let usable = rig.mm.devices()[0].usable_start().address(g).get();
     let memory = rig.machine.memory();
     words.iter().filter(|at| **at >= usable).for_each(|at| memory.poke(*at, *at ^ 0x5a5a));
     rig.mm.notifiers.register(Notifier { name: "keeper", hear: no }).expect("room");
@@ -178,24 +180,24 @@ fn a_vetoed_device_keeps_its_contents<G: Granule>() {
     }
 }
 
-fn what_a_device_gave_only_goes_back_to_it<G: Granule>() {
-    let mut rig = boot::<G>();
+fn what_a_device_gave_only_goes_back_to_it(g: Granule) {
+    let mut rig = boot(g);
     give(&mut rig).expect("room");
     let before = Snapshot::exact(&rig);
-    let memory = hotmap_testkit::rig::range(FAR + Rig::<G>::blocks(1), Rig::<G>::blocks(2));
+    let memory = hotmap_testkit::rig::range(FAR + Rig::blocks(g, 1), Rig::blocks(g, 2));
     assert!(matches!(rig.mm.unplug(memory), Err(Error::BlockState { .. })));
     assert!(matches!(rig.mm.remove(memory), Err(Error::BlockState { .. })));
     before.assert_same(&Snapshot::exact(&rig), "refused");
 }
 
-fn memory_stays_on_its_devices_node<G: Granule>() {
-    let mut rig = boot::<G>();
-    assert_eq!(rig.mm.device_destroy(Rig::<G>::pfn(start::<G>())), Ok(Teardown::Gone));
-    let ranges = [(PhysAddr::new(start::<G>()), len::<G>())];
+fn memory_stays_on_its_devices_node(g: Granule) {
+    let mut rig = boot(g);
+    assert_eq!(rig.mm.device_destroy(Rig::pfn(g, start(g))), Ok(Teardown::Gone));
+    let ranges = [(PhysAddr::new(start(g)), len(g))];
     let on_device = DeviceMemmap::Device { reserve: 0 };
     let device = DeviceRange::new(&rig.mm, &ranges, DeviceType::Generic, on_device).expect("free").on_node(3);
     rig.mm.device_create(&device, |_, _| {}).expect("room");
-    let block = Rig::<G>::pfn(FAR + Rig::<G>::blocks(1));
+    let block = Rig::pfn(g, FAR + Rig::blocks(g, 1));
     assert_eq!(rig.mm.node_of(block), Some(3));
     give(&mut rig).expect("room");
     assert_eq!(rig.mm.node_of(block), Some(3));
@@ -204,12 +206,8 @@ fn memory_stays_on_its_devices_node<G: Granule>() {
 }
 
 /// Fail each allocation, and all from each on; `back` takes a success back.
-fn fail_each<G: Granule>(
-    rig: &mut Rig<G>,
-    what: &str,
-    act: impl Fn(&mut Rig<G>) -> Result<()>,
-    back: impl Fn(&mut Rig<G>),
-) {
+fn fail_each(rig: &mut Rig, what: &str, act: impl Fn(&mut Rig) -> Result<()>, back: impl Fn(&mut Rig)) {
+    let g = rig.granule();
     for plan in [Plan::Nth as fn(u64) -> Plan, Plan::From] {
         let mut failures = 0;
         for n in 1.. {
@@ -218,7 +216,7 @@ fn fail_each<G: Granule>(
             let result = act(rig);
             let fired = rig.mm.faults.fired();
             rig.mm.faults.arm(Plan::Off);
-            let when = format!("{} {what}: {:?}, {result:?}", G::KIND, plan(n));
+            let when = format!("{} {what}: {:?}, {result:?}", g.kind, plan(n));
             rig.assert_clean(&when);
             match result {
                 Ok(()) => back(rig),
@@ -236,8 +234,8 @@ fn fail_each<G: Granule>(
     }
 }
 
-fn every_allocation_fails_in_turn_both_ways<G: Granule>() {
-    let mut rig = boot::<G>();
+fn every_allocation_fails_in_turn_both_ways(g: Granule) {
+    let mut rig = boot(g);
     fail_each(&mut rig, "give", give, |rig| assert_eq!(take_back(rig), Ok(0)));
     give(&mut rig).expect("room");
     fail_each(&mut rig, "take back", |rig| take_back(rig).map(drop), |rig| give(rig).expect("room"));

@@ -7,7 +7,7 @@ use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::{Error, Result};
-use hotmap_mm::granule::{G4K, G16K, G64K, Granule};
+use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::paging::descriptor::Attributes;
 use hotmap_mm::paging::table::{Gone, MapRequest, TableFrames};
@@ -20,35 +20,37 @@ use hotmap_testkit::snapshot::Snapshot;
 const FAR: u64 = 8 << 40;
 const SUBSECTION: u64 = 2 * MIB;
 
-fn boot<G: Granule>() -> Rig<G> {
-    Rig::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB))
+fn boot(g: Granule) -> Rig {
+    Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB))
 }
 
 /// Where the largest leaf of vmemmap (which describes 64 GiB, 8 GiB, 512 GiB) begins: vmemmap counts from the physical base.
-fn far_leaf<G: Granule>(rig: &Rig<G>) -> u64 {
+fn far_leaf(rig: &Rig) -> u64 {
     FAR + layout::base(rig.machine.spec(), 0x4000_0000)
 }
 
-fn create<G: Granule>(rig: &mut Rig<G>, start: u64, len: u64, memmap: DeviceMemmap) -> Result<()> {
+fn create(rig: &mut Rig, start: u64, len: u64, memmap: DeviceMemmap) -> Result<()> {
     let device = DeviceRange::new(&rig.mm, &[(PhysAddr::new(start), len)], DeviceType::Generic, memmap)?;
     rig.mm.device_create(&device, |_, _| {})
 }
 
-fn destroy<G: Granule>(rig: &mut Rig<G>, start: u64) {
-    assert_eq!(rig.mm.device_destroy(Rig::<G>::pfn(start)), Ok(Teardown::Gone));
+fn destroy(rig: &mut Rig, start: u64) {
+    let g = rig.granule();
+    assert_eq!(rig.mm.device_destroy(Rig::pfn(g, start)), Ok(Teardown::Gone));
 }
 
 /// The struct pages of `len` bytes at `start`.
-fn memmap<G: Granule>(rig: &Rig<G>, start: u64, len: u64) -> VirtRange {
+fn memmap(rig: &Rig, start: u64, len: u64) -> VirtRange {
+    let g = rig.granule();
     let layout = rig.mm.layout();
     VirtRange {
-        start: layout.page_address(Rig::<G>::pfn(start)),
-        end: layout.page_address(Rig::<G>::pfn(start + len)),
+        start: layout.page_address(Rig::pfn(g, start)),
+        end: layout.page_address(Rig::pfn(g, start + len)),
     }
 }
 
 /// Map `memory` by hand, with leaves no larger than `largest`.
-fn map<G: Granule>(rig: &mut Rig<G>, memory: VirtRange, pa: u64, largest: u64) {
+fn map(rig: &mut Rig, memory: VirtRange, pa: u64, largest: u64) {
     let (machine, tables) = (rig.machine.clone(), rig.mm.tables());
     let (pa, attributes) = (PhysAddr::new(pa), Attributes::DATA);
     let request = MapRequest { range: memory, pa, attributes, max_leaf: largest, contiguous: false };
@@ -57,7 +59,7 @@ fn map<G: Granule>(rig: &mut Rig<G>, memory: VirtRange, pa: u64, largest: u64) {
 }
 
 /// Unmap `memory` by hand; returns the leaves, and how many tables went.
-fn unmap<G: Granule>(rig: &mut Rig<G>, memory: VirtRange, bounds: VirtRange) -> (Vec<(u64, u64)>, u64) {
+fn unmap(rig: &mut Rig, memory: VirtRange, bounds: VirtRange) -> (Vec<(u64, u64)>, u64) {
     let (machine, tables) = (rig.machine.clone(), rig.mm.tables());
     tables.break_range(&machine, memory, bounds, |_| false).expect("whole leaves").pay(&machine);
     let (mut leaves, mut freed) = (Vec::new(), Vec::new());
@@ -73,7 +75,7 @@ fn unmap<G: Granule>(rig: &mut Rig<G>, memory: VirtRange, bounds: VirtRange) -> 
 }
 
 /// Vmemmap's tables, by level and first address, from the specification's walker.
-fn tables<G: Granule>(rig: &Rig<G>) -> Vec<(usize, u64)> {
+fn tables(rig: &Rig) -> Vec<(usize, u64)> {
     let vmemmap = layout::vmemmap(rig.machine.spec());
     let inside = |va: u64| va >= layout::TENANTS.end && va < vmemmap.end;
     let all = rig.machine.everything().tables;
@@ -83,24 +85,24 @@ fn tables<G: Granule>(rig: &Rig<G>) -> Vec<(usize, u64)> {
 }
 
 /// Leaves of vmemmap at `level`: 1 GiB (4K only), 2 MiB, 32 MiB, 512 MiB, and pages.
-fn a_leaf_goes_back_to_its_altmap_by_its_size<G: Granule>() {
-    let sizes: &[u64] = match G::SIZE {
+fn a_leaf_goes_back_to_its_altmap_by_its_size(g: Granule) {
+    let sizes: &[u64] = match g.page_size {
         0x1000 => &[1 << 30, 2 << 20, 4 << 10],
         0x4000 => &[32 << 20, 16 << 10],
         _ => &[512 << 20, 64 << 10],
     };
     for size in sizes {
-        let mut rig = boot::<G>();
+        let mut rig = boot(g);
         let at = far_leaf(&rig);
         rig.machine.plug(at, 2 * size);
         let before = Snapshot::exact(&rig);
-        let pages = size / G::SIZE;
-        let mut altmap = Altmap::new(Rig::<G>::pfn(at), 0, 2 * pages);
+        let pages = size / g.page_size;
+        let mut altmap = Altmap::new(Rig::pfn(g, at), 0, 2 * pages);
         let kept = altmap.allocate(pages).expect("room");
         let frames = altmap.allocate(pages).expect("room");
-        let described = size / 64 * G::SIZE;
+        let described = size / 64 * g.page_size;
         let window = memmap(&rig, at, described);
-        map(&mut rig, window, frames.address::<G>().get(), *size);
+        map(&mut rig, window, frames.address(g).get(), *size);
         let walked = rig.machine.everything().leaves;
         let leaf = walked.iter().find(|l| l.va == window.start.get()).expect("mapped");
         assert_eq!((leaf.size, leaf.leaf.pa), (*size, at + size), "one leaf");
@@ -108,7 +110,7 @@ fn a_leaf_goes_back_to_its_altmap_by_its_size<G: Granule>() {
         let (leaves, _) = unmap(&mut rig, window, bounds);
         assert_eq!(leaves, [(at + size, *size)]);
         for (pa, size) in leaves {
-            altmap.release(Rig::<G>::pfn(pa), size / G::SIZE);
+            altmap.release(Rig::pfn(g, pa), size / g.page_size);
         }
         assert_eq!((altmap.alloc(), altmap.align()), (pages, 0), "{size:#x} are charged back");
         assert_eq!(altmap.allocate(pages), Ok(frames), "the same frames again");
@@ -121,8 +123,8 @@ fn a_leaf_goes_back_to_its_altmap_by_its_size<G: Granule>() {
 
 /// The model's own way: a device whose memmap is made one leaf of `size` bytes behind its back goes without a trace. What its
 /// altmap is charged at the end is not seen: it goes with the device.
-fn a_device_with_one_large_leaf_goes<G: Granule>(size: u64) {
-    let (mut rig, len) = (boot::<G>(), size / 64 * G::SIZE);
+fn a_device_with_one_large_leaf_goes(g: Granule, size: u64) {
+    let (mut rig, len) = (boot(g), size / 64 * g.page_size);
     let at = far_leaf(&rig);
     // In pieces that any host gives; only what holds the memmap is ever touched.
     (0..len / GIB).for_each(|i| rig.machine.plug(at + i * GIB, GIB));
@@ -135,7 +137,7 @@ fn a_device_with_one_large_leaf_goes<G: Granule>(size: u64) {
     rig.assert_clean("one leaf");
     let leaf = rig.machine.everything().leaves.into_iter().find(|l| l.va == window.start.get());
     assert_eq!(leaf.map(|l| l.size), Some(size));
-    assert_eq!(rig.mm.devices()[0].altmap().map(|a| a.alloc()), Some(size / G::SIZE));
+    assert_eq!(rig.mm.devices()[0].altmap().map(|a| a.alloc()), Some(size / g.page_size));
     destroy(&mut rig, at);
     rig.assert_clean("gone");
     before.assert_same(&Snapshot::exact(&rig), "the leaf and its table are gone");
@@ -144,25 +146,25 @@ fn a_device_with_one_large_leaf_goes<G: Granule>(size: u64) {
 
 #[test]
 fn the_model_frees_a_level_2_leaf_of_32_mib() {
-    a_device_with_one_large_leaf_goes::<G16K>(32 << 20);
+    a_device_with_one_large_leaf_goes(Granule::K16, 32 << 20);
 }
 #[test]
 #[ignore = "clears 1 GiB: make test-long"]
 fn the_model_frees_a_level_1_leaf_of_1_gib() {
-    a_device_with_one_large_leaf_goes::<G4K>(1 << 30);
+    a_device_with_one_large_leaf_goes(Granule::K4, 1 << 30);
 }
 #[test]
 #[ignore = "clears 512 MiB: make test-long"]
 fn the_model_frees_a_level_2_leaf_of_512_mib() {
-    a_device_with_one_large_leaf_goes::<G64K>(512 << 20);
+    a_device_with_one_large_leaf_goes(Granule::K64, 512 << 20);
 }
 
-fn a_table_goes_with_the_last_of_two_neighbours<G: Granule>() {
+fn a_table_goes_with_the_last_of_two_neighbours(g: Granule) {
     // Each fills whole pages of memmap at every granule, and both are in one last-level table (4K: one section).
     let len = 64 * MIB;
     for memmap in [DeviceMemmap::Ram, DeviceMemmap::Device { reserve: 0 }] {
         for first in [0, 1] {
-            let mut rig = boot::<G>();
+            let mut rig = boot(g);
             let at = [FAR, FAR + len];
             at.iter().for_each(|start| rig.machine.plug(*start, len));
             let (before, none) = (Snapshot::exact(&rig), tables(&rig));
@@ -186,15 +188,15 @@ fn a_table_goes_with_the_last_of_two_neighbours<G: Granule>() {
 }
 
 /// Vmemmap's floor: what is mapped right below it shares upper tables with vmemmap's first pages, and keeps them.
-fn a_neighbour_below_vmemmap_keeps_its_tables<G: Granule>() {
-    let mut rig = Rig::<G>::boot(&Shape::one("not from the start", 0x4_6000_0000, 512 * MIB));
+fn a_neighbour_below_vmemmap_keeps_its_tables(g: Granule) {
+    let mut rig = Rig::boot(g, &Shape::one("not from the start", 0x4_6000_0000, 512 * MIB));
     let (base, below) =
-        (rig.mm.layout().reach().start.get(), rig.mm.layout().vmemmap().start.get() - G::SIZE);
+        (rig.mm.layout().reach().start.get(), rig.mm.layout().vmemmap().start.get() - g.page_size);
     let below = hotmap_mm::addr::VirtAddr::new(below);
-    let neighbour = VirtRange { start: below, end: below + G::SIZE };
+    let neighbour = VirtRange { start: below, end: below + g.page_size };
     rig.machine.plug(base, SUBSECTION);
     let (before, none) = (Snapshot::exact(&rig), tables(&rig));
-    map(&mut rig, neighbour, 0x4_6000_0000, G::SIZE);
+    map(&mut rig, neighbour, 0x4_6000_0000, g.page_size);
     let (with_neighbour, its) = (Snapshot::exact(&rig), tables(&rig));
     create(&mut rig, base, SUBSECTION, DeviceMemmap::Ram).expect("room");
     destroy(&mut rig, base);
@@ -208,8 +210,8 @@ fn a_neighbour_below_vmemmap_keeps_its_tables<G: Granule>() {
 }
 
 /// I4's exception: a table that reaches over the floor or the ceiling is not the region's to free, even when it is empty.
-fn a_table_across_the_floor_or_the_ceiling_stays<G: Granule>() {
-    let (mut rig, len) = (boot::<G>(), 64 * MIB);
+fn a_table_across_the_floor_or_the_ceiling_stays(g: Granule) {
+    let (mut rig, len) = (boot(g), 64 * MIB);
     // Neither end is where a table of the last level begins at every granule.
     let window = memmap(&rig, FAR + len, len);
     let all = rig.mm.layout().vmemmap_bounds();
@@ -217,7 +219,7 @@ fn a_table_across_the_floor_or_the_ceiling_stays<G: Granule>() {
     let above = VirtRange { start: all.start, end: window.end };
     let (before, none) = (Snapshot::exact(&rig), tables(&rig));
     for (bounds, name) in [(below, "floor"), (above, "ceiling")] {
-        map(&mut rig, window, 0x4000_0000, G::SIZE);
+        map(&mut rig, window, 0x4000_0000, g.page_size);
         let mapped = tables(&rig);
         // What begins before the floor, or ends behind the ceiling.
         let cut = |t: &&(usize, u64)| {
@@ -227,17 +229,17 @@ fn a_table_across_the_floor_or_the_ceiling_stays<G: Granule>() {
         let stay: Vec<_> = mapped.iter().filter(|t| none.contains(t) || cut(t)).copied().collect();
         assert!(stay.len() > none.len() && stay.len() <= mapped.len());
         let (leaves, _) = unmap(&mut rig, window, bounds);
-        assert_eq!(leaves.len() as u64 * G::SIZE, window.len());
+        assert_eq!(leaves.len() as u64 * g.page_size, window.len());
         assert_eq!(tables(&rig), stay, "the {name}");
-        map(&mut rig, window, 0x4000_0000, G::SIZE);
+        map(&mut rig, window, 0x4000_0000, g.page_size);
         unmap(&mut rig, window, all);
         before.assert_same(&Snapshot::exact(&rig), name);
     }
 }
 
-fn removing_twice_is_a_warning_and_frees_nothing<G: Granule>() {
+fn removing_twice_is_a_warning_and_frees_nothing(g: Granule) {
     for home in [MemmapHome::SelfHosted, MemmapHome::Ram, MemmapHome::SelfRange] {
-        let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(2));
+        let (mut rig, len) = (boot(g), Rig::blocks(g, 2));
         rig.plug(FAR, len, home);
         let warnings = rig.mm.warnings();
         rig.mm.remove(range(FAR, len)).expect("offline");
@@ -256,8 +258,8 @@ fn removing_twice_is_a_warning_and_frees_nothing<G: Granule>() {
     }
 }
 
-fn an_overlapping_add_exists_and_changes_nothing<G: Granule>() {
-    let (mut rig, block) = (boot::<G>(), Rig::<G>::blocks(1));
+fn an_overlapping_add_exists_and_changes_nothing(g: Granule) {
+    let (mut rig, block) = (boot(g), Rig::blocks(g, 1));
     rig.plug(FAR + block, 2 * block, MemmapHome::SelfHosted);
     let before = Snapshot::exact(&rig);
     for (start, blocks) in [(0, 2), (0, 4), (1, 1), (1, 2), (2, 1), (2, 2)] {
@@ -273,7 +275,7 @@ fn an_overlapping_add_exists_and_changes_nothing<G: Granule>() {
 }
 
 /// How many bytes of vmemmap are mapped for `len` bytes at `start`.
-fn mapped<G: Granule>(rig: &Rig<G>, start: u64, len: u64) -> u64 {
+fn mapped(rig: &Rig, start: u64, len: u64) -> u64 {
     let window = memmap(rig, start, len);
     let window = window.start.get()..window.end.get();
     let leaves = rig.machine.everything().leaves;
@@ -283,12 +285,12 @@ fn mapped<G: Granule>(rig: &Rig<G>, start: u64, len: u64) -> u64 {
 /// An early section has all of its memmap from boot on. A part of it can come and go (a device in a hole) and uses what is
 /// there; what is RAM of it goes as a whole block or not at all (`NotWhole`). So the one way on which an early section's memmap
 /// goes is that of a whole block, with the last of its subsections; where there is a hole, it never does.
-fn an_early_sections_memmap_goes_only_with_all_of_it<G: Granule>() {
-    let block = Rig::<G>::blocks(1);
-    let all = block / G::SIZE * 64;
+fn an_early_sections_memmap_goes_only_with_all_of_it(g: Granule) {
+    let block = Rig::blocks(g, 1);
+    let all = block / g.page_size * 64;
     // A block with a hole in it, and one without.
     let ram = [(0x4000_0000, 512 * MIB + 40 * MIB), (0x6400_0000 - 0x40_0000, block * 2)];
-    let mut rig = Rig::<G>::boot(&Shape::many("a hole", &ram));
+    let mut rig = Rig::boot(g, &Shape::many("a hole", &ram));
     let holed = 0x6000_0000;
     let (start, len) = (0x6300_0000, 4 * MIB);
     rig.machine.plug(start, len);
@@ -297,7 +299,7 @@ fn an_early_sections_memmap_goes_only_with_all_of_it<G: Granule>() {
     assert_eq!(rig.mm.counts(), counts, "no memmap and no table; a device is no RAM");
     assert_eq!(rig.mm.devices()[0].altmap().map(|a| a.alloc()), Some(0), "nor anything of its altmap");
     assert_eq!(mapped(&rig, holed, block), all);
-    let holed_block = Rig::<G>::pfn(holed);
+    let holed_block = Rig::pfn(g, holed);
     let with_device = Snapshot::exact(&rig);
     let not_whole = Err(Error::NotWhole(PhysAddr::new(holed)));
     assert_eq!(rig.mm.offline(holed_block).map(drop), not_whole);

@@ -15,14 +15,14 @@ use hotmap_testkit::snapshot::Snapshot;
 const HOMES: [MemmapHome; 2] = [MemmapHome::SelfHosted, MemmapHome::Ram];
 const AT: u64 = 0x8000_0000;
 
-fn boot<G: Granule>() -> Rig<G> {
-    Rig::boot(&Shape::one("1 GiB", 0x4000_0000, GIB))
+fn boot(g: Granule) -> Rig {
+    Rig::boot(g, &Shape::one("1 GiB", 0x4000_0000, GIB))
 }
 
-fn a_dimm_comes_is_used_and_goes_without_a_trace<G: Granule>() {
+fn a_dimm_comes_is_used_and_goes_without_a_trace(g: Granule) {
     for home in HOMES {
         for zone in ZoneKind::ALL {
-            let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(2));
+            let (mut rig, len) = (boot(g), Rig::blocks(g, 2));
             let start = Snapshot::exact(&rig);
             rig.plug(AT, len, home);
             rig.assert_clean("added");
@@ -30,7 +30,7 @@ fn a_dimm_comes_is_used_and_goes_without_a_trace<G: Granule>() {
             rig.assert_clean("online");
             let id = rig.mm.tenant_new(100).expect("room");
             rig.assert_clean("in use");
-            let block = Rig::<G>::pfn(AT + Rig::<G>::blocks(1));
+            let block = Rig::pfn(g, AT + Rig::blocks(g, 1));
             let used = rig.mm.block_of(block).expect("present").tenant_pages;
             assert_eq!(used, 100, "the newest block serves movable pages first, in whichever zone");
             assert_eq!(rig.mm.unplug(range(AT, len)), Ok(Offlined { migrated: 100 }));
@@ -45,8 +45,8 @@ fn a_dimm_comes_is_used_and_goes_without_a_trace<G: Granule>() {
 }
 
 /// Where every upper table exists, self-hosted memory costs no page of system RAM at 4K; anywhere it costs tables only.
-fn self_hosted_memory_costs_no_ram_but_for_tables<G: Granule>() {
-    let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(1));
+fn self_hosted_memory_costs_no_ram_but_for_tables(g: Granule) {
+    let (mut rig, len) = (boot(g), Rig::blocks(g, 1));
     let before = rig.mm.counts();
     let tables = rig.machine.everything().tables.len();
     rig.plug(AT, len, MemmapHome::SelfHosted);
@@ -54,22 +54,22 @@ fn self_hosted_memory_costs_no_ram_but_for_tables<G: Granule>() {
     let new = (rig.machine.everything().tables.len() - tables) as u64;
     assert_eq!(before.free - after.free, new);
     assert_eq!(after.memmap_ram, before.memmap_ram);
-    let memmap = Rig::<G>::blocks(1) / G::SIZE * 64;
-    assert_eq!(after.memmap_self * G::SIZE, memmap, "64 bytes for each page");
+    let memmap = Rig::blocks(g, 1) / g.page_size * 64;
+    assert_eq!(after.memmap_self * g.page_size, memmap, "64 bytes for each page");
     assert!(new <= 2, "{new} tables");
-    if G::SIZE == 4096 {
+    if g.page_size == 4096 {
         assert_eq!(new, 1, "a level 2 table for a new GiB");
         rig.plug(AT + len, len, MemmapHome::SelfHosted);
         assert_eq!(rig.mm.counts().free, after.free, "none for more of that GiB");
     }
 }
 
-fn the_steps_are_told_in_order<G: Granule>() {
-    let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(2));
+fn the_steps_are_told_in_order(g: Granule) {
+    let (mut rig, len) = (boot(g), Rig::blocks(g, 2));
     rig.machine.plug(AT, len);
     let hot = HotRange::new(&rig.mm, PhysAddr::new(AT), len, Source::Dimm(3)).expect("free");
     let mut told = Vec::new();
-    let done = |mm: &hotmap_mm::model::Mm<G, _>, step: Step| {
+    let done = |mm: &hotmap_mm::model::Mm<_>, step: Step| {
         // Between joining a zone and going online a block's pages are present and nothing else yet.
         assert!(step == Step::JoinZone || mm.counts().balance(), "{}", step.name());
         told.push(step);
@@ -80,32 +80,32 @@ fn the_steps_are_told_in_order<G: Granule>() {
     rig.assert_clean("plugged");
 }
 
-fn what_has_not_gone_online_or_is_offline_already_can_be_unplugged<G: Granule>() {
+fn what_has_not_gone_online_or_is_offline_already_can_be_unplugged(g: Granule) {
     for blocks in 1..=3 {
-        let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(blocks));
+        let (mut rig, len) = (boot(g), Rig::blocks(g, blocks));
         let start = Snapshot::exact(&rig);
         for offline_first in [0, 1] {
             rig.plug(AT, len, MemmapHome::SelfHosted);
-            rig.online(AT, Rig::<G>::blocks(offline_first), ZoneKind::Movable);
+            rig.online(AT, Rig::blocks(g, offline_first), ZoneKind::Movable);
             assert_eq!(rig.mm.unplug(range(AT, len)), Ok(Offlined::default()));
             rig.machine.unplug(AT);
             start.assert_same(&Snapshot::exact(&rig), "unplugged");
         }
         rig.plug(AT, len, MemmapHome::SelfHosted);
-        let block = Rig::<G>::pfn(AT);
+        let block = Rig::pfn(g, AT);
         let refused = rig.mm.offline(block).expect_err("it is offline");
         assert_eq!(refused.to_string(), "the memory block at 0x80000000 is offline, not online");
     }
 }
 
 /// Several blocks under one leaf, or under one Contiguous bit, come and go together.
-fn a_part_of_a_dimm_cannot_go_when_that_splits_a_leaf<G: Granule>() {
+fn a_part_of_a_dimm_cannot_go_when_that_splits_a_leaf(g: Granule) {
     // 4K: 1 GiB blocks. 16K: 1 GiB, and 64K: 16 GiB, under one Contiguous bit.
-    let len = if G::SIZE == 65536 { 16 * GIB } else { GIB };
-    let (mut rig, at) = (boot::<G>(), 16 * GIB);
+    let len = if g.page_size == 65536 { 16 * GIB } else { GIB };
+    let (mut rig, at) = (boot(g), 16 * GIB);
     rig.plug(at, len, MemmapHome::SelfHosted);
     let whole = Snapshot::exact(&rig);
-    let (first, last) = (range(at, G::SECTION_SIZE), range(at + len - G::SECTION_SIZE, G::SECTION_SIZE));
+    let (first, last) = (range(at, g.section_size), range(at + len - g.section_size, g.section_size));
     for part in [first, last] {
         assert!(matches!(rig.mm.remove(part), Err(Error::WouldSplit { size, .. }) if size == len));
         whole.assert_same(&Snapshot::exact(&rig), "a part was refused");
@@ -113,15 +113,15 @@ fn a_part_of_a_dimm_cannot_go_when_that_splits_a_leaf<G: Granule>() {
         let online = Snapshot::exact(&rig);
         assert!(matches!(rig.mm.unplug(part), Err(Error::WouldSplit { .. })));
         online.assert_same(&Snapshot::exact(&rig), "a part was refused");
-        rig.mm.offline_range(hotmap_mm::pfn::PfnRange::inside::<G>(range(at, len))).expect("free");
+        rig.mm.offline_range(hotmap_mm::pfn::PfnRange::inside(g, range(at, len))).expect("free");
     }
     rig.unplug(at, len);
     rig.assert_clean("gone as a whole");
 }
 
 /// With leaves of its own, a part may go.
-fn a_part_of_a_dimm_can_go_when_nothing_splits<G: Granule>() {
-    let (mut rig, block) = (boot::<G>(), G::SECTION_SIZE);
+fn a_part_of_a_dimm_can_go_when_nothing_splits(g: Granule) {
+    let (mut rig, block) = (boot(g), g.section_size);
     rig.plug(AT, 2 * block, MemmapHome::SelfHosted);
     rig.mm.remove(range(AT, block)).expect("it has leaves of its own");
     rig.assert_clean("half of it");
@@ -130,8 +130,8 @@ fn a_part_of_a_dimm_can_go_when_nothing_splits<G: Granule>() {
     rig.assert_clean("gone");
 }
 
-fn only_whole_present_offline_blocks_can_be_removed<G: Granule>() {
-    let (mut rig, block) = (boot::<G>(), G::SECTION_SIZE);
+fn only_whole_present_offline_blocks_can_be_removed(g: Granule) {
+    let (mut rig, block) = (boot(g), g.section_size);
     rig.plug(AT, block, MemmapHome::SelfHosted);
     let before = Snapshot::exact(&rig);
     for bad in [range(AT, block / 2), range(AT + MIB, block), range(AT, block + MIB)] {
@@ -149,28 +149,28 @@ fn only_whole_present_offline_blocks_can_be_removed<G: Granule>() {
 }
 
 /// Boot memory can go as well, memmap, linear map and all, when nothing unmovable is in it, and come back as a DIMM.
-fn a_block_of_boot_memory_can_go_and_come_back<G: Granule>() {
-    let mut rig = boot::<G>();
-    let (block, last) = (G::SECTION_SIZE, 0x8000_0000 - G::SECTION_SIZE);
+fn a_block_of_boot_memory_can_go_and_come_back(g: Granule) {
+    let mut rig = boot(g);
+    let (block, last) = (g.section_size, 0x8000_0000 - g.section_size);
     let before = rig.mm.counts();
-    assert_eq!(rig.mm.offline(Rig::<G>::pfn(last)), Ok(Offlined::default()));
+    assert_eq!(rig.mm.offline(Rig::pfn(g, last)), Ok(Offlined::default()));
     rig.assert_clean("boot memory offline");
     rig.mm.remove(range(last, block)).expect("offline");
     rig.assert_clean("boot memory removed");
     let now = rig.mm.counts();
-    let memmap = block / G::SIZE * 64 / G::SIZE;
+    let memmap = block / g.page_size * 64 / g.page_size;
     assert_eq!(before.memmap_ram - now.memmap_ram, memmap, "its memmap is free again");
-    assert_eq!(before.present - now.present, block / G::SIZE);
+    assert_eq!(before.present - now.present, block / g.page_size);
     assert_eq!(rig.mm.warnings().total(), 0);
     rig.add(last, block, MemmapHome::SelfHosted).expect("it is a DIMM now");
     rig.online(last, block, ZoneKind::Movable);
     rig.assert_clean("boot memory is back");
 }
 
-fn boot_memory_that_holds_the_kernel_stays<G: Granule>() {
-    let mut rig = boot::<G>();
+fn boot_memory_that_holds_the_kernel_stays(g: Granule) {
+    let mut rig = boot(g);
     let before = Snapshot::exact(&rig);
-    let refused = rig.mm.offline(Rig::<G>::pfn(0x4000_0000));
+    let refused = rig.mm.offline(Rig::pfn(g, 0x4000_0000));
     assert!(matches!(refused, Err(Error::Unmovable { .. })), "{refused:?}");
     before.assert_same(&Snapshot::exact(&rig), "refused");
     assert_eq!(rig.mm.blocks()[0].state, BlockState::Online(ZoneKind::Normal));

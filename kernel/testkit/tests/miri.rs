@@ -10,14 +10,14 @@ use hotmap_testkit::rig::{Rig, Shape};
 
 const AT: u64 = 0x8000_0000;
 
-fn miri_a_dimms_life<G: Granule>() {
-    let mut rig = Rig::<G>::boot(&Shape::tiny());
-    let (before, len) = (rig.mm.counts(), Rig::<G>::blocks(1));
+fn miri_a_dimms_life(g: Granule) {
+    let mut rig = Rig::boot(g, &Shape::tiny());
+    let (before, len) = (rig.mm.counts(), Rig::blocks(g, 1));
     rig.plug(AT, len, MemmapHome::SelfHosted);
     rig.online(AT, len, ZoneKind::Movable);
     let pages = if cfg!(miri) { 1 } else { 2 };
     let id = rig.mm.tenant_new(pages).expect("room");
-    let newest = rig.mm.block_of(Rig::<G>::pfn(AT)).expect("present");
+    let newest = rig.mm.block_of(Rig::pfn(g, AT)).expect("present");
     assert_eq!(newest.tenant_pages, pages);
     rig.unplug(AT, len);
     assert_eq!(rig.mm.tenant_check(id), Ok(pages));
@@ -26,9 +26,9 @@ fn miri_a_dimms_life<G: Granule>() {
     assert_eq!(rig.mm.counts(), before);
 }
 
-fn miri_a_failure_half_way<G: Granule>() {
-    let mut rig = Rig::<G>::boot(&Shape::tiny());
-    let (before, len) = (rig.mm.counts(), Rig::<G>::blocks(1));
+fn miri_a_failure_half_way(g: Granule) {
+    let mut rig = Rig::boot(g, &Shape::tiny());
+    let (before, len) = (rig.mm.counts(), Rig::blocks(g, 1));
     rig.machine.plug(AT, len);
     let mut refused = 0;
     loop {
@@ -45,8 +45,9 @@ fn miri_a_failure_half_way<G: Granule>() {
     assert_eq!(rig.mm.counts(), before);
 }
 
-fn audit<G: Granule>(rig: &Rig<G>, when: &str) {
-    if !cfg!(miri) || G::SIZE == 4096 {
+fn audit(rig: &Rig, when: &str) {
+    let g = rig.granule();
+    if !cfg!(miri) || g.page_size == 4096 {
         rig.assert_clean(when);
     }
 }

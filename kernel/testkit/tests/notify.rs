@@ -47,8 +47,8 @@ fn each(names: &str, event: Event, range: PhysRange) -> Vec<Heard> {
     names.chars().map(|name| (name, event, range)).collect()
 }
 
-fn boot<G: Granule>() -> Rig<G> {
-    let mut rig = Rig::<G>::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+fn boot(g: Granule) -> Rig {
+    let mut rig = Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
     for notifier in [A, B, C] {
         rig.mm.notifiers.register(notifier).expect("room");
     }
@@ -57,20 +57,33 @@ fn boot<G: Granule>() -> Rig<G> {
 }
 
 /// The ways on which memory goes online, and those on which it goes offline.
-type Act<G> = fn(&mut Rig<G>) -> Result<()>;
+type Act = fn(&mut Rig) -> Result<()>;
 
-fn hot<G: Granule>(rig: &Rig<G>) -> Result<HotRange> {
-    HotRange::new(&rig.mm, PhysAddr::new(AT), Rig::<G>::blocks(2), Source::Dimm(0))
+fn hot(rig: &Rig) -> Result<HotRange> {
+    let g = rig.granule();
+    HotRange::new(&rig.mm, PhysAddr::new(AT), Rig::blocks(g, 2), Source::Dimm(0))
 }
 
-fn all_pages<G: Granule>() -> PfnRange {
-    PfnRange::inside::<G>(range(AT, Rig::<G>::blocks(2)))
+fn all_pages(g: Granule) -> PfnRange {
+    PfnRange::inside(g, range(AT, Rig::blocks(g, 2)))
 }
 
-fn going_online<G: Granule>() -> [(Act<G>, u64); 3] {
+fn going_online() -> [(Act, u64); 3] {
     [
-        (|rig| rig.mm.online(Rig::<G>::pfn(AT), ZoneKind::Movable), 1),
-        (|rig| rig.mm.online_range(all_pages::<G>(), ZoneKind::Movable, |_, _| {}), 2),
+        (
+            |rig| {
+                let g = rig.granule();
+                rig.mm.online(Rig::pfn(g, AT), ZoneKind::Movable)
+            },
+            1,
+        ),
+        (
+            |rig| {
+                let g = rig.granule();
+                rig.mm.online_range(all_pages(g), ZoneKind::Movable, |_, _| {})
+            },
+            2,
+        ),
         (
             |rig| {
                 let hot = hot(rig)?;
@@ -81,20 +94,38 @@ fn going_online<G: Granule>() -> [(Act<G>, u64); 3] {
     ]
 }
 
-fn going_offline<G: Granule>() -> [(Act<G>, u64); 3] {
+fn going_offline() -> [(Act, u64); 3] {
     [
-        (|rig| rig.mm.offline(Rig::<G>::pfn(AT)).map(drop), 1),
-        (|rig| rig.mm.offline_range(all_pages::<G>()).map(drop), 2),
-        (|rig| rig.mm.unplug(range(AT, Rig::<G>::blocks(2))).map(drop), 2),
+        (
+            |rig| {
+                let g = rig.granule();
+                rig.mm.offline(Rig::pfn(g, AT)).map(drop)
+            },
+            1,
+        ),
+        (
+            |rig| {
+                let g = rig.granule();
+                rig.mm.offline_range(all_pages(g)).map(drop)
+            },
+            2,
+        ),
+        (
+            |rig| {
+                let g = rig.granule();
+                rig.mm.unplug(range(AT, Rig::blocks(g, 2))).map(drop)
+            },
+            2,
+        ),
     ]
 }
 
 /// Each way, from the state that it needs: `(rig, act, the whole range that goes)`.
-fn each_way<G: Granule>(direction: Direction, mut f: impl FnMut(&mut Rig<G>, Act<G>, PhysRange)) {
-    let ways = if direction == Direction::Online { going_online::<G>() } else { going_offline::<G>() };
+fn each_way(g: Granule, direction: Direction, mut f: impl FnMut(&mut Rig, Act, PhysRange)) {
+    let ways = if direction == Direction::Online { going_online() } else { going_offline() };
     for (i, (act, blocks)) in ways.into_iter().enumerate() {
-        let mut rig = boot::<G>();
-        let len = Rig::<G>::blocks(2);
+        let mut rig = boot(g);
+        let len = Rig::blocks(g, 2);
         rig.machine.plug(AT, len);
         // Everything but `plug` wants memory that is present.
         if direction == Direction::Offline || i < 2 {
@@ -104,13 +135,13 @@ fn each_way<G: Granule>(direction: Direction, mut f: impl FnMut(&mut Rig<G>, Act
             rig.online(AT, len, ZoneKind::Movable);
         }
         drop(take_heard());
-        f(&mut rig, act, range(AT, Rig::<G>::blocks(blocks)));
+        f(&mut rig, act, range(AT, Rig::blocks(g, blocks)));
     }
 }
 
-fn all_are_asked_and_then_told<G: Granule>() {
+fn all_are_asked_and_then_told(g: Granule) {
     for direction in [Direction::Online, Direction::Offline] {
-        each_way::<G>(direction, |rig, act, whole| {
+        each_way(g, direction, |rig, act, whole| {
             act(rig).expect("nobody minds");
             let mut expected = each("abc", Event::Going(direction), whole);
             expected.extend(each("abc", Event::Done(direction), whole));
@@ -120,10 +151,10 @@ fn all_are_asked_and_then_told<G: Granule>() {
     }
 }
 
-fn a_veto_is_named_and_undoes_everything<G: Granule>() {
+fn a_veto_is_named_and_undoes_everything(g: Granule) {
     for direction in [Direction::Online, Direction::Offline] {
         for (who, by, agreed) in [('a', "a", ""), ('b', "b", "a"), ('c', "c", "ba")] {
-            each_way::<G>(direction, |rig, act, whole| {
+            each_way(g, direction, |rig, act, whole| {
                 let before = Snapshot::exact(rig);
                 VETO.set(Some((who, direction)));
                 let result = act(rig);
@@ -143,8 +174,8 @@ fn a_veto_is_named_and_undoes_everything<G: Granule>() {
 }
 
 /// A veto to something that is no question, or to the other direction, is not heard.
-fn only_the_question_can_be_vetoed<G: Granule>() {
-    each_way::<G>(Direction::Online, |rig, act, _| {
+fn only_the_question_can_be_vetoed(g: Granule) {
+    each_way(g, Direction::Online, |rig, act, _| {
         VETO.set(Some(('b', Direction::Offline)));
         let result = act(rig);
         VETO.set(None);
@@ -152,16 +183,16 @@ fn only_the_question_can_be_vetoed<G: Granule>() {
     });
 }
 
-fn what_fails_after_all_have_agreed_is_cancelled_last_first<G: Granule>() {
-    each_way::<G>(Direction::Online, |rig, act, whole| {
+fn what_fails_after_all_have_agreed_is_cancelled_last_first(g: Granule) {
+    each_way(g, Direction::Online, |rig, act, whole| {
         let before = Snapshot::exact(rig);
         // The last allocation is the zone's list, after the question.
         rig.mm.faults.arm(Plan::Off);
         let sites = {
-            let mut twin = boot::<G>();
-            twin.machine.plug(AT, Rig::<G>::blocks(2));
+            let mut twin = boot(g);
+            twin.machine.plug(AT, Rig::blocks(g, 2));
             if !rig.mm.blocks().iter().all(|b| b.source == Source::Boot) {
-                twin.add(AT, Rig::<G>::blocks(2), MemmapHome::SelfHosted).expect("room");
+                twin.add(AT, Rig::blocks(g, 2), MemmapHome::SelfHosted).expect("room");
             }
             twin.mm.faults.arm(Plan::Off);
             act(&mut twin).expect("nothing fails");
@@ -177,8 +208,8 @@ fn what_fails_after_all_have_agreed_is_cancelled_last_first<G: Granule>() {
         assert_eq!(take_heard(), expected);
         before.assert_same(&Snapshot::exact(rig), "cancelled");
     });
-    each_way::<G>(Direction::Offline, |rig, act, whole| {
-        let last = hotmap_mm::pfn::Pfn::new(Rig::<G>::pfn(whole.end.get()).get() - 1);
+    each_way(g, Direction::Offline, |rig, act, whole| {
+        let last = hotmap_mm::pfn::Pfn::new(Rig::pfn(g, whole.end.get()).get() - 1);
         rig.mm.pin(last).expect("free");
         let before = Snapshot::exact(rig);
         assert_eq!(act(rig), Err(Error::Pinned { pfn: last, refs: 1 }));
@@ -190,13 +221,13 @@ fn what_fails_after_all_have_agreed_is_cancelled_last_first<G: Granule>() {
 }
 
 /// Of a range that is partly offline, the part that goes is asked for; of one that is all offline, nothing.
-fn what_is_offline_does_not_go<G: Granule>() {
-    let mut rig = boot::<G>();
-    let block = Rig::<G>::blocks(1);
+fn what_is_offline_does_not_go(g: Granule) {
+    let mut rig = boot(g);
+    let block = Rig::blocks(g, 1);
     rig.plug(AT, 3 * block, MemmapHome::SelfHosted);
     rig.online(AT + block, 2 * block, ZoneKind::Movable);
     drop(take_heard());
-    let pages = PfnRange::inside::<G>(range(AT, 3 * block));
+    let pages = PfnRange::inside(g, range(AT, 3 * block));
     assert_eq!(rig.mm.offline_range(pages), Ok(Offlined::default()));
     let part = range(AT + block, 2 * block);
     let mut expected = each("abc", Event::Going(Direction::Offline), part);
@@ -207,8 +238,8 @@ fn what_is_offline_does_not_go<G: Granule>() {
 }
 
 /// When the notifiers are asked, nothing of steps 6 and 7 has been done; when they are told, everything has.
-fn the_steps_frame_the_questions<G: Granule>() {
-    let (mut rig, len) = (boot::<G>(), Rig::<G>::blocks(2));
+fn the_steps_frame_the_questions(g: Granule) {
+    let (mut rig, len) = (boot(g), Rig::blocks(g, 2));
     rig.machine.plug(AT, len);
     let hot = hot(&rig).expect("free");
     let mut lines = Vec::new();

@@ -15,27 +15,28 @@ use hotmap_testkit::snapshot::Snapshot;
 
 const AT: u64 = 0x8000_0000;
 
-fn boot<G: Granule>() -> Rig<G> {
-    let mut rig = Rig::<G>::boot(&Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
-    rig.plug(AT, Rig::<G>::blocks(2), MemmapHome::SelfHosted);
-    rig.online(AT, Rig::<G>::blocks(2), ZoneKind::Movable);
+fn boot(g: Granule) -> Rig {
+    let mut rig = Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+    rig.plug(AT, Rig::blocks(g, 2), MemmapHome::SelfHosted);
+    rig.online(AT, Rig::blocks(g, 2), ZoneKind::Movable);
     rig
 }
 
 /// The last page of the second block, which is free.
-fn last<G: Granule>() -> Pfn {
-    Pfn::new(Rig::<G>::pfn(AT + Rig::<G>::blocks(2)).get() - 1)
+fn last(g: Granule) -> Pfn {
+    Pfn::new(Rig::pfn(g, AT + Rig::blocks(g, 2)).get() - 1)
 }
 
 /// The frame behind page `i` of the first tenant, by the machine's own walk.
-fn frame<G: Granule>(rig: &Rig<G>, i: u64) -> Pfn {
-    let va = rig.mm.tenants()[0].range.start.get() + i * G::SIZE;
-    Rig::<G>::pfn(rig.machine.walk(va).expect("mapped"))
+fn frame(rig: &Rig, i: u64) -> Pfn {
+    let g = rig.granule();
+    let va = rig.mm.tenants()[0].range.start.get() + i * g.page_size;
+    Rig::pfn(g, rig.machine.walk(va).expect("mapped"))
 }
 
-fn a_free_page_leaves_the_free_lists_and_comes_back<G: Granule>() {
-    let mut rig = boot::<G>();
-    let (before, counts, pfn) = (Snapshot::exact(&rig), rig.mm.counts(), last::<G>());
+fn a_free_page_leaves_the_free_lists_and_comes_back(g: Granule) {
+    let mut rig = boot(g);
+    let (before, counts, pfn) = (Snapshot::exact(&rig), rig.mm.counts(), last(g));
     assert_eq!(rig.mm.poison(pfn), Ok(None));
     rig.assert_clean("poisoned");
     let now = rig.mm.counts();
@@ -55,9 +56,9 @@ fn a_free_page_leaves_the_free_lists_and_comes_back<G: Granule>() {
 }
 
 /// However much is asked for, the page is not handed out.
-fn it_is_never_allocated<G: Granule>() {
-    let mut rig = boot::<G>();
-    let (pfn, free) = (last::<G>(), rig.mm.counts().free);
+fn it_is_never_allocated(g: Granule) {
+    let mut rig = boot(g);
+    let (pfn, free) = (last(g), rig.mm.counts().free);
     rig.mm.poison(pfn).expect("free");
     let mut taken = Vec::new();
     while let Ok(got) = rig.mm.alloc(0, PageKind::Pinned, Mobility::Movable) {
@@ -68,24 +69,24 @@ fn it_is_never_allocated<G: Granule>() {
     assert_eq!(rig.mm.use_of(pfn), Ok((PageKind::Poisoned, pfn)));
 }
 
-fn its_block_stays_and_says_why<G: Granule>() {
-    let mut rig = boot::<G>();
+fn its_block_stays_and_says_why(g: Granule) {
+    let mut rig = boot(g);
     rig.mm.tenant_new(5).expect("room");
-    let pfn = last::<G>();
+    let pfn = last(g);
     rig.mm.poison(pfn).expect("free");
-    let (before, block) = (Snapshot::exact(&rig), Rig::<G>::pfn(AT + Rig::<G>::blocks(1)));
+    let (before, block) = (Snapshot::exact(&rig), Rig::pfn(g, AT + Rig::blocks(g, 1)));
     assert_eq!(rig.mm.offline(block), Err(Error::Poisoned(pfn)));
     before.assert_same(&Snapshot::exact(&rig), "refused");
-    assert_eq!(rig.mm.unplug(range(AT, Rig::<G>::blocks(2))), Err(Error::Poisoned(pfn)));
+    assert_eq!(rig.mm.unplug(range(AT, Rig::blocks(g, 2))), Err(Error::Poisoned(pfn)));
     before.assert_same(&Snapshot::exact(&rig), "refused");
     let said = Error::Poisoned(pfn).to_string();
     assert_eq!(said, format!("{pfn} is poisoned: out of use, and its block cannot go"));
     rig.mm.unpoison(pfn).expect("poisoned");
-    rig.mm.unplug(range(AT, Rig::<G>::blocks(2))).expect("nothing holds it");
+    rig.mm.unplug(range(AT, Rig::blocks(g, 2))).expect("nothing holds it");
 }
 
-fn a_tenants_page_moves_away_first<G: Granule>() {
-    let mut rig = boot::<G>();
+fn a_tenants_page_moves_away_first(g: Granule) {
+    let mut rig = boot(g);
     let id = rig.mm.tenant_new(5).expect("room");
     let pfn = frame(&rig, 2);
     let counts = rig.mm.counts();
@@ -100,30 +101,30 @@ fn a_tenants_page_moves_away_first<G: Granule>() {
     rig.assert_clean("the tenant gone");
 }
 
-fn what_cannot_be_emptied_is_refused_by_name<G: Granule>() {
-    let mut rig = Rig::<G>::boot(&Shape::many("a hole", &[(0x4000_0000, 40 * MIB), (0x4300_0000, 16 * MIB)]));
-    rig.plug(AT, 2 * Rig::<G>::blocks(1), MemmapHome::SelfHosted);
-    rig.online(AT, Rig::<G>::blocks(1), ZoneKind::Movable);
+fn what_cannot_be_emptied_is_refused_by_name(g: Granule) {
+    let mut rig = Rig::boot(g, &Shape::many("a hole", &[(0x4000_0000, 40 * MIB), (0x4300_0000, 16 * MIB)]));
+    rig.plug(AT, 2 * Rig::blocks(g, 1), MemmapHome::SelfHosted);
+    rig.online(AT, Rig::blocks(g, 1), ZoneKind::Movable);
     rig.mm.tenant_new(3).expect("room");
     let tenant = frame(&rig, 1);
     rig.mm.pin(tenant).expect("a tenant's");
     let pinned = Pfn::new(tenant.get() + 100);
     rig.mm.pin(pinned).expect("free");
-    let table = Rig::<G>::pfn(rig.machine.root());
-    let image = Rig::<G>::pfn(0x4020_0000);
+    let table = Rig::pfn(g, rig.machine.root());
+    let image = Rig::pfn(g, 0x4020_0000);
     let memmap = rig.machine.walk(rig.mm.layout().page_address(image).get()).expect("mapped");
-    let offline = Rig::<G>::pfn(AT + Rig::<G>::blocks(1));
-    let usable = Pfn::new(offline.get() + G::SECTION_PAGES - 1);
+    let offline = Rig::pfn(g, AT + Rig::blocks(g, 1));
+    let usable = Pfn::new(offline.get() + g.section_pages - 1);
     let kernel = rig.mm.alloc(2, PageKind::Kernel, Mobility::Unmovable).expect("room");
-    let hole = Rig::<G>::pfn(0x4290_0000);
+    let hole = Rig::pfn(g, 0x4290_0000);
     let needs = "free or a tenant's";
     let refusals = [
         (tenant, Error::Pinned { pfn: tenant, refs: 2 }),
         (pinned, Error::Pinned { pfn: pinned, refs: 1 }),
         (table, Error::Unmovable { pfn: table, kind: PageKind::Table }),
         (image, Error::Unmovable { pfn: image, kind: PageKind::Reserved }),
-        (Rig::<G>::pfn(memmap), Error::Unmovable { pfn: Rig::<G>::pfn(memmap), kind: PageKind::MemmapRam }),
-        (Rig::<G>::pfn(AT), Error::Unmovable { pfn: Rig::<G>::pfn(AT), kind: PageKind::MemmapSelf }),
+        (Rig::pfn(g, memmap), Error::Unmovable { pfn: Rig::pfn(g, memmap), kind: PageKind::MemmapRam }),
+        (Rig::pfn(g, AT), Error::Unmovable { pfn: Rig::pfn(g, AT), kind: PageKind::MemmapSelf }),
         (offline, Error::Unmovable { pfn: offline, kind: PageKind::MemmapSelf }),
         (usable, Error::PageState { pfn: usable, is: PageKind::Tail, needs }),
         (
@@ -131,7 +132,7 @@ fn what_cannot_be_emptied_is_refused_by_name<G: Granule>() {
             Error::Unmovable { pfn: Pfn::new(kernel.get() + 3), kind: PageKind::Kernel },
         ),
         (hole, Error::PageState { pfn: hole, is: PageKind::Hole, needs }),
-        (Rig::<G>::pfn(1 << 40), Error::NotPresent(Rig::<G>::pfn(1 << 40))),
+        (Rig::pfn(g, 1 << 40), Error::NotPresent(Rig::pfn(g, 1 << 40))),
     ];
     let before = Snapshot::exact(&rig);
     for (pfn, error) in refusals {
@@ -141,8 +142,8 @@ fn what_cannot_be_emptied_is_refused_by_name<G: Granule>() {
     }
 }
 
-fn without_room_to_move_to_nothing_changes<G: Granule>() {
-    let mut rig = boot::<G>();
+fn without_room_to_move_to_nothing_changes(g: Granule) {
+    let mut rig = boot(g);
     let id = rig.mm.tenant_new(3).expect("room");
     let (before, pfn) = (Snapshot::exact(&rig), frame(&rig, 0));
     rig.mm.faults.arm(Plan::Nth(1));
@@ -154,14 +155,14 @@ fn without_room_to_move_to_nothing_changes<G: Granule>() {
     rig.assert_clean("poisoned");
 }
 
-fn tenants_move_past_it<G: Granule>() {
-    let mut rig = boot::<G>();
+fn tenants_move_past_it(g: Granule) {
+    let mut rig = boot(g);
     let id = rig.mm.tenant_new(9).expect("room");
     // Where the first pages would move to.
-    let first = Rig::<G>::pfn(AT);
+    let first = Rig::pfn(g, AT);
     let target = (0..).map(|i| first + i).find(|p| rig.mm.use_of(*p).is_ok_and(|(k, _)| k == PageKind::Free));
     rig.mm.poison(target.expect("some page is free")).expect("free");
-    let block = Rig::<G>::pfn(AT + Rig::<G>::blocks(1));
+    let block = Rig::pfn(g, AT + Rig::blocks(g, 1));
     assert_eq!(rig.mm.offline(block).expect("room").migrated, 9);
     assert_eq!(rig.mm.tenant_check(id), Ok(9));
     rig.assert_clean("moved");

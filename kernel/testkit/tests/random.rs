@@ -19,7 +19,7 @@ fn times() -> u32 {
 /// The same sequences in every run, and no file with what failed: a failure prints the steps that it shrank to.
 ///
 /// What is in `must` has to have happened, or the sequences do not go where they should.
-fn run<G: Granule>(cases: u32, most: usize, shape: &Shape, must: &[(&'static str, &'static str)]) {
+fn run(g: Granule, cases: u32, most: usize, shape: &Shape, must: &[(&'static str, &'static str)]) {
     let answers = RefCell::new(BTreeMap::new());
     let config = Config {
         cases: cases * times(),
@@ -29,7 +29,7 @@ fn run<G: Granule>(cases: u32, most: usize, shape: &Shape, must: &[(&'static str
     };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let result = TestRunner::new_with_rng(config, rng).run(&ops::steps(most), |steps| {
-        let mut world = World::<G>::boot(shape);
+        let mut world = World::boot(g, shape);
         for step in steps {
             world.step(step);
         }
@@ -39,10 +39,10 @@ fn run<G: Granule>(cases: u32, most: usize, shape: &Shape, must: &[(&'static str
         }
         Ok(())
     });
-    result.unwrap_or_else(|failure| panic!("{}, {}: {failure}", G::KIND, shape.name));
+    result.unwrap_or_else(|failure| panic!("{}, {}: {failure}", g.kind, shape.name));
     let answers = answers.into_inner();
     let missing: Vec<_> = must.iter().filter(|m| answers.get(*m).is_none_or(|n| *n == 0)).collect();
-    assert!(missing.is_empty(), "{}: these never happened: {missing:?}; only {answers:?}", G::KIND);
+    assert!(missing.is_empty(), "{}: these never happened: {missing:?}; only {answers:?}", g.kind);
 }
 
 const EVERYWHERE: &[(&str, &str)] = &[
@@ -122,32 +122,32 @@ const IN_LONG_RUNS: &[(&str, &str)] = &[
     ("give", "Vetoed"),
 ];
 
-fn with_room<G: Granule>() {
+fn with_room(g: Granule) {
     let ram = Shape::one("640 MiB", 0x4000_0000, 640 * MIB);
     let rare = if times() > 1 { IN_LONG_RUNS } else { &[] };
     let must = [EVERYWHERE, &[("offline", "Unmovable"), ("unplug", "Unmovable")], rare].concat();
-    run::<G>(60, 60, &ram, &must);
+    run(g, 60, 60, &ram, &must);
 }
 
 /// So little boot memory that it runs out.
-fn out_of_memory<G: Granule>() {
+fn out_of_memory(g: Granule) {
     let rare: &[_] = if times() > 1 { &[("offline", "Out"), ("unplug", "Out")] } else { &[] };
     let must = [EVERYWHERE, &[("add", "Out"), ("tenant_new", "Out")], rare].concat();
-    run::<G>(90, 60, &Shape::tiny(), &must);
+    run(g, 90, 60, &Shape::tiny(), &must);
 }
 
 /// Devices in the holes of boot memory, whose struct pages are there since boot.
-fn with_holes<G: Granule>() {
+fn with_holes(g: Granule) {
     let ram = [(0x4000_0000, 40 * MIB), (0x4300_0000, 700 * MIB)];
     let must = [("offline", "NotWhole"), ("create", "in a hole")];
-    run::<G>(30, 60, &Shape::many("two ranges in a block", &ram), &must);
+    run(g, 30, 60, &Shape::many("two ranges in a block", &ram), &must);
 }
 
 /// Boot memory hosts its own memmap, so that its blocks can go and come back.
-fn self_hosted<G: Granule>() {
+fn self_hosted(g: Granule) {
     let shape =
         Shape { memmap: BootMemmap::SelfHosted, ..Shape::one("self-hosted", 0x4000_0000, 1024 * MIB) };
-    run::<G>(30, 60, &shape, &[("unplug", "a boot block")]);
+    run(g, 30, 60, &shape, &[("unplug", "a boot block")]);
 }
 
 hotmap_testkit::at_each_granule!(with_room, out_of_memory, with_holes, self_hosted);

@@ -3,7 +3,7 @@
 
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::Error;
-use hotmap_mm::granule::{G4K, G16K, G64K, Granule};
+use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::Source;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::steps::MemmapHome;
@@ -11,11 +11,11 @@ use hotmap_testkit::rig::{MIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;
 
 /// RAM that begins above the linear map's base at every granule.
-fn boot<G: Granule>() -> Rig<G> {
-    Rig::boot(&Shape::one("512 MiB", 0x4_4000_0000, 512 * MIB))
+fn boot(g: Granule) -> Rig {
+    Rig::boot(g, &Shape::one("512 MiB", 0x4_4000_0000, 512 * MIB))
 }
 
-fn refused<G: Granule>(rig: &Rig<G>, start: u64, len: u64) -> String {
+fn refused(rig: &Rig, start: u64, len: u64) -> String {
     let before = Snapshot::exact(rig);
     let result = HotRange::new(&rig.mm, PhysAddr::new(start), len, Source::Dimm(0));
     before.assert_same(&Snapshot::exact(rig), "a refusal");
@@ -24,7 +24,7 @@ fn refused<G: Granule>(rig: &Rig<G>, start: u64, len: u64) -> String {
 
 #[test]
 fn every_rule_is_named_with_the_value_that_breaks_it() {
-    let rig = boot::<G4K>();
+    let rig = boot(Granule::K4);
     let refused = |start, len| refused(&rig, start, len);
     assert_eq!(refused(0x8_0000_0000, 0), "the range at 0x800000000 is empty");
     assert_eq!(
@@ -56,8 +56,8 @@ fn every_rule_is_named_with_the_value_that_breaks_it() {
 #[test]
 fn the_block_that_a_range_must_be_aligned_to_is_the_granules() {
     let cases = [
-        (refused(&boot::<G16K>(), 0x8_0400_0000, 128 * MIB), "128 MiB"),
-        (refused(&boot::<G64K>(), 0x8_0800_0000, 512 * MIB), "512 MiB"),
+        (refused(&boot(Granule::K16), 0x8_0400_0000, 128 * MIB), "128 MiB"),
+        (refused(&boot(Granule::K64), 0x8_0800_0000, 512 * MIB), "512 MiB"),
     ];
     for (said, block) in cases {
         assert!(said.ends_with(&format!("is not aligned to the {block} memory block")), "{said}");
@@ -65,9 +65,9 @@ fn the_block_that_a_range_must_be_aligned_to_is_the_granules() {
 }
 
 /// The whole of a range, and nothing of its neighbours, is checked against what is present.
-fn an_overlap_is_found_wherever_it_is<G: Granule>() {
-    let mut rig = boot::<G>();
-    let (at, block) = (0x10_0000_0000, G::SECTION_SIZE);
+fn an_overlap_is_found_wherever_it_is(g: Granule) {
+    let mut rig = boot(g);
+    let (at, block) = (0x10_0000_0000, g.section_size);
     rig.plug(at + 2 * block, block, MemmapHome::SelfHosted);
     let new = |start, blocks| HotRange::new(&rig.mm, PhysAddr::new(start), blocks * block, Source::Dimm(1));
     for (start, blocks) in [(at, 3), (at + block, 3), (at + 2 * block, 1), (at + 2 * block, 2)] {
@@ -80,15 +80,15 @@ fn an_overlap_is_found_wherever_it_is<G: Granule>() {
 }
 
 /// The first and the last block that the linear map reaches.
-fn the_ends_of_the_linear_map_can_be_used<G: Granule>() {
-    let mut rig = Rig::<G>::boot(&Shape::one("not from the start", 0x4_6000_0000, 512 * MIB));
+fn the_ends_of_the_linear_map_can_be_used(g: Granule) {
+    let mut rig = Rig::boot(g, &Shape::one("not from the start", 0x4_6000_0000, 512 * MIB));
     let reach = rig.mm.layout().reach();
     let start = Snapshot::exact(&rig);
-    for at in [reach.start.get(), reach.end.get() - G::SECTION_SIZE] {
-        rig.plug(at, G::SECTION_SIZE, MemmapHome::SelfHosted);
-        rig.online(at, G::SECTION_SIZE, hotmap_mm::zone::ZoneKind::Movable);
+    for at in [reach.start.get(), reach.end.get() - g.section_size] {
+        rig.plug(at, g.section_size, MemmapHome::SelfHosted);
+        rig.online(at, g.section_size, hotmap_mm::zone::ZoneKind::Movable);
         rig.assert_clean("at an end");
-        rig.unplug(at, G::SECTION_SIZE);
+        rig.unplug(at, g.section_size);
         start.assert_same(&Snapshot::exact(&rig), "at an end");
     }
 }

@@ -5,7 +5,6 @@ use super::{Auditor, Offender};
 use crate::addr::PhysAddr;
 use crate::device::compound::Dedup;
 use crate::device::pagemap::Pagemap;
-use crate::granule::Granule;
 use crate::machine::{self, Machine};
 use crate::page::{PAGE_BYTES, PageKind};
 use crate::paging::descriptor::Descriptor;
@@ -35,7 +34,7 @@ struct Sharers {
     again: bool,
 }
 
-impl<G: Granule, M: Machine> Auditor<'_, G, M> {
+impl<M: Machine> Auditor<'_, M> {
     /// Every page of tails of `device`, and every table that is shared.
     pub(super) fn device_tails(&mut self, device: &Pagemap) {
         if device.dedup() != Dedup::Shared {
@@ -61,7 +60,8 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     }
 
     fn entry_of_compound(&mut self, device: &Pagemap, sharers: &mut Sharers, slot: &Slot, d: Descriptor) {
-        let target = d.address(&G::GEOMETRY);
+        let g = self.mm.granule();
+        let target = d.address(g);
         self.ledger.sharing.known += u64::from(d.is_shared());
         let pfn = self.mm.layout.pfn_of_page(slot.span.start).unwrap_or_default();
         let tails = device.head_of(pfn) != pfn;
@@ -87,7 +87,8 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
 
     /// A page of tails is marked as memmap, lies where the device's memmap does, counts its entries, and says what tails say.
     fn tail_done(&mut self, device: &Pagemap, (frame, found): Shared) {
-        let pfn = Pfn::containing::<G>(frame);
+        let g = self.mm.granule();
+        let pfn = Pfn::containing(g, frame);
         let kind = self.use_of(pfn).map_or(PageKind::Tail, |(_, kind, _)| kind);
         let home = if device.altmap().is_some() { PageKind::DeviceMemmap } else { PageKind::MemmapRam };
         let aside = kind == PageKind::MemmapRam || device.set_aside().contains(pfn);
@@ -106,13 +107,14 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
             page.tail_order() == Some(order)
                 && (page.refs(), page.private(), page.links()) == (0, count, (0, 0))
         };
-        let tails = (0..G::SIZE / PAGE_BYTES).all(right);
+        let tails = (0..g.page_size / PAGE_BYTES).all(right);
         self.find_unless(tails, 1, "a page of tails does not say what tails say", Offender::Pfn(pfn));
     }
 
     /// A shared table counts the entries that lead to it.
     fn table_done(&mut self, (table, found): Shared) {
-        let pfn = Pfn::containing::<G>(table);
+        let g = self.mm.granule();
+        let pfn = Pfn::containing(g, table);
         let refs = self.page(pfn).map_or(0, |page| u64::from(page.refs()));
         let what = "entries that lead to a shared table, and its count";
         self.find_unless(found == refs, 3, what, Offender::Count { found, expected: refs });

@@ -3,14 +3,13 @@
 
 use super::{Auditor, Offender};
 use crate::device::pagemap::{DeviceState, Pagemap};
-use crate::granule::Granule;
 use crate::machine::Machine;
 use crate::page::PageKind;
 use crate::pfn::{Pfn, PfnRange};
 use crate::section::Subsections;
 use crate::vmemmap::altmap::Altmap;
 
-impl<G: Granule, M: Machine> Auditor<'_, G, M> {
+impl<M: Machine> Auditor<'_, M> {
     /// Every device.
     pub(super) fn devices(&mut self) {
         let mm = self.mm;
@@ -47,26 +46,28 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
 
     /// All of `range` is present; returns its subsections.
     fn device_sections(&mut self, range: PfnRange) -> u64 {
-        for part in range.sections::<G>() {
+        let g = self.mm.granule();
+        for part in range.sections(g) {
             let section = self.mm.section_of(part.start);
             let known = section.is_some_and(|section| {
                 let mut present = section.present;
-                present.add(Subsections::touched::<G>(section.start, part));
+                present.add(Subsections::touched(g, section.start, part));
                 present == section.present
             });
             let what = "a device's memory is not present";
-            self.find_unless(known, 1, what, Offender::Memory(part.addresses::<G>()));
+            self.find_unless(known, 1, what, Offender::Memory(part.addresses(g)));
         }
-        range.len() / G::SUBSECTION_PAGES
+        range.len() / g.subsection_pages
     }
 
     /// Every head of a range of `device`: what is set aside, then what is its user's.
     fn device_heads(&mut self, device: &Pagemap, range: PfnRange) {
+        let g = self.mm.granule();
         let mut at = range.start;
         while at < range.end {
             let Some(page) = self.page(at) else { return };
             let most = device.compound().order();
-            let (kind, order) = (page.kind(), page.order().min(G::BLOCK_ORDER.max(most)));
+            let (kind, order) = (page.kind(), page.order().min(g.section_order.max(most)));
             let aside = device.set_aside().contains(at);
             let right = kind == if aside { PageKind::DeviceMemmap } else { PageKind::Device };
             let grouped = aside || most == 0 || order == most;

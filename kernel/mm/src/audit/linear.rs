@@ -23,12 +23,13 @@ impl Expected {
     }
 
     /// The next run: a block's or a device's, whichever comes first.
-    pub(super) fn next<G: Granule, M: Machine>(&mut self, mm: &Mm<G, M>) -> Option<PhysRange> {
+    pub(super) fn next<M: Machine>(&mut self, mm: &Mm<M>) -> Option<PhysRange> {
+        let g = mm.granule();
         let mut after = Self { ..*self };
         let (memory, device) = (after.next_memory(mm), self.next_device(mm));
         match (memory, device) {
-            (Some(m), Some(d)) if d.start.address::<G>() < m.start => self.give_device::<G>(d),
-            (None, Some(d)) => self.give_device::<G>(d),
+            (Some(m), Some(d)) if d.start.address(g) < m.start => self.give_device(g, d),
+            (None, Some(d)) => self.give_device(g, d),
             _ => {
                 *self = after;
                 memory
@@ -36,40 +37,42 @@ impl Expected {
         }
     }
 
-    fn give_device<G: Granule>(&mut self, range: PfnRange) -> Option<PhysRange> {
+    fn give_device(&mut self, g: Granule, range: PfnRange) -> Option<PhysRange> {
         self.device = range.end;
-        Some(range.addresses::<G>())
+        Some(range.addresses(g))
     }
 
     /// The next range of a device that the CPU reaches.
-    fn next_device<G: Granule, M: Machine>(&self, mm: &Mm<G, M>) -> Option<PfnRange> {
+    fn next_device<M: Machine>(&self, mm: &Mm<M>) -> Option<PfnRange> {
         let reachable = mm.devices().iter().filter(|device| device.kind().is_reachable());
         let ranges = reachable.flat_map(|device| device.ranges());
         ranges.filter(|range| range.start >= self.device).min_by_key(|range| range.start).copied()
     }
 
     /// The next run of memory: a whole block, or a part of a boot block between holes.
-    fn next_memory<G: Granule, M: Machine>(&mut self, mm: &Mm<G, M>) -> Option<PhysRange> {
+    fn next_memory<M: Machine>(&mut self, mm: &Mm<M>) -> Option<PhysRange> {
+        let g = mm.granule();
         loop {
             let block = mm.blocks().get(self.block)?;
-            let pages = block.pages::<G>();
-            if block.present == G::SECTION_PAGES {
+            let pages = block.pages(g);
+            if block.present == g.section_pages {
                 self.block += 1;
-                return Some(pages.addresses::<G>());
+                return Some(pages.addresses(g));
             }
             let run = memory_run(mm, PfnRange { start: self.at.max(pages.start), end: pages.end });
             if run.is_empty() {
                 self.block += 1;
             } else {
                 self.at = run.end;
-                return Some(run.addresses::<G>());
+                return Some(run.addresses(g));
             }
         }
     }
 }
 
 /// The first pages of `range` that are memory, neither holes nor a device's; empty when there are none (or when they cannot be read: I1).
-fn memory_run<G: Granule, M: Machine>(mm: &Mm<G, M>, range: PfnRange) -> PfnRange {
+fn memory_run<M: Machine>(mm: &Mm<M>, range: PfnRange) -> PfnRange {
+    let g = mm.granule();
     let (mut start, mut at) = (range.start, range.start);
     while at < range.end {
         let readable =
@@ -82,7 +85,7 @@ fn memory_run<G: Granule, M: Machine>(mm: &Mm<G, M>, range: PfnRange) -> PfnRang
         if hole && start < at {
             break;
         }
-        at = at + (1 << page.order().min(G::BLOCK_ORDER));
+        at = at + (1 << page.order().min(g.section_order));
         if hole {
             start = at;
         }
@@ -106,13 +109,13 @@ pub(super) enum Difference {
 }
 
 impl Cover {
-    pub(super) fn new<G: Granule, M: Machine>(mm: &Mm<G, M>) -> Self {
+    pub(super) fn new<M: Machine>(mm: &Mm<M>) -> Self {
         let mut expected = Expected::new();
         let run = expected.next(mm);
         Self { expected, run }
     }
 
-    fn consume<G: Granule, M: Machine>(&mut self, mm: &Mm<G, M>, to: PhysAddr) {
+    fn consume<M: Machine>(&mut self, mm: &Mm<M>, to: PhysAddr) {
         if let Some(run) = &mut self.run {
             run.start = to;
             if run.start >= run.end {
@@ -122,9 +125,9 @@ impl Cover {
     }
 
     /// A leaf maps `leaf`.
-    pub(super) fn mapped<G: Granule, M: Machine>(
+    pub(super) fn mapped<M: Machine>(
         &mut self,
-        mm: &Mm<G, M>,
+        mm: &Mm<M>,
         leaf: PhysRange,
         differs: &mut dyn FnMut(Difference),
     ) {
@@ -149,11 +152,7 @@ impl Cover {
     }
 
     /// There are no more leaves.
-    pub(super) fn finish<G: Granule, M: Machine>(
-        &mut self,
-        mm: &Mm<G, M>,
-        differs: &mut dyn FnMut(Difference),
-    ) {
+    pub(super) fn finish<M: Machine>(&mut self, mm: &Mm<M>, differs: &mut dyn FnMut(Difference)) {
         while let Some(run) = self.run {
             differs(Difference::Missing(run));
             self.consume(mm, run.end);

@@ -30,7 +30,6 @@ mod zones;
 
 pub use finding::{AuditSummary, Finding, Offender};
 
-use crate::granule::Granule;
 use crate::hugetlb::memory::Memory;
 use crate::machine::Machine;
 use crate::model::Mm;
@@ -39,12 +38,12 @@ use crate::pfn::Pfn;
 use ledger::Ledger;
 
 /// An audit while it walks.
-struct Auditor<'a, G: Granule, M: Machine> {
-    mm: &'a Mm<G, M>,
+struct Auditor<'a, M: Machine> {
+    mm: &'a Mm<M>,
     ledger: Ledger<'a>,
 }
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// Prove I1 to I8 by walking everything. `report` hears of each thing that is wrong.
     pub fn audit(&self, report: &mut dyn FnMut(&Finding)) -> AuditSummary {
         let mut auditor = Auditor { mm: self, ledger: Ledger::new(report) };
@@ -61,7 +60,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     }
 }
 
-impl<G: Granule, M: Machine> Auditor<'_, G, M> {
+impl<M: Machine> Auditor<'_, M> {
     fn find(&mut self, invariant: u8, what: &'static str, at: Offender) {
         self.ledger.find(invariant, what, at);
     }
@@ -81,13 +80,14 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     /// The head that speaks for `pfn`, its kind and its order; like `Pages::head_of`, for memory that may be damaged.
     #[inline(never)]
     fn use_of(&self, pfn: Pfn) -> Option<(Pfn, PageKind, u32)> {
+        let g = self.mm.granule();
         if let Some((head, order)) = hugetlb::compound_head(self.mm, pfn) {
             return Some((head, self.page(head)?.kind(), order));
         }
-        (0..=G::BLOCK_ORDER).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
+        (0..=g.section_order).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
             let page = self.page(head)?;
             let speaks = page.kind() != PageKind::Tail && page.order() >= order;
-            speaks.then(|| (head, page.kind(), page.order().min(G::BLOCK_ORDER)))
+            speaks.then(|| (head, page.kind(), page.order().min(g.section_order)))
         })
     }
 }

@@ -3,25 +3,25 @@
 
 use super::tally::Tally;
 use super::{Auditor, Offender};
-use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, MemoryBlock};
 use crate::machine::Machine;
 use crate::page::PageKind;
 use crate::pfn::{Pfn, PfnRange};
 
-impl<G: Granule, M: Machine> Auditor<'_, G, M> {
+impl<M: Machine> Auditor<'_, M> {
     /// Every block.
     pub(super) fn blocks(&mut self) {
+        let g = self.mm.granule();
         let mm = self.mm;
         for block in mm.blocks() {
             self.ledger.summary.blocks += 1;
             let what = "a memory block is still going offline";
             let going = matches!(block.state, BlockState::GoingOffline(_));
-            self.find_unless(!going, 6, what, Offender::Memory(block.pages::<G>().addresses::<G>()));
+            self.find_unless(!going, 6, what, Offender::Memory(block.pages(g).addresses(g)));
             // Nobody speaks for an offline block's pages, but for its own memmap's.
             let spoken_for = match block.state {
                 BlockState::Offline => PfnRange::new(block.start, block.memmap_pages),
-                _ => block.pages::<G>(),
+                _ => block.pages(g),
             };
             let tally = self.heads(spoken_for);
             self.free_lists(block, &tally);
@@ -31,6 +31,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
 
     /// Every head of `range`, which begins with one.
     fn heads(&mut self, range: PfnRange) -> Tally {
+        let g = self.mm.granule();
         let (mut at, mut tally) = (range.start, Tally::default());
         while at < range.end {
             // What cannot be read has been found under I1 already.
@@ -47,12 +48,12 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
                 };
                 continue;
             }
-            if kind == PageKind::HugeTlb && order > G::BLOCK_ORDER && at.is_aligned(order) {
+            if kind == PageKind::HugeTlb && order > g.section_order && at.is_aligned(order) {
                 self.ledger.summary.heads += 1;
                 at = self.ledger.compound_blocks(PfnRange { start: at, end: range.end }, &mut tally);
                 continue;
             }
-            if order > G::BLOCK_ORDER || !at.is_aligned(order) || at + (1 << order) > range.end {
+            if order > g.section_order || !at.is_aligned(order) || at + (1 << order) > range.end {
                 self.find(6, "a run does not fit where it is", Offender::Page { pfn: at, kind });
                 break;
             }
@@ -72,24 +73,26 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
 
     /// Pages that nobody speaks for; returns where they end.
     fn unspoken(&mut self, start: Pfn, limit: Pfn) -> Pfn {
+        let g = self.mm.granule();
         let tail = |pfn| self.page(pfn).is_some_and(|page| page.checked_kind() == Some(PageKind::Tail));
         let mut end = start;
         while end < limit && tail(end) {
             end = end + 1;
         }
-        let lost = PfnRange { start, end }.addresses::<G>();
+        let lost = PfnRange { start, end }.addresses(g);
         self.find(6, "pages of an online block that are neither free nor in use", Offender::Memory(lost));
         end
     }
 
     /// The lists of `block` hold exactly the heads that say they are free, and their links agree.
     fn free_lists(&mut self, block: &MemoryBlock, heads: &Tally) {
-        let (pages, mut listed) = (block.pages::<G>(), Tally::default());
-        for order in 0..=G::BLOCK_ORDER {
+        let g = self.mm.granule();
+        let (pages, mut listed) = (block.pages(g), Tally::default());
+        for order in 0..=g.section_order {
             let (mut link, mut previous) = (block.free.first_link(order), 0);
             while link != 0 {
                 let pfn = block.start + u64::from(link - 1);
-                let runs_out = listed.pages(PageKind::Free) >= G::SECTION_PAGES;
+                let runs_out = listed.pages(PageKind::Free) >= g.section_pages;
                 let Some(page) = self.page(pfn).filter(|_| pages.contains(pfn) && !runs_out) else {
                     self.find(6, "a free list leads out of its block or in a circle", Offender::Pfn(pfn));
                     break;
@@ -104,13 +107,14 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         }
         let (found, expected) = (listed.pages(PageKind::Free), heads.pages(PageKind::Free));
         let same = found == expected && listed.same_frames(heads, PageKind::Free);
-        let at = Offender::Block { block: block.start.address::<G>(), found, expected };
+        let at = Offender::Block { block: block.start.address(g), found, expected };
         self.find_unless(same, 6, "the free lists differ from the pages that are marked free", at);
     }
 
     /// The block's own counts.
     fn block_counts(&mut self, block: &MemoryBlock, heads: &Tally) {
-        let start = block.start.address::<G>();
+        let g = self.mm.granule();
+        let start = block.start.address(g);
         let mut check = |what, found, expected| {
             let at = Offender::Block { block: start, found, expected };
             self.find_unless(found == expected, 6, what, at);
@@ -121,7 +125,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         if block.state != BlockState::Offline {
             let holes = [PageKind::Hole, PageKind::Device, PageKind::DeviceMemmap].map(|k| heads.pages(k));
             let holes: u64 = holes.iter().sum();
-            check("pages that are memory in a block", G::SECTION_PAGES - holes, block.present);
+            check("pages that are memory in a block", g.section_pages - holes, block.present);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! I5: entries under one Contiguous bit say the same and map neighbouring memory, whole runs of them.
 
 use crate::addr::{PhysAddr, VirtAddr};
-use crate::granule::Geometry;
+use crate::granule::Granule;
 use crate::paging::descriptor::Descriptor;
 use crate::paging::table::Slot;
 
@@ -20,8 +20,8 @@ struct Run {
 
 impl Runs {
     /// A leaf; the address at which a run is broken, if it breaks one.
-    pub(super) fn leaf(&mut self, geometry: &Geometry, slot: &Slot, d: Descriptor) -> Option<VirtAddr> {
-        let (va, pa) = (slot.span.start, d.address(geometry));
+    pub(super) fn leaf(&mut self, g: Granule, slot: &Slot, d: Descriptor) -> Option<VirtAddr> {
+        let (va, pa) = (slot.span.start, d.address(g));
         let attributes = d.bits() ^ pa.get();
         let mut broken = None;
         if let Some(run) = self.open.take() {
@@ -32,7 +32,7 @@ impl Runs {
             broken = Some(run.next);
         }
         if d.is_contiguous() {
-            let size = geometry.contiguous_bytes(slot.level).unwrap_or(1);
+            let size = g.contiguous_bytes(slot.level).unwrap_or(1);
             if !va.is_aligned(size) || !pa.is_aligned(size) || size == 1 {
                 return Some(va);
             }
@@ -55,7 +55,7 @@ impl Runs {
 mod tests {
     use super::*;
     use crate::addr::VirtRange;
-    use crate::granule::{G4K, Granule};
+    use crate::granule::Granule;
     use crate::paging::descriptor::Attributes;
 
     const START: u64 = 0xffff_0000_0000_0000;
@@ -72,7 +72,7 @@ mod tests {
         let mut runs = Runs::default();
         let mut found = None;
         for (slot, d) in pages {
-            found = found.or(runs.leaf(&G4K::GEOMETRY, &slot, d));
+            found = found.or(runs.leaf(Granule::K4, &slot, d));
         }
         found.or(runs.finish())
     }

@@ -1,20 +1,20 @@
 //! I1 and I2: sections, blocks and the mapped memmap agree, and an altmap's account is what is mapped from it.
 
 use super::{Auditor, Offender};
-use crate::granule::Granule;
 use crate::machine::Machine;
 use crate::page::PageKind;
 use crate::pfn::{Pfn, PfnRange};
 use crate::section::{Backing, Section};
 use crate::vmemmap::altmap::Altmap;
 
-impl<G: Granule, M: Machine> Auditor<'_, G, M> {
+impl<M: Machine> Auditor<'_, M> {
     /// Every section.
     pub(super) fn sections(&mut self) {
+        let g = self.mm.granule();
         let mm = self.mm;
         for section in mm.sections() {
             self.ledger.summary.sections += 1;
-            let range = section.pages::<G>().addresses::<G>();
+            let range = section.pages(g).addresses(g);
             if section.has_memory() && mm.blocks.get(section.start.get()).is_none() {
                 self.find(1, "a section is present whose memory block is not", Offender::Memory(range));
             }
@@ -28,7 +28,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
         }
         for block in mm.blocks() {
             if mm.sections.get(block.start.get()).is_none() {
-                let range = block.pages::<G>().addresses::<G>();
+                let range = block.pages(g).addresses(g);
                 self.find(1, "a memory block whose section is not present", Offender::Memory(range));
             }
         }
@@ -36,11 +36,12 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
 
     /// The struct pages of all valid pages of `section` are mapped, and can be written, but for those that tails share.
     fn memmap_of(&mut self, section: &Section) {
-        let pages = section.pages::<G>();
+        let g = self.mm.granule();
+        let pages = section.pages(g);
         let mut run = PfnRange { start: pages.start, end: pages.start };
         while run.end < pages.end {
-            let next = run.end + G::SUBSECTION_PAGES;
-            if section.is_valid::<G>(run.end) {
+            let next = run.end + g.subsection_pages;
+            if section.is_valid(g, run.end) {
                 run.end = next;
                 continue;
             }
@@ -70,6 +71,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
 
     /// The altmap of memory: the account, and the pages that its blocks keep for it.
     fn memory_altmap(&mut self, section: &Section, altmap: &Altmap) {
+        let g = self.mm.granule();
         let range = PfnRange { start: section.start, end: self.hosted_by(section) };
         self.altmap(range, altmap);
         // What is kept and not in use is marked all the same.
@@ -77,7 +79,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
             self.ledger.used.add(PageKind::MemmapSelf, idle.start, idle.len());
         }
         let kept = |part: PfnRange| self.mm.blocks.get(part.start.get()).map_or(0, |b| b.memmap_pages);
-        let (pages, block) = (range.sections::<G>().map(kept).sum(), section.start.address::<G>());
+        let (pages, block) = (range.sections(g).map(kept).sum(), section.start.address(g));
         let what = "the blocks keep other pages for their memmap than the altmap has";
         let expected = altmap.offset();
         self.find_unless(pages == expected, 2, what, Offender::Block { block, found: pages, expected });
@@ -85,22 +87,24 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
 
     /// Where the sections end whose memmap is in the altmap of `section`.
     fn hosted_by(&self, section: &Section) -> Pfn {
-        let mut end = section.start + G::SECTION_PAGES;
+        let g = self.mm.granule();
+        let mut end = section.start + g.section_pages;
         let hosted = |at: Pfn| match self.mm.sections.get(at.get()).map(|s| &s.backing) {
             Some(Backing::HostedBy(host)) => *host == section.start,
             _ => false,
         };
         while hosted(end) {
-            end = end + G::SECTION_PAGES;
+            end = end + g.section_pages;
         }
         end
     }
 
     /// An altmap's account, against the frames of it that hold the memmap of `range`.
     pub(super) fn altmap(&mut self, range: PfnRange, altmap: &Altmap) {
-        let block = range.start.address::<G>();
+        let g = self.mm.granule();
+        let block = range.start.address(g);
         let check = |found, expected| Offender::Block { block, found, expected };
-        let fits = altmap.check_range::<G>(range).is_ok();
+        let fits = altmap.check_range(g, range).is_ok();
         self.find_unless(fits, 2, "an altmap outside of its range", Offender::Pfn(altmap.base_pfn()));
         let (spent, free) = (altmap.alloc() + altmap.align(), altmap.free());
         self.find_unless(spent <= free, 2, "an altmap has handed out more than it had", check(spent, free));
@@ -112,15 +116,16 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     /// How many frames of `altmap` the memmap of `range` is mapped to. A frame that many entries share counts once: they follow
     /// each other, with nothing shared between them but it.
     fn frames_of(&self, range: PfnRange, altmap: &Altmap) -> u64 {
+        let g = self.mm.granule();
         let (mut used, mut tail) = (0, None);
         let walked = self.mm.tables.scan(&self.mm.machine, self.mm.layout.memmap(range), |slot, d| {
-            let frame = Pfn::containing::<G>(d.address(&G::GEOMETRY));
+            let frame = Pfn::containing(g, d.address(g));
             // A page that describes others too is not the altmap's: the walk may begin inside a leaf.
             if !d.is_leaf(slot.level) || !altmap.frames().contains(frame) {
                 return;
             }
             if !(d.is_shared() && tail == Some(frame)) {
-                used += slot.span.len() >> G::SHIFT;
+                used += slot.span.len() >> g.page_shift;
             }
             if d.is_shared() {
                 tail = Some(frame);

@@ -5,7 +5,6 @@ use super::linear::{Cover, Difference};
 use super::runs::Runs;
 use super::{Auditor, Offender};
 use crate::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
-use crate::granule::Granule;
 use crate::layout::{self, LINEAR_SIZE, LINEAR_START, TENANTS};
 use crate::machine::Machine;
 use crate::page::PageKind;
@@ -17,9 +16,10 @@ use crate::pfn::{Pfn, PfnRange};
 const LINEAR: VirtRange =
     VirtRange { start: LINEAR_START, end: VirtAddr::new(LINEAR_START.get() + LINEAR_SIZE) };
 
-impl<G: Granule, M: Machine> Auditor<'_, G, M> {
+impl<M: Machine> Auditor<'_, M> {
     /// Every table and every leaf.
     pub(super) fn tables(&mut self) {
+        let g = self.mm.granule();
         let (mm, tables) = (self.mm, self.mm.tables);
         let (mut cover, mut runs) = (Cover::new(mm), Runs::default());
         self.table_frame(tables.root(), LINEAR_START);
@@ -36,7 +36,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
             } else if d.is_table(slot.level) {
                 self.table(slot, d);
             } else if d.is_leaf(slot.level) {
-                let broken = runs.leaf(&G::GEOMETRY, slot, d);
+                let broken = runs.leaf(g, slot, d);
                 self.run_broken(broken);
                 self.leaf(slot, d, &mut cover);
             } else {
@@ -62,20 +62,22 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     }
 
     fn table(&mut self, slot: &Slot, d: Descriptor) {
-        let table = d.address(&G::GEOMETRY);
+        let g = self.mm.granule();
+        let table = d.address(g);
         self.table_frame(table, slot.span.start);
         let regions = [LINEAR, self.mm.layout.vmemmap_bounds(), TENANTS];
         let could_go = regions.iter().any(|region| region.covers(&slot.span));
-        if could_go && Tables::<G>::live_entries(&self.mm.machine, table, slot.level + 1, 1) == 0 {
-            let at = Offender::Mapping { va: slot.span.start, pfn: Pfn::containing::<G>(table) };
+        if could_go && Tables::live_entries(g, &self.mm.machine, table, slot.level + 1, 1) == 0 {
+            let at = Offender::Mapping { va: slot.span.start, pfn: Pfn::containing(g, table) };
             self.find(4, "an empty table was not freed", at);
         }
     }
 
     /// The frame of a table is marked so.
     fn table_frame(&mut self, table: PhysAddr, va: VirtAddr) {
+        let g = self.mm.granule();
         self.ledger.summary.tables += 1;
-        let pfn = Pfn::containing::<G>(table);
+        let pfn = Pfn::containing(g, table);
         self.ledger.used.add(PageKind::Table, pfn, 1);
         self.in_use(PfnRange::new(pfn, 1), va, "the frame of a table", &|kind| kind == PageKind::Table);
     }
@@ -100,22 +102,24 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     }
 
     fn leaf(&mut self, slot: &Slot, d: Descriptor, cover: &mut Cover) {
+        let g = self.mm.granule();
         self.ledger.summary.leaves += 1;
-        let (va, size, pa) = (slot.span.start, slot.span.len(), d.address(&G::GEOMETRY));
+        let (va, size, pa) = (slot.span.start, slot.span.len(), d.address(g));
         let both = d.is_writable() && d.is_executable();
         self.find_unless(!both, 8, "a mapping that is writable and executable", Offender::Va(va));
         if LINEAR.contains(va) {
             self.linear_leaf(va, pa, size, cover);
         } else if self.mm.layout.vmemmap().contains(va) {
-            self.memmap_leaf(slot.span, PfnRange::new(Pfn::containing::<G>(pa), size >> G::SHIFT));
+            self.memmap_leaf(slot.span, PfnRange::new(Pfn::containing(g, pa), size >> g.page_shift));
         } else if TENANTS.contains(va) {
-            self.tenant_leaf(slot.span, Pfn::containing::<G>(pa));
+            self.tenant_leaf(slot.span, Pfn::containing(g, pa));
         }
     }
 
     fn linear_leaf(&mut self, va: VirtAddr, pa: PhysAddr, size: u64, cover: &mut Cover) {
+        let g = self.mm.granule();
         if self.mm.layout.phys_base + (va - LINEAR_START) != pa {
-            let pfn = Pfn::containing::<G>(pa);
+            let pfn = Pfn::containing(g, pa);
             self.find(
                 8,
                 "the linear map leads to other memory than its address says",

@@ -3,15 +3,15 @@
 
 use super::{Auditor, Offender};
 use crate::addr::{VirtAddr, VirtRange};
-use crate::granule::Granule;
 use crate::machine::Machine;
 use crate::page::PageKind;
 use crate::pfn::Pfn;
 
-impl<G: Granule, M: Machine> Auditor<'_, G, M> {
+impl<M: Machine> Auditor<'_, M> {
     /// The tenants' addresses are all mapped.
     pub(super) fn tenants(&mut self) {
-        let expected = self.mm.tenants().iter().map(|t| t.range.len() >> G::SHIFT).sum();
+        let g = self.mm.granule();
+        let expected = self.mm.tenants().iter().map(|t| t.range.len() >> g.page_shift).sum();
         let found = self.ledger.used.pages(PageKind::Tenant);
         let what = "pages mapped for tenants differ from what the tenants have";
         self.find_unless(found == expected, 3, what, Offender::Count { found, expected });
@@ -19,8 +19,9 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
 
     /// A leaf in the tenants' area.
     pub(super) fn tenant_leaf(&mut self, span: VirtRange, pfn: Pfn) {
+        let g = self.mm.granule();
         let at = Offender::Mapping { va: span.start, pfn };
-        self.ledger.used.add(PageKind::Tenant, pfn, span.len() >> G::SHIFT);
+        self.ledger.used.add(PageKind::Tenant, pfn, span.len() >> g.page_shift);
         let owned = self.tenant_has(span);
         self.find_unless(owned, 3, "a mapping in the tenants' area that is no tenant's", at);
         let says = self.page(pfn).map(|page| (page.kind(), page.private(), page.refs()));
@@ -44,13 +45,14 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
 
     /// A head, when it is a tenant's: the address that it names maps it.
     pub(super) fn tenant_head(&mut self, pfn: Pfn, kind: PageKind) {
+        let g = self.mm.granule();
         if kind != PageKind::Tenant {
             return;
         }
         let va = VirtAddr::new(self.page(pfn).map_or(0, crate::page::Page::private));
         let inside = crate::layout::TENANTS.contains(va);
         let mapped = inside.then(|| self.mm.tables.translate(&self.mm.machine, va)).flatten();
-        let right = mapped == Some(pfn.address::<G>());
+        let right = mapped == Some(pfn.address(g));
         self.find_unless(
             right,
             3,

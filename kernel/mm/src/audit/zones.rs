@@ -1,11 +1,10 @@
 //! I6, from the books' side: zones and counts against blocks and struct pages.
 
 use super::{Auditor, Offender};
-use crate::granule::Granule;
 use crate::machine::Machine;
 use crate::zone::ZoneKind;
 
-impl<G: Granule, M: Machine> Auditor<'_, G, M> {
+impl<M: Machine> Auditor<'_, M> {
     /// Every zone, then the counts.
     pub(super) fn zones(&mut self) {
         for zone in ZoneKind::ALL {
@@ -16,6 +15,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
     }
 
     fn zone(&mut self, zone: ZoneKind) {
+        let g = self.mm.granule();
         let (mm, books) = (self.mm, self.mm.zone(zone));
         let (mut members, mut free, mut present) = (0, 0, 0);
         for block in mm.blocks().iter().filter(|b| b.state.zone() == Some(zone)) {
@@ -23,7 +23,7 @@ impl<G: Granule, M: Machine> Auditor<'_, G, M> {
             free += block.free.pages();
             present += block.present;
             let listed = books.blocks().iter().filter(|b| **b == block.start).count() as u64;
-            let at = Offender::Block { block: block.start.address::<G>(), found: listed, expected: 1 };
+            let at = Offender::Block { block: block.start.address(g), found: listed, expected: 1 };
             self.find_unless(listed == 1, 6, "how often a block is in its zone's list", at);
         }
         let mut check = |what, found, expected| {

@@ -53,13 +53,13 @@ impl Compound {
     ///
     /// # Errors
     /// `CompoundSize` when the granule has none of that size.
-    pub fn new<G: Granule>(size: u64, tails: TailScope) -> Result<Self> {
+    pub fn new(g: Granule, size: u64, tails: TailScope) -> Result<Self> {
         let shift = size.is_power_of_two().then(|| size.trailing_zeros());
         match shift {
-            Some(shift) if shift == G::SHIFT || G::COMPOUND_SHIFTS.contains(&shift) => {
-                Ok(Self { order: shift - G::SHIFT, tails })
+            Some(shift) if shift == g.page_shift || g.compound_shifts.contains(&shift) => {
+                Ok(Self { order: shift - g.page_shift, tails })
             }
-            _ => Err(Error::CompoundSize { size, granule: G::KIND }),
+            _ => Err(Error::CompoundSize { size, granule: g.kind }),
         }
     }
     /// log2 of the pages of a compound page; 0 for page by page.
@@ -71,12 +71,12 @@ impl Compound {
         self.tails
     }
     /// The bytes of a compound page.
-    pub const fn bytes<G: Granule>(self) -> u64 {
-        G::SIZE << self.order
+    pub fn bytes(self, g: Granule) -> u64 {
+        g.page_size << self.order
     }
     /// Whether a compound page's memmap is more than two pages: else there is nothing to share.
-    pub const fn can_share<G: Granule>(self) -> bool {
-        pages_of_tails(self.order, PAGE_BYTES, G::SIZE) > 0
+    pub fn can_share(self, g: Granule) -> bool {
+        pages_of_tails(self.order, PAGE_BYTES, g.page_size) > 0
     }
     /// The pages of memmap that `compounds` compound pages take that share.
     pub const fn memmap_pages(self, compounds: u64) -> u64 {
@@ -89,12 +89,12 @@ impl Compound {
     /// The altmap of a device whose compound pages share: after `reserve` pages of its driver's, exactly what populating
     /// takes. What is set aside is described page by page, up to the next compound page; the more that is, the more it takes.
     /// `None` when no compound page is left.
-    pub(super) fn altmap<G: Granule>(self, pages: PfnRange, reserve: u64) -> Option<Altmap> {
+    pub(super) fn altmap(self, g: Granule, pages: PfnRange, reserve: u64) -> Option<Altmap> {
         let mut usable = (pages.start + reserve).align_up(self.order);
         while usable < pages.end {
             let aside = PfnRange { start: pages.start, end: usable };
             let compounds = (pages.end - usable) >> self.order;
-            let altmap = Altmap::for_parts::<G>(aside, reserve, self.memmap_pages(compounds));
+            let altmap = Altmap::for_parts(g, aside, reserve, self.memmap_pages(compounds));
             let needed = (pages.start + altmap.offset()).align_up(self.order);
             if needed <= usable {
                 return Some(altmap);
@@ -148,29 +148,31 @@ impl fmt::Display for Dedup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::granule::{G4K, G16K, G64K};
+    use crate::granule::Granule;
 
     const M: u64 = 1 << 20;
 
     #[test]
     fn only_the_granules_sizes_are_compound_pages() {
-        let order = |size| Compound::new::<G4K>(size, TailScope::Page).map(Compound::order);
+        let order = |size| Compound::new(Granule::K4, size, TailScope::Page).map(Compound::order);
         assert_eq!([4096, 65536, 2 * M, 32 * M, 1024 * M].map(order), [0, 4, 9, 13, 18].map(Ok));
         for size in [0, 1, 8192, 3 * M, 4 * M, 1 << 63] {
-            assert_eq!(order(size), Err(Error::CompoundSize { size, granule: G4K::KIND }));
+            assert_eq!(order(size), Err(Error::CompoundSize { size, granule: Granule::K4.kind }));
         }
     }
 
     /// 64 bytes for each page: 2 MiB have 8 pages of memmap at 4K, 2 KiB at 64K.
     #[test]
     fn a_memmap_of_two_pages_or_less_is_not_shared() {
-        fn shares<G: Granule>() -> [bool; 5] {
-            let mut sizes = [G::SIZE; 5];
-            sizes[1..].copy_from_slice(&G::COMPOUND_SHIFTS.map(|shift| 1 << shift));
-            sizes.map(|size| Compound::new::<G>(size, TailScope::Page).is_ok_and(Compound::can_share::<G>))
+        fn shares(g: Granule) -> [bool; 5] {
+            let mut sizes = [g.page_size; 5];
+            sizes[1..].copy_from_slice(&g.compound_shifts.map(|shift| 1 << shift));
+            sizes.map(|size| {
+                Compound::new(g, size, TailScope::Page).is_ok_and(|compound| compound.can_share(g))
+            })
         }
-        assert_eq!(shares::<G4K>(), [false, false, true, true, true]);
-        assert_eq!(shares::<G16K>(), [false, false, true, true, true]);
-        assert_eq!(shares::<G64K>(), [false, false, true, true, true]);
+        assert_eq!(shares(Granule::K4), [false, false, true, true, true]);
+        assert_eq!(shares(Granule::K16), [false, false, true, true, true]);
+        assert_eq!(shares(Granule::K64), [false, false, true, true, true]);
     }
 }

@@ -6,7 +6,6 @@
 
 use crate::device::pagemap::{DeviceState, Pagemap};
 use crate::error::{Error, Result};
-use crate::granule::Granule;
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::page::PageKind;
@@ -26,14 +25,15 @@ pub enum Teardown {
     },
 }
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// Take down the device whose first range starts at `start`: at once, or with the last hold on its pages. Nothing new
     /// may hold them from here on.
     ///
     /// # Errors
     /// `NoDevice`.
     pub fn device_destroy(&mut self, start: Pfn) -> Result<Teardown> {
-        let device = self.devices.get_mut(start.get()).ok_or(Error::NoDevice(start.address::<G>()))?;
+        let g = self.granule();
+        let device = self.devices.get_mut(start.get()).ok_or(Error::NoDevice(start.address(g)))?;
         device.state = DeviceState::Dying;
         match self.first_held(start) {
             Some((pfn, holds)) => Ok(Teardown::Waits { pfn, holds }),
@@ -61,9 +61,10 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Hold a device's page: all of the compound page that it is in, by its head.
     pub(crate) fn hold_device(&mut self, pfn: Pfn) -> Result<()> {
+        let g = self.granule();
         let device = self.usable_device(pfn, "a usable page of a device")?;
         if device.state != DeviceState::Live {
-            return Err(Error::DeviceGoes(device.start().address::<G>()));
+            return Err(Error::DeviceGoes(device.start().address(g)));
         }
         let page = self.pages().own(device.head_of(pfn));
         page.set_refs(page.refs() + 1);

@@ -9,7 +9,6 @@
 use crate::device::pagemap::{DeviceState, Pagemap};
 use crate::device::range::DeviceRange;
 use crate::error::{Error, Resource, Result};
-use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, Source};
 use crate::hotplug::notify::Direction;
 use crate::hotplug::range::HotRange;
@@ -49,7 +48,7 @@ impl Keyed for Kmem {
     }
 }
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// The devices whose memory the system has.
     pub fn kmem(&self) -> &[Kmem] {
         self.kmem.as_slice()
@@ -66,8 +65,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// `NoDevice`, `DeviceRanges` for more than one, `Pinned` when a page of it is held, `PrivateMemory` when the CPU does
     /// not reach it, `NotBlockAligned` when there is no whole block inside, or why the memory cannot be plugged; the device is as before then.
     pub fn device_to_memory(&mut self, start: Pfn, home: MemmapHome, zone: ZoneKind) -> Result<PfnRange> {
+        let g = self.granule();
         let (device, memory) = self.movable_device(start)?;
-        let bytes = memory.addresses::<G>();
+        let bytes = memory.addresses(g);
         self.may_fail(Resource::Heap { bytes: size_of::<Kmem>() })?;
         self.kmem.reserve(1)?;
         if let Err(veto) = self.notifiers.ask(Direction::Online, bytes) {
@@ -92,10 +92,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// The device at `start`, which nobody holds, and the whole memory blocks inside.
     fn movable_device(&self, start: Pfn) -> Result<(DeviceRange, PfnRange)> {
-        let pagemap = self.devices.get(start.get()).ok_or(Error::NoDevice(start.address::<G>()))?;
+        let g = self.granule();
+        let pagemap = self.devices.get(start.get()).ok_or(Error::NoDevice(start.address(g)))?;
         let Pagemap { ranges, kind, altmap, compound, dedup, node, .. } = *pagemap;
         if pagemap.state() != DeviceState::Live {
-            return Err(Error::DeviceGoes(start.address::<G>()));
+            return Err(Error::DeviceGoes(start.address(g)));
         }
         if let Some((pfn, refs)) = self.first_held(start) {
             return Err(Error::Pinned { pfn, refs });
@@ -103,17 +104,17 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let [pages] = *ranges.as_slice() else {
             return Err(Error::DeviceRanges { ranges: ranges.as_slice().len(), most: 1 });
         };
-        let bytes = pages.addresses::<G>();
+        let bytes = pages.addresses(g);
         if !kind.is_reachable() {
             return Err(Error::PrivateMemory(bytes));
         }
-        let first = bytes.start.checked_align_up(G::SECTION_SIZE).unwrap_or(bytes.end);
+        let first = bytes.start.checked_align_up(g.section_size).unwrap_or(bytes.end);
         let memory = PfnRange {
-            start: Pfn::containing::<G>(first),
-            end: Pfn::containing::<G>(bytes.end.align_down(G::SECTION_SIZE)),
+            start: Pfn::containing(g, first),
+            end: Pfn::containing(g, bytes.end.align_down(g.section_size)),
         };
         if memory.is_empty() {
-            return Err(Error::NotBlockAligned { range: bytes, block: G::SECTION_SIZE });
+            return Err(Error::NotBlockAligned { range: bytes, block: g.section_size });
         }
         let altmap = altmap.map(|altmap| altmap.unused());
         Ok((DeviceRange { ranges, kind, altmap, compound, dedup, node }, memory))
@@ -125,10 +126,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// `NoDevice`, why a block cannot go, or what making the device again ran out of; every block is in the state in which it
     /// was then.
     pub fn memory_to_device(&mut self, start: Pfn) -> Result<u64> {
+        let g = self.granule();
         let Kmem { device, memory, home } =
-            self.kmem.get(start.get()).cloned().ok_or(Error::NoDevice(start.address::<G>()))?;
+            self.kmem.get(start.get()).cloned().ok_or(Error::NoDevice(start.address(g)))?;
         let zone = self.common_state(memory)?;
-        let offlined = self.unplug_kmem(memory.addresses::<G>())?;
+        let offlined = self.unplug_kmem(memory.addresses(g))?;
         // Before its record goes, which it would conflict with.
         let record = self.kmem.remove(start.get());
         if let Err(error) = self.device_create(&device, |_, _| {}) {
@@ -142,13 +144,14 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// The zone that all blocks of `memory` are in, or none where all are offline.
     fn common_state(&self, memory: PfnRange) -> Result<Option<ZoneKind>> {
+        let g = self.granule();
         let state = |start: Pfn| self.blocks.get(start.get()).map(|block| block.state);
         let first = state(memory.start);
-        let other = HotRange::blocks::<G>(memory).find(|start| state(*start) != first);
+        let other = HotRange::blocks(g, memory).find(|start| state(*start) != first);
         match (first, other) {
             (Some(first), None) => Ok(first.zone()),
             (_, other) => {
-                let block = other.unwrap_or(memory.start).address::<G>();
+                let block = other.unwrap_or(memory.start).address(g);
                 let is = other.and_then(state).map_or("absent", BlockState::name);
                 Err(Error::BlockState { block, is, needs: "in the same state as its device's other blocks" })
             }
@@ -162,7 +165,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         home: MemmapHome,
         zone: Option<ZoneKind>,
     ) -> Result<()> {
-        let bytes = memory.addresses::<G>();
+        let g = self.granule();
+        let bytes = memory.addresses(g);
         let range = HotRange::new(self, bytes.start, bytes.len(), Source::Kmem)?.on_node(node);
         match zone {
             Some(zone) => self.plug(&range, home, zone, |_, _: Step| {}),

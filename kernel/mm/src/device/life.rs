@@ -20,8 +20,8 @@ const STEPS: &[Step] = Step::ALL.split_at(Step::GoOnline as usize).0;
 /// The way of a device.
 struct Device(DeviceRange);
 
-impl<G: Granule, M: Machine> Way<G, M> for Device {
-    fn apply(&self, mm: &mut Mm<G, M>, step: Step) -> Result<()> {
+impl<M: Machine> Way<M> for Device {
+    fn apply(&self, mm: &mut Mm<M>, step: Step) -> Result<()> {
         let Self(device) = self;
         let ranges = device.ranges.as_slice();
         match step {
@@ -47,7 +47,7 @@ impl<G: Granule, M: Machine> Way<G, M> for Device {
         }
     }
 
-    fn revert(&self, mm: &mut Mm<G, M>, step: Step) {
+    fn revert(&self, mm: &mut Mm<M>, step: Step) {
         let Self(device) = self;
         let backwards = device.ranges.as_slice().iter().rev().copied();
         match step {
@@ -73,34 +73,34 @@ impl<G: Granule, M: Machine> Way<G, M> for Device {
 }
 
 /// The keys of the sections that `range` lies in.
-fn keys<G: Granule>(range: PfnRange) -> core::ops::Range<u64> {
-    range.start.align_down(G::BLOCK_ORDER).get()..range.end.get()
+fn keys(g: Granule, range: PfnRange) -> core::ops::Range<u64> {
+    range.start.align_down(g.section_order).get()..range.end.get()
 }
 
 /// The first pages of these sections.
-fn starts<G: Granule>(range: PfnRange) -> impl ExactSizeIterator<Item = Pfn> {
-    let first = range.start.align_down(G::BLOCK_ORDER);
+fn starts(g: Granule, range: PfnRange) -> impl ExactSizeIterator<Item = Pfn> {
+    let first = range.start.align_down(g.section_order);
     #[expect(clippy::cast_possible_truncation, reason = "a model has less than 2^22 sections")]
-    let count = (range.end - first).div_ceil(G::SECTION_PAGES) as usize;
-    (0..count).map(move |i| first + i as u64 * G::SECTION_PAGES)
+    let count = (range.end - first).div_ceil(g.section_pages) as usize;
+    (0..count).map(move |i| first + i as u64 * g.section_pages)
 }
 
 /// A range that was validated before the model changed.
-fn refuse_present<G: Granule>(section: &Section, range: PfnRange, device: &DeviceRange) -> Result<()> {
-    let part = section.part_of::<G>(range);
-    if section.present.overlaps(Subsections::touched::<G>(section.start, part)) {
-        let range = device.first_addresses::<G>();
-        return Err(Error::Exists { range, present: part.start.address::<G>() });
+fn refuse_present(g: Granule, section: &Section, range: PfnRange, device: &DeviceRange) -> Result<()> {
+    let part = section.part_of(g, range);
+    if section.present.overlaps(Subsections::touched(g, section.start, part)) {
+        let range = device.first_addresses(g);
+        return Err(Error::Exists { range, present: part.start.address(g) });
     }
     Ok(())
 }
 
 /// Do something to every range, or to none.
-fn each<G: Granule, M: Machine>(
-    mm: &mut Mm<G, M>,
+fn each<M: Machine>(
+    mm: &mut Mm<M>,
     ranges: &[PfnRange],
-    apply: fn(&mut Mm<G, M>, PfnRange) -> Result<()>,
-    revert: fn(&mut Mm<G, M>, PfnRange),
+    apply: fn(&mut Mm<M>, PfnRange) -> Result<()>,
+    revert: fn(&mut Mm<M>, PfnRange),
 ) -> Result<()> {
     for (done, range) in ranges.iter().enumerate() {
         if let Err(error) = apply(mm, *range) {
@@ -111,7 +111,7 @@ fn each<G: Granule, M: Machine>(
     Ok(())
 }
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// Describe a device's memory by struct pages. `done` hears of each step that is complete.
     ///
     /// # Errors
@@ -142,7 +142,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         parts: &[PfnRange],
         mut gone: impl FnMut(&Self, &PfnRange),
     ) -> Result<()> {
-        let way = self.way_of(start).ok_or(Error::NoDevice(start.address::<G>()))?;
+        let g = self.granule();
+        let way = self.way_of(start).ok_or(Error::NoDevice(start.address(g)))?;
         for part in parts {
             let leaves = self.leaves_around(*part)?;
             self.tables.refuse_split(&self.machine, leaves)?;
@@ -177,11 +178,12 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     // Step 1.
 
     fn claim_device(&mut self, device: &DeviceRange) -> Result<()> {
+        let g = self.granule();
         let mut missing = 0;
         for range in device.ranges.as_slice() {
             let sections = self.sections_of(*range);
-            sections.iter().try_for_each(|section| refuse_present::<G>(section, *range, device))?;
-            missing += starts::<G>(*range).len() - sections.len();
+            sections.iter().try_for_each(|section| refuse_present(g, section, *range, device))?;
+            missing += starts(g, *range).len() - sections.len();
         }
         self.may_fail(Resource::Heap { bytes: size_of::<Pagemap>() })?;
         self.devices.reserve(1)?;
@@ -193,18 +195,19 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             return Err(error);
         }
         for range in device.ranges.as_slice() {
-            self.sections.insert_missing(starts::<G>(*range).map(Section::claimed));
+            self.sections.insert_missing(starts(g, *range).map(Section::claimed));
         }
         self.devices.insert(Pagemap { altmap: None, ..device.pagemap() });
         Ok(())
     }
 
     fn drop_device(&mut self, device: &DeviceRange) {
+        let g = self.granule();
         self.devices.remove(device.start().get());
         self.devices.shrink();
         if !self.has_bug(Bug::StaleSection) {
             for range in device.ranges.as_slice() {
-                self.sections.remove_where(keys::<G>(*range), |section| section.present.is_empty());
+                self.sections.remove_where(keys(g, *range), |section| section.present.is_empty());
             }
         }
         self.sections.shrink();
@@ -214,10 +217,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Struct pages: clear, and a head for each run; from here on they are valid.
     fn initialise_device(&mut self, device: &DeviceRange) {
+        let g = self.granule();
         let pagemap = device.pagemap();
         for range in pagemap.ranges() {
-            for section in self.sections.range_mut(keys::<G>(*range)) {
-                section.add_device::<G>(*range);
+            for section in self.sections.range_mut(keys(g, *range)) {
+                section.add_device(g, *range);
             }
         }
         self.clear_memmap(pagemap.set_aside());
@@ -238,7 +242,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         }
     }
 
-    fn each_head_of(&self, device: &Pagemap, act: &mut dyn FnMut(&Pages<'_, G, M>, Pfn)) {
+    fn each_head_of(&self, device: &Pagemap, act: &mut dyn FnMut(&Pages<'_, M>, Pfn)) {
         let pages = self.pages();
         let done = device.each_head(&mut |head| {
             act(&pages, head);
@@ -249,7 +253,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// The struct pages of `range` say nothing.
     fn clear_memmap(&mut self, range: PfnRange) {
-        for part in range.sections::<G>() {
+        let g = self.granule();
+        for part in range.sections(g) {
             if self.section_of(part.start).is_some_and(|section| section.early) {
                 self.cut_hole(part);
             } else {
@@ -259,19 +264,21 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     }
 
     fn mark_device(&mut self, range: PfnRange, kind: PageKind) {
+        let g = self.granule();
         let pages = self.pages();
-        for (pfn, order) in range.chunks(G::BLOCK_ORDER) {
+        for (pfn, order) in range.chunks(g.section_order) {
             pages.own(pfn).set_head(kind, order);
         }
     }
 
     fn forget_device(&mut self, range: PfnRange) {
+        let g = self.granule();
         let (mut early, stale) = (false, self.has_bug(Bug::StaleSection));
-        for section in self.sections.range_mut(keys::<G>(range)) {
-            section.remove_device::<G>(range, stale);
+        for section in self.sections.range_mut(keys(g, range)) {
+            section.remove_device(g, range, stale);
             early |= section.early;
         }
-        for part in range.sections::<G>().filter(|_| early) {
+        for part in range.sections(g).filter(|_| early) {
             if self.section_of(part.start).is_some_and(|section| section.early) {
                 self.mend_hole(part);
             }
@@ -296,7 +303,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     }
 
     fn mark_hole(&self, range: PfnRange) {
-        for (pfn, order) in range.chunks(G::BLOCK_ORDER) {
+        let g = self.granule();
+        for (pfn, order) in range.chunks(g.section_order) {
             self.pages().mark(pfn, order, PageKind::Hole);
         }
     }
@@ -312,7 +320,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// `part`, pages of one section, with the hole pages before and after it: run by run, each known by its head.
     fn hole_around(&self, part: PfnRange) -> PfnRange {
-        let section = part.start.align_down(G::BLOCK_ORDER);
+        let g = self.granule();
+        let section = part.start.align_down(g.section_order);
         let hole = |pfn: Pfn| match self.pages().use_of(pfn) {
             (PageKind::Hole, head) => Some(PfnRange::new(head, 1 << self.pages().get(head).order())),
             _ => None,
@@ -323,7 +332,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         {
             start = run.start;
         }
-        while end < section + G::SECTION_PAGES
+        while end < section + g.section_pages
             && let Some(run) = hole(end)
         {
             end = run.end;

@@ -206,8 +206,8 @@ impl Pagemap {
         self.ranges().iter().any(|range| range.contains(pfn))
     }
     /// Its bytes, range by range.
-    pub fn addresses<G: Granule>(&self) -> impl Iterator<Item = crate::addr::PhysRange> + '_ {
-        self.ranges().iter().map(PfnRange::addresses::<G>)
+    pub fn addresses(&self, g: Granule) -> impl Iterator<Item = crate::addr::PhysRange> + '_ {
+        self.ranges().iter().map(move |range| range.addresses(g))
     }
 }
 

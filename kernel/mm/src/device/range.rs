@@ -44,8 +44,8 @@ impl DeviceRange {
     /// # Errors
     /// `DeviceRanges`, `Empty`, `Wraps`, `NotSubsectionAligned`, `BeyondLinearMap` or `Exists`; `AltmapOnPrivate`,
     /// `AltmapRanges` or `BadAltmap` for the memmap's place.
-    pub fn new<G: Granule, M: Machine>(
-        mm: &Mm<G, M>,
+    pub fn new<M: Machine>(
+        mm: &Mm<M>,
         ranges: &[(PhysAddr, u64)],
         kind: DeviceType,
         memmap: DeviceMemmap,
@@ -57,30 +57,31 @@ impl DeviceRange {
     ///
     /// # Errors
     /// As there; `NotCompoundAligned`, and `NoCompoundLeft` after what is set aside.
-    pub fn grouped<G: Granule, M: Machine>(
-        mm: &Mm<G, M>,
+    pub fn grouped<M: Machine>(
+        mm: &Mm<M>,
         ranges: &[(PhysAddr, u64)],
         kind: DeviceType,
         memmap: DeviceMemmap,
         compound: Compound,
     ) -> Result<Self> {
+        let g = mm.granule();
         let wrong_count = Error::DeviceRanges { ranges: ranges.len(), most: MAX_RANGES };
         let mut pages = [PfnRange::default(); MAX_RANGES];
         for (i, (start, len)) in ranges.iter().enumerate() {
             let range = check_range(mm, *start, *len)?;
-            let found = PfnRange::inside::<G>(range);
+            let found = PfnRange::inside(g, range);
             if let Some(other) = pages.iter().take(i).find(|other| other.overlaps(&found)) {
-                return Err(Error::Exists { range, present: other.start.address::<G>() });
+                return Err(Error::Exists { range, present: other.start.address(g) });
             }
             *pages.get_mut(i).ok_or(wrong_count)? = found;
         }
         let ranges = pages.get(..ranges.len()).and_then(Ranges::new).ok_or(wrong_count)?;
-        refuse_parts::<G>(&ranges, memmap, compound)?;
+        refuse_parts(g, &ranges, memmap, compound)?;
         let dedup = choose_dedup(mm, &ranges, compound);
-        let altmap = choose_altmap::<G>(&ranges, kind, memmap, (compound, dedup))?;
+        let altmap = choose_altmap(g, &ranges, kind, memmap, (compound, dedup))?;
         let device = Self { ranges, kind, altmap, compound, dedup, node: 0 };
         if compound.order() > 0 && device.pagemap().usable_start() >= ranges.as_slice()[0].end {
-            let (range, size) = (device.first_addresses::<G>(), compound.bytes::<G>());
+            let (range, size) = (device.first_addresses(g), compound.bytes(g));
             return Err(Error::NoCompoundLeft { range, size });
         }
         Ok(device)
@@ -101,12 +102,13 @@ impl DeviceRange {
         Pagemap { ranges, kind, altmap, compound, dedup, state: DeviceState::Changing, holds: 0, node }
     }
     /// The first range's bytes, for messages.
-    pub(super) fn first_addresses<G: Granule>(&self) -> PhysRange {
-        self.ranges.as_slice()[0].addresses::<G>()
+    pub(super) fn first_addresses(&self, g: Granule) -> PhysRange {
+        self.ranges.as_slice()[0].addresses(g)
     }
 }
 
-fn check_range<G: Granule, M: Machine>(mm: &Mm<G, M>, start: PhysAddr, len: u64) -> Result<PhysRange> {
+fn check_range<M: Machine>(mm: &Mm<M>, start: PhysAddr, len: u64) -> Result<PhysRange> {
+    let g = mm.granule();
     if len == 0 {
         return Err(Error::Empty(start));
     }
@@ -119,38 +121,37 @@ fn check_range<G: Granule, M: Machine>(mm: &Mm<G, M>, start: PhysAddr, len: u64)
     if !reach.covers(&range) {
         return Err(Error::BeyondLinearMap { range, reach });
     }
-    let pages = PfnRange::inside::<G>(range);
+    let pages = PfnRange::inside(g, range);
     let taken = |section: &Section| {
-        let part = section.part_of::<G>(pages);
-        section.present.overlaps(Subsections::touched::<G>(section.start, part)).then_some(part.start)
+        let part = section.part_of(g, pages);
+        section.present.overlaps(Subsections::touched(g, section.start, part)).then_some(part.start)
     };
     match mm.kmem_at(pages).or_else(|| mm.sections_of(pages).iter().find_map(taken)) {
-        Some(at) => Err(Error::Exists { range, present: at.address::<G>() }),
+        Some(at) => Err(Error::Exists { range, present: at.address(g) }),
         None => Ok(range),
     }
 }
 
 /// A range ends with a compound page; it begins with one unless something may be set aside before.
-fn refuse_parts<G: Granule>(ranges: &Ranges, memmap: DeviceMemmap, compound: Compound) -> Result<()> {
+fn refuse_parts(g: Granule, ranges: &Ranges, memmap: DeviceMemmap, compound: Compound) -> Result<()> {
     let whole = |range: &&PfnRange| {
         let start = memmap != DeviceMemmap::Ram || range.start.is_aligned(compound.order());
         start && range.end.is_aligned(compound.order())
     };
     match ranges.as_slice().iter().find(|range| !whole(range)) {
-        Some(range) => {
-            Err(Error::NotCompoundAligned { range: range.addresses::<G>(), size: compound.bytes::<G>() })
-        }
+        Some(range) => Err(Error::NotCompoundAligned { range: range.addresses(g), size: compound.bytes(g) }),
         None => Ok(()),
     }
 }
 
 /// Whether compound pages of `ranges` share, if they can. A hole of a boot section has had its memmap since boot; a section
 /// that is boot's now can lose that, and none becomes one.
-fn choose_dedup<G: Granule, M: Machine>(mm: &Mm<G, M>, ranges: &Ranges, compound: Compound) -> Dedup {
+fn choose_dedup<M: Machine>(mm: &Mm<M>, ranges: &Ranges, compound: Compound) -> Dedup {
+    let g = mm.granule();
     let early = |range: &PfnRange| mm.sections_of(*range).iter().any(|section| section.early);
     if compound.order() == 0 {
         Dedup::No(NoDedup::PageGeometry)
-    } else if !compound.can_share::<G>() {
+    } else if !compound.can_share(g) {
         Dedup::No(NoDedup::SmallMemmap)
     } else if ranges.as_slice().iter().any(early) {
         Dedup::No(NoDedup::BootSection)
@@ -159,7 +160,8 @@ fn choose_dedup<G: Granule, M: Machine>(mm: &Mm<G, M>, ranges: &Ranges, compound
     }
 }
 
-fn choose_altmap<G: Granule>(
+fn choose_altmap(
+    g: Granule,
     ranges: &Ranges,
     kind: DeviceType,
     memmap: DeviceMemmap,
@@ -167,7 +169,7 @@ fn choose_altmap<G: Granule>(
 ) -> Result<Option<Altmap>> {
     let first = ranges.as_slice()[0];
     if memmap != DeviceMemmap::Ram && !kind.is_reachable() {
-        return Err(Error::AltmapOnPrivate(first.addresses::<G>()));
+        return Err(Error::AltmapOnPrivate(first.addresses(g)));
     }
     if memmap != DeviceMemmap::Ram && ranges.as_slice().len() > 1 {
         return Err(Error::AltmapRanges { ranges: ranges.as_slice().len() });
@@ -177,14 +179,14 @@ fn choose_altmap<G: Granule>(
         DeviceMemmap::Given(altmap) => altmap,
         // Before it is added to: what does not fit is not tried out.
         DeviceMemmap::Device { reserve } if reserve > first.len() => {
-            return Err(Error::BadAltmap { base: first.start.address::<G>(), range: first.addresses::<G>() });
+            return Err(Error::BadAltmap { base: first.start.address(g), range: first.addresses(g) });
         }
         DeviceMemmap::Device { reserve } if dedup == Dedup::Shared => {
-            let none = Error::NoCompoundLeft { range: first.addresses::<G>(), size: compound.bytes::<G>() };
-            compound.altmap::<G>(first, reserve).ok_or(none)?
+            let none = Error::NoCompoundLeft { range: first.addresses(g), size: compound.bytes(g) };
+            compound.altmap(g, first, reserve).ok_or(none)?
         }
-        DeviceMemmap::Device { reserve } => Altmap::for_device::<G>(first, reserve),
+        DeviceMemmap::Device { reserve } => Altmap::for_device(g, first, reserve),
     };
-    altmap.check_range::<G>(first)?;
+    altmap.check_range(g, first)?;
     Ok(Some(altmap))
 }

@@ -7,7 +7,6 @@
 //! ```
 
 use crate::error::{Error, Result};
-use crate::granule::Granule;
 use crate::hotplug::range::HotRange;
 use crate::hotplug::steps::MemmapHome;
 use crate::machine::Machine;
@@ -16,34 +15,36 @@ use crate::pfn::{Pfn, PfnRange};
 use crate::section::{Backing, Section};
 use crate::vmemmap::altmap::Altmap;
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// Step 3. Every check comes before anything is written: a step that fails has changed nothing. An altmap that is made
     /// for its memory needs none.
     pub(crate) fn choose_backing(&mut self, pages: PfnRange, home: MemmapHome) -> Result<()> {
+        let g = self.granule();
         match home {
             MemmapHome::Ram => Ok(()),
             MemmapHome::SelfHosted => {
-                for start in HotRange::blocks::<G>(pages) {
-                    let altmap = Altmap::for_memory::<G>(PfnRange::new(start, G::SECTION_PAGES));
+                for start in HotRange::blocks(g, pages) {
+                    let altmap = Altmap::for_memory(g, PfnRange::new(start, g.section_pages));
                     self.set_backing(start, Backing::SelfHosted(altmap), altmap.offset());
                 }
                 Ok(())
             }
-            MemmapHome::SelfRange => self.host_in(pages, Altmap::for_memory::<G>(pages)),
+            MemmapHome::SelfRange => self.host_in(pages, Altmap::for_memory(g, pages)),
             MemmapHome::Given(altmap) => self.host_in(pages, altmap),
         }
     }
 
     /// Let `altmap` hold the memmap of all of `pages`.
     fn host_in(&mut self, pages: PfnRange, altmap: Altmap) -> Result<()> {
-        altmap.check_range::<G>(pages)?;
-        let padding = altmap.padding_for::<G>();
+        let g = self.granule();
+        altmap.check_range(g, pages)?;
+        let padding = altmap.padding_for(g);
         if padding != 0 {
             self.warnings.altmap += 1;
-            return Err(Error::AltmapPadding { base: altmap.base_pfn().address::<G>(), pages: padding });
+            return Err(Error::AltmapPadding { base: altmap.base_pfn().address(g), pages: padding });
         }
         let hosting = PfnRange::new(pages.start, altmap.offset());
-        for block in pages.sections::<G>() {
+        for block in pages.sections(g) {
             let first = block.start == pages.start;
             let own = hosting.end.min(block.end).get().saturating_sub(block.start.get());
             let backing = if first { Backing::SelfHosted(altmap) } else { Backing::HostedBy(pages.start) };
@@ -64,7 +65,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// The inverse of step 3.
     pub(crate) fn forget_backing(&mut self, pages: PfnRange) {
-        for start in HotRange::blocks::<G>(pages) {
+        let g = self.granule();
+        for start in HotRange::blocks(g, pages) {
             let section = self.sections.get(start.get());
             let out = section.and_then(Section::altmap).map_or(0, Altmap::alloc);
             debug_assert!(out == 0 || self.bug.is_some(), "{out} pages of an altmap that goes are still out");
@@ -85,8 +87,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// # Errors
     /// `HeldTogether`.
     pub(crate) fn refuse_parted(&self, pages: PfnRange) -> Result<()> {
+        let g = self.granule();
         let parted = |block: Pfn, host: Pfn| {
-            let (block, host) = (block.address::<G>(), host.address::<G>());
+            let (block, host) = (block.address(g), host.address(g));
             Err(Error::HeldTogether { block, host })
         };
         let first = self.host_of(pages.start);

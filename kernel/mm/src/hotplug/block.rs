@@ -88,16 +88,16 @@ pub struct MemoryBlock {
 
 impl MemoryBlock {
     /// All pages of the block.
-    pub fn pages<G: Granule>(&self) -> PfnRange {
-        PfnRange::new(self.start, G::SECTION_PAGES)
+    pub fn pages(&self, g: Granule) -> PfnRange {
+        PfnRange::new(self.start, g.section_pages)
     }
     /// How many of its pages hold its own memmap.
     pub const fn own_memmap(&self) -> u64 {
         self.memmap_pages + self.memmap_inside
     }
     /// The pages that the buddy allocator may have.
-    pub fn usable<G: Granule>(&self) -> PfnRange {
-        PfnRange { start: self.start + self.memmap_pages, end: self.start + G::SECTION_PAGES }
+    pub fn usable(&self, g: Granule) -> PfnRange {
+        PfnRange { start: self.start + self.memmap_pages, end: self.start + g.section_pages }
     }
 }
 

@@ -6,7 +6,6 @@
 //! as the block is present, and goes with it.
 
 use crate::error::{Error, Result};
-use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, MemoryBlock};
 use crate::hotplug::range::HotRange;
 use crate::machine::Machine;
@@ -33,21 +32,22 @@ impl PageKind {
     }
 }
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// Isolate every block of `pages` that is not offline: from here on nothing is allocated from them. Returns the pages
     /// from the first such block to the last.
     ///
     /// # Errors
     /// `NoBlock`, `BlockState` when one is isolated already, `NotWhole` for a boot block with holes; nothing has changed then.
     pub fn start_isolate(&mut self, pages: PfnRange) -> Result<PfnRange> {
+        let g = self.granule();
         let mut going = PfnRange::default();
-        for start in HotRange::blocks::<G>(pages) {
+        for start in HotRange::blocks(g, pages) {
             if self.can_isolate(start)? {
                 let first = if going.is_empty() { start } else { going.start };
-                going = PfnRange { start: first, end: start + G::SECTION_PAGES };
+                going = PfnRange { start: first, end: start + g.section_pages };
             }
         }
-        for start in HotRange::blocks::<G>(going) {
+        for start in HotRange::blocks(g, going) {
             if let Some(block) = self.blocks.get_mut(start.get())
                 && let BlockState::Online(zone) = block.state
             {
@@ -59,14 +59,15 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Whether the block at `start` has to be isolated.
     fn can_isolate(&self, start: Pfn) -> Result<bool> {
-        let address = start.address::<G>();
+        let g = self.granule();
+        let address = start.address(g);
         let block = self.blocks.get(start.get()).ok_or(Error::NoBlock(address))?;
         match block.state {
             BlockState::Offline => Ok(false),
             BlockState::GoingOffline(_) => {
                 Err(Error::BlockState { block: address, is: block.state.name(), needs: "online" })
             }
-            BlockState::Online(_) if block.present != G::SECTION_PAGES => Err(Error::NotWhole(address)),
+            BlockState::Online(_) if block.present != g.section_pages => Err(Error::NotWhole(address)),
             BlockState::Online(_) => Ok(true),
         }
     }
@@ -78,7 +79,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Make the isolated blocks of `pages` serve allocations again.
     pub fn undo_isolate(&mut self, pages: PfnRange) {
-        for start in HotRange::blocks::<G>(pages) {
+        let g = self.granule();
+        for start in HotRange::blocks(g, pages) {
             if let Some(block) = self.blocks.get_mut(start.get())
                 && let BlockState::GoingOffline(zone) = block.state
             {
@@ -107,16 +109,17 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// The first thing in use in `pages`. Blocks that are offline or all free are not looked at.
     pub fn next_used(&self, pages: PfnRange) -> Option<Used> {
+        let g = self.granule();
         let mut at = pages.start;
         while at < pages.end {
             let block = self.block_of(at);
-            let idle = |b: &MemoryBlock| b.free.pages() + b.memmap_inside == b.usable::<G>().len();
+            let idle = |b: &MemoryBlock| b.free.pages() + b.memmap_inside == b.usable(g).len();
             let busy = block.filter(|b| b.state != BlockState::Offline && !idle(b));
             let Some(block) = busy else {
-                at = at.align_down(G::BLOCK_ORDER) + G::SECTION_PAGES;
+                at = at.align_down(g.section_order) + g.section_pages;
                 continue;
             };
-            let usable = block.usable::<G>();
+            let usable = block.usable(g);
             let part = PfnRange { start: at.max(usable.start), end: usable.end.min(pages.end) };
             match self.next_used_in_block(part) {
                 None => at = usable.end,

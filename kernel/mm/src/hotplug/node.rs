@@ -2,15 +2,15 @@
 //! look at them a remote access, so such a memmap is reported, once (RFC 3/5 hosts the memmap in the added range to avoid it).
 
 use crate::device::pagemap::Pagemap;
-use crate::granule::Granule;
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::pfn::{Pfn, PfnRange};
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// Say on which node the blocks are that have memory of `pages`; 0 is where nothing is said.
     pub fn set_node(&mut self, pages: PfnRange, node: u32) {
-        let on_it = self.blocks.iter_mut().filter(|block| block.pages::<G>().overlaps(&pages));
+        let g = self.granule();
+        let on_it = self.blocks.iter_mut().filter(|block| block.pages(g).overlaps(&pages));
         on_it.for_each(|block| block.node = node);
     }
 
@@ -22,11 +22,12 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Note it when the struct page of `pfn` lies on another node than `pfn`.
     pub(crate) fn note_remote_memmap(&mut self, pfn: Pfn) {
+        let g = self.granule();
         if self.warnings.remote_memmap != 0 {
             return;
         }
         let memmap = self.tables.translate(&self.machine, self.layout.page_address(pfn));
-        let there = memmap.and_then(|pa| self.node_of(Pfn::containing::<G>(pa)));
+        let there = memmap.and_then(|pa| self.node_of(Pfn::containing(g, pa)));
         self.warnings.remote_memmap = u64::from(there.is_some() && there != self.node_of(pfn));
     }
 }

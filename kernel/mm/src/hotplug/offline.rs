@@ -4,7 +4,6 @@
 use crate::addr::PhysRange;
 use crate::bugs::Bug;
 use crate::error::{Error, Result};
-use crate::granule::Granule;
 use crate::hotplug::block::BlockState;
 use crate::hotplug::isolate::Used;
 use crate::hotplug::notify::Direction;
@@ -21,7 +20,7 @@ pub struct Offlined {
     pub migrated: u64,
 }
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// Take the block at `start` offline, moving what is in use elsewhere.
     ///
     /// # Errors
@@ -29,21 +28,23 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// such page, `Vetoed` with the notifier, `Out` when there is no room to move to. The block is online again then; pages that
     /// moved stay where they are, and free huge pages that were dissolved (Linux does the same) stay dissolved.
     pub fn offline(&mut self, start: Pfn) -> Result<Offlined> {
+        let g = self.granule();
         if let Some(block) = self.blocks.get(start.get()).filter(|b| b.state == BlockState::Offline) {
-            let (block, is) = (start.address::<G>(), block.state.name());
+            let (block, is) = (start.address(g), block.state.name());
             return Err(Error::BlockState { block, is, needs: "online" });
         }
-        self.offline_range(PfnRange::new(start, G::SECTION_PAGES))
+        self.offline_range(PfnRange::new(start, g.section_pages))
     }
 
     /// What notifiers are asked about: all that goes, its own memmap included.
     fn range_to_ask(&self, going: PfnRange) -> PhysRange {
+        let g = self.granule();
         let shift = match self.block_of(going.start) {
             // The fault of a kernel that leaves the memmap out at the start, and does not at the end.
             Some(block) if self.has_bug(Bug::VetoRange) => block.memmap_pages,
             _ => 0,
         };
-        PfnRange { start: going.start + shift, end: going.end + shift }.addresses::<G>()
+        PfnRange { start: going.start + shift, end: going.end + shift }.addresses(g)
     }
 
     /// Take every block of `pages` offline that is not: all of them, or none. All are isolated before the first page moves,

@@ -3,7 +3,6 @@
 
 use crate::bugs::Bug;
 use crate::error::{Error, Resource, Result};
-use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, MemoryBlock};
 use crate::hotplug::notify::Direction;
 use crate::hotplug::range::HotRange;
@@ -14,14 +13,15 @@ use crate::pfn::{Pfn, PfnRange};
 use crate::vmemmap::hosted::around_memmap;
 use crate::zone::ZoneKind;
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// Bring the block at `start` online in `zone`.
     ///
     /// # Errors
     /// `NoBlock`, `BlockState` when it is not offline, `Vetoed`, `Out` when the heap has no room; nothing has changed then.
     pub fn online(&mut self, start: Pfn, zone: ZoneKind) -> Result<()> {
+        let g = self.granule();
         self.block_in(start, BlockState::Offline)?;
-        let pages = PfnRange::new(start, G::SECTION_PAGES);
+        let pages = PfnRange::new(start, g.section_pages);
         self.join_zone(pages, zone)?;
         self.online_pages(pages);
         Ok(())
@@ -29,7 +29,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// The block at `start`, if it is in the state `needs`.
     pub(crate) fn block_in(&mut self, start: Pfn, needs: BlockState) -> Result<&mut MemoryBlock> {
-        let address = start.address::<G>();
+        let g = self.granule();
+        let address = start.address(g);
         let block = self.blocks.get_mut(start.get()).ok_or(Error::NoBlock(address))?;
         if block.state != needs {
             return Err(Error::BlockState { block: address, is: block.state.name(), needs: needs.name() });
@@ -39,13 +40,15 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Step 6. Who does not want the memory says so here.
     pub(crate) fn join_zone(&mut self, pages: PfnRange, zone: ZoneKind) -> Result<()> {
-        let range = pages.addresses::<G>();
+        let g = self.granule();
+        let range = pages.addresses(g);
         self.notifiers.ask(Direction::Online, range)?;
         self.join_blocks(pages, zone).inspect_err(|_| self.notifiers.cancel(Direction::Online, range))
     }
 
     fn join_blocks(&mut self, pages: PfnRange, zone: ZoneKind) -> Result<()> {
-        let starts = HotRange::blocks::<G>(pages);
+        let g = self.granule();
+        let starts = HotRange::blocks(g, pages);
         let count = starts.clone().count();
         self.may_fail(Resource::Heap { bytes: count * size_of::<Pfn>() })?;
         self.zones[zone as usize].reserve(count)?;
@@ -62,7 +65,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// The inverse of step 6.
     pub(crate) fn leave_zone(&mut self, pages: PfnRange) {
-        for start in HotRange::blocks::<G>(pages) {
+        let g = self.granule();
+        for start in HotRange::blocks(g, pages) {
             let Some(block) = self.blocks.get_mut(start.get()) else { continue };
             let Some(zone) = block.state.zone() else { continue };
             block.state = BlockState::Offline;
@@ -77,11 +81,12 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Step 7.
     pub(crate) fn online_pages(&mut self, pages: PfnRange) {
+        let g = self.granule();
         let struct_pages = Pages::new(&self.machine, self.layout);
-        for start in HotRange::blocks::<G>(pages) {
+        for start in HotRange::blocks(g, pages) {
             let Some(block) = self.blocks.get_mut(start.get()) else { continue };
             let Some(zone) = block.state.zone() else { continue };
-            let mut usable = block.usable::<G>();
+            let mut usable = block.usable(g);
             if self.bug == Some(Bug::FreeMemmap) {
                 usable.start = block.start;
             }
@@ -92,13 +97,14 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             }
             self.zones[zone as usize].free += block.free.pages();
         }
-        self.notifiers.done(Direction::Online, pages.addresses::<G>());
+        self.notifiers.done(Direction::Online, pages.addresses(g));
     }
 
     /// The inverse of step 7, for blocks in which everything is free: their heads become tails.
     pub(crate) fn offline_pages(&mut self, pages: PfnRange) {
+        let g = self.granule();
         let struct_pages = Pages::new(&self.machine, self.layout);
-        for start in HotRange::blocks::<G>(pages) {
+        for start in HotRange::blocks(g, pages) {
             let Some(block) = self.blocks.get_mut(start.get()) else { continue };
             let Some(zone) = block.state.zone() else { continue };
             self.zones[zone as usize].free -= block.free.pages();

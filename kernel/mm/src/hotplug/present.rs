@@ -3,7 +3,6 @@
 use crate::addr::{VirtAddr, VirtRange};
 use crate::bugs::Bug;
 use crate::error::{Error, Resource, Result};
-use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, MemoryBlock, Source};
 use crate::hotplug::range::HotRange;
 use crate::layout;
@@ -15,15 +14,16 @@ use crate::paging::table::{Gone, MapRequest, TableFrames};
 use crate::pfn::{Pfn, PfnRange};
 use crate::section::{Section, Subsections};
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     // Step 1. The sections exist from here on; nothing of them is valid before step 5 (I1).
 
     pub(crate) fn claim_sections(&mut self, range: &HotRange) -> Result<()> {
-        let blocks = HotRange::blocks::<G>(range.pages());
+        let g = self.granule();
+        let blocks = HotRange::blocks(g, range.pages());
         // A range that was validated before the model changed.
         if let Some(start) = blocks.clone().find(|start| self.sections.get(start.get()).is_some()) {
-            let present = start.address::<G>();
-            return Err(Error::Exists { range: range.pages().addresses::<G>(), present });
+            let present = start.address(g);
+            return Err(Error::Exists { range: range.pages().addresses(g), present });
         }
         let count = blocks.clone().count();
         self.may_fail(Resource::Heap { bytes: count * size_of::<Section>() })?;
@@ -37,20 +37,21 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         }
         for start in blocks {
             self.sections.insert(Section::claimed(start));
-            let block = MemoryBlock::offline(start, range.source(), G::SECTION_PAGES);
+            let block = MemoryBlock::offline(start, range.source(), g.section_pages);
             self.blocks.insert(MemoryBlock { node: range.node(), ..block });
         }
         Ok(())
     }
 
     pub(crate) fn drop_sections(&mut self, pages: PfnRange) {
+        let g = self.granule();
         // From the end, so that nothing of the range has to move up.
-        for start in HotRange::blocks::<G>(pages).rev() {
+        for start in HotRange::blocks(g, pages).rev() {
             self.blocks.remove(start.get());
             if self.has_bug(Bug::StaleSection)
                 && let Some(section) = self.sections.get_mut(start.get())
             {
-                section.present = Subsections::touched::<G>(start, PfnRange::new(start, G::SECTION_PAGES));
+                section.present = Subsections::touched(g, start, PfnRange::new(start, g.section_pages));
                 continue;
             }
             self.sections.remove(start.get());
@@ -62,7 +63,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     // Step 2. No leaf is larger than the range, which is what goes by itself.
 
     pub(crate) fn map_linear(&mut self, pages: PfnRange) -> Result<()> {
-        let physical = pages.addresses::<G>();
+        let g = self.granule();
+        let physical = pages.addresses(g);
         let request = MapRequest {
             range: self.layout.linear_range(physical),
             pa: physical.start,
@@ -77,10 +79,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     }
 
     pub(crate) fn unmap_linear(&mut self, pages: PfnRange) {
+        let g = self.granule();
         if self.has_bug(Bug::KeepLinear) {
             return;
         }
-        let range = self.layout.linear_range(pages.addresses::<G>());
+        let range = self.layout.linear_range(pages.addresses(g));
         let (machine, tables) = (self.machine.clone(), self.tables);
         let bounds = self.bounds(Self::linear());
         let Ok(debt) = tables.break_range(&machine, range, bounds, |_| false) else {
@@ -101,14 +104,15 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     // Step 5. One bulk clearing; a zeroed struct page means "ask your head", so only the memmap's own head is written.
 
     pub(crate) fn initialise_pages(&mut self, pages: PfnRange) {
+        let g = self.granule();
         machine::zero_mapped(&self.machine, self.layout.memmap(pages));
-        for start in HotRange::blocks::<G>(pages) {
-            let all = Subsections::touched::<G>(start, PfnRange::new(start, G::SECTION_PAGES));
+        for start in HotRange::blocks(g, pages) {
+            let all = Subsections::touched(g, start, PfnRange::new(start, g.section_pages));
             if let Some(section) = self.sections.get_mut(start.get()) {
                 section.present = all;
             }
             let memmap = self.blocks.get(start.get()).map_or(0, |b| b.memmap_pages);
-            for (pfn, order) in PfnRange::new(start, memmap).chunks(G::BLOCK_ORDER) {
+            for (pfn, order) in PfnRange::new(start, memmap).chunks(g.section_order) {
                 self.pages().mark(pfn, order, PageKind::MemmapSelf);
             }
             self.counts.memmap_self += memmap;
@@ -122,7 +126,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     }
 
     pub(crate) fn forget_pages(&mut self, pages: PfnRange) {
-        for start in HotRange::blocks::<G>(pages) {
+        let g = self.granule();
+        for start in HotRange::blocks(g, pages) {
             let memmap = self.blocks.get(start.get()).map_or(0, MemoryBlock::own_memmap);
             self.counts.memmap_self -= memmap;
             self.counts.present -= memmap;

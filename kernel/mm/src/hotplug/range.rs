@@ -23,30 +23,26 @@ impl HotRange {
     ///
     /// # Errors
     /// `Empty`, `Wraps`, `NotBlockAligned`, `BeyondLinearMap` or `Exists`: each names the rule and the value.
-    pub fn new<G: Granule, M: Machine>(
-        mm: &Mm<G, M>,
-        start: PhysAddr,
-        len: u64,
-        source: Source,
-    ) -> Result<Self> {
+    pub fn new<M: Machine>(mm: &Mm<M>, start: PhysAddr, len: u64, source: Source) -> Result<Self> {
+        let g = mm.granule();
         if len == 0 {
             return Err(Error::Empty(start));
         }
         let range = PhysRange::checked_new(start, len).ok_or(Error::Wraps { start, len })?;
-        if !start.is_aligned(G::SECTION_SIZE) || !range.end.is_aligned(G::SECTION_SIZE) {
-            return Err(Error::NotBlockAligned { range, block: G::SECTION_SIZE });
+        if !start.is_aligned(g.section_size) || !range.end.is_aligned(g.section_size) {
+            return Err(Error::NotBlockAligned { range, block: g.section_size });
         }
         let reach = mm.layout().reach();
         if !reach.covers(&range) {
             return Err(Error::BeyondLinearMap { range, reach });
         }
-        let pages = PfnRange::inside::<G>(range);
+        let pages = PfnRange::inside(g, range);
         if let Some(section) = mm.sections().iter().find(|s| pages.contains(s.start)) {
-            return Err(Error::Exists { range, present: section.start.address::<G>() });
+            return Err(Error::Exists { range, present: section.start.address(g) });
         }
         // What a device gave to the system is claimed by that device, also while it is on its way.
         if let Some(device) = mm.kmem_at(pages) {
-            return Err(Error::Exists { range, present: device.address::<G>() });
+            return Err(Error::Exists { range, present: device.address(g) });
         }
         Ok(Self { pages, source, node: 0 })
     }
@@ -68,7 +64,7 @@ impl HotRange {
         self.source
     }
     /// The first page of each of its blocks.
-    pub fn blocks<G: Granule>(pages: PfnRange) -> impl DoubleEndedIterator<Item = Pfn> + Clone {
-        (0..pages.len() / G::SECTION_PAGES).map(move |i| pages.start + i * G::SECTION_PAGES)
+    pub fn blocks(g: Granule, pages: PfnRange) -> impl DoubleEndedIterator<Item = Pfn> + Clone {
+        (0..pages.len() / g.section_pages).map(move |i| pages.start + i * g.section_pages)
     }
 }

@@ -14,7 +14,6 @@
 
 use crate::addr::PhysRange;
 use crate::error::{Error, Result};
-use crate::granule::Granule;
 use crate::hotplug::block::{BlockState, MemoryBlock, Source};
 use crate::hotplug::notify::Direction;
 use crate::hotplug::range::HotRange;
@@ -90,11 +89,11 @@ impl Step {
 }
 
 /// A way through the steps: what each of them means for memory, or for a device.
-pub(crate) trait Way<G: Granule, M: Machine> {
+pub(crate) trait Way<M: Machine> {
     /// Do a step; one that fails has undone its own part.
-    fn apply(&self, mm: &mut Mm<G, M>, step: Step) -> Result<()>;
+    fn apply(&self, mm: &mut Mm<M>, step: Step) -> Result<()>;
     /// Undo a step that was done.
-    fn revert(&self, mm: &mut Mm<G, M>, step: Step);
+    fn revert(&self, mm: &mut Mm<M>, step: Step);
 }
 
 /// The way of memory: its sections become memory blocks.
@@ -105,8 +104,8 @@ struct Memory {
     zone: ZoneKind,
 }
 
-impl<G: Granule, M: Machine> Way<G, M> for Memory {
-    fn apply(&self, mm: &mut Mm<G, M>, step: Step) -> Result<()> {
+impl<M: Machine> Way<M> for Memory {
+    fn apply(&self, mm: &mut Mm<M>, step: Step) -> Result<()> {
         let pages = self.range.pages();
         match step {
             Step::ClaimSections => mm.claim_sections(&self.range),
@@ -125,12 +124,12 @@ impl<G: Granule, M: Machine> Way<G, M> for Memory {
         }
     }
 
-    fn revert(&self, mm: &mut Mm<G, M>, step: Step) {
+    fn revert(&self, mm: &mut Mm<M>, step: Step) {
         mm.revert_memory(step, self.range.pages());
     }
 }
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// All seven steps: `range` becomes present and goes online in `zone`. `done` hears of each step that is complete.
     ///
     /// # Errors
@@ -199,11 +198,12 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// What a device gave to the system goes back to the device (`memory_to_device`), not away.
     pub(crate) fn refuse_kmem(&self, range: PhysRange) -> Result<()> {
+        let g = self.granule();
         let of_device =
-            |block: &&MemoryBlock| block.source == Source::Kmem && range.contains(block.start.address::<G>());
+            |block: &&MemoryBlock| block.source == Source::Kmem && range.contains(block.start.address(g));
         match self.blocks().iter().find(of_device) {
             Some(block) => {
-                let block = block.start.address::<G>();
+                let block = block.start.address(g);
                 Err(Error::BlockState {
                     block,
                     is: "given to the system by a device",
@@ -216,7 +216,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Take away blocks that can be removed, once all are offline.
     pub(crate) fn remove_offline(&mut self, pages: PfnRange) -> Result<()> {
-        for start in HotRange::blocks::<G>(pages) {
+        let g = self.granule();
+        for start in HotRange::blocks(g, pages) {
             self.block_in(start, BlockState::Offline)?;
         }
         Step::ALL[..Step::ADDING].iter().rev().for_each(|step| self.revert_memory(*step, pages));
@@ -229,18 +230,18 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// `Empty`; `NotBlockAligned`; `NoBlock` when a block of it is not present (a warning); `WouldSplit` when it is a part of
     /// what the linear map has in one piece; `HeldTogether` when a part holds the memmap of another.
     pub fn removable(&mut self, range: PhysRange) -> Result<PfnRange> {
+        let g = self.granule();
         if range.is_empty() {
             return Err(Error::Empty(range.start));
         }
-        if !range.start.is_aligned(G::SECTION_SIZE) || !range.end.is_aligned(G::SECTION_SIZE) {
-            return Err(Error::NotBlockAligned { range, block: G::SECTION_SIZE });
+        if !range.start.is_aligned(g.section_size) || !range.end.is_aligned(g.section_size) {
+            return Err(Error::NotBlockAligned { range, block: g.section_size });
         }
-        let pages = PfnRange::inside::<G>(range);
-        if let Some(absent) =
-            HotRange::blocks::<G>(pages).find(|start| self.blocks.get(start.get()).is_none())
+        let pages = PfnRange::inside(g, range);
+        if let Some(absent) = HotRange::blocks(g, pages).find(|start| self.blocks.get(start.get()).is_none())
         {
             self.warnings.bad_remove += 1;
-            return Err(Error::NoBlock(absent.address::<G>()));
+            return Err(Error::NoBlock(absent.address(g)));
         }
         self.refuse_parted(pages)?;
         self.tables.refuse_split(&self.machine, self.layout.linear_range(range))?;
@@ -251,7 +252,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     pub(crate) fn run(
         &mut self,
         steps: &[Step],
-        way: &impl Way<G, M>,
+        way: &impl Way<M>,
         mut done: impl FnMut(&Self, Step),
     ) -> Result<()> {
         for (k, step) in steps.iter().enumerate() {
@@ -266,6 +267,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Undo a step for memory: what removing it needs to know is the range alone.
     fn revert_memory(&mut self, step: Step, pages: PfnRange) {
+        let g = self.granule();
         match step {
             Step::ClaimSections => self.drop_sections(pages),
             Step::MapLinear => self.unmap_linear(pages),
@@ -274,7 +276,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             Step::InitialisePages => self.forget_pages(pages),
             Step::JoinZone => {
                 self.leave_zone(pages);
-                self.notifiers.cancel(Direction::Online, pages.addresses::<G>());
+                self.notifiers.cancel(Direction::Online, pages.addresses(g));
             }
             Step::GoOnline => self.offline_pages(pages),
         }

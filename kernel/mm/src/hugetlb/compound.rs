@@ -7,7 +7,6 @@
 //! Any other run keeps zeroed tails: who makes a compound page writes them, and who dissolves it clears them again.
 
 use crate::error::{Error, Resource, Result};
-use crate::granule::Granule;
 use crate::hotplug::block::BlockState;
 use crate::hotplug::range::HotRange;
 use crate::machine::{self, Machine};
@@ -18,10 +17,11 @@ use crate::zone::ZoneKind;
 
 const KIND: PageKind = PageKind::HugeTlb;
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// A huge page out of free memory: a run of zone Normal, or whole free blocks side by side.
     pub(super) fn new_compound(&mut self, order: u32) -> Result<Pfn> {
-        let head = if order > G::BLOCK_ORDER {
+        let g = self.granule();
+        let head = if order > g.section_order {
             self.alloc_blocks(order)?
         } else {
             self.alloc_or_compact(order, KIND)?
@@ -40,23 +40,25 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// The inverse of [`Self::new_compound`]. All of its struct pages can be written.
     pub(super) fn dissolve_compound(&mut self, head: Pfn, order: u32) {
+        let g = self.granule();
         let run = PfnRange::new(head, 1 << order);
         machine::zero_mapped(&self.machine, self.layout.memmap(run));
         if let Some(count) = self.counts.of_mut(KIND) {
             *count -= run.len();
         }
-        for (start, order) in run.chunks(G::BLOCK_ORDER) {
+        for (start, order) in run.chunks(g.section_order) {
             self.put_back(start, order);
         }
     }
 
     /// Whole free blocks for a huge page that is larger than one.
     fn alloc_blocks(&mut self, order: u32) -> Result<Pfn> {
-        let resource = Resource::FreeBlocks { bytes: G::SIZE << order };
+        let g = self.granule();
+        let resource = Resource::FreeBlocks { bytes: g.page_size << order };
         self.may_fail(resource)?;
         let run = self.free_blocks(order).ok_or(Error::Out(resource))?;
-        for start in HotRange::blocks::<G>(run) {
-            let taken = self.take_from(start, G::BLOCK_ORDER);
+        for start in HotRange::blocks(g, run) {
+            let taken = self.take_from(start, g.section_order);
             debug_assert_eq!(taken, Some(start), "a block that is all free is one run");
         }
         self.pages().mark(run.start, order, KIND);
@@ -69,14 +71,15 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// The first whole free blocks of one zone that are `1 << order` pages, aligned, Normal's before Movable's. What hosts its
     /// own memmap, or has holes, is never free as a whole.
     fn free_blocks(&self, order: u32) -> Option<PfnRange> {
+        let g = self.granule();
         let free = |start: Pfn, zone| {
             let block = self.blocks.get(start.get());
-            block.is_some_and(|b| b.state == BlockState::Online(zone) && b.free.pages() == G::SECTION_PAGES)
+            block.is_some_and(|b| b.state == BlockState::Online(zone) && b.free.pages() == g.section_pages)
         };
         ZoneKind::ALL.into_iter().find_map(|zone| {
             let starts = self.zone(zone).blocks().iter().filter(|start| start.is_aligned(order));
             let mut runs = starts.map(|start| PfnRange::new(*start, 1 << order));
-            runs.find(|run| HotRange::blocks::<G>(*run).all(|start| free(start, zone)))
+            runs.find(|run| HotRange::blocks(g, *run).all(|start| free(start, zone)))
         })
     }
 }

@@ -4,7 +4,7 @@ use super::HugeTlb;
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::bugs::Bug;
 use crate::error::{Error, Resource, Result};
-use crate::granule::{Geometry, Granule, LAST_LEVEL};
+use crate::granule::{Granule, LAST_LEVEL};
 use crate::hotplug::block::BlockState;
 use crate::machine::{self, Machine};
 use crate::model::{Mm, Mobility};
@@ -28,7 +28,7 @@ pub struct MemmapFrame {
 /// Memory. Each is the model's function of that name, unless something else is said.
 pub trait Memory {
     /// The granule's row of the table.
-    fn geometry(&self) -> &'static Geometry;
+    fn geometry(&self) -> Granule;
     /// The pools.
     fn hugetlb(&self) -> &HugeTlb;
     /// The pools, to change.
@@ -146,9 +146,9 @@ impl dyn Memory + '_ {
     }
 }
 
-impl<G: Granule, M: Machine> Memory for Mm<G, M> {
-    fn geometry(&self) -> &'static Geometry {
-        &G::GEOMETRY
+impl<M: Machine> Memory for Mm<M> {
+    fn geometry(&self) -> Granule {
+        self.granule()
     }
     fn hugetlb(&self) -> &HugeTlb {
         &self.hugetlb
@@ -172,7 +172,8 @@ impl<G: Granule, M: Machine> Memory for Mm<G, M> {
         self.tables.translate(&self.machine, va).map(|_| self.pages().get(pfn))
     }
     fn page_in(&self, frame: Pfn, index: u64) -> &Page {
-        machine::page_in(&self.machine, frame.address::<G>(), index)
+        let g = self.granule();
+        machine::page_in(&self.machine, frame.address(g), index)
     }
     fn use_of(&self, pfn: Pfn) -> Result<(PageKind, Pfn)> {
         self.use_of(pfn)
@@ -223,21 +224,25 @@ impl<G: Granule, M: Machine> Memory for Mm<G, M> {
         self.free(pfn);
     }
     fn fill_tail_page(&self, frame: Pfn, order: u32) {
-        self.pages().fill_tail_page(frame.address::<G>(), order);
+        let g = self.granule();
+        self.pages().fill_tail_page(frame.address(g), order);
     }
     #[cfg(debug_assertions)]
     fn same_contents(&self, a: Pfn, b: Pfn) -> bool {
-        machine::same_contents(&self.machine, a.address::<G>(), b.address::<G>(), G::SIZE)
+        let g = self.granule();
+        machine::same_contents(&self.machine, a.address(g), b.address(g), g.page_size)
     }
     fn copy_frame(&self, from: Pfn, to: Pfn) {
-        machine::copy_frame(&self.machine, from.address::<G>(), to.address::<G>(), G::SIZE);
+        let g = self.granule();
+        machine::copy_frame(&self.machine, from.address(g), to.address(g), g.page_size);
     }
 
     fn memmap_frame(&self, va: VirtAddr) -> Option<MemmapFrame> {
+        let g = self.granule();
         let path = self.tables.path(&self.machine, va);
         let leaf = path.leaf()?;
-        let address = leaf.descriptor.address(&G::GEOMETRY) + (va - leaf.slot.span.start);
-        Some(MemmapFrame { frame: Pfn::containing::<G>(address), in_block: leaf.slot.level < LAST_LEVEL })
+        let address = leaf.descriptor.address(g) + (va - leaf.slot.span.start);
+        Some(MemmapFrame { frame: Pfn::containing(g, address), in_block: leaf.slot.level < LAST_LEVEL })
     }
     fn rewrite(&self, range: VirtRange, change: Rewrite<'_>) -> Result<TlbDebt> {
         self.tables.rewrite(&self.machine, range, Contents::Same, change)
@@ -247,16 +252,18 @@ impl<G: Granule, M: Machine> Memory for Mm<G, M> {
     }
     // Only where a section's memmap is a block is there something to split: elsewhere nothing of this is compiled.
     fn split_block(&self, va: VirtAddr, table: Pfn) -> Result<()> {
-        if G::SECTION_MEMMAP != G::BLOCK_SIZE {
+        let g = self.granule();
+        if g.section_memmap != g.pmd_size {
             return Err(Error::NotMapped(va));
         }
-        self.tables.split_block(&self.machine, va, table.address::<G>(), self.bug)
+        self.tables.split_block(&self.machine, va, table.address(g), self.bug)
     }
     fn join_block(&self, va: VirtAddr) -> Result<Pfn> {
-        if G::SECTION_MEMMAP != G::BLOCK_SIZE {
+        let g = self.granule();
+        if g.section_memmap != g.pmd_size {
             return Err(Error::NotMapped(va));
         }
         let table = self.tables.join_block(&self.machine, va, LAST_LEVEL - 1, self.bug)?;
-        Ok(Pfn::containing::<G>(table))
+        Ok(Pfn::containing(g, table))
     }
 }

@@ -23,7 +23,7 @@ pub mod tails;
 mod vmemmap;
 
 use crate::error::Result;
-use crate::granule::{Geometry, Granule, MAX_HUGE_SIZES};
+use crate::granule::{Granule, MAX_HUGE_SIZES};
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::page::Page;
@@ -44,10 +44,10 @@ pub struct HugeTlb {
 impl HugeTlb {
     /// A pool without pages for each size.
     #[inline(never)]
-    pub fn new(geometry: &Geometry) -> Self {
+    pub fn new(g: Granule) -> Self {
         let mut pools = [Pool::default(); MAX_HUGE_SIZES];
-        for (pool, shift) in pools.iter_mut().zip(geometry.huge_shifts()) {
-            *pool = Pool::of_order(shift - geometry.page_shift);
+        for (pool, shift) in pools.iter_mut().zip(g.huge_shifts()) {
+            *pool = Pool::of_order(shift - g.page_shift);
         }
         Self { pools, tails: SharedTails::default(), hvo: true }
     }
@@ -103,7 +103,7 @@ impl Page {
     }
 }
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// This memory, for what is done with huge pages.
     pub fn huge(&mut self) -> &mut dyn Memory {
         self

@@ -8,8 +8,6 @@
 //! ```
 //! The caller pays what it owes between two rewrites of the same entries.
 
-use core::marker::PhantomData;
-
 use super::descriptor::Descriptor;
 use super::flush::TlbDebt;
 use super::live_update::{Bbm, Contents};
@@ -24,42 +22,44 @@ use crate::machine::{self, Machine};
 /// What becomes of a leaf: the address that it maps, and what it says.
 pub type Rewrite<'a> = &'a mut dyn FnMut(VirtAddr, Descriptor) -> Descriptor;
 
-struct Rewriter<'a, G, M> {
+struct Rewriter<'a, M> {
     machine: &'a M,
     contents: Contents,
     change: Rewrite<'a>,
     debt: TlbDebt,
-    _granule: PhantomData<G>,
+    g: Granule,
 }
 
-impl<G: Granule, M: Machine> Visit for Rewriter<'_, G, M> {
+impl<M: Machine> Visit for Rewriter<'_, M> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
+        let g = self.g;
         let old = read::<M>(self.machine, slot);
         if old.is_table(slot.level) {
-            return Ok(Next::Descend(old.address(&G::GEOMETRY)));
+            return Ok(Next::Descend(old.address(g)));
         }
         let new = (self.change)(slot.span.start, old);
         if new != old {
             let contents =
                 if self.is_true(old, new, slot.span.len()) { self.contents } else { Contents::MayDiffer };
-            write::<G, M>(self.machine, slot, new, contents)?;
+            write::<M>(g, self.machine, slot, new, contents)?;
             self.debt.owe_leaf(slot.span.start, slot.span.len());
         }
         Ok(Next::Over)
     }
 }
 
-impl<G: Granule, M: Machine> Rewriter<'_, G, M> {
+impl<M: Machine> Rewriter<'_, M> {
     /// Whether contents that are said to be the same are. Where there are debug checks, every word is compared; elsewhere the
     /// caller is believed, since that costs more than all the rest.
     fn is_true(&self, old: Descriptor, new: Descriptor, size: u64) -> bool {
-        let (from, to) = (old.address(&G::GEOMETRY), new.address(&G::GEOMETRY));
+        let g = self.g;
+        let (from, to) = (old.address(g), new.address(g));
         let looked_at = cfg!(debug_assertions) && self.contents == Contents::Same && from != to;
         !looked_at || machine::same_contents(self.machine, from, to, size)
     }
 }
 
-impl<G: Granule> Tables<G> {
+impl Tables {
     /// Let `change` say what becomes of each leaf of `range`, which has no shared table in it; `contents` is what the caller
     /// knows of the memory behind the old and the new address.
     ///
@@ -73,8 +73,9 @@ impl<G: Granule> Tables<G> {
         contents: Contents,
         change: Rewrite<'_>,
     ) -> Result<TlbDebt> {
+        let g = self.granule();
         let debt = TlbDebt::none();
-        let mut rewriter = Rewriter::<G, M> { machine, contents, change, debt, _granule: PhantomData };
+        let mut rewriter = Rewriter::<M> { machine, contents, change, debt, g };
         let result = self.walk(range, &mut rewriter);
         match result {
             Ok(()) => Ok(rewriter.debt),
@@ -97,12 +98,13 @@ impl<G: Granule> Tables<G> {
         table: PhysAddr,
         bug: Option<Bug>,
     ) -> Result<()> {
+        let g = self.granule();
         let path = self.path(machine, va);
         let block =
-            path.leaf().filter(|leaf| Self::has_pieces(leaf.slot.level)).ok_or(Error::NotMapped(va))?;
+            path.leaf().filter(|leaf| self.has_pieces(leaf.slot.level)).ok_or(Error::NotMapped(va))?;
         let level = block.slot.level;
-        for index in 0..G::GEOMETRY.entries(level + 1) {
-            let piece = block.descriptor.piece(level, index as u64, &G::GEOMETRY);
+        for index in 0..g.entries(level + 1) {
+            let piece = block.descriptor.piece(level, index as u64, g);
             machine::fill_table(machine, table, index..index + 1, piece.bits());
         }
         self.replace(machine, &block.slot, Descriptor::table(table), bug)
@@ -120,19 +122,20 @@ impl<G: Granule> Tables<G> {
         level: u8,
         bug: Option<Bug>,
     ) -> Result<PhysAddr> {
+        let g = self.granule();
         let path = self.path(machine, va);
         let not_one = Error::NotMapped(va);
         let step = path.steps().find(|step| step.slot.level == level).ok_or(not_one)?;
-        if !step.descriptor.is_table(level) || step.descriptor.is_shared() || !Self::has_pieces(level) {
+        if !step.descriptor.is_table(level) || step.descriptor.is_shared() || !self.has_pieces(level) {
             return Err(not_one);
         }
-        let table = step.descriptor.address(&G::GEOMETRY);
-        let entries = machine::table(machine, table, G::GEOMETRY.entries(level + 1));
+        let table = step.descriptor.address(g);
+        let entries = machine::table(machine, table, g.entries(level + 1));
         let entry = |i: usize| entries.get(i).map_or(0, |e| e.load(core::sync::atomic::Ordering::Acquire));
         let block = Descriptor::from_bits(entry(0)).whole();
         let one = block.is_leaf(level)
-            && block.address(&G::GEOMETRY).is_aligned(step.slot.span.len())
-            && (0..entries.len()).all(|i| entry(i) == block.piece(level, i as u64, &G::GEOMETRY).bits());
+            && block.address(g).is_aligned(step.slot.span.len())
+            && (0..entries.len()).all(|i| entry(i) == block.piece(level, i as u64, g).bits());
         if !one {
             return Err(not_one);
         }
@@ -141,32 +144,34 @@ impl<G: Granule> Tables<G> {
     }
 
     /// Whether a leaf of `level` may be one, and has pieces.
-    fn has_pieces(level: u8) -> bool {
-        level < crate::granule::LAST_LEVEL && G::GEOMETRY.leaf_levels[usize::from(level)]
+    fn has_pieces(&self, level: u8) -> bool {
+        let g = self.granule();
+        level < crate::granule::LAST_LEVEL && g.leaf_levels[usize::from(level)]
     }
 
     /// A block and the table of its pieces: the one for the other, and no CPU has anything of the old one left on return. That
     /// they say the same is true by construction: who splits has just written the pieces, who joins has compared them.
     fn replace<M: Machine>(&self, machine: &M, slot: &Slot, new: Descriptor, bug: Option<Bug>) -> Result<()> {
+        let g = self.granule();
         let old = read::<M>(machine, slot);
         // Of a block there is one entry in a TLB, of a table's pages as many as there are. A window is as long as this takes.
         let owed = || {
             let mut debt = TlbDebt::none();
             let table = old.is_table(slot.level);
-            debt.owe_leaves(slot.span, if table { G::SIZE } else { slot.span.len() }, table);
+            debt.owe_leaves(slot.span, if table { g.page_size } else { slot.span.len() }, table);
             debt
         };
         let supported = machine.bbm();
         if supported == Bbm::Level2 || bug == Some(Bug::NoBbm) {
             machine.publish();
-            write::<G, M>(machine, slot, new, Contents::Resized(supported))?;
+            write::<M>(g, machine, slot, new, Contents::Resized(supported))?;
             owed().pay(machine);
             return Ok(());
         }
         machine.window_open(slot.span);
-        let made = write::<G, M>(machine, slot, old.broken(), Contents::MayDiffer).and_then(|()| {
+        let made = write::<M>(g, machine, slot, old.broken(), Contents::MayDiffer).and_then(|()| {
             owed().pay(machine);
-            write::<G, M>(machine, slot, new, Contents::MayDiffer)
+            write::<M>(g, machine, slot, new, Contents::MayDiffer)
         });
         machine.publish();
         machine.window_close();

@@ -16,7 +16,7 @@
 use core::fmt;
 
 use crate::addr::PhysAddr;
-use crate::granule::{Geometry, LAST_LEVEL};
+use crate::granule::{Granule, LAST_LEVEL};
 
 const VALID: u64 = 1 << 0;
 const TABLE_OR_PAGE: u64 = 1 << 1;
@@ -131,10 +131,10 @@ impl Descriptor {
         Self(self.0 & !(AP_READ_ONLY | SHARED) | PXN)
     }
     /// The leaf number `index` of those of `level + 1` that together say what this leaf of `level` says.
-    pub fn piece(self, level: u8, index: u64, geometry: &Geometry) -> Self {
-        let size = 1 << geometry.level_shift(level + 1);
+    pub fn piece(self, level: u8, index: u64, g: Granule) -> Self {
+        let size = 1 << g.level_shift(level + 1);
         let page = if level + 1 == LAST_LEVEL { TABLE_OR_PAGE } else { 0 };
-        Self(self.moved_to(self.address(geometry) + index * size, geometry).0 | page)
+        Self(self.moved_to(self.address(g) + index * size, g).0 | page)
     }
     /// The leaf of `level` whose first piece this leaf of `level + 1` is.
     pub const fn whole(self) -> Self {
@@ -178,14 +178,14 @@ impl Descriptor {
         self.0 & (1 << 11) != 0
     }
     /// The output address, or the next table's.
-    pub const fn address(self, geometry: &Geometry) -> PhysAddr {
-        let mask = (1u64 << geometry.pa_bits) - (1u64 << geometry.page_shift);
-        PhysAddr::new(self.0 & mask)
+    #[inline(always)]
+    pub fn address(self, g: Granule) -> PhysAddr {
+        PhysAddr::new(self.0 & g.address_mask)
     }
 
     /// The same entry with another output address.
-    pub const fn moved_to(self, pa: PhysAddr, geometry: &Geometry) -> Self {
-        Self(self.0 ^ self.address(geometry).get() ^ pa.get())
+    pub fn moved_to(self, pa: PhysAddr, g: Granule) -> Self {
+        Self(self.0 ^ self.address(g).get() ^ pa.get())
     }
     /// The same entry, invalid but remembered: no walk uses it, and what it mapped is not free yet.
     pub const fn broken(self) -> Self {
@@ -220,7 +220,7 @@ impl fmt::Display for Descriptor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::granule::{G4K, G64K, Granule};
+    use crate::granule::Granule;
 
     // Golden values assembled by hand from Arm ARM D8.3.
     #[test]
@@ -248,8 +248,8 @@ mod tests {
         let d = Descriptor::leaf(PhysAddr::new(0x1_2345_0000), Attributes::DATA, 3, false);
         let b = d.broken();
         assert!(!b.is_valid() && b.is_broken() && !b.is_empty() && b.mended() == d);
-        assert_eq!(b.address(&G4K::GEOMETRY), PhysAddr::new(0x1_2345_0000));
-        assert_eq!(b.address(&G64K::GEOMETRY), PhysAddr::new(0x1_2345_0000));
+        assert_eq!(b.address(Granule::K4), PhysAddr::new(0x1_2345_0000));
+        assert_eq!(b.address(Granule::K64), PhysAddr::new(0x1_2345_0000));
     }
 
     #[test]

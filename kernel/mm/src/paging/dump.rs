@@ -5,7 +5,6 @@ use super::descriptor::Descriptor;
 use super::table::Tables;
 use crate::addr::{PhysAddr, VirtRange};
 use crate::error::Result;
-use crate::granule::Granule;
 use crate::machine::Machine;
 
 /// A run of leaves that continue each other.
@@ -30,20 +29,20 @@ impl Run {
     }
 }
 
-impl<G: Granule> Tables<G> {
+impl Tables {
     /// Call `line` for each run of leaves in `range`.
     ///
     /// # Errors
     /// None in practice.
     pub fn runs<M: Machine>(&self, machine: &M, range: VirtRange, mut line: impl FnMut(&Run)) -> Result<()> {
-        let attributes = |d: Descriptor| d.bits() ^ d.address(&G::GEOMETRY).get();
+        let g = self.granule();
+        let attributes = |d: Descriptor| d.bits() ^ d.address(g).get();
         let mut open: Option<Run> = None;
         self.scan(machine, range, |slot, d| {
             if !d.is_leaf(slot.level) {
                 return;
             }
-            let next =
-                Run { range: slot.span, pa: d.address(&G::GEOMETRY), descriptor: d, leaf: slot.span.len() };
+            let next = Run { range: slot.span, pa: d.address(g), descriptor: d, leaf: slot.span.len() };
             match &mut open {
                 Some(run) if run.continues(&next, attributes) => run.range.end = next.range.end,
                 other => {
@@ -61,13 +60,14 @@ impl<G: Granule> Tables<G> {
 
     /// How many table pages serve `range`, the root not counted, and one that is shared counted once.
     pub fn table_pages<M: Machine>(&self, machine: &M, range: VirtRange) -> u64 {
+        let g = self.granule();
         let (mut pages, mut shared) = (0, None);
         let walked = self.scan(machine, range, |slot, d| {
             if !d.is_table(slot.level) {
                 return;
             }
             // Entries that share a table follow each other, with tables of their own between them.
-            let table = d.is_shared().then(|| d.address(&G::GEOMETRY));
+            let table = d.is_shared().then(|| d.address(g));
             pages += u64::from(table.is_none() || table != shared);
             shared = table.or(shared);
         });

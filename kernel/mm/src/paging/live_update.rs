@@ -13,7 +13,7 @@
 use core::fmt;
 
 use super::descriptor::Descriptor;
-use crate::granule::Geometry;
+use crate::granule::Granule;
 
 /// The rule that a change would break.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,7 +91,7 @@ impl Bbm {
 /// The rule that the change would break. Every change from or to an invalid entry is legal.
 #[inline(always)] // Nearly every change is from or to an invalid entry.
 pub fn check(
-    geometry: &Geometry,
+    g: Granule,
     level: u8,
     old: Descriptor,
     new: Descriptor,
@@ -100,19 +100,19 @@ pub fn check(
     if !old.is_valid() || !new.is_valid() || old == new {
         return Ok(());
     }
-    check_live(geometry, level, old, new, contents)
+    check_live(g, level, old, new, contents)
 }
 
 /// [`check`] for two different valid entries.
 #[inline(never)]
 fn check_live(
-    geometry: &Geometry,
+    g: Granule,
     level: u8,
     old: Descriptor,
     new: Descriptor,
     contents: Contents,
 ) -> Result<(), BbmRule> {
-    let moved = old.address(geometry) != new.address(geometry);
+    let moved = old.address(g) != new.address(g);
     if old.is_table(level) != new.is_table(level) {
         let supported = contents == Contents::Resized(Bbm::Level2);
         return if supported { Ok(()) } else { Err(BbmRule::BlockSize) };
@@ -142,10 +142,10 @@ fn check_live(
 mod tests {
     use super::*;
     use crate::addr::PhysAddr;
-    use crate::granule::{G4K, Granule};
+    use crate::granule::Granule;
     use crate::paging::descriptor::Attributes;
 
-    const G: Geometry = G4K::GEOMETRY;
+    const G: Granule = Granule::K4;
     fn leaf(pa: u64, a: Attributes, contiguous: bool) -> Descriptor {
         Descriptor::leaf(PhysAddr::new(pa), a, 2, contiguous)
     }
@@ -156,7 +156,7 @@ mod tests {
         for (old, new) in
             [(Descriptor::EMPTY, live), (live, Descriptor::EMPTY), (live, live.broken()), (live, live)]
         {
-            assert_eq!(check(&G, 2, old, new, Contents::MayDiffer), Ok(()));
+            assert_eq!(check(G, 2, old, new, Contents::MayDiffer), Ok(()));
         }
     }
 
@@ -164,8 +164,8 @@ mod tests {
     fn permissions_alone_may_change_in_one_step() {
         let rw = leaf(0x20_0000, Attributes::DATA, false);
         let ro = leaf(0x20_0000, Attributes::RODATA, false);
-        assert_eq!(check(&G, 2, rw, ro, Contents::MayDiffer), Ok(()));
-        assert_eq!(check(&G, 2, ro, rw, Contents::MayDiffer), Ok(()));
+        assert_eq!(check(G, 2, rw, ro, Contents::MayDiffer), Ok(()));
+        assert_eq!(check(G, 2, ro, rw, Contents::MayDiffer), Ok(()));
     }
 
     #[test]
@@ -173,22 +173,22 @@ mod tests {
         let (block, table) =
             (leaf(0x20_0000, Attributes::DATA, false), Descriptor::table(PhysAddr::new(0x1000)));
         for (old, new) in [(block, table), (table, block)] {
-            assert_eq!(check(&G, 2, old, new, Contents::Resized(Bbm::Level2)), Ok(()));
+            assert_eq!(check(G, 2, old, new, Contents::Resized(Bbm::Level2)), Ok(()));
             for no in [Contents::Resized(Bbm::Level0), Contents::Resized(Bbm::Level1), Contents::Same] {
-                assert_eq!(check(&G, 2, old, new, no), Err(BbmRule::BlockSize));
+                assert_eq!(check(G, 2, old, new, no), Err(BbmRule::BlockSize));
             }
         }
         let moved = leaf(0x40_0000, Attributes::RODATA, false);
         let resized = Contents::Resized(Bbm::Level2);
         let ro = leaf(0x20_0000, Attributes::RODATA, false);
-        assert_eq!(check(&G, 2, ro, moved, resized), Err(BbmRule::AddressWithOtherContents));
+        assert_eq!(check(G, 2, ro, moved, resized), Err(BbmRule::AddressWithOtherContents));
     }
 
     #[test]
     fn each_forbidden_change_names_its_rule() {
         let rw = leaf(0x20_0000, Attributes::DATA, false);
         let ro = leaf(0x20_0000, Attributes::RODATA, false);
-        let refuse = |old, new, contents| check(&G, 2, old, new, contents).expect_err("must be refused");
+        let refuse = |old, new, contents| check(G, 2, old, new, contents).expect_err("must be refused");
         let table = Descriptor::table(PhysAddr::new(0x1000));
         assert_eq!(refuse(rw, table, Contents::Same), BbmRule::BlockSize);
         assert_eq!(
@@ -207,6 +207,6 @@ mod tests {
         assert_eq!(refuse(rw, moved_rw, Contents::Same), BbmRule::AddressWhileWritable);
         assert_eq!(refuse(ro, moved_rw, Contents::Same), BbmRule::AddressWhileWritable);
         assert_eq!(refuse(ro, moved_ro, Contents::MayDiffer), BbmRule::AddressWithOtherContents);
-        assert_eq!(check(&G, 2, ro, moved_ro, Contents::Same), Ok(()));
+        assert_eq!(check(G, 2, ro, moved_ro, Contents::Same), Ok(()));
     }
 }

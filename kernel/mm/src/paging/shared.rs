@@ -9,8 +9,6 @@
 //! A whole table that would hold nothing but that leaf is made once, and the entries above lead to it again and again; but only
 //! where a table serves no more than one section's memmap (4K), so that each section can still go by itself.
 
-use core::marker::PhantomData;
-
 use super::descriptor::{Attributes, Descriptor};
 use super::live_update::Contents;
 use super::table::{Gone, Keep, TableFrames, Tables, TakeBack};
@@ -43,36 +41,38 @@ impl SharedFrame {
     }
 }
 
-struct Sharer<'a, G, M> {
+struct Sharer<'a, M> {
     machine: &'a M,
     frames: &'a mut dyn TableFrames,
     shared: &'a mut SharedFrame,
     done: VirtAddr,
-    _granule: PhantomData<G>,
+    g: Granule,
 }
 
-impl<G: Granule, M: Machine> Sharer<'_, G, M> {
+impl<M: Machine> Sharer<'_, M> {
     /// The entry `slot`, above the last level, is empty.
     fn make_table(&mut self, slot: &Slot) -> Result<Next> {
+        let g = self.g;
         let last = slot.level + 1 == LAST_LEVEL;
-        if last && slot.part == slot.span && Tables::<G>::SHARES_TABLES {
+        if last && slot.part == slot.span && g.shares_tables() {
             return self.lead_to_shared(slot).map(|()| Next::Over);
         }
         let table = self.frames.alloc_table()?;
-        machine::zero_frame(self.machine, table, G::SIZE);
+        machine::zero_frame(self.machine, table, g.page_size);
         if last {
             // Filled before it is linked: nobody walks it yet.
-            let index = |start| walk::slot::<G>(table, LAST_LEVEL, VirtRange { start, end: start }).index;
-            let which = index(slot.part.start)..index(VirtAddr::new(slot.part.end.get() - G::SIZE)) + 1;
+            let index = |start| walk::slot(g, table, LAST_LEVEL, VirtRange { start, end: start }).index;
+            let which = index(slot.part.start)..index(VirtAddr::new(slot.part.end.get() - g.page_size)) + 1;
             self.shared.entries += which.len() as u64;
             machine::fill_table(self.machine, table, which, self.shared.leaf().bits());
             self.done = slot.part.end;
         }
-        write::<G, M>(self.machine, slot, Descriptor::table(table), Contents::MayDiffer)?;
+        write::<M>(g, self.machine, slot, Descriptor::table(table), Contents::MayDiffer)?;
         Ok(if last { Next::Over } else { Next::Descend(table) })
     }
 
     fn lead_to_shared(&mut self, slot: &Slot) -> Result<()> {
+        let g = self.g;
         let table = match self.shared.table {
             Some(table) => {
                 self.frames.share_table(table);
@@ -80,24 +80,25 @@ impl<G: Granule, M: Machine> Sharer<'_, G, M> {
             }
             None => {
                 let table = self.frames.alloc_table()?;
-                let entries = G::GEOMETRY.entries(LAST_LEVEL);
+                let entries = g.entries(LAST_LEVEL);
                 machine::fill_table(self.machine, table, 0..entries, self.shared.leaf().bits());
                 self.shared.entries += entries as u64;
                 self.shared.table = Some(table);
                 table
             }
         };
-        write::<G, M>(self.machine, slot, Descriptor::table(table).shared(), Contents::MayDiffer)?;
+        write::<M>(g, self.machine, slot, Descriptor::table(table).shared(), Contents::MayDiffer)?;
         self.done = slot.span.end;
         Ok(())
     }
 }
 
-impl<G: Granule, M: Machine> Visit for Sharer<'_, G, M> {
+impl<M: Machine> Visit for Sharer<'_, M> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
+        let g = self.g;
         let old = read::<M>(self.machine, slot);
         if old.is_table(slot.level) && !old.is_shared() {
-            return Ok(Next::Descend(old.address(&G::GEOMETRY)));
+            return Ok(Next::Descend(old.address(g)));
         }
         if !old.is_empty() {
             return Err(Error::AlreadyMapped(slot.part.start));
@@ -108,17 +109,14 @@ impl<G: Granule, M: Machine> Visit for Sharer<'_, G, M> {
         if slot.part != slot.span {
             return Err(Error::NotPages(slot.part.start));
         }
-        write::<G, M>(self.machine, slot, self.shared.leaf(), Contents::MayDiffer)?;
+        write::<M>(g, self.machine, slot, self.shared.leaf(), Contents::MayDiffer)?;
         self.shared.entries += 1;
         self.done = slot.span.end;
         Ok(Next::Over)
     }
 }
 
-impl<G: Granule> Tables<G> {
-    /// Whether tables of pages are shared: one serves no more than a section's memmap.
-    pub const SHARES_TABLES: bool = G::SECTION_MEMMAP >= 1 << G::GEOMETRY.level_shift(LAST_LEVEL - 1);
-
+impl Tables {
     /// Map every page of `range` to the one frame of `shared`, read-only. Publishing is the caller's.
     ///
     /// # Errors
@@ -130,7 +128,8 @@ impl<G: Granule> Tables<G> {
         range: VirtRange,
         shared: &mut SharedFrame,
     ) -> Result<()> {
-        let mut sharer = Sharer::<G, M> { machine, frames, shared, done: range.start, _granule: PhantomData };
+        let g = self.granule();
+        let mut sharer = Sharer::<M> { machine, frames, shared, done: range.start, g };
         let result = self.walk(range, &mut sharer);
         let done = sharer.done;
         if result.is_err() {
@@ -149,6 +148,7 @@ impl<G: Granule> Tables<G> {
         done: VirtAddr,
         shared: &mut SharedFrame,
     ) -> Result<()> {
+        let g = self.granule();
         let ours = VirtRange { start: range.start, end: done };
         let keep: Keep<'_> = &mut |entry| !ours.contains(entry.start);
         self.break_leaves(machine, range, ANYWHERE, true, keep)?.pay(machine);
@@ -157,7 +157,7 @@ impl<G: Granule> Tables<G> {
             Gone::SharedLeaf { entries, .. } => shared.entries -= entries,
             Gone::SharedTable { table, .. } => {
                 if frames.unshare_table(table) {
-                    shared.entries -= G::GEOMETRY.entries(LAST_LEVEL) as u64;
+                    shared.entries -= g.entries(LAST_LEVEL) as u64;
                     shared.table = None;
                     frames.free_table(table);
                 }

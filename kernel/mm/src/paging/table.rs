@@ -10,7 +10,6 @@
 //!   reap          broken -> empty; the caller gets each frame and each table page back
 //! ```
 
-use core::marker::PhantomData;
 use core::sync::atomic::Ordering::Acquire;
 
 use super::descriptor::{Attributes, Descriptor};
@@ -95,15 +94,21 @@ pub struct MapRequest {
 
 /// A set of translation tables for the upper half of the address space (TTBR1_EL1).
 #[derive(Clone, Copy, Debug)]
-pub struct Tables<G: Granule> {
+pub struct Tables {
     root: PhysAddr,
-    _granule: PhantomData<G>,
+    granule: Granule,
 }
 
-impl<G: Granule> Tables<G> {
+impl Tables {
     /// The tables under `root`, a table of the granule's start level.
-    pub const fn new(root: PhysAddr) -> Self {
-        Self { root, _granule: PhantomData }
+    pub const fn new(granule: Granule, root: PhysAddr) -> Self {
+        Self { root, granule }
+    }
+
+    /// The granule.
+    #[inline(always)]
+    pub const fn granule(&self) -> Granule {
+        self.granule
     }
 
     /// The root's physical address, for TTBR1_EL1.
@@ -116,31 +121,34 @@ impl<G: Granule> Tables<G> {
     /// # Errors
     /// The visitor's.
     pub fn walk<V: Visit>(&self, range: VirtRange, visit: &mut V) -> Result<()> {
-        walk_level::<G, V>(self.root, G::START_LEVEL, range, visit)
+        let g = self.granule();
+        walk_level::<V>(g, self.root, g.start_level, range, visit)
     }
 
     /// The way to `va`.
     pub fn path<M: Machine>(&self, machine: &M, va: VirtAddr) -> Path {
+        let g = self.granule();
         let mut path = Path::default();
         let part = VirtRange { start: va, end: va };
-        let (mut table, mut level) = (self.root, G::START_LEVEL);
+        let (mut table, mut level) = (self.root, g.start_level);
         loop {
-            let slot = slot::<G>(table, level, part);
+            let slot = slot(g, table, level, part);
             let descriptor = read::<M>(machine, &slot);
             path.steps[usize::from(level)] = Some(Step { slot, descriptor });
             if !descriptor.is_table(level) {
                 return path;
             }
-            table = descriptor.address(&G::GEOMETRY);
+            table = descriptor.address(g);
             level += 1;
         }
     }
 
     /// The physical address that `va` translates to.
     pub fn translate<M: Machine>(&self, machine: &M, va: VirtAddr) -> Option<PhysAddr> {
+        let g = self.granule();
         let path = self.path(machine, va);
         let leaf = path.leaf()?;
-        Some(leaf.descriptor.address(&G::GEOMETRY) + (va - leaf.slot.span.start))
+        Some(leaf.descriptor.address(g) + (va - leaf.slot.span.start))
     }
 
     /// Map `request.range`, with the largest leaves that fit. Publishing is the caller's (one barrier for many maps).
@@ -153,8 +161,8 @@ impl<G: Granule> Tables<G> {
         frames: &mut dyn TableFrames,
         request: &MapRequest,
     ) -> Result<()> {
-        let mut mapper =
-            Mapper::<G, M> { machine, frames, request, done: request.range.start, _granule: PhantomData };
+        let g = self.granule();
+        let mut mapper = Mapper::<M> { machine, frames, request, done: request.range.start, g };
         let result = self.walk(request.range, &mut mapper);
         let done = mapper.done;
         if result.is_err() {
@@ -211,9 +219,9 @@ impl<G: Granule> Tables<G> {
         every_table: bool,
         keep: Keep<'_>,
     ) -> Result<TlbDebt> {
+        let g = self.granule();
         let (debt, lost) = (TlbDebt::none(), [false; LAST_LEVEL as usize + 1]);
-        let mut breaker =
-            Breaker::<G, M> { machine, bounds, keep, debt, lost, every_table, _granule: PhantomData };
+        let mut breaker = Breaker::<M> { machine, bounds, keep, debt, lost, every_table, g };
         self.walk(range, &mut breaker)?;
         Ok(breaker.debt)
     }
@@ -224,11 +232,11 @@ impl<G: Granule> Tables<G> {
     /// # Errors
     /// `WouldSplit`; of a shared table likewise.
     pub fn refuse_split<M: Machine>(&self, machine: &M, range: VirtRange) -> Result<()> {
+        let g = self.granule();
         for edge in [range.start, range.end] {
             let path = self.path(machine, edge);
             let Some(leaf) = path.leaf() else { continue };
-            let run =
-                G::GEOMETRY.contiguous_bytes(leaf.slot.level).filter(|_| leaf.descriptor.is_contiguous());
+            let run = g.contiguous_bytes(leaf.slot.level).filter(|_| leaf.descriptor.is_contiguous());
             let table = path.shared_table().map(|step| step.slot.span.len());
             let size = table.or(run).unwrap_or(leaf.slot.span.len());
             if !edge.is_aligned(size) {
@@ -243,8 +251,9 @@ impl<G: Granule> Tables<G> {
     /// # Errors
     /// None in practice: emptying a broken entry is always legal.
     pub fn reap<M: Machine>(&self, machine: &M, range: VirtRange, mut gone: impl FnMut(Gone)) -> Result<()> {
+        let g = self.granule();
         let gone: TakeBack<'_> = &mut gone;
-        self.walk(range, &mut Reaper::<G, M> { machine, gone, _granule: PhantomData })
+        self.walk(range, &mut Reaper::<M> { machine, gone, g })
     }
 
     /// Let the page at `va` map `pa` instead, by break-before-make: the old frame is no longer reachable on return.
@@ -258,14 +267,15 @@ impl<G: Granule> Tables<G> {
         pa: PhysAddr,
         pay: impl FnOnce(TlbDebt),
     ) -> Result<()> {
+        let g = self.granule();
         let path = self.path(machine, va);
         let leaf = path.leaf().filter(|s| s.slot.level == LAST_LEVEL).ok_or(Error::NotMapped(va))?;
         let mut debt = TlbDebt::none();
-        debt.owe_leaf(leaf.slot.span.start, G::SIZE);
-        write::<G, M>(machine, &leaf.slot, leaf.descriptor.broken(), Contents::MayDiffer)?;
+        debt.owe_leaf(leaf.slot.span.start, g.page_size);
+        write::<M>(g, machine, &leaf.slot, leaf.descriptor.broken(), Contents::MayDiffer)?;
         pay(debt);
         let new = Descriptor::leaf(pa, Attributes::DATA, LAST_LEVEL, false);
-        write::<G, M>(machine, &leaf.slot, new, Contents::MayDiffer)?;
+        write::<M>(g, machine, &leaf.slot, new, Contents::MayDiffer)?;
         machine.publish();
         Ok(())
     }
@@ -281,9 +291,10 @@ impl<G: Granule> Tables<G> {
         pa: PhysAddr,
         contents: Contents,
     ) -> Result<()> {
+        let g = self.granule();
         let path = self.path(machine, va);
         let leaf = path.leaf().filter(|s| s.slot.level == LAST_LEVEL).ok_or(Error::NotMapped(va))?;
-        write::<G, M>(machine, &leaf.slot, leaf.descriptor.moved_to(pa, &G::GEOMETRY), contents)?;
+        write::<M>(g, machine, &leaf.slot, leaf.descriptor.moved_to(pa, g), contents)?;
         machine.publish();
         Ok(())
     }
@@ -299,14 +310,21 @@ impl<G: Granule> Tables<G> {
         range: VirtRange,
         mut found: impl FnMut(&Slot, Descriptor),
     ) -> Result<()> {
+        let g = self.granule();
         // One walk for all who look: nothing that is measured does.
         let found: &mut dyn FnMut(&Slot, Descriptor) = &mut found;
-        self.walk(range, &mut Scanner::<G, M> { machine, found, shared: None, _granule: PhantomData })
+        self.walk(range, &mut Scanner::<M> { machine, found, shared: None, g })
     }
 
     /// How many entries of `table` are live, counted no further than `limit`.
-    pub fn live_entries<M: Machine>(machine: &M, table: PhysAddr, level: u8, limit: usize) -> usize {
-        let entries = machine::table(machine, table, G::GEOMETRY.entries(level));
+    pub fn live_entries<M: Machine>(
+        g: Granule,
+        machine: &M,
+        table: PhysAddr,
+        level: u8,
+        limit: usize,
+    ) -> usize {
+        let entries = machine::table(machine, table, g.entries(level));
         entries.iter().filter(|e| Descriptor::from_bits(e.load(Acquire)).is_valid()).take(limit).count()
     }
 }

@@ -82,21 +82,21 @@ impl Path {
 
 /// What one entry of `level` covers around `va`.
 #[inline(always)]
-fn span<G: Granule>(level: u8, va: VirtAddr) -> VirtRange {
-    let size = 1u64 << G::GEOMETRY.level_shift(level);
+fn span(g: Granule, level: u8, va: VirtAddr) -> VirtRange {
+    let size = 1u64 << g.level_shift(level);
     let start = va.align_down(size);
     VirtRange { start, end: VirtAddr::new(start.get().saturating_add(size)) }
 }
 
 #[inline(always)]
-pub(super) fn slot<G: Granule>(table: PhysAddr, level: u8, part: VirtRange) -> Slot {
-    let index =
-        (part.start.get() >> G::GEOMETRY.level_shift(level)) & (G::GEOMETRY.entries(level) as u64 - 1);
+pub(super) fn slot(g: Granule, table: PhysAddr, level: u8, part: VirtRange) -> Slot {
+    let index = (part.start.get() >> g.level_shift(level)) & (g.entries(level) as u64 - 1);
     #[expect(clippy::cast_possible_truncation, reason = "an index into a table of at most 8192 entries")]
-    Slot { table, level, index: index as usize, span: span::<G>(level, part.start), part }
+    Slot { table, level, index: index as usize, span: span(g, level, part.start), part }
 }
 
-pub(super) fn walk_level<G: Granule, V: Visit>(
+pub(super) fn walk_level<V: Visit>(
+    g: Granule,
     table: PhysAddr,
     level: u8,
     range: VirtRange,
@@ -105,12 +105,12 @@ pub(super) fn walk_level<G: Granule, V: Visit>(
     if range.is_empty() {
         return Ok(());
     }
-    let mut here = slot::<G>(table, level, range);
-    let size = 1u64 << G::GEOMETRY.level_shift(level);
+    let mut here = slot(g, table, level, range);
+    let size = 1u64 << g.level_shift(level);
     loop {
         here.part.end = here.span.end.min(range.end);
         if let Next::Descend(child) = visit.entry(&here)? {
-            walk_level::<G, V>(child, level + 1, here.part, visit)?;
+            walk_level::<V>(g, child, level + 1, here.part, visit)?;
             visit.leave(&here)?;
         }
         if here.part.end >= range.end {
@@ -132,7 +132,8 @@ pub(super) fn read<M: Machine>(machine: &M, slot: &Slot) -> Descriptor {
 
 /// Write an entry: the only place that does, so that no change escapes the break-before-make rules (I5).
 #[inline(always)]
-pub(super) fn write<G: Granule, M: Machine>(
+pub(super) fn write<M: Machine>(
+    g: Granule,
     machine: &M,
     slot: &Slot,
     new: Descriptor,
@@ -140,7 +141,7 @@ pub(super) fn write<G: Granule, M: Machine>(
 ) -> Result<()> {
     let entry = machine::entry(machine, slot.table, slot.index);
     let old = Descriptor::from_bits(entry.load(Acquire));
-    live_update::check(&G::GEOMETRY, slot.level, old, new, contents)
+    live_update::check(g, slot.level, old, new, contents)
         .map_err(|rule| Error::BreakBeforeMake { at: slot.span.start, rule })?;
     // Release: what the new entry leads to (a cleared table) is visible before the entry is.
     entry.store(new.bits(), Release);

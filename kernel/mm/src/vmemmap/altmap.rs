@@ -43,21 +43,21 @@ impl Altmap {
     }
 
     /// The altmap that the memmap of `pages`, whole sections, fills: at their start, nothing kept back.
-    pub const fn for_memory<G: Granule>(pages: PfnRange) -> Self {
-        Self::new(pages.start, 0, pages.len() / G::SECTION_PAGES * (G::SECTION_MEMMAP >> G::SHIFT))
+    pub fn for_memory(g: Granule, pages: PfnRange) -> Self {
+        Self::new(pages.start, 0, pages.len() / g.section_pages * (g.section_memmap >> g.page_shift))
     }
 
     /// The altmap that the memmap of a device needs, after `reserve` pages that its driver keeps: what populating takes,
     /// tried out on one that has room for anything.
-    pub fn for_device<G: Granule>(pages: PfnRange, reserve: u64) -> Self {
-        Self::for_parts::<G>(pages, reserve, 0)
+    pub fn for_device(g: Granule, pages: PfnRange, reserve: u64) -> Self {
+        Self::for_parts(g, pages, reserve, 0)
     }
 
     /// The same, with `more` pages after the memmap of `pages`.
-    pub(crate) fn for_parts<G: Granule>(pages: PfnRange, reserve: u64, more: u64) -> Self {
+    pub(crate) fn for_parts(g: Granule, pages: PfnRange, reserve: u64, more: u64) -> Self {
         let mut trial = Self::new(pages.start, reserve, u64::MAX >> 1);
-        for part in pages.sections::<G>() {
-            let taken = trial.take_for::<G>(part);
+        for part in pages.sections(g) {
+            let taken = trial.take_for(g, part);
             debug_assert!(taken.is_ok(), "a device has fewer pages than that");
         }
         Self::new(pages.start, reserve, trial.cursor + more)
@@ -65,12 +65,12 @@ impl Altmap {
 
     /// Take what populating `part`, pages of one section, takes: a block for a section that fills one, else the pages of
     /// memmap that describe nothing but `part`.
-    fn take_for<G: Granule>(&mut self, part: PfnRange) -> Result<()> {
-        let block = G::BLOCK_SIZE >> G::SHIFT;
-        if part.len() * PAGE_BYTES == G::BLOCK_SIZE {
+    fn take_for(&mut self, g: Granule, part: PfnRange) -> Result<()> {
+        let block = g.pmd_size >> g.page_shift;
+        if part.len() * PAGE_BYTES == g.pmd_size {
             return self.allocate(block).map(drop);
         }
-        let per_page = G::SIZE / PAGE_BYTES;
+        let per_page = g.page_size / PAGE_BYTES;
         let (first, end) = (part.start.get().div_ceil(per_page), part.end.get() / per_page);
         match end.saturating_sub(first) {
             0 => Ok(()),
@@ -79,8 +79,8 @@ impl Altmap {
     }
 
     /// The pages that the first block of memmap would lose to padding: none where memmap is base pages.
-    pub const fn padding_for<G: Granule>(&self) -> u64 {
-        let block = if G::SECTION_MEMMAP == G::BLOCK_SIZE { G::BLOCK_SIZE >> G::SHIFT } else { 1 };
+    pub fn padding_for(&self, g: Granule) -> u64 {
+        let block = if g.section_memmap == g.pmd_size { g.pmd_size >> g.page_shift } else { 1 };
         let next = self.base_pfn.get() + self.reserve;
         next.next_multiple_of(block) - next
     }
@@ -89,24 +89,24 @@ impl Altmap {
     ///
     /// # Errors
     /// `NotWholePages`, and as there.
-    pub fn allocate_bytes<G: Granule>(&mut self, bytes: u64) -> Result<Pfn> {
-        if !bytes.is_multiple_of(G::SIZE) {
-            return Err(Error::NotWholePages { bytes, page: G::SIZE });
+    pub fn allocate_bytes(&mut self, g: Granule, bytes: u64) -> Result<Pfn> {
+        if !bytes.is_multiple_of(g.page_size) {
+            return Err(Error::NotWholePages { bytes, page: g.page_size });
         }
-        self.allocate(bytes >> G::SHIFT)
+        self.allocate(bytes >> g.page_shift)
     }
 
     /// Check that the altmap belongs to `range`: it starts where the range starts, and ends inside.
     ///
     /// # Errors
     /// `BadAltmap`.
-    pub fn check_range<G: Granule>(&self, range: PfnRange) -> Result<()> {
+    pub fn check_range(&self, g: Granule, range: PfnRange) -> Result<()> {
         let inside = self.reserve.checked_add(self.free).is_some_and(|offset| offset <= range.len());
         if self.base_pfn == range.start && inside {
             return Ok(());
         }
-        let range: PhysRange = range.addresses::<G>();
-        Err(Error::BadAltmap { base: self.base_pfn.address::<G>(), range })
+        let range: PhysRange = range.addresses(g);
+        Err(Error::BadAltmap { base: self.base_pfn.address(g), range })
     }
 
     /// The same altmap with nothing in use.
@@ -218,7 +218,7 @@ impl Altmap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::granule::G4K;
+    use crate::granule::Granule;
 
     #[test]
     fn allocation_is_aligned_to_the_lowest_set_bit_and_padding_is_accounted() {
@@ -275,16 +275,16 @@ mod tests {
         let mut a = Altmap::new(Pfn::new(0x8_0000), 0, 512);
         let before = a;
         let refused = Err(Error::NotWholePages { bytes: 4097, page: 4096 });
-        assert_eq!((a.allocate_bytes::<G4K>(4097), a), (refused, before));
-        assert_eq!(a.allocate_bytes::<G4K>(8192), Ok(Pfn::new(0x8_0000)));
+        assert_eq!((a.allocate_bytes(Granule::K4, 4097), a), (refused, before));
+        assert_eq!(a.allocate_bytes(Granule::K4, 8192), Ok(Pfn::new(0x8_0000)));
     }
 
     #[test]
     fn an_altmap_belongs_to_the_start_of_its_range() {
         let range = PfnRange::new(Pfn::new(0x8_0000), 1024);
-        assert_eq!(Altmap::new(Pfn::new(0x8_0000), 512, 512).check_range::<G4K>(range), Ok(()));
+        assert_eq!(Altmap::new(Pfn::new(0x8_0000), 512, 512).check_range(Granule::K4, range), Ok(()));
         for bad in [Altmap::new(Pfn::new(0x8_0001), 0, 512), Altmap::new(Pfn::new(0x8_0000), 513, 512)] {
-            assert!(matches!(bad.check_range::<G4K>(range), Err(Error::BadAltmap { .. })));
+            assert!(matches!(bad.check_range(Granule::K4, range), Err(Error::BadAltmap { .. })));
         }
     }
 }

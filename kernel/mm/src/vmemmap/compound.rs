@@ -14,7 +14,7 @@ use crate::addr::{PhysAddr, VirtRange};
 use crate::device::compound::TailScope;
 use crate::device::pagemap::Pagemap;
 use crate::error::Result;
-use crate::granule::{Granule, LAST_LEVEL};
+use crate::granule::LAST_LEVEL;
 use crate::machine::{self, Machine};
 use crate::model::Mm;
 use crate::paging::descriptor::Descriptor;
@@ -30,7 +30,7 @@ pub(super) struct Tails {
     entries: u64,
 }
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// Step 4 of [`crate::hotplug::steps`] for a device whose compound pages share: all of it, or nothing. What is set aside
     /// is described page by page.
     ///
@@ -65,6 +65,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         supply: Supply,
         tail: &mut Option<SharedFrame>,
     ) -> Result<()> {
+        let g = self.granule();
         let memmap = self.layout.memmap(pages);
         let mut shared = match *tail {
             Some(shared) => shared,
@@ -72,24 +73,25 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         };
         let (machine, tables) = (self.machine.clone(), self.tables);
         // Before the head's page, so that a new table is filled in one go.
-        let tails = VirtRange { start: memmap.start + G::SIZE, end: memmap.end };
+        let tails = VirtRange { start: memmap.start + g.page_size, end: memmap.end };
         let mapped = tables.map_shared(&machine, self, tails, &mut shared);
         if shared.entries == 0 {
-            self.release_memmap(PfnRange::new(Pfn::containing::<G>(shared.pa), 1));
+            self.release_memmap(PfnRange::new(Pfn::containing(g, shared.pa), 1));
         } else {
             machine::page_in(&machine, shared.pa, 0).set_private(shared.entries);
             *tail = Some(shared);
         }
         mapped?;
         let (head, _) = self.memmap_pages(supply, 1)?;
-        self.map_memmap(memmap.start, head, G::SIZE, G::SIZE)?;
+        self.map_memmap(memmap.start, head, g.page_size, g.page_size)?;
         Ok(())
     }
 
     /// A page of tails that nobody maps yet.
     fn make_tail(&mut self, order: u32, supply: Supply) -> Result<SharedFrame> {
+        let g = self.granule();
         let (frame, _) = self.memmap_pages(supply, 1)?;
-        let frame = frame.address::<G>();
+        let frame = frame.address(g);
         self.pages().fill_tail_page(frame, order);
         Ok(SharedFrame::new(frame))
     }
@@ -104,16 +106,18 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// An entry that led to a shared table is gone: with the last of them go the table, and its entries.
     pub(super) fn forget_shared_table(&mut self, tails: &mut Tails, table: PhysAddr) {
+        let g = self.granule();
         if self.unshare_table(table) {
             let entry = machine::entry(&self.machine, table, 0).load(core::sync::atomic::Ordering::Relaxed);
-            let frame = Descriptor::from_bits(entry).address(&G::GEOMETRY);
-            self.forget_tail(tails, frame, G::GEOMETRY.entries(LAST_LEVEL) as u64);
+            let frame = Descriptor::from_bits(entry).address(g);
+            self.forget_tail(tails, frame, g.entries(LAST_LEVEL) as u64);
             self.free_table(table);
         }
     }
 
     /// Count entries off; a page of tails goes back to where it came from with the last of them.
     pub(super) fn release_tails(&mut self, tails: Tails) {
+        let g = self.granule();
         if tails.entries == 0 {
             return;
         }
@@ -121,7 +125,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         let left = page.private().saturating_sub(tails.entries);
         page.set_private(left);
         if left == 0 {
-            self.release_memmap(PfnRange::new(Pfn::containing::<G>(tails.frame), 1));
+            self.release_memmap(PfnRange::new(Pfn::containing(g, tails.frame), 1));
         }
     }
 }

@@ -55,8 +55,8 @@ struct Count {
 }
 
 impl Count {
-    fn entry<G: Granule>(&mut self, slot: &Slot, d: Descriptor) {
-        let (address, pages) = (d.address(&G::GEOMETRY), slot.part.len() >> G::SHIFT);
+    fn entry(&mut self, g: Granule, slot: &Slot, d: Descriptor) {
+        let (address, pages) = (d.address(g), slot.part.len() >> g.page_shift);
         if d.is_table(slot.level) {
             if slot.level + 1 == LAST_LEVEL {
                 self.inside = d.is_shared().then_some(address);
@@ -82,12 +82,13 @@ impl Count {
     }
 }
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// What the struct pages of `pages` cost. A frame that they share with other pages' counts in full.
     pub fn memmap_cost(&self, pages: PfnRange) -> MemmapCost {
+        let g = self.granule();
         let mut count = Count::default();
         let memmap = self.layout.memmap(pages);
-        let walked = self.tables.scan(&self.machine, memmap, |slot, d| count.entry::<G>(slot, d));
+        let walked = self.tables.scan(&self.machine, memmap, |slot, d| count.entry(g, slot, d));
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
         count.cost
     }

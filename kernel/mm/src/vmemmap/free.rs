@@ -2,14 +2,13 @@
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::bugs::Bug;
-use crate::granule::Granule;
 use crate::machine::Machine;
 use crate::model::Mm;
 use crate::paging::table::{Gone, TableFrames};
 use crate::pfn::{Pfn, PfnRange};
 use crate::vmemmap::compound::Tails;
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// Unmap the memmap of whole sections of memory, all of which go.
     pub(crate) fn depopulate_sections(&mut self, range: PfnRange) {
         if !self.has_bug(Bug::KeepMemmap) {
@@ -20,6 +19,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// Unmap the memmap of `range`, whose pages are no longer valid. Leaves that present neighbours need stay (I7), and so
     /// does all of an early section's while anything of the section is present.
     pub(crate) fn depopulate(&mut self, range: PfnRange) {
+        let g = self.granule();
         if self.has_bug(Bug::KeepMemmap) {
             return;
         }
@@ -27,7 +27,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
             return self.depopulate_run(range);
         }
         let mut gone = PfnRange { start: range.start, end: range.start };
-        for part in range.sections::<G>() {
+        for part in range.sections(g) {
             if self.section_of(part.start).is_some_and(|s| s.early && !s.present.is_empty()) {
                 self.depopulate_run(gone);
                 gone.start = part.end;
@@ -46,6 +46,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// Unmap every unoccupied leaf of `leaves`, free the tables that are left empty, and release the memory. What lies in
     /// `own` describes nobody else, so that only the leaves at its edges have to be looked at.
     pub(crate) fn free_leaves(&mut self, leaves: VirtRange, own: VirtRange) {
+        let g = self.granule();
         if leaves.is_empty() {
             return;
         }
@@ -64,7 +65,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         self.pay(debt);
         let (mut run, mut tails) = (Run::default(), Tails::default());
         let reaped = tables.reap(&machine, leaves, |gone| match gone {
-            Gone::Leaf { va, pa, size } if run.grow(va, pa, size, G::SECTION_MEMMAP) => {}
+            Gone::Leaf { va, pa, size } if run.grow(va, pa, size, g.section_memmap) => {}
             Gone::Leaf { va, pa, size } => {
                 self.release_run(core::mem::replace(&mut run, Run { va, pa, size }))
             }
@@ -79,8 +80,9 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Give back neighbouring leaves of one section's memmap, to an altmap at once, to system RAM one by one.
     fn release_run(&mut self, run: Run) {
+        let g = self.granule();
         if run.size > 0 {
-            self.release_memmap(PfnRange::new(Pfn::containing::<G>(run.pa), run.size >> G::SHIFT));
+            self.release_memmap(PfnRange::new(Pfn::containing(g, run.pa), run.size >> g.page_shift));
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Every walker has to see it there (RFC 3/5): these two plant it, for their tests, and a driver that puts it there will too.
 
 use crate::error::{Error, Result};
-use crate::granule::Granule;
 use crate::hotplug::block::BlockState;
 use crate::machine::Machine;
 use crate::model::Mm;
@@ -11,7 +10,7 @@ use crate::page::PageKind;
 use crate::pages::Pages;
 use crate::pfn::{Pfn, PfnRange};
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// From now on the `1 << order` pages at `pfn`, which are free, hold memmap of their own block.
     ///
     /// # Errors
@@ -34,10 +33,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// # Errors
     /// `NotPresent`; `PageState` when that is no such run, or its block is not online.
     pub fn unhost_memmap(&mut self, pfn: Pfn) -> Result<()> {
+        let g = self.granule();
         let (is, head) = self.use_of(pfn)?;
         let order = self.pages().get(head).order();
         let ours = self.block_of(pfn).is_some_and(|block| {
-            matches!(block.state, BlockState::Online(_)) && block.usable::<G>().contains(head)
+            matches!(block.state, BlockState::Online(_)) && block.usable(g).contains(head)
         });
         if is != PageKind::MemmapSelf || head != pfn || !ours {
             return Err(Error::PageState { pfn, is, needs: "memmap inside of an online block" });
@@ -52,8 +52,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 }
 
 /// The parts of `usable`, pages of a block that is offline, between the memmap that it hosts.
-pub(crate) fn around_memmap<G: Granule, M: Machine>(
-    pages: &Pages<'_, G, M>,
+pub(crate) fn around_memmap<M: Machine>(
+    pages: &Pages<'_, M>,
     usable: PfnRange,
     mut found: impl FnMut(PfnRange),
 ) {

@@ -8,15 +8,16 @@ use crate::model::Mm;
 use crate::page::PAGE_BYTES;
 use crate::pfn::{Pfn, PfnRange};
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// Whether the struct page of some valid page lies in `leaf`, a range of vmemmap.
     pub(crate) fn is_occupied(&self, leaf: VirtRange) -> bool {
+        let g = self.granule();
         let vmemmap = self.layout.vmemmap();
         let first = self.layout.first_pfn() + (leaf.start - vmemmap.start) / PAGE_BYTES;
         let described = PfnRange::new(first, leaf.len() / PAGE_BYTES);
         let mut at = described.start;
         while at < described.end {
-            let section_end = at.align_down(G::BLOCK_ORDER) + G::SECTION_PAGES;
+            let section_end = at.align_down(g.section_order) + g.section_pages;
             let part = PfnRange { start: at, end: section_end.min(described.end) };
             if self.any_valid(part) {
                 return true;
@@ -28,20 +29,21 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Whether a page of `part`, which lies in one section, is valid.
     fn any_valid(&self, part: PfnRange) -> bool {
+        let g = self.granule();
         let Some(section) = self.section_of(part.start) else { return false };
         let mut at = part.start;
         while at < part.end {
-            if section.is_valid::<G>(at) {
+            if section.is_valid(g, at) {
                 return true;
             }
-            at = next_subsection::<G>(at);
+            at = next_subsection(g, at);
         }
         false
     }
 }
 
 /// The first page of the next subsection.
-fn next_subsection<G: Granule>(pfn: Pfn) -> Pfn {
-    let order = G::SUBSECTION_PAGES.trailing_zeros();
-    pfn.align_down(order) + G::SUBSECTION_PAGES
+fn next_subsection(g: Granule, pfn: Pfn) -> Pfn {
+    let order = g.subsection_pages.trailing_zeros();
+    pfn.align_down(order) + g.subsection_pages
 }

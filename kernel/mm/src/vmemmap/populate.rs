@@ -18,13 +18,14 @@ use crate::section::{Backing, Section};
 use crate::vmemmap::altmap::Mark;
 use crate::vmemmap::supply::Supply;
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// Step 4 of [`crate::hotplug::steps`]: every section of a range, or none.
     ///
     /// # Errors
     /// `Out`.
     pub(crate) fn populate_range(&mut self, pages: PfnRange) -> Result<()> {
-        for part in pages.sections::<G>() {
+        let g = self.granule();
+        for part in pages.sections(g) {
             if let Err(error) = self.populate(part) {
                 self.depopulate(PfnRange { start: pages.start, end: part.start });
                 return Err(error);
@@ -39,11 +40,12 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// # Errors
     /// `Out`; everything that was mapped is gone again then.
     fn populate(&mut self, range: PfnRange) -> Result<()> {
+        let g = self.granule();
         let mut leaves = self.leaves_around(range)?;
         // Only here: what goes is what the range needs, so that the rest of the block shows.
-        if self.has_bug(Bug::SharedBlock) && G::SECTION_MEMMAP == G::BLOCK_SIZE {
-            leaves.start = leaves.start.align_down(G::BLOCK_SIZE);
-            leaves.end = leaves.start + G::BLOCK_SIZE;
+        if self.has_bug(Bug::SharedBlock) && g.section_memmap == g.pmd_size {
+            leaves.start = leaves.start.align_down(g.pmd_size);
+            leaves.end = leaves.start + g.pmd_size;
         }
         let supply = self.supply_of(range.start);
         let Some(mark) = self.populate_mark(range.start, supply) else { return Ok(()) };
@@ -78,13 +80,14 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// `leaves` without what a neighbour has mapped: only the first and the last page can describe a neighbour's memory.
     fn unshared(&self, leaves: VirtRange) -> VirtRange {
+        let g = self.granule();
         let mapped = |at: VirtAddr| self.tables.translate(&self.machine, at).is_some();
         let mut own = leaves;
         if mapped(own.start) {
             let all = self.has_bug(Bug::SharedBlock);
-            own.start = if all { own.end } else { own.start + G::SIZE };
+            own.start = if all { own.end } else { own.start + g.page_size };
         }
-        let last = VirtAddr::new(own.end.get() - G::SIZE);
+        let last = VirtAddr::new(own.end.get() - g.page_size);
         if own.start < own.end && mapped(last) {
             own.end = last;
         }
@@ -93,42 +96,45 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// The memmap of `range`, rounded out to whole granule pages; outside of vmemmap is a warning.
     pub(crate) fn leaves_around(&mut self, range: PfnRange) -> Result<VirtRange> {
+        let g = self.granule();
         // Compared as pages: an address below first_pfn's would wrap.
-        if !self.layout.described().covers(&range.addresses::<G>()) {
+        if !self.layout.described().covers(&range.addresses(g)) {
             self.warnings.outside_vmemmap += 1;
             return Err(Error::NotPresent(range.start));
         }
         let memmap = self.layout.memmap(range);
-        let end = memmap.end.checked_align_up(G::SIZE).unwrap_or(memmap.end);
-        Ok(VirtRange { start: memmap.start.align_down(G::SIZE), end })
+        let end = memmap.end.checked_align_up(g.page_size).unwrap_or(memmap.end);
+        Ok(VirtRange { start: memmap.start.align_down(g.page_size), end })
     }
 
     /// Populate the beginning of `rest`: a block where it may be one, else base pages, as many as follow each other in
     /// memory; a page that describes more than `own` comes from system RAM. Returns where the next piece begins.
     fn populate_piece(&mut self, rest: VirtRange, own: VirtRange, supply: Supply) -> Result<VirtAddr> {
+        let g = self.granule();
         let at = rest.start;
-        if at.is_aligned(G::BLOCK_SIZE) && rest.len() >= G::BLOCK_SIZE {
+        if at.is_aligned(g.pmd_size) && rest.len() >= g.pmd_size {
             match self.memmap_block(supply) {
-                Ok(pfn) => return self.map_memmap(at, pfn, G::BLOCK_SIZE, G::BLOCK_SIZE),
+                Ok(pfn) => return self.map_memmap(at, pfn, g.pmd_size, g.pmd_size),
                 // System RAM has no free run: base pages do. An altmap has no second choice.
                 Err(Error::Out(Resource::Frames { .. })) => {}
                 Err(error) => return Err(error),
             }
         }
-        let inside = rest.end.min(own.end.align_down(G::SIZE));
+        let inside = rest.end.min(own.end.align_down(g.page_size));
         let (pfn, pages) = if at >= own.start && at < inside {
-            self.memmap_pages(supply, (inside - at) >> G::SHIFT)?
+            self.memmap_pages(supply, (inside - at) >> g.page_shift)?
         } else {
             self.memmap_pages(Supply::Ram, 1)?
         };
-        self.map_memmap(at, pfn, pages << G::SHIFT, G::SIZE)
+        self.map_memmap(at, pfn, pages << g.page_shift, g.page_size)
     }
 
     pub(super) fn map_memmap(&mut self, at: VirtAddr, pfn: Pfn, size: u64, leaf: u64) -> Result<VirtAddr> {
+        let g = self.granule();
         let (machine, tables) = (self.machine.clone(), self.tables);
         let request = MapRequest {
             range: VirtRange { start: at, end: at + size },
-            pa: pfn.address::<G>(),
+            pa: pfn.address(g),
             attributes: Attributes::DATA,
             max_leaf: leaf,
             contiguous: false,
@@ -136,7 +142,7 @@ impl<G: Granule, M: Machine> Mm<G, M> {
         match tables.map(&machine, self, &request) {
             Ok(()) => Ok(request.range.end),
             Err(error) => {
-                self.release_memmap(PfnRange::new(pfn, size >> G::SHIFT));
+                self.release_memmap(PfnRange::new(pfn, size >> g.page_shift));
                 Err(error)
             }
         }
@@ -144,14 +150,15 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 }
 
 /// Boot's tables and memmap come from memblock; after that the buddy allocator is the source.
-pub(crate) struct BootFrames<'a, G: Granule> {
+pub(crate) struct BootFrames<'a> {
     pub(crate) memblock: &'a mut crate::memblock::Memblock,
-    pub(crate) _granule: core::marker::PhantomData<G>,
+    pub(crate) g: Granule,
 }
 
-impl<G: Granule> TableFrames for BootFrames<'_, G> {
+impl TableFrames for BootFrames<'_> {
     fn alloc_table(&mut self) -> Result<PhysAddr> {
-        self.memblock.alloc(G::SIZE, G::SIZE, PageKind::Table)
+        let g = self.g;
+        self.memblock.alloc(g.page_size, g.page_size, PageKind::Table)
     }
     fn free_table(&mut self, _table: PhysAddr) {
         // Boot maps everything or does not boot: memblock never takes anything back.

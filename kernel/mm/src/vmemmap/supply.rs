@@ -8,7 +8,6 @@
 
 use crate::bugs::Bug;
 use crate::error::{Error, Resource, Result};
-use crate::granule::Granule;
 use crate::machine::Machine;
 use crate::model::{Mm, Mobility};
 use crate::page::PageKind;
@@ -27,14 +26,15 @@ pub(crate) enum Supply {
     Device(Pfn),
 }
 
-impl<G: Granule, M: Machine> Mm<G, M> {
+impl<M: Machine> Mm<M> {
     /// Where the memmap of the range around `pfn` comes from.
     pub(crate) fn supply_of(&self, pfn: Pfn) -> Supply {
+        let g = self.granule();
         if let Some(device) = self.device_of(pfn) {
             return if device.altmap().is_some() { Supply::Device(device.start()) } else { Supply::Ram };
         }
         match self.section_of(pfn).map(|section| &section.backing) {
-            Some(Backing::SelfHosted(_)) => Supply::Section(pfn.align_down(G::BLOCK_ORDER)),
+            Some(Backing::SelfHosted(_)) => Supply::Section(pfn.align_down(g.section_order)),
             Some(Backing::HostedBy(host)) => Supply::Section(*host),
             Some(Backing::Boot | Backing::Ram) | None => Supply::Ram,
         }
@@ -42,7 +42,8 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Give `frames` back to the altmap of their own section, if they lie in it: what memory mostly has.
     fn release_at_home(&mut self, frames: PfnRange) -> bool {
-        match self.sections.get_mut(frames.start.align_down(G::BLOCK_ORDER).get()).map(|s| &mut s.backing) {
+        let g = self.granule();
+        match self.sections.get_mut(frames.start.align_down(g.section_order).get()).map(|s| &mut s.backing) {
             Some(Backing::SelfHosted(altmap)) if altmap.frames().contains(frames.start) => {
                 altmap.release(frames.start, frames.len());
                 true
@@ -71,13 +72,14 @@ impl<G: Granule, M: Machine> Mm<G, M> {
 
     /// Frames for a block of memmap.
     pub(super) fn memmap_block(&mut self, supply: Supply) -> Result<Pfn> {
-        let pages = G::BLOCK_SIZE >> G::SHIFT;
+        let g = self.granule();
+        let pages = g.pmd_size >> g.page_shift;
         if supply == Supply::Ram {
             return self.alloc_or_compact(pages.trailing_zeros(), PageKind::MemmapRam);
         }
         self.may_fail(Resource::Altmap { pages })?;
         let exhausted = Error::Out(Resource::Altmap { pages });
-        self.altmap_mut(supply).ok_or(exhausted)?.allocate_bytes::<G>(G::BLOCK_SIZE)
+        self.altmap_mut(supply).ok_or(exhausted)?.allocate_bytes(g, g.pmd_size)
     }
 
     /// Up to `most` neighbouring frames for base pages of memmap.
@@ -93,10 +95,11 @@ impl<G: Granule, M: Machine> Mm<G, M> {
     /// Give frames of memmap back to where they came from: the altmap that they lie in, at once, or system RAM, run by run.
     /// Frames that follow each other may come from both, but no subsection has both.
     pub(crate) fn release_memmap(&mut self, frames: PfnRange) {
+        let g = self.granule();
         let as_ram = self.has_bug(Bug::AltmapAsRam);
         let mut at = frames.start;
         while at < frames.end {
-            let end = (at.align_down(G::SUBSECTION_ORDER) + G::SUBSECTION_PAGES).min(frames.end);
+            let end = (at.align_down(g.subsection_order) + g.subsection_pages).min(frames.end);
             let part = PfnRange { start: at, end };
             at = end;
             if !as_ram && self.release_at_home(part) {

@@ -54,7 +54,7 @@ fn charged_for_its_own(model: &mut dyn Model) -> Outcome {
     with_spare(model, |model, spare| {
         let start = spare.range.start;
         for (subsections, accounts) in FROM_START {
-            let expected = accounts[model.granule() as usize];
+            let expected = accounts[model.granule().kind as usize];
             is_charged(model, (start, subsections * SUBSECTION), 3, expected)?;
         }
         let (section, all) = (model.numbers().section, model.numbers().memmap_pages);
@@ -67,7 +67,7 @@ fn padding(model: &mut dyn Model) -> Outcome {
         if spare.blocks(model) < 2 {
             return skip(&"the DIMM is one block");
         }
-        let (section, expected) = (model.numbers().section, OVER_BORDER[model.granule() as usize]);
+        let (section, expected) = (model.numbers().section, OVER_BORDER[model.granule().kind as usize]);
         let start = spare.range.start + (section - SUBSECTION);
         is_charged(model, (start, SUBSECTION + section), 0, expected)
     })

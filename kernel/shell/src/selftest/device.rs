@@ -92,7 +92,7 @@ fn two_ranges(model: &dyn Model) -> [Bytes; 2] {
 /// The pages of memmap of [`two_ranges`]: 512 and 24 and 8 at 4K; 32 and 2 and 1 at 16K, where two subsections share a page;
 /// 8 and 1 at 64K, where 32 do.
 fn memmap_of_two_ranges(model: &dyn Model) -> u64 {
-    [544, 35, 9][model.granule() as usize]
+    [544, 35, 9][model.granule().kind as usize]
 }
 
 fn private_memory(model: &mut dyn Model) -> Outcome {

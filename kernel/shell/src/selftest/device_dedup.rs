@@ -71,7 +71,7 @@ fn with(model: &mut dyn Model, wish: &Wish, body: &dyn Fn(&mut dyn Model, Pfn) -
 }
 
 fn in_system_ram(model: &mut dyn Model) -> Outcome {
-    for size in SIZES[model.granule() as usize] {
+    for size in SIZES[model.granule().kind as usize] {
         for tails in SCOPES {
             let (base, wish) = (model.counts(), Wish::absent(model, size, 3, tails));
             with(model, &wish, &|model, start| {
@@ -87,7 +87,7 @@ fn in_system_ram(model: &mut dyn Model) -> Outcome {
 
 fn in_an_altmap(model: &mut dyn Model) -> Outcome {
     with_spare(model, |model, spare| {
-        let size = SIZES[model.granule() as usize][0];
+        let size = SIZES[model.granule().kind as usize][0];
         let (start, end) = (spare.range.start, spare.range.end.align_down(size));
         if start.checked_align_up(size).is_none_or(|first| first + 2 * size > end) {
             return skip(&"the DIMM has no two compound pages");
@@ -148,7 +148,7 @@ fn counts_its_entries(model: &dyn Model, wish: &Wish, usable: PfnRange) -> Outco
 }
 
 fn holds(model: &mut dyn Model) -> Outcome {
-    let size = SIZES[model.granule() as usize][0];
+    let size = SIZES[model.granule().kind as usize][0];
     let wish = Wish::absent(model, size, 2, TailScope::Page);
     wish.make(model)?;
     let (start, pages) = (model.pfn(wish.start), size / model.page_size());
@@ -164,11 +164,11 @@ fn holds(model: &mut dyn Model) -> Outcome {
 }
 
 fn refusals(model: &mut dyn Model) -> Outcome {
-    let size = SIZES[model.granule() as usize][0];
+    let size = SIZES[model.granule().kind as usize][0];
     let wish = Wish::absent(model, size, 2, TailScope::Page);
     let granule = model.granule();
     let odd = Wish { size: 3 * size, ..wish };
-    is_refused(odd.make(model), Error::CompoundSize { size: 3 * size, granule })?;
+    is_refused(odd.make(model), Error::CompoundSize { size: 3 * size, granule: granule.kind })?;
     let part = Wish { start: wish.start + size / 2, ..wish };
     let range = bytes(part.start, part.len);
     let error = match (size / 2).is_multiple_of(SUBSECTION) {
@@ -185,7 +185,7 @@ fn refusals(model: &mut dyn Model) -> Outcome {
 }
 
 fn every_allocation_fails(model: &mut dyn Model) -> Outcome {
-    let size = SIZES[model.granule() as usize][0];
+    let size = SIZES[model.granule().kind as usize][0];
     for tails in SCOPES {
         let wish = Wish::absent(model, size, 3, tails);
         let start = model.pfn(wish.start);

@@ -115,7 +115,7 @@ impl dyn Model + '_ {
     /// The numbers of the granule.
     #[inline(never)]
     pub(super) fn numbers(&self) -> &'static Numbers {
-        numbers(self.granule())
+        numbers(self.granule().kind)
     }
     /// The bytes of a page.
     #[inline(never)]

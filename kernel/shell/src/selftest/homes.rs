@@ -95,7 +95,7 @@ fn padding_is_refused(model: &mut dyn Model, range: &HotRange, odd: MemmapHome) 
     let added = model.add(range, odd);
     let warned = model.warnings().altmap - warnings.altmap;
     model.forget_warnings(warnings);
-    if model.granule() != GranuleKind::K4 {
+    if model.granule().kind != GranuleKind::K4 {
         return Ok(added?);
     }
     let base = model.address(range.pages().start);

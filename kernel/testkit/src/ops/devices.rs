@@ -2,7 +2,6 @@
 
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::DeviceMemmap;
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::vmemmap::altmap::Altmap;
 use hotmap_mm::zone::ZoneKind;
@@ -112,7 +111,7 @@ pub fn op() -> impl Strategy<Value = DeviceOp> {
 /// Where devices are when nothing else is near.
 const FAR: u64 = 4 << 40;
 
-impl<G: Granule> World<G> {
+impl World {
     fn bytes(&self, length: Length) -> u64 {
         length.blocks * self.reference.block_bytes() + length.subsections * SUBSECTION
     }
@@ -148,7 +147,8 @@ impl<G: Granule> World<G> {
     }
 
     fn device_home(&self, home: DeviceHome, start: u64) -> DeviceMemmap {
-        let base = Rig::<G>::pfn(start);
+        let g = self.granule();
+        let base = Rig::pfn(g, start);
         match home {
             DeviceHome::Ram => DeviceMemmap::Ram,
             DeviceHome::Own(reserve) => DeviceMemmap::Device { reserve },
@@ -159,9 +159,10 @@ impl<G: Granule> World<G> {
 
     /// Some frame of a device: three times out of four at one of its ends or where its usable part begins.
     fn frame_of(&self, start: u64, which: u64) -> u64 {
+        let g = self.granule();
         let device = &self.reference.devices[&start];
         let range = &device.ranges[(which / 8) as usize % device.ranges.len()];
-        let (first, end) = (range.start / G::SIZE, range.end / G::SIZE);
+        let (first, end) = (range.start / g.page_size, range.end / g.page_size);
         let usable = first + device.aside.map_or(0, |a| a.reserve + a.free);
         match which % 4 {
             0 => first,

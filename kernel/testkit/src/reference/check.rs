@@ -1,6 +1,5 @@
 //! Holding a machine against what should be true of it.
 
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::block::BlockState;
 use hotmap_mm::model::Counts;
 use hotmap_mm::zone::ZoneKind;
@@ -15,7 +14,7 @@ impl Reference {
     ///
     /// # Panics
     /// Then.
-    pub fn check<G: Granule>(&self, rig: &Rig<G>, when: &str) -> Seen {
+    pub fn check(&self, rig: &Rig, when: &str) -> Seen {
         let seen = Seen::of(&rig.machine);
         let used = self.used(&seen);
         self.check_counts(rig, &seen, &used, when);
@@ -36,7 +35,7 @@ impl Reference {
         seen
     }
 
-    fn check_counts<G: Granule>(&self, rig: &Rig<G>, seen: &Seen, used: &Frames, when: &str) {
+    fn check_counts(&self, rig: &Rig, seen: &Seen, used: &Frames, when: &str) {
         let mut expected = Counts::default();
         for (start, block) in &self.blocks {
             let own = self.own_memmap(*start);
@@ -55,10 +54,11 @@ impl Reference {
         assert!(expected.balance(), "{when}: the reference model itself does not add up: {expected:?}");
     }
 
-    fn check_blocks<G: Granule>(&self, rig: &Rig<G>, seen: &Seen, used: &Frames, when: &str) {
-        let starts: Vec<_> = self.blocks.keys().map(|s| Rig::<G>::pfn(*s)).collect();
+    fn check_blocks(&self, rig: &Rig, seen: &Seen, used: &Frames, when: &str) {
+        let g = rig.granule();
+        let starts: Vec<_> = self.blocks.keys().map(|s| Rig::pfn(g, *s)).collect();
         assert_eq!(rig.mm.blocks().iter().map(|b| b.start).collect::<Vec<_>>(), starts, "{when}: blocks");
-        let sections: Vec<_> = self.sections().into_iter().map(Rig::<G>::pfn).collect();
+        let sections: Vec<_> = self.sections().into_iter().map(|pa| Rig::pfn(g, pa)).collect();
         assert_eq!(
             rig.mm.sections().iter().map(|s| s.start).collect::<Vec<_>>(),
             sections,
@@ -68,7 +68,7 @@ impl Reference {
             let state = expected.online.map_or(BlockState::Offline, |(zone, _)| BlockState::Online(zone));
             assert_eq!(block.state, state, "{when}: {start:#x}");
             let own = self.own_memmap(*start);
-            let usable = block.usable::<G>();
+            let usable = block.usable(g);
             assert_eq!(
                 (usable.start.get(), usable.end.get()),
                 (own.end, self.frames_of(*start).end),
@@ -77,7 +77,7 @@ impl Reference {
             assert_eq!(block.present, expected.memory.len(), "{when}: {start:#x} present");
             assert_eq!(block.tenant_pages, self.tenants_in(seen, *start), "{when}: {start:#x} tenants");
             let pages = rig.mm.pages();
-            let lists = (0..=G::BLOCK_ORDER).flat_map(|order| {
+            let lists = (0..=g.section_order).flat_map(|order| {
                 block.free.heads(&pages, order).map(move |pfn| pfn.get()..pfn.get() + (1 << order))
             });
             let lists = lists.collect::<Vec<_>>();
@@ -88,10 +88,11 @@ impl Reference {
         }
     }
 
-    fn check_zones<G: Granule>(&self, rig: &Rig<G>, used: &Frames, when: &str) {
+    fn check_zones(&self, rig: &Rig, used: &Frames, when: &str) {
+        let g = rig.granule();
         for kind in ZoneKind::ALL {
             let (zone, members) = (rig.mm.zone(kind), self.zone(kind));
-            let oldest_first: Vec<_> = members.iter().map(|s| Rig::<G>::pfn(*s)).collect();
+            let oldest_first: Vec<_> = members.iter().map(|s| Rig::pfn(g, *s)).collect();
             assert_eq!(zone.blocks(), oldest_first, "{when}: {kind}");
             let present: u64 = members.iter().map(|s| self.blocks[s].memory.len()).sum();
             assert_eq!((zone.present, zone.free), (present, self.free(kind, used)), "{when}: {kind}");

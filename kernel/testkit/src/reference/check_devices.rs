@@ -2,7 +2,6 @@
 
 use hotmap_mm::device::pagemap::{DeviceState, Pagemap};
 use hotmap_mm::error::Error;
-use hotmap_mm::granule::Granule;
 use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
@@ -15,13 +14,14 @@ use crate::rig::Rig;
 
 impl Reference {
     /// The devices are those that should be there, with these accounts, and so are those whose memory the system has.
-    pub(super) fn check_devices<G: Granule>(&self, rig: &Rig<G>, when: &str) {
+    pub(super) fn check_devices(&self, rig: &Rig, when: &str) {
+        let g = rig.granule();
         let names: Vec<_> = rig.mm.devices().iter().map(|d| d.start().get() * self.spec.page).collect();
         assert_eq!(names, self.devices.keys().copied().collect::<Vec<_>>(), "{when}: devices");
         let given: Vec<_> = rig.mm.kmem().iter().map(|k| k.device().start.get() * self.spec.page).collect();
         assert_eq!(given, self.given.keys().copied().collect::<Vec<_>>(), "{when}: memory of devices");
         for (device, found) in self.devices.values().zip(rig.mm.devices()) {
-            let bytes: Vec<_> = found.addresses::<G>().map(|r| r.start.get()..r.end.get()).collect();
+            let bytes: Vec<_> = found.addresses(g).map(|r| r.start.get()..r.end.get()).collect();
             assert_eq!(bytes, device.ranges, "{when}: ranges");
             assert_eq!(found.kind(), device.kind, "{when}");
             let state = if device.dying { DeviceState::Dying } else { DeviceState::Live };
@@ -47,7 +47,8 @@ impl Reference {
     }
 
     /// What the struct pages at a device's edges say, and that nothing absent beside it is valid (I1).
-    fn check_pages<G: Granule>(&self, rig: &Rig<G>, device: &Device, when: &str) {
+    fn check_pages(&self, rig: &Rig, device: &Device, when: &str) {
+        let g = rig.granule();
         let page = self.spec.page;
         let usable = device.start() + device.aside.map_or(0, |a| a.reserve + a.free) * page;
         let inside = |at: u64| device.contains(at).then_some(at);
@@ -56,14 +57,14 @@ impl Reference {
         for at in edges.chain(around).filter_map(inside) {
             let aside = (device.start()..usable).contains(&at);
             let kind = if aside { PageKind::DeviceMemmap } else { PageKind::Device };
-            let found = rig.mm.use_of(Rig::<G>::pfn(at)).map(|u| u.0);
+            let found = rig.mm.use_of(Rig::pfn(g, at)).map(|u| u.0);
             assert_eq!(found, Ok(kind), "{when}: {at:#x}");
         }
         for beside in device.ranges.iter().flat_map(|r| [r.start.checked_sub(SUBSECTION), Some(r.end)]) {
             let Some(at) = beside else { continue };
             let section = at / self.block_bytes() * self.block_bytes();
             if self.device_at(at).is_none() && !self.blocks.contains_key(&section) {
-                let pfn = Rig::<G>::pfn(at);
+                let pfn = Rig::pfn(g, at);
                 assert_eq!(rig.mm.use_of(pfn).map(drop), Err(Error::NotPresent(pfn)), "{when}: {at:#x}");
             }
         }

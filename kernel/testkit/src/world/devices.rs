@@ -5,7 +5,6 @@ use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::Error;
-use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::notify::Direction;
 use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::zone::ZoneKind;
@@ -16,7 +15,7 @@ use crate::reference::predict::Answer;
 use crate::rig::Rig;
 use crate::snapshot::Detail;
 
-impl<G: Granule> World<G> {
+impl World {
     /// Make a device.
     pub fn create(&mut self, ranges: &[(u64, u64)], kind: DeviceType, memmap: DeviceMemmap) {
         let what = format!("device {ranges:x?} {kind} {memmap:?}");
@@ -68,9 +67,10 @@ impl<G: Granule> World<G> {
 
     /// A device shall go.
     pub fn destroy(&mut self, start: u64) {
+        let g = self.granule();
         let what = format!("destroy {start:#x}");
         let (answer, held) = self.reference.destroy(start);
-        let result = self.act(Detail::Exact, &what, |rig| rig.mm.device_destroy(Rig::<G>::pfn(start)));
+        let result = self.act(Detail::Exact, &what, |rig| rig.mm.device_destroy(Rig::pfn(g, start)));
         self.answered("destroy", answer, &result, &what);
         if let Ok(teardown) = result {
             let names = match teardown {
@@ -97,7 +97,8 @@ impl<G: Granule> World<G> {
 
     /// A frame of a device was held once more, or once less.
     pub(super) fn held(&mut self, frame: u64, more: bool) {
-        let at = frame * G::SIZE;
+        let g = self.granule();
+        let at = frame * g.page_size;
         let Some(device) = self.reference.devices.values_mut().find(|d| d.contains(at)) else { return };
         match (device.holds.get_mut(&frame), more) {
             (Some(holds), true) => *holds += 1,
@@ -114,15 +115,16 @@ impl<G: Granule> World<G> {
 
     /// A device's memory is given to the system.
     pub fn give(&mut self, start: u64, home: MemmapHome, zone: ZoneKind) {
+        let g = self.granule();
         let what = format!("give {start:#x} {home:?} {zone}");
         let (answer, memory) = self.reference.give(&self.seen, start, home);
         let answer = self.online_veto(answer);
         let result = self.act(Detail::WhereFramesMayDiffer, &what, |rig| {
-            rig.mm.device_to_memory(Rig::<G>::pfn(start), home, zone)
+            rig.mm.device_to_memory(Rig::pfn(g, start), home, zone)
         });
         self.answered("give", answer, &result, &what);
         if let Ok(pages) = result {
-            let bytes = pages.addresses::<G>();
+            let bytes = pages.addresses(g);
             assert_eq!(bytes.start.get()..bytes.end.get(), memory, "{what}: the whole blocks inside");
             let device = self.reference.devices.remove(&start).expect("it was there");
             self.reference.given.insert(start, Given { device, memory: memory.clone(), home });
@@ -134,6 +136,7 @@ impl<G: Granule> World<G> {
 
     /// The memory is the device's again.
     pub fn take_back(&mut self, start: u64) {
+        let g = self.granule();
         let what = format!("take back {start:#x}");
         let memory = self.reference.given.get(&start).map(|given| given.memory.clone());
         let mut answer = self.reference.take_back(&self.seen, start);
@@ -141,8 +144,8 @@ impl<G: Granule> World<G> {
             answer = self.reference.vetoed_offline(memory.clone(), answer);
         }
         self.again.clone_from(&memory);
-        let result = self
-            .act(Detail::WhereFramesMayDiffer, &what, |rig| rig.mm.memory_to_device(Rig::<G>::pfn(start)));
+        let result =
+            self.act(Detail::WhereFramesMayDiffer, &what, |rig| rig.mm.memory_to_device(Rig::pfn(g, start)));
         self.answered("take back", answer, &result, &what);
         if result.is_ok() {
             let given = self.reference.given.remove(&start).expect("it was there");
@@ -155,11 +158,12 @@ impl<G: Granule> World<G> {
 
     /// Blocks that were taken down and made again by an undo are the youngest of their zone.
     pub(super) fn came_again(&mut self) {
+        let g = self.granule();
         let Some(memory) = self.again.clone() else { return };
         let zone = self.reference.blocks.get(&memory.start).and_then(|block| block.online);
         let Some((zone, _)) = zone else { return };
         let blocks: Vec<u64> = self.reference.starts(memory).collect();
-        let last: Vec<_> = blocks.iter().map(|start| Rig::<G>::pfn(*start)).collect();
+        let last: Vec<_> = blocks.iter().map(|start| Rig::pfn(g, *start)).collect();
         if self.rig.mm.zone(zone).blocks().ends_with(&last) {
             blocks.into_iter().for_each(|block| self.reference.onlined(block, zone));
         }
@@ -203,7 +207,8 @@ impl<G: Granule> World<G> {
 
     /// Nothing starts there.
     pub fn no_device(&mut self, at: u64) {
-        let pfn = Rig::<G>::pfn(at);
+        let g = self.granule();
+        let pfn = Rig::pfn(g, at);
         let none = Error::NoDevice(PhysAddr::new(at));
         assert_eq!(self.rig.mm.device_destroy(pfn), Err(none));
         assert_eq!(self.rig.mm.memory_to_device(pfn), Err(none));
