@@ -1,7 +1,7 @@
 //! `state`, the contract for scripts, as types: one line of JSON whose keys may grow but never change.
 //!
 //! A missing key or a value of another kind is an error here, whatever the test is about; keys that are not in the
-//! contract are ignored. docs/state.md explains each key to people.
+//! contract are ignored. docs/reference/state.md explains each key to people.
 
 use crate::geometry::Granule;
 use serde::de::Error as _;

@@ -1,4 +1,4 @@
-//! `state`: everything that a script may want to know. The keys are a contract: docs/state.md.
+//! `state`: everything that a script may want to know. The keys are a contract: docs/reference/state.md.
 
 use hotmap_mm::hotplug::block::MemoryBlock;
 use hotmap_mm::layout::LINEAR_START;
