@@ -59,7 +59,7 @@ pub(crate) fn read(info: &mut BootInfo, dtb: u64) -> Result<(), Stop> {
 
 /// Check the granule that was asked for.
 pub(crate) fn choose_granule(info: &mut BootInfo) -> Result<(), Stop> {
-    if info.args.refused {
+    if info.args.end_the_boot() {
         return Err(Stop::Arguments);
     }
     if info.args.bad_granule.is_some() {
@@ -141,7 +141,12 @@ impl Stop {
                 f.write_str("entered at EL3; hotmap runs at EL1 or EL2 (on QEMU: leave out secure=on)")
             }
             Self::DeviceTree(error) => write!(f, "{error}"),
-            Self::Arguments => f.write_str(info.args.complaints.trim_ascii_end()),
+            Self::Arguments => {
+                for (i, complaint) in info.args.complaints.lines().enumerate() {
+                    write!(f, "{}{complaint}", if i == 0 { "" } else { "\nerror: " })?;
+                }
+                Ok(())
+            }
             Self::Device(range) => {
                 write!(
                     f,

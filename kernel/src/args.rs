@@ -1,9 +1,12 @@
-//! Boot arguments: `key=value` words, a value with blanks in double quotes. What is unknown or wrong is reported, not
-//! ignored, and never stops the boot, except a granule: nothing can be built on a wrong one.
+//! Boot arguments: `key=value` words, a value with blanks in double quotes.
+//!
+//! An unknown key or a wrong value is reported with what is legal and what is used, and counted in `state`. The boot ends
+//! over it only with `strict=on`, or where going on makes no sense: no such granule, commands that cannot be read.
 
-use core::fmt::Write;
+use core::fmt::{self, Write};
 
 use heapless::{String, Vec};
+use hotmap_mm::addr::Bytes;
 use hotmap_mm::boot::BootMemmap;
 use hotmap_mm::bugs::Bug;
 use hotmap_mm::granule::{GranuleKind, MAX_HUGE_SIZES};
@@ -13,6 +16,12 @@ use crate::number;
 
 /// The longest `run=` value in bytes.
 pub const RUN_CAPACITY: usize = 2048;
+
+/// Bytes for complaints: about ten of them.
+const COMPLAINT_CAPACITY: usize = 1024;
+
+/// The longest part of a word that a complaint quotes, in characters.
+const QUOTED: usize = 60;
 
 /// What becomes of persistent memory at boot (ndctl's `--map`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +54,7 @@ pub struct BootArgs {
     pub pmem: PmemUse,
     /// `run="cmd; cmd"`.
     pub run: Option<String<RUN_CAPACITY>>,
-    /// `term=dumb|ansi`; dumb unless somebody says that a terminal is there.
+    /// `term=dumb|ansi`; dumb unless an argument says that there is a terminal.
     pub dumb: bool,
     /// `heap=SIZE`.
     pub heap: u64,
@@ -59,9 +68,13 @@ pub struct BootArgs {
     pub max_cpus: u32,
     /// `bug=NAME`.
     pub bug: Option<Bug>,
-    /// What was wrong, one line each, as much as fits.
-    pub complaints: String<512>,
-    /// Whether something was wrong without which the boot makes no sense: commands that were to run, and cannot be read.
+    /// `strict=on|off`: whether a wrong argument ends the boot.
+    pub strict: bool,
+    /// What is wrong, one line each, cut where the buffer is full.
+    pub complaints: String<COMPLAINT_CAPACITY>,
+    /// How many arguments are unknown or have a wrong value.
+    pub wrong: u32,
+    /// The boot must end: the commands to run cannot be read.
     pub refused: bool,
 }
 
@@ -84,113 +97,125 @@ impl BootArgs {
             hvo: true,
             max_cpus: u32::MAX,
             bug: None,
+            strict: false,
             complaints: String::new(),
+            wrong: 0,
             refused: false,
         }
     }
 
-    /// Take in a line of arguments; later ones win.
+    /// Whether the boot ends over the arguments: [`BootArgs::complaints`] says why.
+    pub const fn end_the_boot(&self) -> bool {
+        self.refused || self.strict && self.wrong > 0
+    }
+
+    /// Takes in a line of arguments; later ones win.
     pub fn read(&mut self, line: &str) {
         let mut rest = line.trim_ascii_start();
-        while let Some((word, after)) =
-            rest.split_at_checked(word_end(rest)).filter(|(word, _)| !word.is_empty())
-        {
+        while !rest.is_empty() {
+            let Some((word, after)) = split_word(rest) else {
+                let key = key_and_value(rest).0;
+                return self.refuse(format_args!(
+                    "boot argument {key}: the closing quote is missing: {rest:.QUOTED$}"
+                ));
+            };
             self.word(word);
             rest = after.trim_ascii_start();
         }
     }
 
     fn word(&mut self, word: &str) {
-        let (key, value) = word.split_once('=').unwrap_or((word, ""));
-        let value = value.strip_prefix('"').map_or(value, |v| v.strip_suffix('"').unwrap_or(v));
-        let ok = match key {
+        let (key, value) = key_and_value(word);
+        let outcome = match key {
             "granule" => self.set_granule(value),
             "memmap" => choose(&mut self.memmap, value, &MEMMAP_HOMES),
-            "boot_memmap" => choose(
-                &mut self.boot_memmap,
-                value,
-                &[("self", BootMemmap::SelfHosted), ("ram", BootMemmap::Ram)],
-            ),
-            "online" => choose(&mut self.online_auto, value, &[("auto", true), ("manual", false)]),
-            "hotadd" => choose(&mut self.hotadd_auto, value, &[("auto", true), ("manual", false)]),
-            "pmem" => self.set_pmem(value),
+            "boot_memmap" => choose(&mut self.boot_memmap, value, &BOOT_MEMMAPS),
+            "online" => choose(&mut self.online_auto, value, &AUTO),
+            "hotadd" => choose(&mut self.hotadd_auto, value, &AUTO),
+            "pmem" => choose(&mut self.pmem, value, &PMEM_USES),
             "term" => choose(&mut self.dumb, value, &[("dumb", true), ("ansi", false)]),
-            "bench" => choose(&mut self.bench, value, &[("on", true), ("off", false)]),
-            "run" => self.set_run(value),
+            "bench" => choose(&mut self.bench, value, &SWITCH),
+            "run" => return self.set_run(value),
             "heap" => self.set_heap(value),
             "hugepages" => self.set_hugepages(value),
-            "hvo" => choose(&mut self.hvo, value, &[("on", true), ("off", false)]),
+            "hvo" => choose(&mut self.hvo, value, &SWITCH),
             "maxcpus" => self.set_max_cpus(value),
             "bug" => self.set_bug(value),
-            _ => return self.complain(format_args!("unknown boot argument: {word}")),
+            "strict" => choose(&mut self.strict, value, &SWITCH),
+            _ => return self.complain(format_args!("unknown boot argument: {word:.QUOTED$}")),
         };
-        if !ok {
+        if let Err(Wrong { legal, used }) = outcome {
             self.complain(format_args!(
-                "boot argument {key}: '{value}' is not one of its values (see help args)"
+                "boot argument {key}: '{value:.QUOTED$}' is not {legal}; used: {used}"
             ));
         }
     }
 
-    /// `map=` is ndctl's word for the same choice, and may be left out.
-    fn set_pmem(&mut self, value: &str) -> bool {
-        let uses = [("dev", PmemUse::MapDevice), ("mem", PmemUse::MapMemory), ("off", PmemUse::Off)];
-        choose(&mut self.pmem, value.strip_prefix("map=").unwrap_or(value), &uses)
-    }
-
-    fn set_granule(&mut self, value: &str) -> bool {
+    fn set_granule(&mut self, value: &str) -> Outcome {
         match GranuleKind::from_name(value) {
             Some(granule) => (self.granule, self.bad_granule) = (granule, None),
-            // Boot ends over this one, with its own message.
+            // The boot ends over this one, with a message of its own.
             None => self.bad_granule = Some(value.chars().take(15).collect()),
         }
-        true
+        Ok(())
     }
 
-    fn set_run(&mut self, value: &str) -> bool {
+    fn set_run(&mut self, value: &str) {
         self.run = String::try_from(value).ok();
         if self.run.is_none() {
             self.refuse(format_args!("run= has {} bytes, and there is room for {RUN_CAPACITY}", value.len()));
         }
-        true
     }
 
-    fn set_heap(&mut self, value: &str) -> bool {
-        let size = number::parse(value).filter(|size| (64 << 10..=1 << 30).contains(size));
-        size.map(|size| self.heap = size).is_some()
+    fn set_heap(&mut self, value: &str) -> Outcome {
+        let size = number::parse(value).filter(|size| (SMALLEST_HEAP..=LARGEST_HEAP).contains(size));
+        self.heap = size.ok_or_else(|| {
+            let legal = format_args!("a size from {} to {}", Bytes(SMALLEST_HEAP), Bytes(LARGEST_HEAP));
+            Wrong::new(legal, Bytes(self.heap))
+        })?;
+        Ok(())
     }
 
-    /// All of the value, or nothing of it; whether the granule has such a size is for the pool to say.
-    fn set_hugepages(&mut self, value: &str) -> bool {
-        let mut pools = Vec::new();
-        for pool in value.split(',') {
-            let Some((size, count)) = pool.split_once(':') else { return false };
-            let (Some(size), Some(count)) = (number::parse(size), number::parse(count)) else { return false };
-            if pools.push((size, count)).is_err() {
-                return false;
+    /// Takes all pools of the value or none. Whether the granule has such a size, the pool says.
+    fn set_hugepages(&mut self, value: &str) -> Outcome {
+        self.hugepages = read_pools(value).ok_or_else(|| {
+            let used = if self.hugepages.is_empty() { "none" } else { "the list before it" };
+            Wrong::new(format_args!("a list of up to {MAX_HUGE_SIZES} SIZE:COUNT"), used)
+        })?;
+        Ok(())
+    }
+
+    fn set_max_cpus(&mut self, value: &str) -> Outcome {
+        let count = number::parse(value).and_then(|count| u32::try_from(count).ok());
+        self.max_cpus = count.filter(|count| *count > 0).ok_or_else(|| {
+            let legal = format_args!("a number from 1 to {}", u32::MAX);
+            if self.max_cpus == u32::MAX {
+                Wrong::new(legal, "all")
+            } else {
+                Wrong::new(legal, self.max_cpus)
             }
+        })?;
+        Ok(())
+    }
+
+    fn set_bug(&mut self, value: &str) -> Outcome {
+        let bug = Bug::from_name(value);
+        if bug.is_none() && value != "none" {
+            let used = self.bug.map_or("none", Bug::name);
+            return Err(Wrong::new(format_args!("a name that help bugs lists, or none"), used));
         }
-        self.hugepages = pools;
-        true
+        self.bug = bug;
+        Ok(())
     }
 
-    fn set_max_cpus(&mut self, value: &str) -> bool {
-        let count =
-            number::parse(value).and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
-        count.map(|count| self.max_cpus = count).is_some()
-    }
-
-    fn set_bug(&mut self, value: &str) -> bool {
-        self.bug = Bug::from_name(value);
-        self.bug.is_some() || value == "none"
-    }
-
-    fn complain(&mut self, what: core::fmt::Arguments<'_>) {
-        // A line that does not fit is cut: there is nobody else to tell, and the first lines matter most.
+    fn complain(&mut self, what: fmt::Arguments<'_>) {
+        self.wrong = self.wrong.saturating_add(1);
+        // Cut where the buffer is full: the count is right, and the first lines matter most.
         let _ = writeln!(self.complaints, "{what}");
     }
 
-    /// Complain, and let the boot end over it.
-    pub(crate) fn refuse(&mut self, what: core::fmt::Arguments<'_>) {
+    /// Reports what is wrong and lets the boot end over it.
+    pub(crate) fn refuse(&mut self, what: fmt::Arguments<'_>) {
         self.refused = true;
         self.complain(what);
     }
@@ -202,25 +227,83 @@ impl Default for BootArgs {
     }
 }
 
-/// Where the word that `text` begins with ends: at a blank that is not in double quotes.
-fn word_end(text: &str) -> usize {
-    let mut quoted = false;
-    for (i, c) in text.char_indices() {
-        match c {
-            '"' => quoted = !quoted,
-            c if c.is_ascii_whitespace() && !quoted => return i,
-            _ => {}
-        }
-    }
-    text.len()
+/// Why a value is not taken.
+struct Wrong {
+    /// What it may be.
+    legal: String<64>,
+    /// What is used instead: the value before it, or the default.
+    used: String<24>,
 }
 
+type Outcome = Result<(), Wrong>;
+
+impl Wrong {
+    fn new(legal: fmt::Arguments<'_>, used: impl fmt::Display) -> Self {
+        let mut wrong = Self { legal: String::new(), used: String::new() };
+        // The longest of each fits: the tests show every one.
+        let _ = wrong.legal.write_fmt(legal);
+        let _ = write!(wrong.used, "{used}");
+        wrong
+    }
+}
+
+/// The word that `text` begins with, and what follows it. A blank in double quotes ends no word. `None` when a quote is not
+/// closed.
+fn split_word(text: &str) -> Option<(&str, &str)> {
+    let mut quoted = false;
+    let is_end = |c: char| {
+        quoted ^= c == '"';
+        c.is_ascii_whitespace() && !quoted
+    };
+    let end = text.find(is_end).unwrap_or(text.len());
+    if quoted { None } else { text.split_at_checked(end) }
+}
+
+/// `key=value` or `key="value"` taken apart.
+fn key_and_value(word: &str) -> (&str, &str) {
+    let (key, value) = word.split_once('=').unwrap_or((word, ""));
+    (key, value.strip_prefix('"').map_or(value, |v| v.strip_suffix('"').unwrap_or(v)))
+}
+
+const AUTO: [(&str, bool); 2] = [("auto", true), ("manual", false)];
+const SWITCH: [(&str, bool); 2] = [("on", true), ("off", false)];
 const MEMMAP_HOMES: [(&str, MemmapHome); 3] =
     [("self", MemmapHome::SelfHosted), ("self-range", MemmapHome::SelfRange), ("ram", MemmapHome::Ram)];
+const BOOT_MEMMAPS: [(&str, BootMemmap); 2] = [("self", BootMemmap::SelfHosted), ("ram", BootMemmap::Ram)];
+/// `map=` is ndctl's word for the same choice, and may be left out.
+const PMEM_USES: [(&str, PmemUse); 6] = [
+    ("off", PmemUse::Off),
+    ("dev", PmemUse::MapDevice),
+    ("mem", PmemUse::MapMemory),
+    ("map=off", PmemUse::Off),
+    ("map=dev", PmemUse::MapDevice),
+    ("map=mem", PmemUse::MapMemory),
+];
+const SMALLEST_HEAP: u64 = 64 << 10;
+const LARGEST_HEAP: u64 = 1 << 30;
 
-fn choose<T: Copy>(field: &mut T, value: &str, choices: &[(&str, T)]) -> bool {
-    let found = choices.iter().find(|(name, _)| *name == value);
-    found.map(|(_, choice)| *field = *choice).is_some()
+/// Sets `field` to the choice that `value` names.
+fn choose<T: Copy + PartialEq>(field: &mut T, value: &str, choices: &[(&str, T)]) -> Outcome {
+    if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == value) {
+        *field = *choice;
+        return Ok(());
+    }
+    let used = choices.iter().find(|(_, choice)| choice == field).map_or("", |(name, _)| name);
+    let mut wrong = Wrong::new(format_args!("one of "), used);
+    for (i, (name, _)) in choices.iter().enumerate() {
+        let _ = write!(wrong.legal, "{}{name}", if i == 0 { "" } else { ", " });
+    }
+    Err(wrong)
+}
+
+/// `SIZE:COUNT,...`.
+fn read_pools(value: &str) -> Option<Vec<(u64, u64), MAX_HUGE_SIZES>> {
+    let mut pools = Vec::new();
+    for pool in value.split(',') {
+        let (size, count) = pool.split_once(':')?;
+        pools.push((number::parse(size)?, number::parse(count)?)).ok()?;
+    }
+    Some(pools)
 }
 
 #[cfg(test)]
@@ -279,7 +362,7 @@ mod tests {
         assert!(!args.hotadd_auto);
         assert_eq!(
             args.complaints.as_str(),
-            "boot argument hotadd: 'always' is not one of its values (see help args)\n"
+            "boot argument hotadd: 'always' is not one of auto, manual; used: manual\n"
         );
     }
 
@@ -307,6 +390,84 @@ mod tests {
         assert_eq!((args.max_cpus, args.complaints.as_str()), (3, ""));
         args.read("maxcpus=0 maxcpus=many maxcpus=4294967296");
         assert_eq!((args.max_cpus, args.complaints.lines().count()), (3, 3));
+    }
+
+    /// One line per wrong argument: the value, the legal values or the range, the value that is used.
+    #[test]
+    fn a_wrong_value_is_reported_with_the_legal_ones_and_the_one_that_is_used() {
+        for (line, complaint) in [
+            ("memmap=nowhere", "memmap: 'nowhere' is not one of self, self-range, ram; used: self"),
+            ("boot_memmap=x", "boot_memmap: 'x' is not one of self, ram; used: ram"),
+            ("online=manual online=yes", "online: 'yes' is not one of auto, manual; used: manual"),
+            (
+                "pmem=map=mem pmem=on",
+                "pmem: 'on' is not one of off, dev, mem, map=off, map=dev, map=mem; used: mem",
+            ),
+            ("term=vt100", "term: 'vt100' is not one of dumb, ansi; used: dumb"),
+            ("bench=", "bench: '' is not one of on, off; used: off"),
+            ("hvo=1", "hvo: '1' is not one of on, off; used: on"),
+            ("heap=2G", "heap: '2G' is not a size from 64 KiB to 1 GiB; used: 4 MiB"),
+            ("heap=64M heap=big", "heap: 'big' is not a size from 64 KiB to 1 GiB; used: 64 MiB"),
+            ("maxcpus=0", "maxcpus: '0' is not a number from 1 to 4294967295; used: all"),
+            ("maxcpus=2 maxcpus=x", "maxcpus: 'x' is not a number from 1 to 4294967295; used: 2"),
+            ("hugepages=2M", "hugepages: '2M' is not a list of up to 4 SIZE:COUNT; used: none"),
+            ("bug=none bug=x", "bug: 'x' is not a name that help bugs lists, or none; used: none"),
+            ("bug=no-bbm bug=x", "bug: 'x' is not a name that help bugs lists, or none; used: no-bbm"),
+        ] {
+            let mut args = BootArgs::new();
+            args.read(line);
+            assert_eq!(
+                args.complaints.as_str().strip_prefix("boot argument "),
+                Some(&*std::format!("{complaint}\n"))
+            );
+            assert!(!args.refused, "{line}");
+        }
+        assert_eq!(MAX_HUGE_SIZES, 4);
+    }
+
+    #[test]
+    fn wrong_arguments_are_counted_even_where_no_room_is_left_to_say_so() {
+        let mut args = BootArgs::new();
+        args.read("quiet heap=1");
+        assert_eq!(args.wrong, 2);
+        for _ in 0..100 {
+            args.read("a-key-that-is-as-unknown-as-it-is-long=1");
+        }
+        assert_eq!(args.wrong, 102);
+        assert!(args.complaints.len() <= COMPLAINT_CAPACITY);
+    }
+
+    #[test]
+    fn only_a_strict_boot_ends_over_a_wrong_argument() {
+        for (line, ends) in [
+            ("strict=on memmap=ram", false),
+            ("quiet", false),
+            ("quiet strict=off", false),
+            ("quiet strict=on", true),
+            ("strict=on quiet", true),
+            ("strict=on heap=2G", true),
+            ("strict=on strict=yes", true),
+            ("strict=on quiet strict=off", false),
+        ] {
+            let mut args = BootArgs::new();
+            args.read(line);
+            assert_eq!(args.end_the_boot(), ends, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_is_refused_by_name() {
+        for line in
+            ["run=\"state term=dumb", "granule=16k run=\"state", "run=\"mem\" run=\"state\"\" term=dumb"]
+        {
+            let mut args = BootArgs::new();
+            args.read(line);
+            assert!(
+                args.refused && args.complaints.contains("boot argument run: the closing quote is missing"),
+                "{line}"
+            );
+            assert!(args.run.as_deref() != Some("state term=dumb"), "{line}");
+        }
     }
 
     #[test]

@@ -45,8 +45,10 @@ pub struct State {
     pub dedup: Dedup,
     /// Ranges that are not ordinary memory.
     pub regions: Vec<Region>,
-    /// How many warnings the kernel has counted.
+    /// How many warnings the kernel has counted, wrong boot arguments included.
     pub warnings: u64,
+    /// How many boot arguments are unknown or have a wrong value.
+    pub wrong_arguments: u64,
     /// The kernel's heap; not in the first contract, so absent from the oldest kernels.
     pub heap: Option<Heap>,
 }

@@ -281,4 +281,5 @@ term=dumb|ansi       the console's terminal (dumb; scripts/qemu says ansi on a t
 heap=SIZE            the kernel heap, 64K to 1G (4M: room for 16384 memory blocks)
 maxcpus=N            how many CPUs run, the boot CPU included (all, up to 8)
 bench=on|off         log nothing, print what each operation costs (off)
+strict=on|off        end the boot with status 2 over an unknown argument or a wrong value (off)
 bug=NAME             break an invariant on purpose (help bugs)";

@@ -53,7 +53,9 @@ pub(super) fn state(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
             hugetlb::describe(kernel, json);
         });
         json.array("regions", kernel.regions(), |json, region| describe_region(kernel, json, region));
-        json.number("warnings", kernel.warnings().total());
+        let wrong_arguments = u64::from(kernel.info().args.wrong);
+        json.number("warnings", kernel.warnings().total() + wrong_arguments);
+        json.number("wrong_arguments", wrong_arguments);
         let (used, size) = heap::usage();
         json.object("heap", |json| {
             json.number("size", size);

@@ -2,7 +2,7 @@
 
 use super::{BlockState, BootWay, Memmap, State, ZoneName};
 
-const LINE: &str = r#"{"version":1,"granule":4096,"va_bits":48,"boot":"firmware","cpus":1,"linear":{"start":"0xffff000000000000","phys_base":"0x40000000"},"vmemmap":{"start":"0xfffffdffc0000000","first_pfn":262144,"page_bytes":64},"pages":{"present":294912,"free":289000,"allocated":100,"memmap_self":512,"memmap_ram":4096,"tables":20,"reserved":1184},"zones":[{"name":"Normal","start_pfn":262144,"end_pfn":524288,"present":262144,"free":256744},{"name":"Movable","start_pfn":524288,"end_pfn":557056,"present":32256,"free":32256}],"blocks":[{"start":"0x40000000","size":134217728,"state":"online","zone":"Normal","source":"boot","memmap":"boot","usable_start":"0x40000000","tenant_pages":0},{"start":"0x80000000","size":134217728,"state":"online","zone":"Movable","source":"dimm0","memmap":"self","usable_start":"0x80200000","tenant_pages":7}],"dimms":[{"slot":0,"start":"0x80000000","size":134217728,"state":"online"}],"regions":[],"warnings":0,"novelty":[1]}"#;
+const LINE: &str = r#"{"version":1,"granule":4096,"va_bits":48,"boot":"firmware","cpus":1,"linear":{"start":"0xffff000000000000","phys_base":"0x40000000"},"vmemmap":{"start":"0xfffffdffc0000000","first_pfn":262144,"page_bytes":64},"pages":{"present":294912,"free":289000,"allocated":100,"memmap_self":512,"memmap_ram":4096,"tables":20,"reserved":1184},"zones":[{"name":"Normal","start_pfn":262144,"end_pfn":524288,"present":262144,"free":256744},{"name":"Movable","start_pfn":524288,"end_pfn":557056,"present":32256,"free":32256}],"blocks":[{"start":"0x40000000","size":134217728,"state":"online","zone":"Normal","source":"boot","memmap":"boot","usable_start":"0x40000000","tenant_pages":0},{"start":"0x80000000","size":134217728,"state":"online","zone":"Movable","source":"dimm0","memmap":"self","usable_start":"0x80200000","tenant_pages":7}],"dimms":[{"slot":0,"start":"0x80000000","size":134217728,"state":"online"}],"regions":[],"warnings":0,"wrong_arguments":0,"novelty":[1]}"#;
 
 fn state() -> State {
     State::parse(LINE).expect("the contract's line")
@@ -84,7 +84,7 @@ fn impossible_devices_are_named() {
 fn a_missing_key_is_an_error_that_names_it() {
     let keys = "version granule va_bits boot cpus linear start phys_base vmemmap first_pfn page_bytes pages present free \
                 allocated memmap_self memmap_ram tables reserved zones name start_pfn end_pfn blocks size state zone \
-                source memmap usable_start tenant_pages dimms slot regions warnings";
+                source memmap usable_start tenant_pages dimms slot regions warnings wrong_arguments";
     for key in keys.split_whitespace() {
         let without = LINE.replacen(&format!("\"{key}\":"), "\"other\":", 1);
         let message = State::parse(&without).expect_err(key);

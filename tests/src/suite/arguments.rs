@@ -1,7 +1,7 @@
 //! Boot arguments: all ways in, wrong ones reported, exit statuses of `run=`.
 
 use super::{Test, per_granule, slotted};
-use crate::geometry::Granule;
+use crate::geometry::{Granule, MIB};
 use crate::guest::{Guest, run_to_end};
 use crate::machine::Machine;
 use crate::patience::Deadline;
@@ -18,7 +18,9 @@ pub(super) fn tests() -> Vec<Test> {
     tests.extend([
         Test::new("arguments/default-granule", default_granule_is_4k),
         Test::new("arguments/unknown", an_unknown_one_is_reported),
-        Test::new("arguments/wrong-value", a_wrong_value_is_reported),
+        Test::new("arguments/wrong-value", a_wrong_value_is_reported_and_counted),
+        Test::new("arguments/strict", strict_ends_the_boot_over_a_wrong_one),
+        Test::new("arguments/open-quote", an_open_quote_is_named),
         Test::new("arguments/wrong-granule", a_wrong_granule_is_refused),
         Test::new("arguments/run-good", a_good_run_exits_0),
         Test::new("arguments/run-nonsense", nonsense_exits_1),
@@ -51,11 +53,51 @@ fn an_unknown_one_is_reported(run: &Run) -> Checked<String> {
     Ok(finished.line("that names frobnicate", |line| line.contains("frobnicate"))?.to_owned())
 }
 
-fn a_wrong_value_is_reported(run: &Run) -> Checked<String> {
-    let finished = run_to_end(run, &Machine::firmware().append("memmap=nowhere run=state"))?;
-    Ok(finished
-        .line("that names the value", |line| line.contains("memmap") && line.contains("nowhere"))?
-        .to_owned())
+/// Each line has the value, what is legal and what is used; the boot goes on, and `state` has the count.
+fn a_wrong_value_is_reported_and_counted(run: &Run) -> Checked<String> {
+    let wrong = "memmap=nowhere maxcpus=0 heap=2G frobnicate";
+    let finished = run_to_end(run, &Machine::firmware().append(wrong).append("run=state"))?;
+    ensure_eq!(finished.exit, Exit::FINE, "wrong values stop nothing");
+    for complaint in [
+        "memmap: 'nowhere' is not one of self, self-range, ram; used: self",
+        "maxcpus: '0' is not a number from 1 to 4294967295; used: all",
+        "heap: '2G' is not a size from 64 KiB to 1 GiB; used: 4 MiB",
+    ] {
+        let wanted = format!("warning: boot argument {complaint}");
+        finished.line(&format!("is '{wanted}'"), |line| line == wanted)?;
+    }
+    let state = finished.state()?;
+    ensure_eq!(state.wrong_arguments, 4, "wrong arguments");
+    ensure_eq!(state.warnings, 4, "warnings");
+    ensure_eq!(state.heap.map(|heap| heap.size), Some(4 * MIB), "the heap that is used");
+    Ok(String::new())
+}
+
+fn strict_ends_the_boot_over_a_wrong_one(run: &Run) -> Checked<String> {
+    let strict =
+        |line: &str| run_to_end(run, &Machine::firmware().append(line).append("strict=on run=state"));
+    let good = strict("heap=8M memmap=ram")?;
+    ensure_eq!(good.exit, Exit::FINE, "strict=on with good arguments");
+    ensure_eq!(good.state()?.wrong_arguments, 0, "wrong arguments");
+    let wrong = strict("heap=2G frobnicate")?;
+    ensure_eq!(wrong.exit, Exit::PANIC, "strict=on with wrong arguments");
+    ensure!(wrong.state().is_err(), "strict=on booted on");
+    let lines: Vec<&str> = wrong.text.lines().filter(|line| line.starts_with("error: ")).collect();
+    let wanted = [
+        "error: boot argument heap: '2G' is not a size from 64 KiB to 1 GiB; used: 4 MiB",
+        "error: unknown boot argument: frobnicate",
+    ];
+    ensure_eq!(lines, wanted, "what the boot ends with");
+    Ok(String::new())
+}
+
+/// The arguments that `scripts/qemu` adds would else be taken for a part of the command.
+fn an_open_quote_is_named(run: &Run) -> Checked<String> {
+    let finished = run_to_end(run, &Machine::firmware().append("run=\"state"))?;
+    ensure_eq!(finished.exit, Exit::PANIC, "a quote that is not closed");
+    let line = finished.line("that names the quote", |line| line.contains("closing quote is missing"))?;
+    ensure!(line.starts_with("error: boot argument run:"), "it says '{line}'");
+    Ok(line.to_owned())
 }
 
 fn a_wrong_granule_is_refused(run: &Run) -> Checked<String> {
