@@ -1,14 +1,14 @@
-//! Host model. Why an operation was refused: each variant names the rule and carries the value.
+//! Host model. The errors: each variant names the rule and carries the value.
 
 use std::fmt;
 
 use hotmap_mm::error::Resource;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
-/// Nothing has changed when one of these comes back. Linux's errno is beside each.
+/// An operation that returns one of these was undone. Linux's errno is beside each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Error {
-    /// Not enough of something (-ENOMEM). What has an altmap does not fall back to RAM.
+    /// Not enough of something (-ENOMEM). With an altmap there is no fallback to RAM.
     Out(Resource),
     /// x86 without PSE (no 2 MiB pages) refuses an altmap (-ENOMEM).
     NoPse,

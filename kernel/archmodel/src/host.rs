@@ -45,7 +45,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// A machine whose free RAM is `ram`; its other pages are somebody else's.
+    /// Makes a machine whose free RAM is `ram`; its other pages are in use.
     pub fn new(geometry: Geometry, ram: PfnRange) -> Self {
         let memory = PhysMemory::default();
         memory.plug(ram.start.get() << geometry.page_shift, ram.len() << geometry.page_shift);
@@ -62,7 +62,7 @@ impl Host {
         }
     }
 
-    /// A device of whole sections appears; its altmap is `free` pages after the first `reserve`.
+    /// Adds a device of whole sections; its altmap is `free` pages after the first `reserve`.
     ///
     /// # Errors
     /// `NotSections`, `BeyondVmemmap`, `BadAltmap`; `Straddles` where another device is.
@@ -81,10 +81,10 @@ impl Host {
         Ok(())
     }
 
-    /// The device that starts at `start` goes.
+    /// Removes the device that starts at `start`.
     ///
     /// # Errors
-    /// `NoDevice`; `InUse` while somebody's memmap is in its altmap.
+    /// `NoDevice`; `InUse` while memmap is in its altmap.
     pub fn unplug(&mut self, start: Pfn) -> Result<()> {
         let at = self.devices.iter().position(|d| d.range.start == start).ok_or(Error::NoDevice(start))?;
         let alloc = self.devices[at].altmap.alloc();
@@ -96,7 +96,7 @@ impl Host {
         Ok(())
     }
 
-    /// Find the altmap of `range` (Linux: `to_vmem_altmap`).
+    /// Finds the altmap of `range` (Linux: `to_vmem_altmap`).
     ///
     /// # Errors
     /// `Straddles`.
@@ -114,18 +114,18 @@ impl Host {
         self.devices.iter().position(|d| d.range.start < range.end && range.start < d.range.end)
     }
 
-    /// The log starts again.
+    /// Clears the log.
     pub(crate) fn begin(&mut self) {
         self.log.clear();
     }
-    /// The populate of `range` has worked.
+    /// Keeps the account of the altmap and makes the sections of `range` valid, after a populate that worked.
     pub(crate) fn commit(&mut self, resolved: Resolved, range: PfnRange) {
         if let Some((at, altmap)) = resolved.0 {
             self.devices[at].altmap = altmap;
         }
         self.valid.extend(self.sections(range));
     }
-    /// Undo everything in the log, the last first. An altmap's own account was never touched.
+    /// Undoes everything in the log, in reverse order. The device's altmap was not changed: the hook worked on a copy.
     pub(crate) fn roll_back(&mut self) {
         for event in std::mem::take(&mut self.log).into_iter().rev() {
             match event {
@@ -136,7 +136,7 @@ impl Host {
             }
         }
     }
-    /// The sections of `range` are not valid any more.
+    /// Makes the sections of `range` invalid.
     pub(crate) fn forget(&mut self, range: PfnRange) {
         for section in self.sections(range) {
             self.valid.remove(&section);
@@ -166,22 +166,22 @@ impl Host {
         self.geometry.sections(memmap).any(|section| self.valid.contains(&section))
     }
 
-    /// `pages` frames of memmap, from the altmap if there is one, and from nowhere else then: the one function that every
-    /// architecture asks (Linux: `__vmemmap_alloc_block_buf`).
+    /// Takes `pages` frames for memmap from the altmap, or from RAM if there is no altmap. Every architecture calls this
+    /// (Linux: `__vmemmap_alloc_block_buf`).
     ///
     /// # Errors
     /// `Out`.
     pub fn memmap(&mut self, altmap: Option<&mut Altmap>, pages: u64) -> Result<PhysAddr> {
         self.take(Use::Memmap, altmap, pages).map(|frames| self.geometry.address(frames.first))
     }
-    /// Frames for a table, from RAM: an altmap never backs one.
+    /// Takes frames for a table from RAM.
     ///
     /// # Errors
     /// `Out`.
     pub fn table(&mut self, pages: u64) -> Result<PhysAddr> {
         self.take(Use::Table, None, pages).map(|frames| self.geometry.address(frames.first))
     }
-    /// Frames for any use, `pages` a power of two.
+    /// Takes frames for any use; `pages` is a power of two.
     ///
     /// # Errors
     /// `Out`.
@@ -201,7 +201,7 @@ impl Host {
         self.log.push(Event::Taken(frames));
         Ok(frames)
     }
-    /// Give frames back to where they came from, which their number tells: the altmap that they lie in, or RAM.
+    /// Gives frames back to the altmap that they lie in, or to RAM.
     pub fn give_back(&mut self, what: Use, at: PhysAddr, pages: u64) {
         let first = self.geometry.pfn(at);
         let from = match self.devices.iter_mut().find(|d| d.altmap.frames().contains(first)) {
@@ -221,29 +221,29 @@ impl Host {
     pub fn read(&self, at: PhysAddr) -> u64 {
         self.memory.read(at.get())
     }
-    /// Change an entry.
+    /// Changes an entry.
     pub fn write(&mut self, at: PhysAddr, new: u64) {
         self.log.push(Event::Wrote { at, old: self.read(at), new });
         self.memory.poke(at.get(), new);
     }
-    /// Fill a table that nobody uses yet; not logged, its old contents are nobody's.
+    /// Fills a table that is not in use yet. It is not logged, because its old contents have no meaning.
     pub fn fill(&mut self, table: PhysAddr, entries: u64, value: u64) {
         for i in 0..entries {
             self.memory.poke((table + i * 8).get(), value);
         }
     }
 
-    /// Warn, if nobody has warned of that before.
+    /// Warns once: a second warning with the same text does nothing.
     pub fn warn_once(&mut self, warning: &'static str) {
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
     }
-    /// Make the allocation after `after` more fail; the answer of [`Self::has_failed`] tells whether it was reached.
+    /// Makes the allocation after `after` more fail; [`Self::has_failed`] tells whether it was reached.
     pub fn fail_after(&mut self, after: u64) {
         self.fail_in = Some(after);
     }
-    /// Whether the failure asked for has happened; it is called off if not.
+    /// Whether the failure that was armed has happened; disarms it.
     pub fn has_failed(&mut self) -> bool {
         self.fail_in.take().is_none()
     }
@@ -257,11 +257,11 @@ impl Host {
     pub fn log(&self) -> &[Event] {
         &self.log
     }
-    /// What was warned of, each once.
+    /// The warnings, each once.
     pub fn warnings(&self) -> &[&'static str] {
         &self.warnings
     }
-    /// How often an altmap was looked for.
+    /// How often an altmap was resolved.
     pub const fn lookups(&self) -> u64 {
         self.lookups
     }

@@ -40,7 +40,7 @@ use error::Result;
 use geometry::Geometry;
 use host::Host;
 
-/// What an architecture decides about vmemmap. A clone is how its books stood, for the generic undo.
+/// What an architecture decides about vmemmap. The generic undo restores a clone of it.
 pub trait Architecture: Clone {
     /// Its name, which says that it is a host model.
     const NAME: &'static str;
@@ -72,7 +72,7 @@ pub struct Leaf {
     pub bytes: u64,
 }
 
-/// Map the memmap of `range`, and make its sections valid: all of it, or nothing.
+/// Maps the memmap of `range` and makes its sections valid, or undoes everything after an error.
 ///
 /// # Errors
 /// `NotSections`, `Exists`, `BeyondVmemmap` and `Straddles` for a range that cannot be; then what the architecture says.
@@ -95,7 +95,7 @@ pub fn populate<A: Architecture>(arch: &mut A, host: &mut Host, range: PfnRange)
     }
 }
 
-/// The counterpart: `range` is not valid any more, and its memmap goes as far as nobody else needs it.
+/// The counterpart: makes `range` invalid and frees the memmap that no valid section needs.
 ///
 /// # Errors
 /// `NotSections`, `NotPresent`; nothing has changed then.

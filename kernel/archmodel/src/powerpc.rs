@@ -13,7 +13,7 @@
 //! Where the model departs from the RFC:
 //! - An entry is reused only for blocks of the same source (RAM, or one altmap), and a page from an altmap goes back with
 //!   its last entry. In the RFC any block may use any entry and such a page never goes back: the altmap stays charged for
-//!   it, and when its device goes, a part of everybody's list goes too. Pages from RAM stay, as in Linux.
+//!   it, and when its device goes, a part of the list goes too. Pages from RAM stay, as in Linux.
 //! - A page that is not to be had is an error, and the block goes back. The RFC warns and leaves the block unrecorded.
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};

@@ -103,7 +103,7 @@ fn xorshift(mut seed: u64) -> u64 {
     seed ^ seed << 17
 }
 
-/// vmemmap maps the struct pages of what is present, by memory that was taken for it, and nothing that nobody needs.
+/// vmemmap maps the struct pages of what is present, by memory that was taken for it, and nothing else.
 fn check<A: Architecture>(world: &World<A>, present: &BTreeSet<u64>, books: &Books) {
     let leaves = world.arch.leaves(&world.host);
     let memmaps: Vec<_> = present.iter().map(|&plug| A::GEOMETRY.memmap(world.range(plug))).collect();
@@ -118,7 +118,7 @@ fn check<A: Architecture>(world: &World<A>, present: &BTreeSet<u64>, books: &Boo
     let mut mapped = BTreeSet::new();
     for leaf in &leaves {
         let needed = memmaps.iter().any(|m| leaf.va < m.end && m.start < leaf.va + leaf.bytes);
-        assert!(needed, "{} is mapped for nobody", leaf.va);
+        assert!(needed, "{} is mapped for no section", leaf.va);
         let first = A::GEOMETRY.pfn(leaf.pa).get();
         for pfn in first..first + (leaf.bytes >> A::GEOMETRY.page_shift) {
             assert!(mapped.insert(pfn), "pfn {pfn:#x} is mapped twice");

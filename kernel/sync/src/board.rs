@@ -1,9 +1,8 @@
 //! The board: compound pages that readers may look up and check at any time.
 //!
 //! An entry is one word, so a reader sees a whole one or none. The writer publishes a page when its struct pages are
-//! complete, and withdraws it before they change in a way that a reader may not see (restore and optimise keep the
-//! contents: they need no withdrawal). Withdrawing leaves a [`Grace`] to wait for: a reader may have found the entry
-//! before.
+//! complete, and withdraws it before their contents change. Optimising and restoring keep the contents and need no
+//! withdrawal. Withdrawing returns a [`Grace`] to wait for, because a reader may have found the entry before.
 
 use crate::atomic::{Acquire, AtomicU64, Relaxed, Release, constructor, zeroes};
 use crate::cpu::Cpu;
@@ -56,7 +55,7 @@ impl Compound {
 /// Why a page cannot be published.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refused {
-    /// Every slot is taken. Readers check as many as there is room for.
+    /// Every slot is taken.
     Full,
     /// The head's pfn does not fit.
     Head(u64),
@@ -76,14 +75,14 @@ pub struct Grace {
 }
 
 impl Grace {
-    /// Wait until no reader uses what was withdrawn. `readers` are those that scan the board.
+    /// Waits until no reader uses what was withdrawn. `readers` are those that scan the board.
     pub fn wait(self, readers: &Readers, pause: impl FnMut(Cpu)) {
         if self.owed {
             readers.synchronize(pause);
         }
     }
 
-    /// One wait for both.
+    /// Merges two waits into one.
     pub fn and(self, other: Self) -> Self {
         Self { owed: self.owed | other.owed }
     }
@@ -91,31 +90,31 @@ impl Grace {
 
 impl<const SLOTS: usize> Board<SLOTS> {
     constructor! {
-        /// An empty board.
+        /// Makes an empty board.
         pub fn new() -> Self {
             Self { slots: zeroes() }
         }
     }
 
-    /// The writer shows a compound page whose struct pages are complete.
+    /// Writer: publishes a compound page whose struct pages are complete.
     ///
     /// # Errors
     /// `Full`, `Head`; nothing has changed.
     pub fn publish(&self, page: Compound) -> Result<(), Refused> {
         let word = page.to_word().ok_or(Refused::Head(page.head))?;
         let free = self.slots.iter().find(|slot| slot.load(Relaxed) == 0).ok_or(Refused::Full)?;
-        // Release: who finds the page sees its struct pages, and the entries that map them, as they were written before.
+        // Release: a reader that finds the page sees its struct pages, and the entries that map them, as written before.
         free.store(word, Release);
         Ok(())
     }
 
-    /// The writer hides every page whose head is in `first..end` (pfns).
+    /// Writer: withdraws every page whose head is in `first..end` (pfns).
     pub fn withdraw(&self, first: u64, end: u64) -> Grace {
         let mut owed = false;
         for slot in &self.slots {
             let page = Compound::from_word(slot.load(Relaxed));
             if page.is_some_and(|page| (first..end).contains(&page.head)) {
-                // Relaxed: the fence in `synchronize` is what orders it.
+                // Relaxed: the fence in `synchronize` orders it.
                 slot.store(0, Relaxed);
                 owed = true;
             }
@@ -123,17 +122,17 @@ impl<const SLOTS: usize> Board<SLOTS> {
         Grace { owed }
     }
 
-    /// The pages that are shown now. They may be used until the section ends.
+    /// The pages that are published now. They may be used until the section ends.
     pub fn scan<'a>(&'a self, _section: &'a Inside<'_>) -> impl Iterator<Item = Compound> + 'a {
         self.slots.iter().filter_map(|slot| Compound::from_word(slot.load(Acquire)))
     }
 
-    /// How many pages are shown.
+    /// The number of published pages.
     pub fn len(&self) -> usize {
         self.slots.iter().filter(|slot| slot.load(Relaxed) != 0).count()
     }
 
-    /// Whether none is shown.
+    /// Whether no page is published.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

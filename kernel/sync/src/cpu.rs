@@ -1,6 +1,6 @@
-//! Which CPU: an index below [`CPUS`]. The boot CPU is 0, and the only one that changes memory.
+//! A CPU as an index below [`CPUS`]. The boot CPU is 0 and is the writer.
 
-/// How many CPUs the protocols have room for.
+/// The most CPUs that the protocols have room for.
 pub const CPUS: usize = 8;
 
 /// A CPU's index. Holding one proves that it is below [`CPUS`].
@@ -11,7 +11,7 @@ impl Cpu {
     /// The boot CPU: the writer.
     pub const BOOT: Self = Self(0);
 
-    /// CPU `index`, if there is room for it.
+    /// Returns CPU `index`, or `None` if there is no room for it.
     pub fn new(index: usize) -> Option<Self> {
         u8::try_from(index).ok().filter(|_| index < CPUS).map(Self)
     }

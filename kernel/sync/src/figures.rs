@@ -1,4 +1,4 @@
-//! What windows cost: the longest one, and the retries of readers. Only counted here; nothing is ordered by it.
+//! The costs of windows: the longest one, and the retries of readers. These counters order nothing.
 
 use crate::atomic::{AtomicU64, Relaxed, constructor, zeroes};
 use crate::cpu::{CPUS, Cpu};
@@ -8,16 +8,16 @@ use crate::cpu::{CPUS, Cpu};
 pub struct Clock {
     /// The generic timer's ticks (CNTVCT_EL0).
     pub ticks: u64,
-    /// Retired instructions of the writer (0 where they are not counted).
+    /// Retired instructions of the writer (0 if they are not counted).
     pub instructions: u64,
 }
 
-/// What was counted so far.
+/// The counts so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Figures {
     /// Windows that were opened and closed.
     pub windows: u64,
-    /// The longest, each clock by itself.
+    /// The longest window, by each clock.
     pub longest: Clock,
     /// Retries after waiting for a window's end, by CPU.
     pub waited: [u64; CPUS],
@@ -28,19 +28,19 @@ pub struct Figures {
 /// The counters.
 #[derive(Debug)]
 pub(crate) struct Counters {
-    // The writer's; others only read them.
+    // Written by the writer only.
     opened_ticks: AtomicU64,
     opened_instructions: AtomicU64,
     longest_ticks: AtomicU64,
     longest_instructions: AtomicU64,
-    // Each CPU its own.
+    // Each element is written by its CPU only.
     waited: [AtomicU64; CPUS],
     late: [AtomicU64; CPUS],
 }
 
 impl Counters {
     constructor! {
-        /// Nothing was counted.
+        /// All zero.
         pub(crate) fn new() -> Self {
             Self {
                 opened_ticks: AtomicU64::new(0),
@@ -58,13 +58,13 @@ impl Counters {
         self.opened_instructions.store(now.instructions, Relaxed);
     }
 
-    /// The time between is not the window's.
+    /// Excludes the time between from the window's length.
     pub(crate) fn left_out(&self, from: Clock, to: Clock) {
         self.opened_ticks.fetch_add(to.ticks.saturating_sub(from.ticks), Relaxed);
         self.opened_instructions.fetch_add(to.instructions.saturating_sub(from.instructions), Relaxed);
     }
 
-    /// The length of the window that ends now. A clock that ran backwards has counted nothing.
+    /// Returns the length of the window that ends now, with 0 for a clock that ran backwards.
     pub(crate) fn closed(&self, now: Clock) -> Clock {
         let length = Clock {
             ticks: now.ticks.saturating_sub(self.opened_ticks.load(Relaxed)),

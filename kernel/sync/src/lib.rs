@@ -1,19 +1,18 @@
-//! **The protocols between CPUs**: the one that changes memory (the *writer*, always the boot CPU) and all the others, which
-//! only read struct pages (*readers*).
+//! **The protocols between CPUs**: the boot CPU changes memory (the *writer*); the others read struct pages (*readers*).
 //!
 //! ```text
-//!  mailbox   a secondary CPU reports in, and gets work                        states . job . stop
+//!  mailbox   a secondary CPU reports in and gets work                         states . job . stop
 //!  board     what readers check: compound pages, published and withdrawn      a whole entry or none
-//!  readers   the writer waits until nobody can still be looking               enter . leave . synchronize
-//!  window    a live vmemmap entry is about to be invalid for a moment         open . fault . close
+//!  readers   the writer waits for a grace period                              enter . leave . synchronize
+//!  window    a live vmemmap entry is invalid for a moment                     open . fault . close
 //! ```
-//! The writer takes a compound page away in this order: `board` (nobody finds it any more), `readers` (nobody holds it any
-//! more), then the change itself. A change of an entry that readers may still be using (a 2 MiB block of vmemmap maps 32768
-//! struct pages, not only the one that is meant) goes through break-before-make inside a `window`.
+//! The writer takes a compound page away in this order: it withdraws the page from `board`, so that no reader finds it;
+//! waits in `readers`, until no reader uses it; then changes it. A change of an entry that readers may still be using (a
+//! 2 MiB block of vmemmap maps 32768 struct pages) goes through break-before-make inside a `window`.
 //!
-//! Everything here is plain atomics with stated orderings: no locks, no assembly, nothing allocated. loom tries all
-//! orders of events and all values that a load may return (kernel/sync/tests/loom); what barriers the MMU needs besides is
-//! said where the kernel must add them.
+//! Everything here is atomics with stated orderings: no locks, no assembly, no allocation. loom tries all orders of events
+//! and all values that a load may return (kernel/sync/tests/loom). Where the MMU needs barriers too, the comment says which
+//! the kernel must add.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A secondary CPU's mailbox: how it reports in, and how it gets work.
+//! A secondary CPU's mailbox: it reports in, and it gets work.
 //!
 //! ```text
 //!  boot CPU                                    secondary
@@ -9,21 +9,21 @@
 //!  request_stop                                stop_requested, now and then
 //!  poll         the result, when done = n      finish       done = n
 //! ```
-//! Of `report` and `give_up` exactly one succeeds, so that both sides agree on whether the CPU is there. A job is posted
-//! only when the one before is done, so its words are never written while they are read.
+//! One of `report` and `give_up` succeeds and the other fails (compare-exchange), so both sides agree on whether the CPU
+//! is online. `post` refuses a job until the one before is done, so its words are not written while they are read.
 
 use crate::atomic::{AcqRel, Acquire, AtomicU64, Relaxed, Release, constructor};
 
-/// Where a CPU is on its way.
+/// The state of a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
     /// Never started.
     Absent,
-    /// Asked for, has not reported yet.
+    /// CPU_ON was called, and the CPU has not reported yet.
     Starting,
     /// Has reported, takes jobs.
     Online,
-    /// Could not be started, with PSCI's or the CPU's own code for why; may be started again unless it runs.
+    /// Could not be started, with PSCI's or the CPU's own error code; may be started again unless it runs.
     Failed(i32),
 }
 
@@ -48,12 +48,12 @@ impl State {
     }
 }
 
-/// What a CPU is asked to do: the meaning is the kernel's.
+/// A job for a CPU, which the kernel interprets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Job {
-    /// What.
+    /// The operation.
     pub code: u64,
-    /// With what.
+    /// Its argument.
     pub argument: u64,
 }
 
@@ -66,7 +66,7 @@ pub enum Refused {
     Busy,
 }
 
-/// What became of the last job.
+/// The state of the last job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
     /// There is none yet.
@@ -77,14 +77,14 @@ pub enum Progress {
     Done(u64),
 }
 
-/// One for each CPU.
+/// A mailbox; each CPU has one.
 #[derive(Debug)]
 pub struct Mailbox {
     state: AtomicU64,
     code: AtomicU64,
     argument: AtomicU64,
     result: AtomicU64,
-    // Counts of jobs: posted and stopped are the boot CPU's, taken and done the secondary's.
+    // Counts of jobs: posted and stopped are written by the boot CPU, taken and done by the secondary.
     posted: AtomicU64,
     stopped: AtomicU64,
     taken: AtomicU64,
@@ -93,7 +93,7 @@ pub struct Mailbox {
 
 impl Mailbox {
     constructor! {
-        /// Of a CPU that was never started.
+        /// The mailbox of a CPU that was not started.
         pub fn new() -> Self {
             Self {
                 state: AtomicU64::new(0),
@@ -108,16 +108,16 @@ impl Mailbox {
         }
     }
 
-    /// Where the CPU is on its way. Acquire: once it is online, what it wrote before is seen.
+    /// The CPU's state. Acquire: if it is online, what it wrote before is visible.
     pub fn state(&self) -> State {
         State::from_word(self.state.load(Acquire))
     }
 
-    /// Boot CPU: about to start it. `false` if it is starting or online already.
+    /// Boot CPU: begins to start the CPU. `false` if it is starting or online already.
     pub fn begin(&self) -> bool {
         match self.state() {
             State::Absent | State::Failed(_) => {
-                // Release: what is laid out for the CPU (its stack) is there before it may report.
+                // Release: what is laid out for the CPU (its stack) is visible before it may report.
                 self.state.store(State::Starting.to_word(), Release);
                 true
             }
@@ -125,18 +125,18 @@ impl Mailbox {
         }
     }
 
-    /// Boot CPU: PSCI refused, or too long has passed. `false` if it has reported in the meantime: then it is online.
+    /// Boot CPU: gives up, because PSCI refused or a time-out has passed. `false` if the CPU has reported and is online.
     pub fn give_up(&self, code: i32) -> bool {
         self.leave_starting(State::Failed(code))
     }
 
-    /// The CPU itself: it runs, and takes jobs. `false` if the boot CPU has given it up: it must park.
+    /// The CPU itself: reports that it runs and takes jobs. `false` if the boot CPU has given up: it must park.
     #[must_use = "a CPU that was given up must park"]
     pub fn report(&self) -> bool {
         self.leave_starting(State::Online)
     }
 
-    /// The CPU itself: it runs, but cannot take part (it lacks the granule), and parks.
+    /// The CPU itself: reports that it runs, cannot take part (it lacks the granule), and parks.
     pub fn report_failure(&self, code: i32) -> bool {
         self.leave_starting(State::Failed(code))
     }
@@ -145,7 +145,7 @@ impl Mailbox {
         self.state.compare_exchange(State::Starting.to_word(), to.to_word(), AcqRel, Acquire).is_ok()
     }
 
-    /// Boot CPU: ask for `job`. The caller then wakes the CPU (SEV or an SGI).
+    /// Boot CPU: posts `job`. The caller then wakes the CPU (SEV or an SGI).
     ///
     /// # Errors
     /// `NotOnline`, `Busy`; nothing has changed.
@@ -159,12 +159,12 @@ impl Mailbox {
         }
         self.code.store(job.code, Relaxed);
         self.argument.store(job.argument, Relaxed);
-        // Release: who sees the job posted sees its words.
+        // Release: a CPU that sees the job posted sees its words.
         self.posted.store(self.posted.load(Relaxed) + 1, Release);
         Ok(())
     }
 
-    /// Boot CPU: how the last job is. Acquire: when it is done, all that it did is seen.
+    /// Boot CPU: the state of the last job. Acquire: if it is done, all that it did is visible.
     pub fn poll(&self) -> Progress {
         let posted = self.posted.load(Relaxed);
         if posted == 0 {
@@ -176,12 +176,12 @@ impl Mailbox {
         }
     }
 
-    /// Boot CPU: the job that was posted last shall come to its end. A later one is not meant.
+    /// Boot CPU: asks the job that was posted last to end. A later job does not see this request.
     pub fn request_stop(&self) {
         self.stopped.store(self.posted.load(Relaxed), Release);
     }
 
-    /// The CPU itself: a job that it has not taken yet.
+    /// The CPU itself: takes a job that it has not taken yet.
     pub fn take(&self) -> Option<Job> {
         let posted = self.posted.load(Acquire);
         if posted == self.taken.load(Relaxed) {
@@ -191,15 +191,15 @@ impl Mailbox {
         Some(Job { code: self.code.load(Relaxed), argument: self.argument.load(Relaxed) })
     }
 
-    /// The CPU itself: whether the job that it has taken shall end.
+    /// The CPU itself: whether the job that it has taken is asked to end.
     pub fn stop_requested(&self) -> bool {
         self.stopped.load(Acquire) >= self.taken.load(Relaxed)
     }
 
-    /// The CPU itself: the job that it has taken is done.
+    /// The CPU itself: reports that the job that it has taken is done.
     pub fn finish(&self, result: u64) {
         self.result.store(result, Relaxed);
-        // Release: who sees the job done sees its result and all that it did.
+        // Release: a CPU that sees the job done sees its result and all that it did.
         self.done.store(self.taken.load(Relaxed), Release);
     }
 
@@ -227,7 +227,7 @@ mod tests {
     fn the_way_to_online_and_to_failed() {
         let mailbox = Mailbox::new();
         assert_eq!(mailbox.state(), State::Absent);
-        assert!(!mailbox.report(), "nobody asked for it");
+        assert!(!mailbox.report(), "the boot CPU did not begin to start it");
         assert!(mailbox.begin() && !mailbox.begin(), "once");
         assert_eq!(mailbox.state(), State::Starting);
         assert!(mailbox.give_up(-9) && !mailbox.report(), "too late");

@@ -1,32 +1,32 @@
-//! Readers' sections, and the writer's wait for their end (a grace period).
+//! Readers' sections, and the writer's wait for their end: a grace period.
 //!
-//! The writer takes something away from where readers find it, calls [`Readers::synchronize`], and only then touches
-//! it: who was inside has left, and who enters from then on cannot find it any more.
+//! The writer withdraws something from where readers find it, calls [`Readers::synchronize`], and then changes it: readers
+//! that were in a section have left, and readers that enter later cannot find it.
 //!
 //! ```text
 //!  reader   count odd . SeqCst fence . look and use ................ count even (Release)
 //!  writer   take away . SeqCst fence . a count is odd? wait until it moves (Acquire) . reuse
 //! ```
-//! Either the writer sees the reader inside, or the reader sees that the thing is gone: with a SeqCst fence between the
-//! store and the load on both sides at least one of the loads sees the other's store (DMB ISH on arm64). New readers
-//! come and go all the time and are not waited for.
+//! Either the writer sees the reader inside, or the reader sees that the thing is withdrawn: with a SeqCst fence (DMB ISH on
+//! arm64) between the store and the load on both sides, at least one of the loads sees the other's store. Readers that
+//! enter later are not waited for.
 
 use core::marker::PhantomData;
 
 use crate::atomic::{Acquire, AtomicU64, Relaxed, Release, SeqCst, constructor, fence, zeroes};
 use crate::cpu::{CPUS, Cpu};
 
-/// Who is inside: one count for each CPU, odd while it is.
+/// The readers: one count for each CPU, odd while it is in a section.
 #[derive(Debug)]
 pub struct Readers {
     counts: [AtomicU64; CPUS],
 }
 
-/// A reader's section; dropping it leaves. What was found inside must not be used outside.
+/// A reader's section, which ends when this is dropped. What was found inside must not be used outside.
 #[derive(Debug)]
 #[must_use = "dropped at once, it protects nothing"]
 pub struct Inside<'a> {
-    /// The count and its value, of the outermost section only: nested ones change nothing.
+    /// The count and its value, in the outermost section only; nested ones change nothing.
     outermost: Option<(&'a AtomicU64, u64)>,
     /// A section belongs to the CPU that entered it.
     stays: PhantomData<*const ()>,
@@ -34,33 +34,33 @@ pub struct Inside<'a> {
 
 impl Readers {
     constructor! {
-        /// Nobody is inside.
+        /// No CPU is in a section.
         pub fn new() -> Self {
             Self { counts: zeroes() }
         }
     }
 
-    /// `cpu` begins to read. Sections nest. Only `cpu` itself calls this, and not from an interrupt that comes between.
+    /// Begins a section of `cpu`. Sections nest. `cpu` itself calls this, and not from an interrupt handler.
     pub fn enter(&self, cpu: Cpu) -> Inside<'_> {
         let count = &self.counts[cpu.index()];
         let before = count.load(Relaxed);
         if before % 2 == 1 {
             return Inside { outermost: None, stays: PhantomData };
         }
-        // Release: the writer may see this instead of the end of the section before, and must learn as much from it.
+        // Release: the writer may see this store instead of the one that ended the section before.
         count.store(before + 1, Release);
         fence(SeqCst);
         Inside { outermost: Some((count, before + 1)), stays: PhantomData }
     }
 
-    /// The writer waits until every reader that is inside now has left, calling `pause` with the CPU it waits for.
+    /// Writer: waits until every reader that is in a section now has left it, calling `pause` with the CPU it waits for.
     ///
-    /// The boot CPU is not waited for: the writer knows where it is itself.
+    /// It does not wait for the boot CPU, which is the writer itself.
     pub fn synchronize(&self, mut pause: impl FnMut(Cpu)) {
         fence(SeqCst);
         for cpu in Cpu::secondaries() {
             let count = &self.counts[cpu.index()];
-            // Acquire: what the reader did inside comes before what the writer does next.
+            // Acquire: what the reader did inside happens before what the writer does next.
             let seen = count.load(Acquire);
             while seen % 2 == 1 && count.load(Acquire) == seen {
                 pause(cpu);
@@ -68,7 +68,7 @@ impl Readers {
         }
     }
 
-    /// How many sections a CPU has left.
+    /// The number of sections that a CPU has left.
     pub fn sections(&self, cpu: Cpu) -> u64 {
         self.counts[cpu.index()].load(Relaxed) / 2
     }
@@ -77,7 +77,7 @@ impl Readers {
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
         if let Some((count, odd)) = self.outermost {
-            // Release: all that was read inside was read before.
+            // Release: the reads of the section come before.
             count.store(odd + 1, Release);
         }
     }

@@ -1,4 +1,4 @@
-//! The break-before-make window: for a moment a live entry is invalid, and the writer says so beforehand.
+//! The break-before-make window: a live entry is invalid for a moment, and the writer declares it beforehand.
 //!
 //! ```text
 //!  writer                                      reader
@@ -7,27 +7,28 @@
 //!  write the entry, DSB                          yes: wait until the generation moves, retry the load
 //!  close              generation even            no: does va translate now? then retry, else the fault is real
 //! ```
-//! A fault may be taken inside the window and looked at after its end. So nobody concludes anything from a closed
-//! window: the handler asks the MMU (AT S1E1R), and believes "does not translate" only if the generation was the same
-//! before and after: then no window was opened or closed in between, and none that covers the address was open.
-//! - **No fault of a window is taken for a real one.** Who has seen the entry invalid sees the generation of that window
-//!   or a later one; who has seen the window's end sees the new entry.
-//! - **Nothing outside waits.** A fault outside the range is never made to wait for a close; it looks again only if a
-//!   window came or went while it looked.
+//! A fault may be taken inside the window and handled after its end, so a closed window proves nothing. The handler asks
+//! the MMU (AT S1E1R), and accepts "does not translate" only if the generation was the same before and after: then no
+//! window was opened or closed in between, and none that covers the address was open.
+//! - **A fault of a window is not taken for a real one.** A CPU that has seen the entry invalid sees the generation of that
+//!   window or a later one; a CPU that has seen the window's end sees the new entry.
+//! - **Nothing outside waits.** A fault outside the range does not wait for a close; the handler looks again only if a
+//!   window opened or closed while it looked.
 //!
-//! An open window must wait for nobody: a reader that waits in it may be inside a section of [`crate::readers`].
+//! The writer must not wait while a window is open: a reader that waits in it may be inside a section of
+//! [`crate::readers`].
 
 use crate::atomic::{Acquire, AtomicU64, Relaxed, Release, constructor, fence};
 use crate::cpu::Cpu;
 use crate::figures::{Clock, Counters, Figures};
 
-/// What a reader does about its translation fault.
+/// How a reader handles its translation fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use = "a real fault must be reported"]
 pub enum Verdict {
-    /// Retry the access: a window was or may have been in the way.
+    /// Retry the access: a window caused the fault or may have caused it.
     Retry,
-    /// No window explains it.
+    /// No window caused it.
     Real,
 }
 
@@ -37,18 +38,18 @@ pub enum Verdict {
 pub enum Entry {
     /// A reader has faulted in it, and waits.
     Reader,
-    /// None has within the bound: nothing is known about readers in windows.
+    /// No reader has within the bound, which proves nothing.
     Unknown,
 }
 
-/// A window was declared while another one was open: there is one writer, and it closes what it opens.
+/// A window was opened while another one was open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AlreadyOpen;
 
-/// The range that the writer is about to break. One for all of vmemmap.
+/// The window: one for all of vmemmap.
 #[derive(Debug)]
 pub struct Window {
-    /// Odd while open. It only grows, so that two windows are never taken for one.
+    /// Odd while open. It only grows, so that two windows differ.
     generation: AtomicU64,
     start: AtomicU64,
     end: AtomicU64,
@@ -75,7 +76,7 @@ impl Window {
         }
     }
 
-    /// The writer declares that live entries of `start..end` are about to be broken, at the time `now`.
+    /// Writer: opens the window at the time `now`: live entries of `start..end` are about to be broken.
     ///
     /// # Errors
     /// `AlreadyOpen`; nothing has changed.
@@ -85,29 +86,29 @@ impl Window {
             return Err(AlreadyOpen);
         }
         self.counters.opened(now);
-        // Release: who reads these bounds also sees that the window before is closed, so never mixes the two.
+        // Release: a CPU that reads these bounds also sees that the window before is closed.
         self.start.store(start, Release);
         self.end.store(end, Release);
-        // Release: who sees the window open sees its bounds.
+        // Release: a CPU that sees the window open sees its bounds.
         self.generation.store(closed + 1, Release);
-        // Who sees an entry broken after this, by whatever store, sees the window open.
+        // A CPU that sees an entry broken after this sees the window open.
         fence(Release);
         Ok(())
     }
 
-    /// The writer has made the entries again, and their stores are complete (DSB ISHST: the walkers see them). Gives
-    /// the window's length; `None` if none was open.
+    /// Writer: closes the window, after it has written the entries and their stores are complete (DSB ISHST: the walkers
+    /// see them). Returns the window's length, or `None` if none was open.
     pub fn close(&self, now: Clock) -> Option<Clock> {
         let open = self.generation.load(Relaxed);
         if !is_open(open) {
             return None;
         }
-        // Release: who sees the window closed sees the new entries.
+        // Release: a CPU that sees the window closed sees the new entries.
         self.generation.store(open + 1, Release);
         Some(self.counters.closed(now))
     }
 
-    /// For tests: the writer keeps its open window open until a reader waits in it, for at most `turns` calls of `pause`.
+    /// For tests: keeps the open window open until a reader waits in it, for at most `turns` calls of `pause`.
     pub fn stretch(&self, turns: u64, mut pause: impl FnMut()) -> Entry {
         let open = self.generation.load(Relaxed);
         let entered = || is_open(open) && self.entered.load(Relaxed) == open;
@@ -120,19 +121,19 @@ impl Window {
         if entered() { Entry::Reader } else { Entry::Unknown }
     }
 
-    /// What an open window was stretched by is none of its length.
+    /// Excludes the stretch from the window's length.
     pub fn leave_out(&self, from: Clock, to: Clock) {
         self.counters.left_out(from, to);
     }
 
-    /// `cpu` took a translation fault on a read at `va`, from its exception handler: what now? `translates` asks the MMU
-    /// about `va` afresh; `pause` is called while waiting.
+    /// Handles a translation fault of `cpu` on a read at `va`; called from its exception handler. `translates` asks the MMU
+    /// about `va`; `pause` is called while waiting.
     ///
-    /// `translates` must look after what was read before it and before what is read after it: DSB ISH, ISB, AT S1E1R, ISB,
+    /// `translates` must be ordered after the reads before it and before the reads after it: DSB ISH, ISB, AT S1E1R, ISB,
     /// then PAR_EL1.F (a load's order does not bind an AT's walk; context synchronisation does). The exception's entry
     /// synchronises too: what the faulting walk saw comes before what the handler reads.
     ///
-    /// The writer's own fault never waits, for it would wait for itself.
+    /// The writer's own fault does not wait, because it would wait for itself.
     pub fn fault(
         &self,
         cpu: Cpu,
@@ -141,7 +142,7 @@ impl Window {
         mut pause: impl FnMut(),
     ) -> Verdict {
         loop {
-            // Acquire, with the Release in `close`: what translates since then is seen to translate.
+            // Acquire, with the Release in `close`: `translates` sees the new entries.
             let seen = self.generation.load(Acquire);
             if cpu != Cpu::BOOT && self.covers(seen, va) {
                 self.entered.fetch_max(seen, Relaxed);
@@ -155,7 +156,7 @@ impl Window {
                 self.counters.late(cpu);
                 return Verdict::Retry;
             }
-            // With the fence in `open`: who has seen an entry broken, before or just now, sees its window here.
+            // With the fence in `open`: a CPU that has seen an entry broken sees its window here.
             if self.is_still(seen) {
                 return Verdict::Real;
             }
@@ -171,7 +172,7 @@ impl Window {
         (start..end).contains(&va) && self.is_still(seen)
     }
 
-    /// Whether nothing that was read since the generation was `seen` can belong to a later one.
+    /// Whether the generation is still `seen`, so that the reads since then belong to it.
     fn is_still(&self, seen: u64) -> bool {
         fence(Acquire);
         self.generation.load(Relaxed) == seen
@@ -182,7 +183,7 @@ impl Window {
         is_open(self.generation.load(Relaxed))
     }
 
-    /// What was counted. Exact when all CPUs are quiet.
+    /// The counts, which are exact while no CPU reads or writes.
     pub fn figures(&self) -> Figures {
         self.counters.figures(self.generation.load(Relaxed) / 2)
     }

@@ -17,7 +17,7 @@ impl Machine {
     }
 }
 
-/// The CPU reports when the boot CPU's patience ends.
+/// The CPU reports while the boot CPU gives up.
 ///
 /// With a load and a store in place of `compare_exchange`, loom finds "both" (given up, and running).
 #[test]
@@ -38,7 +38,7 @@ fn a_cpu_is_online_or_given_up_but_never_both() {
     });
 }
 
-/// What the CPU wrote before it reported is seen by who sees it online.
+/// What the CPU wrote before it reported is visible to a CPU that sees it online.
 ///
 /// loom finds a "Causality violation" of `stack` without Release in `leave_starting`, or Acquire in `state`.
 #[test]

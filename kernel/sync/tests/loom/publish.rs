@@ -1,6 +1,6 @@
-//! The shared tail page's way into the tables and out of them, as kernel/mm does it: `write` (paging/walk.rs) stores an
-//! entry with Release and reads with Acquire; `TlbDebt::pay` (paging/flush.rs) invalidates on every CPU and waits for it,
-//! before the frame underneath is used for anything else (I5).
+//! A shared page of tails enters the tables and leaves them, as in kernel/mm: `write` stores an entry with Release and reads
+//! with Acquire; paying a `TlbDebt` invalidates on every CPU and waits for it, before the frame underneath is used for
+//! anything else (I5).
 //!
 //! Frames are numbered, and entry 0 is invalid. A CPU's TLB is one cached entry. An invalidation that is broadcast is a
 //! request to each CPU, complete when all have dropped what they had cached: that is what a DSB after TLBI waits for.
@@ -39,12 +39,12 @@ impl Machine {
         &self.frames[usize::try_from(number - 1).expect("small")]
     }
 
-    /// paging/walk.rs, `write`.
+    /// kernel/mm's `write`.
     fn write(&self, entry: u64) {
         self.entry.store(entry, Release);
     }
 
-    /// paging/flush.rs, `pay`.
+    /// kernel/mm's `TlbDebt`, when it is paid.
     fn pay(&self, cpus: usize) {
         self.invalidate.store(1, Release);
         for answer in &self.answers[..cpus] {
@@ -60,7 +60,7 @@ impl Machine {
         self.old.with_mut(|_| ());
     }
 
-    /// A reader's life: two reads through its TLB, which forgets only when it is told to, then out of the game.
+    /// A reader: two reads through its TLB, which drops its entry only on an invalidation, then no more.
     fn read_twice(&self, cpu: usize) {
         let mut tlb = 0;
         for _ in 0..2 {
@@ -82,7 +82,7 @@ impl Machine {
     }
 }
 
-/// The steps of an optimisation's switch, of which a test may leave one out.
+/// The steps of an optimisation's switch; a test may leave one out.
 #[derive(Clone, Copy, PartialEq)]
 enum LeftOut {
     Nothing,
@@ -91,7 +91,7 @@ enum LeftOut {
 }
 
 /// The switch RO -> RO: the entry leads to the old frame, then to the shared one with the same contents; then the old
-/// frame belongs to somebody else.
+/// frame has another owner.
 fn switch(cpus: usize, left_out: LeftOut) {
     let machine = Arc::new(Machine::default());
     machine.frame(OLD).store(TAIL, Relaxed);
@@ -115,7 +115,7 @@ fn switch(cpus: usize, left_out: LeftOut) {
     }
 }
 
-/// An entry that was invalid leads to the shared tail: who finds it sees it filled.
+/// An entry that was invalid leads to the shared tail: a reader that finds it sees it filled.
 ///
 /// loom finds "a tail is a tail" (it reads 0) without Release in `write`, or Acquire in the walker's read.
 #[test]
@@ -132,7 +132,7 @@ fn a_tail_that_is_found_is_filled() {
     });
 }
 
-/// Old frame or new, the contents are the same, and the old frame is not reused while anybody can reach it.
+/// Old frame or new, the contents are the same, and the old frame is not reused while a CPU can reach it.
 ///
 /// loom finds a "Causality violation" of `old` without Release at `answers`, or Acquire in `pay`; "a tail is a tail" (it
 /// reads 0) without Release in `write`, or with a relaxed request: the CPU has forgotten the old entry, and reads it again.

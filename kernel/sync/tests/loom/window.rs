@@ -24,7 +24,7 @@ impl Machine {
         Arc::new(Self { window: Window::new(), entry: AtomicU64::new(1) })
     }
 
-    /// The writer breaks the entry and makes it anew, with stores that order nothing by themselves.
+    /// The writer breaks the entry and writes the new one, with stores that order nothing by themselves.
     fn change(&self, new: u64) {
         self.window.open(START, END, Clock::default()).expect("closed");
         self.entry.store(0, Relaxed);
@@ -93,7 +93,7 @@ fn a_fault_that_is_looked_at_in_the_next_window_is_not_a_real_one() {
     });
 }
 
-/// Two readers, one window: who faults inside retries, who faults outside is told so, whatever the other does.
+/// Two readers, one window: a fault inside retries and a fault outside is real, whatever the other reader does.
 #[test]
 fn readers_do_not_disturb_each_other() {
     bounded(2, || {
@@ -194,7 +194,7 @@ fn a_stretched_window_knows_its_reader() {
 
 /// A reader that waits in one window is not taken for an entry into the next, which does not cover its address.
 ///
-/// With a flag in place of the generation in `entered`, loom finds "nobody can be in it". With a relaxed store of the start in
+/// With a flag in place of the generation in `entered`, loom finds "no reader can be in it". With a relaxed store of the start in
 /// `open` it finds "a window's fault is not a real one": the new start is taken for the old window's.
 #[test]
 fn an_entry_belongs_to_one_window() {
@@ -206,7 +206,7 @@ fn an_entry_belongs_to_one_window() {
         });
         machine.change(2);
         machine.window.open(END, END + 0x1000, Clock::default()).expect("closed");
-        assert_eq!(machine.window.stretch(1, thread::yield_now), Entry::Unknown, "nobody can be in it");
+        assert_eq!(machine.window.stretch(1, thread::yield_now), Entry::Unknown, "no reader can be in it");
         machine.window.close(Clock::default()).expect("open");
         reader.join().expect("the reader");
     });
