@@ -93,7 +93,7 @@ impl State {
 
     fn block_fits(&self, block: &Block) -> bool {
         let aligned = self.granule().is_some_and(|granule| block.size == granule.block());
-        let usable = block.start <= block.usable_start && block.usable_start - block.start < block.size;
+        let usable = block.start <= block.usable_start && block.usable_start - block.start <= block.size;
         aligned && block.start.is_multiple_of(block.size) && usable
     }
 }

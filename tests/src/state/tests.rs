@@ -125,10 +125,18 @@ fn a_lost_page_contradicts_i6() {
     assert_eq!(state.contradictions(), ["I6: present is 294912, but the parts make 294911"]);
 }
 
+/// `memmap=self-range` fills whole blocks with the memmap of a large range.
+#[test]
+fn a_block_may_hold_nothing_but_memmap() {
+    let mut state = state();
+    state.blocks[1].usable_start = 0x8800_0000;
+    assert_eq!(state.contradictions(), Vec::<String>::new());
+}
+
 #[test]
 fn impossible_blocks_and_zones_are_named() {
     let mut state = state();
-    state.blocks[1].usable_start = 0x8800_0000;
+    state.blocks[1].usable_start = 0x8800_1000;
     state.blocks[0].zone = ZoneName::None;
     state.zones[0].free += 1;
     let found = state.contradictions();
