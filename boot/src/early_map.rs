@@ -21,8 +21,8 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::{self, Layout};
 use hotmap_mm::machine::{Access, Machine};
 use hotmap_mm::memblock::Memblock;
-use hotmap_mm::paging::descriptor::Attributes;
-use hotmap_mm::paging::table::{MapRequest, Tables};
+use hotmap_mm::space::descriptor::Attributes;
+use hotmap_mm::space::table::{KernelSpace, MapRequest};
 
 /// Memory with the MMU off: an address is a pointer.
 #[derive(Clone, Copy)]
@@ -101,11 +101,10 @@ pub(crate) struct Roots {
 /// # Errors
 /// `Out` when boot memory runs out, `AlreadyMapped` when the device tree puts two things in one place.
 pub(crate) fn build(g: Granule, info: &mut BootInfo, image: &Image) -> Result<Roots> {
-    let machine = Physical;
     let memblock = &mut info.memblock;
     let layout = Layout::new(g, info.ram_start);
-    let tables = boot::new_root(g, &machine, memblock)?;
-    boot::map_boot_ram(&machine, tables, layout, memblock, image.constant())?;
+    let mut space = boot::new_space(Physical, layout, memblock)?;
+    boot::map_boot_ram(&mut space, memblock, image.constant())?;
     let parts = [
         (image.text, Attributes::TEXT),
         (image.rodata, Attributes::RODATA),
@@ -114,14 +113,14 @@ pub(crate) fn build(g: Granule, info: &mut BootInfo, image: &Image) -> Result<Ro
     ];
     for (part, attributes) in parts {
         let request = request(g, image.high(part), part.start, attributes);
-        boot::map_boot(&machine, tables, memblock, &request)?;
+        boot::map_boot(&mut space, memblock, &request)?;
     }
-    map_stacks(&machine, tables, memblock, image, info.stacks)?;
+    map_stacks(&mut space, memblock, image, info.stacks)?;
     for device in hotmap_kernel::drivers::platform::device_windows(&info.machine).iter() {
-        map_device(&machine, tables, memblock, *device)?;
+        map_device(&mut space, memblock, *device)?;
     }
-    let ttbr0 = identity(g, &machine, memblock, image)?;
-    Ok(Roots { ttbr0, ttbr1: tables.root() })
+    let ttbr0 = identity(layout, memblock, image)?;
+    Ok(Roots { ttbr0, ttbr1: space.root() })
 }
 
 fn request(g: Granule, range: VirtRange, pa: PhysAddr, attributes: Attributes) -> MapRequest {
@@ -130,32 +129,30 @@ fn request(g: Granule, range: VirtRange, pa: PhysAddr, attributes: Attributes) -
 
 /// Map the other CPUs' stacks.
 fn map_stacks(
-    machine: &Physical,
-    tables: Tables,
+    space: &mut KernelSpace<Physical>,
     memblock: &mut Memblock,
     image: &Image,
     stacks: PhysRange,
 ) -> Result<()> {
-    let g = tables.granule();
-    let image_end = image.high(image.stack).end;
+    let (g, image_end) = (space.granule(), image.high(image.stack).end);
     for number in 1..=stacks.len() / STACK_BYTES {
         let pa = stacks.start + (number - 1) * STACK_BYTES;
         let request = request(g, secondary_stack(image_end, number), pa, Attributes::DATA);
-        boot::map_boot(machine, tables, memblock, &request)?;
+        boot::map_boot(space, memblock, &request)?;
     }
     Ok(())
 }
 
 /// Map the pages around a device's registers. Two devices may share a page.
-fn map_device(machine: &Physical, tables: Tables, memblock: &mut Memblock, device: PhysRange) -> Result<()> {
-    let g = tables.granule();
+fn map_device(space: &mut KernelSpace<Physical>, memblock: &mut Memblock, device: PhysRange) -> Result<()> {
+    let g = space.granule();
     let mut page = device.start.align_down(g.page_size);
     while page < device.end {
         if let Some(va) = layout::device_address(page)
-            && tables.translate(machine, va).is_none()
+            && space.translate(va).is_none()
         {
             let range = VirtRange { start: va, end: va + g.page_size };
-            boot::map_boot(machine, tables, memblock, &request(g, range, page, Attributes::DEVICE))?;
+            boot::map_boot(space, memblock, &request(g, range, page, Attributes::DEVICE))?;
         }
         page = page + g.page_size;
     }
@@ -164,13 +161,14 @@ fn map_device(machine: &Physical, tables: Tables, memblock: &mut Memblock, devic
 
 /// The identity map. Its tables live in memory that `memblock` goes on calling free: nothing is allocated between here and
 /// the jump that makes them useless.
-fn identity(g: Granule, machine: &Physical, memblock: &Memblock, image: &Image) -> Result<PhysAddr> {
+fn identity(layout: Layout, memblock: &Memblock, image: &Image) -> Result<PhysAddr> {
+    let g = layout.granule();
     let mut scratch = memblock.clone();
-    let tables = boot::new_root(g, machine, &mut scratch)?;
+    let mut space = boot::new_space(Physical, layout, &mut scratch)?;
     let range = VirtRange {
         start: VirtAddr::new(image.text.start.get()),
         end: VirtAddr::new(image.text.start.get() + g.page_size),
     };
-    boot::map_boot(machine, tables, &mut scratch, &request(g, range, image.text.start, Attributes::TEXT))?;
-    Ok(tables.root())
+    boot::map_boot(&mut space, &mut scratch, &request(g, range, image.text.start, Attributes::TEXT))?;
+    Ok(space.root())
 }

@@ -9,8 +9,8 @@ use hotmap_kernel::boot_info::{BootInfo, BootWay};
 use hotmap_kernel::cpus::plan;
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 use hotmap_mm::error::Error;
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::layout;
-use hotmap_mm::page::PageKind;
 
 /// Why boot ends here. The exit status is 3 where the CPU lacks something, else 2.
 pub(crate) enum Stop {

@@ -7,7 +7,7 @@ use hotmap_kernel::arch::{counter, cpu, exceptions, mmu, semihosting, word};
 use hotmap_kernel::boot_info::BootInfo;
 use hotmap_kernel::drivers::platform;
 use hotmap_kernel::{console, kernel_main, kprint, kprintln};
-use hotmap_mm::paging::descriptor::MAIR;
+use hotmap_mm::space::descriptor::MAIR;
 
 use crate::early_map::{self, Image, Roots};
 use crate::handoff::{self, Stop};

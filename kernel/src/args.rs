@@ -8,9 +8,9 @@ use core::fmt::{self, Write};
 use heapless::{String, Vec};
 use hotmap_mm::addr::Bytes;
 use hotmap_mm::boot::BootMemmap;
-use hotmap_mm::bugs::Bug;
+use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::granule::{GranuleKind, MAX_HUGE_SIZES};
-use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::hotplug::backing::MemmapHome;
 
 use crate::number;
 

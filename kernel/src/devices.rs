@@ -6,7 +6,7 @@ use hotmap_mm::device::compound::{Compound, TailScope};
 use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::Result;
-use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::frame::block::Source;
 use hotmap_mm::pfn::Pfn;
 
 use crate::args::PmemUse;
@@ -106,7 +106,7 @@ impl Kernel {
         let node = ranges.first().and_then(|(start, _)| self.memory_behind(*start)).map_or(0, |b| b.node);
         let device = DeviceRange::grouped(&self.mm, ranges, kind, memmap, compound)?.on_node(node);
         let remote = self.mm.warnings().remote_memmap;
-        self.mm.device_create(&device, |_, _| {})?;
+        self.mm.memremap_pages(&device, |_, _| {})?;
         let start = device.start();
         if self.mm.warnings().remote_memmap > remote {
             let at = start.address(g).get();
@@ -122,7 +122,7 @@ impl Kernel {
         let g = self.granule();
         let Some(device) = self.mm.device_of(start) else { return };
         let at = start.address(g);
-        let memmap = device.altmap().map_or(0, |altmap| altmap.alloc());
+        let memmap = self.mm.frames().altmap(start).map_or(0, |altmap| altmap.alloc());
         klog!(
             "dax@{:x}: {} {} is here, {memmap} pages of it its own memmap, usable from {}",
             at.get(),

@@ -9,10 +9,10 @@ use alloc::vec::Vec;
 
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 use hotmap_mm::error::{Resource, Result};
-use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::frame::block::Source;
 use hotmap_mm::list;
 use hotmap_mm::machine::Machine;
-use hotmap_mm::model::Mm;
+use hotmap_mm::mm::Mm;
 
 use crate::drivers::ged::Slot;
 use crate::plug::{self, Name, Policy};

@@ -2,9 +2,10 @@
 //! it is in large pieces.
 
 use hotmap_mm::addr::Bytes;
-use hotmap_mm::hugetlb::memory::Memory;
 use hotmap_mm::hugetlb::pool::Resized;
+use hotmap_mm::mm::Mm;
 
+use crate::arch::machine::Arm;
 use crate::kernel::Kernel;
 use crate::{klog, kprintln};
 
@@ -13,14 +14,14 @@ impl Kernel {
     pub(crate) fn set_huge_pages_aside(&mut self) {
         self.mm.hugetlb.hvo = self.info.args.hvo;
         for (size, count) in &self.info.args.hugepages {
-            set_aside(self.mm.huge(), *size, *count);
+            set_aside(&mut self.mm, *size, *count);
         }
     }
 }
 
-fn set_aside(memory: &mut dyn Memory, size: u64, count: u64) {
-    let order = memory.huge_order(size);
-    match order.and_then(|order| memory.resize(order, count)) {
+fn set_aside(mm: &mut Mm<Arm>, size: u64, count: u64) {
+    let order = mm.huge_order(size);
+    match order.and_then(|order| mm.hugetlb_resize(order, count)) {
         Ok(Resized { total, stopped: None }) => klog!("huge pages: {total} of {}", Bytes(size)),
         Ok(Resized { total, stopped: Some(error) }) => {
             kprintln!("warning: huge pages: {total} of {}, not {count}: {error}", Bytes(size));

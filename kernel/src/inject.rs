@@ -1,9 +1,9 @@
 //! `inject`: one whole operation in which an allocation fails. It waits for the next one, whoever starts it, says what became
 //! of it, and is gone.
 
-use hotmap_mm::faults::{Faults, Plan};
+use hotmap_mm::debug::faults::{Faults, Plan};
 use hotmap_mm::machine::Machine;
-use hotmap_mm::model::Mm;
+use hotmap_mm::mm::Mm;
 
 use crate::kprintln;
 
@@ -29,9 +29,9 @@ impl Injection {
 
     /// Do a whole operation, with what waits for it, and say whether it fired.
     pub fn around<M: Machine, R>(&mut self, mm: &mut Mm<M>, operation: impl FnOnce(&mut Mm<M>) -> R) -> R {
-        self.begin(&mut mm.faults);
+        self.begin(mm.faults_mut());
         let result = operation(mm);
-        self.end(&mut mm.faults);
+        self.end(mm.faults_mut());
         result
     }
 

@@ -3,9 +3,9 @@
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::Layout;
-use hotmap_mm::model::{Counts, Mm};
-use hotmap_mm::paging::table::Tables;
 use hotmap_mm::pfn::PfnRange;
+use hotmap_mm::space::table::KernelSpace;
+use hotmap_mm::{frame::counts::Counts, mm::Mm};
 
 use crate::arch::machine::Arm;
 use crate::arch::{bulk, counter, cpu, heap, semihosting};
@@ -55,13 +55,8 @@ pub fn kernel_main(info: &'static mut BootInfo, run: RunCommand) -> ! {
     let machine = Arm::new(layout.phys_base);
     readers::set_layout(layout.vmemmap(), layout.first_pfn().get());
     heap::init(&machine, info);
-    let mm = match Mm::boot(
-        machine,
-        Tables::new(layout.granule(), info.root),
-        layout,
-        &mut info.memblock,
-        info.args.boot_memmap,
-    ) {
+    let space = KernelSpace::new(machine, layout, info.root);
+    let mm = match Mm::boot(space, &mut info.memblock, info.args.boot_memmap) {
         Ok(mm) => mm,
         Err(error) => {
             kprintln!("error: {error}");
@@ -80,7 +75,7 @@ pub fn kernel_main(info: &'static mut BootInfo, run: RunCommand) -> ! {
         injection: Injection::new(),
         status: semihosting::EXIT_OK,
     };
-    kernel.mm.bug = info.args.bug;
+    kernel.mm.set_bug(info.args.bug);
     kernel.set_nodes();
     greet(info, &kernel.mm.counts());
     kernel.set_huge_pages_aside();
@@ -201,9 +196,9 @@ impl Kernel {
         }
         if events.nvdimm() {
             self.find_nvdimms();
-            self.injection.begin(&mut self.mm.faults);
+            self.injection.begin(self.mm.faults_mut());
             self.use_pmem();
-            self.injection.end(&mut self.mm.faults);
+            self.injection.end(self.mm.faults_mut());
         }
     }
 

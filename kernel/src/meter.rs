@@ -3,7 +3,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use hotmap_mm::model::Counts;
+use hotmap_mm::frame::counts::Counts;
 
 static ON: AtomicBool = AtomicBool::new(false);
 

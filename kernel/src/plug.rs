@@ -5,13 +5,13 @@ use core::fmt;
 
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange, VirtAddr};
 use hotmap_mm::error::Result;
-use hotmap_mm::hotplug::block::{BlockState, MemoryBlock, Source};
+use hotmap_mm::frame::block::{BlockState, MemoryBlock, Source};
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::steps::{MemmapHome, Step};
+use hotmap_mm::hotplug::{backing::MemmapHome, step::Step};
 use hotmap_mm::machine::Machine;
-use hotmap_mm::model::Mm;
+use hotmap_mm::mm::Mm;
 use hotmap_mm::pfn::PfnRange;
-use hotmap_mm::zone::ZoneKind;
 
 use crate::meter::{self, Meter};
 use crate::{klog, kprintln};
@@ -68,7 +68,7 @@ pub fn bring_in<M: Machine>(mm: &mut Mm<M>, name: Name, len: u64, policy: Policy
     if policy.online {
         mm.plug(&range, policy.home, ZoneKind::Movable, done)?;
     } else {
-        mm.add_telling(&range, policy.home, done)?;
+        mm.add_memory(&range, policy.home, done)?;
     }
     if mm.warnings().remote_memmap > remote {
         let node = name.node;
@@ -87,16 +87,16 @@ pub fn take_away<M: Machine>(mm: &mut Mm<M>, name: Name, range: PhysRange) -> Re
     let g = mm.granule();
     // Before anything goes offline: what cannot be removed stays as it is.
     let pages = mm.removable(range)?;
-    let all_offline = HotRange::blocks(g, pages)
-        .all(|start| mm.block_of(start).is_some_and(|b| b.state == BlockState::Offline));
+    let all_offline =
+        pages.blocks(g).all(|start| mm.block_of(start).is_some_and(|b| b.state == BlockState::Offline));
     if !all_offline {
         let meter = Meter::start(&mm.counts());
-        let offlined = mm.offline_range(pages)?;
+        let offlined = mm.offline_pages(pages)?;
         klog!("{name}: offline, {} pages migrated", offlined.migrated);
         print_figures("offline", range, meter.stop(|| mm.counts()));
     }
     let meter = Meter::start(&mm.counts());
-    mm.remove(range)?;
+    mm.remove_memory(range)?;
     print_figures("remove", range, meter.stop(|| mm.counts()));
     Ok(())
 }
@@ -132,14 +132,14 @@ fn tell_step<M: Machine>(mm: &Mm<M>, name: Name, range: &HotRange, home: MemmapH
         Step::PopulateVmemmap => mm.layout().page_address(pages.start),
         _ => mm.layout().linear(pages.start.address(g)),
     };
-    let blocks = || HotRange::blocks(g, pages).filter_map(|start| mm.block_of(start));
+    let blocks = || pages.blocks(g).filter_map(|start| mm.block_of(start));
     Done {
         blocks: blocks().count(),
         block: g.section_size,
         pages: pages.len(),
         page: g.page_size,
         va,
-        leaf: mm.tables().path(mm.machine(), va).leaf().map_or(0, |s| s.slot.span.len()),
+        leaf: mm.space().path(va).leaf().map_or(0, |s| s.slot.span.len()),
         first: mm.block_of(pages.start),
         free: blocks().map(|b| b.free.pages()).sum(),
     }

@@ -15,7 +15,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hotmap_mm::addr::{VirtAddr, VirtRange};
-use hotmap_mm::page::{PAGE_BYTES, Page, PageKind};
+use hotmap_mm::frame::page::{PAGE_BYTES, Page, PageKind};
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_sync::board::{Board, Compound, Grace, Kind};
 use hotmap_sync::cpu::{CPUS, Cpu};

@@ -15,10 +15,10 @@ use hotmap_devicetree::{Held, MachineDescription};
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 use hotmap_mm::errno::Errno;
 use hotmap_mm::error::{Error, Resource, Result};
-use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::frame::block::Source;
 use hotmap_mm::list;
 use hotmap_mm::machine::Machine;
-use hotmap_mm::model::Mm;
+use hotmap_mm::mm::Mm;
 
 use crate::plug::{self, Name, Policy};
 use crate::{klog, kprintln};

@@ -1,7 +1,7 @@
 //! What became of what there is, in the words that `state` and the commands use.
 
-use hotmap_mm::hotplug::block::MemoryBlock;
-use hotmap_mm::section::Backing;
+use hotmap_mm::frame::block::MemoryBlock;
+use hotmap_mm::frame::section::Backing;
 
 use crate::dimms::Dimm;
 use crate::kernel::Kernel;
@@ -12,8 +12,8 @@ use crate::regions::Region;
 impl Kernel {
     /// Where a block's memmap is: `boot`, `ram` or `self`.
     pub fn memmap_of(&self, block: &MemoryBlock) -> &'static str {
-        match self.mm.section_of(block.start).map(|s| &s.backing) {
-            Some(Backing::SelfHosted(_) | Backing::HostedBy(_)) => "self",
+        match self.mm.section_of(block.start).map(|s| s.backing) {
+            Some(Backing::Altmap(_)) => "self",
             Some(Backing::Boot) => "boot",
             _ => "ram",
         }

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use hotmap_mm::addr::{PhysAddr, VirtRange};
 use hotmap_mm::error::Resource;
+use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::vmemmap::altmap::Altmap;
 use hotmap_testkit::arch::walker::Memory;
 use hotmap_testkit::machine::memory::PhysMemory;
 

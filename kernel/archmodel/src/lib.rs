@@ -33,8 +33,8 @@ pub mod tables;
 pub mod x86;
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
+use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::pfn::PfnRange;
-use hotmap_mm::vmemmap::altmap::Altmap;
 
 use error::Result;
 use geometry::Geometry;

@@ -17,7 +17,7 @@
 //! - A page that is not to be had is an error, and the block goes back. The RFC warns and leaves the block unrecorded.
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
-use hotmap_mm::vmemmap::altmap::Altmap;
+use hotmap_mm::frame::altmap::Altmap;
 
 use crate::error::Result;
 use crate::geometry::Geometry;

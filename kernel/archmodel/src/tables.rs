@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
-use hotmap_mm::vmemmap::altmap::Altmap;
+use hotmap_mm::frame::altmap::Altmap;
 
 use crate::Leaf;
 use crate::error::Result;

@@ -16,7 +16,7 @@
 //! ```
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
-use hotmap_mm::vmemmap::altmap::Altmap;
+use hotmap_mm::frame::altmap::Altmap;
 
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;

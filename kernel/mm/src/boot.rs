@@ -1,31 +1,29 @@
 //! The model's first state: boot RAM's sections get their memmap, what memblock knows becomes page kinds, and the rest goes
 //! to the buddy allocator.
 
+use crate::frame::Frames;
 use alloc::vec::Vec;
 
 use crate::addr::{PhysAddr, PhysRange};
 use crate::error::{Error, Result};
-use crate::faults::Faults;
+use crate::frame::altmap::Altmap;
+use crate::frame::block::{BlockState, MemoryBlock, Source};
+use crate::frame::page::PageKind;
+use crate::frame::section::{Backing, Section, Subsections};
+use crate::frame::zone::ZoneKind;
 use crate::granule::Granule;
-use crate::hotplug::block::{BlockState, MemoryBlock, Source};
 use crate::hotplug::notify::Chain;
-use crate::hotplug::range::HotRange;
 use crate::hugetlb::HugeTlb;
 use crate::layout::Layout;
 use crate::list::{self, List};
 use crate::machine::{self, Machine};
 use crate::memblock::Memblock;
-use crate::model::{Counts, Mm, Warnings};
-use crate::page::PageKind;
-use crate::pages::Pages;
-use crate::paging::descriptor::Attributes;
-use crate::paging::table::{MapRequest, TableFrames, Tables};
+use crate::migrate::tenant::Tenants;
+use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
-use crate::section::{Backing, Section, Subsections};
-use crate::tenant::Tenants;
-use crate::vmemmap::altmap::Altmap;
+use crate::space::descriptor::Attributes;
+use crate::space::table::{KernelSpace, MapRequest, TableFrames};
 use crate::vmemmap::populate::BootFrames;
-use crate::zone::{Zone, ZoneKind};
 
 /// Map all of boot RAM linearly, no leaf larger than a memory block so that each can go by itself; `constant` (the image's
 /// code and constants) read-only, because this is a second mapping of it. Runs before the MMU is on, with tables from
@@ -34,13 +32,11 @@ use crate::zone::{Zone, ZoneKind};
 /// # Errors
 /// `Out` when memblock runs out, `BeyondLinearMap` for RAM that the linear map cannot reach.
 pub fn map_boot_ram<M: Machine>(
-    machine: &M,
-    tables: Tables,
-    layout: Layout,
+    space: &mut KernelSpace<M>,
     memblock: &mut Memblock,
     constant: PhysRange,
 ) -> Result<()> {
-    let g = tables.granule();
+    let (g, layout) = (space.granule(), space.layout());
     let mut ram = [PhysRange::default(); crate::memblock::MAX_RAM];
     let count = memblock.ram().len();
     ram[..count].copy_from_slice(memblock.ram());
@@ -59,18 +55,14 @@ pub fn map_boot_ram<M: Machine>(
         ];
         for (start, end, attributes) in parts {
             let part = PhysRange { start, end };
-            map_boot(
-                machine,
-                tables,
-                memblock,
-                &MapRequest {
-                    range: layout.linear_range(part),
-                    pa: part.start,
-                    attributes,
-                    max_leaf: g.section_size,
-                    contiguous: true,
-                },
-            )?;
+            let request = MapRequest {
+                range: layout.linear_range(part),
+                pa: part.start,
+                attributes,
+                max_leaf: g.section_size,
+                contiguous: true,
+            };
+            map_boot(space, memblock, &request)?;
         }
     }
     Ok(())
@@ -81,27 +73,26 @@ pub fn map_boot_ram<M: Machine>(
 /// # Errors
 /// `Out` when memblock runs out.
 pub fn map_boot<M: Machine>(
-    machine: &M,
-    tables: Tables,
+    space: &mut KernelSpace<M>,
     memblock: &mut Memblock,
     request: &MapRequest,
 ) -> Result<()> {
-    let g = tables.granule();
     if request.range.is_empty() {
         return Ok(());
     }
-    tables.map(machine, &mut BootFrames { memblock, g }, request)
+    let g = space.granule();
+    space.map(&mut BootFrames { memblock, g }, request)
 }
 
-/// A cleared table of the start level, for a root.
+/// An address space without a mapping: its root is a cleared table of the start level.
 ///
 /// # Errors
 /// `Out` when memblock runs out.
-pub fn new_root<M: Machine>(g: Granule, machine: &M, memblock: &mut Memblock) -> Result<Tables> {
-    let mut frames = BootFrames { memblock, g };
-    let root = frames.alloc_table()?;
-    machine::zero_frame(machine, root, g.page_size);
-    Ok(Tables::new(g, root))
+pub fn new_space<M: Machine>(machine: M, layout: Layout, memblock: &mut Memblock) -> Result<KernelSpace<M>> {
+    let g = layout.granule();
+    let root = BootFrames { memblock, g }.alloc_table()?;
+    machine::zero_frame(&machine, root, g.page_size);
+    Ok(KernelSpace::new(machine, layout, root))
 }
 
 /// Where the memmap of boot memory goes.
@@ -116,44 +107,29 @@ pub enum BootMemmap {
 }
 
 impl<M: Machine> Mm<M> {
-    /// Take over from `memblock`, whose RAM is mapped linearly by `tables` already.
+    /// Take over from `memblock`, whose RAM `space` maps linearly already.
     ///
     /// # Errors
     /// `Out` when memblock or the heap runs out: too little memory to boot.
-    pub fn boot(
-        machine: M,
-        tables: Tables,
-        layout: Layout,
-        memblock: &mut Memblock,
-        home: BootMemmap,
-    ) -> Result<Self> {
-        let g = tables.granule();
+    pub fn boot(space: KernelSpace<M>, memblock: &mut Memblock, home: BootMemmap) -> Result<Self> {
+        let machine = space.machine().clone();
         let mut mm = Self {
-            machine,
-            layout,
-            tables,
-            sections: List::new(),
-            blocks: List::new(),
+            frames: Frames::new(machine, space.layout()),
+            hugetlb: HugeTlb::new(space.granule()),
+            space,
             devices: List::new(),
             kmem: List::new(),
-            zones: [Zone::new(), Zone::new()],
-            counts: Counts::default(),
             tenants: Tenants::new(),
-            warnings: Warnings::default(),
-            owed: 0,
-            hugetlb: HugeTlb::new(g),
             notifiers: Chain::new(),
-            faults: Faults::default(),
-            bug: None,
         };
         let runs = mm.boot_sections(memblock)?;
         if home == BootMemmap::SelfHosted {
-            mm.boot_self_hosted(memblock);
+            mm.boot_self_hosted(memblock)?;
         }
         for run in runs {
             mm.boot_run_memmap(run, memblock)?;
         }
-        mm.machine.publish();
+        mm.space.publish();
         mm.boot_pages(memblock)?;
         Ok(mm)
     }
@@ -172,10 +148,10 @@ impl<M: Machine> Mm<M> {
             }
         }
         // Once, and not section by section: growing moves everything.
-        let count = runs.iter().map(|run| HotRange::blocks(g, *run).count()).sum();
-        self.sections.reserve(count)?;
-        self.blocks.reserve(count)?;
-        self.zones[ZoneKind::Normal as usize].reserve(count)?;
+        let count = runs.iter().map(|run| run.blocks(g).count()).sum();
+        self.frames.sections.reserve(count)?;
+        self.frames.blocks.reserve(count)?;
+        self.frames.zones[ZoneKind::Normal as usize].reserve(count)?;
         for ram in memblock.ram().iter().map(|ram| PfnRange::inside(g, *ram)).filter(|ram| !ram.is_empty()) {
             let first = ram.start.align_down(g.section_order);
             for i in 0..(ram.end - first).div_ceil(g.section_pages) {
@@ -190,28 +166,33 @@ impl<M: Machine> Mm<M> {
         let all = PfnRange::new(start, g.section_pages);
         let part = PfnRange { start: ram.start.max(all.start), end: ram.end.min(all.end) };
         let touched = Subsections::touched(g, start, part);
-        if self.sections.get(start.get()).is_none() {
-            self.sections.insert(Section { early: true, backing: Backing::Boot, ..Section::claimed(start) });
+        if self.frames.sections.get(start.get()).is_none() {
+            self.frames.sections.insert(Section {
+                early: true,
+                backing: Backing::Boot,
+                ..Section::claimed(start)
+            });
             let mut block = MemoryBlock::offline(start, Source::Boot, 0);
             block.state = BlockState::Online(ZoneKind::Normal);
-            self.blocks.insert(block);
-            self.zones[ZoneKind::Normal as usize].join(start);
+            self.frames.blocks.insert(block);
+            self.frames.zones[ZoneKind::Normal as usize].join(start);
         }
         if let (Some(section), Some(block)) =
-            (self.sections.get_mut(start.get()), self.blocks.get_mut(start.get()))
+            (self.frames.sections.get_mut(start.get()), self.frames.blocks.get_mut(start.get()))
         {
             section.present.add(touched);
             block.present += part.len();
         }
-        self.zones[ZoneKind::Normal as usize].present += part.len();
-        self.counts.present += part.len();
+        self.frames.zones[ZoneKind::Normal as usize].present += part.len();
+        self.frames.add_present(part.len());
     }
 
     /// Let every whole block that has nothing of boot's at its start host its own memmap.
-    fn boot_self_hosted(&mut self, memblock: &mut Memblock) {
+    fn boot_self_hosted(&mut self, memblock: &mut Memblock) -> Result<()> {
         let g = self.granule();
         memblock.keep_starts(g.section_size, g.section_memmap);
-        for block in self.blocks.iter_mut().filter(|block| block.present == g.section_pages) {
+        self.frames.altmaps.reserve(self.frames.blocks.as_slice().len())?;
+        for block in self.frames.blocks.iter_mut().filter(|block| block.present == g.section_pages) {
             let mut altmap = Altmap::for_memory(g, block.pages(g));
             let memmap = altmap.frames().addresses(g);
             if memblock.taken().iter().any(|taken| taken.range.overlaps(&memmap)) {
@@ -220,10 +201,12 @@ impl<M: Machine> Mm<M> {
             block.memmap_pages = altmap.free();
             let taken = altmap.allocate_pages(altmap.free());
             debug_assert!(taken.is_ok(), "all of a new altmap can be taken");
-            if let Some(section) = self.sections.get_mut(block.start.get()) {
-                section.backing = Backing::SelfHosted(altmap);
+            if let Some(section) = self.frames.sections.get_mut(block.start.get()) {
+                section.backing = Backing::Altmap(block.start);
             }
+            self.frames.altmaps.insert(altmap);
         }
+        Ok(())
     }
 
     /// The memmap of a run of neighbouring sections: each self-hosted one by itself, what is between them together.
@@ -231,7 +214,7 @@ impl<M: Machine> Mm<M> {
         let g = self.granule();
         let mut rest = PfnRange { start: run.start, end: run.start };
         for part in run.sections(g) {
-            let own = self.blocks.get(part.start.get()).map_or(0, |block| block.memmap_pages);
+            let own = self.frames.blocks.get(part.start.get()).map_or(0, |block| block.memmap_pages);
             if own != 0 {
                 self.boot_memmap(rest, memblock)?;
                 self.boot_map_memmap(part, part.start.address(g), memblock)?;
@@ -249,7 +232,7 @@ impl<M: Machine> Mm<M> {
         if pages.is_empty() {
             return Ok(());
         }
-        let (memmap, leaf) = (self.layout.memmap(pages), boot_memmap_leaf(g));
+        let (memmap, leaf) = (self.layout().memmap(pages), boot_memmap_leaf(g));
         let pa = match memblock.alloc(memmap.len(), leaf, PageKind::MemmapRam) {
             Err(Error::Out(_)) if pages.len() > g.section_pages => {
                 let half = pages.start + (pages.len() / 2).next_multiple_of(g.section_pages);
@@ -264,21 +247,21 @@ impl<M: Machine> Mm<M> {
     /// Map and clear the memmap of `pages` at `pa`.
     fn boot_map_memmap(&mut self, pages: PfnRange, pa: PhysAddr, memblock: &mut Memblock) -> Result<()> {
         let g = self.granule();
-        let (memmap, leaf) = (self.layout.memmap(pages), boot_memmap_leaf(g));
+        let (memmap, leaf) = (self.layout().memmap(pages), boot_memmap_leaf(g));
         let request =
             MapRequest { range: memmap, pa, attributes: Attributes::DATA, max_leaf: leaf, contiguous: false };
-        map_boot(&self.machine, self.tables, memblock, &request)?;
-        self.machine.publish();
-        machine::zero_mapped(&self.machine, memmap);
+        map_boot(&mut self.space, memblock, &request)?;
+        self.space.publish();
+        machine::zero_mapped(self.machine(), memmap);
         Ok(())
     }
 
     /// What memblock has taken becomes page kinds, what no RAM range covers becomes holes, and the rest is free.
     fn boot_pages(&mut self, memblock: &Memblock) -> Result<()> {
         let g = self.granule();
-        for i in 0..self.blocks.as_slice().len() {
-            let block = self.blocks.as_slice()[i].pages(g);
-            let own = PfnRange::new(block.start, self.blocks.as_slice()[i].memmap_pages);
+        for i in 0..self.frames.blocks.as_slice().len() {
+            let block = self.frames.blocks.as_slice()[i].pages(g);
+            let own = PfnRange::new(block.start, self.frames.blocks.as_slice()[i].memmap_pages);
             self.boot_run(own, PageKind::MemmapSelf);
             let mut at = own.end;
             while at < block.end {
@@ -292,13 +275,8 @@ impl<M: Machine> Mm<M> {
 
     fn boot_run(&mut self, range: PfnRange, kind: PageKind) {
         let g = self.granule();
-        let pages = Pages::new(&self.machine, self.layout);
         if kind == PageKind::Free {
-            if let Some(block) = self.blocks.get_mut(range.start.align_down(g.section_order).get()) {
-                block.free.put_range(&pages, range);
-                self.zones[ZoneKind::Normal as usize].free += range.len();
-            }
-            return;
+            return self.frames.put_boot_range(range);
         }
         // What is freed by itself is a head of its own: a table, a leaf of a section's memmap.
         let max_order = match kind {
@@ -307,11 +285,9 @@ impl<M: Machine> Mm<M> {
             _ => g.section_order,
         };
         for (pfn, order) in range.chunks(max_order) {
-            pages.mark(pfn, order, kind);
+            self.pages().mark(pfn, order, kind);
         }
-        if let Some(count) = self.counts.of_mut(kind) {
-            *count += range.len();
-        }
+        self.frames.charge(kind, range.len());
     }
 }
 

@@ -3,11 +3,11 @@
 use core::fmt;
 
 use crate::addr::{Bytes, PhysAddr, PhysRange, VirtAddr};
+use crate::frame::page::PageKind;
 use crate::granule::GranuleKind;
 use crate::hugetlb::HvoRule;
-use crate::page::PageKind;
-use crate::paging::live_update::BbmRule;
 use crate::pfn::Pfn;
+use crate::space::live_update::BbmRule;
 
 /// What an operation ran out of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

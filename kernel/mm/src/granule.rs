@@ -15,7 +15,7 @@
 use core::fmt;
 use core::ops::Deref;
 
-use crate::page::PAGE_BYTES;
+use crate::frame::page::PAGE_BYTES;
 
 /// log2 of a subsection, the unit in which memory can be present: 2 MiB (Linux: `SUBSECTION_SHIFT`).
 pub const SUBSECTION_SHIFT: u32 = 21;

@@ -12,8 +12,8 @@
 //! ```
 
 use crate::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
+use crate::frame::page::PAGE_BYTES;
 use crate::granule::Granule;
-use crate::page::PAGE_BYTES;
 use crate::pfn::{Pfn, PfnRange};
 
 /// Where the linear map starts.

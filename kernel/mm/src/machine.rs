@@ -13,8 +13,8 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
-use crate::page::{PAGE_BYTES, Page};
-use crate::paging::live_update::Bbm;
+use crate::frame::page::{PAGE_BYTES, Page};
+use crate::space::live_update::Bbm;
 
 /// What an access through the MMU wants to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

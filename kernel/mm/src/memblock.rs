@@ -3,7 +3,7 @@
 
 use crate::addr::{PhysAddr, PhysRange};
 use crate::error::{Error, Resource, Result};
-use crate::page::PageKind;
+use crate::frame::page::PageKind;
 
 /// How many ranges of RAM there may be.
 pub const MAX_RAM: usize = 192;

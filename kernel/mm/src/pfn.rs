@@ -116,6 +116,10 @@ impl PfnRange {
             Some(Self { start, end: at })
         })
     }
+    /// The first page of each of the memory blocks that the range, whole blocks, is.
+    pub fn blocks(self, g: Granule) -> impl DoubleEndedIterator<Item = Pfn> + Clone {
+        (0..self.len() / g.section_pages).map(move |i| self.start + i * g.section_pages)
+    }
     /// The range cut into naturally aligned powers of two, largest first where alignment allows, no run larger than
     /// `1 << max_order` pages: as few runs as a buddy allocator can hold.
     pub fn chunks(self, max_order: u32) -> Chunks {

@@ -3,9 +3,10 @@
 //! back as good, and this page is not.
 
 use crate::error::{Error, Result};
+use crate::frame::page::PageKind;
 use crate::machine::Machine;
-use crate::model::Mm;
-use crate::page::PageKind;
+use crate::migrate::page::migrate_page;
+use crate::mm::Mm;
 use crate::pfn::Pfn;
 
 impl<M: Machine> Mm<M> {
@@ -19,7 +20,7 @@ impl<M: Machine> Mm<M> {
         let refs = self.pages().get(head).refs();
         let moved = match kind {
             PageKind::Free => None,
-            PageKind::Tenant if refs <= 1 => Some(self.migrate(pfn)?),
+            PageKind::Tenant if refs <= 1 => Some(migrate_page(&mut self.space, &mut self.frames, pfn)?),
             PageKind::Tenant | PageKind::Pinned => return Err(Error::Pinned { pfn, refs }),
             PageKind::HugeTlb => {
                 self.hugetlb_dissolve(head)?;
@@ -31,7 +32,7 @@ impl<M: Machine> Mm<M> {
             }
             _ => return Err(Error::Unmovable { pfn, kind }),
         };
-        self.take_free(pfn, 0, PageKind::Poisoned);
+        self.frames.take_free(pfn, 0, PageKind::Poisoned);
         Ok(moved)
     }
 
@@ -44,8 +45,8 @@ impl<M: Machine> Mm<M> {
         if kind != PageKind::Poisoned {
             return Err(Error::PageState { pfn, is: kind, needs: "poisoned" });
         }
-        self.counts.reserved -= 1;
-        self.put_back(pfn, 0);
+        self.frames.uncharge(PageKind::Poisoned, 1);
+        self.frames.put_back(pfn, 0);
         Ok(())
     }
 }

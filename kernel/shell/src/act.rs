@@ -2,8 +2,8 @@
 
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::Error;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::zone::ZoneKind;
 
 use super::args::Words;
 use super::{Outcome, ShellError};
@@ -87,7 +87,7 @@ const ONLINE: &str = "online ADDR [movable|normal]";
 
 pub(super) fn online(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let start = block_at(kernel, words.address(ONLINE)?)?;
-    let boot = kernel.block_of(start).is_some_and(|b| b.source == hotmap_mm::hotplug::block::Source::Boot);
+    let boot = kernel.block_of(start).is_some_and(|b| b.source == hotmap_mm::frame::block::Source::Boot);
     let zone = match words.next() {
         // Boot memory goes back to where it was; what was added stays removable.
         None => {

@@ -1,8 +1,8 @@
 //! `bench`: a DIMM through its life, or a huge page's memmap shared and restored, and what each part costs.
 
-use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::frame::block::Source;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::pfn::PfnRange;
-use hotmap_mm::zone::ZoneKind;
 
 use super::args::Words;
 use super::{Outcome, ShellError};
@@ -67,23 +67,23 @@ fn cycle(kernel: &mut dyn System, dimm: &Dimm) -> Outcome {
 /// longest that any entry was invalid so far.
 fn huge_page(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     words.next();
-    let order = kernel.huge_ref().huge_order(words.number(BENCH)?)?;
+    let order = kernel.mm().huge_order(words.number(BENCH)?)?;
     let bytes = kernel.page_size() << order;
-    let total = kernel.huge_ref().hugetlb().pool(order).map_or(0, |pool| pool.total());
-    let grown = kernel.huge().resize(order, total + 1)?;
+    let total = kernel.mm().hugetlb.pool(order).map_or(0, |pool| pool.total());
+    let grown = kernel.mm_mut().hugetlb_resize(order, total + 1)?;
     grown.stopped.map_or(Ok(()), Err)?;
-    let head = kernel.huge().take(order)?;
+    let head = kernel.mm_mut().hugetlb_take(order)?;
     if kernel.page(head).is_optimised() {
-        kernel.huge().restore(head)?;
+        kernel.mm_mut().restore(head)?;
     }
     let meter = Meter::start(&kernel.counts());
-    kernel.huge().optimise(head)?;
+    kernel.mm_mut().optimise(head)?;
     let optimise = meter.stop(|| kernel.counts());
     let meter = Meter::start(&kernel.counts());
-    kernel.huge().restore(head)?;
+    kernel.mm_mut().restore(head)?;
     let restore = meter.stop(|| kernel.counts());
-    kernel.huge().put(head)?;
-    let _ = kernel.huge().resize(order, total)?;
+    kernel.mm_mut().hugetlb_put(head)?;
+    let _ = kernel.mm_mut().hugetlb_resize(order, total)?;
     kprintln!("bench: optimise {bytes} {optimise}");
     kprintln!("bench: restore {bytes} {restore}");
     kprintln!("bench: window {bytes} {} 0 0", fault::figures().longest.instructions);

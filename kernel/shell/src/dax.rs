@@ -9,6 +9,7 @@ use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::{DeviceType, MAX_RANGES, Pagemap};
 use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::Error;
+use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::pfn::Pfn;
 
 use super::args::Words;
@@ -53,7 +54,7 @@ fn list(kernel: &dyn System) {
             device.holds()
         );
         kprintln!("  {}", Grouped(kernel, device));
-        if let Some(a) = device.altmap() {
+        if let Some(a) = kernel.mm().frames().altmap(device.start()) {
             let (base, reserve, free, align, alloc) =
                 (a.base_pfn(), a.reserve(), a.free(), a.align(), a.alloc());
             kprintln!("  altmap: base {base}, reserve {reserve}, free {free}, align {align}, alloc {alloc}");
@@ -241,18 +242,26 @@ fn write(kernel: &dyn System, words: &mut Words<'_>) -> Outcome {
 
 /// The devices, in `state`: those that there are, and those whose memory the system has.
 pub(super) fn describe(kernel: &dyn System, json: &mut Json) {
-    let live = kernel.devices().iter().map(|device| (device.clone(), device.state().name()));
-    let given = kernel.kmem().iter().map(|kmem| (kmem.as_device().pagemap(), "kmem"));
-    json.array("devices", live.chain(given), |json, (device, state)| one(kernel, json, &device, state));
+    let live = kernel.devices().iter().map(|device| {
+        let altmap = kernel.mm().frames().altmap(device.start()).copied();
+        (device.clone(), altmap, device.state().name())
+    });
+    let given = kernel.kmem().iter().map(|kmem| {
+        let device = kmem.as_device();
+        (device.pagemap(), device.altmap(), "kmem")
+    });
+    json.array("devices", live.chain(given), |json, (device, altmap, state)| {
+        one(kernel, json, &device, altmap, state);
+    });
 }
 
-fn one(kernel: &dyn System, json: &mut Json, device: &Pagemap, state: &str) {
+fn one(kernel: &dyn System, json: &mut Json, device: &Pagemap, altmap: Option<Altmap>, state: &str) {
     let first = device.ranges().first().map(|range| kernel.addresses(*range)).unwrap_or_default();
     json.word("start", first.start);
     json.number("size", first.len());
     json.word("type", device.kind());
     json.word("state", state);
-    match device.altmap() {
+    match altmap {
         None => json.number("altmap", "null"),
         Some(altmap) => json.object("altmap", |json| {
             json.number("base_pfn", altmap.base_pfn().get());

@@ -5,9 +5,9 @@ use core::fmt::Write;
 
 use hotmap_mm::addr::{Bytes, PhysAddr};
 use hotmap_mm::error::Error;
+use hotmap_mm::frame::page::PAGE_BYTES;
 use hotmap_mm::hugetlb::pool::Use;
 use hotmap_mm::layout::LINEAR_SIZE;
-use hotmap_mm::page::PAGE_BYTES;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_mm::vmemmap::cost::MemmapCost;
 
@@ -31,7 +31,7 @@ pub(super) fn dedup(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
 pub(super) fn total(kernel: &dyn System) -> MemmapCost {
     let first = kernel.pfn(kernel.phys_base());
     let all = kernel.memmap_cost(PfnRange::new(first, LINEAR_SIZE / kernel.page_size()));
-    let huge = kernel.huge_ref().hugetlb().tails().as_flattened();
+    let huge = kernel.mm().hugetlb.tails().as_flattened();
     let huge = huge.iter().filter(|tail| tail.frame.is_some()).count() as u64;
     let devices: u64 = kernel.devices().iter().map(|device| device.tail_pages()).sum();
     MemmapCost { shared: huge + devices, ..all }
@@ -80,8 +80,8 @@ fn table(kernel: &dyn System) {
         device.ranges().iter().for_each(|range| cost += kernel.memmap_cost(*range));
         row(kernel, format_args!("device {}", kernel.address(device.start())), device.pages(), cost);
     }
-    let huge = kernel.huge_ref();
-    for pool in huge.hugetlb().pools().filter(|pool| pool.total() > 0) {
+    let huge = kernel.mm();
+    for pool in huge.hugetlb.pools().filter(|pool| pool.total() > 0) {
         let mut cost = MemmapCost::default();
         for which in [Use::Free, Use::Taken] {
             let heads = pool.heads(huge, which);

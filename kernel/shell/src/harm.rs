@@ -1,10 +1,10 @@
 //! Commands that do harm on purpose, for those who want to see it undone.
 
 use hotmap_mm::addr::Bytes;
-use hotmap_mm::compact::Compacted;
-use hotmap_mm::faults::Plan;
+use hotmap_mm::debug::faults::Plan;
+use hotmap_mm::frame::page::PAGE_BYTES;
 use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
-use hotmap_mm::page::PAGE_BYTES;
+use hotmap_mm::migrate::compact::Compacted;
 
 use super::args::Words;
 use super::{Outcome, ShellError};

@@ -24,42 +24,40 @@ pub(super) fn hugetlb(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome
     let word = words.next().unwrap_or_default();
     if word == "take" {
         let order = order(kernel, words)?;
-        kprintln!("{} taken", kernel.huge().take(order)?);
+        kprintln!("{} taken", kernel.mm_mut().hugetlb_take(order)?);
         return Ok(());
     }
     let pfn = words.page(kernel, HUGETLB)?;
     match word {
-        "put" => kernel.huge().put(pfn)?,
+        "put" => kernel.mm_mut().hugetlb_put(pfn)?,
         "demote" => {
             let to = order(kernel, words)?;
-            kernel.huge().demote(pfn, to)?;
+            kernel.mm_mut().hugetlb_demote(pfn, to)?;
         }
-        "optimise" => kernel.huge().optimise(pfn)?,
-        _ => kernel.huge().restore(pfn)?,
+        "optimise" => kernel.mm_mut().optimise(pfn)?,
+        _ => kernel.mm_mut().restore(pfn)?,
     }
     Ok(())
 }
 
 /// The order of the huge pages whose size is the next word.
 fn order(kernel: &dyn System, words: &mut Words<'_>) -> Result<u32, ShellError> {
-    Ok(kernel.huge_ref().huge_order(words.number(HUGETLB)?)?)
+    Ok(kernel.mm().huge_order(words.number(HUGETLB)?)?)
 }
 
 fn resize(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let order = order(kernel, words)?;
     let count = words.number(HUGETLB)?;
-    let Resized { total, stopped } = kernel.huge().resize(order, count)?;
+    let Resized { total, stopped } = kernel.mm_mut().hugetlb_resize(order, count)?;
     kprintln!("{}: {total} huge pages", Bytes(kernel.page_size() << order));
     // What there is stays: as in Linux, where the number that can be read is the one to believe.
     stopped.map_or(Ok(()), |error| Err(error.into()))
 }
 
 fn list(kernel: &dyn System) {
-    let tails: u64 =
-        kernel.huge_ref().hugetlb().tails().as_flattened().iter().map(|tail| tail.mappings).sum();
-    let pages =
-        kernel.huge_ref().hugetlb().tails().as_flattened().iter().filter(|tail| tail.frame.is_some()).count();
-    for pool in kernel.huge_ref().hugetlb().pools() {
+    let tails: u64 = kernel.mm().hugetlb.tails().as_flattened().iter().map(|tail| tail.mappings).sum();
+    let pages = kernel.mm().hugetlb.tails().as_flattened().iter().filter(|tail| tail.frame.is_some()).count();
+    for pool in kernel.mm().hugetlb.pools() {
         kprintln!(
             "{:>8}  total {:>5}  free {:>5}  optimised {:>5}",
             Bytes(kernel.page_size() << pool.order()),
@@ -68,20 +66,20 @@ fn list(kernel: &dyn System) {
             pool.optimised()
         );
     }
-    let hvo = if kernel.huge_ref().hugetlb().hvo { "on" } else { "off" };
+    let hvo = if kernel.mm().hugetlb.hvo { "on" } else { "off" };
     kprintln!("hvo={hvo}: {tails} pages of memmap are mapped to {pages} shared ones");
 }
 
 /// The members of `state`'s `dedup` that are the pools'.
 pub(super) fn describe(kernel: &dyn System, json: &mut Json) {
-    json.array("hugetlb", kernel.huge_ref().hugetlb().pools(), |json, pool| {
+    json.array("hugetlb", kernel.mm().hugetlb.pools(), |json, pool| {
         json.number("size", kernel.page_size() << pool.order());
         json.number("total", pool.total());
         json.number("free", pool.free());
         json.number("optimised", pool.optimised());
         json.list("heads", |comma| {
             for which in [Use::Free, Use::Taken] {
-                pool.heads(kernel.huge_ref(), which).for_each(|pfn| kprint!("{}{}", comma(), pfn.get()));
+                pool.heads(kernel.mm(), which).for_each(|pfn| kprint!("{}{}", comma(), pfn.get()));
             }
         });
     });

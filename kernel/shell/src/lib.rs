@@ -24,7 +24,7 @@ mod walk;
 
 use core::fmt;
 
-use hotmap_mm::bugs::Bug;
+use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::error::Error;
 
 use args::Words;

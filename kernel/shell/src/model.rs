@@ -5,39 +5,42 @@ use core::sync::atomic::AtomicU64;
 
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use hotmap_mm::audit::{AuditSummary, Finding};
-use hotmap_mm::compact::Compacted;
+use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::device::compound::{Compound, TailScope};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::kmem::Kmem;
 use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::{Error, Result};
-use hotmap_mm::faults::Plan;
+use hotmap_mm::frame::block::{MemoryBlock, Source};
+use hotmap_mm::frame::page::{Page, PageKind};
+use hotmap_mm::frame::section::Section;
+use hotmap_mm::frame::zone::{Zone, ZoneKind};
+use hotmap_mm::frame::{
+    Mobility,
+    counts::{Counts, Warnings},
+};
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::block::{MemoryBlock, Source};
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hotplug::isolate::Used;
 use hotmap_mm::hotplug::notify::Chain;
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::hugetlb::memory::Memory;
 use hotmap_mm::layout::{LINEAR_START, TENANTS};
 use hotmap_mm::machine::Machine;
-use hotmap_mm::model::{Counts, Mobility, Warnings};
-use hotmap_mm::page::{Page, PageKind};
-use hotmap_mm::paging::descriptor::Descriptor;
-use hotmap_mm::paging::live_update::Contents;
-use hotmap_mm::paging::table::{Gone, Keep, MapRequest, Path, Slot, TableFrames, TakeBack};
+use hotmap_mm::migrate::compact::Compacted;
+use hotmap_mm::migrate::tenant::Tenant;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::section::Section;
-use hotmap_mm::tenant::Tenant;
+use hotmap_mm::space::descriptor::Descriptor;
+use hotmap_mm::space::live_update::Contents;
+use hotmap_mm::space::table::{Gone, MapRequest, Path, Slot, TableFrames};
 use hotmap_mm::vmemmap::cost::MemmapCost;
-use hotmap_mm::zone::{Zone, ZoneKind};
 
-use hotmap_kernel::arch::peek;
+use hotmap_kernel::arch::{machine::Arm, peek};
 use hotmap_kernel::boot_info::BootInfo;
 use hotmap_kernel::dimms::Dimm;
 use hotmap_kernel::kernel::Kernel;
+use hotmap_mm::mm::Mm;
 
 /// Where memory starts, and how many bytes it is.
 pub(crate) type Bytes = (PhysAddr, u64);
@@ -135,8 +138,8 @@ pub(crate) trait Model {
     // Huge pages.
     /// What is done with them.
     fn memmap_cost(&self, pages: PfnRange) -> MemmapCost;
-    fn huge(&mut self) -> &mut dyn Memory;
-    fn huge_ref(&self) -> &dyn Memory;
+    fn mm(&self) -> &Mm<Arm>;
+    fn mm_mut(&mut self) -> &mut Mm<Arm>;
 
     // Faults, and those who may say no.
     fn notifiers(&mut self) -> &mut Chain;
@@ -227,45 +230,44 @@ impl Model for Kernel {
         self.mm.layout().pfn_of_page(va)
     }
     fn root(&self) -> PhysAddr {
-        self.mm.tables().root()
+        self.mm.space().root()
     }
     fn path(&self, va: VirtAddr) -> Path {
-        self.mm.tables().path(self.mm.machine(), va)
+        self.mm.space().path(va)
     }
     fn translate(&self, va: VirtAddr) -> Option<PhysAddr> {
-        self.mm.tables().translate(self.mm.machine(), va)
+        self.mm.space().translate(va)
     }
     fn scan(&self, found: &mut dyn FnMut(&Slot, Descriptor)) -> Result<()> {
         let everything = VirtRange { start: LINEAR_START, end: VirtAddr::new(u64::MAX) };
-        self.mm.tables().scan(self.mm.machine(), everything, found)
+        self.mm.space().scan(everything, found)
     }
     fn map(&mut self, request: &MapRequest) -> Result<()> {
-        let (tables, machine) = (self.mm.tables(), *self.mm.machine());
-        tables.map(&machine, &mut self.mm, request)?;
-        machine.publish();
+        let (space, frames) = self.mm.parts_mut();
+        space.map(frames, request)?;
+        space.publish();
         Ok(())
     }
     fn unmap(&mut self, range: VirtRange) -> Result<()> {
-        let (tables, machine) = (self.mm.tables(), *self.mm.machine());
-        let none: Keep<'_> = &mut |_| false;
-        tables.break_range(&machine, range, TENANTS, none)?.pay(&machine);
-        let take_back: TakeBack<'_> = &mut |gone| {
+        let (space, frames) = self.mm.parts_mut();
+        let debt = space.break_range(range, TENANTS, |_| false)?;
+        space.invalidate(debt);
+        space.reap(range, |gone| {
             if let Gone::Table(table) = gone {
-                self.mm.free_table(table);
+                frames.free_table(table);
             }
-        };
-        tables.reap(&machine, range, take_back)
+        })
     }
     fn exchange_page(&mut self, va: VirtAddr, pa: PhysAddr) -> Result<()> {
-        let machine = *self.mm.machine();
-        self.mm.tables().exchange_page(&machine, va, pa, |debt| debt.pay(&machine))
+        self.mm.parts_mut().0.exchange_page(va, pa, |_| {})
     }
     fn blink(&mut self, va: VirtAddr) -> Result<()> {
-        let (tables, machine) = (self.mm.tables(), *self.mm.machine());
-        let leaf = tables.path(&machine, va).leaf().map(|step| step.slot.span).ok_or(Error::NotMapped(va))?;
-        let rewrite = |change: fn(Descriptor) -> Descriptor| -> Result<()> {
-            let debt = tables.rewrite(&machine, leaf, Contents::MayDiffer, &mut |_, old| change(old))?;
-            debt.pay(&machine);
+        let machine = *self.mm.machine();
+        let (space, _) = self.mm.parts_mut();
+        let leaf = space.path(va).leaf().map(|step| step.slot.span).ok_or(Error::NotMapped(va))?;
+        let mut rewrite = |change: fn(Descriptor) -> Descriptor| -> Result<()> {
+            let debt = space.rewrite(leaf, Contents::MayDiffer, &mut |_, old| change(old))?;
+            space.invalidate(debt);
             Ok(())
         };
         machine.window_open(leaf);
@@ -278,22 +280,22 @@ impl Model for Kernel {
         HotRange::new(&self.mm, start, len, source)
     }
     fn add(&mut self, range: &HotRange, home: MemmapHome) -> Result<()> {
-        self.mm.add(range, home)
+        self.mm.add_memory(range, home, |_, _| {})
     }
     fn online(&mut self, start: Pfn, zone: ZoneKind) -> Result<()> {
-        self.mm.online(start, zone)
+        self.mm.online_block(start, zone)
     }
     fn online_range(&mut self, pages: PfnRange, zone: ZoneKind) -> Result<()> {
-        self.mm.online_range(pages, zone, |_, _| {})
+        self.mm.online_pages(pages, zone, |_, _| {})
     }
     fn offline(&mut self, start: Pfn) -> Result<Offlined> {
-        self.mm.offline(start)
+        self.mm.offline_block(start)
     }
     fn offline_range(&mut self, pages: PfnRange) -> Result<Offlined> {
-        self.mm.offline_range(pages)
+        self.mm.offline_pages(pages)
     }
     fn remove(&mut self, range: PhysRange) -> Result<()> {
-        self.mm.remove(range)
+        self.mm.remove_memory(range)
     }
 
     fn device(&self, ranges: &[Bytes], kind: DeviceType, memmap: DeviceMemmap) -> Result<DeviceRange> {
@@ -312,10 +314,10 @@ impl Model for Kernel {
         DeviceRange::grouped(&self.mm, &[range], kind, memmap, compound)
     }
     fn device_create(&mut self, device: &DeviceRange) -> Result<()> {
-        self.mm.device_create(device, |_, _| {})
+        self.mm.memremap_pages(device, |_, _| {})
     }
     fn device_destroy(&mut self, start: Pfn) -> Result<Teardown> {
-        self.mm.device_destroy(start)
+        self.mm.memunmap_pages(start)
     }
     fn kmem(&self) -> &[Kmem] {
         self.mm.kmem()
@@ -344,13 +346,13 @@ impl Model for Kernel {
         self.mm.start_isolate(pages)
     }
     fn test_isolated(&self, pages: PfnRange) -> Option<Pfn> {
-        self.mm.test_isolated(pages)
+        self.mm.frames().test_isolated(pages)
     }
     fn undo_isolate(&mut self, pages: PfnRange) {
         self.mm.undo_isolate(pages);
     }
     fn next_used(&self, pages: PfnRange) -> Option<Used> {
-        self.mm.next_used(pages)
+        self.mm.frames().next_used(pages)
     }
     fn host_memmap(&mut self, pfn: Pfn, order: u32) -> Result<()> {
         self.mm.host_memmap(pfn, order)
@@ -371,20 +373,20 @@ impl Model for Kernel {
     fn memmap_cost(&self, pages: PfnRange) -> MemmapCost {
         self.mm.memmap_cost(pages)
     }
-    fn huge(&mut self) -> &mut dyn Memory {
-        &mut self.mm
-    }
-    fn huge_ref(&self) -> &dyn Memory {
+    fn mm(&self) -> &Mm<Arm> {
         &self.mm
+    }
+    fn mm_mut(&mut self) -> &mut Mm<Arm> {
+        &mut self.mm
     }
 
     fn notifiers(&mut self) -> &mut Chain {
         &mut self.mm.notifiers
     }
     fn arm(&mut self, plan: Plan) {
-        self.mm.faults.arm(plan);
+        self.mm.faults_mut().arm(plan);
     }
     fn fired(&self) -> bool {
-        self.mm.faults.fired()
+        self.mm.faults().fired()
     }
 }

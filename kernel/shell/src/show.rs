@@ -1,9 +1,9 @@
 //! Commands that show how things are, for people.
 
 use hotmap_mm::addr::{Bytes, VirtAddr, VirtRange};
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::MAX_ORDERS;
 use hotmap_mm::layout::{DEVICES, IMAGE_START, LINEAR_SIZE, LINEAR_START, TENANTS};
-use hotmap_mm::zone::ZoneKind;
 
 use super::Outcome;
 use super::args::Words;

@@ -1,10 +1,10 @@
 //! `state`: everything that a script may want to know. The keys are a contract: docs/reference/state.md.
 
-use hotmap_mm::hotplug::block::MemoryBlock;
+use hotmap_mm::frame::block::MemoryBlock;
+use hotmap_mm::frame::page::PAGE_BYTES;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::layout::LINEAR_START;
-use hotmap_mm::page::PAGE_BYTES;
 use hotmap_mm::pfn::PfnRange;
-use hotmap_mm::zone::ZoneKind;
 
 use super::Outcome;
 use super::args::Words;

@@ -16,10 +16,10 @@ use core::fmt;
 use hotmap_mm::addr::PhysRange;
 use hotmap_mm::device::compound::Dedup;
 use hotmap_mm::errno::Errno;
-use hotmap_mm::hotplug::block::{BlockState, MemoryBlock};
-use hotmap_mm::model::Counts;
+use hotmap_mm::frame::block::{BlockState, MemoryBlock};
+use hotmap_mm::frame::counts::Counts;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::zone::ZoneKind;
 
 use operations::{NAMES, OPERATIONS};
 
@@ -97,8 +97,8 @@ impl Before {
             dimms: kernel.dimms().iter().map(|dimm| dimm.range).collect(),
             devices: kernel.devices().iter().map(|device| device.start()).collect(),
             tenants: kernel.tenants().len(),
-            pools: kernel.huge_ref().hugetlb().pools().map(|pool| (pool.order(), pool.total())).collect(),
-            optimised: kernel.huge_ref().hugetlb().pools().any(|pool| pool.optimised() > 0),
+            pools: kernel.mm().hugetlb.pools().map(|pool| (pool.order(), pool.total())).collect(),
+            optimised: kernel.mm().hugetlb.pools().any(|pool| pool.optimised() > 0),
             online: kernel.blocks().iter().filter_map(online).collect(),
         }
     }
@@ -253,10 +253,10 @@ impl Stress<'_> {
             self.destroy_device(start)?;
         }
         while let Some(head) = self.huge_pages().into_iter().find(|head| self.kernel.page(*head).refs() > 0) {
-            self.kernel.huge().put(head)?;
+            self.kernel.mm_mut().hugetlb_put(head)?;
         }
         for (order, total) in &before.pools {
-            let resized = self.kernel.huge().resize(*order, *total)?;
+            let resized = self.kernel.mm_mut().hugetlb_resize(*order, *total)?;
             // What a DIMM took along that went from outside is not there any more.
             let fewer_dimms = self.kernel.dimms().len() < before.dimms.len();
             resized.stopped.filter(|_| !fewer_dimms).map_or(Ok(()), Err)?;

@@ -5,12 +5,12 @@ use core::sync::atomic::AtomicU64;
 
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtRange};
 use hotmap_mm::error::Result;
+use hotmap_mm::frame::block::MemoryBlock;
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::block::MemoryBlock;
-use hotmap_mm::page::PageKind;
-use hotmap_mm::paging::dump::Run;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::zone::ZoneKind;
+use hotmap_mm::space::dump::Run;
 
 use crate::model::{Bytes, Model};
 use hotmap_kernel::arch::peek;
@@ -80,10 +80,10 @@ impl System for Kernel {
         &mut self.injection
     }
     fn begin_operation(&mut self) {
-        self.injection.begin(&mut self.mm.faults);
+        self.injection.begin(self.mm.faults_mut());
     }
     fn end_operation(&mut self) {
-        self.injection.end(&mut self.mm.faults);
+        self.injection.end(self.mm.faults_mut());
     }
     fn service(&mut self) {
         self.service();
@@ -162,10 +162,10 @@ impl System for Kernel {
         self.mm.pages().use_of(pfn).0
     }
     fn table_pages(&self, range: VirtRange) -> u64 {
-        self.mm.tables().table_pages(self.mm.machine(), range)
+        self.mm.space().table_pages(range)
     }
     fn runs(&self, range: VirtRange, line: &mut dyn FnMut(&Run)) -> Result<()> {
-        self.mm.tables().runs(self.mm.machine(), range, line)
+        self.mm.space().runs(range, line)
     }
 }
 

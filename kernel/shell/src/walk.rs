@@ -2,7 +2,7 @@
 
 use hotmap_mm::addr::{Bytes, PhysAddr, VirtAddr};
 use hotmap_mm::error::Error;
-use hotmap_mm::page::PageKind;
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
 use super::args::Words;

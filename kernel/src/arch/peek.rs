@@ -6,10 +6,10 @@ use core::ptr::with_exposed_provenance;
 use core::sync::atomic::AtomicU64;
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr};
+use hotmap_mm::frame::page::{Page, PageKind};
 use hotmap_mm::layout::DEVICES;
 use hotmap_mm::machine::Machine;
-use hotmap_mm::model::Mm;
-use hotmap_mm::page::{Page, PageKind};
+use hotmap_mm::mm::Mm;
 use hotmap_mm::pfn::Pfn;
 use hotmap_sync::readers::Inside;
 

@@ -5,10 +5,10 @@ use std::string::{String, ToString};
 use std::vec;
 
 use hotmap_devicetree::{MemoryRegion, PmemRegion, Reservation};
-use hotmap_mm::faults::Plan;
-use hotmap_mm::hotplug::block::BlockState;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::zone::ZoneKind;
+use hotmap_mm::debug::faults::Plan;
+use hotmap_mm::frame::block::BlockState;
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
@@ -222,9 +222,9 @@ fn every_allocation_that_fails_is_undone(g: Granule) {
     let (mut rig, mut regions) = boot(g);
     let (before, list) = (Snapshot::exact(&rig), regions.list.clone());
     for n in 1.. {
-        rig.mm.faults.arm(Plan::Nth(n));
+        rig.mm.faults_mut().arm(Plan::Nth(n));
         let result = regions.add(&mut rig.mm, address(HOT), None, AUTO);
-        rig.mm.faults.arm(Plan::Off);
+        rig.mm.faults_mut().arm(Plan::Off);
         if result.is_ok() {
             assert!(n > 1, "no allocation was failed");
             break;

@@ -2,10 +2,10 @@
 
 pub mod devices;
 
+use hotmap_mm::frame::altmap::Altmap;
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hotplug::notify::Direction;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::vmemmap::altmap::Altmap;
-use hotmap_mm::zone::ZoneKind;
 use proptest::prelude::*;
 
 use devices::DeviceOp;

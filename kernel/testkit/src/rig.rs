@@ -4,16 +4,16 @@
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::boot::{self, BootMemmap};
 use hotmap_mm::error::Result;
+use hotmap_mm::frame::block::Source;
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::{Granule, GranuleKind};
-use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_mm::layout::{LINEAR_SIZE, LINEAR_START, Layout};
 use hotmap_mm::memblock::Memblock;
-use hotmap_mm::model::Mm;
-use hotmap_mm::page::PageKind;
+use hotmap_mm::mm::Mm;
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::zone::ZoneKind;
 
 use crate::arch::spec::{SPEC_4K, SPEC_16K, SPEC_64K, Spec};
 use crate::machine::Emulated;
@@ -122,14 +122,14 @@ impl Rig {
             memblock.reserve(reserved, PageKind::Reserved)?;
         }
         let layout = Layout::new(g, memblock.span().start);
-        let tables = boot::new_root(g, &machine, &mut memblock)?;
+        let mut space = boot::new_space(machine.clone(), layout, &mut memblock)?;
         // The image is aligned to the largest page, wherever RAM starts.
         let image = (shape.first() + shape.reserved.first().map_or(0, |r| r.0)).next_multiple_of(64 << 10);
         let constant = range(image, shape.constant);
-        boot::map_boot_ram(&machine, tables, layout, &mut memblock, constant)?;
+        boot::map_boot_ram(&mut space, &mut memblock, constant)?;
         let linear = LINEAR_START.get()..LINEAR_START.get() + LINEAR_SIZE;
-        machine.enable_mmu(tables.root().get(), linear, layout.phys_base.get());
-        let mm = Mm::boot(machine.clone(), tables, layout, &mut memblock, shape.memmap)?;
+        machine.enable_mmu(space.root().get(), linear, layout.phys_base.get());
+        let mm = Mm::boot(space, &mut memblock, shape.memmap)?;
         Ok(Self { machine, mm, shape: shape.clone() })
     }
 
@@ -157,7 +157,7 @@ impl Rig {
     /// The model's.
     pub fn add(&mut self, start: u64, len: u64, home: MemmapHome) -> Result<()> {
         let hot = HotRange::new(&self.mm, PhysAddr::new(start), len, Source::Dimm(0))?;
-        self.mm.add(&hot, home)
+        self.mm.add_memory(&hot, home, |_, _| {})
     }
 
     /// Plug RAM into the machine and add it.
@@ -176,7 +176,9 @@ impl Rig {
     pub fn online(&mut self, start: u64, len: u64, zone: ZoneKind) {
         let g = self.granule();
         for block in (start..start + len).step_by(crate::machine::memory::host(g.section_size)) {
-            self.mm.online(Self::pfn(g, block), zone).unwrap_or_else(|e| panic!("onlining {block:#x}: {e}"));
+            self.mm
+                .online_block(Self::pfn(g, block), zone)
+                .unwrap_or_else(|e| panic!("onlining {block:#x}: {e}"));
         }
     }
 

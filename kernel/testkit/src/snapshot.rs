@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use hotmap_mm::hotplug::block::{BlockState, MemoryBlock};
-use hotmap_mm::model::Warnings;
-use hotmap_mm::page::PageKind;
+use hotmap_mm::frame::block::{BlockState, MemoryBlock};
+use hotmap_mm::frame::counts::Warnings;
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::PfnRange;
 
 use crate::arch::spec::Leaf;
@@ -80,7 +80,7 @@ fn books(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
     // What is reported once is not undone.
     let warnings = Warnings { remote_memmap: 0, ..mm.warnings() };
     facts.push(Fact::Book(format!("{warnings:?}")));
-    for kind in hotmap_mm::zone::ZoneKind::ALL {
+    for kind in hotmap_mm::frame::zone::ZoneKind::ALL {
         let zone = mm.zone(kind);
         let mut blocks = zone.blocks().to_vec();
         if detail == Detail::WhereFramesMayDiffer {

@@ -6,17 +6,17 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, Result};
-use hotmap_mm::faults::Plan;
+use hotmap_mm::frame::block::Source;
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::frame::{Mobility, counts::Warnings};
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::model::{Mobility, Warnings};
-use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::zone::ZoneKind;
 
 use crate::reference::predict::{Answer, kind};
 use crate::reference::seen::Seen;
@@ -96,10 +96,10 @@ impl World {
         }
         let before = Snapshot::of(&self.rig, detail);
         VETO.set(veto);
-        self.rig.mm.faults.arm(fault.map_or(Plan::Off, Plan::Nth));
+        self.rig.mm.faults_mut().arm(fault.map_or(Plan::Off, Plan::Nth));
         let mut result = act(&mut self.rig);
-        let fired = self.rig.mm.faults.fired();
-        self.rig.mm.faults.arm(Plan::Off);
+        let fired = self.rig.mm.faults().fired();
+        self.rig.mm.faults_mut().arm(Plan::Off);
         if fired && matches!(result, Err(Error::Out(_))) {
             let when = format!("{what}, allocation {fault:?} failed");
             before.assert_same(&Snapshot::of(&self.rig, detail), &when);
@@ -152,7 +152,7 @@ impl World {
             let hot = HotRange::new(&rig.mm, PhysAddr::new(start), len, Source::Dimm(1))?;
             match plug {
                 Some(zone) => rig.mm.plug(&hot, home, zone, |_, _| {}),
-                None => rig.mm.add(&hot, home),
+                None => rig.mm.add_memory(&hot, home, |_, _| {}),
             }
         });
         self.answered("add", answer, &result, &what);
@@ -180,7 +180,7 @@ impl World {
         let what = format!("online {start:#x} {zone}");
         let answer = self.reference.online(start);
         let answer = self.online_veto(answer);
-        let result = self.act(Detail::Exact, &what, |rig| rig.mm.online(Rig::pfn(g, start), zone));
+        let result = self.act(Detail::Exact, &what, |rig| rig.mm.online_block(Rig::pfn(g, start), zone));
         self.answered("online", answer, &result, &what);
         if result.is_ok() {
             self.reference.onlined(start, zone);
@@ -200,7 +200,7 @@ impl World {
         }
         let faulty = self.fault.is_some();
         let result =
-            self.act(Detail::WherePagesMayHaveMoved, &what, |rig| rig.mm.offline(Rig::pfn(g, start)));
+            self.act(Detail::WherePagesMayHaveMoved, &what, |rig| rig.mm.offline_block(Rig::pfn(g, start)));
         self.answered("offline", answer, &result, &what);
         if let Ok(offlined) = &result {
             *self.answers.entry(("offline", "migrated")).or_default() += u64::from(offlined.migrated != 0);
@@ -230,7 +230,7 @@ impl World {
         let what = format!("remove {start:#x} + {len:#x}");
         let answer = self.reference.remove(start, len);
         self.warned(answer);
-        let result = self.act(Detail::Exact, &what, |rig| rig.mm.remove(range(start, len)));
+        let result = self.act(Detail::Exact, &what, |rig| rig.mm.remove_memory(range(start, len)));
         self.answered("remove", answer, &result, &what);
         self.gone(start, len, result.is_ok());
         self.settle(&what);

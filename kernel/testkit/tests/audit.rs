@@ -2,10 +2,10 @@
 //! changed behind the model's back.
 #![cfg(not(miri))]
 
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::zone::ZoneKind;
 use hotmap_testkit::arch::walker::{self, Memory};
 use hotmap_testkit::layout;
 use hotmap_testkit::rig::{MIB, Rig, Shape, spec_of};

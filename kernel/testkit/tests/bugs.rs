@@ -4,14 +4,14 @@
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::audit::AuditSummary;
-use hotmap_mm::bugs::Bug;
+use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::Error;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::zone::ZoneKind;
 use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 
 /// A slot that shares no table below the first level with boot RAM: at 4K 512 GiB, at 16K and 64K 4 TiB, are one entry's.
@@ -95,7 +95,7 @@ fn life(g: Granule, at: When, bug: Option<Bug>) -> Aftermath {
 fn memory(rig: &mut Rig, at: When, bug: Option<Bug>) -> Option<Error> {
     let g = rig.granule();
     let len = Rig::blocks(g, 1);
-    let switch = |rig: &mut Rig, now: bool| rig.mm.bug = bug.filter(|_| now);
+    let switch = |rig: &mut Rig, now: bool| rig.mm.set_bug(bug.filter(|_| now));
     switch(rig, at == When::Adding);
     rig.plug(FAR, len, MemmapHome::SelfHosted);
     if at != When::Adding {
@@ -109,14 +109,14 @@ fn memory(rig: &mut Rig, at: When, bug: Option<Bug>) -> Option<Error> {
         };
         rig.mm.notifiers.register(Notifier { name: "keeper", hear: no }).expect("room");
         switch(rig, true);
-        let refused = rig.mm.offline(Rig::pfn(g, FAR)).err();
+        let refused = rig.mm.offline_block(Rig::pfn(g, FAR)).err();
         rig.mm.notifiers.unregister("keeper");
         return refused;
     }
     if at == When::Migrating {
         rig.mm.tenant_new(3).expect("room");
         switch(rig, true);
-        return rig.mm.offline(Rig::pfn(g, FAR)).err();
+        return rig.mm.offline_block(Rig::pfn(g, FAR)).err();
     }
     if matches!(at, When::Removing | When::DroppingTenant) {
         let tenant = rig.mm.tenant_new(9).expect("room");
@@ -133,17 +133,17 @@ fn memory(rig: &mut Rig, at: When, bug: Option<Bug>) -> Option<Error> {
 fn devices(rig: &mut Rig, at: When, bug: Option<Bug>) -> Option<Error> {
     let g = rig.granule();
     rig.machine.plug(FAR, 4 * MIB);
-    rig.mm.bug = bug.filter(|_| at == When::ComingAsDevice);
+    rig.mm.set_bug(bug.filter(|_| at == When::ComingAsDevice));
     for start in [FAR, FAR + 2 * MIB] {
         let ranges = [(PhysAddr::new(start), 2 * MIB)];
         let device =
             DeviceRange::new(&rig.mm, &ranges, DeviceType::Generic, DeviceMemmap::Ram).expect("free");
-        rig.mm.device_create(&device, |_, _| {}).expect("room");
+        rig.mm.memremap_pages(&device, |_, _| {}).expect("room");
     }
-    rig.mm.bug = bug.filter(|_| at == When::GoingAsDevice);
-    rig.mm.device_destroy(Rig::pfn(g, FAR)).expect("a device");
+    rig.mm.set_bug(bug.filter(|_| at == When::GoingAsDevice));
+    rig.mm.memunmap_pages(Rig::pfn(g, FAR)).expect("a device");
     if at == When::ComingAsDevice {
-        rig.mm.device_destroy(Rig::pfn(g, FAR + 2 * MIB)).expect("a device");
+        rig.mm.memunmap_pages(Rig::pfn(g, FAR + 2 * MIB)).expect("a device");
     }
     None
 }

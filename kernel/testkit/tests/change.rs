@@ -3,25 +3,30 @@
 #![cfg(not(miri))]
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
-use hotmap_mm::bugs::Bug;
+use hotmap_mm::debug::bugs::Bug;
+use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::Error;
-use hotmap_mm::faults::Plan;
+use hotmap_mm::frame::Mobility;
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::TENANTS;
 use hotmap_mm::machine::Machine;
-use hotmap_mm::model::Mobility;
-use hotmap_mm::page::PageKind;
-use hotmap_mm::paging::descriptor::Attributes;
-use hotmap_mm::paging::live_update::{BbmRule, Contents};
-use hotmap_mm::paging::shared::SharedFrame;
-use hotmap_mm::paging::table::{Gone, MapRequest, TableFrames};
 use hotmap_mm::pfn::Pfn;
+use hotmap_mm::space::descriptor::Attributes;
+use hotmap_mm::space::live_update::{BbmRule, Contents};
+use hotmap_mm::space::shared::SharedFrame;
+use hotmap_mm::space::table::{Gone, MapRequest, TableFrames};
 use hotmap_testkit::machine::violation::Rule;
 use hotmap_testkit::rig::{GIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;
 
 /// RAM enough behind it for the largest block.
 const FRAME: u64 = 0x6000_0000;
+
+fn map(rig: &mut Rig, request: &MapRequest) -> hotmap_mm::error::Result<()> {
+    let (space, frames) = rig.mm.parts_mut();
+    space.map(frames, request)
+}
 
 fn boot(g: Granule) -> Rig {
     Rig::boot(g, &Shape::one("2 GiB", 0x4000_0000, 2 * GIB))
@@ -34,26 +39,31 @@ fn with_block(g: Granule) -> (Rig, VirtAddr) {
     let range = VirtRange { start: va, end: va + g.pmd_size };
     let (pa, attributes) = (PhysAddr::new(FRAME), Attributes::DATA);
     let request = MapRequest { range, pa, attributes, max_leaf: g.pmd_size, contiguous: false };
-    let (tables, machine) = (rig.mm.tables(), rig.machine.clone());
-    tables.map(&machine, &mut rig.mm, &request).expect("room");
+    let machine = rig.machine.clone();
+    map(&mut rig, &request).expect("room");
     machine.publish();
     (rig, va)
 }
 
 fn split(rig: &mut Rig, va: VirtAddr, bug: Option<Bug>) -> Result<(), Error> {
-    let (tables, machine) = (rig.mm.tables(), rig.machine.clone());
-    let table = rig.mm.alloc_table().expect("room");
-    let result = tables.split_block(&machine, va, table, bug);
+    let _machine = rig.machine.clone();
+    let table = rig.mm.parts_mut().1.alloc_table().expect("room");
+    let result = {
+        rig.mm.set_bug(bug);
+        let split = rig.mm.parts_mut().0.split_block(va, table);
+        rig.mm.set_bug(None);
+        split
+    };
     if result.is_err() {
-        rig.mm.free_table(table);
+        rig.mm.parts_mut().1.free_table(table);
     }
     result
 }
 
 fn join(rig: &mut Rig, va: VirtAddr) -> Result<(), Error> {
-    let (tables, machine) = (rig.mm.tables(), rig.machine.clone());
-    let table = tables.join_block(&machine, va, 2, None)?;
-    rig.mm.free_table(table);
+    let _machine = rig.machine.clone();
+    let table = rig.mm.parts_mut().0.join_block(va, 2)?;
+    rig.mm.parts_mut().1.free_table(table);
     Ok(())
 }
 
@@ -99,9 +109,9 @@ fn a_table_that_makes_no_block_stays(g: Granule) {
     let (mut rig, va) = with_block(g);
     assert_eq!(join(&mut rig, va), Err(Error::NotMapped(va)), "a block already");
     split(&mut rig, va, None).expect("legal");
-    let (tables, machine) = (rig.mm.tables(), rig.machine.clone());
+    let machine = rig.machine.clone();
     let page = VirtRange { start: va + 3 * g.page_size, end: va + 4 * g.page_size };
-    let read_only = tables.rewrite(&machine, page, Contents::Same, &mut |_, d| d.read_only());
+    let read_only = rig.mm.parts_mut().0.rewrite(page, Contents::Same, &mut |_, d| d.read_only());
     read_only.expect("a permission").pay(&machine);
     let before = Snapshot::exact(&rig);
     assert_eq!(join(&mut rig, va), Err(Error::NotMapped(va)), "one entry differs");
@@ -112,19 +122,21 @@ fn a_table_that_makes_no_block_stays(g: Granule) {
 fn switched(g: Granule, read_only_first: bool, same: bool) -> (Result<(), Error>, Vec<Rule>, VirtAddr) {
     let (mut rig, va) = with_block(g);
     split(&mut rig, va, None).expect("legal");
-    let (tables, machine) = (rig.mm.tables(), rig.machine.clone());
+    let machine = rig.machine.clone();
     let to = rig.mm.alloc(0, PageKind::Kernel, Mobility::Unmovable).expect("room").address(g);
     rig.machine.memory().poke(FRAME, 7);
     rig.machine.memory().poke(to.get(), if same { 7 } else { 8 });
     let page = VirtRange { start: va, end: va + g.page_size };
     rig.machine.tolerate();
     if read_only_first {
-        tables
-            .rewrite(&machine, page, Contents::Same, &mut |_, d| d.read_only())
+        rig.mm
+            .parts_mut()
+            .0
+            .rewrite(page, Contents::Same, &mut |_, d| d.read_only())
             .expect("legal")
             .pay(&machine);
     }
-    let moved = tables.rewrite(&machine, page, Contents::Same, &mut |_, d| d.moved_to(to, g));
+    let moved = rig.mm.parts_mut().0.rewrite(page, Contents::Same, &mut |_, d| d.moved_to(to, g));
     let result = moved.map(|debt| debt.pay(&machine));
     (result, rig.machine.take_violations().iter().map(|v| v.rule).collect(), va)
 }
@@ -149,8 +161,11 @@ fn shared_range(g: Granule) -> VirtRange {
 
 fn share(rig: &mut Rig, shared: &mut SharedFrame) -> Result<(), Error> {
     let g = rig.granule();
-    let (tables, machine) = (rig.mm.tables(), rig.machine.clone());
-    let result = tables.map_shared(&machine, &mut rig.mm, shared_range(g), shared);
+    let machine = rig.machine.clone();
+    let result = {
+        let (space, frames) = rig.mm.parts_mut();
+        space.map_shared(frames, shared_range(g), shared)
+    };
     machine.publish();
     result
 }
@@ -180,16 +195,16 @@ fn one_frame_is_mapped_over_and_over_by_as_few_tables_as_can_be(g: Granule) {
     assert_eq!((spans, tables.len()), (spans_expected, tables_expected));
 
     // Half of what a shared table serves cannot go; all of it can, and the table goes with the last.
-    let (walker, machine) = (rig.mm.tables(), rig.machine.clone());
+    let machine = rig.machine.clone();
     let span = VirtRange { start: TENANTS.start + g.pmd_size, end: TENANTS.start + 2 * g.pmd_size };
     let half = VirtRange { start: span.start, end: span.start + g.pmd_size / 2 };
-    let refused = walker.refuse_split(&machine, half).is_err();
+    let refused = rig.mm.space().refuse_split(half).is_err();
     assert_eq!(refused, g.page_size == 0x1000);
     let (mut gone, mut last) = (0, 0);
     for part in [span, range] {
-        walker.break_range(&machine, part, TENANTS, |_| false).expect("whole").pay(&machine);
+        rig.mm.parts_mut().0.break_range(part, TENANTS, |_| false).expect("whole").pay(&machine);
         let mut tables = Vec::new();
-        let reaped = walker.reap(&machine, part, |what| match what {
+        let reaped = rig.mm.parts_mut().0.reap(part, |what| match what {
             Gone::SharedLeaf { pa, entries, .. } => {
                 assert_eq!(pa, shared.pa);
                 gone += entries;
@@ -200,9 +215,9 @@ fn one_frame_is_mapped_over_and_over_by_as_few_tables_as_can_be(g: Granule) {
         });
         reaped.expect("broken entries");
         for (table, shared) in tables {
-            if !shared || rig.mm.unshare_table(table) {
+            if !shared || rig.mm.parts_mut().1.unshare_table(table) {
                 last += u64::from(shared);
-                rig.mm.free_table(table);
+                rig.mm.parts_mut().1.free_table(table);
             }
         }
     }
@@ -219,10 +234,10 @@ fn every_allocation_that_fails_leaves_nothing_behind(g: Granule) {
     let mut failed = 0;
     for nth in 1.. {
         let mut shared = SharedFrame::new(frame.address(g));
-        rig.mm.faults.arm(Plan::Nth(nth));
+        rig.mm.faults_mut().arm(Plan::Nth(nth));
         let result = share(&mut rig, &mut shared);
-        let fired = rig.mm.faults.fired();
-        rig.mm.faults.arm(Plan::Off);
+        let fired = rig.mm.faults().fired();
+        rig.mm.faults_mut().arm(Plan::Off);
         if !fired {
             result.expect("nothing failed");
             break;
@@ -237,12 +252,12 @@ fn every_allocation_that_fails_leaves_nothing_behind(g: Granule) {
 
 fn what_is_in_the_way_stays_and_all_else_is_undone(g: Granule) {
     let mut rig = boot(g);
-    let (tables, machine) = (rig.mm.tables(), rig.machine.clone());
+    let machine = rig.machine.clone();
     let at = VirtAddr::new(shared_range(g).end.get() - 2 * g.page_size);
     let range = VirtRange { start: at, end: at + g.page_size };
     let (pa, attributes) = (PhysAddr::new(FRAME), Attributes::DATA);
     let request = MapRequest { range, pa, attributes, max_leaf: g.page_size, contiguous: false };
-    tables.map(&machine, &mut rig.mm, &request).expect("room");
+    map(&mut rig, &request).expect("room");
     machine.publish();
     let before = Snapshot::exact(&rig);
     let mut shared = SharedFrame::new(Pfn::new(1).address(g));

@@ -2,14 +2,14 @@
 //! memmap block in system RAM is made with it, and of base pages when it cannot be.
 #![cfg(not(miri))]
 
+use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, Resource};
-use hotmap_mm::faults::Plan;
+use hotmap_mm::frame::Mobility;
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::model::Mobility;
-use hotmap_mm::page::PageKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::zone::ZoneKind;
 use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
@@ -173,10 +173,10 @@ fn each_page_that_finds_no_place_undoes_it(g: Granule) {
         (Plan::Nth(2), Detail::WherePagesMayHaveMoved),
     ] {
         let before = Snapshot::of(&rig, detail);
-        rig.mm.faults.arm(plan);
+        rig.mm.faults_mut().arm(plan);
         assert_eq!(rig.mm.compact(order(g)), none(0));
-        assert!(rig.mm.faults.fired());
-        rig.mm.faults.arm(Plan::Off);
+        assert!(rig.mm.faults().fired());
+        rig.mm.faults_mut().arm(Plan::Off);
         rig.assert_clean("a page found no place");
         before.assert_same(&Snapshot::of(&rig, detail), "a page found no place");
         unharmed(&rig, &tenants);
@@ -224,7 +224,7 @@ fn pinned_pages_leave_base_pages_only(g: Granule) {
     rig.assert_clean("added");
     assert_eq!(memmap_leaf(&rig), g.page_size);
     unharmed(&rig, &tenants);
-    rig.mm.remove(range(AT, len)).expect("offline");
+    rig.mm.remove_memory(range(AT, len)).expect("offline");
     start.assert_same(&Snapshot::exact(&rig), "gone: nothing had moved");
 }
 
@@ -238,10 +238,10 @@ fn an_injected_failure_is_no_reason_to_compact(g: Granule) {
     let before = homes(&rig);
     rig.machine.plug(AT, len);
     for n in 1.. {
-        rig.mm.faults.arm(Plan::Nth(n));
+        rig.mm.faults_mut().arm(Plan::Nth(n));
         let result = rig.add(AT, len, MemmapHome::Ram);
-        let fired = rig.mm.faults.fired();
-        rig.mm.faults.arm(Plan::Off);
+        let fired = rig.mm.faults().fired();
+        rig.mm.faults_mut().arm(Plan::Off);
         rig.assert_clean("a fault");
         unharmed(&rig, &tenants);
         if result.is_ok() {
@@ -263,14 +263,14 @@ fn an_adding_that_compacts_is_undone(g: Granule) {
             rig.machine.plug(AT, len);
             let detail = Detail::WherePagesMayHaveMoved;
             let before = Snapshot::of(&rig, detail);
-            rig.mm.faults.arm(plan(n));
+            rig.mm.faults_mut().arm(plan(n));
             let result = rig.add(AT, len, MemmapHome::Ram);
-            let fired = rig.mm.faults.fired();
-            rig.mm.faults.arm(Plan::Off);
+            let fired = rig.mm.faults().fired();
+            rig.mm.faults_mut().arm(Plan::Off);
             rig.assert_clean("a fault");
             unharmed(&rig, &tenants);
             if result.is_ok() {
-                rig.mm.remove(range(AT, len)).expect("offline");
+                rig.mm.remove_memory(range(AT, len)).expect("offline");
             }
             before.assert_same(&Snapshot::of(&rig, detail), &format!("{:?}, {result:?}", plan(n)));
             rig.add(AT, len, MemmapHome::Ram).expect("with the fault gone");

@@ -1,9 +1,9 @@
 //! A hundred lives of DIMMs leave nothing behind.
 #![cfg(not(miri))]
 
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::zone::ZoneKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_testkit::rig::{MIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;
 

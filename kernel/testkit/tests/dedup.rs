@@ -6,19 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::device::compound::{Compound, Dedup, NoDedup, TailScope};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::{Error, Resource, Result};
-use hotmap_mm::faults::Plan;
+use hotmap_mm::frame::altmap::Altmap;
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::model::Mm;
-use hotmap_mm::page::PageKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::mm::Mm;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::vmemmap::altmap::Altmap;
-use hotmap_mm::zone::ZoneKind;
 use hotmap_testkit::arch::walker::{self, Memory};
 use hotmap_testkit::machine::Emulated;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range, spec_of};
@@ -70,13 +70,13 @@ impl Wish {
     }
     fn create(&self, rig: &mut Rig) -> Result<()> {
         let device = self.range(rig)?;
-        rig.mm.device_create(&device, |_, _| {})
+        rig.mm.memremap_pages(&device, |_, _| {})
     }
 }
 
 fn destroy(rig: &mut Rig, start: u64) {
     let g = rig.granule();
-    assert_eq!(rig.mm.device_destroy(Rig::pfn(g, start)), Ok(Teardown::Gone), "{start:#x}");
+    assert_eq!(rig.mm.memunmap_pages(Rig::pfn(g, start)), Ok(Teardown::Gone), "{start:#x}");
 }
 
 /// Sizes of compound pages that share: PMD, the contiguous size above it, and PUD.
@@ -295,7 +295,7 @@ fn an_altmap_is_as_large_as_what_populating_takes(g: Granule) {
                 let before = rig.mm.counts();
                 wish.create(&mut rig).unwrap_or_else(|error| panic!("{wish:x?}: {error}"));
                 let device = &rig.mm.devices()[0];
-                let altmap = *device.altmap().expect("one");
+                let altmap = *rig.mm.frames().altmap(device.start()).expect("one");
                 assert_eq!(device.usable_start(), Rig::pfn(g, usable), "{wish:x?}");
                 assert_eq!(altmap.alloc() + altmap.align(), altmap.free(), "nothing is left over: {wish:x?}");
                 let seen = look(g, &rig.mm, &wish, usable, |_| true);
@@ -321,7 +321,7 @@ fn one_page_less_is_out_of_memory_and_everything_is_undone(g: Granule) {
         let wish = Wish::new(FAR, 4 * size, size).on_device(0).tails(tails);
         let mut rig = boot(g);
         rig.machine.plug(FAR, wish.len);
-        let altmap = *wish.range(&rig).expect("free").pagemap().altmap().expect("one");
+        let altmap = wish.range(&rig).expect("free").altmap().expect("one");
         let short = Altmap::new(altmap.base_pfn(), 0, altmap.free() - 1);
         let before = Snapshot::exact(&rig);
         let given = Wish { memmap: DeviceMemmap::Given(short), ..wish };
@@ -386,13 +386,13 @@ fn parts_of(g: Granule, wish: &Wish, section: u64) {
         let parts: Vec<_> = order.into_iter().map(part).collect();
         let mut gone = 0;
         rig.mm
-            .device_undo_parts(device.start(), &parts, |mm, _| {
+            .undo_memremap_parts(device.start(), &parts, |mm, _| {
                 gone += 1;
                 let is_here = |at: u64| parts[gone..].iter().any(|part| part.contains(Rig::pfn(g, at)));
                 let seen = look(g, mm, wish, usable, is_here);
                 tails_are_right(g, mm, wish, &seen);
                 let frames = frames_under(g, mm, wish.start..wish.start + wish.len).len() as u64;
-                let altmap = mm.devices()[0].altmap().map_or(0, Altmap::alloc);
+                let altmap = mm.frames().altmap(mm.devices()[0].start()).map_or(0, Altmap::alloc);
                 assert_eq!(mm.counts().memmap_ram - ram + altmap, frames, "after {gone} parts: {wish:x?}");
             })
             .expect("whole sections");
@@ -419,10 +419,10 @@ fn every_allocation_fails_in_turn(g: Granule) {
             }
             let before = Snapshot::exact(&rig);
             for n in 1.. {
-                rig.mm.faults.arm(plan(n));
+                rig.mm.faults_mut().arm(plan(n));
                 let result = wish.create(&mut rig);
-                let fired = rig.mm.faults.fired();
-                rig.mm.faults.arm(Plan::Off);
+                let fired = rig.mm.faults().fired();
+                rig.mm.faults_mut().arm(Plan::Off);
                 let when = format!("{wish:x?} {:?}: {result:?}", plan(n));
                 rig.assert_clean(&when);
                 match result {
@@ -483,11 +483,11 @@ fn a_hold_is_on_the_head_and_the_device_waits_for_it(g: Granule) {
     assert_eq!(rig.mm.pages().get(head).refs(), 3);
     tails_are_right(g, &rig.mm, &wish, &look(g, &rig.mm, &wish, FAR, |_| true));
     rig.assert_clean("held");
-    assert_eq!(rig.mm.device_destroy(Rig::pfn(g, FAR)), Ok(Teardown::Waits { pfn: head, holds: 3 }));
+    assert_eq!(rig.mm.memunmap_pages(Rig::pfn(g, FAR)), Ok(Teardown::Waits { pfn: head, holds: 3 }));
     for pfn in [last, head] {
         rig.mm.unpin(pfn).expect("held");
     }
-    assert_eq!(rig.mm.device_destroy(Rig::pfn(g, FAR)), Ok(Teardown::Waits { pfn: head, holds: 1 }));
+    assert_eq!(rig.mm.memunmap_pages(Rig::pfn(g, FAR)), Ok(Teardown::Waits { pfn: head, holds: 1 }));
     let other = Rig::pfn(g, FAR);
     assert!(matches!(rig.mm.unpin(other), Err(Error::PageState { .. })), "another compound page");
     rig.mm.unpin(last).expect("held");

@@ -3,18 +3,18 @@
 #![cfg(not(miri))]
 
 use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::{DeviceState, DeviceType};
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::{Error, Resource, Result};
-use hotmap_mm::faults::Plan;
+use hotmap_mm::frame::altmap::Altmap;
+use hotmap_mm::frame::block::Source;
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::block::Source;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::steps::{MemmapHome, Step};
-use hotmap_mm::page::PageKind;
+use hotmap_mm::hotplug::{backing::MemmapHome, step::Step};
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::vmemmap::altmap::Altmap;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;
 
@@ -29,12 +29,12 @@ fn boot(g: Granule) -> Rig {
 
 fn create(rig: &mut Rig, start: u64, len: u64, kind: DeviceType, memmap: DeviceMemmap) -> Result<()> {
     let device = DeviceRange::new(&rig.mm, &[(PhysAddr::new(start), len)], kind, memmap)?;
-    rig.mm.device_create(&device, |_, _| {})
+    rig.mm.memremap_pages(&device, |_, _| {})
 }
 
 fn destroy(rig: &mut Rig, start: u64) {
     let g = rig.granule();
-    assert_eq!(rig.mm.device_destroy(Rig::pfn(g, start)), Ok(Teardown::Gone), "{start:#x}");
+    assert_eq!(rig.mm.memunmap_pages(Rig::pfn(g, start)), Ok(Teardown::Gone), "{start:#x}");
 }
 
 /// Where the specification's walker finds the struct page of the page at `pa`.
@@ -80,7 +80,7 @@ fn an_altmap_is_charged_for_what_describes_the_device_alone(g: Granule) {
         rig.machine.plug(FAR, len);
         let ram = rig.mm.counts().memmap_ram;
         create(&mut rig, FAR, len, DeviceType::FsDax, ON_DEVICE).expect("room");
-        let altmap = *rig.mm.devices()[0].altmap().expect("one");
+        let altmap = *rig.mm.frames().altmap(rig.mm.devices()[0].start()).expect("one");
         let expected = pages[g.kind as usize];
         assert_eq!((altmap.alloc(), altmap.align(), altmap.free()), (expected, 0, expected), "{len:#x}");
         let edge = u64::from(!(len / g.page_size * 64).is_multiple_of(g.page_size));
@@ -96,7 +96,7 @@ fn padding_is_accounted(g: Granule) {
     let len = SUBSECTION + Rig::blocks(g, 1);
     rig.machine.plug(start, len);
     create(&mut rig, start, len, DeviceType::Generic, ON_DEVICE).expect("room");
-    let altmap = *rig.mm.devices()[0].altmap().expect("one");
+    let altmap = *rig.mm.frames().altmap(rig.mm.devices()[0].start()).expect("one");
     // 4K: 8 pages for the subsection, then a block of 512 at the next multiple of 512: the range starts at one.
     // 16K: half a page is shared, 32 pages for a section; 64K: a thirty-second is, 8 pages.
     let expected = [(8 + 512, 504), (32, 0), (8, 0)][g.kind as usize];
@@ -240,7 +240,7 @@ fn a_device_of_several_ranges_is_one(g: Granule) {
     let before = Snapshot::exact(&rig);
     let device = DeviceRange::new(&rig.mm, &ranges, DeviceType::Coherent, DeviceMemmap::Ram).expect("free");
     let mut told = Vec::new();
-    rig.mm.device_create(&device, |_, step| told.push(step)).expect("room");
+    rig.mm.memremap_pages(&device, |_, step| told.push(step)).expect("room");
     assert_eq!(told, Step::ALL[..6], "all but going online");
     rig.assert_clean("made");
     assert_eq!(rig.mm.devices()[0].pages(), 3 * SUBSECTION / g.page_size);
@@ -248,7 +248,7 @@ fn a_device_of_several_ranges_is_one(g: Granule) {
         assert_eq!(rig.mm.use_of(Pfn::containing(g, start)).map(|u| u.0), Ok(PageKind::Device));
     }
     // A stale promise: the model has changed since.
-    assert!(matches!(rig.mm.device_create(&device, |_, _| {}), Err(Error::Exists { .. })));
+    assert!(matches!(rig.mm.memremap_pages(&device, |_, _| {}), Err(Error::Exists { .. })));
     destroy(&mut rig, FAR + 8 * SUBSECTION);
     before.assert_same(&Snapshot::exact(&rig), "all three are gone");
 }
@@ -305,15 +305,15 @@ fn teardown_waits_for_the_last_hold_and_names_its_page(g: Granule) {
         rig.mm.pin(held).expect("a device's page can be held");
     }
     rig.assert_clean("held");
-    assert_eq!(rig.mm.device_destroy(start), Ok(Teardown::Waits { pfn: held, holds: 2 }));
+    assert_eq!(rig.mm.memunmap_pages(start), Ok(Teardown::Waits { pfn: held, holds: 2 }));
     assert_eq!(rig.mm.devices()[0].state(), DeviceState::Dying);
     assert_eq!(rig.mm.pin(held), Err(Error::DeviceGoes(PhysAddr::new(FAR))), "nothing new holds it");
     rig.mm.unpin(held).expect("held twice");
-    assert_eq!(rig.mm.device_destroy(start), Ok(Teardown::Waits { pfn: held, holds: 1 }));
+    assert_eq!(rig.mm.memunmap_pages(start), Ok(Teardown::Waits { pfn: held, holds: 1 }));
     rig.assert_clean("dying");
     rig.mm.unpin(held).expect("held once");
     before.assert_same(&Snapshot::exact(&rig), "it went with the last hold");
-    assert_eq!(rig.mm.device_destroy(start), Err(Error::NoDevice(PhysAddr::new(FAR))));
+    assert_eq!(rig.mm.memunmap_pages(start), Err(Error::NoDevice(PhysAddr::new(FAR))));
     assert_eq!(rig.mm.unpin(held), Err(Error::NotPresent(held)));
 }
 
@@ -322,7 +322,10 @@ fn what_is_set_aside_cannot_be_held(g: Granule) {
     rig.machine.plug(FAR, GIB);
     create(&mut rig, FAR, GIB, DeviceType::FsDax, DeviceMemmap::Device { reserve: 2 }).expect("room");
     let device = &rig.mm.devices()[0];
-    assert_eq!(device.usable_start(), Rig::pfn(g, FAR) + device.altmap().expect("one").offset());
+    assert_eq!(
+        device.usable_start(),
+        Rig::pfn(g, FAR) + rig.mm.frames().altmap(device.start()).expect("one").offset()
+    );
     let (first, last) = (Rig::pfn(g, FAR), Pfn::new(device.usable_start().get() - 1));
     for pfn in [first, last] {
         assert!(matches!(rig.mm.pin(pfn), Err(Error::PageState { is: PageKind::DeviceMemmap, .. })));
@@ -342,10 +345,10 @@ fn every_allocation_fails_in_turn(g: Granule) {
             let before = Snapshot::exact(&rig);
             for n in 1.. {
                 let device = DeviceRange::new(&rig.mm, &ranges[..count], DeviceType::Generic, memmap);
-                rig.mm.faults.arm(plan(n));
-                let result = rig.mm.device_create(&device.expect("free"), |_, _| {});
-                let fired = rig.mm.faults.fired();
-                rig.mm.faults.arm(Plan::Off);
+                rig.mm.faults_mut().arm(plan(n));
+                let result = rig.mm.memremap_pages(&device.expect("free"), |_, _| {});
+                let fired = rig.mm.faults().fired();
+                rig.mm.faults_mut().arm(Plan::Off);
                 let when = format!("{memmap:?} {:?}: {result:?}", plan(n));
                 rig.assert_clean(&when);
                 match result {
@@ -355,7 +358,7 @@ fn every_allocation_fails_in_turn(g: Granule) {
                 }
                 before.assert_same(&Snapshot::exact(&rig), &when);
                 let device = DeviceRange::new(&rig.mm, &ranges[..count], DeviceType::Generic, memmap);
-                rig.mm.device_create(&device.expect("free"), |_, _| {}).expect("the fault is gone");
+                rig.mm.memremap_pages(&device.expect("free"), |_, _| {}).expect("the fault is gone");
                 destroy(&mut rig, FAR);
                 before.assert_same(&Snapshot::exact(&rig), &when);
                 if !fired {

@@ -2,16 +2,16 @@
 #![cfg(not(miri))]
 
 use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, Resource, Result};
-use hotmap_mm::faults::Plan;
+use hotmap_mm::frame::Mobility;
+use hotmap_mm::frame::block::Source;
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::model::Mobility;
-use hotmap_mm::page::PageKind;
-use hotmap_mm::zone::ZoneKind;
 use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
@@ -36,10 +36,10 @@ fn fail_each(
         let mut failures = 0;
         for n in 1.. {
             let before = Snapshot::of(rig, detail);
-            rig.mm.faults.arm(plan(n));
+            rig.mm.faults_mut().arm(plan(n));
             let result = act(rig);
-            let fired = rig.mm.faults.fired();
-            rig.mm.faults.arm(Plan::Off);
+            let fired = rig.mm.faults().fired();
+            rig.mm.faults_mut().arm(Plan::Off);
             let when = format!("{} {what}: {:?}, {result:?}", g.kind, plan(n));
             match result {
                 Ok(()) => undo(rig),
@@ -76,7 +76,7 @@ fn adding(g: Granule) {
                 Detail::Exact,
                 &what,
                 |rig| rig.add(start, len, home),
-                |rig| rig.mm.remove(range(start, len)).expect("offline"),
+                |rig| rig.mm.remove_memory(range(start, len)).expect("offline"),
             );
             rig.machine.unplug(start);
         }
@@ -102,7 +102,7 @@ fn adding_when_memory_is_in_small_pieces(g: Granule) {
         Detail::Exact,
         "add in small pieces",
         |rig| rig.add(start, len, MemmapHome::Ram),
-        |rig| rig.mm.remove(range(start, len)).expect("offline"),
+        |rig| rig.mm.remove_memory(range(start, len)).expect("offline"),
     );
 }
 
@@ -115,8 +115,8 @@ fn onlining(g: Granule) {
             &mut rig,
             Detail::Exact,
             "online",
-            |rig| rig.mm.online(block, zone),
-            |rig| assert_eq!(rig.mm.offline(block), Ok(Offlined::default())),
+            |rig| rig.mm.online_block(block, zone),
+            |rig| assert_eq!(rig.mm.offline_block(block), Ok(Offlined::default())),
         );
     }
 }
@@ -150,10 +150,10 @@ fn offlining_with_migration(g: Granule) {
     assert_eq!(here(&rig), 7);
     let round = |rig: &mut Rig, plan| {
         let before = Snapshot::of(rig, Detail::WherePagesMayHaveMoved);
-        rig.mm.faults.arm(plan);
-        let result = rig.mm.offline(newest);
-        let fired = rig.mm.faults.fired();
-        rig.mm.faults.arm(Plan::Off);
+        rig.mm.faults_mut().arm(plan);
+        let result = rig.mm.offline_block(newest);
+        let fired = rig.mm.faults().fired();
+        rig.mm.faults_mut().arm(Plan::Off);
         rig.assert_clean("after an offlining that failed");
         assert_eq!(rig.mm.tenant_check(id), Ok(7));
         if fired {
@@ -172,7 +172,7 @@ fn offlining_with_migration(g: Granule) {
     assert_eq!(stayed, [7, 6, 5, 4, 3, 2, 1]);
     assert_eq!(here(&rig), 0);
     assert_eq!(rig.mm.block_of(newest).expect("present").state.name(), "offline");
-    rig.mm.online(newest, ZoneKind::Movable).expect("heap");
+    rig.mm.online_block(newest, ZoneKind::Movable).expect("heap");
 }
 
 fn plugging(g: Granule) {
@@ -200,10 +200,10 @@ fn removing_allocates_nothing(g: Granule) {
         let (start, len) = (8 << 40, Rig::blocks(g, 2));
         let before = Snapshot::exact(&rig);
         rig.plug(start, len, home);
-        rig.mm.faults.arm(Plan::From(1));
-        assert_eq!(rig.mm.remove(range(start, len)), Ok(()));
-        assert_eq!((rig.mm.faults.sites(), rig.mm.faults.fired()), (0, false));
-        rig.mm.faults.arm(Plan::Off);
+        rig.mm.faults_mut().arm(Plan::From(1));
+        assert_eq!(rig.mm.remove_memory(range(start, len)), Ok(()));
+        assert_eq!((rig.mm.faults().sites(), rig.mm.faults().fired()), (0, false));
+        rig.mm.faults_mut().arm(Plan::Off);
         before.assert_same(&Snapshot::exact(&rig), "removed");
     }
 }
@@ -218,10 +218,10 @@ fn unplugging_with_migration(g: Granule) {
     let mut failures = 0;
     for n in 1.. {
         let before = Snapshot::of(&rig, Detail::WherePagesMayHaveMoved);
-        rig.mm.faults.arm(if n % 2 == 0 { Plan::Nth(1) } else { Plan::From(2) });
+        rig.mm.faults_mut().arm(if n % 2 == 0 { Plan::Nth(1) } else { Plan::From(2) });
         let result = rig.mm.unplug(range(start, len));
-        let fired = rig.mm.faults.fired();
-        rig.mm.faults.arm(Plan::Off);
+        let fired = rig.mm.faults().fired();
+        rig.mm.faults_mut().arm(Plan::Off);
         rig.assert_clean("after an unplugging");
         assert_eq!(rig.mm.tenant_check(id), Ok(5));
         if !fired {

@@ -6,12 +6,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use hotmap_mm::addr::PhysAddr;
-use hotmap_mm::faults::Plan;
+use hotmap_mm::debug::faults::Plan;
+use hotmap_mm::frame::block::Source;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::zone::ZoneKind;
 use hotmap_testkit::rig::{Rig, Shape, range};
 
 thread_local! {
@@ -80,16 +80,16 @@ fn every_byte_comes_back_from_a_failure(g: Granule) {
     cycle(&mut rig, 2, 2);
     rig.machine.plug(0x8000_0000, len);
     let act = |rig: &mut Rig, plan| {
-        rig.mm.faults.arm(plan);
+        rig.mm.faults_mut().arm(plan);
         let hot = HotRange::new(&rig.mm, PhysAddr::new(0x8000_0000), len, Source::Dimm(0)).expect("free");
         let result = rig.mm.plug(&hot, MemmapHome::SelfHosted, ZoneKind::Movable, |_, _| {});
         let result = result.and_then(|()| {
             let tenant = rig.mm.tenant_new(2).map(|id| rig.mm.tenant_drop(id));
-            rig.mm.faults.arm(Plan::Off);
+            rig.mm.faults_mut().arm(Plan::Off);
             rig.mm.unplug(range(0x8000_0000, len)).expect("nothing in use");
             tenant.map(drop)
         });
-        rig.mm.faults.arm(Plan::Off);
+        rig.mm.faults_mut().arm(Plan::Off);
         result
     };
     act(&mut rig, Plan::Off).expect("room");

@@ -5,15 +5,15 @@
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::boot::BootMemmap;
 use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::frame::altmap::Altmap;
+use hotmap_mm::frame::block::Source;
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::PfnRange;
-use hotmap_mm::vmemmap::altmap::Altmap;
-use hotmap_mm::zone::ZoneKind;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
@@ -76,11 +76,11 @@ fn a_part_whose_memmap_is_elsewhere_cannot_go_alone(g: Granule) {
     rig.add(start, len, MemmapHome::SelfRange).expect("room");
     let before = Snapshot::exact(&rig);
     for part in [start, start + block] {
-        let refused = rig.mm.remove(range(part, block));
+        let refused = rig.mm.remove_memory(range(part, block));
         assert!(matches!(refused, Err(Error::HeldTogether { .. })), "{part:#x}: {refused:?}");
     }
     before.assert_same(&Snapshot::exact(&rig), "refused");
-    rig.mm.remove(range(start, len)).expect("offline");
+    rig.mm.remove_memory(range(start, len)).expect("offline");
 }
 
 fn a_drivers_altmap_may_keep_more_than_it_needs_but_not_lose_pages(g: Granule) {
@@ -117,7 +117,7 @@ fn a_memmap_on_another_node_is_reported_once(g: Granule) {
         let start = FAR + slot * Rig::blocks(g, 1);
         rig.machine.plug(start, len);
         let range = HotRange::new(&rig.mm, PhysAddr::new(start), len, Source::Dimm(0)).expect("free");
-        rig.mm.add(&range.on_node(node), home).expect("room");
+        rig.mm.add_memory(&range.on_node(node), home, |_, _| {}).expect("room");
         assert_eq!(rig.mm.node_of(Rig::pfn(g, start)), Some(node));
         rig.mm.warnings().remote_memmap
     };
@@ -144,8 +144,8 @@ fn boot_memory_can_host_its_own_memmap_and_then_go(g: Granule) {
             let page = struct_page(&rig, bytes.start.get());
             assert_eq!(page, bytes.start.get(), "{name}: the first page holds its own struct page");
             let ram = rig.mm.counts().memmap_ram;
-            if rig.mm.offline(start).is_ok() {
-                rig.mm.remove(bytes).expect("offline");
+            if rig.mm.offline_block(start).is_ok() {
+                rig.mm.remove_memory(bytes).expect("offline");
                 rig.assert_clean(name);
                 assert_eq!(rig.mm.counts().memmap_ram, ram);
                 rig.add(bytes.start.get(), bytes.len(), MemmapHome::SelfHosted).expect("it is free now");

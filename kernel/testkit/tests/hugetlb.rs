@@ -2,14 +2,14 @@
 //! stays, and every page of a huge page leads to its head.
 #![cfg(not(miri))]
 
+use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, Resource};
-use hotmap_mm::faults::Plan;
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::{Granule, GranuleKind};
-use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hugetlb::pool::{Resized, Use};
-use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::zone::ZoneKind;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
@@ -53,12 +53,12 @@ fn sizes_are_the_granules(g: Granule) {
     assert_eq!(found, sizes(g));
     let mut rig = rig;
     for (bytes, pages) in sizes(g) {
-        assert_eq!(rig.mm.huge().huge_order(*bytes).map(|order| 1 << order), Ok(*pages));
+        assert_eq!(rig.mm.huge_order(*bytes).map(|order| 1 << order), Ok(*pages));
     }
-    assert_eq!(rig.mm.huge().huge_order(1 << 20), Err(Error::NotHugeSize { bytes: 1 << 20 }));
+    assert_eq!(rig.mm.huge_order(1 << 20), Err(Error::NotHugeSize { bytes: 1 << 20 }));
     for wrong in [0, 1, 63, 64, u32::MAX] {
         assert!(matches!(rig.mm.hugetlb_resize(wrong, 1), Err(Error::NotHugeSize { .. })), "{wrong}");
-        assert!(matches!(rig.mm.huge().take(wrong), Err(Error::NotHugeSize { .. })), "{wrong}");
+        assert!(matches!(rig.mm.hugetlb_take(wrong), Err(Error::NotHugeSize { .. })), "{wrong}");
     }
 }
 
@@ -87,7 +87,7 @@ fn every_page_leads_to_its_head(g: Granule) {
     let mut rig = boot(g, 2 * GIB);
     for order in two_sizes(g) {
         assert_eq!(rig.mm.hugetlb_resize(order, 1), done(1));
-        let head = rig.mm.huge().take(order).expect("one is free");
+        let head = rig.mm.hugetlb_take(order).expect("one is free");
         assert_eq!(head.get() % (1 << order), 0);
         for i in 0..1 << order {
             let pfn = head + i;
@@ -96,7 +96,7 @@ fn every_page_leads_to_its_head(g: Granule) {
             let kind = if i == 0 { PageKind::HugeTlb } else { PageKind::Tail };
             assert_eq!((page.kind(), page.order()), (kind, order), "{pfn}");
         }
-        rig.mm.huge().put(head).expect("in use");
+        rig.mm.hugetlb_put(head).expect("in use");
         assert_eq!(rig.mm.hugetlb_resize(order, 0), done(0));
         for i in 0..1 << order {
             let page = rig.mm.pages().get(head + i);
@@ -111,7 +111,7 @@ fn what_is_taken_stays(g: Granule) {
     let mut rig = boot(g, 256 * MIB);
     let [order, _] = two_sizes(g);
     assert_eq!(rig.mm.hugetlb_resize(order, 3), done(3));
-    let taken = [rig.mm.huge().take(order), rig.mm.huge().take(order)].map(|p| p.expect("free"));
+    let taken = [rig.mm.hugetlb_take(order), rig.mm.hugetlb_take(order)].map(|p| p.expect("free"));
     assert_ne!(taken[0], taken[1]);
     rig.assert_clean("taken");
     let before = Snapshot::exact(&rig);
@@ -121,13 +121,13 @@ fn what_is_taken_stays(g: Granule) {
     before.assert_same(&Snapshot::exact(&rig), "refused");
     assert_eq!(rig.mm.hugetlb_resize(order, 2), done(2));
     let none = Err(Error::Out(Resource::HugePages { bytes: 2 << 20 }));
-    assert_eq!(rig.mm.huge().take(order), none);
+    assert_eq!(rig.mm.hugetlb_take(order), none);
     // Neither a tail, nor a page that is free, nor one that is no huge page can be put back.
-    assert!(matches!(rig.mm.huge().put(taken[0] + 1), Err(Error::PageState { .. })));
-    assert!(matches!(rig.mm.huge().put(Pfn::new(7)), Err(Error::NotPresent(_))));
-    rig.mm.huge().put(taken[0]).expect("taken");
-    assert!(matches!(rig.mm.huge().put(taken[0]), Err(Error::PageState { .. })));
-    assert_eq!(rig.mm.huge().take(order), Ok(taken[0]), "the last that came");
+    assert!(matches!(rig.mm.hugetlb_put(taken[0] + 1), Err(Error::PageState { .. })));
+    assert!(matches!(rig.mm.hugetlb_put(Pfn::new(7)), Err(Error::NotPresent(_))));
+    rig.mm.hugetlb_put(taken[0]).expect("taken");
+    assert!(matches!(rig.mm.hugetlb_put(taken[0]), Err(Error::PageState { .. })));
+    assert_eq!(rig.mm.hugetlb_take(order), Ok(taken[0]), "the last that came");
     // The allocator's own front does not free it.
     let warnings = rig.mm.warnings();
     rig.mm.free(taken[0]);
@@ -135,7 +135,7 @@ fn what_is_taken_stays(g: Granule) {
     rig.mm.forget_warnings(warnings);
     assert!(matches!(rig.mm.pin(taken[0] + 3), Err(Error::PageState { is: PageKind::HugeTlb, .. })));
     for pfn in taken {
-        rig.mm.huge().put(pfn).expect("taken");
+        rig.mm.hugetlb_put(pfn).expect("taken");
     }
     rig.assert_clean("put back");
 }
@@ -154,9 +154,9 @@ fn a_pool_that_runs_out_keeps_what_it_got(g: Granule) {
     assert_eq!(rig.mm.hugetlb_resize(order, 0), done(0));
     before.assert_same(&Snapshot::exact(&rig), "empty");
     for n in 1..5 {
-        rig.mm.faults.arm(Plan::Nth(n));
+        rig.mm.faults_mut().arm(Plan::Nth(n));
         let resized = rig.mm.hugetlb_resize(order, 4).expect("nothing in use");
-        rig.mm.faults.arm(Plan::Off);
+        rig.mm.faults_mut().arm(Plan::Off);
         assert_eq!(resized, Resized { total: n - 1, stopped: Some(Error::Out(Resource::Frames { order })) });
         rig.assert_clean("stopped");
         assert_eq!(rig.mm.hugetlb_resize(order, 0), done(0));
@@ -170,18 +170,18 @@ fn memory_in_pieces_is_compacted(g: Granule) {
     let [order, _] = two_sizes(g);
     let first = rig.mm.tenant_new(1).expect("room");
     let mut runs = Vec::new();
-    while let Ok(pfn) = rig.mm.alloc(order, PageKind::Kernel, hotmap_mm::model::Mobility::Unmovable) {
+    while let Ok(pfn) = rig.mm.alloc(order, PageKind::Kernel, hotmap_mm::frame::Mobility::Unmovable) {
         runs.push(pfn);
     }
     let mut rest = Vec::new();
-    while let Ok(pfn) = rig.mm.alloc(0, PageKind::Kernel, hotmap_mm::model::Mobility::Unmovable) {
+    while let Ok(pfn) = rig.mm.alloc(0, PageKind::Kernel, hotmap_mm::frame::Mobility::Unmovable) {
         rest.push(pfn);
     }
     let mut tenants = Vec::new();
     for run in &runs {
         rig.mm.free(*run);
         tenants.push(rig.mm.tenant_new(2).expect("room"));
-        while let Ok(pfn) = rig.mm.alloc(0, PageKind::Kernel, hotmap_mm::model::Mobility::Unmovable) {
+        while let Ok(pfn) = rig.mm.alloc(0, PageKind::Kernel, hotmap_mm::frame::Mobility::Unmovable) {
             rest.push(pfn);
         }
     }
@@ -220,25 +220,25 @@ fn the_largest_size_is_made_of_blocks(g: Granule) {
             continue;
         }
         assert_eq!((resized.total, resized.stopped), (1, none.stopped));
-        let head = rig.mm.huge().take(order).expect("one");
+        let head = rig.mm.hugetlb_take(order).expect("one");
         assert_eq!(head, Rig::pfn(g, at));
         for i in (0..pages).step_by(97).chain([1, pages - 1]) {
             assert_eq!(rig.mm.use_of(head + i), Ok((PageKind::HugeTlb, head)));
         }
         // None of its blocks can go, and the error names the page; the ones beside it can.
         let middle = Rig::pfn(g, at + bytes / 2);
-        assert_eq!(rig.mm.offline(middle), Err(Error::HugeTaken(head)));
-        assert_eq!(rig.mm.offline(head), Err(Error::HugeTaken(head)));
+        assert_eq!(rig.mm.offline_block(middle), Err(Error::HugeTaken(head)));
+        assert_eq!(rig.mm.offline_block(head), Err(Error::HugeTaken(head)));
         rig.assert_clean("refused");
-        rig.mm.huge().put(head).expect("taken");
+        rig.mm.hugetlb_put(head).expect("taken");
         let next = Rig::pfn(g, at + bytes);
-        rig.mm.offline(next).expect("all free");
-        rig.mm.online(next, zone).expect("offline");
+        rig.mm.offline_block(next).expect("all free");
+        rig.mm.online_block(next, zone).expect("offline");
         // A free one is dissolved, all of it, when one of its blocks goes.
-        rig.mm.offline(middle).expect("the page is free");
+        rig.mm.offline_block(middle).expect("the page is free");
         rig.assert_clean("dissolved");
         assert_eq!(rig.mm.hugetlb.pool(order).map(|p| p.total()), Some(0));
-        rig.mm.online(middle, zone).expect("offline");
+        rig.mm.online_block(middle, zone).expect("offline");
         drop(before);
         rig.unplug(at, bytes + 2 * g.section_size);
         unplugged.assert_same(&Snapshot::exact(&rig), "gone");
@@ -260,13 +260,13 @@ fn a_block_with_pool_pages_goes_unless_they_are_used(g: Granule) {
         pool.heads(&rig.mm, Use::Free).filter(|p| *p >= Rig::pfn(g, AT)).count()
     };
     assert_eq!(inside(&rig), 5);
-    let taken = rig.mm.huge().take(order).expect("free");
+    let taken = rig.mm.hugetlb_take(order).expect("free");
     assert!(taken >= Rig::pfn(g, AT), "the last that came is the first that goes");
     assert_eq!(rig.mm.unplug(range(AT, len)).err(), Some(Error::HugeTaken(taken)));
     rig.assert_clean("refused");
     assert_eq!(inside(&rig), 4, "all or nothing: none was dissolved");
     assert_eq!(rig.mm.poison(taken + 1).err(), Some(Error::HugeTaken(taken)));
-    rig.mm.huge().put(taken).expect("taken");
+    rig.mm.hugetlb_put(taken).expect("taken");
     rig.unplug(AT, len);
     rig.assert_clean("gone");
     assert_eq!(rig.mm.hugetlb.pool(order).map(|p| (p.total(), p.free())), Some((boot, boot)));
@@ -277,8 +277,8 @@ fn a_free_page_is_dissolved_for_a_poisoned_one(g: Granule) {
     let [order, _] = two_sizes(g);
     let before = Snapshot::exact(&rig);
     assert_eq!(rig.mm.hugetlb_resize(order, 2), done(2));
-    let head = rig.mm.huge().take(order).expect("free");
-    rig.mm.huge().put(head).expect("taken");
+    let head = rig.mm.hugetlb_take(order).expect("free");
+    rig.mm.hugetlb_put(head).expect("taken");
     assert_eq!(rig.mm.poison(head + 3), Ok(None));
     rig.assert_clean("poisoned");
     assert_eq!(rig.mm.use_of(head + 3), Ok((PageKind::Poisoned, head + 3)));
@@ -294,13 +294,13 @@ fn a_page_is_demoted_to_any_smaller_size(g: Granule) {
     let [small, large] = two_sizes(g);
     let before = Snapshot::exact(&rig);
     assert_eq!(rig.mm.hugetlb_resize(large, 1), done(1));
-    let head = rig.mm.huge().take(large).expect("free");
-    assert_eq!(rig.mm.huge().demote(head, small), Err(Error::HugeTaken(head)));
-    rig.mm.huge().put(head).expect("taken");
-    assert!(matches!(rig.mm.huge().demote(head, large), Err(Error::NotHugeSize { .. })));
-    assert!(matches!(rig.mm.huge().demote(head, 1), Err(Error::NotHugeSize { .. })));
-    assert!(matches!(rig.mm.huge().demote(head + 1, small), Err(Error::PageState { .. })));
-    assert_eq!(rig.mm.huge().demote(head, small), Ok(()));
+    let head = rig.mm.hugetlb_take(large).expect("free");
+    assert_eq!(rig.mm.hugetlb_demote(head, small), Err(Error::HugeTaken(head)));
+    rig.mm.hugetlb_put(head).expect("taken");
+    assert!(matches!(rig.mm.hugetlb_demote(head, large), Err(Error::NotHugeSize { .. })));
+    assert!(matches!(rig.mm.hugetlb_demote(head, 1), Err(Error::NotHugeSize { .. })));
+    assert!(matches!(rig.mm.hugetlb_demote(head + 1, small), Err(Error::PageState { .. })));
+    assert_eq!(rig.mm.hugetlb_demote(head, small), Ok(()));
     rig.assert_clean("demoted");
     let parts = 1 << (large - small);
     assert_eq!(rig.mm.hugetlb.pool(large).map(|p| p.total()), Some(0));
@@ -318,7 +318,7 @@ fn what_is_wrong_with_a_huge_page_is_found(g: Granule) {
     let mut rig = boot(g, 256 * MIB);
     let [order, _] = two_sizes(g);
     assert_eq!(rig.mm.hugetlb_resize(order, 1), done(1));
-    let head = rig.mm.huge().take(order).expect("free");
+    let head = rig.mm.hugetlb_take(order).expect("free");
     let findings = |rig: &Rig| {
         let mut said = Vec::new();
         rig.mm.audit(&mut |finding| said.push(finding.to_string()));

@@ -4,18 +4,18 @@
 //! translation used, and at the first touch of vmemmap inside a window.
 #![cfg(not(miri))]
 
-use hotmap_mm::bugs::Bug;
+use hotmap_mm::debug::bugs::Bug;
+use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::Error;
-use hotmap_mm::faults::Plan;
+use hotmap_mm::frame::Mobility;
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::{Granule, GranuleKind};
-use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hugetlb::HvoRule;
 use hotmap_mm::hugetlb::pool::{Resized, Use};
-use hotmap_mm::model::Mobility;
-use hotmap_mm::page::PageKind;
-use hotmap_mm::paging::live_update::BbmRule;
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::zone::ZoneKind;
+use hotmap_mm::space::live_update::BbmRule;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
@@ -89,7 +89,7 @@ fn all_but_the_first_page_of_memmap_are_one(g: Granule) {
     let before: Vec<_> = memmap(&rig, heads[0]);
     assert!(before.iter().all(|(_, writable)| *writable));
     for head in &heads {
-        rig.mm.huge().optimise(*head).expect("worth it");
+        rig.mm.optimise(*head).expect("worth it");
         rig.assert_clean("optimised");
         leads_to_its_head(&rig, *head);
     }
@@ -112,7 +112,7 @@ fn all_but_the_first_page_of_memmap_are_one(g: Granule) {
     let tails = rig.mm.hugetlb.tails().as_flattened();
     assert_eq!(tails.iter().map(|t| t.mappings).sum::<u64>(), 14);
     for head in &heads {
-        rig.mm.huge().restore(*head).expect("room");
+        rig.mm.restore(*head).expect("room");
         rig.assert_clean("restored");
         leads_to_its_head(&rig, *head);
         let restored = memmap(&rig, *head);
@@ -149,21 +149,21 @@ fn what_is_not_worth_it_is_refused(g: Granule) {
     let pages = (64 << small) / g.page_size;
     assert!(pages <= 2);
     rig.mm.hugetlb_resize(small, 1).expect("room");
-    let head = rig.mm.huge().take(small).expect("one");
+    let head = rig.mm.hugetlb_take(small).expect("one");
     let before = Snapshot::exact(&rig);
     let rule = HvoRule::Memmap { pages: pages.max(1) };
-    assert_eq!(rig.mm.huge().optimise(head), Err(Error::NotOptimisable { pfn: head, rule }));
-    assert!(matches!(rig.mm.huge().restore(head), Err(Error::PageState { needs: "optimised", .. })));
-    assert!(matches!(rig.mm.huge().optimise(head + 1), Err(Error::PageState { .. })));
+    assert_eq!(rig.mm.optimise(head), Err(Error::NotOptimisable { pfn: head, rule }));
+    assert!(matches!(rig.mm.restore(head), Err(Error::PageState { needs: "optimised", .. })));
+    assert!(matches!(rig.mm.optimise(head + 1), Err(Error::PageState { .. })));
     before.assert_same(&Snapshot::exact(&rig), "refused");
-    rig.mm.huge().put(head).expect("taken");
+    rig.mm.hugetlb_put(head).expect("taken");
 }
 
 fn optimised_twice_is_refused(g: Granule) {
     let mut rig = boot(g, true);
     let head = pool(&mut rig, 1)[0];
     let before = Snapshot::exact(&rig);
-    assert!(matches!(rig.mm.huge().optimise(head), Err(Error::PageState { .. })));
+    assert!(matches!(rig.mm.optimise(head), Err(Error::PageState { .. })));
     before.assert_same(&Snapshot::exact(&rig), "refused");
 }
 
@@ -184,7 +184,7 @@ fn self_hosted_memmap_is_refused(g: Granule) {
     assert!(head >= Rig::pfn(g, AT));
     let before = Snapshot::exact(&rig);
     let rule = HvoRule::Altmap;
-    assert_eq!(rig.mm.huge().optimise(head), Err(Error::NotOptimisable { pfn: head, rule }));
+    assert_eq!(rig.mm.optimise(head), Err(Error::NotOptimisable { pfn: head, rule }));
     before.assert_same(&Snapshot::exact(&rig), "refused");
     // It is in the pool all the same.
     rig.mm.hugetlb.hvo = true;
@@ -203,10 +203,10 @@ fn what_runs_out_changes_nothing(g: Granule) {
         let mut failures = 0;
         for n in 1.. {
             let before = Snapshot::exact(&rig);
-            rig.mm.faults.arm(plan(n));
-            let result = rig.mm.huge().optimise(head);
-            let fired = rig.mm.faults.fired();
-            rig.mm.faults.arm(Plan::Off);
+            rig.mm.faults_mut().arm(plan(n));
+            let result = rig.mm.optimise(head);
+            let fired = rig.mm.faults().fired();
+            rig.mm.faults_mut().arm(Plan::Off);
             rig.assert_clean("optimise");
             if !fired {
                 assert_eq!(result, Ok(()));
@@ -224,10 +224,10 @@ fn what_runs_out_changes_nothing(g: Granule) {
         let mut failures = 0;
         for n in 1.. {
             let before = Snapshot::exact(&rig);
-            rig.mm.faults.arm(plan(n));
-            let result = rig.mm.huge().restore(head);
-            let fired = rig.mm.faults.fired();
-            rig.mm.faults.arm(Plan::Off);
+            rig.mm.faults_mut().arm(plan(n));
+            let result = rig.mm.restore(head);
+            let fired = rig.mm.faults().fired();
+            rig.mm.faults_mut().arm(Plan::Off);
             rig.assert_clean("restore");
             if result.is_ok() {
                 // The last that can fail is the run for a block: without it the memmap stays split, which is no error.
@@ -243,8 +243,8 @@ fn what_runs_out_changes_nothing(g: Granule) {
         assert_eq!(failures, worth(g).1 - 1);
         leads_to_its_head(&rig, head);
         taken.into_iter().for_each(|pfn| rig.mm.free(pfn));
-        rig.mm.huge().optimise(head).expect("once more");
-        rig.mm.huge().restore(head).expect("with the fault gone");
+        rig.mm.optimise(head).expect("once more");
+        rig.mm.restore(head).expect("with the fault gone");
         rig.assert_clean("with the fault gone");
     }
 }
@@ -256,10 +256,10 @@ fn a_pool_in_which_an_allocation_fails_is_sound(g: Granule) {
         for n in 1.. {
             let mut rig = boot(g, true);
             let before = Snapshot::of(&rig, Detail::WhereFramesMayDiffer);
-            rig.mm.faults.arm(plan(n));
+            rig.mm.faults_mut().arm(plan(n));
             let resized = rig.mm.hugetlb_resize(order(g), 2).expect("nothing in use");
-            let fired = rig.mm.faults.fired();
-            rig.mm.faults.arm(Plan::Off);
+            let fired = rig.mm.faults().fired();
+            rig.mm.faults_mut().arm(Plan::Off);
             rig.assert_clean("a fault");
             let optimised = rig.mm.hugetlb.pool(order(g)).expect("a size").optimised();
             seen.push((resized.total, optimised));
@@ -283,13 +283,13 @@ fn demoting_without_frames_changes_nothing(g: Granule) {
     let head = pool(&mut rig, 1)[0];
     for n in 1..worth(g).1 {
         let before = Snapshot::exact(&rig);
-        rig.mm.faults.arm(Plan::Nth(n));
-        assert!(matches!(rig.mm.huge().demote(head, small), Err(Error::Out(_))));
-        rig.mm.faults.arm(Plan::Off);
+        rig.mm.faults_mut().arm(Plan::Nth(n));
+        assert!(matches!(rig.mm.hugetlb_demote(head, small), Err(Error::Out(_))));
+        rig.mm.faults_mut().arm(Plan::Off);
         rig.assert_clean("a fault");
         before.assert_same(&Snapshot::exact(&rig), "a fault");
     }
-    rig.mm.huge().demote(head, small).expect("with the fault gone");
+    rig.mm.hugetlb_demote(head, small).expect("with the fault gone");
     rig.assert_clean("demoted");
     let parts = 1 << (order(g) - small);
     assert_eq!(rig.mm.hugetlb.pool(small).map(|p| (p.total(), p.optimised())), Some((parts, 0)));
@@ -304,7 +304,7 @@ fn restoring_under_pressure_fails_cleanly(g: Granule) {
         taken.push(pfn);
     }
     let before = Snapshot::exact(&rig);
-    assert!(matches!(rig.mm.huge().restore(head), Err(Error::Out(_))));
+    assert!(matches!(rig.mm.restore(head), Err(Error::Out(_))));
     assert!(matches!(rig.mm.hugetlb_dissolve(head), Err(Error::Out(_))));
     let resized = rig.mm.hugetlb_resize(order(g), 0).expect("free");
     assert!(matches!(resized, Resized { total: 1, stopped: Some(Error::Out(_)) }));
@@ -314,14 +314,14 @@ fn restoring_under_pressure_fails_cleanly(g: Granule) {
     for pfn in taken.drain(..6) {
         rig.mm.free(pfn);
     }
-    assert!(matches!(rig.mm.huge().restore(head), Err(Error::Out(_))));
+    assert!(matches!(rig.mm.restore(head), Err(Error::Out(_))));
     rig.mm.free(taken.pop().expect("many"));
-    rig.mm.huge().restore(head).expect("seven");
+    rig.mm.restore(head).expect("seven");
     rig.assert_clean("seven");
     taken.into_iter().for_each(|pfn| rig.mm.free(pfn));
     // The next that is restored in the section finds a run.
-    rig.mm.huge().optimise(head).expect("room");
-    rig.mm.huge().restore(head).expect("room");
+    rig.mm.optimise(head).expect("room");
+    rig.mm.restore(head).expect("room");
     rig.assert_clean("room");
     let leaves = rig.machine.everything().leaves;
     let va = rig.mm.layout().page_address(head.align_down(g.section_order)).get();
@@ -438,7 +438,7 @@ fn the_largest_size_keeps_one_page(g: Granule) {
             assert_eq!(rig.mm.use_of(head + i), Ok((PageKind::HugeTlb, head)));
         }
         let small = rig.mm.hugetlb.pools().rev_nth(1);
-        rig.mm.huge().demote(head, small).expect("free");
+        rig.mm.hugetlb_demote(head, small).expect("free");
         rig.assert_clean("demoted");
         assert_eq!(rig.mm.hugetlb_resize(small, 0), Ok(Resized { total: 0, stopped: None }));
         rig.assert_clean("gone");
@@ -463,9 +463,9 @@ fn without_break_before_make_it_is_refused(g: Granule) {
         let mut rig = boot_on(g, false, bbm_level_2);
         let head = pool(&mut rig, 1)[0];
         let before = Snapshot::exact(&rig);
-        rig.mm.bug = Some(Bug::NoBbm);
-        let refused = rig.mm.huge().optimise(head);
-        rig.mm.bug = None;
+        rig.mm.set_bug(Some(Bug::NoBbm));
+        let refused = rig.mm.optimise(head);
+        rig.mm.set_bug(None);
         // Without level 2 the split is refused; where there is nothing to split, or with it, the new address is.
         let split = g.page_size == Granule::K4.page_size && !bbm_level_2;
         let rule = if split { BbmRule::BlockSize } else { BbmRule::AddressWhileWritable };
@@ -475,11 +475,11 @@ fn without_break_before_make_it_is_refused(g: Granule) {
         );
         rig.assert_clean("refused");
         before.assert_same(&Snapshot::exact(&rig), "refused");
-        rig.mm.huge().optimise(head).expect("by the rules");
+        rig.mm.optimise(head).expect("by the rules");
         // Restoring: the join in one step is refused, so the memmap stays mapped by pages; the rest is right.
-        rig.mm.bug = Some(Bug::NoBbm);
-        rig.mm.huge().restore(head).expect("the rest is legal");
-        rig.mm.bug = None;
+        rig.mm.set_bug(Some(Bug::NoBbm));
+        rig.mm.restore(head).expect("the rest is legal");
+        rig.mm.set_bug(None);
         rig.assert_clean("restored");
         leads_to_its_head(&rig, head);
     }
@@ -494,11 +494,11 @@ fn a_tail_that_says_something_is_refused_and_nothing_has_changed(g: Granule) {
     let before = Snapshot::exact(&rig);
     let at = rig.mm.layout().page_address(head) + (64 * (worth(g).0 / g.page_size) - g.page_size);
     let rule = BbmRule::AddressWithOtherContents;
-    assert_eq!(rig.mm.huge().optimise(head), Err(Error::BreakBeforeMake { at, rule }));
+    assert_eq!(rig.mm.optimise(head), Err(Error::BreakBeforeMake { at, rule }));
     before.assert_same(&Snapshot::exact(&rig), "a tail says something");
     rig.assert_clean("a tail says something");
     rig.machine.memory().poke(last + 16, 0);
-    rig.mm.huge().optimise(head).expect("nothing is left of it");
+    rig.mm.optimise(head).expect("nothing is left of it");
 }
 
 /// What an auditor must find: a shared page that was written to, a count that is wrong, a shared page that can be written to.
@@ -549,16 +549,16 @@ fn in_any_order(g: Granule) {
             let some = heads.get(usize::try_from(dice / 16).expect("small") % heads.len().max(1)).copied();
             match (dice % 8, some) {
                 (0 | 1, _) => drop(rig.mm.hugetlb_resize(order, dice / 8 % 3)),
-                (2, Some(head)) => drop(rig.mm.huge().optimise(head)),
-                (3, Some(head)) => drop(rig.mm.huge().restore(head)),
-                (4, Some(head)) => drop(rig.mm.huge().put(head)),
-                (5, _) => drop(rig.mm.huge().take(order)),
+                (2, Some(head)) => drop(rig.mm.optimise(head)),
+                (3, Some(head)) => drop(rig.mm.restore(head)),
+                (4, Some(head)) => drop(rig.mm.hugetlb_put(head)),
+                (5, _) => drop(rig.mm.hugetlb_take(order)),
                 (6, _) => rig.mm.hugetlb.hvo = !rig.mm.hugetlb.hvo,
                 _ => {
                     // Blocks of the DIMM go and come, with what is free in them.
                     let block = Rig::pfn(g, AT);
-                    if rig.mm.offline(block).is_ok() {
-                        rig.mm.online(block, ZoneKind::Normal).expect("offline");
+                    if rig.mm.offline_block(block).is_ok() {
+                        rig.mm.online_block(block, ZoneKind::Normal).expect("offline");
                     }
                 }
             }
@@ -568,7 +568,7 @@ fn in_any_order(g: Granule) {
         while let Some(head) =
             { rig.mm.hugetlb.pool(order).and_then(|p| p.heads(&rig.mm, Use::Taken).next()) }
         {
-            rig.mm.huge().put(head).expect("taken");
+            rig.mm.hugetlb_put(head).expect("taken");
         }
         assert_eq!(rig.mm.hugetlb_resize(order, 0), Ok(Resized { total: 0, stopped: None }));
         before.assert_same(&Snapshot::of(&rig, Detail::WhereFramesMayDiffer), &format!("seed {seed}"));

@@ -4,15 +4,15 @@
 
 use std::collections::BTreeSet;
 
-use hotmap_mm::error::{Error, Result};
+use hotmap_mm::error::Error;
+use hotmap_mm::frame::Mobility;
+use hotmap_mm::frame::block::BlockState;
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::block::BlockState;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hotplug::offline::Offlined;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::model::Mobility;
-use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::zone::ZoneKind;
 use hotmap_testkit::layout;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
@@ -98,7 +98,7 @@ fn isolating_passes_over_it(g: Granule) {
     let before = Snapshot::exact(&rig);
     assert_eq!(rig.mm.start_isolate(both(g)), Ok(both(g)));
     intact(&rig, &runs, "isolated");
-    assert_eq!(rig.mm.test_isolated(both(g)), None, "nothing but memmap and free pages");
+    assert_eq!(rig.mm.frames().test_isolated(both(g)), None, "nothing but memmap and free pages");
     let going = BlockState::GoingOffline(ZoneKind::Movable);
     assert!(rig.mm.block_of(second(g)).is_some_and(|b| b.state == going));
     // What is asked for meanwhile comes from elsewhere.
@@ -117,10 +117,10 @@ fn testing_names_the_first_page_in_use(g: Granule) {
     rig.mm.tenant_new(3).expect("room");
     let first = Pfn::new(tenants_frames(&rig)[0]);
     rig.mm.start_isolate(both(g)).expect("online");
-    assert_eq!(rig.mm.test_isolated(both(g)), Some(first.min(pinned)));
+    assert_eq!(rig.mm.frames().test_isolated(both(g)), Some(first.min(pinned)));
     let behind = PfnRange { start: first.max(pinned) + 1, end: both(g).end };
     let rest = tenants_frames(&rig).into_iter().map(Pfn::new).chain([pinned]).filter(|p| behind.contains(*p));
-    assert_eq!(rig.mm.test_isolated(behind), rest.min());
+    assert_eq!(rig.mm.frames().test_isolated(behind), rest.min());
     rig.mm.undo_isolate(both(g));
     intact(&rig, &runs, "tested");
 }
@@ -148,20 +148,13 @@ fn the_scanner_gives_what_is_in_use_and_no_memmap(g: Granule) {
     let expected: Vec<u64> =
         tenants_frames(&rig).into_iter().filter(|f| both(g).contains(Pfn::new(*f))).collect();
     assert!(expected.len() > 1500);
-    let mut found = Vec::new();
-    let scanned = rig.mm.scan_used(both(g), |_, used| {
+    let (mut found, mut rest) = (Vec::new(), both(g));
+    while let Some(used) = rig.mm.frames().next_used(rest) {
         assert_eq!((used.kind, used.end), (PageKind::Tenant, used.pfn + 1));
         found.push(used.pfn.get());
-        Ok(())
-    });
-    assert_eq!(scanned, Ok(()));
+        rest.start = used.end;
+    }
     assert_eq!(found, expected);
-    let (stop, mut seen) = (Error::NoTenant(0), 0);
-    let stopped: Result<()> = rig.mm.scan_used(both(g), |_, _| {
-        seen += 1;
-        if seen == 5 { Err(stop) } else { Ok(()) }
-    });
-    assert_eq!((stopped, seen), (Err(stop), 5));
     intact(&rig, &runs, "scanned");
 }
 
@@ -172,14 +165,14 @@ fn offline_and_online_leave_it_alone(g: Granule) {
         let id = rig.mm.tenant_new(1500).expect("room");
         let used = rig.mm.block_of(second(g)).expect("present").tenant_pages;
         assert_eq!(used, 1500);
-        assert_eq!(rig.mm.offline(second(g)), Ok(Offlined { migrated: 1500 }));
+        assert_eq!(rig.mm.offline_block(second(g)), Ok(Offlined { migrated: 1500 }));
         intact(&rig, &runs, "offline");
         let offline = rig.mm.counts();
         assert_eq!(offline.memmap_self, before.memmap_self, "it is in use while the block is present");
         assert!(offline.balance());
         assert_eq!(rig.mm.tenant_check(id), Ok(1500));
         rig.mm.tenant_drop(id).expect("not held");
-        rig.mm.online(second(g), zone).expect("room");
+        rig.mm.online_block(second(g), zone).expect("room");
         intact(&rig, &runs, "online again");
         assert_eq!(rig.mm.counts(), before);
         let block = rig.mm.block_of(second(g)).expect("present");

@@ -2,17 +2,17 @@
 #![cfg(not(miri))]
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
+use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::{Error, Result};
-use hotmap_mm::faults::Plan;
+use hotmap_mm::frame::block::Source;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::zone::ZoneKind;
 use hotmap_testkit::arch::walker::Memory;
 use hotmap_testkit::rig::{MIB, Rig, Shape};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
@@ -39,7 +39,7 @@ fn make(rig: &mut Rig, kind: DeviceType) {
     let g = rig.granule();
     let ranges = [(PhysAddr::new(start(g)), len(g))];
     let device = DeviceRange::new(&rig.mm, &ranges, kind, DeviceMemmap::Device { reserve: 0 }).expect("free");
-    rig.mm.device_create(&device, |_, _| {}).expect("room");
+    rig.mm.memremap_pages(&device, |_, _| {}).expect("room");
 }
 
 fn give(rig: &mut Rig) -> Result<()> {
@@ -85,7 +85,7 @@ fn what_is_held_or_dying_or_too_small_stays(g: Granule) {
     rig.machine.plug(at, SUBSECTION);
     let ranges = [(PhysAddr::new(at), SUBSECTION)];
     let small = DeviceRange::new(&rig.mm, &ranges, DeviceType::Generic, DeviceMemmap::Ram).expect("free");
-    rig.mm.device_create(&small, |_, _| {}).expect("room");
+    rig.mm.memremap_pages(&small, |_, _| {}).expect("room");
     let refused = rig.mm.device_to_memory(Rig::pfn(g, at), MemmapHome::SelfHosted, ZoneKind::Movable);
     assert!(matches!(refused, Err(Error::NotBlockAligned { .. })), "{refused:?}");
 }
@@ -95,7 +95,7 @@ fn private_memory_is_not_for_the_system(g: Granule) {
     let (mut rig, at) = (boot(g), FAR + Rig::blocks(g, 16));
     let ranges = [(PhysAddr::new(at), Rig::blocks(g, 1))];
     let private = DeviceRange::new(&rig.mm, &ranges, DeviceType::Private, DeviceMemmap::Ram).expect("free");
-    rig.mm.device_create(&private, |_, _| {}).expect("room");
+    rig.mm.memremap_pages(&private, |_, _| {}).expect("room");
     let before = Snapshot::exact(&rig);
     for home in [MemmapHome::SelfHosted, MemmapHome::Ram] {
         let refused = rig.mm.device_to_memory(Rig::pfn(g, at), home, ZoneKind::Movable);
@@ -118,11 +118,11 @@ fn blocks_in_different_states_do_not_go_back(g: Granule) {
     let mut rig = boot(g);
     give(&mut rig).expect("room");
     let second = Rig::pfn(g, FAR + Rig::blocks(g, 2));
-    rig.mm.offline(second).expect("unused");
+    rig.mm.offline_block(second).expect("unused");
     let before = Snapshot::exact(&rig);
     assert!(matches!(take_back(&mut rig), Err(Error::BlockState { .. })));
     before.assert_same(&Snapshot::exact(&rig), "refused");
-    rig.mm.offline(Rig::pfn(g, FAR + Rig::blocks(g, 1))).expect("unused");
+    rig.mm.offline_block(Rig::pfn(g, FAR + Rig::blocks(g, 1))).expect("unused");
     assert_eq!(take_back(&mut rig), Ok(0), "all are offline");
 }
 
@@ -155,9 +155,9 @@ fn an_undo_is_not_vetoed(g: Granule) {
     give(&mut rig).expect("room");
     let before = Snapshot::exact(&rig);
     rig.mm.notifiers.register(keeper).expect("room");
-    rig.mm.faults.arm(Plan::Nth(1));
+    rig.mm.faults_mut().arm(Plan::Nth(1));
     assert!(matches!(take_back(&mut rig), Err(Error::Out(_))));
-    rig.mm.faults.arm(Plan::Off);
+    rig.mm.faults_mut().arm(Plan::Off);
     rig.mm.notifiers.unregister("keeper");
     rig.assert_clean("undone");
     before.assert_same(&Snapshot::exact(&rig), "undone");
@@ -186,17 +186,17 @@ fn what_a_device_gave_only_goes_back_to_it(g: Granule) {
     let before = Snapshot::exact(&rig);
     let memory = hotmap_testkit::rig::range(FAR + Rig::blocks(g, 1), Rig::blocks(g, 2));
     assert!(matches!(rig.mm.unplug(memory), Err(Error::BlockState { .. })));
-    assert!(matches!(rig.mm.remove(memory), Err(Error::BlockState { .. })));
+    assert!(matches!(rig.mm.remove_memory(memory), Err(Error::BlockState { .. })));
     before.assert_same(&Snapshot::exact(&rig), "refused");
 }
 
 fn memory_stays_on_its_devices_node(g: Granule) {
     let mut rig = boot(g);
-    assert_eq!(rig.mm.device_destroy(Rig::pfn(g, start(g))), Ok(Teardown::Gone));
+    assert_eq!(rig.mm.memunmap_pages(Rig::pfn(g, start(g))), Ok(Teardown::Gone));
     let ranges = [(PhysAddr::new(start(g)), len(g))];
     let on_device = DeviceMemmap::Device { reserve: 0 };
     let device = DeviceRange::new(&rig.mm, &ranges, DeviceType::Generic, on_device).expect("free").on_node(3);
-    rig.mm.device_create(&device, |_, _| {}).expect("room");
+    rig.mm.memremap_pages(&device, |_, _| {}).expect("room");
     let block = Rig::pfn(g, FAR + Rig::blocks(g, 1));
     assert_eq!(rig.mm.node_of(block), Some(3));
     give(&mut rig).expect("room");
@@ -212,10 +212,10 @@ fn fail_each(rig: &mut Rig, what: &str, act: impl Fn(&mut Rig) -> Result<()>, ba
         let mut failures = 0;
         for n in 1.. {
             let before = Snapshot::of(rig, Detail::Exact);
-            rig.mm.faults.arm(plan(n));
+            rig.mm.faults_mut().arm(plan(n));
             let result = act(rig);
-            let fired = rig.mm.faults.fired();
-            rig.mm.faults.arm(Plan::Off);
+            let fired = rig.mm.faults().fired();
+            rig.mm.faults_mut().arm(Plan::Off);
             let when = format!("{} {what}: {:?}, {result:?}", g.kind, plan(n));
             rig.assert_clean(&when);
             match result {

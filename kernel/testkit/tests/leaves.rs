@@ -7,11 +7,11 @@ use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::{Error, Result};
+use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::paging::descriptor::Attributes;
-use hotmap_mm::paging::table::{Gone, MapRequest, TableFrames};
-use hotmap_mm::vmemmap::altmap::Altmap;
+use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::space::descriptor::Attributes;
+use hotmap_mm::space::table::{Gone, MapRequest, TableFrames};
 use hotmap_testkit::layout;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
@@ -31,12 +31,12 @@ fn far_leaf(rig: &Rig) -> u64 {
 
 fn create(rig: &mut Rig, start: u64, len: u64, memmap: DeviceMemmap) -> Result<()> {
     let device = DeviceRange::new(&rig.mm, &[(PhysAddr::new(start), len)], DeviceType::Generic, memmap)?;
-    rig.mm.device_create(&device, |_, _| {})
+    rig.mm.memremap_pages(&device, |_, _| {})
 }
 
 fn destroy(rig: &mut Rig, start: u64) {
     let g = rig.granule();
-    assert_eq!(rig.mm.device_destroy(Rig::pfn(g, start)), Ok(Teardown::Gone));
+    assert_eq!(rig.mm.memunmap_pages(Rig::pfn(g, start)), Ok(Teardown::Gone));
 }
 
 /// The struct pages of `len` bytes at `start`.
@@ -51,26 +51,27 @@ fn memmap(rig: &Rig, start: u64, len: u64) -> VirtRange {
 
 /// Map `memory` by hand, with leaves no larger than `largest`.
 fn map(rig: &mut Rig, memory: VirtRange, pa: u64, largest: u64) {
-    let (machine, tables) = (rig.machine.clone(), rig.mm.tables());
     let (pa, attributes) = (PhysAddr::new(pa), Attributes::DATA);
     let request = MapRequest { range: memory, pa, attributes, max_leaf: largest, contiguous: false };
-    tables.map(&machine, &mut rig.mm, &request).expect("room");
-    hotmap_mm::machine::Machine::publish(&machine);
+    let (space, frames) = rig.mm.parts_mut();
+    space.map(frames, &request).expect("room");
+    space.publish();
 }
 
 /// Unmap `memory` by hand; returns the leaves, and how many tables went.
 fn unmap(rig: &mut Rig, memory: VirtRange, bounds: VirtRange) -> (Vec<(u64, u64)>, u64) {
-    let (machine, tables) = (rig.machine.clone(), rig.mm.tables());
-    tables.break_range(&machine, memory, bounds, |_| false).expect("whole leaves").pay(&machine);
+    let (space, frames) = rig.mm.parts_mut();
+    let debt = space.break_range(memory, bounds, |_| false).expect("whole leaves");
+    space.invalidate(debt);
     let (mut leaves, mut freed) = (Vec::new(), Vec::new());
     let gone = |gone| match gone {
         Gone::Leaf { pa, size, .. } => leaves.push((pa.get(), size)),
         Gone::Table(table) => freed.push(table),
         Gone::SharedLeaf { .. } | Gone::SharedTable { .. } => panic!("nothing here is shared"),
     };
-    tables.reap(&machine, memory, gone).expect("broken entries");
+    space.reap(memory, gone).expect("broken entries");
     let count = freed.len() as u64;
-    freed.into_iter().for_each(|table| rig.mm.free_table(table));
+    freed.into_iter().for_each(|table| frames.free_table(table));
     (leaves, count)
 }
 
@@ -137,7 +138,10 @@ fn a_device_with_one_large_leaf_goes(g: Granule, size: u64) {
     rig.assert_clean("one leaf");
     let leaf = rig.machine.everything().leaves.into_iter().find(|l| l.va == window.start.get());
     assert_eq!(leaf.map(|l| l.size), Some(size));
-    assert_eq!(rig.mm.devices()[0].altmap().map(|a| a.alloc()), Some(size / g.page_size));
+    assert_eq!(
+        rig.mm.frames().altmap(rig.mm.devices()[0].start()).map(|a| a.alloc()),
+        Some(size / g.page_size)
+    );
     destroy(&mut rig, at);
     rig.assert_clean("gone");
     before.assert_same(&Snapshot::exact(&rig), "the leaf and its table are gone");
@@ -242,10 +246,10 @@ fn removing_twice_is_a_warning_and_frees_nothing(g: Granule) {
         let (mut rig, len) = (boot(g), Rig::blocks(g, 2));
         rig.plug(FAR, len, home);
         let warnings = rig.mm.warnings();
-        rig.mm.remove(range(FAR, len)).expect("offline");
+        rig.mm.remove_memory(range(FAR, len)).expect("offline");
         let (after, tables) = (Snapshot::exact(&rig), tables(&rig));
         for (times, again) in [(1, range(FAR, len)), (2, range(FAR, len / 2))] {
-            assert_eq!(rig.mm.remove(again), Err(Error::NoBlock(PhysAddr::new(FAR))));
+            assert_eq!(rig.mm.remove_memory(again), Err(Error::NoBlock(PhysAddr::new(FAR))));
             assert_eq!(rig.mm.unplug(again).map(drop), Err(Error::NoBlock(PhysAddr::new(FAR))));
             assert_eq!(rig.mm.warnings().bad_remove, 2 * times, "each is a warning");
             assert_eq!(rig.mm.warnings().total(), 2 * times, "and there is no other");
@@ -297,14 +301,18 @@ fn an_early_sections_memmap_goes_only_with_all_of_it(g: Granule) {
     let (counts, before) = (rig.mm.counts(), Snapshot::exact(&rig));
     create(&mut rig, start, len, DeviceMemmap::Device { reserve: 0 }).expect("room");
     assert_eq!(rig.mm.counts(), counts, "no memmap and no table; a device is no RAM");
-    assert_eq!(rig.mm.devices()[0].altmap().map(|a| a.alloc()), Some(0), "nor anything of its altmap");
+    assert_eq!(
+        rig.mm.frames().altmap(rig.mm.devices()[0].start()).map(|a| a.alloc()),
+        Some(0),
+        "nor anything of its altmap"
+    );
     assert_eq!(mapped(&rig, holed, block), all);
     let holed_block = Rig::pfn(g, holed);
     let with_device = Snapshot::exact(&rig);
     let not_whole = Err(Error::NotWhole(PhysAddr::new(holed)));
-    assert_eq!(rig.mm.offline(holed_block).map(drop), not_whole);
+    assert_eq!(rig.mm.offline_block(holed_block).map(drop), not_whole);
     assert_eq!(rig.mm.unplug(range(holed, block)).map(drop), not_whole);
-    assert!(matches!(rig.mm.remove(range(holed, block)), Err(Error::BlockState { is: "online", .. })));
+    assert!(matches!(rig.mm.remove_memory(range(holed, block)), Err(Error::BlockState { is: "online", .. })));
     with_device.assert_same(&Snapshot::exact(&rig), "refused");
     destroy(&mut rig, start);
     assert_eq!(mapped(&rig, holed, block), all, "RAM of the section is left");

@@ -3,12 +3,12 @@
 
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::Error;
+use hotmap_mm::frame::block::{BlockState, Source};
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::block::{BlockState, Source};
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::steps::{MemmapHome, Step};
-use hotmap_mm::zone::ZoneKind;
+use hotmap_mm::hotplug::{backing::MemmapHome, step::Step};
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
@@ -69,7 +69,7 @@ fn the_steps_are_told_in_order(g: Granule) {
     rig.machine.plug(AT, len);
     let hot = HotRange::new(&rig.mm, PhysAddr::new(AT), len, Source::Dimm(3)).expect("free");
     let mut told = Vec::new();
-    let done = |mm: &hotmap_mm::model::Mm<_>, step: Step| {
+    let done = |mm: &hotmap_mm::mm::Mm<_>, step: Step| {
         // Between joining a zone and going online a block's pages are present and nothing else yet.
         assert!(step == Step::JoinZone || mm.counts().balance(), "{}", step.name());
         told.push(step);
@@ -93,7 +93,7 @@ fn what_has_not_gone_online_or_is_offline_already_can_be_unplugged(g: Granule) {
         }
         rig.plug(AT, len, MemmapHome::SelfHosted);
         let block = Rig::pfn(g, AT);
-        let refused = rig.mm.offline(block).expect_err("it is offline");
+        let refused = rig.mm.offline_block(block).expect_err("it is offline");
         assert_eq!(refused.to_string(), "the memory block at 0x80000000 is offline, not online");
     }
 }
@@ -107,13 +107,13 @@ fn a_part_of_a_dimm_cannot_go_when_that_splits_a_leaf(g: Granule) {
     let whole = Snapshot::exact(&rig);
     let (first, last) = (range(at, g.section_size), range(at + len - g.section_size, g.section_size));
     for part in [first, last] {
-        assert!(matches!(rig.mm.remove(part), Err(Error::WouldSplit { size, .. }) if size == len));
+        assert!(matches!(rig.mm.remove_memory(part), Err(Error::WouldSplit { size, .. }) if size == len));
         whole.assert_same(&Snapshot::exact(&rig), "a part was refused");
         rig.online(at, len, ZoneKind::Movable);
         let online = Snapshot::exact(&rig);
         assert!(matches!(rig.mm.unplug(part), Err(Error::WouldSplit { .. })));
         online.assert_same(&Snapshot::exact(&rig), "a part was refused");
-        rig.mm.offline_range(hotmap_mm::pfn::PfnRange::inside(g, range(at, len))).expect("free");
+        rig.mm.offline_pages(hotmap_mm::pfn::PfnRange::inside(g, range(at, len))).expect("free");
     }
     rig.unplug(at, len);
     rig.assert_clean("gone as a whole");
@@ -123,9 +123,9 @@ fn a_part_of_a_dimm_cannot_go_when_that_splits_a_leaf(g: Granule) {
 fn a_part_of_a_dimm_can_go_when_nothing_splits(g: Granule) {
     let (mut rig, block) = (boot(g), g.section_size);
     rig.plug(AT, 2 * block, MemmapHome::SelfHosted);
-    rig.mm.remove(range(AT, block)).expect("it has leaves of its own");
+    rig.mm.remove_memory(range(AT, block)).expect("it has leaves of its own");
     rig.assert_clean("half of it");
-    rig.mm.remove(range(AT + block, block)).expect("the other half");
+    rig.mm.remove_memory(range(AT + block, block)).expect("the other half");
     rig.machine.unplug(AT);
     rig.assert_clean("gone");
 }
@@ -135,16 +135,16 @@ fn only_whole_present_offline_blocks_can_be_removed(g: Granule) {
     rig.plug(AT, block, MemmapHome::SelfHosted);
     let before = Snapshot::exact(&rig);
     for bad in [range(AT, block / 2), range(AT + MIB, block), range(AT, block + MIB)] {
-        assert!(matches!(rig.mm.remove(bad), Err(Error::NotBlockAligned { .. })), "{bad}");
+        assert!(matches!(rig.mm.remove_memory(bad), Err(Error::NotBlockAligned { .. })), "{bad}");
         assert!(matches!(rig.mm.unplug(bad), Err(Error::NotBlockAligned { .. })), "{bad}");
     }
-    assert_eq!(rig.mm.remove(range(AT, 0)), Err(Error::Empty(PhysAddr::new(AT))));
+    assert_eq!(rig.mm.remove_memory(range(AT, 0)), Err(Error::Empty(PhysAddr::new(AT))));
     before.assert_same(&Snapshot::exact(&rig), "refused");
-    assert!(matches!(rig.mm.remove(range(AT, 2 * block)), Err(Error::NoBlock(_))));
-    assert!(matches!(rig.mm.remove(range(0, block)), Err(Error::NoBlock(_))), "below the linear map");
+    assert!(matches!(rig.mm.remove_memory(range(AT, 2 * block)), Err(Error::NoBlock(_))));
+    assert!(matches!(rig.mm.remove_memory(range(0, block)), Err(Error::NoBlock(_))), "below the linear map");
     assert_eq!(rig.mm.warnings().bad_remove, 2, "what is not there was to be removed");
     rig.online(AT, block, ZoneKind::Movable);
-    assert!(matches!(rig.mm.remove(range(AT, block)), Err(Error::BlockState { is: "online", .. })));
+    assert!(matches!(rig.mm.remove_memory(range(AT, block)), Err(Error::BlockState { is: "online", .. })));
     rig.assert_clean("still online");
 }
 
@@ -153,9 +153,9 @@ fn a_block_of_boot_memory_can_go_and_come_back(g: Granule) {
     let mut rig = boot(g);
     let (block, last) = (g.section_size, 0x8000_0000 - g.section_size);
     let before = rig.mm.counts();
-    assert_eq!(rig.mm.offline(Rig::pfn(g, last)), Ok(Offlined::default()));
+    assert_eq!(rig.mm.offline_block(Rig::pfn(g, last)), Ok(Offlined::default()));
     rig.assert_clean("boot memory offline");
-    rig.mm.remove(range(last, block)).expect("offline");
+    rig.mm.remove_memory(range(last, block)).expect("offline");
     rig.assert_clean("boot memory removed");
     let now = rig.mm.counts();
     let memmap = block / g.page_size * 64 / g.page_size;
@@ -170,7 +170,7 @@ fn a_block_of_boot_memory_can_go_and_come_back(g: Granule) {
 fn boot_memory_that_holds_the_kernel_stays(g: Granule) {
     let mut rig = boot(g);
     let before = Snapshot::exact(&rig);
-    let refused = rig.mm.offline(Rig::pfn(g, 0x4000_0000));
+    let refused = rig.mm.offline_block(Rig::pfn(g, 0x4000_0000));
     assert!(matches!(refused, Err(Error::Unmovable { .. })), "{refused:?}");
     before.assert_same(&Snapshot::exact(&rig), "refused");
     assert_eq!(rig.mm.blocks()[0].state, BlockState::Online(ZoneKind::Normal));

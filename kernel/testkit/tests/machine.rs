@@ -5,14 +5,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
-use hotmap_mm::bugs::Bug;
+use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::layout::TENANTS;
 use hotmap_mm::machine::{Access, Machine};
-use hotmap_mm::paging::descriptor::{Attributes, Descriptor};
-use hotmap_mm::paging::flush::TlbDebt;
-use hotmap_mm::paging::table::{Gone, MapRequest};
+use hotmap_mm::space::descriptor::{Attributes, Descriptor};
+use hotmap_mm::space::flush::TlbDebt;
+use hotmap_mm::space::table::{Gone, MapRequest};
 use hotmap_testkit::machine::violation::Rule;
 use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 
@@ -41,17 +41,17 @@ fn map(rig: &mut Rig, at: VirtRange, pa: u64) {
         max_leaf: g.page_size,
         contiguous: false,
     };
-    let tables = rig.mm.tables();
-    tables.map(&rig.machine, &mut rig.mm, &request).expect("nothing is there");
+    let (space, frames) = rig.mm.parts_mut();
+    space.map(frames, &request).expect("nothing is there");
 }
 
 fn take_down(rig: &mut Rig, at: VirtRange) -> TlbDebt {
-    rig.mm.tables().break_range(&rig.machine, at, TENANTS, |_| false).expect("a page")
+    rig.mm.parts_mut().0.break_range(at, TENANTS, |_| false).expect("a page")
 }
 
 fn reap(rig: &mut Rig, at: VirtRange) -> Vec<Gone> {
     let mut gone = Vec::new();
-    rig.mm.tables().reap(&rig.machine, at, |g| gone.push(g)).expect("broken");
+    rig.mm.parts_mut().0.reap(at, |g| gone.push(g)).expect("broken");
     gone
 }
 
@@ -129,7 +129,7 @@ fn a_long_access_must_be_in_one_piece(g: Granule) {
 
 fn entries_under_one_contiguous_bit_must_agree(g: Granule) {
     let rig = boot(g);
-    let path = rig.mm.tables().path(&rig.machine, rig.mm.layout().linear(PhysAddr::new(DIMM)));
+    let path = rig.mm.space().path(rig.mm.layout().linear(PhysAddr::new(DIMM)));
     let leaf = path.leaf().expect("mapped");
     let alone = !leaf.descriptor.is_contiguous();
     assert_eq!(
@@ -152,7 +152,7 @@ fn entries_under_one_contiguous_bit_must_agree(g: Granule) {
 fn a_live_entry_that_changes_against_the_rules_is_noticed(g: Granule) {
     let mut rig = boot(g);
     map(&mut rig, page(g, 0), DIMM + 64 * MIB);
-    let path = rig.mm.tables().path(&rig.machine, page(g, 0).start);
+    let path = rig.mm.space().path(page(g, 0).start);
     let leaf = path.leaf().expect("mapped");
     let moved = Descriptor::leaf(PhysAddr::new(DIMM + 65 * MIB), Attributes::DATA, 3, false);
     let (old, new) = (leaf.descriptor.bits(), moved.bits());
@@ -195,8 +195,8 @@ fn the_models_own_fault_is_noticed_when_a_table_comes_back(g: Granule) {
     let mut rig = boot(g);
     let far = 8 << 40;
     rig.plug(far, Rig::blocks(g, 1), MemmapHome::SelfHosted);
-    rig.mm.bug = Some(Bug::SkipTlbi);
-    rig.mm.remove(range(far, Rig::blocks(g, 1))).expect("offline");
+    rig.mm.set_bug(Some(Bug::SkipTlbi));
+    rig.mm.remove_memory(range(far, Rig::blocks(g, 1))).expect("offline");
     assert_eq!(broken(&rig), []);
     rig.add(far, Rig::blocks(g, 1), MemmapHome::SelfHosted).expect("room");
     let found = broken(&rig);
@@ -222,7 +222,7 @@ fn an_entry_that_leads_nowhere_is_noticed(g: Granule) {
 
 fn a_table_that_was_not_cleared_or_is_cleared_in_force_is_noticed(g: Granule) {
     let rig = boot(g);
-    let (root, fresh) = (rig.mm.tables().root(), PhysAddr::new(DIMM + 64 * MIB));
+    let (root, fresh) = (rig.mm.space().root(), PhysAddr::new(DIMM + 64 * MIB));
     let index = g.entries(g.start_level) - 1;
     rig.machine.entry_written(root, index, 0, Descriptor::table(fresh).bits());
     assert!(broken(&rig).contains(&Rule::GarbageTable));
@@ -235,7 +235,8 @@ fn a_table_that_was_not_cleared_or_is_cleared_in_force_is_noticed(g: Granule) {
 /// A machine that is not told to tolerate anything ends the test, and says where.
 fn the_first_violation_ends_the_test(g: Granule) {
     let mut rig = Rig::boot(g, &Shape::tiny());
-    let frame = rig.mm.alloc(0, hotmap_mm::page::PageKind::Kernel, hotmap_mm::model::Mobility::Unmovable);
+    let frame =
+        rig.mm.alloc(0, hotmap_mm::frame::page::PageKind::Kernel, hotmap_mm::frame::Mobility::Unmovable);
     map(&mut rig, page(g, 0), frame.expect("room").address(g).get());
     let caught = catch_unwind(AssertUnwindSafe(|| touch(&rig, page(g, 0), Access::Read)));
     let said = caught.expect_err("it is not published").downcast::<String>().expect("a message");

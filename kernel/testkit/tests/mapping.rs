@@ -5,8 +5,8 @@ use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::error::Error;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::TENANTS;
-use hotmap_mm::paging::descriptor::Attributes;
-use hotmap_mm::paging::table::MapRequest;
+use hotmap_mm::space::descriptor::Attributes;
+use hotmap_mm::space::table::MapRequest;
 use hotmap_testkit::rig::{GIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;
 
@@ -19,8 +19,8 @@ fn request(start: VirtAddr, len: u64, max_leaf: u64) -> MapRequest {
 }
 
 fn map(rig: &mut Rig, request: &MapRequest) -> Result<(), Error> {
-    let (tables, machine) = (rig.mm.tables(), rig.mm.machine().clone());
-    tables.map(&machine, &mut rig.mm, request)
+    let (space, frames) = rig.mm.parts_mut();
+    space.map(frames, request)
 }
 
 /// A request runs into `obstacle` after some of its own pages, which have made tables.

@@ -1,11 +1,11 @@
 //! The model's whole life in little memory, for Miri: it checks every pointer that a frame becomes. Miri takes some ten
 //! thousand times as long as the machine, so it audits at 4K only, where tables have the fewest entries.
 
+use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::Error;
-use hotmap_mm::faults::Plan;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::zone::ZoneKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_testkit::rig::{Rig, Shape};
 
 const AT: u64 = 0x8000_0000;
@@ -32,7 +32,7 @@ fn miri_a_failure_half_way(g: Granule) {
     rig.machine.plug(AT, len);
     let mut refused = 0;
     loop {
-        rig.mm.faults.arm(Plan::Nth(refused + 1));
+        rig.mm.faults_mut().arm(Plan::Nth(refused + 1));
         match rig.add(AT, len, MemmapHome::SelfHosted) {
             Err(Error::Out(_)) => refused += 1,
             other => break assert_eq!(other, Ok(())),

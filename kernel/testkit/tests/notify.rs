@@ -5,16 +5,16 @@
 use std::cell::{Cell, RefCell};
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
+use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, Resource, Result};
-use hotmap_mm::faults::Plan;
+use hotmap_mm::frame::block::Source;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::block::Source;
 use hotmap_mm::hotplug::notify::{Chain, Direction, Event, MAX_NOTIFIERS, Notifier, Veto};
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::steps::{MemmapHome, Step};
+use hotmap_mm::hotplug::{backing::MemmapHome, step::Step};
 use hotmap_mm::pfn::PfnRange;
-use hotmap_mm::zone::ZoneKind;
 use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
@@ -73,14 +73,14 @@ fn going_online() -> [(Act, u64); 3] {
         (
             |rig| {
                 let g = rig.granule();
-                rig.mm.online(Rig::pfn(g, AT), ZoneKind::Movable)
+                rig.mm.online_block(Rig::pfn(g, AT), ZoneKind::Movable)
             },
             1,
         ),
         (
             |rig| {
                 let g = rig.granule();
-                rig.mm.online_range(all_pages(g), ZoneKind::Movable, |_, _| {})
+                rig.mm.online_pages(all_pages(g), ZoneKind::Movable, |_, _| {})
             },
             2,
         ),
@@ -99,14 +99,14 @@ fn going_offline() -> [(Act, u64); 3] {
         (
             |rig| {
                 let g = rig.granule();
-                rig.mm.offline(Rig::pfn(g, AT)).map(drop)
+                rig.mm.offline_block(Rig::pfn(g, AT)).map(drop)
             },
             1,
         ),
         (
             |rig| {
                 let g = rig.granule();
-                rig.mm.offline_range(all_pages(g)).map(drop)
+                rig.mm.offline_pages(all_pages(g)).map(drop)
             },
             2,
         ),
@@ -187,21 +187,21 @@ fn what_fails_after_all_have_agreed_is_cancelled_last_first(g: Granule) {
     each_way(g, Direction::Online, |rig, act, whole| {
         let before = Snapshot::exact(rig);
         // The last allocation is the zone's list, after the question.
-        rig.mm.faults.arm(Plan::Off);
+        rig.mm.faults_mut().arm(Plan::Off);
         let sites = {
             let mut twin = boot(g);
             twin.machine.plug(AT, Rig::blocks(g, 2));
             if !rig.mm.blocks().iter().all(|b| b.source == Source::Boot) {
                 twin.add(AT, Rig::blocks(g, 2), MemmapHome::SelfHosted).expect("room");
             }
-            twin.mm.faults.arm(Plan::Off);
+            twin.mm.faults_mut().arm(Plan::Off);
             act(&mut twin).expect("nothing fails");
             drop(take_heard());
-            twin.mm.faults.sites()
+            twin.mm.faults().sites()
         };
-        rig.mm.faults.arm(Plan::Nth(sites));
+        rig.mm.faults_mut().arm(Plan::Nth(sites));
         let result = act(rig);
-        rig.mm.faults.arm(Plan::Off);
+        rig.mm.faults_mut().arm(Plan::Off);
         assert!(matches!(result, Err(Error::Out(Resource::Heap { .. }))), "{result:?}");
         let mut expected = each("abc", Event::Going(Direction::Online), whole);
         expected.extend(each("cba", Event::Cancelled(Direction::Online), whole));
@@ -228,12 +228,12 @@ fn what_is_offline_does_not_go(g: Granule) {
     rig.online(AT + block, 2 * block, ZoneKind::Movable);
     drop(take_heard());
     let pages = PfnRange::inside(g, range(AT, 3 * block));
-    assert_eq!(rig.mm.offline_range(pages), Ok(Offlined::default()));
+    assert_eq!(rig.mm.offline_pages(pages), Ok(Offlined::default()));
     let part = range(AT + block, 2 * block);
     let mut expected = each("abc", Event::Going(Direction::Offline), part);
     expected.extend(each("abc", Event::Done(Direction::Offline), part));
     assert_eq!(take_heard(), expected);
-    assert_eq!(rig.mm.offline_range(pages), Ok(Offlined::default()));
+    assert_eq!(rig.mm.offline_pages(pages), Ok(Offlined::default()));
     assert_eq!(take_heard(), []);
 }
 

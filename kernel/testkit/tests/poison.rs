@@ -2,14 +2,14 @@
 #![cfg(not(miri))]
 
 use hotmap_mm::addr::VirtAddr;
+use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, Resource};
-use hotmap_mm::faults::Plan;
+use hotmap_mm::frame::Mobility;
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::model::Mobility;
-use hotmap_mm::page::PageKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::zone::ZoneKind;
 use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
@@ -75,7 +75,7 @@ fn its_block_stays_and_says_why(g: Granule) {
     let pfn = last(g);
     rig.mm.poison(pfn).expect("free");
     let (before, block) = (Snapshot::exact(&rig), Rig::pfn(g, AT + Rig::blocks(g, 1)));
-    assert_eq!(rig.mm.offline(block), Err(Error::Poisoned(pfn)));
+    assert_eq!(rig.mm.offline_block(block), Err(Error::Poisoned(pfn)));
     before.assert_same(&Snapshot::exact(&rig), "refused");
     assert_eq!(rig.mm.unplug(range(AT, Rig::blocks(g, 2))), Err(Error::Poisoned(pfn)));
     before.assert_same(&Snapshot::exact(&rig), "refused");
@@ -146,9 +146,9 @@ fn without_room_to_move_to_nothing_changes(g: Granule) {
     let mut rig = boot(g);
     let id = rig.mm.tenant_new(3).expect("room");
     let (before, pfn) = (Snapshot::exact(&rig), frame(&rig, 0));
-    rig.mm.faults.arm(Plan::Nth(1));
+    rig.mm.faults_mut().arm(Plan::Nth(1));
     assert_eq!(rig.mm.poison(pfn), Err(Error::Out(Resource::Frames { order: 0 })));
-    rig.mm.faults.arm(Plan::Off);
+    rig.mm.faults_mut().arm(Plan::Off);
     before.assert_same(&Snapshot::exact(&rig), "refused");
     rig.mm.poison(pfn).expect("room");
     assert_eq!(rig.mm.tenant_check(id), Ok(3));
@@ -163,11 +163,11 @@ fn tenants_move_past_it(g: Granule) {
     let target = (0..).map(|i| first + i).find(|p| rig.mm.use_of(*p).is_ok_and(|(k, _)| k == PageKind::Free));
     rig.mm.poison(target.expect("some page is free")).expect("free");
     let block = Rig::pfn(g, AT + Rig::blocks(g, 1));
-    assert_eq!(rig.mm.offline(block).expect("room").migrated, 9);
+    assert_eq!(rig.mm.offline_block(block).expect("room").migrated, 9);
     assert_eq!(rig.mm.tenant_check(id), Ok(9));
     rig.assert_clean("moved");
     let va = rig.mm.tenants()[0].range.start;
-    assert!(rig.mm.tables().translate(rig.mm.machine(), VirtAddr::new(va.get())).is_some());
+    assert!(rig.mm.space().translate(VirtAddr::new(va.get())).is_some());
 }
 
 hotmap_testkit::at_each_granule!(

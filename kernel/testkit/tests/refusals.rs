@@ -3,10 +3,10 @@
 
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::Error;
+use hotmap_mm::frame::block::Source;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::steps::MemmapHome;
 use hotmap_testkit::rig::{MIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;
 
@@ -86,7 +86,7 @@ fn the_ends_of_the_linear_map_can_be_used(g: Granule) {
     let start = Snapshot::exact(&rig);
     for at in [reach.start.get(), reach.end.get() - g.section_size] {
         rig.plug(at, g.section_size, MemmapHome::SelfHosted);
-        rig.online(at, g.section_size, hotmap_mm::zone::ZoneKind::Movable);
+        rig.online(at, g.section_size, hotmap_mm::frame::zone::ZoneKind::Movable);
         rig.assert_clean("at an end");
         rig.unplug(at, g.section_size);
         start.assert_same(&Snapshot::exact(&rig), "at an end");

@@ -89,7 +89,7 @@ pub const fn goal(granule: Granule) -> u64 {
 pub const BOOT_GOAL: u64 = 5_000_000;
 
 /// What we allow ourselves for the image, in bytes.
-pub const IMAGE_GOAL: u64 = 512 << 10;
+pub const IMAGE_GOAL: u64 = 1 << 20;
 
 /// The rows at a granule.
 pub fn rows(granule: Granule) -> impl Iterator<Item = &'static Linux> {

@@ -9,8 +9,8 @@ use hotmap_archmodel::pool::Pool;
 use hotmap_archmodel::{Architecture, Leaf};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::Resource;
+use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::vmemmap::altmap::Altmap;
 
 /// The first page of every test's RAM.
 pub(crate) const RAM: u64 = 0x1000;

@@ -5,11 +5,11 @@ use super::{Auditor, Offender};
 use crate::addr::PhysAddr;
 use crate::device::compound::Dedup;
 use crate::device::pagemap::Pagemap;
+use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::machine::{self, Machine};
-use crate::page::{PAGE_BYTES, PageKind};
-use crate::paging::descriptor::Descriptor;
-use crate::paging::table::Slot;
 use crate::pfn::{Pfn, PfnRange};
+use crate::space::descriptor::Descriptor;
+use crate::space::table::Slot;
 
 /// A frame, and the entries that lead to it.
 type Shared = (PhysAddr, u64);
@@ -42,8 +42,8 @@ impl<M: Machine> Auditor<'_, M> {
         }
         let (mm, mut sharers) = (self.mm, Sharers::default());
         for range in device.usable().as_slice() {
-            let memmap = mm.layout.memmap(*range);
-            let walked = mm.tables.scan(&mm.machine, memmap, |slot, d| {
+            let memmap = mm.layout().memmap(*range);
+            let walked = mm.space.scan(memmap, |slot, d| {
                 let of_compound = memmap.covers(&slot.span) && d.is_valid();
                 if of_compound && (d.is_shared() || d.is_leaf(slot.level)) {
                     self.entry_of_compound(device, &mut sharers, slot, d);
@@ -63,7 +63,7 @@ impl<M: Machine> Auditor<'_, M> {
         let g = self.mm.granule();
         let target = d.address(g);
         self.ledger.sharing.known += u64::from(d.is_shared());
-        let pfn = self.mm.layout.pfn_of_page(slot.span.start).unwrap_or_default();
+        let pfn = self.mm.layout().pfn_of_page(slot.span.start).unwrap_or_default();
         let tails = device.head_of(pfn) != pfn;
         if tails != d.is_shared() {
             let what = "the pages of a compound page's memmap: the first is its own, the others are shared";
@@ -90,19 +90,23 @@ impl<M: Machine> Auditor<'_, M> {
         let g = self.mm.granule();
         let pfn = Pfn::containing(g, frame);
         let kind = self.use_of(pfn).map_or(PageKind::Tail, |(_, kind, _)| kind);
-        let home = if device.altmap().is_some() { PageKind::DeviceMemmap } else { PageKind::MemmapRam };
+        let home = if self.mm.frames.altmap(device.start()).is_some() {
+            PageKind::DeviceMemmap
+        } else {
+            PageKind::MemmapRam
+        };
         let aside = kind == PageKind::MemmapRam || device.set_aside().contains(pfn);
         if kind != home || !aside {
             self.find(3, "the frame of a page of tails", Offender::Page { pfn, kind });
             return;
         }
         self.ledger.used.add(kind, pfn, 1);
-        let expected = machine::page_in(&self.mm.machine, frame, 0).private();
+        let expected = machine::page_in(self.mm.machine(), frame, 0).private();
         let what = "entries that map a page of tails, and its count";
         self.find_unless(found == expected, 3, what, Offender::Count { found, expected });
         let order = device.compound().order();
         let right = |i| {
-            let page = machine::page_in(&self.mm.machine, frame, i);
+            let page = machine::page_in(self.mm.machine(), frame, i);
             let count = if i == 0 { expected } else { 0 };
             page.tail_order() == Some(order)
                 && (page.refs(), page.private(), page.links()) == (0, count, (0, 0))
@@ -121,7 +125,7 @@ impl<M: Machine> Auditor<'_, M> {
         self.ledger.summary.tables += 1;
         self.ledger.used.add(PageKind::Table, pfn, 1);
         let frames = PfnRange::new(pfn, 1);
-        let va = self.mm.layout.linear(table);
+        let va = self.mm.layout().linear(table);
         self.in_use(frames, va, "the frame of a shared table", &|kind| kind == PageKind::Table);
     }
 }

@@ -3,11 +3,11 @@
 
 use super::{Auditor, Offender};
 use crate::device::pagemap::{DeviceState, Pagemap};
+use crate::frame::altmap::Altmap;
+use crate::frame::page::PageKind;
+use crate::frame::section::Subsections;
 use crate::machine::Machine;
-use crate::page::PageKind;
 use crate::pfn::{Pfn, PfnRange};
-use crate::section::Subsections;
-use crate::vmemmap::altmap::Altmap;
 
 impl<M: Machine> Auditor<'_, M> {
     /// Every device.
@@ -23,7 +23,7 @@ impl<M: Machine> Auditor<'_, M> {
             }
             self.device_holds(device);
             self.device_tails(device);
-            if let (Some(altmap), [range]) = (device.altmap(), device.ranges()) {
+            if let (Some(altmap), [range]) = (mm.frames.altmap(device.start()), device.ranges()) {
                 self.altmap(*range, altmap);
                 self.set_aside(device, altmap);
             }

@@ -3,9 +3,9 @@
 use core::fmt;
 
 use crate::addr::{PhysAddr, PhysRange, VirtAddr};
-use crate::page::PageKind;
+use crate::frame::page::PageKind;
+use crate::frame::zone::ZoneKind;
 use crate::pfn::Pfn;
-use crate::zone::ZoneKind;
 
 /// The value that breaks an invariant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

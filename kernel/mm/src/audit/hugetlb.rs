@@ -5,14 +5,15 @@
 use super::Offender;
 use super::ledger::Ledger;
 use super::tally::Tally;
+use crate::frame::page::{PAGE_BYTES, PageKind};
+use crate::frame::zone::ZoneKind;
 use crate::granule::MAX_HUGE_SIZES;
-use crate::hugetlb::memory::Memory;
 use crate::hugetlb::pool::{Pool, Use};
-use crate::page::{PAGE_BYTES, PageKind};
-use crate::paging::descriptor::Descriptor;
-use crate::paging::table::Slot;
+use crate::machine::Machine;
+use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
-use crate::zone::ZoneKind;
+use crate::space::descriptor::Descriptor;
+use crate::space::table::Slot;
 
 /// What was seen of shared memmap, for each zone and size.
 #[derive(Default)]
@@ -26,15 +27,15 @@ pub(super) struct SharedSeen {
 }
 
 /// The head of the compound page that `pfn` says it is a tail of, and the page's order.
-pub(super) fn compound_head(mm: &dyn Memory, pfn: Pfn) -> Option<(Pfn, u32)> {
+pub(super) fn compound_head<M: Machine>(mm: &Mm<M>, pfn: Pfn) -> Option<(Pfn, u32)> {
     let order = mm.readable(pfn)?.tail_order().filter(|order| *order < u64::BITS)?;
     Some((pfn.align_down(order), order))
 }
 
 impl Ledger<'_> {
     /// Every pool.
-    pub(super) fn pools(&mut self, mm: &dyn Memory) {
-        for (size, pool) in mm.hugetlb().pools().enumerate() {
+    pub(super) fn pools<M: Machine>(&mut self, mm: &Mm<M>) {
+        for (size, pool) in mm.hugetlb.pools().enumerate() {
             let free = self.pool(mm, size, pool, Use::Free, pool.free());
             let found = free + self.pool(mm, size, pool, Use::Taken, pool.taken());
             self.count(6, "optimised pages of a pool", found, pool.optimised());
@@ -49,7 +50,7 @@ impl Ledger<'_> {
 
     /// One list of a pool: so many pages, each a head of the pool's order that knows which list it is on. Returns how many are
     /// optimised.
-    fn pool(&mut self, mm: &dyn Memory, size: usize, pool: &Pool, which: Use, expected: u64) -> u64 {
+    fn pool<M: Machine>(&mut self, mm: &Mm<M>, size: usize, pool: &Pool, which: Use, expected: u64) -> u64 {
         let (mut found, mut optimised, mut link) = (0, 0, pool.first_link(which));
         while link != 0 && found < expected {
             let head = pool.pfn_of(mm, link);
@@ -76,15 +77,16 @@ impl Ledger<'_> {
     }
 
     /// A huge page that says that it is optimised.
-    fn optimised(&mut self, mm: &dyn Memory, size: usize, head: Pfn, order: u32) {
+    fn optimised<M: Machine>(&mut self, mm: &Mm<M>, size: usize, head: Pfn, order: u32) {
         let zone = mm.zone_of(head).unwrap_or(ZoneKind::Normal);
-        self.shared.saved[zone as usize][size] += ((PAGE_BYTES << order) / mm.page_size()).saturating_sub(1);
-        self.shared.in_sections += mm.sections_of(head, order).count() as u64;
+        self.shared.saved[zone as usize][size] +=
+            ((PAGE_BYTES << order) / mm.granule().page_size).saturating_sub(1);
+        self.shared.in_sections += mm.sections_of_compound(head, order).count() as u64;
     }
 
     /// The tails of a huge page lead to it: the first and the last in every page of its memmap.
-    fn tails(&mut self, mm: &dyn Memory, head: Pfn, order: u32) {
-        let (each, mut at) = (mm.page_size() / PAGE_BYTES, head + 1);
+    fn tails<M: Machine>(&mut self, mm: &Mm<M>, head: Pfn, order: u32) {
+        let (each, mut at) = (mm.granule().page_size / PAGE_BYTES, head + 1);
         let end = head + (1 << order);
         while at < end {
             let next = (at.align_down(each.trailing_zeros()) + each).min(end);
@@ -98,31 +100,31 @@ impl Ledger<'_> {
     }
 
     /// A leaf that shares a frame of huge pages': the tails of an optimised huge page of the zone and order that it is for.
-    pub(super) fn huge_tail(&mut self, mm: &dyn Memory, slot: &Slot, d: Descriptor) {
-        let (span, frame) = (slot.span, mm.frame(d.address(mm.geometry())));
-        let tails = mm.hugetlb().tails().as_flattened();
+    pub(super) fn huge_tail<M: Machine>(&mut self, mm: &Mm<M>, slot: &Slot, d: Descriptor) {
+        let (span, frame) = (slot.span, mm.frame(d.address(mm.granule())));
+        let tails = mm.hugetlb.tails().as_flattened();
         let which = tails.iter().position(|tail| tail.frame == Some(frame));
         let Some(which) = which.filter(|_| d.is_leaf(slot.level)) else { return };
         self.sharing.known += 1;
         let at = Offender::Mapping { va: span.start, pfn: frame };
         let (zone, size) = (which / MAX_HUGE_SIZES, which % MAX_HUGE_SIZES);
         self.shared.mapped[zone][size] += 1;
-        let head = mm.pfn_of_page(span.start).and_then(|pfn| compound_head(mm, pfn));
+        let head = mm.layout().pfn_of_page(span.start).and_then(|pfn| compound_head(mm, pfn));
         let right = head.is_some_and(|(head, order)| {
             let page = mm.readable(head);
             page.is_some_and(|page| page.kind() == PageKind::HugeTlb && page.is_optimised())
                 && mm.zone_of(head).is_some_and(|home| home as usize == zone)
-                && mm.hugetlb().pools().nth(size).is_some_and(|pool| pool.order() == order)
+                && mm.hugetlb.pools().nth(size).is_some_and(|pool| pool.order() == order)
         });
         self.find_unless(right, 3, "memmap is shared that is no optimised huge page's", at);
     }
 
     /// Every shared page: as many entries map it as are counted, as many as the huge pages do without, and each of its struct
     /// pages is the same ordered tail.
-    pub(super) fn shared_tails(&mut self, mm: &dyn Memory) {
+    pub(super) fn shared_tails<M: Machine>(&mut self, mm: &Mm<M>) {
         for zone in ZoneKind::ALL {
-            for (size, pool) in mm.hugetlb().pools().enumerate() {
-                let tail = mm.hugetlb().tails()[zone as usize][size];
+            for (size, pool) in mm.hugetlb.pools().enumerate() {
+                let tail = mm.hugetlb.tails()[zone as usize][size];
                 let mapped = self.shared.mapped[zone as usize][size];
                 let saved = self.shared.saved[zone as usize][size];
                 self.count(3, "entries that map a shared page of memmap", mapped, tail.mappings);
@@ -134,7 +136,7 @@ impl Ledger<'_> {
         }
     }
 
-    fn shared_frame(&mut self, mm: &dyn Memory, frame: Pfn, order: u32) {
+    fn shared_frame<M: Machine>(&mut self, mm: &Mm<M>, frame: Pfn, order: u32) {
         self.used.add(PageKind::MemmapRam, frame, 1);
         let page = mm.readable(frame);
         let alone = page.is_some_and(|page| page.kind() == PageKind::MemmapRam && page.order() == 0);
@@ -144,22 +146,23 @@ impl Ledger<'_> {
             let rest = (page.refs(), page.private(), page.links());
             page.tail_order() == Some(order) && rest == (0, 0, (0, 0))
         };
-        let untouched = !alone || (0..mm.page_size() / PAGE_BYTES).all(same);
+        let untouched = !alone || (0..mm.granule().page_size / PAGE_BYTES).all(same);
         self.find_unless(untouched, 3, "a shared page of memmap was written to", Offender::Pfn(frame));
     }
 
     /// Whether `at`, where a block begins, is a tail of a huge page that began in a block before: where its part of the
     /// block ends.
-    pub(super) fn compound_part(
+    pub(super) fn compound_part<M: Machine>(
         &mut self,
-        mm: &dyn Memory,
+        mm: &Mm<M>,
         at: Pfn,
         limit: Pfn,
         tally: &mut Tally,
     ) -> Option<Pfn> {
         let (head, order) = compound_head(mm, at)?;
         let page = mm.readable(head)?;
-        let whole = page.kind() == PageKind::HugeTlb && page.order() == order && order > mm.section_order();
+        let whole =
+            page.kind() == PageKind::HugeTlb && page.order() == order && order > mm.granule().section_order;
         whole.then(|| self.compound_blocks(PfnRange { start: at, end: limit }, tally))
     }
 

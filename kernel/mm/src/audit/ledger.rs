@@ -3,9 +3,9 @@
 use super::finding::{AuditSummary, Finding, Offender};
 use super::hugetlb::SharedSeen;
 use super::tally::Tally;
-use crate::hotplug::block::{BlockState, MemoryBlock};
-use crate::model::Counts;
-use crate::page::PageKind;
+use crate::frame::block::{BlockState, MemoryBlock};
+use crate::frame::counts::Counts;
+use crate::frame::page::PageKind;
 
 /// An audit's books.
 pub(super) struct Ledger<'a> {

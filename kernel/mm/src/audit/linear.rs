@@ -2,10 +2,10 @@
 //! the tables, ascending: the two are walked side by side.
 
 use crate::addr::{PhysAddr, PhysRange};
+use crate::frame::page::PageKind;
 use crate::granule::Granule;
 use crate::machine::Machine;
-use crate::model::Mm;
-use crate::page::PageKind;
+use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 
 /// The memory that must be mapped, run by run.
@@ -75,8 +75,7 @@ fn memory_run<M: Machine>(mm: &Mm<M>, range: PfnRange) -> PfnRange {
     let g = mm.granule();
     let (mut start, mut at) = (range.start, range.start);
     while at < range.end {
-        let readable =
-            mm.is_valid(at) && mm.tables.translate(&mm.machine, mm.layout.page_address(at)).is_some();
+        let readable = mm.is_valid(at) && mm.space.translate(mm.layout().page_address(at)).is_some();
         if !readable {
             break;
         }

@@ -30,10 +30,9 @@ mod zones;
 
 pub use finding::{AuditSummary, Finding, Offender};
 
-use crate::hugetlb::memory::Memory;
+use crate::frame::page::{Page, PageKind};
 use crate::machine::Machine;
-use crate::model::Mm;
-use crate::page::{Page, PageKind};
+use crate::mm::Mm;
 use crate::pfn::Pfn;
 use ledger::Ledger;
 

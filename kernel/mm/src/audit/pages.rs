@@ -3,9 +3,9 @@
 
 use super::tally::Tally;
 use super::{Auditor, Offender};
-use crate::hotplug::block::{BlockState, MemoryBlock};
+use crate::frame::block::{BlockState, MemoryBlock};
+use crate::frame::page::PageKind;
 use crate::machine::Machine;
-use crate::page::PageKind;
 use crate::pfn::{Pfn, PfnRange};
 
 impl<M: Machine> Auditor<'_, M> {

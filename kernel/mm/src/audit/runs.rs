@@ -2,8 +2,8 @@
 
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::granule::Granule;
-use crate::paging::descriptor::Descriptor;
-use crate::paging::table::Slot;
+use crate::space::descriptor::Descriptor;
+use crate::space::table::Slot;
 
 /// The run that leaves, coming in ascending order, are in.
 #[derive(Default)]
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
     use crate::addr::VirtRange;
     use crate::granule::Granule;
-    use crate::paging::descriptor::Attributes;
+    use crate::space::descriptor::Attributes;
 
     const START: u64 = 0xffff_0000_0000_0000;
 

@@ -1,11 +1,11 @@
 //! I1 and I2: sections, blocks and the mapped memmap agree, and an altmap's account is what is mapped from it.
 
 use super::{Auditor, Offender};
+use crate::frame::altmap::Altmap;
+use crate::frame::page::PageKind;
+use crate::frame::section::{Backing, Section};
 use crate::machine::Machine;
-use crate::page::PageKind;
 use crate::pfn::{Pfn, PfnRange};
-use crate::section::{Backing, Section};
-use crate::vmemmap::altmap::Altmap;
 
 impl<M: Machine> Auditor<'_, M> {
     /// Every section.
@@ -15,19 +15,21 @@ impl<M: Machine> Auditor<'_, M> {
         for section in mm.sections() {
             self.ledger.summary.sections += 1;
             let range = section.pages(g).addresses(g);
-            if section.has_memory() && mm.blocks.get(section.start.get()).is_none() {
+            if section.has_memory() && mm.frames.blocks.get(section.start.get()).is_none() {
                 self.find(1, "a section is present whose memory block is not", Offender::Memory(range));
             }
             if section.present.is_empty() {
                 self.find(1, "a section without present memory", Offender::Memory(range));
             }
             self.memmap_of(section);
-            if let Backing::SelfHosted(altmap) = &section.backing {
+            if section.backing == Backing::Altmap(section.start)
+                && let Some(altmap) = mm.frames.altmap(section.start)
+            {
                 self.memory_altmap(section, altmap);
             }
         }
         for block in mm.blocks() {
-            if mm.sections.get(block.start.get()).is_none() {
+            if mm.frames.sections.get(block.start.get()).is_none() {
                 let range = block.pages(g).addresses(g);
                 self.find(1, "a memory block whose section is not present", Offender::Memory(range));
             }
@@ -52,9 +54,9 @@ impl<M: Machine> Auditor<'_, M> {
     }
 
     fn memmap_mapped(&mut self, pages: PfnRange) {
-        let memmap = self.mm.layout.memmap(pages);
+        let memmap = self.mm.layout().memmap(pages);
         let mut done = memmap.start;
-        let walked = self.mm.tables.scan(&self.mm.machine, memmap, |slot, d| {
+        let walked = self.mm.space.scan(memmap, |slot, d| {
             // A shared table is looked into by whom it belongs to.
             let usable = if d.is_leaf(slot.level) { d.is_writable() || d.is_shared() } else { d.is_shared() };
             if d.is_valid() && usable && slot.span.contains(done) {
@@ -63,7 +65,7 @@ impl<M: Machine> Auditor<'_, M> {
         });
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
         if done < memmap.end {
-            let pfn = self.mm.layout.pfn_of_page(done).unwrap_or(pages.start);
+            let pfn = self.mm.layout().pfn_of_page(done).unwrap_or(pages.start);
             let what = "a valid page has no struct page that can be used";
             self.find(1, what, Offender::Mapping { va: done, pfn });
         }
@@ -78,7 +80,7 @@ impl<M: Machine> Auditor<'_, M> {
         for idle in altmap.idle() {
             self.ledger.used.add(PageKind::MemmapSelf, idle.start, idle.len());
         }
-        let kept = |part: PfnRange| self.mm.blocks.get(part.start.get()).map_or(0, |b| b.memmap_pages);
+        let kept = |part: PfnRange| self.mm.frames.blocks.get(part.start.get()).map_or(0, |b| b.memmap_pages);
         let (pages, block) = (range.sections(g).map(kept).sum(), section.start.address(g));
         let what = "the blocks keep other pages for their memmap than the altmap has";
         let expected = altmap.offset();
@@ -89,9 +91,9 @@ impl<M: Machine> Auditor<'_, M> {
     fn hosted_by(&self, section: &Section) -> Pfn {
         let g = self.mm.granule();
         let mut end = section.start + g.section_pages;
-        let hosted = |at: Pfn| match self.mm.sections.get(at.get()).map(|s| &s.backing) {
-            Some(Backing::HostedBy(host)) => *host == section.start,
-            _ => false,
+        let hosted = |at: Pfn| {
+            let backing = self.mm.frames.sections.get(at.get()).map(|s| s.backing);
+            backing == Some(Backing::Altmap(section.start))
         };
         while hosted(end) {
             end = end + g.section_pages;
@@ -118,7 +120,7 @@ impl<M: Machine> Auditor<'_, M> {
     fn frames_of(&self, range: PfnRange, altmap: &Altmap) -> u64 {
         let g = self.mm.granule();
         let (mut used, mut tail) = (0, None);
-        let walked = self.mm.tables.scan(&self.mm.machine, self.mm.layout.memmap(range), |slot, d| {
+        let walked = self.mm.space.scan(self.mm.layout().memmap(range), |slot, d| {
             let frame = Pfn::containing(g, d.address(g));
             // A page that describes others too is not the altmap's: the walk may begin inside a leaf.
             if !d.is_leaf(slot.level) || !altmap.frames().contains(frame) {

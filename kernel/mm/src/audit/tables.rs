@@ -5,12 +5,14 @@ use super::linear::{Cover, Difference};
 use super::runs::Runs;
 use super::{Auditor, Offender};
 use crate::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
+use crate::device::pagemap::Pagemap;
+use crate::frame::page::PageKind;
+use crate::frame::section::Backing;
 use crate::layout::{self, LINEAR_SIZE, LINEAR_START, TENANTS};
 use crate::machine::Machine;
-use crate::page::PageKind;
-use crate::paging::descriptor::Descriptor;
-use crate::paging::table::{Slot, Tables};
 use crate::pfn::{Pfn, PfnRange};
+use crate::space::descriptor::Descriptor;
+use crate::space::table::Slot;
 
 /// All of the linear map.
 const LINEAR: VirtRange =
@@ -20,11 +22,11 @@ impl<M: Machine> Auditor<'_, M> {
     /// Every table and every leaf.
     pub(super) fn tables(&mut self) {
         let g = self.mm.granule();
-        let (mm, tables) = (self.mm, self.mm.tables);
+        let mm = self.mm;
         let (mut cover, mut runs) = (Cover::new(mm), Runs::default());
-        self.table_frame(tables.root(), LINEAR_START);
+        self.table_frame(mm.space.root(), LINEAR_START);
         let upper_half = VirtRange { start: layout::LINEAR_START, end: VirtAddr::new(u64::MAX) };
-        let walked = tables.scan(&mm.machine, upper_half, |slot, d| {
+        let walked = mm.space.scan(upper_half, |slot, d| {
             if d.is_valid() && d.is_shared() {
                 // Whoever shares it counts it, and looks at what it leads to.
                 self.ledger.sharing.found += 1;
@@ -65,9 +67,9 @@ impl<M: Machine> Auditor<'_, M> {
         let g = self.mm.granule();
         let table = d.address(g);
         self.table_frame(table, slot.span.start);
-        let regions = [LINEAR, self.mm.layout.vmemmap_bounds(), TENANTS];
+        let regions = [LINEAR, self.mm.layout().vmemmap_bounds(), TENANTS];
         let could_go = regions.iter().any(|region| region.covers(&slot.span));
-        if could_go && Tables::live_entries(g, &self.mm.machine, table, slot.level + 1, 1) == 0 {
+        if could_go && self.mm.space.live_entries(table, slot.level + 1, 1) == 0 {
             let at = Offender::Mapping { va: slot.span.start, pfn: Pfn::containing(g, table) };
             self.find(4, "an empty table was not freed", at);
         }
@@ -109,7 +111,7 @@ impl<M: Machine> Auditor<'_, M> {
         self.find_unless(!both, 8, "a mapping that is writable and executable", Offender::Va(va));
         if LINEAR.contains(va) {
             self.linear_leaf(va, pa, size, cover);
-        } else if self.mm.layout.vmemmap().contains(va) {
+        } else if self.mm.layout().vmemmap().contains(va) {
             self.memmap_leaf(slot.span, PfnRange::new(Pfn::containing(g, pa), size >> g.page_shift));
         } else if TENANTS.contains(va) {
             self.tenant_leaf(slot.span, Pfn::containing(g, pa));
@@ -118,7 +120,7 @@ impl<M: Machine> Auditor<'_, M> {
 
     fn linear_leaf(&mut self, va: VirtAddr, pa: PhysAddr, size: u64, cover: &mut Cover) {
         let g = self.mm.granule();
-        if self.mm.layout.phys_base + (va - LINEAR_START) != pa {
+        if self.mm.layout().phys_base + (va - LINEAR_START) != pa {
             let pfn = Pfn::containing(g, pa);
             self.find(
                 8,
@@ -148,7 +150,7 @@ impl<M: Machine> Auditor<'_, M> {
     fn memmap_leaf(&mut self, span: VirtRange, frames: PfnRange) {
         let at = Offender::Mapping { va: span.start, pfn: frames.start };
         self.find_unless(
-            self.mm.is_occupied(span),
+            self.mm.frames.is_occupied(span),
             7,
             "the memmap of memory that is not present is mapped",
             at,
@@ -173,7 +175,16 @@ impl<M: Machine> Auditor<'_, M> {
 
     /// Whether memmap that lies in an altmap describes what the altmap is for.
     fn at_home(&self, kind: PageKind, span: VirtRange, frames: PfnRange) -> bool {
-        let described = self.mm.layout.pfn_of_page(span.start).unwrap_or_default();
-        kind == PageKind::MemmapRam || self.mm.supply_of(described) == self.mm.supply_of(frames.start)
+        let described = self.mm.layout().pfn_of_page(span.start).unwrap_or_default();
+        kind == PageKind::MemmapRam || self.altmap_of(described) == self.altmap_of(frames.start)
+    }
+
+    /// The altmap that the memmap of `pfn` comes from, if it comes from one.
+    fn altmap_of(&self, pfn: Pfn) -> Option<Pfn> {
+        let device = self.mm.device_of(pfn).map(Pagemap::backing);
+        match device.unwrap_or_else(|| self.mm.frames.backing_of(pfn)) {
+            Backing::Altmap(base) => Some(base),
+            Backing::Boot | Backing::Ram => None,
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! collected leaf by leaf can be compared. Two sets of the same size that differ, or one with a frame twice, have the same
 //! sum once in 2^64.
 
-use crate::page::PageKind;
+use crate::frame::page::PageKind;
 use crate::pfn::Pfn;
 
 /// Pages by use.

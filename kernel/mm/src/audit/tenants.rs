@@ -3,8 +3,8 @@
 
 use super::{Auditor, Offender};
 use crate::addr::{VirtAddr, VirtRange};
+use crate::frame::page::PageKind;
 use crate::machine::Machine;
-use crate::page::PageKind;
 use crate::pfn::Pfn;
 
 impl<M: Machine> Auditor<'_, M> {
@@ -49,9 +49,9 @@ impl<M: Machine> Auditor<'_, M> {
         if kind != PageKind::Tenant {
             return;
         }
-        let va = VirtAddr::new(self.page(pfn).map_or(0, crate::page::Page::private));
+        let va = VirtAddr::new(self.page(pfn).map_or(0, crate::frame::page::Page::private));
         let inside = crate::layout::TENANTS.contains(va);
-        let mapped = inside.then(|| self.mm.tables.translate(&self.mm.machine, va)).flatten();
+        let mapped = inside.then(|| self.mm.space.translate(va)).flatten();
         let right = mapped == Some(pfn.address(g));
         self.find_unless(
             right,

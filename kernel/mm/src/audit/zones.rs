@@ -1,8 +1,8 @@
 //! I6, from the books' side: zones and counts against blocks and struct pages.
 
 use super::{Auditor, Offender};
+use crate::frame::zone::ZoneKind;
 use crate::machine::Machine;
-use crate::zone::ZoneKind;
 
 impl<M: Machine> Auditor<'_, M> {
     /// Every zone, then the counts.

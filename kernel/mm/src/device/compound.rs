@@ -7,10 +7,10 @@
 use core::fmt;
 
 use crate::error::{Error, Result};
+use crate::frame::altmap::Altmap;
+use crate::frame::page::PAGE_BYTES;
 use crate::granule::Granule;
-use crate::page::PAGE_BYTES;
 use crate::pfn::PfnRange;
-use crate::vmemmap::altmap::Altmap;
 use crate::vmemmap::sharing::pages_of_tails;
 
 /// Who shares a page of tails.

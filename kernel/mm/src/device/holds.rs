@@ -6,9 +6,9 @@
 
 use crate::device::pagemap::{DeviceState, Pagemap};
 use crate::error::{Error, Result};
+use crate::frame::page::PageKind;
 use crate::machine::Machine;
-use crate::model::Mm;
-use crate::page::PageKind;
+use crate::mm::Mm;
 use crate::pfn::Pfn;
 
 /// What became of a device that shall go.
@@ -31,14 +31,14 @@ impl<M: Machine> Mm<M> {
     ///
     /// # Errors
     /// `NoDevice`.
-    pub fn device_destroy(&mut self, start: Pfn) -> Result<Teardown> {
+    pub fn memunmap_pages(&mut self, start: Pfn) -> Result<Teardown> {
         let g = self.granule();
         let device = self.devices.get_mut(start.get()).ok_or(Error::NoDevice(start.address(g)))?;
         device.state = DeviceState::Dying;
         match self.first_held(start) {
             Some((pfn, holds)) => Ok(Teardown::Waits { pfn, holds }),
             None => {
-                self.device_undo(start);
+                self.undo_memremap(start);
                 Ok(Teardown::Gone)
             }
         }
@@ -83,7 +83,7 @@ impl<M: Machine> Mm<M> {
         self.count_hold(pfn, -1);
         let gone = self.device_of(pfn).filter(|d| d.state == DeviceState::Dying && d.holds == 0);
         if let Some(start) = gone.map(Pagemap::start) {
-            self.device_undo(start);
+            self.undo_memremap(start);
         }
         Ok(())
     }

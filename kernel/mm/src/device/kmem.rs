@@ -9,15 +9,16 @@
 use crate::device::pagemap::{DeviceState, Pagemap};
 use crate::device::range::DeviceRange;
 use crate::error::{Error, Resource, Result};
-use crate::hotplug::block::{BlockState, Source};
+use crate::frame::block::{BlockState, Source};
+use crate::frame::zone::ZoneKind;
+use crate::hotplug::backing::MemmapHome;
 use crate::hotplug::notify::Direction;
 use crate::hotplug::range::HotRange;
-use crate::hotplug::steps::{MemmapHome, Step};
+use crate::hotplug::step::Step;
 use crate::list::Keyed;
 use crate::machine::Machine;
-use crate::model::Mm;
+use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
-use crate::zone::ZoneKind;
 
 /// A device whose memory the system has.
 #[derive(Clone, Debug)]
@@ -68,19 +69,19 @@ impl<M: Machine> Mm<M> {
         let g = self.granule();
         let (device, memory) = self.movable_device(start)?;
         let bytes = memory.addresses(g);
-        self.may_fail(Resource::Heap { bytes: size_of::<Kmem>() })?;
+        self.frames.may_fail(Resource::Heap { bytes: size_of::<Kmem>() })?;
         self.kmem.reserve(1)?;
         if let Err(veto) = self.notifiers.ask(Direction::Online, bytes) {
             self.kmem.shrink();
             return Err(veto);
         }
-        self.device_undo(start);
+        self.undo_memremap(start);
         let plugged = self.unasked(|mm| {
             let range = HotRange::new(mm, bytes.start, bytes.len(), Source::Kmem)?.on_node(device.node);
             mm.plug(&range, home, zone, |_, _| {})
         });
         if let Err(error) = plugged {
-            self.again(|mm| mm.device_create(&device, |_, _| {}));
+            self.again(|mm| mm.memremap_pages(&device, |_, _| {}));
             self.kmem.shrink();
             self.notifiers.cancel(Direction::Online, bytes);
             return Err(error);
@@ -94,7 +95,7 @@ impl<M: Machine> Mm<M> {
     fn movable_device(&self, start: Pfn) -> Result<(DeviceRange, PfnRange)> {
         let g = self.granule();
         let pagemap = self.devices.get(start.get()).ok_or(Error::NoDevice(start.address(g)))?;
-        let Pagemap { ranges, kind, altmap, compound, dedup, node, .. } = *pagemap;
+        let Pagemap { ranges, kind, .. } = *pagemap;
         if pagemap.state() != DeviceState::Live {
             return Err(Error::DeviceGoes(start.address(g)));
         }
@@ -116,8 +117,8 @@ impl<M: Machine> Mm<M> {
         if memory.is_empty() {
             return Err(Error::NotBlockAligned { range: bytes, block: g.section_size });
         }
-        let altmap = altmap.map(|altmap| altmap.unused());
-        Ok((DeviceRange { ranges, kind, altmap, compound, dedup, node }, memory))
+        let device = self.range_of(start).ok_or(Error::NoDevice(start.address(g)))?;
+        Ok((device, memory))
     }
 
     /// Take the memory back that the device at `start` gave to the system: what is in use moves away.
@@ -133,7 +134,7 @@ impl<M: Machine> Mm<M> {
         let offlined = self.unplug_kmem(memory.addresses(g))?;
         // Before its record goes, which it would conflict with.
         let record = self.kmem.remove(start.get());
-        if let Err(error) = self.device_create(&device, |_, _| {}) {
+        if let Err(error) = self.memremap_pages(&device, |_, _| {}) {
             self.again(|mm| mm.plug_again(memory, device.node, home, zone));
             record.into_iter().for_each(|record| self.kmem.insert(record));
             return Err(error);
@@ -145,9 +146,9 @@ impl<M: Machine> Mm<M> {
     /// The zone that all blocks of `memory` are in, or none where all are offline.
     fn common_state(&self, memory: PfnRange) -> Result<Option<ZoneKind>> {
         let g = self.granule();
-        let state = |start: Pfn| self.blocks.get(start.get()).map(|block| block.state);
+        let state = |start: Pfn| self.frames.blocks.get(start.get()).map(|block| block.state);
         let first = state(memory.start);
-        let other = HotRange::blocks(g, memory).find(|start| state(*start) != first);
+        let other = memory.blocks(g).find(|start| state(*start) != first);
         match (first, other) {
             (Some(first), None) => Ok(first.zone()),
             (_, other) => {
@@ -170,7 +171,7 @@ impl<M: Machine> Mm<M> {
         let range = HotRange::new(self, bytes.start, bytes.len(), Source::Kmem)?.on_node(node);
         match zone {
             Some(zone) => self.plug(&range, home, zone, |_, _: Step| {}),
-            None => self.add(&range, home),
+            None => self.add_memory(&range, home, |_, _| {}),
         }
     }
 
@@ -184,9 +185,9 @@ impl<M: Machine> Mm<M> {
 
     /// Make again what this operation has just taken down: there is room for it, since that is where it was.
     fn again(&mut self, make: impl FnOnce(&mut Self) -> Result<()>) {
-        let faults = core::mem::take(&mut self.faults);
+        let faults = core::mem::take(&mut self.frames.faults);
         let made = self.unasked(make);
-        self.faults = faults;
+        self.frames.faults = faults;
         debug_assert!(made.is_ok(), "what was there a moment ago fits again: {made:?}");
     }
 }

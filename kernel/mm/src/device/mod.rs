@@ -14,6 +14,6 @@
 pub mod compound;
 pub mod holds;
 pub mod kmem;
-pub mod life;
+pub mod memremap;
 pub mod pagemap;
 pub mod range;

@@ -4,10 +4,10 @@ use core::fmt;
 
 use crate::device::compound::{Compound, Dedup, TailScope};
 use crate::error::Result;
+use crate::frame::section::Backing;
 use crate::granule::Granule;
 use crate::list::Keyed;
 use crate::pfn::{Pfn, PfnRange};
-use crate::vmemmap::altmap::Altmap;
 
 /// The most ranges that one device has.
 pub const MAX_RANGES: usize = 4;
@@ -105,7 +105,8 @@ impl DeviceState {
 pub struct Pagemap {
     pub(super) ranges: Ranges,
     pub(super) kind: DeviceType,
-    pub(super) altmap: Option<Altmap>,
+    /// The pages at its start that its altmap and its driver set aside; `None` where its memmap is in system RAM.
+    pub(super) aside: Option<u64>,
     pub(super) compound: Compound,
     pub(super) dedup: Dedup,
     pub(super) state: DeviceState,
@@ -134,12 +135,12 @@ impl Pagemap {
     pub const fn state(&self) -> DeviceState {
         self.state
     }
-    /// What is set aside of its memory for its memmap, if anything.
-    pub const fn altmap(&self) -> Option<&Altmap> {
-        self.altmap.as_ref()
-    }
-    pub(crate) const fn altmap_mut(&mut self) -> Option<&mut Altmap> {
-        self.altmap.as_mut()
+    /// What holds its memmap.
+    pub const fn backing(&self) -> Backing {
+        match self.aside {
+            Some(_) => Backing::Altmap(self.start()),
+            None => Backing::Ram,
+        }
     }
     /// How its usable pages are grouped.
     pub const fn compound(&self) -> Compound {
@@ -194,8 +195,7 @@ impl Pagemap {
     }
     /// The first page that is its user's, and the first of a compound page: what comes before is set aside.
     pub fn usable_start(&self) -> Pfn {
-        let aside = self.altmap.map_or(0, |altmap| altmap.offset());
-        (self.start() + aside).align_up(self.compound.order())
+        (self.start() + self.aside.unwrap_or(0)).align_up(self.compound.order())
     }
     /// The pages that are set aside.
     pub fn set_aside(&self) -> PfnRange {

@@ -4,12 +4,12 @@ use crate::addr::{PhysAddr, PhysRange};
 use crate::device::compound::{Compound, Dedup, NoDedup};
 use crate::device::pagemap::{DeviceState, DeviceType, MAX_RANGES, Pagemap, Ranges};
 use crate::error::{Error, Result};
+use crate::frame::altmap::Altmap;
+use crate::frame::section::{Section, Subsections};
 use crate::granule::{Granule, SUBSECTION_SHIFT};
 use crate::machine::Machine;
-use crate::model::Mm;
+use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
-use crate::section::{Section, Subsections};
-use crate::vmemmap::altmap::Altmap;
 
 /// Where a device's memmap goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,10 +96,18 @@ impl DeviceRange {
     pub const fn start(&self) -> Pfn {
         self.ranges.start()
     }
+    /// The altmap that it will have.
+    pub const fn altmap(&self) -> Option<Altmap> {
+        self.altmap
+    }
     /// The page map that it will be, with nothing done yet.
     pub const fn pagemap(&self) -> Pagemap {
         let Self { ranges, kind, altmap, compound, dedup, node } = *self;
-        Pagemap { ranges, kind, altmap, compound, dedup, state: DeviceState::Changing, holds: 0, node }
+        let aside = match altmap {
+            Some(altmap) => Some(altmap.offset()),
+            None => None,
+        };
+        Pagemap { ranges, kind, aside, compound, dedup, state: DeviceState::Changing, holds: 0, node }
     }
     /// The first range's bytes, for messages.
     pub(super) fn first_addresses(&self, g: Granule) -> PhysRange {
@@ -126,7 +134,7 @@ fn check_range<M: Machine>(mm: &Mm<M>, start: PhysAddr, len: u64) -> Result<Phys
         let part = section.part_of(g, pages);
         section.present.overlaps(Subsections::touched(g, section.start, part)).then_some(part.start)
     };
-    match mm.kmem_at(pages).or_else(|| mm.sections_of(pages).iter().find_map(taken)) {
+    match mm.kmem_at(pages).or_else(|| mm.frames.sections_of(pages).iter().find_map(taken)) {
         Some(at) => Err(Error::Exists { range, present: at.address(g) }),
         None => Ok(range),
     }
@@ -148,7 +156,7 @@ fn refuse_parts(g: Granule, ranges: &Ranges, memmap: DeviceMemmap, compound: Com
 /// that is boot's now can lose that, and none becomes one.
 fn choose_dedup<M: Machine>(mm: &Mm<M>, ranges: &Ranges, compound: Compound) -> Dedup {
     let g = mm.granule();
-    let early = |range: &PfnRange| mm.sections_of(*range).iter().any(|section| section.early);
+    let early = |range: &PfnRange| mm.frames.sections_of(*range).iter().any(|section| section.early);
     if compound.order() == 0 {
         Dedup::No(NoDedup::PageGeometry)
     } else if !compound.can_share(g) {

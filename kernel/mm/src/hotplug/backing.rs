@@ -1,4 +1,4 @@
-//! Step 3 of [`crate::hotplug::steps`]: what will hold the memmap of added memory.
+//! Step 3 of [`crate::hotplug::add`]: what will hold the memmap of added memory.
 //!
 //! ```text
 //!  self        |M|          |M|          |M|          |      an altmap in each block: each can go by itself
@@ -6,26 +6,42 @@
 //!  ram         |                                      |      no altmap
 //! ```
 
-use crate::error::{Error, Result};
-use crate::hotplug::range::HotRange;
-use crate::hotplug::steps::MemmapHome;
+use crate::error::{Error, Resource, Result};
+use crate::frame::altmap::Altmap;
+use crate::frame::section::Backing;
 use crate::machine::Machine;
-use crate::model::Mm;
+use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
-use crate::section::{Backing, Section};
-use crate::vmemmap::altmap::Altmap;
+
+/// Where the memmap of added memory goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum MemmapHome {
+    /// Into the added memory itself: each block's first pages.
+    #[default]
+    SelfHosted,
+    /// Into system RAM.
+    Ram,
+    /// Into the added memory, all of it at the start of the whole range: the range goes as one then.
+    SelfRange,
+    /// Into an altmap of the driver's, at the start of the whole range.
+    Given(Altmap),
+}
 
 impl<M: Machine> Mm<M> {
-    /// Step 3. Every check comes before anything is written: a step that fails has changed nothing. An altmap that is made
-    /// for its memory needs none.
+    /// Step 3. Every check comes before anything is written: a step that fails has changed nothing.
+    ///
+    /// # Errors
+    /// `BadAltmap`, `AltmapPadding` (a warning), `Out` when the heap has no room.
     pub(crate) fn choose_backing(&mut self, pages: PfnRange, home: MemmapHome) -> Result<()> {
         let g = self.granule();
         match home {
             MemmapHome::Ram => Ok(()),
             MemmapHome::SelfHosted => {
-                for start in HotRange::blocks(g, pages) {
+                self.reserve_altmaps(pages.blocks(g).count())?;
+                for start in pages.blocks(g) {
                     let altmap = Altmap::for_memory(g, PfnRange::new(start, g.section_pages));
-                    self.set_backing(start, Backing::SelfHosted(altmap), altmap.offset());
+                    self.set_backing(start, Backing::Altmap(start), altmap.offset());
+                    self.frames.altmaps.insert(altmap);
                 }
                 Ok(())
             }
@@ -40,45 +56,40 @@ impl<M: Machine> Mm<M> {
         altmap.check_range(g, pages)?;
         let padding = altmap.padding_for(g);
         if padding != 0 {
-            self.warnings.altmap += 1;
+            self.frames.warnings.altmap += 1;
             return Err(Error::AltmapPadding { base: altmap.base_pfn().address(g), pages: padding });
         }
+        self.reserve_altmaps(1)?;
         let hosting = PfnRange::new(pages.start, altmap.offset());
         for block in pages.sections(g) {
-            let first = block.start == pages.start;
             let own = hosting.end.min(block.end).get().saturating_sub(block.start.get());
-            let backing = if first { Backing::SelfHosted(altmap) } else { Backing::HostedBy(pages.start) };
-            self.set_backing(block.start, backing, own);
+            self.set_backing(block.start, Backing::Altmap(pages.start), own);
         }
+        self.frames.altmaps.insert(altmap);
         Ok(())
+    }
+
+    pub(crate) fn reserve_altmaps(&mut self, count: usize) -> Result<()> {
+        self.frames.may_fail(Resource::Heap { bytes: count * size_of::<Altmap>() })?;
+        self.frames.altmaps.reserve(count)
     }
 
     /// The section that starts at `start` has its memmap there; its block keeps so many pages.
     fn set_backing(&mut self, start: Pfn, backing: Backing, memmap_pages: u64) {
-        if let Some(section) = self.sections.get_mut(start.get()) {
+        if let Some(section) = self.frames.sections.get_mut(start.get()) {
             section.backing = backing;
         }
-        if let Some(block) = self.blocks.get_mut(start.get()) {
+        if let Some(block) = self.frames.blocks.get_mut(start.get()) {
             block.memmap_pages = memmap_pages;
         }
     }
 
     /// The inverse of step 3.
-    pub(crate) fn forget_backing(&mut self, pages: PfnRange) {
-        let g = self.granule();
-        for start in HotRange::blocks(g, pages) {
-            let section = self.sections.get(start.get());
-            let out = section.and_then(Section::altmap).map_or(0, Altmap::alloc);
-            debug_assert!(out == 0 || self.bug.is_some(), "{out} pages of an altmap that goes are still out");
+    pub(crate) fn drop_backing(&mut self, pages: PfnRange) {
+        let in_use = self.frames.altmaps.remove_in(pages);
+        debug_assert!(in_use == 0 || self.frames.bug.is_some(), "{in_use} pages of an altmap are in use");
+        for start in pages.blocks(self.granule()) {
             self.set_backing(start, Backing::Ram, 0);
-        }
-    }
-
-    /// The first section of those whose memmap is in one altmap with that of the section at `start`.
-    fn host_of(&self, start: Pfn) -> Pfn {
-        match self.sections.get(start.get()).map(|section| &section.backing) {
-            Some(Backing::HostedBy(host)) => *host,
-            _ => start,
         }
     }
 
@@ -88,15 +99,17 @@ impl<M: Machine> Mm<M> {
     /// `HeldTogether`.
     pub(crate) fn refuse_parted(&self, pages: PfnRange) -> Result<()> {
         let g = self.granule();
-        let parted = |block: Pfn, host: Pfn| {
-            let (block, host) = (block.address(g), host.address(g));
-            Err(Error::HeldTogether { block, host })
+        let host = |start: Pfn| match self.frames.sections.get(start.get()).map(|section| section.backing) {
+            Some(Backing::Altmap(base)) => base,
+            _ => start,
         };
-        let first = self.host_of(pages.start);
+        let parted = |block: Pfn, host: Pfn| {
+            Err(Error::HeldTogether { block: block.address(g), host: host.address(g) })
+        };
+        let (first, after) = (host(pages.start), host(pages.end));
         if first < pages.start {
             return parted(pages.start, first);
         }
-        let after = self.host_of(pages.end);
         if pages.contains(after) { parted(pages.end, after) } else { Ok(()) }
     }
 }

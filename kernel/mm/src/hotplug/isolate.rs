@@ -6,11 +6,10 @@
 //! as the block is present, and goes with it.
 
 use crate::error::{Error, Result};
-use crate::hotplug::block::{BlockState, MemoryBlock};
-use crate::hotplug::range::HotRange;
+use crate::frame::Frames;
+use crate::frame::block::{BlockState, MemoryBlock};
+use crate::frame::page::PageKind;
 use crate::machine::Machine;
-use crate::model::Mm;
-use crate::page::PageKind;
 use crate::pfn::{Pfn, PfnRange};
 
 /// Something in use.
@@ -32,7 +31,7 @@ impl PageKind {
     }
 }
 
-impl<M: Machine> Mm<M> {
+impl<M: Machine> Frames<M> {
     /// Isolate every block of `pages` that is not offline: from here on nothing is allocated from them. Returns the pages
     /// from the first such block to the last.
     ///
@@ -41,13 +40,13 @@ impl<M: Machine> Mm<M> {
     pub fn start_isolate(&mut self, pages: PfnRange) -> Result<PfnRange> {
         let g = self.granule();
         let mut going = PfnRange::default();
-        for start in HotRange::blocks(g, pages) {
+        for start in pages.blocks(g) {
             if self.can_isolate(start)? {
                 let first = if going.is_empty() { start } else { going.start };
                 going = PfnRange { start: first, end: start + g.section_pages };
             }
         }
-        for start in HotRange::blocks(g, going) {
+        for start in going.blocks(g) {
             if let Some(block) = self.blocks.get_mut(start.get())
                 && let BlockState::Online(zone) = block.state
             {
@@ -80,7 +79,7 @@ impl<M: Machine> Mm<M> {
     /// Make the isolated blocks of `pages` serve allocations again.
     pub fn undo_isolate(&mut self, pages: PfnRange) {
         let g = self.granule();
-        for start in HotRange::blocks(g, pages) {
+        for start in pages.blocks(g) {
             if let Some(block) = self.blocks.get_mut(start.get())
                 && let BlockState::GoingOffline(zone) = block.state
             {
@@ -88,23 +87,6 @@ impl<M: Machine> Mm<M> {
                 self.zones[zone as usize].note_freed();
             }
         }
-    }
-
-    /// Call `f` for everything in use in `pages`, in order. `f` may free what it is given, or move it away.
-    ///
-    /// # Errors
-    /// The first of `f`.
-    pub fn scan_used(
-        &mut self,
-        pages: PfnRange,
-        mut f: impl FnMut(&mut Self, Used) -> Result<()>,
-    ) -> Result<()> {
-        let mut rest = pages;
-        while let Some(used) = self.next_used(rest) {
-            f(self, used)?;
-            rest.start = used.end;
-        }
-        Ok(())
     }
 
     /// The first thing in use in `pages`. Blocks that are offline or all free are not looked at.

@@ -10,8 +10,9 @@
 //!    -> steps     7 6 5 4 3 2 1
 //! ```
 
-mod backing;
-pub mod block;
+pub mod add;
+pub mod backing;
+
 pub mod isolate;
 mod node;
 pub mod notify;
@@ -19,4 +20,5 @@ pub mod offline;
 pub mod online;
 mod present;
 pub mod range;
-pub mod steps;
+pub mod step;
+pub(crate) mod undo;

@@ -3,14 +3,14 @@
 
 use crate::device::pagemap::Pagemap;
 use crate::machine::Machine;
-use crate::model::Mm;
+use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 
 impl<M: Machine> Mm<M> {
     /// Say on which node the blocks are that have memory of `pages`; 0 is where nothing is said.
     pub fn set_node(&mut self, pages: PfnRange, node: u32) {
         let g = self.granule();
-        let on_it = self.blocks.iter_mut().filter(|block| block.pages(g).overlaps(&pages));
+        let on_it = self.frames.blocks.iter_mut().filter(|block| block.pages(g).overlaps(&pages));
         on_it.for_each(|block| block.node = node);
     }
 
@@ -23,11 +23,11 @@ impl<M: Machine> Mm<M> {
     /// Note it when the struct page of `pfn` lies on another node than `pfn`.
     pub(crate) fn note_remote_memmap(&mut self, pfn: Pfn) {
         let g = self.granule();
-        if self.warnings.remote_memmap != 0 {
+        if self.frames.warnings.remote_memmap != 0 {
             return;
         }
-        let memmap = self.tables.translate(&self.machine, self.layout.page_address(pfn));
+        let memmap = self.space.translate(self.layout().page_address(pfn));
         let there = memmap.and_then(|pa| self.node_of(Pfn::containing(g, pa)));
-        self.warnings.remote_memmap = u64::from(there.is_some() && there != self.node_of(pfn));
+        self.frames.warnings.remote_memmap = u64::from(there.is_some() && there != self.node_of(pfn));
     }
 }

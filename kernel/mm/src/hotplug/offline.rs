@@ -2,15 +2,15 @@
 //! be moved names its page, and the block is online again as before.
 
 use crate::addr::PhysRange;
-use crate::bugs::Bug;
+use crate::debug::bugs::Bug;
 use crate::error::{Error, Result};
-use crate::hotplug::block::BlockState;
+use crate::frame::block::BlockState;
+use crate::frame::page::PageKind;
 use crate::hotplug::isolate::Used;
 use crate::hotplug::notify::Direction;
-use crate::hugetlb::memory::Memory;
 use crate::machine::Machine;
-use crate::model::Mm;
-use crate::page::PageKind;
+use crate::migrate::page::migrate_page;
+use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 
 /// What taking a block offline took.
@@ -24,86 +24,78 @@ impl<M: Machine> Mm<M> {
     /// Take the block at `start` offline, moving what is in use elsewhere.
     ///
     /// # Errors
-    /// `NoBlock`, `BlockState`, `NotWhole` for a boot block with holes; `Unmovable`, `Pinned`, `HugeTaken` or `Poisoned` with the first
-    /// such page, `Vetoed` with the notifier, `Out` when there is no room to move to. The block is online again then; pages that
-    /// moved stay where they are, and free huge pages that were dissolved (Linux does the same) stay dissolved.
-    pub fn offline(&mut self, start: Pfn) -> Result<Offlined> {
+    /// `NoBlock`, `BlockState` when it is not online, and as [`Self::offline_pages`].
+    pub fn offline_block(&mut self, start: Pfn) -> Result<Offlined> {
         let g = self.granule();
-        if let Some(block) = self.blocks.get(start.get()).filter(|b| b.state == BlockState::Offline) {
+        if let Some(block) = self.frames.blocks.get(start.get()).filter(|b| b.state == BlockState::Offline) {
             let (block, is) = (start.address(g), block.state.name());
             return Err(Error::BlockState { block, is, needs: "online" });
         }
-        self.offline_range(PfnRange::new(start, g.section_pages))
-    }
-
-    /// What notifiers are asked about: all that goes, its own memmap included.
-    fn range_to_ask(&self, going: PfnRange) -> PhysRange {
-        let g = self.granule();
-        let shift = match self.block_of(going.start) {
-            // The fault of a kernel that leaves the memmap out at the start, and does not at the end.
-            Some(block) if self.has_bug(Bug::VetoRange) => block.memmap_pages,
-            _ => 0,
-        };
-        PfnRange { start: going.start + shift, end: going.end + shift }.addresses(g)
+        self.offline_pages(PfnRange::new(start, g.section_pages))
     }
 
     /// Take every block of `pages` offline that is not: all of them, or none. All are isolated before the first page moves,
     /// so that nothing moves into a block that is about to go as well.
     ///
     /// # Errors
-    /// As [`Self::offline`].
-    pub fn offline_range(&mut self, pages: PfnRange) -> Result<Offlined> {
-        let going = self.start_isolate(pages)?;
+    /// `NoBlock`, `BlockState` when a block is isolated already, `NotWhole` for a boot block with holes; `Unmovable`, `Pinned`,
+    /// `HugeTaken` or `Poisoned` with the first such page, `Vetoed` with the notifier, `Out` when there is no room to move to.
+    /// Every block is in the state in which it was then; pages that moved stay where they are, and free huge pages that were
+    /// dissolved stay dissolved, as in Linux.
+    pub fn offline_pages(&mut self, pages: PfnRange) -> Result<Offlined> {
+        let going = self.frames.start_isolate(pages)?;
         if going.is_empty() {
             return Ok(Offlined::default());
         }
         let range = self.range_to_ask(going);
-        self.notifiers.ask(Direction::Offline, range).inspect_err(|_| self.undo_isolate(going))?;
+        if let Err(veto) = self.notifiers.ask(Direction::Offline, range) {
+            self.frames.undo_isolate(going);
+            return Err(veto);
+        }
         match self.evacuate(going) {
             Ok(migrated) => {
-                self.offline_pages(going);
-                self.leave_zone(going);
+                self.frames.withdraw_from_buddy(going);
+                self.frames.leave_zone(going);
                 self.notifiers.done(Direction::Offline, range);
                 Ok(Offlined { migrated })
             }
             Err(error) => {
-                self.undo_isolate(going);
+                self.frames.undo_isolate(going);
                 self.notifiers.cancel(Direction::Offline, range);
                 Err(error)
             }
         }
     }
 
-    /// First a look at everything, so that a page that cannot move is found before the first one moves.
+    /// What notifiers are asked about: all that goes, its own memmap included.
+    fn range_to_ask(&self, going: PfnRange) -> PhysRange {
+        let shift = match self.block_of(going.start) {
+            // The fault of a kernel that leaves the memmap out at the start, and does not at the end.
+            Some(block) if self.has_bug(Bug::VetoRange) => block.memmap_pages,
+            _ => 0,
+        };
+        PfnRange { start: going.start + shift, end: going.end + shift }.addresses(self.granule())
+    }
+
+    /// Move away what is in use in `pages`; returns how many pages moved. First a look at everything, so that a page that
+    /// cannot move is found before the first one moves.
     fn evacuate(&mut self, pages: PfnRange) -> Result<u64> {
-        self.scan_used(pages, |mm, used| mm.check_movable(used))?;
-        let mut migrated = 0;
-        self.scan_used(pages, |mm, used| {
+        let mut rest = pages;
+        while let Some(used) = self.frames.next_used(rest) {
+            self.check_movable(used)?;
+            rest.start = used.end;
+        }
+        let (mut rest, mut migrated) = (pages, 0);
+        while let Some(used) = self.frames.next_used(rest) {
             if used.kind == PageKind::HugeTlb {
-                return mm.hugetlb_dissolve(used.pfn);
+                self.hugetlb_dissolve(used.pfn)?;
+            } else {
+                migrate_page(&mut self.space, &mut self.frames, used.pfn)?;
+                migrated += 1;
             }
-            mm.migrate(used.pfn)?;
-            migrated += 1;
-            Ok(())
-        })?;
+            rest.start = used.end;
+        }
         Ok(migrated)
-    }
-
-    /// The inverse of [`Self::plug`]: what is in use moves away, then all seven steps backwards.
-    ///
-    /// # Errors
-    /// As [`Self::offline`] and [`Self::remove`]; every block is in the state in which it was.
-    pub fn unplug(&mut self, range: PhysRange) -> Result<Offlined> {
-        self.refuse_kmem(range)?;
-        self.unplug_kmem(range)
-    }
-
-    /// [`Self::unplug`], also for what a device gave to the system.
-    pub(crate) fn unplug_kmem(&mut self, range: PhysRange) -> Result<Offlined> {
-        let pages = self.removable(range)?;
-        let offlined = self.offline_range(pages)?;
-        self.remove_offline(pages)?;
-        Ok(offlined)
     }
 
     /// Whether what is in use can be moved away.
@@ -113,7 +105,7 @@ impl<M: Machine> Mm<M> {
         match kind {
             PageKind::Tenant if refs <= 1 => Ok(()),
             PageKind::Tenant | PageKind::Pinned => Err(Error::Pinned { pfn, refs }),
-            PageKind::HugeTlb => (self as &dyn Memory).refuse_taken(pfn),
+            PageKind::HugeTlb => self.refuse_taken(pfn),
             PageKind::Poisoned => Err(Error::Poisoned(pfn)),
             // A page that nobody speaks for is lost, so it cannot go; the auditor says more (I6).
             _ => Err(Error::Unmovable { pfn, kind }),

@@ -1,44 +1,45 @@
 //! Steps 1, 2 and 5 of [`crate::hotplug::steps`], each beside its inverse. (Step 3 is in `backing`, step 4 vmemmap's own.)
 
 use crate::addr::{VirtAddr, VirtRange};
-use crate::bugs::Bug;
+use crate::debug::bugs::Bug;
 use crate::error::{Error, Resource, Result};
-use crate::hotplug::block::{BlockState, MemoryBlock, Source};
+use crate::frame::block::{BlockState, MemoryBlock, Source};
+use crate::frame::page::PageKind;
+use crate::frame::section::{Backing, Section, Subsections};
 use crate::hotplug::range::HotRange;
 use crate::layout;
 use crate::machine::{self, Machine};
-use crate::model::Mm;
-use crate::page::PageKind;
-use crate::paging::descriptor::Attributes;
-use crate::paging::table::{Gone, MapRequest, TableFrames};
+use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
-use crate::section::{Section, Subsections};
+use crate::space::descriptor::Attributes;
+use crate::space::table::{Gone, MapRequest, TableFrames};
 
 impl<M: Machine> Mm<M> {
     // Step 1. The sections exist from here on; nothing of them is valid before step 5 (I1).
 
     pub(crate) fn claim_sections(&mut self, range: &HotRange) -> Result<()> {
         let g = self.granule();
-        let blocks = HotRange::blocks(g, range.pages());
+        let blocks = range.pages().blocks(g);
         // A range that was validated before the model changed.
-        if let Some(start) = blocks.clone().find(|start| self.sections.get(start.get()).is_some()) {
+        if let Some(start) = blocks.clone().find(|start| self.frames.sections.get(start.get()).is_some()) {
             let present = start.address(g);
             return Err(Error::Exists { range: range.pages().addresses(g), present });
         }
         let count = blocks.clone().count();
-        self.may_fail(Resource::Heap { bytes: count * size_of::<Section>() })?;
-        self.sections.reserve(count)?;
+        self.frames.may_fail(Resource::Heap { bytes: count * size_of::<Section>() })?;
+        self.frames.sections.reserve(count)?;
         let room = self
+            .frames
             .may_fail(Resource::Heap { bytes: count * size_of::<MemoryBlock>() })
-            .and_then(|()| self.blocks.reserve(count));
+            .and_then(|()| self.frames.blocks.reserve(count));
         if let Err(error) = room {
-            self.sections.shrink();
+            self.frames.sections.shrink();
             return Err(error);
         }
         for start in blocks {
-            self.sections.insert(Section::claimed(start));
+            self.frames.sections.insert(Section::claimed(start));
             let block = MemoryBlock::offline(start, range.source(), g.section_pages);
-            self.blocks.insert(MemoryBlock { node: range.node(), ..block });
+            self.frames.blocks.insert(MemoryBlock { node: range.node(), ..block });
         }
         Ok(())
     }
@@ -46,18 +47,18 @@ impl<M: Machine> Mm<M> {
     pub(crate) fn drop_sections(&mut self, pages: PfnRange) {
         let g = self.granule();
         // From the end, so that nothing of the range has to move up.
-        for start in HotRange::blocks(g, pages).rev() {
-            self.blocks.remove(start.get());
+        for start in pages.blocks(g).rev() {
+            self.frames.blocks.remove(start.get());
             if self.has_bug(Bug::StaleSection)
-                && let Some(section) = self.sections.get_mut(start.get())
+                && let Some(section) = self.frames.sections.get_mut(start.get())
             {
                 section.present = Subsections::touched(g, start, PfnRange::new(start, g.section_pages));
                 continue;
             }
-            self.sections.remove(start.get());
+            self.frames.sections.remove(start.get());
         }
-        self.sections.shrink();
-        self.blocks.shrink();
+        self.frames.sections.shrink();
+        self.frames.blocks.shrink();
     }
 
     // Step 2. No leaf is larger than the range, which is what goes by itself.
@@ -66,15 +67,14 @@ impl<M: Machine> Mm<M> {
         let g = self.granule();
         let physical = pages.addresses(g);
         let request = MapRequest {
-            range: self.layout.linear_range(physical),
+            range: self.layout().linear_range(physical),
             pa: physical.start,
             attributes: Attributes::DATA,
             max_leaf: physical.len(),
             contiguous: true,
         };
-        let (machine, tables) = (self.machine.clone(), self.tables);
-        tables.map(&machine, self, &request)?;
-        machine.publish();
+        self.space.map(&mut self.frames, &request)?;
+        self.space.publish();
         Ok(())
     }
 
@@ -83,19 +83,18 @@ impl<M: Machine> Mm<M> {
         if self.has_bug(Bug::KeepLinear) {
             return;
         }
-        let range = self.layout.linear_range(pages.addresses(g));
-        let (machine, tables) = (self.machine.clone(), self.tables);
-        let bounds = self.bounds(Self::linear());
-        let Ok(debt) = tables.break_range(&machine, range, bounds, |_| false) else {
+        let range = self.layout().linear_range(pages.addresses(g));
+        let bounds = self.space.bounds(Self::linear());
+        let Ok(debt) = self.space.break_range(range, bounds, |_| false) else {
             debug_assert!(false, "a range is mapped by leaves of its own");
-            self.warnings.stuck += 1;
+            self.frames.warnings.stuck += 1;
             return;
         };
-        self.pay(debt);
-        let reaped = tables.reap(&machine, range, |gone| {
+        self.space.invalidate(debt);
+        let reaped = self.space.reap(range, |gone| {
             // The leaf's memory is the range's own: it goes with the range. The tables go back.
             if let Gone::Table(table) = gone {
-                self.free_table(table);
+                self.frames.free_table(table);
             }
         });
         debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");
@@ -105,20 +104,21 @@ impl<M: Machine> Mm<M> {
 
     pub(crate) fn initialise_pages(&mut self, pages: PfnRange) {
         let g = self.granule();
-        machine::zero_mapped(&self.machine, self.layout.memmap(pages));
-        for start in HotRange::blocks(g, pages) {
+        machine::zero_mapped(self.machine(), self.layout().memmap(pages));
+        for start in pages.blocks(g) {
             let all = Subsections::touched(g, start, PfnRange::new(start, g.section_pages));
-            if let Some(section) = self.sections.get_mut(start.get()) {
+            if let Some(section) = self.frames.sections.get_mut(start.get()) {
                 section.present = all;
             }
-            let memmap = self.blocks.get(start.get()).map_or(0, |b| b.memmap_pages);
+            let memmap = self.frames.blocks.get(start.get()).map_or(0, |b| b.memmap_pages);
             for (pfn, order) in PfnRange::new(start, memmap).chunks(g.section_order) {
                 self.pages().mark(pfn, order, PageKind::MemmapSelf);
             }
-            self.counts.memmap_self += memmap;
-            self.counts.present += memmap;
+            self.frames.charge(PageKind::MemmapSelf, memmap);
+            self.frames.add_present(memmap);
             if self.has_bug(Bug::AltmapLeak)
-                && let Some(altmap) = self.altmap_mut(self.supply_of(start))
+                && let Backing::Altmap(base) = self.frames.backing_of(start)
+                && let Some(altmap) = self.frames.altmaps.get_mut(base)
             {
                 altmap.charge_for_nothing();
             }
@@ -127,11 +127,11 @@ impl<M: Machine> Mm<M> {
 
     pub(crate) fn forget_pages(&mut self, pages: PfnRange) {
         let g = self.granule();
-        for start in HotRange::blocks(g, pages) {
-            let memmap = self.blocks.get(start.get()).map_or(0, MemoryBlock::own_memmap);
-            self.counts.memmap_self -= memmap;
-            self.counts.present -= memmap;
-            if let Some(section) = self.sections.get_mut(start.get()) {
+        for start in pages.blocks(g) {
+            let memmap = self.frames.blocks.get(start.get()).map_or(0, MemoryBlock::own_memmap);
+            self.frames.uncharge(PageKind::MemmapSelf, memmap);
+            self.frames.remove_present(memmap);
+            if let Some(section) = self.frames.sections.get_mut(start.get()) {
                 section.present = Subsections::default();
             }
         }
@@ -157,7 +157,7 @@ impl MemoryBlock {
             memmap_pages: 0,
             memmap_inside: 0,
             present,
-            free: crate::buddy::FreeArea::new(start),
+            free: crate::frame::buddy::FreeArea::new(start),
             tenant_pages: 0,
         }
     }

@@ -2,11 +2,10 @@
 
 use crate::addr::{PhysAddr, PhysRange};
 use crate::error::{Error, Result};
-use crate::granule::Granule;
-use crate::hotplug::block::Source;
+use crate::frame::block::Source;
 use crate::machine::Machine;
-use crate::model::Mm;
-use crate::pfn::{Pfn, PfnRange};
+use crate::mm::Mm;
+use crate::pfn::PfnRange;
 
 /// A range of whole memory blocks, inside the linear map's reach, where nothing is present.
 ///
@@ -62,9 +61,5 @@ impl HotRange {
     /// Where the memory comes from.
     pub const fn source(&self) -> Source {
         self.source
-    }
-    /// The first page of each of its blocks.
-    pub fn blocks(g: Granule, pages: PfnRange) -> impl DoubleEndedIterator<Item = Pfn> + Clone {
-        (0..pages.len() / g.section_pages).map(move |i| pages.start + i * g.section_pages)
     }
 }

@@ -9,36 +9,38 @@
 //! The copy is whole because nobody writes meanwhile: the struct pages are read-only. Without a free run the memmap stays as it is,
 //! mapped by pages, until the next huge page of the section is restored.
 
-use super::frames::Frames;
-use super::memory::Memory;
+use super::frames::FrameStack;
 use crate::addr::{VirtAddr, VirtRange};
 use crate::error::{Error, Result};
-use crate::page::{PAGE_BYTES, PageKind};
+use crate::frame::page::{PAGE_BYTES, PageKind};
+use crate::machine::Machine;
+use crate::migrate::compact::alloc_or_compact;
+use crate::mm::Mm;
 use crate::pfn::Pfn;
 
 const KIND: PageKind = PageKind::MemmapRam;
 
-impl dyn Memory + '_ {
+impl<M: Machine> Mm<M> {
     /// The memmap of the section at `start`.
     fn memmap_of(&self, start: Pfn) -> VirtRange {
-        let va = self.page_address(start);
-        VirtRange { start: va, end: va + (PAGE_BYTES << self.section_order()) }
+        let va = self.layout().page_address(start);
+        VirtRange { start: va, end: va + (PAGE_BYTES << self.granule().section_order) }
     }
 
     /// The frames of the memmap of the section at `start`.
     fn memmap_frames(&self, start: Pfn) -> impl Iterator<Item = (VirtAddr, Pfn)> + '_ {
-        let (memmap, size) = (self.memmap_of(start), self.page_size());
+        let (memmap, size) = (self.memmap_of(start), self.granule().page_size);
         let pages = (0..memmap.len() / size).map(move |i| memmap.start + i * size);
         pages.filter_map(|va| Some((va, self.memmap_frame(va)?.frame)))
     }
 
     /// The order of a run that a block of memmap fits into.
     fn memmap_order(&self) -> u32 {
-        self.geometry().level_shift(2) - self.geometry().page_shift
+        self.granule().level_shift(2) - self.granule().page_shift
     }
 
     fn is_memmap_block(&self, start: Pfn) -> bool {
-        self.memmap_frame(self.page_address(start)).is_some_and(|leaf| leaf.in_block)
+        self.memmap_frame(self.layout().page_address(start)).is_some_and(|leaf| leaf.in_block)
     }
 
     /// Let every section that the huge page at `head` is in have its memmap mapped by pages.
@@ -46,15 +48,17 @@ impl dyn Memory + '_ {
     /// # Errors
     /// `Out` of tables; `BreakBeforeMake`. What was split before is for [`Self::join_memmap`].
     pub(super) fn split_memmap(&mut self, head: Pfn, order: u32) -> Result<()> {
-        let count = self.sections_of(head, order).filter(|start| self.is_memmap_block(*start)).count() as u64;
+        let count =
+            self.sections_of_compound(head, order).filter(|start| self.is_memmap_block(*start)).count()
+                as u64;
         let mut tables = self.alloc_frames(count, PageKind::Table)?;
-        for start in self.sections_of(head, order) {
+        for start in self.sections_of_compound(head, order) {
             if !self.is_memmap_block(start) {
                 continue;
             }
-            let Some(table) = tables.pop(self) else { break };
+            let Some(table) = tables.pop(&self.frames) else { break };
             if let Err(error) = self.split_section(start, table) {
-                self.free(table);
+                self.frames.free(table);
                 self.free_frames(tables);
                 return Err(error);
             }
@@ -63,7 +67,7 @@ impl dyn Memory + '_ {
     }
 
     fn split_section(&mut self, start: Pfn, table: Pfn) -> Result<()> {
-        let va = self.page_address(start);
+        let va = self.layout().page_address(start);
         let run = self.memmap_frame(va).ok_or(Error::NotMapped(va))?.frame;
         self.cut(run);
         if let Err(error) = self.split_block(va, table) {
@@ -92,23 +96,24 @@ impl dyn Memory + '_ {
     }
 
     fn set_run(&mut self, start: Pfn, run: Option<Pfn>) {
-        if let Some(section) = self.section_mut(start) {
+        if let Some(section) = self.frames.section_mut(start) {
             section.memmap_run = run;
         }
     }
 
     /// The frame that the memmap at `va` had when it was a block, so that it can go back to where it was.
     pub(super) fn home_of(&self, va: VirtAddr) -> Option<Pfn> {
-        let start = self.pfn_of_page(va)?.align_down(self.section_order());
+        let start = self.layout().pfn_of_page(va)?.align_down(self.granule().section_order);
         let at = self.sections().binary_search_by_key(&start, |section| section.start).ok()?;
         let run = self.sections().get(at)?.memmap_run?;
-        Some(run + (va - self.page_address(start)) / self.page_size())
+        Some(run + (va - self.layout().page_address(start)) / self.granule().page_size)
     }
 
     /// The inverse of [`Self::split_memmap`], for the sections in which nothing is optimised, and for which there is a run.
     pub(super) fn join_memmap(&mut self, head: Pfn, order: u32) {
-        for start in self.sections_of(head, order) {
-            let ready = self.section_mut(start).is_some_and(|s| s.memmap_run.is_some() && s.optimised == 0);
+        for start in self.sections_of_compound(head, order) {
+            let ready =
+                self.frames.section_mut(start).is_some_and(|s| s.memmap_run.is_some() && s.optimised == 0);
             if ready {
                 // Mapped by pages it is as good, at the price of a table.
                 let _stays_split = self.join_section(start);
@@ -118,7 +123,7 @@ impl dyn Memory + '_ {
 
     /// All of a section's memmap becomes a block again.
     fn join_section(&mut self, start: Pfn) -> Result<()> {
-        let (memmap, mut old) = (self.memmap_of(start), Frames::default());
+        let (memmap, mut old) = (self.memmap_of(start), FrameStack::default());
         let run = match self.in_place(start) {
             Some(run) => run,
             None => self.move_memmap(start, &mut old)?,
@@ -128,7 +133,7 @@ impl dyn Memory + '_ {
         if let Ok(table) = joined {
             self.sew(run);
             self.set_run(start, None);
-            self.free(table);
+            self.frames.free(table);
         }
         self.free_frames(old);
         writable.and(joined.map(|_| ()))
@@ -136,21 +141,22 @@ impl dyn Memory + '_ {
 
     /// The run that a section's memmap is mapped to from its first page to its last, if it is one.
     fn in_place(&self, start: Pfn) -> Option<Pfn> {
-        let run = self.memmap_frame(self.page_address(start))?.frame;
+        let run = self.memmap_frame(self.layout().page_address(start))?.frame;
         let follows = self.memmap_frames(start).zip(0..).all(|((_, frame), i)| frame == run + i);
         (follows && run.is_aligned(self.memmap_order())).then_some(run)
     }
 
     /// The memmap of a section moves into a run, and is read-only from here on; what it was in is `old`.
-    fn move_memmap(&mut self, start: Pfn, old: &mut Frames) -> Result<Pfn> {
-        let run = self.alloc_or_compact(self.memmap_order(), KIND)?;
+    fn move_memmap(&mut self, start: Pfn, old: &mut FrameStack) -> Result<Pfn> {
+        let order = self.memmap_order();
+        let run = alloc_or_compact(&mut self.space, &mut self.frames, order, KIND)?;
         self.cut(run);
         // Before the struct pages are read-only: those of the old frames may be among them.
-        self.memmap_frames(start).for_each(|(_, frame)| old.push(self, frame));
-        let (memmap, geometry) = (self.memmap_of(start), self.geometry());
+        self.memmap_frames(start).for_each(|(_, frame)| old.push(&self.frames, frame));
+        let (memmap, geometry) = (self.memmap_of(start), self.granule());
         self.rewrite_all(memmap, &mut |_, d| d.read_only())?;
         self.memmap_frames(start).zip(0..).for_each(|((_, frame), i)| self.copy_frame(frame, run + i));
-        let to = self.address(run);
+        let to = self.frame_address(run);
         self.rewrite_all(memmap, &mut |va, d| d.moved_to(to + (va - memmap.start), geometry))?;
         Ok(run)
     }

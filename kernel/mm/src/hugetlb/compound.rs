@@ -7,13 +7,13 @@
 //! Any other run keeps zeroed tails: who makes a compound page writes them, and who dissolves it clears them again.
 
 use crate::error::{Error, Resource, Result};
-use crate::hotplug::block::BlockState;
-use crate::hotplug::range::HotRange;
+use crate::frame::block::BlockState;
+use crate::frame::page::PageKind;
+use crate::frame::zone::ZoneKind;
 use crate::machine::{self, Machine};
-use crate::model::Mm;
-use crate::page::PageKind;
+use crate::migrate::compact::alloc_or_compact;
+use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
-use crate::zone::ZoneKind;
 
 const KIND: PageKind = PageKind::HugeTlb;
 
@@ -24,7 +24,7 @@ impl<M: Machine> Mm<M> {
         let head = if order > g.section_order {
             self.alloc_blocks(order)?
         } else {
-            self.alloc_or_compact(order, KIND)?
+            alloc_or_compact(&mut self.space, &mut self.frames, order, KIND)?
         };
         self.mark_compound(head, order);
         Ok(head)
@@ -42,12 +42,10 @@ impl<M: Machine> Mm<M> {
     pub(super) fn dissolve_compound(&mut self, head: Pfn, order: u32) {
         let g = self.granule();
         let run = PfnRange::new(head, 1 << order);
-        machine::zero_mapped(&self.machine, self.layout.memmap(run));
-        if let Some(count) = self.counts.of_mut(KIND) {
-            *count -= run.len();
-        }
+        machine::zero_mapped(self.machine(), self.layout().memmap(run));
+        self.frames.uncharge(KIND, run.len());
         for (start, order) in run.chunks(g.section_order) {
-            self.put_back(start, order);
+            self.frames.put_back(start, order);
         }
     }
 
@@ -55,16 +53,14 @@ impl<M: Machine> Mm<M> {
     fn alloc_blocks(&mut self, order: u32) -> Result<Pfn> {
         let g = self.granule();
         let resource = Resource::FreeBlocks { bytes: g.page_size << order };
-        self.may_fail(resource)?;
+        self.frames.may_fail(resource)?;
         let run = self.free_blocks(order).ok_or(Error::Out(resource))?;
-        for start in HotRange::blocks(g, run) {
-            let taken = self.take_from(start, g.section_order);
+        for start in run.blocks(g) {
+            let taken = self.frames.take_from(start, g.section_order);
             debug_assert_eq!(taken, Some(start), "a block that is all free is one run");
         }
         self.pages().mark(run.start, order, KIND);
-        if let Some(count) = self.counts.of_mut(KIND) {
-            *count += run.len();
-        }
+        self.frames.charge(KIND, run.len());
         Ok(run.start)
     }
 
@@ -73,13 +69,13 @@ impl<M: Machine> Mm<M> {
     fn free_blocks(&self, order: u32) -> Option<PfnRange> {
         let g = self.granule();
         let free = |start: Pfn, zone| {
-            let block = self.blocks.get(start.get());
+            let block = self.frames.blocks.get(start.get());
             block.is_some_and(|b| b.state == BlockState::Online(zone) && b.free.pages() == g.section_pages)
         };
         ZoneKind::ALL.into_iter().find_map(|zone| {
             let starts = self.zone(zone).blocks().iter().filter(|start| start.is_aligned(order));
             let mut runs = starts.map(|start| PfnRange::new(*start, 1 << order));
-            runs.find(|run| HotRange::blocks(g, *run).all(|start| free(start, zone)))
+            runs.find(|run| run.blocks(g).all(|start| free(start, zone)))
         })
     }
 }

@@ -17,19 +17,14 @@ use core::fmt;
 mod blocks;
 mod compound;
 mod frames;
-pub mod memory;
+pub(crate) mod memory;
 pub mod pool;
 pub mod tails;
 mod vmemmap;
 
-use crate::error::Result;
+use crate::frame::page::Page;
 use crate::granule::{Granule, MAX_HUGE_SIZES};
-use crate::machine::Machine;
-use crate::model::Mm;
-use crate::page::Page;
-use crate::pfn::Pfn;
-use memory::Memory;
-use pool::{Pool, Resized};
+use pool::Pool;
 use tails::SharedTails;
 
 /// The pools, and how they are run.
@@ -100,26 +95,5 @@ impl Page {
     }
     pub(crate) fn set_optimised(&self, optimised: bool) {
         self.set_private(u64::from(optimised));
-    }
-}
-
-impl<M: Machine> Mm<M> {
-    /// This memory, for what is done with huge pages.
-    pub fn huge(&mut self) -> &mut dyn Memory {
-        self
-    }
-    /// See [`pool`].
-    ///
-    /// # Errors
-    /// `NotHugeSize`, `HugeInUse`.
-    pub fn hugetlb_resize(&mut self, order: u32, count: u64) -> Result<Resized> {
-        self.huge().resize(order, count)
-    }
-    /// See [`pool`].
-    ///
-    /// # Errors
-    /// `NotPresent`, `PageState`, `HugeTaken`, `Out`.
-    pub fn hugetlb_dissolve(&mut self, pfn: Pfn) -> Result<()> {
-        self.huge().dissolve(pfn)
     }
 }

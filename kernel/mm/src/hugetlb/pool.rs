@@ -1,9 +1,10 @@
 //! The pools. A page comes in from free memory, is taken and put back, or goes out again; a page of one size can become pages
 //! of a smaller one.
 
-use super::memory::Memory;
 use crate::error::{Error, Resource, Result};
-use crate::page::PageKind;
+use crate::frame::page::PageKind;
+use crate::machine::Machine;
+use crate::mm::Mm;
 use crate::pfn::Pfn;
 
 /// Which of a pool's two lists.
@@ -51,20 +52,20 @@ impl Pool {
         self.optimised
     }
 
-    fn link_of(&self, mm: &dyn Memory, pfn: Pfn) -> u32 {
+    fn link_of<M: Machine>(&self, mm: &Mm<M>, pfn: Pfn) -> u32 {
         // The linear map has less than 2^32 huge pages of the smallest size.
-        u32::try_from((pfn - mm.first_pfn()) >> self.order).map_or(0, |at| at + 1)
+        u32::try_from((pfn - mm.layout().first_pfn()) >> self.order).map_or(0, |at| at + 1)
     }
     /// For the auditor, which trusts no link.
     pub(crate) const fn first_link(&self, which: Use) -> u32 {
         self.first[which as usize]
     }
-    pub(crate) fn pfn_of(&self, mm: &dyn Memory, link: u32) -> Pfn {
-        mm.first_pfn() + (u64::from(link - 1) << self.order)
+    pub(crate) fn pfn_of<M: Machine>(&self, mm: &Mm<M>, link: u32) -> Pfn {
+        mm.layout().first_pfn() + (u64::from(link - 1) << self.order)
     }
 
     /// The pages of a list, the last that came first.
-    pub fn heads<'a>(&'a self, mm: &'a dyn Memory, which: Use) -> impl Iterator<Item = Pfn> + 'a {
+    pub fn heads<'a, M: Machine>(&'a self, mm: &'a Mm<M>, which: Use) -> impl Iterator<Item = Pfn> + 'a {
         let mut link = self.first[which as usize];
         core::iter::from_fn(move || {
             let pfn = (link != 0).then(|| self.pfn_of(mm, link))?;
@@ -73,7 +74,7 @@ impl Pool {
         })
     }
 
-    fn push(&mut self, mm: &dyn Memory, pfn: Pfn, which: Use) {
+    fn push<M: Machine>(&mut self, mm: &Mm<M>, pfn: Pfn, which: Use) {
         let (head, link, next) = (mm.own(pfn), self.link_of(mm, pfn), self.first[which as usize]);
         head.set_refs(u32::from(which == Use::Taken));
         head.set_links(next, 0);
@@ -84,7 +85,7 @@ impl Pool {
         self.len[which as usize] += 1;
     }
 
-    fn unlink(&mut self, mm: &dyn Memory, pfn: Pfn, which: Use) {
+    fn unlink<M: Machine>(&mut self, mm: &Mm<M>, pfn: Pfn, which: Use) {
         let (next, prev) = mm.page(pfn).links();
         if next != 0 {
             mm.own(self.pfn_of(mm, next)).set_prev(prev);
@@ -108,23 +109,23 @@ pub struct Resized {
     pub stopped: Option<Error>,
 }
 
-impl dyn Memory + '_ {
+impl<M: Machine> Mm<M> {
     /// The order of huge pages of `bytes`.
     ///
     /// # Errors
     /// `NotHugeSize`.
     pub fn huge_order(&self, bytes: u64) -> Result<u32> {
-        let found = self.hugetlb().pools().find(|pool| self.bytes(pool.order()) == bytes);
+        let found = self.hugetlb.pools().find(|pool| self.bytes(pool.order()) == bytes);
         found.map(Pool::order).ok_or(Error::NotHugeSize { bytes })
     }
 
     /// A copy of the pool of an order.
     fn pool(&self, order: u32) -> Result<Pool> {
-        self.hugetlb().pool(order).copied().ok_or(Error::NotHugeSize { bytes: self.bytes(order) })
+        self.hugetlb.pool(order).copied().ok_or(Error::NotHugeSize { bytes: self.bytes(order) })
     }
 
     fn set_pool(&mut self, pool: Pool) {
-        if let Some(old) = self.hugetlb_mut().pool_mut(pool.order) {
+        if let Some(old) = self.hugetlb.pool_mut(pool.order) {
             *old = pool;
         }
     }
@@ -134,7 +135,7 @@ impl dyn Memory + '_ {
     ///
     /// # Errors
     /// `NotHugeSize`; `HugeInUse` when more are in use: nothing has changed then.
-    pub fn resize(&mut self, order: u32, count: u64) -> Result<Resized> {
+    pub fn hugetlb_resize(&mut self, order: u32, count: u64) -> Result<Resized> {
         let pool = self.pool(order)?;
         let (bytes, used) = (self.bytes(order), pool.taken());
         if count < used {
@@ -152,13 +153,13 @@ impl dyn Memory + '_ {
     }
 
     fn grow(&mut self, order: u32) -> Result<()> {
-        let head = self.compound_alloc(order)?;
+        let head = self.new_compound(order)?;
         self.enter(head, order)
     }
 
     fn shrink(&mut self, order: u32) -> Result<()> {
         let head = self.first_free(order)?;
-        self.dissolve(head)
+        self.hugetlb_dissolve(head)
     }
 
     fn first_free(&self, order: u32) -> Result<Pfn> {
@@ -171,7 +172,7 @@ impl dyn Memory + '_ {
         let mut pool = self.pool(order)?;
         pool.push(self, head, Use::Free);
         self.set_pool(pool);
-        match self.hugetlb().hvo.then(|| self.optimise(head)) {
+        match self.hugetlb.hvo.then(|| self.optimise(head)) {
             // As good without: it has all of its memmap, and can be optimised later.
             Some(Err(Error::Out(_) | Error::NotOptimisable { .. })) | None => Ok(()),
             Some(result) => result,
@@ -209,7 +210,7 @@ impl dyn Memory + '_ {
     ///
     /// # Errors
     /// `NotHugeSize`; `Out` when none is free.
-    pub fn take(&mut self, order: u32) -> Result<Pfn> {
+    pub fn hugetlb_take(&mut self, order: u32) -> Result<Pfn> {
         let head = self.first_free(order)?;
         self.relist(head, order, Use::Free, Use::Taken)?;
         Ok(head)
@@ -219,7 +220,7 @@ impl dyn Memory + '_ {
     ///
     /// # Errors
     /// `NotPresent`; `PageState` when it is no huge page in use.
-    pub fn put(&mut self, head: Pfn) -> Result<()> {
+    pub fn hugetlb_put(&mut self, head: Pfn) -> Result<()> {
         let order = self.order_at(head)?;
         if self.refuse_taken(head).is_ok() {
             return Err(Error::PageState { pfn: head, is: PageKind::HugeTlb, needs: "a huge page in use" });
@@ -231,10 +232,10 @@ impl dyn Memory + '_ {
     ///
     /// # Errors
     /// `NotPresent`, `PageState`; `HugeTaken`; `Out` when its memmap cannot be restored. It is as it was then.
-    pub fn dissolve(&mut self, pfn: Pfn) -> Result<()> {
+    pub fn hugetlb_dissolve(&mut self, pfn: Pfn) -> Result<()> {
         let (_, head) = self.use_of(pfn)?;
         let order = self.leave(head)?;
-        self.compound_free(head, order);
+        self.dissolve_compound(head, order);
         Ok(())
     }
 
@@ -254,8 +255,8 @@ impl dyn Memory + '_ {
     /// A free page of a pool becomes pages of `1 << to`, in their pool (Linux: `demote_pool_huge_page`).
     ///
     /// # Errors
-    /// As [`Self::dissolve`]; `NotHugeSize` when `to` is no smaller size.
-    pub fn demote(&mut self, head: Pfn, to: u32) -> Result<()> {
+    /// As [`Self::hugetlb_dissolve`]; `NotHugeSize` when `to` is no smaller size.
+    pub fn hugetlb_demote(&mut self, head: Pfn, to: u32) -> Result<()> {
         let from = self.order_at(head)?;
         self.pool(to)?;
         if to >= from {
@@ -265,7 +266,7 @@ impl dyn Memory + '_ {
         let mut outcome = Ok(());
         for i in (0..1 << (from - to)).rev() {
             let part = head + (i << to);
-            self.compound_mark(part, to);
+            self.mark_compound(part, to);
             // All of them are the pool's, whatever keeps one from being optimised.
             let entered = self.enter(part, to);
             outcome = outcome.and(entered);

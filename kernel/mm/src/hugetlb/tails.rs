@@ -1,12 +1,13 @@
 //! The pages that huge pages share: one page of ordered tails for each zone and order, made with its first user and freed with
 //! its last. It is system RAM like other memmap, is written before anybody maps it, and never after.
 
-use super::memory::Memory;
 use crate::error::Result;
+use crate::frame::page::PageKind;
+use crate::frame::zone::ZoneKind;
 use crate::granule::MAX_HUGE_SIZES;
-use crate::page::PageKind;
+use crate::machine::Machine;
+use crate::mm::Mm;
 use crate::pfn::Pfn;
-use crate::zone::ZoneKind;
 
 /// A shared page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -27,9 +28,9 @@ pub(super) struct TailOf {
     pub(super) order: u32,
 }
 
-impl dyn Memory + '_ {
+impl<M: Machine> Mm<M> {
     fn tail_mut(&mut self, of: TailOf) -> Option<&mut SharedTail> {
-        let hugetlb = self.hugetlb_mut();
+        let hugetlb = &mut self.hugetlb;
         let size = hugetlb.pools().position(|pool| pool.order() == of.order)?;
         hugetlb.tails[of.zone as usize].get_mut(size)
     }
@@ -57,7 +58,7 @@ impl dyn Memory + '_ {
         if tail.mappings == 0
             && let Some(frame) = tail.frame.take()
         {
-            self.free(frame);
+            self.frames.free(frame);
         }
     }
 }

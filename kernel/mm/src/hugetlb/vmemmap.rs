@@ -17,19 +17,21 @@
 //! Everything that can run out is taken first. What is left is legal in every step, and cannot fail.
 
 use super::HvoRule;
-use super::frames::Frames;
-use super::memory::Memory;
+use super::frames::FrameStack;
 use super::tails::TailOf;
 use crate::addr::VirtRange;
-use crate::bugs::Bug;
+use crate::debug::bugs::Bug;
 use crate::error::{Error, Result};
-use crate::page::{PAGE_BYTES, PageKind};
+use crate::frame::page::{PAGE_BYTES, PageKind};
+use crate::frame::section::Backing;
+use crate::frame::zone::ZoneKind;
+use crate::machine::Machine;
+use crate::mm::Mm;
 use crate::pfn::Pfn;
-use crate::section::Backing;
+use crate::space::live_update::Contents;
 use crate::vmemmap::sharing::pages_of_tails;
-use crate::zone::ZoneKind;
 #[cfg(debug_assertions)]
-use crate::{addr::VirtAddr, paging::live_update::BbmRule};
+use crate::{addr::VirtAddr, space::live_update::BbmRule};
 
 /// What is shared of a huge page.
 #[derive(Clone, Copy)]
@@ -42,10 +44,10 @@ struct Sharing {
     of: TailOf,
 }
 
-impl dyn Memory + '_ {
+impl<M: Machine> Mm<M> {
     /// What a huge page can share, if its memmap is large enough and system RAM.
     fn sharing(&self, head: Pfn) -> Result<Sharing> {
-        let (order, size) = (self.order_at(head)?, self.page_size());
+        let (order, size) = (self.order_at(head)?, self.granule().page_size);
         let refuse = |rule| Err(Error::NotOptimisable { pfn: head, rule });
         let mappings = pages_of_tails(order, PAGE_BYTES, size);
         if mappings == 0 {
@@ -55,10 +57,10 @@ impl dyn Memory + '_ {
             let section = self.sections().binary_search_by_key(&start, |section| section.start);
             section.is_ok_and(|at| matches!(self.sections()[at].backing, Backing::Boot | Backing::Ram))
         };
-        if !self.sections_of(head, order).all(ram) {
+        if !self.sections_of_compound(head, order).all(ram) {
             return refuse(HvoRule::Altmap);
         }
-        let memmap = self.page_address(head);
+        let memmap = self.layout().page_address(head);
         let tails = VirtRange { start: memmap + size, end: memmap + (mappings + 1) * size };
         let zone = self.zone_of(head).unwrap_or(ZoneKind::Normal);
         Ok(Sharing { head, tails, mappings, of: TailOf { zone, order } })
@@ -93,17 +95,17 @@ impl dyn Memory + '_ {
         if !self.has_bug(Bug::NoBbm) {
             self.rewrite_all(sharing.tails, &mut |_, d| d.read_only())?;
         }
-        let (to, geometry, mut old) = (self.address(tail), self.geometry(), Frames::default());
-        let mm = &*self;
-        let switched = mm.rewrite(sharing.tails, &mut |_, d| {
-            old.push(mm, mm.frame(d.address(geometry)));
+        let (to, geometry, mut old) = (self.frame_address(tail), self.granule(), FrameStack::default());
+        let frames = &self.frames;
+        let switched = self.space.rewrite(sharing.tails, Contents::Same, &mut |_, d| {
+            old.push(frames, Pfn::containing(geometry, d.address(geometry)));
             d.moved_to(to, geometry).read_only().shared()
         });
         match switched {
-            Ok(debt) => self.pay(debt),
+            Ok(debt) => self.space.invalidate(debt),
             Err(error) => {
                 // The first entry was writable, and so refused: what it maps stays.
-                let _stays = old.pop(self);
+                let _stays = old.pop(&self.frames);
                 return Err(error);
             }
         }
@@ -114,7 +116,7 @@ impl dyn Memory + '_ {
     /// Refuse pages of tails that are not what the shared one is: nobody writes to a tail, so somebody did who should not.
     #[cfg(debug_assertions)]
     fn refuse_other_contents(&self, sharing: &Sharing, tail: Pfn) -> Result<()> {
-        let mut pages = (0..sharing.mappings).map(|i| sharing.tails.start + i * self.page_size());
+        let mut pages = (0..sharing.mappings).map(|i| sharing.tails.start + i * self.granule().page_size);
         let differs =
             |va: &VirtAddr| self.memmap_frame(*va).is_none_or(|leaf| !self.same_contents(leaf.frame, tail));
         let rule = BbmRule::AddressWithOtherContents;
@@ -130,15 +132,16 @@ impl dyn Memory + '_ {
         self.order_at(head)?;
         self.needs_optimised(head, true)?;
         let sharing = self.sharing(head)?;
-        let (order, geometry) = (sharing.of.order, self.geometry());
+        let (order, geometry) = (sharing.of.order, self.granule());
         let mut frames = self.memmap_frames_for(sharing.tails)?;
-        let mm = &*self;
-        let debt = mm.rewrite(sharing.tails, &mut |_, d| {
-            let Some(frame) = frames.pop(mm) else { return d };
-            mm.fill_tail_page(frame, order);
-            d.moved_to(mm.address(frame), geometry)
+        let all = &self.frames;
+        let debt = self.space.rewrite(sharing.tails, Contents::Same, &mut |_, d| {
+            let Some(frame) = frames.pop(all) else { return d };
+            let address = frame.address(geometry);
+            all.pages().fill_tail_page(address, order);
+            d.moved_to(address, geometry)
         })?;
-        self.pay(debt);
+        self.space.invalidate(debt);
         self.rewrite_all(sharing.tails, &mut |_, d| d.writable())?;
         self.set_optimised(&sharing, false);
         self.count_tail(sharing.of, 0, sharing.mappings);
@@ -157,11 +160,11 @@ impl dyn Memory + '_ {
     /// The head, its pool and its sections know.
     fn set_optimised(&mut self, sharing: &Sharing, optimised: bool) {
         self.own(sharing.head).set_optimised(optimised);
-        if let Some(pool) = self.hugetlb_mut().pool_mut(sharing.of.order) {
+        if let Some(pool) = self.hugetlb.pool_mut(sharing.of.order) {
             pool.optimised = if optimised { pool.optimised + 1 } else { pool.optimised - 1 };
         }
-        for start in self.sections_of(sharing.head, sharing.of.order) {
-            if let Some(section) = self.section_mut(start) {
+        for start in self.sections_of_compound(sharing.head, sharing.of.order) {
+            if let Some(section) = self.frames.section_mut(start) {
                 section.optimised = if optimised { section.optimised + 1 } else { section.optimised - 1 };
             }
         }

@@ -6,10 +6,10 @@ use core::ops::AddAssign;
 use crate::addr::PhysAddr;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::Machine;
-use crate::model::Mm;
-use crate::paging::descriptor::Descriptor;
-use crate::paging::table::Slot;
+use crate::mm::Mm;
 use crate::pfn::PfnRange;
+use crate::space::descriptor::Descriptor;
+use crate::space::table::Slot;
 
 /// The memmap of some pages; everything counts granule pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -87,8 +87,8 @@ impl<M: Machine> Mm<M> {
     pub fn memmap_cost(&self, pages: PfnRange) -> MemmapCost {
         let g = self.granule();
         let mut count = Count::default();
-        let memmap = self.layout.memmap(pages);
-        let walked = self.tables.scan(&self.machine, memmap, |slot, d| count.entry(g, slot, d));
+        let memmap = self.layout().memmap(pages);
+        let walked = self.space.scan(memmap, |slot, d| count.entry(g, slot, d));
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
         count.cost
     }

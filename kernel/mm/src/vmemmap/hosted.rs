@@ -3,12 +3,11 @@
 //! Every walker has to see it there (RFC 3/5): these two plant it, for their tests, and a driver that puts it there will too.
 
 use crate::error::{Error, Result};
-use crate::hotplug::block::BlockState;
+use crate::frame::block::BlockState;
+use crate::frame::page::PageKind;
 use crate::machine::Machine;
-use crate::model::Mm;
-use crate::page::PageKind;
-use crate::pages::Pages;
-use crate::pfn::{Pfn, PfnRange};
+use crate::mm::Mm;
+use crate::pfn::Pfn;
 
 impl<M: Machine> Mm<M> {
     /// From now on the `1 << order` pages at `pfn`, which are free, hold memmap of their own block.
@@ -21,8 +20,8 @@ impl<M: Machine> Mm<M> {
         if is != PageKind::Free || !inside {
             return Err(Error::PageState { pfn, is, needs: "a part of a free run" });
         }
-        self.take_free(pfn, order, PageKind::MemmapSelf);
-        if let Some(block) = self.block_of_mut(pfn) {
+        self.frames.take_free(pfn, order, PageKind::MemmapSelf);
+        if let Some(block) = self.frames.block_of_mut(pfn) {
             block.memmap_inside += 1 << order;
         }
         Ok(())
@@ -42,31 +41,11 @@ impl<M: Machine> Mm<M> {
         if is != PageKind::MemmapSelf || head != pfn || !ours {
             return Err(Error::PageState { pfn, is, needs: "memmap inside of an online block" });
         }
-        if let Some(block) = self.block_of_mut(pfn) {
+        if let Some(block) = self.frames.block_of_mut(pfn) {
             block.memmap_inside -= 1 << order;
         }
-        self.counts.memmap_self -= 1 << order;
-        self.put_back(pfn, order);
+        self.frames.uncharge(PageKind::MemmapSelf, 1 << order);
+        self.frames.put_back(pfn, order);
         Ok(())
     }
-}
-
-/// The parts of `usable`, pages of a block that is offline, between the memmap that it hosts.
-pub(crate) fn around_memmap<M: Machine>(
-    pages: &Pages<'_, M>,
-    usable: PfnRange,
-    mut found: impl FnMut(PfnRange),
-) {
-    let mut part = PfnRange { start: usable.start, end: usable.start };
-    while part.end < usable.end {
-        let page = pages.get(part.end);
-        if page.kind() == PageKind::MemmapSelf {
-            found(part);
-            let end = part.end + (1 << page.order());
-            part = PfnRange { start: end, end };
-        } else {
-            part.end = part.end + 1;
-        }
-    }
-    found(part);
 }

@@ -7,12 +7,10 @@
 //!  backed by                          system RAM, or the section's own first pages (altmap)
 //! ```
 
-pub mod altmap;
-pub mod compound;
+pub(crate) mod compound;
 pub mod cost;
-pub mod free;
+pub(crate) mod depopulate;
 pub(crate) mod hosted;
-pub mod occupancy;
-pub mod populate;
+pub(crate) mod populate;
 pub mod sharing;
-pub(crate) mod supply;
+pub(crate) mod source;

@@ -3,9 +3,9 @@
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::Resource;
-use hotmap_mm::page::PageKind;
+use hotmap_mm::frame::altmap::Altmap;
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::vmemmap::altmap::Altmap;
 
 use super::check::{Outcome, check, fail, frame_at, is_used_as, ran_out, same, same_at, skip};
 use super::device::{ON_DEVICE, SUBSECTION, create, destroy, find, with_device};
@@ -79,7 +79,9 @@ fn is_charged(model: &mut dyn Model, range: Bytes, reserve: u64, expected: Accou
     let memmap = DeviceMemmap::Device { reserve };
     with_device(model, &[range], DeviceType::Generic, memmap, &|model, start| {
         let device = find(model, start)?;
-        let Some(altmap) = device.altmap() else { return Err(fail(format_args!("there is no altmap"))) };
+        let Some(altmap) = model.mm().frames().altmap(device.start()) else {
+            return Err(fail(format_args!("there is no altmap")));
+        };
         same("pages of the altmap in use", altmap.alloc(), expected.alloc)?;
         same("pages lost to alignment", altmap.align(), expected.align)?;
         same("pages of system RAM", model.counts().memmap_ram - ram, expected.edge)?;

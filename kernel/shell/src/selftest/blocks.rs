@@ -1,12 +1,12 @@
 //! Memory blocks of boot RAM, offline and online: what may go, goes and comes back; what may not is named.
 
 use hotmap_mm::error::Error;
-use hotmap_mm::hotplug::block::BlockState;
+use hotmap_mm::frame::block::BlockState;
+use hotmap_mm::frame::counts::Counts;
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::offline::Offlined;
-use hotmap_mm::model::Counts;
-use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, check, frame_at, is_refused, is_used_as, same, same_at};
 use super::model::Model;

@@ -4,11 +4,11 @@
 use alloc::vec::Vec;
 
 use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::frame::{Mobility, counts::Counts};
 use hotmap_mm::list;
-use hotmap_mm::model::{Counts, Mobility};
-use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, check, is_refused, is_used_as, same, same_at, skip};
 use super::model::Model;

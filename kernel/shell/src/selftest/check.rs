@@ -4,7 +4,7 @@ use core::fmt;
 
 use hotmap_mm::addr::VirtAddr;
 use hotmap_mm::error::{Error, Resource};
-use hotmap_mm::page::PageKind;
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
 use super::model::Model;

@@ -4,9 +4,9 @@
 //! pages come to lie in runs in pieces, and letting go of the page beside one makes that run the cheapest.
 
 use hotmap_mm::error::Resource;
-use hotmap_mm::hotplug::block::{BlockState, Source};
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::page::PageKind;
+use hotmap_mm::frame::block::{BlockState, Source};
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, check, fail, frame_at, ran_out, same, same_at, skip};

@@ -1,8 +1,8 @@
 //! The other CPUs: they answer, they stay where they are when told to, they do jobs, and they have a stack each.
 
 use hotmap_mm::addr::VirtAddr;
-use hotmap_mm::model::Mobility;
-use hotmap_mm::page::PageKind;
+use hotmap_mm::frame::Mobility;
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, check, fail, same, skip};

@@ -6,12 +6,12 @@ use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::{DeviceState, DeviceType, Pagemap};
 use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::{Error, Result};
-use hotmap_mm::hotplug::block::Source;
-use hotmap_mm::model::Counts;
-use hotmap_mm::page::PageKind;
+use hotmap_mm::frame::altmap::Altmap;
+use hotmap_mm::frame::block::Source;
+use hotmap_mm::frame::counts::Counts;
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::vmemmap::altmap::Altmap;
-use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, check, fail, frame_at, is_refused, is_used_as, same, same_at, skip};
 use super::faults::fail_each;

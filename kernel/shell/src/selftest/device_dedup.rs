@@ -7,7 +7,7 @@ use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::{Error, Result};
-use hotmap_mm::page::{PAGE_BYTES, PageKind};
+use hotmap_mm::frame::page::{PAGE_BYTES, PageKind};
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::check::{Outcome, check, fail, frame_at, is_refused, is_used_as, same, same_at, skip};
@@ -97,7 +97,9 @@ fn in_an_altmap(model: &mut dyn Model) -> Outcome {
             let wish = Wish { start, len: end - start, kind, memmap: ON_DEVICE, size, tails };
             with(model, &wish, &|model, start| {
                 let device = find(model, start)?;
-                let Some(altmap) = device.altmap() else { return Err(fail(format_args!("no altmap"))) };
+                let Some(altmap) = model.mm().frames().altmap(device.start()) else {
+                    return Err(fail(format_args!("no altmap")));
+                };
                 same("pages of the altmap left over", altmap.free(), altmap.alloc() + altmap.align())?;
                 let usable = PfnRange { start: device.usable_start(), end: model.pfn(end) };
                 check!(usable.start > start, "nothing is set aside");

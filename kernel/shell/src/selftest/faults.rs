@@ -1,11 +1,11 @@
 //! Every allocation fails in turn: each operation is undone completely, and works once nothing fails.
 
+use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Resource, Result};
-use hotmap_mm::faults::Plan;
-use hotmap_mm::hotplug::block::{BlockState, Source};
-use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::frame::block::{BlockState, Source};
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::pfn::PfnRange;
-use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, check, fail, ran_out, same, skip};
 use super::migrate::{PAGES, home};

@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use hotmap_mm::error::Resource;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::list;
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, check, fail, ran_out, same};
 use super::model::Model;

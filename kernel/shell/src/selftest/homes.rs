@@ -2,14 +2,14 @@
 
 use hotmap_mm::addr::PhysRange;
 use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::frame::altmap::Altmap;
+use hotmap_mm::frame::block::Source;
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::GranuleKind;
-use hotmap_mm::hotplug::block::Source;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::vmemmap::altmap::Altmap;
-use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, frame_at, is_refused, is_used_as, ran_out, same, same_at, skip};
 use super::hotplug::{a_life, add, hosts_itself, is_gone, table_pages};

@@ -3,12 +3,12 @@
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::error::Error;
-use hotmap_mm::hotplug::block::{BlockState, Source};
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::model::Counts;
-use hotmap_mm::page::{Page, PageKind};
+use hotmap_mm::frame::block::{BlockState, Source};
+use hotmap_mm::frame::counts::Counts;
+use hotmap_mm::frame::page::{Page, PageKind};
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, check, frame_at, is_refused, is_used_as, same, same_at, skip};
 use super::expected::Numbers;

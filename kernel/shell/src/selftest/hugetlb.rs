@@ -1,11 +1,11 @@
 //! Huge pages: what a pool has comes from free memory and goes back to it, and the CPU itself finds one read-only page behind
 //! all tails of a page that is optimised.
 
+use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, Resource};
-use hotmap_mm::faults::Plan;
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::hugetlb::HvoRule;
 use hotmap_mm::hugetlb::pool::Resized;
-use hotmap_mm::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, check, fail, frame_at, is_refused, ran_out, same, same_at, skip};
@@ -35,35 +35,34 @@ const MEMMAP: u64 = 8;
 fn sizes(model: &mut dyn Model) -> Outcome {
     let expected = model.numbers().huge_sizes;
     for (i, size) in expected.into_iter().enumerate().filter(|(_, size)| *size != 0) {
-        let pool =
-            model.huge_ref().hugetlb().pools().nth(i).map_or(0, |pool| model.page_size() << pool.order());
+        let pool = model.mm().hugetlb.pools().nth(i).map_or(0, |pool| model.page_size() << pool.order());
         same("the size of huge pages", pool, size)?;
-        same("its pages", 1 << model.huge_ref().huge_order(size)?, size / model.page_size())?;
+        same("its pages", 1 << model.mm().huge_order(size)?, size / model.page_size())?;
     }
     let more = expected.iter().filter(|size| **size != 0).count();
-    same("sizes", model.huge_ref().hugetlb().pools().count() as u64, more as u64)?;
-    is_refused(model.huge_ref().huge_order(4 << 30), Error::NotHugeSize { bytes: 4 << 30 })
+    same("sizes", model.mm().hugetlb.pools().count() as u64, more as u64)?;
+    is_refused(model.mm().huge_order(4 << 30), Error::NotHugeSize { bytes: 4 << 30 })
 }
 
 fn has(model: &dyn Model, order: u32) -> u64 {
-    model.huge_ref().hugetlb().pool(order).map_or(0, |pool| pool.total())
+    model.mm().hugetlb.pool(order).map_or(0, |pool| pool.total())
 }
 
 /// Run `body` with one huge page more of the size that sharing is worth for, which is taken; `hvo` says whether it is optimised.
 fn with_page(model: &mut dyn Model, hvo: bool, body: fn(&mut dyn Model, Pfn, u32) -> Outcome) -> Outcome {
-    let order = model.huge_ref().huge_order(model.numbers().worth_sharing)?;
-    let (before, set) = (has(model, order), model.huge_ref().hugetlb().hvo);
-    model.huge().hugetlb_mut().hvo = hvo;
-    let resized = model.huge().resize(order, before + 1);
-    model.huge().hugetlb_mut().hvo = set;
+    let order = model.mm().huge_order(model.numbers().worth_sharing)?;
+    let (before, set) = (has(model, order), model.mm().hugetlb.hvo);
+    model.mm_mut().hugetlb.hvo = hvo;
+    let resized = model.mm_mut().hugetlb_resize(order, before + 1);
+    model.mm_mut().hugetlb.hvo = set;
     match resized? {
         Resized { stopped: None, .. } => {}
         Resized { stopped: Some(_), .. } => return skip(&NO_ROOM),
     }
-    let head = model.huge().take(order)?;
+    let head = model.mm_mut().hugetlb_take(order)?;
     let outcome = body(model, head, order);
-    model.huge().put(head)?;
-    model.huge().resize(order, before)?;
+    model.mm_mut().hugetlb_put(head)?;
+    model.mm_mut().hugetlb_resize(order, before)?;
     outcome
 }
 
@@ -78,18 +77,18 @@ fn leads_to(model: &dyn Model, head: Pfn, order: u32) -> Outcome {
 }
 
 fn a_pool(model: &mut dyn Model) -> Outcome {
-    let order = model.huge_ref().huge_order(2 << 20)?;
+    let order = model.mm().huge_order(2 << 20)?;
     let (before, counts, pool) = (Snapshot::of(model), model.counts(), has(model, order));
-    let set = model.huge_ref().hugetlb().hvo;
-    model.huge().hugetlb_mut().hvo = false;
-    let resized = model.huge().resize(order, pool + 3);
-    model.huge().hugetlb_mut().hvo = set;
+    let set = model.mm().hugetlb.hvo;
+    model.mm_mut().hugetlb.hvo = false;
+    let resized = model.mm_mut().hugetlb_resize(order, pool + 3);
+    model.mm_mut().hugetlb.hvo = set;
     same("huge pages", resized?.total, pool + 3)?;
     same("allocated pages", model.counts().allocated, counts.allocated + (3 << order))?;
-    let head = model.huge().take(order)?;
+    let head = model.mm_mut().hugetlb_take(order)?;
     let outcome = leads_to(model, head, order);
-    model.huge().put(head)?;
-    model.huge().resize(order, pool)?;
+    model.mm_mut().hugetlb_put(head)?;
+    model.mm_mut().hugetlb_resize(order, pool)?;
     outcome?;
     before.is_still(model)
 }
@@ -111,13 +110,12 @@ fn optimised(model: &mut dyn Model) -> Outcome {
     with_page(model, false, |model, head, order| {
         let counts = model.counts();
         // Another page of the pool may share already; a block of memmap may have to be split.
-        let shares =
-            model.huge_ref().hugetlb().tails().as_flattened().iter().any(|tail| tail.frame.is_some());
-        model.huge().optimise(head)?;
+        let shares = model.mm().hugetlb.tails().as_flattened().iter().any(|tail| tail.frame.is_some());
+        model.mm_mut().optimise(head)?;
         let now = model.counts();
         let outcome = is_shared(model, head).and_then(|()| leads_to(model, head, order));
         let findings = model.audit(&mut |_| {});
-        model.huge().restore(head)?;
+        model.mm_mut().restore(head)?;
         outcome?;
         check!(findings.is_clean(), "an audit meanwhile: {findings}");
         let own = u64::from(!shares);
@@ -131,7 +129,7 @@ fn restored(model: &mut dyn Model) -> Outcome {
     with_page(model, true, |model, head, order| {
         check!(model.page(head).is_optimised(), "{head} is not optimised in its pool");
         is_shared(model, head)?;
-        model.huge().restore(head)?;
+        model.mm_mut().restore(head)?;
         leads_to(model, head, order)?;
         for i in 0..MEMMAP {
             let va = model.page_address(head) + i * model.page_size();
@@ -156,7 +154,7 @@ fn under_readers(model: &mut dyn Model) -> Outcome {
         readers::start();
         let read = start::wait_until(|| readers::totals().checks > 0);
         fault::stretch_next(TURNS);
-        let changed = model.huge().optimise(head).and_then(|()| model.huge().restore(head));
+        let changed = model.mm_mut().optimise(head).and_then(|()| model.mm_mut().restore(head));
         fault::stretch_next(0);
         let totals = readers::stop();
         readers::hide(|page| page.head == head.get());
@@ -175,7 +173,7 @@ fn without_frames(model: &mut dyn Model) -> Outcome {
         let before = Snapshot::of(model);
         for plan in (1..MEMMAP).flat_map(|n| [Plan::Nth(n), Plan::From(n)]) {
             model.arm(plan);
-            let refused = model.huge().restore(head);
+            let refused = model.mm_mut().restore(head);
             model.arm(Plan::Off);
             ran_out(refused, |out| matches!(out, Resource::Frames { order: 0 }))?;
             is_shared(model, head)?;
@@ -188,20 +186,19 @@ fn without_frames(model: &mut dyn Model) -> Outcome {
 fn demoted(model: &mut dyn Model) -> Outcome {
     // The largest that a block can have.
     let most = model.numbers().huge_sizes.into_iter().filter(|size| *size <= 512 << 20).max();
-    let (large, small) =
-        (model.huge_ref().huge_order(most.unwrap_or(0))?, model.huge_ref().huge_order(2 << 20)?);
+    let (large, small) = (model.mm().huge_order(most.unwrap_or(0))?, model.mm().huge_order(2 << 20)?);
     let (before, pools) = (Snapshot::of(model), (has(model, large), has(model, small)));
-    let Resized { stopped, .. } = model.huge().resize(large, pools.0 + 1)?;
+    let Resized { stopped, .. } = model.mm_mut().hugetlb_resize(large, pools.0 + 1)?;
     if stopped.is_some() {
         return skip(&NO_ROOM);
     }
-    let head = model.huge().take(large)?;
-    model.huge().put(head)?;
-    model.huge().demote(head, small)?;
+    let head = model.mm_mut().hugetlb_take(large)?;
+    model.mm_mut().hugetlb_put(head)?;
+    model.mm_mut().hugetlb_demote(head, small)?;
     let parts = 1 << (large - small);
     let found = (has(model, large), has(model, small));
     let outcome = leads_to(model, head + (1 << small), small);
-    model.huge().resize(small, pools.1)?;
+    model.mm_mut().hugetlb_resize(small, pools.1)?;
     check!(found == (pools.0, pools.1 + parts), "{} and {} huge pages", found.0, found.1);
     outcome?;
     before.is_still(model)
@@ -209,19 +206,19 @@ fn demoted(model: &mut dyn Model) -> Outcome {
 
 fn what_is_refused(model: &mut dyn Model) -> Outcome {
     let size = model.numbers().huge_sizes[0];
-    let order = model.huge_ref().huge_order(size)?;
+    let order = model.mm().huge_order(size)?;
     let pool = has(model, order);
-    let Resized { stopped: None, .. } = model.huge().resize(order, pool + 1)? else {
+    let Resized { stopped: None, .. } = model.mm_mut().hugetlb_resize(order, pool + 1)? else {
         return Err(fail(format_args!("no room for a huge page of {size} bytes")));
     };
-    let head = model.huge().take(order)?;
-    let taken = model.huge_ref().hugetlb().pool(order).map_or(0, |pool| pool.taken());
-    let too_small = model.huge().resize(order, taken - 1);
-    let demoted = model.huge().demote(head, order);
-    let shared = model.huge().optimise(head);
+    let head = model.mm_mut().hugetlb_take(order)?;
+    let taken = model.mm().hugetlb.pool(order).map_or(0, |pool| pool.taken());
+    let too_small = model.mm_mut().hugetlb_resize(order, taken - 1);
+    let demoted = model.mm_mut().hugetlb_demote(head, order);
+    let shared = model.mm_mut().optimise(head);
     let pinned = model.pin(head + 1);
-    model.huge().put(head)?;
-    model.huge().resize(order, pool)?;
+    model.mm_mut().hugetlb_put(head)?;
+    model.mm_mut().hugetlb_resize(order, pool)?;
     is_refused(too_small, Error::HugeInUse { bytes: size, used: taken, asked: taken - 1 })?;
     is_refused(demoted, Error::NotHugeSize { bytes: size })?;
     is_refused(shared, Error::NotOptimisable { pfn: head, rule: HvoRule::Memmap { pages: 1 } })?;

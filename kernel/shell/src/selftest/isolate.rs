@@ -1,10 +1,10 @@
 //! Isolation and the walk over what is in use: what is free is passed, and so is memmap that a block hosts, wherever it lies.
 
 use hotmap_mm::error::Error;
-use hotmap_mm::hotplug::block::BlockState;
-use hotmap_mm::page::PageKind;
+use hotmap_mm::frame::block::BlockState;
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, check, frame_at, is_refused, same, same_at};
 use super::model::Model;

@@ -3,10 +3,10 @@
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::Error;
-use hotmap_mm::hotplug::block::{BlockState, Source};
-use hotmap_mm::hotplug::steps::MemmapHome;
+use hotmap_mm::frame::block::{BlockState, Source};
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, check, fail, frame_at, is_refused, same};
 use super::device::{ON_DEVICE, SUBSECTION, bytes, with_device};

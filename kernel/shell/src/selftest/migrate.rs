@@ -1,10 +1,10 @@
 //! Pages in use move out of a block that goes offline: to other frames, with all that is in them, behind the same addresses.
 
 use hotmap_mm::error::Error;
-use hotmap_mm::hotplug::block::{BlockState, MemoryBlock};
-use hotmap_mm::page::PageKind;
+use hotmap_mm::frame::block::{BlockState, MemoryBlock};
+use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, check, frame_at, is_refused, is_used_as, same, same_at, skip};
 use super::model::Model;

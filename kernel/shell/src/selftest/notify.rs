@@ -4,9 +4,9 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hotmap_mm::addr::PhysRange;
 use hotmap_mm::error::{Error, Result};
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hotplug::notify::{Event, Notifier, Veto};
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, check, is_refused, same};
 use super::model::Model;

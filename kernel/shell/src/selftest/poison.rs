@@ -1,7 +1,7 @@
 //! Poisoned pages: out of use, and their block stays; what was in them has moved.
 
 use hotmap_mm::error::Error;
-use hotmap_mm::page::PageKind;
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, check, frame_at, is_refused, is_used_as, same};
@@ -35,7 +35,12 @@ fn a_free_page(model: &mut dyn Model) -> Outcome {
     before.is_still(model)
 }
 
-fn is_out_of_use(model: &mut dyn Model, block: Pfn, pfn: Pfn, expected: hotmap_mm::model::Counts) -> Outcome {
+fn is_out_of_use(
+    model: &mut dyn Model,
+    block: Pfn,
+    pfn: Pfn,
+    expected: hotmap_mm::frame::counts::Counts,
+) -> Outcome {
     is_used_as(model, pfn, PageKind::Poisoned)?;
     counts_are(&model.counts(), &expected)?;
     is_refused(model.poison(pfn), Error::Poisoned(pfn))?;

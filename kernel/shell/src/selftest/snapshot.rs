@@ -2,10 +2,10 @@
 //! which frames hold tables and memmap, and the number of the next tenant.
 
 use hotmap_mm::device::pagemap::Pagemap;
-use hotmap_mm::hotplug::block::MemoryBlock;
-use hotmap_mm::model::Counts;
-use hotmap_mm::section::{Backing, Section};
-use hotmap_mm::zone::ZoneKind;
+use hotmap_mm::frame::block::MemoryBlock;
+use hotmap_mm::frame::counts::Counts;
+use hotmap_mm::frame::section::{Backing, Section};
+use hotmap_mm::frame::zone::ZoneKind;
 
 use super::check::{Outcome, check, fail};
 use super::model::Model;
@@ -49,8 +49,7 @@ impl Snapshot {
         });
         let tenants =
             model.tenants().iter().flat_map(|t| [u64::from(t.id), t.range.start.get(), t.range.len()]);
-        let pools =
-            model.huge_ref().hugetlb().pools().flat_map(|pool| [pool.total(), pool.free(), pool.optimised()]);
+        let pools = model.mm().hugetlb.pools().flat_map(|pool| [pool.total(), pool.free(), pool.optimised()]);
         Self {
             counts: array(&model.counts()),
             others: [
@@ -145,8 +144,9 @@ fn sections(model: &dyn Model) -> u64 {
         let backing = match backing {
             Backing::Boot => 0,
             Backing::Ram => 1,
-            Backing::SelfHosted(altmap) => 2 + altmap.alloc(),
-            Backing::HostedBy(host) => host.get(),
+            Backing::Altmap(base) => {
+                2 + base.get() + model.mm().frames().altmap(*base).map_or(0, |a| a.alloc())
+            }
         };
         let (present, device) = (u64::from(present.count()), u64::from(*device_subsections));
         // That a section was there at boot matters while something of it is not: all of its memmap is.
@@ -158,7 +158,11 @@ fn sections(model: &dyn Model) -> u64 {
 
 fn devices(model: &dyn Model) -> u64 {
     let sum = |device: &Pagemap| {
-        let altmap = device.altmap().map_or([0; 4], |a| [a.reserve(), a.free(), a.align(), a.alloc()]);
+        let altmap = model
+            .mm()
+            .frames()
+            .altmap(device.start())
+            .map_or([0; 4], |a| [a.reserve(), a.free(), a.align(), a.alloc()]);
         let words = [device.kind() as u64, device.state() as u64, device.holds()];
         let ranges = device.ranges().iter().flat_map(|range| [range.start.get(), range.len()]);
         checksum(ranges.chain(words).chain(altmap))

@@ -6,13 +6,13 @@ use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::kmem::Kmem;
 use hotmap_mm::device::pagemap::Pagemap;
 use hotmap_mm::error::Result;
-use hotmap_mm::hotplug::block::{BlockState, MemoryBlock, Source};
+use hotmap_mm::frame::block::{BlockState, MemoryBlock, Source};
+use hotmap_mm::frame::counts::Counts;
+use hotmap_mm::frame::section::Backing;
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::model::Counts;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::section::Backing;
-use hotmap_mm::zone::ZoneKind;
 
 use super::check::{Outcome, skip};
 use super::model::Model;
@@ -87,10 +87,10 @@ fn spare(model: &dyn Model, slot: u32, range: PhysRange) -> Option<Spare> {
 /// by itself is the same either way.
 fn home(model: &dyn Model, pages: PfnRange) -> MemmapHome {
     let last = model.starts(pages).next_back().and_then(|start| model.section_of(start));
-    match last.map(|section| &section.backing) {
-        Some(Backing::SelfHosted(_)) => MemmapHome::SelfHosted,
-        Some(Backing::HostedBy(_)) => MemmapHome::SelfRange,
-        Some(Backing::Boot | Backing::Ram) | None => MemmapHome::Ram,
+    match last.map(|section| (section.start, section.backing)) {
+        Some((start, Backing::Altmap(base))) if start == base => MemmapHome::SelfHosted,
+        Some((_, Backing::Altmap(_))) => MemmapHome::SelfRange,
+        Some((_, Backing::Boot | Backing::Ram)) | None => MemmapHome::Ram,
     }
 }
 

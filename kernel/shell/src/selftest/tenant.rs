@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::error::{Error, Resource};
-use hotmap_mm::page::PageKind;
+use hotmap_mm::frame::page::PageKind;
 
 use super::check::{Outcome, check, fail, frame_at, is_refused, is_used_as, ran_out, same, same_at};
 use super::model::Model;

@@ -1,10 +1,10 @@
 //! vmemmap: where each struct page is, by a formula written out again; what is behind it; and what it says of its frame.
 
 use hotmap_mm::addr::{PhysRange, VirtAddr};
-use hotmap_mm::hotplug::block::BlockState;
-use hotmap_mm::page::{Page, PageKind};
+use hotmap_mm::frame::block::BlockState;
+use hotmap_mm::frame::page::{Page, PageKind};
+use hotmap_mm::frame::section::{Backing, Section};
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::section::{Backing, Section};
 
 use super::check::{Outcome, check, is_used_as, same, same_at};
 use super::model::Model;
@@ -125,7 +125,7 @@ fn tables_and_memmap_are_marked(model: &mut dyn Model) -> Outcome {
         let in_device = model.devices().iter().any(|device| device.contains(model.pfn(pa)));
         let kind = match model.section_of(described).map(|section| &section.backing) {
             _ if in_device => PageKind::DeviceMemmap,
-            Some(Backing::SelfHosted(_) | Backing::HostedBy(_)) => PageKind::MemmapSelf,
+            Some(Backing::Altmap(_)) => PageKind::MemmapSelf,
             _ => PageKind::MemmapRam,
         };
         all_used_as(model, PhysRange { start: pa, end: pa + slot.span.len() }, kind)

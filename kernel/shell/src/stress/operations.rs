@@ -6,10 +6,10 @@ use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::device::compound::TailScope;
 use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::{Error, Result};
-use hotmap_mm::hotplug::block::{BlockState, MemoryBlock, Source};
+use hotmap_mm::frame::block::{BlockState, MemoryBlock, Source};
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hugetlb::pool::Use;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::zone::ZoneKind;
 
 use super::{HEADS_OF_EACH, Stress};
 use hotmap_kernel::devices::Wanted;
@@ -48,23 +48,23 @@ impl Stress<'_> {
 
     /// One of the sizes, the smaller ones more often: a page of 1 GiB takes as long as hundreds of others.
     fn pool(&mut self) -> Option<(u32, u64)> {
-        let count = self.kernel.huge_ref().hugetlb().pools().count() as u64;
+        let count = self.kernel.mm().hugetlb.pools().count() as u64;
         let at = self.random.below(count).min(self.random.below(count));
-        let mut pools = self.kernel.huge_ref().hugetlb().pools().map(|pool| (pool.order(), pool.total()));
+        let mut pools = self.kernel.mm().hugetlb.pools().map(|pool| (pool.order(), pool.total()));
         pools.nth(usize::try_from(at).unwrap_or(0))
     }
 
     /// Some of each pool: a page of 1 GiB that was demoted is thousands.
     pub(super) fn huge_pages(&self) -> Vec<Pfn> {
-        let huge = self.kernel.huge_ref();
-        let lists = huge.hugetlb().pools().flat_map(|pool| [(pool, Use::Free), (pool, Use::Taken)]);
+        let huge = self.kernel.mm();
+        let lists = huge.hugetlb.pools().flat_map(|pool| [(pool, Use::Free), (pool, Use::Taken)]);
         lists.flat_map(|(pool, which)| pool.heads(huge, which).take(HEADS_OF_EACH)).collect()
     }
 
     fn grow(&mut self) -> Done {
         let Some((order, total)) = self.pool() else { return Ok(false) };
         let more = 1 + self.random.below(3);
-        let resized = self.kernel.huge().resize(order, total + more)?;
+        let resized = self.kernel.mm_mut().hugetlb_resize(order, total + more)?;
         resized.stopped.map_or(Ok(true), Err)
     }
 
@@ -72,7 +72,7 @@ impl Stress<'_> {
         let Some((order, total)) = self.pool() else { return Ok(false) };
         let fewer = self.random.below(total + 1);
         self.hide(|_, of| of == order);
-        let resized = self.kernel.huge().resize(order, fewer)?;
+        let resized = self.kernel.mm_mut().hugetlb_resize(order, fewer)?;
         resized.stopped.map_or(Ok(true), Err)
     }
 
@@ -82,9 +82,9 @@ impl Stress<'_> {
         heads.retain(|head| self.kernel.page(*head).is_optimised() == restore);
         let Some(head) = self.random.pick(heads) else { return Ok(false) };
         if restore {
-            return self.kernel.huge().restore(head).map(|()| true);
+            return self.kernel.mm_mut().restore(head).map(|()| true);
         }
-        match self.kernel.huge().optimise(head) {
+        match self.kernel.mm_mut().optimise(head) {
             Ok(()) => Ok(true),
             // Small memmaps and altmaps' are no news.
             Err(Error::NotOptimisable { .. }) => Ok(false),
@@ -94,13 +94,13 @@ impl Stress<'_> {
 
     fn take(&mut self) -> Done {
         let Some((order, _)) = self.pool() else { return Ok(false) };
-        self.kernel.huge().take(order).map(|_| true)
+        self.kernel.mm_mut().hugetlb_take(order).map(|_| true)
     }
 
     fn put(&mut self) -> Done {
         let heads = self.huge_pages().into_iter().filter(|head| self.kernel.page(*head).refs() > 0).collect();
         let Some(head) = self.random.pick(heads) else { return Ok(false) };
-        self.kernel.huge().put(head).map(|()| true)
+        self.kernel.mm_mut().hugetlb_put(head).map(|()| true)
     }
 
     fn demote(&mut self) -> Done {
@@ -108,17 +108,11 @@ impl Stress<'_> {
             self.huge_pages().into_iter().filter(|head| self.kernel.page(*head).refs() == 0).collect();
         let Some(head) = self.random.pick(heads) else { return Ok(false) };
         let order = self.kernel.page(head).order();
-        let smaller = self
-            .kernel
-            .huge_ref()
-            .hugetlb()
-            .pools()
-            .map(|pool| pool.order())
-            .filter(|to| *to < order)
-            .collect();
+        let smaller =
+            self.kernel.mm().hugetlb.pools().map(|pool| pool.order()).filter(|to| *to < order).collect();
         let Some(to) = self.random.pick(smaller) else { return Ok(false) };
         self.hide(|shown, _| shown == head);
-        self.kernel.huge().demote(head, to).map(|()| true)
+        self.kernel.mm_mut().hugetlb_demote(head, to).map(|()| true)
     }
 
     // Devices.

@@ -2,9 +2,9 @@
 
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::DeviceMemmap;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::vmemmap::altmap::Altmap;
-use hotmap_mm::zone::ZoneKind;
+use hotmap_mm::frame::altmap::Altmap;
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use proptest::prelude::*;
 
 use super::{pick, pick_index, zone};

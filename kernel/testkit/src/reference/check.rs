@@ -1,8 +1,8 @@
 //! Holding a machine against what should be true of it.
 
-use hotmap_mm::hotplug::block::BlockState;
-use hotmap_mm::model::Counts;
-use hotmap_mm::zone::ZoneKind;
+use hotmap_mm::frame::block::BlockState;
+use hotmap_mm::frame::counts::Counts;
+use hotmap_mm::frame::zone::ZoneKind;
 
 use super::Reference;
 use super::frames::Frames;

@@ -2,7 +2,7 @@
 
 use hotmap_mm::device::pagemap::{DeviceState, Pagemap};
 use hotmap_mm::error::Error;
-use hotmap_mm::page::PageKind;
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
 use super::Reference;
@@ -28,19 +28,22 @@ impl Reference {
             assert_eq!(found.state(), state, "{when}: {:#x}", device.start());
             let holds: u64 = device.holds.values().map(|n| u64::from(*n)).sum();
             assert_eq!(found.holds(), holds, "{when}: holds");
-            self.check_altmap(device, found, when);
+            self.check_altmap(rig, device, found, when);
             self.check_pages(rig, device, when);
         }
     }
 
-    fn check_altmap(&self, device: &Device, found: &Pagemap, when: &str) {
+    fn check_altmap(&self, rig: &Rig, device: &Device, found: &Pagemap, when: &str) {
         let first = device.start() / self.spec.page;
         let hosted = self.hosted_by(device);
         let expected = device
             .aside
             .map(|aside| (first, aside.reserve, aside.free, hosted.padding, hosted.frames.len() as u64));
-        let account =
-            found.altmap().map(|a| (a.base_pfn().get(), a.reserve(), a.free(), a.align(), a.alloc()));
+        let account = rig
+            .mm
+            .frames()
+            .altmap(found.start())
+            .map(|a| (a.base_pfn().get(), a.reserve(), a.free(), a.align(), a.alloc()));
         assert_eq!(account, expected, "{when}: the altmap of {:#x}", device.start());
         let aside = device.aside.map_or(0, |a| a.reserve + a.free);
         assert_eq!(found.usable_start().get(), first + aside, "{when}: usable from");

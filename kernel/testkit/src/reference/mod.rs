@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use hotmap_mm::boot::BootMemmap;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::zone::ZoneKind;
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 
 use crate::arch::spec::Spec;
 use crate::layout;

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use hotmap_mm::error::{Error, Result};
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::zone::ZoneKind;
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 
 use super::frames::Frames;
 use super::need::{self, Mapping};

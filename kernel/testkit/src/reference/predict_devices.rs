@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::DeviceMemmap;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::vmemmap::altmap::Altmap;
-use hotmap_mm::zone::ZoneKind;
+use hotmap_mm::frame::altmap::Altmap;
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 
 use super::devices::{Device, SUBSECTION, SetAside};
 use super::frames::Frames;

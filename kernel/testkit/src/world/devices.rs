@@ -5,9 +5,9 @@ use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::Error;
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::hotplug::backing::MemmapHome;
 use hotmap_mm::hotplug::notify::Direction;
-use hotmap_mm::hotplug::steps::MemmapHome;
-use hotmap_mm::zone::ZoneKind;
 
 use super::World;
 use crate::reference::devices::{Device, Given};
@@ -33,7 +33,7 @@ impl World {
         let result = self.act(detail, &what, |rig| {
             let pairs: Vec<_> = ranges.iter().map(|(start, len)| (PhysAddr::new(*start), *len)).collect();
             let device = DeviceRange::new(&rig.mm, &pairs, kind, memmap)?;
-            rig.mm.device_create(&device, |_, _| {})
+            rig.mm.memremap_pages(&device, |_, _| {})
         });
         self.answered("create", answer, &result, &what);
         let early = device.as_ref().is_some_and(|d| self.reference.is_early(d.start()));
@@ -70,7 +70,7 @@ impl World {
         let g = self.granule();
         let what = format!("destroy {start:#x}");
         let (answer, held) = self.reference.destroy(start);
-        let result = self.act(Detail::Exact, &what, |rig| rig.mm.device_destroy(Rig::pfn(g, start)));
+        let result = self.act(Detail::Exact, &what, |rig| rig.mm.memunmap_pages(Rig::pfn(g, start)));
         self.answered("destroy", answer, &result, &what);
         if let Ok(teardown) = result {
             let names = match teardown {
@@ -210,7 +210,7 @@ impl World {
         let g = self.granule();
         let pfn = Rig::pfn(g, at);
         let none = Error::NoDevice(PhysAddr::new(at));
-        assert_eq!(self.rig.mm.device_destroy(pfn), Err(none));
+        assert_eq!(self.rig.mm.memunmap_pages(pfn), Err(none));
         assert_eq!(self.rig.mm.memory_to_device(pfn), Err(none));
         let given = self.rig.mm.device_to_memory(pfn, MemmapHome::Ram, ZoneKind::Movable);
         assert_eq!(given, Err(none));

@@ -3,7 +3,6 @@
 use crate::granule::{Granule, SUBSECTION_SHIFT};
 use crate::list::Keyed;
 use crate::pfn::{Pfn, PfnRange};
-use crate::vmemmap::altmap::Altmap;
 
 /// The subsections of a section, as a bitmap wide enough for every granule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -67,17 +66,14 @@ impl Subsections {
 }
 
 /// What holds a section's memmap.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Backing {
     /// Boot memory: allocated before the buddy allocator ran.
     Boot,
     /// Frames of system RAM.
     Ram,
-    /// Memory of the added range itself: the section's own first pages, and those of the sections after it that are
-    /// [`Backing::HostedBy`] it.
-    SelfHosted(Altmap),
-    /// The altmap of the section that starts at this page: one altmap serves all of a range.
-    HostedBy(Pfn),
+    /// Memory of the added range itself: the altmap whose range starts at this page. One altmap may serve several sections.
+    Altmap(Pfn),
 }
 
 /// A section that has present memory.
@@ -144,14 +140,6 @@ impl Section {
     }
     fn is_inside(&self, g: Granule, range: PfnRange) -> bool {
         range.start <= self.start && self.start + g.section_pages <= range.end
-    }
-
-    /// Its own altmap, if it hosts memmap.
-    pub const fn altmap(&self) -> Option<&Altmap> {
-        match &self.backing {
-            Backing::SelfHosted(altmap) => Some(altmap),
-            Backing::Boot | Backing::Ram | Backing::HostedBy(_) => None,
-        }
     }
 
     /// Whether some of it is memory, which makes it a memory block.

@@ -11,7 +11,7 @@
 
 use super::descriptor::{Attributes, Descriptor};
 use super::live_update::Contents;
-use super::table::{Gone, Keep, TableFrames, Tables, TakeBack};
+use super::table::{Gone, Keep, KernelSpace, TableFrames, TakeBack};
 use super::visitors::ANYWHERE;
 use super::walk::{self, Next, Slot, Visit, read, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
@@ -116,33 +116,31 @@ impl<M: Machine> Visit for Sharer<'_, M> {
     }
 }
 
-impl Tables {
+impl<M: Machine> KernelSpace<M> {
     /// Map every page of `range` to the one frame of `shared`, read-only. Publishing is the caller's.
     ///
     /// # Errors
     /// As [`Self::map`]; the tables and `shared` are as before then.
-    pub fn map_shared<M: Machine>(
-        &self,
-        machine: &M,
+    pub fn map_shared(
+        &mut self,
         frames: &mut dyn TableFrames,
         range: VirtRange,
         shared: &mut SharedFrame,
     ) -> Result<()> {
         let g = self.granule();
-        let mut sharer = Sharer::<M> { machine, frames, shared, done: range.start, g };
+        let mut sharer = Sharer::<M> { machine: &self.machine, frames, shared, done: range.start, g };
         let result = self.walk(range, &mut sharer);
         let done = sharer.done;
         if result.is_err() {
-            self.undo_shared(machine, frames, range, done, shared)?;
+            self.undo_shared(frames, range, done, shared)?;
         }
         result
     }
 
     /// The entries below `done` are ours, and so are the tables that nothing is in.
     #[cold]
-    fn undo_shared<M: Machine>(
-        &self,
-        machine: &M,
+    fn undo_shared(
+        &mut self,
         frames: &mut dyn TableFrames,
         range: VirtRange,
         done: VirtAddr,
@@ -151,7 +149,7 @@ impl Tables {
         let g = self.granule();
         let ours = VirtRange { start: range.start, end: done };
         let keep: Keep<'_> = &mut |entry| !ours.contains(entry.start);
-        self.break_leaves(machine, range, ANYWHERE, true, keep)?.pay(machine);
+        self.break_leaves(range, ANYWHERE, true, keep)?.pay(&self.machine);
         let gone: TakeBack<'_> = &mut |gone| match gone {
             Gone::Table(table) => frames.free_table(table),
             Gone::SharedLeaf { entries, .. } => shared.entries -= entries,
@@ -164,6 +162,6 @@ impl Tables {
             }
             Gone::Leaf { .. } => {}
         };
-        self.reap(machine, range, gone)
+        self.reap(range, gone)
     }
 }

@@ -1,4 +1,4 @@
-//! Translation tables and what can be done with them. There is one walker over ranges, in [`super::walk`] (and [`Tables::path`],
+//! Translation tables and what can be done with them. There is one walker over ranges, in [`super::walk`] (and [`KernelSpace::path`],
 //! the descent to one address); what is done with an entry is
 //! a [`Visit`]: map, break, reap and scan are four of them, in `visitors`.
 //!
@@ -10,18 +10,18 @@
 //!   reap          broken -> empty; the caller gets each frame and each table page back
 //! ```
 
-use core::sync::atomic::Ordering::Acquire;
-
 use super::descriptor::{Attributes, Descriptor};
 use super::flush::TlbDebt;
 use super::live_update::Contents;
 use super::visitors::{ANYWHERE, Breaker, Mapper, Reaper, Scanner};
 pub use super::walk::{Next, Path, Slot, Step, Visit};
-use super::walk::{read, slot, walk_level, write};
+use super::walk::{live_entries, read, slot, walk_level, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::debug::bugs::Bug;
 use crate::error::{Error, Result};
 use crate::granule::{Granule, LAST_LEVEL};
-use crate::machine::{self, Machine};
+use crate::layout::Layout;
+use crate::machine::Machine;
 
 /// Where table pages come from and go to.
 pub trait TableFrames {
@@ -40,7 +40,7 @@ pub trait TableFrames {
     }
 }
 
-/// What [`Tables::reap`] gives back.
+/// What [`KernelSpace::reap`] gives back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Gone {
     /// A leaf of `size` bytes at `va` that mapped `pa`.
@@ -72,9 +72,9 @@ pub enum Gone {
     },
 }
 
-/// Which leaves [`Tables::break_range`] keeps, for who breaks so rarely that the walk should not be compiled for it alone.
+/// Which leaves [`KernelSpace::break_range`] keeps, for who breaks so rarely that the walk should not be compiled for it alone.
 pub type Keep<'a> = &'a mut dyn FnMut(VirtRange) -> bool;
-/// Who gets what [`Tables::reap`] gives back, likewise.
+/// Who gets what [`KernelSpace::reap`] gives back, likewise.
 pub type TakeBack<'a> = &'a mut dyn FnMut(Gone);
 
 /// What to map, and how.
@@ -92,28 +92,68 @@ pub struct MapRequest {
     pub contiguous: bool,
 }
 
-/// A set of translation tables for the upper half of the address space (TTBR1_EL1).
-#[derive(Clone, Copy, Debug)]
-pub struct Tables {
+/// The kernel's address space: the translation tables of the upper half (TTBR1_EL1), and where things are in it. The only writer
+/// of an entry: whoever changes one has the space for itself.
+pub struct KernelSpace<M: Machine> {
+    pub(super) machine: M,
+    layout: Layout,
     root: PhysAddr,
-    granule: Granule,
+    owed: u64,
+    /// The fault to put in on purpose.
+    pub(crate) bug: Option<Bug>,
 }
 
-impl Tables {
+impl<M: Machine> KernelSpace<M> {
     /// The tables under `root`, a table of the granule's start level.
-    pub const fn new(granule: Granule, root: PhysAddr) -> Self {
-        Self { root, granule }
+    pub const fn new(machine: M, layout: Layout, root: PhysAddr) -> Self {
+        Self { machine, layout, root, owed: 0, bug: None }
+    }
+
+    /// The machine.
+    #[inline(always)]
+    pub const fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    /// Where things are.
+    #[inline(always)]
+    pub const fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// The granule.
     #[inline(always)]
     pub const fn granule(&self) -> Granule {
-        self.granule
+        self.layout.granule()
     }
 
     /// The root's physical address, for TTBR1_EL1.
     pub const fn root(&self) -> PhysAddr {
         self.root
+    }
+
+    /// TLB maintenance that was owed and not done: none, but for a fault that is put in on purpose.
+    pub const fn unpaid_debts(&self) -> u64 {
+        self.owed
+    }
+
+    /// Invalidate what is owed on every CPU, and wait for it.
+    pub fn invalidate(&mut self, debt: TlbDebt) {
+        if self.bug == Some(Bug::SkipTlbi) && !debt.is_none() {
+            self.owed += 1;
+        } else {
+            debt.pay(&self.machine);
+        }
+    }
+
+    /// Order the table writes so far before their use by the walker.
+    pub fn publish(&self) {
+        self.machine.publish();
+    }
+
+    /// The bounds within which empty tables of `region` may be freed (I4).
+    pub(crate) fn bounds(&self, region: VirtRange) -> VirtRange {
+        if self.bug == Some(Bug::EmptyTable) { VirtRange::default() } else { region }
     }
 
     /// Walk `range` with `visit`.
@@ -126,14 +166,14 @@ impl Tables {
     }
 
     /// The way to `va`.
-    pub fn path<M: Machine>(&self, machine: &M, va: VirtAddr) -> Path {
+    pub fn path(&self, va: VirtAddr) -> Path {
         let g = self.granule();
         let mut path = Path::default();
         let part = VirtRange { start: va, end: va };
         let (mut table, mut level) = (self.root, g.start_level);
         loop {
             let slot = slot(g, table, level, part);
-            let descriptor = read::<M>(machine, &slot);
+            let descriptor = read::<M>(&self.machine, &slot);
             path.steps[usize::from(level)] = Some(Step { slot, descriptor });
             if !descriptor.is_table(level) {
                 return path;
@@ -144,9 +184,9 @@ impl Tables {
     }
 
     /// The physical address that `va` translates to.
-    pub fn translate<M: Machine>(&self, machine: &M, va: VirtAddr) -> Option<PhysAddr> {
+    pub fn translate(&self, va: VirtAddr) -> Option<PhysAddr> {
         let g = self.granule();
-        let path = self.path(machine, va);
+        let path = self.path(va);
         let leaf = path.leaf()?;
         Some(leaf.descriptor.address(g) + (va - leaf.slot.span.start))
     }
@@ -155,18 +195,14 @@ impl Tables {
     ///
     /// # Errors
     /// `AlreadyMapped`, or what `frames` ran out of; the tables are as before then.
-    pub fn map<M: Machine>(
-        &self,
-        machine: &M,
-        frames: &mut dyn TableFrames,
-        request: &MapRequest,
-    ) -> Result<()> {
+    pub fn map(&mut self, frames: &mut dyn TableFrames, request: &MapRequest) -> Result<()> {
         let g = self.granule();
-        let mut mapper = Mapper::<M> { machine, frames, request, done: request.range.start, g };
+        let mut mapper =
+            Mapper::<M> { machine: &self.machine, frames, request, done: request.range.start, g };
         let result = self.walk(request.range, &mut mapper);
         let done = mapper.done;
         if result.is_err() {
-            self.undo_map(machine, frames, request, done)?;
+            self.undo_map(frames, request, done)?;
         }
         result
     }
@@ -174,22 +210,16 @@ impl Tables {
     /// The leaves below `done` and the tables made on the way are the request's; a leaf that was in the way is not, even one
     /// that the range begins or ends in.
     #[cold]
-    fn undo_map<M: Machine>(
-        &self,
-        machine: &M,
-        frames: &mut dyn TableFrames,
-        request: &MapRequest,
-        done: VirtAddr,
-    ) -> Result<()> {
+    fn undo_map(&mut self, frames: &mut dyn TableFrames, request: &MapRequest, done: VirtAddr) -> Result<()> {
         let ours = VirtRange { start: request.range.start, end: done };
         let keep: Keep<'_> = &mut |leaf| !ours.contains(leaf.start);
-        self.break_leaves(machine, request.range, ANYWHERE, true, keep)?.pay(machine);
+        self.break_leaves(request.range, ANYWHERE, true, keep)?.pay(&self.machine);
         let gone: TakeBack<'_> = &mut |gone| {
             if let Gone::Table(table) = gone {
                 frames.free_table(table);
             }
         };
-        self.reap(machine, request.range, gone)
+        self.reap(request.range, gone)
     }
 
     /// Break every leaf of `range` that `keep` does not want to keep, and every table that is left without a live entry
@@ -198,22 +228,20 @@ impl Tables {
     ///
     /// # Errors
     /// `WouldSplit` when the range begins or ends inside a leaf; nothing is changed then.
-    pub fn break_range<M: Machine>(
-        &self,
-        machine: &M,
+    pub fn break_range(
+        &mut self,
         range: VirtRange,
         bounds: VirtRange,
         mut keep: impl FnMut(VirtRange) -> bool,
     ) -> Result<TlbDebt> {
-        self.refuse_split(machine, range)?;
-        self.break_leaves(machine, range, bounds, false, &mut keep)
+        self.refuse_split(range)?;
+        self.break_leaves(range, bounds, false, &mut keep)
     }
 
     /// [`Self::break_range`] for a range of which `keep` keeps every leaf that is only partly inside; with `every_table`
     /// tables go too that were empty before.
-    pub(super) fn break_leaves<M: Machine>(
-        &self,
-        machine: &M,
+    pub(super) fn break_leaves(
+        &mut self,
         range: VirtRange,
         bounds: VirtRange,
         every_table: bool,
@@ -221,7 +249,7 @@ impl Tables {
     ) -> Result<TlbDebt> {
         let g = self.granule();
         let (debt, lost) = (TlbDebt::none(), [false; LAST_LEVEL as usize + 1]);
-        let mut breaker = Breaker::<M> { machine, bounds, keep, debt, lost, every_table, g };
+        let mut breaker = Breaker::<M> { machine: &self.machine, bounds, keep, debt, lost, every_table, g };
         self.walk(range, &mut breaker)?;
         Ok(breaker.debt)
     }
@@ -231,10 +259,10 @@ impl Tables {
     ///
     /// # Errors
     /// `WouldSplit`; of a shared table likewise.
-    pub fn refuse_split<M: Machine>(&self, machine: &M, range: VirtRange) -> Result<()> {
+    pub fn refuse_split(&self, range: VirtRange) -> Result<()> {
         let g = self.granule();
         for edge in [range.start, range.end] {
-            let path = self.path(machine, edge);
+            let path = self.path(edge);
             let Some(leaf) = path.leaf() else { continue };
             let run = g.contiguous_bytes(leaf.slot.level).filter(|_| leaf.descriptor.is_contiguous());
             let table = path.shared_table().map(|step| step.slot.span.len());
@@ -250,33 +278,29 @@ impl Tables {
     ///
     /// # Errors
     /// None in practice: emptying a broken entry is always legal.
-    pub fn reap<M: Machine>(&self, machine: &M, range: VirtRange, mut gone: impl FnMut(Gone)) -> Result<()> {
+    pub fn reap(&mut self, range: VirtRange, mut gone: impl FnMut(Gone)) -> Result<()> {
         let g = self.granule();
         let gone: TakeBack<'_> = &mut gone;
-        self.walk(range, &mut Reaper::<M> { machine, gone, g })
+        self.walk(range, &mut Reaper::<M> { machine: &self.machine, gone, g })
     }
 
-    /// Let the page at `va` map `pa` instead, by break-before-make: the old frame is no longer reachable on return.
+    /// Let the page at `va` map `pa` instead, by break-before-make: the old frame is no longer reachable on return. `between` runs
+    /// when no CPU can reach the old frame any more, and none the new one yet.
     ///
     /// # Errors
     /// `NotMapped` when there is no page mapping at `va`.
-    pub fn exchange_page<M: Machine>(
-        &self,
-        machine: &M,
-        va: VirtAddr,
-        pa: PhysAddr,
-        pay: impl FnOnce(TlbDebt),
-    ) -> Result<()> {
+    pub fn exchange_page(&mut self, va: VirtAddr, pa: PhysAddr, between: impl FnOnce(&M)) -> Result<()> {
         let g = self.granule();
-        let path = self.path(machine, va);
+        let path = self.path(va);
         let leaf = path.leaf().filter(|s| s.slot.level == LAST_LEVEL).ok_or(Error::NotMapped(va))?;
         let mut debt = TlbDebt::none();
         debt.owe_leaf(leaf.slot.span.start, g.page_size);
-        write::<M>(g, machine, &leaf.slot, leaf.descriptor.broken(), Contents::MayDiffer)?;
-        pay(debt);
+        write::<M>(g, &self.machine, &leaf.slot, leaf.descriptor.broken(), Contents::MayDiffer)?;
+        self.invalidate(debt);
+        between(&self.machine);
         let new = Descriptor::leaf(pa, Attributes::DATA, LAST_LEVEL, false);
-        write::<M>(g, machine, &leaf.slot, new, Contents::MayDiffer)?;
-        machine.publish();
+        write::<M>(g, &self.machine, &leaf.slot, new, Contents::MayDiffer)?;
+        self.machine.publish();
         Ok(())
     }
 
@@ -284,18 +308,12 @@ impl Tables {
     ///
     /// # Errors
     /// `NotMapped` when there is no page mapping at `va`; `BreakBeforeMake` unless `contents` and attributes allow it.
-    pub fn switch_page<M: Machine>(
-        &self,
-        machine: &M,
-        va: VirtAddr,
-        pa: PhysAddr,
-        contents: Contents,
-    ) -> Result<()> {
+    pub fn switch_page(&mut self, va: VirtAddr, pa: PhysAddr, contents: Contents) -> Result<()> {
         let g = self.granule();
-        let path = self.path(machine, va);
+        let path = self.path(va);
         let leaf = path.leaf().filter(|s| s.slot.level == LAST_LEVEL).ok_or(Error::NotMapped(va))?;
-        write::<M>(g, machine, &leaf.slot, leaf.descriptor.moved_to(pa, g), contents)?;
-        machine.publish();
+        write::<M>(g, &self.machine, &leaf.slot, leaf.descriptor.moved_to(pa, g), contents)?;
+        self.machine.publish();
         Ok(())
     }
 
@@ -304,27 +322,15 @@ impl Tables {
     ///
     /// # Errors
     /// None in practice.
-    pub fn scan<M: Machine>(
-        &self,
-        machine: &M,
-        range: VirtRange,
-        mut found: impl FnMut(&Slot, Descriptor),
-    ) -> Result<()> {
+    pub fn scan(&self, range: VirtRange, mut found: impl FnMut(&Slot, Descriptor)) -> Result<()> {
         let g = self.granule();
         // One walk for all who look: nothing that is measured does.
         let found: &mut dyn FnMut(&Slot, Descriptor) = &mut found;
-        self.walk(range, &mut Scanner::<M> { machine, found, shared: None, g })
+        self.walk(range, &mut Scanner::<M> { machine: &self.machine, found, shared: None, g })
     }
 
     /// How many entries of `table` are live, counted no further than `limit`.
-    pub fn live_entries<M: Machine>(
-        g: Granule,
-        machine: &M,
-        table: PhysAddr,
-        level: u8,
-        limit: usize,
-    ) -> usize {
-        let entries = machine::table(machine, table, g.entries(level));
-        entries.iter().filter(|e| Descriptor::from_bits(e.load(Acquire)).is_valid()).take(limit).count()
+    pub fn live_entries(&self, table: PhysAddr, level: u8, limit: usize) -> usize {
+        live_entries(self.granule(), &self.machine, table, level, limit)
     }
 }

@@ -8,10 +8,10 @@
 //!  heads[order]                      9       10          11                    14
 //! ```
 
+use crate::frame::page::PageKind;
+use crate::frame::pages::Pages;
 use crate::granule::MAX_ORDERS;
 use crate::machine::Machine;
-use crate::page::PageKind;
-use crate::pages::Pages;
 use crate::pfn::{Pfn, PfnRange};
 
 /// The free lists of a block that starts at `base`. Links are offsets from `base` plus one; 0 ends a list.

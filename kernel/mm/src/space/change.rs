@@ -11,10 +11,10 @@
 use super::descriptor::Descriptor;
 use super::flush::TlbDebt;
 use super::live_update::{Bbm, Contents};
-use super::table::Tables;
+use super::table::KernelSpace;
 use super::walk::{Next, Slot, Visit, read, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
-use crate::bugs::Bug;
+use crate::debug::bugs::Bug;
 use crate::error::{Error, Result};
 use crate::granule::Granule;
 use crate::machine::{self, Machine};
@@ -59,28 +59,22 @@ impl<M: Machine> Rewriter<'_, M> {
     }
 }
 
-impl Tables {
+impl<M: Machine> KernelSpace<M> {
     /// Let `change` say what becomes of each leaf of `range`, which has no shared table in it; `contents` is what the caller
     /// knows of the memory behind the old and the new address.
     ///
     /// # Errors
     /// `BreakBeforeMake` at the first change that is not legal in one step; those before it are made, and their TLB
     /// maintenance is done.
-    pub fn rewrite<M: Machine>(
-        &self,
-        machine: &M,
-        range: VirtRange,
-        contents: Contents,
-        change: Rewrite<'_>,
-    ) -> Result<TlbDebt> {
+    pub fn rewrite(&mut self, range: VirtRange, contents: Contents, change: Rewrite<'_>) -> Result<TlbDebt> {
         let g = self.granule();
         let debt = TlbDebt::none();
-        let mut rewriter = Rewriter::<M> { machine, contents, change, debt, g };
+        let mut rewriter = Rewriter::<M> { machine: &self.machine, contents, change, debt, g };
         let result = self.walk(range, &mut rewriter);
         match result {
             Ok(()) => Ok(rewriter.debt),
             Err(error) => {
-                rewriter.debt.pay(machine);
+                rewriter.debt.pay(&self.machine);
                 Err(error)
             }
         }
@@ -91,23 +85,17 @@ impl Tables {
     ///
     /// # Errors
     /// `NotMapped` when there is no block at `va`; `BreakBeforeMake`. Nothing has changed then.
-    pub fn split_block<M: Machine>(
-        &self,
-        machine: &M,
-        va: VirtAddr,
-        table: PhysAddr,
-        bug: Option<Bug>,
-    ) -> Result<()> {
+    pub fn split_block(&mut self, va: VirtAddr, table: PhysAddr) -> Result<()> {
         let g = self.granule();
-        let path = self.path(machine, va);
+        let path = self.path(va);
         let block =
             path.leaf().filter(|leaf| self.has_pieces(leaf.slot.level)).ok_or(Error::NotMapped(va))?;
         let level = block.slot.level;
         for index in 0..g.entries(level + 1) {
             let piece = block.descriptor.piece(level, index as u64, g);
-            machine::fill_table(machine, table, index..index + 1, piece.bits());
+            machine::fill_table(&self.machine, table, index..index + 1, piece.bits());
         }
-        self.replace(machine, &block.slot, Descriptor::table(table), bug)
+        self.replace(&block.slot, Descriptor::table(table))
     }
 
     /// Let the table at `va` be the block that its entries make together. The table's frame is nobody's from here on.
@@ -115,22 +103,16 @@ impl Tables {
     /// # Errors
     /// `NotMapped` when there is no table of `level + 1` at `va`, or its entries do not make a block; `BreakBeforeMake`.
     /// Nothing has changed then.
-    pub fn join_block<M: Machine>(
-        &self,
-        machine: &M,
-        va: VirtAddr,
-        level: u8,
-        bug: Option<Bug>,
-    ) -> Result<PhysAddr> {
+    pub fn join_block(&mut self, va: VirtAddr, level: u8) -> Result<PhysAddr> {
         let g = self.granule();
-        let path = self.path(machine, va);
+        let path = self.path(va);
         let not_one = Error::NotMapped(va);
         let step = path.steps().find(|step| step.slot.level == level).ok_or(not_one)?;
         if !step.descriptor.is_table(level) || step.descriptor.is_shared() || !self.has_pieces(level) {
             return Err(not_one);
         }
         let table = step.descriptor.address(g);
-        let entries = machine::table(machine, table, g.entries(level + 1));
+        let entries = machine::table(&self.machine, table, g.entries(level + 1));
         let entry = |i: usize| entries.get(i).map_or(0, |e| e.load(core::sync::atomic::Ordering::Acquire));
         let block = Descriptor::from_bits(entry(0)).whole();
         let one = block.is_leaf(level)
@@ -139,7 +121,7 @@ impl Tables {
         if !one {
             return Err(not_one);
         }
-        self.replace(machine, &step.slot, block, bug)?;
+        self.replace(&step.slot, block)?;
         Ok(table)
     }
 
@@ -151,8 +133,8 @@ impl Tables {
 
     /// A block and the table of its pieces: the one for the other, and no CPU has anything of the old one left on return. That
     /// they say the same is true by construction: who splits has just written the pieces, who joins has compared them.
-    fn replace<M: Machine>(&self, machine: &M, slot: &Slot, new: Descriptor, bug: Option<Bug>) -> Result<()> {
-        let g = self.granule();
+    fn replace(&mut self, slot: &Slot, new: Descriptor) -> Result<()> {
+        let (g, machine) = (self.granule(), &self.machine);
         let old = read::<M>(machine, slot);
         // Of a block there is one entry in a TLB, of a table's pages as many as there are. A window is as long as this takes.
         let owed = || {
@@ -162,7 +144,7 @@ impl Tables {
             debt
         };
         let supported = machine.bbm();
-        if supported == Bbm::Level2 || bug == Some(Bug::NoBbm) {
+        if supported == Bbm::Level2 || self.bug == Some(Bug::NoBbm) {
             machine.publish();
             write::<M>(g, machine, slot, new, Contents::Resized(supported))?;
             owed().pay(machine);

@@ -1,97 +1,43 @@
-//! The model: everything that is known about memory, in one value behind one lock.
+//! Page frames: which are present, what each is used for, and which are free.
 //!
-//! This room holds the state, and the allocator's front: from a zone to a block's free lists. What is done with it lives
-//! in the other rooms, one `impl` block each.
+//! ```text
+//!   Frames   sections   which memory is present, and what backs its memmap
+//!            blocks     which of it is online, with the free lists (buddy)
+//!            zones      which blocks serve which allocation
+//!            counts     pages by use; changed here alone
+//!            pages()    the struct pages, through vmemmap
+//! ```
 
-use crate::addr::{PhysAddr, VirtRange};
-use crate::bugs::Bug;
-use crate::device::kmem::Kmem;
-use crate::device::pagemap::Pagemap;
+pub mod altmap;
+pub mod block;
+pub mod buddy;
+pub mod counts;
+mod occupancy;
+mod online;
+pub mod page;
+pub mod pages;
+pub mod section;
+pub mod zone;
+
+use crate::addr::PhysAddr;
+use crate::debug::bugs::Bug;
+use crate::debug::faults::Faults;
 use crate::error::{Error, Resource, Result};
-use crate::faults::Faults;
 use crate::granule::Granule;
-use crate::hotplug::block::{BlockState, MemoryBlock};
-use crate::hotplug::notify::Chain;
-use crate::hugetlb::HugeTlb;
 use crate::layout::Layout;
 use crate::list::List;
 use crate::machine::Machine;
-use crate::page::PageKind;
-use crate::pages::Pages;
-use crate::paging::flush::TlbDebt;
-use crate::paging::table::{TableFrames, Tables};
 use crate::pfn::{Pfn, PfnRange};
-use crate::section::Section;
-use crate::tenant::Tenants;
-use crate::zone::{Zone, ZoneKind};
+use crate::space::table::TableFrames;
+use altmap::{Altmap, Altmaps};
+use block::{BlockState, MemoryBlock};
+use counts::{Counts, Warnings};
+use page::PageKind;
+use pages::Pages;
+use section::{Backing, Section};
+use zone::{Zone, ZoneKind};
 
-/// Pages by use. `free` is kept by the zones: see [`Mm::counts`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
-    /// Pages of system RAM, an offline block's only for its own memmap.
-    pub present: u64,
-    /// Pages on free lists.
-    pub free: u64,
-    /// The kernel's, the tenants', the pinned and the huge pages.
-    pub allocated: u64,
-    /// Pages that hold their own block's memmap.
-    pub memmap_self: u64,
-    /// Other pages that hold memmap.
-    pub memmap_ram: u64,
-    /// Translation tables.
-    pub tables: u64,
-    /// Kept from boot, and poisoned pages.
-    pub reserved: u64,
-}
-
-impl Counts {
-    /// The count that pages of `kind` are in; free pages and holes are counted elsewhere.
-    pub fn of_mut(&mut self, kind: PageKind) -> Option<&mut u64> {
-        match kind {
-            PageKind::Kernel | PageKind::Tenant | PageKind::Pinned | PageKind::HugeTlb => {
-                Some(&mut self.allocated)
-            }
-            PageKind::MemmapSelf => Some(&mut self.memmap_self),
-            PageKind::MemmapRam => Some(&mut self.memmap_ram),
-            PageKind::Table => Some(&mut self.tables),
-            PageKind::Reserved | PageKind::Poisoned => Some(&mut self.reserved),
-            PageKind::Tail | PageKind::Free | PageKind::Hole | PageKind::Device | PageKind::DeviceMemmap => {
-                None
-            }
-        }
-    }
-    /// Whether the pages are conserved (I6).
-    pub const fn balance(&self) -> bool {
-        self.present
-            == self.free + self.allocated + self.memmap_self + self.memmap_ram + self.tables + self.reserved
-    }
-}
-
-/// Things that should not happen and were refused without harm.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Warnings {
-    /// Frees of pages that are reserved or free already.
-    pub bad_free: u64,
-    /// Populating or freeing outside of vmemmap.
-    pub outside_vmemmap: u64,
-    /// Removing memory that is not there.
-    pub bad_remove: u64,
-    /// Mappings that could not be taken down because they share a block with somebody else's.
-    pub stuck: u64,
-    /// Altmaps that would have lost pages to padding.
-    pub altmap: u64,
-    /// A memmap on another node than the memory that it describes: reported once.
-    pub remote_memmap: u64,
-}
-
-impl Warnings {
-    /// All of them.
-    pub const fn total(&self) -> u64 {
-        self.bad_free + self.outside_vmemmap + self.bad_remove + self.stuck + self.altmap + self.remote_memmap
-    }
-}
-
-/// Whom an allocation is for.
+/// Migrate type of an allocation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mobility {
     /// It stays where it is: only from Normal, oldest block first, so that young blocks can leave.
@@ -100,47 +46,40 @@ pub enum Mobility {
     Movable,
 }
 
-/// The memory of a machine.
-pub struct Mm<M: Machine> {
-    pub(crate) machine: M,
-    pub(crate) layout: Layout,
-    pub(crate) tables: Tables,
+/// The page frames of a machine.
+pub struct Frames<M: Machine> {
+    machine: M,
+    layout: Layout,
     pub(crate) sections: List<Section>,
     pub(crate) blocks: List<MemoryBlock>,
-    pub(crate) devices: List<Pagemap>,
-    pub(crate) kmem: List<Kmem>,
     pub(crate) zones: [Zone; 2],
-    pub(crate) counts: Counts,
-    pub(crate) tenants: Tenants,
+    pub(crate) altmaps: Altmaps,
+    counts: Counts,
     pub(crate) warnings: Warnings,
-    pub(crate) owed: u64,
-    /// The pools of huge pages.
-    pub hugetlb: HugeTlb,
-    /// Who is asked before memory goes online or offline.
-    pub notifiers: Chain,
-    /// Which allocations fail on purpose.
-    pub faults: Faults,
-    /// The fault to put in on purpose.
-    pub bug: Option<Bug>,
+    pub(crate) faults: Faults,
+    pub(crate) bug: Option<Bug>,
 }
 
-impl<M: Machine> Mm<M> {
-    /// The machine.
-    pub const fn machine(&self) -> &M {
-        &self.machine
+impl<M: Machine> Frames<M> {
+    /// No memory yet.
+    pub(crate) fn new(machine: M, layout: Layout) -> Self {
+        Self {
+            machine,
+            layout,
+            sections: List::new(),
+            blocks: List::new(),
+            zones: [Zone::new(), Zone::new()],
+            altmaps: Altmaps::new(),
+            counts: Counts::default(),
+            warnings: Warnings::default(),
+            faults: Faults::default(),
+            bug: None,
+        }
     }
     /// The granule.
     #[inline(always)]
     pub const fn granule(&self) -> Granule {
         self.layout.granule()
-    }
-    /// Where things are.
-    pub const fn layout(&self) -> Layout {
-        self.layout
-    }
-    /// The kernel's tables.
-    pub const fn tables(&self) -> Tables {
-        self.tables
     }
     /// The present sections, ascending.
     pub fn sections(&self) -> &[Section] {
@@ -150,9 +89,9 @@ impl<M: Machine> Mm<M> {
     pub fn blocks(&self) -> &[MemoryBlock] {
         self.blocks.as_slice()
     }
-    /// The devices' page maps, by the address of their first range.
-    pub fn devices(&self) -> &[Pagemap] {
-        self.devices.as_slice()
+    /// The altmap whose range starts at `base`.
+    pub fn altmap(&self, base: Pfn) -> Option<&Altmap> {
+        self.altmaps.get(base)
     }
     /// A zone.
     pub const fn zone(&self, kind: ZoneKind) -> &Zone {
@@ -162,26 +101,53 @@ impl<M: Machine> Mm<M> {
     pub fn counts(&self) -> Counts {
         Counts { free: self.zones.iter().map(|z| z.free).sum(), ..self.counts }
     }
-    /// What should not have happened.
-    pub const fn warnings(&self) -> Warnings {
-        self.warnings
+    /// Where things are.
+    #[inline(always)]
+    pub(crate) const fn layout(&self) -> Layout {
+        self.layout
     }
-    /// Go back to `before`: for a test that provokes warnings and has counted them.
-    pub const fn forget_warnings(&mut self, before: Warnings) {
-        self.warnings = before;
-    }
-    /// TLB maintenance that was owed and not done.
-    pub const fn unpaid_debts(&self) -> u64 {
-        self.owed
+    /// The machine.
+    #[inline(always)]
+    pub(crate) const fn machine(&self) -> &M {
+        &self.machine
     }
     pub(crate) fn has_bug(&self, bug: Bug) -> bool {
         self.bug == Some(bug)
+    }
+
+    /// `pages` pages of `kind` more.
+    pub(crate) fn charge(&mut self, kind: PageKind, pages: u64) {
+        if let Some(count) = self.counts.of_mut(kind) {
+            *count += pages;
+        }
+    }
+    /// `pages` pages of `kind` fewer.
+    pub(crate) fn uncharge(&mut self, kind: PageKind, pages: u64) {
+        if let Some(count) = self.counts.of_mut(kind) {
+            *count -= pages;
+        }
+    }
+    /// `pages` pages of system RAM more.
+    pub(crate) const fn add_present(&mut self, pages: u64) {
+        self.counts.present += pages;
+    }
+    /// `pages` pages of system RAM fewer.
+    pub(crate) const fn remove_present(&mut self, pages: u64) {
+        self.counts.present -= pages;
     }
 
     /// The section that `pfn` is in, if it is present.
     pub fn section_of(&self, pfn: Pfn) -> Option<&Section> {
         let g = self.granule();
         self.sections.get(pfn.align_down(g.section_order).get())
+    }
+    /// The section that starts at `start`.
+    pub(crate) fn section_mut(&mut self, start: Pfn) -> Option<&mut Section> {
+        self.sections.get_mut(start.get())
+    }
+    /// What holds the memmap of the section of `pfn`.
+    pub(crate) fn backing_of(&self, pfn: Pfn) -> Backing {
+        self.section_of(pfn).map_or(Backing::Ram, |section| section.backing)
     }
     /// The sections of which `pages` has something.
     pub(crate) fn sections_of(&self, pages: PfnRange) -> &[Section] {
@@ -214,20 +180,6 @@ impl<M: Machine> Mm<M> {
         Pages::new(&self.machine, self.layout)
     }
 
-    /// Do the TLB maintenance that is owed.
-    pub(crate) fn pay(&mut self, debt: TlbDebt) {
-        if self.has_bug(Bug::SkipTlbi) && !debt.is_none() {
-            self.owed += 1;
-        } else {
-            debt.pay(&self.machine);
-        }
-    }
-
-    /// The bounds within which empty tables of `region` may be freed (I4).
-    pub(crate) fn bounds(&self, region: VirtRange) -> VirtRange {
-        if self.has_bug(Bug::EmptyTable) { VirtRange::default() } else { region }
-    }
-
     /// Ask the fault plan, before whatever can run out; the error is the one of running out for real.
     ///
     /// # Errors
@@ -255,9 +207,7 @@ impl<M: Machine> Mm<M> {
         };
         let pfn = found?;
         self.pages().mark(pfn, order, kind);
-        if let Some(count) = self.counts.of_mut(kind) {
-            *count += 1 << order;
-        }
+        self.charge(kind, 1 << order);
         Some(pfn)
     }
 
@@ -290,9 +240,7 @@ impl<M: Machine> Mm<M> {
             self.warnings.bad_free += 1;
             return;
         };
-        if let Some(count) = self.counts.of_mut(kind) {
-            *count -= 1 << order;
-        }
+        self.uncharge(kind, 1 << order);
         if self.has_bug(Bug::LostPage) && order == 0 {
             return;
         }
@@ -316,6 +264,26 @@ impl<M: Machine> Mm<M> {
         freeable.then(|| (page.kind(), page.order()))
     }
 
+    /// Take `1 << order` free pages off their list, for `kind`.
+    pub(crate) fn take_free(&mut self, pfn: Pfn, order: u32, kind: PageKind) {
+        let g = self.granule();
+        let pages = Pages::new(&self.machine, self.layout);
+        let Some(block) = self.blocks.get_mut(pfn.align_down(g.section_order).get()) else { return };
+        let Some(zone) = block.state.zone() else { return };
+        let (PageKind::Free, head) = pages.use_of(pfn) else { return };
+        block.free.take_run(&pages, head, pfn, order);
+        pages.mark(pfn, order, kind);
+        self.zones[zone as usize].free -= 1 << order;
+        self.charge(kind, 1 << order);
+    }
+
+    /// Keep the count of tenants' pages of the block of `pfn`.
+    pub(crate) fn count_tenant(&mut self, pfn: Pfn, by: i64) {
+        if let Some(block) = self.block_of_mut(pfn) {
+            block.tenant_pages = block.tenant_pages.saturating_add_signed(by);
+        }
+    }
+
     /// Put a run on its block's free list, whatever it was.
     pub(crate) fn put_back(&mut self, pfn: Pfn, order: u32) {
         let g = self.granule();
@@ -330,7 +298,7 @@ impl<M: Machine> Mm<M> {
     }
 }
 
-impl<M: Machine> TableFrames for Mm<M> {
+impl<M: Machine> TableFrames for Frames<M> {
     /// A table page is always system RAM, never an altmap's, and never movable.
     fn alloc_table(&mut self) -> Result<PhysAddr> {
         let g = self.granule();

@@ -3,11 +3,11 @@
 
 use core::fmt;
 
-use crate::buddy::FreeArea;
+use crate::frame::buddy::FreeArea;
+use crate::frame::zone::ZoneKind;
 use crate::granule::Granule;
 use crate::list::Keyed;
 use crate::pfn::{Pfn, PfnRange};
-use crate::zone::ZoneKind;
 
 /// Where a block's memory came from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

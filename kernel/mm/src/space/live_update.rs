@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use crate::addr::PhysAddr;
     use crate::granule::Granule;
-    use crate::paging::descriptor::Attributes;
+    use crate::space::descriptor::Attributes;
 
     const G: Granule = Granule::K4;
     fn leaf(pa: u64, a: Attributes, contiguous: bool) -> Descriptor {

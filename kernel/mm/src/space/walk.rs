@@ -148,3 +148,15 @@ pub(super) fn write<M: Machine>(
     machine.entry_written(slot.table, slot.index, old.bits(), new.bits());
     Ok(())
 }
+
+/// How many entries of `table` are live, counted no further than `limit`.
+pub(super) fn live_entries<M: Machine>(
+    g: Granule,
+    machine: &M,
+    table: PhysAddr,
+    level: u8,
+    limit: usize,
+) -> usize {
+    let entries = machine::table(machine, table, g.entries(level));
+    entries.iter().filter(|e| Descriptor::from_bits(e.load(Acquire)).is_valid()).take(limit).count()
+}

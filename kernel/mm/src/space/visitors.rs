@@ -5,8 +5,8 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::descriptor::Descriptor;
 use super::flush::TlbDebt;
 use super::live_update::Contents;
-use super::table::{Gone, Keep, MapRequest, TableFrames, Tables, TakeBack};
-use super::walk::{Next, Slot, Visit, read, write};
+use super::table::{Gone, Keep, MapRequest, TableFrames, TakeBack};
+use super::walk::{Next, Slot, Visit, live_entries, read, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::error::{Error, Result};
 use crate::granule::{Granule, LAST_LEVEL};
@@ -139,7 +139,7 @@ impl<M: Machine> Visit for Breaker<'_, M> {
         }
         let old = read::<M>(self.machine, slot);
         let child = old.address(g);
-        let empty = Tables::live_entries(g, self.machine, child, slot.level + 1, 1) == 0;
+        let empty = live_entries(g, self.machine, child, slot.level + 1, 1) == 0;
         if empty && self.bounds.covers(&slot.span) {
             write::<M>(g, self.machine, slot, old.broken(), Contents::MayDiffer)?;
             self.debt.owe_table(slot.span.start, slot.span.len());

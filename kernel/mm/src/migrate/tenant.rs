@@ -7,14 +7,15 @@ use alloc::vec::Vec;
 
 use crate::addr::{VirtAddr, VirtRange};
 use crate::error::{Error, Resource, Result};
+use crate::frame::Mobility;
+use crate::frame::page::PageKind;
 use crate::layout::TENANTS;
 use crate::list;
 use crate::machine::{self, Access, Machine};
-use crate::model::{Mm, Mobility};
-use crate::page::PageKind;
-use crate::paging::descriptor::Attributes;
-use crate::paging::table::{Gone, MapRequest, TableFrames};
+use crate::mm::Mm;
 use crate::pfn::Pfn;
+use crate::space::descriptor::Attributes;
+use crate::space::table::{Gone, MapRequest, TableFrames};
 
 /// A tenant.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +90,7 @@ impl<M: Machine> Mm<M> {
             return Err(Error::Empty(crate::addr::PhysAddr::new(0)));
         }
         let (at, range) = self.tenants.gap(len)?;
-        self.may_fail(Resource::Heap { bytes: size_of::<Tenant>() })?;
+        self.frames.may_fail(Resource::Heap { bytes: size_of::<Tenant>() })?;
         list::reserve(&mut self.tenants.all, 1)?;
         let id = self.tenants.next_id;
         let mut va = range.start;
@@ -108,8 +109,7 @@ impl<M: Machine> Mm<M> {
 
     fn tenant_page(&mut self, id: u32, va: VirtAddr) -> Result<()> {
         let g = self.granule();
-        let pfn = self.alloc(0, PageKind::Tenant, Mobility::Movable)?;
-        let (machine, tables) = (self.machine.clone(), self.tables);
+        let pfn = self.frames.alloc(0, PageKind::Tenant, Mobility::Movable)?;
         let request = MapRequest {
             range: VirtRange { start: va, end: va + g.page_size },
             pa: pfn.address(g),
@@ -117,14 +117,14 @@ impl<M: Machine> Mm<M> {
             max_leaf: g.page_size,
             contiguous: false,
         };
-        if let Err(error) = tables.map(&machine, self, &request) {
-            self.free(pfn);
+        if let Err(error) = self.space.map(&mut self.frames, &request) {
+            self.frames.free(pfn);
             return Err(error);
         }
-        machine.publish();
+        self.space.publish();
         self.pages().own(pfn).set_private(va.get());
-        self.count_tenant(pfn, 1);
-        for (i, word) in machine::words(&machine, va, g.page_size, Access::Write).iter().enumerate() {
+        self.frames.count_tenant(pfn, 1);
+        for (i, word) in machine::words(self.machine(), va, g.page_size, Access::Write).iter().enumerate() {
             word.store(pattern(id, va + i as u64 * 8), Relaxed);
         }
         Ok(())
@@ -139,7 +139,8 @@ impl<M: Machine> Mm<M> {
         let Tenant { range, .. } = self.tenants.all[self.tenants.position(id)?];
         let mut va = range.start;
         while va < range.end {
-            for (i, word) in machine::words(&self.machine, va, g.page_size, Access::Read).iter().enumerate() {
+            for (i, word) in machine::words(self.machine(), va, g.page_size, Access::Read).iter().enumerate()
+            {
                 let at = va + i as u64 * 8;
                 let (found, expected) = (word.load(Relaxed), pattern(id, at));
                 if found != expected {
@@ -169,7 +170,7 @@ impl<M: Machine> Mm<M> {
         let g = self.granule();
         let mut va = range.start;
         while va < range.end {
-            let pa = self.tables.translate(&self.machine, va).ok_or(Error::NotMapped(va))?;
+            let pa = self.space.translate(va).ok_or(Error::NotMapped(va))?;
             let pfn = Pfn::containing(g, pa);
             let refs = self.pages().get(pfn).refs();
             if refs > 1 {
@@ -185,19 +186,18 @@ impl<M: Machine> Mm<M> {
         if range.is_empty() {
             return;
         }
-        let (machine, tables) = (self.machine.clone(), self.tables);
-        let Ok(debt) = tables.break_range(&machine, range, self.bounds(TENANTS), |_| false) else {
+        let Ok(debt) = self.space.break_range(range, self.space.bounds(TENANTS), |_| false) else {
             debug_assert!(false, "tenants are mapped by pages");
-            self.warnings.stuck += 1;
+            self.frames.warnings.stuck += 1;
             return;
         };
-        self.pay(debt);
-        let reaped = tables.reap(&machine, range, |gone| match gone {
+        self.space.invalidate(debt);
+        let reaped = self.space.reap(range, |gone| match gone {
             Gone::Leaf { pa, .. } => {
-                self.count_tenant(Pfn::containing(g, pa), -1);
-                self.free(Pfn::containing(g, pa));
+                self.frames.count_tenant(Pfn::containing(g, pa), -1);
+                self.frames.free(Pfn::containing(g, pa));
             }
-            Gone::Table(table) => self.free_table(table),
+            Gone::Table(table) => self.frames.free_table(table),
             Gone::SharedLeaf { .. } | Gone::SharedTable { .. } => {}
         });
         debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");

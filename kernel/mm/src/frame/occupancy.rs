@@ -2,13 +2,13 @@
 //! subsections, at 64K 32. It may be freed only when no present page has its struct page in it.
 
 use crate::addr::VirtRange;
+use crate::frame::Frames;
+use crate::frame::page::PAGE_BYTES;
 use crate::granule::Granule;
 use crate::machine::Machine;
-use crate::model::Mm;
-use crate::page::PAGE_BYTES;
 use crate::pfn::{Pfn, PfnRange};
 
-impl<M: Machine> Mm<M> {
+impl<M: Machine> Frames<M> {
     /// Whether the struct page of some valid page lies in `leaf`, a range of vmemmap.
     pub(crate) fn is_occupied(&self, leaf: VirtRange) -> bool {
         let g = self.granule();

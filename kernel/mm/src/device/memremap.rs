@@ -1,76 +1,23 @@
 //! A device's page map comes and goes (Linux: `memremap_pages`, `memunmap_pages`): memory's steps, by subsections.
 
-use crate::bugs::Bug;
-use crate::device::compound::Dedup;
+use crate::debug::bugs::Bug;
+use crate::device::compound::{Dedup, TailScope};
 use crate::device::pagemap::{DeviceState, Pagemap};
 use crate::device::range::DeviceRange;
 use crate::error::{Error, Resource, Result};
+use crate::frame::altmap::Altmap;
+use crate::frame::page::PageKind;
+use crate::frame::pages::Pages;
+use crate::frame::section::{Section, Subsections};
 use crate::granule::Granule;
-use crate::hotplug::steps::{Step, Way};
+use crate::hotplug::step::Step;
+use crate::hotplug::undo::Undo;
 use crate::machine::{self, Machine};
-use crate::model::Mm;
-use crate::page::PageKind;
-use crate::pages::Pages;
+use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
-use crate::section::{Section, Subsections};
-
-/// The steps of a device: its pages never go to the buddy allocator.
-const STEPS: &[Step] = Step::ALL.split_at(Step::GoOnline as usize).0;
-
-/// The way of a device.
-struct Device(DeviceRange);
-
-impl<M: Machine> Way<M> for Device {
-    fn apply(&self, mm: &mut Mm<M>, step: Step) -> Result<()> {
-        let Self(device) = self;
-        let ranges = device.ranges.as_slice();
-        match step {
-            Step::ClaimSections => mm.claim_device(device),
-            Step::MapLinear if !device.kind.is_reachable() => Ok(()),
-            Step::MapLinear => each(mm, ranges, Mm::map_linear, Mm::unmap_linear),
-            Step::ChooseBacking => {
-                mm.set_device(device.start(), |pagemap| pagemap.altmap = device.altmap);
-                Ok(())
-            }
-            Step::PopulateVmemmap if device.dedup == Dedup::Shared => mm.populate_shared(&device.pagemap()),
-            Step::PopulateVmemmap => each(mm, ranges, Mm::populate_range, Mm::depopulate),
-            Step::InitialisePages => {
-                mm.initialise_device(device);
-                Ok(())
-            }
-            Step::JoinZone => {
-                mm.set_device(device.start(), |pagemap| pagemap.state = DeviceState::Live);
-                Ok(())
-            }
-            // Not one of a device's steps.
-            Step::GoOnline => Ok(()),
-        }
-    }
-
-    fn revert(&self, mm: &mut Mm<M>, step: Step) {
-        let Self(device) = self;
-        let backwards = device.ranges.as_slice().iter().rev().copied();
-        match step {
-            Step::ClaimSections => mm.drop_device(device),
-            Step::MapLinear if !device.kind.is_reachable() => {}
-            Step::MapLinear => backwards.for_each(|range| mm.unmap_linear(range)),
-            Step::ChooseBacking => {
-                let broken = mm.bug.is_some();
-                mm.set_device(device.start(), |pagemap| {
-                    let out = pagemap.altmap.map_or(0, |altmap| altmap.alloc());
-                    debug_assert!(out == 0 || broken, "{out} pages of an altmap that goes are still out");
-                    pagemap.altmap = None;
-                });
-            }
-            Step::PopulateVmemmap => backwards.for_each(|range| mm.depopulate(range)),
-            Step::InitialisePages => backwards.for_each(|range| mm.forget_device(range)),
-            Step::JoinZone => {
-                mm.set_device(device.start(), |pagemap| pagemap.state = DeviceState::Changing);
-            }
-            Step::GoOnline => {}
-        }
-    }
-}
+use crate::vmemmap::compound::populate_compound;
+use crate::vmemmap::depopulate::depopulate;
+use crate::vmemmap::populate::{leaves_around, populate_range};
 
 /// The keys of the sections that `range` lies in.
 fn keys(g: Granule, range: PfnRange) -> core::ops::Range<u64> {
@@ -98,36 +45,57 @@ fn refuse_present(g: Granule, section: &Section, range: PfnRange, device: &Devic
 /// Do something to every range, or to none.
 fn each<M: Machine>(
     mm: &mut Mm<M>,
-    ranges: &[PfnRange],
-    apply: fn(&mut Mm<M>, PfnRange) -> Result<()>,
-    revert: fn(&mut Mm<M>, PfnRange),
+    device: &DeviceRange,
+    act: impl Fn(&mut Mm<M>, PfnRange) -> Result<()>,
+    inverse: impl Fn(&mut Mm<M>, PfnRange),
 ) -> Result<()> {
+    let ranges = device.ranges.as_slice();
     for (done, range) in ranges.iter().enumerate() {
-        if let Err(error) = apply(mm, *range) {
-            ranges[..done].iter().rev().for_each(|range| revert(mm, *range));
+        if let Err(error) = act(mm, *range) {
+            ranges[..done].iter().rev().for_each(|range| inverse(mm, *range));
             return Err(error);
         }
     }
     Ok(())
 }
 
+/// Do something to every range, the last first.
+fn each_back<M: Machine>(mm: &mut Mm<M>, device: &DeviceRange, act: impl Fn(&mut Mm<M>, PfnRange)) {
+    device.ranges.as_slice().iter().rev().for_each(|range| act(mm, *range));
+}
+
 impl<M: Machine> Mm<M> {
-    /// Describe a device's memory by struct pages. `done` hears of each step that is complete.
+    /// Describe a device's memory by struct pages. `progress` hears of each step that is complete.
     ///
     /// # Errors
     /// What a step ran out of, `Exists` for a range that was validated before the model changed; the machine is exactly as
     /// it was.
-    pub fn device_create(&mut self, device: &DeviceRange, done: impl FnMut(&Self, Step)) -> Result<()> {
-        self.run(STEPS, &Device(*device), done)?;
+    pub fn memremap_pages(
+        &mut self,
+        device: &DeviceRange,
+        mut progress: impl FnMut(&Self, Step),
+    ) -> Result<()> {
+        let mut undo = Undo::new(self, *device, &mut progress);
+        undo.step(Step::ClaimSections, Self::claim_device, Self::drop_device)?;
+        undo.step(Step::MapLinear, Self::map_device, Self::unmap_device)?;
+        undo.step(Step::ChooseBacking, Self::choose_device_altmap, Self::drop_device_altmap)?;
+        undo.step(Step::PopulateVmemmap, Self::populate_device, Self::depopulate_device)?;
+        undo.step(Step::InitialisePages, Self::initialise_device, Self::forget_device)?;
+        undo.step(Step::JoinZone, Self::make_live, Self::make_changing)?;
+        undo.commit();
         self.note_remote_memmap(device.start());
         Ok(())
     }
 
-    /// All steps backwards, for a device of which nobody holds a page.
-    pub(super) fn device_undo(&mut self, start: Pfn) {
-        if let Some(way) = self.way_of(start) {
-            STEPS.iter().rev().for_each(|step| way.revert(self, *step));
-        }
+    /// The inverse of [`Self::memremap_pages`], for a device of which no page is held: its steps backwards.
+    pub(super) fn undo_memremap(&mut self, start: Pfn) {
+        let Some(device) = self.range_of(start) else { return };
+        self.make_changing(&device);
+        self.forget_device(&device);
+        self.depopulate_device(&device);
+        self.drop_device_altmap(&device);
+        self.unmap_device(&device);
+        self.drop_device(&device);
     }
 
     /// The same, but the struct pages go part by part: `parts` are subsections of the device, in any order, together all of
@@ -136,43 +104,39 @@ impl<M: Machine> Mm<M> {
     ///
     /// # Errors
     /// `NoDevice`; `WouldSplit` when a part ends inside a leaf, or what a shared table serves. Nothing has changed then.
-    pub fn device_undo_parts(
+    pub fn undo_memremap_parts(
         &mut self,
         start: Pfn,
         parts: &[PfnRange],
         mut gone: impl FnMut(&Self, &PfnRange),
     ) -> Result<()> {
-        let g = self.granule();
-        let way = self.way_of(start).ok_or(Error::NoDevice(start.address(g)))?;
+        let device = self.range_of(start).ok_or(Error::NoDevice(start.address(self.granule())))?;
         for part in parts {
-            let leaves = self.leaves_around(*part)?;
-            self.tables.refuse_split(&self.machine, leaves)?;
+            let leaves = leaves_around(&mut self.frames, *part)?;
+            self.space.refuse_split(leaves)?;
         }
-        way.revert(self, Step::JoinZone);
+        self.make_changing(&device);
         for part in parts {
-            self.forget_device(*part);
-            self.depopulate(*part);
+            self.forget_device_pages(*part);
+            depopulate(&mut self.space, &mut self.frames, *part);
             gone(self, part);
         }
-        [Step::ChooseBacking, Step::MapLinear, Step::ClaimSections].iter().for_each(|s| way.revert(self, *s));
+        self.drop_device_altmap(&device);
+        self.unmap_device(&device);
+        self.drop_device(&device);
         Ok(())
     }
 
-    /// The way that a device came.
-    fn way_of(&self, start: Pfn) -> Option<Device> {
-        let Pagemap { ranges, kind, altmap, compound, dedup, node, .. } = *self.devices.get(start.get())?;
-        Some(Device(DeviceRange { ranges, kind, altmap, compound, dedup, node }))
+    /// What the device at `start` was made of.
+    pub(super) fn range_of(&self, start: Pfn) -> Option<DeviceRange> {
+        let Pagemap { ranges, kind, compound, dedup, node, .. } = *self.devices.get(start.get())?;
+        let altmap = self.frames.altmaps.get(start).map(Altmap::unused);
+        Some(DeviceRange { ranges, kind, altmap, compound, dedup, node })
     }
 
     /// The device that `pfn` is a page of.
     pub fn device_of(&self, pfn: Pfn) -> Option<&Pagemap> {
         self.devices().iter().find(|device| device.contains(pfn))
-    }
-
-    fn set_device(&mut self, start: Pfn, set: impl FnOnce(&mut Pagemap)) {
-        if let Some(pagemap) = self.devices.get_mut(start.get()) {
-            set(pagemap);
-        }
     }
 
     // Step 1.
@@ -181,23 +145,24 @@ impl<M: Machine> Mm<M> {
         let g = self.granule();
         let mut missing = 0;
         for range in device.ranges.as_slice() {
-            let sections = self.sections_of(*range);
+            let sections = self.frames.sections_of(*range);
             sections.iter().try_for_each(|section| refuse_present(g, section, *range, device))?;
             missing += starts(g, *range).len() - sections.len();
         }
-        self.may_fail(Resource::Heap { bytes: size_of::<Pagemap>() })?;
+        self.frames.may_fail(Resource::Heap { bytes: size_of::<Pagemap>() })?;
         self.devices.reserve(1)?;
         let room = self
+            .frames
             .may_fail(Resource::Heap { bytes: missing * size_of::<Section>() })
-            .and_then(|()| self.sections.reserve(missing));
+            .and_then(|()| self.frames.sections.reserve(missing));
         if let Err(error) = room {
             self.devices.shrink();
             return Err(error);
         }
         for range in device.ranges.as_slice() {
-            self.sections.insert_missing(starts(g, *range).map(Section::claimed));
+            self.frames.sections.insert_missing(starts(g, *range).map(Section::claimed));
         }
-        self.devices.insert(Pagemap { altmap: None, ..device.pagemap() });
+        self.devices.insert(device.pagemap());
         Ok(())
     }
 
@@ -207,20 +172,90 @@ impl<M: Machine> Mm<M> {
         self.devices.shrink();
         if !self.has_bug(Bug::StaleSection) {
             for range in device.ranges.as_slice() {
-                self.sections.remove_where(keys(g, *range), |section| section.present.is_empty());
+                self.frames.sections.remove_where(keys(g, *range), |section| section.present.is_empty());
             }
         }
-        self.sections.shrink();
+        self.frames.sections.shrink();
+    }
+
+    // Step 2. Private memory is out of the CPU's reach.
+
+    fn map_device(&mut self, device: &DeviceRange) -> Result<()> {
+        if !device.kind.is_reachable() {
+            return Ok(());
+        }
+        each(self, device, Self::map_linear, Self::unmap_linear)
+    }
+
+    fn unmap_device(&mut self, device: &DeviceRange) {
+        if device.kind.is_reachable() {
+            each_back(self, device, Self::unmap_linear);
+        }
+    }
+
+    // Step 3.
+
+    fn choose_device_altmap(&mut self, device: &DeviceRange) -> Result<()> {
+        if let Some(altmap) = device.altmap {
+            self.reserve_altmaps(1)?;
+            self.frames.altmaps.insert(altmap);
+        }
+        Ok(())
+    }
+
+    fn drop_device_altmap(&mut self, device: &DeviceRange) {
+        let in_use = self.frames.altmaps.remove_in(PfnRange::new(device.start(), 1));
+        debug_assert!(in_use == 0 || self.frames.bug.is_some(), "{in_use} pages of an altmap are in use");
+    }
+
+    // Step 4.
+
+    fn populate_device(&mut self, device: &DeviceRange) -> Result<()> {
+        let pagemap = device.pagemap();
+        if device.dedup == Dedup::Shared {
+            return self.populate_shared(&pagemap);
+        }
+        let populate = |mm: &mut Self, range| {
+            populate_range(&mut mm.space, &mut mm.frames, range, |_, _| pagemap.backing())
+        };
+        each(self, device, populate, |mm, range| depopulate(&mut mm.space, &mut mm.frames, range))
+    }
+
+    /// Step 4 for a device whose compound pages share: all of it, or nothing. What is set aside is described page by page.
+    fn populate_shared(&mut self, device: &Pagemap) -> Result<()> {
+        let (source, order, mut tail) = (device.backing(), device.compound().order(), None);
+        populate_range(&mut self.space, &mut self.frames, device.set_aside(), |_, _| source)?;
+        let populated = device.each_head(&mut |head| {
+            if device.compound().tails() == TailScope::Page {
+                tail = None;
+            }
+            let pages = PfnRange::new(head, 1 << order);
+            populate_compound(&mut self.space, &mut self.frames, pages, source, &mut tail)
+        });
+        match populated {
+            Ok(()) => self.space.publish(),
+            // What is not mapped is passed over.
+            Err(_) => {
+                for range in device.ranges().iter().rev() {
+                    depopulate(&mut self.space, &mut self.frames, *range);
+                }
+            }
+        }
+        populated
+    }
+
+    fn depopulate_device(&mut self, device: &DeviceRange) {
+        each_back(self, device, |mm, range| depopulate(&mut mm.space, &mut mm.frames, range));
     }
 
     // Step 5.
 
     /// Struct pages: clear, and a head for each run; from here on they are valid.
-    fn initialise_device(&mut self, device: &DeviceRange) {
+    fn initialise_device(&mut self, device: &DeviceRange) -> Result<()> {
         let g = self.granule();
         let pagemap = device.pagemap();
         for range in pagemap.ranges() {
-            for section in self.sections.range_mut(keys(g, *range)) {
+            for section in self.frames.sections.range_mut(keys(g, *range)) {
                 section.add_device(g, *range);
             }
         }
@@ -229,7 +264,7 @@ impl<M: Machine> Mm<M> {
         let order = pagemap.compound().order();
         if pagemap.dedup() == Dedup::Shared {
             self.each_head_of(&pagemap, &mut |pages, head| pages.set_compound(head, PageKind::Device, order));
-            return;
+            return Ok(());
         }
         for range in pagemap.usable().as_slice() {
             self.clear_memmap(*range);
@@ -240,6 +275,7 @@ impl<M: Machine> Mm<M> {
         if order > 0 {
             self.each_head_of(&pagemap, &mut |pages, head| pages.own(head).set_head(PageKind::Device, order));
         }
+        Ok(())
     }
 
     fn each_head_of(&self, device: &Pagemap, act: &mut dyn FnMut(&Pages<'_, M>, Pfn)) {
@@ -258,7 +294,7 @@ impl<M: Machine> Mm<M> {
             if self.section_of(part.start).is_some_and(|section| section.early) {
                 self.cut_hole(part);
             } else {
-                machine::zero_mapped(&self.machine, self.layout.memmap(part));
+                machine::zero_mapped(self.machine(), self.layout().memmap(part));
             }
         }
     }
@@ -271,10 +307,14 @@ impl<M: Machine> Mm<M> {
         }
     }
 
-    fn forget_device(&mut self, range: PfnRange) {
+    fn forget_device(&mut self, device: &DeviceRange) {
+        each_back(self, device, Self::forget_device_pages);
+    }
+
+    fn forget_device_pages(&mut self, range: PfnRange) {
         let g = self.granule();
         let (mut early, stale) = (false, self.has_bug(Bug::StaleSection));
-        for section in self.sections.range_mut(keys(g, range)) {
+        for section in self.frames.sections.range_mut(keys(g, range)) {
             section.remove_device(g, range, stale);
             early |= section.early;
         }
@@ -282,6 +322,23 @@ impl<M: Machine> Mm<M> {
             if self.section_of(part.start).is_some_and(|section| section.early) {
                 self.mend_hole(part);
             }
+        }
+    }
+
+    // Step 6. From here on its pages can be held.
+
+    fn make_live(&mut self, device: &DeviceRange) -> Result<()> {
+        self.set_state(device.start(), DeviceState::Live);
+        Ok(())
+    }
+
+    fn make_changing(&mut self, device: &DeviceRange) {
+        self.set_state(device.start(), DeviceState::Changing);
+    }
+
+    fn set_state(&mut self, start: Pfn, state: DeviceState) {
+        if let Some(pagemap) = self.devices.get_mut(start.get()) {
+            pagemap.state = state;
         }
     }
 

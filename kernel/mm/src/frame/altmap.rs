@@ -13,8 +13,9 @@
 
 use crate::addr::PhysRange;
 use crate::error::{Error, Resource, Result};
+use crate::frame::page::PAGE_BYTES;
 use crate::granule::Granule;
-use crate::page::PAGE_BYTES;
+use crate::list::{Keyed, List};
 use crate::pfn::{Pfn, PfnRange};
 
 /// An altmap; all fields count pages.
@@ -212,6 +213,56 @@ impl Altmap {
     /// The frames that the altmap hands out from.
     pub fn frames(&self) -> PfnRange {
         PfnRange::new(self.base_pfn + self.reserve, self.free)
+    }
+}
+
+impl Keyed for Altmap {
+    fn key(&self) -> u64 {
+        self.base_pfn.get()
+    }
+}
+
+/// All altmaps, by the first page of their range. A frame that holds memmap goes back to the altmap that it lies in, and to
+/// system RAM when it lies in none: "an altmap's page freed as RAM", and the reverse, cannot be said.
+#[derive(Debug, Default)]
+pub struct Altmaps(List<Altmap>);
+
+impl Altmaps {
+    /// None.
+    pub(super) const fn new() -> Self {
+        Self(List::new())
+    }
+    /// Make room for `more`; inserting that many cannot fail then.
+    ///
+    /// # Errors
+    /// `Out` when the heap has no room.
+    pub(crate) fn reserve(&mut self, more: usize) -> Result<()> {
+        self.0.reserve(more)
+    }
+    /// A new one, for which room was reserved.
+    pub(crate) fn insert(&mut self, altmap: Altmap) {
+        self.0.insert(altmap);
+    }
+    /// Take those out whose range starts in `pages`; returns how many of their pages are still in use.
+    pub(crate) fn remove_in(&mut self, pages: PfnRange) -> u64 {
+        let keys = pages.start.get()..pages.end.get();
+        let in_use = self.0.range(keys.clone()).iter().map(Altmap::alloc).sum();
+        self.0.remove_where(keys, |_| true);
+        self.0.shrink();
+        in_use
+    }
+    /// The altmap whose range starts at `base`.
+    pub(crate) fn get(&self, base: Pfn) -> Option<&Altmap> {
+        self.0.get(base.get())
+    }
+    /// The altmap whose range starts at `base`.
+    pub(crate) fn get_mut(&mut self, base: Pfn) -> Option<&mut Altmap> {
+        self.0.get_mut(base.get())
+    }
+    /// The altmap that hands out `frame`, if there is one.
+    pub(crate) fn with_frame_mut(&mut self, frame: Pfn) -> Option<&mut Altmap> {
+        let below = self.0.range_mut(0..frame.get() + 1);
+        below.last_mut().filter(|altmap| altmap.frames().contains(frame))
     }
 }
 

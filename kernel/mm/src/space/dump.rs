@@ -2,7 +2,7 @@
 //! line (Linux: `mm/ptdump.c`).
 
 use super::descriptor::Descriptor;
-use super::table::Tables;
+use super::table::KernelSpace;
 use crate::addr::{PhysAddr, VirtRange};
 use crate::error::Result;
 use crate::machine::Machine;
@@ -29,16 +29,16 @@ impl Run {
     }
 }
 
-impl Tables {
+impl<M: Machine> KernelSpace<M> {
     /// Call `line` for each run of leaves in `range`.
     ///
     /// # Errors
     /// None in practice.
-    pub fn runs<M: Machine>(&self, machine: &M, range: VirtRange, mut line: impl FnMut(&Run)) -> Result<()> {
+    pub fn runs(&self, range: VirtRange, mut line: impl FnMut(&Run)) -> Result<()> {
         let g = self.granule();
         let attributes = |d: Descriptor| d.bits() ^ d.address(g).get();
         let mut open: Option<Run> = None;
-        self.scan(machine, range, |slot, d| {
+        self.scan(range, |slot, d| {
             if !d.is_leaf(slot.level) {
                 return;
             }
@@ -59,10 +59,10 @@ impl Tables {
     }
 
     /// How many table pages serve `range`, the root not counted, and one that is shared counted once.
-    pub fn table_pages<M: Machine>(&self, machine: &M, range: VirtRange) -> u64 {
+    pub fn table_pages(&self, range: VirtRange) -> u64 {
         let g = self.granule();
         let (mut pages, mut shared) = (0, None);
-        let walked = self.scan(machine, range, |slot, d| {
+        let walked = self.scan(range, |slot, d| {
             if !d.is_table(slot.level) {
                 return;
             }

@@ -1,10 +1,10 @@
 //! From a page frame number to its struct page, and to the head that speaks for it.
 
 use crate::addr::{PhysAddr, VirtRange};
+use crate::frame::page::{PAGE_BYTES_SHIFT, Page, PageKind};
 use crate::granule::Granule;
 use crate::layout::Layout;
 use crate::machine::{self, Access, Machine};
-use crate::page::{PAGE_BYTES_SHIFT, Page, PageKind};
 use crate::pfn::{Pfn, PfnRange};
 
 /// The struct pages of a machine. Only valid pages may be looked at (I1).

@@ -1,0 +1,3 @@
+//! Faults on purpose.
+pub mod bugs;
+pub mod faults;

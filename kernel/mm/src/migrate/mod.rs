@@ -1,0 +1,4 @@
+//! Moving pages in use.
+pub mod compact;
+pub mod page;
+pub mod tenant;

@@ -1,0 +1,46 @@
+//! Moving a page in use: copy it, let its mapping point to the copy by break-before-make, free the original
+//! (Linux: `migrate_pages`).
+
+use crate::addr::VirtAddr;
+use crate::debug::bugs::Bug;
+use crate::error::Result;
+use crate::frame::page::PageKind;
+use crate::frame::{Frames, Mobility};
+use crate::machine::{self, Machine};
+use crate::pfn::Pfn;
+use crate::space::live_update::Contents;
+use crate::space::table::KernelSpace;
+
+/// Move the tenant's page `from` to a page of a block that is online, and free it; returns the new page.
+///
+/// The order is what makes it safe: the mapping is broken and its translations are gone before the copy, so that no
+/// write can be lost between copy and remap.
+///
+/// # Errors
+/// `Out` when there is no page to move to; nothing has changed then.
+pub(crate) fn migrate_page<M: Machine>(
+    space: &mut KernelSpace<M>,
+    frames: &mut Frames<M>,
+    from: Pfn,
+) -> Result<Pfn> {
+    let g = frames.granule();
+    let va = VirtAddr::new(frames.pages().get(from).private());
+    let to = frames.alloc(0, PageKind::Tenant, Mobility::Movable)?;
+    let (old, new) = (from.address(g), to.address(g));
+    let copy = |machine: &M| machine::copy_frame(machine, old, new, g.page_size);
+    let exchanged = if frames.has_bug(Bug::NoBbm) {
+        copy(space.machine());
+        space.switch_page(va, new, Contents::Same)
+    } else {
+        space.exchange_page(va, new, copy)
+    };
+    if let Err(error) = exchanged {
+        frames.free(to);
+        return Err(error);
+    }
+    frames.pages().own(to).set_private(va.get());
+    frames.count_tenant(to, 1);
+    frames.count_tenant(from, -1);
+    frames.free(from);
+    Ok(to)
+}

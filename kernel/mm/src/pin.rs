@@ -1,0 +1,45 @@
+//! Pages that are held, so that their block cannot go offline, nor their device be taken down.
+
+use crate::error::{Error, Result};
+use crate::frame::page::PageKind;
+use crate::machine::Machine;
+use crate::mm::Mm;
+use crate::pfn::Pfn;
+
+impl<M: Machine> Mm<M> {
+    /// Take a page off the free list, or hold a page in use, so that its block cannot go offline.
+    ///
+    /// # Errors
+    /// `NotPresent`; `PageState` when the page is neither free nor a tenant's nor pinned.
+    pub fn pin(&mut self, pfn: Pfn) -> Result<()> {
+        let (kind, head) = self.use_of(pfn)?;
+        match kind {
+            PageKind::Device | PageKind::DeviceMemmap => self.hold_device(pfn)?,
+            PageKind::Free => self.frames.take_free(pfn, 0, PageKind::Pinned),
+            PageKind::Tenant | PageKind::Pinned => {
+                let page = self.pages().own(head);
+                page.set_refs(page.refs() + 1);
+            }
+            _ => return Err(Error::PageState { pfn, is: kind, needs: "free, a tenant's or a device's" }),
+        }
+        Ok(())
+    }
+
+    /// Drop one hold of [`Self::pin`]; a page that was free goes back to the free list with the last.
+    ///
+    /// # Errors
+    /// `NotPresent`, or `PageState` when the page is not held.
+    pub fn unpin(&mut self, pfn: Pfn) -> Result<()> {
+        let (kind, head) = self.use_of(pfn)?;
+        if kind.is_device() {
+            return self.release_device(pfn);
+        }
+        let refs = self.pages().get(head).refs();
+        match kind {
+            PageKind::Pinned if refs == 1 => self.frames.free(head),
+            PageKind::Pinned | PageKind::Tenant if refs > 1 => self.pages().own(head).set_refs(refs - 1),
+            _ => return Err(Error::PageState { pfn, is: kind, needs: "pinned" }),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! Unmapping the memmap of a range of pages, and giving its memory back to where it came from.
+
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::debug::bugs::Bug;
+use crate::frame::Frames;
+use crate::machine::Machine;
+use crate::pfn::{Pfn, PfnRange};
+use crate::space::table::{Gone, KernelSpace, TableFrames};
+use crate::vmemmap::compound::Tails;
+use crate::vmemmap::populate::leaves_around;
+use crate::vmemmap::source;
+
+/// The inverse of step 4 for whole sections of memory, all of which go.
+pub(crate) fn depopulate_sections<M: Machine>(
+    space: &mut KernelSpace<M>,
+    frames: &mut Frames<M>,
+    range: PfnRange,
+) {
+    if !frames.has_bug(Bug::KeepMemmap) {
+        depopulate_run(space, frames, range);
+    }
+}
+
+/// Unmap the memmap of `range`, whose pages are no longer valid. Leaves that present neighbours need stay (I7), and so
+/// does all of an early section's while anything of the section is present.
+pub(crate) fn depopulate<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, range: PfnRange) {
+    if frames.has_bug(Bug::KeepMemmap) {
+        return;
+    }
+    if !frames.sections_of(range).iter().any(|section| section.early) {
+        return depopulate_run(space, frames, range);
+    }
+    let mut gone = PfnRange { start: range.start, end: range.start };
+    for part in range.sections(frames.granule()) {
+        if frames.section_of(part.start).is_some_and(|s| s.early && !s.present.is_empty()) {
+            depopulate_run(space, frames, gone);
+            gone.start = part.end;
+        }
+        gone.end = part.end;
+    }
+    depopulate_run(space, frames, gone);
+}
+
+fn depopulate_run<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, range: PfnRange) {
+    if !range.is_empty()
+        && let Ok(leaves) = leaves_around(frames, range)
+    {
+        free_leaves(space, frames, leaves, space.layout().memmap(range));
+    }
+}
+
+/// Unmap every unoccupied leaf of `leaves`, free the tables that are left empty, and release the memory. What lies in
+/// `own` describes nothing else, so that only the leaves at its edges have to be looked at.
+pub(super) fn free_leaves<M: Machine>(
+    space: &mut KernelSpace<M>,
+    frames: &mut Frames<M>,
+    leaves: VirtRange,
+    own: VirtRange,
+) {
+    if leaves.is_empty() {
+        return;
+    }
+    let (g, bounds) = (frames.granule(), space.layout().vmemmap_bounds());
+    let own = if frames.has_bug(Bug::FreeNeighbour) { leaves } else { own };
+    let keep = |leaf: VirtRange| !own.covers(&leaf) && frames.is_occupied(leaf);
+    let Ok(debt) = space.break_range(leaves, bounds, keep) else {
+        // A memmap block reaches over the range's end: its other half describes other memory, so it stays.
+        frames.warnings.stuck += 1;
+        return;
+    };
+    space.invalidate(debt);
+    let (mut run, mut tails) = (Run::default(), Tails::default());
+    let reaped = space.reap(leaves, |gone| match gone {
+        Gone::Leaf { va, pa, size } if run.grow(va, pa, size, g.section_memmap) => {}
+        Gone::Leaf { va, pa, size } => core::mem::replace(&mut run, Run { va, pa, size }).release(frames),
+        Gone::Table(table) => frames.free_table(table),
+        Gone::SharedLeaf { pa, entries, .. } => tails.forget(frames, pa, entries),
+        Gone::SharedTable { table, .. } => tails.forget_table(frames, table),
+    });
+    run.release(frames);
+    tails.release(frames);
+    debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");
+}
+
+/// Leaves that follow each other in both address spaces and describe the same section.
+#[derive(Clone, Copy, Default)]
+struct Run {
+    va: VirtAddr,
+    pa: PhysAddr,
+    size: u64,
+}
+
+impl Run {
+    /// Take the leaf in, if it continues the run.
+    fn grow(&mut self, va: VirtAddr, pa: PhysAddr, size: u64, section: u64) -> bool {
+        let continues = self.size > 0
+            && self.va + self.size == va
+            && self.pa + self.size == pa
+            && self.va.align_down(section) == va.align_down(section);
+        if continues {
+            self.size += size;
+        }
+        continues
+    }
+
+    /// Give the frames back: to an altmap at once, to system RAM one by one.
+    fn release<M: Machine>(self, frames: &mut Frames<M>) {
+        if self.size > 0 {
+            let g = frames.granule();
+            source::release(frames, PfnRange::new(Pfn::containing(g, self.pa), self.size >> g.page_shift));
+        }
+    }
+}
