@@ -2,10 +2,12 @@
 
 use crate::dimm::Dimm;
 use crate::guest::{Guest, Plugged, Unplug};
+use crate::output;
 use crate::report::Paint;
+use crate::say;
 use crate::shell::PROMPT;
 use crate::state::State;
-use crate::trouble::{Checked, failed};
+use crate::trouble::{Checked, failed, unknown};
 
 mod story;
 
@@ -49,28 +51,28 @@ impl Narrator {
     /// A heading.
     pub fn chapter(&mut self, title: &str) {
         self.chapter += 1;
-        println!("\n{}", self.paint.colour(BOLD, &format!("{}. {title}", self.chapter)));
+        say!("\n{}", self.paint.colour(BOLD, &format!("{}. {title}", self.chapter)));
     }
 
     /// A sentence of ours.
     pub fn say(&self, sentence: &str) {
-        println!("{sentence}");
+        say!("{sentence}");
     }
 
     /// A fact that was checked, not only told.
     pub fn checked(&self, sentence: &str) {
-        println!("{} {sentence}", self.paint.colour(GREEN, "checked:"));
+        say!("{} {sentence}", self.paint.colour(GREEN, "checked:"));
     }
 
     /// Something that happens at QEMU's monitor.
     pub fn monitor(&self, sentence: &str) {
-        println!("{} {sentence}", self.paint.colour(CYAN, "QEMU monitor:"));
+        say!("{} {sentence}", self.paint.colour(CYAN, "QEMU monitor:"));
     }
 
     /// The guest's own words, indented.
     pub fn quote(&self, words: &str) {
         for line in words.lines().filter(|line| !line.trim().is_empty()) {
-            println!("    {line}");
+            say!("    {line}");
         }
     }
 
@@ -79,6 +81,7 @@ impl Narrator {
     /// # Errors
     /// As [`Guest::tell`].
     pub fn command(&mut self, command: &str) -> Checked<String> {
+        must_be_read()?;
         let reply = self.guest.tell(command)?;
         self.shown(command);
         self.quote(&reply);
@@ -90,19 +93,20 @@ impl Narrator {
     /// # Errors
     /// As [`Guest::tell`].
     pub fn command_lines(&mut self, command: &str, of_interest: impl Fn(&str) -> bool) -> Checked {
+        must_be_read()?;
         let reply = self.guest.tell(command)?;
         self.shown(command);
         let lines: Vec<&str> = reply.lines().filter(|line| of_interest(line)).collect();
         self.quote(&lines.join("\n"));
         let hidden = reply.lines().count() - lines.len();
         if hidden > 0 {
-            println!("    {}", self.paint.colour(DIM, &format!("({hidden} other lines)")));
+            say!("    {}", self.paint.colour(DIM, &format!("({hidden} other lines)")));
         }
         Ok(())
     }
 
     fn shown(&self, command: &str) {
-        println!("    {}", self.paint.colour(BOLD, &format!("{PROMPT}{command}")));
+        say!("    {}", self.paint.colour(BOLD, &format!("{PROMPT}{command}")));
     }
 
     /// Plugs a DIMM and shows what the guest says to it. Returns the state after it.
@@ -110,6 +114,7 @@ impl Narrator {
     /// # Errors
     /// Failed when the guest refuses it.
     pub fn plug(&mut self, dimm: &Dimm) -> Checked<(Plugged, State)> {
+        must_be_read()?;
         self.monitor(&format!("object-add memory-backend-ram,id=mem-{0},size={1}", dimm.id, dimm.size));
         self.monitor(&format!("device_add pc-dimm,id={0},memdev=mem-{0}", dimm.id));
         let since = self.guest.position();
@@ -125,6 +130,7 @@ impl Narrator {
     /// # Errors
     /// Unknown when nothing comes of it.
     pub fn unplug(&mut self, dimm: &Dimm) -> Checked<(Unplug, State)> {
+        must_be_read()?;
         self.monitor(&format!("device_del {}", dimm.id));
         let since = self.guest.position();
         let end = self.guest.unplug(dimm)?;
@@ -152,6 +158,11 @@ impl Narrator {
         let text = self.guest.text();
         self.quote(text.split(PROMPT).next().unwrap_or_default());
     }
+}
+
+/// Ends the story when its reader is gone (`make demo | head`).
+fn must_be_read() -> Checked {
+    if output::is_closed() { unknown("standard output is closed") } else { Ok(()) }
 }
 
 /// A claim of the story; when it does not hold, the demo fails.

@@ -9,6 +9,7 @@
 //! | [`ktap`] | the kernel's self-test plan, strictly read |
 //! | [`guest`] | all of it together: a booted machine |
 //! | [`suite`], [`runner`], [`report`] | the tests themselves; side by side; a line for each |
+//! | [`options`], [`output`] | the command line; standard output that may close |
 //! | [`bench`] | figures, and Linux's beside them |
 //! | [`demo`] | the life of a DIMM, told |
 
@@ -22,6 +23,7 @@ pub mod guest;
 pub mod ktap;
 pub mod machine;
 pub mod options;
+pub mod output;
 pub mod patience;
 pub mod qemu;
 pub mod qmp;

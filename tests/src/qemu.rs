@@ -1,13 +1,12 @@
 //! One QEMU process: started by `scripts/qemu`, heard to its last byte, ended by its handle.
 //!
-//! The script execs QEMU, so the child's process and exit status are QEMU's, and QEMU's status is the guest's
-//! (semihosting): see "Exit statuses" in the design.
+//! With `--exec` the script becomes QEMU, so that killing the child kills QEMU. QEMU's exit status is the guest's (by
+//! semihosting); it is also 1 when QEMU refuses its arguments, and then the console is silent.
 
 use crate::machine::Machine;
 use crate::patience::Deadline;
 use crate::serial::{Transcript, last_line};
 use crate::trouble::{Checked, Trouble, unknown};
-use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -32,12 +31,14 @@ pub enum Exit {
 impl Exit {
     /// Everything asked for succeeded.
     pub const FINE: Self = Self::Code(0);
-    /// A command or a self-test failed (also: QEMU refused its own arguments).
+    /// A command or a self-test failed; with `--exec` also: QEMU refused its arguments.
     pub const COMMAND_FAILED: Self = Self::Code(1);
     /// Panic or unexpected exception.
     pub const PANIC: Self = Self::Code(2);
     /// The CPU lacks what was asked for.
     pub const CPU_LACKS: Self = Self::Code(3);
+    /// `scripts/qemu` failed, or QEMU under it.
+    pub const LAUNCHER_FAILED: Self = Self::Code(125);
 
     fn of(status: ExitStatus) -> Self {
         match status.code() {
@@ -54,6 +55,7 @@ impl std::fmt::Display for Exit {
             Self::Code(1) => f.write_str("status 1 (a command or self-test failed)"),
             Self::Code(2) => f.write_str("status 2 (panic or unexpected exception)"),
             Self::Code(3) => f.write_str("status 3 (the CPU lacks what was asked for)"),
+            Self::Code(125) => f.write_str("status 125 (QEMU or its launcher failed)"),
             Self::Code(code) => write!(f, "status {code}"),
             Self::Signal(signal) => write!(f, "ended by signal {signal}"),
         }
@@ -78,26 +80,52 @@ pub struct Qemu {
     /// QEMU's own complaints.
     pub complaints: Transcript,
     exit: Option<Exit>,
+    /// The child is `scripts/qemu`, and QEMU is the child's.
+    has_launcher: bool,
+}
+
+fn script() -> Command {
+    Command::new(root().join("scripts/qemu"))
+}
+
+fn add_arguments<'a>(script: &'a mut Command, machine: &Machine) -> &'a mut Command {
+    script.args(machine.arguments());
+    if let Some(image) = std::env::var_os(IMAGE_VARIABLE) {
+        script.arg("--kernel").arg(image);
+    }
+    if !machine.extra.is_empty() {
+        script.arg("--").args(&machine.extra);
+    }
+    script
 }
 
 impl Qemu {
-    /// Starts `scripts/qemu` for `machine`.
+    /// Starts QEMU by `scripts/qemu --exec` for `machine`.
     ///
     /// # Errors
     /// Unknown when the script cannot be started; what QEMU refuses shows later, in its status and complaints.
     pub fn start(machine: &Machine, qmp: Option<&Path>) -> Checked<Self> {
-        let mut arguments: Vec<OsString> = machine.arguments().into_iter().map(OsString::from).collect();
-        if let Some(image) = std::env::var_os(IMAGE_VARIABLE) {
-            arguments.extend(["--kernel".into(), image]);
-        }
+        let mut script = script();
+        script.arg("--exec");
         if let Some(socket) = qmp {
-            arguments.extend(["--qmp".into(), socket.into()]);
+            script.arg("--qmp").arg(socket);
         }
-        if !machine.extra.is_empty() {
-            arguments.push("--".into());
-            arguments.extend(machine.extra.iter().map(OsString::from));
-        }
-        Self::spawn(Command::new(root().join("scripts/qemu")).args(arguments))
+        Self::spawn(add_arguments(&mut script, machine))
+    }
+
+    /// Starts `scripts/qemu` for `machine` as a person does: the exit status is the script's.
+    ///
+    /// # Errors
+    /// Unknown when the script cannot be started.
+    pub fn launch(machine: &Machine) -> Checked<Self> {
+        let mut launched = Self::spawn(add_arguments(&mut script(), machine))?;
+        launched.has_launcher = true;
+        Ok(launched)
+    }
+
+    /// Closes the console's input.
+    pub fn end_input(&mut self) {
+        self.console_in = None;
     }
 
     /// Starts any command that behaves like QEMU with its serial console on stdio.
@@ -114,7 +142,14 @@ impl Qemu {
         };
         let console_in = child.stdin.take();
         let console = Transcript::of(stdout);
-        Ok(Self { child, console_in, console, complaints: Transcript::of(stderr), exit: None })
+        Ok(Self {
+            child,
+            console_in,
+            console,
+            complaints: Transcript::of(stderr),
+            exit: None,
+            has_launcher: false,
+        })
     }
 
     /// Types `bytes` on the serial console.
@@ -157,7 +192,12 @@ impl Qemu {
     /// Ends QEMU now and completes the transcripts.
     pub fn kill(&mut self) {
         if self.ended().is_none() {
-            drop(self.child.kill());
+            if self.has_launcher {
+                // SIGTERM, which the script passes on: SIGKILL would leave QEMU without a parent.
+                drop(Command::new("kill").arg(self.child.id().to_string()).status());
+            } else {
+                drop(self.child.kill());
+            }
             self.exit = self.child.wait().ok().map(Exit::of);
         }
         self.console_in = None;

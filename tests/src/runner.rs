@@ -1,8 +1,10 @@
 //! Runs tests side by side and tells how each ended, as it ends.
 
+use crate::output;
 use crate::qemu::root;
 use crate::report::{Ended, Paint, Summary, Verdict, lines};
 use crate::run::Run;
+use crate::say;
 use crate::suite::Test;
 use crate::trouble::Checked;
 use std::path::{Path, PathBuf};
@@ -45,7 +47,7 @@ pub fn run_all(tests: &[Test], plan: &Plan) -> Summary {
         drop(sender);
         for (number, ended) in ends.iter().enumerate() {
             let _line = stdout.lock();
-            print!("{}", lines(&ended, number + 1, tests.len(), plan.paint));
+            output::print(lines(&ended, number + 1, tests.len(), plan.paint));
             summary.add(ended.verdict());
             if ended.verdict() != Verdict::Passed {
                 again.push(once_more(&ended));
@@ -53,9 +55,9 @@ pub fn run_all(tests: &[Test], plan: &Plan) -> Summary {
         }
     });
     if !again.is_empty() && summary.count(Verdict::Passed) > 0 {
-        println!("\nwhat did not pass:");
+        say!("\nwhat did not pass:");
         again.sort();
-        again.iter().for_each(|line| println!("{line}"));
+        again.iter().for_each(output::line);
     }
     summary
 }
@@ -65,9 +67,9 @@ fn once_more(ended: &Ended) -> String {
     format!("  {:<7} {}: {}", ended.verdict().word(), ended.name, why.lines().next().unwrap_or_default())
 }
 
-/// One worker: takes the next test until none is left.
+/// One worker: takes the next test until none is left, or the verdicts have no reader.
 fn work(tests: &[Test], next: &AtomicUsize, logs: &Path, ends: &Sender<Ended>) {
-    while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
+    while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !output::is_closed()) {
         // The receiver lives as long as the workers do.
         drop(ends.send(run_one(test, logs)));
     }

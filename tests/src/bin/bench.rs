@@ -5,6 +5,7 @@ use hotmap_tests::bench::measure::{Life, Subject, image_bytes, measure, standard
 use hotmap_tests::bench::table::Results;
 use hotmap_tests::geometry::{GIB, GRANULES};
 use hotmap_tests::options::Words;
+use hotmap_tests::output;
 use hotmap_tests::patience;
 use hotmap_tests::run::Run;
 use hotmap_tests::state::Memmap;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
 fn run() -> Result<bool, String> {
     let words = Words::read(std::env::args().skip(1), &["--json", "--strict", "--help", "-h"], &[])?;
     if words.has("--help") || words.has("-h") {
-        println!("{HELP}");
+        output::line(HELP);
         return Ok(true);
     }
     if let Some(word) = words.rest.first() {
@@ -54,9 +55,9 @@ fn run() -> Result<bool, String> {
         trouble
     })?;
     if words.has("--json") {
-        println!("{:#}", results.json());
+        output::line(format_args!("{:#}", results.json()));
     } else {
-        print!("{}", results.text());
+        output::print(results.text());
     }
     Ok(!words.has("--strict") || results.missed().is_empty())
 }

@@ -1,9 +1,11 @@
 //! Boots the built image on many machines and checks what it promises: `make test` runs all of it.
 
 use hotmap_tests::options::Words;
+use hotmap_tests::output;
 use hotmap_tests::patience;
 use hotmap_tests::report::{Paint, Verdict};
 use hotmap_tests::runner::{Plan, run_all};
+use hotmap_tests::say;
 use hotmap_tests::suite::{Test, all};
 use std::process::ExitCode;
 
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
 fn run() -> Result<bool, String> {
     let words = Words::read(std::env::args().skip(1), &["--list", "--long", "--help", "-h"], &["--jobs"])?;
     if words.has("--help") || words.has("-h") {
-        println!("{HELP}");
+        output::line(HELP);
         return Ok(true);
     }
     patience::check()?;
@@ -46,7 +48,7 @@ fn run() -> Result<bool, String> {
         return Err(format!("no test's name contains {}; --list shows them", words.rest.join(" or ")));
     }
     if words.has("--list") {
-        tests.iter().for_each(|test| println!("{}{}", test.name, if test.long { "  (--long)" } else { "" }));
+        tests.iter().for_each(|test| say!("{}{}", test.name, if test.long { "  (--long)" } else { "" }));
         return Ok(true);
     }
     let plan =
@@ -54,10 +56,10 @@ fn run() -> Result<bool, String> {
     let summary = run_all(&tests, &plan);
     let skipped = summary.count(Verdict::Skipped);
     if skipped > 0 {
-        println!("{skipped} skipped, for the reasons above");
+        say!("{skipped} skipped, for the reasons above");
     }
-    println!("{summary}");
-    Ok(summary.is_fine())
+    output::line(&summary);
+    Ok(summary.is_fine() && !output::is_closed())
 }
 
 fn chosen(words: &Words) -> Vec<Test> {

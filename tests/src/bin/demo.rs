@@ -3,6 +3,7 @@
 use hotmap_tests::demo::tell;
 use hotmap_tests::geometry::Granule;
 use hotmap_tests::options::Words;
+use hotmap_tests::output;
 use hotmap_tests::patience;
 use hotmap_tests::report::{Paint, tail};
 use hotmap_tests::run::Run;
@@ -29,7 +30,7 @@ fn run() -> Result<(), (u8, String)> {
     let usage = |sentence: String| (2, sentence);
     let words = Words::read(std::env::args().skip(1), &["--help", "-h"], &["--granule"]).map_err(usage)?;
     if words.has("--help") || words.has("-h") {
-        println!("{HELP}");
+        output::line(HELP);
         return Ok(());
     }
     if let Some(word) = words.rest.first() {
@@ -39,7 +40,9 @@ fn run() -> Result<(), (u8, String)> {
     patience::check().map_err(usage)?;
     let run = Run::new("demo").map_err(|trouble| (1, trouble.to_string()))?;
     tell(&run, granule, Paint::for_stdout()).map_err(|trouble| {
-        eprint!("\nThe guest's last words:\n{}", tail(&run.journal.text()));
+        if !output::is_closed() {
+            eprint!("\nThe end of the guest's console:\n{}", tail(&run.journal.text()));
+        }
         (1, trouble.to_string())
     })
 }

@@ -10,6 +10,7 @@ use crate::guest::{Guest, Plugged, Unplug};
 use crate::machine::Machine;
 use crate::report::Paint;
 use crate::run::Run;
+use crate::say;
 use crate::state::{Pages, State};
 use crate::trouble::Checked;
 
@@ -22,8 +23,8 @@ const REFERENCE: &str = "neoverse-n1";
 /// Failed when anything is not as told.
 pub fn tell(run: &Run, granule: Granule, paint: Paint) -> Checked {
     let machine = Machine::firmware().granule(granule);
-    println!("{}", paint.colour(super::BOLD, "hotmap: the life of a hot-plugged DIMM"));
-    println!("Lines that start with 'QEMU monitor:' are QEMU's, indented lines are the guest's own.");
+    say!("{}", paint.colour(super::BOLD, "hotmap: the life of a hot-plugged DIMM"));
+    say!("Lines that start with 'QEMU monitor:' are QEMU's, indented lines are the guest's own.");
     let mut narrator = Narrator::new(Guest::boot(run, &machine)?, paint);
     let start = boot(&mut narrator, &machine)?;
     let dimm = Dimm::new("dimm1g", GIB);
@@ -35,7 +36,7 @@ pub fn tell(run: &Run, granule: Granule, paint: Paint) -> Checked {
     nothing_is_left(&mut narrator, &start)?;
     narrator.chapter("Power off");
     narrator.finish()?;
-    println!("exit status 0");
+    say!("exit status 0");
     let life = measure(run, standard(granule, REFERENCE))?;
     figures(&life, paint);
     Ok(())
@@ -148,25 +149,27 @@ fn nothing_is_left(narrator: &mut Narrator, start: &State) -> Checked {
 
 fn figures(life: &Life, paint: Paint) {
     let granule = life.subject.granule;
-    println!("\n{}", paint.colour(super::BOLD, "The figures"));
-    println!(
+    say!("\n{}", paint.colour(super::BOLD, "The figures"));
+    say!(
         "The same life on a counting machine (QEMU {}.{}, {}, {granule} pages), in guest instructions:",
-        life.qemu.0, life.qemu.1, life.subject.cpu
+        life.qemu.0,
+        life.qemu.1,
+        life.subject.cpu
     );
     for figure in [&life.add, &life.online, &life.offline, &life.remove] {
-        println!("    {:<8} {:>9}", figure.operation, figure.instructions);
+        say!("    {:<8} {:>9}", figure.operation, figure.instructions);
     }
-    println!("    {:<8} {:>9}   and {} kB of system RAM", "sum", life.total(), life.system_ram() >> 10);
+    say!("    {:<8} {:>9}   and {} kB of system RAM", "sum", life.total(), life.system_ram() >> 10);
     for linux in rows(granule) {
         let times = linux.life() * 1e6 / life.total() as f64;
-        println!(
+        say!(
             "    Linux 6.12, {}: {:.1} million, {times:.0} times as many, and {} of system RAM",
             linux.build,
             linux.life(),
             linux.ram_self
         );
     }
-    println!("`make bench` has them all.");
+    say!("`make bench` has them all.");
 }
 
 fn seen(frame: Option<u64>) -> String {

@@ -17,6 +17,9 @@ pub(super) fn tests() -> Vec<Test> {
     vec![
         Test::new("harness/bare-qemu", a_bare_qemu_shakes_hands),
         Test::new("harness/refused-start", a_qemu_that_refuses_to_start_is_unknown),
+        Test::new("launcher/qemu-fails", a_qemu_that_fails_is_status_125),
+        Test::new("launcher/command-fails", a_command_that_fails_is_status_1),
+        Test::new("launcher/end-of-input", the_end_of_the_input_powers_off),
         Test::new("harness/refused-device", a_refused_device_is_qemus_sentence),
         Test::new("harness/eyes", qemus_eyes_see_ram_and_nothing_else),
     ]
@@ -41,16 +44,51 @@ fn a_bare_qemu_shakes_hands(run: &Run) -> Checked<String> {
 
 /// What was never asked must not count as answered, whichever way the machine is started.
 fn a_qemu_that_refuses_to_start_is_unknown(run: &Run) -> Checked<String> {
-    let machine = slotted(Granule::K4).cpu("no-such-cpu");
+    let machine = slotted(Granule::K4).extra(["-device", "no-such-device"]);
     let silent = run_to_end(run, &machine).err();
     let Some(Trouble::Unknown(why)) = silent else { return failed(format!("run_to_end says {silent:?}")) };
-    ensure!(why.contains("no-such-cpu"), "QEMU's own sentence is lost: {why}");
+    ensure!(why.contains("no-such-device"), "QEMU's own sentence is lost: {why}");
     match Guest::boot(run, &machine).err() {
-        Some(Trouble::Unknown(why)) if why.contains("no-such-cpu") => {
+        Some(Trouble::Unknown(why)) if why.contains("no-such-device") => {
             Ok(why.lines().next().unwrap_or("").to_owned())
         }
         other => failed(format!("Guest::boot says {other:?}")),
     }
+}
+
+/// QEMU's own status is 1, which is also the guest's when a command fails.
+fn a_qemu_that_fails_is_status_125(run: &Run) -> Checked<String> {
+    let mut launched = Qemu::launch(&slotted(Granule::K4).extra(["-device", "no-such-device"]))?;
+    ensure_eq!(ended(run, &mut launched)?, Exit::LAUNCHER_FAILED, "a device that QEMU does not have");
+    let why = launched.complaints.text();
+    ensure!(why.contains("no-such-device"), "QEMU's own sentence is lost: {why}");
+    Ok(why.trim().to_owned())
+}
+
+fn a_command_that_fails_is_status_1(run: &Run) -> Checked<String> {
+    let mut launched = Qemu::launch(&slotted(Granule::K4).append("run=\"offline 0x1000; mem\""))?;
+    ensure_eq!(ended(run, &mut launched)?, Exit::COMMAND_FAILED, "a command that fails");
+    Ok(String::new())
+}
+
+/// `echo state | scripts/qemu` ends by itself, and a last line without an end counts.
+fn the_end_of_the_input_powers_off(run: &Run) -> Checked<String> {
+    for typed in ["", "mem\nstate"] {
+        let mut launched = Qemu::launch(&slotted(Granule::K4))?;
+        launched.type_in(typed.as_bytes())?;
+        launched.end_input();
+        ensure_eq!(ended(run, &mut launched)?, Exit::FINE, "the end of the input after {typed:?}");
+        let has_state = launched.console.text().lines().any(|line| line.starts_with("{\""));
+        ensure_eq!(has_state, typed.ends_with("state"), "whether there is a state after {typed:?}");
+    }
+    Ok(String::new())
+}
+
+fn ended(run: &Run, launched: &mut Qemu) -> Checked<Exit> {
+    let exit = launched.wait_exit(Deadline::for_step());
+    launched.kill();
+    run.journal.add(&launched.console.text());
+    exit
 }
 
 /// A device_add that QEMU refuses, with the guest idle: an answer, and the guest goes on.
