@@ -11,9 +11,9 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 target := aarch64-unknown-none-softfloat
 build_dir := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
-elf := $(build_dir)/$(target)/$(PROFILE)/hotmap
+cargo_profile := $(if $(filter debug,$(PROFILE)),kernel-debug,$(PROFILE))
+elf := $(build_dir)/$(target)/$(cargo_profile)/hotmap
 image := target/hotmap.Image
-cargo_profile := $(if $(filter debug,$(PROFILE)),dev,$(PROFILE))
 host_packages := -p hotmap-mm -p hotmap-sync -p hotmap-devicetree -p hotmap-kernel -p hotmap-testkit -p hotmap-archmodel -p hotmap-tests
 kernel_packages := -p hotmap -p hotmap-kernel -p hotmap-shell -p hotmap-mm -p hotmap-sync -p hotmap-devicetree
 # cargo's progress is for people: in a log it is noise, and errors are printed anyway.
