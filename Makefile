@@ -37,7 +37,7 @@ help:
 	@echo '  make bench        guest instructions per operation, beside Linux (JSON=1: for machines)'
 	@echo '  make check-docs   every command that the documents quote, run again and compared'
 	@echo '  make gdb          the kernel stopped at its first instruction, in a debugger'
-	@echo '  make image        only build target/hotmap.Image (PROFILE=debug: with debug checks)'
+	@echo '  make image        only build target/hotmap.Image, at most 1 MiB (PROFILE=debug: with debug checks)'
 	@echo '  make fmt          format the source'
 	@echo '  make clean        remove what was built'
 	@echo
@@ -57,7 +57,7 @@ setup-build:
 image: setup-build
 	@cargo fetch $(quiet) --locked
 	@cargo build $(quiet) --profile $(cargo_profile) -p hotmap --target $(target) $(call remap)
-	@scripts/image $(elf) $(image)
+	@scripts/image $(if $(filter debug,$(PROFILE)),--no-limit) $(elf) $(image)
 
 run: setup image
 	@scripts/qemu $(QEMU_OPTIONS)
