@@ -28,6 +28,11 @@ impl<'a> Words<'a> {
         self.0.clone().count()
     }
 
+    /// Nothing follows: a word that a command does not know is an error, not something to leave out.
+    pub(super) fn end(&self, usage: &'static str) -> Result<(), ShellError> {
+        if self.left() == 0 { Ok(()) } else { Err(ShellError::Usage(usage)) }
+    }
+
     /// A number.
     pub(super) fn number(&mut self, usage: &'static str) -> Result<u64, ShellError> {
         let word = self.next().ok_or(ShellError::Usage(usage))?;

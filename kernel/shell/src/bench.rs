@@ -24,6 +24,7 @@ pub(super) fn bench(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
         None => 1,
         Some(word) => number::parse(word).ok_or(ShellError::BadWord("a number of cycles"))?,
     };
+    words.end(BENCH)?;
     let last = kernel.dimms().iter().rev().find(|d| !d.refused).copied();
     let dimm = last.ok_or(ShellError::Failed("there is no DIMM to take through its life"))?;
     if !counter::have_instruction_counter() || counter::instructions() == 0 {

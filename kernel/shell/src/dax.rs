@@ -20,7 +20,7 @@ use hotmap_kernel::devices::Wanted;
 use hotmap_kernel::meter::{self, Meter};
 use hotmap_kernel::{kprintln, number};
 
-pub(super) const DAX: &str = "dax [create|destroy|kmem|read|write] ...";
+pub(super) const DAX: &str = "dax [list|create|destroy|kmem|read|write|help] ...";
 const CREATE: &str = "dax create ADDR[,SIZE]... [--align SIZE] [--map dev|mem] \
     [--type fs-dax|generic|coherent|private] [--reserve PAGES] [--tail page|device]";
 const DESTROY: &str = "dax destroy ADDR";
@@ -30,13 +30,21 @@ const WRITE: &str = "dax write ADDR NUMBER";
 
 pub(super) fn dax(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     match words.next() {
-        None | Some("list") => list(kernel),
+        None => list(kernel),
         Some("create") => return create(kernel, words),
         Some("destroy") => return destroy(kernel, words),
         Some("kmem") => return kmem(kernel, words),
         Some("read") => return read(kernel, words),
         Some("write") => return write(kernel, words),
-        Some(_) => [CREATE, DESTROY, KMEM, READ, WRITE].iter().for_each(|usage| kprintln!("usage: {usage}")),
+        Some("list") => {
+            words.end("dax list")?;
+            list(kernel);
+        }
+        Some("help") => {
+            words.end("dax help")?;
+            [CREATE, DESTROY, KMEM, READ, WRITE].iter().for_each(|usage| kprintln!("usage: {usage}"));
+        }
+        Some(_) => return Err(ShellError::Usage(DAX)),
     }
     Ok(())
 }
@@ -183,13 +191,9 @@ fn page(kernel: &dyn System, words: &mut Words<'_>, usage: &'static str) -> Resu
     if kernel.address(pfn) == address { Ok(pfn) } else { Err(Error::NoDevice(address).into()) }
 }
 
-fn no_more(words: &mut Words<'_>, usage: &'static str) -> Outcome {
-    if words.left() == 0 { Ok(()) } else { Err(ShellError::Usage(usage)) }
-}
-
 fn destroy(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let start = page(kernel, words, DESTROY)?;
-    no_more(words, DESTROY)?;
+    words.end(DESTROY)?;
     let bytes = kernel.devices().iter().find(|device| device.start() == start).map_or(0, Pagemap::pages);
     let meter = Meter::start(&kernel.counts());
     match kernel.device_destroy(start)? {
@@ -211,7 +215,7 @@ fn kmem(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
         Some("back") => true,
         Some(_) => return Err(ShellError::Usage(KMEM)),
     };
-    no_more(words, KMEM)?;
+    words.end(KMEM)?;
     if back {
         let migrated = kernel.memory_to_device(start)?;
         kprintln!("a device again; {migrated} pages migrated");
@@ -227,7 +231,7 @@ const NO_WORD: ShellError =
 
 fn read(kernel: &dyn System, words: &mut Words<'_>) -> Outcome {
     let at = words.address(READ)?;
-    no_more(words, READ)?;
+    words.end(READ)?;
     let word = kernel.device_word(at).ok_or(NO_WORD)?;
     kprintln!("{at}: {:#018x}", word.load(Relaxed));
     Ok(())
@@ -235,7 +239,7 @@ fn read(kernel: &dyn System, words: &mut Words<'_>) -> Outcome {
 
 fn write(kernel: &dyn System, words: &mut Words<'_>) -> Outcome {
     let (at, value) = (words.address(WRITE)?, words.number(WRITE)?);
-    no_more(words, WRITE)?;
+    words.end(WRITE)?;
     kernel.device_word(at).ok_or(NO_WORD)?.store(value, Relaxed);
     Ok(())
 }

@@ -30,12 +30,20 @@ pub(super) fn inject(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome 
     match words.next() {
         None => show(kernel),
         Some("alloc") => {
-            let word = words.next().ok_or(ShellError::Usage(INJECT))?;
-            kernel.injection().arm(plan(word)?);
+            let plan = plan(words.next().ok_or(ShellError::Usage(INJECT))?)?;
+            words.end(INJECT)?;
+            kernel.injection().arm(plan);
         }
-        Some("online") => kernel.notifiers().register(NO_ONLINE)?,
-        Some("offline") => kernel.notifiers().register(NO_OFFLINE)?,
+        Some("online") => {
+            words.end(INJECT)?;
+            kernel.notifiers().register(NO_ONLINE)?;
+        }
+        Some("offline") => {
+            words.end(INJECT)?;
+            kernel.notifiers().register(NO_OFFLINE)?;
+        }
         Some("off") => {
+            words.end(INJECT)?;
             kernel.injection().arm(Plan::Off);
             for notifier in [NO_ONLINE, NO_OFFLINE] {
                 kernel.notifiers().unregister(notifier.name);

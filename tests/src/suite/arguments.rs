@@ -1,7 +1,7 @@
 //! Boot arguments: all ways in, wrong ones reported, exit statuses of `run=`.
 
 use super::{Test, per_granule, slotted};
-use crate::geometry::{Granule, MIB};
+use crate::geometry::{GIB, Granule, MIB};
 use crate::guest::{Guest, run_to_end};
 use crate::machine::Machine;
 use crate::patience::Deadline;
@@ -26,6 +26,8 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("arguments/run-nonsense", nonsense_exits_1),
         Test::new("arguments/run-late-failure", any_failure_makes_the_status_1),
         Test::new("shell/errors", errors_are_one_line),
+        Test::new("shell/unknown-words", a_word_that_is_not_understood_is_an_error),
+        Test::new("shell/semicolons", a_line_may_hold_several_commands),
         Test::new("shell/line-ends", every_line_end_ends_a_line),
         Test::new("shell/typed-ahead", what_is_typed_before_the_prompt_counts),
     ]);
@@ -158,6 +160,73 @@ fn errors_are_one_line(run: &Run) -> Checked<String> {
     ensure_eq!(after.pages, before.pages, "pages after {} refused commands", wrong.len());
     guest.finish()?;
     Ok(format!("{} refusals", wrong.len()))
+}
+
+/// Every command that `help` lists refuses a first word that it does not know, and each of these a later one.
+fn a_word_that_is_not_understood_is_an_error(run: &Run) -> Checked<String> {
+    let machine = Machine { pmem: Some("1G".into()), ..slotted(Granule::K4) };
+    let mut guest = Guest::boot(run, &machine)?;
+    let pmem = 2 * GIB;
+    guest.tell(&format!("dax create {pmem:#x},16M"))?;
+    let before = guest.state()?;
+    let help = guest.tell("help")?;
+    let names: Vec<&str> = help.lines().filter_map(|line| line.split(' ').next()).collect();
+    ensure!(names.contains(&"dax") && names.contains(&"poweroff"), "help lists {names:?}");
+    let first = names.iter().map(|name| format!("{name} frobnicate"));
+    let later = [
+        format!("dax destory {pmem:#x}"),
+        format!("dax destroy {pmem:#x} frobnicate"),
+        format!("dax create {:#x},16M --map frobnicate", pmem + 64 * MIB),
+        format!("dax kmem {pmem:#x} frobnicate"),
+        format!("dax read {pmem:#x} frobnicate"),
+        format!("dax write {pmem:#x} 1 frobnicate"),
+        "dax list frobnicate".into(),
+        "dax help frobnicate".into(),
+        "help args frobnicate".into(),
+        "tenant new 1 frobnicate".into(),
+        "tenant new frobnicate".into(),
+        "online 0x40000000 frobnicate".into(),
+        "inject alloc 1 frobnicate".into(),
+        "inject alloc frobnicate".into(),
+        "inject online frobnicate".into(),
+        "inject offline frobnicate".into(),
+        "inject off frobnicate".into(),
+        "bench 1 frobnicate".into(),
+        "bench hugetlb frobnicate".into(),
+        "stress 0 frobnicate".into(),
+        "hugetlb 2M 1 frobnicate".into(),
+        "hugetlb take 2M frobnicate".into(),
+        "hugetlb put 0x40000 frobnicate".into(),
+        "hugetlb optimise 0x40000 frobnicate".into(),
+        "selftest list frobnicate".into(),
+    ];
+    let commands: Vec<String> = first.chain(later).collect();
+    for command in &commands {
+        let sentence = guest.tell_in_vain(command)?;
+        ensure!(!sentence.trim().is_empty(), "'{command}' fails without a sentence");
+    }
+    let after = guest.state()?;
+    ensure_eq!(after.pages, before.pages, "pages after {} refused commands", commands.len());
+    ensure_eq!(guest.tell("inject")?, "inject: nothing is armed", "after refused commands");
+    guest.tell(&format!("dax destroy {pmem:#x}"))?;
+    guest.finish()?;
+    Ok(format!("{} refusals", commands.len()))
+}
+
+/// `;` separates commands at the prompt as in `run=`: each runs, whatever became of the one before; an empty one is none.
+fn a_line_may_hold_several_commands(run: &Run) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(Granule::K4))?;
+    let reply = guest.tell("tenant new 1;tenant new 2 ;; tenant check;")?;
+    let wanted = ["tenant 1 holds 1 pages", "tenant 2 holds 2 pages", "tenants checked: 2"];
+    for line in wanted {
+        ensure!(reply.lines().any(|said| said == line), "no line '{line}': {reply}");
+    }
+    let reply = guest.ask("tenant drop; nonsense; tenant check")?;
+    ensure_eq!(reply.error(), Some("nonsense: no such command (help lists them)"), "a failure in the middle");
+    ensure!(reply.text.ends_with("tenants checked: 0"), "what follows a failure: {}", reply.text);
+    ensure_eq!(guest.tell(" ; ;")?, "", "a line of empty commands");
+    guest.finish()?;
+    Ok(String::new())
 }
 
 /// LF, CR and CRLF all end a line, and an empty line is no command.
