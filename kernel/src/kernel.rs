@@ -15,7 +15,7 @@ use crate::dimms::Dimms;
 use crate::drivers::ged::{Ged, OstEvent, OstStatus};
 use crate::drivers::platform::Platform;
 use crate::inject::Injection;
-use crate::line::{Line, LineReader, Mode, Terminal};
+use crate::line::{self, Line, LineReader, Mode, Terminal};
 use crate::nvdimms::Nvdimms;
 use crate::plug::Policy;
 use crate::regions::Regions;
@@ -203,7 +203,7 @@ impl Kernel {
     }
 
     fn run_and_exit(&mut self, commands: &str, run: RunCommand) -> ! {
-        for command in commands.split(';').map(str::trim_ascii).filter(|c| !c.is_empty()) {
+        for command in line::commands(commands) {
             self.service();
             if !run(self, command) {
                 self.status = semihosting::EXIT_FAILED;
@@ -264,7 +264,9 @@ fn interact(kernel: &mut Kernel, dumb: bool, run: RunCommand) -> ! {
             Some(Some(line)) => {
                 match line {
                     Line::Text(text) => {
-                        run(kernel, text.trim_ascii());
+                        for command in line::commands(&text) {
+                            run(kernel, command);
+                        }
                     }
                     Line::TooLong => kprintln!("error: {}", Line::TooLong),
                 }

@@ -46,6 +46,11 @@ pub enum Mode {
     Ansi,
 }
 
+/// The commands of a line, at the prompt and in `run=`: `;` separates them, and an empty one is none.
+pub fn commands(text: &str) -> impl Iterator<Item = &str> {
+    text.split(';').map(str::trim_ascii).filter(|command| !command.is_empty())
+}
+
 /// The text of a line.
 pub type Text = heapless::String<MAX_LINE>;
 

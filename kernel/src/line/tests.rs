@@ -80,6 +80,14 @@ fn typed(mode: Mode, bytes: &[u8]) -> (Vec<String>, String) {
 const BOTH: [Mode; 2] = [Mode::Dumb, Mode::Ansi];
 
 #[test]
+fn semicolons_separate_commands_and_empty_ones_are_none() {
+    let of = |text| commands(text).collect::<Vec<_>>();
+    assert_eq!(of("mem"), ["mem"]);
+    assert_eq!(of(" tenant new 1;state ;; audit; "), ["tenant new 1", "state", "audit"]);
+    assert!(of(" ; ;").is_empty());
+}
+
+#[test]
 fn a_line_comes_out_as_it_was_typed_quotes_options_spaces_and_all() {
     for mode in BOTH {
         for text in
