@@ -24,16 +24,18 @@ pub(super) fn hugetlb(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome
     let word = words.next().unwrap_or_default();
     if word == "take" {
         let order = order(kernel, words)?;
+        words.end(HUGETLB)?;
         kprintln!("{} taken", kernel.mm_mut().hugetlb_take(order)?);
         return Ok(());
     }
     let pfn = words.page(kernel, HUGETLB)?;
+    if word == "demote" {
+        let to = order(kernel, words)?;
+        return Ok(kernel.mm_mut().hugetlb_demote(pfn, to)?);
+    }
+    words.end(HUGETLB)?;
     match word {
         "put" => kernel.mm_mut().hugetlb_put(pfn)?,
-        "demote" => {
-            let to = order(kernel, words)?;
-            kernel.mm_mut().hugetlb_demote(pfn, to)?;
-        }
         "optimise" => kernel.mm_mut().optimise(pfn)?,
         _ => kernel.mm_mut().restore(pfn)?,
     }
@@ -47,11 +49,12 @@ fn order(kernel: &dyn System, words: &mut Words<'_>) -> Result<u32, ShellError> 
 
 fn resize(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let order = order(kernel, words)?;
-    let count = words.number(HUGETLB)?;
-    let Resized { total, stopped } = kernel.mm_mut().hugetlb_resize(order, count)?;
-    kprintln!("{}: {total} huge pages", Bytes(kernel.page_size() << order));
-    // What there is stays: as in Linux, where the number that can be read is the one to believe.
-    stopped.map_or(Ok(()), |error| Err(error.into()))
+    let asked = words.number(HUGETLB)?;
+    words.end(HUGETLB)?;
+    let bytes = kernel.page_size() << order;
+    let Resized { total, stopped } = kernel.mm_mut().hugetlb_resize(order, asked)?;
+    kprintln!("{}: {total} huge pages", Bytes(bytes));
+    stopped.map_or(Ok(()), |why| Err(ShellError::Pool { bytes, total, asked, why }))
 }
 
 fn list(kernel: &dyn System) {

@@ -24,6 +24,7 @@ mod walk;
 
 use core::fmt;
 
+use hotmap_mm::addr::Bytes;
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::error::Error;
 
@@ -42,6 +43,17 @@ pub enum ShellError {
     BadWord(&'static str),
     /// The model refused.
     Model(Error),
+    /// A pool of huge pages stopped short of the size that it was asked to have, and keeps the pages that it has.
+    Pool {
+        /// The size of a huge page.
+        bytes: u64,
+        /// How many the pool has now.
+        total: u64,
+        /// How many were asked for.
+        asked: u64,
+        /// What stopped it.
+        why: Error,
+    },
     /// A region of the device tree cannot be used so.
     Region(Refusal),
     /// Something was found to be wrong, and has been printed.
@@ -69,6 +81,9 @@ impl fmt::Display for ShellError {
             Self::BadWord(expected) => write!(f, "expected {expected}"),
             Self::Region(refusal) => write!(f, "{refusal} ({})", refusal.errno()),
             Self::Model(error) => write!(f, "{error} ({})", error.errno()),
+            Self::Pool { bytes, total, asked, why } => {
+                write!(f, "{total} huge pages of {}, not {asked}: {why} ({})", Bytes(*bytes), why.errno())
+            }
             Self::Failed(what) => f.write_str(what),
             Self::Unknown => f.write_str("no such command (help lists them)"),
         }

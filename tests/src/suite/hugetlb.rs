@@ -18,6 +18,7 @@ const MEMMAP: u64 = 8;
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = per_granule("hugetlb/pool", a_pool_shares_its_memmap);
     tests.extend(per_granule("hugetlb/at-boot", pools_are_set_aside_at_boot));
+    tests.extend(per_granule("hugetlb/too-many", a_pool_keeps_what_it_got));
     for granule in [Granule::K4, Granule::K16] {
         let body = move |run: &Run| a_huge_page_holds_its_dimm(run, granule);
         tests.push(Test::new(format!("hugetlb/dimm/{granule}"), body));
@@ -100,6 +101,24 @@ fn pools_are_set_aside_at_boot(run: &Run, granule: Granule) -> Checked<String> {
     ensure!((256..512).contains(&total), "{total} pages of 2 MiB in 1 GiB");
     many.line("that says how many", |line| line.contains(&format!("huge pages: {total} of 2 MiB")))?;
     Ok(line.to_owned())
+}
+
+/// As Linux's `nr_hugepages`: the pool keeps the pages that there was memory for, and the error says how many and why no more.
+fn a_pool_keeps_what_it_got(run: &Run, granule: Granule) -> Checked<String> {
+    let (size, mut guest) = (granule.huge_page_worth_sharing(), Guest::boot(run, &slotted(granule))?);
+    let (start, text) = (guest.state()?, size_text(size));
+    let sentence = guest.tell_in_vain(&format!("hugetlb {text} 999999"))?;
+    let state = guest.state()?;
+    let total = pool(&state, size).map_or(0, |(total, ..)| total);
+    ensure!(total > 0, "no huge page of {text} in 1 GiB");
+    ensure!(state.pages.allocated > start.pages.allocated, "the pool's pages are not allocated");
+    let wanted = format!("{total} huge pages of {} MiB, not 999999: ", size / MIB);
+    ensure!(sentence.contains(&wanted) && sentence.ends_with("(ENOMEM)"), "not '{wanted}': {sentence}");
+    guest.tell("audit").during("with all that the pool got")?;
+    guest.tell(&format!("hugetlb {text} 0"))?;
+    ensure_eq!(guest.state()?.pages, start.pages, "pages at the end");
+    guest.finish()?;
+    Ok(sentence)
 }
 
 /// A huge page as large as a DIMM: 1 GiB, with one page of memmap of its own.

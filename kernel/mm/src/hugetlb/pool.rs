@@ -100,12 +100,12 @@ impl Pool {
     }
 }
 
-/// What setting a pool's size came to.
+/// The result of setting the size of a pool: the count that was reached, and what stopped it there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Resized {
     /// How many pages the pool has now.
     pub total: u64,
-    /// Why it does not have what was asked for.
+    /// Why it does not have the count that was asked for; `None` when it does.
     pub stopped: Option<Error>,
 }
 
@@ -130,8 +130,9 @@ impl<M: Machine> Mm<M> {
         }
     }
 
-    /// Let the pool of pages of `1 << order` have `count`. A pool that cannot grow so far keeps what it got, as Linux does; so
-    /// does one that cannot shrink so far, because the memmap of a page cannot be restored.
+    /// Sets the count of the pool of pages of `1 << order`, page by page. A page that cannot be added (no free run of its order)
+    /// or removed (its memmap cannot be restored) ends it, and the pool keeps the count that it has reached, as Linux's
+    /// `nr_hugepages` does: that is no error but `stopped`.
     ///
     /// # Errors
     /// `NotHugeSize`; `HugeInUse` when more are in use: nothing has changed then.
