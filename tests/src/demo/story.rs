@@ -1,6 +1,6 @@
 //! The whole life of a DIMM, chapter by chapter. Every number in it is measured now, and every claim is checked.
 
-use super::{Narrator, must};
+use super::narrator::{BOLD, Narrator, must};
 use crate::bench::linux::rows;
 use crate::bench::measure::{Life, measure, standard};
 use crate::dimm::Dimm;
@@ -23,7 +23,7 @@ const REFERENCE: &str = "neoverse-n1";
 /// Failed when anything is not as told.
 pub fn tell(run: &Run, granule: Granule, paint: Paint) -> Checked {
     let machine = Machine::firmware().granule(granule);
-    say!("{}", paint.colour(super::BOLD, "hotmap: the life of a hot-plugged DIMM"));
+    say!("{}", paint.colour(BOLD, "hotmap: the life of a hot-plugged DIMM"));
     say!("Lines that start with 'QEMU monitor:' are QEMU's, indented lines are the guest's own.");
     let mut narrator = Narrator::new(Guest::boot(run, &machine)?, paint);
     let start = boot(&mut narrator, &machine)?;
@@ -149,7 +149,7 @@ fn nothing_is_left(narrator: &mut Narrator, start: &State) -> Checked {
 
 fn figures(life: &Life, paint: Paint) {
     let granule = life.subject.granule;
-    say!("\n{}", paint.colour(super::BOLD, "The figures"));
+    say!("\n{}", paint.colour(BOLD, "The figures"));
     say!(
         "The same life on a counting machine (QEMU {}.{}, {}, {granule} pages), in guest instructions:",
         life.qemu.0,

@@ -1,6 +1,6 @@
 //! Boots that talk to nobody: they do what `run="..."` says, or fail by themselves, and end.
 
-use super::{entry, sound_state};
+use super::record::{entry, sound_state};
 use crate::machine::Machine;
 use crate::patience::Deadline;
 use crate::qemu::{Exit, Qemu};

@@ -9,7 +9,7 @@
 //!                            \-> undone, online  --> OST (3, 0x82)      --> still there
 //! ```
 
-use super::Guest;
+use super::session::Guest;
 use crate::dimm::Dimm;
 use crate::patience::Deadline;
 use crate::qmp::{is_deleted, ost_of};

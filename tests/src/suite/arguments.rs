@@ -1,6 +1,6 @@
 //! Boot arguments: all ways in, wrong ones reported, exit statuses of `run=`.
 
-use super::{Test, per_granule, slotted};
+use super::test::{Test, per_granule, slotted};
 use crate::geometry::{GIB, Granule, MIB};
 use crate::guest::{Guest, run_to_end};
 use crate::machine::Machine;

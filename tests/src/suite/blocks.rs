@@ -1,7 +1,8 @@
 //! Memory blocks from the shell: online and offline by hand, memmap from RAM, and boot memory that goes like any other.
 
 use super::arithmetic::Added;
-use super::{Test, looking, per_granule, slotted};
+use super::looking;
+use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::Granule;
 use crate::guest::Guest;

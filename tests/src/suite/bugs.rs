@@ -1,7 +1,8 @@
 //! Each invariant broken on purpose (`bug=NAME`): the audit must name that one, and must be silent without the switch.
 
 use super::devices::HOT;
-use super::{Test, looking, slotted};
+use super::looking;
+use super::test::{Test, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::{GRANULES, Granule, MIB};
 use crate::guest::{Guest, Plugged, run_to_end};

@@ -1,6 +1,6 @@
 //! Coming and going a hundred times leaves exactly what was there at the start.
 
-use super::{Test, per_granule, slotted};
+use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::Granule;
 use crate::guest::Guest;

@@ -1,7 +1,8 @@
 //! Memory of devices by hand: of each type, held, refused, and made and unmade in any order.
 
 use super::devices::{HOT, Home, PMEM, all_is_as_before, device, machine, qemu_sees};
-use super::{Test, looking, per_granule};
+use super::looking;
+use super::test::{Test, per_granule};
 use crate::geometry::{GIB, Granule, MIB, RAM_BASE};
 use crate::guest::Guest;
 use crate::machine::Boot;

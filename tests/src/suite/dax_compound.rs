@@ -2,8 +2,9 @@
 //! in a guest with 256 MiB.
 
 use super::devices::{Home, PMEM, all_is_as_before, machine};
+use super::looking;
 use super::nvdimm::with_cold;
-use super::{Test, looking, per_granule};
+use super::test::{Test, per_granule};
 use crate::dimm::Dimm;
 use crate::geometry::{GIB, Granule, MIB, PAGE_STRUCT_BYTES};
 use crate::guest::{Guest, run_to_end};

@@ -2,7 +2,7 @@
 
 use super::devices::{PMEM, machine};
 use super::nvdimm::with_cold;
-use super::{Test, per_granule, slotted};
+use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::{GIB, Granule};
 use crate::guest::Guest;

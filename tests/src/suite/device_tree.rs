@@ -1,7 +1,7 @@
 //! Device trees that QEMU would not make by itself: absurd ones end in a clear message, a hole in RAM is honoured.
 
 use super::matrix::{COMMANDS, checks_itself, self_tests_pass};
-use super::{Test, per_granule};
+use super::test::{Test, per_granule};
 use crate::fdt::{Node, add_to_root};
 use crate::geometry::{Granule, MIB, RAM_BASE};
 use crate::guest::run_to_end;

@@ -1,9 +1,10 @@
 //! Memory of devices that boot makes: persistent memory of the device tree and NVDIMMs, its memmap on itself or in RAM, and
 //! contents that outlive the guest.
 
+use super::looking;
 use super::nvdimm::{place_of, plug, with_cold};
 use super::regions::{read_word, unknown_io, write_word};
-use super::{Test, looking, per_granule};
+use super::test::{Test, per_granule};
 use crate::dimm::Dimm;
 use crate::geometry::{GIB, GRANULES, Granule, MIB, RAM_BASE};
 use crate::guest::{Guest, Plugged};

@@ -1,6 +1,6 @@
 //! The figures are promises too: counted exactly, so a regression is a failure and not noise.
 
-use super::{Test, per_granule};
+use super::test::{Test, per_granule};
 use crate::bench::measure::{image_bytes, measure, standard};
 use crate::bench::table::Results;
 use crate::geometry::Granule;

@@ -1,6 +1,6 @@
 //! The harness itself against a real QEMU: what it must know before anything that it says about a guest is worth a word.
 
-use super::{Test, slotted};
+use super::test::{Test, slotted};
 use crate::geometry::{Granule, MIB};
 use crate::guest::{Guest, run_to_end};
 use crate::machine::Machine;

@@ -1,6 +1,7 @@
 //! The other homes of memmap: boot memory that hosts its own, and one altmap for all blocks of a DIMM.
 
-use super::{Test, looking, per_granule, slotted};
+use super::looking;
+use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::{GRANULES, Granule};
 use crate::guest::Guest;

@@ -1,7 +1,7 @@
 //! Huge pages: pools from the shell and at boot, what their memmap comes to, and a DIMM that a huge page holds. QEMU's own walker
 //! says which frames are behind the memmap.
 
-use super::{Test, per_granule, slotted};
+use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::{GIB, Granule, MIB, PAGE_STRUCT_BYTES, size_text};
 use crate::guest::{Guest, Unplug, run_to_end};

@@ -3,7 +3,7 @@
 
 use super::life::is_listed_online;
 use super::refused::nothing_changed;
-use super::{Test, per_granule, slotted};
+use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::Granule;
 use crate::guest::{Guest, Plugged, Unplug};

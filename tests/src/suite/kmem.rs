@@ -2,7 +2,8 @@
 //! life that fails.
 
 use super::devices::{HOT, Home, PMEM, all_is_as_before, machine, memory_of};
-use super::{Test, looking, per_granule};
+use super::looking;
+use super::test::{Test, per_granule};
 use crate::geometry::{GIB, Granule, MIB};
 use crate::guest::Guest;
 use crate::machine::Boot;

@@ -1,7 +1,8 @@
 //! The main job: a DIMM comes, hosts its own memmap, is used, and goes, and nothing of it is left.
 
 use super::arithmetic::Added;
-use super::{Test, looking, slotted};
+use super::looking;
+use super::test::{Test, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::{GIB, GRANULES, Granule};
 use crate::guest::{Guest, Plugged};

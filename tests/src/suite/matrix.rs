@@ -1,6 +1,6 @@
 //! {4K, 16K, 64K} x {Image boot, firmware boot} x CPUs: one image, self-tested and audited on each.
 
-use super::Test;
+use super::test::Test;
 use crate::dimm::Dimm;
 use crate::geometry::{GIB, GRANULES, Granule};
 use crate::guest::{Finished, run_to_end};

@@ -1,10 +1,5 @@
 //! The boot tests: one file per subject, each a list of named functions that boot a machine and check a promise.
 
-use crate::geometry::{GRANULES, Granule};
-use crate::machine::Machine;
-use crate::run::Run;
-use crate::trouble::Checked;
-
 mod arguments;
 mod arithmetic;
 mod blocks;
@@ -35,31 +30,10 @@ mod shapes;
 mod smp;
 mod stress;
 mod tenants;
+mod test;
 mod window;
 
-/// What a test does: a remark for its line when the promise is kept.
-pub type Body = Box<dyn Fn(&Run) -> Checked<String> + Send + Sync>;
-
-/// A boot test.
-pub struct Test {
-    /// `subject/variant/...`, unique.
-    pub name: String,
-    /// Only with `--long`.
-    pub long: bool,
-    /// What it does.
-    pub body: Body,
-}
-
-impl Test {
-    fn new(name: impl Into<String>, body: impl Fn(&Run) -> Checked<String> + Send + Sync + 'static) -> Self {
-        Self { name: name.into(), long: false, body: Box::new(body) }
-    }
-
-    fn long(mut self) -> Self {
-        self.long = true;
-        self
-    }
-}
+pub use test::{Body, Test};
 
 /// All of them, in the order in which they run.
 pub fn all() -> Vec<Test> {
@@ -95,17 +69,6 @@ pub fn all() -> Vec<Test> {
         figures::tests,
     ];
     subjects.iter().flat_map(|subject| subject()).collect()
-}
-
-/// The same test at each granule: `name/4k`, `name/16k`, `name/64k`.
-fn per_granule(name: &str, body: fn(&Run, Granule) -> Checked<String>) -> Vec<Test> {
-    let test = |granule| Test::new(format!("{name}/{granule}"), move |run: &Run| body(run, granule));
-    GRANULES.into_iter().map(test).collect()
-}
-
-/// A firmware boot at a granule: the machine with DIMM slots.
-fn slotted(granule: Granule) -> Machine {
-    Machine::firmware().granule(granule)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::life::is_listed_online;
 use super::matrix::{COMMANDS, checks_itself};
-use super::{Test, per_granule, slotted};
+use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::{GIB, GRANULES, Granule, MIB};
 use crate::guest::{Guest, Plugged, run_to_end};

@@ -1,7 +1,7 @@
 //! A DIMM that cannot leave: one pinned page holds it, the refusal names the page, and it goes when the pin does.
 
 use super::life::is_listed_online;
-use super::{Test, per_granule, slotted};
+use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::Granule;
 use crate::guest::{Guest, Unplug};

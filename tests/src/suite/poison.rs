@@ -1,6 +1,6 @@
 //! A poisoned page keeps its DIMM: it is out of use, what was in it has moved, and the refusal names it. `compact` beside it.
 
-use super::{Test, per_granule, slotted};
+use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::Granule;
 use crate::guest::{Guest, Unplug};

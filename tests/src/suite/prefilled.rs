@@ -1,7 +1,8 @@
 //! Memory is not zero because QEMU's usually is: a DIMM whose every byte is 0xa5 before it is plugged.
 
+use super::looking;
 use super::matrix::plan_is_kept;
-use super::{Test, looking, per_granule, slotted};
+use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::ensure;
 use crate::geometry::Granule;

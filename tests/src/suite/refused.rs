@@ -1,7 +1,7 @@
 //! DIMMs that cannot be taken: refused with the rule named, nothing changed, and the next one is welcome.
 
 use super::life::is_listed_online;
-use super::{Test, per_granule, slotted};
+use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::{GIB, Granule, MIB};
 use crate::guest::{Guest, Plugged};

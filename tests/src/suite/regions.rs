@@ -3,7 +3,8 @@
 
 use super::arithmetic::Added;
 use super::device_tree::{reserved_memory, with_nodes};
-use super::{Test, looking, per_granule};
+use super::looking;
+use super::test::{Test, per_granule};
 use crate::dimm::Dimm;
 use crate::fdt::Node;
 use crate::geometry::{GIB, GRANULES, Granule, MIB, RAM_BASE};

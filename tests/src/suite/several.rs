@@ -1,7 +1,7 @@
 //! Several DIMMs at once, at boot, in the same slot again, and while the guest is busy.
 
 use super::life::is_listed_online;
-use super::{Test, per_granule, slotted};
+use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::{GIB, Granule};
 use crate::guest::{Guest, Plugged};

@@ -1,7 +1,7 @@
 //! RAM of many shapes, and the machine's other variations: entry level, interrupt controller, CPUs, an initrd.
 
-use super::Test;
 use super::matrix::{COMMANDS, checks_itself};
+use super::test::Test;
 use crate::geometry::{GRANULES, Granule, MIB, RAM_BASE};
 use crate::guest::{Guest, run_to_end};
 use crate::machine::{BOOTS, Boot, Entry, Machine};

@@ -1,8 +1,9 @@
 //! More than one CPU: all of them start, whichever way the machine is entered; they answer, park and read; what does not start
 //! is named and done without; and one that fails ends the run.
 
+use super::device_tree;
 use super::matrix::self_tests_pass;
-use super::{Test, device_tree, per_granule, slotted};
+use super::test::{Test, per_granule, slotted};
 use crate::geometry::{GRANULES, Granule};
 use crate::guest::{Finished, run_to_end};
 use crate::machine::{BOOTS, Boot, Entry, Machine};

@@ -2,7 +2,7 @@
 //! CPUs read, and DIMMs come and go over QEMU's monitor. No wrong read, a clean audit, and the start's pages at the end.
 
 use super::nvdimm::SWITCH;
-use super::{Test, slotted};
+use super::test::{Test, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::{GIB, GRANULES, Granule};
 use crate::guest::{Guest, Unplug};

@@ -1,6 +1,6 @@
 //! Pages in use: tenants fill a DIMM, so that taking it away really moves something.
 
-use super::{Test, per_granule, slotted};
+use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::Granule;
 use crate::guest::{Guest, Plugged};

@@ -2,7 +2,7 @@
 //! there are none. And what nobody may do to a shared tail.
 
 use super::matrix::self_tests_pass;
-use super::{Test, slotted};
+use super::test::{Test, slotted};
 use crate::geometry::{GRANULES, Granule, MIB, size_text};
 use crate::guest::{Finished, Guest, run_to_end};
 use crate::machine::Machine;

@@ -39,7 +39,7 @@ fn goals_that_are_met_are_not_missed() {
 
 #[test]
 fn every_missed_goal_is_named_with_both_numbers() {
-    let mut results = results(900_000, 513 << 10);
+    let mut results = results(900_000, (1 << 20) + 1);
     results.reference[0].boot.instructions = 5_000_001;
     results.reference[1].add.ram = 32;
     results.reference[2].add.tables = 3;

@@ -1,0 +1,42 @@
+//! What a guest leaves behind: its `state`, and its part of the journal.
+
+use crate::ensure;
+use crate::state::State;
+use crate::trouble::{Checked, failed};
+
+pub(super) fn sound_state(line: &str) -> Checked<State> {
+    let state = State::parse(line).or_else(failed)?;
+    let contradictions = state.contradictions();
+    ensure!(contradictions.is_empty(), "state contradicts itself: {}", contradictions.join("; "));
+    Ok(state)
+}
+
+pub(super) fn entry(heading: &str, text: &str, complaints: &str) -> String {
+    let complaints =
+        if complaints.is_empty() { String::new() } else { format!("--- QEMU says\n{complaints}\n") };
+    format!("=== {heading}\n{text}\n{complaints}")
+}
+
+/// The console's text with the host's doings at the places where they were done.
+pub(super) fn with_notes(raw: &[u8], notes: &[(usize, String)]) -> String {
+    let mut text = String::new();
+    let mut from = 0;
+    for (position, note) in notes {
+        text.push_str(&crate::serial::clean(raw.get(from..*position).unwrap_or_default()));
+        text.push_str(&format!("\n[host] {note}\n"));
+        from = *position;
+    }
+    text.push_str(&crate::serial::clean(raw.get(from..).unwrap_or_default()));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_notes;
+
+    #[test]
+    fn what_the_host_did_stands_where_it_was_done() {
+        let text = with_notes(b"boot\r\nhotmap> dimm0: inserted\r\n", &[(14, "device_add d0".into())]);
+        assert_eq!(text, "boot\nhotmap> \n[host] device_add d0\ndimm0: inserted\n");
+    }
+}

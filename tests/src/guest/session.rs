@@ -1,0 +1,226 @@
+//! A guest at its prompt: commands, replies, and its end.
+
+use super::record::{entry, sound_state, with_notes};
+use crate::ensure_eq;
+use crate::machine::Machine;
+use crate::patience::Deadline;
+use crate::qemu::{Exit, Qemu};
+use crate::qmp::Qmp;
+use crate::run::{Journal, Run};
+use crate::shell::{PROMPT, Reply, find_reply, is_at_prompt};
+use crate::state::State;
+use crate::trouble::{Checked, During, Trouble, failed};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Numbers the sockets: a test may boot several guests.
+static SOCKETS: AtomicUsize = AtomicUsize::new(0);
+
+/// A guest at its prompt.
+#[derive(Debug)]
+pub struct Guest {
+    qemu: Qemu,
+    /// QEMU's control socket.
+    pub qmp: Qmp,
+    /// Where in the transcript the last prompt stands.
+    at_prompt: usize,
+    /// What the host did, and when: position in the transcript.
+    notes: Vec<(usize, String)>,
+    journal: Journal,
+    heading: String,
+}
+
+impl Guest {
+    /// Boots `machine` and waits for the first prompt.
+    ///
+    /// # Errors
+    /// Failed when the guest dies on the way, unknown when it hangs or QEMU does not start.
+    pub fn boot(run: &Run, machine: &Machine) -> Checked<Self> {
+        let socket = run.path(&format!("qmp-{}", SOCKETS.fetch_add(1, Ordering::Relaxed)));
+        let mut qemu = Qemu::start(machine, Some(&socket))?;
+        let connected = Qmp::connect(&socket, Deadline::for_step(), || qemu.ended().is_some());
+        let qmp = match connected {
+            Ok(qmp) => qmp,
+            Err(trouble) => {
+                qemu.kill();
+                let said = format!("{} {}", qemu.complaints.text(), qemu.console.text());
+                run.journal.add(&said);
+                return Err(trouble.during(&format!("QEMU said {:?}", said.trim())));
+            }
+        };
+        let (notes, journal) = (Vec::new(), run.journal.clone());
+        let heading = machine.command();
+        let mut guest = Self { qemu, qmp, at_prompt: 0, notes, journal, heading };
+        guest.wait_for("the first prompt", Deadline::for_step(), |text| is_at_prompt(text).then_some(()))?;
+        guest.at_prompt = guest.last_prompt();
+        Ok(guest)
+    }
+
+    /// Types a command and waits for its reply.
+    ///
+    /// # Errors
+    /// Failed when the guest dies, unknown when it does not answer. An error line is a reply.
+    pub fn ask(&mut self, command: &str) -> Checked<Reply> {
+        self.ask_within(command, Deadline::for_step())
+    }
+
+    /// [`Guest::ask`] with a deadline of the caller's.
+    ///
+    /// # Errors
+    /// As [`Guest::ask`].
+    pub fn ask_within(&mut self, command: &str, deadline: Deadline) -> Checked<Reply> {
+        self.type_command(command)?;
+        self.await_reply(command, deadline)
+    }
+
+    /// Types a command and does not wait; [`Guest::await_reply`] does.
+    ///
+    /// # Errors
+    /// Unknown when QEMU is gone.
+    pub fn type_command(&mut self, command: &str) -> Checked {
+        self.type_raw(&format!("{command}\n"))
+    }
+
+    /// Types characters as they are.
+    ///
+    /// # Errors
+    /// Unknown when QEMU is gone.
+    pub fn type_raw(&mut self, characters: &str) -> Checked {
+        self.qemu.type_in(characters.as_bytes())
+    }
+
+    /// Waits for the reply to a command that has been typed.
+    ///
+    /// # Errors
+    /// As [`Guest::ask`].
+    pub fn await_reply(&mut self, command: &str, deadline: Deadline) -> Checked<Reply> {
+        let reply =
+            self.wait_for(&format!("the reply to '{command}'"), deadline, |text| find_reply(text, command))?;
+        self.at_prompt = self.last_prompt();
+        Ok(reply)
+    }
+
+    /// Whether the reply to a command that was typed is complete: [`Guest::await_reply`] will not wait.
+    pub fn has_replied(&self, command: &str) -> bool {
+        find_reply(&self.text_since(self.at_prompt), command).is_some()
+    }
+
+    /// Gives a command that must succeed, and returns its reply.
+    ///
+    /// # Errors
+    /// Failed when it reports an error; else as [`Guest::ask`].
+    pub fn tell(&mut self, command: &str) -> Checked<String> {
+        self.ask(command)?.result().or_else(|why| failed(format!("'{command}' failed: {why}")))
+    }
+
+    /// Gives a command that must be refused, and returns the sentence.
+    ///
+    /// # Errors
+    /// Failed when it succeeds; else as [`Guest::ask`].
+    pub fn tell_in_vain(&mut self, command: &str) -> Checked<String> {
+        match self.ask(command)?.result() {
+            Ok(reply) => failed(format!("'{command}' succeeded, should be refused: {reply}")),
+            Err(sentence) => Ok(sentence),
+        }
+    }
+
+    /// The guest's state, every key of the contract there and nothing in it contradictory.
+    ///
+    /// # Errors
+    /// Failed when it is not so.
+    pub fn state(&mut self) -> Checked<State> {
+        let reply = self.tell("state")?;
+        sound_state(&reply)
+    }
+
+    /// Waits until what the guest has printed since its last prompt satisfies `found`.
+    ///
+    /// # Errors
+    /// Failed when the guest dies, unknown at the deadline.
+    pub fn wait_for<T>(
+        &mut self,
+        what: &str,
+        deadline: Deadline,
+        found: impl FnMut(&str) -> Option<T>,
+    ) -> Checked<T> {
+        let waited = self.qemu.console.wait(self.at_prompt, what, deadline, found);
+        waited.map(|(thing, _)| thing).map_err(|trouble| self.died(trouble))
+    }
+
+    /// Everything printed so far.
+    pub fn text(&self) -> String {
+        self.qemu.console.text()
+    }
+
+    /// Everything printed since a position that [`Guest::position`] gave.
+    pub fn text_since(&self, position: usize) -> String {
+        self.qemu.console.text_since(position)
+    }
+
+    /// How much has been printed.
+    pub fn position(&self) -> usize {
+        self.qemu.console.position()
+    }
+
+    /// Writes into the journal what the host does now.
+    pub fn note(&mut self, sentence: &str) {
+        self.notes.push((self.position(), sentence.to_owned()));
+    }
+
+    /// A clean end: audit finds nothing, no warnings were counted, and the power goes off with status 0.
+    ///
+    /// # Errors
+    /// Failed when any of it is not so.
+    pub fn finish(mut self) -> Checked {
+        self.tell("audit").during("at the end")?;
+        let warnings = self.state()?.warnings;
+        ensure_eq!(warnings, 0, "warnings at the end");
+        self.power_off()
+    }
+
+    /// Powers off and expects status 0.
+    ///
+    /// # Errors
+    /// Failed for another status, unknown when QEMU goes on.
+    pub fn power_off(mut self) -> Checked {
+        self.type_command("poweroff")?;
+        let exit = self.qemu.wait_exit(Deadline::for_step())?;
+        ensure_eq!(exit, Exit::FINE, "poweroff");
+        Ok(())
+    }
+
+    /// Waits for the guest to end by itself.
+    ///
+    /// # Errors
+    /// Unknown when it does not.
+    pub fn wait_exit(&mut self) -> Checked<Exit> {
+        self.qemu.wait_exit(Deadline::for_step())
+    }
+
+    /// A console that ended because the guest died is the guest's failure, not the test's ignorance.
+    pub(super) fn died(&mut self, trouble: Trouble) -> Trouble {
+        let ended =
+            ["the console ended", "closed its monitor"].iter().any(|sign| trouble.why().contains(sign));
+        if !ended {
+            return trouble;
+        }
+        match self.qemu.wait_exit(Deadline::for_step()) {
+            Ok(exit) => {
+                Trouble::Failed(format!("{trouble}: {exit}; QEMU says {:?}", self.qemu.complaints.text()))
+            }
+            Err(_) => trouble,
+        }
+    }
+
+    fn last_prompt(&self) -> usize {
+        let raw = self.qemu.console.raw();
+        raw.windows(PROMPT.len()).rposition(|window| window == PROMPT.as_bytes()).unwrap_or_default()
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.qemu.kill();
+        let text = with_notes(&self.qemu.console.raw(), &self.notes);
+        self.journal.add(&entry(&self.heading, &text, &self.qemu.complaints.text()));
+    }
+}
