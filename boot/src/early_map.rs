@@ -22,7 +22,8 @@ use hotmap_mm::layout::{self, Layout};
 use hotmap_mm::machine::{Access, Machine};
 use hotmap_mm::memblock::Memblock;
 use hotmap_mm::space::descriptor::Attributes;
-use hotmap_mm::space::table::{KernelSpace, MapRequest};
+use hotmap_mm::space::request::MapRequest;
+use hotmap_mm::space::table::KernelSpace;
 
 /// Memory with the MMU off: an address is a pointer.
 #[derive(Clone, Copy)]

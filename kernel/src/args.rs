@@ -10,7 +10,7 @@ use hotmap_mm::addr::Bytes;
 use hotmap_mm::boot::BootMemmap;
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::granule::{GranuleKind, MAX_HUGE_SIZES};
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 
 use crate::number;
 

@@ -4,7 +4,7 @@
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 use hotmap_mm::device::compound::{Compound, TailScope};
 use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
-use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
+use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::Result;
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::pfn::Pfn;
@@ -104,7 +104,7 @@ impl Kernel {
         let Wanted { kind, memmap, align, tails } = *wanted;
         let compound = align.map_or(Ok(Compound::PAGE), |size| Compound::new(g, size, tails))?;
         let node = ranges.first().and_then(|(start, _)| self.memory_behind(*start)).map_or(0, |b| b.node);
-        let device = DeviceRange::grouped(&self.mm, ranges, kind, memmap, compound)?.on_node(node);
+        let device = self.mm.compound_device_range(ranges, kind, memmap, compound)?.on_node(node);
         let remote = self.mm.warnings().remote_memmap;
         self.mm.memremap_pages(&device, |_, _| {})?;
         let start = device.start();

@@ -8,7 +8,7 @@ use hotmap_mm::error::Result;
 use hotmap_mm::frame::block::{BlockState, MemoryBlock, Source};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::{backing::MemmapHome, step::Step};
+use hotmap_mm::hotplug::{home::MemmapHome, step::Step};
 use hotmap_mm::machine::Machine;
 use hotmap_mm::mm::Mm;
 use hotmap_mm::pfn::PfnRange;

@@ -10,6 +10,7 @@ use crate::frame::altmap::Altmap;
 use crate::frame::block::{BlockState, MemoryBlock, Source};
 use crate::frame::page::PageKind;
 use crate::frame::section::{Backing, Section, Subsections};
+use crate::frame::tables::TableFrames;
 use crate::frame::zone::ZoneKind;
 use crate::granule::Granule;
 use crate::hotplug::notify::Chain;
@@ -22,7 +23,8 @@ use crate::migrate::tenant::Tenants;
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 use crate::space::descriptor::Attributes;
-use crate::space::table::{KernelSpace, MapRequest, TableFrames};
+use crate::space::request::MapRequest;
+use crate::space::table::KernelSpace;
 use crate::vmemmap::populate::BootFrames;
 
 /// Map all of boot RAM linearly, no leaf larger than a memory block so that each can go by itself; `constant` (the image's

@@ -129,10 +129,10 @@ mod tests {
     extern crate std;
     use super::*;
     use crate::addr::{PhysAddr, PhysRange, VirtAddr};
+    use crate::error::BbmRule;
+    use crate::error::HvoRule;
     use crate::frame::page::PageKind;
-    use crate::hugetlb::HvoRule;
     use crate::pfn::Pfn;
-    use crate::space::live_update::BbmRule;
     use std::format;
 
     /// Number and name as `errno -l` prints them, and the refusals, written down by hand.

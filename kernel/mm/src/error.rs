@@ -5,9 +5,68 @@ use core::fmt;
 use crate::addr::{Bytes, PhysAddr, PhysRange, VirtAddr};
 use crate::frame::page::PageKind;
 use crate::granule::GranuleKind;
-use crate::hugetlb::HvoRule;
 use crate::pfn::Pfn;
-use crate::space::live_update::BbmRule;
+
+/// The rule that a change would break.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BbmRule {
+    /// A table becomes a block or page, or the other way round.
+    BlockSize,
+    /// The Contiguous bit changes.
+    Contiguous,
+    /// Memory type, cacheability or shareability changes.
+    MemoryType,
+    /// The nG bit changes.
+    Global,
+    /// The output address changes while old or new is writable.
+    AddressWhileWritable,
+    /// The output address changes and the contents may differ.
+    AddressWithOtherContents,
+    /// One table is exchanged for another.
+    TableAddress,
+}
+
+impl fmt::Display for BbmRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BlockSize => "the block size of a live entry may not change in one step",
+            Self::Contiguous => "the Contiguous bit of a live entry may not change in one step",
+            Self::MemoryType => "the memory type of a live entry may not change in one step",
+            Self::Global => "the nG bit of a live entry may not change in one step",
+            Self::AddressWhileWritable => {
+                "the output address may not change while old or new entry is writable"
+            }
+            Self::AddressWithOtherContents => {
+                "the output address may not change to memory with other contents"
+            }
+            Self::TableAddress => "a live table may not be exchanged for another in one step",
+        })
+    }
+}
+
+/// Why a huge page's memmap is not shared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HvoRule {
+    /// Two pages or less: there is nothing to save.
+    Memmap {
+        /// How many there are.
+        pages: u64,
+    },
+    /// It lies in an altmap, which has its own account.
+    Altmap,
+}
+
+impl fmt::Display for HvoRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memmap { pages: 1 } => f.write_str("its memmap is 1 page, and sharing begins with 3"),
+            Self::Memmap { pages } => write!(f, "its memmap is {pages} pages, and sharing begins with 3"),
+            Self::Altmap => f.write_str(
+                "its memmap is self-hosted, and an altmap's frames do not go to the buddy allocator",
+            ),
+        }
+    }
+}
 
 /// What an operation ran out of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -14,7 +14,6 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::frame::page::{PAGE_BYTES, Page};
-use crate::space::live_update::Bbm;
 
 /// What an access through the MMU wants to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +22,28 @@ pub enum Access {
     Read,
     /// Store (and load).
     Write,
+}
+
+/// How well a CPU supports that the size of a live leaf changes (ID_AA64MMFR2_EL1.BBM).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Bbm {
+    /// Not: break before make.
+    Level0,
+    /// With the nT bit set meanwhile.
+    Level1,
+    /// In one step, at the risk of a TLB conflict abort.
+    Level2,
+}
+
+impl Bbm {
+    /// What the field of ID_AA64MMFR2_EL1 says; a value from the future is at least level 2.
+    pub const fn from_field(field: u64) -> Self {
+        match field {
+            0 => Self::Level0,
+            1 => Self::Level1,
+            _ => Self::Level2,
+        }
+    }
 }
 
 /// Memory and its maintenance.

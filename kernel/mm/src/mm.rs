@@ -2,7 +2,7 @@
 
 use crate::debug::bugs::Bug;
 use crate::debug::faults::Faults;
-use crate::device::kmem::Kmem;
+use crate::device::given::Kmem;
 use crate::device::pagemap::Pagemap;
 use crate::error::{Resource, Result};
 use crate::frame::block::MemoryBlock;

@@ -84,7 +84,7 @@ fn table(kernel: &dyn System) {
     for pool in huge.hugetlb.pools().filter(|pool| pool.total() > 0) {
         let mut cost = MemmapCost::default();
         for which in [Use::Free, Use::Taken] {
-            let heads = pool.heads(huge, which);
+            let heads = pool.heads(huge.frames(), which);
             heads.for_each(|head| cost += kernel.memmap_cost(PfnRange::new(head, 1 << pool.order())));
         }
         // Not theirs alone: one for all of a zone.

@@ -82,7 +82,7 @@ pub(super) fn describe(kernel: &dyn System, json: &mut Json) {
         json.number("optimised", pool.optimised());
         json.list("heads", |comma| {
             for which in [Use::Free, Use::Taken] {
-                pool.heads(kernel.mm(), which).for_each(|pfn| kprint!("{}{}", comma(), pfn.get()));
+                pool.heads(kernel.mm().frames(), which).for_each(|pfn| kprint!("{}{}", comma(), pfn.get()));
             }
         });
     });

@@ -7,21 +7,22 @@ use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use hotmap_mm::audit::{AuditSummary, Finding};
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::device::compound::{Compound, TailScope};
+use hotmap_mm::device::given::Kmem;
 use hotmap_mm::device::holds::Teardown;
-use hotmap_mm::device::kmem::Kmem;
 use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
 use hotmap_mm::error::{Error, Result};
 use hotmap_mm::frame::block::{MemoryBlock, Source};
 use hotmap_mm::frame::page::{Page, PageKind};
 use hotmap_mm::frame::section::Section;
+use hotmap_mm::frame::tables::TableFrames;
 use hotmap_mm::frame::zone::{Zone, ZoneKind};
 use hotmap_mm::frame::{
     Mobility,
     counts::{Counts, Warnings},
 };
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::isolate::Used;
 use hotmap_mm::hotplug::notify::Chain;
 use hotmap_mm::hotplug::offline::Offlined;
@@ -33,7 +34,8 @@ use hotmap_mm::migrate::tenant::Tenant;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_mm::space::descriptor::Descriptor;
 use hotmap_mm::space::live_update::Contents;
-use hotmap_mm::space::table::{Gone, MapRequest, Path, Slot, TableFrames};
+use hotmap_mm::space::request::{Gone, MapRequest};
+use hotmap_mm::space::walk::{Path, Slot};
 use hotmap_mm::vmemmap::cost::MemmapCost;
 
 use hotmap_kernel::arch::{machine::Arm, peek};
@@ -299,7 +301,7 @@ impl Model for Kernel {
     }
 
     fn device(&self, ranges: &[Bytes], kind: DeviceType, memmap: DeviceMemmap) -> Result<DeviceRange> {
-        DeviceRange::new(&self.mm, ranges, kind, memmap)
+        self.mm.device_range(ranges, kind, memmap)
     }
     fn compound_device(
         &self,
@@ -311,7 +313,7 @@ impl Model for Kernel {
     ) -> Result<DeviceRange> {
         let g = self.granule();
         let compound = Compound::new(g, size, tails)?;
-        DeviceRange::grouped(&self.mm, &[range], kind, memmap, compound)
+        self.mm.compound_device_range(&[range], kind, memmap, compound)
     }
     fn device_create(&mut self, device: &DeviceRange) -> Result<()> {
         self.mm.memremap_pages(device, |_, _| {})

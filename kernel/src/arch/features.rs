@@ -4,7 +4,7 @@
 //! "ID_AA64DFR0_EL1", "DCZID_EL0".
 
 use hotmap_mm::granule::GranuleKind;
-use hotmap_mm::space::live_update::Bbm;
+use hotmap_mm::machine::Bbm;
 
 /// The raw identification registers.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]

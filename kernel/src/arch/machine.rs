@@ -5,8 +5,8 @@ use core::ptr::with_exposed_provenance_mut;
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::layout::LINEAR_START;
+use hotmap_mm::machine::Bbm;
 use hotmap_mm::machine::{Access, Machine};
-use hotmap_mm::space::live_update::Bbm;
 
 use super::{bulk, cpu, tlb};
 use crate::readers::fault;

@@ -8,7 +8,7 @@ use hotmap_devicetree::{MemoryRegion, PmemRegion, Reservation};
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::frame::block::BlockState;
 use hotmap_mm::frame::zone::ZoneKind;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 

@@ -4,7 +4,7 @@ pub mod devices;
 
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::zone::ZoneKind;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::notify::Direction;
 use proptest::prelude::*;
 

@@ -8,7 +8,7 @@ use hotmap_mm::frame::block::Source;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::{Granule, GranuleKind};
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::layout::{LINEAR_SIZE, LINEAR_START, Layout};
 use hotmap_mm::memblock::Memblock;

@@ -4,7 +4,7 @@
 use hotmap_mm::boot::BootMemmap;
 use hotmap_mm::error::{Error, Resource};
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_testkit::layout;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, spec_of};
 use hotmap_testkit::world::World;

@@ -6,11 +6,11 @@ use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::audit::AuditSummary;
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::device::pagemap::DeviceType;
-use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
+use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::Error;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
 use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 
@@ -136,8 +136,7 @@ fn devices(rig: &mut Rig, at: When, bug: Option<Bug>) -> Option<Error> {
     rig.mm.set_bug(bug.filter(|_| at == When::ComingAsDevice));
     for start in [FAR, FAR + 2 * MIB] {
         let ranges = [(PhysAddr::new(start), 2 * MIB)];
-        let device =
-            DeviceRange::new(&rig.mm, &ranges, DeviceType::Generic, DeviceMemmap::Ram).expect("free");
+        let device = rig.mm.device_range(&ranges, DeviceType::Generic, DeviceMemmap::Ram).expect("free");
         rig.mm.memremap_pages(&device, |_, _| {}).expect("room");
     }
     rig.mm.set_bug(bug.filter(|_| at == When::GoingAsDevice));

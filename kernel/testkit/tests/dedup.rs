@@ -16,7 +16,7 @@ use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::mm::Mm;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_testkit::arch::walker::{self, Memory};
@@ -60,8 +60,7 @@ impl Wish {
     fn range(&self, rig: &Rig) -> Result<DeviceRange> {
         let g = rig.granule();
         let compound = Compound::new(g, self.size, self.tails)?;
-        DeviceRange::grouped(
-            &rig.mm,
+        rig.mm.compound_device_range(
             &[(PhysAddr::new(self.start), self.len)],
             self.kind,
             self.memmap,

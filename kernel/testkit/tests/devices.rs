@@ -6,14 +6,14 @@ use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::{DeviceState, DeviceType};
-use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
+use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::{Error, Resource, Result};
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::{backing::MemmapHome, step::Step};
+use hotmap_mm::hotplug::{home::MemmapHome, step::Step};
 use hotmap_mm::pfn::Pfn;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;
@@ -28,7 +28,7 @@ fn boot(g: Granule) -> Rig {
 }
 
 fn create(rig: &mut Rig, start: u64, len: u64, kind: DeviceType, memmap: DeviceMemmap) -> Result<()> {
-    let device = DeviceRange::new(&rig.mm, &[(PhysAddr::new(start), len)], kind, memmap)?;
+    let device = rig.mm.device_range(&[(PhysAddr::new(start), len)], kind, memmap)?;
     rig.mm.memremap_pages(&device, |_, _| {})
 }
 
@@ -140,7 +140,7 @@ fn an_altmap_must_start_and_fit_its_range(g: Granule) {
     let private = create(&mut rig, FAR, len, DeviceType::Private, ON_DEVICE);
     assert!(matches!(private, Err(Error::AltmapOnPrivate(_))), "{private:?}");
     let two = [(PhysAddr::new(FAR), SUBSECTION), (PhysAddr::new(FAR + 2 * SUBSECTION), SUBSECTION)];
-    let refused = DeviceRange::new(&rig.mm, &two, DeviceType::Generic, ON_DEVICE).map(drop);
+    let refused = rig.mm.device_range(&two, DeviceType::Generic, ON_DEVICE).map(drop);
     assert_eq!(refused, Err(Error::AltmapRanges { ranges: 2 }));
     before.assert_same(&Snapshot::exact(&rig), "nothing was mapped");
 }
@@ -238,7 +238,7 @@ fn a_device_of_several_ranges_is_one(g: Granule) {
     let ranges = [FAR + 8 * SUBSECTION, FAR, FAR + Rig::blocks(g, 1)].map(|s| (PhysAddr::new(s), SUBSECTION));
     ranges.iter().for_each(|(start, len)| rig.machine.plug(start.get(), *len));
     let before = Snapshot::exact(&rig);
-    let device = DeviceRange::new(&rig.mm, &ranges, DeviceType::Coherent, DeviceMemmap::Ram).expect("free");
+    let device = rig.mm.device_range(&ranges, DeviceType::Coherent, DeviceMemmap::Ram).expect("free");
     let mut told = Vec::new();
     rig.mm.memremap_pages(&device, |_, step| told.push(step)).expect("room");
     assert_eq!(told, Step::ALL[..6], "all but going online");
@@ -257,7 +257,7 @@ fn what_no_device_can_be_made_of_is_refused(g: Granule) {
     let rig = boot(g);
     let try_one = |start: u64, len: u64| {
         let ranges = [(PhysAddr::new(start), len)];
-        DeviceRange::new(&rig.mm, &ranges, DeviceType::Generic, DeviceMemmap::Ram).map(drop)
+        rig.mm.device_range(&ranges, DeviceType::Generic, DeviceMemmap::Ram).map(drop)
     };
     assert!(matches!(try_one(FAR, 0), Err(Error::Empty(_))));
     assert!(matches!(try_one(u64::MAX - MIB + 1, SUBSECTION), Err(Error::Wraps { .. })));
@@ -271,7 +271,7 @@ fn what_no_device_can_be_made_of_is_refused(g: Granule) {
     let same = [(PhysAddr::new(FAR), 2 * SUBSECTION), (PhysAddr::new(FAR + SUBSECTION), SUBSECTION)];
     let many = [(PhysAddr::new(FAR), SUBSECTION); 9];
     let check = |ranges: &[(PhysAddr, u64)]| {
-        DeviceRange::new(&rig.mm, ranges, DeviceType::Generic, DeviceMemmap::Ram).map(drop)
+        rig.mm.device_range(ranges, DeviceType::Generic, DeviceMemmap::Ram).map(drop)
     };
     assert!(matches!(check(&same), Err(Error::Exists { .. })));
     assert!(matches!(check(&many), Err(Error::Exists { .. })));
@@ -344,7 +344,7 @@ fn every_allocation_fails_in_turn(g: Granule) {
             ranges.iter().for_each(|(start, len)| rig.machine.plug(start.get(), *len));
             let before = Snapshot::exact(&rig);
             for n in 1.. {
-                let device = DeviceRange::new(&rig.mm, &ranges[..count], DeviceType::Generic, memmap);
+                let device = rig.mm.device_range(&ranges[..count], DeviceType::Generic, memmap);
                 rig.mm.faults_mut().arm(plan(n));
                 let result = rig.mm.memremap_pages(&device.expect("free"), |_, _| {});
                 let fired = rig.mm.faults().fired();
@@ -357,7 +357,7 @@ fn every_allocation_fails_in_turn(g: Granule) {
                     Err(other) => panic!("{when}: {other}"),
                 }
                 before.assert_same(&Snapshot::exact(&rig), &when);
-                let device = DeviceRange::new(&rig.mm, &ranges[..count], DeviceType::Generic, memmap);
+                let device = rig.mm.device_range(&ranges[..count], DeviceType::Generic, memmap);
                 rig.mm.memremap_pages(&device.expect("free"), |_, _| {}).expect("the fault is gone");
                 destroy(&mut rig, FAR);
                 before.assert_same(&Snapshot::exact(&rig), &when);

@@ -10,7 +10,7 @@ use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_testkit::rig::{Rig, Shape, range};
 

@@ -7,7 +7,7 @@ use hotmap_mm::error::{Error, Resource};
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::{Granule, GranuleKind};
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hugetlb::pool::{Resized, Use};
 use hotmap_mm::pfn::Pfn;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
@@ -257,7 +257,7 @@ fn a_block_with_pool_pages_goes_unless_they_are_used(g: Granule) {
     assert_eq!(rig.mm.hugetlb_resize(order, boot + 5), done(boot + 5));
     let inside = |rig: &Rig| {
         let pool = *rig.mm.hugetlb.pool(order).expect("a size");
-        pool.heads(&rig.mm, Use::Free).filter(|p| *p >= Rig::pfn(g, AT)).count()
+        pool.heads(rig.mm.frames(), Use::Free).filter(|p| *p >= Rig::pfn(g, AT)).count()
     };
     assert_eq!(inside(&rig), 5);
     let taken = rig.mm.hugetlb_take(order).expect("free");

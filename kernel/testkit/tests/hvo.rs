@@ -6,16 +6,16 @@
 
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::debug::faults::Plan;
+use hotmap_mm::error::BbmRule;
 use hotmap_mm::error::Error;
+use hotmap_mm::error::HvoRule;
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::{Granule, GranuleKind};
-use hotmap_mm::hotplug::backing::MemmapHome;
-use hotmap_mm::hugetlb::HvoRule;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hugetlb::pool::{Resized, Use};
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::space::live_update::BbmRule;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
@@ -56,7 +56,7 @@ fn pool(rig: &mut Rig, count: u64) -> Vec<Pfn> {
     let g = rig.granule();
     let resized = rig.mm.hugetlb_resize(order(g), count);
     assert_eq!(resized, Ok(Resized { total: count, stopped: None }));
-    rig.mm.hugetlb.pool(order(g)).expect("a size").heads(&rig.mm, Use::Free).collect()
+    rig.mm.hugetlb.pool(order(g)).expect("a size").heads(rig.mm.frames(), Use::Free).collect()
 }
 
 /// What the specification's walker finds behind the memmap of `head`: the frame of each page of it, and whether it is writable.
@@ -367,7 +367,7 @@ fn a_dimm_with_optimised_pages_goes(g: Granule) {
 fn pool_shrink(rig: &mut Rig, boot: u64, added: u64) {
     let g = rig.granule();
     let pool = *rig.mm.hugetlb.pool(order(g)).expect("a size");
-    let one = pool.heads(&rig.mm, Use::Free).find(|h| *h < Rig::pfn(g, AT));
+    let one = pool.heads(rig.mm.frames(), Use::Free).find(|h| *h < Rig::pfn(g, AT));
     if let Some(head) = one {
         rig.mm.hugetlb_dissolve(head).expect("free");
         assert_eq!(rig.mm.hugetlb.pool(order(g)).map(|p| p.total()), Some(boot + added - 1));
@@ -544,7 +544,9 @@ fn in_any_order(g: Granule) {
             let dice = state >> 33;
             let heads: Vec<_> = {
                 let pool = *rig.mm.hugetlb.pool(order).expect("a size");
-                pool.heads(&rig.mm, Use::Free).chain(pool.heads(&rig.mm, Use::Taken)).collect()
+                pool.heads(rig.mm.frames(), Use::Free)
+                    .chain(pool.heads(rig.mm.frames(), Use::Taken))
+                    .collect()
             };
             let some = heads.get(usize::try_from(dice / 16).expect("small") % heads.len().max(1)).copied();
             match (dice % 8, some) {
@@ -566,7 +568,7 @@ fn in_any_order(g: Granule) {
         }
         assert_eq!(rig.mm.tenant_check(tenant), Ok(40));
         while let Some(head) =
-            { rig.mm.hugetlb.pool(order).and_then(|p| p.heads(&rig.mm, Use::Taken).next()) }
+            { rig.mm.hugetlb.pool(order).and_then(|p| p.heads(rig.mm.frames(), Use::Taken).next()) }
         {
             rig.mm.hugetlb_put(head).expect("taken");
         }

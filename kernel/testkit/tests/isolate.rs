@@ -10,7 +10,7 @@ use hotmap_mm::frame::block::BlockState;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_testkit::layout;

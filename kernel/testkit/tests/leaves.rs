@@ -5,13 +5,14 @@
 use hotmap_mm::addr::{PhysAddr, VirtRange};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
-use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
+use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::{Error, Result};
 use hotmap_mm::frame::altmap::Altmap;
+use hotmap_mm::frame::tables::TableFrames;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::space::descriptor::Attributes;
-use hotmap_mm::space::table::{Gone, MapRequest, TableFrames};
+use hotmap_mm::space::request::{Gone, MapRequest};
 use hotmap_testkit::layout;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
@@ -30,7 +31,7 @@ fn far_leaf(rig: &Rig) -> u64 {
 }
 
 fn create(rig: &mut Rig, start: u64, len: u64, memmap: DeviceMemmap) -> Result<()> {
-    let device = DeviceRange::new(&rig.mm, &[(PhysAddr::new(start), len)], DeviceType::Generic, memmap)?;
+    let device = rig.mm.device_range(&[(PhysAddr::new(start), len)], DeviceType::Generic, memmap)?;
     rig.mm.memremap_pages(&device, |_, _| {})
 }
 

@@ -7,12 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::layout::TENANTS;
 use hotmap_mm::machine::{Access, Machine};
 use hotmap_mm::space::descriptor::{Attributes, Descriptor};
 use hotmap_mm::space::flush::TlbDebt;
-use hotmap_mm::space::table::{Gone, MapRequest};
+use hotmap_mm::space::request::{Gone, MapRequest};
 use hotmap_testkit::machine::violation::Rule;
 use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 

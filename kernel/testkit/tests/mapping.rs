@@ -6,7 +6,7 @@ use hotmap_mm::error::Error;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::TENANTS;
 use hotmap_mm::space::descriptor::Attributes;
-use hotmap_mm::space::table::MapRequest;
+use hotmap_mm::space::request::MapRequest;
 use hotmap_testkit::rig::{GIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;
 

@@ -5,7 +5,7 @@ use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::Error;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_testkit::rig::{Rig, Shape};
 
 const AT: u64 = 0x8000_0000;

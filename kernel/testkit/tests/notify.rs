@@ -13,7 +13,7 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::notify::{Chain, Direction, Event, MAX_NOTIFIERS, Notifier, Veto};
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_mm::hotplug::{backing::MemmapHome, step::Step};
+use hotmap_mm::hotplug::{home::MemmapHome, step::Step};
 use hotmap_mm::pfn::PfnRange;
 use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;

@@ -5,7 +5,7 @@ use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::Error;
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_testkit::rig::{MIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;

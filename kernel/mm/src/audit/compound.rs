@@ -9,7 +9,7 @@ use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::machine::{self, Machine};
 use crate::pfn::{Pfn, PfnRange};
 use crate::space::descriptor::Descriptor;
-use crate::space::table::Slot;
+use crate::space::walk::Slot;
 
 /// A frame, and the entries that lead to it.
 type Shared = (PhysAddr, u64);

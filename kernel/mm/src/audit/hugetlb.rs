@@ -2,7 +2,7 @@
 //! head, and a page that is larger than a block is one in each of its blocks (I6). What is shared of their memmap is counted as
 //! often as it is mapped, is mapped read-only, and says what every tail says (I3). It knows no granule.
 
-use super::Offender;
+use super::finding::Offender;
 use super::ledger::Ledger;
 use super::tally::Tally;
 use crate::frame::page::{PAGE_BYTES, PageKind};
@@ -13,18 +13,7 @@ use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 use crate::space::descriptor::Descriptor;
-use crate::space::table::Slot;
-
-/// What was seen of shared memmap, for each zone and size.
-#[derive(Default)]
-pub(super) struct SharedSeen {
-    /// Entries that map a shared page.
-    mapped: [[u64; MAX_HUGE_SIZES]; ZoneKind::ALL.len()],
-    /// Pages of memmap that optimised huge pages do without.
-    saved: [[u64; MAX_HUGE_SIZES]; ZoneKind::ALL.len()],
-    /// Huge pages that say they are optimised, once for each section that they are in.
-    in_sections: u64,
-}
+use crate::space::walk::Slot;
 
 /// The head of the compound page that `pfn` says it is a tail of, and the page's order.
 pub(super) fn compound_head<M: Machine>(mm: &Mm<M>, pfn: Pfn) -> Option<(Pfn, u32)> {
@@ -53,7 +42,7 @@ impl Ledger<'_> {
     fn pool<M: Machine>(&mut self, mm: &Mm<M>, size: usize, pool: &Pool, which: Use, expected: u64) -> u64 {
         let (mut found, mut optimised, mut link) = (0, 0, pool.first_link(which));
         while link != 0 && found < expected {
-            let head = pool.pfn_of(mm, link);
+            let head = pool.pfn_of(mm.frames(), link);
             let Some(page) = mm.readable(head) else { break };
             (found, link) = (found + 1, page.links().0);
             let right = page.kind() == PageKind::HugeTlb

@@ -1,11 +1,23 @@
 //! What an audit has counted and found. It knows no granule: the comparisons are compiled once.
 
 use super::finding::{AuditSummary, Finding, Offender};
-use super::hugetlb::SharedSeen;
 use super::tally::Tally;
 use crate::frame::block::{BlockState, MemoryBlock};
 use crate::frame::counts::Counts;
 use crate::frame::page::PageKind;
+use crate::frame::zone::ZoneKind;
+use crate::granule::MAX_HUGE_SIZES;
+
+/// What was seen of shared memmap, for each zone and size.
+#[derive(Default)]
+pub(super) struct SharedSeen {
+    /// Entries that map a shared page.
+    pub(super) mapped: [[u64; MAX_HUGE_SIZES]; ZoneKind::ALL.len()],
+    /// Pages of memmap that optimised huge pages do without.
+    pub(super) saved: [[u64; MAX_HUGE_SIZES]; ZoneKind::ALL.len()],
+    /// Huge pages that say they are optimised, once for each section that they are in.
+    pub(super) in_sections: u64,
+}
 
 /// An audit's books.
 pub(super) struct Ledger<'a> {

@@ -3,7 +3,7 @@
 use crate::addr::{PhysAddr, VirtAddr};
 use crate::granule::Granule;
 use crate::space::descriptor::Descriptor;
-use crate::space::table::Slot;
+use crate::space::walk::Slot;
 
 /// The run that leaves, coming in ascending order, are in.
 #[derive(Default)]

@@ -12,7 +12,7 @@ use crate::layout::{self, LINEAR_SIZE, LINEAR_START, TENANTS};
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
 use crate::space::descriptor::Descriptor;
-use crate::space::table::Slot;
+use crate::space::walk::Slot;
 
 /// All of the linear map.
 const LINEAR: VirtRange =

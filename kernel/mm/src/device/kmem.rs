@@ -6,48 +6,19 @@
 //! frames), and asks nobody: neither injected faults nor notifiers apply to it. What memory writes into its blocks (their
 //! memmap) is not undone: a device's contents are gone once its memory is the system's, or nearly was.
 
+use crate::device::given::Kmem;
 use crate::device::pagemap::{DeviceState, Pagemap};
 use crate::device::range::DeviceRange;
 use crate::error::{Error, Resource, Result};
 use crate::frame::block::{BlockState, Source};
 use crate::frame::zone::ZoneKind;
-use crate::hotplug::backing::MemmapHome;
+use crate::hotplug::home::MemmapHome;
 use crate::hotplug::notify::Direction;
 use crate::hotplug::range::HotRange;
 use crate::hotplug::step::Step;
-use crate::list::Keyed;
 use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
-
-/// A device whose memory the system has.
-#[derive(Clone, Debug)]
-pub struct Kmem {
-    device: DeviceRange,
-    memory: PfnRange,
-    home: MemmapHome,
-}
-
-impl Kmem {
-    /// The device's pages.
-    pub fn device(&self) -> PfnRange {
-        self.device.ranges.as_slice()[0]
-    }
-    /// What it was, and will be.
-    pub const fn as_device(&self) -> &DeviceRange {
-        &self.device
-    }
-    /// The whole memory blocks inside.
-    pub const fn memory(&self) -> PfnRange {
-        self.memory
-    }
-}
-
-impl Keyed for Kmem {
-    fn key(&self) -> u64 {
-        self.device().start.get()
-    }
-}
 
 impl<M: Machine> Mm<M> {
     /// The devices whose memory the system has.

@@ -17,7 +17,8 @@ use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 use crate::vmemmap::compound::populate_compound;
 use crate::vmemmap::depopulate::depopulate;
-use crate::vmemmap::populate::{leaves_around, populate_range};
+use crate::vmemmap::leaves::leaves_around;
+use crate::vmemmap::populate::populate_range;
 
 /// The keys of the sections that `range` lies in.
 fn keys(g: Granule, range: PfnRange) -> core::ops::Range<u64> {

@@ -12,8 +12,10 @@
 //! ```
 
 pub mod compound;
+pub mod given;
 pub mod holds;
 pub mod kmem;
 pub mod memremap;
 pub mod pagemap;
 pub mod range;
+mod validate;

@@ -17,9 +17,9 @@ mod online;
 pub mod page;
 pub mod pages;
 pub mod section;
+pub mod tables;
 pub mod zone;
 
-use crate::addr::PhysAddr;
 use crate::debug::bugs::Bug;
 use crate::debug::faults::Faults;
 use crate::error::{Error, Resource, Result};
@@ -28,7 +28,6 @@ use crate::layout::Layout;
 use crate::list::List;
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
-use crate::space::table::TableFrames;
 use altmap::{Altmap, Altmaps};
 use block::{BlockState, MemoryBlock};
 use counts::{Counts, Warnings};
@@ -295,29 +294,5 @@ impl<M: Machine> Frames<M> {
         let zone = &mut self.zones[zone as usize];
         zone.free += 1 << order;
         zone.note_freed();
-    }
-}
-
-impl<M: Machine> TableFrames for Frames<M> {
-    /// A table page is always system RAM, never an altmap's, and never movable.
-    fn alloc_table(&mut self) -> Result<PhysAddr> {
-        let g = self.granule();
-        self.alloc(0, PageKind::Table, Mobility::Unmovable).map(|pfn| pfn.address(g))
-    }
-    fn free_table(&mut self, table: PhysAddr) {
-        let g = self.granule();
-        self.free(Pfn::containing(g, table));
-    }
-    fn share_table(&mut self, table: PhysAddr) {
-        let g = self.granule();
-        let page = self.pages().own(Pfn::containing(g, table));
-        page.set_refs(page.refs() + 1);
-    }
-    fn unshare_table(&mut self, table: PhysAddr) -> bool {
-        let g = self.granule();
-        let page = self.pages().own(Pfn::containing(g, table));
-        let refs = page.refs().saturating_sub(1);
-        page.set_refs(refs);
-        refs == 0
     }
 }

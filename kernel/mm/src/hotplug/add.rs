@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::frame::Frames;
 use crate::frame::block::{BlockState, MemoryBlock, Source};
 use crate::frame::zone::ZoneKind;
-use crate::hotplug::backing::MemmapHome;
+use crate::hotplug::home::MemmapHome;
 use crate::hotplug::offline::Offlined;
 use crate::hotplug::range::HotRange;
 use crate::hotplug::step::Step;

@@ -9,23 +9,10 @@
 use crate::error::{Error, Resource, Result};
 use crate::frame::altmap::Altmap;
 use crate::frame::section::Backing;
+use crate::hotplug::home::MemmapHome;
 use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
-
-/// Where the memmap of added memory goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum MemmapHome {
-    /// Into the added memory itself: each block's first pages.
-    #[default]
-    SelfHosted,
-    /// Into system RAM.
-    Ram,
-    /// Into the added memory, all of it at the start of the whole range: the range goes as one then.
-    SelfRange,
-    /// Into an altmap of the driver's, at the start of the whole range.
-    Given(Altmap),
-}
 
 impl<M: Machine> Mm<M> {
     /// Step 3. Every check comes before anything is written: a step that fails has changed nothing.

@@ -11,7 +11,8 @@
 //! ```
 
 pub mod add;
-pub mod backing;
+mod backing;
+pub mod home;
 
 pub mod isolate;
 mod node;

@@ -6,13 +6,14 @@ use crate::error::{Error, Resource, Result};
 use crate::frame::block::{BlockState, MemoryBlock, Source};
 use crate::frame::page::PageKind;
 use crate::frame::section::{Backing, Section, Subsections};
+use crate::frame::tables::TableFrames;
 use crate::hotplug::range::HotRange;
 use crate::layout;
 use crate::machine::{self, Machine};
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 use crate::space::descriptor::Attributes;
-use crate::space::table::{Gone, MapRequest, TableFrames};
+use crate::space::request::{Gone, MapRequest};
 
 impl<M: Machine> Mm<M> {
     // Step 1. The sections exist from here on; nothing of them is valid before step 5 (I1).

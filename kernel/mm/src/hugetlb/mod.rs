@@ -12,13 +12,13 @@
 //! A huge page's state is in its head: `refs` is 0 while it is free in its pool, `private` says whether it is optimised, and
 //! the links are those of its pool's list. So a pool needs no memory of its own, however large it is.
 
-use core::fmt;
-
 mod blocks;
 mod compound;
 mod frames;
 pub(crate) mod memory;
 pub mod pool;
+mod resize;
+mod shared_tail;
 pub mod tails;
 mod vmemmap;
 
@@ -61,30 +61,6 @@ impl HugeTlb {
     }
     pub(crate) fn pool_mut(&mut self, order: u32) -> Option<&mut Pool> {
         self.pools.iter_mut().find(|pool| order != 0 && pool.order() == order)
-    }
-}
-
-/// Why a huge page's memmap is not shared.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum HvoRule {
-    /// Two pages or less: there is nothing to save.
-    Memmap {
-        /// How many there are.
-        pages: u64,
-    },
-    /// It lies in an altmap, which has its own account.
-    Altmap,
-}
-
-impl fmt::Display for HvoRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Memmap { pages: 1 } => f.write_str("its memmap is 1 page, and sharing begins with 3"),
-            Self::Memmap { pages } => write!(f, "its memmap is {pages} pages, and sharing begins with 3"),
-            Self::Altmap => f.write_str(
-                "its memmap is self-hosted, and an altmap's frames do not go to the buddy allocator",
-            ),
-        }
     }
 }
 

@@ -1,10 +1,8 @@
-//! The pools. A page comes in from free memory, is taken and put back, or goes out again; a page of one size can become pages
-//! of a smaller one.
+//! The pool of one size of huge pages, as two lists through the pages' heads.
 
-use crate::error::{Error, Resource, Result};
-use crate::frame::page::PageKind;
+use crate::error::Error;
+use crate::frame::Frames;
 use crate::machine::Machine;
-use crate::mm::Mm;
 use crate::pfn::Pfn;
 
 /// Which of a pool's two lists.
@@ -52,50 +50,55 @@ impl Pool {
         self.optimised
     }
 
-    fn link_of<M: Machine>(&self, mm: &Mm<M>, pfn: Pfn) -> u32 {
+    fn link_of<M: Machine>(&self, frames: &Frames<M>, pfn: Pfn) -> u32 {
         // The linear map has less than 2^32 huge pages of the smallest size.
-        u32::try_from((pfn - mm.layout().first_pfn()) >> self.order).map_or(0, |at| at + 1)
+        u32::try_from((pfn - frames.layout().first_pfn()) >> self.order).map_or(0, |at| at + 1)
     }
     /// For the auditor, which trusts no link.
     pub(crate) const fn first_link(&self, which: Use) -> u32 {
         self.first[which as usize]
     }
-    pub(crate) fn pfn_of<M: Machine>(&self, mm: &Mm<M>, link: u32) -> Pfn {
-        mm.layout().first_pfn() + (u64::from(link - 1) << self.order)
+    pub(crate) fn pfn_of<M: Machine>(&self, frames: &Frames<M>, link: u32) -> Pfn {
+        frames.layout().first_pfn() + (u64::from(link - 1) << self.order)
     }
 
     /// The pages of a list, the last that came first.
-    pub fn heads<'a, M: Machine>(&'a self, mm: &'a Mm<M>, which: Use) -> impl Iterator<Item = Pfn> + 'a {
+    pub fn heads<'a, M: Machine>(
+        &'a self,
+        frames: &'a Frames<M>,
+        which: Use,
+    ) -> impl Iterator<Item = Pfn> + 'a {
         let mut link = self.first[which as usize];
         core::iter::from_fn(move || {
-            let pfn = (link != 0).then(|| self.pfn_of(mm, link))?;
-            link = mm.page(pfn).links().0;
+            let pfn = (link != 0).then(|| self.pfn_of(frames, link))?;
+            link = frames.pages().get(pfn).links().0;
             Some(pfn)
         })
     }
 
-    fn push<M: Machine>(&mut self, mm: &Mm<M>, pfn: Pfn, which: Use) {
-        let (head, link, next) = (mm.own(pfn), self.link_of(mm, pfn), self.first[which as usize]);
+    pub(super) fn push<M: Machine>(&mut self, frames: &Frames<M>, pfn: Pfn, which: Use) {
+        let (head, link, next) =
+            (frames.pages().own(pfn), self.link_of(frames, pfn), self.first[which as usize]);
         head.set_refs(u32::from(which == Use::Taken));
         head.set_links(next, 0);
         if next != 0 {
-            mm.own(self.pfn_of(mm, next)).set_prev(link);
+            frames.pages().own(self.pfn_of(frames, next)).set_prev(link);
         }
         self.first[which as usize] = link;
         self.len[which as usize] += 1;
     }
 
-    fn unlink<M: Machine>(&mut self, mm: &Mm<M>, pfn: Pfn, which: Use) {
-        let (next, prev) = mm.page(pfn).links();
+    pub(super) fn unlink<M: Machine>(&mut self, frames: &Frames<M>, pfn: Pfn, which: Use) {
+        let (next, prev) = frames.pages().get(pfn).links();
         if next != 0 {
-            mm.own(self.pfn_of(mm, next)).set_prev(prev);
+            frames.pages().own(self.pfn_of(frames, next)).set_prev(prev);
         }
         if prev != 0 {
-            mm.own(self.pfn_of(mm, prev)).set_next(next);
+            frames.pages().own(self.pfn_of(frames, prev)).set_next(next);
         } else {
             self.first[which as usize] = next;
         }
-        mm.own(pfn).set_links(0, 0);
+        frames.pages().own(pfn).set_links(0, 0);
         self.len[which as usize] -= 1;
     }
 }
@@ -107,171 +110,4 @@ pub struct Resized {
     pub total: u64,
     /// Why it does not have the count that was asked for; `None` when it does.
     pub stopped: Option<Error>,
-}
-
-impl<M: Machine> Mm<M> {
-    /// The order of huge pages of `bytes`.
-    ///
-    /// # Errors
-    /// `NotHugeSize`.
-    pub fn huge_order(&self, bytes: u64) -> Result<u32> {
-        let found = self.hugetlb.pools().find(|pool| self.bytes(pool.order()) == bytes);
-        found.map(Pool::order).ok_or(Error::NotHugeSize { bytes })
-    }
-
-    /// A copy of the pool of an order.
-    fn pool(&self, order: u32) -> Result<Pool> {
-        self.hugetlb.pool(order).copied().ok_or(Error::NotHugeSize { bytes: self.bytes(order) })
-    }
-
-    fn set_pool(&mut self, pool: Pool) {
-        if let Some(old) = self.hugetlb.pool_mut(pool.order) {
-            *old = pool;
-        }
-    }
-
-    /// Sets the count of the pool of pages of `1 << order`, page by page. A page that cannot be added (no free run of its order)
-    /// or removed (its memmap cannot be restored) ends it, and the pool keeps the count that it has reached, as Linux's
-    /// `nr_hugepages` does: that is no error but `stopped`.
-    ///
-    /// # Errors
-    /// `NotHugeSize`; `HugeInUse` when more are in use: nothing has changed then.
-    pub fn hugetlb_resize(&mut self, order: u32, count: u64) -> Result<Resized> {
-        let pool = self.pool(order)?;
-        let (bytes, used) = (self.bytes(order), pool.taken());
-        if count < used {
-            return Err(Error::HugeInUse { bytes, used, asked: count });
-        }
-        let mut total = pool.total();
-        while total != count {
-            let step = if total < count { self.grow(order) } else { self.shrink(order) };
-            total = self.pool(order)?.total();
-            if let Err(error) = step {
-                return Ok(Resized { total, stopped: Some(error) });
-            }
-        }
-        Ok(Resized { total, stopped: None })
-    }
-
-    fn grow(&mut self, order: u32) -> Result<()> {
-        let head = self.new_compound(order)?;
-        self.enter(head, order)
-    }
-
-    fn shrink(&mut self, order: u32) -> Result<()> {
-        let head = self.first_free(order)?;
-        self.hugetlb_dissolve(head)
-    }
-
-    fn first_free(&self, order: u32) -> Result<Pfn> {
-        let first = self.pool(order)?.heads(self, Use::Free).next();
-        first.ok_or(Error::Out(Resource::HugePages { bytes: self.bytes(order) }))
-    }
-
-    /// A compound page becomes the pool's, and is optimised if it can be.
-    fn enter(&mut self, head: Pfn, order: u32) -> Result<()> {
-        let mut pool = self.pool(order)?;
-        pool.push(self, head, Use::Free);
-        self.set_pool(pool);
-        match self.hugetlb.hvo.then(|| self.optimise(head)) {
-            // As good without: it has all of its memmap, and can be optimised later.
-            Some(Err(Error::Out(_) | Error::NotOptimisable { .. })) | None => Ok(()),
-            Some(result) => result,
-        }
-    }
-
-    /// A page of a list goes to the other one.
-    fn relist(&mut self, head: Pfn, order: u32, from: Use, to: Use) -> Result<()> {
-        let mut pool = self.pool(order)?;
-        pool.unlink(self, head, from);
-        pool.push(self, head, to);
-        self.set_pool(pool);
-        Ok(())
-    }
-
-    /// The order of the huge page whose first page is `pfn`.
-    ///
-    /// # Errors
-    /// `NotPresent`; `PageState` when it is none.
-    pub fn order_at(&self, pfn: Pfn) -> Result<u32> {
-        let (is, head) = self.use_of(pfn)?;
-        if is != PageKind::HugeTlb || head != pfn {
-            return Err(Error::PageState { pfn, is, needs: "the first page of a huge page" });
-        }
-        Ok(self.page(pfn).order())
-    }
-
-    /// Refuse a huge page that somebody uses; `pfn` is any of its pages.
-    pub(crate) fn refuse_taken(&self, pfn: Pfn) -> Result<()> {
-        let (_, head) = self.use_of(pfn)?;
-        if self.page(head).refs() == 0 { Ok(()) } else { Err(Error::HugeTaken(head)) }
-    }
-
-    /// Take a page out of the pool, to use it; returns its first page.
-    ///
-    /// # Errors
-    /// `NotHugeSize`; `Out` when none is free.
-    pub fn hugetlb_take(&mut self, order: u32) -> Result<Pfn> {
-        let head = self.first_free(order)?;
-        self.relist(head, order, Use::Free, Use::Taken)?;
-        Ok(head)
-    }
-
-    /// Put a page that was taken back into its pool.
-    ///
-    /// # Errors
-    /// `NotPresent`; `PageState` when it is no huge page in use.
-    pub fn hugetlb_put(&mut self, head: Pfn) -> Result<()> {
-        let order = self.order_at(head)?;
-        if self.refuse_taken(head).is_ok() {
-            return Err(Error::PageState { pfn: head, is: PageKind::HugeTlb, needs: "a huge page in use" });
-        }
-        self.relist(head, order, Use::Taken, Use::Free)
-    }
-
-    /// The free huge page that `pfn` is in becomes free memory.
-    ///
-    /// # Errors
-    /// `NotPresent`, `PageState`; `HugeTaken`; `Out` when its memmap cannot be restored. It is as it was then.
-    pub fn hugetlb_dissolve(&mut self, pfn: Pfn) -> Result<()> {
-        let (_, head) = self.use_of(pfn)?;
-        let order = self.leave(head)?;
-        self.dissolve_compound(head, order);
-        Ok(())
-    }
-
-    /// A free page leaves its pool, with all of its memmap.
-    fn leave(&mut self, head: Pfn) -> Result<u32> {
-        let order = self.order_at(head)?;
-        self.refuse_taken(head)?;
-        if self.page(head).is_optimised() {
-            self.restore(head)?;
-        }
-        let mut pool = self.pool(order)?;
-        pool.unlink(self, head, Use::Free);
-        self.set_pool(pool);
-        Ok(order)
-    }
-
-    /// A free page of a pool becomes pages of `1 << to`, in their pool (Linux: `demote_pool_huge_page`).
-    ///
-    /// # Errors
-    /// As [`Self::hugetlb_dissolve`]; `NotHugeSize` when `to` is no smaller size.
-    pub fn hugetlb_demote(&mut self, head: Pfn, to: u32) -> Result<()> {
-        let from = self.order_at(head)?;
-        self.pool(to)?;
-        if to >= from {
-            return Err(Error::NotHugeSize { bytes: self.bytes(to) });
-        }
-        self.leave(head)?;
-        let mut outcome = Ok(());
-        for i in (0..1 << (from - to)).rev() {
-            let part = head + (i << to);
-            self.mark_compound(part, to);
-            // All of them are the pool's, whatever keeps one from being optimised.
-            let entered = self.enter(part, to);
-            outcome = outcome.and(entered);
-        }
-        outcome
-    }
 }

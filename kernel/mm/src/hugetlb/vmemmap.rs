@@ -16,11 +16,11 @@
 //! ```
 //! Everything that can run out is taken first. What is left is legal in every step, and cannot fail.
 
-use super::HvoRule;
 use super::frames::FrameStack;
-use super::tails::TailOf;
+use super::shared_tail::TailOf;
 use crate::addr::VirtRange;
 use crate::debug::bugs::Bug;
+use crate::error::HvoRule;
 use crate::error::{Error, Result};
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::frame::section::Backing;
@@ -31,7 +31,7 @@ use crate::pfn::Pfn;
 use crate::space::live_update::Contents;
 use crate::vmemmap::sharing::pages_of_tails;
 #[cfg(debug_assertions)]
-use crate::{addr::VirtAddr, space::live_update::BbmRule};
+use crate::{addr::VirtAddr, error::BbmRule};
 
 /// What is shared of a huge page.
 #[derive(Clone, Copy)]

@@ -1,4 +1,5 @@
 //! Moving pages in use.
 pub mod compact;
 pub mod page;
+mod tenancy;
 pub mod tenant;

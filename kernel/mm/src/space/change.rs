@@ -10,13 +10,14 @@
 
 use super::descriptor::Descriptor;
 use super::flush::TlbDebt;
-use super::live_update::{Bbm, Contents};
+use super::live_update::Contents;
 use super::table::KernelSpace;
 use super::walk::{Next, Slot, Visit, read, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::debug::bugs::Bug;
 use crate::error::{Error, Result};
 use crate::granule::Granule;
+use crate::machine::Bbm;
 use crate::machine::{self, Machine};
 
 /// What becomes of a leaf: the address that it maps, and what it says.

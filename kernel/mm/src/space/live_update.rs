@@ -10,47 +10,10 @@
 //! place with the same attributes before and after. A TLB may hold both then, and the CPU may answer with a TLB conflict abort.
 //! Level 1 wants the nT bit in the entry for that time; it is treated as no support.
 
-use core::fmt;
-
 use super::descriptor::Descriptor;
+use crate::error::BbmRule;
 use crate::granule::Granule;
-
-/// The rule that a change would break.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BbmRule {
-    /// A table becomes a block or page, or the other way round.
-    BlockSize,
-    /// The Contiguous bit changes.
-    Contiguous,
-    /// Memory type, cacheability or shareability changes.
-    MemoryType,
-    /// The nG bit changes.
-    Global,
-    /// The output address changes while old or new is writable.
-    AddressWhileWritable,
-    /// The output address changes and the contents may differ.
-    AddressWithOtherContents,
-    /// One table is exchanged for another.
-    TableAddress,
-}
-
-impl fmt::Display for BbmRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::BlockSize => "the block size of a live entry may not change in one step",
-            Self::Contiguous => "the Contiguous bit of a live entry may not change in one step",
-            Self::MemoryType => "the memory type of a live entry may not change in one step",
-            Self::Global => "the nG bit of a live entry may not change in one step",
-            Self::AddressWhileWritable => {
-                "the output address may not change while old or new entry is writable"
-            }
-            Self::AddressWithOtherContents => {
-                "the output address may not change to memory with other contents"
-            }
-            Self::TableAddress => "a live table may not be exchanged for another in one step",
-        })
-    }
-}
+use crate::machine::Bbm;
 
 /// What the caller knows of the memory behind the old and the new output address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,28 +24,6 @@ pub enum Contents {
     MayDiffer,
     /// The very same memory: a block and the table of its pieces, or the reverse, on CPUs that are as good as this.
     Resized(Bbm),
-}
-
-/// How well a CPU supports that the size of a live leaf changes (ID_AA64MMFR2_EL1.BBM).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Bbm {
-    /// Not: break before make.
-    Level0,
-    /// With the nT bit set meanwhile.
-    Level1,
-    /// In one step, at the risk of a TLB conflict abort.
-    Level2,
-}
-
-impl Bbm {
-    /// What the field of ID_AA64MMFR2_EL1 says; a value from the future is at least level 2.
-    pub const fn from_field(field: u64) -> Self {
-        match field {
-            0 => Self::Level0,
-            1 => Self::Level1,
-            _ => Self::Level2,
-        }
-    }
 }
 
 /// Whether the entry of `level` may change from `old` to `new` in one step.

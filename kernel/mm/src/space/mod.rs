@@ -9,6 +9,7 @@ pub mod descriptor;
 pub mod dump;
 pub mod flush;
 pub mod live_update;
+pub mod request;
 pub mod shared;
 pub mod table;
 mod visitors;

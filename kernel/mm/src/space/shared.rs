@@ -11,11 +11,13 @@
 
 use super::descriptor::{Attributes, Descriptor};
 use super::live_update::Contents;
-use super::table::{Gone, Keep, KernelSpace, TableFrames, TakeBack};
+use super::request::{Gone, Keep, TakeBack};
+use super::table::KernelSpace;
 use super::visitors::ANYWHERE;
 use super::walk::{self, Next, Slot, Visit, read, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::error::{Error, Result};
+use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::{self, Machine};
 

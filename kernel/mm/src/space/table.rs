@@ -13,84 +13,17 @@
 use super::descriptor::{Attributes, Descriptor};
 use super::flush::TlbDebt;
 use super::live_update::Contents;
+use super::request::{Gone, Keep, MapRequest, TakeBack};
 use super::visitors::{ANYWHERE, Breaker, Mapper, Reaper, Scanner};
-pub use super::walk::{Next, Path, Slot, Step, Visit};
+use super::walk::{Path, PathEntry, Slot, Visit};
 use super::walk::{live_entries, read, slot, walk_level, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::debug::bugs::Bug;
 use crate::error::{Error, Result};
+use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::layout::Layout;
 use crate::machine::Machine;
-
-/// Where table pages come from and go to.
-pub trait TableFrames {
-    /// A frame for a table, of one granule page; its contents do not matter.
-    ///
-    /// # Errors
-    /// `Out` when there is none.
-    fn alloc_table(&mut self) -> Result<PhysAddr>;
-    /// Give a table's frame back.
-    fn free_table(&mut self, table: PhysAddr);
-    /// One more entry leads to this table: the first is counted by [`Self::alloc_table`].
-    fn share_table(&mut self, _table: PhysAddr) {}
-    /// One entry less leads to this table; whether it was the last. The table is not given back.
-    fn unshare_table(&mut self, _table: PhysAddr) -> bool {
-        true
-    }
-}
-
-/// What [`KernelSpace::reap`] gives back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Gone {
-    /// A leaf of `size` bytes at `va` that mapped `pa`.
-    Leaf {
-        /// The virtual address that it mapped.
-        va: VirtAddr,
-        /// The frame.
-        pa: PhysAddr,
-        /// The leaf's size in bytes.
-        size: u64,
-    },
-    /// A table page.
-    Table(PhysAddr),
-    /// Leaves of one granule page each, from `va` on, that shared `pa` with others.
-    SharedLeaf {
-        /// The virtual address that the first mapped.
-        va: VirtAddr,
-        /// The frame.
-        pa: PhysAddr,
-        /// How many they are.
-        entries: u64,
-    },
-    /// An entry for `span` that shared a table with others. The table is as it was: its entries are no concern of who goes.
-    SharedTable {
-        /// What the entry covered.
-        span: VirtRange,
-        /// The table.
-        table: PhysAddr,
-    },
-}
-
-/// Which leaves [`KernelSpace::break_range`] keeps, for who breaks so rarely that the walk should not be compiled for it alone.
-pub type Keep<'a> = &'a mut dyn FnMut(VirtRange) -> bool;
-/// Who gets what [`KernelSpace::reap`] gives back, likewise.
-pub type TakeBack<'a> = &'a mut dyn FnMut(Gone);
-
-/// What to map, and how.
-#[derive(Clone, Copy, Debug)]
-pub struct MapRequest {
-    /// The virtual range, whole granule pages.
-    pub range: VirtRange,
-    /// The physical address of its first byte.
-    pub pa: PhysAddr,
-    /// Memory type and permission.
-    pub attributes: Attributes,
-    /// The largest leaf, and the largest run of contiguous entries, in bytes: no more than what can go by itself.
-    pub max_leaf: u64,
-    /// Whether the Contiguous bit may be used: not where entries come and go one by one.
-    pub contiguous: bool,
-}
 
 /// The kernel's address space: the translation tables of the upper half (TTBR1_EL1), and where things are in it. The only writer
 /// of an entry: whoever changes one has the space for itself.
@@ -174,7 +107,7 @@ impl<M: Machine> KernelSpace<M> {
         loop {
             let slot = slot(g, table, level, part);
             let descriptor = read::<M>(&self.machine, &slot);
-            path.steps[usize::from(level)] = Some(Step { slot, descriptor });
+            path.steps[usize::from(level)] = Some(PathEntry { slot, descriptor });
             if !descriptor.is_table(level) {
                 return path;
             }

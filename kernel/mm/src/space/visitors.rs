@@ -5,10 +5,11 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::descriptor::Descriptor;
 use super::flush::TlbDebt;
 use super::live_update::Contents;
-use super::table::{Gone, Keep, MapRequest, TableFrames, TakeBack};
+use super::request::{Gone, Keep, MapRequest, TakeBack};
 use super::walk::{Next, Slot, Visit, live_entries, read, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::error::{Error, Result};
+use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::{self, Machine};
 

@@ -52,7 +52,7 @@ pub trait Visit {
 
 /// One step of a walk to an address.
 #[derive(Clone, Copy, Debug)]
-pub struct Step {
+pub struct PathEntry {
     /// Where the entry is.
     pub slot: Slot,
     /// What it says.
@@ -62,20 +62,20 @@ pub struct Step {
 /// The way to an address: one step for each level, until an invalid entry or a leaf.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Path {
-    pub(super) steps: [Option<Step>; LAST_LEVEL as usize + 1],
+    pub(super) steps: [Option<PathEntry>; LAST_LEVEL as usize + 1],
 }
 
 impl Path {
     /// The steps from the root on.
-    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+    pub fn steps(&self) -> impl Iterator<Item = &PathEntry> {
         self.steps.iter().flatten()
     }
     /// The step that leads to a shared table, if the way goes through one.
-    pub fn shared_table(&self) -> Option<&Step> {
+    pub fn shared_table(&self) -> Option<&PathEntry> {
         self.steps().find(|s| s.descriptor.is_table(s.slot.level) && s.descriptor.is_shared())
     }
     /// The last step, if it is a leaf.
-    pub fn leaf(&self) -> Option<&Step> {
+    pub fn leaf(&self) -> Option<&PathEntry> {
         self.steps().last().filter(|s| s.descriptor.is_leaf(s.slot.level))
     }
 }

@@ -10,19 +10,15 @@
 //! may lie in an altmap, whose own struct pages go in the same pass. A table that is shared counts in its frame's struct page
 //! the entries that lead to it; its own entries count once, while there is one.
 
-use core::sync::atomic::Ordering::Relaxed;
-
-use crate::addr::{PhysAddr, VirtRange};
+use crate::addr::VirtRange;
 use crate::error::Result;
 use crate::frame::Frames;
 use crate::frame::section::Backing;
-use crate::granule::LAST_LEVEL;
 use crate::machine::{self, Machine};
 use crate::pfn::{Pfn, PfnRange};
-use crate::space::descriptor::Descriptor;
 use crate::space::shared::SharedFrame;
-use crate::space::table::{KernelSpace, TableFrames};
-use crate::vmemmap::populate::map_memmap;
+use crate::space::table::KernelSpace;
+use crate::vmemmap::leaves::map_memmap;
 use crate::vmemmap::source;
 
 /// Map the memmap of one compound page, with the page of tails that `tail` has, or a new one. The head's page is not cleared
@@ -63,44 +59,4 @@ fn make_tail<M: Machine>(frames: &mut Frames<M>, order: u32, source: Backing) ->
     let frame = frame.address(frames.granule());
     frames.pages().fill_tail_page(frame, order);
     Ok(SharedFrame::new(frame))
-}
-
-/// Entries of one page of tails that are gone, and not counted off yet.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Tails {
-    frame: PhysAddr,
-    entries: u64,
-}
-
-impl Tails {
-    /// `entries` more entries of a page of tails are gone.
-    pub(super) fn forget<M: Machine>(&mut self, frames: &mut Frames<M>, frame: PhysAddr, entries: u64) {
-        if self.frame != frame {
-            core::mem::replace(self, Self { frame, entries: 0 }).release(frames);
-        }
-        self.entries += entries;
-    }
-
-    /// An entry that led to a shared table is gone: with the last of them go the table, and its entries.
-    pub(super) fn forget_table<M: Machine>(&mut self, frames: &mut Frames<M>, table: PhysAddr) {
-        if frames.unshare_table(table) {
-            let g = frames.granule();
-            let entry = machine::entry(frames.machine(), table, 0).load(Relaxed);
-            self.forget(frames, Descriptor::from_bits(entry).address(g), g.entries(LAST_LEVEL) as u64);
-            frames.free_table(table);
-        }
-    }
-
-    /// Count entries off; a page of tails goes back to where it came from with the last of them.
-    pub(super) fn release<M: Machine>(self, frames: &mut Frames<M>) {
-        if self.entries == 0 {
-            return;
-        }
-        let page = machine::page_in(frames.machine(), self.frame, 0);
-        let left = page.private().saturating_sub(self.entries);
-        page.set_private(left);
-        if left == 0 {
-            source::release(frames, PfnRange::new(Pfn::containing(frames.granule(), self.frame), 1));
-        }
-    }
 }

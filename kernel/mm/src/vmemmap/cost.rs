@@ -9,7 +9,7 @@ use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::PfnRange;
 use crate::space::descriptor::Descriptor;
-use crate::space::table::Slot;
+use crate::space::walk::Slot;
 
 /// The memmap of some pages; everything counts granule pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

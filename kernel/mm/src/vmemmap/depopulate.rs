@@ -3,12 +3,14 @@
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::debug::bugs::Bug;
 use crate::frame::Frames;
+use crate::frame::tables::TableFrames;
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
-use crate::space::table::{Gone, KernelSpace, TableFrames};
-use crate::vmemmap::compound::Tails;
-use crate::vmemmap::populate::leaves_around;
+use crate::space::request::Gone;
+use crate::space::table::KernelSpace;
+use crate::vmemmap::leaves::leaves_around;
 use crate::vmemmap::source;
+use crate::vmemmap::tails::Tails;
 
 /// The inverse of step 4 for whole sections of memory, all of which go.
 pub(crate) fn depopulate_sections<M: Machine>(

@@ -11,6 +11,8 @@ pub(crate) mod compound;
 pub mod cost;
 pub(crate) mod depopulate;
 pub(crate) mod hosted;
+pub(crate) mod leaves;
 pub(crate) mod populate;
 pub mod sharing;
 pub(crate) mod source;
+mod tails;

@@ -10,12 +10,13 @@ use crate::error::{Error, Resource, Result};
 use crate::frame::Frames;
 use crate::frame::page::PageKind;
 use crate::frame::section::Backing;
+use crate::frame::tables::TableFrames;
 use crate::granule::Granule;
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
-use crate::space::descriptor::Attributes;
-use crate::space::table::{KernelSpace, MapRequest, TableFrames};
+use crate::space::table::KernelSpace;
 use crate::vmemmap::depopulate::{depopulate, free_leaves};
+use crate::vmemmap::leaves::{leaves_around, map_memmap};
 use crate::vmemmap::source;
 
 /// Step 4: map the memmap of every section of `pages`, or of none. `source` says where that of a section comes from.
@@ -100,19 +101,6 @@ fn unshared<M: Machine>(space: &KernelSpace<M>, frames: &Frames<M>, leaves: Virt
     own
 }
 
-/// The memmap of `range`, rounded out to whole granule pages; outside of vmemmap is a warning.
-pub(crate) fn leaves_around<M: Machine>(frames: &mut Frames<M>, range: PfnRange) -> Result<VirtRange> {
-    let (g, layout) = (frames.granule(), frames.layout());
-    // Compared as pages: an address below first_pfn's would wrap.
-    if !layout.described().covers(&range.addresses(g)) {
-        frames.warnings.outside_vmemmap += 1;
-        return Err(Error::NotPresent(range.start));
-    }
-    let memmap = layout.memmap(range);
-    let end = memmap.end.checked_align_up(g.page_size).unwrap_or(memmap.end);
-    Ok(VirtRange { start: memmap.start.align_down(g.page_size), end })
-}
-
 /// Populate the beginning of `rest`: a block where it may be one, else base pages, as many as follow each other in
 /// memory; a page that describes more than `own` comes from system RAM. Returns where the next piece begins.
 fn populate_piece<M: Machine>(
@@ -138,32 +126,6 @@ fn populate_piece<M: Machine>(
         source::alloc_pages(frames, Backing::Ram, 1)?
     };
     map_memmap(space, frames, at, pfn, pages << g.page_shift, g.page_size)
-}
-
-/// Map `size` bytes of memmap at `at` to the frames from `pfn` on, by leaves of `leaf` bytes; the frames are released on failure.
-pub(super) fn map_memmap<M: Machine>(
-    space: &mut KernelSpace<M>,
-    frames: &mut Frames<M>,
-    at: VirtAddr,
-    pfn: Pfn,
-    size: u64,
-    leaf: u64,
-) -> Result<VirtAddr> {
-    let g = frames.granule();
-    let request = MapRequest {
-        range: VirtRange { start: at, end: at + size },
-        pa: pfn.address(g),
-        attributes: Attributes::DATA,
-        max_leaf: leaf,
-        contiguous: false,
-    };
-    match space.map(frames, &request) {
-        Ok(()) => Ok(request.range.end),
-        Err(error) => {
-            source::release(frames, PfnRange::new(pfn, size >> g.page_shift));
-            Err(error)
-        }
-    }
 }
 
 /// Boot's tables and memmap come from memblock; after that the buddy allocator is the source.

@@ -6,7 +6,7 @@
 use hotmap_mm::error::Resource;
 use hotmap_mm::frame::block::{BlockState, Source};
 use hotmap_mm::frame::page::PageKind;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, check, fail, frame_at, ran_out, same, same_at, skip};

@@ -4,7 +4,7 @@ use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Resource, Result};
 use hotmap_mm::frame::block::{BlockState, Source};
 use hotmap_mm::frame::zone::ZoneKind;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::PfnRange;
 
 use super::check::{Outcome, check, fail, ran_out, same, skip};

@@ -7,7 +7,7 @@ use hotmap_mm::frame::block::{BlockState, Source};
 use hotmap_mm::frame::counts::Counts;
 use hotmap_mm::frame::page::{Page, PageKind};
 use hotmap_mm::frame::zone::ZoneKind;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, check, frame_at, is_refused, is_used_as, same, same_at, skip};

@@ -2,9 +2,9 @@
 //! all tails of a page that is optimised.
 
 use hotmap_mm::debug::faults::Plan;
+use hotmap_mm::error::HvoRule;
 use hotmap_mm::error::{Error, Resource};
 use hotmap_mm::frame::page::PageKind;
-use hotmap_mm::hugetlb::HvoRule;
 use hotmap_mm::hugetlb::pool::Resized;
 use hotmap_mm::pfn::Pfn;
 

@@ -5,7 +5,7 @@ use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::Error;
 use hotmap_mm::frame::block::{BlockState, Source};
 use hotmap_mm::frame::zone::ZoneKind;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::check::{Outcome, check, fail, frame_at, is_refused, same};

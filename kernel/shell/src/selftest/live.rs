@@ -5,7 +5,7 @@ use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::error::{Error, Result};
 use hotmap_mm::frame::counts::Counts;
 use hotmap_mm::space::descriptor::Attributes;
-use hotmap_mm::space::table::MapRequest;
+use hotmap_mm::space::request::MapRequest;
 
 use super::check::{Outcome, check, is_refused, same_at, skip};
 use super::model::Model;

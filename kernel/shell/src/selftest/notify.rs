@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use hotmap_mm::addr::PhysRange;
 use hotmap_mm::error::{Error, Result};
 use hotmap_mm::frame::zone::ZoneKind;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::notify::{Event, Notifier, Veto};
 
 use super::check::{Outcome, check, is_refused, same};

@@ -2,15 +2,15 @@
 //! in its slot), and the newest memory block of boot RAM. Both only while nobody uses them.
 
 use hotmap_mm::addr::PhysRange;
+use hotmap_mm::device::given::Kmem;
 use hotmap_mm::device::holds::Teardown;
-use hotmap_mm::device::kmem::Kmem;
 use hotmap_mm::device::pagemap::Pagemap;
 use hotmap_mm::error::Result;
 use hotmap_mm::frame::block::{BlockState, MemoryBlock, Source};
 use hotmap_mm::frame::counts::Counts;
 use hotmap_mm::frame::section::Backing;
 use hotmap_mm::frame::zone::ZoneKind;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 

@@ -58,7 +58,7 @@ impl Stress<'_> {
     pub(super) fn huge_pages(&self) -> Vec<Pfn> {
         let huge = self.kernel.mm();
         let lists = huge.hugetlb.pools().flat_map(|pool| [(pool, Use::Free), (pool, Use::Taken)]);
-        lists.flat_map(|(pool, which)| pool.heads(huge, which).take(HEADS_OF_EACH)).collect()
+        lists.flat_map(|(pool, which)| pool.heads(huge.frames(), which).take(HEADS_OF_EACH)).collect()
     }
 
     fn grow(&mut self) -> Done {

@@ -16,8 +16,8 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
+use hotmap_mm::machine::Bbm;
 use hotmap_mm::machine::{Access, Machine};
-use hotmap_mm::space::live_update::Bbm;
 
 use crate::arch::spec::Spec;
 use crate::arch::walker::{self, Everything};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use hotmap_mm::device::pagemap::DeviceType;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 
 use super::frames::Frames;
 use super::seen::Seen;

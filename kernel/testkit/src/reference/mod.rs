@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use hotmap_mm::boot::BootMemmap;
 use hotmap_mm::frame::zone::ZoneKind;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 
 use crate::arch::spec::Spec;
 use crate::layout;

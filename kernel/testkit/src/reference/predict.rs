@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use hotmap_mm::error::{Error, Result};
 use hotmap_mm::frame::zone::ZoneKind;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 
 use super::frames::Frames;
 use super::need::{self, Mapping};

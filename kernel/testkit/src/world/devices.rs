@@ -3,10 +3,10 @@
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
-use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
+use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::Error;
 use hotmap_mm::frame::zone::ZoneKind;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::notify::Direction;
 
 use super::World;
@@ -32,7 +32,7 @@ impl World {
         let detail = if in_ram { Detail::WherePagesMayHaveMoved } else { Detail::Exact };
         let result = self.act(detail, &what, |rig| {
             let pairs: Vec<_> = ranges.iter().map(|(start, len)| (PhysAddr::new(*start), *len)).collect();
-            let device = DeviceRange::new(&rig.mm, &pairs, kind, memmap)?;
+            let device = rig.mm.device_range(&pairs, kind, memmap)?;
             rig.mm.memremap_pages(&device, |_, _| {})
         });
         self.answered("create", answer, &result, &what);

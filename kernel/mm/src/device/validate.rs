@@ -1,0 +1,147 @@
+//! The one place where the ranges of a device are validated, before its page map is made.
+
+use crate::addr::{PhysAddr, PhysRange};
+use crate::device::compound::{Compound, Dedup, NoDedup};
+use crate::device::pagemap::{DeviceType, MAX_RANGES, Ranges};
+use crate::device::range::{DeviceMemmap, DeviceRange};
+use crate::error::{Error, Result};
+use crate::frame::altmap::Altmap;
+use crate::frame::section::{Section, Subsections};
+use crate::granule::{Granule, SUBSECTION_SHIFT};
+use crate::machine::Machine;
+use crate::mm::Mm;
+use crate::pfn::PfnRange;
+
+impl<M: Machine> Mm<M> {
+    /// Validate `ranges`, pairs of a start and a length in bytes.
+    ///
+    /// # Errors
+    /// `DeviceRanges`, `Empty`, `Wraps`, `NotSubsectionAligned`, `BeyondLinearMap` or `Exists`; `AltmapOnPrivate`,
+    /// `AltmapRanges` or `BadAltmap` for the memmap's place.
+    pub fn device_range(
+        &self,
+        ranges: &[(PhysAddr, u64)],
+        kind: DeviceType,
+        memmap: DeviceMemmap,
+    ) -> Result<DeviceRange> {
+        self.compound_device_range(ranges, kind, memmap, Compound::PAGE)
+    }
+
+    /// [`Self::device_range`], in compound pages: each range is whole ones, but for what is set aside before the first.
+    ///
+    /// # Errors
+    /// As there; `NotCompoundAligned`, and `NoCompoundLeft` after what is set aside.
+    pub fn compound_device_range(
+        &self,
+        ranges: &[(PhysAddr, u64)],
+        kind: DeviceType,
+        memmap: DeviceMemmap,
+        compound: Compound,
+    ) -> Result<DeviceRange> {
+        let g = self.granule();
+        let wrong_count = Error::DeviceRanges { ranges: ranges.len(), most: MAX_RANGES };
+        let mut pages = [PfnRange::default(); MAX_RANGES];
+        for (i, (start, len)) in ranges.iter().enumerate() {
+            let range = check_range(self, *start, *len)?;
+            let found = PfnRange::inside(g, range);
+            if let Some(other) = pages.iter().take(i).find(|other| other.overlaps(&found)) {
+                return Err(Error::Exists { range, present: other.start.address(g) });
+            }
+            *pages.get_mut(i).ok_or(wrong_count)? = found;
+        }
+        let ranges = pages.get(..ranges.len()).and_then(Ranges::new).ok_or(wrong_count)?;
+        refuse_parts(g, &ranges, memmap, compound)?;
+        let dedup = choose_dedup(self, &ranges, compound);
+        let altmap = choose_altmap(g, &ranges, kind, memmap, (compound, dedup))?;
+        let device = DeviceRange { ranges, kind, altmap, compound, dedup, node: 0 };
+        if compound.order() > 0 && device.pagemap().usable_start() >= ranges.as_slice()[0].end {
+            let (range, size) = (device.first_addresses(g), compound.bytes(g));
+            return Err(Error::NoCompoundLeft { range, size });
+        }
+        Ok(device)
+    }
+}
+
+fn check_range<M: Machine>(mm: &Mm<M>, start: PhysAddr, len: u64) -> Result<PhysRange> {
+    let g = mm.granule();
+    if len == 0 {
+        return Err(Error::Empty(start));
+    }
+    let range = PhysRange::checked_new(start, len).ok_or(Error::Wraps { start, len })?;
+    let subsection = 1 << SUBSECTION_SHIFT;
+    if !start.is_aligned(subsection) || !range.end.is_aligned(subsection) {
+        return Err(Error::NotSubsectionAligned(range));
+    }
+    let reach = mm.layout().reach();
+    if !reach.covers(&range) {
+        return Err(Error::BeyondLinearMap { range, reach });
+    }
+    let pages = PfnRange::inside(g, range);
+    let taken = |section: &Section| {
+        let part = section.part_of(g, pages);
+        section.present.overlaps(Subsections::touched(g, section.start, part)).then_some(part.start)
+    };
+    match mm.kmem_at(pages).or_else(|| mm.frames.sections_of(pages).iter().find_map(taken)) {
+        Some(at) => Err(Error::Exists { range, present: at.address(g) }),
+        None => Ok(range),
+    }
+}
+
+/// A range ends with a compound page; it begins with one unless something may be set aside before.
+fn refuse_parts(g: Granule, ranges: &Ranges, memmap: DeviceMemmap, compound: Compound) -> Result<()> {
+    let whole = |range: &&PfnRange| {
+        let start = memmap != DeviceMemmap::Ram || range.start.is_aligned(compound.order());
+        start && range.end.is_aligned(compound.order())
+    };
+    match ranges.as_slice().iter().find(|range| !whole(range)) {
+        Some(range) => Err(Error::NotCompoundAligned { range: range.addresses(g), size: compound.bytes(g) }),
+        None => Ok(()),
+    }
+}
+
+/// Whether compound pages of `ranges` share, if they can. A hole of a boot section has had its memmap since boot; a section
+/// that is boot's now can lose that, and none becomes one.
+fn choose_dedup<M: Machine>(mm: &Mm<M>, ranges: &Ranges, compound: Compound) -> Dedup {
+    let g = mm.granule();
+    let early = |range: &PfnRange| mm.frames.sections_of(*range).iter().any(|section| section.early);
+    if compound.order() == 0 {
+        Dedup::No(NoDedup::PageGeometry)
+    } else if !compound.can_share(g) {
+        Dedup::No(NoDedup::SmallMemmap)
+    } else if ranges.as_slice().iter().any(early) {
+        Dedup::No(NoDedup::BootSection)
+    } else {
+        Dedup::Shared
+    }
+}
+
+fn choose_altmap(
+    g: Granule,
+    ranges: &Ranges,
+    kind: DeviceType,
+    memmap: DeviceMemmap,
+    (compound, dedup): (Compound, Dedup),
+) -> Result<Option<Altmap>> {
+    let first = ranges.as_slice()[0];
+    if memmap != DeviceMemmap::Ram && !kind.is_reachable() {
+        return Err(Error::AltmapOnPrivate(first.addresses(g)));
+    }
+    if memmap != DeviceMemmap::Ram && ranges.as_slice().len() > 1 {
+        return Err(Error::AltmapRanges { ranges: ranges.as_slice().len() });
+    }
+    let altmap = match memmap {
+        DeviceMemmap::Ram => return Ok(None),
+        DeviceMemmap::Given(altmap) => altmap,
+        // Before it is added to: what does not fit is not tried out.
+        DeviceMemmap::Device { reserve } if reserve > first.len() => {
+            return Err(Error::BadAltmap { base: first.start.address(g), range: first.addresses(g) });
+        }
+        DeviceMemmap::Device { reserve } if dedup == Dedup::Shared => {
+            let none = Error::NoCompoundLeft { range: first.addresses(g), size: compound.bytes(g) };
+            compound.altmap(g, first, reserve).ok_or(none)?
+        }
+        DeviceMemmap::Device { reserve } => Altmap::for_device(g, first, reserve),
+    };
+    altmap.check_range(g, first)?;
+    Ok(Some(altmap))
+}

@@ -1,0 +1,161 @@
+//! Tenants come, are checked, and go.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::addr::{VirtAddr, VirtRange};
+use crate::error::{Error, Resource, Result};
+use crate::frame::Mobility;
+use crate::frame::page::PageKind;
+use crate::frame::tables::TableFrames;
+use crate::layout::TENANTS;
+use crate::list;
+use crate::machine::{self, Access, Machine};
+use crate::migrate::tenant::Tenant;
+use crate::mm::Mm;
+use crate::pfn::Pfn;
+use crate::space::descriptor::Attributes;
+use crate::space::request::{Gone, MapRequest};
+
+/// The word at `va` of tenant `id`: different for every tenant and address, and for neighbours in most bits.
+fn pattern(id: u32, va: VirtAddr) -> u64 {
+    (va.get() ^ u64::from(id).rotate_right(16)).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ va.get().rotate_left(32)
+}
+
+impl<M: Machine> Mm<M> {
+    /// The tenants.
+    pub fn tenants(&self) -> &[Tenant] {
+        self.tenants.all()
+    }
+
+    /// A new tenant of `count` pages, newest Movable block first; returns its number.
+    ///
+    /// # Errors
+    /// `Empty` for no pages, `Out` when pages, tables, heap or addresses run out; nothing is left of it then.
+    pub fn tenant_new(&mut self, count: u64) -> Result<u32> {
+        let g = self.granule();
+        let bytes = count.saturating_mul(g.page_size);
+        if bytes > TENANTS.len() {
+            return Err(Error::Out(Resource::TenantAddresses { bytes }));
+        }
+        // Filling all of memory to find that it is too small takes long.
+        if count > self.counts().free {
+            return Err(Error::Out(Resource::Frames { order: 0 }));
+        }
+        let len = bytes;
+        if len == 0 {
+            return Err(Error::Empty(crate::addr::PhysAddr::new(0)));
+        }
+        let (at, range) = self.tenants.gap(len)?;
+        self.frames.may_fail(Resource::Heap { bytes: size_of::<Tenant>() })?;
+        list::reserve(&mut self.tenants.all, 1)?;
+        let id = self.tenants.next_id;
+        let mut va = range.start;
+        while va < range.end {
+            if let Err(error) = self.tenant_page(id, va) {
+                self.tenant_unmap(VirtRange { start: range.start, end: va });
+                list::shrink(&mut self.tenants.all);
+                return Err(error);
+            }
+            va = va + g.page_size;
+        }
+        self.tenants.next_id += 1;
+        self.tenants.all.insert(at, Tenant { id, range });
+        Ok(id)
+    }
+
+    fn tenant_page(&mut self, id: u32, va: VirtAddr) -> Result<()> {
+        let g = self.granule();
+        let pfn = self.frames.alloc(0, PageKind::Tenant, Mobility::Movable)?;
+        let request = MapRequest {
+            range: VirtRange { start: va, end: va + g.page_size },
+            pa: pfn.address(g),
+            attributes: Attributes::DATA,
+            max_leaf: g.page_size,
+            contiguous: false,
+        };
+        if let Err(error) = self.space.map(&mut self.frames, &request) {
+            self.frames.free(pfn);
+            return Err(error);
+        }
+        self.space.publish();
+        self.pages().own(pfn).set_private(va.get());
+        self.frames.count_tenant(pfn, 1);
+        for (i, word) in machine::words(self.machine(), va, g.page_size, Access::Write).iter().enumerate() {
+            word.store(pattern(id, va + i as u64 * 8), Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Check every word of a tenant, through its mapping; returns how many pages are right.
+    ///
+    /// # Errors
+    /// `NoTenant`, `Corrupt` with the first wrong word.
+    pub fn tenant_check(&self, id: u32) -> Result<u64> {
+        let g = self.granule();
+        let Tenant { range, .. } = self.tenants.all[self.tenants.position(id)?];
+        let mut va = range.start;
+        while va < range.end {
+            for (i, word) in machine::words(self.machine(), va, g.page_size, Access::Read).iter().enumerate()
+            {
+                let at = va + i as u64 * 8;
+                let (found, expected) = (word.load(Relaxed), pattern(id, at));
+                if found != expected {
+                    return Err(Error::Corrupt { tenant: id, at, found, expected });
+                }
+            }
+            va = va + g.page_size;
+        }
+        Ok(range.len() >> g.page_shift)
+    }
+
+    /// End a tenant: its pages are free again.
+    ///
+    /// # Errors
+    /// `NoTenant`; `Pinned` when somebody else holds one of its pages; nothing has changed then.
+    pub fn tenant_drop(&mut self, id: u32) -> Result<()> {
+        let at = self.tenants.position(id)?;
+        let range = self.tenants.all[at].range;
+        self.refuse_held(range)?;
+        self.tenant_unmap(range);
+        self.tenants.all.remove(at);
+        list::shrink(&mut self.tenants.all);
+        Ok(())
+    }
+
+    fn refuse_held(&self, range: VirtRange) -> Result<()> {
+        let g = self.granule();
+        let mut va = range.start;
+        while va < range.end {
+            let pa = self.space.translate(va).ok_or(Error::NotMapped(va))?;
+            let pfn = Pfn::containing(g, pa);
+            let refs = self.pages().get(pfn).refs();
+            if refs > 1 {
+                return Err(Error::Pinned { pfn, refs });
+            }
+            va = va + g.page_size;
+        }
+        Ok(())
+    }
+
+    fn tenant_unmap(&mut self, range: VirtRange) {
+        let g = self.granule();
+        if range.is_empty() {
+            return;
+        }
+        let Ok(debt) = self.space.break_range(range, self.space.bounds(TENANTS), |_| false) else {
+            debug_assert!(false, "tenants are mapped by pages");
+            self.frames.warnings.stuck += 1;
+            return;
+        };
+        self.space.invalidate(debt);
+        let reaped = self.space.reap(range, |gone| match gone {
+            Gone::Leaf { pa, .. } => {
+                self.frames.count_tenant(Pfn::containing(g, pa), -1);
+                self.frames.free(Pfn::containing(g, pa));
+            }
+            Gone::Table(table) => self.frames.free_table(table),
+            Gone::SharedLeaf { .. } | Gone::SharedTable { .. } => {}
+        });
+        debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");
+    }
+}

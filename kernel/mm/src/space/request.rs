@@ -1,0 +1,56 @@
+//! What is asked of the address space, and what it gives back.
+
+use super::descriptor::Attributes;
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+
+/// What `KernelSpace::reap` gives back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gone {
+    /// A leaf of `size` bytes at `va` that mapped `pa`.
+    Leaf {
+        /// The virtual address that it mapped.
+        va: VirtAddr,
+        /// The frame.
+        pa: PhysAddr,
+        /// The leaf's size in bytes.
+        size: u64,
+    },
+    /// A table page.
+    Table(PhysAddr),
+    /// Leaves of one granule page each, from `va` on, that shared `pa` with others.
+    SharedLeaf {
+        /// The virtual address that the first mapped.
+        va: VirtAddr,
+        /// The frame.
+        pa: PhysAddr,
+        /// How many they are.
+        entries: u64,
+    },
+    /// An entry for `span` that shared a table with others. The table is as it was: its entries are no concern of who goes.
+    SharedTable {
+        /// What the entry covered.
+        span: VirtRange,
+        /// The table.
+        table: PhysAddr,
+    },
+}
+
+/// Which leaves `KernelSpace::break_range` keeps, for who breaks so rarely that the walk should not be compiled for it alone.
+pub type Keep<'a> = &'a mut dyn FnMut(VirtRange) -> bool;
+/// Who gets what `KernelSpace::reap` gives back, likewise.
+pub type TakeBack<'a> = &'a mut dyn FnMut(Gone);
+
+/// What to map, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct MapRequest {
+    /// The virtual range, whole granule pages.
+    pub range: VirtRange,
+    /// The physical address of its first byte.
+    pub pa: PhysAddr,
+    /// Memory type and permission.
+    pub attributes: Attributes,
+    /// The largest leaf, and the largest run of contiguous entries, in bytes: no more than what can go by itself.
+    pub max_leaf: u64,
+    /// Whether the Contiguous bit may be used: not where entries come and go one by one.
+    pub contiguous: bool,
+}
