@@ -1,4 +1,4 @@
-//! Notifiers are asked and told in order, of the whole range that goes; a veto undoes everything and those who had agreed hear
+//! Notifiers are asked and told in order, of each run of blocks that goes; a veto undoes everything and those who had agreed hear
 //! of it, last first.
 #![cfg(not(miri))]
 
@@ -26,11 +26,14 @@ thread_local! {
     static HEARD: RefCell<Vec<Heard>> = const { RefCell::new(Vec::new()) };
     /// Which notifier says no to which question.
     static VETO: Cell<Option<(char, Direction)>> = const { Cell::new(None) };
+    /// The only range that it says no to.
+    static VETO_AT: Cell<Option<PhysRange>> = const { Cell::new(None) };
 }
 
 fn hear(name: char, event: Event, range: PhysRange) -> core::result::Result<(), Veto> {
     HEARD.with_borrow_mut(|heard| heard.push((name, event, range)));
-    let vetoed = VETO.get().is_some_and(|(who, what)| who == name && event == Event::Going(what));
+    let vetoed = VETO.get().is_some_and(|(who, what)| who == name && event == Event::Going(what))
+        && VETO_AT.get().is_none_or(|at| at == range);
     if vetoed { Err(Veto) } else { Ok(()) }
 }
 
@@ -237,6 +240,49 @@ fn what_is_offline_does_not_go(g: Granule) {
     assert_eq!(take_heard(), []);
 }
 
+/// Five blocks of which the second and the fourth are offline: each run that goes is asked for and told by itself.
+fn each_run_that_goes_is_heard_of_by_itself(g: Granule) {
+    let mut rig = boot(g);
+    let block = Rig::blocks(g, 1);
+    rig.plug(AT, 6 * block, MemmapHome::SelfHosted);
+    for i in [0, 2, 4, 5] {
+        rig.online(AT + i * block, block, ZoneKind::Movable);
+    }
+    let pages = PfnRange::inside(g, range(AT, 6 * block));
+    let runs = [(0, 1), (2, 1), (4, 2)].map(|(i, n)| range(AT + i * block, n * block));
+    let asked = |names, runs: &[PhysRange], event| {
+        runs.iter().flat_map(|run| each(names, event, *run)).collect::<Vec<_>>()
+    };
+    let back: Vec<_> = runs.iter().rev().copied().collect();
+    let [going, done, cancelled] =
+        [Event::Going, Event::Done, Event::Cancelled].map(|event| event(Direction::Offline));
+    drop(take_heard());
+    let before = Snapshot::exact(&rig);
+    // A page that cannot move, in the last run: all have agreed, and each run is cancelled, the last first.
+    let pinned = Rig::pfn(g, AT + 6 * block - g.page_size);
+    rig.mm.pin(pinned).expect("free");
+    assert_eq!(rig.mm.offline_pages(pages), Err(Error::Pinned { pfn: pinned, refs: 1 }));
+    rig.mm.unpin(pinned).expect("pinned");
+    assert_eq!(take_heard(), [asked("abc", &runs, going), asked("cba", &back, cancelled)].concat());
+    before.assert_same(&Snapshot::exact(&rig), "cancelled");
+    // A veto to the third run: those who agreed to it hear of it, then all of the runs before.
+    VETO_AT.set(Some(runs[2]));
+    VETO.set(Some(('b', Direction::Offline)));
+    let refused = rig.mm.offline_pages(pages);
+    VETO.set(None);
+    VETO_AT.set(None);
+    assert_eq!(refused, Err(Error::Vetoed { range: runs[2], by: "b" }));
+    let mut expected = asked("abc", &runs[..2], going);
+    expected.extend(asked("ab", &runs[2..], going));
+    expected.extend(asked("a", &runs[2..], cancelled));
+    expected.extend(asked("cba", &back[1..], cancelled));
+    assert_eq!(take_heard(), expected);
+    before.assert_same(&Snapshot::exact(&rig), "vetoed");
+    assert_eq!(rig.mm.offline_pages(pages), Ok(Offlined::default()));
+    assert_eq!(take_heard(), [asked("abc", &runs, going), asked("abc", &runs, done)].concat());
+    rig.assert_clean("offline");
+}
+
 /// When the notifiers are asked, nothing of steps 6 and 7 has been done; when they are told, everything has.
 fn the_steps_frame_the_questions(g: Granule) {
     let (mut rig, len) = (boot(g), Rig::blocks(g, 2));
@@ -254,6 +300,7 @@ hotmap_testkit::at_each_granule!(
     only_the_question_can_be_vetoed,
     what_fails_after_all_have_agreed_is_cancelled_last_first,
     what_is_offline_does_not_go,
+    each_run_that_goes_is_heard_of_by_itself,
     the_steps_frame_the_questions,
 );
 

@@ -89,6 +89,30 @@ impl<M: Machine> Frames<M> {
         }
     }
 
+    /// The first isolated blocks side by side in `pages`.
+    pub(crate) fn first_isolated_run(&self, pages: PfnRange) -> Option<PfnRange> {
+        let g = self.granule();
+        let start = pages.blocks(g).find(|start| self.is_isolated(*start))?;
+        let rest = PfnRange { start, end: pages.end };
+        let end = rest.blocks(g).find(|start| !self.is_isolated(*start)).unwrap_or(pages.end);
+        Some(PfnRange { start, end })
+    }
+
+    /// The last isolated blocks side by side in `pages`.
+    pub(crate) fn last_isolated_run(&self, pages: PfnRange) -> Option<PfnRange> {
+        let g = self.granule();
+        let last = pages.blocks(g).rev().find(|start| self.is_isolated(*start))?;
+        let rest = PfnRange { start: pages.start, end: last };
+        let before = rest.blocks(g).rev().find(|start| !self.is_isolated(*start));
+        let start = before.map_or(pages.start, |before| before + g.section_pages);
+        Some(PfnRange { start, end: last + g.section_pages })
+    }
+
+    fn is_isolated(&self, start: Pfn) -> bool {
+        let block = self.blocks.get(start.get());
+        block.is_some_and(|block| matches!(block.state, BlockState::GoingOffline(_)))
+    }
+
     /// The first thing in use in `pages`. Blocks that are offline or all free are not looked at.
     pub fn next_used(&self, pages: PfnRange) -> Option<Used> {
         let g = self.granule();

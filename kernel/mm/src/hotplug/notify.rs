@@ -7,8 +7,9 @@
 //!      v                                          v
 //!   cancelled (told in reverse order), and everything is as it was
 //! ```
-//! What they hear of is the whole range that goes, self-hosted memmap included. A block that goes offline takes its memmap's
-//! pages along, so a listener that looks at less, or at a range that is shifted by the memmap, vetoes for the wrong pages.
+//! What they hear of is the whole range that goes online, or each run of blocks that goes offline by itself (blocks between
+//! them that are offline already are not heard of; Linux calls block by block), self-hosted memmap included. A block that goes
+//! offline takes its memmap's pages along, so a listener that looks at less, or at a range that is shifted by the memmap, vetoes for the wrong pages.
 
 use crate::addr::PhysRange;
 use crate::error::{Error, Resource, Result};

@@ -47,34 +47,65 @@ impl<M: Machine> Mm<M> {
         if going.is_empty() {
             return Ok(Offlined::default());
         }
-        let range = self.range_to_ask(going);
-        if let Err(veto) = self.notifiers.ask(Direction::Offline, range) {
-            self.frames.undo_isolate(going);
-            return Err(veto);
-        }
+        self.ask_offline(going)?;
         match self.evacuate(going) {
             Ok(migrated) => {
-                self.frames.withdraw_from_buddy(going);
-                self.frames.leave_zone(going);
-                self.notifiers.done(Direction::Offline, range);
+                self.leave_zones(going);
                 Ok(Offlined { migrated })
             }
             Err(error) => {
-                self.frames.undo_isolate(going);
-                self.notifiers.cancel(Direction::Offline, range);
+                self.cancel_offline(going);
                 Err(error)
             }
         }
     }
 
-    /// What notifiers are asked about: all that goes, its own memmap included.
-    fn range_to_ask(&self, going: PfnRange) -> PhysRange {
-        let shift = match self.block_of(going.start) {
+    /// Ask about each run of blocks that goes; what is offline already is not asked about.
+    ///
+    /// # Errors
+    /// `Vetoed`; nothing is isolated then, and each notifier that agreed to a run hears that it stays.
+    fn ask_offline(&mut self, going: PfnRange) -> Result<()> {
+        let mut rest = going;
+        while let Some(run) = self.frames.first_isolated_run(rest) {
+            if let Err(veto) = self.notifiers.ask(Direction::Offline, self.range_to_ask(run)) {
+                self.cancel_offline(PfnRange { start: going.start, end: run.start });
+                self.frames.undo_isolate(going);
+                return Err(veto);
+            }
+            rest.start = run.end;
+        }
+        Ok(())
+    }
+
+    /// The blocks of `going` stay online; the notifiers hear it of each run, the last first.
+    fn cancel_offline(&mut self, going: PfnRange) {
+        let mut rest = going;
+        while let Some(run) = self.frames.last_isolated_run(rest) {
+            self.frames.undo_isolate(run);
+            self.notifiers.cancel(Direction::Offline, self.range_to_ask(run));
+            rest.end = run.start;
+        }
+    }
+
+    /// Nothing of `going` is in use: take each run of its blocks out of its zone, and tell the notifiers.
+    fn leave_zones(&mut self, going: PfnRange) {
+        let mut rest = going;
+        while let Some(run) = self.frames.first_isolated_run(rest) {
+            self.frames.withdraw_from_buddy(run);
+            self.frames.leave_zone(run);
+            self.notifiers.done(Direction::Offline, self.range_to_ask(run));
+            rest.start = run.end;
+        }
+    }
+
+    /// What notifiers are asked about: all of a run that goes, its own memmap included.
+    fn range_to_ask(&self, run: PfnRange) -> PhysRange {
+        let shift = match self.block_of(run.start) {
             // The fault of a kernel that leaves the memmap out at the start, and does not at the end.
             Some(block) if self.has_bug(Bug::VetoRange) => block.memmap_pages,
             _ => 0,
         };
-        PfnRange { start: going.start + shift, end: going.end + shift }.addresses(self.granule())
+        PfnRange { start: run.start + shift, end: run.end + shift }.addresses(self.granule())
     }
 
     /// Move away what is in use in `pages`; returns how many pages moved. First a look at everything, so that a page that
