@@ -114,6 +114,36 @@ fn nobody_else_gets_the_edges_meanwhile(g: Granule) {
     assert!(matches!(block, Err(Error::Exists { .. })), "{block:?}");
 }
 
+/// Ranges that were validated before a device claimed the memory around them, and gave it to the system.
+fn a_range_validated_before_the_device_came_is_refused(g: Granule) {
+    let mut rig = Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+    rig.machine.plug(start(g), len(g));
+    let block = Rig::blocks(g, 1);
+    // The first is the block that the device only begins in: nothing of it will be present.
+    let hot = [(FAR, block), (FAR + block, block)]
+        .map(|(at, len)| HotRange::new(&rig.mm, PhysAddr::new(at), len, Source::Dimm(0)).expect("free"));
+    let edges = [start(g), start(g) + len(g) - SUBSECTION, FAR + block].map(|at| {
+        let ranges = [(PhysAddr::new(at), SUBSECTION)];
+        rig.mm.device_range(&ranges, DeviceType::Generic, DeviceMemmap::Ram).expect("free")
+    });
+    make(&mut rig, DeviceType::FsDax);
+    give(&mut rig).expect("room");
+    let before = Snapshot::exact(&rig);
+    for stale in &hot {
+        for home in [MemmapHome::Ram, MemmapHome::SelfHosted] {
+            let refused = rig.mm.add_memory(stale, home, |_, _| {});
+            assert!(matches!(refused, Err(Error::Exists { .. })), "{stale:?}: {refused:?}");
+        }
+    }
+    for stale in &edges {
+        let refused = rig.mm.memremap_pages(stale, |_, _| {});
+        assert!(matches!(refused, Err(Error::Exists { .. })), "{stale:?}: {refused:?}");
+    }
+    before.assert_same(&Snapshot::exact(&rig), "refused");
+    assert_eq!(take_back(&mut rig), Ok(0), "nothing is in its way");
+    rig.assert_clean("back");
+}
+
 fn blocks_in_different_states_do_not_go_back(g: Granule) {
     let mut rig = boot(g);
     give(&mut rig).expect("room");
@@ -246,6 +276,7 @@ hotmap_testkit::at_each_granule!(
     what_is_held_or_dying_or_too_small_stays,
     private_memory_is_not_for_the_system,
     nobody_else_gets_the_edges_meanwhile,
+    a_range_validated_before_the_device_came_is_refused,
     blocks_in_different_states_do_not_go_back,
     an_undo_is_not_vetoed,
     a_vetoed_device_keeps_its_contents,

@@ -146,6 +146,9 @@ impl<M: Machine> Mm<M> {
         let g = self.granule();
         let mut missing = 0;
         for range in device.ranges.as_slice() {
+            if let Some(other) = self.kmem_at(*range) {
+                return Err(Error::Exists { range: range.addresses(g), present: other.address(g) });
+            }
             let sections = self.frames.sections_of(*range);
             sections.iter().try_for_each(|section| refuse_present(g, section, *range, device))?;
             missing += starts(g, *range).len() - sections.len();
