@@ -501,6 +501,25 @@ fn a_tail_that_says_something_is_refused_and_nothing_has_changed(g: Granule) {
     rig.mm.optimise(head).expect("nothing is left of it");
 }
 
+/// A shared page that was written to is not what the new frames say, so no entry may change to them: the frames are free again.
+fn a_refused_restore_gives_its_frames_back(g: Granule) {
+    let mut rig = boot(g, true);
+    let head = pool(&mut rig, 1)[0];
+    let word = memmap(&rig, head)[1].0 + 5 * 64 + 16;
+    rig.machine.memory().poke(word, 1);
+    let before = Snapshot::exact(&rig);
+    let at = rig.mm.layout().page_address(head) + g.page_size;
+    let rule = BbmRule::AddressWithOtherContents;
+    for _ in 0..2 {
+        assert_eq!(rig.mm.restore(head), Err(Error::BreakBeforeMake { at, rule }));
+        before.assert_same(&Snapshot::exact(&rig), "refused");
+    }
+    rig.machine.memory().poke(word, 0);
+    rig.assert_clean("refused");
+    rig.mm.restore(head).expect("as it was");
+    rig.assert_clean("restored");
+}
+
 /// What an auditor must find: a shared page that was written to, a count that is wrong, a shared page that can be written to.
 fn what_is_wrong_with_a_shared_page_is_found(g: Granule) {
     let mut rig = boot(g, true);
@@ -580,6 +599,7 @@ fn in_any_order(g: Granule) {
 }
 
 hotmap_testkit::at_each_granule!(
+    a_refused_restore_gives_its_frames_back,
     all_but_the_first_page_of_memmap_are_one,
     a_pool_comes_and_goes,
     what_is_not_worth_it_is_refused,

@@ -126,22 +126,31 @@ impl<M: Machine> Mm<M> {
     /// The inverse of [`Self::optimise`].
     ///
     /// # Errors
-    /// `NotPresent`; `PageState` when it is no huge page, or not optimised; `Out` when there are not enough frames: it is still
-    /// optimised then. (A memmap that was a block, and for which there is no run, stays mapped by pages: that is no error.)
+    /// `NotPresent`; `PageState` when it is no huge page, or not optimised; `Out` when there are not enough frames;
+    /// `BreakBeforeMake` when the shared page was written to (where there are debug checks): it is still optimised then. (A memmap that was a block, and for which there is no run, stays mapped by pages: that is no error.)
     pub fn restore(&mut self, head: Pfn) -> Result<()> {
         self.order_at(head)?;
         self.needs_optimised(head, true)?;
         let sharing = self.sharing(head)?;
         let (order, geometry) = (sharing.of.order, self.granule());
-        let mut frames = self.memmap_frames_for(sharing.tails)?;
+        let (mut frames, mut last) = (self.memmap_frames_for(sharing.tails)?, None);
         let all = &self.frames;
-        let debt = self.space.rewrite(sharing.tails, Contents::Same, &mut |_, d| {
+        let rewritten = self.space.rewrite(sharing.tails, Contents::Same, &mut |_, d| {
             let Some(frame) = frames.pop(all) else { return d };
+            last = Some(frame);
             let address = frame.address(geometry);
             all.pages().fill_tail_page(address, order);
             d.moved_to(address, geometry)
-        })?;
-        self.space.invalidate(debt);
+        });
+        match rewritten {
+            Ok(debt) => self.space.invalidate(debt),
+            Err(error) => {
+                // All entries map the one shared page: when any is refused, the first is, and no frame is mapped.
+                last.into_iter().for_each(|frame| frames.push(&self.frames, frame));
+                self.free_frames(frames);
+                return Err(error);
+            }
+        }
         self.rewrite_all(sharing.tails, &mut |_, d| d.writable())?;
         self.set_optimised(&sharing, false);
         self.count_tail(sharing.of, 0, sharing.mappings);
