@@ -233,6 +233,32 @@ fn a_device_in_a_hole_of_boot_memory_allocates_no_memmap(g: Granule) {
     before.assert_same(&Snapshot::exact(&rig), "the hole is as it was");
 }
 
+/// A device from the hole at the end of a boot section to the end of the next section: only the second needs memmap.
+fn an_altmap_beside_boot_memory_is_as_large_as_what_is_used(g: Granule) {
+    let block = Rig::blocks(g, 1);
+    let mut rig = Rig::boot(g, &Shape::one("half a block more", 0x4000_0000, block + block / 2));
+    let (start, section) = (0x4000_0000 + block + block / 2, 0x4000_0000 + 2 * block);
+    let len = section + block - start;
+    rig.machine.plug(start, len);
+    let before = Snapshot::exact(&rig);
+    for reserve in [0, 512] {
+        create(&mut rig, start, len, DeviceType::Generic, DeviceMemmap::Device { reserve }).expect("room");
+        rig.assert_clean("made");
+        let altmap = *rig.mm.frames().altmap(rig.mm.devices()[0].start()).expect("one");
+        // 64 bytes for each page of one block, and no page lost to alignment.
+        let needed = block / g.page_size * 64 / g.page_size;
+        assert_eq!((altmap.free(), altmap.alloc(), altmap.align()), (needed, needed, 0), "{reserve}");
+        let usable = rig.mm.devices()[0].usable_start();
+        assert_eq!(usable, Rig::pfn(g, start) + reserve + needed);
+        destroy(&mut rig, start);
+        before.assert_same(&Snapshot::exact(&rig), "gone");
+    }
+    // All of it in the boot section: nothing is set aside.
+    create(&mut rig, start, SUBSECTION, DeviceType::Generic, ON_DEVICE).expect("room");
+    rig.assert_clean("in a boot section");
+    assert_eq!(rig.mm.devices()[0].usable_start(), Rig::pfn(g, start));
+}
+
 fn a_device_of_several_ranges_is_one(g: Granule) {
     let mut rig = boot(g);
     let ranges = [FAR + 8 * SUBSECTION, FAR, FAR + Rig::blocks(g, 1)].map(|s| (PhysAddr::new(s), SUBSECTION));
@@ -379,6 +405,7 @@ hotmap_testkit::at_each_granule!(
     subsections_come_and_go_in_any_order,
     no_struct_page_lies_in_a_neighbours_altmap,
     a_device_in_a_hole_of_boot_memory_allocates_no_memmap,
+    an_altmap_beside_boot_memory_is_as_large_as_what_is_used,
     a_device_of_several_ranges_is_one,
     what_no_device_can_be_made_of_is_refused,
     memory_and_devices_keep_out_of_each_others_way,

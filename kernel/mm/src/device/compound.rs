@@ -94,7 +94,8 @@ impl Compound {
         while usable < pages.end {
             let aside = PfnRange { start: pages.start, end: usable };
             let compounds = (pages.end - usable) >> self.order;
-            let altmap = Altmap::for_parts(g, aside, reserve, self.memmap_pages(compounds));
+            let more = self.memmap_pages(compounds);
+            let altmap = Altmap::for_parts(g, aside.start, aside.sections(g), reserve, more);
             let needed = (pages.start + altmap.offset()).align_up(self.order);
             if needed <= usable {
                 return Some(altmap);

@@ -52,7 +52,7 @@ impl<M: Machine> Mm<M> {
         let ranges = pages.get(..ranges.len()).and_then(Ranges::new).ok_or(wrong_count)?;
         refuse_parts(g, &ranges, memmap, compound)?;
         let dedup = choose_dedup(self, &ranges, compound);
-        let altmap = choose_altmap(g, &ranges, kind, memmap, (compound, dedup))?;
+        let altmap = choose_altmap(self, &ranges, kind, memmap, (compound, dedup))?;
         let device = DeviceRange { ranges, kind, altmap, compound, dedup, node: 0 };
         if compound.order() > 0 && device.pagemap().usable_start() >= ranges.as_slice()[0].end {
             let (range, size) = (device.first_addresses(g), compound.bytes(g));
@@ -99,8 +99,7 @@ fn refuse_parts(g: Granule, ranges: &Ranges, memmap: DeviceMemmap, compound: Com
     }
 }
 
-/// Whether compound pages of `ranges` share, if they can. A hole of a boot section has had its memmap since boot; a section
-/// that is boot's now can lose that, and none becomes one.
+/// Whether compound pages of `ranges` share, if they can. A hole of a boot section has had its memmap since boot.
 fn choose_dedup<M: Machine>(mm: &Mm<M>, ranges: &Ranges, compound: Compound) -> Dedup {
     let g = mm.granule();
     let early = |range: &PfnRange| mm.frames.sections_of(*range).iter().any(|section| section.early);
@@ -115,14 +114,15 @@ fn choose_dedup<M: Machine>(mm: &Mm<M>, ranges: &Ranges, compound: Compound) -> 
     }
 }
 
-fn choose_altmap(
-    g: Granule,
+/// A part in a boot section has its memmap since boot and takes nothing: the section stays, since what has holes cannot go.
+fn choose_altmap<M: Machine>(
+    mm: &Mm<M>,
     ranges: &Ranges,
     kind: DeviceType,
     memmap: DeviceMemmap,
     (compound, dedup): (Compound, Dedup),
 ) -> Result<Option<Altmap>> {
-    let first = ranges.as_slice()[0];
+    let (g, first) = (mm.granule(), ranges.as_slice()[0]);
     if memmap != DeviceMemmap::Ram && !kind.is_reachable() {
         return Err(Error::AltmapOnPrivate(first.addresses(g)));
     }
@@ -140,7 +140,10 @@ fn choose_altmap(
             let none = Error::NoCompoundLeft { range: first.addresses(g), size: compound.bytes(g) };
             compound.altmap(g, first, reserve).ok_or(none)?
         }
-        DeviceMemmap::Device { reserve } => Altmap::for_device(g, first, reserve),
+        DeviceMemmap::Device { reserve } => {
+            let early = |part: &PfnRange| mm.frames.section_of(part.start).is_some_and(|s| s.early);
+            Altmap::for_parts(g, first.start, first.sections(g).filter(|part| !early(part)), reserve, 0)
+        }
     };
     altmap.check_range(g, first)?;
     Ok(Some(altmap))

@@ -48,20 +48,27 @@ impl Altmap {
         Self::new(pages.start, 0, pages.len() / g.section_pages * (g.section_memmap >> g.page_shift))
     }
 
-    /// The altmap that the memmap of a device needs, after `reserve` pages that its driver keeps: what populating takes,
-    /// tried out on one that has room for anything.
+    /// The altmap that the memmap of a device needs, after `reserve` pages that its driver keeps: what populating takes, when
+    /// no part of `pages` has its memmap already.
     pub fn for_device(g: Granule, pages: PfnRange, reserve: u64) -> Self {
-        Self::for_parts(g, pages, reserve, 0)
+        Self::for_parts(g, pages.start, pages.sections(g), reserve, 0)
     }
 
-    /// The same, with `more` pages after the memmap of `pages`.
-    pub(crate) fn for_parts(g: Granule, pages: PfnRange, reserve: u64, more: u64) -> Self {
-        let mut trial = Self::new(pages.start, reserve, u64::MAX >> 1);
-        for part in pages.sections(g) {
+    /// The altmap at `start` for the memmap of `parts`, each in one section, and `more` pages after it: tried out on one that
+    /// has room for anything.
+    pub(crate) fn for_parts(
+        g: Granule,
+        start: Pfn,
+        parts: impl Iterator<Item = PfnRange>,
+        reserve: u64,
+        more: u64,
+    ) -> Self {
+        let mut trial = Self::new(start, reserve, u64::MAX >> 1);
+        for part in parts {
             let taken = trial.take_for(g, part);
             debug_assert!(taken.is_ok(), "a device has fewer pages than that");
         }
-        Self::new(pages.start, reserve, trial.cursor + more)
+        Self::new(start, reserve, trial.cursor + more)
     }
 
     /// Take what populating `part`, pages of one section, takes: a block for a section that fills one, else the pages of

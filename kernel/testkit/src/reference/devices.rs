@@ -136,11 +136,11 @@ impl Reference {
     }
 
     /// Where the memmap of `range` is when an altmap after `reserve` frames holds what describes nothing else: page after
-    /// page, a block at a multiple of a block. Parts of boot's sections have their memmap already, unless `all` is asked for.
-    pub fn hosted(&self, range: &Range<u64>, reserve: u64, all: bool) -> Hosted {
+    /// page, a block at a multiple of a block. Parts of boot's sections have their memmap already.
+    pub fn hosted(&self, range: &Range<u64>, reserve: u64) -> Hosted {
         let (mut hosted, mut next) = (Hosted::default(), range.start / self.spec.page + reserve);
         for part in self.parts(range) {
-            if !all && self.is_early(part.start) {
+            if self.is_early(part.start) {
                 continue;
             }
             let natural = if self.is_block(&part) { 512 } else { 1 };
@@ -156,7 +156,7 @@ impl Reference {
 
     /// Where a device's own memmap is, if it has an altmap.
     pub fn hosted_by(&self, device: &Device) -> Hosted {
-        device.aside.map(|aside| self.hosted(&device.ranges[0], aside.reserve, false)).unwrap_or_default()
+        device.aside.map(|aside| self.hosted(&device.ranges[0], aside.reserve)).unwrap_or_default()
     }
 
     /// The pages of memmap that have to be mapped: those that describe something present, and all of a boot section's.

@@ -50,7 +50,7 @@ impl Reference {
             _ if kind == DeviceType::Private => return refused("AltmapOnPrivate"),
             _ if taken.len() > 1 => return refused("AltmapRanges"),
             DeviceMemmap::Device { reserve } => {
-                Some(SetAside { reserve, free: self.hosted(first, reserve, true).needed() })
+                Some(SetAside { reserve, free: self.hosted(first, reserve).needed() })
             }
             DeviceMemmap::Given(altmap) => match self.given_aside(first, altmap) {
                 Some(aside) => Some(aside),
