@@ -1,5 +1,5 @@
-//! Memory behind devices: where there is any, and what becomes of it. Persistent memory waits until somebody makes a device
-//! of it, in the shell (`dax create`) or by `pmem=` at boot and whenever an NVDIMM comes.
+//! Memory that devices can be made of. Persistent memory waits for `dax create` in the shell; with `pmem=` it becomes a device
+//! at boot, or when an NVDIMM is plugged.
 
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 use hotmap_mm::device::compound::{Compound, TailScope};
@@ -15,40 +15,39 @@ use crate::plug::Name;
 use crate::regions::{RegionKind, RegionUse};
 use crate::{klog, kprintln};
 
-/// Memory that is there and that boot left alone.
+/// Memory that boot does not use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Behind {
-    /// All of it.
+    /// Its range.
     pub range: PhysRange,
-    /// What a device of it is, unless somebody says otherwise.
+    /// The type of a device made of it, unless the request names one.
     pub kind: DeviceType,
-    /// Its NUMA node; 0 where nothing is said.
+    /// Its NUMA node, or 0 if none is named.
     pub node: u32,
 }
 
-/// What a device shall be.
+/// A request for a device.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
     /// Its type.
     pub kind: DeviceType,
-    /// Where its memmap goes.
+    /// Where its memmap lies.
     pub memmap: DeviceMemmap,
-    /// The size of its compound pages in bytes; single pages where nothing is said.
+    /// The size of its compound pages in bytes, or `None` for single pages.
     pub align: Option<u64>,
-    /// Who shares a page of tails.
+    /// Which compound pages share a page of tails.
     pub tails: TailScope,
 }
 
 impl Wanted {
-    /// A device of single pages.
+    /// A request for a device of single pages.
     pub const fn new(kind: DeviceType, memmap: DeviceMemmap) -> Self {
         Self { kind, memmap, align: None, tails: TailScope::Page }
     }
 }
 
 impl Kernel {
-    /// The memory around `at` that a device can be made of: a region of the device tree that holds nothing else, or an
-    /// NVDIMM.
+    /// The memory around `at` that a device can be made of: a region that waits, or an NVDIMM.
     pub fn memory_behind(&self, at: PhysAddr) -> Option<Behind> {
         self.all_behind().find(|behind| behind.range.contains(at))
     }
@@ -69,7 +68,7 @@ impl Kernel {
         regions.chain(nvdimms)
     }
 
-    /// What `range` is used for, if a device is made of some of it: `device`, or `kmem` when the system has its memory.
+    /// The use of `range`, if a device is made of some of it: `device`, or `kmem` if the system has its memory.
     pub fn device_use(&self, range: PhysRange) -> Option<&'static str> {
         let g = self.granule();
         let overlaps = |device: &Pagemap| device.addresses(g).any(|part| part.overlaps(&range));
@@ -80,7 +79,7 @@ impl Kernel {
         given.then_some("kmem")
     }
 
-    /// The whole memory block of boot RAM at `start`, present or taken away.
+    /// The whole memory block of boot RAM at `start`, present or removed.
     pub fn boot_block(&self, start: PhysAddr) -> Option<PhysRange> {
         let g = self.granule();
         let block =
@@ -88,14 +87,14 @@ impl Kernel {
         self.info.memblock.ram().iter().any(|ram| ram.covers(&block)).then_some(block)
     }
 
-    /// Whose memory a block of boot RAM is.
+    /// The name of a block of boot RAM.
     pub fn boot_name(&self, block: PhysRange) -> Name {
-        // From the device tree: the model forgets what goes.
+        // From the device tree: the model does not know a block that was removed.
         let node = self.info.machine.numa_node_at(block.start.get()).unwrap_or(0);
         Name { source: Source::Boot, start: block.start, node }
     }
 
-    /// Make a device of `ranges`, and say so.
+    /// Makes a device of `ranges`, and reports it.
     ///
     /// # Errors
     /// Why it cannot be made; everything is as it was.
@@ -132,7 +131,7 @@ impl Kernel {
         );
     }
 
-    /// What `pmem=` says: a device of each region of persistent memory and each NVDIMM that none is made of.
+    /// Does what `pmem=` says: makes a device of each region of persistent memory and each NVDIMM without one.
     pub(crate) fn use_pmem(&mut self) {
         let memmap = match self.info.args.pmem {
             PmemUse::Off => return,
@@ -140,7 +139,7 @@ impl Kernel {
             PmemUse::MapMemory => DeviceMemmap::Ram,
         };
         let mut after = PhysAddr::new(0);
-        // One after the other, by address: making one changes what there is.
+        // One after the other, by address: making a device changes the list.
         while let Some(Behind { range, kind, .. }) = self.next_pmem(after) {
             after = range.end;
             if let Err(error) = self.make_device(&[(range.start, range.len())], &Wanted::new(kind, memmap)) {
@@ -149,7 +148,7 @@ impl Kernel {
         }
     }
 
-    /// The first persistent memory from `after` on that no device is made of.
+    /// The first persistent memory from `after` on without a device.
     fn next_pmem(&self, after: PhysAddr) -> Option<Behind> {
         let is_pmem = |behind: &Behind| {
             let region = self.regions.all().iter().find(|region| region.range == behind.range);
@@ -160,7 +159,7 @@ impl Kernel {
     }
 }
 
-/// Persistent memory is for file systems; what does not keep its contents is handed out as it is.
+/// Persistent memory becomes a device for file systems; other memory becomes a generic device.
 const fn device_type(kind: RegionKind) -> DeviceType {
     match kind {
         RegionKind::Pmem { volatile: false } => DeviceType::FsDax,

@@ -1,7 +1,7 @@
-//! DIMMs: from a slot's registers to the memory model and back, and what QEMU hears of it.
+//! DIMMs: from a slot's registers to the memory model and back, and the reports to QEMU.
 //!
 //! ```text
-//!  insert:  flags enabled|insert -> ack -> seven steps -> OST (1, 0), or their undoing -> OST (1, 1)
+//!  insert:  flags enabled|insert -> ack -> seven steps -> OST (1, 0), or undo -> OST (1, 1)
 //!  remove:  flags enabled|remove -> ack -> OST (3, 0x84) -> migrate, steps backwards -> eject, or OST (3, 0x82)
 //! ```
 
@@ -38,18 +38,18 @@ pub struct Dimms {
 }
 
 impl Dimms {
-    /// None.
+    /// Makes an empty list.
     pub const fn new() -> Self {
         Self { present: Vec::new() }
     }
-    /// Make room for every slot's DIMM, once: none is ever too many to be listed.
+    /// Reserves room for every slot's DIMM, once, so that each can be listed.
     ///
     /// # Errors
     /// `Out` when the heap has no room.
     pub fn reserve(&mut self, slots: u32) -> Result<()> {
         list::reserve(&mut self.present, slots as usize)
     }
-    /// Note that the memory of the DIMM in `slot` is not here any more.
+    /// Marks the DIMM in `slot` as refused: its memory is not present any more.
     pub fn refuse(&mut self, slot: u32) {
         self.present.iter_mut().filter(|d| d.slot == slot).for_each(|d| d.refused = true);
     }
@@ -62,10 +62,10 @@ impl Dimms {
         self.present.iter().find(|d| d.slot == slot)
     }
 
-    /// A DIMM has come: bring it in, or list it as refused.
+    /// Adds a DIMM's memory and lists the DIMM, as present or as refused.
     ///
     /// # Errors
-    /// Why it was refused; nothing else has changed then.
+    /// Why it was refused; nothing else has changed.
     pub fn insert<M: Machine>(&mut self, mm: &mut Mm<M>, slot: &Slot, policy: Policy) -> Result<()> {
         let start = PhysAddr::new(slot.address);
         let room = mm.may_fail(Resource::Heap { bytes: size_of::<Dimm>() });
@@ -74,7 +74,7 @@ impl Dimms {
         let result = room.and_then(|()| plug::bring_in(mm, name, slot.size, policy));
         let range = PhysRange::checked_new(start, slot.size).unwrap_or(PhysRange { start, end: start });
         let at = self.present.partition_point(|d| d.slot < slot.number);
-        // Room for every slot was made at boot. Without it, what was refused is not listed, and can be ejected all the same.
+        // Room for every slot was reserved at boot. Without it, a refused DIMM is not listed, and can be ejected all the same.
         if self.present.len() < self.present.capacity() {
             let refused = result.is_err();
             self.present.insert(at, Dimm { slot: slot.number, range, node: slot.node, refused });
@@ -86,10 +86,10 @@ impl Dimms {
         result
     }
 
-    /// A DIMM shall go: migrate, offline, remove. It is off the list then, and may be ejected.
+    /// Takes a DIMM's memory offline, migrating pages in use, removes it, and takes the DIMM off the list: it may be ejected.
     ///
     /// # Errors
-    /// Why it cannot go; it is online as before then.
+    /// Why it cannot be removed; it is online as before.
     pub fn remove<M: Machine>(&mut self, mm: &mut Mm<M>, slot: u32) -> Result<()> {
         let Some(at) = self.present.iter().position(|d| d.slot == slot) else {
             klog!("dimm{slot}: is gone before it was here");

@@ -1,5 +1,5 @@
-//! Huge pages of boot memory, set aside as the boot arguments say (`hugepages=`, `hvo=`): before anything else takes memory, while
-//! it is in large pieces.
+//! The pools of huge pages that the boot arguments ask for (`hugepages=`, `hvo=`), filled before anything else takes memory,
+//! while it is in large pieces.
 
 use hotmap_mm::addr::Bytes;
 use hotmap_mm::hugetlb::pool::Resized;
@@ -10,7 +10,7 @@ use crate::kernel::Kernel;
 use crate::{klog, kprintln};
 
 impl Kernel {
-    /// A pool that cannot have what was asked for has what there was, and says so.
+    /// A pool that cannot have as many pages as asked for has as many as there were, and reports it.
     pub(crate) fn set_huge_pages_aside(&mut self) {
         self.mm.hugetlb.hvo = self.info.args.hvo;
         for (size, count) in &self.info.args.hugepages {

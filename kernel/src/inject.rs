@@ -1,5 +1,5 @@
-//! `inject`: one whole operation in which an allocation fails. It waits for the next one, whoever starts it, says what became
-//! of it, and is gone.
+//! `inject`: an allocation of the next operation fails. The plan applies to the next whole operation, of a command or of a
+//! DIMM; after it, one line reports whether it fired, and nothing is armed.
 
 use hotmap_mm::debug::faults::{Faults, Plan};
 use hotmap_mm::machine::Machine;
@@ -7,27 +7,27 @@ use hotmap_mm::mm::Mm;
 
 use crate::kprintln;
 
-/// What waits for the next whole operation.
+/// The plan for the next whole operation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Injection {
     plan: Plan,
 }
 
 impl Injection {
-    /// Nothing waits.
+    /// Nothing is armed.
     pub const fn new() -> Self {
         Self { plan: Plan::Off }
     }
-    /// What waits.
+    /// The plan that is armed.
     pub const fn plan(&self) -> Plan {
         self.plan
     }
-    /// Let `plan` wait for the next whole operation.
+    /// Arms `plan` for the next whole operation.
     pub const fn arm(&mut self, plan: Plan) {
         self.plan = plan;
     }
 
-    /// Do a whole operation, with what waits for it, and say whether it fired.
+    /// Runs a whole operation with the plan that is armed, and reports whether it fired.
     pub fn around<M: Machine, R>(&mut self, mm: &mut Mm<M>, operation: impl FnOnce(&mut Mm<M>) -> R) -> R {
         self.begin(mm.faults_mut());
         let result = operation(mm);

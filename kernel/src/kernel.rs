@@ -41,7 +41,7 @@ pub struct Kernel {
     pub status: u32,
 }
 
-/// Runs one command line and prints what it has to say; returns whether it succeeded. The shell is a package above this one.
+/// Runs one command line and prints its output; returns whether it succeeded. The shell is a package above this one.
 pub type RunCommand = fn(&mut Kernel, &str) -> bool;
 
 /// The first function after boot, at the high addresses, on the boot CPU.
@@ -93,7 +93,7 @@ pub fn kernel_main(info: &'static mut BootInfo, run: RunCommand) -> ! {
     }
 }
 
-/// What boot came to.
+/// Prints the result of boot.
 fn greet(info: &BootInfo, counts: &Counts) {
     klog!(
         "hotmap {}: {} pages, {} boot at EL{}",
@@ -136,12 +136,12 @@ impl Kernel {
         }
     }
 
-    /// How memory is brought in.
+    /// How memory is added.
     pub const fn policy(&self) -> Policy {
         Policy { home: self.info.args.memmap, online: self.info.args.online_auto }
     }
 
-    /// What the device tree sets aside, and with `hotadd=auto` all of it that is hotpluggable.
+    /// Lists the regions of the device tree, and with `hotadd=auto` adds the hotpluggable ones.
     fn find_regions(&mut self) {
         if let Err(error) = self.regions.read(&self.info.machine, self.info.dtb) {
             kprintln!("regions: {error}");
@@ -152,7 +152,7 @@ impl Kernel {
         }
     }
 
-    /// DIMMs that were there before the kernel was.
+    /// Adds the DIMMs that were plugged before boot.
     fn find_dimms(&mut self) {
         let policy = self.policy();
         let Some(ged) = &mut self.platform.ged else { return };
@@ -166,14 +166,14 @@ impl Kernel {
         }
     }
 
-    /// NVDIMMs that are not listed yet: at boot all that there are, later those that have come.
+    /// Lists the NVDIMMs that are not listed yet, at boot and later.
     fn find_nvdimms(&mut self) {
         if let Some(device) = &mut self.platform.nvdimm {
             self.nvdimms.look(device);
         }
     }
 
-    /// Deal with everything that devices have to say.
+    /// Handles the events of all devices.
     pub fn service(&mut self) {
         self.platform.drain();
         let policy = self.policy();
@@ -213,7 +213,7 @@ impl Kernel {
     }
 }
 
-/// Whether somebody is in the middle of a line.
+/// Whether a line is being typed.
 #[derive(Default)]
 struct Typing {
     /// When the last byte of the open line came, as [`counter::ticks`].
@@ -221,7 +221,7 @@ struct Typing {
 }
 
 impl Typing {
-    /// How long a line may rest before it is taken for abandoned: a quarter of a second, as parts of one.
+    /// The time without a byte after which a line counts as abandoned: one second divided by this.
     const PATIENCE: u64 = 4;
 
     fn note(&mut self, byte: Option<u8>) {
@@ -245,8 +245,8 @@ fn interact(kernel: &mut Kernel, dumb: bool, run: RunCommand) -> ! {
     reader.prompt();
     let mut typing = Typing::default();
     loop {
-        // A script's line comes in one piece, byte by byte: what devices have to say waits for its end, so that nothing is
-        // printed between a command and its reply.
+        // A script sends a line in one piece: events wait for its end, so that nothing is printed between a command and its
+        // reply.
         if dumb && typing.goes_on() {
             core::hint::spin_loop();
         } else {
@@ -303,7 +303,7 @@ fn remove(ged: &mut Ged, mm: &mut Mm<Arm>, dimms: &mut Dimms, injection: &mut In
     // The slot number came from the device, so none of these can name one that it does not have.
     let _ = ged.ack_remove(slot);
     let _ = ged.report(slot, OstEvent::EjectRequest, OstStatus::EjectPending);
-    // Readers may be looking at huge pages in it, which come apart.
+    // Readers may be reading struct pages of huge pages in it, which are dissolved.
     if let Some(dimm) = dimms.in_slot(slot) {
         readers::hide_pages(PfnRange::inside(g, dimm.range));
     }

@@ -1,5 +1,5 @@
-//! The kernel's lock: a spin lock whose holder takes no interrupts. So no handler waits for what its own CPU holds, and no
-//! CPU that an interrupt keeps (parked, stopped) holds what others wait for.
+//! The kernel's lock: a spin lock whose holder takes no interrupts. So a handler does not wait for a lock that its own CPU
+//! holds, and a CPU that an interrupt keeps (parked, stopped) holds no lock.
 
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -8,28 +8,28 @@ use spin::{Mutex, MutexGuard};
 
 use crate::arch::interrupts::Masked;
 
-/// A value that one CPU at a time uses.
+/// A value with a lock.
 pub struct Lock<T> {
     mutex: Mutex<T>,
-    /// One more than the number of the CPU that holds it, 0 for nobody: what a report wants to know.
+    /// One more than the number of the CPU that holds the lock, or 0, for reports.
     holder: AtomicUsize,
 }
 
-/// The right to use it.
+/// The lock, held; dropping it releases the lock.
 pub struct Guard<'a, T> {
-    // In the order in which they go: the lock first, then the interrupts come back.
+    // Dropped in this order: the lock first, then interrupts are unmasked.
     value: MutexGuard<'a, T>,
     holder: &'a AtomicUsize,
     _masked: Masked,
 }
 
 impl<T> Lock<T> {
-    /// Nobody's.
+    /// Makes a free lock.
     pub const fn new(value: T) -> Self {
         Self { mutex: Mutex::new(value), holder: AtomicUsize::new(0) }
     }
 
-    /// Waits for it.
+    /// Waits for the lock.
     pub fn lock(&self) -> Guard<'_, T> {
         let masked = Masked::new();
         let value = self.mutex.lock();
@@ -37,16 +37,16 @@ impl<T> Lock<T> {
         Guard { value, holder: &self.holder, _masked: masked }
     }
 
-    /// Whether another CPU holds it.
+    /// Whether another CPU holds the lock.
     pub fn is_held_elsewhere(&self) -> bool {
         let holder = self.holder.load(Relaxed);
         self.mutex.is_locked() && holder != 0 && holder != this_cpu() + 1
     }
 
-    /// Frees it, whoever holds it.
+    /// Frees the lock, even if a CPU holds it.
     ///
     /// # Safety
-    /// The holder never goes on.
+    /// The holder does not continue.
     #[expect(unsafe_code, reason = "passes the caller's promise on")]
     pub unsafe fn seize(&self) {
         // SAFETY: this function's own contract.
@@ -77,7 +77,7 @@ impl<T> Drop for Guard<'_, T> {
 fn this_cpu() -> usize {
     crate::arch::cpu::number()
 }
-/// The host's tests are one CPU.
+/// The host's tests run as one CPU.
 #[cfg(not(target_os = "none"))]
 const fn this_cpu() -> usize {
     0

@@ -1,4 +1,4 @@
-//! What an operation costs: guest instructions, table pages, other pages of system RAM.
+//! The cost of an operation: guest instructions, table pages, other pages of system RAM.
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use hotmap_mm::frame::counts::Counts;
 
 static ON: AtomicBool = AtomicBool::new(false);
 
-/// Print figures from now on (`bench=on`).
+/// Prints figures from now on (`bench=on`).
 pub fn turn_on() {
     ON.store(true, Ordering::Relaxed);
 }
@@ -38,12 +38,12 @@ fn instructions() -> u64 {
 }
 
 impl Meter {
-    /// Start counting.
+    /// Starts counting.
     pub fn start(counts: &Counts) -> Self {
         let (tables, ram) = read_counts(counts);
         Self { tables, ram, instructions: instructions() }
     }
-    /// What has come since the start.
+    /// The difference since the start.
     pub fn stop(self, counts: impl FnOnce() -> Counts) -> Self {
         let now = instructions();
         let (tables, ram) = read_counts(&counts());

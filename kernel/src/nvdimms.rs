@@ -1,10 +1,11 @@
-//! NVDIMMs: which ranges of persistent memory have come. They come at boot or later, and never go: QEMU refuses to unplug one.
+//! NVDIMMs: the ranges of persistent memory that the FIT lists, at boot or later. QEMU refuses to unplug one.
 //!
 //! ```text
-//!  at boot, and at each NVDIMM event:  read the FIT -> what is not listed yet is new -> it waits
+//!  at boot, and at each NVDIMM event:  read the FIT -> a range that is not listed yet is new -> it waits
 //! ```
 //!
-//! Their slots are the DIMMs' (one number for both), but the slot registers do not tell of them, and nobody wants a report.
+//! An NVDIMM takes a slot number from the same supply as DIMMs, but the slot registers do not show it, and QEMU expects no
+//! report.
 
 use alloc::vec::Vec;
 
@@ -19,11 +20,11 @@ use crate::{klog, kprintln};
 /// A range of persistent memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NvdimmRange {
-    /// The NVDIMM's number: its slot, as QEMU's `info memory-devices` has it.
+    /// The NVDIMM's slot, as in QEMU's `info memory-devices`.
     pub number: u32,
     /// Its memory.
     pub range: PhysRange,
-    /// Its NUMA node, if the FIT has one.
+    /// Its NUMA node, if the FIT names one.
     pub node: Option<u32>,
 }
 
@@ -41,7 +42,7 @@ pub struct Nvdimms {
 }
 
 impl Nvdimms {
-    /// None.
+    /// Makes an empty list.
     pub const fn new() -> Self {
         Self { present: Vec::new() }
     }
@@ -50,8 +51,8 @@ impl Nvdimms {
         &self.present
     }
 
-    /// Asks the machine which NVDIMMs there are, and lists and returns those that are new, by number (QEMU's own order is
-    /// nobody's). What cannot be read or listed is said, and changes nothing.
+    /// Reads the FIT, lists the ranges that are new, and returns them by number. A FIT that cannot be read, or a range that
+    /// cannot be listed, is reported and changes nothing.
     pub fn look<P: Port>(&mut self, device: &mut Nvdimm<P>) -> Vec<NvdimmRange> {
         match device.regions().and_then(|found| self.add(found).map_err(NvdimmError::from)) {
             Ok(new) => new,

@@ -1,5 +1,5 @@
-//! Memory comes and goes: what a DIMM (dimms.rs) and a region of the device tree (regions.rs) have in common. The steps are
-//! the model's; here they get their log lines, their figures, and the policy.
+//! Memory is added and removed: the common part of a DIMM (dimms.rs) and a region of the device tree (regions.rs). The model
+//! does the steps; this file adds the policy, the log lines and the figures.
 
 use core::fmt;
 
@@ -19,20 +19,20 @@ use crate::{klog, kprintln};
 /// What to do with new memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// Where its memmap goes.
+    /// Where its memmap lies.
     pub home: MemmapHome,
     /// Whether it goes online at once.
     pub online: bool,
 }
 
-/// Whose memory it is, as its log lines begin: `dimm0`, `dt@80000000`.
+/// The name with which log lines begin: `dimm0`, `dt@80000000`.
 #[derive(Clone, Copy, Debug)]
 pub struct Name {
     /// Where the memory comes from.
     pub source: Source,
     /// Its first byte.
     pub start: PhysAddr,
-    /// Its NUMA node; 0 where nothing is said.
+    /// Its NUMA node, or 0 if none is named.
     pub node: u32,
 }
 
@@ -45,10 +45,10 @@ impl fmt::Display for Name {
     }
 }
 
-/// The seven steps for `len` bytes at the name's address, or the first five where memory waits for `online`.
+/// Adds `len` bytes at the name's address: all seven steps, or with `online=manual` the first five.
 ///
 /// # Errors
-/// Why it was refused; every step is undone then.
+/// Why it was refused; every step is undone.
 pub fn bring_in<M: Machine>(mm: &mut Mm<M>, name: Name, len: u64, policy: Policy) -> Result<()> {
     let g = mm.granule();
     let mut meter = Meter::start(&mm.counts());
@@ -79,13 +79,13 @@ pub fn bring_in<M: Machine>(mm: &mut Mm<M>, name: Name, len: u64, policy: Policy
     Ok(())
 }
 
-/// Migrate, offline, and the steps backwards.
+/// Takes `range` offline, migrating pages in use, and removes it.
 ///
 /// # Errors
-/// Why it cannot go; it is as it was then.
+/// Why it cannot be removed; it is as it was, but for pages that have migrated.
 pub fn take_away<M: Machine>(mm: &mut Mm<M>, name: Name, range: PhysRange) -> Result<()> {
     let g = mm.granule();
-    // Before anything goes offline: what cannot be removed stays as it is.
+    // Checked before anything goes offline.
     let pages = mm.removable(range)?;
     let all_offline =
         pages.blocks(g).all(|start| mm.block_of(start).is_some_and(|b| b.state == BlockState::Offline));
@@ -101,7 +101,7 @@ pub fn take_away<M: Machine>(mm: &mut Mm<M>, name: Name, range: PhysRange) -> Re
     Ok(())
 }
 
-/// What the blocks of `range` are: `online`, `offline` or `mixed`.
+/// The state of the blocks of `range`: `online`, `offline` or `mixed`.
 pub fn state_of<M: Machine>(mm: &Mm<M>, range: PhysRange) -> &'static str {
     let g = mm.granule();
     let pages = PfnRange::inside(g, range);
@@ -121,7 +121,7 @@ fn print_figures(operation: &str, range: PhysRange, meter: Meter) {
     }
 }
 
-/// One log line for each of the seven steps: what it found to do.
+/// Logs one line for each of the seven steps: what it did.
 fn tell_step<M: Machine>(mm: &Mm<M>, name: Name, range: &HotRange, home: MemmapHome, step: Step) {
     let g = mm.granule();
     if crate::console::is_quiet() {
@@ -146,13 +146,13 @@ fn tell_step<M: Machine>(mm: &Mm<M>, name: Name, range: &HotRange, home: MemmapH
     .tell(name, home, step);
 }
 
-/// What a step found, in numbers that know no granule. Sizes in bytes.
+/// What a step did. Sizes in bytes.
 struct Done<'a> {
     blocks: usize,
     block: u64,
     pages: u64,
     page: u64,
-    /// Where the step mapped something, if it did, and by what leaves.
+    /// The address that the step mapped, if it did, and the size of the leaf there.
     va: VirtAddr,
     leaf: u64,
     first: Option<&'a MemoryBlock>,
@@ -171,7 +171,7 @@ impl Done<'_> {
                 MemmapHome::SelfHosted => {
                     klog!("{head}: self-hosted, {memmap} pages at the start of each block");
                 }
-                // It may reach over the first block; a struct page is 64 bytes.
+                // The memmap may reach over the first block; a struct page has 64 bytes.
                 MemmapHome::SelfRange | MemmapHome::Given(_) => {
                     klog!("{head}: self-hosted, {} pages at the start of the range", pages * 64 / page);
                 }

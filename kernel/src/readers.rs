@@ -1,4 +1,4 @@
-//! Readers: the other CPUs look at struct pages, without a lock, while the boot CPU changes what maps them.
+//! Readers: the other CPUs read struct pages without a lock, while the boot CPU changes what maps them.
 //!
 //! ```text
 //!  boot CPU                                    reader
@@ -26,24 +26,24 @@ use crate::cpus::PerCpu;
 use crate::cpus::start::online;
 use crate::cpus::work::{self, Task};
 
-/// How many compound pages can be shown.
+/// The most compound pages that can be shown.
 const BOARD_SLOTS: usize = 64;
 /// The compound pages that readers check.
 static BOARD: Board<BOARD_SLOTS> = Board::new();
-/// Who is reading.
+/// The readers' sections.
 static READERS: Readers = Readers::new();
 
-/// The layout, for whoever has no model: where vmemmap is, and the pfn of its first struct page.
+/// Where vmemmap is, and the pfn of its first struct page, for code without a model.
 static VMEMMAP_START: AtomicU64 = AtomicU64::new(0);
 static VMEMMAP_END: AtomicU64 = AtomicU64::new(0);
 static FIRST_PFN: AtomicU64 = AtomicU64::new(0);
 
-/// Larger compound pages are sampled: so many pages at random, and as many at each end as one entry of vmemmap maps.
+/// Larger compound pages are sampled: this many pages at random, and at each end as many as one entry of vmemmap maps.
 const ALL_OF: u64 = 1 << 13;
 const AT_RANDOM: u64 = 1 << 10;
 const AT_ENDS: u64 = 1 << 10;
 
-/// What a reader has found. Written by its CPU alone.
+/// A reader's findings, written by its CPU.
 struct Count {
     checks: AtomicU64,
     wrong: AtomicU64,
@@ -55,26 +55,26 @@ static COUNTS: PerCpu<Count> = PerCpu(
     [const { Count { checks: AtomicU64::new(0), wrong: AtomicU64::new(0), page: AtomicU64::new(0) } }; CPUS],
 );
 
-/// What all readers have found.
+/// The findings of all readers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Totals {
     /// Pages whose head was looked up.
     pub checks: u64,
-    /// How many of them had another head than they should.
+    /// How many of them had a wrong head.
     pub wrong: u64,
     /// The pfn of one of these.
     pub page: Option<u64>,
 }
 
 impl fmt::Display for Totals {
-    /// `5400 heads read, 0 wrong`, and of which page.
+    /// `5400 heads read, 0 wrong`, and a page with a wrong head.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} heads read, {} wrong", self.checks, self.wrong)?;
         self.page.map_or(Ok(()), |pfn| write!(f, ", one of them of pfn {pfn:#x}"))
     }
 }
 
-/// Says where vmemmap is. Once, before anybody reads.
+/// Records where vmemmap is. Called once, before the readers start.
 pub fn set_layout(vmemmap: VirtRange, first_pfn: u64) {
     VMEMMAP_START.store(vmemmap.start.get(), Relaxed);
     VMEMMAP_END.store(vmemmap.end.get(), Relaxed);
@@ -88,7 +88,7 @@ pub fn pfn_at(va: u64) -> Option<u64> {
     inside.then(|| FIRST_PFN.load(Relaxed) + (va - start) / PAGE_BYTES)
 }
 
-/// Every other CPU reads from now on; how many do.
+/// Starts a reader on every other CPU; returns how many there are.
 pub fn start() -> usize {
     for count in &COUNTS.0 {
         for word in [&count.checks, &count.wrong, &count.page] {
@@ -98,7 +98,7 @@ pub fn start() -> usize {
     online().skip(1).filter(|number| work::post(*number, Task::Read).is_ok()).count()
 }
 
-/// What has been found so far.
+/// The findings so far.
 pub fn totals() -> Totals {
     let mut totals = Totals::default();
     for count in &COUNTS.0 {
@@ -111,10 +111,10 @@ pub fn totals() -> Totals {
     totals
 }
 
-/// No CPU reads any more on return: what they have found.
+/// Stops the readers, waits for their end, and returns their findings.
 ///
 /// # Panics
-/// A CPU does not end. Nothing can be taken away any more then that it may be looking at.
+/// A CPU does not end. What it may be reading cannot be removed then.
 pub fn stop() -> Totals {
     let reading = || online().skip(1).filter(|number| work::task(*number) == Some(Task::Read));
     reading().for_each(work::request_stop);
@@ -124,13 +124,13 @@ pub fn stop() -> Totals {
     totals()
 }
 
-/// Show readers the huge page of `1 << order` pages at `head`, whose struct pages are complete. What is shown already stays,
-/// and what there is no room for is not shown; whether it is.
+/// Shows readers the huge page of `1 << order` pages at `head`, whose struct pages are complete. Returns whether it is
+/// shown: there may be no room.
 pub fn show_huge_page(head: Pfn, order: u32) -> bool {
     show(head, order, Kind::HugeTlb)
 }
 
-/// The same for a compound page of a device.
+/// Shows readers a compound page of a device.
 pub fn show_device_page(head: Pfn, order: u32) -> bool {
     show(head, order, Kind::Dax)
 }
@@ -141,9 +141,9 @@ fn show(head: Pfn, order: u32, kind: Kind) -> bool {
     shown().any(|other| other == page) || BOARD.publish(page).is_ok()
 }
 
-/// The compound pages that are shown, for the boot CPU, which alone shows and hides.
+/// The compound pages that are shown, for the boot CPU, which shows and hides them.
 fn shown() -> impl Iterator<Item = Compound> {
-    // Nobody waits for the boot CPU, so the section may end before what is found is looked at.
+    // The boot CPU does not wait for itself, so the section may end before the result is used.
     let section = READERS.enter(Cpu::BOOT);
     let mut pages = [None; BOARD_SLOTS];
     for (place, page) in pages.iter_mut().zip(BOARD.scan(&section)) {
@@ -152,7 +152,7 @@ fn shown() -> impl Iterator<Item = Compound> {
     pages.into_iter().flatten()
 }
 
-/// Hide the compound pages of which `goes` says so. On return no reader looks at them: they may change and go.
+/// Hides the compound pages for which `goes` is true. On return no reader reads them, and they may change or be removed.
 pub fn hide(goes: impl Fn(&Compound) -> bool) {
     let hidden = shown().filter(goes).map(|page| BOARD.withdraw(page.head, page.head + 1));
     // One wait for all.
@@ -161,18 +161,18 @@ pub fn hide(goes: impl Fn(&Compound) -> bool) {
     }
 }
 
-/// The same for the compound pages that reach into `pages`.
+/// Hides the compound pages that overlap `pages`.
 pub fn hide_pages(pages: PfnRange) {
     hide(|page| PfnRange::new(Pfn::new(page.head), 1 << page.order).overlaps(&pages));
 }
 
-/// The job [`Task::Read`]: check every page of the board, over and over.
+/// The job [`Task::Read`]: checks every page of the board, again and again.
 pub(crate) fn read(number: usize, mut stop: impl FnMut() -> bool) {
     let Some(this) = Cpu::new(number) else { return };
     let mut random = Random(number as u64 + 1);
     let mut slot = 0;
     while !stop() {
-        // A section for each page: the writer never waits for more than one.
+        // A section for each page, so that the writer waits for one page at most.
         let section = READERS.enter(this);
         let Some(compound) = BOARD.scan(&section).nth(slot) else {
             drop(section);
@@ -195,7 +195,7 @@ pub(crate) fn read(number: usize, mut stop: impl FnMut() -> bool) {
     }
 }
 
-/// What a reader does that looks at a page which was never there: the last one of all. It ends the run.
+/// Reads a struct page that is not mapped: that of the last page that vmemmap can describe. It ends the run.
 pub fn crash(number: usize) -> u64 {
     let this = Cpu::new(number).unwrap_or(Cpu::BOOT);
     let section = READERS.enter(this);
@@ -231,7 +231,7 @@ fn head_of(page: &Page, pfn: u64) -> Option<u64> {
     }
 }
 
-/// xorshift64 (Marsaglia, "Xorshift RNGs"): any page is as good as another.
+/// xorshift64 (Marsaglia, "Xorshift RNGs").
 struct Random(u64);
 
 impl Random {

@@ -1,5 +1,5 @@
-//! The regions that the device tree sets aside: hotpluggable memory waits here until somebody adds it, all of it or some
-//! blocks, and persistent memory until somebody makes a device of it. None of it is boot RAM.
+//! The regions that the device tree sets aside, which are not boot RAM. Hotpluggable memory waits for `add`, as a whole or by
+//! blocks; persistent memory waits for `dax create`.
 //!
 //! ```text
 //!   waiting --add--> partial, memory --remove--> waiting          hotpluggable
@@ -23,14 +23,14 @@ use hotmap_mm::mm::Mm;
 use crate::plug::{self, Name, Policy};
 use crate::{klog, kprintln};
 
-/// What the device tree says a region is.
+/// The kind of a region, from the device tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RegionKind {
     /// `device_type = "memory"` with `hotpluggable`.
     Hotpluggable,
     /// `pmem-region`.
     Pmem {
-        /// Its contents do not survive a power cycle.
+        /// Whether its contents are lost at power-off.
         volatile: bool,
     },
 }
@@ -48,13 +48,13 @@ impl RegionKind {
 /// What a region is used for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RegionUse {
-    /// The parts of it that are memory, ascending. None: it waits.
+    /// The parts of it that are memory, ascending; without any, it waits.
     Memory(Vec<PhysRange>),
-    /// It stays out of use: this would be lost.
+    /// It stays out of use, because this would be lost.
     Refused(Holding),
 }
 
-/// What lies in a region.
+/// Something that lies in a region.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Holding {
     /// What it is.
@@ -72,7 +72,7 @@ impl fmt::Display for Holding {
 /// A region that the device tree sets aside.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Region {
-    /// Where it is.
+    /// Its range.
     pub range: PhysRange,
     /// What it is.
     pub kind: RegionKind,
@@ -117,7 +117,7 @@ impl fmt::Display for Region {
     }
 }
 
-/// Why a region cannot be used so. Nothing has changed then.
+/// Why a region cannot be used so. A refusal has changed nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
     /// The device tree does not set this address aside.
@@ -136,7 +136,7 @@ pub enum Refusal {
         /// The region.
         region: PhysRange,
     },
-    /// A region that is no memory of the system's.
+    /// A region that is persistent memory.
     NotHotpluggable(PhysRange),
     /// Something that must not be lost lies in the region.
     Holds {
@@ -152,7 +152,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Linux's number for it; where Linux has no such request, the nearest.
+    /// Linux's error number for it, or the nearest if Linux has no such request.
     pub const fn errno(&self) -> Errno {
         match self {
             Self::NoRegion(_) => Errno::ENXIO,
@@ -209,10 +209,10 @@ impl Regions {
         &self.list
     }
 
-    /// Take in what the device tree says; `dtb` is where the blob itself is. What holds something is complained about.
+    /// Lists the regions of the device tree; `dtb` is the range of the blob. A region that holds something is reported and refused.
     ///
     /// # Errors
-    /// `Out` when the heap has no room; there are none then.
+    /// `Out` if the heap has no room; the list is empty then.
     pub fn read(&mut self, machine: &MachineDescription, dtb: PhysRange) -> Result<()> {
         let hotpluggable = machine.memory.iter().filter(|m| m.hotpluggable);
         let hotpluggable = hotpluggable.map(|m| (m.region, RegionKind::Hotpluggable, m.numa_node));
@@ -234,7 +234,7 @@ impl Regions {
         Ok(())
     }
 
-    /// Add every hotpluggable region that waits; one that is refused is told and left.
+    /// Adds every hotpluggable region that waits; a refusal is reported.
     pub fn add_all<M: Machine>(&mut self, mm: &mut Mm<M>, policy: Policy) {
         for region in &mut self.list {
             if region.kind == RegionKind::Hotpluggable
@@ -247,7 +247,7 @@ impl Regions {
         }
     }
 
-    /// Add the hotpluggable region that starts at `start`, or `len` bytes of one at `start`.
+    /// Adds the hotpluggable region that starts at `start`, or `len` bytes of one at `start`.
     ///
     /// # Errors
     /// Why it cannot be added; everything is as it was.
@@ -281,10 +281,10 @@ impl Regions {
         }
     }
 
-    /// Take away what was added at `start`, all of it.
+    /// Removes what was added at `start`.
     ///
     /// # Errors
-    /// Why it cannot go; it is as it was then.
+    /// Why it cannot be removed; it is as it was, but for pages that have migrated.
     pub fn remove<M: Machine>(
         &mut self,
         mm: &mut Mm<M>,
@@ -305,7 +305,7 @@ impl Regions {
     }
 }
 
-/// Room in the list first: what is memory is always listed. A refusal leaves the list as it was, to its last byte.
+/// Reserves room in the list first, so that memory that was added is listed. A refusal leaves the list as it was.
 fn add_part<M: Machine>(
     mm: &mut Mm<M>,
     parts: &mut Vec<PhysRange>,
@@ -330,7 +330,7 @@ fn name_at(start: PhysAddr, node: Option<u32>) -> Name {
     Name { source: Source::DeviceTree, start, node: node.unwrap_or(0) }
 }
 
-/// What in `region` would be lost with it. (The image cannot be there: boot ends over it.)
+/// What in `region` must not be lost. The image is not checked: boot refuses a region over it.
 fn holding(
     machine: &MachineDescription,
     region: hotmap_devicetree::Region,
@@ -347,7 +347,7 @@ fn holding(
     Some(Holding { what, range: range_of(by) })
 }
 
-/// The same range in the model's type.
+/// The range in the model's type.
 fn range_of(region: hotmap_devicetree::Region) -> PhysRange {
     PhysRange { start: PhysAddr::new(region.start), end: PhysAddr::new(region.end()) }
 }

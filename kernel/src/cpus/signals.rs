@@ -5,11 +5,12 @@
 //!  send WAKE                                    leaves WFI, looks at its mailbox
 //!  HOLD = true, send PARK                       PARKED = true, stays in the handler
 //!  waits until it sees all PARKED               while HOLD
-//!  HOLD = false, SEV                            PARKED = false, goes on where it was
+//!  HOLD = false, SEV                            PARKED = false, returns from the handler
 //!  send STOP (a report has begun)               nothing more, for good
 //! ```
-//! Who holds a [`Lock`](crate::lock::Lock) takes no interrupt, so a CPU that is parked or stopped holds none. It may be
-//! inside a readers' section: nobody may wait for the end of one while CPUs are parked, nor park them in an open window.
+//! A CPU that holds a [`Lock`](crate::lock::Lock) takes no interrupt, so a CPU that is parked or stopped holds none. It may be
+//! inside a readers' section: the boot CPU must not wait for a grace period while CPUs are parked, nor park them in an open
+//! window.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -24,19 +25,19 @@ const WAKE: u32 = 0;
 const PARK: u32 = 1;
 const STOP: u32 = 2;
 
-/// Whether CPUs that were told to park stay parked.
+/// Whether CPUs that were asked to park stay parked.
 static HOLD: AtomicBool = AtomicBool::new(false);
 static PARKED: PerCpu<AtomicBool> = PerCpu([const { AtomicBool::new(false) }; ROOM]);
 /// How many interrupts each CPU has taken.
 static INTERRUPTS: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; ROOM]);
 
-/// Takes the signals that are pending here. `false` if the interrupt is no signal: nothing expects it.
+/// Takes the signals that are pending here. `false` if the interrupt is not a signal.
 pub(crate) fn take() -> bool {
     let number = cpu::number();
     if number == 0 {
         return false;
     }
-    // It may have gone since it interrupted: then there is none, and nothing to do.
+    // The interrupt may have been withdrawn since: then there is none to take.
     while let Some(taken) = Taken::next() {
         INTERRUPTS[number].fetch_add(1, Ordering::Relaxed);
         let signal = taken.id();
@@ -74,18 +75,18 @@ pub fn is_parked(number: usize) -> bool {
     PARKED[number].load(Ordering::Acquire)
 }
 
-/// All other CPUs are parked: nothing runs but this. Dropping it lets them go on.
+/// All other CPUs are parked. Dropping this releases them.
 #[must_use = "dropped at once, it lets them go on"]
 pub struct Parked(());
 
-/// The number of a CPU that did not park in time: it hangs with its interrupts off.
+/// The number of a CPU that did not park in time: its interrupts are masked.
 #[derive(Clone, Copy, Debug)]
 pub struct Deaf(pub usize);
 
-/// Park all other CPUs, for the boot CPU.
+/// Boot CPU: parks all other CPUs.
 ///
 /// # Errors
-/// `Deaf`, and all go on.
+/// `Deaf`; the CPUs that have parked are released.
 pub fn park_others() -> Result<Parked, Deaf> {
     HOLD.store(true, Ordering::Release);
     let parked = Parked(());
@@ -105,8 +106,8 @@ impl Drop for Parked {
     }
 }
 
-/// Tells all other CPUs to stop for good, for whichever CPU has to report what ends the run. The boot CPU takes no signals:
-/// what it does meanwhile ends with the run.
+/// Stops all other CPUs, for a CPU that reports what ends the run. The boot CPU takes no signals and continues until the end
+/// of the run.
 pub(crate) fn stop_others() {
     for number in online().skip(1).filter(|number| *number != cpu::number()) {
         own::send(STOP, number);

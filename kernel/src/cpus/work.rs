@@ -1,4 +1,4 @@
-//! What the other CPUs do: they sleep until there is a job for them, and do it. IRQs are on in both.
+//! The jobs of the other CPUs: a CPU sleeps until it gets a job, and does it, both with IRQs unmasked.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -14,13 +14,13 @@ use crate::readers;
 /// A job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Task {
-    /// Say which CPU it is: its affinity is the result.
+    /// Return the CPU's affinity.
     Answer,
-    /// Count until told to stop; [`progress`] shows how far it is, and the count is the result.
+    /// Count until asked to stop, and return the count; [`progress`] shows it meanwhile.
     Count,
-    /// Check the compound pages of the board until told to stop.
+    /// Check the compound pages of the board until asked to stop.
     Read,
-    /// Read a struct page that is not mapped: the run ends with a report of it.
+    /// Read a struct page that is not mapped, which ends the run with a report.
     Crash,
 }
 
@@ -60,7 +60,7 @@ impl Task {
 
 /// The code of the job that each CPU was given last.
 static POSTED: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; ROOM]);
-/// How far each CPU's [`Task::Count`] is.
+/// The count of each CPU's [`Task::Count`].
 static PROGRESS: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; ROOM]);
 
 fn count(number: usize, mailbox: &Mailbox) -> u64 {
@@ -70,14 +70,14 @@ fn count(number: usize, mailbox: &Mailbox) -> u64 {
     progress(number)
 }
 
-/// The whole life of a secondary CPU, which comes here with everything masked.
+/// The loop of a secondary CPU, which enters with everything masked.
 pub(crate) fn serve(number: usize) -> ! {
     let mailbox = &MAILBOXES[number];
     if !own::set_up_here() {
         mailbox.report_failure(NO_INTERRUPTS);
         semihosting::halt();
     }
-    // Given up in the meantime: nobody counts on it.
+    // The boot CPU has given up: it does not wait for this one.
     if !mailbox.report() {
         semihosting::halt();
     }
@@ -97,7 +97,7 @@ pub(crate) fn serve(number: usize) -> ! {
     }
 }
 
-/// Give a CPU a job.
+/// Gives a CPU a job.
 ///
 /// # Errors
 /// It is not online, or busy.
@@ -108,12 +108,12 @@ pub fn post(number: usize, task: Task) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Tell a CPU's job to come to its end.
+/// Asks a CPU's job to end.
 pub fn request_stop(number: usize) {
     MAILBOXES[number].request_stop();
 }
 
-/// Wait for a CPU's job to end: its result, or `None` if it does not, or there is none.
+/// Waits for a CPU's job to end; returns its result, or `None` if it does not end or there is no job.
 pub fn result(number: usize) -> Option<u64> {
     wait_until(|| MAILBOXES[number].poll() != Progress::Running);
     match MAILBOXES[number].poll() {
@@ -134,7 +134,7 @@ pub fn jobs_done(number: usize) -> u64 {
     MAILBOXES[number].jobs_done()
 }
 
-/// How far a CPU's [`Task::Count`] is.
+/// The count of a CPU's [`Task::Count`].
 pub fn progress(number: usize) -> u64 {
     PROGRESS[number].load(Relaxed)
 }

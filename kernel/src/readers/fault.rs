@@ -1,10 +1,10 @@
-//! Faults that readers may have, and windows, in which they have them.
+//! The faults of readers, and the windows in which they occur.
 //!
-//! | data abort | what is done about it |
+//! | data abort | handling |
 //! |---|---|
-//! | translation fault in vmemmap | in a window: wait for its end; the entry is there again meanwhile: nothing. Then retry |
-//! | TLB conflict (with FEAT_BBM level 2) | this CPU's TLB is emptied, and the access retried |
-//! | permission fault in vmemmap, on a write | reported with the page: somebody writes to a shared tail |
+//! | translation fault in vmemmap | wait for the end of a window that covers the address; retry if it translates now |
+//! | TLB conflict (with FEAT_BBM level 2) | invalidate this CPU's TLB; retry |
+//! | permission fault in vmemmap, on a write | report the page: a write to a shared tail |
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -18,15 +18,15 @@ use crate::arch::esr::Syndrome;
 use crate::arch::{counter, cpu, tlb, translate};
 use crate::cpus::PerCpu;
 
-/// The part of vmemmap that is being changed through an invalid entry.
+/// The window of vmemmap.
 static WINDOW: Window = Window::new();
 /// TLB conflict aborts of each CPU.
 static CONFLICTS: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; CPUS]);
-/// How long the next window is held open until a reader enters it, in looks; and whether one did.
+/// For how many looks the next window is held open for a reader to enter; and whether one did.
 static STRETCH: AtomicU64 = AtomicU64::new(0);
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
-/// Whether the data abort `syndrome` at `far` is one to retry after. It has waited, if it had to.
+/// Handles the data abort `syndrome` at `far`; returns whether to retry the access. Waits if a window is open.
 pub(crate) fn retry(syndrome: Syndrome, far: u64) -> bool {
     let Some(this) = Cpu::new(cpu::number()) else { return false };
     if syndrome.is_tlb_conflict() {
@@ -39,13 +39,13 @@ pub(crate) fn retry(syndrome: Syndrome, far: u64) -> bool {
         && WINDOW.fault(this, far, || translates(far), cpu::relax) == Verdict::Retry
 }
 
-/// As [`Window::fault`] wants it: after what was read before.
+/// Whether `va` translates now, ordered after earlier reads as [`Window::fault`] requires.
 fn translates(va: u64) -> bool {
     cpu::finish_accesses();
     translate::load(VirtAddr::new(va)).address().is_some()
 }
 
-/// The page whose struct page was written to, if that is why.
+/// The page whose struct page was written to, if the abort is a write to a shared tail.
 pub(crate) fn written_tail(syndrome: Syndrome, far: u64) -> Option<u64> {
     pfn_at(far).filter(|_| syndrome.is_write() && syndrome.is_permission_fault())
 }
@@ -54,14 +54,14 @@ fn now() -> Clock {
     Clock { ticks: counter::ticks(), instructions: counter::instructions() }
 }
 
-/// Entries of `range`, all in vmemmap, are about to be broken: `Machine::window_open`.
+/// `Machine::window_open`: entries of `range`, all in vmemmap, are about to be broken.
 pub(crate) fn open(range: VirtRange) {
     assert!(WINDOW.open(range.start.get(), range.end.get(), now()).is_ok(), "a window in a window");
 }
 
-/// They are there again: `Machine::window_close`.
+/// `Machine::window_close`: the entries are written.
 pub(crate) fn close() {
-    // Whoever opened it has its length in the figures.
+    // The length is in the figures.
     let _ = WINDOW.close(now());
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn broken() {
     }
 }
 
-/// For tests: hold the next window open until a reader enters it, for at most `turns` looks. With 0 it is not held open.
+/// For tests: holds the next window open until a reader enters it, for at most `turns` looks; 0 does not hold it open.
 pub fn stretch_next(turns: u64) {
     if turns > 0 {
         ENTERED.store(false, Relaxed);
@@ -83,12 +83,12 @@ pub fn stretch_next(turns: u64) {
     STRETCH.store(turns, Relaxed);
 }
 
-/// For tests: whether a reader entered the window that was held open. If none did, nothing is known about readers in windows.
+/// For tests: whether a reader entered the window that was held open. If not, that proves nothing about readers.
 pub fn was_entered() -> bool {
     ENTERED.load(Relaxed)
 }
 
-/// The windows so far, and what they cost whom.
+/// The windows so far, and the readers' retries.
 pub fn figures() -> Figures {
     WINDOW.figures()
 }
