@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use hotmap_devicetree::{Held, MachineDescription};
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 use hotmap_mm::errno::Errno;
-use hotmap_mm::error::{Error, Resource, Result};
+use hotmap_mm::error::{Error, RangeError, Resource, Result};
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::list;
 use hotmap_mm::machine::Machine;
@@ -265,7 +265,8 @@ impl Regions {
             None if start != whole.start => return Err(Refusal::NotStart { at: start, region: whole }),
             None => whole.len(),
             Some(len) => {
-                let range = PhysRange::checked_new(start, len).ok_or(Error::Wraps { start, len })?;
+                let range = PhysRange::checked_new(start, len)
+                    .ok_or(Error::Range(RangeError::Wraps { start, len }))?;
                 if !whole.covers(&range) {
                     return Err(Refusal::Outside { range, region: whole });
                 }

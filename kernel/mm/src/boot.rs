@@ -5,7 +5,7 @@ use crate::frame::Frames;
 use alloc::vec::Vec;
 
 use crate::addr::{PhysAddr, PhysRange};
-use crate::error::{Error, Result};
+use crate::error::{Error, RangeError, Result};
 use crate::frame::altmap::Altmap;
 use crate::frame::block::{BlockState, MemoryBlock, Source};
 use crate::frame::page::PageKind;
@@ -44,7 +44,7 @@ pub fn map_boot_ram<M: Machine>(
     ram[..count].copy_from_slice(memblock.ram());
     let reach = layout.reach();
     if let Some(range) = ram[..count].iter().copied().find(|range| !reach.covers(range)) {
-        return Err(Error::BeyondLinearMap { range, reach });
+        return Err(Error::Range(RangeError::BeyondLinearMap { range, reach }));
     }
     for range in &ram[..count] {
         let whole = PfnRange::inside(g, *range).addresses(g);

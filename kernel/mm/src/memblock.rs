@@ -2,7 +2,7 @@
 //! (Linux: `mm/memblock.c`). Plain arrays, no pointers, so that the same value is used before and after the MMU is on.
 
 use crate::addr::{PhysAddr, PhysRange};
-use crate::error::{Error, Resource, Result};
+use crate::error::{Error, RangeError, Resource, Result};
 use crate::frame::page::PageKind;
 
 /// How many ranges of RAM there may be.
@@ -93,7 +93,7 @@ impl Memblock {
             return Ok(());
         }
         if let Some(known) = self.ram().iter().find(|r| r.overlaps(&range)) {
-            return Err(Error::Exists { range, present: known.start });
+            return Err(Error::Range(RangeError::Exists { range, present: known.start }));
         }
         let at = self.ram().partition_point(|r| r.start < range.start);
         let joins_before = at > 0 && self.ram[at - 1].end == range.start;
@@ -234,7 +234,7 @@ mod tests {
         m.add_ram(r(0x1000, 0x2000)).expect("free");
         m.add_ram(r(0x2000, 0x3000)).expect("free");
         assert_eq!(m.ram(), [r(0x1000, 0x3000), r(0x8000, 0x9000)]);
-        assert!(matches!(m.add_ram(r(0x2fff, 0x4000)), Err(Error::Exists { .. })));
+        assert!(matches!(m.add_ram(r(0x2fff, 0x4000)), Err(Error::Range(RangeError::Exists { .. }))));
         assert_eq!(m.span(), r(0x1000, 0x9000));
     }
 

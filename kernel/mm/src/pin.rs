@@ -1,6 +1,6 @@
 //! Pages that are held, so that their block cannot go offline, nor their device be taken down.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, PageError, PageNeeds, Result};
 use crate::frame::page::PageKind;
 use crate::machine::Machine;
 use crate::mm::Mm;
@@ -20,7 +20,13 @@ impl<M: Machine> Mm<M> {
                 let page = self.pages().own(head);
                 page.set_refs(page.refs() + 1);
             }
-            _ => return Err(Error::PageState { pfn, is: kind, needs: "free, a tenant's or a device's" }),
+            _ => {
+                return Err(Error::Page(PageError::State {
+                    pfn,
+                    is: kind,
+                    needs: PageNeeds::FreeTenantOrDevice,
+                }));
+            }
         }
         Ok(())
     }
@@ -38,7 +44,7 @@ impl<M: Machine> Mm<M> {
         match kind {
             PageKind::Pinned if refs == 1 => self.frames.free(head),
             PageKind::Pinned | PageKind::Tenant if refs > 1 => self.pages().own(head).set_refs(refs - 1),
-            _ => return Err(Error::PageState { pfn, is: kind, needs: "pinned" }),
+            _ => return Err(Error::Page(PageError::State { pfn, is: kind, needs: PageNeeds::Pinned })),
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! as reserved; what was in it has moved away before. Its block cannot go offline: the memory of a block that goes is handed
 //! back as good, and this page is not.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, PageError, PageNeeds, Result};
 use crate::frame::page::PageKind;
 use crate::machine::Machine;
 use crate::migrate::page::migrate_page;
@@ -21,16 +21,16 @@ impl<M: Machine> Mm<M> {
         let moved = match kind {
             PageKind::Free => None,
             PageKind::Tenant if refs <= 1 => Some(migrate_page(&mut self.space, &mut self.frames, pfn)?),
-            PageKind::Tenant | PageKind::Pinned => return Err(Error::Pinned { pfn, refs }),
+            PageKind::Tenant | PageKind::Pinned => return Err(Error::Page(PageError::Pinned { pfn, refs })),
             PageKind::HugeTlb => {
                 self.hugetlb_dissolve(head)?;
                 None
             }
-            PageKind::Poisoned => return Err(Error::Poisoned(pfn)),
+            PageKind::Poisoned => return Err(Error::Page(PageError::Poisoned(pfn))),
             PageKind::Tail | PageKind::Hole => {
-                return Err(Error::PageState { pfn, is: kind, needs: "free or a tenant's" });
+                return Err(Error::Page(PageError::State { pfn, is: kind, needs: PageNeeds::FreeOrTenant }));
             }
-            _ => return Err(Error::Unmovable { pfn, kind }),
+            _ => return Err(Error::Page(PageError::Unmovable { pfn, kind })),
         };
         self.frames.take_free(pfn, 0, PageKind::Poisoned);
         Ok(moved)
@@ -43,7 +43,7 @@ impl<M: Machine> Mm<M> {
     pub fn unpoison(&mut self, pfn: Pfn) -> Result<()> {
         let (kind, _) = self.use_of(pfn)?;
         if kind != PageKind::Poisoned {
-            return Err(Error::PageState { pfn, is: kind, needs: "poisoned" });
+            return Err(Error::Page(PageError::State { pfn, is: kind, needs: PageNeeds::Poisoned }));
         }
         self.frames.uncharge(PageKind::Poisoned, 1);
         self.frames.put_back(pfn, 0);

@@ -1,7 +1,7 @@
 //! Commands that change something, and those that check.
 
 use hotmap_mm::addr::PhysAddr;
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{Error, RangeError, TenantError};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::pfn::Pfn;
 
@@ -49,7 +49,7 @@ fn check_tenants(kernel: &dyn System, words: &mut Words<'_>) -> Outcome {
         checked += 1;
     }
     match wanted {
-        Some(id) if checked == 0 => return Err(Error::NoTenant(id).into()),
+        Some(id) if checked == 0 => return Err(Error::Tenant(TenantError::Absent(id)).into()),
         _ => kprintln!("tenants checked: {checked}"),
     }
     Ok(())
@@ -79,7 +79,7 @@ fn block_at(kernel: &dyn System, address: PhysAddr) -> Result<Pfn, ShellError> {
     if address.is_aligned(kernel.block_size()) {
         Ok(kernel.pfn(address))
     } else {
-        Err(Error::NotBlockStart { at: address, block: kernel.block_size() }.into())
+        Err(Error::Range(RangeError::NotBlockStart { at: address, block: kernel.block_size() }).into())
     }
 }
 

@@ -8,7 +8,7 @@ use hotmap_mm::device::compound::{Dedup, TailScope};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::{DeviceType, MAX_RANGES, Pagemap};
 use hotmap_mm::device::range::DeviceMemmap;
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{DeviceError, Error, RangeError};
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::pfn::Pfn;
 
@@ -110,8 +110,8 @@ fn create(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let kind = request.kind.or(behind.map(|b| b.kind));
     if kind.is_none_or(DeviceType::is_reachable) {
         for (start, len) in ranges {
-            let range =
-                PhysRange::checked_new(*start, *len).ok_or(Error::Wraps { start: *start, len: *len })?;
+            let range = PhysRange::checked_new(*start, *len)
+                .ok_or(Error::Range(RangeError::Wraps { start: *start, len: *len }))?;
             if !kernel.memory_behind(*start).is_some_and(|behind| behind.range.covers(&range)) {
                 return Err(ShellError::Failed(
                     "there is no memory of a device: layout and nvdimms list what there is (--type private needs none)",
@@ -188,7 +188,11 @@ fn page(kernel: &dyn System, words: &mut Words<'_>, usage: &'static str) -> Resu
     let address = words.address(usage)?;
     let pfn = kernel.pfn(address);
     // Not the page that it lies in: a device is called by where it starts.
-    if kernel.address(pfn) == address { Ok(pfn) } else { Err(Error::NoDevice(address).into()) }
+    if kernel.address(pfn) == address {
+        Ok(pfn)
+    } else {
+        Err(Error::Device(DeviceError::Absent(address)).into())
+    }
 }
 
 fn destroy(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {

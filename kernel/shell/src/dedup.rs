@@ -4,7 +4,7 @@
 use core::fmt::Write;
 
 use hotmap_mm::addr::{Bytes, PhysAddr};
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{Error, SpaceError};
 use hotmap_mm::frame::page::PAGE_BYTES;
 use hotmap_mm::hugetlb::pool::Use;
 use hotmap_mm::layout::LINEAR_SIZE;
@@ -127,8 +127,8 @@ fn picture(kernel: &dyn System, pfn: Pfn) -> Outcome {
     for index in 0..pages {
         let va = kernel.page_address(head) + index * size;
         let path = kernel.path(va);
-        let step = path.leaf().ok_or(Error::NotMapped(va))?;
-        let at = kernel.translate(va).ok_or(Error::NotMapped(va))?.align_down(size);
+        let step = path.leaf().ok_or(Error::Space(SpaceError::NotMapped(va)))?;
+        let at = kernel.translate(va).ok_or(Error::Space(SpaceError::NotMapped(va)))?.align_down(size);
         let (shared, writable) = (step.descriptor.is_shared(), step.descriptor.is_writable());
         match &mut open {
             Some(group) if group.goes_on(at, size, shared, writable) => group.count += 1,

@@ -11,7 +11,7 @@ use hotmap_mm::device::given::Kmem;
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
-use hotmap_mm::error::{Error, Result};
+use hotmap_mm::error::{Error, Result, SpaceError};
 use hotmap_mm::frame::block::{MemoryBlock, Source};
 use hotmap_mm::frame::page::{Page, PageKind};
 use hotmap_mm::frame::section::Section;
@@ -266,7 +266,11 @@ impl Model for Kernel {
     fn blink(&mut self, va: VirtAddr) -> Result<()> {
         let machine = *self.mm.machine();
         let (space, _) = self.mm.parts_mut();
-        let leaf = space.path(va).leaf().map(|step| step.slot.span).ok_or(Error::NotMapped(va))?;
+        let leaf = space
+            .path(va)
+            .leaf()
+            .map(|step| step.slot.span)
+            .ok_or(Error::Space(SpaceError::NotMapped(va)))?;
         let mut rewrite = |change: fn(Descriptor) -> Descriptor| -> Result<()> {
             let debt = space.rewrite(leaf, Contents::MayDiffer, &mut |_, old| change(old))?;
             space.invalidate(debt);

@@ -1,7 +1,7 @@
 //! Commands that look at single pages and mappings.
 
 use hotmap_mm::addr::{Bytes, PhysAddr, VirtAddr};
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{Error, PageError, SpaceError};
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
@@ -30,7 +30,7 @@ pub(super) fn walk(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
 
 fn walk_page(kernel: &dyn System, pfn: Pfn) -> Outcome {
     if !kernel.is_valid(pfn) {
-        return Err(Error::NotPresent(pfn).into());
+        return Err(Error::Page(PageError::NotPresent(pfn)).into());
     }
     let va = kernel.page_address(pfn);
     kprintln!("{pfn} ({}): its struct page is at {va}", kernel.address(pfn));
@@ -58,7 +58,7 @@ fn walk_to(kernel: &dyn System, va: VirtAddr) -> Outcome {
             kprintln!("{at}  invalid");
         }
     }
-    let frame = kernel.translate(va).ok_or(Error::NotMapped(va))?;
+    let frame = kernel.translate(va).ok_or(Error::Space(SpaceError::NotMapped(va)))?;
     kprintln!("{va} -> {frame}, {}", Owner(kernel, frame));
     Ok(())
 }

@@ -12,6 +12,7 @@ use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
+use hotmap_mm::error::PageError;
 use hotmap_mm::granule::Granule;
 
 use super::*;
@@ -158,7 +159,10 @@ fn whole_blocks_of_an_odd_region_may_come(g: Granule) {
     let (mut rig, mut regions) = boot(g);
     let size = if g.page_size == 65536 { 512 * MIB } else { 128 * MIB };
     let refused = regions.add(&mut rig.mm, address(ODD), None, AUTO);
-    assert!(matches!(refused, Err(Refusal::Model(Error::NotBlockAligned { .. }))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Refusal::Model(Error::Range(RangeError::NotBlockAligned { .. })))),
+        "{refused:?}"
+    );
     let first = address(ODD).checked_align_up(size).expect("low");
     let part = regions.add(&mut rig.mm, first, Some(size), AUTO);
     if g.page_size == 65536 {
@@ -213,7 +217,7 @@ fn a_refusal_names_the_rule_and_changes_nothing(g: Granule) {
     }
     rig.mm.pin(Rig::pfn(g, HOT + block - MIB)).expect("it is free");
     let held = regions.remove(&mut rig.mm, address(HOT));
-    assert!(matches!(held, Err(Refusal::Model(Error::Pinned { .. }))), "{held:?}");
+    assert!(matches!(held, Err(Refusal::Model(Error::Page(PageError::Pinned { .. })))), "{held:?}");
     assert_eq!(regions.list, list, "what is held stays, and stays listed");
     rig.assert_clean("after all refusals");
 }

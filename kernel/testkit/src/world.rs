@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::debug::faults::Plan;
-use hotmap_mm::error::{Error, Result};
+use hotmap_mm::error::{BlockError, Error, Result, TenantError};
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
@@ -108,7 +108,7 @@ impl World {
             result = act(&mut self.rig);
         }
         VETO.set(None);
-        if matches!(result, Err(Error::Vetoed { .. })) {
+        if matches!(result, Err(Error::Block(BlockError::Vetoed { .. }))) {
             before.assert_same(&Snapshot::of(&self.rig, detail), &format!("{what}, vetoed"));
         }
         result
@@ -290,7 +290,7 @@ impl World {
         for (id, tenant) in &self.reference.tenants {
             assert_eq!(self.rig.mm.tenant_check(*id), Ok(tenant.pages), "tenant {id}");
         }
-        assert_eq!(self.rig.mm.tenant_check(u32::MAX), Err(Error::NoTenant(u32::MAX)));
+        assert_eq!(self.rig.mm.tenant_check(u32::MAX), Err(Error::Tenant(TenantError::Absent(u32::MAX))));
     }
 
     /// A tenant goes.

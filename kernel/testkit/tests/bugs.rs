@@ -7,7 +7,7 @@ use hotmap_mm::audit::AuditSummary;
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::DeviceMemmap;
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{BlockError, Error, SpaceError};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
@@ -152,7 +152,7 @@ fn every_bug_is_caught_by_its_witness(g: Granule) {
         let (when, witness) = caught(bug);
         let clean = life(g, when, None);
         assert!(clean.summary.is_clean(), "without {}: {:?}", bug.name(), clean.said);
-        let vetoed = matches!(clean.refused, Some(Error::Vetoed { .. }));
+        let vetoed = matches!(clean.refused, Some(Error::Block(BlockError::Vetoed { .. })));
         assert_eq!((vetoed, clean.refused.is_some()), (when == When::Vetoed, when == When::Vetoed));
         assert_eq!(clean.rig.mm.warnings().total(), 0, "without {}", bug.name());
         let after = life(g, when, Some(bug));
@@ -168,7 +168,7 @@ fn every_bug_is_caught_by_its_witness(g: Granule) {
             Witness::Refusal => {
                 let refused = after.refused;
                 assert!(
-                    matches!(refused, Some(Error::BreakBeforeMake { .. })),
+                    matches!(refused, Some(Error::Space(SpaceError::BreakBeforeMake { .. }))),
                     "{}: {refused:?}",
                     bug.name()
                 );

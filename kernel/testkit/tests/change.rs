@@ -6,7 +6,7 @@ use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::BbmRule;
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{Error, SpaceError};
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::tables::TableFrames;
@@ -103,20 +103,23 @@ fn without_bbm_support_a_split_in_one_step_is_refused_and_changes_nothing(g: Gra
     let (mut rig, va) = with_block(g);
     let before = Snapshot::exact(&rig);
     let rule = BbmRule::BlockSize;
-    assert_eq!(split(&mut rig, va, Some(Bug::NoBbm)), Err(Error::BreakBeforeMake { at: va, rule }));
+    assert_eq!(
+        split(&mut rig, va, Some(Bug::NoBbm)),
+        Err(Error::Space(SpaceError::BreakBeforeMake { at: va, rule }))
+    );
     before.assert_same(&Snapshot::exact(&rig), "a split that was refused");
 }
 
 fn a_table_that_makes_no_block_stays(g: Granule) {
     let (mut rig, va) = with_block(g);
-    assert_eq!(join(&mut rig, va), Err(Error::NotMapped(va)), "a block already");
+    assert_eq!(join(&mut rig, va), Err(Error::Space(SpaceError::NotMapped(va))), "a block already");
     split(&mut rig, va, None).expect("legal");
     let machine = rig.machine.clone();
     let page = VirtRange { start: va + 3 * g.page_size, end: va + 4 * g.page_size };
     let read_only = rig.mm.parts_mut().0.rewrite(page, Contents::Same, &mut |_, d| d.read_only());
     read_only.expect("a permission").pay(&machine);
     let before = Snapshot::exact(&rig);
-    assert_eq!(join(&mut rig, va), Err(Error::NotMapped(va)), "one entry differs");
+    assert_eq!(join(&mut rig, va), Err(Error::Space(SpaceError::NotMapped(va))), "one entry differs");
     before.assert_same(&Snapshot::exact(&rig), "a join that was refused");
 }
 
@@ -148,11 +151,11 @@ fn an_address_changes_only_between_read_only_pages_with_the_same_contents(g: Gra
     assert_eq!((result, found), (Ok(()), vec![]));
     let (result, found, va) = switched(g, false, true);
     let rule = BbmRule::AddressWhileWritable;
-    assert_eq!((result, found), (Err(Error::BreakBeforeMake { at: va, rule }), vec![]));
+    assert_eq!((result, found), (Err(Error::Space(SpaceError::BreakBeforeMake { at: va, rule })), vec![]));
     // Who claims that contents are the same is not believed where there are debug checks.
     let (result, found, va) = switched(g, true, false);
     let rule = BbmRule::AddressWithOtherContents;
-    assert_eq!((result, found), (Err(Error::BreakBeforeMake { at: va, rule }), vec![]));
+    assert_eq!((result, found), (Err(Error::Space(SpaceError::BreakBeforeMake { at: va, rule })), vec![]));
 }
 
 /// Where one frame is mapped over and over: it begins and ends in the middle of a table.
@@ -264,7 +267,7 @@ fn what_is_in_the_way_stays_and_all_else_is_undone(g: Granule) {
     let before = Snapshot::exact(&rig);
     let mut shared = SharedFrame::new(Pfn::new(1).address(g));
     shared.pa = PhysAddr::new(FRAME + g.page_size);
-    assert_eq!(share(&mut rig, &mut shared), Err(Error::AlreadyMapped(at)));
+    assert_eq!(share(&mut rig, &mut shared), Err(Error::Space(SpaceError::AlreadyMapped(at))));
     assert_eq!((shared.entries, shared.table), (0, None));
     before.assert_same(&Snapshot::exact(&rig), "something was in the way");
 }

@@ -11,7 +11,7 @@ use hotmap_mm::device::compound::{Compound, Dedup, NoDedup, TailScope};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
-use hotmap_mm::error::{Error, Resource, Result};
+use hotmap_mm::error::{DeviceError, Error, PageError, RangeError, Resource, Result};
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
@@ -287,7 +287,11 @@ fn an_altmap_is_as_large_as_what_populating_takes(g: Granule) {
                 let Some(usable) = usable else {
                     let range = range(start, end - start);
                     let refused = wish.range(&rig).map(drop);
-                    assert_eq!(refused, Err(Error::NoCompoundLeft { range, size }), "{wish:x?}");
+                    assert_eq!(
+                        refused,
+                        Err(Error::Device(DeviceError::NoCompoundLeft { range, size })),
+                        "{wish:x?}"
+                    );
                     continue;
                 };
                 rig.machine.plug(start, end - start);
@@ -444,7 +448,7 @@ fn what_is_no_compound_page_is_refused_by_the_rule(g: Granule) {
     let [small, medium, _] = SIZES[g.kind as usize];
     let refused = |wish: Wish| wish.range(&rig).map(drop);
     for size in [0, 3 * MIB, 4 * MIB, small + g.page_size, 1 << 63] {
-        let error = Error::CompoundSize { size, granule: g.kind };
+        let error = Error::Device(DeviceError::CompoundSize { size, granule: g.kind });
         assert_eq!(refused(Wish::new(FAR, 4 * small, size)), Err(error));
         let said = error.to_string();
         let list = [
@@ -455,15 +459,15 @@ fn what_is_no_compound_page_is_refused_by_the_rule(g: Granule) {
         assert!(said.ends_with(list[g.kind as usize]), "{said}");
     }
     for (start, len) in [(FAR + 2 * MIB, medium), (FAR, medium + 2 * MIB), (FAR, small)] {
-        let error = Error::NotCompoundAligned { range: range(start, len), size: medium };
+        let error = Error::Range(RangeError::NotCompoundAligned { range: range(start, len), size: medium });
         assert_eq!(refused(Wish::new(start, len, medium)), Err(error));
     }
     // In its own memory a device may begin anywhere, but has to end with a compound page.
     assert_eq!(refused(Wish::new(FAR + 2 * MIB, 2 * medium - 2 * MIB, medium).on_device(0)), Ok(()));
     let (start, len) = (FAR, 2 * medium + 2 * MIB);
-    let error = Error::NotCompoundAligned { range: range(start, len), size: medium };
+    let error = Error::Range(RangeError::NotCompoundAligned { range: range(start, len), size: medium });
     assert_eq!(refused(Wish::new(start, len, medium).on_device(0)), Err(error));
-    let error = Error::NoCompoundLeft { range: range(FAR, medium), size: medium };
+    let error = Error::Device(DeviceError::NoCompoundLeft { range: range(FAR, medium), size: medium });
     assert_eq!(refused(Wish::new(FAR, medium, medium).on_device(0)), Err(error));
     assert!(error.to_string().contains("leaves no compound page of"), "{error}");
 }
@@ -488,7 +492,10 @@ fn a_hold_is_on_the_head_and_the_device_waits_for_it(g: Granule) {
     }
     assert_eq!(rig.mm.memunmap_pages(Rig::pfn(g, FAR)), Ok(Teardown::Waits { pfn: head, holds: 1 }));
     let other = Rig::pfn(g, FAR);
-    assert!(matches!(rig.mm.unpin(other), Err(Error::PageState { .. })), "another compound page");
+    assert!(
+        matches!(rig.mm.unpin(other), Err(Error::Page(PageError::State { .. }))),
+        "another compound page"
+    );
     rig.mm.unpin(last).expect("held");
     before.assert_same(&Snapshot::exact(&rig), "gone with the last hold");
 }

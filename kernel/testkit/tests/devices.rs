@@ -7,7 +7,7 @@ use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::{DeviceState, DeviceType};
 use hotmap_mm::device::range::DeviceMemmap;
-use hotmap_mm::error::{Error, Resource, Result};
+use hotmap_mm::error::{AltmapError, DeviceError, Error, PageError, RangeError, Resource, Result};
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::frame::page::PageKind;
@@ -130,18 +130,21 @@ fn an_altmap_must_start_and_fit_its_range(g: Granule) {
         Altmap::new(base, u64::MAX, 2),
     ] {
         let refused = create(&mut rig, FAR, len, DeviceType::Generic, DeviceMemmap::Given(bad));
-        assert!(matches!(refused, Err(Error::BadAltmap { .. })), "{bad:?}: {refused:?}");
+        assert!(matches!(refused, Err(Error::Altmap(AltmapError::Misplaced { .. }))), "{bad:?}: {refused:?}");
     }
     for reserve in [pages, pages + 1, u64::MAX] {
         let memmap = DeviceMemmap::Device { reserve };
         let refused = create(&mut rig, FAR, len, DeviceType::Generic, memmap);
-        assert!(matches!(refused, Err(Error::BadAltmap { .. })), "{reserve:#x} kept back: {refused:?}");
+        assert!(
+            matches!(refused, Err(Error::Altmap(AltmapError::Misplaced { .. }))),
+            "{reserve:#x} kept back: {refused:?}"
+        );
     }
     let private = create(&mut rig, FAR, len, DeviceType::Private, ON_DEVICE);
-    assert!(matches!(private, Err(Error::AltmapOnPrivate(_))), "{private:?}");
+    assert!(matches!(private, Err(Error::Altmap(AltmapError::OnPrivate(_)))), "{private:?}");
     let two = [(PhysAddr::new(FAR), SUBSECTION), (PhysAddr::new(FAR + 2 * SUBSECTION), SUBSECTION)];
     let refused = rig.mm.device_range(&two, DeviceType::Generic, ON_DEVICE).map(drop);
-    assert_eq!(refused, Err(Error::AltmapRanges { ranges: 2 }));
+    assert_eq!(refused, Err(Error::Altmap(AltmapError::Ranges { ranges: 2 })));
     before.assert_same(&Snapshot::exact(&rig), "nothing was mapped");
 }
 
@@ -225,9 +228,9 @@ fn a_device_in_a_hole_of_boot_memory_allocates_no_memmap(g: Granule) {
     assert_eq!(rig.mm.use_of(hole).map(|u| u.0), Ok(PageKind::Hole));
     assert_eq!(rig.mm.use_of(Rig::pfn(g, 0x4000_0000)).map(|u| u.0), Ok(PageKind::Table));
     let again = create(&mut rig, start + SUBSECTION, SUBSECTION, DeviceType::Generic, DeviceMemmap::Ram);
-    assert!(matches!(again, Err(Error::Exists { .. })), "{again:?}");
+    assert!(matches!(again, Err(Error::Range(RangeError::Exists { .. }))), "{again:?}");
     let over_ram = create(&mut rig, 0x4000_0000, SUBSECTION, DeviceType::Generic, DeviceMemmap::Ram);
-    assert!(matches!(over_ram, Err(Error::Exists { .. })), "{over_ram:?}");
+    assert!(matches!(over_ram, Err(Error::Range(RangeError::Exists { .. }))), "{over_ram:?}");
     destroy(&mut rig, start);
     rig.assert_clean("gone");
     before.assert_same(&Snapshot::exact(&rig), "the hole is as it was");
@@ -274,7 +277,10 @@ fn a_device_of_several_ranges_is_one(g: Granule) {
         assert_eq!(rig.mm.use_of(Pfn::containing(g, start)).map(|u| u.0), Ok(PageKind::Device));
     }
     // A stale promise: the model has changed since.
-    assert!(matches!(rig.mm.memremap_pages(&device, |_, _| {}), Err(Error::Exists { .. })));
+    assert!(matches!(
+        rig.mm.memremap_pages(&device, |_, _| {}),
+        Err(Error::Range(RangeError::Exists { .. }))
+    ));
     destroy(&mut rig, FAR + 8 * SUBSECTION);
     before.assert_same(&Snapshot::exact(&rig), "all three are gone");
 }
@@ -285,25 +291,29 @@ fn what_no_device_can_be_made_of_is_refused(g: Granule) {
         let ranges = [(PhysAddr::new(start), len)];
         rig.mm.device_range(&ranges, DeviceType::Generic, DeviceMemmap::Ram).map(drop)
     };
-    assert!(matches!(try_one(FAR, 0), Err(Error::Empty(_))));
-    assert!(matches!(try_one(u64::MAX - MIB + 1, SUBSECTION), Err(Error::Wraps { .. })));
-    assert!(matches!(try_one(FAR + MIB, SUBSECTION), Err(Error::NotSubsectionAligned(_))));
-    assert!(matches!(try_one(FAR, 3 * MIB), Err(Error::NotSubsectionAligned(_))));
+    assert!(matches!(try_one(FAR, 0), Err(Error::Range(RangeError::Empty(_)))));
+    assert!(matches!(try_one(u64::MAX - MIB + 1, SUBSECTION), Err(Error::Range(RangeError::Wraps { .. }))));
+    assert!(matches!(try_one(FAR + MIB, SUBSECTION), Err(Error::Range(RangeError::NotSubsectionAligned(_)))));
+    assert!(matches!(try_one(FAR, 3 * MIB), Err(Error::Range(RangeError::NotSubsectionAligned(_)))));
     // The linear map starts with RAM, aligned down to the largest compound page: at 64K that is 0.
     let below = try_one(0, SUBSECTION);
-    assert_eq!(matches!(below, Err(Error::BeyondLinearMap { .. })), g.page_size < 65536, "{below:?}");
-    assert!(matches!(try_one(1 << 48, SUBSECTION), Err(Error::BeyondLinearMap { .. })));
-    assert!(matches!(try_one(0x4000_0000, GIB), Err(Error::Exists { .. })));
+    assert_eq!(
+        matches!(below, Err(Error::Range(RangeError::BeyondLinearMap { .. }))),
+        g.page_size < 65536,
+        "{below:?}"
+    );
+    assert!(matches!(try_one(1 << 48, SUBSECTION), Err(Error::Range(RangeError::BeyondLinearMap { .. }))));
+    assert!(matches!(try_one(0x4000_0000, GIB), Err(Error::Range(RangeError::Exists { .. }))));
     let same = [(PhysAddr::new(FAR), 2 * SUBSECTION), (PhysAddr::new(FAR + SUBSECTION), SUBSECTION)];
     let many = [(PhysAddr::new(FAR), SUBSECTION); 9];
     let check = |ranges: &[(PhysAddr, u64)]| {
         rig.mm.device_range(ranges, DeviceType::Generic, DeviceMemmap::Ram).map(drop)
     };
-    assert!(matches!(check(&same), Err(Error::Exists { .. })));
-    assert!(matches!(check(&many), Err(Error::Exists { .. })));
-    assert_eq!(check(&[]), Err(Error::DeviceRanges { ranges: 0, most: 4 }));
+    assert!(matches!(check(&same), Err(Error::Range(RangeError::Exists { .. }))));
+    assert!(matches!(check(&many), Err(Error::Range(RangeError::Exists { .. }))));
+    assert_eq!(check(&[]), Err(Error::Device(DeviceError::Ranges { ranges: 0, most: 4 })));
     let apart: Vec<_> = (0..5).map(|i| (PhysAddr::new(FAR + i * 2 * SUBSECTION), SUBSECTION)).collect();
-    assert_eq!(check(&apart), Err(Error::DeviceRanges { ranges: 5, most: 4 }));
+    assert_eq!(check(&apart), Err(Error::Device(DeviceError::Ranges { ranges: 5, most: 4 })));
 }
 
 fn memory_and_devices_keep_out_of_each_others_way(g: Granule) {
@@ -311,11 +321,11 @@ fn memory_and_devices_keep_out_of_each_others_way(g: Granule) {
     rig.machine.plug(FAR, 2 * block);
     create(&mut rig, FAR + SUBSECTION, SUBSECTION, DeviceType::Generic, DeviceMemmap::Ram).expect("room");
     let over = HotRange::new(&rig.mm, PhysAddr::new(FAR), block, Source::Dimm(0)).map(drop);
-    assert!(matches!(over, Err(Error::Exists { .. })), "{over:?}");
+    assert!(matches!(over, Err(Error::Range(RangeError::Exists { .. }))), "{over:?}");
     rig.add(FAR + block, block, MemmapHome::SelfHosted).expect("the next block is free");
     let over =
         create(&mut rig, FAR + block - SUBSECTION, 2 * SUBSECTION, DeviceType::Generic, DeviceMemmap::Ram);
-    assert!(matches!(over, Err(Error::Exists { .. })), "{over:?}");
+    assert!(matches!(over, Err(Error::Range(RangeError::Exists { .. }))), "{over:?}");
     rig.assert_clean("refused");
     assert_eq!(rig.mm.blocks().iter().filter(|b| b.start >= Rig::pfn(g, FAR)).count(), 1);
 }
@@ -333,14 +343,18 @@ fn teardown_waits_for_the_last_hold_and_names_its_page(g: Granule) {
     rig.assert_clean("held");
     assert_eq!(rig.mm.memunmap_pages(start), Ok(Teardown::Waits { pfn: held, holds: 2 }));
     assert_eq!(rig.mm.devices()[0].state(), DeviceState::Dying);
-    assert_eq!(rig.mm.pin(held), Err(Error::DeviceGoes(PhysAddr::new(FAR))), "nothing new holds it");
+    assert_eq!(
+        rig.mm.pin(held),
+        Err(Error::Device(DeviceError::Dying(PhysAddr::new(FAR)))),
+        "nothing new holds it"
+    );
     rig.mm.unpin(held).expect("held twice");
     assert_eq!(rig.mm.memunmap_pages(start), Ok(Teardown::Waits { pfn: held, holds: 1 }));
     rig.assert_clean("dying");
     rig.mm.unpin(held).expect("held once");
     before.assert_same(&Snapshot::exact(&rig), "it went with the last hold");
-    assert_eq!(rig.mm.memunmap_pages(start), Err(Error::NoDevice(PhysAddr::new(FAR))));
-    assert_eq!(rig.mm.unpin(held), Err(Error::NotPresent(held)));
+    assert_eq!(rig.mm.memunmap_pages(start), Err(Error::Device(DeviceError::Absent(PhysAddr::new(FAR)))));
+    assert_eq!(rig.mm.unpin(held), Err(Error::Page(PageError::NotPresent(held))));
 }
 
 fn what_is_set_aside_cannot_be_held(g: Granule) {
@@ -354,10 +368,13 @@ fn what_is_set_aside_cannot_be_held(g: Granule) {
     );
     let (first, last) = (Rig::pfn(g, FAR), Pfn::new(device.usable_start().get() - 1));
     for pfn in [first, last] {
-        assert!(matches!(rig.mm.pin(pfn), Err(Error::PageState { is: PageKind::DeviceMemmap, .. })));
+        assert!(matches!(
+            rig.mm.pin(pfn),
+            Err(Error::Page(PageError::State { is: PageKind::DeviceMemmap, .. }))
+        ));
     }
     rig.mm.pin(last + 1).expect("the first page that is usable");
-    assert!(matches!(rig.mm.unpin(last + 2), Err(Error::PageState { .. })), "not held");
+    assert!(matches!(rig.mm.unpin(last + 2), Err(Error::Page(PageError::State { .. }))), "not held");
     rig.mm.unpin(last + 1).expect("held");
 }
 

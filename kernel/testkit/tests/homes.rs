@@ -4,7 +4,7 @@
 
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::boot::BootMemmap;
-use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::error::{AltmapError, Error, Resource};
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::frame::page::PageKind;
@@ -77,7 +77,10 @@ fn a_part_whose_memmap_is_elsewhere_cannot_go_alone(g: Granule) {
     let before = Snapshot::exact(&rig);
     for part in [start, start + block] {
         let refused = rig.mm.remove_memory(range(part, block));
-        assert!(matches!(refused, Err(Error::HeldTogether { .. })), "{part:#x}: {refused:?}");
+        assert!(
+            matches!(refused, Err(Error::Altmap(AltmapError::HeldTogether { .. }))),
+            "{part:#x}: {refused:?}"
+        );
     }
     before.assert_same(&Snapshot::exact(&rig), "refused");
     rig.mm.remove_memory(range(start, len)).expect("offline");
@@ -96,14 +99,14 @@ fn a_drivers_altmap_may_keep_more_than_it_needs_but_not_lose_pages(g: Granule) {
     let short = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 0, exact - 1)));
     assert!(matches!(short, Err(Error::Out(Resource::Altmap { .. }))), "{short:?}");
     let beyond = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 0, len / g.page_size + 1)));
-    assert!(matches!(beyond, Err(Error::BadAltmap { .. })), "{beyond:?}");
+    assert!(matches!(beyond, Err(Error::Altmap(AltmapError::Misplaced { .. }))), "{beyond:?}");
     let elsewhere = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base + 1, 0, exact)));
-    assert!(matches!(elsewhere, Err(Error::BadAltmap { .. })), "{elsewhere:?}");
+    assert!(matches!(elsewhere, Err(Error::Altmap(AltmapError::Misplaced { .. }))), "{elsewhere:?}");
     before.assert_same(&Snapshot::exact(&rig), "refused");
     // One page kept back: at 4K the first block of memmap would lose 511 to alignment; base pages lose none.
     let odd = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 1, exact + 512)));
     if g.page_size == 4096 {
-        assert_eq!(odd, Err(Error::AltmapPadding { base: PhysAddr::new(FAR), pages: 511 }));
+        assert_eq!(odd, Err(Error::Altmap(AltmapError::Padding { base: PhysAddr::new(FAR), pages: 511 })));
         assert_eq!(rig.mm.warnings().altmap, 1);
     } else {
         assert_eq!(odd, Ok(()));

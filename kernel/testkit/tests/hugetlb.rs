@@ -3,7 +3,7 @@
 #![cfg(not(miri))]
 
 use hotmap_mm::debug::faults::Plan;
-use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::error::{Error, HugeError, PageError, Resource};
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::{Granule, GranuleKind};
@@ -55,10 +55,13 @@ fn sizes_are_the_granules(g: Granule) {
     for (bytes, pages) in sizes(g) {
         assert_eq!(rig.mm.huge_order(*bytes).map(|order| 1 << order), Ok(*pages));
     }
-    assert_eq!(rig.mm.huge_order(1 << 20), Err(Error::NotHugeSize { bytes: 1 << 20 }));
+    assert_eq!(rig.mm.huge_order(1 << 20), Err(Error::Huge(HugeError::Size { bytes: 1 << 20 })));
     for wrong in [0, 1, 63, 64, u32::MAX] {
-        assert!(matches!(rig.mm.hugetlb_resize(wrong, 1), Err(Error::NotHugeSize { .. })), "{wrong}");
-        assert!(matches!(rig.mm.hugetlb_take(wrong), Err(Error::NotHugeSize { .. })), "{wrong}");
+        assert!(
+            matches!(rig.mm.hugetlb_resize(wrong, 1), Err(Error::Huge(HugeError::Size { .. }))),
+            "{wrong}"
+        );
+        assert!(matches!(rig.mm.hugetlb_take(wrong), Err(Error::Huge(HugeError::Size { .. }))), "{wrong}");
     }
 }
 
@@ -115,25 +118,28 @@ fn what_is_taken_stays(g: Granule) {
     assert_ne!(taken[0], taken[1]);
     rig.assert_clean("taken");
     let before = Snapshot::exact(&rig);
-    let refused = Err(Error::HugeInUse { bytes: 2 << 20, used: 2, asked: 1 });
+    let refused = Err(Error::Huge(HugeError::InUse { bytes: 2 << 20, used: 2, asked: 1 }));
     assert_eq!(rig.mm.hugetlb_resize(order, 1), refused);
-    assert_eq!(rig.mm.hugetlb_dissolve(taken[0]), Err(Error::HugeTaken(taken[0])));
+    assert_eq!(rig.mm.hugetlb_dissolve(taken[0]), Err(Error::Huge(HugeError::Taken(taken[0]))));
     before.assert_same(&Snapshot::exact(&rig), "refused");
     assert_eq!(rig.mm.hugetlb_resize(order, 2), done(2));
     let none = Err(Error::Out(Resource::HugePages { bytes: 2 << 20 }));
     assert_eq!(rig.mm.hugetlb_take(order), none);
     // Neither a tail, nor a page that is free, nor one that is no huge page can be put back.
-    assert!(matches!(rig.mm.hugetlb_put(taken[0] + 1), Err(Error::PageState { .. })));
-    assert!(matches!(rig.mm.hugetlb_put(Pfn::new(7)), Err(Error::NotPresent(_))));
+    assert!(matches!(rig.mm.hugetlb_put(taken[0] + 1), Err(Error::Page(PageError::State { .. }))));
+    assert!(matches!(rig.mm.hugetlb_put(Pfn::new(7)), Err(Error::Page(PageError::NotPresent(_)))));
     rig.mm.hugetlb_put(taken[0]).expect("taken");
-    assert!(matches!(rig.mm.hugetlb_put(taken[0]), Err(Error::PageState { .. })));
+    assert!(matches!(rig.mm.hugetlb_put(taken[0]), Err(Error::Page(PageError::State { .. }))));
     assert_eq!(rig.mm.hugetlb_take(order), Ok(taken[0]), "the last that came");
     // The allocator's own front does not free it.
     let warnings = rig.mm.warnings();
     rig.mm.free(taken[0]);
     assert_eq!(rig.mm.warnings().bad_free, warnings.bad_free + 1);
     rig.mm.forget_warnings(warnings);
-    assert!(matches!(rig.mm.pin(taken[0] + 3), Err(Error::PageState { is: PageKind::HugeTlb, .. })));
+    assert!(matches!(
+        rig.mm.pin(taken[0] + 3),
+        Err(Error::Page(PageError::State { is: PageKind::HugeTlb, .. }))
+    ));
     for pfn in taken {
         rig.mm.hugetlb_put(pfn).expect("taken");
     }
@@ -227,8 +233,8 @@ fn the_largest_size_is_made_of_blocks(g: Granule) {
         }
         // None of its blocks can go, and the error names the page; the ones beside it can.
         let middle = Rig::pfn(g, at + bytes / 2);
-        assert_eq!(rig.mm.offline_block(middle), Err(Error::HugeTaken(head)));
-        assert_eq!(rig.mm.offline_block(head), Err(Error::HugeTaken(head)));
+        assert_eq!(rig.mm.offline_block(middle), Err(Error::Huge(HugeError::Taken(head))));
+        assert_eq!(rig.mm.offline_block(head), Err(Error::Huge(HugeError::Taken(head))));
         rig.assert_clean("refused");
         rig.mm.hugetlb_put(head).expect("taken");
         let next = Rig::pfn(g, at + bytes);
@@ -262,10 +268,10 @@ fn a_block_with_pool_pages_goes_unless_they_are_used(g: Granule) {
     assert_eq!(inside(&rig), 5);
     let taken = rig.mm.hugetlb_take(order).expect("free");
     assert!(taken >= Rig::pfn(g, AT), "the last that came is the first that goes");
-    assert_eq!(rig.mm.unplug(range(AT, len)).err(), Some(Error::HugeTaken(taken)));
+    assert_eq!(rig.mm.unplug(range(AT, len)).err(), Some(Error::Huge(HugeError::Taken(taken))));
     rig.assert_clean("refused");
     assert_eq!(inside(&rig), 4, "all or nothing: none was dissolved");
-    assert_eq!(rig.mm.poison(taken + 1).err(), Some(Error::HugeTaken(taken)));
+    assert_eq!(rig.mm.poison(taken + 1).err(), Some(Error::Huge(HugeError::Taken(taken))));
     rig.mm.hugetlb_put(taken).expect("taken");
     rig.unplug(AT, len);
     rig.assert_clean("gone");
@@ -295,11 +301,11 @@ fn a_page_is_demoted_to_any_smaller_size(g: Granule) {
     let before = Snapshot::exact(&rig);
     assert_eq!(rig.mm.hugetlb_resize(large, 1), done(1));
     let head = rig.mm.hugetlb_take(large).expect("free");
-    assert_eq!(rig.mm.hugetlb_demote(head, small), Err(Error::HugeTaken(head)));
+    assert_eq!(rig.mm.hugetlb_demote(head, small), Err(Error::Huge(HugeError::Taken(head))));
     rig.mm.hugetlb_put(head).expect("taken");
-    assert!(matches!(rig.mm.hugetlb_demote(head, large), Err(Error::NotHugeSize { .. })));
-    assert!(matches!(rig.mm.hugetlb_demote(head, 1), Err(Error::NotHugeSize { .. })));
-    assert!(matches!(rig.mm.hugetlb_demote(head + 1, small), Err(Error::PageState { .. })));
+    assert!(matches!(rig.mm.hugetlb_demote(head, large), Err(Error::Huge(HugeError::Size { .. }))));
+    assert!(matches!(rig.mm.hugetlb_demote(head, 1), Err(Error::Huge(HugeError::Size { .. }))));
+    assert!(matches!(rig.mm.hugetlb_demote(head + 1, small), Err(Error::Page(PageError::State { .. }))));
     assert_eq!(rig.mm.hugetlb_demote(head, small), Ok(()));
     rig.assert_clean("demoted");
     let parts = 1 << (large - small);

@@ -7,8 +7,8 @@
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::BbmRule;
-use hotmap_mm::error::Error;
 use hotmap_mm::error::HvoRule;
+use hotmap_mm::error::{Error, HugeError, PageError, PageNeeds, SpaceError};
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
@@ -152,9 +152,12 @@ fn what_is_not_worth_it_is_refused(g: Granule) {
     let head = rig.mm.hugetlb_take(small).expect("one");
     let before = Snapshot::exact(&rig);
     let rule = HvoRule::Memmap { pages: pages.max(1) };
-    assert_eq!(rig.mm.optimise(head), Err(Error::NotOptimisable { pfn: head, rule }));
-    assert!(matches!(rig.mm.restore(head), Err(Error::PageState { needs: "optimised", .. })));
-    assert!(matches!(rig.mm.optimise(head + 1), Err(Error::PageState { .. })));
+    assert_eq!(rig.mm.optimise(head), Err(Error::Huge(HugeError::NotOptimisable { pfn: head, rule })));
+    assert!(matches!(
+        rig.mm.restore(head),
+        Err(Error::Page(PageError::State { needs: PageNeeds::Optimised, .. }))
+    ));
+    assert!(matches!(rig.mm.optimise(head + 1), Err(Error::Page(PageError::State { .. }))));
     before.assert_same(&Snapshot::exact(&rig), "refused");
     rig.mm.hugetlb_put(head).expect("taken");
 }
@@ -163,7 +166,7 @@ fn optimised_twice_is_refused(g: Granule) {
     let mut rig = boot(g, true);
     let head = pool(&mut rig, 1)[0];
     let before = Snapshot::exact(&rig);
-    assert!(matches!(rig.mm.optimise(head), Err(Error::PageState { .. })));
+    assert!(matches!(rig.mm.optimise(head), Err(Error::Page(PageError::State { .. }))));
     before.assert_same(&Snapshot::exact(&rig), "refused");
 }
 
@@ -184,7 +187,7 @@ fn self_hosted_memmap_is_refused(g: Granule) {
     assert!(head >= Rig::pfn(g, AT));
     let before = Snapshot::exact(&rig);
     let rule = HvoRule::Altmap;
-    assert_eq!(rig.mm.optimise(head), Err(Error::NotOptimisable { pfn: head, rule }));
+    assert_eq!(rig.mm.optimise(head), Err(Error::Huge(HugeError::NotOptimisable { pfn: head, rule })));
     before.assert_same(&Snapshot::exact(&rig), "refused");
     // It is in the pool all the same.
     rig.mm.hugetlb.hvo = true;
@@ -470,7 +473,7 @@ fn without_break_before_make_it_is_refused(g: Granule) {
         let split = g.page_size == Granule::K4.page_size && !bbm_level_2;
         let rule = if split { BbmRule::BlockSize } else { BbmRule::AddressWhileWritable };
         assert!(
-            matches!(refused, Err(Error::BreakBeforeMake { rule: found, .. }) if found == rule),
+            matches!(refused, Err(Error::Space(SpaceError::BreakBeforeMake { rule: found, .. })) if found == rule),
             "{refused:?}"
         );
         rig.assert_clean("refused");
@@ -494,7 +497,7 @@ fn a_tail_that_says_something_is_refused_and_nothing_has_changed(g: Granule) {
     let before = Snapshot::exact(&rig);
     let at = rig.mm.layout().page_address(head) + (64 * (worth(g).0 / g.page_size) - g.page_size);
     let rule = BbmRule::AddressWithOtherContents;
-    assert_eq!(rig.mm.optimise(head), Err(Error::BreakBeforeMake { at, rule }));
+    assert_eq!(rig.mm.optimise(head), Err(Error::Space(SpaceError::BreakBeforeMake { at, rule })));
     before.assert_same(&Snapshot::exact(&rig), "a tail says something");
     rig.assert_clean("a tail says something");
     rig.machine.memory().poke(last + 16, 0);
@@ -511,7 +514,7 @@ fn a_refused_restore_gives_its_frames_back(g: Granule) {
     let at = rig.mm.layout().page_address(head) + g.page_size;
     let rule = BbmRule::AddressWithOtherContents;
     for _ in 0..2 {
-        assert_eq!(rig.mm.restore(head), Err(Error::BreakBeforeMake { at, rule }));
+        assert_eq!(rig.mm.restore(head), Err(Error::Space(SpaceError::BreakBeforeMake { at, rule })));
         before.assert_same(&Snapshot::exact(&rig), "refused");
     }
     rig.machine.memory().poke(word, 0);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{BlockError, BlockIs, BlockNeeds, Error};
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::block::BlockState;
 use hotmap_mm::frame::page::PageKind;
@@ -130,13 +130,17 @@ fn isolating_is_all_or_nothing(g: Granule) {
     let one = PfnRange::new(second(g), g.section_pages);
     rig.mm.start_isolate(one).expect("online");
     let (before, address) = (Snapshot::exact(&rig), second(g).address(g));
-    let again = Error::BlockState { block: address, is: "going-offline", needs: "online" };
+    let again = Error::Block(BlockError::State {
+        block: address,
+        is: BlockIs::GoingOffline,
+        needs: BlockNeeds::Online,
+    });
     assert_eq!(rig.mm.start_isolate(both(g)), Err(again));
     before.assert_same(&Snapshot::exact(&rig), "the first block is online, the second stays isolated");
     let beyond = PfnRange::new(second(g), 2 * g.section_pages);
     rig.mm.undo_isolate(one);
     let before = Snapshot::exact(&rig);
-    assert!(matches!(rig.mm.start_isolate(beyond), Err(Error::NoBlock(_))));
+    assert!(matches!(rig.mm.start_isolate(beyond), Err(Error::Block(BlockError::Absent(_)))));
     before.assert_same(&Snapshot::exact(&rig), "nothing is isolated");
 }
 

@@ -6,7 +6,7 @@ use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::DeviceMemmap;
-use hotmap_mm::error::{Error, Result};
+use hotmap_mm::error::{BlockError, DeviceError, Error, PageError, RangeError, Result};
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
@@ -78,16 +78,16 @@ fn what_is_held_or_dying_or_too_small_stays(g: Granule) {
     let mut rig = boot(g);
     let last = Rig::pfn(g, start(g) + len(g) - g.page_size);
     rig.mm.pin(last).expect("a device's page");
-    assert!(matches!(give(&mut rig), Err(Error::Pinned { pfn, refs: 1 }) if pfn == last));
+    assert!(matches!(give(&mut rig), Err(Error::Page(PageError::Pinned { pfn, refs: 1 })) if pfn == last));
     rig.mm.unpin(last).expect("held");
-    assert!(matches!(take_back(&mut rig), Err(Error::NoDevice(_))));
+    assert!(matches!(take_back(&mut rig), Err(Error::Device(DeviceError::Absent(_)))));
     let at = FAR + Rig::blocks(g, 8);
     rig.machine.plug(at, SUBSECTION);
     let ranges = [(PhysAddr::new(at), SUBSECTION)];
     let small = rig.mm.device_range(&ranges, DeviceType::Generic, DeviceMemmap::Ram).expect("free");
     rig.mm.memremap_pages(&small, |_, _| {}).expect("room");
     let refused = rig.mm.device_to_memory(Rig::pfn(g, at), MemmapHome::SelfHosted, ZoneKind::Movable);
-    assert!(matches!(refused, Err(Error::NotBlockAligned { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Range(RangeError::NotBlockAligned { .. }))), "{refused:?}");
 }
 
 /// Nothing is behind it that could be cleared or used: the machine has no memory there.
@@ -99,7 +99,7 @@ fn private_memory_is_not_for_the_system(g: Granule) {
     let before = Snapshot::exact(&rig);
     for home in [MemmapHome::SelfHosted, MemmapHome::Ram] {
         let refused = rig.mm.device_to_memory(Rig::pfn(g, at), home, ZoneKind::Movable);
-        assert!(matches!(refused, Err(Error::PrivateMemory(_))), "{refused:?}");
+        assert!(matches!(refused, Err(Error::Device(DeviceError::Private(_)))), "{refused:?}");
     }
     before.assert_same(&Snapshot::exact(&rig), "refused");
 }
@@ -109,9 +109,9 @@ fn nobody_else_gets_the_edges_meanwhile(g: Granule) {
     give(&mut rig).expect("room");
     let edge = [(PhysAddr::new(start(g)), SUBSECTION)];
     let refused = rig.mm.device_range(&edge, DeviceType::Generic, DeviceMemmap::Ram).map(drop);
-    assert!(matches!(refused, Err(Error::Exists { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Range(RangeError::Exists { .. }))), "{refused:?}");
     let block = HotRange::new(&rig.mm, PhysAddr::new(FAR), Rig::blocks(g, 1), Source::Dimm(0)).map(drop);
-    assert!(matches!(block, Err(Error::Exists { .. })), "{block:?}");
+    assert!(matches!(block, Err(Error::Range(RangeError::Exists { .. }))), "{block:?}");
 }
 
 /// Ranges that were validated before a device claimed the memory around them, and gave it to the system.
@@ -132,12 +132,15 @@ fn a_range_validated_before_the_device_came_is_refused(g: Granule) {
     for stale in &hot {
         for home in [MemmapHome::Ram, MemmapHome::SelfHosted] {
             let refused = rig.mm.add_memory(stale, home, |_, _| {});
-            assert!(matches!(refused, Err(Error::Exists { .. })), "{stale:?}: {refused:?}");
+            assert!(
+                matches!(refused, Err(Error::Range(RangeError::Exists { .. }))),
+                "{stale:?}: {refused:?}"
+            );
         }
     }
     for stale in &edges {
         let refused = rig.mm.memremap_pages(stale, |_, _| {});
-        assert!(matches!(refused, Err(Error::Exists { .. })), "{stale:?}: {refused:?}");
+        assert!(matches!(refused, Err(Error::Range(RangeError::Exists { .. }))), "{stale:?}: {refused:?}");
     }
     before.assert_same(&Snapshot::exact(&rig), "refused");
     assert_eq!(take_back(&mut rig), Ok(0), "nothing is in its way");
@@ -150,7 +153,7 @@ fn blocks_in_different_states_do_not_go_back(g: Granule) {
     let second = Rig::pfn(g, FAR + Rig::blocks(g, 2));
     rig.mm.offline_block(second).expect("unused");
     let before = Snapshot::exact(&rig);
-    assert!(matches!(take_back(&mut rig), Err(Error::BlockState { .. })));
+    assert!(matches!(take_back(&mut rig), Err(Error::Block(BlockError::State { .. }))));
     before.assert_same(&Snapshot::exact(&rig), "refused");
     rig.mm.offline_block(Rig::pfn(g, FAR + Rig::blocks(g, 1))).expect("unused");
     assert_eq!(take_back(&mut rig), Ok(0), "all are offline");
@@ -167,7 +170,7 @@ fn a_veto_either_way_leaves_everything_as_it_was(g: Granule) {
         let before = Snapshot::exact(&rig);
         rig.mm.notifiers.register(keeper).expect("room");
         let refused = way(&mut rig);
-        assert!(matches!(refused, Err(Error::Vetoed { by: "keeper", .. })), "{refused:?}");
+        assert!(matches!(refused, Err(Error::Block(BlockError::Vetoed { by: "keeper", .. }))), "{refused:?}");
         rig.assert_clean("vetoed");
         assert!(rig.mm.notifiers.unregister("keeper"));
         before.assert_same(&Snapshot::exact(&rig), "vetoed");
@@ -215,8 +218,8 @@ fn what_a_device_gave_only_goes_back_to_it(g: Granule) {
     give(&mut rig).expect("room");
     let before = Snapshot::exact(&rig);
     let memory = hotmap_testkit::rig::range(FAR + Rig::blocks(g, 1), Rig::blocks(g, 2));
-    assert!(matches!(rig.mm.unplug(memory), Err(Error::BlockState { .. })));
-    assert!(matches!(rig.mm.remove_memory(memory), Err(Error::BlockState { .. })));
+    assert!(matches!(rig.mm.unplug(memory), Err(Error::Block(BlockError::State { .. }))));
+    assert!(matches!(rig.mm.remove_memory(memory), Err(Error::Block(BlockError::State { .. }))));
     before.assert_same(&Snapshot::exact(&rig), "refused");
 }
 

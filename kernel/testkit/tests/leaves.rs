@@ -6,7 +6,7 @@ use hotmap_mm::addr::{PhysAddr, VirtRange};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::DeviceMemmap;
-use hotmap_mm::error::{Error, Result};
+use hotmap_mm::error::{BlockError, BlockIs, Error, RangeError, Result};
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::tables::TableFrames;
 use hotmap_mm::granule::Granule;
@@ -250,8 +250,14 @@ fn removing_twice_is_a_warning_and_frees_nothing(g: Granule) {
         rig.mm.remove_memory(range(FAR, len)).expect("offline");
         let (after, tables) = (Snapshot::exact(&rig), tables(&rig));
         for (times, again) in [(1, range(FAR, len)), (2, range(FAR, len / 2))] {
-            assert_eq!(rig.mm.remove_memory(again), Err(Error::NoBlock(PhysAddr::new(FAR))));
-            assert_eq!(rig.mm.unplug(again).map(drop), Err(Error::NoBlock(PhysAddr::new(FAR))));
+            assert_eq!(
+                rig.mm.remove_memory(again),
+                Err(Error::Block(BlockError::Absent(PhysAddr::new(FAR))))
+            );
+            assert_eq!(
+                rig.mm.unplug(again).map(drop),
+                Err(Error::Block(BlockError::Absent(PhysAddr::new(FAR))))
+            );
             assert_eq!(rig.mm.warnings().bad_remove, 2 * times, "each is a warning");
             assert_eq!(rig.mm.warnings().total(), 2 * times, "and there is no other");
         }
@@ -270,11 +276,17 @@ fn an_overlapping_add_exists_and_changes_nothing(g: Granule) {
     for (start, blocks) in [(0, 2), (0, 4), (1, 1), (1, 2), (2, 1), (2, 2)] {
         for home in [MemmapHome::SelfHosted, MemmapHome::Ram, MemmapHome::SelfRange] {
             let refused = rig.add(FAR + start * block, blocks * block, home);
-            assert!(matches!(refused, Err(Error::Exists { .. })), "{start} + {blocks}: {refused:?}");
+            assert!(
+                matches!(refused, Err(Error::Range(RangeError::Exists { .. }))),
+                "{start} + {blocks}: {refused:?}"
+            );
         }
         let len = blocks * block;
         let refused = create(&mut rig, FAR + start * block, len, DeviceMemmap::Ram);
-        assert!(matches!(refused, Err(Error::Exists { .. })), "{start} + {blocks}: {refused:?}");
+        assert!(
+            matches!(refused, Err(Error::Range(RangeError::Exists { .. }))),
+            "{start} + {blocks}: {refused:?}"
+        );
     }
     before.assert_same(&Snapshot::exact(&rig), "refused");
 }
@@ -310,10 +322,13 @@ fn an_early_sections_memmap_goes_only_with_all_of_it(g: Granule) {
     assert_eq!(mapped(&rig, holed, block), all);
     let holed_block = Rig::pfn(g, holed);
     let with_device = Snapshot::exact(&rig);
-    let not_whole = Err(Error::NotWhole(PhysAddr::new(holed)));
+    let not_whole = Err(Error::Block(BlockError::NotWhole(PhysAddr::new(holed))));
     assert_eq!(rig.mm.offline_block(holed_block).map(drop), not_whole);
     assert_eq!(rig.mm.unplug(range(holed, block)).map(drop), not_whole);
-    assert!(matches!(rig.mm.remove_memory(range(holed, block)), Err(Error::BlockState { is: "online", .. })));
+    assert!(matches!(
+        rig.mm.remove_memory(range(holed, block)),
+        Err(Error::Block(BlockError::State { is: BlockIs::Online, .. }))
+    ));
     with_device.assert_same(&Snapshot::exact(&rig), "refused");
     destroy(&mut rig, start);
     assert_eq!(mapped(&rig, holed, block), all, "RAM of the section is left");

@@ -2,7 +2,7 @@
 #![cfg(not(miri))]
 
 use hotmap_mm::addr::PhysAddr;
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{BlockError, BlockIs, Error, PageError, RangeError, SpaceError};
 use hotmap_mm::frame::block::{BlockState, Source};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
@@ -107,11 +107,13 @@ fn a_part_of_a_dimm_cannot_go_when_that_splits_a_leaf(g: Granule) {
     let whole = Snapshot::exact(&rig);
     let (first, last) = (range(at, g.section_size), range(at + len - g.section_size, g.section_size));
     for part in [first, last] {
-        assert!(matches!(rig.mm.remove_memory(part), Err(Error::WouldSplit { size, .. }) if size == len));
+        assert!(
+            matches!(rig.mm.remove_memory(part), Err(Error::Space(SpaceError::WouldSplit { size, .. })) if size == len)
+        );
         whole.assert_same(&Snapshot::exact(&rig), "a part was refused");
         rig.online(at, len, ZoneKind::Movable);
         let online = Snapshot::exact(&rig);
-        assert!(matches!(rig.mm.unplug(part), Err(Error::WouldSplit { .. })));
+        assert!(matches!(rig.mm.unplug(part), Err(Error::Space(SpaceError::WouldSplit { .. }))));
         online.assert_same(&Snapshot::exact(&rig), "a part was refused");
         rig.mm.offline_pages(hotmap_mm::pfn::PfnRange::inside(g, range(at, len))).expect("free");
     }
@@ -135,16 +137,25 @@ fn only_whole_present_offline_blocks_can_be_removed(g: Granule) {
     rig.plug(AT, block, MemmapHome::SelfHosted);
     let before = Snapshot::exact(&rig);
     for bad in [range(AT, block / 2), range(AT + MIB, block), range(AT, block + MIB)] {
-        assert!(matches!(rig.mm.remove_memory(bad), Err(Error::NotBlockAligned { .. })), "{bad}");
-        assert!(matches!(rig.mm.unplug(bad), Err(Error::NotBlockAligned { .. })), "{bad}");
+        assert!(
+            matches!(rig.mm.remove_memory(bad), Err(Error::Range(RangeError::NotBlockAligned { .. }))),
+            "{bad}"
+        );
+        assert!(matches!(rig.mm.unplug(bad), Err(Error::Range(RangeError::NotBlockAligned { .. }))), "{bad}");
     }
-    assert_eq!(rig.mm.remove_memory(range(AT, 0)), Err(Error::Empty(PhysAddr::new(AT))));
+    assert_eq!(rig.mm.remove_memory(range(AT, 0)), Err(Error::Range(RangeError::Empty(PhysAddr::new(AT)))));
     before.assert_same(&Snapshot::exact(&rig), "refused");
-    assert!(matches!(rig.mm.remove_memory(range(AT, 2 * block)), Err(Error::NoBlock(_))));
-    assert!(matches!(rig.mm.remove_memory(range(0, block)), Err(Error::NoBlock(_))), "below the linear map");
+    assert!(matches!(rig.mm.remove_memory(range(AT, 2 * block)), Err(Error::Block(BlockError::Absent(_)))));
+    assert!(
+        matches!(rig.mm.remove_memory(range(0, block)), Err(Error::Block(BlockError::Absent(_)))),
+        "below the linear map"
+    );
     assert_eq!(rig.mm.warnings().bad_remove, 2, "what is not there was to be removed");
     rig.online(AT, block, ZoneKind::Movable);
-    assert!(matches!(rig.mm.remove_memory(range(AT, block)), Err(Error::BlockState { is: "online", .. })));
+    assert!(matches!(
+        rig.mm.remove_memory(range(AT, block)),
+        Err(Error::Block(BlockError::State { is: BlockIs::Online, .. }))
+    ));
     rig.assert_clean("still online");
 }
 
@@ -171,7 +182,7 @@ fn boot_memory_that_holds_the_kernel_stays(g: Granule) {
     let mut rig = boot(g);
     let before = Snapshot::exact(&rig);
     let refused = rig.mm.offline_block(Rig::pfn(g, 0x4000_0000));
-    assert!(matches!(refused, Err(Error::Unmovable { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Page(PageError::Unmovable { .. }))), "{refused:?}");
     before.assert_same(&Snapshot::exact(&rig), "refused");
     assert_eq!(rig.mm.blocks()[0].state, BlockState::Online(ZoneKind::Normal));
 }

@@ -2,7 +2,7 @@
 #![cfg(not(miri))]
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{Error, SpaceError};
 use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::TENANTS;
 use hotmap_mm::space::descriptor::Attributes;
@@ -28,7 +28,7 @@ fn runs_into(g: Granule, obstacle: &MapRequest, request: &MapRequest, first_hit:
     let mut rig = Rig::boot(g, &Shape::one("1 GiB", 0x4000_0000, GIB));
     map(&mut rig, obstacle).expect("nothing is there");
     let before = Snapshot::exact(&rig);
-    assert_eq!(map(&mut rig, request), Err(Error::AlreadyMapped(first_hit)));
+    assert_eq!(map(&mut rig, request), Err(Error::Space(SpaceError::AlreadyMapped(first_hit))));
     before.assert_same(&Snapshot::exact(&rig), "a mapping that ran into another");
 }
 
@@ -59,7 +59,7 @@ fn a_request_that_is_not_whole_pages_is_refused(g: Granule) {
     let before = Snapshot::exact(&rig);
     let start = TENANTS.start + 8;
     let result = map(&mut rig, &request(start, g.page_size, g.page_size));
-    assert!(matches!(result, Err(Error::NotPages(_))), "{result:?}");
+    assert!(matches!(result, Err(Error::Space(SpaceError::NotPages(_)))), "{result:?}");
     before.assert_same(&Snapshot::exact(&rig), "a mapping of no whole pages");
 }
 

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::debug::faults::Plan;
-use hotmap_mm::error::{Error, Resource, Result};
+use hotmap_mm::error::{BlockError, Error, PageError, Resource, Result};
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
@@ -162,7 +162,7 @@ fn a_veto_is_named_and_undoes_everything(g: Granule) {
                 VETO.set(Some((who, direction)));
                 let result = act(rig);
                 VETO.set(None);
-                assert_eq!(result, Err(Error::Vetoed { range: whole, by }));
+                assert_eq!(result, Err(Error::Block(BlockError::Vetoed { range: whole, by })));
                 before.assert_same(&Snapshot::exact(rig), "after a veto");
                 rig.assert_clean("after a veto");
                 let asked = &"abc"[..=agreed.len()];
@@ -215,7 +215,7 @@ fn what_fails_after_all_have_agreed_is_cancelled_last_first(g: Granule) {
         let last = hotmap_mm::pfn::Pfn::new(Rig::pfn(g, whole.end.get()).get() - 1);
         rig.mm.pin(last).expect("free");
         let before = Snapshot::exact(rig);
-        assert_eq!(act(rig), Err(Error::Pinned { pfn: last, refs: 1 }));
+        assert_eq!(act(rig), Err(Error::Page(PageError::Pinned { pfn: last, refs: 1 })));
         let mut expected = each("abc", Event::Going(Direction::Offline), whole);
         expected.extend(each("cba", Event::Cancelled(Direction::Offline), whole));
         assert_eq!(take_heard(), expected);
@@ -261,7 +261,7 @@ fn each_run_that_goes_is_heard_of_by_itself(g: Granule) {
     // A page that cannot move, in the last run: all have agreed, and each run is cancelled, the last first.
     let pinned = Rig::pfn(g, AT + 6 * block - g.page_size);
     rig.mm.pin(pinned).expect("free");
-    assert_eq!(rig.mm.offline_pages(pages), Err(Error::Pinned { pfn: pinned, refs: 1 }));
+    assert_eq!(rig.mm.offline_pages(pages), Err(Error::Page(PageError::Pinned { pfn: pinned, refs: 1 })));
     rig.mm.unpin(pinned).expect("pinned");
     assert_eq!(take_heard(), [asked("abc", &runs, going), asked("cba", &back, cancelled)].concat());
     before.assert_same(&Snapshot::exact(&rig), "cancelled");
@@ -271,7 +271,7 @@ fn each_run_that_goes_is_heard_of_by_itself(g: Granule) {
     let refused = rig.mm.offline_pages(pages);
     VETO.set(None);
     VETO_AT.set(None);
-    assert_eq!(refused, Err(Error::Vetoed { range: runs[2], by: "b" }));
+    assert_eq!(refused, Err(Error::Block(BlockError::Vetoed { range: runs[2], by: "b" })));
     let mut expected = asked("abc", &runs[..2], going);
     expected.extend(asked("ab", &runs[2..], going));
     expected.extend(asked("a", &runs[2..], cancelled));

@@ -3,7 +3,7 @@
 
 use hotmap_mm::addr::VirtAddr;
 use hotmap_mm::debug::faults::Plan;
-use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::error::{Error, PageError, PageNeeds, Resource};
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
@@ -43,10 +43,10 @@ fn a_free_page_leaves_the_free_lists_and_comes_back(g: Granule) {
     assert_eq!((now.free, now.reserved), (counts.free - 1, counts.reserved + 1));
     assert_eq!((now.present, now.allocated), (counts.present, counts.allocated));
     assert_eq!(rig.mm.use_of(pfn), Ok((PageKind::Poisoned, pfn)));
-    assert_eq!(rig.mm.poison(pfn), Err(Error::Poisoned(pfn)), "it is already");
-    let wrong = Err(Error::PageState { pfn, is: PageKind::Poisoned, needs: "pinned" });
+    assert_eq!(rig.mm.poison(pfn), Err(Error::Page(PageError::Poisoned(pfn))), "it is already");
+    let wrong = Err(Error::Page(PageError::State { pfn, is: PageKind::Poisoned, needs: PageNeeds::Pinned }));
     assert_eq!(rig.mm.unpin(pfn), wrong);
-    assert!(matches!(rig.mm.pin(pfn), Err(Error::PageState { is: PageKind::Poisoned, .. })));
+    assert!(matches!(rig.mm.pin(pfn), Err(Error::Page(PageError::State { is: PageKind::Poisoned, .. }))));
     let warnings = rig.mm.warnings();
     rig.mm.free(pfn);
     assert_eq!(rig.mm.warnings().bad_free, warnings.bad_free + 1, "freeing does not give it back");
@@ -75,11 +75,11 @@ fn its_block_stays_and_says_why(g: Granule) {
     let pfn = last(g);
     rig.mm.poison(pfn).expect("free");
     let (before, block) = (Snapshot::exact(&rig), Rig::pfn(g, AT + Rig::blocks(g, 1)));
-    assert_eq!(rig.mm.offline_block(block), Err(Error::Poisoned(pfn)));
+    assert_eq!(rig.mm.offline_block(block), Err(Error::Page(PageError::Poisoned(pfn))));
     before.assert_same(&Snapshot::exact(&rig), "refused");
-    assert_eq!(rig.mm.unplug(range(AT, Rig::blocks(g, 2))), Err(Error::Poisoned(pfn)));
+    assert_eq!(rig.mm.unplug(range(AT, Rig::blocks(g, 2))), Err(Error::Page(PageError::Poisoned(pfn))));
     before.assert_same(&Snapshot::exact(&rig), "refused");
-    let said = Error::Poisoned(pfn).to_string();
+    let said = Error::Page(PageError::Poisoned(pfn)).to_string();
     assert_eq!(said, format!("{pfn} is poisoned: out of use, and its block cannot go"));
     rig.mm.unpoison(pfn).expect("poisoned");
     rig.mm.unplug(range(AT, Rig::blocks(g, 2))).expect("nothing holds it");
@@ -117,22 +117,28 @@ fn what_cannot_be_emptied_is_refused_by_name(g: Granule) {
     let usable = Pfn::new(offline.get() + g.section_pages - 1);
     let kernel = rig.mm.alloc(2, PageKind::Kernel, Mobility::Unmovable).expect("room");
     let hole = Rig::pfn(g, 0x4290_0000);
-    let needs = "free or a tenant's";
+    let needs = PageNeeds::FreeOrTenant;
     let refusals = [
-        (tenant, Error::Pinned { pfn: tenant, refs: 2 }),
-        (pinned, Error::Pinned { pfn: pinned, refs: 1 }),
-        (table, Error::Unmovable { pfn: table, kind: PageKind::Table }),
-        (image, Error::Unmovable { pfn: image, kind: PageKind::Reserved }),
-        (Rig::pfn(g, memmap), Error::Unmovable { pfn: Rig::pfn(g, memmap), kind: PageKind::MemmapRam }),
-        (Rig::pfn(g, AT), Error::Unmovable { pfn: Rig::pfn(g, AT), kind: PageKind::MemmapSelf }),
-        (offline, Error::Unmovable { pfn: offline, kind: PageKind::MemmapSelf }),
-        (usable, Error::PageState { pfn: usable, is: PageKind::Tail, needs }),
+        (tenant, Error::Page(PageError::Pinned { pfn: tenant, refs: 2 })),
+        (pinned, Error::Page(PageError::Pinned { pfn: pinned, refs: 1 })),
+        (table, Error::Page(PageError::Unmovable { pfn: table, kind: PageKind::Table })),
+        (image, Error::Page(PageError::Unmovable { pfn: image, kind: PageKind::Reserved })),
+        (
+            Rig::pfn(g, memmap),
+            Error::Page(PageError::Unmovable { pfn: Rig::pfn(g, memmap), kind: PageKind::MemmapRam }),
+        ),
+        (
+            Rig::pfn(g, AT),
+            Error::Page(PageError::Unmovable { pfn: Rig::pfn(g, AT), kind: PageKind::MemmapSelf }),
+        ),
+        (offline, Error::Page(PageError::Unmovable { pfn: offline, kind: PageKind::MemmapSelf })),
+        (usable, Error::Page(PageError::State { pfn: usable, is: PageKind::Tail, needs })),
         (
             Pfn::new(kernel.get() + 3),
-            Error::Unmovable { pfn: Pfn::new(kernel.get() + 3), kind: PageKind::Kernel },
+            Error::Page(PageError::Unmovable { pfn: Pfn::new(kernel.get() + 3), kind: PageKind::Kernel }),
         ),
-        (hole, Error::PageState { pfn: hole, is: PageKind::Hole, needs }),
-        (Rig::pfn(g, 1 << 40), Error::NotPresent(Rig::pfn(g, 1 << 40))),
+        (hole, Error::Page(PageError::State { pfn: hole, is: PageKind::Hole, needs })),
+        (Rig::pfn(g, 1 << 40), Error::Page(PageError::NotPresent(Rig::pfn(g, 1 << 40)))),
     ];
     let before = Snapshot::exact(&rig);
     for (pfn, error) in refusals {

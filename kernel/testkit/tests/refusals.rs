@@ -2,7 +2,7 @@
 #![cfg(not(miri))]
 
 use hotmap_mm::addr::PhysAddr;
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{Error, RangeError};
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
@@ -72,11 +72,13 @@ fn an_overlap_is_found_wherever_it_is(g: Granule) {
     let new = |start, blocks| HotRange::new(&rig.mm, PhysAddr::new(start), blocks * block, Source::Dimm(1));
     for (start, blocks) in [(at, 3), (at + block, 3), (at + 2 * block, 1), (at + 2 * block, 2)] {
         let present = PhysAddr::new(at + 2 * block);
-        assert!(matches!(new(start, blocks), Err(Error::Exists { present: p, .. }) if p == present));
+        assert!(
+            matches!(new(start, blocks), Err(Error::Range(RangeError::Exists { present: p, .. })) if p == present)
+        );
     }
     assert!(new(at, 2).is_ok() && new(at + 3 * block, 1).is_ok());
     // A boot block counts as a whole, also where it has holes.
-    assert!(matches!(new(0x4_4000_0000, 1), Err(Error::Exists { .. })));
+    assert!(matches!(new(0x4_4000_0000, 1), Err(Error::Range(RangeError::Exists { .. }))));
 }
 
 /// The first and the last block that the linear map reaches.

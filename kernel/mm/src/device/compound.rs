@@ -6,7 +6,7 @@
 
 use core::fmt;
 
-use crate::error::{Error, Result};
+use crate::error::{DeviceError, Error, Result};
 use crate::frame::altmap::Altmap;
 use crate::frame::page::PAGE_BYTES;
 use crate::granule::Granule;
@@ -59,7 +59,7 @@ impl Compound {
             Some(shift) if shift == g.page_shift || g.compound_shifts.contains(&shift) => {
                 Ok(Self { order: shift - g.page_shift, tails })
             }
-            _ => Err(Error::CompoundSize { size, granule: g.kind }),
+            _ => Err(Error::Device(DeviceError::CompoundSize { size, granule: g.kind })),
         }
     }
     /// log2 of the pages of a compound page; 0 for page by page.
@@ -158,7 +158,10 @@ mod tests {
         let order = |size| Compound::new(Granule::K4, size, TailScope::Page).map(Compound::order);
         assert_eq!([4096, 65536, 2 * M, 32 * M, 1024 * M].map(order), [0, 4, 9, 13, 18].map(Ok));
         for size in [0, 1, 8192, 3 * M, 4 * M, 1 << 63] {
-            assert_eq!(order(size), Err(Error::CompoundSize { size, granule: Granule::K4.kind }));
+            assert_eq!(
+                order(size),
+                Err(Error::Device(DeviceError::CompoundSize { size, granule: Granule::K4.kind }))
+            );
         }
     }
 

@@ -5,7 +5,7 @@
 //! every page to know that there is none.
 
 use crate::device::pagemap::{DeviceState, Pagemap};
-use crate::error::{Error, Result};
+use crate::error::{DeviceError, Error, PageError, PageNeeds, Result};
 use crate::frame::page::PageKind;
 use crate::machine::Machine;
 use crate::mm::Mm;
@@ -33,7 +33,8 @@ impl<M: Machine> Mm<M> {
     /// `NoDevice`.
     pub fn memunmap_pages(&mut self, start: Pfn) -> Result<Teardown> {
         let g = self.granule();
-        let device = self.devices.get_mut(start.get()).ok_or(Error::NoDevice(start.address(g)))?;
+        let device =
+            self.devices.get_mut(start.get()).ok_or(Error::Device(DeviceError::Absent(start.address(g))))?;
         device.state = DeviceState::Dying;
         match self.first_held(start) {
             Some((pfn, holds)) => Ok(Teardown::Waits { pfn, holds }),
@@ -51,10 +52,10 @@ impl<M: Machine> Mm<M> {
         // The first ends the search.
         let held = device.each_head(&mut |pfn| match pages.get(pfn).refs() {
             0 => Ok(()),
-            refs => Err(Error::Pinned { pfn, refs }),
+            refs => Err(Error::Page(PageError::Pinned { pfn, refs })),
         });
         match held {
-            Err(Error::Pinned { pfn, refs }) => Some((pfn, refs)),
+            Err(Error::Page(PageError::Pinned { pfn, refs })) => Some((pfn, refs)),
             _ => None,
         }
     }
@@ -62,9 +63,9 @@ impl<M: Machine> Mm<M> {
     /// Hold a device's page: all of the compound page that it is in, by its head.
     pub(crate) fn hold_device(&mut self, pfn: Pfn) -> Result<()> {
         let g = self.granule();
-        let device = self.usable_device(pfn, "a usable page of a device")?;
+        let device = self.usable_device(pfn, PageNeeds::UsableOfDevice)?;
         if device.state != DeviceState::Live {
-            return Err(Error::DeviceGoes(device.start().address(g)));
+            return Err(Error::Device(DeviceError::Dying(device.start().address(g))));
         }
         let page = self.pages().own(device.head_of(pfn));
         page.set_refs(page.refs() + 1);
@@ -74,10 +75,10 @@ impl<M: Machine> Mm<M> {
 
     /// Let go of a device's page; the last hold on a device that shall go takes it down.
     pub(crate) fn release_device(&mut self, pfn: Pfn) -> Result<()> {
-        let pfn = self.usable_device(pfn, "held")?.head_of(pfn);
+        let pfn = self.usable_device(pfn, PageNeeds::Held)?.head_of(pfn);
         let page = self.pages().own(pfn);
         let Some(holds) = page.refs().checked_sub(1) else {
-            return Err(Error::PageState { pfn, is: PageKind::Device, needs: "held" });
+            return Err(Error::Page(PageError::State { pfn, is: PageKind::Device, needs: PageNeeds::Held }));
         };
         page.set_refs(holds);
         self.count_hold(pfn, -1);
@@ -89,10 +90,10 @@ impl<M: Machine> Mm<M> {
     }
 
     /// The device of a page that is not set aside.
-    fn usable_device(&self, pfn: Pfn, needs: &'static str) -> Result<&Pagemap> {
-        let device = self.device_of(pfn).ok_or(Error::NotPresent(pfn))?;
+    fn usable_device(&self, pfn: Pfn, needs: PageNeeds) -> Result<&Pagemap> {
+        let device = self.device_of(pfn).ok_or(Error::Page(PageError::NotPresent(pfn)))?;
         if device.set_aside().contains(pfn) {
-            return Err(Error::PageState { pfn, is: PageKind::DeviceMemmap, needs });
+            return Err(Error::Page(PageError::State { pfn, is: PageKind::DeviceMemmap, needs }));
         }
         Ok(device)
     }

@@ -9,7 +9,9 @@
 use crate::device::given::Kmem;
 use crate::device::pagemap::{DeviceState, Pagemap};
 use crate::device::range::DeviceRange;
-use crate::error::{Error, Resource, Result};
+use crate::error::{
+    BlockError, BlockIs, BlockNeeds, DeviceError, Error, PageError, RangeError, Resource, Result,
+};
 use crate::frame::block::{BlockState, Source};
 use crate::frame::zone::ZoneKind;
 use crate::hotplug::home::MemmapHome;
@@ -65,20 +67,21 @@ impl<M: Machine> Mm<M> {
     /// The device at `start`, which nobody holds, and the whole memory blocks inside.
     fn movable_device(&self, start: Pfn) -> Result<(DeviceRange, PfnRange)> {
         let g = self.granule();
-        let pagemap = self.devices.get(start.get()).ok_or(Error::NoDevice(start.address(g)))?;
+        let pagemap =
+            self.devices.get(start.get()).ok_or(Error::Device(DeviceError::Absent(start.address(g))))?;
         let Pagemap { ranges, kind, .. } = *pagemap;
         if pagemap.state() != DeviceState::Live {
-            return Err(Error::DeviceGoes(start.address(g)));
+            return Err(Error::Device(DeviceError::Dying(start.address(g))));
         }
         if let Some((pfn, refs)) = self.first_held(start) {
-            return Err(Error::Pinned { pfn, refs });
+            return Err(Error::Page(PageError::Pinned { pfn, refs }));
         }
         let [pages] = *ranges.as_slice() else {
-            return Err(Error::DeviceRanges { ranges: ranges.as_slice().len(), most: 1 });
+            return Err(Error::Device(DeviceError::Ranges { ranges: ranges.as_slice().len(), most: 1 }));
         };
         let bytes = pages.addresses(g);
         if !kind.is_reachable() {
-            return Err(Error::PrivateMemory(bytes));
+            return Err(Error::Device(DeviceError::Private(bytes)));
         }
         let first = bytes.start.checked_align_up(g.section_size).unwrap_or(bytes.end);
         let memory = PfnRange {
@@ -86,9 +89,9 @@ impl<M: Machine> Mm<M> {
             end: Pfn::containing(g, bytes.end.align_down(g.section_size)),
         };
         if memory.is_empty() {
-            return Err(Error::NotBlockAligned { range: bytes, block: g.section_size });
+            return Err(Error::Range(RangeError::NotBlockAligned { range: bytes, block: g.section_size }));
         }
-        let device = self.range_of(start).ok_or(Error::NoDevice(start.address(g)))?;
+        let device = self.range_of(start).ok_or(Error::Device(DeviceError::Absent(start.address(g))))?;
         Ok((device, memory))
     }
 
@@ -99,8 +102,11 @@ impl<M: Machine> Mm<M> {
     /// was then.
     pub fn memory_to_device(&mut self, start: Pfn) -> Result<u64> {
         let g = self.granule();
-        let Kmem { device, memory, home } =
-            self.kmem.get(start.get()).cloned().ok_or(Error::NoDevice(start.address(g)))?;
+        let Kmem { device, memory, home } = self
+            .kmem
+            .get(start.get())
+            .cloned()
+            .ok_or(Error::Device(DeviceError::Absent(start.address(g))))?;
         let zone = self.common_state(memory)?;
         let offlined = self.unplug_kmem(memory.addresses(g))?;
         // Before its record goes, which it would conflict with.
@@ -124,8 +130,8 @@ impl<M: Machine> Mm<M> {
             (Some(first), None) => Ok(first.zone()),
             (_, other) => {
                 let block = other.unwrap_or(memory.start).address(g);
-                let is = other.and_then(state).map_or("absent", BlockState::name);
-                Err(Error::BlockState { block, is, needs: "in the same state as its device's other blocks" })
+                let is = other.and_then(state).map_or(BlockIs::Absent, BlockState::described);
+                Err(Error::Block(BlockError::State { block, is, needs: BlockNeeds::SameState }))
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::debug::bugs::Bug;
 use crate::device::compound::{Dedup, TailScope};
 use crate::device::pagemap::{DeviceState, Pagemap};
 use crate::device::range::DeviceRange;
-use crate::error::{Error, Resource, Result};
+use crate::error::{DeviceError, Error, RangeError, Resource, Result};
 use crate::frame::altmap::Altmap;
 use crate::frame::page::PageKind;
 use crate::frame::pages::Pages;
@@ -38,7 +38,7 @@ fn refuse_present(g: Granule, section: &Section, range: PfnRange, device: &Devic
     let part = section.part_of(g, range);
     if section.present.overlaps(Subsections::touched(g, section.start, part)) {
         let range = device.first_addresses(g);
-        return Err(Error::Exists { range, present: part.start.address(g) });
+        return Err(Error::Range(RangeError::Exists { range, present: part.start.address(g) }));
     }
     Ok(())
 }
@@ -111,7 +111,8 @@ impl<M: Machine> Mm<M> {
         parts: &[PfnRange],
         mut gone: impl FnMut(&Self, &PfnRange),
     ) -> Result<()> {
-        let device = self.range_of(start).ok_or(Error::NoDevice(start.address(self.granule())))?;
+        let device =
+            self.range_of(start).ok_or(Error::Device(DeviceError::Absent(start.address(self.granule()))))?;
         for part in parts {
             let leaves = leaves_around(&mut self.frames, *part)?;
             self.space.refuse_split(leaves)?;
@@ -147,7 +148,10 @@ impl<M: Machine> Mm<M> {
         let mut missing = 0;
         for range in device.ranges.as_slice() {
             if let Some(other) = self.kmem_at(*range) {
-                return Err(Error::Exists { range: range.addresses(g), present: other.address(g) });
+                return Err(Error::Range(RangeError::Exists {
+                    range: range.addresses(g),
+                    present: other.address(g),
+                }));
             }
             let sections = self.frames.sections_of(*range);
             sections.iter().try_for_each(|section| refuse_present(g, section, *range, device))?;

@@ -4,7 +4,7 @@ use crate::addr::{PhysAddr, PhysRange};
 use crate::device::compound::{Compound, Dedup, NoDedup};
 use crate::device::pagemap::{DeviceType, MAX_RANGES, Ranges};
 use crate::device::range::{DeviceMemmap, DeviceRange};
-use crate::error::{Error, Result};
+use crate::error::{AltmapError, DeviceError, Error, RangeError, Result};
 use crate::frame::altmap::Altmap;
 use crate::frame::section::{Section, Subsections};
 use crate::granule::{Granule, SUBSECTION_SHIFT};
@@ -39,13 +39,13 @@ impl<M: Machine> Mm<M> {
         compound: Compound,
     ) -> Result<DeviceRange> {
         let g = self.granule();
-        let wrong_count = Error::DeviceRanges { ranges: ranges.len(), most: MAX_RANGES };
+        let wrong_count = Error::Device(DeviceError::Ranges { ranges: ranges.len(), most: MAX_RANGES });
         let mut pages = [PfnRange::default(); MAX_RANGES];
         for (i, (start, len)) in ranges.iter().enumerate() {
             let range = check_range(self, *start, *len)?;
             let found = PfnRange::inside(g, range);
             if let Some(other) = pages.iter().take(i).find(|other| other.overlaps(&found)) {
-                return Err(Error::Exists { range, present: other.start.address(g) });
+                return Err(Error::Range(RangeError::Exists { range, present: other.start.address(g) }));
             }
             *pages.get_mut(i).ok_or(wrong_count)? = found;
         }
@@ -56,7 +56,7 @@ impl<M: Machine> Mm<M> {
         let device = DeviceRange { ranges, kind, altmap, compound, dedup, node: 0 };
         if compound.order() > 0 && device.pagemap().usable_start() >= ranges.as_slice()[0].end {
             let (range, size) = (device.first_addresses(g), compound.bytes(g));
-            return Err(Error::NoCompoundLeft { range, size });
+            return Err(Error::Device(DeviceError::NoCompoundLeft { range, size }));
         }
         Ok(device)
     }
@@ -65,16 +65,16 @@ impl<M: Machine> Mm<M> {
 fn check_range<M: Machine>(mm: &Mm<M>, start: PhysAddr, len: u64) -> Result<PhysRange> {
     let g = mm.granule();
     if len == 0 {
-        return Err(Error::Empty(start));
+        return Err(Error::Range(RangeError::Empty(start)));
     }
-    let range = PhysRange::checked_new(start, len).ok_or(Error::Wraps { start, len })?;
+    let range = PhysRange::checked_new(start, len).ok_or(Error::Range(RangeError::Wraps { start, len }))?;
     let subsection = 1 << SUBSECTION_SHIFT;
     if !start.is_aligned(subsection) || !range.end.is_aligned(subsection) {
-        return Err(Error::NotSubsectionAligned(range));
+        return Err(Error::Range(RangeError::NotSubsectionAligned(range)));
     }
     let reach = mm.layout().reach();
     if !reach.covers(&range) {
-        return Err(Error::BeyondLinearMap { range, reach });
+        return Err(Error::Range(RangeError::BeyondLinearMap { range, reach }));
     }
     let pages = PfnRange::inside(g, range);
     let taken = |section: &Section| {
@@ -82,7 +82,7 @@ fn check_range<M: Machine>(mm: &Mm<M>, start: PhysAddr, len: u64) -> Result<Phys
         section.present.overlaps(Subsections::touched(g, section.start, part)).then_some(part.start)
     };
     match mm.kmem_at(pages).or_else(|| mm.frames.sections_of(pages).iter().find_map(taken)) {
-        Some(at) => Err(Error::Exists { range, present: at.address(g) }),
+        Some(at) => Err(Error::Range(RangeError::Exists { range, present: at.address(g) })),
         None => Ok(range),
     }
 }
@@ -94,7 +94,10 @@ fn refuse_parts(g: Granule, ranges: &Ranges, memmap: DeviceMemmap, compound: Com
         start && range.end.is_aligned(compound.order())
     };
     match ranges.as_slice().iter().find(|range| !whole(range)) {
-        Some(range) => Err(Error::NotCompoundAligned { range: range.addresses(g), size: compound.bytes(g) }),
+        Some(range) => Err(Error::Range(RangeError::NotCompoundAligned {
+            range: range.addresses(g),
+            size: compound.bytes(g),
+        })),
         None => Ok(()),
     }
 }
@@ -124,20 +127,26 @@ fn choose_altmap<M: Machine>(
 ) -> Result<Option<Altmap>> {
     let (g, first) = (mm.granule(), ranges.as_slice()[0]);
     if memmap != DeviceMemmap::Ram && !kind.is_reachable() {
-        return Err(Error::AltmapOnPrivate(first.addresses(g)));
+        return Err(Error::Altmap(AltmapError::OnPrivate(first.addresses(g))));
     }
     if memmap != DeviceMemmap::Ram && ranges.as_slice().len() > 1 {
-        return Err(Error::AltmapRanges { ranges: ranges.as_slice().len() });
+        return Err(Error::Altmap(AltmapError::Ranges { ranges: ranges.as_slice().len() }));
     }
     let altmap = match memmap {
         DeviceMemmap::Ram => return Ok(None),
         DeviceMemmap::Given(altmap) => altmap,
         // Before it is added to: what does not fit is not tried out.
         DeviceMemmap::Device { reserve } if reserve > first.len() => {
-            return Err(Error::BadAltmap { base: first.start.address(g), range: first.addresses(g) });
+            return Err(Error::Altmap(AltmapError::Misplaced {
+                base: first.start.address(g),
+                range: first.addresses(g),
+            }));
         }
         DeviceMemmap::Device { reserve } if dedup == Dedup::Shared => {
-            let none = Error::NoCompoundLeft { range: first.addresses(g), size: compound.bytes(g) };
+            let none = Error::Device(DeviceError::NoCompoundLeft {
+                range: first.addresses(g),
+                size: compound.bytes(g),
+            });
             compound.altmap(g, first, reserve).ok_or(none)?
         }
         DeviceMemmap::Device { reserve } => {

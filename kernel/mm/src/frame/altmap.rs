@@ -12,7 +12,7 @@
 //! keeps I2.
 
 use crate::addr::PhysRange;
-use crate::error::{Error, Resource, Result};
+use crate::error::{AltmapError, Error, Resource, Result};
 use crate::frame::page::PAGE_BYTES;
 use crate::granule::Granule;
 use crate::list::{Keyed, List};
@@ -99,7 +99,7 @@ impl Altmap {
     /// `NotWholePages`, and as there.
     pub fn allocate_bytes(&mut self, g: Granule, bytes: u64) -> Result<Pfn> {
         if !bytes.is_multiple_of(g.page_size) {
-            return Err(Error::NotWholePages { bytes, page: g.page_size });
+            return Err(Error::Altmap(AltmapError::NotWholePages { bytes, page: g.page_size }));
         }
         self.allocate(bytes >> g.page_shift)
     }
@@ -114,7 +114,7 @@ impl Altmap {
             return Ok(());
         }
         let range: PhysRange = range.addresses(g);
-        Err(Error::BadAltmap { base: self.base_pfn.address(g), range })
+        Err(Error::Altmap(AltmapError::Misplaced { base: self.base_pfn.address(g), range }))
     }
 
     /// The same altmap with nothing in use.
@@ -332,7 +332,7 @@ mod tests {
     fn what_is_not_whole_pages_is_refused_and_changes_nothing() {
         let mut a = Altmap::new(Pfn::new(0x8_0000), 0, 512);
         let before = a;
-        let refused = Err(Error::NotWholePages { bytes: 4097, page: 4096 });
+        let refused = Err(Error::Altmap(AltmapError::NotWholePages { bytes: 4097, page: 4096 }));
         assert_eq!((a.allocate_bytes(Granule::K4, 4097), a), (refused, before));
         assert_eq!(a.allocate_bytes(Granule::K4, 8192), Ok(Pfn::new(0x8_0000)));
     }
@@ -342,7 +342,10 @@ mod tests {
         let range = PfnRange::new(Pfn::new(0x8_0000), 1024);
         assert_eq!(Altmap::new(Pfn::new(0x8_0000), 512, 512).check_range(Granule::K4, range), Ok(()));
         for bad in [Altmap::new(Pfn::new(0x8_0001), 0, 512), Altmap::new(Pfn::new(0x8_0000), 513, 512)] {
-            assert!(matches!(bad.check_range(Granule::K4, range), Err(Error::BadAltmap { .. })));
+            assert!(matches!(
+                bad.check_range(Granule::K4, range),
+                Err(Error::Altmap(AltmapError::Misplaced { .. }))
+            ));
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use core::fmt;
 
+use crate::error::BlockIs;
 use crate::frame::buddy::FreeArea;
 use crate::frame::zone::ZoneKind;
 use crate::granule::Granule;
@@ -52,6 +53,14 @@ impl BlockState {
             Self::Offline => "offline",
             Self::Online(_) => "online",
             Self::GoingOffline(_) => "going-offline",
+        }
+    }
+    /// What a refusal says of it.
+    pub const fn described(self) -> BlockIs {
+        match self {
+            Self::Offline => BlockIs::Offline,
+            Self::Online(_) => BlockIs::Online,
+            Self::GoingOffline(_) => BlockIs::GoingOffline,
         }
     }
     /// The zone, unless offline.

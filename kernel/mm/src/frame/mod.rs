@@ -22,7 +22,7 @@ pub mod zone;
 
 use crate::debug::bugs::Bug;
 use crate::debug::faults::Faults;
-use crate::error::{Error, Resource, Result};
+use crate::error::{Error, PageError, Resource, Result};
 use crate::granule::Granule;
 use crate::layout::Layout;
 use crate::list::List;
@@ -172,7 +172,11 @@ impl<M: Machine> Frames<M> {
     /// # Errors
     /// `NotPresent`.
     pub fn use_of(&self, pfn: Pfn) -> Result<(PageKind, Pfn)> {
-        if self.is_valid(pfn) { Ok(self.pages().use_of(pfn)) } else { Err(Error::NotPresent(pfn)) }
+        if self.is_valid(pfn) {
+            Ok(self.pages().use_of(pfn))
+        } else {
+            Err(Error::Page(PageError::NotPresent(pfn)))
+        }
     }
     /// The struct pages.
     pub fn pages(&self) -> Pages<'_, M> {

@@ -10,9 +10,9 @@
 //! ```
 
 use crate::addr::PhysRange;
-use crate::error::{Error, Result};
+use crate::error::{BlockError, BlockIs, BlockNeeds, Error, RangeError, Result};
 use crate::frame::Frames;
-use crate::frame::block::{BlockState, MemoryBlock, Source};
+use crate::frame::block::{MemoryBlock, Source};
 use crate::frame::zone::ZoneKind;
 use crate::hotplug::home::MemmapHome;
 use crate::hotplug::offline::Offlined;
@@ -81,7 +81,7 @@ impl<M: Machine> Mm<M> {
     /// [`Self::remove_memory`] without its checks of the range.
     pub(crate) fn remove_offline(&mut self, pages: PfnRange) -> Result<()> {
         for start in pages.blocks(self.granule()) {
-            self.block_in(start, BlockState::Offline)?;
+            self.require_offline(start)?;
         }
         self.forget_pages(pages);
         depopulate_sections(&mut self.space, &mut self.frames, pages);
@@ -135,15 +135,15 @@ impl<M: Machine> Mm<M> {
     pub fn removable(&mut self, range: PhysRange) -> Result<PfnRange> {
         let g = self.granule();
         if range.is_empty() {
-            return Err(Error::Empty(range.start));
+            return Err(Error::Range(RangeError::Empty(range.start)));
         }
         if !range.start.is_aligned(g.section_size) || !range.end.is_aligned(g.section_size) {
-            return Err(Error::NotBlockAligned { range, block: g.section_size });
+            return Err(Error::Range(RangeError::NotBlockAligned { range, block: g.section_size }));
         }
         let pages = PfnRange::inside(g, range);
         if let Some(absent) = pages.blocks(g).find(|start| self.frames.blocks.get(start.get()).is_none()) {
             self.frames.warnings.bad_remove += 1;
-            return Err(Error::NoBlock(absent.address(g)));
+            return Err(Error::Block(BlockError::Absent(absent.address(g))));
         }
         self.refuse_parted(pages)?;
         self.space.refuse_split(self.layout().linear_range(range))?;
@@ -154,9 +154,10 @@ impl<M: Machine> Mm<M> {
     fn refuse_claimed_by_device(&self, range: &HotRange) -> Result<()> {
         let g = self.granule();
         match self.kmem_at(range.pages()) {
-            Some(device) => {
-                Err(Error::Exists { range: range.pages().addresses(g), present: device.address(g) })
-            }
+            Some(device) => Err(Error::Range(RangeError::Exists {
+                range: range.pages().addresses(g),
+                present: device.address(g),
+            })),
             None => Ok(()),
         }
     }
@@ -167,11 +168,11 @@ impl<M: Machine> Mm<M> {
         let of_device =
             |block: &&MemoryBlock| block.source == Source::Kmem && range.contains(block.start.address(g));
         match self.blocks().iter().find(of_device) {
-            Some(block) => Err(Error::BlockState {
+            Some(block) => Err(Error::Block(BlockError::State {
                 block: block.start.address(g),
-                is: "given to the system by a device",
-                needs: "memory of its own",
-            }),
+                is: BlockIs::GivenByDevice,
+                needs: BlockNeeds::OwnMemory,
+            })),
             None => Ok(()),
         }
     }

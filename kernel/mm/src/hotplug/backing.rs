@@ -6,7 +6,7 @@
 //!  ram         |                                      |      no altmap
 //! ```
 
-use crate::error::{Error, Resource, Result};
+use crate::error::{AltmapError, Error, Resource, Result};
 use crate::frame::altmap::Altmap;
 use crate::frame::section::Backing;
 use crate::hotplug::home::MemmapHome;
@@ -44,7 +44,10 @@ impl<M: Machine> Mm<M> {
         let padding = altmap.padding_for(g);
         if padding != 0 {
             self.frames.warnings.altmap += 1;
-            return Err(Error::AltmapPadding { base: altmap.base_pfn().address(g), pages: padding });
+            return Err(Error::Altmap(AltmapError::Padding {
+                base: altmap.base_pfn().address(g),
+                pages: padding,
+            }));
         }
         self.reserve_altmaps(1)?;
         let hosting = PfnRange::new(pages.start, altmap.offset());
@@ -91,7 +94,7 @@ impl<M: Machine> Mm<M> {
             _ => start,
         };
         let parted = |block: Pfn, host: Pfn| {
-            Err(Error::HeldTogether { block: block.address(g), host: host.address(g) })
+            Err(Error::Altmap(AltmapError::HeldTogether { block: block.address(g), host: host.address(g) }))
         };
         let (first, after) = (host(pages.start), host(pages.end));
         if first < pages.start {

@@ -5,7 +5,7 @@
 //! free runs, holes and devices' pages are passed whole, and so is a block's own memmap, wherever in the block it lies. It is in use as long
 //! as the block is present, and goes with it.
 
-use crate::error::{Error, Result};
+use crate::error::{BlockError, BlockNeeds, Error, Result};
 use crate::frame::Frames;
 use crate::frame::block::{BlockState, MemoryBlock};
 use crate::frame::page::PageKind;
@@ -60,13 +60,17 @@ impl<M: Machine> Frames<M> {
     fn can_isolate(&self, start: Pfn) -> Result<bool> {
         let g = self.granule();
         let address = start.address(g);
-        let block = self.blocks.get(start.get()).ok_or(Error::NoBlock(address))?;
+        let block = self.blocks.get(start.get()).ok_or(Error::Block(BlockError::Absent(address)))?;
         match block.state {
             BlockState::Offline => Ok(false),
-            BlockState::GoingOffline(_) => {
-                Err(Error::BlockState { block: address, is: block.state.name(), needs: "online" })
+            BlockState::GoingOffline(_) => Err(Error::Block(BlockError::State {
+                block: address,
+                is: block.state.described(),
+                needs: BlockNeeds::Online,
+            })),
+            BlockState::Online(_) if block.present != g.section_pages => {
+                Err(Error::Block(BlockError::NotWhole(address)))
             }
-            BlockState::Online(_) if block.present != g.section_pages => Err(Error::NotWhole(address)),
             BlockState::Online(_) => Ok(true),
         }
     }

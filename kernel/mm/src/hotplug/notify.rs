@@ -12,7 +12,7 @@
 //! offline takes its memmap's pages along, so a listener that looks at less, or at a range that is shifted by the memmap, vetoes for the wrong pages.
 
 use crate::addr::PhysRange;
-use crate::error::{Error, Resource, Result};
+use crate::error::{BlockError, Error, Resource, Result};
 
 /// Where memory goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,7 +95,7 @@ impl Chain {
         for (told, notifier) in self.iter().enumerate() {
             if (notifier.hear)(Event::Going(direction), range).is_err() {
                 self.cancel_first(told, direction, range);
-                return Err(Error::Vetoed { range, by: notifier.name });
+                return Err(Error::Block(BlockError::Vetoed { range, by: notifier.name }));
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 
 use crate::addr::PhysRange;
 use crate::debug::bugs::Bug;
-use crate::error::{Error, Result};
+use crate::error::{BlockError, BlockNeeds, Error, PageError, Result};
 use crate::frame::block::BlockState;
 use crate::frame::page::PageKind;
 use crate::hotplug::isolate::Used;
@@ -28,8 +28,8 @@ impl<M: Machine> Mm<M> {
     pub fn offline_block(&mut self, start: Pfn) -> Result<Offlined> {
         let g = self.granule();
         if let Some(block) = self.frames.blocks.get(start.get()).filter(|b| b.state == BlockState::Offline) {
-            let (block, is) = (start.address(g), block.state.name());
-            return Err(Error::BlockState { block, is, needs: "online" });
+            let (block, is) = (start.address(g), block.state.described());
+            return Err(Error::Block(BlockError::State { block, is, needs: BlockNeeds::Online }));
         }
         self.offline_pages(PfnRange::new(start, g.section_pages))
     }
@@ -135,11 +135,11 @@ impl<M: Machine> Mm<M> {
         let refs = self.pages().get(pfn).refs();
         match kind {
             PageKind::Tenant if refs <= 1 => Ok(()),
-            PageKind::Tenant | PageKind::Pinned => Err(Error::Pinned { pfn, refs }),
+            PageKind::Tenant | PageKind::Pinned => Err(Error::Page(PageError::Pinned { pfn, refs })),
             PageKind::HugeTlb => self.refuse_taken(pfn),
-            PageKind::Poisoned => Err(Error::Poisoned(pfn)),
+            PageKind::Poisoned => Err(Error::Page(PageError::Poisoned(pfn))),
             // A page that nobody speaks for is lost, so it cannot go; the auditor says more (I6).
-            _ => Err(Error::Unmovable { pfn, kind }),
+            _ => Err(Error::Page(PageError::Unmovable { pfn, kind })),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Memory blocks go online: steps 6 and 7 (Linux: `online_pages`).
 
-use crate::error::{Error, Result};
-use crate::frame::block::{BlockState, MemoryBlock};
+use crate::error::{BlockError, BlockNeeds, Error, Result};
+use crate::frame::block::BlockState;
 use crate::frame::zone::ZoneKind;
 use crate::hotplug::notify::Direction;
 use crate::hotplug::step::Step;
@@ -15,7 +15,7 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// `NoBlock`, and as [`Self::online_pages`].
     pub fn online_block(&mut self, start: Pfn, zone: ZoneKind) -> Result<()> {
-        self.block_in(start, BlockState::Offline)?;
+        self.require_offline(start)?;
         self.online_pages(PfnRange::new(start, self.granule().section_pages), zone, |_, _| {})
     }
 
@@ -31,7 +31,7 @@ impl<M: Machine> Mm<M> {
     ) -> Result<()> {
         let range = pages.addresses(self.granule());
         for start in pages.blocks(self.granule()) {
-            self.block_in(start, BlockState::Offline)?;
+            self.require_offline(start)?;
         }
         self.notifiers.ask(Direction::Online, range)?;
         if let Err(error) = self.frames.join_zone(pages, zone) {
@@ -45,13 +45,17 @@ impl<M: Machine> Mm<M> {
         Ok(())
     }
 
-    /// The block at `start`, if it is in the state `needs`.
-    pub(crate) fn block_in(&mut self, start: Pfn, needs: BlockState) -> Result<&mut MemoryBlock> {
-        let address = start.address(self.granule());
-        let block = self.frames.blocks.get_mut(start.get()).ok_or(Error::NoBlock(address))?;
-        if block.state != needs {
-            return Err(Error::BlockState { block: address, is: block.state.name(), needs: needs.name() });
+    /// Refuse a block that is not present or not offline.
+    pub(crate) fn require_offline(&self, start: Pfn) -> Result<()> {
+        let block = start.address(self.granule());
+        let state = self.frames.blocks.get(start.get()).ok_or(BlockError::Absent(block))?.state;
+        match state {
+            BlockState::Offline => Ok(()),
+            _ => Err(Error::Block(BlockError::State {
+                block,
+                is: state.described(),
+                needs: BlockNeeds::Offline,
+            })),
         }
-        Ok(block)
     }
 }

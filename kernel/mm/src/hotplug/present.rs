@@ -2,7 +2,7 @@
 
 use crate::addr::{VirtAddr, VirtRange};
 use crate::debug::bugs::Bug;
-use crate::error::{Error, Resource, Result};
+use crate::error::{Error, RangeError, Resource, Result};
 use crate::frame::block::{BlockState, MemoryBlock, Source};
 use crate::frame::page::PageKind;
 use crate::frame::section::{Backing, Section, Subsections};
@@ -24,7 +24,7 @@ impl<M: Machine> Mm<M> {
         // A range that was validated before the model changed.
         if let Some(start) = blocks.clone().find(|start| self.frames.sections.get(start.get()).is_some()) {
             let present = start.address(g);
-            return Err(Error::Exists { range: range.pages().addresses(g), present });
+            return Err(Error::Range(RangeError::Exists { range: range.pages().addresses(g), present }));
         }
         let count = blocks.clone().count();
         self.frames.may_fail(Resource::Heap { bytes: count * size_of::<Section>() })?;

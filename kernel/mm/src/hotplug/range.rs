@@ -1,7 +1,7 @@
 //! A range that may be added: the only place where one is validated. After it nobody checks again.
 
 use crate::addr::{PhysAddr, PhysRange};
-use crate::error::{Error, Result};
+use crate::error::{Error, RangeError, Result};
 use crate::frame::block::Source;
 use crate::machine::Machine;
 use crate::mm::Mm;
@@ -25,23 +25,24 @@ impl HotRange {
     pub fn new<M: Machine>(mm: &Mm<M>, start: PhysAddr, len: u64, source: Source) -> Result<Self> {
         let g = mm.granule();
         if len == 0 {
-            return Err(Error::Empty(start));
+            return Err(Error::Range(RangeError::Empty(start)));
         }
-        let range = PhysRange::checked_new(start, len).ok_or(Error::Wraps { start, len })?;
+        let range =
+            PhysRange::checked_new(start, len).ok_or(Error::Range(RangeError::Wraps { start, len }))?;
         if !start.is_aligned(g.section_size) || !range.end.is_aligned(g.section_size) {
-            return Err(Error::NotBlockAligned { range, block: g.section_size });
+            return Err(Error::Range(RangeError::NotBlockAligned { range, block: g.section_size }));
         }
         let reach = mm.layout().reach();
         if !reach.covers(&range) {
-            return Err(Error::BeyondLinearMap { range, reach });
+            return Err(Error::Range(RangeError::BeyondLinearMap { range, reach }));
         }
         let pages = PfnRange::inside(g, range);
         if let Some(section) = mm.sections().iter().find(|s| pages.contains(s.start)) {
-            return Err(Error::Exists { range, present: section.start.address(g) });
+            return Err(Error::Range(RangeError::Exists { range, present: section.start.address(g) }));
         }
         // What a device gave to the system is claimed by that device, also while it is on its way.
         if let Some(device) = mm.kmem_at(pages) {
-            return Err(Error::Exists { range, present: device.address(g) });
+            return Err(Error::Range(RangeError::Exists { range, present: device.address(g) }));
         }
         Ok(Self { pages, source, node: 0 })
     }

@@ -11,7 +11,7 @@
 
 use super::frames::FrameStack;
 use crate::addr::{VirtAddr, VirtRange};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SpaceError};
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::machine::Machine;
 use crate::migrate::compact::alloc_or_compact;
@@ -68,7 +68,7 @@ impl<M: Machine> Mm<M> {
 
     fn split_section(&mut self, start: Pfn, table: Pfn) -> Result<()> {
         let va = self.layout().page_address(start);
-        let run = self.memmap_frame(va).ok_or(Error::NotMapped(va))?.frame;
+        let run = self.memmap_frame(va).ok_or(Error::Space(SpaceError::NotMapped(va)))?.frame;
         self.cut(run);
         if let Err(error) = self.split_block(va, table) {
             self.sew(run);

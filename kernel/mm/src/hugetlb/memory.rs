@@ -1,7 +1,7 @@
 //! What huge pages need of memory.
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
-use crate::error::{Error, Resource, Result};
+use crate::error::{Error, Resource, Result, SpaceError};
 use crate::frame::Mobility;
 use crate::frame::block::BlockState;
 use crate::frame::page::{Page, PageKind};
@@ -99,7 +99,7 @@ impl<M: Machine> Mm<M> {
     pub(super) fn split_block(&mut self, va: VirtAddr, table: Pfn) -> Result<()> {
         let g = self.granule();
         if g.section_memmap != g.pmd_size {
-            return Err(Error::NotMapped(va));
+            return Err(Error::Space(SpaceError::NotMapped(va)));
         }
         self.space.split_block(va, table.address(g))
     }
@@ -107,7 +107,7 @@ impl<M: Machine> Mm<M> {
     pub(super) fn join_block(&mut self, va: VirtAddr) -> Result<Pfn> {
         let g = self.granule();
         if g.section_memmap != g.pmd_size {
-            return Err(Error::NotMapped(va));
+            return Err(Error::Space(SpaceError::NotMapped(va)));
         }
         let table = self.space.join_block(va, LAST_LEVEL - 1)?;
         Ok(Pfn::containing(g, table))

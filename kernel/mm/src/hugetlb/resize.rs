@@ -2,7 +2,7 @@
 //! become pages of a smaller one.
 
 use super::pool::{Pool, Resized, Use};
-use crate::error::{Error, Resource, Result};
+use crate::error::{Error, HugeError, PageError, PageNeeds, Resource, Result};
 use crate::frame::page::PageKind;
 use crate::machine::Machine;
 use crate::mm::Mm;
@@ -15,12 +15,12 @@ impl<M: Machine> Mm<M> {
     /// `NotHugeSize`.
     pub fn huge_order(&self, bytes: u64) -> Result<u32> {
         let found = self.hugetlb.pools().find(|pool| self.bytes(pool.order()) == bytes);
-        found.map(Pool::order).ok_or(Error::NotHugeSize { bytes })
+        found.map(Pool::order).ok_or(Error::Huge(HugeError::Size { bytes }))
     }
 
     /// A copy of the pool of an order.
     fn pool(&self, order: u32) -> Result<Pool> {
-        self.hugetlb.pool(order).copied().ok_or(Error::NotHugeSize { bytes: self.bytes(order) })
+        self.hugetlb.pool(order).copied().ok_or(Error::Huge(HugeError::Size { bytes: self.bytes(order) }))
     }
 
     fn set_pool(&mut self, pool: Pool) {
@@ -39,7 +39,7 @@ impl<M: Machine> Mm<M> {
         let pool = self.pool(order)?;
         let (bytes, used) = (self.bytes(order), pool.taken());
         if count < used {
-            return Err(Error::HugeInUse { bytes, used, asked: count });
+            return Err(Error::Huge(HugeError::InUse { bytes, used, asked: count }));
         }
         let mut total = pool.total();
         while total != count {
@@ -74,7 +74,7 @@ impl<M: Machine> Mm<M> {
         self.set_pool(pool);
         match self.hugetlb.hvo.then(|| self.optimise(head)) {
             // As good without: it has all of its memmap, and can be optimised later.
-            Some(Err(Error::Out(_) | Error::NotOptimisable { .. })) | None => Ok(()),
+            Some(Err(Error::Out(_) | Error::Huge(HugeError::NotOptimisable { .. }))) | None => Ok(()),
             Some(result) => result,
         }
     }
@@ -95,7 +95,7 @@ impl<M: Machine> Mm<M> {
     pub fn order_at(&self, pfn: Pfn) -> Result<u32> {
         let (is, head) = self.use_of(pfn)?;
         if is != PageKind::HugeTlb || head != pfn {
-            return Err(Error::PageState { pfn, is, needs: "the first page of a huge page" });
+            return Err(Error::Page(PageError::State { pfn, is, needs: PageNeeds::HugeHead }));
         }
         Ok(self.page(pfn).order())
     }
@@ -103,7 +103,7 @@ impl<M: Machine> Mm<M> {
     /// Refuse a huge page that somebody uses; `pfn` is any of its pages.
     pub(crate) fn refuse_taken(&self, pfn: Pfn) -> Result<()> {
         let (_, head) = self.use_of(pfn)?;
-        if self.page(head).refs() == 0 { Ok(()) } else { Err(Error::HugeTaken(head)) }
+        if self.page(head).refs() == 0 { Ok(()) } else { Err(Error::Huge(HugeError::Taken(head))) }
     }
 
     /// Take a page out of the pool, to use it; returns its first page.
@@ -123,7 +123,11 @@ impl<M: Machine> Mm<M> {
     pub fn hugetlb_put(&mut self, head: Pfn) -> Result<()> {
         let order = self.order_at(head)?;
         if self.refuse_taken(head).is_ok() {
-            return Err(Error::PageState { pfn: head, is: PageKind::HugeTlb, needs: "a huge page in use" });
+            return Err(Error::Page(PageError::State {
+                pfn: head,
+                is: PageKind::HugeTlb,
+                needs: PageNeeds::HugeInUse,
+            }));
         }
         self.relist(head, order, Use::Taken, Use::Free)
     }
@@ -160,7 +164,7 @@ impl<M: Machine> Mm<M> {
         let from = self.order_at(head)?;
         self.pool(to)?;
         if to >= from {
-            return Err(Error::NotHugeSize { bytes: self.bytes(to) });
+            return Err(Error::Huge(HugeError::Size { bytes: self.bytes(to) }));
         }
         self.leave(head)?;
         let mut outcome = Ok(());

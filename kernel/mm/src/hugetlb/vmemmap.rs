@@ -21,7 +21,7 @@ use super::shared_tail::TailOf;
 use crate::addr::VirtRange;
 use crate::debug::bugs::Bug;
 use crate::error::HvoRule;
-use crate::error::{Error, Result};
+use crate::error::{Error, HugeError, PageError, PageNeeds, Result, SpaceError};
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::frame::section::Backing;
 use crate::frame::zone::ZoneKind;
@@ -48,7 +48,7 @@ impl<M: Machine> Mm<M> {
     /// What a huge page can share, if its memmap is large enough and system RAM.
     fn sharing(&self, head: Pfn) -> Result<Sharing> {
         let (order, size) = (self.order_at(head)?, self.granule().page_size);
-        let refuse = |rule| Err(Error::NotOptimisable { pfn: head, rule });
+        let refuse = |rule| Err(Error::Huge(HugeError::NotOptimisable { pfn: head, rule }));
         let mappings = pages_of_tails(order, PAGE_BYTES, size);
         if mappings == 0 {
             return refuse(HvoRule::Memmap { pages: (PAGE_BYTES << order).div_ceil(size) });
@@ -120,7 +120,7 @@ impl<M: Machine> Mm<M> {
         let differs =
             |va: &VirtAddr| self.memmap_frame(*va).is_none_or(|leaf| !self.same_contents(leaf.frame, tail));
         let rule = BbmRule::AddressWithOtherContents;
-        pages.find(differs).map_or(Ok(()), |at| Err(Error::BreakBeforeMake { at, rule }))
+        pages.find(differs).map_or(Ok(()), |at| Err(Error::Space(SpaceError::BreakBeforeMake { at, rule })))
     }
 
     /// The inverse of [`Self::optimise`].
@@ -159,11 +159,11 @@ impl<M: Machine> Mm<M> {
     }
 
     fn needs_optimised(&self, head: Pfn, needed: bool) -> Result<()> {
-        let needs = if needed { "optimised" } else { "a huge page that is not optimised" };
+        let needs = if needed { PageNeeds::Optimised } else { PageNeeds::NotOptimised };
         if self.page(head).is_optimised() == needed {
             return Ok(());
         }
-        Err(Error::PageState { pfn: head, is: PageKind::HugeTlb, needs })
+        Err(Error::Page(PageError::State { pfn: head, is: PageKind::HugeTlb, needs }))
     }
 
     /// The head, its pool and its sections know.

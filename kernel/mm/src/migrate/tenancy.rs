@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::{VirtAddr, VirtRange};
-use crate::error::{Error, Resource, Result};
+use crate::error::{Error, PageError, RangeError, Resource, Result, SpaceError, TenantError};
 use crate::frame::Mobility;
 use crate::frame::page::PageKind;
 use crate::frame::tables::TableFrames;
@@ -43,7 +43,7 @@ impl<M: Machine> Mm<M> {
         }
         let len = bytes;
         if len == 0 {
-            return Err(Error::Empty(crate::addr::PhysAddr::new(0)));
+            return Err(Error::Range(RangeError::Empty(crate::addr::PhysAddr::new(0))));
         }
         let (at, range) = self.tenants.gap(len)?;
         self.frames.may_fail(Resource::Heap { bytes: size_of::<Tenant>() })?;
@@ -100,7 +100,7 @@ impl<M: Machine> Mm<M> {
                 let at = va + i as u64 * 8;
                 let (found, expected) = (word.load(Relaxed), pattern(id, at));
                 if found != expected {
-                    return Err(Error::Corrupt { tenant: id, at, found, expected });
+                    return Err(Error::Tenant(TenantError::Corrupt { tenant: id, at, found, expected }));
                 }
             }
             va = va + g.page_size;
@@ -126,11 +126,11 @@ impl<M: Machine> Mm<M> {
         let g = self.granule();
         let mut va = range.start;
         while va < range.end {
-            let pa = self.space.translate(va).ok_or(Error::NotMapped(va))?;
+            let pa = self.space.translate(va).ok_or(Error::Space(SpaceError::NotMapped(va)))?;
             let pfn = Pfn::containing(g, pa);
             let refs = self.pages().get(pfn).refs();
             if refs > 1 {
-                return Err(Error::Pinned { pfn, refs });
+                return Err(Error::Page(PageError::Pinned { pfn, refs }));
             }
             va = va + g.page_size;
         }

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use crate::addr::VirtRange;
-use crate::error::{Error, Resource, Result};
+use crate::error::{Error, Resource, Result, TenantError};
 use crate::layout::TENANTS;
 
 /// A tenant.
@@ -33,7 +33,7 @@ impl Tenants {
         &self.all
     }
     pub(super) fn position(&self, id: u32) -> Result<usize> {
-        self.all.iter().position(|t| t.id == id).ok_or(Error::NoTenant(id))
+        self.all.iter().position(|t| t.id == id).ok_or(Error::Tenant(TenantError::Absent(id)))
     }
     /// The lowest gap of `len` bytes, and where in the list it is.
     pub(super) fn gap(&self, len: u64) -> Result<(usize, VirtRange)> {

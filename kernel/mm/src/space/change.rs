@@ -15,7 +15,7 @@ use super::table::KernelSpace;
 use super::walk::{Next, Slot, Visit, read, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::debug::bugs::Bug;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SpaceError};
 use crate::granule::Granule;
 use crate::machine::Bbm;
 use crate::machine::{self, Machine};
@@ -89,8 +89,10 @@ impl<M: Machine> KernelSpace<M> {
     pub fn split_block(&mut self, va: VirtAddr, table: PhysAddr) -> Result<()> {
         let g = self.granule();
         let path = self.path(va);
-        let block =
-            path.leaf().filter(|leaf| self.has_pieces(leaf.slot.level)).ok_or(Error::NotMapped(va))?;
+        let block = path
+            .leaf()
+            .filter(|leaf| self.has_pieces(leaf.slot.level))
+            .ok_or(Error::Space(SpaceError::NotMapped(va)))?;
         let level = block.slot.level;
         for index in 0..g.entries(level + 1) {
             let piece = block.descriptor.piece(level, index as u64, g);
@@ -107,7 +109,7 @@ impl<M: Machine> KernelSpace<M> {
     pub fn join_block(&mut self, va: VirtAddr, level: u8) -> Result<PhysAddr> {
         let g = self.granule();
         let path = self.path(va);
-        let not_one = Error::NotMapped(va);
+        let not_one = Error::Space(SpaceError::NotMapped(va));
         let step = path.steps().find(|step| step.slot.level == level).ok_or(not_one)?;
         if !step.descriptor.is_table(level) || step.descriptor.is_shared() || !self.has_pieces(level) {
             return Err(not_one);

@@ -16,7 +16,7 @@ use super::table::KernelSpace;
 use super::visitors::ANYWHERE;
 use super::walk::{self, Next, Slot, Visit, read, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SpaceError};
 use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::{self, Machine};
@@ -103,13 +103,13 @@ impl<M: Machine> Visit for Sharer<'_, M> {
             return Ok(Next::Descend(old.address(g)));
         }
         if !old.is_empty() {
-            return Err(Error::AlreadyMapped(slot.part.start));
+            return Err(Error::Space(SpaceError::AlreadyMapped(slot.part.start)));
         }
         if slot.level < LAST_LEVEL {
             return self.make_table(slot);
         }
         if slot.part != slot.span {
-            return Err(Error::NotPages(slot.part.start));
+            return Err(Error::Space(SpaceError::NotPages(slot.part.start)));
         }
         write::<M>(g, self.machine, slot, self.shared.leaf(), Contents::MayDiffer)?;
         self.shared.entries += 1;

@@ -19,7 +19,7 @@ use super::walk::{Path, PathEntry, Slot, Visit};
 use super::walk::{live_entries, read, slot, walk_level, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::debug::bugs::Bug;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SpaceError};
 use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::layout::Layout;
@@ -201,7 +201,7 @@ impl<M: Machine> KernelSpace<M> {
             let table = path.shared_table().map(|step| step.slot.span.len());
             let size = table.or(run).unwrap_or(leaf.slot.span.len());
             if !edge.is_aligned(size) {
-                return Err(Error::WouldSplit { block: edge.align_down(size), size });
+                return Err(Error::Space(SpaceError::WouldSplit { block: edge.align_down(size), size }));
             }
         }
         Ok(())
@@ -225,7 +225,10 @@ impl<M: Machine> KernelSpace<M> {
     pub fn exchange_page(&mut self, va: VirtAddr, pa: PhysAddr, between: impl FnOnce(&M)) -> Result<()> {
         let g = self.granule();
         let path = self.path(va);
-        let leaf = path.leaf().filter(|s| s.slot.level == LAST_LEVEL).ok_or(Error::NotMapped(va))?;
+        let leaf = path
+            .leaf()
+            .filter(|s| s.slot.level == LAST_LEVEL)
+            .ok_or(Error::Space(SpaceError::NotMapped(va)))?;
         let mut debt = TlbDebt::none();
         debt.owe_leaf(leaf.slot.span.start, g.page_size);
         write::<M>(g, &self.machine, &leaf.slot, leaf.descriptor.broken(), Contents::MayDiffer)?;
@@ -244,7 +247,10 @@ impl<M: Machine> KernelSpace<M> {
     pub fn switch_page(&mut self, va: VirtAddr, pa: PhysAddr, contents: Contents) -> Result<()> {
         let g = self.granule();
         let path = self.path(va);
-        let leaf = path.leaf().filter(|s| s.slot.level == LAST_LEVEL).ok_or(Error::NotMapped(va))?;
+        let leaf = path
+            .leaf()
+            .filter(|s| s.slot.level == LAST_LEVEL)
+            .ok_or(Error::Space(SpaceError::NotMapped(va)))?;
         write::<M>(g, &self.machine, &leaf.slot, leaf.descriptor.moved_to(pa, g), contents)?;
         self.machine.publish();
         Ok(())

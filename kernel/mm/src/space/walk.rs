@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering::{Acquire, Release};
 use super::descriptor::Descriptor;
 use super::live_update::{self, Contents};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SpaceError};
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::{self, Machine};
 
@@ -142,7 +142,7 @@ pub(super) fn write<M: Machine>(
     let entry = machine::entry(machine, slot.table, slot.index);
     let old = Descriptor::from_bits(entry.load(Acquire));
     live_update::check(g, slot.level, old, new, contents)
-        .map_err(|rule| Error::BreakBeforeMake { at: slot.span.start, rule })?;
+        .map_err(|rule| Error::Space(SpaceError::BreakBeforeMake { at: slot.span.start, rule }))?;
     // Release: what the new entry leads to (a cleared table) is visible before the entry is.
     entry.store(new.bits(), Release);
     machine.entry_written(slot.table, slot.index, old.bits(), new.bits());

@@ -2,7 +2,7 @@
 //! or of the range, and `MemoryBlock::usable` leaves those out; elsewhere the mark on the struct page is all that says so.
 //! Every walker has to see it there (RFC 3/5): these two plant it, for their tests, and a driver that puts it there will too.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, PageError, PageNeeds, Result};
 use crate::frame::block::BlockState;
 use crate::frame::page::PageKind;
 use crate::machine::Machine;
@@ -18,7 +18,7 @@ impl<M: Machine> Mm<M> {
         let (is, head) = self.use_of(pfn)?;
         let inside = pfn.is_aligned(order) && self.pages().get(head).order() >= order;
         if is != PageKind::Free || !inside {
-            return Err(Error::PageState { pfn, is, needs: "a part of a free run" });
+            return Err(Error::Page(PageError::State { pfn, is, needs: PageNeeds::FreeRun }));
         }
         self.frames.take_free(pfn, order, PageKind::MemmapSelf);
         if let Some(block) = self.frames.block_of_mut(pfn) {
@@ -39,7 +39,7 @@ impl<M: Machine> Mm<M> {
             matches!(block.state, BlockState::Online(_)) && block.usable(g).contains(head)
         });
         if is != PageKind::MemmapSelf || head != pfn || !ours {
-            return Err(Error::PageState { pfn, is, needs: "memmap inside of an online block" });
+            return Err(Error::Page(PageError::State { pfn, is, needs: PageNeeds::MemmapInside }));
         }
         if let Some(block) = self.frames.block_of_mut(pfn) {
             block.memmap_inside -= 1 << order;

@@ -1,7 +1,7 @@
 //! The leaves of vmemmap that describe a range of pages.
 
 use crate::addr::{VirtAddr, VirtRange};
-use crate::error::{Error, Result};
+use crate::error::{Error, PageError, Result};
 use crate::frame::Frames;
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
@@ -16,7 +16,7 @@ pub(crate) fn leaves_around<M: Machine>(frames: &mut Frames<M>, range: PfnRange)
     // Compared as pages: an address below first_pfn's would wrap.
     if !layout.described().covers(&range.addresses(g)) {
         frames.warnings.outside_vmemmap += 1;
-        return Err(Error::NotPresent(range.start));
+        return Err(Error::Page(PageError::NotPresent(range.start)));
     }
     let memmap = layout.memmap(range);
     let end = memmap.end.checked_align_up(g.page_size).unwrap_or(memmap.end);

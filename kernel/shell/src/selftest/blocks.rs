@@ -1,6 +1,6 @@
 //! Memory blocks of boot RAM, offline and online: what may go, goes and comes back; what may not is named.
 
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{BlockError, BlockIs, BlockNeeds, Error, PageError};
 use hotmap_mm::frame::block::BlockState;
 use hotmap_mm::frame::counts::Counts;
 use hotmap_mm::frame::page::PageKind;
@@ -52,7 +52,14 @@ fn a_boot_block_goes(model: &mut dyn Model) -> Outcome {
         check!(!listed, "the block at {block} is offline, and in a zone");
         let address = model.address(block);
         let again = model.offline(block);
-        is_refused(again, Error::BlockState { block: address, is: "offline", needs: "online" })?;
+        is_refused(
+            again,
+            Error::Block(BlockError::State {
+                block: address,
+                is: BlockIs::Offline,
+                needs: BlockNeeds::Online,
+            }),
+        )?;
         let findings = model.audit(&mut |_| {});
         check!(findings.is_clean(), "an audit meanwhile: {findings}");
         Ok(())
@@ -93,7 +100,9 @@ fn it_comes_back(model: &mut dyn Model) -> Outcome {
 
 /// A block with nothing in use is one free run, of the largest order; with its own memmap at its start, the runs after that.
 fn is_all_free(model: &dyn Model, block: Pfn, zone: ZoneKind) -> Outcome {
-    let Some(found) = model.block_of(block) else { return Err(Error::NoBlock(model.address(block)).into()) };
+    let Some(found) = model.block_of(block) else {
+        return Err(Error::Block(BlockError::Absent(model.address(block))).into());
+    };
     check!(
         found.state == BlockState::Online(zone),
         "the block at {block} is {}, not in {zone}",
@@ -118,17 +127,19 @@ fn what_holds(model: &dyn Model, block: Pfn) -> Outcome<Error> {
     let mut ram = model.info().memblock.ram().iter();
     let bytes = model.addresses(model.section(block));
     if !ram.any(|ram| ram.covers(&bytes)) {
-        return Ok(Error::NotWhole(bytes.start));
+        return Ok(Error::Block(BlockError::NotWhole(bytes.start)));
     }
     let mut pfn = block;
     loop {
         let (kind, head) = model.use_of(pfn)?;
         let page = model.page(head);
         match kind {
-            PageKind::Pinned => return Ok(Error::Pinned { pfn, refs: page.refs() }),
-            PageKind::Tenant if page.refs() > 1 => return Ok(Error::Pinned { pfn, refs: page.refs() }),
+            PageKind::Pinned => return Ok(Error::Page(PageError::Pinned { pfn, refs: page.refs() })),
+            PageKind::Tenant if page.refs() > 1 => {
+                return Ok(Error::Page(PageError::Pinned { pfn, refs: page.refs() }));
+            }
             PageKind::Free | PageKind::Tenant => pfn = head + (1 << page.order()),
-            _ => return Ok(Error::Unmovable { pfn, kind }),
+            _ => return Ok(Error::Page(PageError::Unmovable { pfn, kind })),
         }
     }
 }
@@ -139,13 +150,17 @@ fn not_a_block(model: &mut dyn Model) -> Outcome {
     let inside = first + 1;
     let absent = Pfn::new(1 << 36);
     for pfn in [inside, absent] {
-        let refusal = Error::NoBlock(model.address(pfn));
+        let refusal = Error::Block(BlockError::Absent(model.address(pfn)));
         is_refused(model.offline(pfn), refusal)?;
         is_refused(model.online(pfn, ZoneKind::Normal), refusal)?;
     }
     let online = model.block_of(first).is_some_and(|block| block.state != BlockState::Offline);
     if online {
-        let refusal = Error::BlockState { block: model.address(first), is: "online", needs: "offline" };
+        let refusal = Error::Block(BlockError::State {
+            block: model.address(first),
+            is: BlockIs::Online,
+            needs: BlockNeeds::Offline,
+        });
         is_refused(model.online(first, ZoneKind::Normal), refusal)?;
     }
     before.is_still(model)

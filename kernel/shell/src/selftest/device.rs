@@ -5,7 +5,7 @@ use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::{DeviceState, DeviceType, Pagemap};
 use hotmap_mm::device::range::DeviceMemmap;
-use hotmap_mm::error::{Error, Result};
+use hotmap_mm::error::{AltmapError, DeviceError, Error, PageError, PageNeeds, RangeError, Result};
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::frame::counts::Counts;
@@ -55,7 +55,7 @@ pub(super) fn create(
 /// The device that starts at `start`.
 pub(super) fn find(model: &dyn Model, start: Pfn) -> Outcome<&Pagemap> {
     let found = model.devices().iter().find(|device| device.start() == start);
-    found.ok_or_else(|| Error::NoDevice(model.address(start)).into())
+    found.ok_or_else(|| Error::Device(DeviceError::Absent(model.address(start))).into())
 }
 
 /// Take the device down, of which nobody holds a page.
@@ -228,24 +228,28 @@ fn bad_devices_are_refused(model: &mut dyn Model) -> Outcome {
     let refuses = |start: PhysAddr, len, error| {
         is_refused(model.device(&[(start, len)], DeviceType::Private, DeviceMemmap::Ram), error)
     };
-    refuses(start, 0, Error::Empty(start))?;
+    refuses(start, 0, Error::Range(RangeError::Empty(start)))?;
     let top = PhysAddr::new(u64::MAX - SUBSECTION + 1);
-    refuses(top, 2 * SUBSECTION, Error::Wraps { start: top, len: 2 * SUBSECTION })?;
+    refuses(top, 2 * SUBSECTION, Error::Range(RangeError::Wraps { start: top, len: 2 * SUBSECTION }))?;
     for (at, len) in [(start + SUBSECTION / 2, SUBSECTION), (start, 3 * SUBSECTION / 2), (start, 1)] {
-        refuses(at, len, Error::NotSubsectionAligned(bytes(at, len)))?;
+        refuses(at, len, Error::Range(RangeError::NotSubsectionAligned(bytes(at, len))))?;
     }
     let end = PhysAddr::new(reach.end.get() - SUBSECTION);
     let range = bytes(end, 2 * SUBSECTION);
-    refuses(end, 2 * SUBSECTION, Error::BeyondLinearMap { range, reach })?;
+    refuses(end, 2 * SUBSECTION, Error::Range(RangeError::BeyondLinearMap { range, reach }))?;
     let image = PhysAddr::new(model.info().image.start.get() / SUBSECTION * SUBSECTION);
-    refuses(image, SUBSECTION, Error::Exists { range: bytes(image, SUBSECTION), present: image })?;
+    refuses(
+        image,
+        SUBSECTION,
+        Error::Range(RangeError::Exists { range: bytes(image, SUBSECTION), present: image }),
+    )?;
     let apart: [Bytes; 5] = core::array::from_fn(|i| (start + 2 * i as u64 * SUBSECTION, SUBSECTION));
     for ranges in [&apart[..0], &apart] {
         let refused = model.device(ranges, DeviceType::Private, DeviceMemmap::Ram);
-        is_refused(refused, Error::DeviceRanges { ranges: ranges.len(), most: 4 })?;
+        is_refused(refused, Error::Device(DeviceError::Ranges { ranges: ranges.len(), most: 4 }))?;
     }
     bad_altmaps_are_refused(model, &apart)?;
-    is_refused(model.device_destroy(model.pfn(start)), Error::NoDevice(start))?;
+    is_refused(model.device_destroy(model.pfn(start)), Error::Device(DeviceError::Absent(start)))?;
     before.is_still(model)
 }
 
@@ -253,12 +257,12 @@ fn bad_altmaps_are_refused(model: &dyn Model, apart: &[Bytes; 5]) -> Outcome {
     let range = bytes(apart[0].0, SUBSECTION);
     let refuses =
         |ranges: &[Bytes], kind, memmap, error| is_refused(model.device(ranges, kind, memmap), error);
-    refuses(&apart[..1], DeviceType::Private, ON_DEVICE, Error::AltmapOnPrivate(range))?;
-    refuses(&apart[..2], DeviceType::Generic, ON_DEVICE, Error::AltmapRanges { ranges: 2 })?;
+    refuses(&apart[..1], DeviceType::Private, ON_DEVICE, Error::Altmap(AltmapError::OnPrivate(range)))?;
+    refuses(&apart[..2], DeviceType::Generic, ON_DEVICE, Error::Altmap(AltmapError::Ranges { ranges: 2 }))?;
     let (first, pages) = (model.pfn(range.start), SUBSECTION / model.page_size());
     for (base, reserve, free) in [(first + 1, 0, 1), (first, 1, pages), (first, u64::MAX, 2)] {
         let altmap = DeviceMemmap::Given(Altmap::new(base, reserve, free));
-        let error = Error::BadAltmap { base: model.address(base), range };
+        let error = Error::Altmap(AltmapError::Misplaced { base: model.address(base), range });
         refuses(&apart[..1], DeviceType::Generic, altmap, error)?;
     }
     Ok(())
@@ -272,12 +276,18 @@ fn what_is_taken_is_refused(model: &mut dyn Model) -> Outcome {
     with_device(model, &ranges, DeviceType::Private, DeviceMemmap::Ram, &|model, _| {
         for at in [block, start, start + SUBSECTION] {
             let refused = model.device(&[(at, 2 * SUBSECTION)], DeviceType::Generic, DeviceMemmap::Ram);
-            is_refused(refused, Error::Exists { range: bytes(at, 2 * SUBSECTION), present: at })?;
+            is_refused(
+                refused,
+                Error::Range(RangeError::Exists { range: bytes(at, 2 * SUBSECTION), present: at }),
+            )?;
         }
-        is_refused(model.device_create(&stale), Error::Exists { range: taken, present: start })?;
+        is_refused(
+            model.device_create(&stale),
+            Error::Range(RangeError::Exists { range: taken, present: start }),
+        )?;
         let len = model.numbers().section;
         let memory = model.hot_range(block, len, Source::Dimm(255));
-        is_refused(memory, Error::Exists { range: bytes(block, len), present: block })
+        is_refused(memory, Error::Range(RangeError::Exists { range: bytes(block, len), present: block }))
     })
 }
 
@@ -285,7 +295,8 @@ fn teardown_waits(model: &mut dyn Model) -> Outcome {
     let ranges = [(model.absent(), 4 * SUBSECTION)];
     with_device(model, &ranges, DeviceType::Private, DeviceMemmap::Ram, &|model, start| {
         let held = start + (2 * SUBSECTION / model.page_size() + 3);
-        let refused = Error::PageState { pfn: held, is: PageKind::Device, needs: "held" };
+        let refused =
+            Error::Page(PageError::State { pfn: held, is: PageKind::Device, needs: PageNeeds::Held });
         is_refused(model.unpin(held), refused)?;
         model.pin(held)?;
         model.pin(held)?;
@@ -296,8 +307,8 @@ fn teardown_waits(model: &mut dyn Model) -> Outcome {
         outcome?;
         is_gone(model, start)?;
         is_gone(model, held)?;
-        is_refused(model.unpin(held), Error::NotPresent(held))?;
-        is_refused(model.device_destroy(start), Error::NoDevice(model.address(start)))
+        is_refused(model.unpin(held), Error::Page(PageError::NotPresent(held)))?;
+        is_refused(model.device_destroy(start), Error::Device(DeviceError::Absent(model.address(start))))
     })
 }
 
@@ -311,7 +322,7 @@ fn waits(model: &mut dyn Model, start: Pfn, held: Pfn, holds: u32) -> Outcome {
     check!(find(model, start)?.state() == DeviceState::Dying, "a device that shall go is not dying");
     is_used_as(model, held, PageKind::Device)?;
     same("references to the page that is held", model.page(held).refs().into(), holds.into())?;
-    is_refused(model.pin(start), Error::DeviceGoes(model.address(start)))
+    is_refused(model.pin(start), Error::Device(DeviceError::Dying(model.address(start))))
 }
 
 fn every_allocation_fails(model: &mut dyn Model) -> Outcome {

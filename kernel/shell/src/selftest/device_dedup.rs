@@ -6,7 +6,7 @@ use hotmap_mm::device::compound::{Dedup, TailScope};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::DeviceMemmap;
-use hotmap_mm::error::{Error, Result};
+use hotmap_mm::error::{DeviceError, Error, RangeError, Result};
 use hotmap_mm::frame::page::{PAGE_BYTES, PageKind};
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
@@ -170,12 +170,15 @@ fn refusals(model: &mut dyn Model) -> Outcome {
     let wish = Wish::absent(model, size, 2, TailScope::Page);
     let granule = model.granule();
     let odd = Wish { size: 3 * size, ..wish };
-    is_refused(odd.make(model), Error::CompoundSize { size: 3 * size, granule: granule.kind })?;
+    is_refused(
+        odd.make(model),
+        Error::Device(DeviceError::CompoundSize { size: 3 * size, granule: granule.kind }),
+    )?;
     let part = Wish { start: wish.start + size / 2, ..wish };
     let range = bytes(part.start, part.len);
     let error = match (size / 2).is_multiple_of(SUBSECTION) {
-        true => Error::NotCompoundAligned { range, size },
-        false => Error::NotSubsectionAligned(range),
+        true => Error::Range(RangeError::NotCompoundAligned { range, size }),
+        false => Error::Range(RangeError::NotSubsectionAligned(range)),
     };
     is_refused(part.make(model), error)?;
     let single = Wish { size: model.page_size(), len: 2 * M, ..wish };

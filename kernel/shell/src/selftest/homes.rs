@@ -1,7 +1,7 @@
 //! Where the memmap of memory can be: at the start of a whole range, in an altmap of the driver's, and boot memory's in itself.
 
 use hotmap_mm::addr::PhysRange;
-use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::error::{AltmapError, Error, Resource};
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::frame::page::PageKind;
@@ -54,7 +54,10 @@ fn no_part_goes(model: &mut dyn Model) -> Outcome {
         let PhysRange { start, end } = spare.range;
         let second = start + model.numbers().section;
         for part in [PhysRange { start, end: second }, PhysRange { start: second, end }] {
-            is_refused(model.remove(part), Error::HeldTogether { block: second, host: start })?;
+            is_refused(
+                model.remove(part),
+                Error::Altmap(AltmapError::HeldTogether { block: second, host: start }),
+            )?;
         }
         before.is_still(model)?;
         model.remove(spare.range)?;
@@ -71,7 +74,8 @@ fn given(model: &mut dyn Model) -> Outcome {
         let short = model.add(&range, altmap(start, 0, needed - 1));
         ran_out(short, |out| matches!(out, Resource::Altmap { .. }))?;
         let elsewhere = model.add(&range, altmap(start + 1, 0, needed));
-        let bad = Error::BadAltmap { base: model.address(start + 1), range: spare.range };
+        let bad =
+            Error::Altmap(AltmapError::Misplaced { base: model.address(start + 1), range: spare.range });
         is_refused(elsewhere, bad)?;
         before.is_still(model)?;
         model.add(&range, altmap(start, 0, needed + 8))?;
@@ -99,7 +103,7 @@ fn padding_is_refused(model: &mut dyn Model, range: &HotRange, odd: MemmapHome) 
         return Ok(added?);
     }
     let base = model.address(range.pages().start);
-    is_refused(added, Error::AltmapPadding { base, pages: 511 })?;
+    is_refused(added, Error::Altmap(AltmapError::Padding { base, pages: 511 }))?;
     same("warnings about it", warned, 1)
 }
 

@@ -2,7 +2,7 @@
 //! arithmetic of pages is the design's table's.
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{BlockError, BlockIs, BlockNeeds, Error, PageError, RangeError};
 use hotmap_mm::frame::block::{BlockState, Source};
 use hotmap_mm::frame::counts::Counts;
 use hotmap_mm::frame::page::{Page, PageKind};
@@ -40,18 +40,22 @@ fn bad_ranges_are_refused(model: &mut dyn Model) -> Outcome {
     let ram = model.info().ram_start.get() / block * block;
     // Where nothing is present, so that no other rule is broken first.
     let (reach, far) = (model.reach(), model.absent().get());
-    refuses(far, 0, Error::Empty(PhysAddr::new(far)))?;
+    refuses(far, 0, Error::Range(RangeError::Empty(PhysAddr::new(far))))?;
     let top = u64::MAX - block + 1;
-    refuses(top, 2 * block, Error::Wraps { start: PhysAddr::new(top), len: 2 * block })?;
+    refuses(top, 2 * block, Error::Range(RangeError::Wraps { start: PhysAddr::new(top), len: 2 * block }))?;
     for (start, len) in
         [(far + (2 << 20), block), (far, block + (2 << 20)), (far, block / 2), (far + 1, block)]
     {
-        refuses(start, len, Error::NotBlockAligned { range: range(start, len), block })?;
+        refuses(start, len, Error::Range(RangeError::NotBlockAligned { range: range(start, len), block }))?;
     }
     for (start, len) in [(reach.end.get(), block), (reach.end.get() - block, 2 * block)] {
-        refuses(start, len, Error::BeyondLinearMap { range: range(start, len), reach })?;
+        refuses(start, len, Error::Range(RangeError::BeyondLinearMap { range: range(start, len), reach }))?;
     }
-    refuses(ram, block, Error::Exists { range: range(ram, block), present: PhysAddr::new(ram) })?;
+    refuses(
+        ram,
+        block,
+        Error::Range(RangeError::Exists { range: range(ram, block), present: PhysAddr::new(ram) }),
+    )?;
     let right = model.hot_range(PhysAddr::new(far), block, Source::Dimm(255))?;
     same("pages of a range that may be added", right.pages().len(), model.numbers().section_pages)?;
     before.is_still(model)
@@ -61,7 +65,11 @@ fn only_offline_memory_goes(model: &mut dyn Model) -> Outcome {
     let (before, warnings) = (Snapshot::of(model), model.warnings());
     let online = model.blocks().iter().find(|block| block.state != BlockState::Offline);
     if let Some(memory) = online.map(|block| model.addresses(model.section(block.start))) {
-        let refusal = Error::BlockState { block: memory.start, is: "online", needs: "offline" };
+        let refusal = Error::Block(BlockError::State {
+            block: memory.start,
+            is: BlockIs::Online,
+            needs: BlockNeeds::Offline,
+        });
         is_refused(model.remove(memory), refusal)?;
     }
     let start = PhysAddr::new(1 << 47);
@@ -69,7 +77,7 @@ fn only_offline_memory_goes(model: &mut dyn Model) -> Outcome {
     let refused = model.remove(absent);
     let warned = model.warnings().bad_remove - warnings.bad_remove;
     model.forget_warnings(warnings);
-    is_refused(refused, Error::NoBlock(start))?;
+    is_refused(refused, Error::Block(BlockError::Absent(start)))?;
     same("warnings about it", warned, 1)?;
     before.is_still(model)
 }
@@ -134,7 +142,7 @@ pub(super) fn is_gone(model: &dyn Model, pfn: Pfn) -> Outcome {
         check!(load.is_unmapped() && peek::load_aborts(va), "{va}, of {pfn} that was removed: {load}");
     }
     check!(model.section_of(pfn).is_none() && model.block_of(pfn).is_none(), "{pfn} is still known");
-    is_refused(model.use_of(pfn), Error::NotPresent(pfn))
+    is_refused(model.use_of(pfn), Error::Page(PageError::NotPresent(pfn)))
 }
 
 fn self_hosted(model: &mut dyn Model) -> Outcome {

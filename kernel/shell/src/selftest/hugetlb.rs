@@ -2,8 +2,7 @@
 //! all tails of a page that is optimised.
 
 use hotmap_mm::debug::faults::Plan;
-use hotmap_mm::error::HvoRule;
-use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::error::{Error, HugeError, HvoRule, PageError, PageNeeds, Resource};
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::hugetlb::pool::Resized;
 use hotmap_mm::pfn::Pfn;
@@ -41,7 +40,7 @@ fn sizes(model: &mut dyn Model) -> Outcome {
     }
     let more = expected.iter().filter(|size| **size != 0).count();
     same("sizes", model.mm().hugetlb.pools().count() as u64, more as u64)?;
-    is_refused(model.mm().huge_order(4 << 30), Error::NotHugeSize { bytes: 4 << 30 })
+    is_refused(model.mm().huge_order(4 << 30), Error::Huge(HugeError::Size { bytes: 4 << 30 }))
 }
 
 fn has(model: &dyn Model, order: u32) -> u64 {
@@ -219,9 +218,12 @@ fn what_is_refused(model: &mut dyn Model) -> Outcome {
     let pinned = model.pin(head + 1);
     model.mm_mut().hugetlb_put(head)?;
     model.mm_mut().hugetlb_resize(order, pool)?;
-    is_refused(too_small, Error::HugeInUse { bytes: size, used: taken, asked: taken - 1 })?;
-    is_refused(demoted, Error::NotHugeSize { bytes: size })?;
-    is_refused(shared, Error::NotOptimisable { pfn: head, rule: HvoRule::Memmap { pages: 1 } })?;
-    let needs = "free, a tenant's or a device's";
-    is_refused(pinned, Error::PageState { pfn: head + 1, is: PageKind::HugeTlb, needs })
+    is_refused(too_small, Error::Huge(HugeError::InUse { bytes: size, used: taken, asked: taken - 1 }))?;
+    is_refused(demoted, Error::Huge(HugeError::Size { bytes: size }))?;
+    is_refused(
+        shared,
+        Error::Huge(HugeError::NotOptimisable { pfn: head, rule: HvoRule::Memmap { pages: 1 } }),
+    )?;
+    let needs = PageNeeds::FreeTenantOrDevice;
+    is_refused(pinned, Error::Page(PageError::State { pfn: head + 1, is: PageKind::HugeTlb, needs }))
 }

@@ -1,6 +1,6 @@
 //! Isolation and the walk over what is in use: what is free is passed, and so is memmap that a block hosts, wherever it lies.
 
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{BlockError, BlockIs, BlockNeeds, Error, PageError};
 use hotmap_mm::frame::block::BlockState;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
@@ -37,7 +37,10 @@ fn isolated_blocks_serve_nobody(model: &mut dyn Model) -> Outcome {
     check!(isolated == pages, "{:?} was isolated, not {pages:?}", isolated);
     check!(used.is_none(), "{used:?} is in use in a block that is all free");
     let block = model.address(block);
-    is_refused(again, Error::BlockState { block, is: "going-offline", needs: "online" })?;
+    is_refused(
+        again,
+        Error::Block(BlockError::State { block, is: BlockIs::GoingOffline, needs: BlockNeeds::Online }),
+    )?;
     before.is_still(model)
 }
 
@@ -66,7 +69,9 @@ fn the_walk_finds_tenants(model: &mut dyn Model) -> Outcome {
             check!(found, "{frame}, a tenant's, is found as {used:?}");
         }
         let frame = frame_at(model, guest.page(model, 0))?;
-        let Some(block) = model.block_of(frame) else { return Err(Error::NotPresent(frame).into()) };
+        let Some(block) = model.block_of(frame) else {
+            return Err(Error::Page(PageError::NotPresent(frame)).into());
+        };
         let (mut rest, expected) = (model.section(block.start), block.tenant_pages);
         let mut tenants = 0;
         while let Some(used) = model.next_used(rest) {

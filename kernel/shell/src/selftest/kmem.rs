@@ -2,9 +2,8 @@
 
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::DeviceMemmap;
-use hotmap_mm::error::Error;
-use hotmap_mm::frame::block::{BlockState, Source};
-use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::error::{BlockError, BlockIs, BlockNeeds, DeviceError, Error, PageError, RangeError};
+use hotmap_mm::frame::block::Source;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
@@ -93,19 +92,22 @@ fn it_stays_the_devices(model: &mut dyn Model) -> Outcome {
             model.pin(last)?;
             let refused = model.device_to_memory(start);
             model.unpin(last)?;
-            is_refused(refused, Error::Pinned { pfn: last, refs: 1 })?;
-            is_refused(model.memory_to_device(start), Error::NoDevice(address))?;
+            is_refused(refused, Error::Page(PageError::Pinned { pfn: last, refs: 1 }))?;
+            is_refused(model.memory_to_device(start), Error::Device(DeviceError::Absent(address)))?;
             let memory = model.device_to_memory(start)?;
             let again = model.device(&[(range.0, SUBSECTION)], DeviceType::Generic, DeviceMemmap::Ram);
-            is_refused(again, Error::Exists { range: bytes(range.0, SUBSECTION), present: address })?;
+            is_refused(
+                again,
+                Error::Range(RangeError::Exists { range: bytes(range.0, SUBSECTION), present: address }),
+            )?;
             model.offline(memory.start)?;
             if memory.len() > model.section_pages() {
                 let block = model.address(memory.start + model.section_pages());
-                let (is, needs) = (
-                    BlockState::Online(ZoneKind::Movable).name(),
-                    "in the same state as its device's other blocks",
-                );
-                is_refused(model.memory_to_device(start), Error::BlockState { block, is, needs })?;
+                let (is, needs) = (BlockIs::Online, BlockNeeds::SameState);
+                is_refused(
+                    model.memory_to_device(start),
+                    Error::Block(BlockError::State { block, is, needs }),
+                )?;
                 model.offline_range(memory)?;
             }
             same("pages that moved", model.memory_to_device(start)?, 0)

@@ -2,7 +2,7 @@
 //! corner of the tenants' area, by read-only mappings of memory that is mapped elsewhere.
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
-use hotmap_mm::error::{Error, Result};
+use hotmap_mm::error::{Error, Result, SpaceError};
 use hotmap_mm::frame::counts::Counts;
 use hotmap_mm::space::descriptor::Attributes;
 use hotmap_mm::space::request::MapRequest;
@@ -70,7 +70,7 @@ fn mapping_over_is_refused(model: &mut dyn Model) -> Outcome {
     let before = model.counts();
     // The first page is free to map, and was mapped when the second one is found in the way.
     let attempt = map(model, scratch(0, 2 * page), pa);
-    let outcome = is_refused(attempt, Error::AlreadyMapped(second.start))
+    let outcome = is_refused(attempt, Error::Space(SpaceError::AlreadyMapped(second.start)))
         .and(shows_nothing(SCRATCH))
         .and(shows(second.start, pa))
         .and(nothing_was_spent(model, &before));
@@ -99,17 +99,17 @@ fn block_stays_whole(model: &mut dyn Model, block: VirtRange, pa: PhysAddr) -> O
     let (size, page, before) = (block.len(), model.page_size(), model.counts());
     let path = model.path(block.start);
     same_at("the size of the leaf", block.start, path.leaf().map_or(0, |step| step.slot.span.len()), size)?;
-    let refusal = Error::WouldSplit { block: block.start, size };
+    let refusal = Error::Space(SpaceError::WouldSplit { block: block.start, size });
     for part in [scratch(0, size / 2), scratch(size / 2, size / 2), scratch(page, page)] {
         is_refused(model.unmap(part), refusal)?;
     }
     // A range inside the block, and one that ends in it: what was mapped before the block is undone, the block is not.
     let inside = scratch(size / 2, page);
-    is_refused(map(model, inside, pa), Error::AlreadyMapped(inside.start))?;
+    is_refused(map(model, inside, pa), Error::Space(SpaceError::AlreadyMapped(inside.start)))?;
     let before_it = VirtRange { start: VirtAddr::new(block.start.get() - page), end: block.start + page };
-    is_refused(map(model, before_it, pa), Error::AlreadyMapped(block.start))?;
+    is_refused(map(model, before_it, pa), Error::Space(SpaceError::AlreadyMapped(block.start)))?;
     shows_nothing(before_it.start)?;
-    is_refused(model.exchange_page(block.start, pa), Error::NotMapped(block.start))?;
+    is_refused(model.exchange_page(block.start, pa), Error::Space(SpaceError::NotMapped(block.start)))?;
     shows(block.start, pa)?;
     shows(VirtAddr::new(block.end.get() - 8), pa + (size - 8))?;
     nothing_was_spent(model, &before)

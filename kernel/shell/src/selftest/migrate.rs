@@ -1,6 +1,6 @@
 //! Pages in use move out of a block that goes offline: to other frames, with all that is in them, behind the same addresses.
 
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{BlockError, Error, PageError};
 use hotmap_mm::frame::block::{BlockState, MemoryBlock};
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
@@ -28,7 +28,9 @@ type Frames = [Pfn; 16];
 /// zone, so that it comes back as before, and with memory elsewhere to move to.
 pub(super) fn home(model: &dyn Model, guest: &Guest) -> Outcome<(Pfn, ZoneKind)> {
     let frame = frame_at(model, guest.page(model, 0))?;
-    let Some(block) = model.block_of(frame) else { return Err(Error::NotPresent(frame).into()) };
+    let Some(block) = model.block_of(frame) else {
+        return Err(Error::Page(PageError::NotPresent(frame)).into());
+    };
     let zone = block.state.zone().unwrap_or(ZoneKind::Normal);
     let newest = model.zone(zone).blocks().last() == Some(&block.start);
     let alone = block.tenant_pages == PAGES && block.free.pages() + PAGES == model.usable_pages(block);
@@ -41,7 +43,7 @@ pub(super) fn home(model: &dyn Model, guest: &Guest) -> Outcome<(Pfn, ZoneKind)>
 }
 
 fn block_of(model: &dyn Model, start: Pfn) -> Outcome<&MemoryBlock> {
-    model.block_of(start).ok_or_else(|| Error::NoBlock(model.address(start)).into())
+    model.block_of(start).ok_or_else(|| Error::Block(BlockError::Absent(model.address(start))).into())
 }
 
 /// Where every page of the tenant is, to the CPU.
@@ -98,7 +100,7 @@ fn has_moved(model: &dyn Model, guest: &Guest, left: Pfn, before: &[Pfn]) -> Out
 /// Offlining `block` is refused for `pfn`, and changes nothing.
 fn stays(model: &mut dyn Model, guest: &Guest, block: Pfn, pfn: Pfn, refs: u32) -> Outcome {
     let (before, frames_before) = (Snapshot::of(model), frames(model, guest)?);
-    is_refused(model.offline(block), Error::Pinned { pfn, refs })?;
+    is_refused(model.offline(block), Error::Page(PageError::Pinned { pfn, refs }))?;
     before.is_still(model)?;
     let state = block_of(model, block)?.state;
     check!(

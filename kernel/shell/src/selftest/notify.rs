@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hotmap_mm::addr::PhysRange;
-use hotmap_mm::error::{Error, Result};
+use hotmap_mm::error::{BlockError, Error, PageError, Result};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::notify::{Event, Notifier, Veto};
@@ -84,7 +84,7 @@ fn all_are_asked_and_told(model: &mut dyn Model) -> Outcome {
 fn a_veto_changes_nothing(model: &mut dyn Model) -> Outcome {
     let block = boot_block(model)?;
     let range = model.addresses(model.section(block));
-    let (before, refused) = (Snapshot::of(model), Error::Vetoed { range, by: "second" });
+    let (before, refused) = (Snapshot::of(model), Error::Block(BlockError::Vetoed { range, by: "second" }));
     let (result, heard) = listened(model, range, SECOND + GOING, &|model| model.offline(block))?;
     same("what was heard of a block that stays", heard, 0x153)?;
     is_refused(result, refused)?;
@@ -110,7 +110,7 @@ fn a_failure_is_cancelled(model: &mut dyn Model) -> Outcome {
     model.unpin(last)?;
     let (result, heard) = failed?;
     same("what was heard", heard, 0x1573)?;
-    is_refused(result, Error::Pinned { pfn: last, refs: 1 })?;
+    is_refused(result, Error::Page(PageError::Pinned { pfn: last, refs: 1 }))?;
     outcome
 }
 
@@ -122,7 +122,7 @@ fn the_memmap_is_of_the_range(model: &mut dyn Model) -> Outcome {
         let online = |model: &mut dyn Model| model.online_range(spare.pages, ZoneKind::Movable);
         for (veto, by) in [(GOING, "first"), (SECOND + GOING, "second")] {
             let (result, _) = listened(model, spare.range, veto, &online)?;
-            is_refused(result, Error::Vetoed { range: spare.range, by })?;
+            is_refused(result, Error::Block(BlockError::Vetoed { range: spare.range, by }))?;
             before.is_still(model)?;
         }
         let (result, heard) = listened(model, spare.range, 0, &online)?;

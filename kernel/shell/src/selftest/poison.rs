@@ -1,6 +1,6 @@
 //! Poisoned pages: out of use, and their block stays; what was in them has moved.
 
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{Error, PageError, PageNeeds};
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
@@ -31,7 +31,10 @@ fn a_free_page(model: &mut dyn Model) -> Outcome {
     outcome?;
     check!(moved.is_none(), "something moved out of a free page");
     is_used_as(model, pfn, PageKind::Free)?;
-    is_refused(model.unpoison(pfn), Error::PageState { pfn, is: PageKind::Free, needs: "poisoned" })?;
+    is_refused(
+        model.unpoison(pfn),
+        Error::Page(PageError::State { pfn, is: PageKind::Free, needs: PageNeeds::Poisoned }),
+    )?;
     before.is_still(model)
 }
 
@@ -43,8 +46,8 @@ fn is_out_of_use(
 ) -> Outcome {
     is_used_as(model, pfn, PageKind::Poisoned)?;
     counts_are(&model.counts(), &expected)?;
-    is_refused(model.poison(pfn), Error::Poisoned(pfn))?;
-    is_refused(model.offline(block), Error::Poisoned(pfn))?;
+    is_refused(model.poison(pfn), Error::Page(PageError::Poisoned(pfn)))?;
+    is_refused(model.offline(block), Error::Page(PageError::Poisoned(pfn)))?;
     let findings = model.audit(&mut |_| {});
     check!(findings.is_clean(), "an audit meanwhile: {findings}");
     counts_are(&model.counts(), &expected)
@@ -69,14 +72,17 @@ fn a_tenants_page(model: &mut dyn Model) -> Outcome {
 fn what_is_refused(model: &mut dyn Model) -> Outcome {
     let before = Snapshot::of(model);
     let (image, root) = (model.pfn(model.info().image.start), model.pfn(model.root()));
-    is_refused(model.poison(image), Error::Unmovable { pfn: image, kind: PageKind::Reserved })?;
-    is_refused(model.poison(root), Error::Unmovable { pfn: root, kind: PageKind::Table })?;
+    is_refused(
+        model.poison(image),
+        Error::Page(PageError::Unmovable { pfn: image, kind: PageKind::Reserved }),
+    )?;
+    is_refused(model.poison(root), Error::Page(PageError::Unmovable { pfn: root, kind: PageKind::Table }))?;
     let section = model.sections()[0].start;
     let memmap = frame_at(model, model.page_address(section))?;
     let kind = model.use_of(memmap)?.0;
-    is_refused(model.poison(memmap), Error::Unmovable { pfn: memmap, kind })?;
+    is_refused(model.poison(memmap), Error::Page(PageError::Unmovable { pfn: memmap, kind }))?;
     let nowhere = Pfn::new(u64::MAX >> 20);
-    is_refused(model.poison(nowhere), Error::NotPresent(nowhere))?;
-    is_refused(model.unpoison(nowhere), Error::NotPresent(nowhere))?;
+    is_refused(model.poison(nowhere), Error::Page(PageError::NotPresent(nowhere)))?;
+    is_refused(model.unpoison(nowhere), Error::Page(PageError::NotPresent(nowhere)))?;
     before.is_still(model)
 }

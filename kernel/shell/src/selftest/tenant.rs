@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
-use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::error::{Error, PageError, RangeError, Resource, TenantError};
 use hotmap_mm::frame::page::PageKind;
 
 use super::check::{Outcome, check, fail, frame_at, is_refused, is_used_as, ran_out, same, same_at};
@@ -96,7 +96,7 @@ fn nothing_stays(model: &mut dyn Model) -> Outcome {
         va = va + model.page_size();
     }
     counts_are(&model.counts(), &before)?;
-    is_refused(model.tenant_check(id), Error::NoTenant(id))
+    is_refused(model.tenant_check(id), Error::Tenant(TenantError::Absent(id)))
 }
 
 fn a_wrong_word_is_named(model: &mut dyn Model) -> Outcome {
@@ -122,7 +122,7 @@ pub(super) fn changed_word_is_named(model: &dyn Model, guest: &Guest, page: u64,
     shared.store(found, Relaxed);
     let checked = model.tenant_check(guest.id);
     shared.store(expected, Relaxed);
-    is_refused(checked, Error::Corrupt { tenant: guest.id, at, found, expected })
+    is_refused(checked, Error::Tenant(TenantError::Corrupt { tenant: guest.id, at, found, expected }))
 }
 
 fn a_held_page_stays(model: &mut dyn Model) -> Outcome {
@@ -132,7 +132,7 @@ fn a_held_page_stays(model: &mut dyn Model) -> Outcome {
         let before = model.counts();
         let refused = model.tenant_drop(guest.id);
         model.unpin(pfn)?;
-        is_refused(refused, Error::Pinned { pfn, refs: 2 })?;
+        is_refused(refused, Error::Page(PageError::Pinned { pfn, refs: 2 }))?;
         counts_are(&model.counts(), &before)?;
         same("pages that hold what was written", model.tenant_check(guest.id)?, PAGES)
     })
@@ -140,12 +140,12 @@ fn a_held_page_stays(model: &mut dyn Model) -> Outcome {
 
 fn nonsense_is_refused(model: &mut dyn Model) -> Outcome {
     let before = Snapshot::of(model);
-    is_refused(model.tenant_new(0), Error::Empty(PhysAddr::new(0)))?;
+    is_refused(model.tenant_new(0), Error::Range(RangeError::Empty(PhysAddr::new(0))))?;
     let area = hotmap_mm::layout::TENANTS.len();
     for pages in [area / model.page_size() + 1, u64::MAX / model.page_size() + 1, u64::MAX] {
         ran_out(model.tenant_new(pages), |out| matches!(out, Resource::TenantAddresses { .. }))?;
     }
-    is_refused(model.tenant_check(u32::MAX), Error::NoTenant(u32::MAX))?;
-    is_refused(model.tenant_drop(u32::MAX), Error::NoTenant(u32::MAX))?;
+    is_refused(model.tenant_check(u32::MAX), Error::Tenant(TenantError::Absent(u32::MAX)))?;
+    is_refused(model.tenant_drop(u32::MAX), Error::Tenant(TenantError::Absent(u32::MAX)))?;
     before.is_still(model)
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::device::compound::TailScope;
 use hotmap_mm::device::range::DeviceMemmap;
-use hotmap_mm::error::{Error, Result};
+use hotmap_mm::error::{Error, HugeError, Result};
 use hotmap_mm::frame::block::{BlockState, MemoryBlock, Source};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hugetlb::pool::Use;
@@ -87,7 +87,7 @@ impl Stress<'_> {
         match self.kernel.mm_mut().optimise(head) {
             Ok(()) => Ok(true),
             // Small memmaps and altmaps' are no news.
-            Err(Error::NotOptimisable { .. }) => Ok(false),
+            Err(Error::Huge(HugeError::NotOptimisable { .. })) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -1,7 +1,7 @@
 //! Holding a machine's devices and vmemmap against what should be true of them.
 
 use hotmap_mm::device::pagemap::{DeviceState, Pagemap};
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{Error, PageError};
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
@@ -68,7 +68,11 @@ impl Reference {
             let section = at / self.block_bytes() * self.block_bytes();
             if self.device_at(at).is_none() && !self.blocks.contains_key(&section) {
                 let pfn = Rig::pfn(g, at);
-                assert_eq!(rig.mm.use_of(pfn).map(drop), Err(Error::NotPresent(pfn)), "{when}: {at:#x}");
+                assert_eq!(
+                    rig.mm.use_of(pfn).map(drop),
+                    Err(Error::Page(PageError::NotPresent(pfn))),
+                    "{when}: {at:#x}"
+                );
             }
         }
         for (frame, holds) in &device.holds {

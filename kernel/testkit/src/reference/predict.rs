@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use hotmap_mm::error::{Error, Result};
+use hotmap_mm::error::{
+    AltmapError, BlockError, DeviceError, Error, PageError, RangeError, Result, SpaceError, TenantError,
+};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
 
@@ -30,34 +32,34 @@ pub const OUT: Answer = Answer::Refused("Out", None);
 /// The variant of an error, and the page that it names.
 pub const fn kind(error: &Error) -> (&'static str, Option<u64>) {
     match error {
-        Error::Empty(_) => ("Empty", None),
-        Error::Wraps { .. } => ("Wraps", None),
-        Error::NotBlockAligned { .. } => ("NotBlockAligned", None),
-        Error::BeyondLinearMap { .. } => ("BeyondLinearMap", None),
-        Error::Exists { .. } => ("Exists", None),
+        Error::Range(RangeError::Empty(_)) => ("Empty", None),
+        Error::Range(RangeError::Wraps { .. }) => ("Wraps", None),
+        Error::Range(RangeError::NotBlockAligned { .. }) => ("NotBlockAligned", None),
+        Error::Range(RangeError::BeyondLinearMap { .. }) => ("BeyondLinearMap", None),
+        Error::Range(RangeError::Exists { .. }) => ("Exists", None),
         Error::Out(_) => ("Out", None),
-        Error::WouldSplit { .. } => ("WouldSplit", None),
-        Error::NoBlock(_) => ("NoBlock", None),
-        Error::BlockState { .. } => ("BlockState", None),
-        Error::Unmovable { pfn, .. } => ("Unmovable", Some(pfn.get())),
-        Error::Pinned { pfn, .. } => ("Pinned", Some(pfn.get())),
-        Error::NotWhole(_) => ("NotWhole", None),
-        Error::NotPresent(_) => ("NotPresent", None),
-        Error::PageState { .. } => ("PageState", None),
-        Error::Poisoned(pfn) => ("Poisoned", Some(pfn.get())),
-        Error::Vetoed { .. } => ("Vetoed", None),
-        Error::NoTenant(_) => ("NoTenant", None),
-        Error::BadAltmap { .. } => ("BadAltmap", None),
-        Error::AltmapPadding { .. } => ("AltmapPadding", None),
-        Error::AltmapOnPrivate(_) => ("AltmapOnPrivate", None),
-        Error::AltmapRanges { .. } => ("AltmapRanges", None),
-        Error::NotSubsectionAligned(_) => ("NotSubsectionAligned", None),
-        Error::DeviceRanges { .. } => ("DeviceRanges", None),
-        Error::NoDevice(_) => ("NoDevice", None),
-        Error::DeviceGoes(_) => ("DeviceGoes", None),
-        Error::HeldTogether { .. } => ("HeldTogether", None),
-        Error::PrivateMemory(_) => ("PrivateMemory", None),
-        Error::Corrupt { .. } => ("Corrupt", None),
+        Error::Space(SpaceError::WouldSplit { .. }) => ("WouldSplit", None),
+        Error::Block(BlockError::Absent(_)) => ("NoBlock", None),
+        Error::Block(BlockError::State { .. }) => ("BlockState", None),
+        Error::Page(PageError::Unmovable { pfn, .. }) => ("Unmovable", Some(pfn.get())),
+        Error::Page(PageError::Pinned { pfn, .. }) => ("Pinned", Some(pfn.get())),
+        Error::Block(BlockError::NotWhole(_)) => ("NotWhole", None),
+        Error::Page(PageError::NotPresent(_)) => ("NotPresent", None),
+        Error::Page(PageError::State { .. }) => ("PageState", None),
+        Error::Page(PageError::Poisoned(pfn)) => ("Poisoned", Some(pfn.get())),
+        Error::Block(BlockError::Vetoed { .. }) => ("Vetoed", None),
+        Error::Tenant(TenantError::Absent(_)) => ("NoTenant", None),
+        Error::Altmap(AltmapError::Misplaced { .. }) => ("BadAltmap", None),
+        Error::Altmap(AltmapError::Padding { .. }) => ("AltmapPadding", None),
+        Error::Altmap(AltmapError::OnPrivate(_)) => ("AltmapOnPrivate", None),
+        Error::Altmap(AltmapError::Ranges { .. }) => ("AltmapRanges", None),
+        Error::Range(RangeError::NotSubsectionAligned(_)) => ("NotSubsectionAligned", None),
+        Error::Device(DeviceError::Ranges { .. }) => ("DeviceRanges", None),
+        Error::Device(DeviceError::Absent(_)) => ("NoDevice", None),
+        Error::Device(DeviceError::Dying(_)) => ("DeviceGoes", None),
+        Error::Altmap(AltmapError::HeldTogether { .. }) => ("HeldTogether", None),
+        Error::Device(DeviceError::Private(_)) => ("PrivateMemory", None),
+        Error::Tenant(TenantError::Corrupt { .. }) => ("Corrupt", None),
         _ => ("another error", None),
     }
 }

@@ -4,7 +4,7 @@ use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::DeviceMemmap;
-use hotmap_mm::error::Error;
+use hotmap_mm::error::{DeviceError, Error};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::notify::Direction;
@@ -209,7 +209,7 @@ impl World {
     pub fn no_device(&mut self, at: u64) {
         let g = self.granule();
         let pfn = Rig::pfn(g, at);
-        let none = Error::NoDevice(PhysAddr::new(at));
+        let none = Error::Device(DeviceError::Absent(PhysAddr::new(at)));
         assert_eq!(self.rig.mm.memunmap_pages(pfn), Err(none));
         assert_eq!(self.rig.mm.memory_to_device(pfn), Err(none));
         let given = self.rig.mm.device_to_memory(pfn, MemmapHome::Ram, ZoneKind::Movable);

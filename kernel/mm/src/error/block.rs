@@ -1,0 +1,96 @@
+//! Why a memory block cannot change its state.
+
+use core::fmt;
+
+use crate::addr::{PhysAddr, PhysRange};
+
+/// Why a memory block cannot change its state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BlockError {
+    /// No memory block starts or lies there.
+    Absent(PhysAddr),
+    /// The block is not in the state that the operation needs.
+    State {
+        /// The block's start.
+        block: PhysAddr,
+        /// What it is.
+        is: BlockIs,
+        /// What the operation needs.
+        needs: BlockNeeds,
+    },
+    /// A block with holes or with memory that the firmware keeps.
+    NotWhole(PhysAddr),
+    /// A notifier that does not want memory to go online or offline.
+    Vetoed {
+        /// The range that was to go.
+        range: PhysRange,
+        /// The notifier's name.
+        by: &'static str,
+    },
+}
+
+impl fmt::Display for BlockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Absent(at) => write!(f, "no memory block at {at}"),
+            Self::State { block, is, needs } => {
+                write!(f, "the memory block at {block} is {is}, not {needs}")
+            }
+            Self::NotWhole(block) => {
+                write!(f, "the memory block at {block} has holes: only a whole block can go")
+            }
+            Self::Vetoed { range, by } => write!(f, "{range} stays as it is: vetoed by the notifier '{by}'"),
+        }
+    }
+}
+
+/// What a memory block is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BlockIs {
+    /// Not present.
+    Absent,
+    /// Offline.
+    Offline,
+    /// Online.
+    Online,
+    /// Isolated, on its way to offline.
+    GoingOffline,
+    /// Memory that a device gave to the system.
+    GivenByDevice,
+}
+
+impl fmt::Display for BlockIs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Absent => "absent",
+            Self::Offline => "offline",
+            Self::Online => "online",
+            Self::GoingOffline => "going-offline",
+            Self::GivenByDevice => "given to the system by a device",
+        })
+    }
+}
+
+/// What an operation needs a memory block to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BlockNeeds {
+    /// Offline.
+    Offline,
+    /// Online.
+    Online,
+    /// Memory that no device gave to the system.
+    OwnMemory,
+    /// In the state of the device's other blocks.
+    SameState,
+}
+
+impl fmt::Display for BlockNeeds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Offline => "offline",
+            Self::Online => "online",
+            Self::OwnMemory => "memory of its own",
+            Self::SameState => "in the same state as its device's other blocks",
+        })
+    }
+}

@@ -1,0 +1,71 @@
+//! Why a huge page or a pool of them is refused.
+
+use core::fmt;
+
+use crate::addr::Bytes;
+use crate::pfn::Pfn;
+
+/// Why a huge page or a pool of them is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HugeError {
+    /// A size that no huge page has at this granule.
+    Size {
+        /// The size in bytes.
+        bytes: u64,
+    },
+    /// A pool that is to be smaller than what is in use of it.
+    InUse {
+        /// The huge pages' size in bytes.
+        bytes: u64,
+        /// How many are in use.
+        used: u64,
+        /// How many were to remain.
+        asked: u64,
+    },
+    /// A huge page that somebody uses.
+    Taken(Pfn),
+    /// A huge page whose memmap cannot be shared.
+    NotOptimisable {
+        /// Its first page.
+        pfn: Pfn,
+        /// Why not.
+        rule: HvoRule,
+    },
+}
+
+impl fmt::Display for HugeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Size { bytes } => write!(f, "{} is no huge page size at this granule", Bytes(bytes)),
+            Self::InUse { bytes, used, asked } => {
+                write!(f, "{used} huge pages of {} are in use: the pool cannot have {asked}", Bytes(bytes))
+            }
+            Self::Taken(pfn) => write!(f, "{pfn} cannot go: a huge page in use"),
+            Self::NotOptimisable { pfn, rule } => write!(f, "{pfn} is not optimised: {rule}"),
+        }
+    }
+}
+
+/// Why a huge page's memmap is not shared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HvoRule {
+    /// Two pages or less: there is nothing to save.
+    Memmap {
+        /// How many there are.
+        pages: u64,
+    },
+    /// It lies in an altmap, which has its own account.
+    Altmap,
+}
+
+impl fmt::Display for HvoRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memmap { pages: 1 } => f.write_str("its memmap is 1 page, and sharing begins with 3"),
+            Self::Memmap { pages } => write!(f, "its memmap is {pages} pages, and sharing begins with 3"),
+            Self::Altmap => f.write_str(
+                "its memmap is self-hosted, and an altmap's frames do not go to the buddy allocator",
+            ),
+        }
+    }
+}
