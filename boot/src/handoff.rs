@@ -4,6 +4,7 @@
 use core::fmt;
 
 use hotmap_devicetree::{DtError, MachineDescription};
+use hotmap_kernel::arch::psci::{self, Functions};
 use hotmap_kernel::arch::{cpu, image};
 use hotmap_kernel::boot_info::{BootInfo, BootWay};
 use hotmap_kernel::cpus::plan;
@@ -26,6 +27,8 @@ pub(crate) enum Stop {
     NoSuchGranule,
     /// The CPU does not have the granule.
     NoGranule,
+    /// Memory that the CPU or the translation tables cannot address.
+    BeyondPaRange(PhysRange),
     /// There is no RAM where the image runs.
     NoRam(PhysRange),
     /// The device tree sets the RAM aside where the image runs.
@@ -50,6 +53,9 @@ pub(crate) fn read(info: &mut BootInfo, dtb: u64) -> Result<(), Stop> {
     let header = blob(dtb, hotmap_devicetree::HEADER_SIZE);
     let size = hotmap_devicetree::total_size(header).map_err(Stop::DeviceTree)?;
     hotmap_devicetree::parse(blob(dtb, size as usize), &mut info.machine).map_err(Stop::DeviceTree)?;
+    if let Some(functions) = Functions::of(&info.machine.psci) {
+        psci::init(&functions);
+    }
     let start = PhysAddr::new(dtb);
     info.dtb = PhysRange { start, end: start + u64::from(size) };
     info.args.read(&info.machine.bootargs);
@@ -76,6 +82,15 @@ pub(crate) fn check_devices(info: &BootInfo) -> Result<(), Stop> {
     windows.iter().find(unmappable).map_or(Ok(()), |window| Err(Stop::Device(*window)))
 }
 
+/// Check that the CPU can address all memory that the device tree names.
+pub(crate) fn check_addresses(info: &BootInfo) -> Result<(), Stop> {
+    let machine = &info.machine;
+    let memory = machine.memory.iter().map(|m| m.region).chain(machine.pmem.iter().map(|pmem| pmem.region));
+    let end = 1 << cpu::features().usable_pa_bits();
+    let mut beyond = memory.filter(|region| region.end() > end);
+    beyond.next().map_or(Ok(()), |region| Err(Stop::BeyondPaRange(range(region))))
+}
+
 /// Fill in memblock: RAM, then what is taken of it.
 pub(crate) fn find_memory(info: &mut BootInfo, image: PhysRange) -> Result<(), Stop> {
     info.image = image;
@@ -99,7 +114,7 @@ pub(crate) fn find_memory(info: &mut BootInfo, image: PhysRange) -> Result<(), S
     let size = info.args.heap.next_multiple_of(granule);
     let heap = memblock.alloc(size, granule, PageKind::Kernel).map_err(Stop::Memory)?;
     info.heap = PhysRange { start: heap, end: heap + size };
-    let others = plan::highest(&info.machine, info.args.max_cpus) as u64;
+    let others = plan::highest(&info.machine, info.boot_affinity, info.args.max_cpus) as u64;
     if others > 0 {
         let size = others * image::STACK_BYTES;
         let stacks = memblock.alloc(size, image::STACK_BYTES, PageKind::Kernel).map_err(Stop::Memory)?;
@@ -164,6 +179,13 @@ impl Stop {
                     "this CPU has no {} granule (ID_AA64MMFR0_EL1 = {:#x})",
                     info.granule,
                     cpu::features().mmfr0
+                )
+            }
+            Self::BeyondPaRange(memory) => {
+                let (cpu, usable) = (cpu::features().pa_bits(), cpu::features().usable_pa_bits());
+                write!(
+                    f,
+                    "the device tree has memory at {memory}: a physical address has {usable} bits here ({cpu} in the CPU)"
                 )
             }
             Self::NoRam(image) => write!(f, "the device tree has no RAM at {image}, where the image runs"),

@@ -19,6 +19,7 @@ use core::mem::offset_of;
 use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1, TCR_EL1, TTBR1_EL1};
 use hotmap_kernel::arch::{cpu, image, secondary};
 use hotmap_kernel::boot_info::BootInfo;
+use hotmap_kernel::cpus::plan::{self, ROOM};
 use hotmap_mm::layout::IMAGE_START;
 
 /// What a secondary CPU loads before it can reach anything else.
@@ -36,6 +37,11 @@ struct Parameters {
     stacks: u64,
     /// From one CPU's stack to the next one's.
     stride: u64,
+    /// The same two at the load address, where the stacks lie without gaps.
+    low_stacks: u64,
+    low_stride: u64,
+    /// The affinity of each CPU, by its number; all ones where there is none.
+    affinities: [u64; ROOM],
 }
 
 /// Written by the boot CPU before any other one starts, and only read after that: B3.
@@ -53,36 +59,21 @@ static PARAMETERS: Shared = Shared(UnsafeCell::new(Parameters {
     vbar: 0,
     stacks: 0,
     stride: 0,
+    low_stacks: 0,
+    low_stride: 0,
+    affinities: [u64::MAX; ROOM],
 }));
 
 global_asm!(
-    ".pushsection .text.hotmap_secondary, \"ax\"",
-    ".balign 2048",
-    "hotmap_secondary_vectors:",
-    ".global hotmap_secondary",
-    "hotmap_secondary:",
-    "msr daifset, #0xf",
-    "mov x25, x0",
-    "bl hotmap_to_el1",
-    "adrp x1, {parameters}",
-    "add x1, x1, :lo12:{parameters}",
-    "mov x20, xzr", // TTBR0: nobody walks it
-    "ldp x21, x22, [x1, #{ttbr1}]",
-    "ldp x23, x24, [x1, #{mair}]",
-    "ldp x26, x2, [x1, #{entry}]",
-    "msr vbar_el1, x2",
-    "ldp x0, x2, [x1, #{stacks}]",
-    "madd x0, x25, x2, x0",
-    "b hotmap_mmu_on",
-    ".org hotmap_secondary_vectors + 0x200", // a synchronous exception from this level on its own stack
-    "b hotmap_mmu_is_on",
-    ".global hotmap_secondary_vectors",
-    ".popsection",
+    include_str!("secondary.S"),
     parameters = sym PARAMETERS,
     ttbr1 = const offset_of!(Parameters, ttbr1),
     mair = const offset_of!(Parameters, mair),
     entry = const offset_of!(Parameters, entry),
     stacks = const offset_of!(Parameters, stacks),
+    low_stacks = const offset_of!(Parameters, low_stacks),
+    affinities = const offset_of!(Parameters, affinities),
+    room = const ROOM,
 );
 
 // What the assembly loads in pairs.
@@ -91,6 +82,7 @@ const _: () = {
     assert!(offset_of!(Parameters, sctlr) == offset_of!(Parameters, mair) + 8);
     assert!(offset_of!(Parameters, vbar) == offset_of!(Parameters, entry) + 8);
     assert!(offset_of!(Parameters, stride) == offset_of!(Parameters, stacks) + 8);
+    assert!(offset_of!(Parameters, low_stride) == offset_of!(Parameters, low_stacks) + 8);
 };
 
 unsafe extern "C" {
@@ -100,6 +92,7 @@ unsafe extern "C" {
 
 /// Lay out what the others will need, on the boot CPU at the high addresses, with its translation control final.
 pub(crate) fn prepare(info: &mut BootInfo) {
+    let affinities = plan::affinities(&info.machine, info.boot_affinity, info.args.max_cpus);
     let parameters = Parameters {
         ttbr1: TTBR1_EL1.get(),
         tcr: TCR_EL1.get(),
@@ -109,6 +102,9 @@ pub(crate) fn prepare(info: &mut BootInfo) {
         vbar: &raw const hotmap_secondary_vectors as u64,
         stacks: image::end().get(),
         stride: image::STACK_STRIDE,
+        low_stacks: info.stacks.start.get(),
+        low_stride: image::STACK_BYTES,
+        affinities: affinities.map(|affinity| affinity.unwrap_or(u64::MAX)),
     };
     let words = PARAMETERS.0.get();
     // SAFETY: B3: no other CPU runs yet.

@@ -40,6 +40,7 @@ pub(crate) extern "C" fn boot_main(dtb: u64, _load: u64, level: u64, from_flash:
     // SAFETY: M4: the MMU is off, so the UART is at its physical address.
     unsafe { console::init(word(platform::EARLY_UART)) };
     info.entry_level = level;
+    info.boot_affinity = cpu::affinity();
     info.way = handoff::way(from_flash != 0);
     let stop = match prepare(info, dtb) {
         Ok(roots) => go_high(info, &roots),
@@ -61,6 +62,7 @@ fn prepare(info: &mut BootInfo, dtb: u64) -> Result<Roots, Stop> {
     handoff::read(info, dtb)?;
     handoff::choose_granule(info)?;
     handoff::check_devices(info)?;
+    handoff::check_addresses(info)?;
     handoff::find_memory(info, image.whole())?;
     early_map::build(info.granule.granule(), info, &image).map_err(Stop::Memory)
 }

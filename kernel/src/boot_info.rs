@@ -41,6 +41,8 @@ pub struct BootInfo {
     pub way: BootWay,
     /// The exception level at entry.
     pub entry_level: u64,
+    /// The boot CPU's affinity fields of MPIDR_EL1.
+    pub boot_affinity: u64,
     /// The root of the kernel's tables.
     pub root: PhysAddr,
     /// Where RAM starts: what the layout is computed from.
@@ -68,6 +70,7 @@ impl BootInfo {
             granule: GranuleKind::K4,
             way: BootWay::Image,
             entry_level: 0,
+            boot_affinity: 0,
             root: PhysAddr::new(0),
             ram_start: PhysAddr::new(0),
             image: none,

@@ -195,6 +195,8 @@ pub struct Psci {
     pub conduit: PsciConduit,
     /// What can be called.
     pub version: PsciVersion,
+    /// `cpu_on` of a node that is [`PsciVersion::V0_1`]: the number of CPU_ON.
+    pub cpu_on: Option<u32>,
 }
 
 /// How a CPU that is off is turned on: its node's `enable-method`.
@@ -273,7 +275,7 @@ impl MachineDescription {
             bootargs: String::new(),
             console: Console::Absent,
             gic: Gic::Absent,
-            psci: Psci { conduit: PsciConduit::Absent, version: PsciVersion::Absent },
+            psci: Psci { conduit: PsciConduit::Absent, version: PsciVersion::Absent, cpu_on: None },
             cpus: Vec::new(),
             cpu_count: 0,
             fw_cfg: None,

@@ -123,7 +123,9 @@ fn psci(facts: &Facts<'_>) -> Result<Psci, DtError> {
     } else {
         PsciVersion::V0_1
     };
-    Ok(Psci { conduit, version })
+    // Later ones have it for kernels that know 0.1 alone.
+    let cpu_on = facts.cpu_on.filter(|_| version == PsciVersion::V0_1);
+    Ok(Psci { conduit, version, cpu_on })
 }
 
 /// Takes a child of /cpus with `device_type = "cpu"`: each number in its `reg` is a CPU, a node with several is a

@@ -34,6 +34,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) initrd_start: Option<u64>,
     pub(crate) initrd_end: Option<u64>,
     pub(crate) method: Option<&'a [u8]>,
+    pub(crate) cpu_on: Option<u32>,
     pub(crate) enable_method: Option<&'a [u8]>,
     pub(crate) redistributor_regions: Option<u32>,
     pub(crate) redistributor_stride: Option<u64>,
@@ -71,6 +72,7 @@ impl<'a> Facts<'a> {
             "redistributor-stride" => {
                 self.redistributor_stride = Some(self.number(Property::RedistributorStride, value)?);
             }
+            "cpu_on" => self.cpu_on = Some(self.one_cell(Property::CpuOn, value)?),
             "numa-node-id" => self.numa_node = Some(self.one_cell(Property::NumaNodeId, value)?),
             "linux,initrd-start" => self.initrd_start = Some(self.number(Property::InitrdStart, value)?),
             "linux,initrd-end" => self.initrd_end = Some(self.number(Property::InitrdEnd, value)?),

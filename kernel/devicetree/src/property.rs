@@ -32,6 +32,8 @@ pub enum Property {
     InitrdEnd,
     /// `method`
     Method,
+    /// `cpu_on`
+    CpuOn,
     /// `#redistributor-regions`
     RedistributorRegions,
     /// `redistributor-stride`
@@ -57,6 +59,7 @@ impl Property {
             Self::InitrdStart => "linux,initrd-start",
             Self::InitrdEnd => "linux,initrd-end",
             Self::Method => "method",
+            Self::CpuOn => "cpu_on",
             Self::RedistributorRegions => "#redistributor-regions",
             Self::RedistributorStride => "redistributor-stride",
         }

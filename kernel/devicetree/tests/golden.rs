@@ -15,7 +15,7 @@ const UART: Uart = Uart {
 };
 const FW_CFG: Option<Region> = Some(Region { start: 0x902_0000, size: 0x18 });
 const ECAM: Option<Region> = Some(Region { start: 0x40_1000_0000, size: 0x1000_0000 });
-const HVC: Psci = Psci { conduit: PsciConduit::Hvc, version: PsciVersion::V1_0 };
+const HVC: Psci = Psci { conduit: PsciConduit::Hvc, version: PsciVersion::V1_0, cpu_on: None };
 
 fn golden(name: &str) -> Box<MachineDescription> {
     read(&fixture(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -70,7 +70,7 @@ fn image_boot_at_el2_with_gic_v2_and_an_initrd() {
     assert_eq!(machine.initrd, Some(region(0x4800_0000, 5000)));
     assert_eq!(machine.console, Console::Pl011(UART));
     assert_eq!(machine.gic, qemu_gic_v2());
-    assert_eq!(machine.psci, Psci { conduit: PsciConduit::Smc, version: PsciVersion::V1_0 });
+    assert_eq!(machine.psci, Psci { conduit: PsciConduit::Smc, version: PsciVersion::V1_0, cpu_on: None });
     assert_eq!(machine.cpus, cpus([0], EnableMethod::Absent), "QEMU gives one CPU alone no method");
     assert_eq!(machine.cpu_count, 1);
     assert_eq!((machine.fw_cfg, machine.pci_ecam), (FW_CFG, ECAM));
@@ -147,7 +147,7 @@ fn one_cell_addresses_and_nested_buses_are_translated() {
     let expected =
         Gic::V2 { distributor: region(0x1000_1000, 0x1000), cpu_interface: region(0x1000_2000, 0x2000) };
     assert_eq!(machine.gic, expected);
-    assert_eq!(machine.psci, Psci { conduit: PsciConduit::Smc, version: PsciVersion::V0_2 });
+    assert_eq!(machine.psci, Psci { conduit: PsciConduit::Smc, version: PsciVersion::V0_2, cpu_on: None });
     assert_eq!(machine.cpus, cpus([0x1_0000_0000, 0x101], EnableMethod::Absent));
     assert_eq!(machine.cpu_count, 2);
 }
@@ -170,7 +170,7 @@ fn what_the_bindings_allow_and_qemu_does_not_do() {
     let uart = Uart { region: region(0x400_0000, 0x1000), interrupt: None };
     assert_eq!(machine.console, Console::Other(uart), "four interrupt cells are not the GIC's three");
     assert_eq!(machine.pci_ecam, Some(region(0x80_0000_0000, 0x1000_0000)));
-    assert_eq!(machine.psci, Psci { conduit: PsciConduit::Smc, version: PsciVersion::V0_1 });
+    assert_eq!(machine.psci, Psci { conduit: PsciConduit::Smc, version: PsciVersion::V0_1, cpu_on: None });
     assert_eq!((machine.initrd, machine.cpu_count), (None, 0));
     let reserved: Vec<_> =
         machine.reserved.iter().map(|entry| (entry.region, entry.no_map, entry.name.as_str())).collect();

@@ -94,7 +94,7 @@ fn of_two_of_a_kind_the_first_counts() {
     assert_eq!(found.gic, expected);
     assert_eq!(found.fw_cfg, Some(region(0x1000_2000, 0x18)));
     assert_eq!(found.pci_ecam, Some(region(0x1010_0000, 0x10_0000)));
-    assert_eq!(found.psci, Psci { conduit: PsciConduit::Smc, version: PsciVersion::V0_2 });
+    assert_eq!(found.psci, Psci { conduit: PsciConduit::Smc, version: PsciVersion::V0_2, cpu_on: None });
 }
 
 /// `memory@...` and any other name are the same: `device_type` makes it memory, `hotpluggable` makes it wait.
@@ -197,4 +197,19 @@ fn cells_default_to_two_and_one_and_are_not_inherited() {
         w.cells("reg", &[1, 0x1000, 0x18]).end().end();
     });
     assert_eq!(found.fw_cfg, Some(region(0x1_0000_1000, 0x18)));
+}
+
+/// psci.yaml: `cpu_on` is what `arm,psci` calls by; a node that is also `arm,psci-0.2` has it for older kernels.
+#[test]
+fn only_psci_0_1_takes_its_function_numbers_from_the_node() {
+    let psci = |compatible: &str| {
+        let compatible = compatible.to_owned();
+        machine(move |w| {
+            w.begin("psci").text("compatible", &compatible).text("method", "smc");
+            w.cells("cpu_on", &[0x95c1_ba60]).end();
+        })
+        .psci
+    };
+    assert_eq!(psci("arm,psci").cpu_on, Some(0x95c1_ba60));
+    assert_eq!(psci("arm,psci-0.2").cpu_on, None);
 }

@@ -37,7 +37,7 @@ impl ZeroMethod {
     pub const ALL: [Self; 4] = [Self::Stp, Self::DcZva, Self::St1, Self::Mops];
 
     /// Whether a CPU with `features` has what the method needs.
-    pub const fn works_with(self, features: &Features) -> bool {
+    pub fn works_with(self, features: &Features) -> bool {
         match self {
             Self::Stp => true,
             Self::DcZva => matches!(features.zva_bytes(), Some(BLOCK)),

@@ -24,7 +24,8 @@ const PMCR_E: u64 = 1 << 0;
 /// PMCR_EL0.LP, bit 7 (FEAT_PMUv3p5): event counters are 64 bits wide.
 const PMCR_LP: u64 = 1 << 7;
 /// PMCR_EL0.N, bits 15:11: how many event counters there are.
-const PMCR_N: u64 = 0x1f << 11;
+const PMCR_N_SHIFT: u32 = 11;
+const PMCR_N_MASK: u64 = 0x1f;
 
 /// The width of the counter's register in bits: 0 before [`adopt`] and where there is no counter.
 static WIDTH: AtomicU8 = AtomicU8::new(0);
@@ -60,9 +61,12 @@ pub fn ticks_per_second() -> u64 {
 
 /// Whether this CPU counts instructions: it has a PMU with an event counter, and the event is implemented (PMCEID0_EL0).
 pub fn have_instruction_counter() -> bool {
-    cpu::features().has_pmu()
-        && read!("pmcr_el0") & PMCR_N != 0
-        && read!("pmceid0_el0") & (1 << INST_RETIRED) != 0
+    cpu::features().has_pmu() && event_counters() != 0 && read!("pmceid0_el0") & (1 << INST_RETIRED) != 0
+}
+
+/// How many event counters there are (PMCR_EL0.N). Only a CPU with a performance monitor has the register.
+pub(super) fn event_counters() -> u64 {
+    read!("pmcr_el0") >> PMCR_N_SHIFT & PMCR_N_MASK
 }
 
 /// Takes over the counter that the boot code started with the first instructions. Does nothing where there is none.

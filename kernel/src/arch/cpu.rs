@@ -5,43 +5,48 @@ use core::arch::asm;
 
 use aarch64_cpu::asm::barrier::{SY, dsb, isb};
 use aarch64_cpu::registers::{
-    CNTFRQ_EL0, CNTVCT_EL0, ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, MPIDR_EL1,
-    Readable,
+    CNTFRQ_EL0, CNTVCT_EL0, ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1,
+    ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, MPIDR_EL1, Readable, TPIDR_EL1,
 };
 
 use super::features::Features;
 use super::vectors::MAX_CPUS;
+use crate::cpus::plan;
 
-/// Reads the identification registers.
+macro_rules! read {
+    ($register:literal) => {{
+        let value: u64;
+        // SAFETY: M1; reading an identification register changes nothing.
+        unsafe { asm!(concat!("mrs {}, ", $register), out(reg) value, options(nomem, nostack, preserves_flags)) };
+        value
+    }};
+}
+
+/// Reads the identification registers. Those that the assembler or aarch64-cpu does not know are named by their numbers;
+/// they read as zero on CPUs that are older than they are (Arm ARM, "Reserved encodings in the ID space").
 pub fn features() -> Features {
-    let (isar2, dczid): (u64, u64);
-    // SAFETY: M1. ID_AA64ISAR2_EL1 by its number (op0 3, op1 0, CRn 0, CRm 6, op2 2), because old assemblers do not
-    // know its name; it reads as zero on CPUs that are older than it.
-    unsafe {
-        asm!("mrs {}, S3_0_C0_C6_2", out(reg) isar2, options(nomem, nostack, preserves_flags));
-        asm!("mrs {}, dczid_el0", out(reg) dczid, options(nomem, nostack, preserves_flags));
-    }
     Features {
         mmfr0: ID_AA64MMFR0_EL1.get(),
+        mmfr1: ID_AA64MMFR1_EL1.get(),
         mmfr2: ID_AA64MMFR2_EL1.get(),
-        isar2,
+        mmfr4: read!("S3_0_C0_C7_4"),
+        isar2: read!("S3_0_C0_C6_2"),
         pfr0: ID_AA64PFR0_EL1.get(),
+        pfr1: ID_AA64PFR1_EL1.get(),
         dfr0: ID_AA64DFR0_EL1.get(),
-        dczid,
+        dczid: read!("dczid_el0"),
     }
 }
 
-/// The affinity fields of MPIDR_EL1 (Aff3 in bits 39:32, Aff2 to Aff0 in 23:0): how PSCI and GICv3 name this CPU.
+/// The affinity fields of MPIDR_EL1: how PSCI and GICv3 name this CPU.
 pub fn affinity() -> u64 {
-    MPIDR_EL1.get() & 0xff_00ff_ffff
+    MPIDR_EL1.get() & plan::AFFINITY
 }
 
-/// This CPU's number: MPIDR_EL1.Aff0, which tells up to [`MAX_CPUS`] CPUs of QEMU's virt apart (hw/arm/virt.c,
-/// `virt_cpu_mp_affinity`: clusters of 8 with a GICv2, of 16 with a GICv3). `cpus::plan` starts no CPU for which it does not.
-/// The boot CPU is 0: entry.rs lets no other one through.
-#[expect(clippy::cast_possible_truncation, reason = "Aff0 is the low byte")]
+/// This CPU's number, below [`MAX_CPUS`]: 0 for the boot CPU, else the number of `cpus::plan`. The entry code of each CPU
+/// writes it to TPIDR_EL1.
 pub fn number() -> usize {
-    MPIDR_EL1.get() as u8 as usize % MAX_CPUS
+    super::word(TPIDR_EL1.get()) % MAX_CPUS
 }
 
 /// Tells whoever runs beside this CPU that it only waits. Under QEMU with one host thread for all CPUs the next one's turn

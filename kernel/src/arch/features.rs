@@ -1,51 +1,105 @@
 //! What the CPU can do, decoded from its identification registers. Pure: [`super::cpu`] reads them.
 //!
-//! Source: Arm ARM (DDI 0487), "ID_AA64MMFR0_EL1", "ID_AA64MMFR2_EL1", "ID_AA64ISAR2_EL1", "ID_AA64PFR0_EL1",
-//! "ID_AA64DFR0_EL1", "DCZID_EL0".
+//! Source: Arm ARM (DDI 0487), the pages of the registers that [`Features`] has.
 
 use hotmap_mm::granule::GranuleKind;
 use hotmap_mm::machine::Bbm;
+use tock_registers::fields::Field;
+use tock_registers::{RegisterLongName, register_bitfields};
+
+// The fields that are read here. aarch64-cpu knows some of them, and only some of the registers.
+register_bitfields![u64,
+    MMFR0 [
+        PARange OFFSET(0) NUMBITS(4) [],
+        TGran16 OFFSET(20) NUMBITS(4) [],
+        TGran64 OFFSET(24) NUMBITS(4) [],
+        TGran4 OFFSET(28) NUMBITS(4) [],
+        FGT OFFSET(56) NUMBITS(4) []
+    ],
+    MMFR1 [
+        HCX OFFSET(40) NUMBITS(4) []
+    ],
+    MMFR2 [
+        BBM OFFSET(52) NUMBITS(4) []
+    ],
+    MMFR4 [
+        /// Signed: negative where HCR_EL2.E2H is RES1.
+        E2H0 OFFSET(24) NUMBITS(4) []
+    ],
+    ISAR2 [
+        MOPS OFFSET(16) NUMBITS(4) []
+    ],
+    PFR0 [
+        AdvSIMD OFFSET(20) NUMBITS(4) [],
+        GIC OFFSET(24) NUMBITS(4) [],
+        MPAM OFFSET(40) NUMBITS(4) []
+    ],
+    PFR1 [
+        MPAM_frac OFFSET(16) NUMBITS(4) []
+    ],
+    DFR0 [
+        PMUVer OFFSET(8) NUMBITS(4) []
+    ],
+    DCZID [
+        /// log2 of the block in words.
+        BS OFFSET(0) NUMBITS(4) [],
+        /// DC ZVA is prohibited.
+        DZP OFFSET(4) NUMBITS(1) []
+    ]
+];
 
 /// The raw identification registers.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Features {
     /// ID_AA64MMFR0_EL1.
     pub mmfr0: u64,
+    /// ID_AA64MMFR1_EL1.
+    pub mmfr1: u64,
     /// ID_AA64MMFR2_EL1.
     pub mmfr2: u64,
+    /// ID_AA64MMFR4_EL1.
+    pub mmfr4: u64,
     /// ID_AA64ISAR2_EL1.
     pub isar2: u64,
     /// ID_AA64PFR0_EL1.
     pub pfr0: u64,
+    /// ID_AA64PFR1_EL1.
+    pub pfr1: u64,
     /// ID_AA64DFR0_EL1.
     pub dfr0: u64,
     /// DCZID_EL0.
     pub dczid: u64,
 }
 
-/// The four-bit field whose lowest bit is `shift`.
-const fn field(register: u64, shift: u32) -> u64 {
-    register >> shift & 0xf
+/// The sign bit of a signed four-bit field.
+const SIGN: u64 = 0b1000;
+
+fn field<R: RegisterLongName>(register: u64, field: Field<u64, R>) -> u64 {
+    field.read(register)
 }
 
 impl Features {
-    /// Whether stage 1 has this granule. TGran4 (bits 31:28) and TGran64 (27:24) count 0xf as absent; TGran16 (23:20)
-    /// counts 0 as absent.
-    pub const fn has_granule(&self, granule: GranuleKind) -> bool {
+    /// Registers that read as zero: those of the oldest CPU, with every field at its first value.
+    pub const NONE: Self =
+        Self { mmfr0: 0, mmfr1: 0, mmfr2: 0, mmfr4: 0, isar2: 0, pfr0: 0, pfr1: 0, dfr0: 0, dczid: 0 };
+    /// The widest physical address that the descriptors here have, in bits: without FEAT_LPA2 or FEAT_LPA.
+    const DESCRIPTOR_BITS: u32 = 48;
+
+    /// Whether stage 1 has this granule. TGran4 and TGran64 count 0xf as absent; TGran16 counts 0 as absent.
+    pub fn has_granule(&self, granule: GranuleKind) -> bool {
         match granule {
-            GranuleKind::K4 => field(self.mmfr0, 28) != 0xf,
-            GranuleKind::K16 => field(self.mmfr0, 20) != 0,
-            GranuleKind::K64 => field(self.mmfr0, 24) != 0xf,
+            GranuleKind::K4 => field(self.mmfr0, MMFR0::TGran4) != 0xf,
+            GranuleKind::K16 => field(self.mmfr0, MMFR0::TGran16) != 0,
+            GranuleKind::K64 => field(self.mmfr0, MMFR0::TGran64) != 0xf,
         }
     }
-    /// PARange (bits 3:0) as it goes into TCR_EL1.IPS: at most 0b101, 48 bits, because the descriptors here have no more.
-    pub const fn ips(&self) -> u64 {
-        let range = field(self.mmfr0, 0);
-        if range > 0b101 { 0b101 } else { range }
+    /// PARange as it goes into TCR_EL1.IPS: at most 0b101, 48 bits.
+    pub fn ips(&self) -> u64 {
+        field(self.mmfr0, MMFR0::PARange).min(0b101)
     }
     /// PARange as a number of bits.
-    pub const fn pa_bits(&self) -> u32 {
-        match field(self.mmfr0, 0) {
+    pub fn pa_bits(&self) -> u32 {
+        match field(self.mmfr0, MMFR0::PARange) {
             0b0000 => 32,
             0b0001 => 36,
             0b0010 => 40,
@@ -57,29 +111,53 @@ impl Features {
             _ => 56,
         }
     }
-    /// BBM, bits 55:52 (FEAT_BBML1, FEAT_BBML2).
-    pub const fn bbm(&self) -> Bbm {
-        Bbm::from_field(field(self.mmfr2, 52))
+    /// How many bits a physical address has that both the CPU and the descriptors can express.
+    pub fn usable_pa_bits(&self) -> u32 {
+        self.pa_bits().min(Self::DESCRIPTOR_BITS)
     }
-    /// MOPS, bits 19:16: FEAT_MOPS, the memory copy and memory set instructions.
-    pub const fn has_mops(&self) -> bool {
-        field(self.isar2, 16) != 0
+    /// BBM (FEAT_BBML1, FEAT_BBML2).
+    pub fn bbm(&self) -> Bbm {
+        Bbm::from_field(field(self.mmfr2, MMFR2::BBM))
     }
-    /// AdvSIMD, bits 23:20: 0xf is absent.
-    pub const fn has_simd(&self) -> bool {
-        field(self.pfr0, 20) != 0xf
+    /// FEAT_MOPS, the memory copy and memory set instructions.
+    pub fn has_mops(&self) -> bool {
+        field(self.isar2, ISAR2::MOPS) != 0
     }
-    /// The bytes that one DC ZVA clears: BS (bits 3:0) is log2 of the block in words. `None` if DZP (bit 4) prohibits it.
-    pub const fn zva_bytes(&self) -> Option<usize> {
-        if self.dczid & 0x10 != 0 { None } else { Some(4 << (self.dczid & 0xf)) }
+    /// FEAT_HCX: there is HCRX_EL2.
+    pub fn has_hcx(&self) -> bool {
+        field(self.mmfr1, MMFR1::HCX) != 0
     }
-    /// PMUVer, bits 11:8: whether there is a performance monitor. 0xf is one that is not Arm's.
-    pub const fn has_pmu(&self) -> bool {
-        !matches!(field(self.dfr0, 8), 0 | 0xf)
+    /// FEAT_FGT: there are HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2 and HDFGWTR_EL2.
+    pub fn has_fine_grained_traps(&self) -> bool {
+        field(self.mmfr0, MMFR0::FGT) != 0
+    }
+    /// Whether HCR_EL2.E2H is RES1, by the CPU's own word.
+    pub fn is_e2h_res1(&self) -> bool {
+        field(self.mmfr4, MMFR4::E2H0) & SIGN != 0
+    }
+    /// FEAT_MPAM, version 0.1 included, which is a fraction alone.
+    pub fn has_mpam(&self) -> bool {
+        field(self.pfr0, PFR0::MPAM) != 0 || field(self.pfr1, PFR1::MPAM_frac) != 0
+    }
+    /// Whether the GIC's CPU interface has system registers.
+    pub fn has_gic_registers(&self) -> bool {
+        field(self.pfr0, PFR0::GIC) != 0
+    }
+    /// AdvSIMD: 0xf is absent.
+    pub fn has_simd(&self) -> bool {
+        field(self.pfr0, PFR0::AdvSIMD) != 0xf
+    }
+    /// The bytes that one DC ZVA clears. `None` if it is prohibited.
+    pub fn zva_bytes(&self) -> Option<usize> {
+        if field(self.dczid, DCZID::DZP) != 0 { None } else { Some(4 << field(self.dczid, DCZID::BS)) }
+    }
+    /// Whether there is a performance monitor. PMUVer 0xf is one that is not Arm's.
+    pub fn has_pmu(&self) -> bool {
+        !matches!(field(self.dfr0, DFR0::PMUVer), 0 | 0xf)
     }
     /// Whether event counters can have 64 bits (FEAT_PMUv3p5: PMUVer 6 and up).
-    pub const fn has_long_counters(&self) -> bool {
-        self.has_pmu() && field(self.dfr0, 8) >= 6
+    pub fn has_long_counters(&self) -> bool {
+        self.has_pmu() && field(self.dfr0, DFR0::PMUVer) >= 6
     }
 }
 
@@ -104,7 +182,7 @@ mod tests {
             pfr0: 0x1100_0000_1011_1112,
             dfr0: 0x0001_1030_5408,
             dczid: 4,
-            isar2: 0,
+            ..Features::NONE
         };
         assert_eq!([K4, K16, K64].map(|granule| n1.has_granule(granule)), [true; 3]);
         assert_eq!((n1.pa_bits(), n1.bbm(), n1.zva_bytes()), (48, Bbm::Level0, Some(64)));
@@ -115,6 +193,12 @@ mod tests {
     fn a_52_bit_range_is_cut_to_the_48_that_the_descriptors_have() {
         let wide = Features { mmfr0: 0x6, ..Features::default() };
         assert_eq!((wide.pa_bits(), wide.ips()), (52, 0b101));
+    }
+
+    #[test]
+    fn an_address_is_as_wide_as_the_cpu_and_the_descriptors_allow() {
+        let bits = |range| Features { mmfr0: range, ..Features::NONE }.usable_pa_bits();
+        assert_eq!([bits(0), bits(2), bits(5), bits(6), bits(7)], [32, 40, 48, 48, 48]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!   while they idle and while they run a job, except while they hold a [`Masked`](interrupts::Masked). So nothing runs
 //!   between two instructions of a room except a synchronous exception or, there, an IRQ; both restore every register but
 //!   the SIMD ones, which their handlers do not touch.
-//! - **M3** An emergency stack belongs to one CPU (found by `MPIDR_EL1.Aff0`: [`cpu::number`]), and is used only inside an
+//! - **M3** An emergency stack belongs to one CPU (found by `TPIDR_EL1`: [`cpu::number`]), and is used only inside an
 //!   exception.
 //! - **M4** A device's registers are mapped at the address given to the driver's constructor, as Device memory, for as
 //!   long as the kernel runs, and no other driver uses them. The caller of the constructor promises it.
@@ -23,10 +23,12 @@ pub const fn word(value: u64) -> usize {
 }
 
 pub mod backtrace;
+pub mod el2;
 pub mod esr;
 pub mod features;
 pub mod interrupts;
 pub mod mmu;
+pub mod psci;
 pub mod tlb;
 
 #[cfg(target_os = "none")]
@@ -53,8 +55,6 @@ mod panic;
 pub mod peek;
 #[cfg(target_os = "none")]
 pub mod probe;
-#[cfg(target_os = "none")]
-pub mod psci;
 #[cfg(target_os = "none")]
 pub mod secondary;
 #[cfg(target_os = "none")]

@@ -43,7 +43,7 @@ global_asm!(
     .balign 0x80
     msr     tpidr_el0, x0
     msr     tpidrro_el0, x1
-    mrs     x0, mpidr_el1
+    mrs     x0, tpidr_el1
     and     x0, x0, #{max_cpus} - 1
     adrp    x1, {stacks}
     add     x1, x1, :lo12:{stacks}

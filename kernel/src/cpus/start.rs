@@ -45,7 +45,8 @@ impl fmt::Display for Whereabouts {
 
 /// Every CPU of the device tree: the affinity that names it, and where it is.
 pub fn each(info: &BootInfo) -> impl Iterator<Item = (u64, Whereabouts)> + '_ {
-    plan(&info.machine, info.args.max_cpus).map(|(mpidr, verdict)| (mpidr, whereabouts(verdict)))
+    plan(&info.machine, info.boot_affinity, info.args.max_cpus)
+        .map(|(mpidr, verdict)| (mpidr, whereabouts(verdict)))
 }
 
 fn whereabouts(verdict: Verdict) -> Whereabouts {
@@ -67,7 +68,7 @@ pub fn online() -> impl Iterator<Item = usize> {
 
 /// Start the other CPUs, all at once, and wait for them. What does not come is reported, and done without.
 pub fn start(info: &BootInfo) {
-    for (mpidr, verdict) in plan(&info.machine, info.args.max_cpus) {
+    for (mpidr, verdict) in plan(&info.machine, info.boot_affinity, info.args.max_cpus) {
         if let Verdict::Start(number) = verdict {
             turn_on(mpidr, number, info.secondary_entry.get());
         }
@@ -95,8 +96,7 @@ fn turn_on(mpidr: u64, number: usize, entry: u64) {
     if !mailbox.begin() {
         return;
     }
-    // A plan starts nobody without PSCI.
-    if let Some(Err(error)) = psci::cpu_on(mpidr, entry, number as u64) {
+    if let Err(error) = psci::cpu_on(mpidr, entry) {
         let code = i32::try_from(i64::from(error)).unwrap_or(i32::MIN);
         // It cannot have reported: it was not started.
         let _ = mailbox.give_up(code);

@@ -4,11 +4,10 @@
 #![expect(unsafe_code, reason = "hands register addresses to drivers; rule M4")]
 
 use heapless::Vec;
-use hotmap_devicetree::{Console, Gic as GicNode, MachineDescription, PsciConduit, Region};
+use hotmap_devicetree::{Console, Gic as GicNode, MachineDescription, Region};
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::layout;
 
-use crate::arch::psci::{self, Conduit};
 use crate::arch::word;
 use crate::args::BootArgs;
 use crate::drivers::fw_cfg::{FwCfg, MmioPort};
@@ -119,11 +118,6 @@ pub struct Platform {
 impl Platform {
     /// Bring the devices up. What is missing or broken is logged, and done without.
     pub fn bring_up(machine: &MachineDescription) -> Self {
-        match machine.psci.conduit {
-            PsciConduit::Hvc => psci::set_conduit(Conduit::Hvc),
-            PsciConduit::Smc => psci::set_conduit(Conduit::Smc),
-            PsciConduit::Absent => {}
-        }
         let (ged, nvdimm) = (find_ged(machine), find_nvdimm(machine));
         let mut platform = Self { gic: gic(machine), uart_intid: None, ged, nvdimm };
         if let Console::Pl011(uart) = machine.console

@@ -70,6 +70,16 @@ pub(super) fn with_nodes(run: &Run, granule: Granule, nodes: &[Node]) -> Checked
     with_blob(run, granule, &blob)
 }
 
+/// The tree of a machine that has a console and what `nodes` say.
+pub(super) fn machine_of(nodes: &[Node]) -> Node {
+    nodes.iter().cloned().fold(root().child(uart()), Node::child)
+}
+
+/// A firmware boot with this tree, to which QEMU adds its memory and the boot arguments.
+pub(super) fn boot_with(run: &Run, tree: &Node) -> Checked<Machine> {
+    with_blob(run, Granule::K4, &tree.blob())
+}
+
 /// `/reserved-memory` with one child.
 pub(super) fn reserved_memory(child: Node) -> Node {
     Node::new("reserved-memory")

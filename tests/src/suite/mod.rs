@@ -10,6 +10,7 @@ mod dax_compound;
 mod dedup;
 mod device_tree;
 mod devices;
+mod entry;
 mod figures;
 mod harness;
 mod homes;
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Test> {
         matrix::tests,
         shapes::tests,
         smp::tests,
+        entry::tests,
         arguments::tests,
         device_tree::tests,
         regions::tests,

@@ -4,6 +4,7 @@
 use super::device_tree;
 use super::matrix::self_tests_pass;
 use super::test::{Test, per_granule, slotted};
+use crate::fdt::Node;
 use crate::geometry::{GRANULES, Granule};
 use crate::guest::{Finished, run_to_end};
 use crate::machine::{BOOTS, Boot, Entry, Machine};
@@ -33,6 +34,10 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("smp/icount", |run: &Run| {
             all_run(run, &Machine { icount: true, ..Machine::firmware() }, 4)
         }),
+        Test::new("smp/gicv4/firmware", |run: &Run| all_run(run, &gicv4(Boot::Firmware), 4)),
+        Test::new("smp/gicv4/image", |run: &Run| all_run(run, &gicv4(Boot::Image), 8)),
+        Test::new("smp/numbers", numbers_are_the_device_trees),
+        Test::new("smp/redistributor-regions", a_cpu_in_the_second_region_runs),
         Test::new("smp/ten", more_than_there_is_room_for),
         Test::new("smp/refused", what_does_not_start_is_done_without),
         Test::new("smp/crash", a_failure_on_any_cpu_ends_the_run),
@@ -64,8 +69,14 @@ fn with_cpus(machine: &Machine, count: u32) -> Machine {
     Machine { smp: Some(count), ..machine.clone() }
 }
 
+/// QEMU has a GICv4 only with EL2. Its redistributors have four frames each.
+fn gicv4(boot: Boot) -> Machine {
+    let machine = Machine { entry: Entry::El2, ..Machine::by(boot) };
+    machine.extra(["-machine", "gic-version=4"])
+}
+
 /// All of them are there by `state` and `cpus`, no self-test is skipped, and each has done what the self-tests wanted of it.
-fn all_run(run: &Run, machine: &Machine, count: u32) -> Checked<String> {
+pub(super) fn all_run(run: &Run, machine: &Machine, count: u32) -> Checked<String> {
     let finished = run_to_end(run, &with_cpus(machine, count).append(COMMANDS))?;
     let remark = self_tests_pass(&finished)?;
     ensure!(!finished.text.contains("# SKIP"), "a self-test was skipped with {count} CPUs");
@@ -110,6 +121,41 @@ fn one_is_as_ever(run: &Run, granule: Granule) -> Checked<String> {
     let left_out = two.text.lines().filter(|line| line.ends_with("left out: maxcpus= wants fewer")).count();
     ensure_eq!(left_out, 2, "CPUs that maxcpus=2 leaves out of four");
     Ok(String::new())
+}
+
+/// The device tree of QEMU's virt, as far as CPUs go: those of `cpus`, in this order, and the redistributors of `regions`,
+/// each an address and a size (hw/arm/virt.c, VIRT_GIC_DIST and VIRT_GIC_REDIST).
+fn tree_of(run: &Run, cpus: &[u32], regions: &[(u32, u32)]) -> Checked<Machine> {
+    let mut list = Node::new("cpus").cells("#address-cells", &[1]).cells("#size-cells", &[0]);
+    for mpidr in cpus {
+        let cpu = Node::new(&format!("cpu@{mpidr:x}")).text("device_type", "cpu").cells("reg", &[*mpidr]);
+        list = list.child(cpu.text("enable-method", "psci"));
+    }
+    let mut reg = vec![0, 0x0800_0000, 0, 0x1_0000];
+    reg.extend(regions.iter().flat_map(|(start, size)| [0, *start, 0, *size]));
+    let gic = Node::new("intc@8000000").text("compatible", "arm,gic-v3").cells("reg", &reg);
+    let gic = gic.cells("#redistributor-regions", &[u32::try_from(regions.len()).unwrap_or(u32::MAX)]);
+    let psci = Node::new("psci").text("compatible", "arm,psci-1.0").text("method", "hvc");
+    device_tree::boot_with(run, &device_tree::machine_of(&[list, gic, psci]))
+}
+
+/// The boot CPU is number 0, the others are numbered in the order of the device tree, whatever their affinity.
+fn numbers_are_the_device_trees(run: &Run) -> Checked<String> {
+    let machine = with_cpus(&tree_of(run, &[9, 0, 8, 3], &[(0x080a_0000, 0x00f6_0000)])?, 10);
+    let finished = run_to_end(run, &machine.append(COMMANDS))?;
+    self_tests_pass(&finished)?;
+    has_cpus(&finished, 4)?;
+    let mut numbers: Vec<[&str; 2]> =
+        listed(&finished).iter().filter_map(|row| Some([*row.first()?, *row.get(1)?])).collect();
+    numbers.sort_unstable();
+    ensure_eq!(numbers, [["0", "0x0"], ["1", "0x9"], ["2", "0x8"], ["3", "0x3"]], "numbers and affinities");
+    Ok(String::new())
+}
+
+/// The device tree splits the redistributors: one CPU's in the first region, the others' in the second.
+fn a_cpu_in_the_second_region_runs(run: &Run) -> Checked<String> {
+    let regions = [(0x080a_0000, 0x2_0000), (0x080c_0000, 0x00f4_0000)];
+    all_run(run, &tree_of(run, &[0, 1, 2, 3], &regions)?, 4)
 }
 
 fn more_than_there_is_room_for(run: &Run) -> Checked<String> {
