@@ -102,6 +102,7 @@ pub(crate) struct Roots {
 /// # Errors
 /// `Out` when boot memory runs out, `AlreadyMapped` when the device tree puts two things in one place.
 pub(crate) fn build(g: Granule, info: &mut BootInfo, image: &Image) -> Result<Roots> {
+    let windows = hotmap_kernel::drivers::platform::device_windows(info);
     let memblock = &mut info.memblock;
     let layout = Layout::new(g, info.ram_start);
     let mut space = boot::new_space(Physical, layout, memblock)?;
@@ -117,7 +118,7 @@ pub(crate) fn build(g: Granule, info: &mut BootInfo, image: &Image) -> Result<Ro
         boot::map_boot(&mut space, memblock, &request)?;
     }
     map_stacks(&mut space, memblock, image, info.stacks)?;
-    for device in hotmap_kernel::drivers::platform::device_windows(&info.machine).iter() {
+    for device in &windows {
         map_device(&mut space, memblock, *device)?;
     }
     let ttbr0 = identity(layout, memblock, image)?;

@@ -77,7 +77,7 @@ pub(crate) fn choose_granule(info: &mut BootInfo) -> Result<(), Stop> {
 
 /// Check that every device can be mapped.
 pub(crate) fn check_devices(info: &BootInfo) -> Result<(), Stop> {
-    let windows = hotmap_kernel::drivers::platform::device_windows(&info.machine);
+    let windows = hotmap_kernel::drivers::platform::device_windows(info);
     let unmappable = |window: &&PhysRange| layout::device_address(window.end).is_none();
     windows.iter().find(unmappable).map_or(Ok(()), |window| Err(Stop::Device(*window)))
 }

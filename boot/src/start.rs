@@ -61,6 +61,7 @@ fn prepare(info: &mut BootInfo, dtb: u64) -> Result<Roots, Stop> {
     let image = Image::here();
     handoff::read(info, dtb)?;
     handoff::choose_granule(info)?;
+    platform::find_redistributors(info);
     handoff::check_devices(info)?;
     handoff::check_addresses(info)?;
     handoff::find_memory(info, image.whole())?;

@@ -64,7 +64,7 @@ pub fn kernel_main(info: &'static mut BootInfo, run: RunCommand) -> ! {
         }
     };
     let info: &'static BootInfo = info;
-    let platform = Platform::bring_up(&info.machine);
+    let platform = Platform::bring_up(info);
     let mut kernel = Kernel {
         info,
         mm,

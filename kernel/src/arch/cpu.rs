@@ -67,6 +67,12 @@ pub fn send_event() {
     aarch64_cpu::asm::sev();
 }
 
+/// Writes ICC_SGI1R_EL1, which sends the interrupt that `value` names ([`crate::drivers::affinity::sgi1r`]).
+pub fn send_sgi(value: u64) {
+    // SAFETY: M1; the register is there on every machine with a GICv3 whose set-up succeeded.
+    unsafe { asm!("msr icc_sgi1r_el1, {}", "isb", in(reg) value, options(nostack, preserves_flags)) };
+}
+
 /// Writes `len` bytes at `start` back to where a CPU with its caches off reads them, and forgets them.
 pub fn clean_to_memory(start: u64, len: u64) {
     let ctr: u64;

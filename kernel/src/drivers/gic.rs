@@ -18,6 +18,7 @@ use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
 
 use super::mmio::Window;
 use crate::arch::cpu;
+use crate::cpus::plan::ROOM;
 
 pub mod own;
 
@@ -33,7 +34,7 @@ const FIRST_SPI: u32 = 32;
 const FIRST_SPECIAL: u32 = 1020;
 /// The priority mask that lets every priority through.
 const ALL_PRIORITIES: u8 = 0xff;
-/// The boot CPU's redistributor is the first one.
+/// `GicV3` is told of one redistributor, the boot CPU's.
 const BOOT_CPU: usize = 0;
 
 /// Where the controller's registers are mapped.
@@ -50,10 +51,8 @@ pub enum GicAddresses {
     V3 {
         /// The distributor, GICD.
         distributor: usize,
-        /// The first redistributor, GICR: the boot CPU's.
-        redistributors: usize,
-        /// How many bytes of redistributors are mapped.
-        bytes: usize,
+        /// Each CPU's redistributor, GICR, by its number; the boot CPU's is the first.
+        redistributors: [Option<usize>; ROOM],
     },
 }
 
@@ -76,11 +75,11 @@ impl Gic {
     /// Sets the controller up for the boot CPU: every priority passes, every SPI is off.
     ///
     /// # Errors
-    /// A GICv3 whose redistributors do not look like one.
+    /// A GICv3 that has no redistributor for the boot CPU, or one that does not look like one.
     ///
     /// # Safety
     /// M4.
-    pub unsafe fn new(addresses: GicAddresses) -> Result<Self, GicError> {
+    pub unsafe fn new(addresses: GicAddresses) -> Result<Self, SetupError> {
         let version = match addresses {
             GicAddresses::V2 { distributor, cpu_interface } => {
                 let (gicd, gicc) = (registers::<GicdV2>(distributor), registers::<Gicc>(cpu_interface));
@@ -94,11 +93,12 @@ impl Gic {
                 gic.enable_group0(true);
                 Version::V2 { gic, distributor }
             }
-            GicAddresses::V3 { distributor, redistributors, .. } => {
+            GicAddresses::V3 { distributor, redistributors } => {
+                let redistributor = redistributors[0].ok_or(SetupError::NoRedistributor)?;
                 // SAFETY: M4, which the caller promises.
                 let mut gic = unsafe {
                     let gicd = UniqueMmioPointer::new(registers::<Gicd>(distributor));
-                    GicV3::new(gicd, registers::<GicrSgi>(redistributors), 1)?
+                    GicV3::new(gicd, registers::<GicrSgi>(redistributor), 1).map_err(SetupError::Gic)?
                 };
                 gic.setup(BOOT_CPU);
                 GicCpuInterface::set_priority_mask(ALL_PRIORITIES);
@@ -166,6 +166,24 @@ fn this_cpu_interface(distributor: &mut Window) -> u8 {
     match distributor.read::<u8>(ITARGETSR) {
         0 => 1,
         mask => mask,
+    }
+}
+
+/// Why the controller cannot be used.
+#[derive(Clone, Copy, Debug)]
+pub enum SetupError {
+    /// No redistributor has the boot CPU's affinity.
+    NoRedistributor,
+    /// It does not look like a GICv3.
+    Gic(GicError),
+}
+
+impl core::fmt::Display for SetupError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NoRedistributor => f.write_str("no redistributor has the boot CPU's affinity"),
+            Self::Gic(error) => write!(f, "{error}"),
+        }
     }
 }
 

@@ -8,16 +8,18 @@ use hotmap_devicetree::{Console, Gic as GicNode, MachineDescription, Region};
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::layout;
 
+use crate::arch::probe::probe_read32;
 use crate::arch::word;
 use crate::args::BootArgs;
+use crate::boot_info::BootInfo;
+use crate::cpus::plan::{self, ROOM};
+use crate::drivers::affinity::{self, REDISTRIBUTOR_BYTES};
 use crate::drivers::fw_cfg::{FwCfg, MmioPort};
 use crate::drivers::ged::{self, Ged};
 use crate::drivers::gic::{Gic, GicAddresses, Trigger};
 use crate::drivers::nvdimm::port::MmioPort as NvdimmPort;
 use crate::drivers::nvdimm::{self, Nvdimm};
 
-/// The size of one CPU's GICv3 redistributor: two 64 KiB frames (Arm IHI 0069, 12.10).
-const REDISTRIBUTOR_BYTES: u64 = 0x2_0000;
 /// A PL011's registers (DDI 0183, 3.2).
 const UART_BYTES: u64 = 0x1000;
 /// A distributor's registers (IHI 0069, 12.8; IHI 0048, 4.1.2 has fewer).
@@ -26,8 +28,8 @@ const DISTRIBUTOR_BYTES: u64 = 0x1_0000;
 const CPU_INTERFACE_BYTES: u64 = 0x2000;
 /// fw_cfg's registers (QEMU, docs/specs/fw_cfg.rst).
 const FW_CFG_BYTES: u64 = 0x18;
-/// How many CPUs' redistributors are mapped.
-const REDISTRIBUTORS: u64 = 8;
+/// How many register windows there are at most: a redistributor for each CPU, and eight others.
+const WINDOWS: usize = ROOM + 8;
 /// QEMU virt's first UART: where messages go before the device tree has been read.
 pub const EARLY_UART: u64 = 0x0900_0000;
 /// The machine that QEMU's virt says it is: only there are the memory-hotplug registers where `ged` says.
@@ -47,11 +49,12 @@ pub fn console_window(machine: &MachineDescription) -> Region {
 }
 
 /// The register windows that the kernel uses, no more of each than its driver touches: a device tree may claim anything.
-/// Boot maps them before anybody looks whether something answers there.
-pub fn device_windows(machine: &MachineDescription) -> Vec<PhysRange, 8> {
+/// Boot maps them before a driver looks whether something answers there. [`find_redistributors`] comes first.
+pub fn device_windows(info: &BootInfo) -> Vec<PhysRange, WINDOWS> {
+    let machine = &info.machine;
     let mut windows = Vec::new();
     let mut add = |region: Region, most: u64| {
-        // Eight windows are all that are added below.
+        // No more than WINDOWS are added below.
         let _ = windows.push(range(Region { start: region.start, size: region.size.min(most) }));
     };
     add(console_window(machine), UART_BYTES);
@@ -61,10 +64,10 @@ pub fn device_windows(machine: &MachineDescription) -> Vec<PhysRange, 8> {
             add(*distributor, DISTRIBUTOR_BYTES);
             add(*cpu_interface, CPU_INTERFACE_BYTES);
         }
-        GicNode::V3 { distributor, redistributors, .. } => {
+        GicNode::V3 { distributor, .. } => {
             add(*distributor, DISTRIBUTOR_BYTES);
-            if let Some(first) = redistributors.first() {
-                add(*first, redistributor_bytes(machine));
+            for start in info.redistributors.into_iter().filter(|start| *start != 0) {
+                add(Region { start, size: REDISTRIBUTOR_BYTES }, REDISTRIBUTOR_BYTES);
             }
         }
     }
@@ -79,9 +82,25 @@ pub fn device_windows(machine: &MachineDescription) -> Vec<PhysRange, 8> {
     windows
 }
 
-/// The bytes of redistributors that are mapped.
-fn redistributor_bytes(machine: &MachineDescription) -> u64 {
-    u64::from(machine.cpu_count).clamp(1, REDISTRIBUTORS) * REDISTRIBUTOR_BYTES
+/// Finds the redistributor of each CPU that runs, by its affinity. Runs with the MMU off, with exceptions installed: where
+/// the device tree says that there are redistributors, there may be nothing.
+pub fn find_redistributors(info: &mut BootInfo) {
+    let machine = &info.machine;
+    let GicNode::V3 { redistributors, redistributor_stride, .. } = &machine.gic else { return };
+    let affinities = plan::affinities(machine, info.boot_affinity, info.args.max_cpus);
+    for (place, affinity) in info.redistributors.iter_mut().zip(affinities) {
+        let found =
+            affinity.and_then(|a| affinity::find(redistributors, *redistributor_stride, a, gicr_typer));
+        *place = found.unwrap_or(0);
+    }
+}
+
+/// GICR_TYPER at physical address `at`, whose two halves may be read one by one (IHI 0069, "GICR_TYPER").
+fn gicr_typer(at: u64) -> Option<u64> {
+    // SAFETY: the MMU is off; GICR_TYPER is read-only, and reading whatever else the device tree may point to, RAM or the
+    // third and fourth word of a device, has no effect on the devices that the kernel uses.
+    let half = |at| unsafe { probe_read32(word(at)) }.map(u64::from);
+    Some(half(at)? | half(at + 4)? << 32)
 }
 
 /// Read more boot arguments from QEMU's `-fw_cfg name=opt/hotmap/args,string=...`. Runs with the MMU off.
@@ -117,9 +136,10 @@ pub struct Platform {
 
 impl Platform {
     /// Bring the devices up. What is missing or broken is logged, and done without.
-    pub fn bring_up(machine: &MachineDescription) -> Self {
+    pub fn bring_up(info: &BootInfo) -> Self {
+        let machine = &info.machine;
         let (ged, nvdimm) = (find_ged(machine), find_nvdimm(machine));
-        let mut platform = Self { gic: gic(machine), uart_intid: None, ged, nvdimm };
+        let mut platform = Self { gic: gic(info), uart_intid: None, ged, nvdimm };
         if let Console::Pl011(uart) = machine.console
             && let Some(interrupt) = uart.interrupt
         {
@@ -163,8 +183,8 @@ impl Platform {
     }
 }
 
-fn gic(machine: &MachineDescription) -> Option<Gic> {
-    let addresses = match &machine.gic {
+fn gic(info: &BootInfo) -> Option<Gic> {
+    let addresses = match &info.machine.gic {
         GicNode::Absent => {
             crate::klog!("gic: the device tree has none; idling by polling");
             return None;
@@ -173,14 +193,10 @@ fn gic(machine: &MachineDescription) -> Option<Gic> {
             distributor: mapped(distributor.start)?,
             cpu_interface: mapped(cpu_interface.start)?,
         },
-        GicNode::V3 { distributor, redistributors, .. } => {
-            let first = redistributors.first()?;
-            GicAddresses::V3 {
-                distributor: mapped(distributor.start)?,
-                redistributors: mapped(first.start)?,
-                bytes: word(first.size.min(redistributor_bytes(machine))),
-            }
-        }
+        GicNode::V3 { distributor, .. } => GicAddresses::V3 {
+            distributor: mapped(distributor.start)?,
+            redistributors: info.redistributors.map(|start| if start == 0 { None } else { mapped(start) }),
+        },
     };
     // SAFETY: M4: boot mapped the windows of the device tree's GIC, and this is its only driver.
     unsafe { Gic::new(addresses) }.inspect_err(|error| crate::klog!("gic: {error}; idling by polling")).ok()
@@ -193,7 +209,7 @@ fn find_ged(machine: &MachineDescription) -> Option<Ged> {
     }
     let (events, slots) = (mapped(ged::GED_BASE)?, mapped(ged::SLOTS_BASE)?);
     // SAFETY: boot mapped the window as Device memory; reading the flags changes nothing.
-    unsafe { crate::arch::probe::probe_read32(slots + ged::FLAGS_OFFSET) }?;
+    unsafe { probe_read32(slots + ged::FLAGS_OFFSET) }?;
     // SAFETY: M4: the registers answered, and this is their only driver.
     Some(unsafe { Ged::new(events, slots) })
 }
@@ -205,7 +221,7 @@ fn find_nvdimm(machine: &MachineDescription) -> Option<Nvdimm<NvdimmPort>> {
     }
     let register = mapped(nvdimm::REGISTER_BASE)?;
     // SAFETY: boot mapped the window as Device memory; reading the register changes nothing.
-    unsafe { crate::arch::probe::probe_read32(register) }?;
+    unsafe { probe_read32(register) }?;
     // SAFETY: M4: the register answered, and this is its only driver. M6: the machine is brought up once.
     let port = unsafe { NvdimmPort::new(register) };
     port.inspect_err(|error| crate::klog!("nvdimm: {error}")).ok().map(Nvdimm::new)

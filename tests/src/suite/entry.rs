@@ -1,8 +1,8 @@
 //! The first instructions on machines of every make: what the entry code finds there, and how a run ends that cannot go on.
 
-use super::Test;
 use super::device_tree::with_nodes;
 use super::smp::all_run;
+use super::test::Test;
 use crate::fdt::Node;
 use crate::geometry::{GIB, Granule};
 use crate::guest::run_to_end;

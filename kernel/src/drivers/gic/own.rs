@@ -3,20 +3,21 @@
 //!
 //! | | GICv2 (IHI 0048) | GICv3 (IHI 0069) |
 //! |---|---|---|
-//! | its own registers | banked: one address, each CPU sees its own | a redistributor of its own, found by its affinity |
+//! | its own registers | banked: one address, each CPU sees its own | a redistributor of its own, which boot finds by its affinity |
 //! | send | GICD_SGIR, a mask of CPU interfaces | ICC_SGI1R_EL1, affinity and a mask of Aff0 |
 //! | take, end | GICC_IAR, GICC_EOIR: the value that was read, sender and all | ICC_IAR1_EL1, ICC_EOIR1_EL1 |
 #![expect(unsafe_code, reason = "the registers' addresses come from outside; rule M4")]
 
 use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use arm_gic::gicv3::{GicCpuInterface, SgiTarget, SgiTargetGroup};
+use arm_gic::gicv3::GicCpuInterface;
 use arm_gic::{IntId, InterruptGroup};
 
 use super::{ALL_PRIORITIES, DISTRIBUTOR_BYTES, FIRST_SPECIAL, GicAddresses, ITARGETSR};
-use crate::arch::cpu;
 use crate::arch::vectors::MAX_CPUS;
+use crate::arch::{cpu, word};
 use crate::cpus::PerCpu;
+use crate::drivers::affinity::{self, REDISTRIBUTOR_BYTES};
 use crate::drivers::mmio::Window;
 
 /// GICD_TYPER, with SecurityExtn in bit 10 (IHI 0048, 4.3.2).
@@ -40,12 +41,6 @@ const ISENABLER: usize = 0x100;
 const IPRIORITYR: usize = 0x400;
 /// A redistributor's second frame.
 const SGI_FRAME: usize = 0x1_0000;
-/// One CPU's redistributor: two frames, and with GICR_TYPER.VLPIS (bit 1) two more (IHI 0069, 12.10).
-const REDISTRIBUTOR_BYTES: usize = 0x2_0000;
-/// GICR_TYPER: the affinity in bits 63:32, Last in bit 4.
-const GICR_TYPER: usize = 0x008;
-const VLPIS: u64 = 1 << 1;
-const LAST: u64 = 1 << 4;
 /// GICR_WAKER: ProcessorSleep in bit 1, ChildrenAsleep in bit 2.
 const WAKER: usize = 0x014;
 const PROCESSOR_SLEEP: u32 = 1 << 1;
@@ -57,22 +52,21 @@ const SGIS: usize = 8;
 /// 2, 3, or 0 as long as there is none.
 static VERSION: AtomicU8 = AtomicU8::new(0);
 static DISTRIBUTOR: AtomicUsize = AtomicUsize::new(0);
-/// GICv2: the CPU interface. GICv3: the first redistributor.
-static INTERFACE: AtomicUsize = AtomicUsize::new(0);
-/// GICv3: the bytes of redistributors.
-static BYTES: AtomicUsize = AtomicUsize::new(0);
+/// By a CPU's number, GICv2: the CPU interface, the same for all; GICv3: the CPU's redistributor. 0 for none.
+static OWN: PerCpu<AtomicUsize> = PerCpu([const { AtomicUsize::new(0) }; MAX_CPUS]);
 /// How an SGI names each CPU: by GICv2's mask of interfaces, or by affinity. Each CPU fills in its own.
 static NAMES: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; MAX_CPUS]);
 
 /// The boot CPU has set the controller up: now the others may.
 pub(super) fn publish(addresses: GicAddresses) {
-    let (version, distributor, interface, bytes) = match addresses {
-        GicAddresses::V2 { distributor, cpu_interface } => (2, distributor, cpu_interface, INTERFACE_BYTES),
-        GicAddresses::V3 { distributor, redistributors, bytes } => (3, distributor, redistributors, bytes),
+    let (version, distributor, each) = match addresses {
+        GicAddresses::V2 { distributor, cpu_interface } => (2, distributor, [Some(cpu_interface); MAX_CPUS]),
+        GicAddresses::V3 { distributor, redistributors } => (3, distributor, redistributors),
     };
     DISTRIBUTOR.store(distributor, Relaxed);
-    INTERFACE.store(interface, Relaxed);
-    BYTES.store(bytes, Relaxed);
+    for (place, address) in OWN.0.iter().zip(each) {
+        place.store(address.unwrap_or(0), Relaxed);
+    }
     VERSION.store(version, Relaxed);
 }
 
@@ -90,10 +84,13 @@ fn distributor() -> Window {
     unsafe { Window::new(DISTRIBUTOR.load(Relaxed), DISTRIBUTOR_BYTES) }
 }
 
-/// A GICv2's CPU interface, or all redistributors of a GICv3.
-fn interface() -> Window {
-    // SAFETY: M4, as above: banked; of the redistributors each CPU uses its own, and the others' read-only GICR_TYPER.
-    unsafe { Window::new(INTERFACE.load(Relaxed), BYTES.load(Relaxed)) }
+/// What is this CPU's own: a GICv2's CPU interface, or a GICv3's redistributor. `None` if there is none.
+fn own(bytes: usize) -> Option<Window> {
+    match OWN[cpu::number()].load(Relaxed) {
+        0 => None,
+        // SAFETY: M4, as above: banked, or another one for each CPU.
+        address => Some(unsafe { Window::new(address, bytes) }),
+    }
 }
 
 /// Interrupts 0 to 31 of this CPU, whose registers are at `frame`: SGIs on, in one group, at the highest priority.
@@ -106,7 +103,8 @@ fn enable_sgis(window: &mut Window, frame: usize, group: u32) {
 }
 
 fn set_up_v2() -> bool {
-    let (mut distributor, mut interface) = (distributor(), interface());
+    let Some(mut interface) = own(INTERFACE_BYTES) else { return false };
+    let mut distributor = distributor();
     let name = distributor.read::<u8>(ITARGETSR);
     NAMES[cpu::number()].store(name.into(), Relaxed);
     // The group that `GicV2::setup` has given to the boot CPU's.
@@ -118,38 +116,18 @@ fn set_up_v2() -> bool {
 }
 
 fn set_up_v3() -> bool {
-    let mut redistributors = interface();
-    let Some(mine) = find_redistributor(&mut redistributors) else { return false };
+    let Some(mut mine) = own(word(REDISTRIBUTOR_BYTES)) else { return false };
     NAMES[cpu::number()].store(cpu::affinity(), Relaxed);
-    let awake = redistributors.read::<u32>(mine + WAKER) & !PROCESSOR_SLEEP;
-    redistributors.write(mine + WAKER, awake);
-    while redistributors.read::<u32>(mine + WAKER) & CHILDREN_ASLEEP != 0 {
+    let awake = mine.read::<u32>(WAKER) & !PROCESSOR_SLEEP;
+    mine.write(WAKER, awake);
+    while mine.read::<u32>(WAKER) & CHILDREN_ASLEEP != 0 {
         cpu::relax();
     }
-    enable_sgis(&mut redistributors, mine + SGI_FRAME, u32::MAX);
+    enable_sgis(&mut mine, SGI_FRAME, u32::MAX);
     GicCpuInterface::enable_system_register_el1();
     GicCpuInterface::set_priority_mask(ALL_PRIORITIES);
     GicCpuInterface::enable_group1(true);
     true
-}
-
-/// The offset of this CPU's redistributor, if it is one of those that are mapped.
-fn find_redistributor(redistributors: &mut Window) -> Option<usize> {
-    let (mine, end) = (cpu::affinity(), BYTES.load(Relaxed));
-    // GICR_TYPER has Aff3 right above Aff2.
-    let affinity = (mine >> 8 & 0xff00_0000) | (mine & 0x00ff_ffff);
-    let mut at = 0;
-    while at + REDISTRIBUTOR_BYTES <= end {
-        let typer = redistributors.read::<u64>(at + GICR_TYPER);
-        if typer >> 32 == affinity {
-            return Some(at);
-        }
-        if typer & LAST != 0 {
-            return None;
-        }
-        at += if typer & VLPIS != 0 { 2 * REDISTRIBUTOR_BYTES } else { REDISTRIBUTOR_BYTES };
-    }
-    None
 }
 
 /// Sends SGI `id` (below 8) to a CPU that has set up its part. What was stored before is seen by who takes it.
@@ -159,13 +137,7 @@ pub fn send(id: u32, number: usize) {
     match VERSION.load(Relaxed) {
         #[expect(clippy::cast_possible_truncation, reason = "an interface mask has 8 bits")]
         2 => distributor().write(SGIR, (name as u32) << 16 | id),
-        3 => {
-            let [aff0, affinity1, affinity2, _, affinity3, ..] = name.to_le_bytes();
-            // A CPU with an Aff0 of 16 or more is none of ours.
-            let target = SgiTarget::List { affinity3, affinity2, affinity1, target_list: 1 << (aff0 & 0xf) };
-            // It refuses only what is no SGI.
-            let _ = GicCpuInterface::send_sgi(IntId::sgi(id), target, SgiTargetGroup::CurrentGroup1);
-        }
+        3 => cpu::send_sgi(affinity::sgi1r(name, id)),
         _ => {}
     }
 }
@@ -177,7 +149,7 @@ impl Taken {
     /// Acknowledges the most urgent interrupt that is pending here, if there is one.
     pub fn next() -> Option<Self> {
         let what = match VERSION.load(Relaxed) {
-            2 => interface().read::<u32>(IAR),
+            2 => own(INTERFACE_BYTES)?.read::<u32>(IAR),
             3 => GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1)?.into(),
             _ => return None,
         };
@@ -194,7 +166,11 @@ impl Taken {
     /// Ends it: it may come again.
     pub fn end(self) {
         match VERSION.load(Relaxed) {
-            2 => interface().write(EOIR, self.0),
+            2 => {
+                if let Some(mut interface) = own(INTERFACE_BYTES) {
+                    interface.write(EOIR, self.0);
+                }
+            }
             // What came from the controller is an ID.
             _ => {
                 if let Ok(id) = IntId::try_from(self.0) {
