@@ -15,8 +15,10 @@
 use core::fmt;
 use core::ops::Deref;
 
-use crate::frame::page::PAGE_BYTES;
-
+/// The size of a `struct Page` in bytes.
+pub const PAGE_BYTES: u64 = 64;
+/// log2 of [`PAGE_BYTES`].
+pub const PAGE_BYTES_SHIFT: u32 = 6;
 /// log2 of a subsection, the unit in which memory can be present: 2 MiB (Linux: `SUBSECTION_SHIFT`).
 pub const SUBSECTION_SHIFT: u32 = 21;
 /// The last level of every walk; its entries map pages.

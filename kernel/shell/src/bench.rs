@@ -74,7 +74,7 @@ fn huge_page(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let grown = kernel.mm_mut().hugetlb_resize(order, total + 1)?;
     grown.stopped.map_or(Ok(()), Err)?;
     let head = kernel.mm_mut().hugetlb_take(order)?;
-    if kernel.page(head).is_optimised() {
+    if kernel.page(head).as_huge_head().is_optimised() {
         kernel.mm_mut().restore(head)?;
     }
     let meter = Meter::start(&kernel.counts());

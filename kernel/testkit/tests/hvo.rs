@@ -238,7 +238,7 @@ fn what_runs_out_changes_nothing(g: Granule) {
                 break;
             }
             assert!(matches!(result, Err(Error::Out(_))), "{result:?}");
-            assert!(rig.mm.pages().get(head).is_optimised());
+            assert!(rig.mm.pages().get(head).as_huge_head().is_optimised());
             leads_to_its_head(&rig, head);
             failures += 1;
             before.assert_same(&Snapshot::exact(&rig), "restore ran out");

@@ -101,7 +101,7 @@ impl<M: Machine> Auditor<'_, M> {
             return;
         }
         self.ledger.used.add(kind, pfn, 1);
-        let expected = machine::page_in(self.mm.machine(), frame, 0).private();
+        let expected = machine::page_in(self.mm.machine(), frame, 0).as_shared_tail().mappings();
         let what = "entries that map a page of tails, and its count";
         self.find_unless(found == expected, 3, what, Offender::Count { found, expected });
         let order = device.compound().order();
@@ -119,7 +119,7 @@ impl<M: Machine> Auditor<'_, M> {
     fn table_done(&mut self, (table, found): Shared) {
         let g = self.mm.granule();
         let pfn = Pfn::containing(g, table);
-        let refs = self.page(pfn).map_or(0, |page| u64::from(page.refs()));
+        let refs = self.page(pfn).map_or(0, |page| u64::from(page.as_table().entries()));
         let what = "entries that lead to a shared table, and its count";
         self.find_unless(found == refs, 3, what, Offender::Count { found, expected: refs });
         self.ledger.summary.tables += 1;

@@ -47,7 +47,7 @@ impl Ledger<'_> {
             (found, link) = (found + 1, page.links().0);
             let right = page.kind() == PageKind::HugeTlb
                 && page.order() == pool.order()
-                && (page.refs() != 0) == (which == Use::Taken);
+                && page.as_huge_head().is_in_use() == (which == Use::Taken);
             let at = Offender::Page { pfn: head, kind: page.kind() };
             self.find_unless(right, 6, "a page on the list of a pool", at);
             if !right {
@@ -55,7 +55,7 @@ impl Ledger<'_> {
             }
             self.used.add(PageKind::HugeTlb, head, 1 << pool.order());
             self.tails(mm, head, pool.order());
-            if page.is_optimised() {
+            if page.as_huge_head().is_optimised() {
                 optimised += 1;
                 self.optimised(mm, size, head, pool.order());
             }
@@ -101,7 +101,7 @@ impl Ledger<'_> {
         let head = mm.layout().pfn_of_page(span.start).and_then(|pfn| compound_head(mm, pfn));
         let right = head.is_some_and(|(head, order)| {
             let page = mm.readable(head);
-            page.is_some_and(|page| page.kind() == PageKind::HugeTlb && page.is_optimised())
+            page.is_some_and(|page| page.kind() == PageKind::HugeTlb && page.as_huge_head().is_optimised())
                 && mm.zone_of(head).is_some_and(|home| home as usize == zone)
                 && mm.hugetlb.pools().nth(size).is_some_and(|pool| pool.order() == order)
         });

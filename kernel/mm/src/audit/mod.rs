@@ -31,6 +31,7 @@ mod zones;
 pub use finding::{AuditSummary, Finding, Offender};
 
 use crate::frame::page::{Page, PageKind};
+use crate::frame::pages::find_head;
 use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::Pfn;
@@ -76,17 +77,13 @@ impl<M: Machine> Auditor<'_, M> {
         self.mm.readable(pfn)
     }
 
-    /// The head that speaks for `pfn`, its kind and its order; like `Pages::head_of`, for memory that may be damaged.
+    /// The head that speaks for `pfn`, its kind and its order, in memory that may be damaged.
     #[inline(never)]
     fn use_of(&self, pfn: Pfn) -> Option<(Pfn, PageKind, u32)> {
-        let g = self.mm.granule();
-        if let Some((head, order)) = hugetlb::compound_head(self.mm, pfn) {
-            return Some((head, self.page(head)?.kind(), order));
-        }
-        (0..=g.section_order).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
-            let page = self.page(head)?;
-            let speaks = page.kind() != PageKind::Tail && page.order() >= order;
-            speaks.then(|| (head, page.kind(), page.order().min(g.section_order)))
-        })
+        let largest = self.mm.granule().section_order;
+        let head = find_head(pfn, largest, |pfn| self.page(pfn))?;
+        let page = self.page(head)?;
+        let compound = self.page(pfn)?.tail_order();
+        Some((head, page.kind(), compound.unwrap_or(page.order().min(largest))))
     }
 }

@@ -8,13 +8,14 @@
 //!  heads[order]                      9       10          11                    14
 //! ```
 
+use crate::frame::links::Links;
 use crate::frame::page::PageKind;
 use crate::frame::pages::Pages;
 use crate::granule::MAX_ORDERS;
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
 
-/// The free lists of a block that starts at `base`. Links are offsets from `base` plus one; 0 ends a list.
+/// The free lists of a block that starts at `base`. One list for each order.
 #[derive(Clone, Debug)]
 pub struct FreeArea {
     base: Pfn,
@@ -38,11 +39,8 @@ impl FreeArea {
         self.orders.checked_ilog2()
     }
 
-    fn link_of(&self, pfn: Pfn) -> u32 {
-        u32::try_from(pfn - self.base).map_or(0, |offset| offset + 1)
-    }
-    fn pfn_of(&self, link: u32) -> Pfn {
-        self.base + u64::from(link - 1)
+    const fn links(&self) -> Links {
+        Links::new(self.base, 0)
     }
     /// Where the list of `order` begins: an offset into the block plus one, or 0. For the auditor, which trusts no link.
     pub(crate) const fn first_link(&self, order: u32) -> u32 {
@@ -54,25 +52,13 @@ impl FreeArea {
         pages: &'a Pages<'a, M>,
         order: u32,
     ) -> impl Iterator<Item = Pfn> + 'a {
-        let mut link = self.heads[order as usize];
-        core::iter::from_fn(move || {
-            let pfn = (link != 0).then(|| self.pfn_of(link))?;
-            link = pages.get(pfn).links().0;
-            Some(pfn)
-        })
+        self.links().iter(pages, self.heads[order as usize])
     }
 
-    /// Put a run on its list, without merging.
+    /// Puts a run on its list, without merging.
     pub fn put<M: Machine>(&mut self, pages: &Pages<'_, M>, pfn: Pfn, order: u32) {
-        let head = pages.own(pfn);
-        let next = self.heads[order as usize];
-        head.set_head(PageKind::Free, order);
-        head.set_links(next, 0);
-        let link = self.link_of(pfn);
-        if next != 0 {
-            pages.own(self.pfn_of(next)).set_prev(link);
-        }
-        self.heads[order as usize] = link;
+        pages.own(pfn).set_head(PageKind::Free, order);
+        self.links().push(pages, &mut self.heads[order as usize], pfn);
         self.orders |= 1 << order;
         self.pages += 1 << order;
     }
@@ -85,19 +71,13 @@ impl FreeArea {
         }
     }
 
-    /// Take a run that is on a list off it; its head becomes a tail.
+    /// Takes a run off its list; its head becomes a tail.
     fn unlink<M: Machine>(&mut self, pages: &Pages<'_, M>, pfn: Pfn, order: u32) {
-        let (next, prev) = pages.get(pfn).links();
-        if next != 0 {
-            pages.own(self.pfn_of(next)).set_prev(prev);
-        }
-        if prev != 0 {
-            pages.own(self.pfn_of(prev)).set_next(next);
-        } else {
-            self.heads[order as usize] = next;
-            if next == 0 {
-                self.orders &= !(1 << order);
-            }
+        let links = self.links();
+        let first = &mut self.heads[order as usize];
+        links.unlink(pages, first, pfn);
+        if *first == 0 {
+            self.orders &= !(1 << order);
         }
         pages.own(pfn).clear_head();
         self.pages -= 1 << order;
@@ -110,7 +90,7 @@ impl FreeArea {
             return None;
         }
         let found = enough.trailing_zeros();
-        let pfn = self.pfn_of(self.heads[found as usize]);
+        let pfn = self.links().pfn_of(self.heads[found as usize]);
         self.unlink(pages, pfn, found);
         for half in (order..found).rev() {
             self.put(pages, pfn + (1 << half), half);
@@ -151,7 +131,7 @@ impl FreeArea {
     /// Forget every run: the heads become tails. For a block in which all is free and which goes offline.
     pub fn drop_all<M: Machine>(&mut self, pages: &Pages<'_, M>) {
         while let Some(order) = self.largest() {
-            self.unlink(pages, self.pfn_of(self.heads[order as usize]), order);
+            self.unlink(pages, self.links().pfn_of(self.heads[order as usize]), order);
         }
     }
 }

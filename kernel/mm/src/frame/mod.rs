@@ -12,6 +12,7 @@ pub mod altmap;
 pub mod block;
 pub mod buddy;
 pub mod counts;
+pub(crate) mod links;
 mod occupancy;
 mod online;
 pub mod page;

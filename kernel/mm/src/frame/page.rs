@@ -18,10 +18,9 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// The size of a [`Page`] in bytes.
-pub const PAGE_BYTES: u64 = 64;
-/// log2 of [`PAGE_BYTES`].
-pub const PAGE_BYTES_SHIFT: u32 = 6;
+use crate::addr::VirtAddr;
+pub use crate::granule::{PAGE_BYTES, PAGE_BYTES_SHIFT};
+use crate::pfn::Pfn;
 
 /// What a run of pages is used for. The kind is written on the run's head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,7 +123,7 @@ pub struct Page {
     next: AtomicU32,
     /// Free: the previous head likewise.
     prev: AtomicU32,
-    /// Tenant: the virtual address that maps the page. Table: unused.
+    /// What it means depends on the use: see the views.
     private: AtomicU64,
     _spare: [AtomicU64; 5],
 }
@@ -192,11 +191,11 @@ impl Page {
     pub fn set_refs(&self, refs: u32) {
         self.refs.store(refs, Relaxed);
     }
-    /// The owner's word: a tenant's virtual address.
+    /// The word that belongs to the use of the page, as it is: what it means is for the views below to say.
     pub fn private(&self) -> u64 {
         self.private.load(Relaxed)
     }
-    /// Set the owner's word.
+    /// Sets that word.
     pub fn set_private(&self, value: u64) {
         self.private.store(value, Relaxed);
     }
@@ -216,5 +215,101 @@ impl Page {
     /// Set the link to the previous head.
     pub fn set_prev(&self, prev: u32) {
         self.prev.store(prev, Relaxed);
+    }
+}
+
+/// Views: one for each use of a page that keeps something in the words that all uses share.
+impl Page {
+    /// The struct page of a tenant's page.
+    pub fn as_tenant(&self) -> TenantPage<'_> {
+        TenantPage(self)
+    }
+    /// The head of a huge page.
+    pub fn as_huge_head(&self) -> HugeHead<'_> {
+        HugeHead(self)
+    }
+    /// The first struct page of a tail page that the compound pages of a device share.
+    pub fn as_shared_tail(&self) -> SharedTailPage<'_> {
+        SharedTailPage(self)
+    }
+    /// The struct page of a translation table.
+    pub fn as_table(&self) -> TablePage<'_> {
+        TablePage(self)
+    }
+    /// The struct page of a frame that waits on a stack of frames.
+    pub(crate) fn as_stacked(&self) -> StackedPage<'_> {
+        StackedPage(self)
+    }
+}
+
+/// A tenant's page knows the address that maps it (I3).
+pub struct TenantPage<'a>(&'a Page);
+
+impl TenantPage<'_> {
+    /// The virtual address that maps the page.
+    pub fn address(&self) -> VirtAddr {
+        VirtAddr::new(self.0.private())
+    }
+    /// Sets the virtual address that maps the page.
+    pub fn set_address(&self, va: VirtAddr) {
+        self.0.set_private(va.get());
+    }
+}
+
+/// The head of a huge page says whether the page is in use, and whether its memmap is shared.
+pub struct HugeHead<'a>(&'a Page);
+
+impl HugeHead<'_> {
+    /// Whether the page is in use, and not free in its pool.
+    pub fn is_in_use(&self) -> bool {
+        self.0.refs() != 0
+    }
+    pub(crate) fn set_in_use(&self, in_use: bool) {
+        self.0.set_refs(u32::from(in_use));
+    }
+    /// Whether the page's memmap is shared (HVO).
+    pub fn is_optimised(&self) -> bool {
+        self.0.private() != 0
+    }
+    pub(crate) fn set_optimised(&self, optimised: bool) {
+        self.0.set_private(u64::from(optimised));
+    }
+}
+
+/// A tail page that compound pages share counts the entries that map it, in its first struct page.
+pub struct SharedTailPage<'a>(&'a Page);
+
+impl SharedTailPage<'_> {
+    /// How many entries map the page; those of a shared table count once.
+    pub fn mappings(&self) -> u64 {
+        self.0.private()
+    }
+    pub(crate) fn set_mappings(&self, mappings: u64) {
+        self.0.set_private(mappings);
+    }
+}
+
+/// A translation table counts the entries that lead to it.
+pub struct TablePage<'a>(&'a Page);
+
+impl TablePage<'_> {
+    /// How many entries lead to the table.
+    pub fn entries(&self) -> u32 {
+        self.0.refs()
+    }
+    pub(crate) fn set_entries(&self, entries: u32) {
+        self.0.set_refs(entries);
+    }
+}
+
+/// A frame on a stack names the one below it.
+pub(crate) struct StackedPage<'a>(&'a Page);
+
+impl StackedPage<'_> {
+    pub(crate) fn below(&self) -> Option<Pfn> {
+        self.0.private().checked_sub(1).map(Pfn::new)
+    }
+    pub(crate) fn set_below(&self, below: Option<Pfn>) {
+        self.0.set_private(below.map_or(0, |pfn| pfn.get() + 1));
     }
 }

@@ -74,18 +74,9 @@ impl<'a, M: Machine> Pages<'a, M> {
         pages[0].set_head(kind, order);
     }
 
-    /// The head of the run that `pfn` belongs to: a run of `1 << order` pages is aligned to its size, so its head is one
-    /// of the few pages that `pfn` rounds down to; a compound page's tail says which (Linux: `compound_head`). `None` while
-    /// nobody speaks for the page (its block is offline).
+    /// The head of the run that `pfn` belongs to; `None` while no head speaks for the page (its block is offline).
     pub fn head_of(&self, pfn: Pfn) -> Option<Pfn> {
-        let g = self.granule();
-        if let Some(order) = self.get(pfn).tail_order() {
-            return Some(pfn.align_down(order));
-        }
-        (0..=g.section_order).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
-            let page = self.get(head);
-            (page.kind() != PageKind::Tail && page.order() >= order).then_some(head)
-        })
+        find_head(pfn, self.granule().section_order, |pfn| Some(self.get(pfn)))
     }
 
     /// What `pfn` is used for, and the head that says so.
@@ -99,4 +90,17 @@ impl<'a, M: Machine> Pages<'a, M> {
         page.set_head(kind, order);
         page.set_refs(1);
     }
+}
+
+/// The head of the run that `pfn` belongs to, by struct pages that `page` can read: a run of `1 << order` pages is aligned to its
+/// size, so its head is one of the few pages that `pfn` rounds down to, up to `largest`; an ordered tail says which (Linux:
+/// `compound_head`).
+pub(crate) fn find_head<'a>(pfn: Pfn, largest: u32, page: impl Fn(Pfn) -> Option<&'a Page>) -> Option<Pfn> {
+    if let Some(order) = page(pfn)?.tail_order().filter(|order| *order < u64::BITS) {
+        return Some(pfn.align_down(order));
+    }
+    (0..=largest).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
+        let page = page(head)?;
+        (page.kind() != PageKind::Tail && page.order() >= order).then_some(head)
+    })
 }

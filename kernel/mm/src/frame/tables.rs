@@ -37,13 +37,13 @@ impl<M: Machine> TableFrames for Frames<M> {
     fn share_table(&mut self, table: PhysAddr) {
         let g = self.granule();
         let page = self.pages().own(Pfn::containing(g, table));
-        page.set_refs(page.refs() + 1);
+        page.as_table().set_entries(page.as_table().entries() + 1);
     }
     fn unshare_table(&mut self, table: PhysAddr) -> bool {
         let g = self.granule();
         let page = self.pages().own(Pfn::containing(g, table));
-        let refs = page.refs().saturating_sub(1);
-        page.set_refs(refs);
-        refs == 0
+        let entries = page.as_table().entries().saturating_sub(1);
+        page.as_table().set_entries(entries);
+        entries == 0
     }
 }

@@ -17,15 +17,15 @@ pub(super) struct FrameStack {
 
 impl FrameStack {
     pub(super) fn push<M: Machine>(&mut self, frames: &Frames<M>, frame: Pfn) {
-        frames.pages().own(frame).set_private(self.first.map_or(0, |next| next.get() + 1));
+        frames.pages().own(frame).as_stacked().set_below(self.first);
         self.first = Some(frame);
     }
 
     pub(super) fn pop<M: Machine>(&mut self, frames: &Frames<M>) -> Option<Pfn> {
         let frame = self.first?;
         let page = frames.pages().own(frame);
-        self.first = page.private().checked_sub(1).map(Pfn::new);
-        page.set_private(0);
+        self.first = page.as_stacked().below();
+        page.as_stacked().set_below(None);
         Some(frame)
     }
 }

@@ -22,7 +22,6 @@ mod shared_tail;
 pub mod tails;
 mod vmemmap;
 
-use crate::frame::page::Page;
 use crate::granule::{Granule, MAX_HUGE_SIZES};
 use pool::Pool;
 use tails::SharedTails;
@@ -61,15 +60,5 @@ impl HugeTlb {
     }
     pub(crate) fn pool_mut(&mut self, order: u32) -> Option<&mut Pool> {
         self.pools.iter_mut().find(|pool| order != 0 && pool.order() == order)
-    }
-}
-
-impl Page {
-    /// Whether a huge page's head says that its memmap is shared.
-    pub fn is_optimised(&self) -> bool {
-        self.private() != 0
-    }
-    pub(crate) fn set_optimised(&self, optimised: bool) {
-        self.set_private(u64::from(optimised));
     }
 }

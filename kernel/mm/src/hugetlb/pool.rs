@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::frame::Frames;
+use crate::frame::links::Links;
 use crate::machine::Machine;
 use crate::pfn::Pfn;
 
@@ -50,55 +51,38 @@ impl Pool {
         self.optimised
     }
 
-    fn link_of<M: Machine>(&self, frames: &Frames<M>, pfn: Pfn) -> u32 {
-        // The linear map has less than 2^32 huge pages of the smallest size.
-        u32::try_from((pfn - frames.layout().first_pfn()) >> self.order).map_or(0, |at| at + 1)
+    /// The linear map has less than 2^32 huge pages of the smallest size.
+    const fn links<M: Machine>(&self, frames: &Frames<M>) -> Links {
+        Links::new(frames.layout().first_pfn(), self.order)
     }
     /// For the auditor, which trusts no link.
     pub(crate) const fn first_link(&self, which: Use) -> u32 {
         self.first[which as usize]
     }
     pub(crate) fn pfn_of<M: Machine>(&self, frames: &Frames<M>, link: u32) -> Pfn {
-        frames.layout().first_pfn() + (u64::from(link - 1) << self.order)
+        self.links(frames).pfn_of(link)
     }
 
-    /// The pages of a list, the last that came first.
-    pub fn heads<'a, M: Machine>(
-        &'a self,
-        frames: &'a Frames<M>,
-        which: Use,
-    ) -> impl Iterator<Item = Pfn> + 'a {
-        let mut link = self.first[which as usize];
+    /// The pages of a list, the one that was put there last first.
+    pub fn heads<M: Machine>(&self, frames: &Frames<M>, which: Use) -> impl Iterator<Item = Pfn> {
+        let (links, mut link) = (self.links(frames), self.first[which as usize]);
         core::iter::from_fn(move || {
-            let pfn = (link != 0).then(|| self.pfn_of(frames, link))?;
+            let pfn = (link != 0).then(|| links.pfn_of(link))?;
             link = frames.pages().get(pfn).links().0;
             Some(pfn)
         })
     }
 
     pub(super) fn push<M: Machine>(&mut self, frames: &Frames<M>, pfn: Pfn, which: Use) {
-        let (head, link, next) =
-            (frames.pages().own(pfn), self.link_of(frames, pfn), self.first[which as usize]);
-        head.set_refs(u32::from(which == Use::Taken));
-        head.set_links(next, 0);
-        if next != 0 {
-            frames.pages().own(self.pfn_of(frames, next)).set_prev(link);
-        }
-        self.first[which as usize] = link;
+        let pages = frames.pages();
+        pages.own(pfn).as_huge_head().set_in_use(which == Use::Taken);
+        self.links(frames).push(&pages, &mut self.first[which as usize], pfn);
         self.len[which as usize] += 1;
     }
 
     pub(super) fn unlink<M: Machine>(&mut self, frames: &Frames<M>, pfn: Pfn, which: Use) {
-        let (next, prev) = frames.pages().get(pfn).links();
-        if next != 0 {
-            frames.pages().own(self.pfn_of(frames, next)).set_prev(prev);
-        }
-        if prev != 0 {
-            frames.pages().own(self.pfn_of(frames, prev)).set_next(next);
-        } else {
-            self.first[which as usize] = next;
-        }
-        frames.pages().own(pfn).set_links(0, 0);
+        let links = self.links(frames);
+        links.unlink(&frames.pages(), &mut self.first[which as usize], pfn);
         self.len[which as usize] -= 1;
     }
 }

@@ -103,7 +103,11 @@ impl<M: Machine> Mm<M> {
     /// Refuse a huge page that somebody uses; `pfn` is any of its pages.
     pub(crate) fn refuse_taken(&self, pfn: Pfn) -> Result<()> {
         let (_, head) = self.use_of(pfn)?;
-        if self.page(head).refs() == 0 { Ok(()) } else { Err(Error::Huge(HugeError::Taken(head))) }
+        if !self.page(head).as_huge_head().is_in_use() {
+            Ok(())
+        } else {
+            Err(Error::Huge(HugeError::Taken(head)))
+        }
     }
 
     /// Take a page out of the pool, to use it; returns its first page.
@@ -147,7 +151,7 @@ impl<M: Machine> Mm<M> {
     fn leave(&mut self, head: Pfn) -> Result<u32> {
         let order = self.order_at(head)?;
         self.refuse_taken(head)?;
-        if self.page(head).is_optimised() {
+        if self.page(head).as_huge_head().is_optimised() {
             self.restore(head)?;
         }
         let mut pool = self.pool(order)?;

@@ -160,7 +160,7 @@ impl<M: Machine> Mm<M> {
 
     fn needs_optimised(&self, head: Pfn, needed: bool) -> Result<()> {
         let needs = if needed { PageNeeds::Optimised } else { PageNeeds::NotOptimised };
-        if self.page(head).is_optimised() == needed {
+        if self.page(head).as_huge_head().is_optimised() == needed {
             return Ok(());
         }
         Err(Error::Page(PageError::State { pfn: head, is: PageKind::HugeTlb, needs }))
@@ -168,7 +168,7 @@ impl<M: Machine> Mm<M> {
 
     /// The head, its pool and its sections know.
     fn set_optimised(&mut self, sharing: &Sharing, optimised: bool) {
-        self.own(sharing.head).set_optimised(optimised);
+        self.own(sharing.head).as_huge_head().set_optimised(optimised);
         if let Some(pool) = self.hugetlb.pool_mut(sharing.of.order) {
             pool.optimised = if optimised { pool.optimised + 1 } else { pool.optimised - 1 };
         }

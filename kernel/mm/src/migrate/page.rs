@@ -1,7 +1,6 @@
 //! Moving a page in use: copy it, let its mapping point to the copy by break-before-make, free the original
 //! (Linux: `migrate_pages`).
 
-use crate::addr::VirtAddr;
 use crate::debug::bugs::Bug;
 use crate::error::Result;
 use crate::frame::page::PageKind;
@@ -24,7 +23,7 @@ pub(crate) fn migrate_page<M: Machine>(
     from: Pfn,
 ) -> Result<Pfn> {
     let g = frames.granule();
-    let va = VirtAddr::new(frames.pages().get(from).private());
+    let va = frames.pages().get(from).as_tenant().address();
     let to = frames.alloc(0, PageKind::Tenant, Mobility::Movable)?;
     let (old, new) = (from.address(g), to.address(g));
     let copy = |machine: &M| machine::copy_frame(machine, old, new, g.page_size);
@@ -38,7 +37,7 @@ pub(crate) fn migrate_page<M: Machine>(
         frames.free(to);
         return Err(error);
     }
-    frames.pages().own(to).set_private(va.get());
+    frames.pages().own(to).as_tenant().set_address(va);
     frames.count_tenant(to, 1);
     frames.count_tenant(from, -1);
     frames.free(from);

@@ -78,7 +78,7 @@ impl<M: Machine> Mm<M> {
             return Err(error);
         }
         self.space.publish();
-        self.pages().own(pfn).set_private(va.get());
+        self.pages().own(pfn).as_tenant().set_address(va);
         self.frames.count_tenant(pfn, 1);
         for (i, word) in machine::words(self.machine(), va, g.page_size, Access::Write).iter().enumerate() {
             word.store(pattern(id, va + i as u64 * 8), Relaxed);

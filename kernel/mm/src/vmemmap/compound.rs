@@ -44,7 +44,7 @@ pub(crate) fn populate_compound<M: Machine>(
     if shared.entries == 0 {
         source::release(frames, PfnRange::new(Pfn::containing(g, shared.pa), 1));
     } else {
-        machine::page_in(space.machine(), shared.pa, 0).set_private(shared.entries);
+        machine::page_in(space.machine(), shared.pa, 0).as_shared_tail().set_mappings(shared.entries);
         *tail = Some(shared);
     }
     mapped?;

@@ -43,8 +43,8 @@ impl Tails {
             return;
         }
         let page = machine::page_in(frames.machine(), self.frame, 0);
-        let left = page.private().saturating_sub(self.entries);
-        page.set_private(left);
+        let left = page.as_shared_tail().mappings().saturating_sub(self.entries);
+        page.as_shared_tail().set_mappings(left);
         if left == 0 {
             source::release(frames, PfnRange::new(Pfn::containing(frames.granule(), self.frame), 1));
         }

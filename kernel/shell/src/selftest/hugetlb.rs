@@ -126,7 +126,7 @@ fn optimised(model: &mut dyn Model) -> Outcome {
 
 fn restored(model: &mut dyn Model) -> Outcome {
     with_page(model, true, |model, head, order| {
-        check!(model.page(head).is_optimised(), "{head} is not optimised in its pool");
+        check!(model.page(head).as_huge_head().is_optimised(), "{head} is not optimised in its pool");
         is_shared(model, head)?;
         model.mm_mut().restore(head)?;
         leads_to(model, head, order)?;

@@ -79,7 +79,7 @@ impl Stress<'_> {
     /// Restore a page that readers are looking at, or optimise one.
     fn change_memmap(&mut self, restore: bool) -> Done {
         let mut heads = self.huge_pages();
-        heads.retain(|head| self.kernel.page(*head).is_optimised() == restore);
+        heads.retain(|head| self.kernel.page(*head).as_huge_head().is_optimised() == restore);
         let Some(head) = self.random.pick(heads) else { return Ok(false) };
         if restore {
             return self.kernel.mm_mut().restore(head).map(|()| true);
