@@ -92,7 +92,7 @@ impl Dimms {
     /// Why it cannot be removed; it is online as before.
     pub fn remove<M: Machine>(&mut self, mm: &mut Mm<M>, slot: u32) -> Result<()> {
         let Some(at) = self.present.iter().position(|d| d.slot == slot) else {
-            klog!("dimm{slot}: is gone before it was here");
+            klog!("dimm{slot}: ejected before it was added");
             return Ok(());
         };
         let dimm = self.present[at];

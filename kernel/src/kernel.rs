@@ -308,7 +308,8 @@ fn remove(ged: &mut Ged, mm: &mut Mm<Arm>, dimms: &mut Dimms, injection: &mut In
         readers::hide_pages(PfnRange::inside(g, dimm.range));
     }
     let _ = match injection.around(mm, |mm| dimms.remove(mm, slot)) {
-        Ok(()) => ged.eject(slot),
+        // A second request that arrived since `ack_remove` was for this DIMM: QEMU keeps its flag in the empty slot.
+        Ok(()) => ged.eject(slot).and_then(|()| ged.ack_remove(slot)),
         Err(_) => ged.report(slot, OstEvent::EjectRequest, OstStatus::Busy),
     };
 }

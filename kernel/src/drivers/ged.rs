@@ -7,10 +7,11 @@
 //!
 //! ```text
 //!  device_add:  flags ENABLED|INSERTING -> ack_insert -> memory added  -> report(INSERTION, SUCCESS)
-//!  device_del:  flags ENABLED|REMOVING  -> ack_remove -> memory removed -> eject       (QMP: DEVICE_DELETED)
+//!  device_del:  flags ENABLED|REMOVING  -> ack_remove -> memory removed -> eject, ack_remove  (QMP: DEVICE_DELETED)
 //!                                                     -> memory in use  -> report(EJECT_REQUEST, BUSY)
 //! ```
-//! Eject without `ack_remove` first, and the slot's next DIMM starts with a stale REMOVING.
+//! QEMU keeps REMOVING in a slot that is ejected, and the next DIMM there would start with it. A second device_del may
+//! set it between `ack_remove` and `eject`, so it is acknowledged once more after the eject.
 #![expect(unsafe_code, reason = "the registers' addresses come from outside; rule M4")]
 
 use core::fmt;
@@ -261,7 +262,7 @@ impl Ged {
         self.control(slot, control::ACK_INSERT)
     }
 
-    /// Acknowledges a removal request: the flag goes. Before [`Ged::eject`], always.
+    /// Acknowledges a removal request: clears the flag, also in an empty slot. Call it before and after [`Ged::eject`].
     ///
     /// # Errors
     /// [`NoSlot`].

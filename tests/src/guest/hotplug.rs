@@ -131,6 +131,20 @@ impl Guest {
         Ok(dimm.ask_back(&mut self.qmp)?)
     }
 
+    /// Waits until the guest reports that it has begun to empty a DIMM that was asked for.
+    ///
+    /// # Errors
+    /// Unknown when it reports nothing.
+    pub fn await_ejection_begun(&mut self, dimm: &Dimm) -> Checked {
+        let what = format!("the guest's OST that the ejection of {} has begun", dimm.id);
+        let begun = |event: &_| {
+            let ost = ost_of(event, &dimm.id)?;
+            (ost.source == SOURCE_EJECT && ost.status == EJECTION_IN_PROGRESS).then_some(())
+        };
+        let waited = self.qmp.wait_event(&what, Deadline::for_step(), begun);
+        waited.map_err(|trouble| self.died(trouble))
+    }
+
     /// Waits until a DIMM that was asked for is gone or refused.
     ///
     /// # Errors

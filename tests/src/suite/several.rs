@@ -6,6 +6,7 @@ use crate::dimm::Dimm;
 use crate::geometry::{GIB, Granule};
 use crate::guest::{Guest, Plugged};
 use crate::patience::Deadline;
+use crate::qmp::{is_deleted, ost_of};
 use crate::run::Run;
 use crate::state::Memmap;
 use crate::trouble::{Checked, During};
@@ -16,6 +17,7 @@ pub(super) fn tests() -> Vec<Test> {
     tests.extend(per_granule("several/cold-plugged", cold_plugged));
     tests.extend(per_granule("several/same-slot", same_slot_again));
     tests.extend(per_granule("several/while-busy", while_a_command_runs));
+    tests.extend(per_granule("several/asked-twice", a_second_request_is_not_for_the_next_dimm));
     tests
 }
 
@@ -97,6 +99,39 @@ fn same_slot_again(run: &Run, granule: Granule) -> Checked<String> {
         let pages = guest.state()?.pages;
         ensure_eq!(pages, start.pages, "pages after round {round}");
     }
+    guest.finish()?;
+    Ok(String::new())
+}
+
+/// A second `device_del` that arrives while the guest migrates asks for the DIMM that is leaving: the next DIMM in its slot
+/// is added and stays.
+fn a_second_request_is_not_for_the_next_dimm(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(granule))?;
+    let start = guest.state()?;
+    let first = Dimm::new("first", GIB).in_slot(3);
+    guest.plug_well(&first)?;
+    // A sixth of all memory takes long enough to move, and has room in boot memory.
+    let free = guest.state()?.pages.free;
+    guest.tell(&format!("tenant new {}", free / 6))?;
+    guest.ask_back(&first)?;
+    guest.await_ejection_begun(&first)?;
+    guest.ask_back(&first).during("the second request, while the guest migrates")?;
+    let end = guest.await_removal(&first)?;
+    ensure_eq!(end, crate::guest::Unplug::Gone, "the DIMM that was asked for twice");
+    let next = Dimm::new("next", 2 * granule.block()).at(8 * GIB).in_slot(3);
+    let plugged = guest.plug_without_waiting(&next)?;
+    let taken = guest.qmp.wait_event("what becomes of the next DIMM", Deadline::for_step(), |event| {
+        (is_deleted(event, &next.id) || ost_of(event, &next.id).is_some())
+            .then(|| ost_of(event, &next.id).cloned())
+    })?;
+    let taken = taken.map(|ost| (ost.source, ost.status));
+    ensure_eq!(taken, Some((1, 0)), "the OST of the next DIMM; without one it was ejected");
+    is_listed_online(&guest.state()?, plugged, granule, Memmap::SelfHosted)?;
+    guest.tell("tenant check")?;
+    guest.tell("tenant drop")?;
+    guest.unplug_well(&next)?;
+    let pages = guest.state()?.pages;
+    ensure_eq!(pages, start.pages, "pages after both DIMMs");
     guest.finish()?;
     Ok(String::new())
 }
