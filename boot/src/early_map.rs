@@ -35,7 +35,7 @@ unsafe impl Machine for Physical {
         pa.get() as *mut u8
     }
     fn mapped(&self, va: VirtAddr, _len: u64, _access: Access) -> *mut u8 {
-        // Nothing is mapped yet; nobody asks. The first page faults when somebody does.
+        // Nothing is mapped yet, and no caller asks. The first page faults if one does.
         debug_assert!(va.get() == 0, "no mappings before the MMU is on");
         core::ptr::null_mut()
     }

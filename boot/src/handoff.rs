@@ -42,7 +42,7 @@ pub(crate) enum Stop {
     Memory(Error),
 }
 
-/// B2: the boot protocol promises that x0 is the physical address of a device tree blob in RAM, which nobody writes to.
+/// B2: the boot protocol promises that x0 is the physical address of a device tree blob in RAM, to which nothing writes.
 fn blob(at: u64, len: usize) -> &'static [u8] {
     // SAFETY: B2; the length is the header's own size, or what the header says.
     unsafe { core::slice::from_raw_parts(at as *const u8, len) }

@@ -6,8 +6,8 @@
 //!                                                                            |            ^
 //!                                    the load address is not mapped: a fault +-> VBAR ----+
 //! ```
-//! There is no identity map any more, and none is made: the boot CPU's has gone with its memory, and the lower half stays
-//! nobody's (TCR_EL1.EPD0 is set from the start). The fetch after SCTLR_EL1.M is set may still come from the load
+//! There is no identity map: the boot CPU's is gone with its memory, and walks of the lower half are disabled
+//! (TCR_EL1.EPD0 is set from the start). The fetch after SCTLR_EL1.M is set may still come from the load
 //! address or fault; SCTLR_EL1 is certain to count after the ISB ("Synchronization requirements for AArch64 System
 //! registers"). Both ways lead to the same place: VBAR_EL1 has the high address of the code that comes next anyway.
 #![expect(unsafe_code, reason = "the first instructions of a CPU, and what they read; rules B1, B3, M1")]

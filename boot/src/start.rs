@@ -34,8 +34,8 @@ unsafe extern "C" {
 
 /// Called by the entry code at the load address, with the MMU off.
 pub(crate) extern "C" fn boot_main(dtb: u64, _load: u64, level: u64, from_flash: u64) -> ! {
-    // SAFETY: B1: nobody else runs, and this is the only reference until the jump, after which this code is gone.
-    #[expect(static_mut_refs, reason = "B1: nobody else runs")]
+    // SAFETY: B1: no other CPU runs, and this is the only reference until the jump, after which this code is gone.
+    #[expect(static_mut_refs, reason = "B1: no other CPU runs")]
     let info = unsafe { INFO.write(BootInfo::new()) };
     // SAFETY: M4: the MMU is off, so the UART is at its physical address.
     unsafe { console::init(word(platform::EARLY_UART)) };

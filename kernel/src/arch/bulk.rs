@@ -227,7 +227,7 @@ unsafe extern "C" {
 /// Clears `len` bytes at `start`, both multiples of 64.
 ///
 /// # Safety
-/// The bytes must be mapped writable, and nobody else may use them meanwhile. Once a method other than
+/// The bytes must be mapped writable, and no other code may use them meanwhile. Once a method other than
 /// [`ZeroMethod::Stp`] is chosen, the mapping must be Normal memory.
 pub unsafe fn zero(start: *mut u8, len: usize) {
     debug_assert!(start.addr().is_multiple_of(BLOCK) && len.is_multiple_of(BLOCK));

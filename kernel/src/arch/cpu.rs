@@ -49,8 +49,7 @@ pub fn number() -> usize {
     super::word(TPIDR_EL1.get()) % MAX_CPUS
 }
 
-/// Tells whoever runs beside this CPU that it only waits. Under QEMU with one host thread for all CPUs the next one's turn
-/// begins; `spin_loop`'s ISB would wait for the end of the turn.
+/// Hints that this CPU only waits. Under QEMU with one host thread for all CPUs the next one's turn begins; `spin_loop`'s ISB would wait for the end of the turn.
 pub fn relax() {
     // SAFETY: M1; a hint.
     unsafe { asm!("yield", options(nomem, nostack, preserves_flags)) };

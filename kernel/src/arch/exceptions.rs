@@ -180,8 +180,8 @@ fn report_syndrome(frame: &Frame, guard: &Range<u64>) {
 /// Prints `first`, if there is one, and the return addresses above `frame_pointer`, as one line.
 pub(super) fn print_backtrace(first: &[u64], frame_pointer: u64) {
     let (stack, _) = kernel_stack();
-    // SAFETY: M2; `Backtrace` asks only for aligned words inside the stack, which is mapped and which nobody changes
-    // while this runs on the CPU that owns it.
+    // SAFETY: M2; `Backtrace` asks only for aligned words inside the stack, which is mapped and which does not
+    // change while this runs on the CPU that owns it.
     let read = |address: u64| unsafe { (address as *const u64).read_volatile() };
     kprint!("  backtrace");
     for address in first.iter().copied().chain(Backtrace::new(frame_pointer, stack, read)) {

@@ -35,7 +35,7 @@ pub fn init(machine: &Arm, info: &BootInfo) {
     let mut heap = HEAP.0.lock();
     if heap.size() == 0 {
         let arena = machine.frame(info.heap.start, info.heap.len());
-        // SAFETY: memblock gave these bytes to the heap and to nobody else (I3), and the linear map covers them (I8).
+        // SAFETY: memblock gave these bytes to the heap alone (I3), and the linear map covers them (I8).
         unsafe { heap.init(arena, super::word(info.heap.len())) }
     }
 }

@@ -5,8 +5,8 @@ use core::arch::asm;
 
 use super::{mmu, tlb};
 
-/// The lower half of the address space is nobody's from now on: a walk of it faults (TCR_EL1.EPD0), and nothing of the
-/// identity map is left in a TLB.
+/// Disables the lower half of the address space: a walk of it faults (TCR_EL1.EPD0), and no translation of the identity map
+/// is left in a TLB.
 pub fn forget_identity_map() {
     // SAFETY: M1; the code runs in the upper half, and nothing refers to the lower one.
     unsafe {

@@ -44,8 +44,8 @@ pub fn device_word(mm: &Mm<Arm>, at: PhysAddr) -> Option<&AtomicU64> {
 
 /// The struct page at `va`, for a reader that found its compound page on the board: it may be used until the section ends.
 pub(crate) fn struct_page<'a>(_section: &'a Inside<'_>, va: VirtAddr) -> &'a Page {
-    // SAFETY: M1: whoever takes the page off the board waits for the end of the section before its struct pages go; while
-    // what maps them changes, an access waits in its fault. Every bit pattern is a `Page`; M2.
+    // SAFETY: M1: code that takes the page off the board waits for the end of the section before it removes the struct
+    // pages; while what maps them changes, an access waits in its fault. Every bit pattern is a `Page`; M2.
     unsafe { &*with_exposed_provenance(super::word(va.get())) }
 }
 

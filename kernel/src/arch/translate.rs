@@ -81,7 +81,7 @@ impl fmt::Display for Translation {
 /// How a load at `va` is translated.
 pub fn load(va: VirtAddr) -> Translation {
     let par: u64;
-    // SAFETY: M1; AT writes PAR_EL1 and nothing else, and nobody else uses that register.
+    // SAFETY: M1; AT writes PAR_EL1 and nothing else, and no other code uses that register.
     unsafe {
         asm!("at s1e1r, {}", "isb", "mrs {}, par_el1", in(reg) va.get(), out(reg) par, options(nostack))
     };

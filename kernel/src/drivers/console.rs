@@ -99,7 +99,7 @@ pub fn set_quiet(quiet: bool) -> bool {
 
 /// Prints formatted text: what [`kprint!`](crate::kprint) calls.
 pub fn print(text: fmt::Arguments<'_>) {
-    // The UART takes every byte; only a formatter's own error can come back, and there is nobody to tell.
+    // The UART takes every byte; only a formatter's own error can come back, and there is nowhere to report it.
     let _ = CONSOLE.lock().write_fmt(text);
 }
 
@@ -153,7 +153,7 @@ pub fn is_held_elsewhere() -> bool {
     CONSOLE.is_held_elsewhere()
 }
 
-/// Frees the console's lock, whoever holds it, so that a panic or an exception inside a print can report itself.
+/// Frees the console's lock, even if a CPU holds it, so that a panic or an exception inside a print can report itself.
 ///
 /// # Safety
 /// Only for code that never returns to what held the lock.

@@ -72,7 +72,7 @@ impl Events {
     pub const fn dimm(self) -> bool {
         self.0 & 1 << 0 != 0
     }
-    /// Whether somebody pressed the power button (`ACPI_GED_PWR_DOWN_EVT`): bit 1.
+    /// Bit 1: the power button was pressed (`ACPI_GED_PWR_DOWN_EVT`).
     pub const fn power_down(self) -> bool {
         self.0 & 1 << 1 != 0
     }
@@ -91,11 +91,11 @@ impl Flags {
     pub const fn enabled(self) -> bool {
         self.0 & 1 << 0 != 0
     }
-    /// Bit 1: it was inserted, and nobody acknowledged that yet.
+    /// Bit 1: it was inserted, and that is not acknowledged yet.
     pub const fn inserting(self) -> bool {
         self.0 & 1 << 1 != 0
     }
-    /// Bit 2: its removal was requested, and nobody acknowledged that yet.
+    /// Bit 2: its removal was requested, and that is not acknowledged yet.
     pub const fn removing(self) -> bool {
         self.0 & 1 << 2 != 0
     }

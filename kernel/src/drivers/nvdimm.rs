@@ -10,7 +10,7 @@
 //!  answer     0  u32 length      4  u32 status     8  length - 8 bytes of the table; none at its end
 //! ```
 //!
-//! Nobody unplugs an NVDIMM: QEMU refuses `device_del`, and there is no request that could arrive here.
+//! There is no unplug: QEMU refuses `device_del` of an NVDIMM, so no request can arrive here.
 
 use core::fmt;
 

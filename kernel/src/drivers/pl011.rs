@@ -68,7 +68,7 @@ impl Pl011 {
         }
     }
 
-    /// Raises the interrupt when bytes arrive: the FIFO reached its level, or holds something that nobody read for 32 bit
+    /// Raises the interrupt when bytes arrive: the FIFO reached its level, or holds bytes that were not read for 32 bit
     /// times (DDI 0183, UARTRXINTR and UARTRTINTR).
     pub fn enable_receive_interrupt(&mut self) {
         self.uart.set_interrupt_masks(Interrupts::RXI | Interrupts::RTI);

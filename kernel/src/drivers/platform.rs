@@ -162,8 +162,8 @@ impl Platform {
         }
     }
 
-    /// Sleep until a device wants something, and take its interrupt. Whoever called looks at every device then. A console
-    /// that cannot wake the CPU is polled instead.
+    /// Sleeps until a device raises an interrupt, and takes it. The caller then looks at every device. A console that cannot
+    /// wake the CPU is polled instead.
     pub fn wait(&mut self) {
         if self.gic.is_some() && self.uart_intid.is_some() {
             crate::arch::cpu::wait_for_interrupt();

@@ -17,7 +17,7 @@ const REGISTER_BYTES: usize = 4;
 #[repr(C, align(4096))]
 struct Page(UnsafeCell<[u8; PAGE_BYTES]>);
 
-// SAFETY: M6: nobody but the one port reaches into it, and only by volatile accesses.
+// SAFETY: M6: only the one port reaches into it, by volatile accesses.
 unsafe impl Sync for Page {}
 
 static PAGE: Page = Page(UnsafeCell::new([0; PAGE_BYTES]));

@@ -9,7 +9,7 @@ use std::vec;
 struct Fake {
     page: [u8; PAGE_BYTES],
     fit: Vec<u8>,
-    /// The table was changed, and nobody has begun to read the new one.
+    /// The table was changed, and the read of the new one has not begun.
     dirty: bool,
     /// The table changes before the calls with these numbers.
     changes: Vec<usize>,
@@ -122,7 +122,7 @@ fn a_length_that_cannot_be_is_an_error() {
         port.answer = Some((length, 0));
         assert_eq!(Nvdimm::new(port).read_fit(), Err(NvdimmError::Length(length)));
     }
-    // Nobody answers: the question stands there, and its handle is no length.
+    // No answer: the question is still there, and its handle is no length.
     let mut port = fake(bytes(9));
     port.silent = true;
     assert_eq!(Nvdimm::new(port).read_fit(), Err(NvdimmError::Length(0x1_0000)));

@@ -1,4 +1,4 @@
-//! Tables written down byte by byte from ACPI 6.5, 5.2.25, and bytes that nobody would call a table.
+//! Tables written down byte by byte from ACPI 6.5, 5.2.25, and bytes that are no table.
 extern crate std;
 
 use super::*;
@@ -87,7 +87,7 @@ fn a_node_counts_only_where_the_flags_say_so() {
 
 #[test]
 fn other_ranges_and_unknown_types_are_skipped_by_their_length() {
-    // 7305944F-FDDA-44E3-B16C-3F22D252E5D0: volatile memory. A region nobody maps is no error if nobody wants it.
+    // 7305944F-FDDA-44E3-B16C-3F22D252E5D0: volatile memory. A region without a mapping is no error if it is skipped.
     let volatile =
         [0x4f, 0x94, 0x05, 0x73, 0xda, 0xfd, 0xe3, 0x44, 0xb1, 0x6c, 0x3f, 0x22, 0xd2, 0x52, 0xe5, 0xd0];
     let volatile = with(&with(&RANGE, 4, &[9, 0]), 16, &volatile);
