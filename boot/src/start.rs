@@ -81,7 +81,7 @@ fn go_high(info: &mut BootInfo, roots: &Roots) -> ! {
             roots.ttbr1.get(),
             tcr,
             MAIR,
-            mmu::SCTLR_ON_WXN,
+            mmu::SCTLR_ON,
             core::ptr::from_mut(info) as u64,
             entry as usize as u64,
         )

@@ -14,18 +14,25 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use aarch64_cpu::asm::barrier::{SY, isb};
+use tock_registers::register_bitfields;
 
 use super::cpu;
 
-/// PMU event 0x08, INST_RETIRED: an instruction was architecturally executed.
-const INST_RETIRED: u64 = 0x08;
-/// PMCR_EL0.E, bit 0: the counters run.
-const PMCR_E: u64 = 1 << 0;
-/// PMCR_EL0.LP, bit 7 (FEAT_PMUv3p5): event counters are 64 bits wide.
-const PMCR_LP: u64 = 1 << 7;
-/// PMCR_EL0.N, bits 15:11: how many event counters there are.
-const PMCR_N_SHIFT: u32 = 11;
-const PMCR_N_MASK: u64 = 0x1f;
+register_bitfields![u64,
+    PMCR [
+        /// The counters run.
+        E OFFSET(0) NUMBITS(1) [],
+        /// Event counters are 64 bits wide (FEAT_PMUv3p5).
+        LP OFFSET(7) NUMBITS(1) [],
+        /// How many event counters there are.
+        N OFFSET(11) NUMBITS(5) []
+    ],
+    /// A bit for each event from 0 to 31 that is implemented.
+    PMCEID0 [
+        /// An instruction was architecturally executed.
+        INST_RETIRED OFFSET(0x08) NUMBITS(1) []
+    ]
+];
 
 /// The width of the counter's register in bits: 0 before [`adopt`] and where there is no counter.
 static WIDTH: AtomicU8 = AtomicU8::new(0);
@@ -61,12 +68,12 @@ pub fn ticks_per_second() -> u64 {
 
 /// Whether this CPU counts instructions: it has a PMU with an event counter, and the event is implemented (PMCEID0_EL0).
 pub fn have_instruction_counter() -> bool {
-    cpu::features().has_pmu() && event_counters() != 0 && read!("pmceid0_el0") & (1 << INST_RETIRED) != 0
+    cpu::features().has_pmu() && event_counters() != 0 && PMCEID0::INST_RETIRED.is_set(read!("pmceid0_el0"))
 }
 
 /// How many event counters there are (PMCR_EL0.N). Only a CPU with a performance monitor has the register.
 pub(super) fn event_counters() -> u64 {
-    read!("pmcr_el0") >> PMCR_N_SHIFT & PMCR_N_MASK
+    PMCR::N.read(read!("pmcr_el0"))
 }
 
 /// Takes over the counter that the boot code started with the first instructions. Does nothing where there is none.
@@ -74,11 +81,12 @@ pub fn adopt() {
     if !have_instruction_counter() {
         return;
     }
-    let (width, long) = if cpu::features().has_long_counters() { (64, PMCR_LP) } else { (32, 0) };
-    write!("pmcr_el0", PMCR_E | long);
+    let long = cpu::features().has_long_counters();
+    let control = PMCR::E::SET + PMCR::LP.val(long.into());
+    write!("pmcr_el0", control.value);
     isb(SY);
     LAST.store(0, Ordering::Relaxed);
-    WIDTH.store(width, Ordering::Relaxed);
+    WIDTH.store(if long { 64 } else { 32 }, Ordering::Relaxed);
 }
 
 /// Instructions executed on this CPU since boot; zero where there is no counter.

@@ -8,10 +8,18 @@ use aarch64_cpu::registers::{
     CNTFRQ_EL0, CNTVCT_EL0, ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1,
     ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, MPIDR_EL1, Readable, TPIDR_EL1,
 };
+use tock_registers::register_bitfields;
 
 use super::features::Features;
 use super::vectors::MAX_CPUS;
 use crate::cpus::plan;
+
+register_bitfields![u64,
+    CTR [
+        /// log2 of the words in the smallest data cache line.
+        DminLine OFFSET(16) NUMBITS(4) []
+    ]
+];
 
 macro_rules! read {
     ($register:literal) => {{
@@ -74,10 +82,7 @@ pub fn send_sgi(value: u64) {
 
 /// Writes `len` bytes at `start` back to where a CPU with its caches off reads them, and forgets them.
 pub fn clean_to_memory(start: u64, len: u64) {
-    let ctr: u64;
-    // SAFETY: M1. CTR_EL0.DminLine, bits 19:16: log2 of the words in the smallest line.
-    unsafe { asm!("mrs {}, ctr_el0", out(reg) ctr, options(nomem, nostack, preserves_flags)) };
-    let line = 4 << (ctr >> 16 & 0xf);
+    let line = 4 << CTR::DminLine.read(read!("ctr_el0"));
     let mut at = start & !(line - 1);
     while at < start + len {
         // SAFETY: cleaning and invalidating a line changes no value.

@@ -12,6 +12,25 @@
 
 use core::fmt;
 
+use tock_registers::register_bitfields;
+
+use super::byte;
+
+register_bitfields![u64,
+    ESR [
+        /// Of an abort, the fault status: DFSC or IFSC.
+        FSC OFFSET(0) NUMBITS(6) [],
+        /// Of a data abort: on a write. Cache maintenance counts as a write.
+        WnR OFFSET(6) NUMBITS(1) [],
+        /// Of a data abort: by a cache maintenance or address translation instruction.
+        CM OFFSET(8) NUMBITS(1) [],
+        /// Of an abort: FAR_EL1 is not valid.
+        FnV OFFSET(10) NUMBITS(1) [],
+        ISS OFFSET(0) NUMBITS(25) [],
+        EC OFFSET(26) NUMBITS(6) []
+    ]
+];
+
 /// An exception syndrome, as ESR_EL1 gives it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Syndrome(pub u64);
@@ -114,59 +133,59 @@ pub fn fault(status: u8) -> Fault {
 }
 
 impl Syndrome {
-    /// EC, bits 31:26: the exception class.
-    pub const fn class(self) -> u8 {
-        (self.0 >> 26 & 0x3f) as u8
+    /// EC: the exception class.
+    pub fn class(self) -> u8 {
+        byte(ESR::EC.read(self.0))
     }
-    /// ISS, bits 24:0: what the class makes of them.
-    pub const fn iss(self) -> u32 {
-        (self.0 & 0x1ff_ffff) as u32
+    /// ISS: what the class makes of it.
+    pub fn iss(self) -> u32 {
+        (ESR::ISS.read(self.0) & 0xffff_ffff) as u32
     }
     /// The class in words.
     pub fn class_name(self) -> &'static str {
         CLASSES.iter().find(|row| row.0 == self.class()).map_or("reserved class", |row| row.1)
     }
     /// Whether this is a data abort.
-    pub const fn is_data_abort(self) -> bool {
+    pub fn is_data_abort(self) -> bool {
         matches!(self.class(), 0x24 | EC_DATA_ABORT_SAME)
     }
     /// Whether this is a data or an instruction abort, whose ISS has a fault status.
-    pub const fn is_abort(self) -> bool {
+    pub fn is_abort(self) -> bool {
         self.is_data_abort() || matches!(self.class(), 0x20 | EC_INSTRUCTION_ABORT_SAME)
     }
-    /// FSC, ISS bits 5:0: the fault status of an abort.
+    /// The fault status of an abort, in words.
     pub fn fault(self) -> Option<Fault> {
         self.status().map(fault)
     }
-    /// FSC of an abort, ISS bits 5:0.
-    const fn status(self) -> Option<u8> {
-        if self.is_abort() { Some((self.0 & 0x3f) as u8) } else { None }
+    /// FSC of an abort.
+    fn status(self) -> Option<u8> {
+        self.is_abort().then(|| byte(ESR::FSC.read(self.0)))
     }
     /// Whether an abort is a translation fault, at any level: the entry there is invalid.
-    pub const fn is_translation_fault(self) -> bool {
+    pub fn is_translation_fault(self) -> bool {
         matches!(self.status(), Some(0b00_0100..=0b00_0111 | 0b10_1010 | 0b10_1011))
     }
     /// Whether an abort is a permission fault, at any level.
-    pub const fn is_permission_fault(self) -> bool {
+    pub fn is_permission_fault(self) -> bool {
         matches!(self.status(), Some(0b00_1100..=0b00_1111))
     }
     /// Whether an abort is a TLB conflict: more than one entry for the address.
-    pub const fn is_tlb_conflict(self) -> bool {
+    pub fn is_tlb_conflict(self) -> bool {
         matches!(self.status(), Some(0b11_0000))
     }
-    /// WnR, ISS bit 6: whether a data abort was on a write. Cache maintenance counts as a write.
-    pub const fn is_write(self) -> bool {
-        self.is_data_abort() && self.iss() >> 6 & 1 != 0
+    /// Whether a data abort was on a write. Cache maintenance counts as a write.
+    pub fn is_write(self) -> bool {
+        self.is_data_abort() && ESR::WnR.is_set(self.0)
     }
-    /// CM, ISS bit 8: whether a data abort came from a cache maintenance or address translation instruction.
-    pub const fn is_cache_maintenance(self) -> bool {
-        self.is_data_abort() && self.iss() >> 8 & 1 != 0
+    /// Whether a data abort came from a cache maintenance or address translation instruction.
+    pub fn is_cache_maintenance(self) -> bool {
+        self.is_data_abort() && ESR::CM.is_set(self.0)
     }
-    /// Whether FAR_EL1 holds the address: aborts unless FnV (ISS bit 10) says no, PC alignment faults, watchpoints.
-    pub const fn has_far(self) -> bool {
+    /// Whether FAR_EL1 holds the address: aborts unless FnV says no, PC alignment faults, watchpoints.
+    pub fn has_far(self) -> bool {
         match self.class() {
             0x22 | 0x34 | 0x35 => true,
-            _ => self.is_abort() && self.iss() >> 10 & 1 == 0,
+            _ => self.is_abort() && !ESR::FnV.is_set(self.0),
         }
     }
 }

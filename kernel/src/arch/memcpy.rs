@@ -8,45 +8,4 @@
 
 use core::arch::global_asm;
 
-// x0: destination, which comes back; x1: source; x2: bytes. Changes x1 to x8.
-global_asm!(
-    r#"
-    .pushsection .text.hotmap_memcpy, "ax"
-    .balign 64
-    .global memcpy
-memcpy:
-    mov     x4, x0
-    eor     x3, x0, x1
-    tst     x3, #7
-    b.ne    8f
-1:  tst     x4, #7                          // bytes up to a multiple of 8
-    b.eq    2f
-    cbz     x2, 9f
-    ldrb    w5, [x1], #1
-    strb    w5, [x4], #1
-    sub     x2, x2, #1
-    b       1b
-2:  subs    x2, x2, #32
-    b.lo    4f
-3:  ldp     x5, x6, [x1], #16
-    ldp     x7, x8, [x1], #16
-    stp     x5, x6, [x4], #16
-    stp     x7, x8, [x4], #16
-    subs    x2, x2, #32
-    b.hs    3b
-4:  adds    x2, x2, #24                     // the rest, less 8
-    b.mi    6f
-5:  ldr     x5, [x1], #8
-    str     x5, [x4], #8
-    subs    x2, x2, #8
-    b.pl    5b
-6:  add     x2, x2, #8
-8:  cbz     x2, 9f
-7:  ldrb    w5, [x1], #1
-    strb    w5, [x4], #1
-    subs    x2, x2, #1
-    b.ne    7b
-9:  ret
-    .popsection
-    "#
-);
+global_asm!(include_str!("memcpy.S"));

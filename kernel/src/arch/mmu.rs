@@ -1,78 +1,58 @@
 //! Values for the registers that turn translation on. Pure functions of plain numbers, without statics, so that boot code
 //! may call them with the MMU off.
 //!
-//! Source: Arm ARM (DDI 0487), "TCR_EL1, Translation Control Register (EL1)":
-//!
-//! ```text
-//!  34:32 31:30 29:28 27:26 25:24 23   22 21:16 15:14 13:12 11:10 9:8   7    5:0
-//!  IPS   TG1   SH1   ORGN1 IRGN1 EPD1 A1 T1SZ  TG0   SH0   ORGN0 IRGN0 EPD0 T0SZ
-//! ```
-//!
-//! **TG0 and TG1 do not have the same encoding**: TG0 is 00, 10, 01 for 4K, 16K, 64K, and TG1 is 10, 01, 11.
+//! Source: Arm ARM (DDI 0487), "TCR_EL1, Translation Control Register (EL1)" and "SCTLR_EL1". **TG0 and TG1 do not have the
+//! same encoding**: TG0 is 00, 10, 01 for 4K, 16K, 64K, and TG1 is 10, 01, 11.
 
+use aarch64_cpu::registers::{SCTLR_EL1, TCR_EL1};
 use hotmap_mm::granule::GranuleKind;
+use tock_registers::fields::FieldValue;
 
-/// Cacheability of table walks: Normal, Write-Back Read-Allocate Write-Allocate Cacheable (IRGN and ORGN).
-const WRITE_BACK: u64 = 0b01;
-/// Shareability of table walks: Inner Shareable (SH).
-const INNER_SHAREABLE: u64 = 0b11;
+type TcrFields = FieldValue<u64, TCR_EL1::Register>;
 
-/// TG0, bits 15:14.
-pub const fn tg0(granule: GranuleKind) -> u64 {
+fn granule_fields(granule: GranuleKind) -> TcrFields {
     match granule {
-        GranuleKind::K4 => 0b00,
-        GranuleKind::K16 => 0b10,
-        GranuleKind::K64 => 0b01,
+        GranuleKind::K4 => TCR_EL1::TG0::KiB_4 + TCR_EL1::TG1::KiB_4,
+        GranuleKind::K16 => TCR_EL1::TG0::KiB_16 + TCR_EL1::TG1::KiB_16,
+        GranuleKind::K64 => TCR_EL1::TG0::KiB_64 + TCR_EL1::TG1::KiB_64,
     }
 }
 
-/// TG1, bits 31:30.
-pub const fn tg1(granule: GranuleKind) -> u64 {
-    match granule {
-        GranuleKind::K4 => 0b10,
-        GranuleKind::K16 => 0b01,
-        GranuleKind::K64 => 0b11,
-    }
+/// Walks of both halves are Inner Shareable and Write-Back Cacheable.
+fn walk_fields() -> TcrFields {
+    TCR_EL1::SH0::Inner
+        + TCR_EL1::ORGN0::WriteBack_ReadAlloc_WriteAlloc_Cacheable
+        + TCR_EL1::IRGN0::WriteBack_ReadAlloc_WriteAlloc_Cacheable
+        + TCR_EL1::SH1::Inner
+        + TCR_EL1::ORGN1::WriteBack_ReadAlloc_WriteAlloc_Cacheable
+        + TCR_EL1::IRGN1::WriteBack_ReadAlloc_WriteAlloc_Cacheable
 }
 
-/// T0SZ and T1SZ: how many bits of a 64-bit address are not translated.
-pub const fn tsz(va_bits: u32) -> u64 {
-    64 - va_bits as u64
+/// TCR_EL1 with the same granule and `va_bits` (up to 48) for both halves, ASIDs of TTBR0 in 8 bits, no tag bits, and `ips`
+/// from [`Features::ips`](super::features::Features::ips).
+pub fn tcr(granule: GranuleKind, va_bits: u32, ips: u64) -> u64 {
+    // T0SZ and T1SZ: how many bits of a 64-bit address are not translated.
+    let size = 64 - u64::from(va_bits);
+    let sizes = TCR_EL1::T0SZ.val(size) + TCR_EL1::T1SZ.val(size) + TCR_EL1::IPS.val(ips);
+    (granule_fields(granule) + walk_fields() + sizes).value
 }
 
-/// TCR_EL1 with the same granule and `va_bits` (up to 48) for both halves, walks that are Inner Shareable and
-/// Write-Back Cacheable, ASIDs of TTBR0 in 8 bits, no tag bits, and `ips` from
-/// [`Features::ips`](super::features::Features::ips).
-pub const fn tcr(granule: GranuleKind, va_bits: u32, ips: u64) -> u64 {
-    let walk = INNER_SHAREABLE << 4 | WRITE_BACK << 2 | WRITE_BACK;
-    let lower = tg0(granule) << 14 | walk << 8 | tsz(va_bits);
-    let upper = tg1(granule) << 30 | walk << 24 | tsz(va_bits) << 16;
-    ips << 32 | upper | lower
-}
-
-/// TCR_EL1.EPD0, bit 7: a miss in the lower half faults instead of walking TTBR0. Set it when the identity map goes.
-pub const TCR_EPD0: u64 = 1 << 7;
+/// TCR_EL1.EPD0: a miss in the lower half faults instead of walking TTBR0. Set it when the identity map goes.
+pub const TCR_EPD0: u64 = TCR_EL1::EPD0::DisableTTBR0Walks.value;
 
 /// The bits of SCTLR_EL1 that are RES1, or 1 for the behaviour that older CPUs have (Arm ARM, "SCTLR_EL1"): LSMAOE 29,
-/// nTLSMD 28, SPAN 23, EIS 22, TSCXT 20, EOS 11.
+/// nTLSMD 28, SPAN 23, EIS 22, TSCXT 20, EOS 11. aarch64-cpu does not name them.
 const SCTLR_RES1: u64 = 1 << 29 | 1 << 28 | 1 << 23 | 1 << 22 | 1 << 20 | 1 << 11;
-/// SCTLR_EL1.M, bit 0: translation on.
-pub const SCTLR_M: u64 = 1 << 0;
-/// SCTLR_EL1.C, bit 2: data caches on.
-pub const SCTLR_C: u64 = 1 << 2;
-/// SCTLR_EL1.SA, bit 3: a misaligned SP faults.
-pub const SCTLR_SA: u64 = 1 << 3;
-/// SCTLR_EL1.I, bit 12: instruction caches on.
-pub const SCTLR_I: u64 = 1 << 12;
-/// SCTLR_EL1.WXN, bit 19: what is writable is never executable, whatever its descriptor says (invariant I8).
-pub const SCTLR_WXN: u64 = 1 << 19;
-
-/// SCTLR_EL1 with the MMU and the caches off: what to set before anything is known.
-pub const SCTLR_OFF: u64 = SCTLR_RES1 | SCTLR_SA;
-/// SCTLR_EL1 with the MMU and the caches on.
-pub const SCTLR_ON: u64 = SCTLR_OFF | SCTLR_M | SCTLR_C | SCTLR_I;
-/// [`SCTLR_ON`], and nothing is both writable and executable.
-pub const SCTLR_ON_WXN: u64 = SCTLR_ON | SCTLR_WXN;
+/// SCTLR_EL1.WXN: what is writable is never executable, whatever its descriptor says (invariant I8).
+pub const SCTLR_WXN: u64 = SCTLR_EL1::WXN::Enable.value;
+/// SCTLR_EL1 with the MMU and the caches off, and a misaligned SP that faults: what to set before anything is known.
+pub const SCTLR_OFF: u64 = SCTLR_RES1 | SCTLR_EL1::SA::Enable.value;
+/// SCTLR_EL1 with the MMU and the caches on, and nothing both writable and executable.
+pub const SCTLR_ON: u64 = SCTLR_OFF
+    | SCTLR_EL1::M::Enable.value
+    | SCTLR_EL1::C::Cacheable.value
+    | SCTLR_EL1::I::Cacheable.value
+    | SCTLR_WXN;
 
 #[cfg(test)]
 mod tests {
@@ -126,7 +106,6 @@ mod tests {
     #[test]
     fn sctlr_keeps_the_res1_bits() {
         assert_eq!(SCTLR_OFF, 0x30d0_0808);
-        assert_eq!(SCTLR_ON, 0x30d0_180d);
-        assert_eq!(SCTLR_ON_WXN, 0x30d8_180d);
+        assert_eq!(SCTLR_ON, 0x30d8_180d);
     }
 }

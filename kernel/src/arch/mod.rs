@@ -22,6 +22,11 @@ pub const fn word(value: u64) -> usize {
     value as usize
 }
 
+/// The value of a register's field that has at most 8 bits.
+const fn byte(field: u64) -> u8 {
+    (field & 0xff) as u8
+}
+
 pub mod backtrace;
 pub mod el2;
 pub mod esr;

@@ -9,21 +9,7 @@ use core::arch::global_asm;
 /// Set in the answer when the load worked.
 const PRESENT: u64 = 1 << 32;
 
-global_asm!(
-    ".pushsection .text.hotmap_probe, \"ax\"",
-    ".global hotmap_probe32",
-    "hotmap_probe32:",
-    ".global hotmap_probe32_load",
-    "hotmap_probe32_load:",
-    "ldr w0, [x0]",
-    "orr x0, x0, #0x100000000", // PRESENT
-    "ret",
-    ".global hotmap_probe32_absent",
-    "hotmap_probe32_absent:",
-    "mov x0, #0",
-    "ret",
-    ".popsection",
-);
+global_asm!(include_str!("probe.S"), present = const PRESENT);
 
 unsafe extern "C" {
     fn hotmap_probe32(address: usize) -> u64;

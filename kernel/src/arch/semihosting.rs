@@ -24,18 +24,7 @@ const ADP_STOPPED_APPLICATION_EXIT: u64 = 0x20026;
 
 // Without `-semihosting-config enable=on` the HLT is an undefined instruction. The exception handler knows its address
 // and goes on at the fix-up (see `fixup`), so that asking costs an exception and no more.
-global_asm!(
-    ".pushsection .text.hotmap_semihosting, \"ax\"",
-    ".global hotmap_semihosting_call",
-    "hotmap_semihosting_call:",
-    ".global hotmap_semihosting_hlt",
-    "hotmap_semihosting_hlt:",
-    "hlt #0xf000",
-    ".global hotmap_semihosting_absent",
-    "hotmap_semihosting_absent:",
-    "ret",
-    ".popsection",
-);
+global_asm!(include_str!("semihosting.S"));
 
 unsafe extern "C" {
     fn hotmap_semihosting_call(operation: u64, block: *const [u64; 2]);

@@ -13,11 +13,21 @@ use core::arch::asm;
 use core::fmt;
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr};
+use tock_registers::register_bitfields;
 
-/// PAR_EL1.F.
-const FAULT: u64 = 1;
-/// PAR_EL1.PA: bits 47:12.
-const ADDRESS: u64 = 0xffff_ffff_f000;
+use super::byte;
+
+register_bitfields![u64,
+    PAR [
+        /// The access would fault.
+        F OFFSET(0) NUMBITS(1) [],
+        /// With F: the fault status.
+        FST OFFSET(1) NUMBITS(6) [],
+        /// Without F: the address, and the memory's attributes as in a byte of MAIR_EL1.
+        PA OFFSET(12) NUMBITS(36) [],
+        ATTR OFFSET(56) NUMBITS(8) []
+    ]
+];
 /// The bits of an address that translation does not change, for PAR_EL1.
 const OFFSET: u64 = 0xfff;
 
@@ -61,11 +71,11 @@ impl Translation {
     }
 
     fn from_par(par: u64, va: VirtAddr) -> Self {
-        if par & FAULT != 0 {
-            return Self::Fault((par >> 1 & 0x3f) as u8);
+        if PAR::F.is_set(par) {
+            return Self::Fault(byte(PAR::FST.read(par)));
         }
-        let pa = PhysAddr::new(par & ADDRESS | va.get() & OFFSET);
-        Self::Mapped { pa, attributes: (par >> 56) as u8 }
+        let pa = PhysAddr::new(PAR::PA.val(PAR::PA.read(par)).value | va.get() & OFFSET);
+        Self::Mapped { pa, attributes: byte(PAR::ATTR.read(par)) }
     }
 }
 
