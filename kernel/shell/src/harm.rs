@@ -77,7 +77,7 @@ pub(super) fn unpoison(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcom
     Ok(kernel.unpoison(words.page(kernel, "unpoison PFN|addr:A")?)?)
 }
 
-/// What is written is what is there: harmless, unless the struct page is a shared tail's, which nobody may write to.
+/// Writes what is there: harmless, unless the struct page is a shared tail's, which is read-only.
 pub(super) fn scribble(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let pfn = words.page(kernel, "scribble PFN|addr:A")?;
     kernel.use_of(pfn)?;

@@ -212,7 +212,7 @@ impl Stress<'_> {
 
     // What readers see.
 
-    /// Hide the compound pages of which `goes` says so, by head and order, and wait until nobody reads them.
+    /// Hides the compound pages for which `goes` is true, by head and order, and waits until no reader reads them.
     fn hide(&self, goes: impl Fn(Pfn, u32) -> bool) {
         readers::hide(|page| goes(Pfn::new(page.head), u32::from(page.order)));
     }

@@ -94,7 +94,7 @@ pub(super) fn page(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let page = kernel.page(head);
     kprintln!("{pfn} ({}), struct page at {}", kernel.address(pfn), kernel.page_address(pfn));
     if kind == PageKind::Tail {
-        kprintln!("nobody speaks for it: its block is offline");
+        kprintln!("no head: its block is offline");
         return Ok(());
     }
     kprintln!("{kind}, in the run of {} pages at {head}, references: {}", 1u64 << page.order(), page.refs());

@@ -42,7 +42,7 @@ pub enum Op {
     Remove(usize),
     /// Remove one block of a DIMM, or what is not there.
     RemovePart(usize),
-    /// Remove a block of boot memory that should be in nobody's use.
+    /// Remove a block of boot memory that should have no users.
     UnplugBoot(usize),
     /// Add a block of boot memory that was removed.
     AddBoot(usize, HomeChoice),

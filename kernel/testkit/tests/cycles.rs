@@ -26,17 +26,17 @@ fn a_hundred_cycles_end_where_they_began(g: Granule) {
             rig.unplug(dimms[(i + cycle) % 2], len);
         }
         assert_eq!((rig.mm.tenant_check(visitor), rig.mm.tenant_check(guest)), (Ok(23), Ok(5)));
-        rig.mm.tenant_drop(visitor).expect("nobody holds its pages");
+        rig.mm.tenant_drop(visitor).expect("its pages are not held");
         if cycle % 10 == 9 {
             rig.assert_clean("after a cycle");
         }
         assert_eq!(rig.mm.counts(), counts, "cycle {cycle}");
     }
-    rig.mm.tenant_drop(guest).expect("nobody holds its pages");
+    rig.mm.tenant_drop(guest).expect("its pages are not held");
     let again = rig.mm.tenant_new(5).expect("room");
     assert_ne!(again, guest);
     rig.assert_clean("at the end");
-    rig.mm.tenant_drop(again).expect("nobody holds its pages");
+    rig.mm.tenant_drop(again).expect("its pages are not held");
     let fresh = Rig::boot(g, &Shape::one("640 MiB", 0x4000_0000, 640 * MIB));
     Snapshot::exact(&fresh).assert_same(&Snapshot::exact(&rig), "after a hundred cycles");
 }

@@ -555,7 +555,7 @@ fn a_compound_device_is_given_to_the_system_and_comes_back(g: Granule) {
         rig.mm.device_to_memory(start, MemmapHome::SelfHosted, ZoneKind::Movable).expect("whole blocks");
     assert_eq!(memory.len() * g.page_size, 4 * block);
     rig.assert_clean("given");
-    rig.mm.memory_to_device(start).expect("nobody uses it");
+    rig.mm.memory_to_device(start).expect("it is not in use");
     rig.assert_clean("back");
     before.assert_same(&Snapshot::exact(&rig), "the same device");
 }

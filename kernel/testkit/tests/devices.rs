@@ -192,7 +192,7 @@ fn assert_marked(rig: &Rig, start: u64, what: u64) {
     assert!(struct_page(rig, start).is_some());
 }
 
-/// A neighbour's altmap never holds what describes somebody else: its memory may go first.
+/// A neighbour's altmap does not hold the memmap of another range: its memory may be removed first.
 fn no_struct_page_lies_in_a_neighbours_altmap(g: Granule) {
     let mut rig = boot(g);
     rig.machine.plug(FAR, 64 * MIB);

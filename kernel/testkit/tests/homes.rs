@@ -127,7 +127,7 @@ fn a_memmap_on_another_node_is_reported_once(g: Granule) {
     assert_eq!(
         add(&mut rig, 0, 0, MemmapHome::Ram),
         0,
-        "boot memory is on node 0 unless somebody says otherwise"
+        "boot memory is on node 0 unless set_node was called"
     );
     assert_eq!(add(&mut rig, 1, 1, MemmapHome::SelfHosted), 0, "at home on its own node");
     assert_eq!(add(&mut rig, 2, 1, MemmapHome::Ram), 1);

@@ -488,7 +488,7 @@ fn without_break_before_make_it_is_refused(g: Granule) {
     }
 }
 
-/// Whoever wrote to a tail is found out before anything is shared: the last tail of all, so that all pages are looked at.
+/// A write to a tail is found before anything is shared: the last tail of all, so that all pages are looked at.
 fn a_tail_that_says_something_is_refused_and_nothing_has_changed(g: Granule) {
     let mut rig = boot(g, false);
     let head = pool(&mut rig, 1)[0];

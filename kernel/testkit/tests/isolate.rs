@@ -1,4 +1,4 @@
-//! Whoever empties memory passes over a block's own memmap, wherever in the block it lies: its mark, order and references stay
+//! The walkers of memory skip a block's own memmap, wherever in the block it lies: its mark, order and references stay
 //! as they are, and it is never handed out. Runs of it are planted at odd places for this.
 #![cfg(not(miri))]
 
@@ -218,7 +218,7 @@ fn teardown_takes_it_along_and_initialisation_marks_anew(g: Granule) {
     start.assert_same(&Snapshot::exact(&rig), "gone with its block");
     rig.plug(AT, len, MemmapHome::SelfHosted);
     for (pfn, _) in runs {
-        assert_eq!(rig.mm.pages().get(pfn).kind(), PageKind::Tail, "{pfn} is nobody's");
+        assert_eq!(rig.mm.pages().get(pfn).kind(), PageKind::Tail, "{pfn} has no head");
     }
     own_memmap_is_marked(&rig, second(g), "initialised anew");
     rig.online(AT, len, ZoneKind::Movable);

@@ -174,11 +174,11 @@ fn a_veto_either_way_leaves_everything_as_it_was(g: Granule) {
         rig.assert_clean("vetoed");
         assert!(rig.mm.notifiers.unregister("keeper"));
         before.assert_same(&Snapshot::exact(&rig), "vetoed");
-        way(&mut rig).expect("nobody says no now");
+        way(&mut rig).expect("no notifier vetoes now");
     }
 }
 
-/// A veto and a failing allocation at once: the undo asks nobody.
+/// A veto and a failing allocation at once: the undo asks no notifier.
 fn an_undo_is_not_vetoed(g: Granule) {
     let mut rig = boot(g);
     let keeper = Notifier {

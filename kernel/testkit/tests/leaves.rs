@@ -336,7 +336,7 @@ fn an_early_sections_memmap_goes_only_with_all_of_it(g: Granule) {
     before.assert_same(&Snapshot::exact(&rig), "the hole is as it was");
     let whole = 0x6400_0000_u64.next_multiple_of(block);
     assert_eq!(mapped(&rig, whole, block), all);
-    rig.mm.unplug(range(whole, block)).expect("in nobody's use");
+    rig.mm.unplug(range(whole, block)).expect("it has no users");
     assert_eq!(mapped(&rig, whole, block), 0, "with the whole block");
     assert_eq!(mapped(&rig, holed, block), all, "and no more");
     rig.assert_clean("a whole block went");

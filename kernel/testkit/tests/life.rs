@@ -37,7 +37,7 @@ fn a_dimm_comes_is_used_and_goes_without_a_trace(g: Granule) {
             rig.machine.unplug(AT);
             rig.assert_clean("gone");
             assert_eq!(rig.mm.tenant_check(id), Ok(100), "what was moved is whole");
-            rig.mm.tenant_drop(id).expect("nobody holds its pages");
+            rig.mm.tenant_drop(id).expect("its pages are not held");
             start.assert_same(&Snapshot::exact(&rig), "after a DIMM's life");
             assert_eq!(rig.mm.warnings().total(), 0);
         }

@@ -145,7 +145,7 @@ fn each_way(g: Granule, direction: Direction, mut f: impl FnMut(&mut Rig, Act, P
 fn all_are_asked_and_then_told(g: Granule) {
     for direction in [Direction::Online, Direction::Offline] {
         each_way(g, direction, |rig, act, whole| {
-            act(rig).expect("nobody minds");
+            act(rig).expect("no notifier vetoes");
             let mut expected = each("abc", Event::Going(direction), whole);
             expected.extend(each("abc", Event::Done(direction), whole));
             assert_eq!(take_heard(), expected);

@@ -79,7 +79,7 @@ fn what_stays(model: &mut dyn Model) -> Outcome {
             let memmap = translate::load(struct_page(model, pfn));
             check!(memmap.address().is_some(), "the struct page of {pfn}: {memmap}");
         }
-        // Nobody speaks for a page that is neither free nor in use; the block's own memmap is in use.
+        // A page that is neither free nor in use has no head; the block's own memmap is in use.
         let own = own_memmap(model, block);
         for i in [0, own.saturating_sub(1), own, model.section_pages() - 1] {
             is_used_as(model, block + i, if i < own { PageKind::MemmapSelf } else { PageKind::Tail })?;

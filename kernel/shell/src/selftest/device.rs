@@ -58,7 +58,7 @@ pub(super) fn find(model: &dyn Model, start: Pfn) -> Outcome<&Pagemap> {
     found.ok_or_else(|| Error::Device(DeviceError::Absent(model.address(start))).into())
 }
 
-/// Take the device down, of which nobody holds a page.
+/// Removes the device, of which no page is held.
 pub(super) fn destroy(model: &mut dyn Model, start: Pfn) -> Outcome {
     match model.device_destroy(start)? {
         Teardown::Gone => Ok(()),
@@ -202,7 +202,7 @@ impl Row {
         Ok(())
     }
 
-    /// A page of memmap is there if it describes a subsection that is there (I7), and nobody touched their struct pages.
+    /// A page of memmap is there if it describes a subsection that is there (I7), and their struct pages are as they were.
     fn is_right(&self, model: &dyn Model) -> Outcome {
         let (step, mut at, mut needed) = (model.numbers().described, self.start.get(), 0);
         at = at / step * step;
@@ -312,7 +312,7 @@ fn teardown_waits(model: &mut dyn Model) -> Outcome {
     })
 }
 
-/// The device shall go, and stays for `held`; nobody else may hold it.
+/// The removal of the device waits for `held`; its pages take no new hold.
 fn waits(model: &mut dyn Model, start: Pfn, held: Pfn, holds: u32) -> Outcome {
     let Teardown::Waits { pfn, holds: found } = model.device_destroy(start)? else {
         return Err(fail(format_args!("the device went although {held} is held")));

@@ -92,7 +92,7 @@ fn a_pool(model: &mut dyn Model) -> Outcome {
     before.is_still(model)
 }
 
-/// The CPU finds the frames of a huge page's memmap: the first is its own, and the others are one, which nobody writes to.
+/// The CPU finds the frames of a huge page's memmap: the first is its own, and the others are one, which is read-only.
 fn is_shared(model: &dyn Model, head: Pfn) -> Outcome {
     let page = |i| model.page_address(head) + i * model.page_size();
     let shared = frame_at(model, page(1))?;

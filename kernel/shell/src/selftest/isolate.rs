@@ -93,7 +93,7 @@ fn planted_memmap_stays(model: &mut dyn Model) -> Outcome {
     }
     let pages = model.section(block);
     let used = model.test_isolated(pages);
-    // With a page in use behind it, nobody can know without looking.
+    // With a page in use behind it, the scanner must look at each page.
     let last = block + (model.section_pages() - 1);
     model.pin(last)?;
     let behind = model.test_isolated(pages);

@@ -28,7 +28,7 @@ pub(super) const TESTS: &[Test] = &[
 const PXN: u64 = 1 << 53;
 /// UXN, bit 54: EL0 may not execute.
 const UXN: u64 = 1 << 54;
-/// AP\[2\], bit 7: nobody may write.
+/// AP\[2\], bit 7: read-only.
 const READ_ONLY: u64 = 1 << 7;
 /// Contiguous, bit 52.
 const CONTIGUOUS: u64 = 1 << 52;

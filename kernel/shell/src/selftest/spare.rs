@@ -1,5 +1,5 @@
 //! Memory to try things with: the newest DIMM, taken away from the model for as long as a test has it (the DIMM itself stays
-//! in its slot), and the newest memory block of boot RAM. Both only while nobody uses them.
+//! in its slot), and the newest memory block of boot RAM. Both only while they are not in use.
 
 use hotmap_mm::addr::PhysRange;
 use hotmap_mm::device::given::Kmem;

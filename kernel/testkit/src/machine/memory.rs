@@ -163,7 +163,7 @@ impl PhysMemory {
     /// Write 64 bits behind everybody's back: for tests that provoke.
     pub fn poke(&self, pa: u64, value: u64) {
         let ptr = self.pointer(pa & !7, 8).cast::<AtomicU64>();
-        // SAFETY: K1; aligned and present. Nobody else writes at the same time.
+        // SAFETY: K1; aligned and present. No other code writes at the same time.
         unsafe { &*ptr }.store(value, Relaxed);
     }
 

@@ -63,7 +63,7 @@ pub(crate) struct Mmu {
     tables: HashMap<u64, (usize, Vec<u64>)>,
     /// Whether a block and the table of its pieces may replace each other in one step (FEAT_BBM level 2).
     pub(crate) bbm_level_2: bool,
-    /// Addresses that nobody may use: their entries are being changed through an invalid one.
+    /// Addresses that no access may use: their entries are being changed through an invalid one.
     window: Option<Range<u64>>,
     /// What blocks and tables were when they were taken down, by the first address that they served; and whether in a window.
     taken_down: HashMap<u64, (Everything, bool)>,
@@ -74,7 +74,7 @@ pub(crate) struct Mmu {
     runs: HashSet<u64>,
     checked: [Checked; CHECKED],
     generation: u64,
-    /// What was found since somebody asked.
+    /// What was found since the last request.
     pub(crate) found: Vec<Violation>,
 }
 
@@ -253,8 +253,8 @@ impl Mmu {
         }
     }
 
-    /// A block that becomes the table of its pieces, or the reverse, through an invalid entry: whoever reads there must have been
-    /// told.
+    /// A block that becomes the table of its pieces, or the reverse, through an invalid entry: a window must
+    /// cover it.
     fn reshaped(&mut self, span: Range<u64>, (old, new): (u64, u64), gone: &Everything, come: &Everything) {
         let va = span.start;
         let told = self.window.as_ref().is_some_and(|window| window.contains(&va));
@@ -268,7 +268,7 @@ impl Mmu {
             self.taken_down.insert(va, (gone.clone(), told));
             return;
         }
-        // An entry that was empty in between was nobody's: what was there has been let go.
+        // An entry that was empty in between had no owner: what it mapped was freed.
         let Some((was, in_window)) = self.taken_down.remove(&va).filter(|_| old != 0) else { return };
         let other_shape = was.tables.len() != come.tables.len();
         if other_shape && same_translation(&was, come) && !(in_window && told) {
@@ -285,13 +285,13 @@ impl Mmu {
         }
     }
 
-    /// Nobody may use these addresses until [`Self::close_window`].
+    /// No access may use these addresses until [`Self::close_window`].
     pub(crate) fn open_window(&mut self, range: Range<u64>) {
         if let Some(open) = self.window.replace(range) {
             self.report(Rule::NoWindow, open.start, 0, "a window in a window");
         }
     }
-    /// Whether somebody would wait.
+    /// Whether a reader would wait.
     pub(crate) const fn window_is_open(&self) -> bool {
         self.window.is_some()
     }

@@ -99,7 +99,7 @@ impl Reference {
         }
     }
 
-    /// Tenants are mapped where they should be, in online memory that nobody else uses; what cannot move is in Normal.
+    /// Tenants are mapped where they should be, in online memory without another user; what cannot move is in Normal.
     fn check_placement(&self, seen: &Seen, when: &str) {
         let vas = self.tenants.values().flat_map(|t| (0..t.pages).map(|i| t.va + i * self.spec.page));
         let mut expected: Vec<_> = vas.collect();

@@ -178,7 +178,7 @@ impl Reference {
         self.linear_tables(machine, range) + need::tables(spec, machine.memory(), machine.root(), memmap)
     }
 
-    /// What taking `range` offline answers when somebody vetoes: who is asked before the pages are looked at.
+    /// What taking `range` offline answers when a notifier vetoes: notifiers are asked before the pages are looked at.
     pub fn vetoed_offline(&self, range: Range<u64>, answer: Answer) -> Answer {
         let online = self.starts(range).any(|s| self.blocks.get(&s).is_some_and(|b| b.online.is_some()));
         let looked_at = matches!(

@@ -101,7 +101,7 @@ impl Reference {
         self.room(seen, tables, memmap, cut)
     }
 
-    /// The frames of system RAM that a device's memmap takes: pages that nobody has mapped yet and no altmap holds.
+    /// The frames of system RAM that a device's memmap takes: pages that are not mapped yet and lie in no altmap.
     pub fn ram_to_create(&self, device: &Device) -> u64 {
         let parts = device.ranges.iter().flat_map(|r| self.parts(r));
         let wanted = Frames::of(parts.filter(|p| !self.is_early(p.start)).map(|p| self.touched(&p)));

@@ -87,7 +87,7 @@ impl World {
         self.settle(&what);
     }
 
-    /// A dying device of which nobody holds a page is gone.
+    /// A dying device of which no page is held is gone.
     fn bury(&mut self, start: u64) {
         if self.reference.devices.get(&start).is_some_and(|d| d.dying && d.holds.is_empty()) {
             let device = self.reference.devices.remove(&start).expect("it was there");
