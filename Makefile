@@ -1,4 +1,4 @@
-# hotmap's front door. `make` alone lists what there is. Every target that builds calls scripts/setup first, which costs
+# hotmap's targets: `make` alone lists them. Every target that builds calls scripts/setup first, which costs
 # nothing once the machine has all it needs.
 
 PROFILE ?= release
@@ -16,7 +16,7 @@ elf := $(build_dir)/$(target)/$(cargo_profile)/hotmap
 image := target/hotmap.Image
 host_packages := -p hotmap-mm -p hotmap-sync -p hotmap-devicetree -p hotmap-kernel -p hotmap-testkit -p hotmap-archmodel -p hotmap-tests
 kernel_packages := -p hotmap -p hotmap-kernel -p hotmap-shell -p hotmap-mm -p hotmap-sync -p hotmap-devicetree
-# cargo's progress is for people: in a log it is noise, and errors are printed anyway.
+# cargo's progress is for a terminal; a log gets one line, and the errors.
 quiet := $(shell test -t 2 || echo --quiet)
 host_tool := cargo run $(quiet) -p hotmap-tests --bin
 
@@ -43,19 +43,20 @@ help:
 	@echo
 	@echo 'QEMU_OPTIONS="..." passes options to scripts/qemu (its --help lists them); QEMU=path chooses the binary.'
 
-# Where the registry's crates lie on this machine has no place in an image: what it says of them begins with their names.
+# Paths of the registry's crates in the image begin with the crate's name, so that builds on two machines are equal.
 remap = $$(for d in $${CARGO_HOME:-$$HOME/.cargo}/registry/src/*/; do \
 	printf "%s " "--config" "target.$(target).rustflags=['--remap-path-prefix=$$d=']"; done)
 
 setup:
 	@scripts/setup
 
-# What building needs; nothing of QEMU.
+# Building needs no QEMU.
 setup-build:
 	@scripts/setup --no-qemu
 
 image: setup-build
 	@cargo fetch $(quiet) --locked
+	@$(if $(quiet),echo 'building the kernel ($(PROFILE)) ...' >&2)
 	@cargo build $(quiet) --profile $(cargo_profile) -p hotmap --target $(target) $(call remap)
 	@scripts/image $(if $(filter debug,$(PROFILE)),--no-limit) $(elf) $(image)
 
@@ -65,7 +66,7 @@ run: setup image
 demo: setup image
 	@$(host_tool) demo
 
-# Builds the image by itself, after the host tests: what fails is counted, not only reported.
+# scripts/test builds the image, after the host tests: a build that fails is counted.
 test: setup
 	@scripts/test
 

@@ -1,4 +1,4 @@
-//! What became of what there is, in the words that `state` and the commands use.
+//! The states of blocks, DIMMs, NVDIMMs and regions, in the words of `state` and the commands.
 
 use hotmap_mm::frame::block::MemoryBlock;
 use hotmap_mm::frame::section::Backing;
@@ -19,12 +19,12 @@ impl Kernel {
         }
     }
 
-    /// What became of an NVDIMM: it is listed, and waits for a use.
+    /// The state of an NVDIMM: how a device uses it, or `waiting`.
     pub fn nvdimm_state(&self, nvdimm: &NvdimmRange) -> &'static str {
         self.device_use(nvdimm.range).unwrap_or("waiting")
     }
 
-    /// What became of a DIMM: `online`, `offline`, `mixed` or `refused`.
+    /// The state of a DIMM: `online`, `offline`, `mixed` or `refused`.
     pub fn dimm_state(&self, dimm: &Dimm) -> &'static str {
         if dimm.refused {
             return "refused";
@@ -32,7 +32,7 @@ impl Kernel {
         plug::state_of(&self.mm, dimm.range)
     }
 
-    /// What became of a region of the device tree: what a device makes of it, or `waiting`, `partial`, `memory`, `refused`.
+    /// The state of a region of the device tree: how a device uses it, or `waiting`, `partial`, `memory`, `refused`.
     pub fn region_state(&self, region: &Region) -> &'static str {
         self.device_use(region.range).unwrap_or(region.state_name())
     }

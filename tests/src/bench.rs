@@ -1,12 +1,12 @@
-//! Figures: what a DIMM's life costs in guest instructions, counted exactly, and Linux's figures beside them.
+//! What a DIMM's life costs in guest instructions, counted exactly, and Linux's figures.
 //!
 //! | room | what happens there |
 //! |---|---|
-//! | [`figures`] | the kernel's `bench:` lines, read |
-//! | [`measure`] | a DIMM taken through its life on a counting machine |
-//! | [`linux`] | the figures to beat |
-//! | [`dedup`] | shared struct pages, measured likewise |
-//! | [`table`] | both, for people and for machines |
+//! | [`figures`] | a parser of the kernel's `bench:` lines |
+//! | [`measure`] | a DIMM's life on a machine that counts instructions |
+//! | [`linux`] | Linux's figures |
+//! | [`dedup`] | the cost of shared struct pages |
+//! | [`table`] | the table, as text and as JSON |
 
 pub mod dedup;
 pub mod figures;

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 /// What kind of DIMM it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// RAM that comes and goes.
+    /// RAM.
     PcDimm,
-    /// Persistent memory, without labels, that comes and stays: QEMU refuses to unplug it. Needs `-machine nvdimm=on`.
+    /// Persistent memory without labels. QEMU refuses to unplug it. Needs `-machine nvdimm=on`.
     Nvdimm,
 }
 
@@ -26,7 +26,7 @@ impl Kind {
     }
 }
 
-/// A DIMM that is or will be plugged.
+/// A DIMM, plugged or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dimm {
     /// QEMU's id of the device; the backend's is `mem-` and this.
@@ -39,9 +39,9 @@ pub struct Dimm {
     pub address: Option<u64>,
     /// Slot number; QEMU chooses when `None`.
     pub slot: Option<u32>,
-    /// A file that is the memory (shared), so that its contents before and after can be seen; else anonymous memory.
+    /// The file that backs it (shared), so that its contents can be read from the host; `None` is anonymous memory.
     pub file: Option<PathBuf>,
-    /// Whether the host sets memory aside for it: false for DIMMs larger than the host.
+    /// Whether the host reserves memory for it: false for DIMMs larger than the host's memory.
     pub reserve: bool,
 }
 
@@ -78,7 +78,7 @@ impl Dimm {
         self
     }
 
-    /// Without memory of the host set aside.
+    /// Without reserving memory of the host.
     #[must_use]
     pub fn unreserved(mut self) -> Self {
         self.reserve = false;
@@ -117,7 +117,7 @@ impl Dimm {
         device_add::new(self.kind.driver(), Some(self.id.clone()), None, properties)
     }
 
-    /// The two arguments pairs that make QEMU start with this DIMM in place (cold-plugged).
+    /// The arguments that make QEMU start with this DIMM plugged (cold-plugged): an object and a device.
     pub fn cold(&self) -> [String; 4] {
         let mut device = format!("{},id={},memdev={}", self.kind.driver(), self.id, self.backend());
         if let Some(address) = self.address {
@@ -131,14 +131,14 @@ impl Dimm {
         ["-object".into(), backend, "-device".into(), device]
     }
 
-    /// Plugs the DIMM; the guest hears of it by interrupt. Tells where QEMU put it.
+    /// Plugs the DIMM, which interrupts the guest. Returns where QEMU put it.
     ///
     /// # Errors
-    /// [`Refusal`]; after a refused device the backend is taken away again.
+    /// [`Refusal`]; the backend of a refused device is deleted again.
     pub fn plug(&self, qmp: &mut Qmp) -> Result<PCDIMMDeviceInfo, Refusal> {
         qmp.execute(&object_add(self.object()))?;
         if let Err(refusal) = qmp.execute(&self.device()) {
-            // The backend of a DIMM that never was: of use to nobody, and its name may be wanted again.
+            // Nothing uses the backend, and a later DIMM may have its name.
             drop(qmp.execute(&object_del { id: self.backend() }));
             return Err(refusal);
         }
@@ -146,7 +146,7 @@ impl Dimm {
             .ok_or_else(|| Refusal::NoAnswer(format!("QEMU does not list DIMM {} after adding it", self.id)))
     }
 
-    /// Asks the guest to give the DIMM up. QEMU's answer says nothing about whether it will.
+    /// Requests the DIMM's removal. QEMU answers before the guest has decided.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -154,7 +154,7 @@ impl Dimm {
         qmp.execute(&device_del { id: self.id.clone() }).map(drop)
     }
 
-    /// Takes the backend away once the device is gone.
+    /// Deletes the backend of a DIMM that is unplugged.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -201,7 +201,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_plain_dimm_says_only_what_is_needed() {
+    fn a_plain_dimm_has_only_the_arguments_that_it_needs() {
         let dimm = Dimm::new("d0", 128 * MIB);
         let device = serde_json::to_value(Execute::<_>::from(dimm.device())).expect("JSON");
         let arguments = json!({"driver": "pc-dimm", "id": "d0", "memdev": "mem-d0"});

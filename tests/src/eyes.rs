@@ -1,12 +1,12 @@
-//! What QEMU itself sees: the guest's claims checked without the guest's words.
+//! What QEMU itself sees: an oracle that is independent of what the guest prints.
 //!
 //! `gva2gpa` walks the guest's own translation tables with QEMU's walker, from the registers of the CPU; `xp` reads
-//! physical memory. Both are human-monitor commands (QEMU `hmp-commands.hx`), the only faces QEMU gives to either.
+//! physical memory. Both exist only as commands of the human monitor (QEMU `hmp-commands.hx`).
 
 use crate::qmp::Qmp;
 use crate::trouble::{Checked, Trouble, unknown};
 
-/// Where virtual address `address` leads, by the tables that the guest has in force now; `None` if nowhere.
+/// Translates virtual address `address` by the guest's current tables; `None` if it is not mapped.
 ///
 /// # Errors
 /// Unknown when QEMU's answer cannot be read.
@@ -18,7 +18,7 @@ pub fn translate(qmp: &mut Qmp, address: u64) -> Checked<Option<u64>> {
 /// `count` 8-byte words of physical memory at `address`.
 ///
 /// # Errors
-/// Unknown when QEMU's answer cannot be read or is short (nothing there).
+/// Unknown when QEMU's answer cannot be read or has fewer words (no memory there).
 pub fn words(qmp: &mut Qmp, address: u64, count: usize) -> Checked<Vec<u64>> {
     let answer = qmp.monitor(&format!("xp /{count}gx {address:#x}"))?;
     match parse_words(&answer) {
@@ -35,7 +35,7 @@ pub fn region_at(qmp: &mut Qmp, address: u64) -> Checked<Option<String>> {
     Ok(parse_mtree(&qmp.monitor("info mtree -f")?, address))
 }
 
-/// `Some(None)` is an address that QEMU says is unmapped; `None` an answer that makes no sense.
+/// `Some(None)`: QEMU says that the address is unmapped. `None`: the answer cannot be read.
 fn parse_gva2gpa(answer: &str) -> Option<Option<u64>> {
     match answer.trim() {
         "Unmapped" => Some(None),

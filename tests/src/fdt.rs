@@ -1,8 +1,8 @@
-//! A small writer of device tree blobs, for boots with a tree that QEMU would never make.
+//! Writes device tree blobs, for boots with a tree that QEMU does not make.
 //!
 //! Devicetree Specification v0.4, chapter 5: header, memory reservation block, structure block (tokens), strings block.
 
-/// `FDT_BEGIN_NODE` and its fellows (section 5.4.1).
+/// `FDT_BEGIN_NODE` and the other tokens (section 5.4.1).
 const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
 const PROP: u32 = 3;
@@ -91,7 +91,7 @@ impl Node {
 /// Puts `nodes` at the end of the root node of an existing blob.
 ///
 /// # Errors
-/// A sentence when the blob is none.
+/// A sentence when it is not a blob.
 pub fn add_to_root(blob: &[u8], nodes: &[Node]) -> Result<Vec<u8>, String> {
     let field = |index: usize| -> Result<usize, String> {
         let bytes = blob.get(index * 4..index * 4 + 4).and_then(|bytes| bytes.try_into().ok());
@@ -146,7 +146,7 @@ fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
-/// Blobs are far below 4 GiB; one that is not would be refused by its reader.
+/// A blob is far below 4 GiB; the kernel refuses one that is not.
 fn length(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }

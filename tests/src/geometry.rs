@@ -1,6 +1,6 @@
-//! The numbers per granule, as the design's table states them: the tests' own copy.
+//! The numbers per granule: the tests' own copy of docs/reference/memory-map.md.
 //!
-//! The kernel computes these from levels and shifts; here they are literals, so that the two can disagree.
+//! The kernel computes these from levels and shifts; here they are literals, so that a wrong computation shows.
 
 use std::fmt;
 use std::str::FromStr;
@@ -49,7 +49,7 @@ impl Granule {
         }
     }
 
-    /// The smallest huge page whose memmap is more than two pages: eight. Bytes.
+    /// The smallest huge page whose memmap is more than two pages: it is eight. Bytes.
     pub const fn huge_page_worth_sharing(self) -> u64 {
         match self {
             Self::K4 => 2 * MIB,
@@ -79,7 +79,7 @@ impl Granule {
         bytes / self.bytes()
     }
 
-    /// Granule pages of a block that are left for use when it hosts its own memmap.
+    /// Usable granule pages of a block that is self-hosted.
     pub const fn usable_pages_per_block(self) -> u64 {
         self.pages(self.block() - self.memmap_per_block())
     }
@@ -111,7 +111,7 @@ impl FromStr for Granule {
     }
 }
 
-/// A size as people and QEMU write it: `64M`, `1G`.
+/// A size as QEMU writes it: `64M`, `1G`.
 pub fn size_text(bytes: u64) -> String {
     match bytes {
         _ if bytes >= GIB && bytes.is_multiple_of(GIB) => format!("{}G", bytes / GIB),

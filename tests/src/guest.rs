@@ -1,6 +1,6 @@
-//! A booted machine: its console, its monitor, and the two kept in step.
+//! A booted machine: its console and its monitor.
 //!
-//! [`Guest`] is for conversations; [`run_to_end`] is for boots that do what `run="..."` says and power off.
+//! [`Guest`] takes commands at the prompt; [`run_to_end`] boots a machine that runs `run="..."` and powers off.
 
 mod batch;
 mod hotplug;

@@ -1,9 +1,9 @@
-//! KTAP version 1, strictly: what the kernel's self-tests said, and whether it adds up.
+//! Reads KTAP version 1, the output of the kernel's self-tests, strictly.
 //!
 //! The format is the Linux kernel's (Documentation/dev-tools/ktap.rst): a version line, a plan, numbered result lines,
-//! subtests indented under the result line that sums them up. A document that leaves room for doubt (no plan, fewer or
-//! more results than planned, a number twice, a parent that disagrees with its children) has *faults*, and a run with
-//! faults is unknown, which is not passed.
+//! subtests indented above the result line that sums them up. A document that is not conclusive (no plan, fewer or more
+//! results than planned, a number twice, a parent that disagrees with its children) has *faults*, and a run with faults
+//! is unknown, which is not passed.
 
 use crate::qemu::Exit;
 use crate::report::Verdict;
@@ -19,9 +19,9 @@ pub struct Outcome {
     pub name: String,
     /// `ok`, not `not ok`.
     pub ok: bool,
-    /// `# SKIP` and its reason: not run, so neither good nor bad.
+    /// `# SKIP` and its reason: it did not run.
     pub skip: Option<String>,
-    /// The subtests that stood above it.
+    /// The subtests above it.
     pub subtests: Option<Document>,
 }
 
@@ -32,11 +32,11 @@ pub struct Document {
     pub plan: Option<u64>,
     /// The result lines in order.
     pub outcomes: Vec<Outcome>,
-    /// What does not add up, here and below.
+    /// The faults of this document and of its subtests.
     pub faults: Vec<String>,
 }
 
-/// Leaves of a document, counted: a result line with subtests counts as its subtests.
+/// Counts of a document's leaves: a result line with subtests counts as its subtests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// `ok` and run.
@@ -85,7 +85,7 @@ impl Document {
         self.outcomes.push(outcome);
     }
 
-    /// Notes what is missing once nothing more can come.
+    /// Notes what is missing at the end of the document.
     fn close(&mut self) {
         let ran = self.outcomes.len() as u64;
         match self.plan {
@@ -109,7 +109,7 @@ impl Document {
         })
     }
 
-    /// The names of the leaves that ran and do not know.
+    /// The names of the leaves that ran and had no result.
     pub fn unknown(&self) -> Vec<&str> {
         let leaf =
             |outcome: &Outcome| outcome.skip.as_deref().is_some_and(|why| why.ends_with(NOTHING_IS_KNOWN));
@@ -132,11 +132,11 @@ impl Document {
     }
 }
 
-/// A document that is still being read, and the column at which it stands.
+/// A document that is not complete, and its column.
 struct Open {
     column: usize,
     document: Document,
-    /// Finished subtests that wait for the result line above which they stand.
+    /// Complete subtests whose result line comes next.
     below: Option<Document>,
 }
 
@@ -188,7 +188,7 @@ impl Reader {
         }
     }
 
-    /// Closes what stands at `column` or right of it.
+    /// Completes the documents at `column` or right of it.
     fn close_from(&mut self, column: usize) {
         while let Some(mut open) = self.open.pop_if(|open| open.column >= column) {
             open.document.close();
@@ -223,7 +223,7 @@ pub fn parse(text: &str) -> Vec<Document> {
     reader.finished
 }
 
-/// What a self-test run amounts to.
+/// The outcome of a self-test run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
     /// The verdict.
@@ -234,10 +234,10 @@ pub struct Judgement {
     pub tally: Tally,
 }
 
-/// How a reason to skip ends that is no excuse: the test ran, and what it waited for did not happen.
+/// How the reason of a skip ends if the test ran, and what it waited for did not happen.
 const NOTHING_IS_KNOWN: &str = "nothing is known";
 
-/// Judges a run of `expected` self-test plans: passed only if plans, result lines and exit status agree that it did.
+/// Judges a run of `expected` self-test plans: passed only if plans, result lines and exit status agree.
 pub fn judge(text: &str, expected: usize, exit: Exit) -> Judgement {
     let documents = parse(text);
     let tally = documents.iter().map(Document::tally).fold(Tally::default(), |sum, tally| sum + tally);

@@ -1,17 +1,17 @@
-//! Drives QEMU from outside: the boot tests, the bench and the demo are its three uses.
+//! Drives QEMU from outside, for the boot tests, the bench and the demo.
 //!
 //! | room | what happens there |
 //! |---|---|
-//! | [`machine`], [`qemu`] | typed options for `scripts/qemu`; one process and its end |
-//! | [`serial`], [`shell`] | the console to its last byte; a conversation at the prompt |
-//! | [`qmp`], [`dimm`], [`eyes`] | QEMU's control socket; DIMMs that come and go; what QEMU itself sees |
-//! | [`state`], [`geometry`] | the guest's claims, typed; the design's numbers, written down independently |
-//! | [`ktap`] | the kernel's self-test plan, strictly read |
-//! | [`guest`] | all of it together: a booted machine |
-//! | [`suite`], [`runner`], [`report`] | the tests themselves; side by side; a line for each |
+//! | [`machine`], [`qemu`] | typed options of `scripts/qemu`; one QEMU process and its exit status |
+//! | [`serial`], [`shell`] | the serial console; commands and replies at the prompt |
+//! | [`qmp`], [`dimm`], [`eyes`] | QEMU's control socket; DIMMs; memory and mappings as QEMU sees them |
+//! | [`state`], [`geometry`] | `state` as types; the numbers per granule, written down independently of the kernel |
+//! | [`ktap`] | the output of the kernel's self-tests |
+//! | [`guest`] | a booted machine |
+//! | [`suite`], [`runner`], [`report`] | the tests; running them in parallel; their verdicts |
 //! | [`options`], [`output`] | the command line; standard output that may close |
 //! | [`bench`] | figures, and Linux's beside them |
-//! | [`demo`] | the life of a DIMM, told |
+//! | [`demo`] | the life of a DIMM, narrated |
 
 pub mod bench;
 pub mod demo;

@@ -1,6 +1,6 @@
-//! The machine that a test wants, as typed options for `scripts/qemu`.
+//! A machine, as typed options of `scripts/qemu`.
 //!
-//! Nothing here repeats what the script knows (slots, semihosting, console); a test names only what it cares about.
+//! The script has the defaults (slots, semihosting, console); a test names what it needs.
 
 use crate::geometry::Granule;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// The two ways into the same image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Boot {
-    /// `-bios`: from flash at address 0, with the GED and the DIMM registers.
+    /// `-bios`: from flash at address 0; the machine has a GED and DIMM registers.
     Firmware,
     /// `-kernel`: the arm64 Image protocol, no DIMMs.
     Image,
@@ -51,7 +51,7 @@ pub struct Machine {
     pub cpu: Option<String>,
     /// Boot RAM as QEMU writes sizes; `None` leaves the script's default.
     pub memory: Option<String>,
-    /// Boot RAM plus everything that may be plugged.
+    /// Boot RAM plus all memory that can be plugged.
     pub maxmem: Option<String>,
     /// Number of CPUs.
     pub smp: Option<u32>,
@@ -175,7 +175,7 @@ impl Machine {
         arguments
     }
 
-    /// The command that a person would type for it.
+    /// The shell command that starts it.
     pub fn command(&self) -> String {
         let mut words = vec!["scripts/qemu".to_owned()];
         words.extend(self.arguments());
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wish_becomes_an_option() {
+    fn every_field_becomes_an_option() {
         let machine = Machine {
             entry: Entry::El2,
             smp: Some(4),

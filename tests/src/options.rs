@@ -1,4 +1,4 @@
-//! The few options that the three binaries share, read strictly: an unknown word is an error, not a guess.
+//! The command line of the three binaries. An unknown word is an error.
 
 /// What was on the command line: flags without a value, options with one, and the other words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
-//! How long anything may take before it is called hung.
+//! Time-outs: how long a step may take before it counts as a hang.
 //!
-//! A time-out here detects a hang; it is never a performance target. A boot takes a twentieth of a second, so a minute
-//! for one step is patience enough for a loaded machine; `HOTMAP_TIMEOUT=3` makes every deadline three times as long.
+//! A time-out detects a hang and is no performance goal. A boot takes 50 ms, so one minute for a step is enough on a
+//! loaded machine; `HOTMAP_TIMEOUT=3` makes every deadline three times as long.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ pub fn factor(value: Option<&str>) -> Result<f64, String> {
     }
 }
 
-/// Reads `HOTMAP_TIMEOUT` once; a binary calls this first, so that a bad value is reported and not guessed at.
+/// Checks `HOTMAP_TIMEOUT`; a binary calls this first, so that a wrong value is reported.
 ///
 /// # Errors
 /// As [`factor`].
@@ -39,7 +39,7 @@ pub fn step() -> Duration {
         .get_or_init(|| STEP.mul_f64(factor(std::env::var(VARIABLE).ok().as_deref()).unwrap_or(1.0).min(1e4)))
 }
 
-/// A moment by which something must have happened.
+/// The end of a time-out.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     end: Instant,
@@ -51,7 +51,7 @@ impl Deadline {
         Self::after(step())
     }
 
-    /// `steps` steps from now: for what moves a lot of memory.
+    /// `steps` steps from now, for operations that move much memory.
     pub fn for_steps(steps: u32) -> Self {
         Self::after(step().saturating_mul(steps))
     }
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_by_name() {
+    fn a_wrong_value_is_refused_by_name() {
         for bad in ["", "0", "-1", "inf", "NaN", "fast"] {
             let message = factor(Some(bad)).expect_err(bad);
             assert!(message.contains("HOTMAP_TIMEOUT"), "{message}");

@@ -1,4 +1,4 @@
-//! One QEMU process: started by `scripts/qemu`, heard to its last byte, ended by its handle.
+//! One QEMU process, started by `scripts/qemu`: its console, its messages and its exit status.
 //!
 //! With `--exec` the script becomes QEMU, so that killing the child kills QEMU. QEMU's exit status is the guest's (by
 //! semihosting); it is also 1 when QEMU refuses its arguments, and then the console is silent.
@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-/// How often a process is asked whether it has ended (nothing on Unix wakes a waiter with a time-out).
+/// How often to ask whether a process has ended (Unix has no wait with a time-out).
 const POLL: Duration = Duration::from_millis(2);
 
 /// The environment variable that names another image than the built one.
 pub const IMAGE_VARIABLE: &str = "HOTMAP_IMAGE";
 
-/// What a guest's exit status means, in the design's words.
+/// An exit status (docs/reference/exit-status.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// The guest or QEMU left with this status.
@@ -29,7 +29,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// Everything asked for succeeded.
+    /// Power-off, or every command succeeded.
     pub const FINE: Self = Self::Code(0);
     /// A command or a self-test failed; with `--exec` also: QEMU refused its arguments.
     pub const COMMAND_FAILED: Self = Self::Code(1);
@@ -77,7 +77,7 @@ pub struct Qemu {
     console_in: Option<ChildStdin>,
     /// The serial console.
     pub console: Transcript,
-    /// QEMU's own complaints.
+    /// QEMU's messages.
     pub complaints: Transcript,
     exit: Option<Exit>,
     /// The child is `scripts/qemu`, and QEMU is the child's.
@@ -189,7 +189,7 @@ impl Qemu {
         }
     }
 
-    /// Ends QEMU now and completes the transcripts.
+    /// Ends QEMU at once and completes the transcripts.
     pub fn kill(&mut self) {
         if self.ended().is_none() {
             if self.has_launcher {
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_and_the_status_are_kept() {
+    fn the_last_output_and_the_status_are_kept() {
         let mut qemu = shell("printf 'panic: lost'; printf 'qemu: odd' >&2; exit 2");
         assert_eq!(qemu.wait_exit(Deadline::for_step()), Ok(Exit::PANIC));
         assert_eq!(qemu.console.text(), "panic: lost");

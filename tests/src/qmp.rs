@@ -1,8 +1,8 @@
-//! QEMU's control socket: commands with a time-out on each, events kept until someone asks for them.
+//! QEMU's control socket: each command has a time-out, and events are kept until a test takes them.
 //!
-//! The command and event types are the `qapi` crate's. Its own transport blocks without a time-out and loses what it
-//! has half read when the socket has one, and a `device_add` that QEMU refuses can hang QEMU itself while the guest
-//! spins; so a thread of our own cuts the stream into lines and every wait here has a deadline.
+//! The command and event types are the `qapi` crate's. Its transport has no time-out, and loses a half-read line when
+//! the socket has one; and a `device_add` that QEMU refuses can hang QEMU itself while the guest spins. So a thread of
+//! our own splits the stream into lines, and every wait here has a deadline.
 
 use crate::patience::Deadline;
 use crate::trouble::{Checked, Trouble, unknown};
@@ -14,21 +14,21 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// How often a socket that QEMU has not made yet is tried again.
+/// How often to try a socket that QEMU has not created yet.
 const RETRY: Duration = Duration::from_millis(2);
 
-/// Why a command gave no answer.
+/// Why a command has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// QEMU said no, and this is its sentence.
+    /// QEMU refused, with this message.
     Refused(String),
-    /// QEMU did not answer in time or the connection is torn.
+    /// QEMU did not answer in time, or the connection is closed.
     NoAnswer(String),
 }
 
 impl From<Refusal> for Trouble {
     fn from(refusal: Refusal) -> Self {
-        // Either way the guest has not been asked the question that the test is about.
+        // In both cases the test has learned nothing about the guest.
         match refusal {
             Refusal::Refused(why) => Self::Unknown(format!("QEMU refused: {why}")),
             Refusal::NoAnswer(why) => Self::Unknown(why),
@@ -41,14 +41,14 @@ impl From<Refusal> for Trouble {
 pub struct Qmp {
     stream: UnixStream,
     lines: Receiver<String>,
-    /// Events that no one has taken yet, oldest first.
+    /// Events that are not taken yet, oldest first.
     events: Vec<Event>,
     /// QEMU's version, major and minor.
     version: (i64, i64),
 }
 
 impl Qmp {
-    /// Connects to the socket that QEMU makes while it starts, and shakes hands.
+    /// Connects to the socket that QEMU creates while it starts, and negotiates capabilities.
     ///
     /// # Errors
     /// Unknown when `gone` reports that QEMU ended, or at the deadline.
@@ -64,10 +64,10 @@ impl Qmp {
         Self::over(stream, deadline)
     }
 
-    /// Shakes hands over a connected socket.
+    /// Negotiates capabilities over a connected socket.
     ///
     /// # Errors
-    /// Unknown when the greeting does not come or makes no sense.
+    /// Unknown when the greeting does not come or cannot be read.
     pub fn over(stream: UnixStream, deadline: Deadline) -> Checked<Self> {
         let torn = |error: std::io::Error| Trouble::Unknown(format!("QMP socket: {error}"));
         stream.set_write_timeout(Some(crate::patience::step())).map_err(torn)?;
@@ -121,7 +121,7 @@ impl Qmp {
         Ok(self.execute(&command)?.replace('\r', ""))
     }
 
-    /// Takes the first event of which `wanted` makes something; others stay for later.
+    /// Takes the first event for which `wanted` returns a value; the others stay.
     ///
     /// # Errors
     /// Unknown at the deadline or when QEMU is gone; `what` says what was awaited.
@@ -154,7 +154,7 @@ impl Qmp {
         self.events.clear();
     }
 
-    /// Keeps `line` if it is an event. One that the crate's schema does not know (a newer QEMU) is of no interest.
+    /// Keeps `line` if it is an event. Events that the crate's schema does not know (a newer QEMU) are dropped.
     fn keep_event(&mut self, line: &str) -> bool {
         let Ok(value) = serde_json::from_str::<serde_json::Value>(line) else { return false };
         if value.get("event").is_none() {
@@ -175,7 +175,7 @@ impl Qmp {
     }
 }
 
-/// Cuts the stream into lines until its end; the thread ends with the socket.
+/// Splits the stream into lines until its end; the thread ends with the socket.
 fn read_lines(stream: UnixStream) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! A verdict, and the lines that tell it: one per boot run as it ends, the reasons, the count at the end.
+//! Verdicts, and how they are printed: a line for each test as it ends, the reasons, the counts at the end.
 
 use crate::trouble::{Checked, Trouble};
 use std::collections::BTreeMap;
@@ -6,21 +6,21 @@ use std::fmt;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-/// How much of a transcript a failure shows; all of it is in the log file.
+/// How many lines of a transcript a failure shows; the log file has all of them.
 const TAIL_LINES: usize = 25;
-/// And how much of each line.
+/// How many columns of each line.
 const TAIL_COLUMNS: usize = 200;
 
-/// What is known about a run.
+/// The result of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// Everything promised was seen.
+    /// Everything that the test checks holds.
     Passed,
-    /// A promise was broken.
+    /// Something that the test checks does not hold.
     Failed,
-    /// Nobody can tell: this is not passed.
+    /// The test has no result (a hang, silence): not passed.
     Unknown,
-    /// Not asked, for a stated reason: not passed either.
+    /// The test did not run, for the reason given: not passed.
     Skipped,
 }
 
@@ -75,12 +75,12 @@ impl Summary {
         *self.counts.entry(verdict).or_default() += 1;
     }
 
-    /// How many ended so.
+    /// How many ended with this verdict.
     pub fn count(&self, verdict: Verdict) -> usize {
         self.counts.get(&verdict).copied().unwrap_or_default()
     }
 
-    /// Fine only if something ran and everything that ran passed.
+    /// Whether at least one test passed, and none failed or is unknown.
     pub fn is_fine(&self) -> bool {
         self.count(Verdict::Passed) > 0
             && self.count(Verdict::Failed) == 0
@@ -104,7 +104,7 @@ pub struct Paint {
 }
 
 impl Paint {
-    /// On when stdout is a terminal that is not dumb and nobody said `NO_COLOR`.
+    /// On when stdout is a terminal that is not dumb, and `NO_COLOR` is not set.
     pub fn for_stdout() -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         Self { on: std::io::stdout().is_terminal() && !dumb && std::env::var_os("NO_COLOR").is_none() }
@@ -131,7 +131,7 @@ impl Paint {
     }
 }
 
-/// The line for one test, and under it, unless it passed, the reason and the last words of the guest.
+/// The line for one test, and, unless it passed, the reason and the end of the guest's transcript.
 pub fn lines(ended: &Ended, number: usize, total: usize, paint: Paint) -> String {
     let verdict = ended.verdict();
     let remark = match &ended.outcome {
@@ -152,7 +152,7 @@ pub fn lines(ended: &Ended, number: usize, total: usize, paint: Paint) -> String
     text
 }
 
-/// The last lines of a transcript, indented; a line of JSON is too long to help anyone.
+/// The last lines of a transcript, indented and cut to [`TAIL_COLUMNS`].
 pub fn tail(transcript: &str) -> String {
     let lines: Vec<&str> = transcript.lines().collect();
     let cut = lines.len().saturating_sub(TAIL_LINES);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_pass_says_why_and_shows_the_last_words() {
+    fn what_did_not_pass_says_why_and_shows_the_end_of_the_transcript() {
         for outcome in [failed("lost a page"), unknown("hang")] {
             let why = outcome.clone().expect_err("trouble").why().to_owned();
             let text = lines(&ended(outcome), 1, 1, Paint::off());

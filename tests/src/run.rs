@@ -1,11 +1,11 @@
-//! One test while it runs: its name, its directory for sockets and files, and the journal of every guest it booted.
+//! One running test: its name, its directory for sockets and files, and the journal of the guests that it booted.
 
 use crate::trouble::{Checked, Trouble};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
 
-/// What all guests of a test said, in the order in which they ended.
+/// The transcripts of a test's guests, in the order in which they ended.
 #[derive(Clone, Debug, Default)]
 pub struct Journal {
     text: Arc<Mutex<String>>,
@@ -28,16 +28,16 @@ impl Journal {
 pub struct Run {
     /// The test's name.
     pub name: String,
-    /// What its guests said.
+    /// The transcripts of its guests.
     pub journal: Journal,
     room: TempDir,
 }
 
 impl Run {
-    /// A run with a directory of its own, gone when the run is.
+    /// A run with a directory of its own, which is deleted with it.
     ///
     /// # Errors
-    /// Unknown when there is nowhere to make one.
+    /// Unknown when the directory cannot be created.
     pub fn new(name: &str) -> Checked<Self> {
         // Not under target/: a Unix socket's path has 108 bytes (unix(7)).
         let room = tempfile::Builder::new().prefix("hotmap-").tempdir();
@@ -50,7 +50,7 @@ impl Run {
         self.room.path().join(file)
     }
 
-    /// Makes a file of `size` bytes, each `fill`, in the run's directory.
+    /// Creates a file of `size` bytes, each `fill`, in the run's directory.
     ///
     /// # Errors
     /// Unknown when the disk is full.
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_journal_keeps_what_every_guest_said() {
+    fn the_journal_keeps_every_guests_transcript() {
         let run = Run::new("journal").expect("a run");
         run.journal.clone().add("one\n");
         run.journal.add("two\n");

@@ -1,4 +1,4 @@
-//! Runs tests side by side and tells how each ended, as it ends.
+//! Runs tests in parallel and prints the verdict of each as it ends.
 
 use crate::output;
 use crate::qemu::root;
@@ -31,7 +31,7 @@ impl Plan {
     }
 }
 
-/// Runs all of `tests`, prints a line per test, what did not pass again at the end, and returns the counts.
+/// Runs all `tests`, prints a line for each, repeats those that did not pass at the end, and returns the counts.
 pub fn run_all(tests: &[Test], plan: &Plan) -> Summary {
     let next = AtomicUsize::new(0);
     let (sender, ends) = channel();
@@ -55,7 +55,7 @@ pub fn run_all(tests: &[Test], plan: &Plan) -> Summary {
         }
     });
     if !again.is_empty() && summary.count(Verdict::Passed) > 0 {
-        say!("\nwhat did not pass:");
+        say!("\nnot passed:");
         again.sort();
         again.iter().for_each(output::line);
     }
@@ -67,10 +67,10 @@ fn once_more(ended: &Ended) -> String {
     format!("  {:<7} {}: {}", ended.verdict().word(), ended.name, why.lines().next().unwrap_or_default())
 }
 
-/// One worker: takes the next test until none is left, or the verdicts have no reader.
+/// One worker: takes the next test until none is left, or standard output is closed.
 fn work(tests: &[Test], next: &AtomicUsize, logs: &Path, ends: &Sender<Ended>) {
     while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !output::is_closed()) {
-        // The receiver lives as long as the workers do.
+        // The receiver outlives the workers.
         drop(ends.send(run_one(test, logs)));
     }
 }
@@ -87,7 +87,7 @@ fn run_one(test: &Test, logs: &Path) -> Ended {
     Ended { name: test.name.clone(), outcome, took: start.elapsed(), transcript, log }
 }
 
-/// Saves the whole transcript; a disk that is full must not hide a verdict.
+/// Saves the whole transcript. A full disk does not change the verdict.
 fn save(logs: &Path, name: &str, outcome: &Checked<String>, transcript: &str) -> Option<String> {
     let path = logs.join(format!("{}.log", name.replace('/', "-")));
     let verdict = match outcome {

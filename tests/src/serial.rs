@@ -1,7 +1,7 @@
-//! The serial console as seen from outside: everything the guest ever printed, and a way to wait for more of it.
+//! The serial console: everything that the guest printed, and a way to wait for more.
 //!
-//! A thread reads the pipe to the very end, so that the last words of a dying guest are in the transcript and a guest
-//! that prints a lot never blocks on a full pipe. Nothing is ever dropped: a conversation is read by position.
+//! A thread reads the pipe to its end, so that the transcript has the last output of a guest that dies, and a guest
+//! that prints much does not block on a full pipe. Nothing is dropped: a reply is found by its position.
 //!
 //! ```text
 //!   QEMU stdout --pipe--> reader thread --> transcript: Vec<u8> --clean()--> text for parsers and people
@@ -31,7 +31,7 @@ impl Shared {
     }
 }
 
-/// What a pipe has said so far, filled by its own thread.
+/// What has been read from a pipe so far, by a thread of its own.
 #[derive(Debug)]
 pub struct Transcript {
     shared: Arc<Shared>,
@@ -47,7 +47,7 @@ impl Transcript {
         Self { shared, reader: Some(reader) }
     }
 
-    /// How many bytes have arrived: a position to read from later.
+    /// How many bytes have been read: a position to read from later.
     pub fn position(&self) -> usize {
         self.shared.lock().bytes.len()
     }
@@ -67,7 +67,7 @@ impl Transcript {
         self.shared.lock().bytes.clone()
     }
 
-    /// Waits until `found` makes something of the text since `position`, and returns it with the position reached.
+    /// Waits until `found` returns a value for the text since `position`, and returns it with the position reached.
     ///
     /// # Errors
     /// Unknown when the pipe ends or the deadline passes first; `what` says what was awaited.
@@ -101,7 +101,7 @@ impl Transcript {
     /// Waits for the end of the pipe, after which [`Transcript::text`] is complete.
     pub fn join(&mut self) {
         if let Some(reader) = self.reader.take() {
-            // A reader that panicked has said so on stderr; what it read is still here.
+            // A thread that panicked has reported it on stderr; what it read is kept.
             drop(reader.join());
         }
     }
@@ -124,7 +124,7 @@ fn read_to_the_end(mut pipe: impl Read, shared: &Shared) {
     shared.news.notify_all();
 }
 
-/// The last line with something on it.
+/// The last line that is not blank.
 pub fn last_line(text: &str) -> &str {
     text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default()
 }
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(clean(b"cut \xff off\x1b["), "cut \u{fffd} off");
     }
 
-    /// A CR at the end of what has arrived may be half of a CR LF: no line may end there yet.
+    /// A CR at the end may be half of a CR LF: no line ends there yet.
     #[test]
     fn a_trailing_cr_waits_for_its_lf() {
         assert_eq!(clean(b"one\r"), "one");

@@ -1,11 +1,11 @@
-//! A conversation at the guest's prompt: which words are the reply to which command.
+//! Commands at the guest's prompt, and how the reply to each is found.
 //!
-//! Both sides print on one console, and a DIMM's log lines may arrive between commands at any moment, each time followed
-//! by a fresh prompt. So a reply is never "what comes next": it is what stands between the line on which a prompt
-//! is followed by the command's echo and the next prompt at the start of a line.
+//! A DIMM's log lines may appear between commands at any moment, each time followed by a new prompt. So a reply is not
+//! what is printed next: it is what lies between the line with a prompt and the command's echo, and the next prompt at
+//! the start of a line.
 //!
 //! ```text
-//!   hotmap> dimm0: inserted, 0x80000000..0xc0000000      <- arrived by itself while we typed
+//!   hotmap> dimm0: inserted, 0x80000000..0xc0000000      <- a log line, printed while the command was typed
 //!   hotmap> state                                        <- the echo: the reply starts on the next line
 //!   {"version":1,...}                                    <- the reply
 //!   hotmap>                                              <- the prompt that ends it
@@ -17,10 +17,10 @@ pub const PROMPT: &str = "hotmap> ";
 /// What starts a line that reports a command's failure.
 pub const ERROR: &str = "error: ";
 
-/// A command's answer.
+/// A command's reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// Everything between echo and prompt, without the last line end.
+    /// The text between echo and prompt, without the last line end.
     pub text: String,
 }
 
@@ -47,8 +47,8 @@ impl Reply {
     }
 }
 
-/// Finds the reply to `command` in what the console has said since just before the command was typed (cleaned text that
-/// may start with the tail of the prompt line). `None` until the reply is complete.
+/// Finds the reply to `command` in what the console has printed since just before it was typed (cleaned text, which may
+/// start within the prompt line). `None` until the reply is complete.
 pub fn find_reply(text: &str, command: &str) -> Option<Reply> {
     let echo = format!("{PROMPT}{command}\n");
     let start = line_starts(text).find(|&at| text[at..].starts_with(&echo))? + echo.len();
@@ -57,7 +57,7 @@ pub fn find_reply(text: &str, command: &str) -> Option<Reply> {
     Some(Reply { text: rest[..end].trim_end_matches('\n').to_owned() })
 }
 
-/// Whether the console waits for a command: the last line is the bare prompt.
+/// Whether the console waits for a command: the last line is a prompt and nothing else.
 pub fn is_at_prompt(text: &str) -> bool {
     text.rsplit('\n').next().is_some_and(|line| line == PROMPT)
 }

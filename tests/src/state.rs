@@ -1,7 +1,7 @@
-//! `state`, the contract for scripts, as types: one line of JSON whose keys may grow but never change.
+//! `state`, the contract for scripts, as types: one line of JSON. Keys may be added; none is renamed or removed.
 //!
-//! A missing key or a value of another kind is an error here, whatever the test is about; keys that are not in the
-//! contract are ignored. docs/reference/state.md explains each key to people.
+//! A missing key or a value of another type is an error in every test; keys that are not in the contract are ignored.
+//! docs/reference/state.md explains each key.
 
 use crate::geometry::Granule;
 use serde::de::Error as _;
@@ -34,26 +34,26 @@ pub struct State {
     pub blocks: Vec<Block>,
     /// The occupied DIMM slots.
     pub dimms: Vec<DimmState>,
-    /// The NVDIMMs; not in the first contract, so absent from the oldest kernels.
+    /// The NVDIMMs; absent from kernels older than the key.
     #[serde(default)]
     pub nvdimms: Vec<NvdimmState>,
-    /// Memory that belongs to devices; absent from kernels that know of none.
+    /// Device memory; absent from kernels older than the key.
     #[serde(default)]
     pub devices: Vec<Device>,
-    /// What shares its memmap; absent from kernels in which nothing does.
+    /// What shares its memmap; absent from kernels older than the key.
     #[serde(default)]
     pub dedup: Dedup,
-    /// Ranges that are not ordinary memory.
+    /// The regions of the device tree.
     pub regions: Vec<Region>,
     /// How many warnings the kernel has counted, wrong boot arguments included.
     pub warnings: u64,
     /// How many boot arguments are unknown or have a wrong value.
     pub wrong_arguments: u64,
-    /// The kernel's heap; not in the first contract, so absent from the oldest kernels.
+    /// The kernel's heap; absent from kernels older than the key.
     pub heap: Option<Heap>,
 }
 
-/// How the kernel believes it was booted.
+/// How the kernel was booted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BootWay {
@@ -63,7 +63,7 @@ pub enum BootWay {
     Firmware,
 }
 
-/// The linear map: virtual `start` shows physical `phys_base`.
+/// The linear map: virtual `start` maps physical `phys_base`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Linear {
     /// Virtual address.
@@ -91,17 +91,17 @@ pub struct Vmemmap {
 pub struct Pages {
     /// All of them.
     pub present: u64,
-    /// In the buddy allocator.
+    /// On free lists.
     pub free: u64,
-    /// Handed out by it.
+    /// Allocated.
     pub allocated: u64,
-    /// Hosting the memmap of their own block.
+    /// Self-hosted memmap.
     pub memmap_self: u64,
-    /// Memmap taken from other RAM (boot memmap too).
+    /// Memmap in system RAM, boot memory's included.
     pub memmap_ram: u64,
     /// Translation tables.
     pub tables: u64,
-    /// Never handed out: the image, the heap, what firmware reserves.
+    /// Never allocated: the image, the device tree, what firmware reserves.
     pub reserved: u64,
 }
 
@@ -134,12 +134,12 @@ pub struct Block {
     pub zone: ZoneName,
     /// `boot`, `dimmN`, `dt`, `kmem`.
     pub source: String,
-    /// Where its memmap lives.
+    /// Where its memmap lies.
     pub memmap: Memmap,
-    /// First physical address that is not its own memmap.
+    /// The first physical address after its own memmap.
     #[serde(deserialize_with = "address")]
     pub usable_start: u64,
-    /// Tenant pages that live in it.
+    /// Tenant pages in it.
     pub tenant_pages: u64,
 }
 
@@ -151,16 +151,16 @@ pub enum BlockState {
     Online,
     /// Present, not in use.
     Offline,
-    /// On its way out.
+    /// Going offline.
     GoingOffline,
 }
 
 /// `blocks[].zone`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum ZoneName {
-    /// Kernel memory may live there.
+    /// For all uses.
     Normal,
-    /// Only what can be moved away.
+    /// For pages that can be migrated.
     Movable,
     /// Offline.
     #[serde(rename = "none")]
@@ -171,11 +171,11 @@ pub enum ZoneName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Memmap {
-    /// Made at boot.
+    /// Populated at boot.
     Boot,
-    /// From system RAM.
+    /// In system RAM.
     Ram,
-    /// From the block itself.
+    /// Self-hosted.
     #[serde(rename = "self")]
     SelfHosted,
 }
@@ -223,11 +223,11 @@ pub struct Device {
     pub kind: String,
     /// `live`, `dying`, `kmem`.
     pub state: String,
-    /// Bytes of its compound pages; of a page where there are none.
+    /// Bytes of a compound page, or of a base page if it has none.
     pub align: u64,
     /// Whether their struct pages share memory.
     pub dedup: bool,
-    /// What is set aside of it for its own memmap, if anything.
+    /// Its altmap, if it has one.
     #[serde(deserialize_with = "Option::deserialize")]
     pub altmap: Option<Altmap>,
     /// First physical address that is its user's.
@@ -267,11 +267,11 @@ pub struct DevicePart {
 /// What shares its memmap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Dedup {
-    /// Frames that several pages of vmemmap lead to.
+    /// Frames to which several pages of vmemmap are mapped.
     pub shared_pages: u64,
     /// Those pages of vmemmap.
     pub mappings: u64,
-    /// Frames that are not needed.
+    /// Pages of vmemmap, less the frames behind them.
     pub saved_pages: u64,
     /// The pools of huge pages, smallest pages first.
     #[serde(default)]
@@ -300,7 +300,7 @@ impl State {
     }
 }
 
-/// A range that is not ordinary memory.
+/// A region of the device tree.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Region {
     /// Physical address.
@@ -310,13 +310,13 @@ pub struct Region {
     pub size: u64,
     /// What it is.
     pub kind: String,
-    /// Whether its contents may be lost with the power (persistent memory only).
+    /// Whether its contents may be lost at power-off (persistent memory only).
     pub volatile: bool,
     /// Its NUMA node, if the device tree names one.
     pub node: Option<u64>,
-    /// What happens with it.
+    /// How it is used.
     pub state: String,
-    /// The parts of it that are memory.
+    /// The parts of it that are added.
     pub added: Vec<RegionPart>,
 }
 
@@ -341,7 +341,7 @@ pub struct Heap {
     pub used: u64,
 }
 
-/// Addresses are strings, `"0x..."`: a JSON number cannot carry 64 bits everywhere.
+/// Addresses are strings, `"0x..."`: many JSON readers round numbers of 64 bits.
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let text = String::deserialize(deserializer)?;
     let digits = text.strip_prefix("0x").filter(|digits| !digits.starts_with('+'));
@@ -354,7 +354,7 @@ impl State {
     /// Reads the one line that the command prints.
     ///
     /// # Errors
-    /// A sentence that names the missing or misshapen key.
+    /// A sentence that names the key that is missing or has the wrong type.
     pub fn parse(reply: &str) -> Result<Self, String> {
         let reply = reply.trim();
         if reply.lines().count() != 1 {

@@ -1,15 +1,15 @@
-//! Why a run did not pass: something said is untrue, something could not be found out, or it was not asked.
+//! Why a test did not pass: it failed, it has no result, or it was skipped.
 
 use std::fmt;
 
 /// What ends a test early.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// The guest, or QEMU looking at it, contradicts what the design promises.
+    /// Something that the test checks does not hold.
     Failed(String),
-    /// Nobody can tell: a hang, a torn connection, a run that said nothing. Unknown is not passed.
+    /// The test has no result: a hang, a lost connection, a run that printed nothing. Unknown is not passed.
     Unknown(String),
-    /// The test does not apply here (an older QEMU, a small host), with the reason. Skipped is not passed either.
+    /// The test does not apply here (an older QEMU, a small host), with the reason. Skipped is not passed.
     Skipped(String),
 }
 
@@ -17,7 +17,7 @@ pub enum Trouble {
 pub type Checked<T = ()> = Result<T, Trouble>;
 
 impl Trouble {
-    /// The same trouble, said with what was being done when it came.
+    /// Adds what was being done when it happened.
     #[must_use]
     pub fn during(self, what: &str) -> Self {
         match self {
@@ -43,12 +43,12 @@ impl fmt::Display for Trouble {
 
 impl std::error::Error for Trouble {}
 
-/// A refuted claim.
+/// A check that does not hold.
 pub fn failed<T>(why: impl Into<String>) -> Checked<T> {
     Err(Trouble::Failed(why.into()))
 }
 
-/// Something that could not be found out.
+/// A test without a result.
 pub fn unknown<T>(why: impl Into<String>) -> Checked<T> {
     Err(Trouble::Unknown(why.into()))
 }
@@ -58,12 +58,12 @@ pub fn skipped<T>(why: impl Into<String>) -> Checked<T> {
     Err(Trouble::Skipped(why.into()))
 }
 
-/// Adds what was being done to whatever went wrong.
+/// Adds to an error what was being done.
 pub trait During<T> {
     /// See [`Trouble::during`].
     ///
     /// # Errors
-    /// The same trouble, with its circumstance.
+    /// The same trouble, with `what` in front.
     fn during(self, what: &str) -> Checked<T>;
 }
 
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refuted_claim_names_both_values() {
+    fn a_failed_check_names_both_values() {
         assert_eq!(compare(1, 1), Ok(()));
         let trouble = compare(1, 2).expect_err("1 is not 2");
         assert_eq!(trouble, Trouble::Failed("pages of zone Normal: 1, should be 2".into()));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn circumstance_is_added_in_front_but_not_to_a_skip() {
+    fn what_was_being_done_is_added_in_front_but_not_to_a_skip() {
         let trouble = failed::<()>("it sank").during("launch").expect_err("failed");
         assert_eq!(trouble.why(), "launch: it sank");
         assert_eq!(skipped::<()>("no boat").during("launch").expect_err("skip").why(), "no boat");

@@ -1,5 +1,5 @@
-//! What sharing struct pages costs: huge pages optimised and restored, devices of compound pages made and unmade, each on a
-//! machine that counts (`-icount`, one CPU, `bench=on`).
+//! What sharing struct pages costs: huge pages are optimised and restored, devices of compound pages are created and
+//! destroyed. The machine counts instructions (`-icount`, one CPU, `bench=on`).
 
 use super::figures::{Figure, last};
 use crate::ensure;
@@ -11,11 +11,11 @@ use crate::trouble::{Checked, failed};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// A thousand GiB.
+/// 1 TiB in GiB.
 const TIB: u64 = 1 << 40;
 /// Table pages that a device of 1 TiB may cost: 9 MiB.
 pub const TABLES_GOAL: u64 = (9 << 20) / 4096;
-/// Instructions that making it may cost.
+/// Instructions that creating it may cost.
 pub const CREATE_GOAL: u64 = 5_000_000;
 
 /// What is measured.
@@ -34,14 +34,14 @@ pub enum What {
     },
     /// A huge page of this size.
     HugePage {
-        /// As one says it: `2M`.
+        /// Its name: `2M`.
         size: &'static str,
         /// In bytes.
         bytes: u64,
     },
 }
 
-/// Something measured.
+/// A measurement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shared {
     /// The granule.
@@ -50,11 +50,11 @@ pub struct Shared {
     pub cpu: &'static str,
     /// What it is.
     pub what: What,
-    /// Making it, or optimising.
+    /// Creating it, or optimising.
     pub make: Figure,
-    /// Unmaking it, or restoring.
+    /// Destroying it, or restoring.
     pub unmake: Figure,
-    /// The longest time that entries were invalid under readers, in instructions.
+    /// The longest window, in instructions.
     pub window: u64,
 }
 
@@ -79,7 +79,7 @@ pub fn rows() -> Vec<(Granule, &'static str, What)> {
     .into_iter()
     .map(|(granule, what)| (granule, "neoverse-n1", what))
     .collect::<Vec<_>>();
-    // With FEAT_BBM a block is split without a window.
+    // With FEAT_BBM level 2 a block leaf is split without a window.
     rows.push((k4, "max", huge("2M", 2 << 20)));
     rows
 }
@@ -87,7 +87,7 @@ pub fn rows() -> Vec<(Granule, &'static str, What)> {
 /// Measures one row.
 ///
 /// # Errors
-/// Failed when a figure is missing or zero, or something is left behind; else as [`Guest`].
+/// Failed when a figure is missing or zero, or the page counts are not those of the start; else as [`Guest`].
 pub fn measure((granule, cpu, what): (Granule, &'static str, What), run: &Run) -> Checked<Shared> {
     let mut guest = Guest::boot(run, &machine(granule, cpu, what))?;
     let before = guest.state()?.pages;
@@ -119,7 +119,7 @@ pub fn measure((granule, cpu, what): (Granule, &'static str, What), run: &Run) -
     Ok(shared)
 }
 
-/// A TiB is described in a guest with a quarter of a GiB; a huge page of a GiB wants some to be found in.
+/// 256 MiB of boot RAM are enough to describe 1 TiB; a huge page of 1 GiB needs a free run of that size.
 fn machine(granule: Granule, cpu: &str, what: What) -> Machine {
     let machine = Machine { icount: true, ..Machine::firmware() };
     let machine = machine.granule(granule).cpu(cpu).append("bench=on");
@@ -151,7 +151,7 @@ impl Shared {
         }
     }
 
-    /// Each goal that is missed, in a sentence.
+    /// One sentence for each missed goal.
     pub fn missed(&self) -> Vec<String> {
         let mut missed = Vec::new();
         if matches!(self.what, What::Device { bytes: TIB, .. }) {
@@ -167,7 +167,7 @@ impl Shared {
         missed
     }
 
-    /// For machines.
+    /// As JSON.
     pub fn json(&self) -> Value {
         let figure =
             |f: &Figure| json!({"instructions": f.instructions, "tables": f.tables, "memmap_ram": f.ram});
@@ -183,7 +183,7 @@ impl Shared {
     }
 }
 
-/// The table for people.
+/// The table as text.
 pub fn text(rows: &[Shared]) -> String {
     let mut text = String::from(
         "\nShared struct pages (millions of guest instructions; pages of tables and of memmap in system RAM):\n",
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_both_ways_and_what_stays_meanwhile() {
+    fn a_row_has_both_directions_and_the_cost_in_between() {
         let text = text(&[tebibyte(4_268_100, 1044)]);
         let row = text.lines().find(|line| line.starts_with("4k dax")).expect("a row");
         let words: Vec<&str> = row.split_whitespace().rev().take(6).collect();

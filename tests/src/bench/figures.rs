@@ -1,6 +1,6 @@
-//! The lines that `bench=on` makes the kernel print, and nothing else about their format anywhere.
+//! The lines that the kernel prints with `bench=on`. No other file knows their format.
 //!
-//! `bench: OPERATION BYTES INSTRUCTIONS TABLES RAM`: what was done to how much memory, guest instructions by
+//! `bench: OPERATION BYTES INSTRUCTIONS TABLES RAM`: the operation, the bytes of memory, the guest instructions by
 //! PMEVCNTR0 (INST_RETIRED), and the changes in table pages and in memmap pages of system RAM.
 
 /// One line.
@@ -8,7 +8,7 @@
 pub struct Figure {
     /// `boot`, `add`, `online`, `offline`, `remove`.
     pub operation: String,
-    /// Bytes of memory that it was about.
+    /// Bytes of memory.
     pub bytes: u64,
     /// Guest instructions.
     pub instructions: u64,
@@ -39,8 +39,8 @@ pub fn last(text: &str, operation: &str, bytes: u64) -> Option<Figure> {
     text.lines().rev().filter_map(read).find(|figure| figure.operation == operation && figure.bytes == bytes)
 }
 
-/// How the kernel clears memory on this CPU: `bench: clears memory by WORD`. FEAT_MOPS clears in next to no
-/// instructions, so such figures are shown apart.
+/// How the kernel clears memory on this CPU: `bench: clears memory by WORD`. FEAT_MOPS clears with a few instructions,
+/// so those figures have rows of their own.
 pub fn clears_by(text: &str) -> Option<&str> {
     text.lines()
         .find_map(|line| line.trim().strip_prefix(MARK)?.strip_prefix("clears memory by "))
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_of_clearing_is_told_apart_from_figures() {
+    fn the_line_about_clearing_is_not_a_figure() {
         assert_eq!(clears_by(TEXT), Some("St1"));
         assert_eq!(clears_by("bench: add 1 2 3 4"), None);
     }

@@ -1,4 +1,4 @@
-//! The figures to beat: Linux 6.12 on the same QEMU and machine, a 1 GiB DIMM, measured the same way.
+//! Linux 6.12's figures: the same QEMU and machine, a 1 GiB DIMM, measured the same way.
 
 use crate::geometry::Granule;
 
@@ -76,7 +76,7 @@ impl Linux {
     }
 }
 
-/// What we allow ourselves for the four operations together on neoverse-n1, in guest instructions.
+/// The goal for the four operations together on neoverse-n1, in guest instructions.
 pub const fn goal(granule: Granule) -> u64 {
     match granule {
         Granule::K4 => 800_000,
@@ -85,10 +85,10 @@ pub const fn goal(granule: Granule) -> u64 {
     }
 }
 
-/// What we allow ourselves from reset to the prompt with 1 GiB, in guest instructions.
+/// The goal from reset to the prompt with 1 GiB, in guest instructions.
 pub const BOOT_GOAL: u64 = 5_000_000;
 
-/// What we allow ourselves for the image, in bytes.
+/// The goal for the image, in bytes.
 pub const IMAGE_GOAL: u64 = 1 << 20;
 
 /// The rows at a granule.

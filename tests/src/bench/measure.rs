@@ -1,6 +1,6 @@
-//! A DIMM taken through its life on a machine that counts: `-icount`, one CPU, logging off (`bench=on`).
+//! Measures a DIMM's life on a machine that counts instructions: `-icount`, one CPU, logging off (`bench=on`).
 //!
-//! Each measurement boots its own guest, so that no earlier DIMM has left a table or a warm list behind.
+//! Each measurement boots its own guest: tables and free lists are as boot leaves them.
 
 use super::figures::{Figure, clears_by, last};
 use crate::dimm::Dimm;
@@ -56,19 +56,19 @@ impl Life {
             + self.remove.instructions
     }
 
-    /// Table pages that the DIMM cost while it was there.
+    /// Table pages that the DIMM costs while it is present.
     pub const fn tables(&self) -> i64 {
         self.add.tables + self.online.tables
     }
 
-    /// Bytes of system RAM that the DIMM cost while it was there: tables and memmap outside itself.
+    /// Bytes of system RAM that the DIMM costs while it is present: tables, and memmap outside itself.
     pub fn system_ram(&self) -> u64 {
         let pages = self.tables() + self.add.ram + self.online.ram;
         u64::try_from(pages).unwrap_or_default() * self.subject.granule.bytes()
     }
 
-    /// Whether the CPU has FEAT_MOPS and the kernel uses it: memory is cleared in next to no instructions, so these
-    /// figures stand apart.
+    /// Whether the kernel uses FEAT_MOPS: it clears memory with a few instructions, so these figures have rows of
+    /// their own.
     pub fn uses_mops(&self) -> bool {
         self.clears_by.to_lowercase().contains("mops")
     }
@@ -77,7 +77,7 @@ impl Life {
 /// Measures one subject.
 ///
 /// # Errors
-/// Failed when a figure is missing, zero, or the DIMM leaves something behind; else as [`Guest`].
+/// Failed when a figure is missing or zero, or the page counts are not those of the start; else as [`Guest`].
 pub fn measure(run: &Run, subject: Subject) -> Checked<Life> {
     let mut guest = Guest::boot(run, &machine(subject))?;
     let before = guest.state()?.pages;
@@ -110,7 +110,7 @@ fn machine(subject: Subject) -> Machine {
 
 fn find(text: &str, operation: &str, bytes: u64) -> Checked<Figure> {
     match last(text, operation, bytes) {
-        // Without -icount the counter reads 0, and a figure of 0 would beat everything.
+        // Without -icount the counter reads 0, and 0 would meet every goal.
         Some(figure) if figure.instructions > 0 => Ok(figure),
         Some(_) => failed(format!("bench: {operation} counted no instructions")),
         None => failed(format!("no 'bench: {operation} {bytes} ...' line")),
@@ -125,7 +125,7 @@ fn find_boot(text: &str) -> Checked<Figure> {
     }
 }
 
-/// The kernel's own `bench` command says it; it wants a DIMM to work on.
+/// Asks the kernel's `bench` command, which needs a DIMM.
 fn way_of_clearing(guest: &mut Guest, dimm: &Dimm) -> Checked<String> {
     guest.plug_well(dimm)?;
     let reply = guest.tell("bench")?;
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_of_nothing_is_no_figure() {
+    fn a_count_of_zero_is_an_error() {
         assert!(find("bench: add 64 0 0 0", "add", 64).is_err());
         assert!(find("bench: add 64 9 0 0", "add", 128).is_err());
         assert!(find("bench: add 64 9 0 0", "add", 64).is_ok());

@@ -1,4 +1,4 @@
-//! The figures beside Linux's, for people and, as JSON, for machines.
+//! The figures beside Linux's, as text and as JSON.
 
 use super::dedup::{self, Shared};
 use super::linux::{BOOT_GOAL, IMAGE_GOAL, Linux, ROWS, goal, rows};
@@ -16,7 +16,7 @@ pub struct Results {
     pub from_ram: Vec<Life>,
     /// 1 GiB, self-hosted, on the CPU with everything.
     pub apart: Vec<Life>,
-    /// Larger and larger DIMMs on the reference CPU.
+    /// DIMMs of growing size on the reference CPU.
     pub scaling: Vec<Life>,
     /// Struct pages that are shared.
     pub shared: Vec<Shared>,
@@ -58,7 +58,7 @@ fn linux_row(text: &mut String, linux: &Linux) {
     row(text, [&name, &add, &online, &offline, &remove, &total, "", &ram, &boot]);
 }
 
-/// How many times fewer instructions we need than Linux.
+/// Linux's instructions divided by hotmap's.
 fn ratio_row(text: &mut String, life: &Life, linux: &Linux) {
     let times = |linux: f64, ours: u64| match linux / millions(ours) {
         ratio if ratio < 10.0 => format!("{ratio:.1}x"),
@@ -77,7 +77,7 @@ fn ratio_row(text: &mut String, life: &Life, linux: &Linux) {
 }
 
 impl Results {
-    /// Each goal that is missed, in a sentence.
+    /// One sentence for each missed goal.
     pub fn missed(&self) -> Vec<String> {
         let mut missed = Vec::new();
         let mut check = |what: String, is: u64, goal: u64| {
@@ -101,7 +101,7 @@ impl Results {
         missed
     }
 
-    /// The table for people.
+    /// The table as text.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let qemu = self.reference.first().map(|life| life.qemu).unwrap_or_default();
@@ -209,7 +209,7 @@ impl Results {
         }
     }
 
-    /// The same for machines; counts are instructions, bytes and pages.
+    /// The same as JSON; counts are instructions, bytes and pages.
     pub fn json(&self) -> Value {
         json!({
             "unit": "guest instructions",

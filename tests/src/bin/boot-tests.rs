@@ -1,4 +1,4 @@
-//! Boots the built image on many machines and checks what it promises: `make test` runs all of it.
+//! Boots the built image on many machines and checks what it does: `make test` runs all of it.
 
 use hotmap_tests::options::Words;
 use hotmap_tests::output;
@@ -12,18 +12,23 @@ use std::process::ExitCode;
 const HELP: &str = "\
 usage: boot-tests [OPTIONS] [FILTER...]
 
-Boots target/hotmap.Image on QEMU, on many machines, and checks what it promises, with QEMU's own eyes where it can.
-With FILTERs, only tests whose name contains one of them run. Exit status 0 only if at least one ran and all that ran passed.
+Boots target/hotmap.Image on QEMU, on many machines, and checks what it does, where possible by what QEMU itself sees.
+With FILTERs, only the tests run whose name contains one of them.
 
   --list        print the names and run nothing
-  --jobs N      how many at once (default 2)
-  --long        also the long ones
+  --jobs N      how many run in parallel (default 2)
+  --long        run the long ones too
   --help        this text
 
-Transcripts are kept in target/boot-tests/. HOTMAP_TIMEOUT=3 makes every time-out three times as long. HOTMAP_SEED=N is the
-order in which `stress` tests do things (they print theirs). QEMU=path chooses
-the QEMU, HOTMAP_IMAGE=path another image. A verdict is passed, failed, unknown (nobody can tell: a hang, silence, a plan that does not add up), or
-skipped (with the reason); only passed counts as passed.";
+A verdict is passed, failed, unknown (a hang, silence, a plan that does not add up), or skipped (with the reason). Only
+passed counts as passed. Transcripts are kept in target/boot-tests/.
+
+HOTMAP_TIMEOUT=3  every time-out is three times as long
+HOTMAP_SEED=N     the seed of the `stress` tests (they print theirs)
+HOTMAP_IMAGE=path another image
+QEMU=path         another QEMU
+
+exit status: 0 at least one test ran, and all that ran passed; 1 otherwise; 2 wrong usage";
 
 fn main() -> ExitCode {
     match run() {

@@ -18,7 +18,7 @@ const GREEN: u8 = 32;
 /// Cyan.
 const CYAN: u8 = 36;
 
-/// A guest whose doings are narrated.
+/// A guest, and what is printed about it.
 pub(super) struct Narrator {
     guest: Guest,
     paint: Paint,
@@ -50,22 +50,22 @@ impl Narrator {
         say!("\n{}", self.paint.colour(BOLD, &format!("{}. {title}", self.chapter)));
     }
 
-    /// A sentence of ours.
+    /// A sentence about what comes next.
     pub(super) fn say(&self, sentence: &str) {
         say!("{sentence}");
     }
 
-    /// A fact that was checked, not only told.
+    /// A fact that the demo has checked.
     pub(super) fn checked(&self, sentence: &str) {
         say!("{} {sentence}", self.paint.colour(GREEN, "checked:"));
     }
 
-    /// Something that happens at QEMU's monitor.
+    /// An action or an event at QEMU's monitor.
     pub(super) fn monitor(&self, sentence: &str) {
         say!("{} {sentence}", self.paint.colour(CYAN, "QEMU monitor:"));
     }
 
-    /// The guest's own words, indented.
+    /// What the guest printed, indented.
     pub(super) fn quote(&self, words: &str) {
         for line in words.lines().filter(|line| !line.trim().is_empty()) {
             say!("    {line}");

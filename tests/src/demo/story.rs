@@ -53,18 +53,18 @@ fn boot(narrator: &mut Narrator, machine: &Machine) -> Checked<State> {
 }
 
 fn plug(narrator: &mut Narrator, dimm: &Dimm, start: &State, granule: Granule) -> Checked<(Plugged, State)> {
-    narrator.chapter("A DIMM of 1 GiB is plugged, and goes through seven steps");
+    narrator.chapter("A DIMM of 1 GiB is plugged and added in seven steps");
     let (plugged, state) = narrator.plug(dimm)?;
     let memmap = GIB / granule.block() * granule.memmap_per_block();
     narrator.say(&format!(
-        "Its memmap, {} KiB of struct pages, lives in the DIMM itself: {} KiB at the start of each {} MiB memory block.",
+        "Its memmap, {} KiB of struct pages, is in the DIMM itself: {} KiB at the start of each {} MiB memory block.",
         memmap >> 10,
         granule.memmap_per_block() >> 10,
         granule.block() >> 20
     ));
     let tables = state.pages.tables - start.pages.tables;
     let from_ram = state.pages.memmap_ram - start.pages.memmap_ram;
-    must(from_ram == 0, || format!("{from_ram} pages of memmap came from system RAM"))?;
+    must(from_ram == 0, || format!("{from_ram} pages of memmap are in system RAM"))?;
     let usable = granule.pages(GIB - memmap);
     let gained = state.pages.free - start.pages.free;
     must(gained + tables == usable, || format!("{gained} pages were gained, should be {usable} - {tables}"))?;
@@ -105,12 +105,12 @@ fn use_it(narrator: &mut Narrator, plugged: Plugged, granule: Granule) -> Checke
 }
 
 fn refuse(narrator: &mut Narrator, dimm: &Dimm, plugged: Plugged, granule: Granule) -> Checked {
-    narrator.chapter("A pinned page holds the DIMM back");
+    narrator.chapter("A pinned page keeps the DIMM");
     let pfn = granule.pages(plugged.address + plugged.size / 2 + granule.block() / 2);
     narrator.command(&format!("pin {pfn:#x}"))?;
     let before = narrator.guest().state()?;
     let (end, after) = narrator.unplug(dimm)?;
-    must(end != Unplug::Gone, || "the DIMM went with a pinned page in it".into())?;
+    must(end != Unplug::Gone, || "the DIMM was unplugged with a pinned page".into())?;
     must(before.pages == after.pages, || format!("{:?} became {:?}", before.pages, after.pages))?;
     must(before.blocks == after.blocks, || "the blocks are not as before".into())?;
     narrator.checked("everything is online again exactly as before");
@@ -121,10 +121,10 @@ fn refuse(narrator: &mut Narrator, dimm: &Dimm, plugged: Plugged, granule: Granu
 fn leave(narrator: &mut Narrator, dimm: &Dimm, plugged: Plugged, online: &State, count: u64) -> Checked {
     narrator.chapter("The DIMM is unplugged while it is in use");
     let (end, state) = narrator.unplug(dimm)?;
-    must(end == Unplug::Gone, || "the DIMM did not go".into())?;
+    must(end == Unplug::Gone, || "the DIMM is still there".into())?;
     narrator.command("tenant check")?;
     must(state.tenant_pages() == count, || "tenant pages were lost".into())?;
-    narrator.checked(&format!("{count} pages were moved to boot RAM, and hold what was written"));
+    narrator.checked(&format!("{count} pages were migrated to boot RAM with their contents"));
     let address = online.struct_page(plugged.address / online.granule);
     for (what, address) in [("memmap", address), ("memory", online.linear_address(plugged.address))] {
         let frame = eyes::translate(&mut narrator.guest().qmp, address)?;
@@ -136,7 +136,7 @@ fn leave(narrator: &mut Narrator, dimm: &Dimm, plugged: Plugged, online: &State,
 }
 
 fn nothing_is_left(narrator: &mut Narrator, start: &State) -> Checked {
-    narrator.chapter("Nothing is left of it");
+    narrator.chapter("The counts are those of the start");
     narrator.command("tenant drop")?;
     narrator.command("audit")?;
     narrator.command("mem")?;

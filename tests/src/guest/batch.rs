@@ -1,4 +1,4 @@
-//! Boots that talk to nobody: they do what `run="..."` says, or fail by themselves, and end.
+//! Boots without input: they run `run="..."` or fail, and end.
 
 use super::record::{entry, sound_state};
 use crate::machine::Machine;
@@ -8,7 +8,7 @@ use crate::run::Run;
 use crate::state::State;
 use crate::trouble::{Checked, failed, unknown};
 
-/// What a guest that ran to its end left behind.
+/// The exit status and the output of a guest that has ended.
 #[derive(Clone, Debug)]
 pub struct Finished {
     /// How it ended.
@@ -18,7 +18,7 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// The one line that satisfies `is`, of those that do.
+    /// The first line that satisfies `is`.
     ///
     /// # Errors
     /// Failed when there is none.
@@ -32,16 +32,16 @@ impl Finished {
     /// The state that a `state` command in `run=` printed.
     ///
     /// # Errors
-    /// Failed when there is none or it is unsound.
+    /// Failed when there is none or it contradicts itself.
     pub fn state(&self) -> Checked<State> {
         sound_state(self.line("of JSON from `state`", |line| line.starts_with("{\""))?)
     }
 }
 
-/// Boots `machine`, whose `run="..."` or own failure ends it, and returns what it left.
+/// Boots `machine`, waits until it ends by itself, and returns its status and output.
 ///
 /// # Errors
-/// Unknown when it does not end, or says nothing at all (QEMU refused to start it).
+/// Unknown when it does not end, or prints nothing at all (QEMU refused to start it).
 pub fn run_to_end(run: &Run, machine: &Machine) -> Checked<Finished> {
     let mut qemu = Qemu::start(machine, None)?;
     let ended = qemu.wait_exit(Deadline::for_step());

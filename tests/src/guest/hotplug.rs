@@ -1,6 +1,6 @@
-//! DIMMs that come and go, in step with what the guest reports to QEMU.
+//! Plugs and unplugs DIMMs, and waits for what the guest reports to QEMU.
 //!
-//! The guest sends `_OST` when its work, or the undoing of it, is complete, so nothing here polls or sleeps:
+//! The guest sends `_OST` when the operation, or its rollback, is complete, so nothing here polls or sleeps:
 //!
 //! ```text
 //!   device_add --> interrupt --> the seven steps  --> OST (1, 0)         plugged
@@ -22,7 +22,7 @@ const SOURCE_EJECT: i64 = 3;
 /// Ejection in progress (ACPI 6.5, table 6.43 "Device Insertion/Ejection Processing status codes").
 const EJECTION_IN_PROGRESS: i64 = 0x84;
 
-/// A plugged DIMM: where QEMU put it and what the guest said to it.
+/// A plugged DIMM: where QEMU put it, and the status that the guest reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plugged {
     /// Physical address.
@@ -35,7 +35,7 @@ pub struct Plugged {
     pub status: i64,
 }
 
-/// What became of a request to give a DIMM back.
+/// The outcome of a request to unplug a DIMM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unplug {
     /// QEMU says `DEVICE_DELETED`.
@@ -45,7 +45,7 @@ pub enum Unplug {
 }
 
 impl Guest {
-    /// Plugs a DIMM and waits for the guest's report, good or bad.
+    /// Plugs a DIMM and waits for the guest's report, whatever it is.
     ///
     /// # Errors
     /// Unknown when QEMU refuses it or the guest reports nothing.
@@ -54,7 +54,7 @@ impl Guest {
         self.await_insertion(dimm, plugged)
     }
 
-    /// Plugs a DIMM that the guest must take.
+    /// Plugs a DIMM that the guest must accept.
     ///
     /// # Errors
     /// Failed when the guest refuses it; else as [`Guest::plug`].
@@ -69,7 +69,7 @@ impl Guest {
         ))
     }
 
-    /// Plugs a DIMM; the guest's report is still to come.
+    /// Plugs a DIMM and does not wait for the guest's report.
     ///
     /// # Errors
     /// Unknown when QEMU refuses it.
@@ -100,7 +100,7 @@ impl Guest {
         Ok(Plugged { status, ..plugged })
     }
 
-    /// Asks for a DIMM and waits until it is gone or refused.
+    /// Requests a DIMM's removal and waits until it is unplugged or the guest refuses.
     ///
     /// # Errors
     /// Unknown when neither happens.
@@ -109,7 +109,7 @@ impl Guest {
         self.await_removal(dimm)
     }
 
-    /// Asks for a DIMM that the guest must give up.
+    /// Unplugs a DIMM that the guest must release.
     ///
     /// # Errors
     /// Failed when it refuses; else as [`Guest::unplug`].
@@ -117,21 +117,21 @@ impl Guest {
         match self.unplug(dimm)? {
             Unplug::Gone => Ok(()),
             Unplug::Refused(status) => {
-                failed(format!("the guest would not give {} back: OST (3, {status:#x})", dimm.id))
+                failed(format!("the guest refused to release {}: OST (3, {status:#x})", dimm.id))
             }
         }
     }
 
-    /// Asks for a DIMM; what becomes of it is still to come.
+    /// Requests a DIMM's removal and does not wait.
     ///
     /// # Errors
-    /// Unknown when QEMU refuses to ask.
+    /// Unknown when QEMU refuses the request.
     pub fn ask_back(&mut self, dimm: &Dimm) -> Checked {
         self.note(&format!("QEMU monitor: device_del {}", dimm.id));
         Ok(dimm.ask_back(&mut self.qmp)?)
     }
 
-    /// Waits until the guest reports that it has begun to empty a DIMM that was asked for.
+    /// Waits until the guest reports that the ejection of a DIMM has begun.
     ///
     /// # Errors
     /// Unknown when it reports nothing.
@@ -145,7 +145,7 @@ impl Guest {
         waited.map_err(|trouble| self.died(trouble))
     }
 
-    /// Waits until a DIMM that was asked for is gone or refused.
+    /// Waits until a DIMM whose removal was requested is unplugged or refused.
     ///
     /// # Errors
     /// Unknown when neither happens.

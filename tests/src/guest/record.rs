@@ -1,4 +1,4 @@
-//! What a guest leaves behind: its `state`, and its part of the journal.
+//! What is kept of a guest: its `state`, and its entry in the journal.
 
 use crate::ensure;
 use crate::state::State;
@@ -17,7 +17,7 @@ pub(super) fn entry(heading: &str, text: &str, complaints: &str) -> String {
     format!("=== {heading}\n{text}\n{complaints}")
 }
 
-/// The console's text with the host's doings at the places where they were done.
+/// The console's text, with each action of the host at the position where it happened.
 pub(super) fn with_notes(raw: &[u8], notes: &[(usize, String)]) -> String {
     let mut text = String::new();
     let mut from = 0;
@@ -35,7 +35,7 @@ mod tests {
     use super::with_notes;
 
     #[test]
-    fn what_the_host_did_stands_where_it_was_done() {
+    fn an_action_of_the_host_is_at_the_position_where_it_happened() {
         let text = with_notes(b"boot\r\nhotmap> dimm0: inserted\r\n", &[(14, "device_add d0".into())]);
         assert_eq!(text, "boot\nhotmap> \n[host] device_add d0\ndimm0: inserted\n");
     }

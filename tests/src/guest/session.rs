@@ -23,7 +23,7 @@ pub struct Guest {
     pub qmp: Qmp,
     /// Where in the transcript the last prompt stands.
     at_prompt: usize,
-    /// What the host did, and when: position in the transcript.
+    /// The host's actions, each with its position in the transcript.
     notes: Vec<(usize, String)>,
     journal: Journal,
     heading: String,
@@ -33,7 +33,7 @@ impl Guest {
     /// Boots `machine` and waits for the first prompt.
     ///
     /// # Errors
-    /// Failed when the guest dies on the way, unknown when it hangs or QEMU does not start.
+    /// Failed when the guest dies before the prompt, unknown when it hangs or QEMU does not start.
     pub fn boot(run: &Run, machine: &Machine) -> Checked<Self> {
         let socket = run.path(&format!("qmp-{}", SOCKETS.fetch_add(1, Ordering::Relaxed)));
         let mut qemu = Qemu::start(machine, Some(&socket))?;
@@ -63,7 +63,7 @@ impl Guest {
         self.ask_within(command, Deadline::for_step())
     }
 
-    /// [`Guest::ask`] with a deadline of the caller's.
+    /// [`Guest::ask`] with another deadline.
     ///
     /// # Errors
     /// As [`Guest::ask`].
@@ -72,7 +72,7 @@ impl Guest {
         self.await_reply(command, deadline)
     }
 
-    /// Types a command and does not wait; [`Guest::await_reply`] does.
+    /// Types a command and does not wait for the reply: [`Guest::await_reply`] does.
     ///
     /// # Errors
     /// Unknown when QEMU is gone.
@@ -99,7 +99,7 @@ impl Guest {
         Ok(reply)
     }
 
-    /// Whether the reply to a command that was typed is complete: [`Guest::await_reply`] will not wait.
+    /// Whether the reply to a typed command is complete, so that [`Guest::await_reply`] returns at once.
     pub fn has_replied(&self, command: &str) -> bool {
         find_reply(&self.text_since(self.at_prompt), command).is_some()
     }
@@ -123,7 +123,7 @@ impl Guest {
         }
     }
 
-    /// The guest's state, every key of the contract there and nothing in it contradictory.
+    /// The guest's state, checked: it has every key of the contract and does not contradict itself.
     ///
     /// # Errors
     /// Failed when it is not so.
@@ -161,12 +161,12 @@ impl Guest {
         self.qemu.console.position()
     }
 
-    /// Writes into the journal what the host does now.
+    /// Notes an action of the host in the journal.
     pub fn note(&mut self, sentence: &str) {
         self.notes.push((self.position(), sentence.to_owned()));
     }
 
-    /// A clean end: audit finds nothing, no warnings were counted, and the power goes off with status 0.
+    /// Ends the guest: the audit must find nothing, no warning may be counted, and the exit status must be 0.
     ///
     /// # Errors
     /// Failed when any of it is not so.
@@ -180,7 +180,7 @@ impl Guest {
     /// Powers off and expects status 0.
     ///
     /// # Errors
-    /// Failed for another status, unknown when QEMU goes on.
+    /// Failed for another status, unknown when QEMU still runs.
     pub fn power_off(mut self) -> Checked {
         self.type_command("poweroff")?;
         let exit = self.qemu.wait_exit(Deadline::for_step())?;
@@ -196,7 +196,7 @@ impl Guest {
         self.qemu.wait_exit(Deadline::for_step())
     }
 
-    /// A console that ended because the guest died is the guest's failure, not the test's ignorance.
+    /// Makes a console that ended, because the guest died, a failure: the test knows what happened.
     pub(super) fn died(&mut self, trouble: Trouble) -> Trouble {
         let ended =
             ["the console ended", "closed its monitor"].iter().any(|sign| trouble.why().contains(sign));

@@ -18,7 +18,7 @@ pub(super) enum Line {
         /// The reason after `# SKIP`.
         skip: Option<String>,
     },
-    /// Starts like a result line and is none.
+    /// Begins like a result line, and is not one.
     Malformed(String),
     /// `Bail out!`: the run gives up.
     BailOut(String),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_only_start_alike_are_prose() {
+    fn words_that_begin_like_ktap_are_prose() {
         for line in ["okay 1", "oklahoma", "not okay", "1..", "1..x", "", "TAP version 13", "a 1..3 b"] {
             assert_eq!(read(line), Line::Other, "{line}");
         }

@@ -1,4 +1,4 @@
-//! Canned transcripts: what passes, what fails, and above all what must stay unknown.
+//! Transcripts that pass, that fail, and that must be unknown.
 
 use super::{Tally, judge, parse};
 use crate::qemu::Exit;
@@ -139,9 +139,9 @@ fn every_document_counts_and_their_number_is_checked() {
     assert_eq!(judge(GOOD, 2, Exit::FINE).verdict, Verdict::Unknown);
 }
 
-/// What a test waited for and did not happen is neither good nor bad, wherever it stands; a failure beside it is one.
+/// A test that waited in vain makes the run unknown, at any depth; a failure beside it makes it failed.
 #[test]
-fn a_test_that_does_not_know_makes_the_run_unknown() {
+fn a_test_that_waited_in_vain_makes_the_run_unknown() {
     let skip = "no reader entered a window: nothing is known";
     let text = format!("KTAP version 1\n1..2\nok 1 a\nok 2 b # SKIP {skip}\n");
     assert_eq!(verdict(&text, Exit::FINE), Verdict::Unknown);

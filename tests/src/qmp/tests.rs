@@ -1,4 +1,4 @@
-//! Against canned lines over a socket pair; a real QEMU's handshake is the boot test `harness/bare-qemu`.
+//! Tests with fixed lines over a socket pair; the boot test `harness/bare-qemu` connects to a real QEMU.
 
 use super::{Qmp, Refusal, is_deleted, ost_of};
 use crate::patience::Deadline;
@@ -24,7 +24,7 @@ fn peer(answers: Vec<String>) -> UnixStream {
             commands.next().expect("a command").expect("read");
             writeln!(writer, "{answer}").expect("answer");
         }
-        // Stays open until the other side goes: silence, not an end.
+        // Stays open until the other side closes: silence is not an end.
         commands.next();
     });
     ours

@@ -1,17 +1,17 @@
-//! What a `state` line says about itself: the identities that hold at every quiet point, whatever the test is about.
+//! The identities that hold in every `state` line between two operations.
 
 use super::{Block, BlockState, Dedup, Device, DevicePart, State, ZoneName};
 use crate::geometry::{MIB, PAGE_STRUCT_BYTES};
 
 impl super::Pages {
-    /// I6: every page is somewhere, once.
+    /// I6: every page is counted once.
     pub const fn somewhere(&self) -> u64 {
         self.free + self.allocated + self.memmap_self + self.memmap_ram + self.tables + self.reserved
     }
 }
 
 impl State {
-    /// Every contradiction in this line, one sentence each; none in a sound one.
+    /// One sentence for each contradiction in this line.
     pub fn contradictions(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut claim = |holds: bool, sentence: String| {
@@ -77,7 +77,7 @@ impl State {
         self.blocks.iter().all(apart)
     }
 
-    /// Whole subsections, usable from where the altmap ends, which starts where the device does.
+    /// A device is whole subsections; its altmap is at its start, and it is usable from the altmap's end.
     fn device_fits(&self, device: &Device) -> bool {
         let aligned = device.ranges.iter().all(|part| {
             part.size > 0 && part.start.is_multiple_of(2 * MIB) && part.size.is_multiple_of(2 * MIB)

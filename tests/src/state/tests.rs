@@ -1,4 +1,4 @@
-//! Canned lines: the contract's keys, and what must be refused.
+//! Fixed lines: the keys of the contract, and what must be refused.
 
 use super::{BlockState, BootWay, Memmap, State, ZoneName};
 
@@ -25,7 +25,7 @@ fn every_key_of_the_contract_is_read() {
     assert_eq!(state.heap, None);
 }
 
-/// Kernels that know of no NVDIMMs say nothing of them; one that does says everything.
+/// The key may be absent (older kernels); if it is there, it is complete.
 #[test]
 fn the_nvdimms_may_be_absent_but_not_misshapen() {
     assert_eq!(state().nvdimms, []);
@@ -44,7 +44,7 @@ fn with_device(device: &str) -> Result<State, String> {
     State::parse(&LINE.replacen("\"regions\"", &format!("\"devices\":[{device}],\"regions\""), 1))
 }
 
-/// Kernels that know of no devices say nothing of them; one that does says everything, and `null` for no altmap.
+/// The key may be absent (older kernels); if it is there, it is complete, with `null` for no altmap.
 #[test]
 fn the_devices_may_be_absent_but_not_misshapen() {
     assert_eq!(state().devices, []);
@@ -79,7 +79,7 @@ fn impossible_devices_are_named() {
     }
 }
 
-/// Taking any key away, at any depth, is noticed and named.
+/// The removal of any key, at any depth, is an error that names it.
 #[test]
 fn a_missing_key_is_an_error_that_names_it() {
     let keys = "version granule va_bits boot cpus linear start phys_base vmemmap first_pfn page_bytes pages present free \

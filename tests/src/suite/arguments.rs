@@ -1,4 +1,4 @@
-//! Boot arguments: all ways in, wrong ones reported, exit statuses of `run=`.
+//! Boot arguments: how they are passed, how wrong ones are reported, and the exit statuses of `run=`.
 
 use super::test::{Test, per_granule, slotted};
 use crate::geometry::{GIB, Granule, MIB};
@@ -10,7 +10,7 @@ use crate::run::Run;
 use crate::trouble::{Checked, During};
 use crate::{ensure, ensure_eq};
 
-/// How often what is typed ahead is tried.
+/// How often typing ahead is tried.
 const TYPED_AHEAD_ROUNDS: u32 = 8;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -34,7 +34,7 @@ pub(super) fn tests() -> Vec<Test> {
     tests
 }
 
-/// `-fw_cfg name=opt/hotmap/args` is another way in, for both granule and commands.
+/// `-fw_cfg name=opt/hotmap/args` passes arguments too, for both granule and commands.
 fn arrive_by_fw_cfg(run: &Run, granule: Granule) -> Checked<String> {
     let arguments = format!("name=opt/hotmap/args,string=granule={granule} run=\"state\"");
     let finished = run_to_end(run, &Machine::firmware().extra(["-fw_cfg", &arguments]))?;
@@ -45,7 +45,7 @@ fn arrive_by_fw_cfg(run: &Run, granule: Granule) -> Checked<String> {
 
 fn default_granule_is_4k(run: &Run) -> Checked<String> {
     let finished = run_to_end(run, &Machine::firmware().append("run=state"))?;
-    ensure_eq!(finished.state()?.granule(), Some(Granule::K4), "the granule that nobody named");
+    ensure_eq!(finished.state()?.granule(), Some(Granule::K4), "the default granule");
     Ok(String::new())
 }
 
@@ -93,7 +93,7 @@ fn strict_ends_the_boot_over_a_wrong_one(run: &Run) -> Checked<String> {
     Ok(String::new())
 }
 
-/// The arguments that `scripts/qemu` adds would else be taken for a part of the command.
+/// Otherwise the arguments that `scripts/qemu` adds would be taken as part of the command.
 fn an_open_quote_is_named(run: &Run) -> Checked<String> {
     let finished = run_to_end(run, &Machine::firmware().append("run=\"state"))?;
     ensure_eq!(finished.exit, Exit::PANIC, "a quote that is not closed");
@@ -124,14 +124,14 @@ fn nonsense_exits_1(run: &Run) -> Checked<String> {
     Ok(finished.line("that says so", named)?.to_owned())
 }
 
-/// "Status 0 if every command succeeded": one failure among successes counts.
+/// One failure among successes makes the status 1.
 fn any_failure_makes_the_status_1(run: &Run) -> Checked<String> {
     let finished = run_to_end(run, &Machine::firmware().append("run=\"mem; offline 0x1000; state\""))?;
     ensure_eq!(finished.exit, Exit::COMMAND_FAILED, "a failure between two successes");
     Ok(String::new())
 }
 
-/// Wrongly called commands say so in one `error: ` line, change nothing, and the shell goes on.
+/// A wrongly called command prints one `error: ` line and changes nothing, and the shell goes on.
 fn errors_are_one_line(run: &Run) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(Granule::K4))?;
     let before = guest.state()?;
@@ -213,7 +213,8 @@ fn a_word_that_is_not_understood_is_an_error(run: &Run) -> Checked<String> {
     Ok(format!("{} refusals", commands.len()))
 }
 
-/// `;` separates commands at the prompt as in `run=`: each runs, whatever became of the one before; an empty one is none.
+/// `;` separates commands at the prompt as in `run=`: each runs, whatever became of the one before; an empty one is
+/// none.
 fn a_line_may_hold_several_commands(run: &Run) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(Granule::K4))?;
     let reply = guest.tell("tenant new 1;tenant new 2 ;; tenant check;")?;
@@ -249,8 +250,8 @@ fn every_line_end_ends_a_line(run: &Run) -> Checked<String> {
     Ok(String::new())
 }
 
-/// `printf 'state\npoweroff\n' | scripts/qemu` works: not a byte that is typed before the prompt is lost, whenever during
-/// boot it arrives, which is another moment each time.
+/// `printf 'state\npoweroff\n' | scripts/qemu` works: no byte that is typed before the prompt is lost. The moment at
+/// which it arrives differs from boot to boot.
 fn what_is_typed_before_the_prompt_counts(run: &Run) -> Checked<String> {
     for round in 0..TYPED_AHEAD_ROUNDS {
         typed_ahead(run).during(&format!("boot {round}"))?;

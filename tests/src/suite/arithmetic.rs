@@ -1,4 +1,4 @@
-//! What `state.pages` must be after memory came, went online, or went: the design's contract as arithmetic.
+//! What `state.pages` must be after memory is added, goes online, goes offline, or is removed.
 //!
 //! ```text
 //!                     self-hosted                          memmap from RAM
@@ -7,7 +7,7 @@
 //!             free += all - m - t                  free += all - m - t
 //!   offline   present += m, memmap_self += m       memmap_ram += m
 //!             free -= t                            free -= m + t
-//!   always    tables += t, t as few as the design allows;  allocated and reserved unchanged
+//!   always    tables += t, at most as many as are allowed;  allocated and reserved unchanged
 //! ```
 
 use crate::geometry::Granule;
@@ -22,17 +22,17 @@ pub(super) struct Added {
     pub granule: Granule,
     /// Bytes.
     pub size: u64,
-    /// Where its memmap lives.
+    /// Where its memmap lies.
     pub memmap: Memmap,
-    /// Whether the allocator has it.
+    /// Whether it is online.
     pub online: bool,
 }
 
-/// Translation tables that a DIMM may cost: none where the upper tables exist, else one or two.
+/// Translation tables that a DIMM may cost: none if the upper tables exist, else one or two.
 const MOST_TABLES: u64 = 2;
 
 impl Added {
-    /// Pages of all of it.
+    /// All of its pages.
     pub(super) const fn pages(self) -> u64 {
         self.granule.pages(self.size)
     }
@@ -42,7 +42,7 @@ impl Added {
         self.size / self.granule.block() * self.granule.pages(self.granule.memmap_per_block())
     }
 
-    /// What `before` becomes when this arrives and costs `tables` table pages.
+    /// `before`, after this memory was added and cost `tables` table pages.
     pub(super) const fn on_top_of(self, before: Pages, tables: u64) -> Pages {
         let (all, memmap) = (self.pages(), self.memmap_pages());
         let mut after = before;
@@ -95,7 +95,7 @@ mod tests {
         Added { granule: Granule::K4, size: GIB, memmap, online }
     }
 
-    /// I6 holds after every way of adding: nothing appears from nowhere.
+    /// I6 holds after every way of adding: the sum of all uses is what is present.
     #[test]
     fn the_arithmetic_conserves_pages() {
         for memmap in [Memmap::SelfHosted, Memmap::Ram] {

@@ -1,4 +1,4 @@
-//! Memory blocks from the shell: online and offline by hand, memmap from RAM, and boot memory that goes like any other.
+//! Memory blocks from the shell: `online` and `offline`, memmap in system RAM, and removable boot memory.
 
 use super::arithmetic::Added;
 use super::looking;
@@ -15,7 +15,7 @@ pub(super) fn tests() -> Vec<Test> {
     let mut tests =
         per_granule("blocks/manual-self", |run, granule| by_hand(run, granule, Memmap::SelfHosted));
     tests.extend(per_granule("blocks/manual-ram", |run, granule| by_hand(run, granule, Memmap::Ram)));
-    tests.extend(per_granule("blocks/boot-memory", boot_memory_goes_and_comes_back));
+    tests.extend(per_granule("blocks/boot-memory", boot_memory_is_removed_and_added_again));
     tests.extend(per_granule("blocks/unplug-half-offline", a_half_offline_dimm_goes));
     tests
 }
@@ -64,7 +64,7 @@ fn by_hand(run: &Run, granule: Granule, memmap: Memmap) -> Checked<String> {
     Ok(format!("{tables} table pages"))
 }
 
-/// One block offline, one online with tenants: device_del does the rest.
+/// One block is offline, one online with tenants: device_del removes both.
 fn a_half_offline_dimm_goes(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(granule))?;
     let start = guest.state()?;
@@ -86,8 +86,8 @@ fn a_half_offline_dimm_goes(run: &Run, granule: Granule) -> Checked<String> {
     Ok(String::new())
 }
 
-/// Each block of boot memory is asked to go: it goes, or one line says what is in it that cannot move.
-fn boot_memory_goes_and_comes_back(run: &Run, granule: Granule) -> Checked<String> {
+/// Each block of boot memory is removed, or one line names the page in it that cannot move.
+fn boot_memory_is_removed_and_added_again(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(granule).memory("4G"))?;
     let start = guest.state()?;
     guest.tell("tenant new 100")?;
@@ -101,8 +101,8 @@ fn boot_memory_goes_and_comes_back(run: &Run, granule: Granule) -> Checked<Strin
         }
     }
     ensure!(!gone.is_empty(), "no block of {} can go; the last says: {reason}", boot.len());
-    // The block with the kernel's image in it, if no other, must stay, and say which page holds it.
-    ensure!(gone.len() < boot.len(), "every block of boot memory went, the kernel's own too");
+    // At least the block with the kernel's image must stay, and name the page that holds it.
+    ensure!(gone.len() < boot.len(), "every block of boot memory was removed, the kernel's own too");
     ensure!(reason.contains("pfn") || reason.contains("page"), "the refusal names no page: {reason}");
     let without = guest.state()?;
     for block in &gone {

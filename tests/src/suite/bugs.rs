@@ -1,4 +1,4 @@
-//! Each invariant broken on purpose (`bug=NAME`): the audit must name that one, and must be silent without the switch.
+//! Faults on purpose (`bug=NAME`): the audit must name the invariant that each breaks, and find nothing without it.
 
 use super::devices::HOT;
 use super::looking;
@@ -12,7 +12,7 @@ use crate::run::Run;
 use crate::trouble::{Checked, During, Trouble, failed};
 use crate::{ensure, ensure_eq};
 
-/// The switches that an audit in a DIMM's life finds, in the order of the invariants that they break.
+/// The faults that an audit during a DIMM's life finds, in the order of the invariants that they break.
 const BUGS: [(&str, &str); 8] = [
     ("stale-section", "I1"),
     ("altmap-leak", "I2"),
@@ -24,8 +24,8 @@ const BUGS: [(&str, &str); 8] = [
     ("keep-linear", "I8"),
 ];
 
-/// The switches that show elsewhere: the invariant, the granules at which the fault can be made, and what catches it. At 4K no
-/// page of memmap serves two subsections; elsewhere no block of memmap is a section's.
+/// The faults that need another scenario: the invariant, the granules at which the fault exists, and its witness. At 4K
+/// no page of memmap serves two subsections; at 16K and 64K no block leaf maps the memmap of a section.
 const OTHERS: [(&str, &str, &[Granule], Witness); 5] = [
     ("shared-block", "I7", &[Granule::K4], devices_audit_finds_it),
     ("free-neighbour", "I1", &[Granule::K16, Granule::K64], devices_audit_finds_it),
@@ -34,7 +34,7 @@ const OTHERS: [(&str, &str, &[Granule], Witness); 5] = [
     ("veto-range", "veto", &GRANULES, the_wrong_range_is_asked_about),
 ];
 
-/// Takes a machine to where a fault would show, and returns what shows it, if anything does.
+/// Takes a machine to where the fault shows, and returns the line that shows it, if there is one.
 type Witness = fn(&mut Guest, Granule) -> Checked<Option<String>>;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -60,7 +60,7 @@ pub(super) fn tests() -> Vec<Test> {
     tests
 }
 
-/// `help bugs` names exactly the switches above, so that none goes untested.
+/// `help bugs` names exactly the faults above: each has a test.
 fn the_kernel_lists_these(run: &Run) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(Granule::K4))?;
     let text = guest.tell("help bugs")?;
@@ -76,8 +76,8 @@ fn the_kernel_lists_these(run: &Run) -> Checked<String> {
     Ok(format!("{} switches", lines.len()))
 }
 
-/// Takes a DIMM through its life, with an audit at each quiet point. Returns what the first audit says that finds
-/// something: from then on the memory is broken, and using it may well end in an exception.
+/// Takes a DIMM through its life, with an audit between operations. Returns the output of the first audit that finds
+/// something: after that the memory is broken, and its use may end in an exception.
 fn audits_of_a_life(guest: &mut Guest, granule: Granule) -> Checked<Option<String>> {
     let dimm = Dimm::new("d0", 2 * granule.block());
     let steps: [&dyn Fn(&mut Guest) -> Checked; 5] = [
@@ -108,7 +108,7 @@ fn audit_names_it(run: &Run, granule: Granule, bug: &str, rule: &str) -> Checked
     }
 }
 
-/// The witness sees the fault, and sees none where there is none. A broken machine is left as it is.
+/// The witness sees the fault, and sees nothing without it. The broken machine is not shut down in order.
 fn witness_sees_it(run: &Run, granule: Granule, bug: &str, witness: Witness) -> Checked<String> {
     let machine = Machine { hotpluggable: Some("1G".into()), ..slotted(granule) };
     let mut sound = Guest::boot(run, &machine.clone().append("bug=none"))?;
@@ -122,7 +122,7 @@ fn witness_sees_it(run: &Run, granule: Granule, bug: &str, witness: Witness) -> 
     }
 }
 
-/// Two devices that are neighbours come and go. An audit after each step.
+/// Two neighbouring devices are created and destroyed. An audit after each step.
 fn devices_audit_finds_it(guest: &mut Guest, granule: Granule) -> Checked<Option<String>> {
     let rule = if granule == Granule::K4 { "I7" } else { "I1" };
     let (one, two) = (HOT, HOT + 2 * MIB);
@@ -147,7 +147,7 @@ fn devices_audit_finds_it(guest: &mut Guest, granule: Granule) -> Checked<Option
     Ok(None)
 }
 
-/// A DIMM that hosts its memmap comes and goes: freeing what never was the allocator's is refused and counted.
+/// A self-hosted DIMM is plugged and unplugged: freeing pages that the allocator never had is refused and counted.
 fn a_warning_counts_it(guest: &mut Guest, granule: Granule) -> Checked<Option<String>> {
     let dimm = Dimm::new("d0", granule.block());
     guest.plug_well(&dimm)?;
@@ -156,7 +156,7 @@ fn a_warning_counts_it(guest: &mut Guest, granule: Granule) -> Checked<Option<St
     Ok((warnings > 0).then(|| format!("{warnings} warnings")))
 }
 
-/// A tenant's page that has to move: its live entry is not changed in place.
+/// A tenant's page is migrated: its live entry is not changed in place.
 fn a_refusal_says_it(guest: &mut Guest, granule: Granule) -> Checked<Option<String>> {
     let plugged = guest.plug_well(&Dimm::new("d0", granule.block()))?;
     guest.tell("tenant new 3")?;
@@ -168,7 +168,7 @@ fn a_refusal_says_it(guest: &mut Guest, granule: Granule) -> Checked<Option<Stri
     Ok(Some(why.to_owned()))
 }
 
-/// Who may veto is asked about all of the block that shall go offline, its memmap included: the refusal names the range.
+/// Notifiers are asked about the whole block, its memmap included: the refusal names the range.
 fn the_wrong_range_is_asked_about(guest: &mut Guest, granule: Granule) -> Checked<Option<String>> {
     let Plugged { address, size, .. } = guest.plug_well(&Dimm::new("d0", granule.block()))?;
     guest.tell("inject offline")?;
@@ -179,8 +179,7 @@ fn the_wrong_range_is_asked_about(guest: &mut Guest, granule: Granule) -> Checke
     Ok(Some(why).filter(|why| !why.starts_with(&all)))
 }
 
-/// In `run=`, an audit that finds something is a command that failed: status 1. A DIMM that is there from the start
-/// stands in for one that is plugged.
+/// In `run=`, an audit that finds something is a command that failed: status 1. The DIMM is plugged before boot.
 fn a_finding_is_status_1(run: &Run, granule: Granule) -> Checked<String> {
     let cold = Dimm::new("c0", granule.block()).cold();
     let machine = slotted(granule).extra(cold.iter().map(String::as_str));
@@ -194,7 +193,7 @@ fn a_finding_is_status_1(run: &Run, granule: Granule) -> Checked<String> {
     Ok(String::new())
 }
 
-/// What the audit proves from inside, QEMU's eyes see from outside: a mapping that stays is not missed.
+/// The audit and QEMU agree: a mapping that stays is found by both.
 fn qemu_sees_it_too(run: &Run, granule: Granule) -> Checked<String> {
     for bug in ["keep-linear", "keep-memmap"] {
         let mut guest = Guest::boot(run, &slotted(granule).append(&format!("bug={bug}")))?;
@@ -203,7 +202,7 @@ fn qemu_sees_it_too(run: &Run, granule: Granule) -> Checked<String> {
         let state = guest.state()?;
         guest.unplug_well(&dimm)?;
         let seen = looking::nothing_is_left(&mut guest, &state, granule, plugged);
-        ensure!(matches!(seen, Err(Trouble::Failed(_))), "QEMU's eyes miss bug={bug}: {seen:?}");
+        ensure!(matches!(seen, Err(Trouble::Failed(_))), "QEMU does not see bug={bug}: {seen:?}");
     }
     Ok(String::new())
 }

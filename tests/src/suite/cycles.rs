@@ -1,4 +1,4 @@
-//! Coming and going a hundred times leaves exactly what was there at the start.
+//! After 100 cycles of plug and unplug the counts are those of the start.
 
 use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
@@ -8,9 +8,9 @@ use crate::run::Run;
 use crate::trouble::{Checked, During};
 use crate::{ensure, ensure_eq};
 
-/// How often.
+/// Cycles.
 const CYCLES: u32 = 100;
-/// How often with `--long`.
+/// Cycles with `--long`.
 const LONG_CYCLES: u32 = 2000;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -25,7 +25,7 @@ fn comes_and_goes(run: &Run, granule: Granule, cycles: u32) -> Checked<String> {
     let start = guest.state()?;
     ensure!(start.heap.is_some(), "state has no key heap");
     for cycle in 0..cycles {
-        // One, two or three blocks; every third cycle with tenants on it.
+        // One, two or three blocks; every third cycle with tenants in them.
         let dimm = Dimm::new("d", u64::from(cycle % 3 + 1) * granule.block());
         let circumstance = format!("cycle {cycle}");
         guest.plug_well(&dimm).during(&circumstance)?;

@@ -1,4 +1,4 @@
-//! Memory of devices by hand: of each type, held, refused, and made and unmade in any order.
+//! Device memory by `dax`: each type, holds, refusals, and creation and destruction in any order.
 
 use super::devices::{HOT, Home, PMEM, all_is_as_before, device, machine, qemu_sees};
 use super::looking;
@@ -11,7 +11,7 @@ use crate::state::{Altmap, Device, DevicePart, State};
 use crate::trouble::{Checked, During, failed};
 use crate::{ensure, ensure_eq, eyes};
 
-/// What devices are made of.
+/// The ranges that devices are created from.
 const SUBSECTION: u64 = 2 * MIB;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -22,7 +22,7 @@ pub(super) fn tests() -> Vec<Test> {
     tests
 }
 
-/// Private memory is out of the CPU's reach and may be where nothing is; several ranges are one device; what a driver keeps
+/// Private memory has no linear map, and may be where no memory is; several ranges are one device; the driver's reserve
 /// comes before the memmap.
 fn each_type_by_hand(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &machine(Boot::Image, granule))?;
@@ -63,7 +63,7 @@ fn each_type_by_hand(run: &Run, granule: Granule) -> Checked<String> {
     Ok(String::new())
 }
 
-/// 1 GiB with two pages kept. At 4K the memmap is blocks of 512 pages, the first of which begins at the next multiple of 512.
+/// 1 GiB with a reserve of two pages. At 4K the memmap is in block leaves of 512 pages, the first at a multiple of 512.
 fn keeps_two_pages(granule: Granule) -> Device {
     let (free, align, alloc) = match granule {
         Granule::K4 => (4606, 510, 4096),
@@ -76,7 +76,7 @@ fn keeps_two_pages(granule: Granule) -> Device {
     Device { altmap: Some(altmap), usable_start, ..plain }
 }
 
-/// Teardown waits for the last hold, says which page it waits for, and lets nobody take a new one.
+/// `dax destroy` waits for the last hold, names the page that it waits for, and refuses new holds.
 fn a_held_device_waits(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &machine(Boot::Firmware, granule))?;
     let start = guest.state()?;
@@ -95,7 +95,7 @@ fn a_held_device_waits(run: &Run, granule: Granule) -> Checked<String> {
     }
     waits(&mut guest, pfn, 2)?;
     let dying = Device { state: "dying".into(), holds: 2, ..should.clone() };
-    ensure_eq!(guest.state()?.devices, [dying], "the device that goes");
+    ensure_eq!(guest.state()?.devices, [dying], "the dying device");
     let goes = format!("the device at {PMEM:#x} is on its way out");
     let others = [
         format!("pin addr:{held:#x}"),
@@ -114,12 +114,12 @@ fn a_held_device_waits(run: &Run, granule: Granule) -> Checked<String> {
     guest.tell(&format!("unpin addr:{held:#x}"))?;
     all_is_as_before(&mut guest, &start).during("after the last hold")?;
     let gone = guest.tell_in_vain(&format!("unpin addr:{held:#x}"))?;
-    ensure!(gone.contains("is not present"), "one hold too many let go: {gone}");
+    ensure!(gone.contains("is not present"), "an unpin without a hold succeeded: {gone}");
     guest.finish()?;
     Ok(sentence)
 }
 
-/// `dax destroy` names the page and its holds, and fails.
+/// `dax destroy` fails, and names the page and its holds.
 fn waits(guest: &mut Guest, pfn: u64, holds: u64) -> Checked<String> {
     let reply = guest.ask(&format!("dax destroy {PMEM:#x}"))?;
     let line = format!("dax@{PMEM:x}: waits for pfn {pfn:#x}, holds {holds}");
@@ -128,7 +128,7 @@ fn waits(guest: &mut Guest, pfn: u64, holds: u64) -> Checked<String> {
     Ok(line)
 }
 
-/// A command after `dax`, and what its refusal has to say.
+/// A command after `dax`, and what its refusal must contain.
 type Refusal = (String, String);
 
 /// Each refusal names its rule and the value, and changes nothing.
@@ -144,7 +144,7 @@ fn what_no_device_is_made_of(run: &Run, granule: Granule) -> Checked<String> {
         ensure!(sentence.contains(rule.as_str()), "'dax {command}' says '{sentence}', should say '{rule}'");
     }
     all_is_as_before(&mut guest, &start)?;
-    // The other way round: no memory where a device is.
+    // The reverse: memory is not added where a device is.
     let (half, last) = (HOT + GIB / 2, HOT + GIB - SUBSECTION);
     guest.tell(&format!("dax create {last:#x},2M"))?;
     let over = guest.tell_in_vain(&format!("add {half:#x},512M"))?;
@@ -156,7 +156,7 @@ fn what_no_device_is_made_of(run: &Run, granule: Granule) -> Checked<String> {
     Ok(format!("{} refusals", cases.len() + 1))
 }
 
-/// What nothing is made of in these tests.
+/// A range that stays unused in these tests.
 const FREE: u64 = PMEM + 128 * MIB;
 
 /// Over RAM, over memory that was added, over another device, over itself.
@@ -175,7 +175,7 @@ fn taken() -> Vec<Refusal> {
     ]
 }
 
-/// Not whole subsections, nothing at all, out of reach; altmaps that cannot be.
+/// Not whole subsections, empty, out of reach; impossible altmaps.
 fn impossible() -> Vec<Refusal> {
     let unaligned =
         |start: u64, end: u64| format!("{start:#x}..{end:#x} is not aligned to the 2 MiB subsection");
@@ -198,7 +198,7 @@ fn impossible() -> Vec<Refusal> {
     ]
 }
 
-/// No memory there, or not so much of it; no device there; no word of a device.
+/// No memory there, or not enough; no device there; a word outside of a device.
 fn not_there() -> Vec<Refusal> {
     let (ram, odd, aside) = (RAM_BASE + 512 * MIB, PMEM + 32 * MIB + 4, PMEM);
     let no_memory = |command: String| (command, "there is no memory of a device".to_owned());
@@ -234,12 +234,12 @@ fn not_so_called() -> Vec<Refusal> {
     commands.into_iter().map(|command| (command, "usage: dax create".into())).collect()
 }
 
-/// Neighbours of one subsection each, with their memmap on themselves and in RAM by turns: whichever comes or goes, the
+/// Neighbours of one subsection each, self-hosted and in system RAM by turns: whichever is created or destroyed, the
 /// others' memory and struct pages stay.
 fn subsections_come_and_go_in_any_order(run: &Run, granule: Granule) -> Checked<String> {
     const COME: [u64; 8] = [3, 0, 6, 1, 7, 4, 2, 5];
     const GO: [u64; 8] = [5, 2, 7, 0, 4, 1, 6, 3];
-    // The first is the last of its memory block.
+    // The first one is at the end of its memory block.
     let first = PMEM + GIB / 2 - SUBSECTION;
     let home = |i: u64| if i.is_multiple_of(2) { Home::Device } else { Home::Ram };
     let at = |i: u64| first + i * SUBSECTION;
@@ -255,7 +255,7 @@ fn subsections_come_and_go_in_any_order(run: &Run, granule: Granule) -> Checked<
     ensure_eq!(state.devices, should, "the devices, by address");
     for (gone, i) in GO.into_iter().enumerate() {
         guest.tell(&format!("dax destroy {:#x}", at(i)))?;
-        guest.tell("audit").during(&format!("with {} devices gone", gone + 1))?;
+        guest.tell("audit").during(&format!("with {} devices destroyed", gone + 1))?;
         let left = GO.get(gone + 1..).unwrap_or_default();
         for &i in left {
             let word = guest.tell(&format!("dax read {:#x}", at(i + 1) - 8))?;
@@ -277,7 +277,7 @@ fn subsections_come_and_go_in_any_order(run: &Run, granule: Granule) -> Checked<
     Ok(String::new())
 }
 
-/// QEMU finds a device's first and last struct page, in boot RAM or on a device that is still there.
+/// QEMU finds a device's first and last struct page, in boot RAM or on a device that exists.
 fn is_described(
     guest: &mut Guest,
     state: &State,

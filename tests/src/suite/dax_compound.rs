@@ -1,5 +1,5 @@
-//! Devices in compound pages: what of their memmap has memory of its own, in RAM and in an altmap, at each granule; and 1 TiB
-//! in a guest with 256 MiB.
+//! Devices in compound pages: which pages of their memmap have a frame of their own, in RAM and in an altmap, at each
+//! granule; and 1 TiB in a guest with 256 MiB.
 
 use super::devices::{Home, PMEM, all_is_as_before, machine};
 use super::looking;
@@ -25,18 +25,18 @@ pub(super) fn tests() -> Vec<Test> {
     tests
 }
 
-/// What a device of 1 GiB should be, worked out by hand.
+/// A device of 1 GiB, computed by hand.
 struct Expected {
     home: Home,
     tail: &'static str,
-    /// Where its compound pages start, from its own start.
+    /// The offset of its first compound page.
     usable: u64,
-    /// Pages of memmap: in RAM, or in the altmap with those of what is set aside.
+    /// Pages of memmap: in RAM, or in the altmap, with those for the altmap itself.
     memmap: u64,
 }
 
-/// The size of a compound page, a block's, and the devices of it. At 4K 6 MiB are the least that has room for what they take:
-/// 3 times 8 pages, and 2 for each of 509 compound pages. At 64K one of two is set aside.
+/// The size of a compound page, a block leaf's, and the devices of it. At 4K the altmap is at least 6 MiB: 3 times 8
+/// pages, and 2 for each of 509 compound pages. At 64K one compound page of two is set aside.
 fn cases(granule: Granule) -> (u64, [Expected; 4]) {
     let case = |home, tail, usable, memmap| Expected { home, tail, usable: usable * MIB, memmap };
     let of = |in_ram: [u64; 2], aside: [u64; 2], in_altmap: [u64; 2]| {
@@ -90,8 +90,8 @@ fn two_pages_of_each_have_memory(run: &Run, granule: Granule) -> Checked<String>
     Ok(String::new())
 }
 
-/// QEMU finds a compound page's head in a frame of its own, and its tails, first and last, in another one that says nothing but
-/// the order. Returns both frames.
+/// QEMU finds a compound page's head in a frame of its own, and its first and last tail in another frame, which records
+/// the order alone. Returns both frames.
 fn look_at_compound(
     guest: &mut Guest,
     state: &State,
@@ -118,7 +118,8 @@ fn look_at_compound(
     Ok((frames[0], frames[1]))
 }
 
-/// A size that the granule does not have, and what is not whole compound pages; small ones share nothing, and say why.
+/// A size that the granule does not have, and ranges that are not whole compound pages; small ones share nothing, and
+/// the message says why.
 fn what_is_no_compound_page(run: &Run, granule: Granule) -> Checked<String> {
     let (align, _) = cases(granule);
     let (small, sizes) = match granule {
@@ -162,7 +163,7 @@ fn with_a_tebibyte() -> Machine {
     with_cold(Granule::K4, &[nvdimm]).memory("256M").maxmem("2T")
 }
 
-/// 8 MiB of struct pages instead of 16 GiB, and tables within 9 MiB; nothing is left of either.
+/// 8 MiB of struct pages instead of 16 GiB, and at most 9 MiB of tables; all of it is freed.
 fn a_tebibyte_in_256_mebibytes(run: &Run) -> Checked<String> {
     let mut guest = Guest::boot(run, &with_a_tebibyte())?;
     let start = guest.state()?;
@@ -186,13 +187,13 @@ fn a_tebibyte_in_256_mebibytes(run: &Run) -> Checked<String> {
     Ok(notes.join("; "))
 }
 
-/// 5 million instructions to come, 15 to go.
+/// 5 million instructions to create, 15 to destroy.
 fn a_tebibyte_costs_little(run: &Run) -> Checked<String> {
     let commands = "run=\"dax create 0x80000000,1T --align 1G; dax destroy 0x80000000\"";
     let machine =
         Machine { icount: true, ..with_a_tebibyte() }.cpu("neoverse-n1").append("bench=on").append(commands);
     let finished = run_to_end(run, &machine)?;
-    ensure_eq!(finished.exit, Exit::FINE, "a tebibyte that comes and goes");
+    ensure_eq!(finished.exit, Exit::FINE, "a device of 1 TiB, created and destroyed");
     let mut costs = Vec::new();
     for (operation, most) in [("dax-create", 5_000_000), ("dax-destroy", 15_000_000)] {
         let sign = format!("bench: {operation} {TIB} ");

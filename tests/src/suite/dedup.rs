@@ -1,4 +1,5 @@
-//! `dedup` and `state.dedup` against numbers worked out by hand, and QEMU's own walk to the frames behind a compound page's memmap.
+//! `dedup` and `state.dedup` against numbers computed by hand, and QEMU's walk to the frames of a compound page's
+//! memmap.
 
 use super::devices::{PMEM, machine};
 use super::nvdimm::with_cold;
@@ -23,14 +24,14 @@ pub(super) fn tests() -> Vec<Test> {
     tests
 }
 
-/// What `state` should say: shared frames, pages of vmemmap that lead to them, frames saved.
+/// What `state` must have: shared frames, pages of vmemmap mapped to them, frames saved.
 fn shares(state: &State, expected: (u64, u64, u64)) -> Checked {
     let dedup = &state.dedup;
     ensure_eq!((dedup.shared_pages, dedup.mappings, dedup.saved_pages), expected, "state.dedup");
     Ok(())
 }
 
-/// `dedup` has this row, however far apart its cells are.
+/// `dedup` has this row, with any number of blanks between cells.
 fn has_row(guest: &mut Guest, row: &str) -> Checked {
     let table = guest.tell("dedup")?;
     let cells = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
@@ -38,7 +39,7 @@ fn has_row(guest: &mut Guest, row: &str) -> Checked {
     Ok(())
 }
 
-/// The picture of a compound page's memmap: a page of its own, and one frame for all others; where QEMU finds them.
+/// A compound page's memmap: a frame of its own, and one frame for all other pages, where QEMU finds them.
 fn has_picture(guest: &mut Guest, state: &State, head: u64, pages: u64) -> Checked {
     let text = guest.tell(&format!("dedup {head:#x}"))?;
     let sum = format!("{pages} pages of vmemmap, 2 frames behind them, 1 of these shared");
@@ -57,7 +58,7 @@ fn has_picture(guest: &mut Guest, state: &State, head: u64, pages: u64) -> Check
         });
         ensure!(found, "no row of {first}..{last} at {frame:#x}: {text}");
     }
-    // All of a few, and some of many: the first, the last, and every 61st, which is in no step with any table.
+    // All of a few; of many the first, the last, and every 61st, which divides no table's size.
     for page in (1..pages).filter(|page| pages <= 64 || page % 61 == 1 || page + 1 == pages) {
         ensure_eq!(
             eyes::translate(&mut guest.qmp, va(page))?,
@@ -68,7 +69,7 @@ fn has_picture(guest: &mut Guest, state: &State, head: u64, pages: u64) -> Check
     Ok(())
 }
 
-/// 1 GiB in compound pages of the block's size: of 8 pages of memmap each has 2.
+/// 1 GiB in compound pages of a block leaf's size: each has 2 frames for its 8 pages of memmap.
 fn a_device(run: &Run, granule: Granule) -> Checked<String> {
     let (align, compounds, row) = match granule {
         Granule::K4 => ("2M", 512, "1 GiB 16 MiB 4 MiB 16 MiB 4 MiB"),
@@ -92,7 +93,7 @@ fn a_device(run: &Run, granule: Granule) -> Checked<String> {
     Ok(row.to_owned())
 }
 
-/// Three huge pages: of 8 pages of memmap each has 1, and one more is all of theirs.
+/// Three huge pages: each has 1 frame for its 8 pages of memmap, and they share one more.
 fn a_huge_page(run: &Run, granule: Granule) -> Checked<String> {
     let (size, name, row) = match granule {
         Granule::K4 => ("2M", "2 MiB", "6 MiB 96 KiB 12 KiB 16 MiB 2 MiB"),
@@ -148,7 +149,7 @@ fn a_gibibyte(run: &Run, granule: Granule) -> Checked<String> {
     Ok(device.to_owned())
 }
 
-/// 8 MiB of struct pages instead of 16 GiB: 1024 compound pages of 4096 pages of memmap, each of which has 2.
+/// 8 MiB of struct pages instead of 16 GiB: 1024 compound pages of 4096 pages of memmap, with 2 frames each.
 fn a_tebibyte(run: &Run) -> Checked<String> {
     let nvdimm = Dimm::nvdimm("n0", 1024 * GIB).unreserved();
     let mut guest = Guest::boot(run, &with_cold(Granule::K4, &[nvdimm]).memory("256M").maxmem("2T"))?;

@@ -1,4 +1,4 @@
-//! Device trees that QEMU would not make by itself: absurd ones end in a clear message, a hole in RAM is honoured.
+//! Device trees that QEMU does not make: an absurd one ends the boot with a message, and a hole in RAM stays a hole.
 
 use super::matrix::{COMMANDS, checks_itself, self_tests_pass};
 use super::test::{Test, per_granule};
@@ -12,12 +12,12 @@ use crate::trouble::{Checked, Trouble, unknown};
 use crate::{ensure, ensure_eq};
 use std::path::PathBuf;
 
-/// A name and the tree that goes by it.
+/// A test's name and its tree.
 type Absurd = (&'static str, fn() -> Node);
 
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = per_granule("device-tree/hole", a_hole_in_ram);
-    tests.extend(per_granule("device-tree/reserved", reserved_memory_is_nobodys));
+    tests.extend(per_granule("device-tree/reserved", reserved_memory_is_never_allocated));
     tests.extend(per_granule("device-tree/as-given", |run, granule| {
         let blob = qemus_blob(run)?;
         let machine = with_blob(run, granule, &blob)?.append(COMMANDS);
@@ -89,7 +89,7 @@ pub(super) fn reserved_memory(child: Node) -> Node {
         .child(child)
 }
 
-/// `no-map`: 48 MiB in the middle of RAM, on no block border, that must not even be in the linear map.
+/// `no-map`: 48 MiB in the middle of RAM, at no block's border, must not be in the linear map.
 fn a_hole_in_ram(run: &Run, granule: Granule) -> Checked<String> {
     let (start, size) = (RAM_BASE + 296 * MIB, 48 * MIB);
     let hole = Node::new("hole@52800000").reg(start, size).bytes("no-map", Vec::new());
@@ -113,8 +113,8 @@ fn a_hole_in_ram(run: &Run, granule: Granule) -> Checked<String> {
     Ok(remark)
 }
 
-/// Reserved but mapped: nobody gets these pages, however much memory is asked for.
-fn reserved_memory_is_nobodys(run: &Run, granule: Granule) -> Checked<String> {
+/// Reserved but mapped: these pages are never allocated, however much memory is requested.
+fn reserved_memory_is_never_allocated(run: &Run, granule: Granule) -> Checked<String> {
     let (start, size) = (RAM_BASE + 256 * MIB, 16 * MIB);
     let kept = reserved_memory(Node::new("kept@50000000").reg(start, size));
     let mut guest = crate::guest::Guest::boot(run, &with_nodes(run, granule, &[kept])?.memory("512M"))?;
@@ -139,13 +139,13 @@ fn root() -> Node {
         .text("compatible", "linux,dummy-virt")
 }
 
-/// The console, where `virt` has it (QEMU `hw/arm/virt.c`, `VIRT_UART`): without one nobody hears the message.
+/// The console, where `virt` has it (QEMU `hw/arm/virt.c`, `VIRT_UART`): without one there is no message to check.
 fn uart() -> Node {
     let node = Node::new("pl011@9000000").reg(0x0900_0000, 0x1000);
     node.bytes("compatible", b"arm,pl011\0arm,primecell\0".to_vec())
 }
 
-/// Nothing but what QEMU adds itself (memory, chosen), and a console.
+/// A console, and what QEMU adds itself (memory, chosen).
 fn empty_tree() -> Node {
     root().child(uart())
 }
@@ -163,11 +163,11 @@ fn absurd_cells() -> Node {
     root().child(uart()).child(reserved.bytes("ranges", Vec::new()).child(child))
 }
 
-/// Boots and is sound, or ends with one clear line and a status; never a hang, never an exception.
+/// Boots and passes its checks, or ends with one line and a status: no hang, no exception.
 fn an_absurd_tree(run: &Run, tree: &Node) -> Checked<String> {
     let machine = with_blob(run, Granule::K4, &tree.blob())?.append(COMMANDS);
     let finished = run_to_end(run, &machine)?;
-    // Statuses 0 and 1 are `run=`'s: it booted, so all of it must be well.
+    // Statuses 0 and 1 are `run=`'s: it booted, so the checks must pass.
     if matches!(finished.exit, Exit::FINE | Exit::COMMAND_FAILED) {
         return self_tests_pass(&finished);
     }

@@ -1,5 +1,5 @@
-//! Memory of devices that boot makes: persistent memory of the device tree and NVDIMMs, its memmap on itself or in RAM, and
-//! contents that outlive the guest.
+//! Devices that boot creates: persistent memory of the device tree and NVDIMMs, self-hosted or with memmap in RAM,
+//! whose contents outlive the guest.
 
 use super::looking;
 use super::nvdimm::{place_of, plug, with_cold};
@@ -33,7 +33,7 @@ pub(super) fn tests() -> Vec<Test> {
             tests.push(Test::new(name, move |run: &Run| what_is_written_stays(run, boot, granule)));
         }
     }
-    tests.extend(per_granule("devices/volatile", what_does_not_stay_is_generic));
+    tests.extend(per_granule("devices/volatile", volatile_memory_is_a_generic_device));
     tests.extend(per_granule("devices/nvdimm-cold", |run, granule| nvdimm_is_a_device(run, granule, false)));
     tests.extend(per_granule("devices/nvdimm-hot", |run, granule| nvdimm_is_a_device(run, granule, true)));
     tests
@@ -63,7 +63,7 @@ pub(super) fn machine(boot: Boot, granule: Granule) -> Machine {
     Machine { hotpluggable: Some("1G".into()), pmem: Some("1G".into()), ..Machine::by(boot) }.granule(granule)
 }
 
-/// Pages of memmap that describe a device of `size` bytes and nothing else, worked out by hand: 64 bytes for each page.
+/// Pages of memmap of a device of `size` bytes without neighbours, computed by hand: 64 bytes for each page.
 pub(super) fn memmap_pages(size: u64, granule: Granule) -> u64 {
     let [k4, k16, k64] = match size / MIB {
         2 => [8, 0, 0],
@@ -78,7 +78,7 @@ pub(super) fn memmap_pages(size: u64, granule: Granule) -> u64 {
     }
 }
 
-/// A device of one range as `state` should have it, with nobody's holds.
+/// A device of one range as `state` must have it, without holds.
 pub(super) fn device(start: u64, size: u64, kind: &str, home: Home, granule: Granule) -> Device {
     let pages = memmap_pages(size, granule);
     let base_pfn = granule.pages(start);
@@ -106,7 +106,7 @@ pub(super) fn device(start: u64, size: u64, kind: &str, home: Home, granule: Gra
     }
 }
 
-/// Nothing of a device is system RAM: what it costs are tables, and its memmap where that is in RAM.
+/// A device's memory is not system RAM: it costs tables, and its memmap if that is in RAM.
 pub(super) fn only_memmap_is_gone(before: &State, after: &State, memmap_in_ram: u64) -> Checked<u64> {
     let tables = after.pages.tables.saturating_sub(before.pages.tables);
     ensure!(tables <= MOST_TABLES, "a device cost {tables} table pages");
@@ -119,7 +119,7 @@ pub(super) fn only_memmap_is_gone(before: &State, after: &State, memmap_in_ram: 
     Ok(tables)
 }
 
-/// Nothing is left of whatever came after `before`.
+/// The state is that of `before`.
 pub(super) fn all_is_as_before(guest: &mut Guest, before: &State) -> Checked {
     let after = guest.state()?;
     ensure_eq!(after.pages, before.pages, "pages");
@@ -132,12 +132,12 @@ pub(super) fn all_is_as_before(guest: &mut Guest, before: &State) -> Checked {
     Ok(())
 }
 
-/// All of a device's memory, as the checks of a DIMM want it.
+/// All of a device's memory, in the form that the checks of a DIMM take.
 pub(super) const fn memory_of(device: &Device) -> Plugged {
     Plugged { address: device.start, size: device.size, slot: 0, status: 0 }
 }
 
-/// QEMU finds the device in the linear map, and each of its struct pages in its altmap, or in boot RAM where it has none.
+/// QEMU finds the device in the linear map, and each of its struct pages in its altmap, or in boot RAM if it has none.
 pub(super) fn qemu_sees(guest: &mut Guest, state: &State, granule: Granule, device: &Device) -> Checked {
     looking::linear_map_leads_to(guest, state, memory_of(device))?;
     let frames = looking::memmap_frames(guest, state, granule, device.start, device.size)?;
@@ -154,15 +154,16 @@ pub(super) fn qemu_sees(guest: &mut Guest, state: &State, granule: Granule, devi
     }
 }
 
-/// What `state` says of the regions: their start and state.
+/// The regions of `state`: start and state.
 fn uses(state: &State) -> Vec<(u64, &str)> {
     state.regions.iter().map(|region| (region.start, region.state.as_str())).collect()
 }
 
-/// `pmem=map=`: the region is a device at the first prompt; without the device everything is as if it had never been.
+/// `pmem=map=`: the region is a device at the first prompt; after the device is destroyed, the counts are as without
+/// it.
 fn pmem_is_a_device(run: &Run, boot: Boot, granule: Granule, home: Home) -> Checked<String> {
     let argument = format!("pmem=map={}", home.word());
-    // The last one counts. Both lines are of one length, so that the device trees are.
+    // The last one counts. Both lines have the same length, so that the device trees have.
     let mut without = Guest::boot(run, &machine(boot, granule).append(&argument).append("pmem=off"))?;
     let start = without.state()?;
     ensure_eq!(
@@ -191,7 +192,7 @@ fn pmem_is_a_device(run: &Run, boot: Boot, granule: Granule, home: Home) -> Chec
     guest.tell(&format!("dax destroy {PMEM:#x}"))?;
     looking::nothing_is_mapped(&mut guest, &state, granule, memory_of(&should))?;
     all_is_as_before(&mut guest, &start).during("without the device")?;
-    // By hand it comes as it came at boot.
+    // The shell creates the same device as boot.
     guest.tell(&format!("dax create {PMEM:#x} --map {}", home.word()))?;
     all_is_as_before(&mut guest, &state).during("with the device again")?;
     guest.tell(&format!("dax destroy {PMEM:#x}"))?;
@@ -199,8 +200,8 @@ fn pmem_is_a_device(run: &Run, boot: Boot, granule: Granule, home: Home) -> Chec
     Ok(format!("{own} pages of it and {in_ram} of RAM for memmap, {tables} for tables"))
 }
 
-/// Memory that forgets is no file system's; what the device tree calls hotpluggable is none either.
-fn what_does_not_stay_is_generic(run: &Run, granule: Granule) -> Checked<String> {
+/// Volatile memory is not for a file system, and neither is what the device tree calls hotpluggable.
+fn volatile_memory_is_a_generic_device(run: &Run, granule: Granule) -> Checked<String> {
     let volatile = Machine { pmem_volatile: true, ..machine(Boot::Firmware, granule) };
     let mut guest = Guest::boot(run, &volatile.append("pmem=map=dev"))?;
     let pmem = device(PMEM, GIB, "generic", Home::Device, granule);
@@ -217,7 +218,7 @@ fn what_does_not_stay_is_generic(run: &Run, granule: Granule) -> Checked<String>
 const FIRST: u64 = 0x1122_3344_5566_7788;
 const SECOND: u64 = 0xfeed_0000_0000_beef;
 
-/// What one guest writes into persistent memory is in the file, and another QEMU's guest reads it.
+/// What one guest writes into persistent memory is in the file, and the guest of another QEMU reads it.
 fn what_is_written_stays(run: &Run, boot: Boot, granule: Granule) -> Checked<String> {
     let (path, size) = (run.path("pmem"), 64 * MIB);
     drop(std::fs::remove_file(&path));
@@ -239,7 +240,7 @@ fn what_is_written_stays(run: &Run, boot: Boot, granule: Granule) -> Checked<Str
     ensure_eq!(read_word(&file, size - 8)?, SECOND, "the file at the device's last word");
     write_word(&file, size / 2, !FIRST)?;
 
-    // Where the memmap of the device was, the next guest has its memmap again: no word of it is read as data.
+    // The next guest has its memmap where the one before had it, and reads no word of it as data.
     let mut guest = Guest::boot(run, &with_file).during("the second boot")?;
     for (at, word) in [(first, FIRST), (last, SECOND), (PMEM + size / 2, !FIRST)] {
         let said = guest.tell(&format!("dax read {at:#x}"))?;
@@ -249,7 +250,7 @@ fn what_is_written_stays(run: &Run, boot: Boot, granule: Granule) -> Checked<Str
     Ok(String::new())
 }
 
-/// An NVDIMM that was there first, or that comes: a device, its memmap on itself.
+/// An NVDIMM that is there at boot, and one that is plugged, each become a self-hosted device.
 fn nvdimm_is_a_device(run: &Run, granule: Granule, hot: bool) -> Checked<String> {
     let nvdimm = Dimm::nvdimm("n0", GIB);
     let cold: &[Dimm] = if hot { &[] } else { std::slice::from_ref(&nvdimm) };

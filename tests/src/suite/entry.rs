@@ -1,4 +1,5 @@
-//! The first instructions on machines of every make: what the entry code finds there, and how a run ends that cannot go on.
+//! The first instructions on machines of every make: what the entry code finds there, and how a run ends that cannot go
+//! on.
 
 use super::device_tree::with_nodes;
 use super::smp::all_run;

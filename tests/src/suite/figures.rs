@@ -1,4 +1,4 @@
-//! The figures are promises too: counted exactly, so a regression is a failure and not noise.
+//! Goals for instruction counts, which repeat exactly: a regression is a failure, not noise.
 
 use super::test::{Test, per_granule};
 use crate::bench::measure::{image_bytes, measure, standard};

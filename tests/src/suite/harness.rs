@@ -1,4 +1,4 @@
-//! The harness itself against a real QEMU: what it must know before anything that it says about a guest is worth a word.
+//! The harness and the launcher against a real QEMU.
 
 use super::test::{Test, slotted};
 use crate::geometry::{Granule, MIB};
@@ -15,18 +15,18 @@ use std::process::Command;
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
-        Test::new("harness/bare-qemu", a_bare_qemu_shakes_hands),
+        Test::new("harness/bare-qemu", a_bare_qemu_answers),
         Test::new("harness/refused-start", a_qemu_that_refuses_to_start_is_unknown),
         Test::new("launcher/qemu-fails", a_qemu_that_fails_is_status_125),
         Test::new("launcher/command-fails", a_command_that_fails_is_status_1),
         Test::new("launcher/end-of-input", the_end_of_the_input_powers_off),
         Test::new("harness/refused-device", a_refused_device_is_qemus_sentence),
-        Test::new("harness/eyes", qemus_eyes_see_ram_and_nothing_else),
+        Test::new("harness/eyes", qemu_sees_ram_and_nothing_else),
     ]
 }
 
 /// A QEMU that is stopped before its first instruction, without any image.
-fn a_bare_qemu_shakes_hands(run: &Run) -> Checked<String> {
+fn a_bare_qemu_answers(run: &Run) -> Checked<String> {
     let program = std::env::var_os("QEMU").unwrap_or_else(|| "qemu-system-aarch64".into());
     let socket = run.path("qmp");
     let mut command = Command::new(program);
@@ -42,7 +42,7 @@ fn a_bare_qemu_shakes_hands(run: &Run) -> Checked<String> {
     Ok(format!("QEMU {major}.{minor}"))
 }
 
-/// What was never asked must not count as answered, whichever way the machine is started.
+/// A machine that did not start has no result, whichever way it is started.
 fn a_qemu_that_refuses_to_start_is_unknown(run: &Run) -> Checked<String> {
     let machine = slotted(Granule::K4).extra(["-device", "no-such-device"]);
     let silent = run_to_end(run, &machine).err();
@@ -71,7 +71,7 @@ fn a_command_that_fails_is_status_1(run: &Run) -> Checked<String> {
     Ok(String::new())
 }
 
-/// `echo state | scripts/qemu` ends by itself, and a last line without an end counts.
+/// `echo state | scripts/qemu` ends by itself, and a last line without a line end is run.
 fn the_end_of_the_input_powers_off(run: &Run) -> Checked<String> {
     for typed in ["", "mem\nstate"] {
         let mut launched = Qemu::launch(&slotted(Granule::K4))?;
@@ -91,7 +91,7 @@ fn ended(run: &Run, launched: &mut Qemu) -> Checked<Exit> {
     exit
 }
 
-/// A device_add that QEMU refuses, with the guest idle: an answer, and the guest goes on.
+/// A device_add that QEMU refuses while the guest is idle has an answer, and the guest goes on.
 fn a_refused_device_is_qemus_sentence(run: &Run) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(Granule::K4))?;
     let refused = Dimm::new("low", 128 * MIB).at(0x1000).plug(&mut guest.qmp);
@@ -102,8 +102,8 @@ fn a_refused_device_is_qemus_sentence(run: &Run) -> Checked<String> {
     Ok(why)
 }
 
-/// The eyes are no rubber stamp: they find RAM where it is and nothing where nothing is.
-fn qemus_eyes_see_ram_and_nothing_else(run: &Run) -> Checked<String> {
+/// [`eyes`] finds RAM where it is, and nothing where nothing is.
+fn qemu_sees_ram_and_nothing_else(run: &Run) -> Checked<String> {
     let mut guest = Guest::boot(run, &Machine::firmware().memory("256M"))?;
     let state = guest.state()?;
     let (inside, outside) = (state.linear.phys_base + 64 * MIB, state.linear.phys_base + 300 * MIB);

@@ -1,4 +1,4 @@
-//! The other homes of memmap: boot memory that hosts its own, and one altmap for all blocks of a DIMM.
+//! Other places for memmap: self-hosted boot memory, and one altmap for all blocks of a DIMM.
 
 use super::looking;
 use super::test::{Test, per_granule, slotted};
@@ -11,7 +11,7 @@ use crate::state::{Block, BlockState, Memmap, ZoneName};
 use crate::trouble::{Checked, During, failed};
 use crate::{ensure, ensure_eq};
 
-/// Pages in use that have to move.
+/// Pages in use, which must migrate.
 const TENANT_PAGES: u64 = 500;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -26,10 +26,10 @@ pub(super) fn tests() -> Vec<Test> {
     tests
 }
 
-/// `boot_memmap=self`: every block that boot has no use for holds its own memmap, costs nothing more, and can go offline.
+/// `boot_memmap=self`: every block that boot does not use is self-hosted, costs nothing else, and can go offline.
 fn boot_memory_hosts_itself(run: &Run, boot: Boot, granule: Granule) -> Checked<String> {
     let machine = Machine::by(boot).granule(granule).memory("2G");
-    // The last one counts. Both lines are of one length, so that the device trees are.
+    // The last one counts. Both lines have the same length, so that the device trees have.
     let mut plain = Guest::boot(run, &machine.clone().append("boot_memmap=self boot_memmap=ram"))?;
     let from_ram = plain.state()?;
     plain.finish()?;
@@ -63,7 +63,7 @@ fn boot_memory_hosts_itself(run: &Run, boot: Boot, granule: Granule) -> Checked<
     Ok(format!("{} of {} blocks", hosts.len(), start.blocks.len()))
 }
 
-/// An unused block: all of it goes but what holds its memmap.
+/// An unused block goes offline: all pages but those of its memmap leave the free lists.
 fn goes_offline_and_comes_back(guest: &mut Guest, granule: Granule, block: u64) -> Checked {
     let online = guest.state()?;
     guest.tell(&format!("offline {block:#x}"))?;
@@ -85,7 +85,7 @@ fn goes_offline_and_comes_back(guest: &mut Guest, granule: Granule, block: u64) 
     Ok(())
 }
 
-/// It can be removed, memmap and all, and added again.
+/// It can be removed with its memmap, and added again.
 fn goes_away_and_comes_back(guest: &mut Guest, granule: Granule, block: u64) -> Checked {
     let there = guest.state()?;
     guest.tell(&format!("remove {block:#x}"))?;
@@ -99,13 +99,13 @@ fn goes_away_and_comes_back(guest: &mut Guest, granule: Granule, block: u64) -> 
     guest.tell(&format!("add {block:#x}"))?;
     let back = guest.state()?;
     let found = back.blocks.iter().find(|b| b.start == block).map(|b| (b.state, b.memmap));
-    ensure_eq!(found, Some((BlockState::Online, Memmap::SelfHosted)), "the block that came back");
+    ensure_eq!(found, Some((BlockState::Online, Memmap::SelfHosted)), "the block that was added again");
     ensure_eq!(back.pages.memmap_self, there.pages.memmap_self, "memmap with it");
     guest.tell("audit").during("with the block back")?;
     Ok(())
 }
 
-/// `memmap=self-range`: the first pages of a DIMM hold the memmap of all of it; it goes as one.
+/// `memmap=self-range`: the first pages of a DIMM hold the memmap of all of it; it is removed as a whole.
 fn one_altmap_for_a_dimm(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(granule).append("memmap=self-range"))?;
     let start = guest.state()?;

@@ -1,5 +1,5 @@
-//! Huge pages: pools from the shell and at boot, what their memmap comes to, and a DIMM that a huge page holds. QEMU's own walker
-//! says which frames are behind the memmap.
+//! Huge pages: pools from the shell and at boot, the cost of their memmap, and a DIMM that a huge page holds. QEMU's
+//! walker tells to which frames the memmap is mapped.
 
 use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
@@ -51,7 +51,7 @@ fn frames(guest: &mut Guest, state: &State, head: u64) -> Checked<Vec<u64>> {
 fn a_pool_shares_its_memmap(run: &Run, granule: Granule) -> Checked<String> {
     let (size, mut guest) = (granule.huge_page_worth_sharing(), Guest::boot(run, &slotted(granule))?);
     let start = guest.state()?;
-    // Boot memory of 1 GiB has one whole block that is free, which is what 64K takes.
+    // Boot memory of 1 GiB has one free block, which 64K needs.
     let count = if granule == Granule::K64 { 1 } else { 4 };
     let text = size_text(size);
     guest.tell(&format!("hugetlb {text} {count}"))?;
@@ -103,7 +103,7 @@ fn pools_are_set_aside_at_boot(run: &Run, granule: Granule) -> Checked<String> {
     Ok(line.to_owned())
 }
 
-/// As Linux's `nr_hugepages`: the pool keeps the pages that there was memory for, and the error says how many and why no more.
+/// As Linux's `nr_hugepages`: the pool keeps the pages that it got, and the error says how many and why not more.
 fn a_pool_keeps_what_it_got(run: &Run, granule: Granule) -> Checked<String> {
     let (size, mut guest) = (granule.huge_page_worth_sharing(), Guest::boot(run, &slotted(granule))?);
     let (start, text) = (guest.state()?, size_text(size));
@@ -140,7 +140,7 @@ fn a_huge_page_holds_its_dimm(run: &Run, granule: Granule) -> Checked<String> {
     guest.tell("audit").during("with a page of 1 GiB")?;
     guest.tell("hugetlb take 1G")?;
     match guest.unplug(&dimm)? {
-        Unplug::Gone => return failed("the DIMM went with a huge page in use in it"),
+        Unplug::Gone => return failed("the DIMM was unplugged with a huge page in use"),
         Unplug::Refused(status) => ensure!(status != 0, "a refusal with status 0"),
     }
     ensure_eq!(pool(&guest.state()?, GIB), Some((1, 0, 1)), "the pool after the refusal");
@@ -151,7 +151,7 @@ fn a_huge_page_holds_its_dimm(run: &Run, granule: Granule) -> Checked<String> {
     Ok(format!("{memmap} pages of memmap were 2"))
 }
 
-/// A CPU without BBM support and one with level 2: a block of memmap is split and joined, over and over.
+/// On a CPU without FEAT_BBM and one with level 2, a block leaf of memmap is split and joined many times.
 fn every_cpu_splits_and_joins(run: &Run, cpu: &str) -> Checked<String> {
     let mut guest = Guest::boot(run, &Machine::firmware().granule(Granule::K4).cpu(cpu))?;
     let start = guest.state()?;

@@ -1,5 +1,5 @@
-//! `inject`: every allocation of a DIMM's automatic insertion and removal fails in turn, and notifiers veto. What was refused
-//! leaves nothing, can be ejected, and the same DIMM is welcome right after.
+//! `inject`: every allocation of a DIMM's insertion and removal fails in turn, and notifiers veto. A refused DIMM
+//! changes nothing and can be ejected, and the same DIMM can be plugged at once.
 
 use super::life::is_listed_online;
 use super::refused::nothing_changed;
@@ -12,9 +12,9 @@ use crate::state::{Memmap, State};
 use crate::trouble::{Checked, During, failed};
 use crate::{ensure, ensure_eq};
 
-/// A TiB away from everything: every table is missing there.
+/// 1 TiB away from all memory, where no table exists.
 const FAR: u64 = 1 << 40;
-/// More sites than an insertion has.
+/// More than the allocations of an insertion.
 const MOST_SITES: u64 = 64;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -30,15 +30,15 @@ pub(super) fn tests() -> Vec<Test> {
     tests
 }
 
-/// What `inject` said of an operation.
+/// What `inject` reported of an operation.
 enum Fired {
     Yes,
     No,
 }
 
-/// The one line in which `inject` says what became of it.
+/// The line in which `inject` reports the outcome.
 fn fired(guest: &mut Guest, since: usize) -> Checked<Fired> {
-    // A command's round trip, so that the line has been printed.
+    // After a command's reply the line has been printed.
     guest.tell("dimms")?;
     let text = guest.text_since(since);
     let lines: Vec<&str> = text.lines().filter(|l| l.contains("inject: ") && l.contains("sites")).collect();
@@ -95,7 +95,7 @@ fn is_refused(guest: &mut Guest, start: &State, plugged: Plugged, since: usize) 
     guest.tell("audit").map(drop)
 }
 
-/// A tenant's page of the DIMM has nowhere to go, whichever it is: the DIMM stays online and whole.
+/// Whichever of the DIMM's tenant pages cannot migrate, the DIMM stays online, unchanged.
 fn a_page_that_finds_no_place(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(granule))?;
     let dimm = Dimm::new("d0", granule.block());
@@ -142,7 +142,7 @@ fn vetoes(run: &Run, granule: Granule) -> Checked<String> {
     guest.unplug_well(&dimm).during("ejecting what was vetoed")?;
     guest.tell("inject off")?;
 
-    guest.plug_well(&dimm).during("with the veto gone")?;
+    guest.plug_well(&dimm).during("without the veto")?;
     let online = guest.state()?;
     is_listed_online(&online, plugged, granule, Memmap::SelfHosted)?;
     guest.tell("inject offline")?;
@@ -153,7 +153,7 @@ fn vetoes(run: &Run, granule: Granule) -> Checked<String> {
     nothing_changed(&online, &guest.state()?)?;
     guest.tell("audit")?;
     guest.tell("inject off")?;
-    guest.unplug_well(&dimm).during("with the veto gone")?;
+    guest.unplug_well(&dimm).during("without the veto")?;
     nothing_changed(&start, &guest.state()?)?;
     guest.finish()?;
     Ok(String::new())
@@ -176,7 +176,7 @@ fn the_shell_says_what_is_armed(run: &Run) -> Checked<String> {
     armed(&mut guest, "nothing is armed")?;
     guest.tell("inject alloc 2+")?;
     armed(&mut guest, "allocation 2 of the next operation and all later ones")?;
-    // What changes nothing is no operation.
+    // A command that changes nothing is not an operation.
     for looking in ["mem", "tenant check", "audit", "page 0x40000"] {
         guest.tell(looking)?;
     }
@@ -204,7 +204,7 @@ fn the_shell_says_what_is_armed(run: &Run) -> Checked<String> {
     Ok(String::new())
 }
 
-/// What the model refuses ends with Linux's name for it.
+/// A refusal of the model ends with Linux's error name.
 fn refusals_end_with_their_number(run: &Run) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(Granule::K4))?;
     let golden = [

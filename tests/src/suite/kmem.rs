@@ -1,5 +1,5 @@
-//! Device memory that the system borrows: as movable blocks, and back although it is in use; and every allocation of a device's
-//! life that fails.
+//! kmem: a device's memory becomes movable blocks, and returns although it is in use; and every allocation of a
+//! device's life fails in turn.
 
 use super::devices::{HOT, Home, PMEM, all_is_as_before, machine, memory_of};
 use super::looking;
@@ -12,9 +12,9 @@ use crate::state::{BlockState, Memmap, ZoneName};
 use crate::trouble::{Checked, During, failed};
 use crate::{ensure, ensure_eq};
 
-/// Pages in use that have to move when a device wants its memory back.
+/// Pages in use, which must migrate when the device takes its memory back.
 const TENANT_PAGES: u64 = 1000;
-/// More allocations than any operation here makes.
+/// More than the allocations of any operation here.
 const MANY_SITES: u64 = 200;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -24,7 +24,7 @@ pub(super) fn tests() -> Vec<Test> {
     tests
 }
 
-/// A device's memory serves the system as movable blocks that host themselves, and comes back although it is in use.
+/// A device's memory becomes self-hosted movable blocks, and returns to the device although it is in use.
 fn the_system_borrows_a_device(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &machine(Boot::Firmware, granule))?;
     let start = guest.state()?;
@@ -69,7 +69,7 @@ fn the_system_borrows_a_device(run: &Run, granule: Granule) -> Checked<String> {
     Ok(said)
 }
 
-/// What is held or too small is not given; what cannot be emptied does not come back; each is as it was.
+/// A device that is held or too small is refused; memory that cannot be emptied does not return; nothing changes.
 fn what_the_system_cannot_have(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &machine(Boot::Image, granule))?;
     guest.tell(&format!("dax create {HOT:#x},64M"))?;
@@ -88,7 +88,7 @@ fn what_the_system_cannot_have(run: &Run, granule: Granule) -> Checked<String> {
     guest.tell(&format!("pin addr:{held:#x}"))?;
     let given = guest.state()?;
     let refused = guest.tell_in_vain(&format!("dax kmem {PMEM:#x} back"))?;
-    ensure!(refused.contains("pinned"), "a pinned page of memory that should come back: {refused}");
+    ensure!(refused.contains("pinned"), "a pinned page in memory that the device takes back: {refused}");
     all_is_as_before(&mut guest, &given).during("with a page pinned")?;
     guest.tell("audit").during("with a page pinned")?;
     guest.tell(&format!("unpin addr:{held:#x}"))?;
@@ -97,8 +97,8 @@ fn what_the_system_cannot_have(run: &Run, granule: Granule) -> Checked<String> {
     Ok(refused)
 }
 
-/// A device of two sections, the first of which it fills in part: each of its allocations fails in turn, and those of giving
-/// it to the system and taking it back.
+/// Each allocation fails in turn, of a device in two sections, the first of which it fills in part: of its creation,
+/// and of kmem in both directions.
 fn every_allocation_fails_in_turn(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &machine(Boot::Firmware, granule))?;
     let (start, size) = (PMEM + granule.block() - 2 * MIB, granule.block() + 2 * MIB);
@@ -106,7 +106,7 @@ fn every_allocation_fails_in_turn(run: &Run, granule: Granule) -> Checked<String
     let (back, destroy) = (format!("{kmem} back"), format!("dax destroy {start:#x}"));
     for home in [Home::Ram, Home::Device] {
         let create = format!("dax create {start:#x},{size} --map {}", home.word());
-        // At 4K a section's memmap is one block, and base pages where system RAM has no free one.
+        // At 4K a section's memmap is one block leaf, or base pages if system RAM has no free run of that size.
         let second_choice = u64::from(granule == Granule::K4 && home == Home::Ram);
         failures.push(fails_in_turn(&mut guest, &create, &destroy, second_choice)?);
         failures.push(fails_in_turn(&mut guest, &kmem, &back, 0)?);
@@ -117,8 +117,8 @@ fn every_allocation_fails_in_turn(run: &Run, granule: Granule) -> Checked<String
     Ok(format!("{failures:?} allocations"))
 }
 
-/// Fails each allocation of `command`, until there is none left and it succeeds; `second_choices` of them it can do without,
-/// which `undo` undoes. Returns how many there were.
+/// Fails each allocation of `command` in turn until it succeeds; it succeeds without `second_choices` of them too, and
+/// `undo` undoes that. Returns how many there were.
 fn fails_in_turn(guest: &mut Guest, command: &str, undo: &str, second_choices: u64) -> Checked<u64> {
     let (before, mut done_without) = (guest.state()?, 0);
     for n in 1..MANY_SITES {

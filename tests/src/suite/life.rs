@@ -1,4 +1,4 @@
-//! The main job: a DIMM comes, hosts its own memmap, is used, and goes, and nothing of it is left.
+//! The life of a DIMM: it is plugged, self-hosted, used and unplugged, and the counts are those of the start.
 
 use super::arithmetic::Added;
 use super::looking;
@@ -12,13 +12,13 @@ use crate::state::{BlockState, Memmap, State, ZoneName};
 use crate::trouble::{Checked, During};
 use crate::{ensure, ensure_eq, eyes};
 
-/// The design's reference without break-before-make levels, and the CPU with everything.
+/// The reference, which has no FEAT_BBM, and the CPU with all features.
 const CPUS: [&str; 2] = ["neoverse-n1", "max"];
 
-/// A TiB beyond the start of RAM.
+/// 1 TiB beyond the start of RAM.
 const FAR: u64 = (1 << 40) + (1 << 30);
 
-/// Tables that a DIMM may need where nothing is near: for the linear map and for the vmemmap, levels 1 to 3 at most each.
+/// Tables that a DIMM may need far from other memory: levels 1 to 3 for the linear map, and for vmemmap.
 const MOST_FAR_TABLES: u64 = 6;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -40,7 +40,7 @@ pub(super) fn tests() -> Vec<Test> {
     tests
 }
 
-/// A DIMM a TiB away from everything: nothing above it exists yet, so it brings tables of its own and takes them along.
+/// A DIMM 1 TiB away from all memory needs tables of its own, which are freed with it.
 fn far_away(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(granule).maxmem("4T"))?;
     let start = guest.state()?;
@@ -79,12 +79,12 @@ fn whole_life(run: &Run, machine: &Machine, granule: Granule, memmap: Memmap) ->
     ensure_eq!(end.zones, start.zones, "zones after the DIMM's life");
     ensure_eq!(end.blocks, start.blocks, "blocks after the DIMM's life");
     ensure_eq!(end.heap, start.heap, "heap after the DIMM's life");
-    ensure!(end.dimms.is_empty(), "DIMMs after the only one went: {:?}", end.dimms);
+    ensure!(end.dimms.is_empty(), "DIMMs after the only one was unplugged: {:?}", end.dimms);
     guest.finish()?;
     Ok(format!("1G for {tables} table pages"))
 }
 
-/// Checks a plugged, online DIMM: the guest's words, then QEMU's eyes.
+/// Checks a plugged, online DIMM: `state`, then QEMU's walk.
 fn lives(
     guest: &mut Guest,
     start: &State,

@@ -1,4 +1,4 @@
-//! The same claims with QEMU's own eyes: its table walker and its view of physical memory.
+//! Mappings and memory as QEMU sees them: its table walker and its view of physical memory.
 
 use crate::geometry::{Granule, PAGE_STRUCT_BYTES};
 use crate::guest::{Guest, Plugged};
@@ -7,13 +7,13 @@ use crate::trouble::{Checked, failed};
 use crate::{ensure, ensure_eq, eyes};
 use std::collections::BTreeSet;
 
-/// Physical addresses that stand for all of a DIMM: its first and last bytes, and some in between.
+/// A sample of a DIMM's physical addresses: its first and last bytes, and some in between.
 fn samples(plugged: Plugged) -> [u64; 4] {
     let Plugged { address, size, .. } = plugged;
     [address, address + size / 3 / 8 * 8, address + size / 2, address + size - 8]
 }
 
-/// QEMU finds the DIMM where the linear map has it.
+/// QEMU finds the DIMM in the linear map.
 pub(super) fn linear_map_leads_to(guest: &mut Guest, state: &State, plugged: Plugged) -> Checked {
     for physical in samples(plugged) {
         let seen = eyes::translate(&mut guest.qmp, state.linear_address(physical))?;
@@ -22,7 +22,7 @@ pub(super) fn linear_map_leads_to(guest: &mut Guest, state: &State, plugged: Plu
     Ok(())
 }
 
-/// The frames in which QEMU finds the memmap of `start..start + size`, page by page, none twice.
+/// The frames in which QEMU finds the memmap of `start..start + size`, each once.
 pub(super) fn memmap_frames(
     guest: &mut Guest,
     state: &State,
@@ -44,7 +44,7 @@ pub(super) fn memmap_frames(
     Ok(frames)
 }
 
-/// QEMU finds every page of a block's memmap in memory of the right kind, and in no frame twice.
+/// QEMU finds every page of a block's memmap in the right memory, and no frame twice.
 pub(super) fn memmap_lies_in_its_place(
     guest: &mut Guest,
     state: &State,
@@ -56,7 +56,7 @@ pub(super) fn memmap_lies_in_its_place(
     let own = start..start + granule.memmap_per_block();
     let in_boot_ram = |frame: &u64| is_boot_ram(state, *frame);
     match memmap {
-        // As many distinct frames as the area has, all in it: it is covered exactly.
+        // As many distinct frames as the area has, and all in it: they cover it exactly.
         Memmap::SelfHosted => {
             let stray = frames.iter().find(|frame| !own.contains(*frame));
             ensure!(
@@ -81,7 +81,7 @@ pub(super) fn is_boot_ram(state: &State, address: u64) -> bool {
     state.blocks.iter().any(|b| b.source == "boot" && (b.start..b.start + b.size).contains(&address))
 }
 
-/// QEMU finds nothing any more: neither in the linear map nor in the vmemmap, nor where the DIMM was.
+/// QEMU finds nothing in the linear map, in vmemmap, and at the DIMM's address.
 pub(super) fn nothing_is_left(
     guest: &mut Guest,
     state: &State,
@@ -94,7 +94,7 @@ pub(super) fn nothing_is_left(
     Ok(())
 }
 
-/// QEMU finds nothing in the linear map, and nothing in the vmemmap.
+/// QEMU finds nothing in the linear map and nothing in vmemmap.
 pub(super) fn nothing_is_mapped(
     guest: &mut Guest,
     state: &State,

@@ -1,4 +1,4 @@
-//! {4K, 16K, 64K} x {Image boot, firmware boot} x CPUs: one image, self-tested and audited on each.
+//! {4K, 16K, 64K} x {Image boot, firmware boot} x CPUs: the self-tests and the audit on each.
 
 use super::test::Test;
 use crate::dimm::Dimm;
@@ -16,11 +16,11 @@ use crate::{ensure, ensure_eq};
 /// A CPU model and whether it has the 16K granule (QEMU `target/arm/cpu64.c`: ID_AA64MMFR0_EL1.TGran16).
 const CPUS: [(&str, bool); 3] = [("cortex-a72", false), ("neoverse-n1", true), ("max", true)];
 
-/// Where the memmap of boot memory and of DIMMs is: by default, and both in itself.
+/// Where the memmap of boot memory and of DIMMs lies: the default, and both self-hosted.
 const HOMES: [(&str, &str); 3] =
     [("with-dimm", ""), ("boot-memmap-self", "boot_memmap=self"), ("memmap-self-range", "memmap=self-range")];
 
-/// What every such boot runs: the plan, the proof, and the claims.
+/// What every such boot runs: self-tests, audit, state.
 pub(super) const COMMANDS: &str = "run=\"selftest; audit; state\"";
 
 pub(super) fn tests() -> Vec<Test> {
@@ -52,7 +52,7 @@ pub(super) fn tests() -> Vec<Test> {
     tests
 }
 
-/// With a DIMM of several blocks there, boot memory to spare, and another CPU, no self-test has an excuse but those of [`excused`].
+/// With a DIMM of several blocks, enough boot memory and another CPU, no self-test is skipped but those of [`excused`].
 fn none_is_skipped(run: &Run, granule: Granule, cpu: &str, arguments: &str) -> Checked<String> {
     let cold = Dimm::new("c0", GIB).cold();
     let machine = Machine::firmware().granule(granule).cpu(cpu).memory("2G").append(arguments);
@@ -65,7 +65,7 @@ fn none_is_skipped(run: &Run, granule: Granule, cpu: &str, arguments: &str) -> C
     Ok(remark)
 }
 
-/// The self-tests of huge pages that share their memmap.
+/// The self-tests of HVO.
 const SHARING: [&str; 5] = [
     "optimised, all tails of a page are one page, for loads only",
     "restored, each page of memmap is its own again",
@@ -74,7 +74,7 @@ const SHARING: [&str; 5] = [
     "a page that is demoted is pages of the smaller size",
 ];
 
-/// What this machine cannot show.
+/// The self-tests that this machine cannot run.
 fn excused(granule: Granule, arguments: &str) -> Vec<&'static str> {
     let mut excused = Vec::new();
     if granule != Granule::K4 {
@@ -83,19 +83,19 @@ fn excused(granule: Granule, arguments: &str) -> Vec<&'static str> {
     if arguments != "boot_memmap=self" {
         excused.push("boot memory that hosts itself goes and comes back");
     } else if granule == Granule::K64 {
-        // The smallest huge page with a memmap to share is a whole block there, and each block holds its own memmap.
+        // There the smallest huge page with a memmap to share is a whole block, and each block is self-hosted.
         excused.extend(SHARING);
     }
     excused
 }
 
-/// The test that a result line says was skipped.
+/// The name of the test that a result line reports as skipped.
 fn skipped_test(line: &str) -> Option<&str> {
     let (result, _why) = line.split_once(" # SKIP ")?;
     result.split_once(" - ").map(|(_number, name)| name)
 }
 
-/// Boots, and believes only plan, results, status and state together.
+/// Boots, and passes if plan, results, status and state agree.
 pub(super) fn checks_itself(run: &Run, machine: &Machine, boot: Boot, granule: Granule) -> Checked<String> {
     let finished = run_to_end(run, machine)?;
     let remark = self_tests_pass(&finished)?;
@@ -110,12 +110,12 @@ pub(super) fn checks_itself(run: &Run, machine: &Machine, boot: Boot, granule: G
     Ok(remark)
 }
 
-/// One KTAP plan, all of it well, and status 0.
+/// One KTAP plan, all of it passed, and status 0.
 pub(super) fn self_tests_pass(finished: &Finished) -> Checked<String> {
     plan_is_kept(&finished.text, finished.exit)
 }
 
-/// The same for a reply of the shell's, whose errors have been looked for: `exit` is what they amount to.
+/// The same for a reply of the shell; `exit` says whether it had errors.
 pub(super) fn plan_is_kept(text: &str, exit: Exit) -> Checked<String> {
     let judgement = judge(text, 1, exit);
     let tally = judgement.tally;
@@ -126,7 +126,7 @@ pub(super) fn plan_is_kept(text: &str, exit: Exit) -> Checked<String> {
     }
 }
 
-/// A CPU without the granule gets one clear line and status 3, never a hang.
+/// On a CPU without the granule the boot ends with one line and status 3.
 fn lacks_granule(run: &Run, machine: &Machine) -> Checked<String> {
     let finished = run_to_end(run, machine)?;
     ensure_eq!(finished.exit, Exit::CPU_LACKS, "a CPU without 16K pages");

@@ -1,4 +1,4 @@
-//! The boot tests: one file per subject, each a list of named functions that boot a machine and check a promise.
+//! The boot tests: one file per subject, each a list of named functions that boot a machine and check a rule.
 
 mod arguments;
 mod arithmetic;
@@ -36,7 +36,7 @@ mod window;
 
 pub use test::{Body, Test};
 
-/// All of them, in the order in which they run.
+/// All tests, in the order in which they run.
 pub fn all() -> Vec<Test> {
     let subjects: &[fn() -> Vec<Test>] = &[
         harness::tests,

@@ -1,4 +1,4 @@
-//! NVDIMMs: found at boot and when they come, listed where QEMU has them, and never in the way of a DIMM.
+//! NVDIMMs: found at boot and when they are plugged, listed where QEMU has them, and independent of DIMMs.
 
 use super::life::is_listed_online;
 use super::matrix::{COMMANDS, checks_itself};
@@ -15,15 +15,15 @@ use crate::state::{Memmap, NvdimmState, State};
 use crate::trouble::{Checked, During, failed};
 use crate::{ensure, ensure_eq};
 
-/// The machine's switch: without it QEMU has no NVDIMMs, and no register that tells of them.
+/// The machine's option: without it QEMU has no NVDIMMs and no register for them.
 pub(super) const SWITCH: [&str; 2] = ["-machine", "nvdimm=on"];
 
 /// More NVDIMMs than one page of the FIT has room for: (4096 - 8) / 184 is 22.
 const MANY: u64 = 30;
 
-/// What `nvdimms` says where nothing tells of NVDIMMs ...
+/// What `nvdimms` prints on a machine that cannot have NVDIMMs ...
 const NO_REGISTER: &str = "this machine has no NVDIMMs";
-/// ... and where something does, of none.
+/// ... and on one that has none.
 const NONE: &str = "NVDIMMs: 0";
 
 pub(super) fn tests() -> Vec<Test> {
@@ -51,13 +51,13 @@ pub(super) fn tests() -> Vec<Test> {
     tests
 }
 
-/// A machine with the switch and these NVDIMMs and DIMMs in place.
+/// A machine with the option and these NVDIMMs and DIMMs plugged.
 pub(super) fn with_cold(granule: Granule, dimms: &[Dimm]) -> Machine {
     let arguments: Vec<String> = dimms.iter().flat_map(Dimm::cold).collect();
     slotted(granule).extra(SWITCH).extra(arguments.iter().map(String::as_str))
 }
 
-/// A machine without any: the probe for the register harms nobody, and the list is empty.
+/// A machine without any: the probe for the register has no effect, and the list is empty.
 fn none_there(run: &Run, machine: &Machine, sentence: &str) -> Checked<String> {
     let finished = run_to_end(run, machine)?;
     ensure_eq!(finished.exit, Exit::FINE, "a machine without NVDIMMs");
@@ -66,7 +66,7 @@ fn none_there(run: &Run, machine: &Machine, sentence: &str) -> Checked<String> {
     Ok(line.to_owned())
 }
 
-/// Where QEMU says that a DIMM or NVDIMM is, and how much of it: number, start, size, node.
+/// A DIMM or NVDIMM as QEMU lists it: number, start, size, node.
 pub(super) fn place_of(guest: &mut Guest, dimm: &Dimm) -> Checked<NvdimmState> {
     let Some(info) = dimm.find(&mut guest.qmp)? else {
         return failed(format!("QEMU does not list {}", dimm.id));
@@ -78,7 +78,7 @@ pub(super) fn place_of(guest: &mut Guest, dimm: &Dimm) -> Checked<NvdimmState> {
     Ok(NvdimmState { number, start, size, node: Some(node), state: "waiting".into() })
 }
 
-/// `state` lists just these NVDIMMs, by number, each where QEMU has it; nothing of them is a block or a DIMM.
+/// `state` lists exactly these NVDIMMs, by number, each where QEMU has it, and none as a block or a DIMM.
 fn are_listed(guest: &mut Guest, nvdimms: &[Dimm]) -> Checked<State> {
     let mut places = Vec::new();
     for nvdimm in nvdimms {
@@ -99,7 +99,7 @@ fn are_listed(guest: &mut Guest, nvdimms: &[Dimm]) -> Checked<State> {
     Ok(state)
 }
 
-/// Plugs NVDIMMs one after the other, and waits until the guest has said that the last one is here: it reports nothing.
+/// Plugs NVDIMMs one after the other, and waits for the guest's log line about the last one: it sends no OST.
 pub(super) fn plug(guest: &mut Guest, nvdimms: &[Dimm]) -> Checked {
     for nvdimm in nvdimms {
         let slot = guest.plug_without_waiting(nvdimm)?.slot;
@@ -111,7 +111,7 @@ pub(super) fn plug(guest: &mut Guest, nvdimms: &[Dimm]) -> Checked {
     Ok(())
 }
 
-/// Two NVDIMMs that were there first: one where QEMU puts it, one at a place and in a slot of its own.
+/// Two NVDIMMs at boot: one where QEMU puts it, one with an address and a slot.
 fn cold(run: &Run, granule: Granule) -> Checked<String> {
     let mut bare = Guest::boot(run, &slotted(granule).extra(SWITCH))?;
     let without = bare.state()?;
@@ -126,16 +126,16 @@ fn cold(run: &Run, granule: Granule) -> Checked<String> {
     Ok(String::new())
 }
 
-/// One NVDIMM at boot, two that come; QEMU does not take them back, and the guest does not mind.
+/// One NVDIMM at boot, two that are plugged; QEMU does not unplug them.
 fn hot(run: &Run, granule: Granule) -> Checked<String> {
     let first = Dimm::nvdimm("n0", 512 * MIB);
     let mut guest = Guest::boot(run, &with_cold(granule, std::slice::from_ref(&first)))?;
     let start = guest.state()?;
     let second = Dimm::nvdimm("n1", GIB);
-    plug(&mut guest, std::slice::from_ref(&second)).during("the first that comes")?;
+    plug(&mut guest, std::slice::from_ref(&second)).during("the first one plugged")?;
     are_listed(&mut guest, &[first.clone(), second.clone()])?;
     let third = Dimm::nvdimm("n2", 128 * MIB).at(16 * GIB).in_slot(7);
-    plug(&mut guest, std::slice::from_ref(&third)).during("the second that comes")?;
+    plug(&mut guest, std::slice::from_ref(&third)).during("the second one plugged")?;
     let all = [first, second, third];
     are_listed(&mut guest, &all)?;
     let Err(Refusal::Refused(why)) = all[1].ask_back(&mut guest.qmp) else {
@@ -149,7 +149,7 @@ fn hot(run: &Run, granule: Granule) -> Checked<String> {
     Ok(why)
 }
 
-/// DIMMs and NVDIMMs share slots and addresses, and nothing else: either comes and goes without a trace on the other.
+/// DIMMs and NVDIMMs share slots and addresses: plugging one kind does not change the other.
 fn beside_dimms(run: &Run, granule: Granule) -> Checked<String> {
     let cold = [Dimm::nvdimm("n0", GIB), Dimm::new("d0", granule.block())];
     let mut guest = Guest::boot(run, &with_cold(granule, &cold))?;
@@ -166,9 +166,9 @@ fn beside_dimms(run: &Run, granule: Granule) -> Checked<String> {
     ensure_eq!(state.dimms.len(), 2, "DIMMs");
     for dimm in [&dimm, &second] {
         guest.unplug_well(dimm)?;
-        are_listed(&mut guest, &both).during("after a DIMM went")?;
+        are_listed(&mut guest, &both).during("after a DIMM was unplugged")?;
     }
-    // Both at once: one interrupt may tell of both.
+    // Both at once: one interrupt may announce both.
     let (third, last) = (Dimm::new("d2", granule.block()), Dimm::nvdimm("n2", 128 * MIB).at(16 * GIB));
     let plugged = guest.plug_without_waiting(&third)?;
     plug(&mut guest, std::slice::from_ref(&last))?;
@@ -187,7 +187,7 @@ fn in_its_place(guest: &mut Guest, dimm: &Dimm) -> Checked<Plugged> {
     Ok(Plugged { address: place.start, size: place.size, slot: place.number, status: 0 })
 }
 
-/// So many that the table does not fit into a page, then one more.
+/// More NVDIMMs than the FIT has room for in a page, then one more.
 fn many(run: &Run) -> Checked<String> {
     let nvdimm = |n| Dimm::nvdimm(&format!("n{n}"), 128 * MIB).unreserved();
     let mut nvdimms: Vec<Dimm> = (0..MANY).map(nvdimm).collect();
@@ -202,7 +202,7 @@ fn many(run: &Run) -> Checked<String> {
     Ok(format!("{} NVDIMMs", nvdimms.len()))
 }
 
-/// The node is QEMU's.
+/// The node is the one that QEMU was given.
 fn node(run: &Run) -> Checked<String> {
     let machine = slotted(Granule::K4).extra(SWITCH).extra([
         "-object",

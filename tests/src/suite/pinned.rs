@@ -1,4 +1,4 @@
-//! A DIMM that cannot leave: one pinned page holds it, the refusal names the page, and it goes when the pin does.
+//! A pinned page keeps its DIMM: the refusal names the page, and without the pin the DIMM can be unplugged.
 
 use super::life::is_listed_online;
 use super::test::{Test, per_granule, slotted};
@@ -19,11 +19,11 @@ pub(super) fn tests() -> Vec<Test> {
 fn held_by_one_page(run: &Run, granule: Granule, tenants: bool) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(granule))?;
     let start = guest.state()?;
-    // Two blocks, the pin in the second: the first has already gone offline when the second refuses.
+    // Two blocks, the pin in the second: the first is offline already when the second refuses.
     let dimm = Dimm::new("d0", 2 * granule.block());
     let plugged = guest.plug_well(&dimm)?;
     if tenants {
-        // The newest block first: all of the second block is in use then, and a little of the first.
+        // Allocation takes the newest block first: all of the second block is in use, and a part of the first.
         guest.tell(&format!("tenant new {}", granule.usable_pages_per_block() + 64))?;
     }
     let pfn = granule.pages(plugged.address + granule.block() + granule.block() / 2);
@@ -32,7 +32,7 @@ fn held_by_one_page(run: &Run, granule: Granule, tenants: bool) -> Checked<Strin
 
     let before = guest.position();
     let status = match guest.unplug(&dimm)? {
-        Unplug::Gone => return failed("the DIMM went with a pinned page in it"),
+        Unplug::Gone => return failed("the DIMM was unplugged with a pinned page"),
         Unplug::Refused(status) => status,
     };
     ensure!(status != 0, "a refusal with status 0");
@@ -47,7 +47,7 @@ fn held_by_one_page(run: &Run, granule: Granule, tenants: bool) -> Checked<Strin
 
     guest.tell(&format!("unpin {pfn:#x}"))?;
     guest.unplug_well(&dimm).during("after unpin")?;
-    guest.tell("tenant check").during("after the DIMM went")?;
+    guest.tell("tenant check").during("after the unplug")?;
     guest.tell("tenant drop")?;
     let end = guest.state()?;
     ensure_eq!(end.pages, start.pages, "pages at the end");
@@ -55,9 +55,9 @@ fn held_by_one_page(run: &Run, granule: Granule, tenants: bool) -> Checked<Strin
     Ok(reason)
 }
 
-/// The guest's message names the page and the reason, as a log line that is not a reply.
+/// The guest's log names the page and the reason.
 fn names_the_page(guest: &mut Guest, since: usize, pfn: u64) -> Checked<String> {
-    // A command's round trip, so that the log line has been printed.
+    // After a command's reply the log line has been printed.
     guest.tell("dimms")?;
     let text = guest.text_since(since);
     let names = |line: &&str| line.contains(&format!("{pfn:#x}")) || line.contains(&pfn.to_string());

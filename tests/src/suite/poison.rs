@@ -1,4 +1,5 @@
-//! A poisoned page keeps its DIMM: it is out of use, what was in it has moved, and the refusal names it. `compact` beside it.
+//! A poisoned page keeps its DIMM: it is out of use, what was in it has moved, and the refusal names it. `compact`
+//! beside it.
 
 use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
@@ -36,7 +37,7 @@ fn a_poisoned_page_keeps_its_dimm(run: &Run, granule: Granule) -> Checked<String
 
     let since = guest.position();
     match guest.unplug(&dimm)? {
-        Unplug::Gone => return failed("the DIMM went with a poisoned page in it"),
+        Unplug::Gone => return failed("the DIMM was unplugged with a poisoned page"),
         Unplug::Refused(status) => ensure!(status != 0, "a refusal with status 0"),
     }
     guest.tell("dimms")?;

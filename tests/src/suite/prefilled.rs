@@ -1,4 +1,4 @@
-//! Memory is not zero because QEMU's usually is: a DIMM whose every byte is 0xa5 before it is plugged.
+//! Memory that is not zero: each byte of the DIMM is 0xa5 before it is plugged.
 
 use super::looking;
 use super::matrix::plan_is_kept;
@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// The byte that stands for what was there before.
+/// The byte that fills it.
 const FILL: u8 = 0xa5;
 
 pub(super) fn tests() -> Vec<Test> {
@@ -29,14 +29,14 @@ fn struct_pages_are_clean(run: &Run, granule: Granule) -> Checked<String> {
     let dimm = Dimm::new("d0", size).on_file(file.clone());
     let plugged = guest.plug_well(&dimm)?;
     let state = guest.state()?;
-    // The file is the DIMM: its memmap can be read from the host, all of it ...
+    // The file is the DIMM, so the host can read all of its memmap ...
     let dirty = filled_words(&file, granule.memmap_per_block())?;
     ensure!(
         dirty.is_none(),
         "struct page at byte {:#x} of the DIMM still holds {FILL:#x}",
         dirty.unwrap_or(0)
     );
-    // ... and the host's view is the guest's.
+    // ... and it is what the guest has.
     for pfn in [0, 1, granule.pages(size) / 2, granule.pages(size) - 1] {
         let words = looking::struct_page_words(&mut guest, &state, granule.pages(plugged.address) + pfn)?;
         ensure!(
@@ -55,7 +55,7 @@ fn struct_pages_are_clean(run: &Run, granule: Granule) -> Checked<String> {
     Ok(format!("{} bytes of memmap without {FILL:#x}; {plan}", granule.memmap_per_block()))
 }
 
-/// Tenants on all of it, so that every struct page is used once.
+/// Tenants in all of it, so that every struct page is used once.
 fn uses_every_page(guest: &mut Guest, state: &crate::state::State, granule: Granule) -> Checked {
     ensure!(state.tenant_pages() == 0, "tenants before any were made");
     guest.tell(&format!("tenant new {}", granule.usable_pages_per_block()))?;
@@ -64,7 +64,7 @@ fn uses_every_page(guest: &mut Guest, state: &crate::state::State, granule: Gran
     guest.tell("tenant drop").map(drop)
 }
 
-/// The offset of the first 8-byte word of the file's first `length` bytes that is all fill.
+/// The offset of the first 8-byte word, in the first `length` bytes of the file, that still is the fill.
 fn filled_words(file: &Path, length: u64) -> Checked<Option<u64>> {
     let cannot = |error: std::io::Error| Trouble::Unknown(format!("cannot read {}: {error}", file.display()));
     let mut bytes = Vec::new();

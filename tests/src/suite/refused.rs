@@ -1,4 +1,4 @@
-//! DIMMs that cannot be taken: refused with the rule named, nothing changed, and the next one is welcome.
+//! DIMMs that are refused: the message names the rule, nothing changes, and the next DIMM is accepted.
 
 use super::life::is_listed_online;
 use super::test::{Test, per_granule, slotted};
@@ -11,7 +11,7 @@ use crate::state::{Memmap, State};
 use crate::trouble::{Checked, During, failed, skipped};
 use crate::{ensure, ensure_eq};
 
-/// The first address that the 48-bit linear map cannot show: half of the upper half above RAM's base (128 TiB).
+/// An address beyond the 48-bit linear map, which is 128 TiB from the base of RAM.
 const OUT_OF_REACH: u64 = (1 << 47) + (1 << 42);
 
 pub(super) fn tests() -> Vec<Test> {
@@ -21,7 +21,7 @@ pub(super) fn tests() -> Vec<Test> {
     tests
 }
 
-/// The rule as the design words it.
+/// The rule in the message.
 fn alignment_rule(granule: Granule) -> &'static str {
     match granule {
         Granule::K4 | Granule::K16 => "is not aligned to the 128 MiB memory block",
@@ -48,7 +48,7 @@ fn refusal(run: &Run, granule: Granule, dimm: &Dimm, rule: &str) -> Checked<Stri
     Ok(reason)
 }
 
-/// Plugs `dimm`, checks every trace of its refusal, ejects it, and checks that no trace is left.
+/// Plugs `dimm`, checks how it is refused, ejects it, and compares with the start.
 fn is_refused(guest: &mut Guest, dimm: &Dimm, rule: &str) -> Checked<String> {
     let start = guest.state()?;
     let before = guest.position();
@@ -96,7 +96,7 @@ fn out_of_reach(run: &Run, granule: Granule) -> Checked<String> {
     let machine = slotted(granule).cpu("max").maxmem("200T");
     let mut guest = Guest::boot(run, &machine)?;
     let dimm = Dimm::new("far", granule.block()).at(OUT_OF_REACH);
-    // QEMU is asked first whether it can place one there: a refusal of its own is no refusal of the guest's.
+    // QEMU itself may refuse the address: that says nothing about the guest.
     if let Err(Refusal::Refused(why)) = dimm.plug(&mut guest.qmp) {
         return skipped(format!("QEMU cannot place a DIMM at {OUT_OF_REACH:#x}: {why}"));
     }

@@ -1,5 +1,5 @@
-//! Regions that the device tree sets aside: hotpluggable memory comes and goes by hand or at boot, in both boot ways, and
-//! persistent memory is a file's.
+//! Regions of the device tree: hotpluggable memory is added and removed by the shell or at boot, in both boot ways, and
+//! persistent memory is a file.
 
 use super::arithmetic::Added;
 use super::device_tree::{reserved_memory, with_nodes};
@@ -21,9 +21,9 @@ use std::os::unix::fs::FileExt;
 const HOT: u64 = RAM_BASE + GIB;
 const PMEM: u64 = HOT + GIB;
 const PMEM_SIZE: u64 = 64 * MIB;
-/// Pages in use that have to move when the region goes.
+/// Pages in use, which must migrate when the region is removed.
 const TENANT_PAGES: u64 = 1000;
-/// All of the hotpluggable region, as the checks of a DIMM want it.
+/// All of the hotpluggable region, in the form that the checks of a DIMM take.
 const WHOLE: Plugged = Plugged { address: HOT, size: GIB, slot: 0, status: 0 };
 
 pub(super) fn tests() -> Vec<Test> {
@@ -40,7 +40,7 @@ pub(super) fn tests() -> Vec<Test> {
     tests.extend(per_granule("regions/auto", all_are_added_at_boot));
     tests.extend(per_granule("regions/parts", parts_and_blocks));
     tests.extend(per_granule("regions/refused", what_cannot_be_added));
-    tests.extend(per_granule("regions/holds", what_would_be_lost_is_not_added));
+    tests.extend(per_granule("regions/holds", a_region_that_holds_the_blob_is_not_added));
     for boot in BOOTS {
         let body = move |run: &Run| persistent_memory_is_the_file(run, boot);
         tests.push(Test::new(format!("regions/pmem-file/{}", boot.name()), body));
@@ -74,7 +74,7 @@ fn pmem() -> Region {
     Region { start: PMEM, size: PMEM_SIZE, kind, volatile: false, node: Some(0), state, added: Vec::new() }
 }
 
-/// `state` lists the two regions, and `layout` too, in the same state.
+/// `state` and `layout` list the two regions, in the same state.
 fn are_listed(guest: &mut Guest, hot: Region) -> Checked<State> {
     let state = guest.state()?;
     let layout = guest.tell("layout")?;
@@ -86,7 +86,7 @@ fn are_listed(guest: &mut Guest, hot: Region) -> Checked<State> {
     Ok(state)
 }
 
-/// Waiting, in use, and gone again: the counts exactly back.
+/// Waiting, in use, and removed: the counts are those of the start.
 fn a_regions_life(run: &Run, boot: Boot, granule: Granule, memmap: Memmap) -> Checked<String> {
     let word = if memmap == Memmap::Ram { "memmap=ram" } else { "memmap=self" };
     let mut guest = Guest::boot(run, &machine(boot, granule).append(word))?;
@@ -114,7 +114,7 @@ fn a_regions_life(run: &Run, boot: Boot, granule: Granule, memmap: Memmap) -> Ch
     Ok(format!("1G for {tables} table pages"))
 }
 
-/// The guest's words about the added region, then QEMU's eyes.
+/// The added region in the log and in `state`, then by QEMU's walk.
 fn is_memory(
     guest: &mut Guest,
     start: &State,
@@ -139,7 +139,7 @@ fn is_memory(
     Ok(tables)
 }
 
-/// `memmap=self-range`: the log says where the memmap is and how much is left, and all of it goes again.
+/// `memmap=self-range`: the log says where the memmap is and how much remains, and all of it is removed.
 fn one_memmap_for_the_whole_region(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &machine(Boot::Firmware, granule).append("memmap=self-range"))?;
     let start = guest.state()?;
@@ -168,7 +168,7 @@ fn one_memmap_for_the_whole_region(run: &Run, granule: Granule) -> Checked<Strin
     Ok(String::new())
 }
 
-/// `hotadd=auto`: there at the first prompt, beside DIMMs, and it can still go.
+/// `hotadd=auto`: added at the first prompt, beside DIMMs, and removable.
 fn all_are_added_at_boot(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &machine(Boot::Firmware, granule).append("hotadd=auto"))?;
     let start = are_listed(&mut guest, hotpluggable("memory", &[(HOT, GIB, "online")]))?;
@@ -192,7 +192,7 @@ fn all_are_added_at_boot(run: &Run, granule: Granule) -> Checked<String> {
     Ok(String::new())
 }
 
-/// Two halves, added one by one; a block of one goes offline; each half goes as it came.
+/// Two halves are added one by one; a block of one goes offline; each half is removed as it was added.
 fn parts_and_blocks(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &machine(Boot::Image, granule))?;
     let start = guest.state()?;
@@ -271,8 +271,8 @@ fn ram(start: u64, size: u64) -> Node {
     node.bytes("hotpluggable", Vec::new()).reg(start, size)
 }
 
-/// QEMU's own blob lies at 0x48000000 in an Image boot; a reservation in another region; a third one is free.
-fn what_would_be_lost_is_not_added(run: &Run, granule: Granule) -> Checked<String> {
+/// QEMU's blob lies at 0x48000000 in an Image boot, a reservation in another region; a third region is free.
+fn a_region_that_holds_the_blob_is_not_added(run: &Run, granule: Granule) -> Checked<String> {
     let (blob, kept, free) = (RAM_BASE + 128 * MIB, RAM_BASE + 512 * MIB, RAM_BASE + GIB);
     let kept_node = reserved_memory(Node::new("kept@70000000").reg(kept + 256 * MIB, MIB));
     let nodes = [ram(blob, 128 * MIB), ram(kept, 512 * MIB), ram(free, 512 * MIB), kept_node];
@@ -290,7 +290,7 @@ fn what_would_be_lost_is_not_added(run: &Run, granule: Granule) -> Checked<Strin
     Ok(String::new())
 }
 
-/// Not a byte of RAM where the image runs: one clear line.
+/// No RAM where the image runs: one line says so.
 fn the_image_needs_its_ram(run: &Run) -> Checked<String> {
     let nodes = [ram(RAM_BASE, 64 * MIB)];
     ends_with(
@@ -314,7 +314,7 @@ fn ends_with(run: &Run, nodes: &[Node], message: &str) -> Checked<String> {
     Ok(said.to_owned())
 }
 
-/// The arguments are known, wrong values of them are not.
+/// The arguments' values are accepted; wrong ones are reported.
 fn arguments_of_regions(run: &Run) -> Checked<String> {
     for (argument, known) in [
         ("hotadd=manual", true),
@@ -332,7 +332,7 @@ fn arguments_of_regions(run: &Run) -> Checked<String> {
     Ok(String::new())
 }
 
-/// What is in the file is what the guest has at the region's address, both ways, while it runs and over boots.
+/// The file and the guest's memory at the region's address are the same, while it runs and over boots.
 fn persistent_memory_is_the_file(run: &Run, boot: Boot) -> Checked<String> {
     let path = run.path("pmem");
     drop(std::fs::remove_file(&path));

@@ -1,4 +1,4 @@
-//! Several DIMMs at once, at boot, in the same slot again, and while the guest is busy.
+//! Several DIMMs: at once, at boot, in the same slot again, and while the guest is busy.
 
 use super::life::is_listed_online;
 use super::test::{Test, per_granule, slotted};
@@ -21,7 +21,7 @@ pub(super) fn tests() -> Vec<Test> {
     tests
 }
 
-/// Four DIMMs of different sizes plugged in one breath, and taken in one breath.
+/// Four DIMMs of different sizes are plugged without waiting in between, and unplugged so.
 fn at_once(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(granule))?;
     let start = guest.state()?;
@@ -53,7 +53,7 @@ fn at_once(run: &Run, granule: Granule) -> Checked<String> {
     Ok(String::new())
 }
 
-/// DIMMs that were there before the kernel was: taken at boot, and given back like others.
+/// DIMMs that are plugged before boot are added at boot, and can be unplugged.
 fn cold_plugged(run: &Run, granule: Granule) -> Checked<String> {
     let mut bare = Guest::boot(run, &slotted(granule))?;
     let without = bare.state()?;
@@ -86,7 +86,7 @@ fn place_of(guest: &mut Guest, dimm: &Dimm) -> Checked<Plugged> {
     place.map_or_else(|| crate::trouble::unknown(format!("QEMU does not list {}", dimm.id)), Ok)
 }
 
-/// The same slot, another DIMM: nothing of the first one may show.
+/// Another DIMM in the same slot: nothing of the first one remains.
 fn same_slot_again(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(granule))?;
     let start = guest.state()?;
@@ -103,8 +103,8 @@ fn same_slot_again(run: &Run, granule: Granule) -> Checked<String> {
     Ok(String::new())
 }
 
-/// A second `device_del` that arrives while the guest migrates asks for the DIMM that is leaving: the next DIMM in its slot
-/// is added and stays.
+/// A second `device_del` that arrives while the guest migrates asks for the DIMM that is leaving: the next DIMM in its
+/// slot is added and stays.
 fn a_second_request_is_not_for_the_next_dimm(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(granule))?;
     let start = guest.state()?;
@@ -117,10 +117,10 @@ fn a_second_request_is_not_for_the_next_dimm(run: &Run, granule: Granule) -> Che
     guest.await_ejection_begun(&first)?;
     guest.ask_back(&first).during("the second request, while the guest migrates")?;
     let end = guest.await_removal(&first)?;
-    ensure_eq!(end, crate::guest::Unplug::Gone, "the DIMM that was asked for twice");
+    ensure_eq!(end, crate::guest::Unplug::Gone, "the DIMM whose removal was requested twice");
     let next = Dimm::new("next", 2 * granule.block()).at(8 * GIB).in_slot(3);
     let plugged = guest.plug_without_waiting(&next)?;
-    let taken = guest.qmp.wait_event("what becomes of the next DIMM", Deadline::for_step(), |event| {
+    let taken = guest.qmp.wait_event("an event about the next DIMM", Deadline::for_step(), |event| {
         (is_deleted(event, &next.id) || ost_of(event, &next.id).is_some())
             .then(|| ost_of(event, &next.id).cloned())
     })?;
@@ -136,7 +136,7 @@ fn a_second_request_is_not_for_the_next_dimm(run: &Run, granule: Granule) -> Che
     Ok(String::new())
 }
 
-/// A DIMM that arrives while a command runs waits for it; its log lines are never inside the reply.
+/// A DIMM that is plugged while a command runs is added after it: no log line is inside the reply.
 fn while_a_command_runs(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(granule))?;
     let free = guest.state()?.pages.free;
@@ -148,7 +148,7 @@ fn while_a_command_runs(run: &Run, granule: Granule) -> Checked<String> {
     ensure!(reply.error().is_none(), "{}", reply.text);
     ensure!(!reply.text.contains("dimm"), "log lines inside a reply: {}", reply.text);
     let plugged = guest.await_insertion(&dimm, plugged)?;
-    ensure_eq!(plugged.status, 0, "OST of a DIMM that came while the guest was busy");
+    ensure_eq!(plugged.status, 0, "OST of a DIMM that was plugged while the guest was busy");
     is_listed_online(&guest.state()?, plugged, granule, Memmap::SelfHosted)?;
     guest.tell("tenant check")?;
     guest.unplug_well(&dimm)?;

@@ -1,4 +1,4 @@
-//! RAM of many shapes, and the machine's other variations: entry level, interrupt controller, CPUs, an initrd.
+//! RAM of many shapes, and other variations of the machine: entry level, interrupt controller, CPUs, an initrd.
 
 use super::matrix::{COMMANDS, checks_itself};
 use super::test::Test;
@@ -10,10 +10,10 @@ use crate::run::Run;
 use crate::trouble::{Checked, Trouble, unknown};
 use crate::{ensure, ensure_eq, eyes};
 
-/// A shape of RAM: its name, boot RAM, maxmem, and what else QEMU is told.
+/// A shape of RAM: its name, boot RAM, maxmem, and QEMU's other arguments.
 const SHAPES: [(&str, &str, &str, &[&str]); 5] = [
     ("small", "256M", "64G", &[]),
-    // Neither whole memory blocks nor whole level 2 blocks of any granule.
+    // Neither whole memory blocks nor whole level 2 leaves of any granule.
     ("ragged", "1001M", "64G", &[]),
     ("large", "4G", "64G", &[]),
     ("high", "12G", "64G", &UNRESERVED),
@@ -21,7 +21,7 @@ const SHAPES: [(&str, &str, &str, &[&str]); 5] = [
     ("numa", "1G", "64G", &NUMA),
 ];
 
-/// Boot RAM that the host need not have: only what the guest touches is ever there.
+/// Boot RAM that may be larger than the host's: the host allocates what the guest touches.
 const UNRESERVED: [&str; 4] =
     ["-object", "memory-backend-ram,id=big,size=12G,reserve=off", "-machine", "memory-backend=big"];
 
@@ -65,7 +65,7 @@ fn vary(name: &str, machine: Machine, boot: Boot, granule: Granule) -> Test {
     Test::new(name, move |run: &Run| checks_itself(run, &machine, boot, granule))
 }
 
-/// EL3 is refused with a clear message and status 3: there is no PSCI there, and no way to leave it unnoticed.
+/// EL3 is refused with a message and status 3: there is no PSCI there.
 fn entered_at_el3(run: &Run, granule: Granule) -> Checked<String> {
     let machine = Machine { entry: Entry::El3, ..Machine::firmware() }.granule(granule).append(COMMANDS);
     let finished = run_to_end(run, &machine)?;
@@ -75,7 +75,7 @@ fn entered_at_el3(run: &Run, granule: Granule) -> Checked<String> {
         .to_owned())
 }
 
-/// An initrd is nobody's free memory: its bytes stay as they are while everything else is filled with tenants.
+/// An initrd is reserved: its bytes stay as they are while all other memory is filled with tenants.
 fn initrd_survives(run: &Run, granule: Granule) -> Checked<String> {
     let file = run.filled_file("initrd", 3 * MIB + 4096, 0x5a)?;
     let machine = Machine::image().granule(granule).memory("512M");

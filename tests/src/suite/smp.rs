@@ -1,5 +1,5 @@
-//! More than one CPU: all of them start, whichever way the machine is entered; they answer, park and read; what does not start
-//! is named and done without; and one that fails ends the run.
+//! Several CPUs: all of them start at each entry level and boot way; they answer, park and read; a CPU that does not
+//! start is named and left out; and one that fails ends the run.
 
 use super::device_tree;
 use super::matrix::self_tests_pass;
@@ -15,7 +15,7 @@ use crate::{ensure, ensure_eq};
 
 /// What every such boot runs.
 const COMMANDS: &str = "run=\"selftest cpus; cpus; audit; state\"";
-/// How QEMU's virtual CPUs run: taking turns on one host thread, or each on its own.
+/// How QEMU's virtual CPUs run: by turns on one host thread, or each on its own.
 const THREADS: [&str; 2] = ["single", "multi"];
 
 pub(super) fn tests() -> Vec<Test> {
@@ -29,7 +29,7 @@ pub(super) fn tests() -> Vec<Test> {
             tests.push(Test::new(format!("smp/threads-{threads}/{granule}"), body));
         }
     }
-    tests.extend(per_granule("smp/one", one_is_as_ever));
+    tests.extend(per_granule("smp/one", one_cpu_has_the_same_counts));
     tests.extend([
         Test::new("smp/icount", |run: &Run| {
             all_run(run, &Machine { icount: true, ..Machine::firmware() }, 4)
@@ -39,20 +39,20 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("smp/numbers", numbers_are_the_device_trees),
         Test::new("smp/redistributor-regions", a_cpu_in_the_second_region_runs),
         Test::new("smp/ten", more_than_there_is_room_for),
-        Test::new("smp/refused", what_does_not_start_is_done_without),
+        Test::new("smp/refused", a_cpu_that_does_not_start_is_left_out),
         Test::new("smp/crash", a_failure_on_any_cpu_ends_the_run),
     ]);
     tests
 }
 
-/// {Image, firmware} x {GICv2, GICv3} x {EL1, EL2} x {2, 4, 8} CPUs, the granules taking turns.
+/// {Image, firmware} x {GICv2, GICv3} x {EL1, EL2} x {2, 4, 8} CPUs, the granules by turns.
 fn every_way_in() -> Vec<Test> {
     let mut tests = Vec::new();
     for boot in BOOTS {
         for gic in [2, 3] {
             for (entry, level) in [(Entry::El1, "el1"), (Entry::El2, "el2")] {
                 for count in [2, 4, 8] {
-                    // One later in each way than in the one before: each number of CPUs has them all.
+                    // The granules start one later each time, so that each number of CPUs has all of them.
                     let turn = tests.len() / GRANULES.len() + tests.len();
                     let granule = GRANULES[turn % GRANULES.len()];
                     let name = format!("smp/{}/gic{gic}/{level}/{count}/{granule}", boot.name());
@@ -75,7 +75,7 @@ fn gicv4(boot: Boot) -> Machine {
     machine.extra(["-machine", "gic-version=4"])
 }
 
-/// All of them are there by `state` and `cpus`, no self-test is skipped, and each has done what the self-tests wanted of it.
+/// `state` and `cpus` list all of them, no self-test is skipped, and each CPU took part in the self-tests.
 pub(super) fn all_run(run: &Run, machine: &Machine, count: u32) -> Checked<String> {
     let finished = run_to_end(run, &with_cpus(machine, count).append(COMMANDS))?;
     let remark = self_tests_pass(&finished)?;
@@ -95,7 +95,7 @@ pub(super) fn all_run(run: &Run, machine: &Machine, count: u32) -> Checked<Strin
     Ok(remark)
 }
 
-/// The rows of `cpus` for CPUs that run, in words.
+/// The rows of `cpus` for CPUs that run, split into words.
 fn listed(finished: &Finished) -> Vec<Vec<&str>> {
     let rows = finished.text.lines().skip_while(|line| !line.starts_with("cpu  mpidr")).skip(1);
     let rows = rows.map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -108,8 +108,8 @@ fn has_cpus(finished: &Finished, count: u32) -> Checked {
     Ok(())
 }
 
-/// One CPU, and four of which one may run, come to the same pages: nothing is spent on CPUs that do not run.
-fn one_is_as_ever(run: &Run, granule: Granule) -> Checked<String> {
+/// One CPU, and four with maxcpus=1, have the same page counts: a CPU that does not run costs nothing.
+fn one_cpu_has_the_same_counts(run: &Run, granule: Granule) -> Checked<String> {
     let one = run_to_end(run, &slotted(granule).append(COMMANDS))?;
     has_cpus(&one, 1)?;
     ensure!(!one.text.contains("cpus: "), "one CPU says something about CPUs");
@@ -123,8 +123,8 @@ fn one_is_as_ever(run: &Run, granule: Granule) -> Checked<String> {
     Ok(String::new())
 }
 
-/// The device tree of QEMU's virt, as far as CPUs go: those of `cpus`, in this order, and the redistributors of `regions`,
-/// each an address and a size (hw/arm/virt.c, VIRT_GIC_DIST and VIRT_GIC_REDIST).
+/// The device tree of QEMU's virt, as far as CPUs go: those of `cpus`, in this order, and the redistributors of
+/// `regions`, each an address and a size (hw/arm/virt.c, VIRT_GIC_DIST and VIRT_GIC_REDIST).
 fn tree_of(run: &Run, cpus: &[u32], regions: &[(u32, u32)]) -> Checked<Machine> {
     let mut list = Node::new("cpus").cells("#address-cells", &[1]).cells("#size-cells", &[0]);
     for mpidr in cpus {
@@ -169,8 +169,8 @@ fn more_than_there_is_room_for(run: &Run) -> Checked<String> {
     Ok(String::new())
 }
 
-/// The device tree of four CPUs on a machine that has two: PSCI refuses, both are named, and two go on.
-fn what_does_not_start_is_done_without(run: &Run) -> Checked<String> {
+/// The device tree lists four CPUs, and the machine has two: PSCI refuses, both are named, and two run.
+fn a_cpu_that_does_not_start_is_left_out(run: &Run) -> Checked<String> {
     let machine = Machine::firmware();
     let tree = device_tree::blob_of(run, &with_cpus(&machine, 4)).during("the tree of four CPUs")?;
     let file = run.path("four.dtb");
@@ -187,7 +187,7 @@ fn what_does_not_start_is_done_without(run: &Run) -> Checked<String> {
     Ok(String::new())
 }
 
-/// An exception on a secondary CPU is reported with the CPU's number, and ends the run with status 2; so on the boot CPU.
+/// An exception on any CPU is reported with the CPU's number, and ends the run with status 2.
 fn a_failure_on_any_cpu_ends_the_run(run: &Run) -> Checked<String> {
     for boot in [Boot::Image, Boot::Firmware] {
         for cpu in [0, 3] {

@@ -1,5 +1,5 @@
-//! `stress` on four CPUs, at each granule, with and without FEAT_BBM: everything comes and goes in a random order while the other
-//! CPUs read, and DIMMs come and go over QEMU's monitor. No wrong read, a clean audit, and the start's pages at the end.
+//! `stress` on four CPUs, at each granule, with and without FEAT_BBM: random operations while the other CPUs read, and
+//! DIMMs are plugged and unplugged over QMP. No wrong read, a clean audit, and at the end the page counts of the start.
 
 use super::nvdimm::SWITCH;
 use super::test::{Test, slotted};
@@ -14,14 +14,14 @@ use crate::{ensure, ensure_eq};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-/// How long, in seconds; and with `--long`.
+/// Seconds, and seconds with `--long`.
 const SHORT: u64 = 3;
 const LONG: u64 = 60;
 /// Time for other operations between two DIMMs.
 const BETWEEN_DIMMS: Duration = Duration::from_millis(100);
-/// The slots that DIMMs come to and go from meanwhile. `stress` itself works on the first, and an NVDIMM has the second.
+/// The slots of the DIMMs that are plugged meanwhile. `stress` itself uses slot 0, and an NVDIMM has slot 1.
 const SLOTS: [u32; 3] = [2, 3, 4];
-/// What chooses the order: `HOTMAP_SEED=N` instead of what each test has.
+/// The seed of the order: `HOTMAP_SEED=N`, or the test's own.
 const SEED: &str = "HOTMAP_SEED";
 
 pub(super) fn tests() -> Vec<Test> {
@@ -38,13 +38,13 @@ pub(super) fn tests() -> Vec<Test> {
             tests.push(Test::new(format!("stress/long/{granule}/{cpu}"), body).long());
         }
     }
-    tests.push(Test::new("stress/leaving", a_page_leaves_that_readers_look_at));
+    tests.push(Test::new("stress/leaving", a_dimm_leaves_under_readers));
     tests
 }
 
-/// A huge page that fills a DIMM, under the eyes of three readers: QEMU takes the DIMM away in the middle of it. No reader
-/// touches what is not there any more. (A page that `stress` has taken out of its pool just then holds the DIMM.)
-fn a_page_leaves_that_readers_look_at(run: &Run) -> Checked<String> {
+/// A huge page fills a DIMM, three readers read it, and QEMU unplugs the DIMM meanwhile. No reader touches memory that
+/// is gone. (A page that `stress` has taken out of its pool at that moment holds the DIMM.)
+fn a_dimm_leaves_under_readers(run: &Run) -> Checked<String> {
     let (mut left, mut held) = (0, 0);
     for seed in 1..=4 {
         let dimm = Dimm::new("d1", GIB).in_slot(1).at(2 * GIB);
@@ -70,8 +70,8 @@ fn a_page_leaves_that_readers_look_at(run: &Run) -> Checked<String> {
     Ok(format!("{left} DIMMs left under readers, {held} were held"))
 }
 
-/// A DIMM that is there from the start, and persistent memory for devices: of the device tree, with memmap on the DIMM; or an
-/// NVDIMM, with the DIMM's memmap in boot memory.
+/// A DIMM that is plugged before boot, and persistent memory for devices: of the device tree, with a self-hosted DIMM;
+/// or an NVDIMM, with the DIMM's memmap in system RAM.
 fn machine(granule: Granule, cpu: &str) -> Machine {
     let dimm = Dimm::new("c0", GIB).in_slot(0).cold();
     let machine = Machine { smp: Some(4), ..slotted(granule).cpu(cpu).memory("2G").maxmem("12G") };
@@ -83,7 +83,7 @@ fn machine(granule: Granule, cpu: &str) -> Machine {
     machine.append("memmap=ram").extra(SWITCH).extra(nvdimm.iter().map(String::as_str))
 }
 
-/// How often each operation was done, and refused.
+/// For each operation: how often it succeeded, and was refused.
 type Tally = BTreeMap<String, (u64, u64)>;
 
 fn all_comes_and_goes(
@@ -98,7 +98,7 @@ fn all_comes_and_goes(
     let start = guest.state()?;
     let command = format!("stress {seconds} {seed}");
     guest.type_command(&command)?;
-    // What it finds when it starts is what it compares with at its end.
+    // `stress` compares the end with what it finds at its start.
     guest.wait_for("the start of stress", Deadline::for_step(), |text| {
         text.contains("stress: seed").then_some(())
     })?;
@@ -123,12 +123,12 @@ fn all_comes_and_goes(
     guest.finish()?;
     let (came, refused) = (dimms.came, dimms.refused);
     let told = format!(
-        "seed {seed}: {operations} operations, {read} heads read, DIMMs came {came} times, refused {refused}"
+        "seed {seed}: {operations} operations, {read} heads read, DIMMs plugged {came} times, refused {refused}"
     );
     Ok((told, tally))
 }
 
-/// In a minute each operation has been done at least once, and DIMMs have come and gone.
+/// In a minute each operation succeeds at least once, and DIMMs are plugged and unplugged.
 fn nothing_is_left_out(run: &Run, machine: &Machine, granule: Granule) -> Checked<String> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let (told, tally) = all_comes_and_goes(run, machine, granule, LONG, now.as_secs())?;
@@ -157,7 +157,7 @@ fn tally(text: &str) -> Checked<Tally> {
     tally.ok_or_else(|| Trouble::Failed(format!("no line that counts operations: {text}")))
 }
 
-/// DIMMs that come and go from outside.
+/// The DIMMs that are plugged and unplugged over QMP.
 struct Dimms {
     granule: Granule,
     random: u64,
@@ -179,7 +179,7 @@ impl Dimms {
         usize::try_from(self.random >> 33).unwrap_or(0) % limit
     }
 
-    /// A refusal is no error: huge pages or pins may hold a DIMM, and memory may be short.
+    /// A refusal is not an error: huge pages or pins may hold a DIMM, and memory may be short.
     fn one_comes_or_goes(&mut self, guest: &mut Guest) -> Checked {
         let at = self.below(SLOTS.len());
         let slot = SLOTS[at];
@@ -199,7 +199,7 @@ impl Dimms {
         Ok(())
     }
 
-    /// When all is quiet, nothing holds them.
+    /// Afterwards nothing holds them.
     fn all_go(&mut self, guest: &mut Guest) -> Checked {
         self.there.iter().try_for_each(|dimm| guest.unplug_well(dimm))
     }

@@ -1,4 +1,4 @@
-//! Pages in use: tenants fill a DIMM, so that taking it away really moves something.
+//! Pages in use: tenants fill a DIMM, so that unplugging it migrates pages.
 
 use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
@@ -10,8 +10,8 @@ use crate::trouble::{Checked, During};
 use crate::{ensure, ensure_eq};
 
 pub(super) fn tests() -> Vec<Test> {
-    let mut tests = per_granule("tenants/migrate", unplug_moves_what_is_in_use);
-    tests.extend(per_granule("tenants/no-room", a_dimm_whose_pages_have_nowhere_to_go_stays));
+    let mut tests = per_granule("tenants/migrate", unplug_migrates_pages_in_use);
+    tests.extend(per_granule("tenants/no-room", a_dimm_stays_if_its_pages_cannot_migrate));
     tests
 }
 
@@ -19,8 +19,8 @@ fn tenants_in(state: &State, plugged: Plugged) -> u64 {
     state.blocks_in(plugged.address, plugged.size).iter().map(|block| block.tenant_pages).sum()
 }
 
-/// The whole DIMM is in use; it goes, and every tenant page lives on elsewhere with its contents.
-fn unplug_moves_what_is_in_use(run: &Run, granule: Granule) -> Checked<String> {
+/// The whole DIMM is in use; it is unplugged, and every tenant page is migrated with its contents.
+fn unplug_migrates_pages_in_use(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(granule))?;
     let start = guest.state()?;
     let dimm = Dimm::new("d0", granule.block());
@@ -36,7 +36,7 @@ fn unplug_moves_what_is_in_use(run: &Run, granule: Granule) -> Checked<String> {
     let moved = guest.state()?;
     ensure_eq!(moved.tenant_pages(), count, "tenant pages after the move");
     ensure!(moved.blocks.iter().all(|block| block.source == "boot"), "the DIMM's block is still there");
-    ensure_eq!(moved.pages.present, start.pages.present, "present pages after the DIMM went");
+    ensure_eq!(moved.pages.present, start.pages.present, "present pages after the unplug");
     guest.tell("tenant check").during("after the move")?;
     guest.tell("audit").during("after the move")?;
 
@@ -47,8 +47,9 @@ fn unplug_moves_what_is_in_use(run: &Run, granule: Granule) -> Checked<String> {
     Ok(format!("{count} pages moved"))
 }
 
-/// More tenants than boot RAM can take in: the DIMM is refused, stays as it was, and goes once there is room.
-fn a_dimm_whose_pages_have_nowhere_to_go_stays(run: &Run, granule: Granule) -> Checked<String> {
+/// More tenant pages than boot RAM has room for: the removal is refused, nothing changes, and it succeeds once there is
+/// room.
+fn a_dimm_stays_if_its_pages_cannot_migrate(run: &Run, granule: Granule) -> Checked<String> {
     let (memory, blocks) = if granule == Granule::K64 { ("512M", 2) } else { ("256M", 3) };
     let mut guest = Guest::boot(run, &slotted(granule).memory(memory))?;
     let dimm = Dimm::new("d0", blocks * granule.block());
@@ -58,7 +59,7 @@ fn a_dimm_whose_pages_have_nowhere_to_go_stays(run: &Run, granule: Granule) -> C
     let full = guest.state()?;
     match guest.unplug(&dimm)? {
         crate::guest::Unplug::Gone => {
-            return crate::trouble::failed("the DIMM went although its pages could not");
+            return crate::trouble::failed("the DIMM was unplugged although its pages had no place");
         }
         crate::guest::Unplug::Refused(status) => ensure!(status != 0, "refused with status 0"),
     }

@@ -5,7 +5,7 @@ use crate::machine::Machine;
 use crate::run::Run;
 use crate::trouble::Checked;
 
-/// What a test does: a remark for its line when the promise is kept.
+/// What a test does. It returns a remark for its line.
 pub type Body = Box<dyn Fn(&Run) -> Checked<String> + Send + Sync>;
 
 /// A boot test.

@@ -1,5 +1,5 @@
-//! Windows in which a live entry of vmemmap is invalid: readers enter them and are made whole, and where FEAT_BBM has level 2
-//! there are none. And what nobody may do to a shared tail.
+//! Windows: readers that fault in one wait and read again, and with FEAT_BBM level 2 there are none. And a store to a
+//! shared tail faults.
 
 use super::matrix::self_tests_pass;
 use super::test::{Test, slotted};
@@ -23,7 +23,7 @@ pub(super) fn tests() -> Vec<Test> {
         }));
     }
     for granule in GRANULES {
-        let body = move |run: &Run| nobody_writes_to_a_shared_tail(run, granule);
+        let body = move |run: &Run| a_store_to_a_shared_tail_faults(run, granule);
         tests.push(Test::new(format!("window/tail/{granule}"), body));
     }
     tests
@@ -33,8 +33,8 @@ fn machine(cpu: &str, count: u32) -> Machine {
     Machine { smp: Some(count), ..slotted(Granule::K4).cpu(cpu) }
 }
 
-/// The self-tests optimise and restore a huge page whose memmap is a block, while the other CPUs read it, and hold the window
-/// of the split open until one of them is in it.
+/// The self-tests optimise and restore a huge page whose memmap is a block leaf, while the other CPUs read it, and hold
+/// the window of the split open until one of them is in it.
 fn split(run: &Run, cpu: &str, count: u32) -> Checked<Finished> {
     let finished = run_to_end(run, &machine(cpu, count).append("run=\"selftest hugetlb; cpus; audit\""))?;
     self_tests_pass(&finished)?;
@@ -42,7 +42,7 @@ fn split(run: &Run, cpu: &str, count: u32) -> Checked<Finished> {
     Ok(finished)
 }
 
-/// What `cpus` says that each CPU has tried again: by its own words in the column `retries`.
+/// The column `retries` of `cpus`, for each CPU.
 fn retries(finished: &Finished) -> Checked<Vec<u64>> {
     let rows = finished.text.lines().skip_while(|line| !line.starts_with("cpu  mpidr")).skip(1);
     let rows = rows.map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -56,7 +56,7 @@ fn readers_wait_for_a_split(run: &Run, count: u32) -> Checked<String> {
     let retries = retries(&split(run, "neoverse-n1", count)?)?;
     ensure_eq!(retries.len(), count as usize, "CPUs");
     ensure_eq!(retries[0], 0, "retries of the CPU that changes the tables");
-    // The self-test knows that one was in: a count of none would be wrong.
+    // The self-test has seen a reader in it, so the counts cannot all be 0.
     ensure!(retries.iter().sum::<u64>() > 0, "a reader entered the window, and `cpus` counts no retry");
     Ok(format!("retries: {retries:?}"))
 }
@@ -67,7 +67,7 @@ fn level_2_needs_no_window(run: &Run, count: u32) -> Checked<String> {
     Ok(String::new())
 }
 
-/// What `stress` says of windows: how many there were, and how often readers waited in one.
+/// What `stress` reports: how many windows there were, and how often readers waited in one.
 fn windows(text: &str) -> Option<(u64, u64)> {
     let line = text
         .lines()
@@ -77,7 +77,7 @@ fn windows(text: &str) -> Option<(u64, u64)> {
     Some((windows.parse().ok()?, waited.parse().ok()?))
 }
 
-/// All that comes and goes has windows that readers enter by themselves; with level 2 none at all.
+/// The operations of `stress` have windows that readers enter by chance; with level 2 there are none.
 fn stress_has_windows(run: &Run, count: u32) -> Checked<String> {
     let ended = |cpu| -> Checked<(u64, u64)> {
         let finished = run_to_end(run, &machine(cpu, count).append("run=\"hugetlb 2M 6; stress 4 7\""))?;
@@ -91,8 +91,8 @@ fn stress_has_windows(run: &Run, count: u32) -> Checked<String> {
     }
 }
 
-/// A store to a shared tail is a permission fault: status 2, with the page's pfn. A page that is restored is its own.
-fn nobody_writes_to_a_shared_tail(run: &Run, granule: Granule) -> Checked<String> {
+/// A store to a shared tail is a permission fault: status 2, with the page's pfn. A restored page can be written.
+fn a_store_to_a_shared_tail_faults(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(granule))?;
     let size = granule.huge_page_worth_sharing();
     guest.tell(&format!("hugetlb {} 1", size_text(size)))?;
@@ -123,7 +123,7 @@ mod tests {
     use super::windows;
 
     #[test]
-    fn windows_and_those_who_waited_are_read() {
+    fn windows_and_waits_are_read() {
         let line =
             "stress: 8 windows, the longest 9 ticks; readers waited in one 3 times, came just after 1 times";
         assert_eq!(windows(&format!("stress: seed 1\n{line}\n")), Some((8, 3)));

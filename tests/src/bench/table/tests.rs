@@ -50,7 +50,7 @@ fn every_missed_goal_is_named_with_both_numbers() {
 }
 
 #[test]
-fn linux_stands_beside_ours_with_the_ratio() {
+fn linuxs_row_is_below_ours_with_the_ratio() {
     let text = results(300_000, 1).text();
     let line =
         |start: &str| text.lines().find(|line| line.trim_start().starts_with(start)).map(str::to_owned);
