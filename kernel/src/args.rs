@@ -7,7 +7,6 @@ use core::fmt::{self, Write};
 
 use heapless::{String, Vec};
 use hotmap_mm::addr::Bytes;
-use hotmap_mm::boot::BootMemmap;
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::granule::{GranuleKind, MAX_HUGE_SIZES};
 use hotmap_mm::hotplug::home::MemmapHome;
@@ -45,7 +44,7 @@ pub struct BootArgs {
     /// `memmap=self|self-range|ram`.
     pub memmap: MemmapHome,
     /// `boot_memmap=self|ram`.
-    pub boot_memmap: BootMemmap,
+    pub boot_memmap: MemmapHome,
     /// `online=auto|manual`.
     pub online_auto: bool,
     /// `hotadd=auto|manual`.
@@ -85,7 +84,7 @@ impl BootArgs {
             granule: GranuleKind::K4,
             bad_granule: None,
             memmap: MemmapHome::SelfHosted,
-            boot_memmap: BootMemmap::Ram,
+            boot_memmap: MemmapHome::Ram,
             online_auto: true,
             hotadd_auto: false,
             pmem: PmemUse::Off,
@@ -267,9 +266,12 @@ fn key_and_value(word: &str) -> (&str, &str) {
 
 const AUTO: [(&str, bool); 2] = [("auto", true), ("manual", false)];
 const SWITCH: [(&str, bool); 2] = [("on", true), ("off", false)];
-const MEMMAP_HOMES: [(&str, MemmapHome); 3] =
-    [("self", MemmapHome::SelfHosted), ("self-range", MemmapHome::SelfRange), ("ram", MemmapHome::Ram)];
-const BOOT_MEMMAPS: [(&str, BootMemmap); 2] = [("self", BootMemmap::SelfHosted), ("ram", BootMemmap::Ram)];
+const MEMMAP_HOMES: [(&str, MemmapHome); 3] = [
+    ("self", MemmapHome::SelfHosted),
+    ("self-range", MemmapHome::SelfRange { reserve: 0 }),
+    ("ram", MemmapHome::Ram),
+];
+const BOOT_MEMMAPS: [(&str, MemmapHome); 2] = [("self", MemmapHome::SelfHosted), ("ram", MemmapHome::Ram)];
 /// `map=` is ndctl's word for the same choice, and may be left out.
 const PMEM_USES: [(&str, PmemUse); 6] = [
     ("off", PmemUse::Off),

@@ -4,9 +4,9 @@
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 use hotmap_mm::device::compound::{Compound, TailScope};
 use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
-use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::Result;
 use hotmap_mm::frame::block::Source;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
 
 use crate::args::PmemUse;
@@ -32,7 +32,7 @@ pub struct Wanted {
     /// Its type.
     pub kind: DeviceType,
     /// Where its memmap lies.
-    pub memmap: DeviceMemmap,
+    pub memmap: MemmapHome,
     /// The size of its compound pages in bytes, or `None` for single pages.
     pub align: Option<u64>,
     /// Which compound pages share a page of tails.
@@ -41,7 +41,7 @@ pub struct Wanted {
 
 impl Wanted {
     /// A request for a device of single pages.
-    pub const fn new(kind: DeviceType, memmap: DeviceMemmap) -> Self {
+    pub const fn new(kind: DeviceType, memmap: MemmapHome) -> Self {
         Self { kind, memmap, align: None, tails: TailScope::Page }
     }
 }
@@ -135,8 +135,8 @@ impl Kernel {
     pub(crate) fn use_pmem(&mut self) {
         let memmap = match self.info.args.pmem {
             PmemUse::Off => return,
-            PmemUse::MapDevice => DeviceMemmap::Device { reserve: 0 },
-            PmemUse::MapMemory => DeviceMemmap::Ram,
+            PmemUse::MapDevice => MemmapHome::SelfRange { reserve: 0 },
+            PmemUse::MapMemory => MemmapHome::Ram,
         };
         let mut after = PhysAddr::new(0);
         // One after the other, by address: making a device changes the list.

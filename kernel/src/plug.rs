@@ -172,7 +172,7 @@ impl Done<'_> {
                     klog!("{head}: self-hosted, {memmap} pages at the start of each block");
                 }
                 // The memmap may reach over the first block; a struct page has 64 bytes.
-                MemmapHome::SelfRange | MemmapHome::Given(_) => {
+                MemmapHome::SelfRange { .. } | MemmapHome::Given(_) => {
                     klog!("{head}: self-hosted, {} pages at the start of the range", pages * 64 / page);
                 }
                 MemmapHome::Ram => klog!("{head}: system RAM"),

@@ -2,6 +2,7 @@
 //! to the buddy allocator.
 
 use crate::frame::Frames;
+use crate::hotplug::home::MemmapHome;
 use alloc::vec::Vec;
 
 use crate::addr::{PhysAddr, PhysRange};
@@ -97,23 +98,12 @@ pub fn new_space<M: Machine>(machine: M, layout: Layout, memblock: &mut Memblock
     Ok(KernelSpace::new(machine, layout, root))
 }
 
-/// Where the memmap of boot memory goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum BootMemmap {
-    /// Into boot memory, as low as it fits.
-    #[default]
-    Ram,
-    /// Into each block's own first pages, so that a block in nobody's use can go, memmap and all; where a block has holes,
-    /// or something of boot's at its start, as low as it fits.
-    SelfHosted,
-}
-
 impl<M: Machine> Mm<M> {
     /// Take over from `memblock`, whose RAM `space` maps linearly already.
     ///
     /// # Errors
     /// `Out` when memblock or the heap runs out: too little memory to boot.
-    pub fn boot(space: KernelSpace<M>, memblock: &mut Memblock, home: BootMemmap) -> Result<Self> {
+    pub fn boot(space: KernelSpace<M>, memblock: &mut Memblock, home: MemmapHome) -> Result<Self> {
         let machine = space.machine().clone();
         let mut mm = Self {
             frames: Frames::new(machine, space.layout()),
@@ -125,7 +115,7 @@ impl<M: Machine> Mm<M> {
             notifiers: Chain::new(),
         };
         let runs = mm.boot_sections(memblock)?;
-        if home == BootMemmap::SelfHosted {
+        if home != MemmapHome::Ram {
             mm.boot_self_hosted(memblock)?;
         }
         for run in runs {

@@ -95,11 +95,8 @@ impl<M: Machine> Mm<M> {
     }
     /// Put a fault in on purpose, or none.
     pub const fn set_bug(&mut self, bug: Option<Bug>) {
-        self.frames.bug = bug;
-        self.space.bug = bug;
-    }
-    pub(crate) fn has_bug(&self, bug: Bug) -> bool {
-        self.frames.has_bug(bug)
+        self.frames.hooks.set(bug);
+        self.space.hooks.set(bug);
     }
 
     /// The present sections, ascending.

@@ -2,12 +2,12 @@
 
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
+use hotmap_mm::hotplug::home::MemmapHome;
 
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 use hotmap_mm::device::compound::{Dedup, TailScope};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::{DeviceType, MAX_RANGES, Pagemap};
-use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::{DeviceError, Error, RangeError};
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::pfn::Pfn;
@@ -121,8 +121,8 @@ fn create(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     }
     let kind = kind.unwrap_or(DeviceType::Private);
     let memmap = match request.on_device {
-        true => DeviceMemmap::Device { reserve: request.reserve },
-        false => DeviceMemmap::Ram,
+        true => MemmapHome::SelfRange { reserve: request.reserve },
+        false => MemmapHome::Ram,
     };
     let Request { align, tails, .. } = request;
     let meter = Meter::start(&kernel.counts());

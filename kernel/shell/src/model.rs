@@ -10,7 +10,7 @@ use hotmap_mm::device::compound::{Compound, TailScope};
 use hotmap_mm::device::given::Kmem;
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::{DeviceType, Pagemap};
-use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
+use hotmap_mm::device::range::DeviceRange;
 use hotmap_mm::error::{Error, Result, SpaceError};
 use hotmap_mm::frame::block::{MemoryBlock, Source};
 use hotmap_mm::frame::page::{Page, PageKind};
@@ -103,13 +103,13 @@ pub(crate) trait Model {
     fn remove(&mut self, range: PhysRange) -> Result<()>;
 
     // Devices.
-    fn device(&self, ranges: &[Bytes], kind: DeviceType, memmap: DeviceMemmap) -> Result<DeviceRange>;
+    fn device(&self, ranges: &[Bytes], kind: DeviceType, memmap: MemmapHome) -> Result<DeviceRange>;
     /// In compound pages of `size` bytes.
     fn compound_device(
         &self,
         range: Bytes,
         kind: DeviceType,
-        memmap: DeviceMemmap,
+        memmap: MemmapHome,
         size: u64,
         tails: TailScope,
     ) -> Result<DeviceRange>;
@@ -304,14 +304,14 @@ impl Model for Kernel {
         self.mm.remove_memory(range)
     }
 
-    fn device(&self, ranges: &[Bytes], kind: DeviceType, memmap: DeviceMemmap) -> Result<DeviceRange> {
+    fn device(&self, ranges: &[Bytes], kind: DeviceType, memmap: MemmapHome) -> Result<DeviceRange> {
         self.mm.device_range(ranges, kind, memmap)
     }
     fn compound_device(
         &self,
         range: Bytes,
         kind: DeviceType,
-        memmap: DeviceMemmap,
+        memmap: MemmapHome,
         size: u64,
         tails: TailScope,
     ) -> Result<DeviceRange> {

@@ -130,7 +130,7 @@ fn home() -> impl Strategy<Value = HomeChoice> {
     prop_oneof![
         6 => Just(HomeChoice::Plain(MemmapHome::SelfHosted)),
         4 => Just(HomeChoice::Plain(MemmapHome::Ram)),
-        3 => Just(HomeChoice::Plain(MemmapHome::SelfRange)),
+        3 => Just(HomeChoice::Plain(MemmapHome::SelfRange { reserve: 0 })),
         2 => (0..3u64, 0..700u64).prop_map(|(reserve, extra)| HomeChoice::Given { reserve, extra }),
         1 => any::<u8>().prop_map(HomeChoice::Wrong),
     ]

@@ -2,7 +2,7 @@
 //! the MMU, then [`Mm::boot`].
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
-use hotmap_mm::boot::{self, BootMemmap};
+use hotmap_mm::boot::{self};
 use hotmap_mm::error::Result;
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::frame::page::PageKind;
@@ -35,7 +35,7 @@ pub struct Shape {
     /// How much of the first reserved range is code and constants, from its first whole 64 KiB on.
     pub constant: u64,
     /// Where the memmap of boot memory goes.
-    pub memmap: BootMemmap,
+    pub memmap: MemmapHome,
 }
 
 impl Shape {
@@ -46,7 +46,7 @@ impl Shape {
     /// Ranges of RAM, the image and the device tree in the first.
     pub fn many(name: &'static str, ram: &[(u64, u64)]) -> Self {
         let reserved = vec![(2 * MIB, 512 << 10), (8 * MIB, MIB + 0x123)];
-        Self { name, ram: ram.to_vec(), reserved, constant: 256 << 10, memmap: BootMemmap::Ram }
+        Self { name, ram: ram.to_vec(), reserved, constant: 256 << 10, memmap: MemmapHome::Ram }
     }
     /// The least RAM that is worth booting: what runs slowly, runs here.
     pub fn tiny() -> Self {

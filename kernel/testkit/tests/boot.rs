@@ -1,7 +1,6 @@
 //! Booting: every granule with every shape of RAM, checked against the reference model.
 #![cfg(not(miri))]
 
-use hotmap_mm::boot::BootMemmap;
 use hotmap_mm::error::{Error, Resource};
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
@@ -85,7 +84,7 @@ fn too_little_memory_to_boot_is_an_error(g: Granule) {
             ram: vec![ram],
             reserved: vec![],
             constant: 0,
-            memmap: BootMemmap::Ram,
+            memmap: MemmapHome::Ram,
         };
         match Rig::try_boot(g, &shape) {
             Ok(rig) => rig.assert_clean("with next to nothing"),

@@ -6,7 +6,6 @@ use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::audit::AuditSummary;
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::device::pagemap::DeviceType;
-use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::{BlockError, Error, SpaceError};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
@@ -136,7 +135,7 @@ fn devices(rig: &mut Rig, at: When, bug: Option<Bug>) -> Option<Error> {
     rig.mm.set_bug(bug.filter(|_| at == When::ComingAsDevice));
     for start in [FAR, FAR + 2 * MIB] {
         let ranges = [(PhysAddr::new(start), 2 * MIB)];
-        let device = rig.mm.device_range(&ranges, DeviceType::Generic, DeviceMemmap::Ram).expect("free");
+        let device = rig.mm.device_range(&ranges, DeviceType::Generic, MemmapHome::Ram).expect("free");
         rig.mm.memremap_pages(&device, |_, _| {}).expect("room");
     }
     rig.mm.set_bug(bug.filter(|_| at == When::GoingAsDevice));

@@ -10,7 +10,7 @@ use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::device::compound::{Compound, Dedup, NoDedup, TailScope};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
-use hotmap_mm::device::range::{DeviceMemmap, DeviceRange};
+use hotmap_mm::device::range::DeviceRange;
 use hotmap_mm::error::{DeviceError, Error, PageError, RangeError, Resource, Result};
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::page::PageKind;
@@ -38,21 +38,21 @@ struct Wish {
     start: u64,
     len: u64,
     kind: DeviceType,
-    memmap: DeviceMemmap,
+    memmap: MemmapHome,
     size: u64,
     tails: TailScope,
 }
 
 impl Wish {
     fn new(start: u64, len: u64, size: u64) -> Self {
-        let (kind, memmap, tails) = (DeviceType::Generic, DeviceMemmap::Ram, TailScope::Page);
+        let (kind, memmap, tails) = (DeviceType::Generic, MemmapHome::Ram, TailScope::Page);
         Self { start, len, kind, memmap, size, tails }
     }
     fn private(self) -> Self {
         Self { kind: DeviceType::Private, ..self }
     }
     fn on_device(self, reserve: u64) -> Self {
-        Self { memmap: DeviceMemmap::Device { reserve }, ..self }
+        Self { memmap: MemmapHome::SelfRange { reserve }, ..self }
     }
     fn tails(self, tails: TailScope) -> Self {
         Self { tails, ..self }
@@ -327,7 +327,7 @@ fn one_page_less_is_out_of_memory_and_everything_is_undone(g: Granule) {
         let altmap = wish.range(&rig).expect("free").altmap().expect("one");
         let short = Altmap::new(altmap.base_pfn(), 0, altmap.free() - 1);
         let before = Snapshot::exact(&rig);
-        let given = Wish { memmap: DeviceMemmap::Given(short), ..wish };
+        let given = Wish { memmap: MemmapHome::Given(short), ..wish };
         let result = given.create(&mut rig);
         assert!(matches!(result, Err(Error::Out(Resource::Altmap { .. }))), "{result:?}");
         before.assert_same(&Snapshot::exact(&rig), "no fallback to system RAM");

@@ -6,7 +6,6 @@ use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::{DeviceState, DeviceType};
-use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::{AltmapError, DeviceError, Error, PageError, RangeError, Resource, Result};
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::block::Source;
@@ -20,14 +19,14 @@ use hotmap_testkit::snapshot::Snapshot;
 
 /// Where no table is shared with boot memory.
 const FAR: u64 = 8 << 40;
-const ON_DEVICE: DeviceMemmap = DeviceMemmap::Device { reserve: 0 };
+const ON_DEVICE: MemmapHome = MemmapHome::SelfRange { reserve: 0 };
 const SUBSECTION: u64 = 2 * MIB;
 
 fn boot(g: Granule) -> Rig {
     Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB))
 }
 
-fn create(rig: &mut Rig, start: u64, len: u64, kind: DeviceType, memmap: DeviceMemmap) -> Result<()> {
+fn create(rig: &mut Rig, start: u64, len: u64, kind: DeviceType, memmap: MemmapHome) -> Result<()> {
     let device = rig.mm.device_range(&[(PhysAddr::new(start), len)], kind, memmap)?;
     rig.mm.memremap_pages(&device, |_, _| {})
 }
@@ -45,7 +44,7 @@ fn struct_page(rig: &Rig, pa: u64) -> Option<u64> {
 
 fn a_device_comes_and_goes_without_a_trace(g: Granule) {
     for kind in DeviceType::ALL {
-        for memmap in [DeviceMemmap::Ram, ON_DEVICE] {
+        for memmap in [MemmapHome::Ram, ON_DEVICE] {
             if memmap == ON_DEVICE && kind == DeviceType::Private {
                 continue;
             }
@@ -112,7 +111,7 @@ fn one_page_short_is_out_of_memory_and_everything_is_undone(g: Granule) {
         let needed =
             Altmap::for_device(g, hotmap_mm::pfn::PfnRange::new(Rig::pfn(g, FAR), len / g.page_size), 0);
         let short = Altmap::new(needed.base_pfn(), 0, needed.free() - 1);
-        let result = create(&mut rig, FAR, len, DeviceType::Generic, DeviceMemmap::Given(short));
+        let result = create(&mut rig, FAR, len, DeviceType::Generic, MemmapHome::Given(short));
         assert!(matches!(result, Err(Error::Out(Resource::Altmap { .. }))), "{result:?}");
         before.assert_same(&Snapshot::exact(&rig), "no fallback to system RAM");
         rig.assert_clean("refused");
@@ -129,11 +128,11 @@ fn an_altmap_must_start_and_fit_its_range(g: Granule) {
         Altmap::new(base, 0, pages + 1),
         Altmap::new(base, u64::MAX, 2),
     ] {
-        let refused = create(&mut rig, FAR, len, DeviceType::Generic, DeviceMemmap::Given(bad));
+        let refused = create(&mut rig, FAR, len, DeviceType::Generic, MemmapHome::Given(bad));
         assert!(matches!(refused, Err(Error::Altmap(AltmapError::Misplaced { .. }))), "{bad:?}: {refused:?}");
     }
     for reserve in [pages, pages + 1, u64::MAX] {
-        let memmap = DeviceMemmap::Device { reserve };
+        let memmap = MemmapHome::SelfRange { reserve };
         let refused = create(&mut rig, FAR, len, DeviceType::Generic, memmap);
         assert!(
             matches!(refused, Err(Error::Altmap(AltmapError::Misplaced { .. }))),
@@ -155,7 +154,7 @@ fn subsections_come_and_go_in_any_order(g: Granule) {
     // Orders that take away the first, the last, the middle, and every second one first.
     let orders: [[u64; 6]; 5] =
         [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [2, 3, 1, 4, 0, 5], [0, 2, 4, 1, 3, 5], [5, 0, 3, 1, 4, 2]];
-    for memmap in [DeviceMemmap::Ram, ON_DEVICE] {
+    for memmap in [MemmapHome::Ram, ON_DEVICE] {
         for come in orders {
             for go in orders {
                 let mut rig = boot(g);
@@ -220,16 +219,16 @@ fn a_device_in_a_hole_of_boot_memory_allocates_no_memmap(g: Granule) {
     let (start, len) = (0x4300_0000, 4 * MIB);
     rig.machine.plug(start, len);
     let (before, counts) = (Snapshot::exact(&rig), rig.mm.counts());
-    create(&mut rig, start, len, DeviceType::Generic, DeviceMemmap::Ram).expect("room");
+    create(&mut rig, start, len, DeviceType::Generic, MemmapHome::Ram).expect("room");
     rig.assert_clean("made");
     assert_eq!(rig.mm.counts().memmap_ram, counts.memmap_ram);
     let (device, hole) = (Rig::pfn(g, start), Rig::pfn(g, start + len));
     assert_eq!(rig.mm.use_of(device).map(|u| u.0), Ok(PageKind::Device));
     assert_eq!(rig.mm.use_of(hole).map(|u| u.0), Ok(PageKind::Hole));
     assert_eq!(rig.mm.use_of(Rig::pfn(g, 0x4000_0000)).map(|u| u.0), Ok(PageKind::Table));
-    let again = create(&mut rig, start + SUBSECTION, SUBSECTION, DeviceType::Generic, DeviceMemmap::Ram);
+    let again = create(&mut rig, start + SUBSECTION, SUBSECTION, DeviceType::Generic, MemmapHome::Ram);
     assert!(matches!(again, Err(Error::Range(RangeError::Exists { .. }))), "{again:?}");
-    let over_ram = create(&mut rig, 0x4000_0000, SUBSECTION, DeviceType::Generic, DeviceMemmap::Ram);
+    let over_ram = create(&mut rig, 0x4000_0000, SUBSECTION, DeviceType::Generic, MemmapHome::Ram);
     assert!(matches!(over_ram, Err(Error::Range(RangeError::Exists { .. }))), "{over_ram:?}");
     destroy(&mut rig, start);
     rig.assert_clean("gone");
@@ -245,7 +244,7 @@ fn an_altmap_beside_boot_memory_is_as_large_as_what_is_used(g: Granule) {
     rig.machine.plug(start, len);
     let before = Snapshot::exact(&rig);
     for reserve in [0, 512] {
-        create(&mut rig, start, len, DeviceType::Generic, DeviceMemmap::Device { reserve }).expect("room");
+        create(&mut rig, start, len, DeviceType::Generic, MemmapHome::SelfRange { reserve }).expect("room");
         rig.assert_clean("made");
         let altmap = *rig.mm.frames().altmap(rig.mm.devices()[0].start()).expect("one");
         // 64 bytes for each page of one block, and no page lost to alignment.
@@ -267,7 +266,7 @@ fn a_device_of_several_ranges_is_one(g: Granule) {
     let ranges = [FAR + 8 * SUBSECTION, FAR, FAR + Rig::blocks(g, 1)].map(|s| (PhysAddr::new(s), SUBSECTION));
     ranges.iter().for_each(|(start, len)| rig.machine.plug(start.get(), *len));
     let before = Snapshot::exact(&rig);
-    let device = rig.mm.device_range(&ranges, DeviceType::Coherent, DeviceMemmap::Ram).expect("free");
+    let device = rig.mm.device_range(&ranges, DeviceType::Coherent, MemmapHome::Ram).expect("free");
     let mut told = Vec::new();
     rig.mm.memremap_pages(&device, |_, step| told.push(step)).expect("room");
     assert_eq!(told, Step::ALL[..6], "all but going online");
@@ -289,7 +288,7 @@ fn what_no_device_can_be_made_of_is_refused(g: Granule) {
     let rig = boot(g);
     let try_one = |start: u64, len: u64| {
         let ranges = [(PhysAddr::new(start), len)];
-        rig.mm.device_range(&ranges, DeviceType::Generic, DeviceMemmap::Ram).map(drop)
+        rig.mm.device_range(&ranges, DeviceType::Generic, MemmapHome::Ram).map(drop)
     };
     assert!(matches!(try_one(FAR, 0), Err(Error::Range(RangeError::Empty(_)))));
     assert!(matches!(try_one(u64::MAX - MIB + 1, SUBSECTION), Err(Error::Range(RangeError::Wraps { .. }))));
@@ -307,7 +306,7 @@ fn what_no_device_can_be_made_of_is_refused(g: Granule) {
     let same = [(PhysAddr::new(FAR), 2 * SUBSECTION), (PhysAddr::new(FAR + SUBSECTION), SUBSECTION)];
     let many = [(PhysAddr::new(FAR), SUBSECTION); 9];
     let check = |ranges: &[(PhysAddr, u64)]| {
-        rig.mm.device_range(ranges, DeviceType::Generic, DeviceMemmap::Ram).map(drop)
+        rig.mm.device_range(ranges, DeviceType::Generic, MemmapHome::Ram).map(drop)
     };
     assert!(matches!(check(&same), Err(Error::Range(RangeError::Exists { .. }))));
     assert!(matches!(check(&many), Err(Error::Range(RangeError::Exists { .. }))));
@@ -319,12 +318,12 @@ fn what_no_device_can_be_made_of_is_refused(g: Granule) {
 fn memory_and_devices_keep_out_of_each_others_way(g: Granule) {
     let (mut rig, block) = (boot(g), Rig::blocks(g, 1));
     rig.machine.plug(FAR, 2 * block);
-    create(&mut rig, FAR + SUBSECTION, SUBSECTION, DeviceType::Generic, DeviceMemmap::Ram).expect("room");
+    create(&mut rig, FAR + SUBSECTION, SUBSECTION, DeviceType::Generic, MemmapHome::Ram).expect("room");
     let over = HotRange::new(&rig.mm, PhysAddr::new(FAR), block, Source::Dimm(0)).map(drop);
     assert!(matches!(over, Err(Error::Range(RangeError::Exists { .. }))), "{over:?}");
     rig.add(FAR + block, block, MemmapHome::SelfHosted).expect("the next block is free");
     let over =
-        create(&mut rig, FAR + block - SUBSECTION, 2 * SUBSECTION, DeviceType::Generic, DeviceMemmap::Ram);
+        create(&mut rig, FAR + block - SUBSECTION, 2 * SUBSECTION, DeviceType::Generic, MemmapHome::Ram);
     assert!(matches!(over, Err(Error::Range(RangeError::Exists { .. }))), "{over:?}");
     rig.assert_clean("refused");
     assert_eq!(rig.mm.blocks().iter().filter(|b| b.start >= Rig::pfn(g, FAR)).count(), 1);
@@ -360,7 +359,7 @@ fn teardown_waits_for_the_last_hold_and_names_its_page(g: Granule) {
 fn what_is_set_aside_cannot_be_held(g: Granule) {
     let mut rig = boot(g);
     rig.machine.plug(FAR, GIB);
-    create(&mut rig, FAR, GIB, DeviceType::FsDax, DeviceMemmap::Device { reserve: 2 }).expect("room");
+    create(&mut rig, FAR, GIB, DeviceType::FsDax, MemmapHome::SelfRange { reserve: 2 }).expect("room");
     let device = &rig.mm.devices()[0];
     assert_eq!(
         device.usable_start(),
@@ -381,7 +380,7 @@ fn what_is_set_aside_cannot_be_held(g: Granule) {
 fn every_allocation_fails_in_turn(g: Granule) {
     let block = Rig::blocks(g, 1);
     let ranges = [(PhysAddr::new(FAR), block + SUBSECTION), (PhysAddr::new(FAR + 4 * block), 3 * SUBSECTION)];
-    for (memmap, count) in [(DeviceMemmap::Ram, 2), (ON_DEVICE, 1)] {
+    for (memmap, count) in [(MemmapHome::Ram, 2), (ON_DEVICE, 1)] {
         for plan in [Plan::Nth as fn(u64) -> Plan, Plan::From] {
             let (mut rig, mut failures) = (boot(g), 0);
             ranges.iter().for_each(|(start, len)| rig.machine.plug(start.get(), *len));

@@ -3,7 +3,6 @@
 #![cfg(not(miri))]
 
 use hotmap_mm::addr::PhysAddr;
-use hotmap_mm::boot::BootMemmap;
 use hotmap_mm::error::{AltmapError, Error, Resource};
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::block::Source;
@@ -33,7 +32,7 @@ fn a_range_with_one_altmap_hosts_its_memmap_at_its_start(g: Granule) {
     let (mut rig, len) = (boot(g), Rig::blocks(g, 3));
     rig.machine.plug(FAR, len);
     let (before, ram) = (Snapshot::exact(&rig), rig.mm.counts().memmap_ram);
-    rig.add(FAR, len, MemmapHome::SelfRange).expect("room");
+    rig.add(FAR, len, MemmapHome::SelfRange { reserve: 0 }).expect("room");
     rig.assert_clean("added");
     let memmap = len / g.page_size * 64;
     for at in [FAR, FAR + Rig::blocks(g, 1), FAR + len - g.page_size] {
@@ -73,7 +72,7 @@ fn a_part_whose_memmap_is_elsewhere_cannot_go_alone(g: Granule) {
     // Odd addresses of blocks, so that no leaf of the linear map is larger than one.
     let (start, len) = (FAR + block, 2 * block);
     rig.machine.plug(start, len);
-    rig.add(start, len, MemmapHome::SelfRange).expect("room");
+    rig.add(start, len, MemmapHome::SelfRange { reserve: 0 }).expect("room");
     let before = Snapshot::exact(&rig);
     for part in [start, start + block] {
         let refused = rig.mm.remove_memory(range(part, block));
@@ -137,7 +136,7 @@ fn a_memmap_on_another_node_is_reported_once(g: Granule) {
 fn boot_memory_can_host_its_own_memmap_and_then_go(g: Granule) {
     for shape in Shape::all() {
         let name = shape.name;
-        let mut rig = Rig::boot(g, &Shape { memmap: BootMemmap::SelfHosted, ..shape });
+        let mut rig = Rig::boot(g, &Shape { memmap: MemmapHome::SelfHosted, ..shape });
         rig.assert_clean(name);
         let own = Rig::blocks(g, 1) / g.page_size * 64 / g.page_size;
         let hosts: Vec<_> = rig.mm.blocks().iter().filter(|b| b.memmap_pages > 0).map(|b| b.start).collect();
@@ -162,7 +161,7 @@ fn boot_memory_can_host_its_own_memmap_and_then_go(g: Granule) {
 
 /// All blocks of 1 GiB but the first, which has the kernel at its start (at 64K the second and last).
 fn every_boot_block_that_boot_left_alone_hosts_itself(g: Granule) {
-    let shape = Shape { memmap: BootMemmap::SelfHosted, ..Shape::one("1 GiB", 0x4000_0000, GIB) };
+    let shape = Shape { memmap: MemmapHome::SelfHosted, ..Shape::one("1 GiB", 0x4000_0000, GIB) };
     let rig = Rig::boot(g, &shape);
     let blocks = rig.mm.blocks();
     assert_eq!(blocks.len() as u64, GIB / Rig::blocks(g, 1));

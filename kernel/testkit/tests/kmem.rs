@@ -5,7 +5,6 @@ use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
-use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::{BlockError, DeviceError, Error, PageError, RangeError, Result};
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::frame::zone::ZoneKind;
@@ -38,7 +37,7 @@ fn len(g: Granule) -> u64 {
 fn make(rig: &mut Rig, kind: DeviceType) {
     let g = rig.granule();
     let ranges = [(PhysAddr::new(start(g)), len(g))];
-    let device = rig.mm.device_range(&ranges, kind, DeviceMemmap::Device { reserve: 0 }).expect("free");
+    let device = rig.mm.device_range(&ranges, kind, MemmapHome::SelfRange { reserve: 0 }).expect("free");
     rig.mm.memremap_pages(&device, |_, _| {}).expect("room");
 }
 
@@ -84,7 +83,7 @@ fn what_is_held_or_dying_or_too_small_stays(g: Granule) {
     let at = FAR + Rig::blocks(g, 8);
     rig.machine.plug(at, SUBSECTION);
     let ranges = [(PhysAddr::new(at), SUBSECTION)];
-    let small = rig.mm.device_range(&ranges, DeviceType::Generic, DeviceMemmap::Ram).expect("free");
+    let small = rig.mm.device_range(&ranges, DeviceType::Generic, MemmapHome::Ram).expect("free");
     rig.mm.memremap_pages(&small, |_, _| {}).expect("room");
     let refused = rig.mm.device_to_memory(Rig::pfn(g, at), MemmapHome::SelfHosted, ZoneKind::Movable);
     assert!(matches!(refused, Err(Error::Range(RangeError::NotBlockAligned { .. }))), "{refused:?}");
@@ -94,7 +93,7 @@ fn what_is_held_or_dying_or_too_small_stays(g: Granule) {
 fn private_memory_is_not_for_the_system(g: Granule) {
     let (mut rig, at) = (boot(g), FAR + Rig::blocks(g, 16));
     let ranges = [(PhysAddr::new(at), Rig::blocks(g, 1))];
-    let private = rig.mm.device_range(&ranges, DeviceType::Private, DeviceMemmap::Ram).expect("free");
+    let private = rig.mm.device_range(&ranges, DeviceType::Private, MemmapHome::Ram).expect("free");
     rig.mm.memremap_pages(&private, |_, _| {}).expect("room");
     let before = Snapshot::exact(&rig);
     for home in [MemmapHome::SelfHosted, MemmapHome::Ram] {
@@ -108,7 +107,7 @@ fn nobody_else_gets_the_edges_meanwhile(g: Granule) {
     let mut rig = boot(g);
     give(&mut rig).expect("room");
     let edge = [(PhysAddr::new(start(g)), SUBSECTION)];
-    let refused = rig.mm.device_range(&edge, DeviceType::Generic, DeviceMemmap::Ram).map(drop);
+    let refused = rig.mm.device_range(&edge, DeviceType::Generic, MemmapHome::Ram).map(drop);
     assert!(matches!(refused, Err(Error::Range(RangeError::Exists { .. }))), "{refused:?}");
     let block = HotRange::new(&rig.mm, PhysAddr::new(FAR), Rig::blocks(g, 1), Source::Dimm(0)).map(drop);
     assert!(matches!(block, Err(Error::Range(RangeError::Exists { .. }))), "{block:?}");
@@ -124,7 +123,7 @@ fn a_range_validated_before_the_device_came_is_refused(g: Granule) {
         .map(|(at, len)| HotRange::new(&rig.mm, PhysAddr::new(at), len, Source::Dimm(0)).expect("free"));
     let edges = [start(g), start(g) + len(g) - SUBSECTION, FAR + block].map(|at| {
         let ranges = [(PhysAddr::new(at), SUBSECTION)];
-        rig.mm.device_range(&ranges, DeviceType::Generic, DeviceMemmap::Ram).expect("free")
+        rig.mm.device_range(&ranges, DeviceType::Generic, MemmapHome::Ram).expect("free")
     });
     make(&mut rig, DeviceType::FsDax);
     give(&mut rig).expect("room");
@@ -227,7 +226,7 @@ fn memory_stays_on_its_devices_node(g: Granule) {
     let mut rig = boot(g);
     assert_eq!(rig.mm.memunmap_pages(Rig::pfn(g, start(g))), Ok(Teardown::Gone));
     let ranges = [(PhysAddr::new(start(g)), len(g))];
-    let on_device = DeviceMemmap::Device { reserve: 0 };
+    let on_device = MemmapHome::SelfRange { reserve: 0 };
     let device = rig.mm.device_range(&ranges, DeviceType::Generic, on_device).expect("free").on_node(3);
     rig.mm.memremap_pages(&device, |_, _| {}).expect("room");
     let block = Rig::pfn(g, FAR + Rig::blocks(g, 1));

@@ -5,7 +5,6 @@
 use hotmap_mm::addr::{PhysAddr, VirtRange};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
-use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::{BlockError, BlockIs, Error, RangeError, Result};
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::tables::TableFrames;
@@ -30,7 +29,7 @@ fn far_leaf(rig: &Rig) -> u64 {
     FAR + layout::base(rig.machine.spec(), 0x4000_0000)
 }
 
-fn create(rig: &mut Rig, start: u64, len: u64, memmap: DeviceMemmap) -> Result<()> {
+fn create(rig: &mut Rig, start: u64, len: u64, memmap: MemmapHome) -> Result<()> {
     let device = rig.mm.device_range(&[(PhysAddr::new(start), len)], DeviceType::Generic, memmap)?;
     rig.mm.memremap_pages(&device, |_, _| {})
 }
@@ -131,7 +130,7 @@ fn a_device_with_one_large_leaf_goes(g: Granule, size: u64) {
     // In pieces that any host gives; only what holds the memmap is ever touched.
     (0..len / GIB).for_each(|i| rig.machine.plug(at + i * GIB, GIB));
     let before = Snapshot::exact(&rig);
-    create(&mut rig, at, len, DeviceMemmap::Device { reserve: 0 }).expect("room");
+    create(&mut rig, at, len, MemmapHome::SelfRange { reserve: 0 }).expect("room");
     let (window, bounds) = (memmap(&rig, at, len), rig.mm.layout().vmemmap_bounds());
     let (leaves, _) = unmap(&mut rig, window, bounds);
     assert!(leaves.iter().zip(0..).all(|((pa, each), i)| *pa == at + i * each), "in order");
@@ -167,7 +166,7 @@ fn the_model_frees_a_level_2_leaf_of_512_mib() {
 fn a_table_goes_with_the_last_of_two_neighbours(g: Granule) {
     // Each fills whole pages of memmap at every granule, and both are in one last-level table (4K: one section).
     let len = 64 * MIB;
-    for memmap in [DeviceMemmap::Ram, DeviceMemmap::Device { reserve: 0 }] {
+    for memmap in [MemmapHome::Ram, MemmapHome::SelfRange { reserve: 0 }] {
         for first in [0, 1] {
             let mut rig = boot(g);
             let at = [FAR, FAR + len];
@@ -203,7 +202,7 @@ fn a_neighbour_below_vmemmap_keeps_its_tables(g: Granule) {
     let (before, none) = (Snapshot::exact(&rig), tables(&rig));
     map(&mut rig, neighbour, 0x4_6000_0000, g.page_size);
     let (with_neighbour, its) = (Snapshot::exact(&rig), tables(&rig));
-    create(&mut rig, base, SUBSECTION, DeviceMemmap::Ram).expect("room");
+    create(&mut rig, base, SUBSECTION, MemmapHome::Ram).expect("room");
     destroy(&mut rig, base);
     assert_eq!(tables(&rig), its, "the neighbour's tables");
     with_neighbour.assert_same(&Snapshot::exact(&rig), "the neighbour is as it was");
@@ -243,7 +242,7 @@ fn a_table_across_the_floor_or_the_ceiling_stays(g: Granule) {
 }
 
 fn removing_twice_is_a_warning_and_frees_nothing(g: Granule) {
-    for home in [MemmapHome::SelfHosted, MemmapHome::Ram, MemmapHome::SelfRange] {
+    for home in [MemmapHome::SelfHosted, MemmapHome::Ram, MemmapHome::SelfRange { reserve: 0 }] {
         let (mut rig, len) = (boot(g), Rig::blocks(g, 2));
         rig.plug(FAR, len, home);
         let warnings = rig.mm.warnings();
@@ -274,7 +273,7 @@ fn an_overlapping_add_exists_and_changes_nothing(g: Granule) {
     rig.plug(FAR + block, 2 * block, MemmapHome::SelfHosted);
     let before = Snapshot::exact(&rig);
     for (start, blocks) in [(0, 2), (0, 4), (1, 1), (1, 2), (2, 1), (2, 2)] {
-        for home in [MemmapHome::SelfHosted, MemmapHome::Ram, MemmapHome::SelfRange] {
+        for home in [MemmapHome::SelfHosted, MemmapHome::Ram, MemmapHome::SelfRange { reserve: 0 }] {
             let refused = rig.add(FAR + start * block, blocks * block, home);
             assert!(
                 matches!(refused, Err(Error::Range(RangeError::Exists { .. }))),
@@ -282,7 +281,7 @@ fn an_overlapping_add_exists_and_changes_nothing(g: Granule) {
             );
         }
         let len = blocks * block;
-        let refused = create(&mut rig, FAR + start * block, len, DeviceMemmap::Ram);
+        let refused = create(&mut rig, FAR + start * block, len, MemmapHome::Ram);
         assert!(
             matches!(refused, Err(Error::Range(RangeError::Exists { .. }))),
             "{start} + {blocks}: {refused:?}"
@@ -312,7 +311,7 @@ fn an_early_sections_memmap_goes_only_with_all_of_it(g: Granule) {
     let (start, len) = (0x6300_0000, 4 * MIB);
     rig.machine.plug(start, len);
     let (counts, before) = (rig.mm.counts(), Snapshot::exact(&rig));
-    create(&mut rig, start, len, DeviceMemmap::Device { reserve: 0 }).expect("room");
+    create(&mut rig, start, len, MemmapHome::SelfRange { reserve: 0 }).expect("room");
     assert_eq!(rig.mm.counts(), counts, "no memmap and no table; a device is no RAM");
     assert_eq!(
         rig.mm.frames().altmap(rig.mm.devices()[0].start()).map(|a| a.alloc()),

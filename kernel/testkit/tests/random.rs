@@ -1,10 +1,10 @@
 //! Random sequences of operations, each predicted by the reference model, compared, and audited.
 #![cfg(not(miri))]
 
+use hotmap_mm::hotplug::home::MemmapHome;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use hotmap_mm::boot::BootMemmap;
 use hotmap_mm::granule::Granule;
 use hotmap_testkit::ops;
 use hotmap_testkit::rig::{MIB, Shape};
@@ -146,7 +146,7 @@ fn with_holes(g: Granule) {
 /// Boot memory hosts its own memmap, so that its blocks can go and come back.
 fn self_hosted(g: Granule) {
     let shape =
-        Shape { memmap: BootMemmap::SelfHosted, ..Shape::one("self-hosted", 0x4000_0000, 1024 * MIB) };
+        Shape { memmap: MemmapHome::SelfHosted, ..Shape::one("self-hosted", 0x4000_0000, 1024 * MIB) };
     run(g, 30, 60, &shape, &[("unplug", "a boot block")]);
 }
 

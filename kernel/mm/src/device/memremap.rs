@@ -1,6 +1,5 @@
 //! A device's page map comes and goes (Linux: `memremap_pages`, `memunmap_pages`): memory's steps, by subsections.
 
-use crate::debug::bugs::Bug;
 use crate::device::compound::{Dedup, TailScope};
 use crate::device::pagemap::{DeviceState, Pagemap};
 use crate::device::range::DeviceRange;
@@ -178,7 +177,7 @@ impl<M: Machine> Mm<M> {
         let g = self.granule();
         self.devices.remove(device.start().get());
         self.devices.shrink();
-        if !self.has_bug(Bug::StaleSection) {
+        if !self.frames.hooks.keeps_sections() {
             for range in device.ranges.as_slice() {
                 self.frames.sections.remove_where(keys(g, *range), |section| section.present.is_empty());
             }
@@ -213,7 +212,7 @@ impl<M: Machine> Mm<M> {
 
     fn drop_device_altmap(&mut self, device: &DeviceRange) {
         let in_use = self.frames.altmaps.remove_in(PfnRange::new(device.start(), 1));
-        debug_assert!(in_use == 0 || self.frames.bug.is_some(), "{in_use} pages of an altmap are in use");
+        debug_assert!(in_use == 0 || self.frames.hooks.any(), "{in_use} pages of an altmap are in use");
     }
 
     // Step 4.
@@ -321,7 +320,7 @@ impl<M: Machine> Mm<M> {
 
     fn forget_device_pages(&mut self, range: PfnRange) {
         let g = self.granule();
-        let (mut early, stale) = (false, self.has_bug(Bug::StaleSection));
+        let (mut early, stale) = (false, self.frames.hooks.keeps_sections());
         for section in self.frames.sections.range_mut(keys(g, range)) {
             section.remove_device(g, range, stale);
             early |= section.early;

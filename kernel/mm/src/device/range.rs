@@ -7,20 +7,6 @@ use crate::frame::altmap::Altmap;
 use crate::granule::Granule;
 use crate::pfn::Pfn;
 
-/// Where a device's memmap goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DeviceMemmap {
-    /// Into system RAM (`--map mem`).
-    Ram,
-    /// Into the device's own memory, after `reserve` pages that its driver keeps (`--map dev`).
-    Device {
-        /// The pages.
-        reserve: u64,
-    },
-    /// Into this part of the device's own memory.
-    Given(Altmap),
-}
-
 /// Whole subsections inside the linear map's reach where nothing is present, of one type, with an altmap that fits.
 ///
 /// Holding one proves that this was so for the model that made it, and is so until that model changes.

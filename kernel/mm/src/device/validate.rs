@@ -3,11 +3,12 @@
 use crate::addr::{PhysAddr, PhysRange};
 use crate::device::compound::{Compound, Dedup, NoDedup};
 use crate::device::pagemap::{DeviceType, MAX_RANGES, Ranges};
-use crate::device::range::{DeviceMemmap, DeviceRange};
+use crate::device::range::DeviceRange;
 use crate::error::{AltmapError, DeviceError, Error, RangeError, Result};
 use crate::frame::altmap::Altmap;
 use crate::frame::section::{Section, Subsections};
 use crate::granule::{Granule, SUBSECTION_SHIFT};
+use crate::hotplug::home::MemmapHome;
 use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::PfnRange;
@@ -22,7 +23,7 @@ impl<M: Machine> Mm<M> {
         &self,
         ranges: &[(PhysAddr, u64)],
         kind: DeviceType,
-        memmap: DeviceMemmap,
+        memmap: MemmapHome,
     ) -> Result<DeviceRange> {
         self.compound_device_range(ranges, kind, memmap, Compound::PAGE)
     }
@@ -35,7 +36,7 @@ impl<M: Machine> Mm<M> {
         &self,
         ranges: &[(PhysAddr, u64)],
         kind: DeviceType,
-        memmap: DeviceMemmap,
+        memmap: MemmapHome,
         compound: Compound,
     ) -> Result<DeviceRange> {
         let g = self.granule();
@@ -88,9 +89,9 @@ fn check_range<M: Machine>(mm: &Mm<M>, start: PhysAddr, len: u64) -> Result<Phys
 }
 
 /// A range ends with a compound page; it begins with one unless something may be set aside before.
-fn refuse_parts(g: Granule, ranges: &Ranges, memmap: DeviceMemmap, compound: Compound) -> Result<()> {
+fn refuse_parts(g: Granule, ranges: &Ranges, memmap: MemmapHome, compound: Compound) -> Result<()> {
     let whole = |range: &&PfnRange| {
-        let start = memmap != DeviceMemmap::Ram || range.start.is_aligned(compound.order());
+        let start = memmap != MemmapHome::Ram || range.start.is_aligned(compound.order());
         start && range.end.is_aligned(compound.order())
     };
     match ranges.as_slice().iter().find(|range| !whole(range)) {
@@ -122,37 +123,36 @@ fn choose_altmap<M: Machine>(
     mm: &Mm<M>,
     ranges: &Ranges,
     kind: DeviceType,
-    memmap: DeviceMemmap,
+    memmap: MemmapHome,
     (compound, dedup): (Compound, Dedup),
 ) -> Result<Option<Altmap>> {
     let (g, first) = (mm.granule(), ranges.as_slice()[0]);
-    if memmap != DeviceMemmap::Ram && !kind.is_reachable() {
+    if memmap != MemmapHome::Ram && !kind.is_reachable() {
         return Err(Error::Altmap(AltmapError::OnPrivate(first.addresses(g))));
     }
-    if memmap != DeviceMemmap::Ram && ranges.as_slice().len() > 1 {
+    if memmap != MemmapHome::Ram && ranges.as_slice().len() > 1 {
         return Err(Error::Altmap(AltmapError::Ranges { ranges: ranges.as_slice().len() }));
     }
-    let altmap = match memmap {
-        DeviceMemmap::Ram => return Ok(None),
-        DeviceMemmap::Given(altmap) => altmap,
-        // Before it is added to: what does not fit is not tried out.
-        DeviceMemmap::Device { reserve } if reserve > first.len() => {
-            return Err(Error::Altmap(AltmapError::Misplaced {
-                base: first.start.address(g),
-                range: first.addresses(g),
-            }));
+    let reserve = match memmap {
+        MemmapHome::Ram => return Ok(None),
+        MemmapHome::Given(altmap) => {
+            altmap.check_range(g, first)?;
+            return Ok(Some(altmap));
         }
-        DeviceMemmap::Device { reserve } if dedup == Dedup::Shared => {
-            let none = Error::Device(DeviceError::NoCompoundLeft {
-                range: first.addresses(g),
-                size: compound.bytes(g),
-            });
-            compound.altmap(g, first, reserve).ok_or(none)?
-        }
-        DeviceMemmap::Device { reserve } => {
-            let early = |part: &PfnRange| mm.frames.section_of(part.start).is_some_and(|s| s.early);
-            Altmap::for_parts(g, first.start, first.sections(g).filter(|part| !early(part)), reserve, 0)
-        }
+        MemmapHome::SelfHosted => 0,
+        MemmapHome::SelfRange { reserve } => reserve,
+    };
+    // Before it is added to: what does not fit is not tried out.
+    if reserve > first.len() {
+        let (base, range) = (first.start.address(g), first.addresses(g));
+        return Err(Error::Altmap(AltmapError::Misplaced { base, range }));
+    }
+    let altmap = if dedup == Dedup::Shared {
+        let (range, size) = (first.addresses(g), compound.bytes(g));
+        compound.altmap(g, first, reserve).ok_or(DeviceError::NoCompoundLeft { range, size })?
+    } else {
+        let early = |part: &PfnRange| mm.frames.section_of(part.start).is_some_and(|s| s.early);
+        Altmap::for_parts(g, first.start, first.sections(g).filter(|part| !early(part)), reserve, 0)
     };
     altmap.check_range(g, first)?;
     Ok(Some(altmap))

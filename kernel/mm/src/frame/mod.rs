@@ -21,8 +21,8 @@ pub mod section;
 pub mod tables;
 pub mod zone;
 
-use crate::debug::bugs::Bug;
 use crate::debug::faults::Faults;
+use crate::debug::hooks::Hooks;
 use crate::error::{Error, PageError, Resource, Result};
 use crate::granule::Granule;
 use crate::layout::Layout;
@@ -57,7 +57,7 @@ pub struct Frames<M: Machine> {
     counts: Counts,
     pub(crate) warnings: Warnings,
     pub(crate) faults: Faults,
-    pub(crate) bug: Option<Bug>,
+    pub(crate) hooks: Hooks,
 }
 
 impl<M: Machine> Frames<M> {
@@ -73,7 +73,7 @@ impl<M: Machine> Frames<M> {
             counts: Counts::default(),
             warnings: Warnings::default(),
             faults: Faults::default(),
-            bug: None,
+            hooks: Hooks::default(),
         }
     }
     /// The granule.
@@ -110,9 +110,6 @@ impl<M: Machine> Frames<M> {
     #[inline(always)]
     pub(crate) const fn machine(&self) -> &M {
         &self.machine
-    }
-    pub(crate) fn has_bug(&self, bug: Bug) -> bool {
-        self.bug == Some(bug)
     }
 
     /// `pages` pages of `kind` more.
@@ -245,7 +242,7 @@ impl<M: Machine> Frames<M> {
             return;
         };
         self.uncharge(kind, 1 << order);
-        if self.has_bug(Bug::LostPage) && order == 0 {
+        if self.hooks.loses_page(order) {
             return;
         }
         self.put_back(pfn, order);

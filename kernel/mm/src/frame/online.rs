@@ -1,6 +1,5 @@
 //! Blocks in their zones: steps 6 and 7 of going online, each beside its inverse.
 
-use crate::debug::bugs::Bug;
 use crate::error::{Resource, Result};
 use crate::frame::Frames;
 use crate::frame::block::BlockState;
@@ -49,7 +48,7 @@ impl<M: Machine> Frames<M> {
     /// block that hosts its own memmap is a handful of runs.
     pub(crate) fn release_to_buddy(&mut self, pages: PfnRange) {
         let g = self.granule();
-        let free_memmap = self.has_bug(Bug::FreeMemmap);
+        let free_memmap = self.hooks.frees_memmap();
         let struct_pages = Pages::new(&self.machine, self.layout);
         for start in pages.blocks(g) {
             let Some(block) = self.blocks.get_mut(start.get()) else { continue };

@@ -32,7 +32,10 @@ impl<M: Machine> Mm<M> {
                 }
                 Ok(())
             }
-            MemmapHome::SelfRange => self.host_in(pages, Altmap::for_memory(g, pages)),
+            MemmapHome::SelfRange { reserve } => {
+                let memmap = Altmap::for_memory(g, pages).free();
+                self.host_in(pages, Altmap::new(pages.start, reserve, memmap))
+            }
             MemmapHome::Given(altmap) => self.host_in(pages, altmap),
         }
     }
@@ -77,7 +80,7 @@ impl<M: Machine> Mm<M> {
     /// The inverse of step 3.
     pub(crate) fn drop_backing(&mut self, pages: PfnRange) {
         let in_use = self.frames.altmaps.remove_in(pages);
-        debug_assert!(in_use == 0 || self.frames.bug.is_some(), "{in_use} pages of an altmap are in use");
+        debug_assert!(in_use == 0 || self.frames.hooks.any(), "{in_use} pages of an altmap are in use");
         for start in pages.blocks(self.granule()) {
             self.set_backing(start, Backing::Ram, 0);
         }

@@ -1,17 +1,20 @@
-//! Where the memmap of memory is asked to be.
+//! Where the memmap of memory is asked to be; what is resolved from it is [`Backing`](crate::frame::section::Backing).
 
 use crate::frame::altmap::Altmap;
 
-/// Where the memmap of added memory goes.
+/// Where the memmap of memory goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum MemmapHome {
-    /// Into the added memory itself: each block's first pages.
+    /// Into the memory itself: the first pages of each memory block, or of a device.
     #[default]
     SelfHosted,
-    /// Into system RAM.
+    /// Into system RAM (`--map mem` of a device).
     Ram,
-    /// Into the added memory, all of it at the start of the whole range: the range goes as one then.
-    SelfRange,
-    /// Into an altmap of the driver's, at the start of the whole range.
+    /// Into the memory itself, all of it at the start of the range (`--map dev` of a device): memory goes as one range then.
+    SelfRange {
+        /// The pages at the start that the driver keeps.
+        reserve: u64,
+    },
+    /// Into an altmap of the driver's, at the start of the range.
     Given(Altmap),
 }

@@ -2,7 +2,6 @@
 //! be moved names its page, and the block is online again as before.
 
 use crate::addr::PhysRange;
-use crate::debug::bugs::Bug;
 use crate::error::{BlockError, BlockNeeds, Error, PageError, Result};
 use crate::frame::block::BlockState;
 use crate::frame::page::PageKind;
@@ -102,7 +101,7 @@ impl<M: Machine> Mm<M> {
     fn range_to_ask(&self, run: PfnRange) -> PhysRange {
         let shift = match self.block_of(run.start) {
             // The fault of a kernel that leaves the memmap out at the start, and does not at the end.
-            Some(block) if self.has_bug(Bug::VetoRange) => block.memmap_pages,
+            Some(block) if self.frames.hooks.shifts_notified_range() => block.memmap_pages,
             _ => 0,
         };
         PfnRange { start: run.start + shift, end: run.end + shift }.addresses(self.granule())

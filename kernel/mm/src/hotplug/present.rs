@@ -1,7 +1,6 @@
 //! Steps 1, 2 and 5 of [`crate::hotplug::steps`], each beside its inverse. (Step 3 is in `backing`, step 4 vmemmap's own.)
 
 use crate::addr::{VirtAddr, VirtRange};
-use crate::debug::bugs::Bug;
 use crate::error::{Error, RangeError, Resource, Result};
 use crate::frame::block::{BlockState, MemoryBlock, Source};
 use crate::frame::page::PageKind;
@@ -50,7 +49,7 @@ impl<M: Machine> Mm<M> {
         // From the end, so that nothing of the range has to move up.
         for start in pages.blocks(g).rev() {
             self.frames.blocks.remove(start.get());
-            if self.has_bug(Bug::StaleSection)
+            if self.frames.hooks.keeps_sections()
                 && let Some(section) = self.frames.sections.get_mut(start.get())
             {
                 section.present = Subsections::touched(g, start, PfnRange::new(start, g.section_pages));
@@ -81,7 +80,7 @@ impl<M: Machine> Mm<M> {
 
     pub(crate) fn unmap_linear(&mut self, pages: PfnRange) {
         let g = self.granule();
-        if self.has_bug(Bug::KeepLinear) {
+        if self.frames.hooks.keeps_linear_map() {
             return;
         }
         let range = self.layout().linear_range(pages.addresses(g));
@@ -117,7 +116,7 @@ impl<M: Machine> Mm<M> {
             }
             self.frames.charge(PageKind::MemmapSelf, memmap);
             self.frames.add_present(memmap);
-            if self.has_bug(Bug::AltmapLeak)
+            if self.frames.hooks.overcharges_altmap()
                 && let Backing::Altmap(base) = self.frames.backing_of(start)
                 && let Some(altmap) = self.frames.altmaps.get_mut(base)
             {

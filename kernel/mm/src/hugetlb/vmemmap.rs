@@ -19,7 +19,6 @@
 use super::frames::FrameStack;
 use super::shared_tail::TailOf;
 use crate::addr::VirtRange;
-use crate::debug::bugs::Bug;
 use crate::error::HvoRule;
 use crate::error::{Error, HugeError, PageError, PageNeeds, Result, SpaceError};
 use crate::frame::page::{PAGE_BYTES, PageKind};
@@ -92,7 +91,7 @@ impl<M: Machine> Mm<M> {
     fn share(&mut self, sharing: &Sharing, tail: Pfn) -> Result<()> {
         #[cfg(debug_assertions)]
         self.refuse_other_contents(sharing, tail)?;
-        if !self.has_bug(Bug::NoBbm) {
+        if !self.frames.hooks.skips_break() {
             self.rewrite_all(sharing.tails, &mut |_, d| d.read_only())?;
         }
         let (to, geometry, mut old) = (self.frame_address(tail), self.granule(), FrameStack::default());

@@ -1,7 +1,6 @@
 //! Moving a page in use: copy it, let its mapping point to the copy by break-before-make, free the original
 //! (Linux: `migrate_pages`).
 
-use crate::debug::bugs::Bug;
 use crate::error::Result;
 use crate::frame::page::PageKind;
 use crate::frame::{Frames, Mobility};
@@ -27,7 +26,7 @@ pub(crate) fn migrate_page<M: Machine>(
     let to = frames.alloc(0, PageKind::Tenant, Mobility::Movable)?;
     let (old, new) = (from.address(g), to.address(g));
     let copy = |machine: &M| machine::copy_frame(machine, old, new, g.page_size);
-    let exchanged = if frames.has_bug(Bug::NoBbm) {
+    let exchanged = if frames.hooks.skips_break() {
         copy(space.machine());
         space.switch_page(va, new, Contents::Same)
     } else {

@@ -14,7 +14,6 @@ use super::live_update::Contents;
 use super::table::KernelSpace;
 use super::walk::{Next, Slot, Visit, read, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
-use crate::debug::bugs::Bug;
 use crate::error::{Error, Result, SpaceError};
 use crate::granule::Granule;
 use crate::machine::Bbm;
@@ -147,7 +146,7 @@ impl<M: Machine> KernelSpace<M> {
             debt
         };
         let supported = machine.bbm();
-        if supported == Bbm::Level2 || self.bug == Some(Bug::NoBbm) {
+        if supported == Bbm::Level2 || self.hooks.skips_break() {
             machine.publish();
             write::<M>(g, machine, slot, new, Contents::Resized(supported))?;
             owed().pay(machine);

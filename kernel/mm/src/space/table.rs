@@ -18,7 +18,7 @@ use super::visitors::{ANYWHERE, Breaker, Mapper, Reaper, Scanner};
 use super::walk::{Path, PathEntry, Slot, Visit};
 use super::walk::{live_entries, read, slot, walk_level, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
-use crate::debug::bugs::Bug;
+use crate::debug::hooks::Hooks;
 use crate::error::{Error, Result, SpaceError};
 use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
@@ -32,14 +32,13 @@ pub struct KernelSpace<M: Machine> {
     layout: Layout,
     root: PhysAddr,
     owed: u64,
-    /// The fault to put in on purpose.
-    pub(crate) bug: Option<Bug>,
+    pub(crate) hooks: Hooks,
 }
 
 impl<M: Machine> KernelSpace<M> {
     /// The tables under `root`, a table of the granule's start level.
     pub const fn new(machine: M, layout: Layout, root: PhysAddr) -> Self {
-        Self { machine, layout, root, owed: 0, bug: None }
+        Self { machine, layout, root, owed: 0, hooks: Hooks::new() }
     }
 
     /// The machine.
@@ -72,7 +71,7 @@ impl<M: Machine> KernelSpace<M> {
 
     /// Invalidate what is owed on every CPU, and wait for it.
     pub fn invalidate(&mut self, debt: TlbDebt) {
-        if self.bug == Some(Bug::SkipTlbi) && !debt.is_none() {
+        if self.hooks.skips_invalidation() && !debt.is_none() {
             self.owed += 1;
         } else {
             debt.pay(&self.machine);
@@ -86,7 +85,7 @@ impl<M: Machine> KernelSpace<M> {
 
     /// The bounds within which empty tables of `region` may be freed (I4).
     pub(crate) fn bounds(&self, region: VirtRange) -> VirtRange {
-        if self.bug == Some(Bug::EmptyTable) { VirtRange::default() } else { region }
+        self.hooks.table_bounds(region)
     }
 
     /// Walk `range` with `visit`.

@@ -1,7 +1,6 @@
 //! Unmapping the memmap of a range of pages, and giving its memory back to where it came from.
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
-use crate::debug::bugs::Bug;
 use crate::frame::Frames;
 use crate::frame::tables::TableFrames;
 use crate::machine::Machine;
@@ -18,7 +17,7 @@ pub(crate) fn depopulate_sections<M: Machine>(
     frames: &mut Frames<M>,
     range: PfnRange,
 ) {
-    if !frames.has_bug(Bug::KeepMemmap) {
+    if !frames.hooks.keeps_memmap() {
         depopulate_run(space, frames, range);
     }
 }
@@ -26,7 +25,7 @@ pub(crate) fn depopulate_sections<M: Machine>(
 /// Unmap the memmap of `range`, whose pages are no longer valid. Leaves that present neighbours need stay (I7), and so
 /// does all of an early section's while anything of the section is present.
 pub(crate) fn depopulate<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, range: PfnRange) {
-    if frames.has_bug(Bug::KeepMemmap) {
+    if frames.hooks.keeps_memmap() {
         return;
     }
     if !frames.sections_of(range).iter().any(|section| section.early) {
@@ -63,7 +62,7 @@ pub(super) fn free_leaves<M: Machine>(
         return;
     }
     let (g, bounds) = (frames.granule(), space.layout().vmemmap_bounds());
-    let own = if frames.has_bug(Bug::FreeNeighbour) { leaves } else { own };
+    let own = if frames.hooks.frees_neighbours_memmap() { leaves } else { own };
     let keep = |leaf: VirtRange| !own.covers(&leaf) && frames.is_occupied(leaf);
     let Ok(debt) = space.break_range(leaves, bounds, keep) else {
         // A memmap block reaches over the range's end: its other half describes other memory, so it stays.

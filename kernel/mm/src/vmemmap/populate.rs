@@ -5,7 +5,6 @@
 //! no fallback.
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
-use crate::debug::bugs::Bug;
 use crate::error::{Error, Resource, Result};
 use crate::frame::Frames;
 use crate::frame::page::PageKind;
@@ -56,7 +55,7 @@ fn populate<M: Machine>(
     }
     let mut leaves = leaves_around(frames, range)?;
     // Only here: what goes is what the range needs, so that the rest of the block shows.
-    if frames.has_bug(Bug::SharedBlock) && g.section_memmap == g.pmd_size {
+    if frames.hooks.shares_memmap_block() && g.section_memmap == g.pmd_size {
         leaves.start = leaves.start.align_down(g.pmd_size);
         leaves.end = leaves.start + g.pmd_size;
     }
@@ -91,7 +90,7 @@ fn unshared<M: Machine>(space: &KernelSpace<M>, frames: &Frames<M>, leaves: Virt
     let mapped = |at: VirtAddr| space.translate(at).is_some();
     let mut own = leaves;
     if mapped(own.start) {
-        let all = frames.has_bug(Bug::SharedBlock);
+        let all = frames.hooks.shares_memmap_block();
         own.start = if all { own.end } else { own.start + g.page_size };
     }
     let last = VirtAddr::new(own.end.get() - g.page_size);

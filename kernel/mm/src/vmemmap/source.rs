@@ -5,7 +5,6 @@
 //! neighbour too (at 16K one page serves two subsections, at 64K 32): the altmap's memory goes with its device, and must not
 //! take the neighbour's struct pages along (I7). Such a page is system RAM.
 
-use crate::debug::bugs::Bug;
 use crate::error::{Error, Resource, Result};
 use crate::frame::page::PageKind;
 use crate::frame::section::Backing;
@@ -48,7 +47,7 @@ pub(super) fn alloc_pages<M: Machine>(
 /// Give frames of memmap back to where they came from: the altmap that they lie in, at once, or system RAM, run by run. Frames
 /// that follow each other may come from both, but no subsection has both.
 pub(crate) fn release<M: Machine>(frames: &mut Frames<M>, range: PfnRange) {
-    let (g, as_ram) = (frames.granule(), frames.has_bug(Bug::AltmapAsRam));
+    let (g, as_ram) = (frames.granule(), frames.hooks.frees_altmap_as_ram());
     let mut at = range.start;
     while at < range.end {
         let end = (at.align_down(g.subsection_order) + g.subsection_pages).min(range.end);

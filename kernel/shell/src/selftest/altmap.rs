@@ -1,10 +1,10 @@
 //! Devices with memory of their own, which holds their memmap: the newest DIMM's memory plays the device.
 
 use hotmap_mm::device::pagemap::DeviceType;
-use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::Resource;
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::check::{Outcome, check, fail, frame_at, is_used_as, ran_out, same, same_at, skip};
@@ -76,7 +76,7 @@ fn padding(model: &mut dyn Model) -> Outcome {
 /// Make a device whose driver keeps `reserve` pages, and look at its altmap and behind its struct pages.
 fn is_charged(model: &mut dyn Model, range: Bytes, reserve: u64, expected: Account) -> Outcome {
     let ram = model.counts().memmap_ram;
-    let memmap = DeviceMemmap::Device { reserve };
+    let memmap = MemmapHome::SelfRange { reserve };
     with_device(model, &[range], DeviceType::Generic, memmap, &|model, start| {
         let device = find(model, start)?;
         let Some(altmap) = model.mm().frames().altmap(device.start()) else {
@@ -129,7 +129,7 @@ fn memmap_is_in(model: &dyn Model, pages: PfnRange, altmap: PfnRange, expected: 
 fn one_page_short(model: &mut dyn Model) -> Outcome {
     with_spare(model, |model, spare| {
         let (before, needed) = (Snapshot::of(model), model.numbers().memmap_pages);
-        let altmap = DeviceMemmap::Given(Altmap::new(spare.pages.start, 0, needed - 1));
+        let altmap = MemmapHome::Given(Altmap::new(spare.pages.start, 0, needed - 1));
         let range = [(spare.range.start, model.numbers().section)];
         let refused = create(model, &range, DeviceType::Generic, altmap);
         ran_out(refused, |out| matches!(out, Resource::Altmap { .. }))?;

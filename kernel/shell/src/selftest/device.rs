@@ -4,13 +4,13 @@
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::{DeviceState, DeviceType, Pagemap};
-use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::{AltmapError, DeviceError, Error, PageError, PageNeeds, RangeError, Result};
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::frame::counts::Counts;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::check::{Outcome, check, fail, frame_at, is_refused, is_used_as, same, same_at, skip};
@@ -35,7 +35,7 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 pub(super) const SUBSECTION: u64 = 2 << 20;
-pub(super) const ON_DEVICE: DeviceMemmap = DeviceMemmap::Device { reserve: 0 };
+pub(super) const ON_DEVICE: MemmapHome = MemmapHome::SelfRange { reserve: 0 };
 
 pub(super) fn bytes(start: PhysAddr, len: u64) -> PhysRange {
     PhysRange { start, end: start + len }
@@ -46,7 +46,7 @@ pub(super) fn create(
     model: &mut dyn Model,
     ranges: &[Bytes],
     kind: DeviceType,
-    memmap: DeviceMemmap,
+    memmap: MemmapHome,
 ) -> Result<()> {
     let device = model.device(ranges, kind, memmap)?;
     model.device_create(&device)
@@ -71,7 +71,7 @@ pub(super) fn with_device(
     model: &mut dyn Model,
     ranges: &[Bytes],
     kind: DeviceType,
-    memmap: DeviceMemmap,
+    memmap: MemmapHome,
     body: &dyn Fn(&mut dyn Model, Pfn) -> Outcome,
 ) -> Outcome {
     create(model, ranges, kind, memmap)?;
@@ -100,7 +100,7 @@ fn private_memory(model: &mut dyn Model) -> Outcome {
         return skip(&"system RAM has no room for a device's memmap");
     }
     let (ranges, base, sections) = (two_ranges(model), model.counts(), model.sections().len());
-    with_device(model, &ranges, DeviceType::Private, DeviceMemmap::Ram, &|model, start| {
+    with_device(model, &ranges, DeviceType::Private, MemmapHome::Ram, &|model, start| {
         same("sections", model.sections().len() as u64, sections as u64 + 2)?;
         costs_its_memmap(model, &base)?;
         let device = find(model, start)?;
@@ -188,7 +188,7 @@ impl Row {
     fn come_and_go(&mut self, model: &mut dyn Model, come: &[u64; 6], go: &[u64; 6]) -> Outcome {
         for &i in come {
             let one = [(self.start + i * SUBSECTION, SUBSECTION)];
-            create(model, &one, DeviceType::Private, DeviceMemmap::Ram)?;
+            create(model, &one, DeviceType::Private, MemmapHome::Ram)?;
             self.live |= 1 << i;
             model.page(self.last(model, i)).set_private(MARK + i);
             self.is_right(model)?;
@@ -226,7 +226,7 @@ impl Row {
 fn bad_devices_are_refused(model: &mut dyn Model) -> Outcome {
     let (before, start, reach) = (Snapshot::of(model), model.absent(), model.reach());
     let refuses = |start: PhysAddr, len, error| {
-        is_refused(model.device(&[(start, len)], DeviceType::Private, DeviceMemmap::Ram), error)
+        is_refused(model.device(&[(start, len)], DeviceType::Private, MemmapHome::Ram), error)
     };
     refuses(start, 0, Error::Range(RangeError::Empty(start)))?;
     let top = PhysAddr::new(u64::MAX - SUBSECTION + 1);
@@ -245,7 +245,7 @@ fn bad_devices_are_refused(model: &mut dyn Model) -> Outcome {
     )?;
     let apart: [Bytes; 5] = core::array::from_fn(|i| (start + 2 * i as u64 * SUBSECTION, SUBSECTION));
     for ranges in [&apart[..0], &apart] {
-        let refused = model.device(ranges, DeviceType::Private, DeviceMemmap::Ram);
+        let refused = model.device(ranges, DeviceType::Private, MemmapHome::Ram);
         is_refused(refused, Error::Device(DeviceError::Ranges { ranges: ranges.len(), most: 4 }))?;
     }
     bad_altmaps_are_refused(model, &apart)?;
@@ -261,7 +261,7 @@ fn bad_altmaps_are_refused(model: &dyn Model, apart: &[Bytes; 5]) -> Outcome {
     refuses(&apart[..2], DeviceType::Generic, ON_DEVICE, Error::Altmap(AltmapError::Ranges { ranges: 2 }))?;
     let (first, pages) = (model.pfn(range.start), SUBSECTION / model.page_size());
     for (base, reserve, free) in [(first + 1, 0, 1), (first, 1, pages), (first, u64::MAX, 2)] {
-        let altmap = DeviceMemmap::Given(Altmap::new(base, reserve, free));
+        let altmap = MemmapHome::Given(Altmap::new(base, reserve, free));
         let error = Error::Altmap(AltmapError::Misplaced { base: model.address(base), range });
         refuses(&apart[..1], DeviceType::Generic, altmap, error)?;
     }
@@ -272,10 +272,10 @@ fn what_is_taken_is_refused(model: &mut dyn Model) -> Outcome {
     let block = model.absent();
     let (start, taken) = (block + SUBSECTION, bytes(block + SUBSECTION, 2 * SUBSECTION));
     let ranges = [(taken.start, taken.len())];
-    let stale = model.device(&ranges, DeviceType::Private, DeviceMemmap::Ram)?;
-    with_device(model, &ranges, DeviceType::Private, DeviceMemmap::Ram, &|model, _| {
+    let stale = model.device(&ranges, DeviceType::Private, MemmapHome::Ram)?;
+    with_device(model, &ranges, DeviceType::Private, MemmapHome::Ram, &|model, _| {
         for at in [block, start, start + SUBSECTION] {
-            let refused = model.device(&[(at, 2 * SUBSECTION)], DeviceType::Generic, DeviceMemmap::Ram);
+            let refused = model.device(&[(at, 2 * SUBSECTION)], DeviceType::Generic, MemmapHome::Ram);
             is_refused(
                 refused,
                 Error::Range(RangeError::Exists { range: bytes(at, 2 * SUBSECTION), present: at }),
@@ -293,7 +293,7 @@ fn what_is_taken_is_refused(model: &mut dyn Model) -> Outcome {
 
 fn teardown_waits(model: &mut dyn Model) -> Outcome {
     let ranges = [(model.absent(), 4 * SUBSECTION)];
-    with_device(model, &ranges, DeviceType::Private, DeviceMemmap::Ram, &|model, start| {
+    with_device(model, &ranges, DeviceType::Private, MemmapHome::Ram, &|model, start| {
         let held = start + (2 * SUBSECTION / model.page_size() + 3);
         let refused =
             Error::Page(PageError::State { pfn: held, is: PageKind::Device, needs: PageNeeds::Held });
@@ -328,6 +328,6 @@ fn waits(model: &mut dyn Model, start: Pfn, held: Pfn, holds: u32) -> Outcome {
 fn every_allocation_fails(model: &mut dyn Model) -> Outcome {
     let ranges = two_ranges(model);
     let start = model.pfn(ranges[0].0);
-    let make = |model: &mut dyn Model| create(model, &ranges, DeviceType::Private, DeviceMemmap::Ram);
+    let make = |model: &mut dyn Model| create(model, &ranges, DeviceType::Private, MemmapHome::Ram);
     fail_each(model, &make, &|model| model.device_destroy(start).map(drop))
 }

@@ -5,9 +5,9 @@ use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::device::compound::{Dedup, TailScope};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
-use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::{DeviceError, Error, RangeError, Result};
 use hotmap_mm::frame::page::{PAGE_BYTES, PageKind};
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::check::{Outcome, check, fail, frame_at, is_refused, is_used_as, same, same_at, skip};
@@ -41,7 +41,7 @@ struct Wish {
     start: PhysAddr,
     len: u64,
     kind: DeviceType,
-    memmap: DeviceMemmap,
+    memmap: MemmapHome,
     size: u64,
     tails: TailScope,
 }
@@ -50,7 +50,7 @@ impl Wish {
     /// `count` compound pages that nothing is behind, far above all that is present.
     fn absent(model: &dyn Model, size: u64, count: u64, tails: TailScope) -> Self {
         let start = PhysAddr::new(model.absent().get() - count * size).align_down(size);
-        let (kind, memmap) = (DeviceType::Private, DeviceMemmap::Ram);
+        let (kind, memmap) = (DeviceType::Private, MemmapHome::Ram);
         Self { start, len: count * size, kind, memmap, size, tails }
     }
     fn make(&self, model: &mut dyn Model) -> Result<()> {

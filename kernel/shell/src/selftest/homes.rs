@@ -33,8 +33,8 @@ fn needed(model: &dyn Model, spare: &Spare) -> u64 {
 
 fn at_the_start(model: &mut dyn Model) -> Outcome {
     with_spare(model, |model, spare| {
-        a_life(model, spare, MemmapHome::SelfRange)?;
-        add(model, spare, MemmapHome::SelfRange)?;
+        a_life(model, spare, MemmapHome::SelfRange { reserve: 0 })?;
+        add(model, spare, MemmapHome::SelfRange { reserve: 0 })?;
         for i in 0..needed(model, spare) {
             let frame = frame_at(model, struct_page(model, spare.pages.start) + i * model.page_size())?;
             same_at("the frame behind memmap page", i, frame.get(), spare.pages.start.get() + i)?;
@@ -49,7 +49,7 @@ fn no_part_goes(model: &mut dyn Model) -> Outcome {
         if spare.blocks(model) < 2 {
             return skip(&"the DIMM is one block");
         }
-        add(model, spare, MemmapHome::SelfRange)?;
+        add(model, spare, MemmapHome::SelfRange { reserve: 0 })?;
         let before = Snapshot::of(model);
         let PhysRange { start, end } = spare.range;
         let second = start + model.numbers().section;

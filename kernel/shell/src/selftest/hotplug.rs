@@ -94,7 +94,7 @@ pub(super) fn with_blocks(
     let (all, memmap) = (blocks * numbers.section_pages, blocks * numbers.memmap_pages);
     let mut counts = *base;
     match home {
-        MemmapHome::SelfHosted | MemmapHome::SelfRange | MemmapHome::Given(_) => {
+        MemmapHome::SelfHosted | MemmapHome::SelfRange { .. } | MemmapHome::Given(_) => {
             counts.memmap_self += memmap;
             counts.present += if online { all } else { memmap };
             counts.free += if online { all - memmap } else { 0 };
@@ -205,7 +205,7 @@ fn own_memmap(numbers: &Numbers, home: MemmapHome, blocks: u64, i: u64) -> u64 {
     match home {
         MemmapHome::SelfHosted => numbers.memmap_pages,
         MemmapHome::Ram => 0,
-        MemmapHome::SelfRange | MemmapHome::Given(_) => {
+        MemmapHome::SelfRange { .. } | MemmapHome::Given(_) => {
             let before = i * numbers.section_pages;
             (blocks * numbers.memmap_pages).saturating_sub(before).min(numbers.section_pages)
         }

@@ -1,7 +1,6 @@
 //! A device gives its memory to the system, and takes it back: the newest DIMM's memory plays the device.
 
 use hotmap_mm::device::pagemap::DeviceType;
-use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::{BlockError, BlockIs, BlockNeeds, DeviceError, Error, PageError, RangeError};
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::hotplug::home::MemmapHome;
@@ -95,7 +94,7 @@ fn it_stays_the_devices(model: &mut dyn Model) -> Outcome {
             is_refused(refused, Error::Page(PageError::Pinned { pfn: last, refs: 1 }))?;
             is_refused(model.memory_to_device(start), Error::Device(DeviceError::Absent(address)))?;
             let memory = model.device_to_memory(start)?;
-            let again = model.device(&[(range.0, SUBSECTION)], DeviceType::Generic, DeviceMemmap::Ram);
+            let again = model.device(&[(range.0, SUBSECTION)], DeviceType::Generic, MemmapHome::Ram);
             is_refused(
                 again,
                 Error::Range(RangeError::Exists { range: bytes(range.0, SUBSECTION), present: address }),

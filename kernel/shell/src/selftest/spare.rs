@@ -89,7 +89,7 @@ fn home(model: &dyn Model, pages: PfnRange) -> MemmapHome {
     let last = model.starts(pages).next_back().and_then(|start| model.section_of(start));
     match last.map(|section| (section.start, section.backing)) {
         Some((start, Backing::Altmap(base))) if start == base => MemmapHome::SelfHosted,
-        Some((_, Backing::Altmap(_))) => MemmapHome::SelfRange,
+        Some((_, Backing::Altmap(_))) => MemmapHome::SelfRange { reserve: 0 },
         Some((_, Backing::Boot | Backing::Ram)) | None => MemmapHome::Ram,
     }
 }

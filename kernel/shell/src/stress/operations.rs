@@ -1,10 +1,10 @@
 //! The operations of `stress`, each as it may come at any time. What takes struct pages away hides them from readers first.
 
 use alloc::vec::Vec;
+use hotmap_mm::hotplug::home::MemmapHome;
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::device::compound::TailScope;
-use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::{Error, HugeError, Result};
 use hotmap_mm::frame::block::{BlockState, MemoryBlock, Source};
 use hotmap_mm::frame::zone::ZoneKind;
@@ -130,8 +130,8 @@ impl Stress<'_> {
         }
         // What is set aside may be all of a compound page.
         let (memmap, most) = match self.random.below(2) {
-            0 => (DeviceMemmap::Ram, behind.range.len()),
-            _ => (DeviceMemmap::Device { reserve: 0 }, behind.range.len() / 2),
+            0 => (MemmapHome::Ram, behind.range.len()),
+            _ => (MemmapHome::SelfRange { reserve: 0 }, behind.range.len() / 2),
         };
         let sizes = self.kernel.geometry().compound_shifts.iter().map(|shift| 1u64 << shift).collect();
         let align = self.random.pick(sizes).filter(|size| *size <= most);

@@ -1,7 +1,6 @@
 //! What can be asked of a machine with devices: by subsections, far away, beside memory, and in the holes of boot memory.
 
 use hotmap_mm::device::pagemap::DeviceType;
-use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
@@ -90,8 +89,11 @@ pub fn op() -> impl Strategy<Value = DeviceOp> {
         2 => (0..4u64, 0..2100u64).prop_map(|(reserve, free)| DeviceHome::Given(reserve, free)),
         1 => Just(DeviceHome::Elsewhere),
     ];
-    let memory =
-        prop_oneof![Just(MemmapHome::SelfHosted), Just(MemmapHome::Ram), Just(MemmapHome::SelfRange)];
+    let memory = prop_oneof![
+        Just(MemmapHome::SelfHosted),
+        Just(MemmapHome::Ram),
+        Just(MemmapHome::SelfRange { reserve: 0 })
+    ];
     let second = prop_oneof![4 => Just(None), 1 => (0..40u64).prop_map(Some)];
     let pick = pick_index;
     prop_oneof![
@@ -146,14 +148,14 @@ impl World {
         holes.collect()
     }
 
-    fn device_home(&self, home: DeviceHome, start: u64) -> DeviceMemmap {
+    fn device_home(&self, home: DeviceHome, start: u64) -> MemmapHome {
         let g = self.granule();
         let base = Rig::pfn(g, start);
         match home {
-            DeviceHome::Ram => DeviceMemmap::Ram,
-            DeviceHome::Own(reserve) => DeviceMemmap::Device { reserve },
-            DeviceHome::Given(reserve, free) => DeviceMemmap::Given(Altmap::new(base, reserve, free)),
-            DeviceHome::Elsewhere => DeviceMemmap::Given(Altmap::new(base + 1, 0, 8)),
+            DeviceHome::Ram => MemmapHome::Ram,
+            DeviceHome::Own(reserve) => MemmapHome::SelfRange { reserve },
+            DeviceHome::Given(reserve, free) => MemmapHome::Given(Altmap::new(base, reserve, free)),
+            DeviceHome::Elsewhere => MemmapHome::Given(Altmap::new(base + 1, 0, 8)),
         }
     }
 
@@ -235,7 +237,7 @@ impl World {
             7 => apart(5),
             _ => vec![(0x4000_0000, 64 * size)],
         };
-        self.create(&ranges, kind, DeviceMemmap::Ram);
+        self.create(&ranges, kind, MemmapHome::Ram);
         assert!(!self.reference.devices.contains_key(&far), "{wrong}");
     }
 }

@@ -13,7 +13,6 @@ pub mod seen;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use hotmap_mm::boot::BootMemmap;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
 
@@ -125,7 +124,7 @@ impl Reference {
                 reference.boot_block(block, &memory);
             }
         }
-        if shape.memmap == BootMemmap::SelfHosted {
+        if shape.memmap == MemmapHome::SelfHosted {
             reference.host_boot_memmap(seen);
         }
         reference
@@ -231,10 +230,10 @@ impl Reference {
             let (host, reserve, free) = match home {
                 MemmapHome::Ram => (0, 0, 0),
                 MemmapHome::SelfHosted => (first, 0, each),
-                MemmapHome::SelfRange => (range.start / page, 0, blocks * each),
+                MemmapHome::SelfRange { reserve } => (range.start / page, reserve, blocks * each),
                 MemmapHome::Given(altmap) => (range.start / page, altmap.reserve(), altmap.free()),
             };
-            let one_for_all = matches!(home, MemmapHome::SelfRange | MemmapHome::Given(_));
+            let one_for_all = matches!(home, MemmapHome::SelfRange { .. } | MemmapHome::Given(_));
             let before = if one_for_all { i * each } else { 0 };
             let frames = self.frames_of(block);
             let new = Block {

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use hotmap_mm::device::pagemap::DeviceType;
-use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
@@ -27,7 +26,7 @@ impl Reference {
         seen: &Seen,
         ranges: &[(u64, u64)],
         kind: DeviceType,
-        memmap: DeviceMemmap,
+        memmap: MemmapHome,
     ) -> (Answer, Option<Device>) {
         let refused = |name| (Answer::Refused(name, None), None);
         let mut taken: Vec<Range<u64>> = Vec::new();
@@ -46,13 +45,15 @@ impl Reference {
         }
         let Some(first) = taken.first() else { return refused("DeviceRanges") };
         let aside = match memmap {
-            DeviceMemmap::Ram => None,
+            MemmapHome::Ram => None,
             _ if kind == DeviceType::Private => return refused("AltmapOnPrivate"),
             _ if taken.len() > 1 => return refused("AltmapRanges"),
-            DeviceMemmap::Device { reserve } => {
+            // A device hosts its memmap at its own start.
+            MemmapHome::SelfHosted => Some(SetAside { reserve: 0, free: self.hosted(first, 0).needed() }),
+            MemmapHome::SelfRange { reserve } => {
                 Some(SetAside { reserve, free: self.hosted(first, reserve).needed() })
             }
-            DeviceMemmap::Given(altmap) => match self.given_aside(first, altmap) {
+            MemmapHome::Given(altmap) => match self.given_aside(first, altmap) {
                 Some(aside) => Some(aside),
                 None => return refused("BadAltmap"),
             },

@@ -3,7 +3,6 @@
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
-use hotmap_mm::device::range::DeviceMemmap;
 use hotmap_mm::error::{DeviceError, Error};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
@@ -17,7 +16,7 @@ use crate::snapshot::Detail;
 
 impl World {
     /// Make a device.
-    pub fn create(&mut self, ranges: &[(u64, u64)], kind: DeviceType, memmap: DeviceMemmap) {
+    pub fn create(&mut self, ranges: &[(u64, u64)], kind: DeviceType, memmap: MemmapHome) {
         let what = format!("device {ranges:x?} {kind} {memmap:?}");
         let (answer, device) = self.reference.create(&self.rig.machine, &self.seen, ranges, kind, memmap);
         if let Some(device) = &device {
@@ -26,7 +25,7 @@ impl World {
         let blocks = device.as_ref().is_some_and(|d| {
             d.ranges.iter().flat_map(|r| self.reference.parts(r)).any(|part| self.reference.is_block(&part))
         });
-        let in_ram = memmap == DeviceMemmap::Ram && blocks;
+        let in_ram = memmap == MemmapHome::Ram && blocks;
         let tables = device.as_ref().map(|d| self.reference.tables_to_create(&self.rig.machine, d));
         // Making a block for the memmap out of pieces moves tenants' pages.
         let detail = if in_ram { Detail::WherePagesMayHaveMoved } else { Detail::Exact };
