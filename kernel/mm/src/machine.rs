@@ -164,7 +164,7 @@ pub(crate) fn fill_table<M: Machine>(machine: &M, pa: PhysAddr, which: core::ops
     }
 }
 
-/// Whether two frames hold the same words. Frames of struct pages, that nobody writes to meanwhile.
+/// Whether two frames hold the same words. Frames of struct pages that are not written to meanwhile.
 pub(crate) fn same_contents<M: Machine>(machine: &M, a: PhysAddr, b: PhysAddr, len: u64) -> bool {
     let words =
         |pa| table(machine, pa, usize::try_from(len / 8).unwrap_or(0)).iter().map(|word| word.load(Relaxed));
@@ -193,6 +193,6 @@ pub(crate) fn copy_frame<M: Machine>(machine: &M, from: PhysAddr, to: PhysAddr, 
 /// The words of a mapped page, through its mapping.
 pub(crate) fn words<M: Machine>(machine: &M, va: VirtAddr, len: u64, access: Access) -> &[AtomicU64] {
     let ptr = machine.mapped(va, len, access).cast::<AtomicU64>();
-    // SAFETY: M1; a tenant's page is written by nobody else (I3), and through atomics only (M2).
+    // SAFETY: M1; a tenant's page is written by the tenant alone (I3), and through atomics only (M2).
     unsafe { core::slice::from_raw_parts(ptr, usize::try_from(len / 8).unwrap_or(0)) }
 }

@@ -75,8 +75,8 @@ impl<M: Machine> Mm<M> {
         self.frames.warnings = before;
     }
     /// TLB maintenance that was owed and not done.
-    pub const fn unpaid_debts(&self) -> u64 {
-        self.space.unpaid_debts()
+    pub const fn skipped_invalidations(&self) -> u64 {
+        self.space.skipped_invalidations()
     }
     /// Which allocations fail on purpose.
     pub const fn faults_mut(&mut self) -> &mut Faults {

@@ -63,7 +63,7 @@ pub(crate) trait Model {
     fn tenants(&self) -> &[Tenant];
     fn warnings(&self) -> Warnings;
     fn forget_warnings(&mut self, before: Warnings);
-    fn unpaid_debts(&self) -> u64;
+    fn skipped_invalidations(&self) -> u64;
     fn audit(&self, report: &mut dyn FnMut(&Finding)) -> AuditSummary;
 
     // Pages.
@@ -184,8 +184,8 @@ impl Model for Kernel {
     fn forget_warnings(&mut self, before: Warnings) {
         self.mm.forget_warnings(before);
     }
-    fn unpaid_debts(&self) -> u64 {
-        self.mm.unpaid_debts()
+    fn skipped_invalidations(&self) -> u64 {
+        self.mm.skipped_invalidations()
     }
     fn audit(&self, report: &mut dyn FnMut(&Finding)) -> AuditSummary {
         self.mm.audit(report)
@@ -277,7 +277,7 @@ impl Model for Kernel {
             Ok(())
         };
         machine.window_open(leaf);
-        let made = rewrite(Descriptor::broken).and_then(|()| rewrite(Descriptor::mended));
+        let made = rewrite(Descriptor::broken).and_then(|()| rewrite(Descriptor::unbroken));
         machine.window_close();
         made
     }

@@ -109,7 +109,11 @@ fn books(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
             "huge pages of order {order}: {total}, free {free}, optimised {optimised}"
         )));
     }
-    facts.push(Fact::Book(format!("stale {}, unpaid {}", rig.machine.stale_entries(), mm.unpaid_debts())));
+    facts.push(Fact::Book(format!(
+        "stale {}, unpaid {}",
+        rig.machine.stale_entries(),
+        mm.skipped_invalidations()
+    )));
 }
 
 fn blocks(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {

@@ -117,7 +117,7 @@ fn a_table_that_makes_no_block_stays(g: Granule) {
     let machine = rig.machine.clone();
     let page = VirtRange { start: va + 3 * g.page_size, end: va + 4 * g.page_size };
     let read_only = rig.mm.parts_mut().0.rewrite(page, Contents::Same, &mut |_, d| d.read_only());
-    read_only.expect("a permission").pay(&machine);
+    read_only.expect("a permission").invalidate(&machine);
     let before = Snapshot::exact(&rig);
     assert_eq!(join(&mut rig, va), Err(Error::Space(SpaceError::NotMapped(va))), "one entry differs");
     before.assert_same(&Snapshot::exact(&rig), "a join that was refused");
@@ -139,10 +139,10 @@ fn switched(g: Granule, read_only_first: bool, same: bool) -> (Result<(), Error>
             .0
             .rewrite(page, Contents::Same, &mut |_, d| d.read_only())
             .expect("legal")
-            .pay(&machine);
+            .invalidate(&machine);
     }
     let moved = rig.mm.parts_mut().0.rewrite(page, Contents::Same, &mut |_, d| d.moved_to(to, g));
-    let result = moved.map(|debt| debt.pay(&machine));
+    let result = moved.map(|debt| debt.invalidate(&machine));
     (result, rig.machine.take_violations().iter().map(|v| v.rule).collect(), va)
 }
 
@@ -207,7 +207,7 @@ fn one_frame_is_mapped_over_and_over_by_as_few_tables_as_can_be(g: Granule) {
     assert_eq!(refused, g.page_size == 0x1000);
     let (mut gone, mut last) = (0, 0);
     for part in [span, range] {
-        rig.mm.parts_mut().0.break_range(part, TENANTS, |_| false).expect("whole").pay(&machine);
+        rig.mm.parts_mut().0.break_range(part, TENANTS, |_| false).expect("whole").invalidate(&machine);
         let mut tables = Vec::new();
         let reaped = rig.mm.parts_mut().0.reap(part, |what| match what {
             Gone::SharedLeaf { pa, entries, .. } => {

@@ -575,7 +575,7 @@ fn an_audit_sees_a_wrong_count_and_a_wrong_tail(g: Granule) {
         rig.mm.audit(&mut |finding| found.push((finding.invariant, finding.what)));
         assert!(found.contains(&(invariant, what)), "{what}: {found:?}");
         rig.machine.memory().poke(pa, old);
-        rig.assert_clean("mended");
+        rig.assert_clean("unbroken");
     };
     finds(tail + 16, 1, 3, "entries that map a page of tails, and its count");
     finds(tail + 64, 1 << 8, 1, "a page of tails does not say what tails say");

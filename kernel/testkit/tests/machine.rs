@@ -11,7 +11,7 @@ use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::layout::TENANTS;
 use hotmap_mm::machine::{Access, Machine};
 use hotmap_mm::space::descriptor::{Attributes, Descriptor};
-use hotmap_mm::space::flush::TlbDebt;
+use hotmap_mm::space::flush::PendingInvalidation;
 use hotmap_mm::space::request::{Gone, MapRequest};
 use hotmap_testkit::machine::violation::Rule;
 use hotmap_testkit::rig::{MIB, Rig, Shape, range};
@@ -45,7 +45,7 @@ fn map(rig: &mut Rig, at: VirtRange, pa: u64) {
     space.map(frames, &request).expect("nothing is there");
 }
 
-fn take_down(rig: &mut Rig, at: VirtRange) -> TlbDebt {
+fn take_down(rig: &mut Rig, at: VirtRange) -> PendingInvalidation {
     rig.mm.parts_mut().0.break_range(at, TENANTS, |_| false).expect("a page")
 }
 
@@ -89,7 +89,7 @@ fn a_translation_that_was_taken_down_and_not_invalidated_is_stale(g: Granule) {
     assert!(catch_unwind(AssertUnwindSafe(|| touch(&rig, page(g, 0), Access::Read))).is_err());
     assert_eq!(broken(&rig), [Rule::StaleTranslation, Rule::Unmapped]);
     assert!(rig.machine.stale_entries() > 1, "the leaf, and the tables that were left empty");
-    debt.pay(&rig.machine);
+    debt.invalidate(&rig.machine);
     assert_eq!(rig.machine.stale_entries(), 0);
 }
 
@@ -102,7 +102,7 @@ fn invalidating_leaves_does_not_invalidate_tables(g: Granule) {
     assert!(rig.machine.stale_entries() > 0);
     rig.machine.invalidate(page(g, 1), g.page_size, true);
     assert_eq!(rig.machine.stale_entries(), 0, "any address that the tables serve will do");
-    debt.pay(&rig.machine);
+    debt.invalidate(&rig.machine);
     assert_eq!(broken(&rig), []);
 }
 
@@ -169,7 +169,7 @@ fn a_new_entry_where_the_old_one_may_be_cached_is_noticed(g: Granule) {
     assert_eq!(reap(&mut rig, page(g, 0)).len(), 1);
     map(&mut rig, page(g, 0), DIMM + 66 * MIB);
     assert_eq!(broken(&rig), [Rule::MakeBeforeInvalidate]);
-    debt.pay(&rig.machine);
+    debt.invalidate(&rig.machine);
 }
 
 fn memory_that_is_used_again_while_a_translation_leads_to_it_is_noticed(g: Granule) {
@@ -184,7 +184,7 @@ fn memory_that_is_used_again_while_a_translation_leads_to_it_is_noticed(g: Granu
     // SAFETY: the frame is present and nothing refers into it.
     unsafe { rig.machine.zero(frame, g.page_size) };
     assert_eq!(broken(&rig), [Rule::ReuseWhileCached], "cleared");
-    debt.pay(&rig.machine);
+    debt.invalidate(&rig.machine);
     // SAFETY: as above.
     unsafe { rig.machine.zero(frame, g.page_size) };
     assert_eq!(broken(&rig), []);

@@ -81,7 +81,7 @@ impl<M: Machine> Auditor<'_, M> {
         }
     }
 
-    /// The holds on a device are those on its pages; where there are none nobody looks at every page.
+    /// The holds on a device are those on its pages. Where it counts none, its pages are not looked at one by one.
     fn device_holds(&mut self, device: &Pagemap) {
         if device.holds() == 0 {
             return;

@@ -40,7 +40,7 @@ pub(super) struct Ledger<'a> {
 pub(super) struct Sharing {
     /// All that there are.
     pub(super) found: u64,
-    /// Those that somebody is known to share.
+    /// Those that a device or a huge page accounts for.
     pub(super) known: u64,
 }
 

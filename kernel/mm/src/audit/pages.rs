@@ -18,7 +18,7 @@ impl<M: Machine> Auditor<'_, M> {
             let what = "a memory block is still going offline";
             let going = matches!(block.state, BlockState::GoingOffline(_));
             self.find_unless(!going, 6, what, Offender::Memory(block.pages(g).addresses(g)));
-            // Nobody speaks for an offline block's pages, but for its own memmap's.
+            // An offline block has heads for its own memmap's pages alone.
             let spoken_for = match block.state {
                 BlockState::Offline => PfnRange::new(block.start, block.memmap_pages),
                 _ => block.pages(g),
@@ -71,7 +71,7 @@ impl<M: Machine> Auditor<'_, M> {
         tally
     }
 
-    /// Pages that nobody speaks for; returns where they end.
+    /// Pages without a head; returns where they end.
     fn unspoken(&mut self, start: Pfn, limit: Pfn) -> Pfn {
         let g = self.mm.granule();
         let tail = |pfn| self.page(pfn).is_some_and(|page| page.checked_kind() == Some(PageKind::Tail));

@@ -57,7 +57,7 @@ impl<M: Machine> Auditor<'_, M> {
         let memmap = self.mm.layout().memmap(pages);
         let mut done = memmap.start;
         let walked = self.mm.space.scan(memmap, |slot, d| {
-            // A shared table is looked into by whom it belongs to.
+            // A shared table is checked with the device that it belongs to.
             let usable = if d.is_leaf(slot.level) { d.is_writable() || d.is_shared() } else { d.is_shared() };
             if d.is_valid() && usable && slot.span.contains(done) {
                 done = slot.span.end;

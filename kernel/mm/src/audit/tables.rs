@@ -28,7 +28,7 @@ impl<M: Machine> Auditor<'_, M> {
         let upper_half = VirtRange { start: layout::LINEAR_START, end: VirtAddr::new(u64::MAX) };
         let walked = mm.space.scan(upper_half, |slot, d| {
             if d.is_valid() && d.is_shared() {
-                // Whoever shares it counts it, and looks at what it leads to.
+                // The device or the huge page that shares it counts it, and checks what it leads to.
                 self.ledger.sharing.found += 1;
                 self.ledger.summary.leaves += u64::from(d.is_leaf(slot.level));
                 let at = Offender::Va(slot.span.start);
@@ -52,7 +52,7 @@ impl<M: Machine> Auditor<'_, M> {
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
         self.run_broken(runs.finish());
         let Sharing { found, known } = self.ledger.sharing;
-        let what = "entries that share a frame, and entries that somebody is known to share";
+        let what = "entries that share a frame, and entries that a device or a huge page accounts for";
         self.find_unless(found == known, 3, what, Offender::Count { found, expected: known });
         cover.finish(mm, &mut |difference| self.linear_differs(difference));
     }

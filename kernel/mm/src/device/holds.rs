@@ -1,8 +1,8 @@
 //! Who holds a device's pages, and its end: teardown waits for the last hold (Linux: `percpu_ref_kill`, then the wait in
 //! `memunmap_pages`).
 //!
-//! A hold is counted on the page itself, so that the page can be named, and on the device, so that nobody has to look at
-//! every page to know that there is none.
+//! A hold is counted on the page itself, so that a refusal can name the page, and on the device, so that a device without holds
+//! is known without a search of its pages.
 
 use crate::device::pagemap::{DeviceState, Pagemap};
 use crate::error::{DeviceError, Error, PageError, PageNeeds, Result};
@@ -45,7 +45,7 @@ impl<M: Machine> Mm<M> {
         }
     }
 
-    /// The first page of a device that somebody holds, and how often.
+    /// The first page of a device that is held, and how often.
     pub fn first_held(&self, start: Pfn) -> Option<(Pfn, u32)> {
         let device = self.devices.get(start.get()).filter(|device| device.holds > 0)?;
         let pages = self.pages();

@@ -3,7 +3,7 @@
 //!
 //! Who may veto is asked first, before a byte of the device is written over. An undo that has to make again what was taken
 //! down takes memory, but only what the same operation has just given back (a memmap in system RAM may come back in other
-//! frames), and asks nobody: neither injected faults nor notifiers apply to it. What memory writes into its blocks (their
+//! frames), and cannot be refused: neither injected faults nor notifiers apply to it. What memory writes into its blocks (their
 //! memmap) is not undone: a device's contents are gone once its memory is the system's, or nearly was.
 
 use crate::device::given::Kmem;
@@ -64,7 +64,7 @@ impl<M: Machine> Mm<M> {
         Ok(memory)
     }
 
-    /// The device at `start`, which nobody holds, and the whole memory blocks inside.
+    /// The device at `start`, of which no page is held, and the whole memory blocks inside.
     fn movable_device(&self, start: Pfn) -> Result<(DeviceRange, PfnRange)> {
         let g = self.granule();
         let pagemap =

@@ -299,7 +299,7 @@ impl<M: Machine> Mm<M> {
         let g = self.granule();
         for part in range.sections(g) {
             if self.section_of(part.start).is_some_and(|section| section.early) {
-                self.cut_hole(part);
+                self.split_hole(part);
             } else {
                 machine::zero_mapped(self.machine(), self.layout().memmap(part));
             }
@@ -327,7 +327,7 @@ impl<M: Machine> Mm<M> {
         }
         for part in range.sections(g).filter(|_| early) {
             if self.section_of(part.start).is_some_and(|section| section.early) {
-                self.mend_hole(part);
+                self.join_hole(part);
             }
         }
     }
@@ -352,7 +352,7 @@ impl<M: Machine> Mm<M> {
     // A device in a hole of boot memory: the hole's pages have struct pages since boot, which are used again.
 
     /// Forget the hole around `part`, and make holes of what is left of it on both sides.
-    fn cut_hole(&mut self, part: PfnRange) {
+    fn split_hole(&mut self, part: PfnRange) {
         let hole = self.hole_around(part);
         self.clear_heads(hole);
         self.mark_hole(PfnRange { start: hole.start, end: part.start });
@@ -360,7 +360,7 @@ impl<M: Machine> Mm<M> {
     }
 
     /// Make one hole again of `part` and the holes on both sides.
-    fn mend_hole(&mut self, part: PfnRange) {
+    fn join_hole(&mut self, part: PfnRange) {
         let hole = self.hole_around(part);
         self.clear_heads(hole);
         self.mark_hole(hole);

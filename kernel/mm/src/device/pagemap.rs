@@ -85,7 +85,7 @@ pub enum DeviceState {
     Changing,
     /// Its pages can be held.
     Live,
-    /// It goes as soon as nobody holds a page of it.
+    /// It is taken down with the last hold on its pages.
     Dying,
 }
 

@@ -22,7 +22,7 @@ pub enum HugeError {
         /// How many were to remain.
         asked: u64,
     },
-    /// A huge page that somebody uses.
+    /// A huge page in use.
     Taken(Pfn),
     /// A huge page whose memmap cannot be shared.
     NotOptimisable {

@@ -26,7 +26,7 @@ pub enum PageError {
         /// What it is used for.
         kind: PageKind,
     },
-    /// A page that somebody holds.
+    /// A page that is held.
     Pinned {
         /// The page.
         pfn: Pfn,

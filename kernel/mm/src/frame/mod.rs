@@ -198,7 +198,7 @@ impl<M: Machine> Frames<M> {
         self.take(order, kind, mobility).ok_or(Error::Out(Resource::Frames { order }))
     }
 
-    /// [`Self::alloc`] that nobody makes fail: `None` when there really is no such run.
+    /// [`Self::alloc`] without fault injection: `None` when there is no such run.
     pub(crate) fn take(&mut self, order: u32, kind: PageKind, mobility: Mobility) -> Option<Pfn> {
         let found = match mobility {
             Mobility::Unmovable => self.take_oldest(order),

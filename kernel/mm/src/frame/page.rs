@@ -11,7 +11,7 @@
 //!         511 zeroed    511 zeroed
 //! ```
 //!
-//! A **compound page** is a run that somebody uses as one large page. Its tails are *ordered*: kind `Tail`, and the order of
+//! A **compound page** is a run that is used as one large page. Its tails are *ordered*: kind `Tail`, and the order of
 //! the whole. So a tail knows its head by its own number alone (rounded down to the order), and says nothing else: the same
 //! 64 bytes are right for every tail of that order, wherever it is. That is what makes one page of them good for all.
 
@@ -26,7 +26,7 @@ use crate::pfn::Pfn;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum PageKind {
-    /// Not a head: the head of the run around it says (or nobody does, while the block is offline). With an order it is a
+    /// Not a head: the head of the run around it says what it is; while the block is offline, no head does. With an order it is a
     /// compound page's, whose head is the page's number rounded down to it.
     Tail = 0,
     /// Free, on its block's free list of that order.
@@ -135,7 +135,7 @@ impl Page {
     pub fn checked_kind(&self) -> Option<PageKind> {
         PageKind::ALL.get(usize::from(self.kind.load(Relaxed))).copied()
     }
-    /// The kind written here. A byte that is no kind (only a bug writes one) reads as reserved, which nobody touches.
+    /// The kind written here. A byte that is no kind (only a bug writes one) reads as reserved: such a page is left alone.
     pub fn kind(&self) -> PageKind {
         self.checked_kind().unwrap_or(PageKind::Reserved)
     }

@@ -40,7 +40,7 @@ impl<'a, M: Machine> Pages<'a, M> {
         machine::page(self.machine, self.layout.page_address(pfn), Access::Write)
     }
 
-    /// Make every page of `range` an ordered tail. Their struct pages are zeroed, and nobody shares them yet.
+    /// Make every page of `range` an ordered tail. Their struct pages are zeroed, and not shared yet.
     pub fn set_tails(&self, range: PfnRange, order: u32) {
         let g = self.granule();
         let mut at = range.start;
@@ -57,7 +57,7 @@ impl<'a, M: Machine> Pages<'a, M> {
         }
     }
 
-    /// Make a frame, which nobody uses yet, a page of struct pages that are all ordered tails.
+    /// Makes an unused frame a page of struct pages that are all ordered tails.
     pub fn fill_tail_page(&self, frame: PhysAddr, order: u32) {
         let g = self.granule();
         machine::zero_frame(self.machine, frame, g.page_size);

@@ -1,9 +1,8 @@
 //! Isolation, and the walk over what is in use (Linux: `start_isolate_page_range`, `test_pages_isolated`, and the migration
 //! scanner).
 //!
-//! Who empties memory looks at every page once and must know whom it may not touch. The answer is here, for all of them:
-//! free runs, holes and devices' pages are passed whole, and so is a block's own memmap, wherever in the block it lies. It is in use as long
-//! as the block is present, and goes with it.
+//! The migration scanner visits everything in use once. It skips free runs, holes and devices' pages as a whole, and a block's
+//! own memmap, wherever in the block it lies: that is in use while the block is present, and is removed with it.
 
 use crate::error::{BlockError, BlockNeeds, Error, Result};
 use crate::frame::Frames;
@@ -17,7 +16,7 @@ use crate::pfn::{Pfn, PfnRange};
 pub struct Used {
     /// Its first page that the walk had to look at.
     pub pfn: Pfn,
-    /// What it is; [`PageKind::Tail`] when nobody speaks for the page, which is a fault (I6).
+    /// What it is; [`PageKind::Tail`] for a page without a head, which is a fault (I6).
     pub kind: PageKind,
     /// The first page behind it.
     pub end: Pfn,

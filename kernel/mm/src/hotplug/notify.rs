@@ -38,7 +38,7 @@ pub enum Event {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Veto;
 
-/// Somebody who wants to know.
+/// A listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Notifier {
     /// The name that a refusal says.
@@ -57,7 +57,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Nobody.
+    /// No notifiers.
     pub const fn new() -> Self {
         Self { all: [None; MAX_NOTIFIERS] }
     }

@@ -137,7 +137,7 @@ impl<M: Machine> Mm<M> {
             PageKind::Tenant | PageKind::Pinned => Err(Error::Page(PageError::Pinned { pfn, refs })),
             PageKind::HugeTlb => self.refuse_taken(pfn),
             PageKind::Poisoned => Err(Error::Page(PageError::Poisoned(pfn))),
-            // A page that nobody speaks for is lost, so it cannot go; the auditor says more (I6).
+            // A page without a head is lost, so it cannot go; the auditor says more (I6).
             _ => Err(Error::Page(PageError::Unmovable { pfn, kind })),
         }
     }

@@ -85,12 +85,12 @@ impl<M: Machine> Mm<M> {
         }
         let range = self.layout().linear_range(pages.addresses(g));
         let bounds = self.space.bounds(Self::linear());
-        let Ok(debt) = self.space.break_range(range, bounds, |_| false) else {
+        let Ok(pending) = self.space.break_range(range, bounds, |_| false) else {
             debug_assert!(false, "a range is mapped by leaves of its own");
             self.frames.warnings.stuck += 1;
             return;
         };
-        self.space.invalidate(debt);
+        self.space.invalidate(pending);
         let reaped = self.space.reap(range, |gone| {
             // The leaf's memory is the range's own: it goes with the range. The tables go back.
             if let Gone::Table(table) = gone {

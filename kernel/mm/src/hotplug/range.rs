@@ -1,4 +1,5 @@
-//! A range that may be added: the only place where one is validated. After it nobody checks again.
+//! A range that may be added. It is validated here; `add_memory` checks again what can have changed since: that nothing is present
+//! there, and that no device claims it.
 
 use crate::addr::{PhysAddr, PhysRange};
 use crate::error::{Error, RangeError, Result};

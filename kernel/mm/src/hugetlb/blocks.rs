@@ -6,7 +6,7 @@
 //!   join    pages read-only    copied to a new run    switched, page by page    a block for the table    written to again
 //!                              (none of these three when every page is where it was)
 //! ```
-//! The copy is whole because nobody writes meanwhile: the struct pages are read-only. Without a free run the memmap stays as it is,
+//! The copy is whole because the struct pages are read-only meanwhile. Without a free run the memmap stays as it is,
 //! mapped by pages, until the next huge page of the section is restored.
 
 use super::frames::FrameStack;
@@ -69,9 +69,9 @@ impl<M: Machine> Mm<M> {
     fn split_section(&mut self, start: Pfn, table: Pfn) -> Result<()> {
         let va = self.layout().page_address(start);
         let run = self.memmap_frame(va).ok_or(Error::Space(SpaceError::NotMapped(va)))?.frame;
-        self.cut(run);
+        self.split_run(run);
         if let Err(error) = self.split_block(va, table) {
-            self.sew(run);
+            self.join_run(run);
             return Err(error);
         }
         self.set_run(start, Some(run));
@@ -79,7 +79,7 @@ impl<M: Machine> Mm<M> {
     }
 
     /// One head for each page of a run, so that each can be freed by itself.
-    fn cut(&self, run: Pfn) {
+    fn split_run(&self, run: Pfn) {
         for i in 0..1 << self.memmap_order() {
             let page = self.own(run + i);
             page.set_head(KIND, 0);
@@ -87,8 +87,8 @@ impl<M: Machine> Mm<M> {
         }
     }
 
-    /// The inverse of [`Self::cut`].
-    fn sew(&self, run: Pfn) {
+    /// The inverse of [`Self::split_run`].
+    fn join_run(&self, run: Pfn) {
         (0..1 << self.memmap_order()).for_each(|i| self.own(run + i).clear_head());
         let head = self.own(run);
         head.set_head(KIND, self.memmap_order());
@@ -131,7 +131,7 @@ impl<M: Machine> Mm<M> {
         let joined = self.join_block(memmap.start);
         let writable = self.rewrite_all(memmap, &mut |_, d| d.writable());
         if let Ok(table) = joined {
-            self.sew(run);
+            self.join_run(run);
             self.set_run(start, None);
             self.frames.free(table);
         }
@@ -150,7 +150,7 @@ impl<M: Machine> Mm<M> {
     fn move_memmap(&mut self, start: Pfn, old: &mut FrameStack) -> Result<Pfn> {
         let order = self.memmap_order();
         let run = alloc_or_compact(&mut self.space, &mut self.frames, order, KIND)?;
-        self.cut(run);
+        self.split_run(run);
         // Before the struct pages are read-only: those of the old frames may be among them.
         self.memmap_frames(start).for_each(|(_, frame)| old.push(&self.frames, frame));
         let (memmap, geometry) = (self.memmap_of(start), self.granule());

@@ -40,8 +40,8 @@ impl<M: Machine> Mm<M> {
     }
     /// One step for every entry of `range`, between places with the same contents, on every CPU on return.
     pub(super) fn rewrite_all(&mut self, range: VirtRange, change: Rewrite<'_>) -> Result<()> {
-        let debt = self.space.rewrite(range, Contents::Same, change)?;
-        self.space.invalidate(debt);
+        let pending = self.space.rewrite(range, Contents::Same, change)?;
+        self.space.invalidate(pending);
         Ok(())
     }
     pub(crate) fn page(&self, pfn: Pfn) -> &Page {

@@ -9,9 +9,9 @@ use crate::pfn::Pfn;
 /// Which of a pool's two lists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Use {
-    /// Nobody has taken the page.
+    /// The page is free in its pool.
     Free,
-    /// Somebody has.
+    /// The page is in use.
     Taken,
 }
 

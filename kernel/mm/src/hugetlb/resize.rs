@@ -100,7 +100,7 @@ impl<M: Machine> Mm<M> {
         Ok(self.page(pfn).order())
     }
 
-    /// Refuse a huge page that somebody uses; `pfn` is any of its pages.
+    /// Refuses a huge page in use; `pfn` is any of its pages.
     pub(crate) fn refuse_taken(&self, pfn: Pfn) -> Result<()> {
         let (_, head) = self.use_of(pfn)?;
         if !self.page(head).as_huge_head().is_in_use() {

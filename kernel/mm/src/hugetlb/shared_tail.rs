@@ -38,7 +38,7 @@ impl<M: Machine> Mm<M> {
         Ok(frame)
     }
 
-    /// `more` entries map the frame that did not, and `less` do no more. A frame that nobody maps is free memory.
+    /// `more` entries map the frame that did not, and `less` do no more. A frame that no entry maps is free memory.
     pub(super) fn count_tail(&mut self, of: TailOf, more: u64, less: u64) {
         let Some(tail) = self.tail_mut(of) else { return };
         tail.mappings = tail.mappings + more - less;

@@ -12,7 +12,7 @@
 //!
 //! ```text
 //!   optimise   split the block, if it is one; entries read-only, TLBI; entries to the shared page, TLBI; free the old frames
-//!   restore    new frames, filled alike; entries to them, TLBI; entries writable, TLBI; join the block, if nobody shares in it
+//!   restore    new frames, filled alike; entries to them, TLBI; entries writable, TLBI; join the block, if nothing of it is shared
 //! ```
 //! Everything that can run out is taken first. What is left is legal in every step, and cannot fail.
 
@@ -66,7 +66,7 @@ impl<M: Machine> Mm<M> {
     }
 
     /// Let all of a huge page's memmap but its first page be the page that its zone and order share. The huge page may be in
-    /// use: nobody writes to a tail.
+    /// use: a tail is not written to.
     ///
     /// # Errors
     /// `NotPresent`; `PageState` when it is no huge page, or is optimised; `NotOptimisable` with the rule; `Out` of a table or
@@ -101,7 +101,7 @@ impl<M: Machine> Mm<M> {
             d.moved_to(to, geometry).read_only().shared()
         });
         match switched {
-            Ok(debt) => self.space.invalidate(debt),
+            Ok(pending) => self.space.invalidate(pending),
             Err(error) => {
                 // The first entry was writable, and so refused: what it maps stays.
                 let _stays = old.pop(&self.frames);
@@ -112,7 +112,7 @@ impl<M: Machine> Mm<M> {
         Ok(())
     }
 
-    /// Refuse pages of tails that are not what the shared one is: nobody writes to a tail, so somebody did who should not.
+    /// Refuse pages of tails that are not what the shared one is: a tail that differs was written to by mistake.
     #[cfg(debug_assertions)]
     fn refuse_other_contents(&self, sharing: &Sharing, tail: Pfn) -> Result<()> {
         let mut pages = (0..sharing.mappings).map(|i| sharing.tails.start + i * self.granule().page_size);
@@ -142,7 +142,7 @@ impl<M: Machine> Mm<M> {
             d.moved_to(address, geometry)
         });
         match rewritten {
-            Ok(debt) => self.space.invalidate(debt),
+            Ok(pending) => self.space.invalidate(pending),
             Err(error) => {
                 // All entries map the one shared page: when any is refused, the first is, and no frame is mapped.
                 last.into_iter().for_each(|frame| frames.push(&self.frames, frame));

@@ -94,7 +94,7 @@ pub(crate) fn compact_into<M: Machine>(
     }
     hold(frames, run);
     if let Err(error) = empty(space, frames, run) {
-        let_go(frames, run);
+        unhold(frames, run);
         return Err(error);
     }
     join(frames, run, order, kind);
@@ -163,7 +163,7 @@ fn empty<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, run: Pf
 }
 
 /// The inverse of [`Self::hold`].
-fn let_go<M: Machine>(frames: &mut Frames<M>, run: PfnRange) {
+fn unhold<M: Machine>(frames: &mut Frames<M>, run: PfnRange) {
     each_head(frames, run, |frames, pfn, _, kind| {
         if kind == HELD {
             frames.free(pfn);

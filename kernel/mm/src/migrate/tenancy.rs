@@ -111,7 +111,7 @@ impl<M: Machine> Mm<M> {
     /// End a tenant: its pages are free again.
     ///
     /// # Errors
-    /// `NoTenant`; `Pinned` when somebody else holds one of its pages; nothing has changed then.
+    /// `NoTenant`; `Pinned` when one of its pages is held; nothing has changed then.
     pub fn tenant_drop(&mut self, id: u32) -> Result<()> {
         let at = self.tenants.position(id)?;
         let range = self.tenants.all[at].range;
@@ -142,12 +142,12 @@ impl<M: Machine> Mm<M> {
         if range.is_empty() {
             return;
         }
-        let Ok(debt) = self.space.break_range(range, self.space.bounds(TENANTS), |_| false) else {
+        let Ok(pending) = self.space.break_range(range, self.space.bounds(TENANTS), |_| false) else {
             debug_assert!(false, "tenants are mapped by pages");
             self.frames.warnings.stuck += 1;
             return;
         };
-        self.space.invalidate(debt);
+        self.space.invalidate(pending);
         let reaped = self.space.reap(range, |gone| match gone {
             Gone::Leaf { pa, .. } => {
                 self.frames.count_tenant(Pfn::containing(g, pa), -1);

@@ -6,10 +6,10 @@
 //!                    FEAT_BBM level 2    in one step, then TLB maintenance
 //!                    without             window open, invalid, TLB maintenance, new entry, window closed
 //! ```
-//! The caller pays what it owes between two rewrites of the same entries.
+//! The caller invalidates between two rewrites of the same entries.
 
 use super::descriptor::Descriptor;
-use super::flush::TlbDebt;
+use super::flush::PendingInvalidation;
 use super::live_update::Contents;
 use super::table::KernelSpace;
 use super::walk::{Next, Slot, Visit, read, write};
@@ -26,7 +26,7 @@ struct Rewriter<'a, M> {
     machine: &'a M,
     contents: Contents,
     change: Rewrite<'a>,
-    debt: TlbDebt,
+    pending: PendingInvalidation,
     g: Granule,
 }
 
@@ -42,7 +42,7 @@ impl<M: Machine> Visit for Rewriter<'_, M> {
             let contents =
                 if self.is_true(old, new, slot.span.len()) { self.contents } else { Contents::MayDiffer };
             write::<M>(g, self.machine, slot, new, contents)?;
-            self.debt.owe_leaf(slot.span.start, slot.span.len());
+            self.pending.add_leaf(slot.span.start, slot.span.len());
         }
         Ok(Next::Over)
     }
@@ -66,21 +66,26 @@ impl<M: Machine> KernelSpace<M> {
     /// # Errors
     /// `BreakBeforeMake` at the first change that is not legal in one step; those before it are made, and their TLB
     /// maintenance is done.
-    pub fn rewrite(&mut self, range: VirtRange, contents: Contents, change: Rewrite<'_>) -> Result<TlbDebt> {
+    pub fn rewrite(
+        &mut self,
+        range: VirtRange,
+        contents: Contents,
+        change: Rewrite<'_>,
+    ) -> Result<PendingInvalidation> {
         let g = self.granule();
-        let debt = TlbDebt::none();
-        let mut rewriter = Rewriter::<M> { machine: &self.machine, contents, change, debt, g };
+        let pending = PendingInvalidation::none();
+        let mut rewriter = Rewriter::<M> { machine: &self.machine, contents, change, pending, g };
         let result = self.walk(range, &mut rewriter);
         match result {
-            Ok(()) => Ok(rewriter.debt),
+            Ok(()) => Ok(rewriter.pending),
             Err(error) => {
-                rewriter.debt.pay(&self.machine);
+                rewriter.pending.invalidate(&self.machine);
                 Err(error)
             }
         }
     }
 
-    /// Let the block at `va` be the table of its pieces instead. `table` is a frame that nobody uses, and belongs to the tables
+    /// Let the block at `va` be the table of its pieces instead. `table` is an unused frame, and belongs to the tables
     /// from here on.
     ///
     /// # Errors
@@ -100,7 +105,7 @@ impl<M: Machine> KernelSpace<M> {
         self.replace(&block.slot, Descriptor::table(table))
     }
 
-    /// Let the table at `va` be the block that its entries make together. The table's frame is nobody's from here on.
+    /// Let the table at `va` be the block that its entries make together. The table's frame belongs to the caller from here on.
     ///
     /// # Errors
     /// `NotMapped` when there is no table of `level + 1` at `va`, or its entries do not make a block; `BreakBeforeMake`.
@@ -139,22 +144,22 @@ impl<M: Machine> KernelSpace<M> {
         let (g, machine) = (self.granule(), &self.machine);
         let old = read::<M>(machine, slot);
         // Of a block there is one entry in a TLB, of a table's pages as many as there are. A window is as long as this takes.
-        let owed = || {
-            let mut debt = TlbDebt::none();
+        let needed = || {
+            let mut pending = PendingInvalidation::none();
             let table = old.is_table(slot.level);
-            debt.owe_leaves(slot.span, if table { g.page_size } else { slot.span.len() }, table);
-            debt
+            pending.add_leaves(slot.span, if table { g.page_size } else { slot.span.len() }, table);
+            pending
         };
         let supported = machine.bbm();
         if supported == Bbm::Level2 || self.hooks.skips_break() {
             machine.publish();
             write::<M>(g, machine, slot, new, Contents::Resized(supported))?;
-            owed().pay(machine);
+            needed().invalidate(machine);
             return Ok(());
         }
         machine.window_open(slot.span);
         let made = write::<M>(g, machine, slot, old.broken(), Contents::MayDiffer).and_then(|()| {
-            owed().pay(machine);
+            needed().invalidate(machine);
             write::<M>(g, machine, slot, new, Contents::MayDiffer)
         });
         machine.publish();

@@ -145,7 +145,7 @@ impl Descriptor {
     pub const fn is_valid(self) -> bool {
         self.0 & VALID != 0
     }
-    /// Whether it is all zero: nothing is owed for it.
+    /// Whether it is all zero: there is nothing to invalidate or to free for it.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -196,7 +196,7 @@ impl Descriptor {
         self.0 & (VALID | DYING) == DYING
     }
     /// What a broken entry was.
-    pub const fn mended(self) -> Self {
+    pub const fn unbroken(self) -> Self {
         Self(self.0 & !DYING | VALID)
     }
 }
@@ -247,7 +247,7 @@ mod tests {
     fn a_broken_entry_is_invalid_and_remembers_its_address() {
         let d = Descriptor::leaf(PhysAddr::new(0x1_2345_0000), Attributes::DATA, 3, false);
         let b = d.broken();
-        assert!(!b.is_valid() && b.is_broken() && !b.is_empty() && b.mended() == d);
+        assert!(!b.is_valid() && b.is_broken() && !b.is_empty() && b.unbroken() == d);
         assert_eq!(b.address(Granule::K4), PhysAddr::new(0x1_2345_0000));
         assert_eq!(b.address(Granule::K64), PhysAddr::new(0x1_2345_0000));
     }

@@ -2,7 +2,7 @@
 //!
 //! `walk` visits entries; `table` is what can be done with tables; `descriptor` knows the bits; `live_update` knows which
 //! changes of a live entry are legal, and `change` makes them under readers; `shared` maps one frame over and over; `flush` is
-//! the TLB maintenance that a change owes; `dump` describes what is mapped.
+//! the TLB maintenance that a change needs; `dump` describes what is mapped.
 
 pub mod change;
 pub mod descriptor;

@@ -62,7 +62,7 @@ impl<M: Machine> Sharer<'_, M> {
         let table = self.frames.alloc_table()?;
         machine::zero_frame(self.machine, table, g.page_size);
         if last {
-            // Filled before it is linked: nobody walks it yet.
+            // Filled before it is linked: no walk reaches it yet.
             let index = |start| walk::slot(g, table, LAST_LEVEL, VirtRange { start, end: start }).index;
             let which = index(slot.part.start)..index(VirtAddr::new(slot.part.end.get() - g.page_size)) + 1;
             self.shared.entries += which.len() as u64;
@@ -151,7 +151,7 @@ impl<M: Machine> KernelSpace<M> {
         let g = self.granule();
         let ours = VirtRange { start: range.start, end: done };
         let keep: Keep<'_> = &mut |entry| !ours.contains(entry.start);
-        self.break_leaves(range, ANYWHERE, true, keep)?.pay(&self.machine);
+        self.break_leaves(range, ANYWHERE, true, keep)?.invalidate(&self.machine);
         let gone: TakeBack<'_> = &mut |gone| match gone {
             Gone::Table(table) => frames.free_table(table),
             Gone::SharedLeaf { entries, .. } => shared.entries -= entries,

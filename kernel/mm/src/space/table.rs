@@ -6,12 +6,12 @@
 //!
 //! ```text
 //!   break_range   leaf -> broken (invalid, address kept); a table without live entries -> broken too
-//!   TlbDebt::pay  no CPU can use the old translations any more
+//!   invalidate    no CPU can use the old translations any more
 //!   reap          broken -> empty; the caller gets each frame and each table page back
 //! ```
 
 use super::descriptor::{Attributes, Descriptor};
-use super::flush::TlbDebt;
+use super::flush::PendingInvalidation;
 use super::live_update::Contents;
 use super::request::{Gone, Keep, MapRequest, TakeBack};
 use super::visitors::{ANYWHERE, Breaker, Mapper, Reaper, Scanner};
@@ -26,19 +26,19 @@ use crate::layout::Layout;
 use crate::machine::Machine;
 
 /// The kernel's address space: the translation tables of the upper half (TTBR1_EL1), and where things are in it. The only writer
-/// of an entry: whoever changes one has the space for itself.
+/// of an entry: a change takes the space by `&mut`.
 pub struct KernelSpace<M: Machine> {
     pub(super) machine: M,
     layout: Layout,
     root: PhysAddr,
-    owed: u64,
+    skipped: u64,
     pub(crate) hooks: Hooks,
 }
 
 impl<M: Machine> KernelSpace<M> {
     /// The tables under `root`, a table of the granule's start level.
     pub const fn new(machine: M, layout: Layout, root: PhysAddr) -> Self {
-        Self { machine, layout, root, owed: 0, hooks: Hooks::new() }
+        Self { machine, layout, root, skipped: 0, hooks: Hooks::new() }
     }
 
     /// The machine.
@@ -64,17 +64,17 @@ impl<M: Machine> KernelSpace<M> {
         self.root
     }
 
-    /// TLB maintenance that was owed and not done: none, but for a fault that is put in on purpose.
-    pub const fn unpaid_debts(&self) -> u64 {
-        self.owed
+    /// Invalidations that were skipped: none, but for a fault that is put in on purpose.
+    pub const fn skipped_invalidations(&self) -> u64 {
+        self.skipped
     }
 
-    /// Invalidate what is owed on every CPU, and wait for it.
-    pub fn invalidate(&mut self, debt: TlbDebt) {
-        if self.hooks.skips_invalidation() && !debt.is_none() {
-            self.owed += 1;
+    /// Invalidates on every CPU, and waits for it.
+    pub fn invalidate(&mut self, pending: PendingInvalidation) {
+        if self.hooks.skips_invalidation() && !pending.is_none() {
+            self.skipped += 1;
         } else {
-            debt.pay(&self.machine);
+            pending.invalidate(&self.machine);
         }
     }
 
@@ -145,7 +145,7 @@ impl<M: Machine> KernelSpace<M> {
     fn undo_map(&mut self, frames: &mut dyn TableFrames, request: &MapRequest, done: VirtAddr) -> Result<()> {
         let ours = VirtRange { start: request.range.start, end: done };
         let keep: Keep<'_> = &mut |leaf| !ours.contains(leaf.start);
-        self.break_leaves(request.range, ANYWHERE, true, keep)?.pay(&self.machine);
+        self.break_leaves(request.range, ANYWHERE, true, keep)?.invalidate(&self.machine);
         let gone: TakeBack<'_> = &mut |gone| {
             if let Gone::Table(table) = gone {
                 frames.free_table(table);
@@ -155,7 +155,7 @@ impl<M: Machine> KernelSpace<M> {
     }
 
     /// Break every leaf of `range` that `keep` does not want to keep, and every table that is left without a live entry
-    /// and lies in `bounds` (the floor and ceiling of I4). No memory is let go yet: pay the debt, then [`Self::reap`]. A table
+    /// and lies in `bounds` (the floor and ceiling of I4). No memory is freed yet: invalidate, then [`Self::reap`]. A table
     /// of pages may go as a whole: `keep` is asked for all of its span then, and keeps no part of what it does not keep.
     ///
     /// # Errors
@@ -165,7 +165,7 @@ impl<M: Machine> KernelSpace<M> {
         range: VirtRange,
         bounds: VirtRange,
         mut keep: impl FnMut(VirtRange) -> bool,
-    ) -> Result<TlbDebt> {
+    ) -> Result<PendingInvalidation> {
         self.refuse_split(range)?;
         self.break_leaves(range, bounds, false, &mut keep)
     }
@@ -178,12 +178,13 @@ impl<M: Machine> KernelSpace<M> {
         bounds: VirtRange,
         every_table: bool,
         keep: Keep<'_>,
-    ) -> Result<TlbDebt> {
+    ) -> Result<PendingInvalidation> {
         let g = self.granule();
-        let (debt, lost) = (TlbDebt::none(), [false; LAST_LEVEL as usize + 1]);
-        let mut breaker = Breaker::<M> { machine: &self.machine, bounds, keep, debt, lost, every_table, g };
+        let (pending, lost) = (PendingInvalidation::none(), [false; LAST_LEVEL as usize + 1]);
+        let mut breaker =
+            Breaker::<M> { machine: &self.machine, bounds, keep, pending, lost, every_table, g };
         self.walk(range, &mut breaker)?;
-        Ok(breaker.debt)
+        Ok(breaker.pending)
     }
 
     /// Refuse a range that begins or ends inside a leaf, or inside a run of leaves that share the Contiguous bit: a part of
@@ -228,10 +229,10 @@ impl<M: Machine> KernelSpace<M> {
             .leaf()
             .filter(|s| s.slot.level == LAST_LEVEL)
             .ok_or(Error::Space(SpaceError::NotMapped(va)))?;
-        let mut debt = TlbDebt::none();
-        debt.owe_leaf(leaf.slot.span.start, g.page_size);
+        let mut pending = PendingInvalidation::none();
+        pending.add_leaf(leaf.slot.span.start, g.page_size);
         write::<M>(g, &self.machine, &leaf.slot, leaf.descriptor.broken(), Contents::MayDiffer)?;
-        self.invalidate(debt);
+        self.invalidate(pending);
         between(&self.machine);
         let new = Descriptor::leaf(pa, Attributes::DATA, LAST_LEVEL, false);
         write::<M>(g, &self.machine, &leaf.slot, new, Contents::MayDiffer)?;

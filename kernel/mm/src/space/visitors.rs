@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::descriptor::Descriptor;
-use super::flush::TlbDebt;
+use super::flush::PendingInvalidation;
 use super::live_update::Contents;
 use super::request::{Gone, Keep, MapRequest, TakeBack};
 use super::walk::{Next, Slot, Visit, live_entries, read, write};
@@ -92,7 +92,7 @@ pub(super) struct Breaker<'a, M> {
     pub(super) machine: &'a M,
     pub(super) bounds: VirtRange,
     pub(super) keep: Keep<'a>,
-    pub(super) debt: TlbDebt,
+    pub(super) pending: PendingInvalidation,
     /// For each level, whether a table of it has lost an entry since the walk went into it. Only then can it be empty, and
     /// only then is it looked at: a table has up to 8192 entries.
     pub(super) lost: [bool; LAST_LEVEL as usize + 1],
@@ -126,7 +126,7 @@ impl<M: Machine> Visit for Breaker<'_, M> {
             write::<M>(g, self.machine, slot, old.broken(), Contents::MayDiffer)?;
             // What the table maps are pages: each of them may be in a TLB.
             let leaf = if table { g.page_size } else { slot.span.len() };
-            self.debt.owe_leaves(slot.span, leaf, table);
+            self.pending.add_leaves(slot.span, leaf, table);
             self.lost[usize::from(slot.level)] = true;
         }
         Ok(Next::Over)
@@ -143,7 +143,7 @@ impl<M: Machine> Visit for Breaker<'_, M> {
         let empty = live_entries(g, self.machine, child, slot.level + 1, 1) == 0;
         if empty && self.bounds.covers(&slot.span) {
             write::<M>(g, self.machine, slot, old.broken(), Contents::MayDiffer)?;
-            self.debt.owe_table(slot.span.start, slot.span.len());
+            self.pending.add_table(slot.span.start, slot.span.len());
             self.lost[usize::from(slot.level)] = true;
         }
         Ok(())
@@ -158,7 +158,7 @@ pub(super) struct Reaper<'a, M> {
 
 impl<M: Machine> Reaper<'_, M> {
     /// Nothing leads to this table any more, so all that it maps is gone, whether its entries were broken or not. They stay
-    /// as they are: whoever uses the frame next clears it. One frame that is mapped over and over is one thing that is gone.
+    /// as they are: the next use of the frame clears it. One frame that is mapped over and over is one thing that is gone.
     fn table_of_pages(&mut self, slot: &Slot, table: PhysAddr) {
         let g = self.g;
         let entries = machine::table(self.machine, table, g.entries(LAST_LEVEL));
@@ -184,7 +184,7 @@ impl<M: Machine> Visit for Reaper<'_, M> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
         let g = self.g;
         let old = read::<M>(self.machine, slot);
-        let was = if old.is_broken() { old.mended() } else { old };
+        let was = if old.is_broken() { old.unbroken() } else { old };
         let address = was.address(g);
         let table = was.is_table(slot.level);
         if table && !was.is_shared() {
@@ -211,7 +211,7 @@ impl<M: Machine> Visit for Reaper<'_, M> {
         let old = read::<M>(self.machine, slot);
         if old.is_broken() {
             write::<M>(g, self.machine, slot, Descriptor::EMPTY, Contents::MayDiffer)?;
-            (self.gone)(Gone::Table(old.mended().address(g)));
+            (self.gone)(Gone::Table(old.unbroken().address(g)));
         }
         Ok(())
     }

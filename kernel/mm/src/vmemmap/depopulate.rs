@@ -64,12 +64,12 @@ pub(super) fn free_leaves<M: Machine>(
     let (g, bounds) = (frames.granule(), space.layout().vmemmap_bounds());
     let own = if frames.hooks.frees_neighbours_memmap() { leaves } else { own };
     let keep = |leaf: VirtRange| !own.covers(&leaf) && frames.is_occupied(leaf);
-    let Ok(debt) = space.break_range(leaves, bounds, keep) else {
+    let Ok(pending) = space.break_range(leaves, bounds, keep) else {
         // A memmap block reaches over the range's end: its other half describes other memory, so it stays.
         frames.warnings.stuck += 1;
         return;
     };
-    space.invalidate(debt);
+    space.invalidate(pending);
     let (mut run, mut tails) = (Run::default(), Tails::default());
     let reaped = space.reap(leaves, |gone| match gone {
         Gone::Leaf { va, pa, size } if run.grow(va, pa, size, g.section_memmap) => {}

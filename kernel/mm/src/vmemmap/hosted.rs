@@ -27,7 +27,7 @@ impl<M: Machine> Mm<M> {
         Ok(())
     }
 
-    /// The inverse of [`Self::host_memmap`]: nobody's struct page is in the run at `pfn` any more.
+    /// The inverse of [`Self::host_memmap`]: the run at `pfn` holds no struct pages any more.
     ///
     /// # Errors
     /// `NotPresent`; `PageState` when that is no such run, or its block is not online.

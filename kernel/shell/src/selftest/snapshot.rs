@@ -65,7 +65,7 @@ impl Snapshot {
                 checksum(tenants),
                 checksum(pools),
                 model.warnings().total(),
-                model.unpaid_debts(),
+                model.skipped_invalidations(),
                 heap::usage().0 as u64,
                 u64::from(model.audit(&mut |_| {}).total()),
             ],
