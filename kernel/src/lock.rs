@@ -1,76 +1,109 @@
 //! The kernel's lock: a spin lock whose holder takes no interrupts. So a handler does not wait for a lock that its own CPU
 //! holds, and a CPU that an interrupt keeps (parked, stopped) holds no lock.
+//!
+//! Until the MMU is on, only the boot CPU runs, and memory is Device memory, where exclusive accesses may fault (Arm ARM,
+//! "Load-Exclusive and Store-Exclusive instruction usage restrictions"). There a lock is taken by a plain store.
+#![expect(unsafe_code, reason = "a value that is reached through its lock; rule M7")]
 
+use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-use spin::{Mutex, MutexGuard};
+use core::sync::atomic::{
+    AtomicBool, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use crate::arch::interrupts::Masked;
 
 /// A value with a lock.
 pub struct Lock<T> {
-    mutex: Mutex<T>,
+    locked: AtomicBool,
     /// One more than the number of the CPU that holds the lock, or 0, for reports.
     holder: AtomicUsize,
+    value: UnsafeCell<T>,
 }
+
+// SAFETY: M7: one guard at a time reaches the value, so the value moves between CPUs and is not shared.
+unsafe impl<T: Send> Sync for Lock<T> {}
 
 /// The lock, held; dropping it releases the lock.
 pub struct Guard<'a, T> {
-    // Dropped in this order: the lock first, then interrupts are unmasked.
-    value: MutexGuard<'a, T>,
-    holder: &'a AtomicUsize,
+    lock: &'a Lock<T>,
+    // Dropped after the lock is released: then interrupts are unmasked.
     _masked: Masked,
 }
 
 impl<T> Lock<T> {
     /// Makes a free lock.
     pub const fn new(value: T) -> Self {
-        Self { mutex: Mutex::new(value), holder: AtomicUsize::new(0) }
+        Self { locked: AtomicBool::new(false), holder: AtomicUsize::new(0), value: UnsafeCell::new(value) }
     }
 
     /// Waits for the lock.
     pub fn lock(&self) -> Guard<'_, T> {
         let masked = Masked::new();
-        let value = self.mutex.lock();
+        if is_alone() {
+            self.locked.store(true, Relaxed);
+        } else {
+            self.spin();
+        }
         self.holder.store(this_cpu() + 1, Relaxed);
-        Guard { value, holder: &self.holder, _masked: masked }
+        Guard { lock: self, _masked: masked }
+    }
+
+    fn spin(&self) {
+        while self.locked.compare_exchange_weak(false, true, Acquire, Relaxed).is_err() {
+            while self.locked.load(Relaxed) {
+                core::hint::spin_loop();
+            }
+        }
     }
 
     /// Whether another CPU holds the lock.
     pub fn is_held_elsewhere(&self) -> bool {
         let holder = self.holder.load(Relaxed);
-        self.mutex.is_locked() && holder != 0 && holder != this_cpu() + 1
+        self.locked.load(Relaxed) && holder != 0 && holder != this_cpu() + 1
     }
 
     /// Frees the lock, even if a CPU holds it.
     ///
     /// # Safety
     /// The holder does not continue.
-    #[expect(unsafe_code, reason = "passes the caller's promise on")]
     pub unsafe fn seize(&self) {
-        // SAFETY: this function's own contract.
-        unsafe { self.mutex.force_unlock() };
+        self.locked.store(false, Release);
     }
 }
 
 impl<T> Deref for Guard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
-        &self.value
+        // SAFETY: M7.
+        unsafe { &*self.lock.value.get() }
     }
 }
 
 impl<T> DerefMut for Guard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.value
+        // SAFETY: M7, and the guard is borrowed exclusively.
+        unsafe { &mut *self.lock.value.get() }
     }
 }
 
 impl<T> Drop for Guard<'_, T> {
     fn drop(&mut self) {
-        self.holder.store(0, Relaxed);
+        self.lock.holder.store(0, Relaxed);
+        self.lock.locked.store(false, Release);
     }
+}
+
+/// Whether only this CPU can run: the MMU is off (rule B1 of boot).
+#[cfg(target_os = "none")]
+fn is_alone() -> bool {
+    !crate::arch::mmu_control::is_on()
+}
+/// The host's tests take locks as the kernel does with its MMU on.
+#[cfg(not(target_os = "none"))]
+const fn is_alone() -> bool {
+    false
 }
 
 #[cfg(target_os = "none")]
@@ -99,5 +132,33 @@ mod tests {
         assert_eq!(*guard, 8);
         drop(guard);
         assert!(!lock.is_held_elsewhere());
+    }
+
+    #[test]
+    fn one_thread_at_a_time_has_the_value() {
+        let lock = Lock::new(0_u64);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let mut value = lock.lock();
+                        // Not one addition: what another thread writes between the two is lost.
+                        let seen = *value;
+                        std::thread::yield_now();
+                        *value = seen + 1;
+                    }
+                });
+            }
+        });
+        assert_eq!(*lock.lock(), 400);
+    }
+
+    #[test]
+    fn a_seized_lock_is_free() {
+        let lock = Lock::new(());
+        core::mem::forget(lock.lock());
+        // SAFETY: the guard is forgotten, so its holder does not continue.
+        unsafe { lock.seize() };
+        drop(lock.lock());
     }
 }

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use super::backtrace::Backtrace;
 use super::esr::{EC_DATA_ABORT_SAME, EC_UNKNOWN, Syndrome};
 use super::vectors::MAX_CPUS;
-use super::{cpu, probe, semihosting, vectors};
+use super::{cpu, mmu_control, probe, semihosting, vectors};
 use crate::cpus::{PerCpu, signals};
 use crate::readers::fault;
 use crate::{console, kprint, kprintln};
@@ -116,7 +116,10 @@ fn fail(frame: &Frame) -> ! {
 /// needs no console, and the fourth nothing at all.
 pub(super) fn begin_report() {
     stop_the_others();
-    let before = REPORTS[cpu::number()].fetch_add(1, Ordering::Relaxed);
+    // No exclusive access: the MMU may be off, and only this CPU changes the word.
+    let reports = &REPORTS[cpu::number()];
+    let before = reports.load(Ordering::Relaxed);
+    reports.store(before.saturating_add(1), Ordering::Relaxed);
     // SAFETY: the report ends in an exit, so what this CPU was printing never goes on; another has had the time to end its
     // line, and then it takes the signal.
     unsafe { console::seize() };
@@ -133,6 +136,9 @@ pub(super) fn begin_report() {
 
 /// From here on this CPU is the only one that says anything; it ends the run.
 fn stop_the_others() {
+    if !mmu_control::is_on() {
+        return; // B1: there are no others yet.
+    }
     let me = cpu::number() + 1;
     if REPORTER.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_err_and(|by| by != me) {
         semihosting::halt();

@@ -3,7 +3,14 @@
 
 use core::arch::asm;
 
+use aarch64_cpu::registers::{Readable, SCTLR_EL1};
+
 use super::{mmu, tlb};
+
+/// Whether this CPU's MMU is on.
+pub fn is_on() -> bool {
+    SCTLR_EL1.is_set(SCTLR_EL1::M)
+}
 
 /// Disables the lower half of the address space: a walk of it faults (TCR_EL1.EPD0), and no translation of the identity map
 /// is left in a TLB.
