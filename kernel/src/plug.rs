@@ -101,6 +101,12 @@ pub fn take_away<M: Machine>(mm: &mut Mm<M>, name: Name, range: PhysRange) -> Re
     Ok(())
 }
 
+/// Whether any memory block of `range` is present.
+pub fn is_present<M: Machine>(mm: &Mm<M>, range: PhysRange) -> bool {
+    let pages = PfnRange::inside(mm.granule(), range);
+    mm.blocks().iter().any(|block| pages.contains(block.start))
+}
+
 /// The state of the blocks of `range`: `online`, `offline` or `mixed`.
 pub fn state_of<M: Machine>(mm: &Mm<M>, range: PhysRange) -> &'static str {
     let g = mm.granule();

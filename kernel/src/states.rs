@@ -26,7 +26,7 @@ impl Kernel {
 
     /// The state of a DIMM: `online`, `offline`, `mixed` or `refused`.
     pub fn dimm_state(&self, dimm: &Dimm) -> &'static str {
-        if dimm.refused {
+        if dimm.refused || !plug::is_present(&self.mm, dimm.range) {
             return "refused";
         }
         plug::state_of(&self.mm, dimm.range)

@@ -1,8 +1,9 @@
 //! `bench`: a DIMM through its life, or a huge page's memmap shared and restored, and what each part costs.
 
+use hotmap_mm::error::Error;
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::frame::zone::ZoneKind;
-use hotmap_mm::pfn::PfnRange;
+use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::args::Words;
 use super::{Outcome, ShellError};
@@ -25,7 +26,7 @@ pub(super) fn bench(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
         Some(word) => number::parse(word).ok_or(ShellError::BadWord("a number of cycles"))?,
     };
     words.end(BENCH)?;
-    let last = kernel.dimms().iter().rev().find(|d| !d.refused).copied();
+    let last = kernel.dimms().iter().rev().find(|dimm| kernel.dimm_state(dimm) != "refused").copied();
     let dimm = last.ok_or(ShellError::Failed("there is no DIMM to take through its life"))?;
     if !counter::have_instruction_counter() || counter::instructions() == 0 {
         kprintln!("instructions are not counted here: start with --icount, on a CPU with a PMU");
@@ -37,6 +38,7 @@ pub(super) fn bench(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     Ok(())
 }
 
+/// Offline, remove, add, online. What cannot be removed goes online again; a DIMM that cannot be added again can be ejected.
 fn cycle(kernel: &mut dyn System, dimm: &Dimm) -> Outcome {
     let (bytes, home) = (dimm.range.len(), kernel.policy().home);
     let pages = kernel.pages_inside(dimm.range);
@@ -45,15 +47,14 @@ fn cycle(kernel: &mut dyn System, dimm: &Dimm) -> Outcome {
     kernel.offline_range(pages)?;
     let offline = meter.stop(|| kernel.counts());
     let meter = Meter::start(&kernel.counts());
-    kernel.remove(dimm.range)?;
-    let remove = meter.stop(|| kernel.counts());
-    let meter = Meter::start(&kernel.counts());
-    let range = kernel.hot_range(dimm.range.start, bytes, Source::Dimm(dimm.slot));
-    let added = range.and_then(|range| kernel.add(&range, home));
-    if let Err(error) = added {
-        kernel.refuse_dimm(dimm.slot);
+    if let Err(error) = kernel.remove(dimm.range) {
+        kernel.online_range(pages, zone)?;
         return Err(error.into());
     }
+    let remove = meter.stop(|| kernel.counts());
+    let meter = Meter::start(&kernel.counts());
+    let range = kernel.hot_range(dimm.range.start, bytes, Source::Dimm(dimm.slot))?;
+    kernel.add(&range, home)?;
     let add = meter.stop(|| kernel.counts());
     let meter = Meter::start(&kernel.counts());
     kernel.online_range(pages, zone)?;
@@ -74,6 +75,17 @@ fn huge_page(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let grown = kernel.mm_mut().hugetlb_resize(order, total + 1)?;
     grown.stopped.map_or(Ok(()), Err)?;
     let head = kernel.mm_mut().hugetlb_take(order)?;
+    let measured = optimise_and_restore(kernel, head);
+    kernel.mm_mut().hugetlb_put(head)?;
+    kernel.mm_mut().hugetlb_resize(order, total)?.stopped.map_or(Ok(()), Err)?;
+    let (optimise, restore) = measured?;
+    kprintln!("bench: optimise {bytes} {optimise}");
+    kprintln!("bench: restore {bytes} {restore}");
+    kprintln!("bench: window {bytes} {} 0 0", fault::figures().longest.instructions);
+    Ok(())
+}
+
+fn optimise_and_restore(kernel: &mut dyn System, head: Pfn) -> Result<(Meter, Meter), Error> {
     if kernel.page(head).as_huge_head().is_optimised() {
         kernel.mm_mut().restore(head)?;
     }
@@ -82,13 +94,7 @@ fn huge_page(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let optimise = meter.stop(|| kernel.counts());
     let meter = Meter::start(&kernel.counts());
     kernel.mm_mut().restore(head)?;
-    let restore = meter.stop(|| kernel.counts());
-    kernel.mm_mut().hugetlb_put(head)?;
-    let _ = kernel.mm_mut().hugetlb_resize(order, total)?;
-    kprintln!("bench: optimise {bytes} {optimise}");
-    kprintln!("bench: restore {bytes} {restore}");
-    kprintln!("bench: window {bytes} {} 0 0", fault::figures().longest.instructions);
-    Ok(())
+    Ok((optimise, meter.stop(|| kernel.counts())))
 }
 
 /// The zone that all blocks of `pages` are online in, so that the cycle can end where it began.

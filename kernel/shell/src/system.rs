@@ -37,8 +37,6 @@ pub(crate) trait System: Model {
     // What memory comes from.
     /// How many slots for DIMMs there are, if there can be any.
     fn slots(&self) -> Option<u32>;
-    /// The memory of the DIMM in `slot` is not here any more.
-    fn refuse_dimm(&mut self, slot: u32);
     fn dimm_state(&self, dimm: &Dimm) -> &'static str;
     /// The NVDIMMs, if there can be any.
     fn nvdimms(&self) -> Option<&[NvdimmRange]>;
@@ -91,9 +89,6 @@ impl System for Kernel {
 
     fn slots(&self) -> Option<u32> {
         self.platform.ged.as_ref().map(|ged| ged.slot_count())
-    }
-    fn refuse_dimm(&mut self, slot: u32) {
-        self.dimms.refuse(slot);
     }
     fn dimm_state(&self, dimm: &Dimm) -> &'static str {
         self.dimm_state(dimm)
