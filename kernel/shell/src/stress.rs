@@ -5,26 +5,29 @@
 //!   boot CPU     an operation, then another; device events between them      tenants' patterns
 //!   other CPUs   for every page of a compound page that is shown: is this its head?
 //! ```
-//! The same seed does the same operations, as long as nothing comes from outside. At the end all that was made is undone, and
-//! the machine has to be as it was.
+//! The same seed does the same operations, as long as nothing comes from outside. However the run ends, what it has made is
+//! removed and what it has changed is put back, and then the machine has to be as it was. It changes nothing else: tenants,
+//! devices, and huge pages in use that were there before stay as they are; of free memory, a DIMM's blocks and the free huge
+//! pages of a pool it puts back as many, in the same zones, not the same ones.
 
 mod operations;
 
-use alloc::vec::Vec;
 use core::fmt;
 
 use hotmap_mm::addr::PhysRange;
 use hotmap_mm::device::compound::Dedup;
 use hotmap_mm::errno::Errno;
-use hotmap_mm::frame::block::{BlockState, MemoryBlock};
+use hotmap_mm::error::Result;
 use hotmap_mm::frame::counts::Counts;
 use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::granule::MAX_HUGE_SIZES;
 use hotmap_mm::pfn::Pfn;
 
 use operations::{NAMES, OPERATIONS};
 
 use super::args::Words;
 use super::{Outcome, ShellError};
+use crate::selftest::snapshot::checksum;
 use crate::system::System;
 use hotmap_kernel::arch::counter;
 use hotmap_kernel::drivers::console;
@@ -39,14 +42,17 @@ const SECONDS_BETWEEN_LINES: u64 = 2;
 pub(super) fn stress(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     let seconds = words.number(STRESS)?;
     let seed = if words.left() == 0 { 1 } else { words.number(STRESS)? };
+    words.end(STRESS)?;
     let before = Before::of(kernel);
     let watching = readers::start();
     kprintln!("stress: seed {seed}, {seconds} s, {watching} CPUs read");
     let was_quiet = console::set_quiet(true);
-    let random = Random(seed);
-    let mut stress = Stress { kernel, random, away: None, tally: Tally::default() };
-    let outcome = stress.run_for(seconds).and_then(|()| stress.wind_down(&before));
-    let tally = stress.tally;
+    let (random, made, tally) = (Random(seed), Made::default(), Tally::default());
+    let mut stress = Stress { kernel, before, random, made, tally };
+    let run = stress.run_for(seconds);
+    // However the run ended. Its own error is the first, and the one that is reported.
+    let outcome = run.and(stress.wind_down().map_err(ShellError::from));
+    let Stress { before, tally, .. } = stress;
     fault::stretch_next(0);
     let read = readers::stop();
     console::set_quiet(was_quiet);
@@ -75,39 +81,37 @@ fn report(read: &readers::Totals) {
     }
 }
 
-/// What has to be so again at the end.
+/// What was there before, and has to be so again at the end.
 struct Before {
     counts: Counts,
-    dimms: Vec<PhysRange>,
-    devices: Vec<Pfn>,
-    tenants: usize,
-    pools: Vec<(u32, u64)>,
-    optimised: bool,
-    online: Vec<(Pfn, ZoneKind)>,
+    dimms: u64,
+    /// For each size of huge pages: the order, how many the pool has, and how many of these share their memmap.
+    pools: [(u32, u64, u64); MAX_HUGE_SIZES],
 }
 
 impl Before {
     fn of(kernel: &dyn System) -> Self {
-        let online = |block: &MemoryBlock| match block.state {
-            BlockState::Online(zone) => Some((block.start, zone)),
-            _ => None,
-        };
-        Self {
-            counts: kernel.counts(),
-            dimms: kernel.dimms().iter().map(|dimm| dimm.range).collect(),
-            devices: kernel.devices().iter().map(|device| device.start()).collect(),
-            tenants: kernel.tenants().len(),
-            pools: kernel.mm().hugetlb.pools().map(|pool| (pool.order(), pool.total())).collect(),
-            optimised: kernel.mm().hugetlb.pools().any(|pool| pool.optimised() > 0),
-            online: kernel.blocks().iter().filter_map(online).collect(),
+        let mut pools = [(0, 0, 0); MAX_HUGE_SIZES];
+        for (place, pool) in pools.iter_mut().zip(kernel.mm().hugetlb.pools()) {
+            *place = (pool.order(), pool.total(), pool.optimised());
         }
+        Self { counts: kernel.counts(), dimms: dimms(kernel), pools }
+    }
+
+    /// A pool's count. What a run has not added it does not take away.
+    fn total(&self, order: u32) -> u64 {
+        self.pools.iter().find(|(of, ..)| *of == order).map_or(0, |(_, total, _)| *total)
+    }
+
+    /// The pools with their counts, largest pages first.
+    fn pools(&self) -> impl DoubleEndedIterator<Item = (u32, u64, u64)> + use<> {
+        self.pools.into_iter().rev().filter(|(order, ..)| *order != 0)
     }
 
     fn is_still(&self, kernel: &dyn System) -> Outcome {
         let now = kernel.counts();
         // Other huge pages are optimised now than at the start, and DIMMs come and go from outside.
-        let same = kernel.dimms().iter().map(|dimm| &dimm.range).eq(&self.dimms);
-        if self.optimised || !same {
+        if self.pools.iter().any(|(.., optimised)| *optimised > 0) || dimms(kernel) != self.dimms {
             kprintln!("stress: the page counts are not compared");
             return Ok(());
         }
@@ -119,7 +123,38 @@ impl Before {
     }
 }
 
+/// One number for the DIMMs that there are.
+fn dimms(kernel: &dyn System) -> u64 {
+    checksum(
+        kernel.dimms().iter().flat_map(|dimm| [dimm.slot.into(), dimm.range.start.get(), dimm.range.len()]),
+    )
+}
+
+/// The most of each kind that a run has at a time.
+const MOST: usize = 64;
+
+/// What a run has made or changed and puts back at its end. It needs no heap, which may be full by then.
+#[derive(Default)]
+struct Made {
+    tenants: heapless::Vec<u32, MOST>,
+    devices: heapless::Vec<Pfn, MOST>,
+    /// Huge pages that were taken out of their pools.
+    taken: heapless::Vec<Pfn, MOST>,
+    /// Blocks that were taken offline, and the zones that they were in.
+    offline: heapless::Vec<(Pfn, ZoneKind), MOST>,
+    away: Option<Away>,
+}
+
+/// A DIMM whose memory was removed.
+#[derive(Clone, Copy)]
+struct Away {
+    slot: u32,
+    range: PhysRange,
+    zone: ZoneKind,
+}
+
 /// xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled", 2016).
+#[derive(Clone, Copy)]
 struct Random(u64);
 
 impl Random {
@@ -133,13 +168,15 @@ impl Random {
     fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit.max(1)
     }
-    /// One of them, if there is one.
-    fn pick<T>(&mut self, mut items: Vec<T>) -> Option<T> {
-        if items.is_empty() {
-            return None;
+    /// One of them, each as likely, if there is one (Vitter, "Random Sampling with a Reservoir": one place).
+    fn pick<T>(&mut self, items: impl Iterator<Item = T>) -> Option<T> {
+        let mut picked = None;
+        for (seen, item) in (1..).zip(items) {
+            if self.below(seen) == 0 {
+                picked = Some(item);
+            }
         }
-        let at = usize::try_from(self.below(items.len() as u64)).unwrap_or(0);
-        Some(items.swap_remove(at))
+        picked
     }
 }
 
@@ -152,9 +189,9 @@ const HEADS_OF_EACH: usize = 8;
 
 struct Stress<'a> {
     kernel: &'a mut dyn System,
+    before: Before,
     random: Random,
-    /// The DIMM of the first slot, while its memory is out.
-    away: Option<(u32, PhysRange)>,
+    made: Made,
     tally: Tally,
 }
 
@@ -240,35 +277,46 @@ impl Stress<'_> {
         }
     }
 
-    /// Undo all that is left.
-    fn wind_down(&mut self, before: &Before) -> Outcome {
+    /// Puts back what the run has made or changed and not put back yet. What cannot be put back keeps nothing else from it.
+    ///
+    /// # Errors
+    /// The first.
+    fn wind_down(&mut self) -> Result<()> {
         self.hide(|_, _| true);
-        while let Some(tenant) = self.kernel.tenants().get(before.tenants) {
-            let id = tenant.id;
-            self.kernel.tenant_check(id)?;
-            self.kernel.tenant_drop(id)?;
+        let mut first = Ok(());
+        let mut note = |result: Result<()>| {
+            if first.is_ok() {
+                first = result;
+            }
+        };
+        while let Some(id) = self.made.tenants.pop() {
+            note(self.kernel.tenant_check(id).map(|_| ()));
+            note(self.kernel.tenant_drop(id));
         }
-        let starts: Vec<Pfn> = self.kernel.devices().iter().map(|device| device.start()).collect();
-        for start in starts.into_iter().filter(|start| !before.devices.contains(start)) {
-            self.destroy_device(start)?;
+        while let Some(start) = self.made.devices.pop() {
+            note(self.kernel.device_destroy(start).map(|_| ()));
         }
-        while let Some(head) = self.huge_pages().into_iter().find(|head| self.kernel.page(*head).refs() > 0) {
-            self.kernel.mm_mut().hugetlb_put(head)?;
+        while let Some(head) = self.made.taken.pop() {
+            note(self.kernel.mm_mut().hugetlb_put(head));
         }
-        for (order, total) in &before.pools {
-            let resized = self.kernel.mm_mut().hugetlb_resize(*order, *total)?;
-            // What a DIMM took along that went from outside is not there any more.
-            let fewer_dimms = self.kernel.dimms().len() < before.dimms.len();
-            resized.stopped.filter(|_| !fewer_dimms).map_or(Ok(()), Err)?;
-        }
-        if let Some((slot, range)) = self.away {
-            self.bring_back(slot, range)?;
-        }
-        for (start, zone) in &before.online {
-            if self.kernel.block_of(*start).is_some_and(|block| block.state == BlockState::Offline) {
-                self.kernel.online(*start, *zone)?;
+        // Huge pages that are too many go first: the DIMM and what is missing may need their memory.
+        for (order, total, _) in self.before.pools() {
+            if self.pool(order).total() > total {
+                note(self.resize(order, total));
             }
         }
-        Ok(())
+        note(self.bring_back());
+        while let Some((start, zone)) = self.made.offline.pop() {
+            if self.is_offline(start) {
+                note(self.kernel.online(start, zone));
+            }
+        }
+        for (order, total, optimised) in self.before.pools() {
+            let grown = self.resize(order, total);
+            // What a DIMM took along that left during the run is not missing.
+            note(if dimms(self.kernel) == self.before.dimms { grown } else { Ok(()) });
+            note(self.optimise_as_many(order, optimised));
+        }
+        first
     }
 }

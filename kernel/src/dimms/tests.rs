@@ -1,7 +1,7 @@
 //! DIMMs on the emulated machine.
 
 use hotmap_mm::granule::Granule;
-use hotmap_mm::hotplug::backing::MemmapHome;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_testkit::rig::{GIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 

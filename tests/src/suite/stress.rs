@@ -2,13 +2,14 @@
 //! DIMMs are plugged and unplugged over QMP. No wrong read, a clean audit, and at the end the page counts of the start.
 
 use super::nvdimm::SWITCH;
-use super::test::{Test, slotted};
+use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::{GIB, GRANULES, Granule};
 use crate::guest::{Guest, Unplug};
 use crate::machine::Machine;
 use crate::patience::{Deadline, step};
 use crate::run::Run;
+use crate::state::{Block, State};
 use crate::trouble::{Checked, Trouble};
 use crate::{ensure, ensure_eq};
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ const LONG: u64 = 60;
 const BETWEEN_DIMMS: Duration = Duration::from_millis(100);
 /// The slots of the DIMMs that are plugged meanwhile. `stress` itself uses slot 0, and an NVDIMM has slot 1.
 const SLOTS: [u32; 3] = [2, 3, 4];
+/// So many DIMMs are more than a heap of 64 KiB has room for.
+const FULL: u32 = 256;
 /// The seed of the order: `HOTMAP_SEED=N`, or the test's own.
 const SEED: &str = "HOTMAP_SEED";
 
@@ -38,6 +41,10 @@ pub(super) fn tests() -> Vec<Test> {
             tests.push(Test::new(format!("stress/long/{granule}/{cpu}"), body).long());
         }
     }
+    tests.extend(per_granule("stress/unaligned-pmem", a_region_starts_anywhere));
+    tests.extend(per_granule("stress/users-own", what_was_there_stays));
+    tests.extend(per_granule("stress/vetoed", a_run_that_fails_puts_everything_back));
+    tests.push(Test::new("stress/full-heap", a_dimm_leaves_whatever_a_full_heap_refused));
     tests.push(Test::new("stress/leaving", a_dimm_leaves_under_readers));
     tests
 }
@@ -81,6 +88,118 @@ fn machine(granule: Granule, cpu: &str) -> Machine {
     }
     let nvdimm = Dimm::nvdimm("n0", GIB).in_slot(1).unreserved().cold();
     machine.append("memmap=ram").extra(SWITCH).extra(nvdimm.iter().map(String::as_str))
+}
+
+/// Persistent memory that starts 512 MiB past a GiB, and a DIMM.
+fn odd_machine(granule: Granule) -> Machine {
+    let dimm = odd_dimm().cold();
+    let machine = Machine { hotpluggable: Some("512M".into()), pmem: Some("1G".into()), ..slotted(granule) };
+    Machine { smp: Some(2), ..machine }.extra(dimm.iter().map(String::as_str))
+}
+
+fn odd_dimm() -> Dimm {
+    Dimm::new("c0", GIB).in_slot(0)
+}
+
+/// What a run of `stress` must leave as it was.
+fn is_still(guest: &mut Guest, start: &State, what: &str) -> Checked {
+    let end = guest.state()?;
+    ensure_eq!(end.pages, start.pages, "pages after {what}");
+    // A tenant's pages may be in other blocks now.
+    let blocks = |state: &State| -> Vec<_> {
+        state.blocks.iter().map(|block| Block { tenant_pages: 0, ..block.clone() }).collect()
+    };
+    ensure_eq!(blocks(&end), blocks(start), "blocks after {what}");
+    ensure_eq!(end.dimms, start.dimms, "DIMMs after {what}");
+    ensure_eq!(end.devices, start.devices, "devices after {what}");
+    let counts = |state: &State| -> Vec<_> {
+        state.dedup.hugetlb.iter().map(|pool| (pool.size, pool.total, pool.free, pool.optimised)).collect()
+    };
+    ensure_eq!(counts(&end), counts(start), "huge pages after {what}");
+    Ok(())
+}
+
+fn a_region_starts_anywhere(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &odd_machine(granule))?;
+    let start = guest.state()?;
+    for seed in 1..=4 {
+        let reply = guest.tell(&format!("stress 1 {seed}"))?;
+        ensure!(tally(&reply)?.contains_key("create"), "seed {seed}: {reply}");
+        is_still(&mut guest, &start, &format!("seed {seed}"))?;
+    }
+    guest.unplug_well(&odd_dimm())?;
+    guest.finish()?;
+    Ok(String::new())
+}
+
+/// Tenants, a device, huge pages in use and free, memory of a region, and a block that is offline.
+fn what_was_there_stays(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &odd_machine(granule).append("hvo=off"))?;
+    let (hotpluggable, pmem) = (2 * GIB, 2 * GIB + GIB / 2);
+    let dimm = guest.state()?.dimms.first().map_or(0, |dimm| dimm.start);
+    for command in [
+        "tenant new 7".into(),
+        "tenant new 70".into(),
+        format!("add {hotpluggable:#x}"),
+        format!("dax create {pmem:#x},256M --map dev"),
+        "hugetlb 2M 3".into(),
+        "hugetlb take 2M".into(),
+        format!("offline {dimm:#x}"),
+    ] {
+        guest.tell(&command)?;
+    }
+    let start = guest.state()?;
+    for seed in 1..=3 {
+        guest.tell(&format!("stress 1 {seed}"))?;
+        is_still(&mut guest, &start, &format!("seed {seed}"))?;
+    }
+    let tenants = guest.tell("tenant check")?;
+    ensure!(tenants.ends_with("tenants checked: 2"), "{tenants}");
+    guest.tell(&format!("dax destroy {pmem:#x}"))?;
+    guest.finish()?;
+    Ok(String::new())
+}
+
+/// A notifier forbids what the run tries: it ends at once with an error, and all is as it was, its DIMM included.
+fn a_run_that_fails_puts_everything_back(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &odd_machine(granule))?;
+    let start = guest.state()?;
+    guest.tell("inject offline")?;
+    for seed in 1..=3 {
+        let sentence = guest.tell_in_vain(&format!("stress 4 {seed}"))?;
+        ensure!(sentence.contains("inject offline"), "seed {seed}: {sentence}");
+        is_still(&mut guest, &start, &format!("seed {seed}"))?;
+    }
+    guest.tell("inject off")?;
+    guest.unplug_well(&odd_dimm())?;
+    guest.finish()?;
+    Ok(String::new())
+}
+
+/// More DIMMs than the heap can list blocks of: what takes the first or the last one's memory away may find no room to add it
+/// again. The DIMM leaves when it is asked for, with or without memory.
+fn a_dimm_leaves_whatever_a_full_heap_refused(run: &Run) -> Checked<String> {
+    let size = Granule::K4.block();
+    let dimms: Vec<Dimm> =
+        (0..FULL).map(|slot| Dimm::new(&format!("c{slot}"), size).in_slot(slot).unreserved()).collect();
+    let cold: Vec<String> = dimms.iter().flat_map(Dimm::cold).collect();
+    let room = format!("1G,slots={FULL},maxmem=64G");
+    let machine = slotted(Granule::K4).append("heap=64K").extra(["-m", &room]);
+    let mut guest = Guest::boot(run, &machine.extra(cold.iter().map(String::as_str)))?;
+    let taken: Vec<u64> =
+        guest.state()?.dimms.iter().filter(|d| d.state == "online").map(|d| d.slot).collect();
+    ensure!((1..u64::from(FULL)).contains(&(taken.len() as u64)), "{} of {FULL} DIMMs fit", taken.len());
+    for command in ["tenant new 1", "stress 1 2", "stress 1 3", "bench", "selftest hotplug", "stress 1 5"] {
+        guest.ask(command)?;
+    }
+    let lost = guest.state()?.dimms.iter().filter(|d| d.state == "refused").count() + taken.len();
+    for slot in [taken[0], taken[taken.len() - 1]] {
+        let dimm = dimms.iter().find(|dimm| dimm.slot.map(u64::from) == Some(slot));
+        guest.unplug_well(dimm.ok_or_else(|| Trouble::Failed(format!("no DIMM in slot {slot}")))?)?;
+    }
+    guest.tell("audit")?;
+    guest.power_off()?;
+    Ok(format!("{} DIMMs fit, {} were not added again", taken.len(), lost - FULL as usize))
 }
 
 /// For each operation: how often it succeeded, and was refused.

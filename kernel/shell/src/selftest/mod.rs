@@ -39,7 +39,7 @@ mod migrate;
 mod notify;
 mod paging;
 mod poison;
-mod snapshot;
+pub(crate) mod snapshot;
 mod spare;
 mod tenant;
 mod vmemmap;

@@ -1,18 +1,21 @@
 //! The operations of `stress`, each as it may come at any time. What takes struct pages away hides them from readers first.
 
-use alloc::vec::Vec;
-use hotmap_mm::hotplug::home::MemmapHome;
-
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::device::compound::TailScope;
+use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::error::{Error, HugeError, Result};
-use hotmap_mm::frame::block::{BlockState, MemoryBlock, Source};
+use hotmap_mm::frame::block::{BlockState, Source};
+use hotmap_mm::frame::page::Page;
 use hotmap_mm::frame::zone::ZoneKind;
-use hotmap_mm::hugetlb::pool::Use;
+use hotmap_mm::granule::SUBSECTION_SHIFT;
+use hotmap_mm::hotplug::home::MemmapHome;
+use hotmap_mm::hugetlb::pool::{Pool, Use};
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
-use super::{HEADS_OF_EACH, Stress};
+use super::{Away, HEADS_OF_EACH, Stress};
+use crate::system::System;
 use hotmap_kernel::devices::Wanted;
+use hotmap_kernel::dimms::Dimm;
 
 /// What an operation came to: whether there was something to do.
 pub(super) type Done = Result<bool>;
@@ -47,70 +50,110 @@ impl Stress<'_> {
     // Huge pages.
 
     /// One of the sizes, the smaller ones more often: a page of 1 GiB takes as long as hundreds of others.
-    fn pool(&mut self) -> Option<(u32, u64)> {
+    fn any_pool(&mut self) -> Option<Pool> {
         let count = self.kernel.mm().hugetlb.pools().count() as u64;
         let at = self.random.below(count).min(self.random.below(count));
-        let mut pools = self.kernel.mm().hugetlb.pools().map(|pool| (pool.order(), pool.total()));
-        pools.nth(usize::try_from(at).unwrap_or(0))
+        self.kernel.mm().hugetlb.pools().nth(usize::try_from(at).unwrap_or(0)).copied()
+    }
+
+    pub(super) fn pool(&self, order: u32) -> Pool {
+        self.kernel.mm().hugetlb.pool(order).copied().unwrap_or_default()
     }
 
     /// Some of each pool: a page of 1 GiB that was demoted is thousands.
-    pub(super) fn huge_pages(&self) -> Vec<Pfn> {
-        let huge = self.kernel.mm();
-        let lists = huge.hugetlb.pools().flat_map(|pool| [(pool, Use::Free), (pool, Use::Taken)]);
-        lists.flat_map(|(pool, which)| pool.heads(huge.frames(), which).take(HEADS_OF_EACH)).collect()
+    pub(super) fn huge_pages(&self) -> impl Iterator<Item = Pfn> + '_ {
+        let lists = self.kernel.mm().hugetlb.pools().flat_map(|pool| [(pool, Use::Free), (pool, Use::Taken)]);
+        lists.flat_map(|(pool, which)| pool.heads(self.kernel.mm().frames(), which).take(HEADS_OF_EACH))
+    }
+
+    /// One of [`Self::huge_pages`] that is free or was taken by this run, and that `is` says so of.
+    fn huge_page(&mut self, is: impl Fn(&Page) -> bool) -> Option<Pfn> {
+        let mut random = self.random;
+        let is_usable = |head: &Pfn| {
+            let page = self.kernel.page(*head);
+            (page.refs() == 0 || self.made.taken.contains(head)) && is(page)
+        };
+        let head = random.pick(self.huge_pages().filter(is_usable));
+        self.random = random;
+        head
+    }
+
+    pub(super) fn resize(&mut self, order: u32, count: u64) -> Result<()> {
+        self.kernel.mm_mut().hugetlb_resize(order, count)?.stopped.map_or(Ok(()), Err)
     }
 
     fn grow(&mut self) -> Done {
-        let Some((order, total)) = self.pool() else { return Ok(false) };
+        let Some(pool) = self.any_pool() else { return Ok(false) };
         let more = 1 + self.random.below(3);
-        let resized = self.kernel.mm_mut().hugetlb_resize(order, total + more)?;
-        resized.stopped.map_or(Ok(true), Err)
+        self.resize(pool.order(), pool.total() + more).map(|()| true)
     }
 
     fn shrink(&mut self) -> Done {
-        let Some((order, total)) = self.pool() else { return Ok(false) };
-        let fewer = self.random.below(total + 1);
-        self.hide(|_, of| of == order);
-        let resized = self.kernel.mm_mut().hugetlb_resize(order, fewer)?;
-        resized.stopped.map_or(Ok(true), Err)
+        let Some(pool) = self.any_pool() else { return Ok(false) };
+        let least = self.before.total(pool.order());
+        let Some(own) = pool.total().checked_sub(least) else { return Ok(false) };
+        let fewer = least + self.random.below(own + 1);
+        self.hide(|_, of| of == pool.order());
+        self.resize(pool.order(), fewer).map(|()| true)
     }
 
     /// Restore a page that readers are looking at, or optimise one.
     fn change_memmap(&mut self, restore: bool) -> Done {
-        let mut heads = self.huge_pages();
-        heads.retain(|head| self.kernel.page(*head).as_huge_head().is_optimised() == restore);
-        let Some(head) = self.random.pick(heads) else { return Ok(false) };
+        let Some(head) = self.huge_page(|page| page.as_huge_head().is_optimised() == restore) else {
+            return Ok(false);
+        };
         if restore {
             return self.kernel.mm_mut().restore(head).map(|()| true);
         }
         match self.kernel.mm_mut().optimise(head) {
             Ok(()) => Ok(true),
-            // Small memmaps and altmaps' are no news.
+            // Small memmaps, and those in altmaps.
             Err(Error::Huge(HugeError::NotOptimisable { .. })) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
+    /// Lets `wanted` pages of a pool share their memmap, as far as its free ones can.
+    pub(super) fn optimise_as_many(&mut self, order: u32, wanted: u64) -> Result<()> {
+        loop {
+            let pool = self.pool(order);
+            let restore = pool.optimised() > wanted;
+            let mut free = pool.heads(self.kernel.mm().frames(), Use::Free);
+            let head = free.find(|head| self.kernel.page(*head).as_huge_head().is_optimised() == restore);
+            drop(free);
+            let Some(head) = head.filter(|_| pool.optimised() != wanted) else { return Ok(()) };
+            let changed = match restore {
+                true => self.kernel.mm_mut().restore(head),
+                false => self.kernel.mm_mut().optimise(head),
+            };
+            match changed {
+                Err(Error::Huge(HugeError::NotOptimisable { .. })) => return Ok(()),
+                other => other?,
+            }
+        }
+    }
+
     fn take(&mut self) -> Done {
-        let Some((order, _)) = self.pool() else { return Ok(false) };
-        self.kernel.mm_mut().hugetlb_take(order).map(|_| true)
+        let Some(pool) = self.any_pool().filter(|_| !self.made.taken.is_full()) else { return Ok(false) };
+        let head = self.kernel.mm_mut().hugetlb_take(pool.order())?;
+        Ok(self.made.taken.push(head).is_ok())
     }
 
     fn put(&mut self) -> Done {
-        let heads = self.huge_pages().into_iter().filter(|head| self.kernel.page(*head).refs() > 0).collect();
-        let Some(head) = self.random.pick(heads) else { return Ok(false) };
-        self.kernel.mm_mut().hugetlb_put(head).map(|()| true)
+        let Some(head) = self.random.pick(self.made.taken.iter().copied()) else { return Ok(false) };
+        self.kernel.mm_mut().hugetlb_put(head)?;
+        self.made.taken.retain(|taken| *taken != head);
+        Ok(true)
     }
 
+    /// A pool that has no more pages than before the run keeps them.
     fn demote(&mut self) -> Done {
-        let heads =
-            self.huge_pages().into_iter().filter(|head| self.kernel.page(*head).refs() == 0).collect();
-        let Some(head) = self.random.pick(heads) else { return Ok(false) };
+        let Some(head) = self.huge_page(|page| page.refs() == 0) else { return Ok(false) };
         let order = self.kernel.page(head).order();
-        let smaller =
-            self.kernel.mm().hugetlb.pools().map(|pool| pool.order()).filter(|to| *to < order).collect();
-        let Some(to) = self.random.pick(smaller) else { return Ok(false) };
+        let pools = self.kernel.mm().hugetlb.pools();
+        let to = self.random.pick(pools.map(Pool::order).filter(|to| *to < order));
+        let is_own = self.pool(order).total() > self.before.total(order);
+        let Some(to) = to.filter(|_| is_own) else { return Ok(false) };
         self.hide(|shown, _| shown == head);
         self.kernel.mm_mut().hugetlb_demote(head, to).map(|()| true)
     }
@@ -120,100 +163,133 @@ impl Stress<'_> {
     fn create(&mut self) -> Done {
         let regions = self.kernel.regions().iter().map(|region| region.range.start);
         let nvdimms = self.kernel.nvdimms().unwrap_or_default().iter().map(|nvdimm| nvdimm.range.start);
-        let places: Vec<PhysAddr> = regions.chain(nvdimms).collect();
-        let Some(behind) = self.random.pick(places).and_then(|at| self.kernel.memory_behind(at)) else {
-            return Ok(false);
-        };
-        let pages = self.kernel.pages_inside(behind.range);
-        if self.kernel.devices().iter().any(|device| device.ranges().iter().any(|r| r.overlaps(&pages))) {
-            return Ok(false);
-        }
+        let unused = regions.chain(nvdimms).filter_map(|start| unused(self.kernel, start));
+        let found = self.random.pick(unused).filter(|_| !self.made.devices.is_full());
+        let Some((kind, range)) = found else { return Ok(false) };
         // What is set aside may be all of a compound page.
         let (memmap, most) = match self.random.below(2) {
-            0 => (MemmapHome::Ram, behind.range.len()),
-            _ => (MemmapHome::SelfRange { reserve: 0 }, behind.range.len() / 2),
+            0 => (MemmapHome::Ram, range.len()),
+            _ => (MemmapHome::SelfRange { reserve: 0 }, range.len() / 2),
         };
-        let sizes = self.kernel.geometry().compound_shifts.iter().map(|shift| 1u64 << shift).collect();
-        let align = self.random.pick(sizes).filter(|size| *size <= most);
+        let sizes = self.kernel.geometry().compound_shifts.into_iter().map(|shift| 1u64 << shift);
+        let fits = |size: &u64| *size <= most && range.start.is_aligned(*size) && range.end.is_aligned(*size);
+        let align = self.random.pick(sizes.filter(fits));
         let tails = if self.random.below(2) == 0 { TailScope::Page } else { TailScope::Device };
-        let range = [(behind.range.start, behind.range.len())];
-        self.kernel.make_device(&range, &Wanted { kind: behind.kind, memmap, align, tails }).map(|_| true)
+        let wanted = Wanted { kind, memmap, align, tails };
+        let start = self.kernel.make_device(&[(range.start, range.len())], &wanted)?;
+        Ok(self.made.devices.push(start).is_ok())
     }
 
     fn destroy(&mut self) -> Done {
-        let starts = self.kernel.devices().iter().map(|device| device.start()).collect();
-        let Some(start) = self.random.pick(starts) else { return Ok(false) };
-        self.destroy_device(start)
-    }
-
-    pub(super) fn destroy_device(&mut self, start: Pfn) -> Done {
-        let Some(device) = self.kernel.devices().iter().find(|device| device.start() == start).cloned()
-        else {
-            return Ok(false);
-        };
-        self.hide(|head, _| device.contains(head));
-        self.kernel.device_destroy(start).map(|_| true)
+        let Some(start) = self.random.pick(self.made.devices.iter().copied()) else { return Ok(false) };
+        let device = self.kernel.devices().iter().find(|device| device.start() == start).cloned();
+        self.hide(|head, _| device.as_ref().is_some_and(|device| device.contains(head)));
+        self.kernel.device_destroy(start)?;
+        self.made.devices.retain(|made| *made != start);
+        Ok(true)
     }
 
     // Memory.
 
-    /// The memory of the DIMM in the first slot goes. Those in other slots are who drives the machine's.
+    /// The memory of the DIMM in the first slot goes. Those in other slots are for what drives the machine from outside.
     fn dimm_goes(&mut self) -> Done {
         let first = self.kernel.dimms().first().filter(|dimm| dimm.slot == 0 && !dimm.refused);
-        let first = first.filter(|_| self.away.is_none()).map(|dimm| (dimm.slot, dimm.range));
-        let Some((slot, range)) = first else { return Ok(false) };
-        self.hide_range(range);
+        let Some(Dimm { slot, range, .. }) = first.filter(|_| self.made.away.is_none()).copied() else {
+            return Ok(false);
+        };
         let pages = self.kernel.pages_inside(range);
-        self.kernel.offline_range(pages)?;
-        self.kernel.remove(range)?;
-        self.away = Some((slot, range));
+        let Some(zone) = self.zone_of_all(pages) else { return Ok(false) };
+        self.hide_range(range);
+        self.kernel.mm_mut().unplug(range)?;
+        self.made.offline.retain(|(start, _)| !pages.contains(*start));
+        self.made.away = Some(Away { slot, range, zone });
         Ok(true)
     }
 
-    /// It comes again.
-    fn dimm_comes(&mut self) -> Done {
-        self.away.map_or(Ok(false), |(slot, range)| self.bring_back(slot, range))
+    /// The zone of all blocks of `pages`, those that the run has taken offline included, if there is one.
+    fn zone_of_all(&self, pages: PfnRange) -> Option<ZoneKind> {
+        let mut zones =
+            self.kernel.blocks().iter().filter(|block| pages.contains(block.start)).map(|block| {
+                let was = self.made.offline.iter().find(|(start, _)| *start == block.start);
+                block.state.zone().or(was.map(|(_, zone)| *zone))
+            });
+        let first = zones.next()??;
+        zones.all(|zone| zone == Some(first)).then_some(first)
     }
 
-    pub(super) fn bring_back(&mut self, slot: u32, range: PhysRange) -> Done {
-        let hot = self.kernel.hot_range(range.start, range.len(), Source::Dimm(slot))?;
-        let home = self.kernel.policy().home;
-        self.kernel.add(&hot, home)?;
-        self.away = None;
+    fn dimm_comes(&mut self) -> Done {
+        if self.made.away.is_none() {
+            return Ok(false);
+        }
+        self.bring_back().map(|()| true)
+    }
+
+    /// Adds the memory of the DIMM that is away again, unless the DIMM has been ejected.
+    pub(super) fn bring_back(&mut self) -> Result<()> {
+        let Some(Away { slot, range, zone }) = self.made.away else { return Ok(()) };
+        let here = self.kernel.dimms().iter().any(|dimm| dimm.slot == slot && dimm.range == range);
         let pages = self.kernel.pages_inside(range);
-        self.kernel.online_range(pages, ZoneKind::Movable).map(|()| true)
+        if here && !self.kernel.blocks().iter().any(|block| pages.contains(block.start)) {
+            let hot = self.kernel.hot_range(range.start, range.len(), Source::Dimm(slot))?;
+            let home = self.kernel.policy().home;
+            self.kernel.mm_mut().plug(&hot, home, zone, |_, _| {})?;
+        }
+        self.made.away = None;
+        Ok(())
     }
 
     // Blocks of memory that was added.
 
-    fn block(&mut self, is: impl Fn(BlockState) -> bool) -> Option<Pfn> {
-        let added = |block: &&MemoryBlock| matches!(block.source, Source::Dimm(_)) && is(block.state);
-        let blocks = self.kernel.blocks().iter().filter(added).map(|block| block.start).collect();
-        self.random.pick(blocks)
+    fn offline(&mut self) -> Done {
+        let online = self.kernel.blocks().iter().filter(|block| matches!(block.source, Source::Dimm(_)));
+        let online = online.filter_map(|block| Some((block.start, block.state.zone()?)));
+        let found = self.random.pick(online).filter(|_| !self.made.offline.is_full());
+        let Some((start, zone)) = found else { return Ok(false) };
+        self.hide_range(self.kernel.addresses(PfnRange::new(start, self.kernel.block_pages())));
+        self.kernel.offline(start)?;
+        Ok(self.made.offline.push((start, zone)).is_ok())
     }
 
-    fn offline(&mut self) -> Done {
-        let Some(start) = self.block(|state| state != BlockState::Offline) else { return Ok(false) };
-        self.hide_range(self.kernel.addresses(PfnRange::new(start, self.kernel.block_pages())));
-        self.kernel.offline(start).map(|_| true)
+    pub(super) fn is_offline(&self, start: Pfn) -> bool {
+        self.kernel.block_of(start).is_some_and(|block| block.state == BlockState::Offline)
     }
 
     fn online(&mut self) -> Done {
-        let Some(start) = self.block(|state| state == BlockState::Offline) else { return Ok(false) };
-        self.kernel.online(start, ZoneKind::Movable).map(|()| true)
+        let Some((start, zone)) = self.random.pick(self.made.offline.iter().copied()) else {
+            return Ok(false);
+        };
+        // Its DIMM may have left meanwhile, and another one come.
+        if self.is_offline(start) {
+            self.kernel.online(start, zone)?;
+        }
+        self.made.offline.retain(|(offline, _)| *offline != start);
+        Ok(true)
     }
 
     fn tenant(&mut self) -> Done {
+        if self.made.tenants.is_full() {
+            return Ok(false);
+        }
         let most = (1 << 20) / self.kernel.page_size();
-        let pages = 1 + self.random.below(most);
-        self.kernel.tenant_new(pages).map(|_| true)
+        let id = self.kernel.tenant_new(1 + self.random.below(most))?;
+        Ok(self.made.tenants.push(id).is_ok())
     }
 
-    /// A tenant looks whether its pattern is still there, and goes.
+    /// A tenant of the run checks its pattern and leaves.
     fn leave(&mut self) -> Done {
-        let tenants = self.kernel.tenants().iter().map(|tenant| tenant.id).collect();
-        let Some(id) = self.random.pick(tenants) else { return Ok(false) };
+        let Some(id) = self.random.pick(self.made.tenants.iter().copied()) else { return Ok(false) };
         self.kernel.tenant_check(id)?;
-        self.kernel.tenant_drop(id).map(|()| true)
+        self.kernel.tenant_drop(id)?;
+        self.made.tenants.retain(|made| *made != id);
+        Ok(true)
     }
+}
+
+/// The whole subsections of the region or NVDIMM that starts at `start`, if none of it is used.
+fn unused(kernel: &dyn System, start: PhysAddr) -> Option<(DeviceType, PhysRange)> {
+    let behind = kernel.memory_behind(start)?;
+    let start = PhysAddr::new(start.get().checked_next_multiple_of(1 << SUBSECTION_SHIFT)?);
+    let range = PhysRange { start, end: behind.range.end.align_down(1 << SUBSECTION_SHIFT) };
+    let ranges = [(start, range.end.get().checked_sub(start.get())?)];
+    kernel.device(&ranges, behind.kind, MemmapHome::Ram).ok().map(|_| (behind.kind, range))
 }
