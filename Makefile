@@ -26,17 +26,17 @@ host_tool := cargo run $(quiet) -p hotmap-tests --bin
 MAKEFLAGS += --no-print-directory
 
 help:
-	@echo 'hotmap: an arm64 mini-kernel about memory that comes and goes'
+	@echo 'hotmap: an arm64 mini-kernel about memory that is added and removed while it runs'
 	@echo
 	@echo '  make demo         the whole life of a hot-plugged DIMM, narrated'
 	@echo '  make run          the kernel on QEMU, with its shell (Ctrl-A X quits)'
-	@echo '  make test         every test: host tests, then boot tests under QEMU'
-	@echo '  make test-long    the same with many more random sequences, and the tests that take long'
+	@echo '  make test         all tests: host tests, then boot tests under QEMU'
+	@echo '  make test-long    all tests, with more random sequences and those that take long'
 	@echo '  make check        the fast part: format, clippy, host tests; no QEMU'
 	@echo '  make check-miri   the memory model under Miri (needs a nightly toolchain)'
-	@echo '  make bench        guest instructions per operation, beside Linux (JSON=1: for machines)'
-	@echo '  make check-docs   every command that the documents quote, run again and compared'
-	@echo '  make gdb          the kernel stopped at its first instruction, in a debugger'
+	@echo '  make bench        guest instructions per operation, beside Linux (JSON=1: as JSON)'
+	@echo '  make check-docs   run again every command that the documents quote, and compare'
+	@echo '  make gdb          the kernel in a debugger, stopped at its first instruction'
 	@echo '  make image        only build target/hotmap.Image, at most 1 MiB (PROFILE=debug: with debug checks)'
 	@echo '  make fmt          format the source'
 	@echo '  make clean        remove what was built'
