@@ -1,7 +1,27 @@
 //! hotmap's memory model: memory that comes and goes, and the `struct Page` array that describes it.
 //!
-//! No assembly and no drivers: the kernel runs it on real tables, the test kit on an emulated machine, and both are audited
-//! by the same code. Follow one range from [`hotplug::range`] through [`hotplug::steps`] to [`hotplug::online`].
+//! It has no assembly and no drivers: the kernel runs it on real tables, the test kit on an emulated machine, and the same
+//! auditor checks both.
+//!
+//! ```text
+//!  addr, pfn, granule, error, machine     values, the granules' table, refusals, what a machine can do
+//!    v
+//!  frame      Frames: struct pages, sections, blocks, zones, free lists, altmaps, counts
+//!    v
+//!  space      KernelSpace: the translation tables, and the only writer of an entry
+//!    v
+//!  migrate    move a page in use; compact; tenants, whose pages move
+//!  vmemmap    populate and depopulate the memmap of a range
+//!    v
+//!  hotplug    add, online, offline, remove      device   memremap, kmem      hugetlb   pools, HVO
+//!    v
+//!  mm         Mm: all of it in one value, and its public operations
+//!  audit      reads everything                  debug    faults on purpose, behind named hooks
+//! ```
+//! Arrows go down only, and no file imports another in a circle (`scripts/check-circles`).
+//!
+//! Added memory goes through seven steps, each with an inverse: [`add_memory`](mm::Mm::add_memory) does 1 to 5,
+//! [`online_pages`](mm::Mm::online_pages) 6 and 7. Begin reading there.
 #![no_std]
 
 extern crate alloc;

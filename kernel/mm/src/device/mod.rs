@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!  a source (device tree, NVDIMM, the shell)
-//!    -> range     DeviceRange::new: the only validation
+//!    -> validate  Mm::device_range validates; the result is a DeviceRange (range)
 //!    -> compound  how its pages are grouped, and whether their struct pages share memory
-//!    -> life      the same steps as memory's, by 2 MiB subsections instead of whole blocks, and without the last
+//!    -> memremap  memremap_pages: memory's steps, by 2 MiB subsections instead of whole blocks, and without the last
 //!                 1 claim sections  2 map linearly (not private)  3 choose backing  4 populate vmemmap
 //!                 5 initialise pages  6 join zone (Device)
-//!    -> holds     who holds its pages; teardown waits for them
-//!    -> kmem      given to the system as memory blocks, and back
+//!    -> holds     holds on its pages; memunmap_pages waits for the last
+//!    -> kmem      given to the system as memory blocks, and back; given is the record of it
 //! ```
 
 pub mod compound;

@@ -1,4 +1,4 @@
-//! Step 3 of [`crate::hotplug::add`]: what will hold the memmap of added memory.
+//! Step 3 of `add_memory`: what will hold the memmap of added memory.
 //!
 //! ```text
 //!  self        |M|          |M|          |M|          |      an altmap in each block: each can go by itself

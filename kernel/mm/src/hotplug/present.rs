@@ -1,4 +1,4 @@
-//! Steps 1, 2 and 5 of [`crate::hotplug::steps`], each beside its inverse. (Step 3 is in `backing`, step 4 vmemmap's own.)
+//! Steps 1, 2 and 5 of `add_memory`, each beside its inverse. Step 3 is in `backing`, step 4 in `vmemmap::populate`.
 
 use crate::addr::{VirtAddr, VirtRange};
 use crate::error::{Error, RangeError, Resource, Result};

@@ -2,15 +2,16 @@
 //! not need (HVO: `mm/hugetlb_vmemmap.c`).
 //!
 //! ```text
-//!  pool       sizes, the lists of free pages and of pages in use; growing, shrinking, taking, demoting
-//!  compound   a run of pages becomes one page, with tails that say its order, and a run again
-//!  vmemmap    a huge page's tails share one page of memmap: optimise, restore
-//!  tails      the pages that are shared, one for each zone and order, with their counts
-//!  blocks     a block of memmap is split before, and joined again after
-//!  memory     what all of them need of memory, without its granule: so they are compiled once
+//!  pool         the lists of free pages and of pages in use, through the pages' heads
+//!  resize       pools grow and shrink; pages are taken, put back, dissolved, demoted
+//!  compound     a run of pages becomes one page, with tails that say its order, and a run again
+//!  vmemmap      a huge page's tails share one page of memmap: optimise, restore
+//!  tails        the pages that are shared, one for each zone and order; shared_tail makes and frees them
+//!  blocks       a block of memmap is split before, and joined again after
+//!  frames       a stack of frames that needs no memory of its own
 //! ```
-//! A huge page's state is in its head: `refs` is 0 while it is free in its pool, `private` says whether it is optimised, and
-//! the links are those of its pool's list. So a pool needs no memory of its own, however large it is.
+//! The head of a huge page says whether the page is in use and whether it is optimised, and has the links of its pool's list. So
+//! a pool needs no memory of its own, however large it is.
 
 mod blocks;
 mod compound;
