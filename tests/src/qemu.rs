@@ -35,7 +35,7 @@ impl Exit {
     pub const COMMAND_FAILED: Self = Self::Code(1);
     /// Panic or unexpected exception.
     pub const PANIC: Self = Self::Code(2);
-    /// The CPU lacks what was asked for.
+    /// The machine lacks what was asked for.
     pub const CPU_LACKS: Self = Self::Code(3);
     /// `scripts/qemu` failed, or QEMU under it.
     pub const LAUNCHER_FAILED: Self = Self::Code(125);

@@ -130,7 +130,7 @@ pub fn last_line(text: &str) -> &str {
 }
 
 /// Console bytes as text: CR LF becomes LF, a lone CR (a line redrawn) starts a new line, terminal escape sequences
-/// (ECMA-48 section 5.4, `ESC [ parameters final`) go, and what is not UTF-8 is marked.
+/// (ECMA-48 section 5.4, `ESC [ parameters final`) are left out, and bytes that are not UTF-8 become U+FFFD.
 pub fn clean(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut cleaned = String::with_capacity(text.len());

@@ -213,7 +213,7 @@ fn a_word_that_is_not_understood_is_an_error(run: &Run) -> Checked<String> {
     Ok(format!("{} refusals", commands.len()))
 }
 
-/// `;` separates commands at the prompt as in `run=`: each runs, whatever became of the one before; an empty one is
+/// `;` separates commands at the prompt as in `run=`: each runs, even if the one before failed; an empty one is
 /// none.
 fn a_line_may_hold_several_commands(run: &Run) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(Granule::K4))?;

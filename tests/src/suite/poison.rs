@@ -1,5 +1,5 @@
-//! A poisoned page keeps its DIMM: it is out of use, what was in it has moved, and the refusal names it. `compact`
-//! beside it.
+//! A poisoned page keeps its DIMM: it is out of use, its contents have been migrated, and the refusal names it.
+//! `compact` beside it.
 
 use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;

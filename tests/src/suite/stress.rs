@@ -176,8 +176,8 @@ fn a_run_that_fails_puts_everything_back(run: &Run, granule: Granule) -> Checked
     Ok(String::new())
 }
 
-/// More DIMMs than the heap can list blocks of: what takes the first or the last one's memory away may find no room to add it
-/// again. The DIMM leaves when it is asked for, with or without memory.
+/// More DIMMs than the heap can list blocks of: after the first or the last one's memory is removed, there may be no
+/// room to add it again. The DIMM leaves when it is asked for, with or without memory.
 fn a_dimm_leaves_whatever_a_full_heap_refused(run: &Run) -> Checked<String> {
     let size = Granule::K4.block();
     let dimms: Vec<Dimm> =
