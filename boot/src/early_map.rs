@@ -1,4 +1,4 @@
-//! The first translation tables, written by the memory model's own walker while the MMU is still off.
+//! The first translation tables, written by the memory model's walker with the MMU off.
 //!
 //! ```text
 //!   TTBR1   linear map of boot RAM (the image's code and constants read-only there too)
@@ -41,7 +41,7 @@ unsafe impl Machine for Physical {
     }
     fn publish(&self) {}
     fn invalidate(&self, _range: VirtRange, _stride: u64, _tables: bool) {
-        // No TLB has been filled: the MMU is off, and entry.rs invalidates everything before it goes on.
+        // No TLB has been filled: the MMU is off, and entry.S invalidates everything before the MMU goes on.
     }
 }
 
@@ -97,7 +97,7 @@ pub(crate) struct Roots {
     pub(crate) ttbr1: PhysAddr,
 }
 
-/// Build the tables for `info`'s machine.
+/// Builds the tables for `info`'s machine.
 ///
 /// # Errors
 /// `Out` when boot memory runs out, `AlreadyMapped` when the device tree puts two things in one place.
@@ -129,7 +129,7 @@ fn request(g: Granule, range: VirtRange, pa: PhysAddr, attributes: Attributes) -
     MapRequest { range, pa, attributes, max_leaf: g.pmd_size, contiguous: true }
 }
 
-/// Map the other CPUs' stacks.
+/// Maps the other CPUs' stacks.
 fn map_stacks(
     space: &mut KernelSpace<Physical>,
     memblock: &mut Memblock,
@@ -145,7 +145,7 @@ fn map_stacks(
     Ok(())
 }
 
-/// Map the pages around a device's registers. Two devices may share a page.
+/// Maps the pages around a device's registers. Two devices may share a page.
 fn map_device(space: &mut KernelSpace<Physical>, memblock: &mut Memblock, device: PhysRange) -> Result<()> {
     let g = space.granule();
     let mut page = device.start.align_down(g.page_size);
@@ -161,8 +161,8 @@ fn map_device(space: &mut KernelSpace<Physical>, memblock: &mut Memblock, device
     Ok(())
 }
 
-/// The identity map. Its tables live in memory that `memblock` goes on calling free: nothing is allocated between here and
-/// the jump that makes them useless.
+/// Builds the identity map. Its tables are in memory that `memblock` still calls free: nothing is allocated between here and
+/// the jump, after which they are not used.
 fn identity(layout: Layout, memblock: &Memblock, image: &Image) -> Result<PhysAddr> {
     let g = layout.granule();
     let mut scratch = memblock.clone();

@@ -15,7 +15,7 @@ use hotmap_mm::layout;
 
 /// Why boot ends here. The exit status is 3 where the CPU lacks something, else 2.
 pub(crate) enum Stop {
-    /// EL3: there is no way down that keeps what EL3 firmware would have set up.
+    /// Entered at EL3, where firmware would have set up what EL1 needs.
     Level3,
     /// The device tree blob is not usable.
     DeviceTree(DtError),
@@ -48,7 +48,7 @@ fn blob(at: u64, len: usize) -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(at as *const u8, len) }
 }
 
-/// Read the device tree at `dtb` and the boot arguments.
+/// Reads the device tree at `dtb` and the boot arguments.
 pub(crate) fn read(info: &mut BootInfo, dtb: u64) -> Result<(), Stop> {
     let header = blob(dtb, hotmap_devicetree::HEADER_SIZE);
     let size = hotmap_devicetree::total_size(header).map_err(Stop::DeviceTree)?;
@@ -63,7 +63,7 @@ pub(crate) fn read(info: &mut BootInfo, dtb: u64) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Check the granule that was asked for.
+/// Checks the granule that was asked for.
 pub(crate) fn choose_granule(info: &mut BootInfo) -> Result<(), Stop> {
     if info.args.end_the_boot() {
         return Err(Stop::Arguments);
@@ -75,14 +75,14 @@ pub(crate) fn choose_granule(info: &mut BootInfo) -> Result<(), Stop> {
     if cpu::features().has_granule(info.granule) { Ok(()) } else { Err(Stop::NoGranule) }
 }
 
-/// Check that every device can be mapped.
+/// Checks that every device can be mapped.
 pub(crate) fn check_devices(info: &BootInfo) -> Result<(), Stop> {
     let windows = hotmap_kernel::drivers::platform::device_windows(info);
     let unmappable = |window: &&PhysRange| layout::device_address(window.end).is_none();
     windows.iter().find(unmappable).map_or(Ok(()), |window| Err(Stop::Device(*window)))
 }
 
-/// Check that the CPU can address all memory that the device tree names.
+/// Checks that the CPU can address all memory that the device tree names.
 pub(crate) fn check_addresses(info: &BootInfo) -> Result<(), Stop> {
     let machine = &info.machine;
     let memory = machine.memory.iter().map(|m| m.region).chain(machine.pmem.iter().map(|pmem| pmem.region));
@@ -91,7 +91,7 @@ pub(crate) fn check_addresses(info: &BootInfo) -> Result<(), Stop> {
     beyond.next().map_or(Ok(()), |region| Err(Stop::BeyondPaRange(range(region))))
 }
 
-/// Fill in memblock: RAM, then what is taken of it.
+/// Fills memblock: RAM, then the ranges that are in use.
 pub(crate) fn find_memory(info: &mut BootInfo, image: PhysRange) -> Result<(), Stop> {
     info.image = image;
     let (machine, memblock) = (&info.machine, &mut info.memblock);
@@ -134,7 +134,7 @@ fn range(region: hotmap_devicetree::Region) -> PhysRange {
     PhysRange { start: PhysAddr::new(region.start), end: PhysAddr::new(region.end()) }
 }
 
-/// Which way in: only firmware boot runs out of flash.
+/// The boot way: only firmware boot runs from flash.
 pub(crate) const fn way(from_flash: bool) -> BootWay {
     if from_flash { BootWay::Firmware } else { BootWay::Image }
 }

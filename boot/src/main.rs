@@ -12,7 +12,7 @@
 //!
 //! Rules that safety comments here cite, beside the model's M1 and M2:
 //! - **B1** until `kernel_main` only the boot CPU runs, with interrupts masked, and until the jump the MMU is off.
-//! - **B2** the boot protocol's promise about the device tree blob.
+//! - **B2** x0 is the physical address of a device tree blob in RAM to which nothing writes: the boot protocol's promise.
 //! - **B3** what boot lays out for the secondary CPUs is written before the first of them starts, and only read after that.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 

@@ -1,20 +1,20 @@
-//! Moving the image's idea of where it is.
+//! Relocates the image: adds a difference to each word that holds an address.
 //!
 //! Code is PC-relative, but a static that holds the address of another (a vtable, a `&'static str`) is a word with a
 //! link-time address. The linker lists those words in .relr.dyn (ELF gABI, "SHT_RELR": an even entry is the address of a
-//! word; an odd one is a bitmap of the 63 words that follow). Adding a difference to each moves the image: link address ->
-//! load address at entry, load address -> high address when the MMU goes on.
+//! word; an odd one is a bitmap of the 63 words that follow). It happens twice: from the link address to the load address
+//! at entry, and to the high address before the MMU goes on.
 #![expect(unsafe_code, reason = "edits the image's own words before anything else runs")]
 
 use hotmap_mm::layout::IMAGE_START;
 
-/// Add `delta` to every word that holds an address. `list` to `list_end` is .relr.dyn, `here` is where the image is now: all
+/// Adds `delta` to every word that holds an address. `list` to `list_end` is .relr.dyn, `here` is where the image is now: all
 /// three come from the entry code, because a Rust reference to a linker's symbol goes through such a word itself.
 ///
 /// # Safety
 /// B1: called by the entry code only, at the load address with the MMU off, on the only CPU that runs.
 pub(crate) unsafe extern "C" fn relocate(delta: u64, list: *const u64, list_end: *const u64, here: u64) {
-    // The list holds link-time addresses of words; the image's bytes are where we run.
+    // The list holds link-time addresses of words, which are at their load addresses now.
     let to_here = here.wrapping_sub(IMAGE_START.get());
     let mut entry = list;
     let mut next = 0u64;

@@ -1,15 +1,15 @@
-//! A secondary CPU's way from PSCI's CPU_ON to the kernel: the same two steps as the boot CPU's, whose code it runs
-//! (entry.rs: down to EL1, MMU on), with the boot CPU's own register values.
+//! From PSCI's CPU_ON to the kernel on a secondary CPU: `secondary.S`, which runs the boot CPU's code (entry.S: down to EL1,
+//! MMU on) with the boot CPU's register values.
 //!
 //! ```text
-//!  CPU_ON: EL1 or EL2, MMU off, x0 = its number --> EL1 --> SP, tables --> MMU on --> secondary_main(number)
-//!                                                                            |            ^
-//!                                    the load address is not mapped: a fault +-> VBAR ----+
+//!  CPU_ON: EL1 or EL2, MMU off --> its number --> EL1 --> SP, tables --> MMU on --> secondary_main(number)
+//!                                                                           |            ^
+//!                                   the load address is not mapped: a fault +-> VBAR ----+
 //! ```
 //! There is no identity map: the boot CPU's is gone with its memory, and walks of the lower half are disabled
-//! (TCR_EL1.EPD0 is set from the start). The fetch after SCTLR_EL1.M is set may still come from the load
-//! address or fault; SCTLR_EL1 is certain to count after the ISB ("Synchronization requirements for AArch64 System
-//! registers"). Both ways lead to the same place: VBAR_EL1 has the high address of the code that comes next anyway.
+//! (TCR_EL1.EPD0 is set from the start). The instruction after the one that sets SCTLR_EL1.M is fetched from the load
+//! address or faults; after the ISB it faults for certain ("Synchronization requirements for AArch64 System registers").
+//! In both cases `hotmap_mmu_is_on` comes next: VBAR_EL1 has the high address of vectors that branch there.
 #![expect(unsafe_code, reason = "the first instructions of a CPU, and what they read; rules B1, B3, M1")]
 
 use core::arch::global_asm;
@@ -29,9 +29,9 @@ struct Parameters {
     tcr: u64,
     mair: u64,
     sctlr: u64,
-    /// Where to go: a high address.
+    /// The address of `secondary_main`, a high one.
     entry: u64,
-    /// Such that the vector of a synchronous exception is `hotmap_mmu_is_on`'s, at its high address.
+    /// The high address of `hotmap_secondary_vectors`.
     vbar: u64,
     /// The end of the stack that CPU 0 would have.
     stacks: u64,
@@ -90,7 +90,7 @@ unsafe extern "C" {
     static hotmap_secondary_vectors: u8;
 }
 
-/// Lay out what the others will need, on the boot CPU at the high addresses, with its translation control final.
+/// Writes what the other CPUs load. Runs on the boot CPU at the high addresses, after its last change of TCR_EL1.
 pub(crate) fn prepare(info: &mut BootInfo) {
     let affinities = plan::affinities(&info.machine, info.boot_affinity, info.args.max_cpus);
     let parameters = Parameters {

@@ -13,7 +13,7 @@ use crate::early_map::{self, Image, Roots};
 use crate::handoff::{self, Stop};
 use crate::secondary;
 
-/// What boot hands over. In .bss, so that it costs the image nothing: 22 KB, and not all of them zero.
+/// What boot hands over: 22 KB in .bss, which adds nothing to the image file.
 static mut INFO: MaybeUninit<BootInfo> = MaybeUninit::uninit();
 
 unsafe extern "C" {
@@ -47,7 +47,7 @@ pub(crate) extern "C" fn boot_main(dtb: u64, _load: u64, level: u64, from_flash:
         Err(stop) => stop,
     };
     kprint!("error: ");
-    // The console takes every byte.
+    // Writing to the console does not fail.
     let _ = stop.say(info, &mut console::ConsoleWriter);
     kprintln!();
     semihosting::exit(stop.status())

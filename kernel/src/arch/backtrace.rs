@@ -13,8 +13,8 @@
 //!  low    +---------------+
 //! ```
 //!
-//! After a crash the list may lead anywhere: a record is believed only if it is inside the stack, aligned, and above
-//! the one before.
+//! After a crash the list may lead anywhere: a record counts only if it is inside the stack, aligned, and above the
+//! one before.
 
 use core::ops::Range;
 
@@ -23,7 +23,7 @@ pub const MAX_FRAMES: usize = 32;
 /// Bytes of a frame record.
 const RECORD_BYTES: u64 = 16;
 
-/// The return addresses of the frames above `frame_pointer`, innermost first, as long as the records are believable.
+/// The return addresses of the frames above `frame_pointer`, innermost first, until a record does not count.
 pub struct Backtrace<R> {
     next: u64,
     stack: Range<u64>,

@@ -1,4 +1,4 @@
-//! Clearing and copying memory in bulk. Most of what hotplug costs is clearing `struct Page`s, so instructions count here.
+//! Clearing and copying memory in bulk. Most of the cost of hotplug is clearing `struct Page`s, so each instruction counts.
 //!
 //! | method | clears 64 bytes in | needs | clears 16 MiB in, copies 4 KiB in |
 //! |---|---|---|---|
@@ -47,18 +47,18 @@ impl ZeroMethod {
     }
 }
 
-/// What the loops work in: bytes.
+/// Bytes of a block: the unit of the loops.
 const BLOCK: usize = 64;
-/// What one pass of an unrolled loop clears: bytes.
+/// Bytes that one pass of an unrolled loop clears.
 const STRIDE: usize = 4096;
 
-/// What one pass of the longest copy loop moves: bytes.
+/// Bytes that one pass of the longest copy loop copies.
 const COPY_STRIDE: usize = 1024;
 
 /// The chosen method, as its number.
 static METHOD: AtomicU8 = AtomicU8::new(ZeroMethod::Stp as u8);
 
-/// Chooses the method that costs least on a CPU with `features`. Once, with the MMU on.
+/// Chooses the method that costs least on a CPU with `features`. Call it once, with the MMU on.
 pub fn init(features: &Features) -> ZeroMethod {
     let best = ZeroMethod::ALL.into_iter().rfind(|method| method.works_with(features));
     let best = best.unwrap_or(ZeroMethod::Stp);
@@ -124,7 +124,7 @@ pub unsafe fn zero(start: *mut u8, len: usize) {
     }
 }
 
-/// Writes `value` over and over to `len` bytes at `start`, both multiples of 64.
+/// Fills `len` bytes at `start`, both multiples of 64, with `value`.
 ///
 /// # Safety
 /// As for [`zero`].
@@ -138,7 +138,7 @@ pub unsafe fn fill(start: *mut u8, len: usize, value: u64) {
     unsafe {
         match method() {
             ZeroMethod::St1 => hotmap_fill_st1(start, end, value),
-            // SETP writes one byte over and over, DC ZVA zeroes.
+            // SETP repeats one byte, and DC ZVA writes zeroes.
             ZeroMethod::Stp | ZeroMethod::DcZva | ZeroMethod::Mops => hotmap_fill_stp(start, end, value),
         }
     }

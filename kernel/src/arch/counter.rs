@@ -3,11 +3,11 @@
 //! Source: Arm ARM (DDI 0487), chapter "The Performance Monitors Extension" and the PMU event list. On QEMU the event
 //! exists only under `-icount`, and then its count is exact and repeats (`target/arm/helper.c`, `instructions_supported`).
 //!
-//! Before PMUv3p5 an event counter has 32 bits: 4.29 thousand million instructions, then it wraps. [`instructions`] carries
-//! the wraps over into 64 bits, which is right as long as it is called at least once in each wrap: a bench that
-//! reads it before and after something of less than 2^32 instructions always gets the right difference.
+//! Before PMUv3p5 an event counter has 32 bits: it wraps after 4.29 thousand million instructions. [`instructions`] extends
+//! it to 64 bits, which is right if it is called at least once in each wrap. So a bench that reads it before and after
+//! less than 2^32 instructions gets the right difference.
 //!
-//! Coming from EL2, boot must leave MDCR_EL2.TPM and TPMCR clear and MDCR_EL2.HPMN at PMCR_EL0.N.
+//! At EL2, [`super::el2`] leaves MDCR_EL2.TPM and TPMCR clear, and MDCR_EL2.HPMN at PMCR_EL0.N.
 #![expect(unsafe_code, reason = "the PMU's registers; rule M1")]
 
 use core::arch::asm;
@@ -50,7 +50,7 @@ macro_rules! read {
 
 macro_rules! write {
     ($register:literal, $value:expr) => {
-        // SAFETY: M1; this room owns the PMU, and its overflow interrupt stays disabled.
+        // SAFETY: M1; this module owns the PMU, and its overflow interrupt stays disabled.
         unsafe { asm!(concat!("msr ", $register, ", {}"), in(reg) $value, options(nomem, nostack, preserves_flags)) }
     };
 }
@@ -112,7 +112,7 @@ const fn extend(last: u64, low: u64) -> u64 {
     if low < last & 0xffff_ffff { high + (1 << 32) + low } else { high + low }
 }
 
-// The wrap, checked where it is compiled: this room has no host tests.
+// The wrap, checked at compile time: this module has no host tests.
 const _: () = {
     assert!(extend(0, 7) == 7 && extend(7, 7) == 7);
     assert!(extend(0xffff_ffff, 0) == 0x1_0000_0000);

@@ -1,12 +1,12 @@
-//! This CPU: its features, its number, waiting, and the clock.
+//! This CPU: its features, its number, and waiting.
 #![expect(unsafe_code, reason = "reads a system register that no crate names; rule M1")]
 
 use core::arch::asm;
 
-use aarch64_cpu::asm::barrier::{SY, dsb, isb};
+use aarch64_cpu::asm::barrier::{SY, dsb};
 use aarch64_cpu::registers::{
-    CNTFRQ_EL0, CNTVCT_EL0, ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1,
-    ID_AA64PFR0_EL1, ID_AA64PFR1_EL1, MPIDR_EL1, Readable, TPIDR_EL1,
+    ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1,
+    MPIDR_EL1, Readable, TPIDR_EL1,
 };
 use tock_registers::register_bitfields;
 
@@ -57,18 +57,19 @@ pub fn number() -> usize {
     super::word(TPIDR_EL1.get()) % MAX_CPUS
 }
 
-/// Hints that this CPU only waits. Under QEMU with one host thread for all CPUs the next one's turn begins; `spin_loop`'s ISB would wait for the end of the turn.
+/// Hints that this CPU only waits (YIELD). Under QEMU with one host thread for all CPUs the next CPU's turn begins; the ISB
+/// of `spin_loop` would wait for the end of the turn.
 pub fn relax() {
     // SAFETY: M1; a hint.
     unsafe { asm!("yield", options(nomem, nostack, preserves_flags)) };
 }
 
-/// Sleeps until another CPU sends an event, or for no reason (Arm ARM, "Wait for Event"): look again whether it came.
+/// Sleeps until another CPU sends an event, or returns early (Arm ARM, "Wait for Event"): the caller checks its condition.
 pub fn wait_for_event() {
     aarch64_cpu::asm::wfe();
 }
 
-/// Wakes the CPUs in [`wait_for_event`]. What was stored before is seen by them.
+/// Wakes the CPUs in [`wait_for_event`]. They see what was stored before.
 pub fn send_event() {
     finish_accesses();
     aarch64_cpu::asm::sev();
@@ -80,7 +81,7 @@ pub fn send_sgi(value: u64) {
     unsafe { asm!("msr icc_sgi1r_el1, {}", "isb", in(reg) value, options(nostack, preserves_flags)) };
 }
 
-/// Writes `len` bytes at `start` back to where a CPU with its caches off reads them, and forgets them.
+/// Cleans and invalidates the data cache for `len` bytes at `start`, so that a CPU with its caches off reads them.
 pub fn clean_to_memory(start: u64, len: u64) {
     let line = 4 << CTR::DminLine.read(read!("ctr_el0"));
     let mut at = start & !(line - 1);
@@ -92,21 +93,10 @@ pub fn clean_to_memory(start: u64, len: u64) {
     finish_accesses();
 }
 
-/// The virtual counter (CNTVCT_EL0), in ticks of [`ticks_per_second`].
-pub fn ticks() -> u64 {
-    isb(SY);
-    CNTVCT_EL0.get()
-}
-
-/// The counter's frequency (CNTFRQ_EL0) in Hz.
-pub fn ticks_per_second() -> u64 {
-    CNTFRQ_EL0.get()
-}
-
-/// Sleeps until an interrupt is pending. A masked one wakes too (Arm ARM D1 "Wait for Interrupt"); if one is pending
-/// already, this returns at once, so nothing that arrives between the last look and the WFI is slept through.
+/// Sleeps until an interrupt is pending, masked or not (Arm ARM D1 "Wait for Interrupt"). Returns at once if one is pending
+/// already, so an interrupt between the caller's last check and the WFI is not missed.
 pub fn wait_for_interrupt() {
-    // What was written to devices, the acknowledgement of the last interrupt included, is done before the CPU sleeps.
+    // Writes to devices, such as the end of the last interrupt, are complete before the CPU sleeps.
     finish_accesses();
     aarch64_cpu::asm::wfi();
 }

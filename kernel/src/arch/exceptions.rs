@@ -1,7 +1,10 @@
-//! Exceptions. Some are expected everywhere, and resumed: the load of [`super::probe`], the trap of [`super::semihosting`], and
-//! what happens to who reads vmemmap while it changes ([`crate::readers::fault`]).
-//! On the secondary CPUs an IRQ is, which is another CPU's signal ([`crate::cpus::signals`]); the boot CPU polls with DAIF.I
-//! set. All others end the run, on whichever CPU, with one report and exit status 2.
+//! Exceptions. Three kinds are expected, and execution continues after them:
+//!
+//! - the load of [`super::probe`] and the trap of [`super::semihosting`];
+//! - a fault of a load from vmemmap while its tables change ([`crate::readers::fault`]);
+//! - on a secondary CPU, an IRQ: a signal of another CPU ([`crate::cpus::signals`]). The boot CPU polls, with DAIF.I set.
+//!
+//! Any other exception ends the run, on every CPU, with one report and exit status 2.
 #![expect(unsafe_code, reason = "installs the vectors and reads the stack of what failed; rules M1, M2, M3")]
 
 use core::arch::asm;
@@ -16,7 +19,7 @@ use crate::cpus::{PerCpu, signals};
 use crate::readers::fault;
 use crate::{console, kprint, kprintln};
 
-/// The registers at an exception, as `vectors.rs` stores them.
+/// The registers at an exception, as `vectors.S` stores them.
 #[repr(C)]
 pub struct Frame {
     /// x0 to x30.
@@ -54,14 +57,14 @@ static STACKS: PerCpu<[AtomicU64; 3]> = PerCpu([const { [const { AtomicU64::new(
 /// How many reports this CPU has begun: a second one means that the first failed.
 static REPORTS: PerCpu<AtomicU8> = PerCpu([const { AtomicU8::new(0) }; MAX_CPUS]);
 
-/// One more than the number of the CPU that reports, 0 for none: of several, the first one reports for all.
+/// One more than the number of the CPU that reports, 0 for none. Of several CPUs, the first reports.
 static REPORTER: AtomicUsize = AtomicUsize::new(0);
-/// How often a report looks whether another CPU has done with the console. A line takes much less.
+/// How often a report checks whether another CPU has released the console. A line takes much less.
 const PATIENCE: u32 = 1_000_000;
 
-/// Takes exceptions from now on. Works with the MMU off too; call it again when the code's own address has changed.
+/// Sets VBAR_EL1. Works with the MMU off too; call it again once the code runs at another address.
 pub fn install() {
-    // SAFETY: M1; VBAR_EL1 is this room's register, and `base` is a vector table.
+    // SAFETY: M1; VBAR_EL1 is this module's register, and `base` is a vector table.
     unsafe { asm!("msr vbar_el1, {}", "isb", in(reg) vectors::base(), options(nomem, nostack)) };
 }
 
@@ -80,7 +83,7 @@ fn kernel_stack() -> (Range<u64>, Range<u64>) {
     (low..high, guard..low)
 }
 
-/// Where to go on after an exception that a room expects.
+/// The address at which execution continues after an expected exception.
 fn fixup(frame: &Frame) -> Option<u64> {
     if frame.vector != SYNC_SAME_SPX {
         return None;
@@ -112,21 +115,21 @@ fn fail(frame: &Frame) -> ! {
     semihosting::exit(semihosting::EXIT_PANIC)
 }
 
-/// The guard against a report that fails itself: the second one is one short line, the third only the exit status, which
-/// needs no console, and the fourth nothing at all.
+/// Guards against an exception in a report: the second report is one line, the third only the exit status, which needs no
+/// console, and the fourth nothing.
 pub(super) fn begin_report() {
     stop_the_others();
     // No exclusive access: the MMU may be off, and only this CPU changes the word.
     let reports = &REPORTS[cpu::number()];
     let before = reports.load(Ordering::Relaxed);
     reports.store(before.saturating_add(1), Ordering::Relaxed);
-    // SAFETY: the report ends in an exit, so what this CPU was printing never goes on; another has had the time to end its
-    // line, and then it takes the signal.
+    // SAFETY: a report ends in an exit, so this CPU does not continue what it was printing. Another CPU has had the time to
+    // end its line, and stops at the signal.
     unsafe { console::seize() };
     match before {
         0 => {}
         1 => {
-            kprintln!("\nexception: the report above failed itself");
+            kprintln!("\nexception: double fault in the report above");
             semihosting::exit(semihosting::EXIT_PANIC)
         }
         2 => semihosting::exit(semihosting::EXIT_PANIC),
@@ -134,7 +137,7 @@ pub(super) fn begin_report() {
     }
 }
 
-/// From here on this CPU is the only one that says anything; it ends the run.
+/// Makes this CPU the only one that prints; it ends the run.
 fn stop_the_others() {
     if !mmu_control::is_on() {
         return; // B1: there are no others yet.
@@ -166,7 +169,7 @@ fn report(frame: &Frame) {
         let end = if number % 4 == 3 || number == 30 { "\n" } else { "" };
         kprint!("  x{number:<2} {value:#018x}{end}");
     }
-    // The link register too: after a branch into nowhere it is the only trace of who branched.
+    // The link register too: after a branch to a wrong address only this register says where it came from.
     print_backtrace(&[frame.elr, frame.x[30]], frame.x[29]);
 }
 

@@ -1,5 +1,5 @@
-//! The kernel heap: `linked_list_allocator` in an arena that is fixed at boot (`heap=`). Everything that grows in the kernel
-//! asks with `try_reserve`, so that an exhausted heap is an error and not the end.
+//! The kernel heap: `linked_list_allocator` in an arena that is fixed at boot (`heap=`). Collections in the
+//! kernel grow by `try_reserve`, so that an exhausted heap is an error and not a panic.
 #![expect(unsafe_code, reason = "GlobalAlloc is an unsafe trait; rule M1 of the model for the arena")]
 
 use core::alloc::{GlobalAlloc, Layout};
@@ -17,7 +17,7 @@ struct KernelHeap(Lock<Heap>);
 #[global_allocator]
 static HEAP: KernelHeap = KernelHeap(Lock::new(Heap::empty()));
 
-// SAFETY: the lock makes every call exclusive, from any CPU and any handler, and the heap hands out disjoint blocks of its arena.
+// SAFETY: M7: the lock makes every call exclusive, and the heap hands out disjoint blocks of its arena.
 unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.0.lock().allocate_first_fit(layout).map_or(null_mut(), NonNull::as_ptr)
@@ -30,7 +30,7 @@ unsafe impl GlobalAlloc for KernelHeap {
     }
 }
 
-/// Use boot's arena from now on. A second call changes nothing.
+/// Gives the heap boot's arena. A second call changes nothing.
 pub fn init(machine: &Arm, info: &BootInfo) {
     let mut heap = HEAP.0.lock();
     if heap.size() == 0 {

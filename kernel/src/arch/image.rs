@@ -1,4 +1,4 @@
-//! Where the image's parts are, by the linker's own symbols (linker/kernel.ld draws them).
+//! Where the image's parts are, by the linker's symbols (linker/kernel.ld draws them).
 #![expect(unsafe_code, reason = "declares the linker's symbols")]
 
 use hotmap_mm::addr::{VirtAddr, VirtRange};
@@ -15,10 +15,10 @@ unsafe extern "C" {
 
 /// The bytes of a secondary CPU's stack. A page of the largest granule, like the boot CPU's guard page.
 pub const STACK_BYTES: u64 = 0x1_0000;
-/// From one secondary CPU's stack to the next: as much again lies between them, unmapped.
+/// The distance from one secondary CPU's stack to the next. The half of it between them is unmapped.
 pub const STACK_STRIDE: u64 = 2 * STACK_BYTES;
 
-/// The stack of secondary CPU `number`, of which the first is 1, behind an image that ends at `image_end`.
+/// The stack of secondary CPU `number`, from 1 on, behind an image that ends at `image_end`.
 pub const fn secondary_stack(image_end: VirtAddr, number: u64) -> VirtRange {
     let end = VirtAddr::new(image_end.get() + number * STACK_STRIDE);
     VirtRange { start: VirtAddr::new(end.get() - STACK_BYTES), end }
@@ -40,7 +40,7 @@ pub fn constants() -> VirtRange {
 pub fn data() -> VirtRange {
     between(&raw const _data_start, &raw const _guard_start)
 }
-/// What lies below the boot CPU's stack, so that an overflow faults: may not be touched.
+/// The guard page below the boot CPU's stack: an overflow faults there.
 pub fn guard() -> VirtRange {
     between(&raw const _guard_start, &raw const _stack_start)
 }

@@ -1,10 +1,10 @@
-//! Interrupts of this CPU, on and off. Only IRQs are meant: nothing here makes FIQs, and SErrors stay masked.
+//! Masks this CPU's IRQs. FIQs and SErrors stay masked throughout.
 #![cfg_attr(target_os = "none", expect(unsafe_code, reason = "writes PSTATE.I; rules M1, M2"))]
 
 #[cfg(target_os = "none")]
 use core::arch::asm;
 
-/// While there is one, this CPU takes no IRQ. They nest, innermost dropped first: each restores what it found.
+/// While it exists, this CPU takes no IRQ. They nest, and are dropped innermost first: each restores the mask it found.
 #[derive(Debug)]
 #[must_use = "dropped at once, it masks nothing"]
 pub struct Masked {
@@ -14,10 +14,10 @@ pub struct Masked {
 
 #[cfg(target_os = "none")]
 impl Masked {
-    /// No IRQs from here on.
+    /// Masks IRQs.
     pub fn new() -> Self {
         let daif: u64;
-        // SAFETY: M2 is what this provides. Without `nomem`: what is guarded stays between the two ends.
+        // SAFETY: M2 is what this provides. Without `nomem`, so that the compiler keeps guarded accesses behind it.
         unsafe { asm!("mrs {}, daif", "msr daifset, #2", out(reg) daif, options(nostack, preserves_flags)) };
         Self { daif }
     }
@@ -26,7 +26,7 @@ impl Masked {
 #[cfg(target_os = "none")]
 impl Drop for Masked {
     fn drop(&mut self) {
-        // SAFETY: M2; as it was found.
+        // SAFETY: M2; restores the mask that `new` found.
         unsafe { asm!("msr daif, {}", in(reg) self.daif, options(nostack, preserves_flags)) };
     }
 }
@@ -45,10 +45,10 @@ impl Default for Masked {
     }
 }
 
-/// Runs `body` with IRQs on. For a CPU that keeps them masked otherwise, and is not the boot CPU.
+/// Runs `body` with IRQs unmasked, on a secondary CPU, which has them masked otherwise.
 #[cfg(target_os = "none")]
 pub fn unmasked<R>(body: impl FnOnce() -> R) -> R {
-    // SAFETY: M2; the caller holds nothing that an interrupt may not see. The ISB makes a pending one come here, not later.
+    // SAFETY: M2; the caller holds no lock. The ISB makes a pending interrupt be taken here.
     unsafe { asm!("msr daifclr, #2", "isb", options(nostack, preserves_flags)) };
     let result = body();
     // SAFETY: M2.

@@ -1,20 +1,20 @@
-//! The CPU: everything that is neither a device nor the memory model. Rooms without assembly also compile for the host.
+//! The CPU: everything that is neither a device nor the memory model. Modules without assembly also compile for the host.
 //!
-//! Rules that the safety comments of these rooms cite, beside the design's I1 to I8:
-//! - **M1** System registers: reading an identification register, and writing a control register that only this room
-//!   owns, touches no memory that Rust knows of and is allowed at EL1.
+//! Rules that safety comments cite here, in the drivers and in the lock, beside the invariants I1 to I8:
+//! - **M1** System registers: reading an identification register, and writing a control register that only this
+//!   module owns, touches no memory that Rust knows of and is allowed at EL1.
 //! - **M2** On the boot CPU interrupts stay masked (`DAIF` all set) from the first instruction on. The others take IRQs
 //!   while they idle and while they run a job, except while they hold a [`Masked`](interrupts::Masked). So nothing runs
-//!   between two instructions of a room except a synchronous exception or, there, an IRQ; both restore every register but
+//!   between two instructions of a module except a synchronous exception or, there, an IRQ; both restore every register but
 //!   the SIMD ones, which their handlers do not touch.
 //! - **M3** An emergency stack belongs to one CPU (found by `TPIDR_EL1`: [`cpu::number`]), and is used only inside an
 //!   exception.
 //! - **M4** A device's registers are mapped at the address given to the driver's constructor, as Device memory, for as
 //!   long as the kernel runs, and no other driver uses them. The caller of the constructor promises it.
-//! - **M5** The softfloat target never lets the compiler use a SIMD register, so assembly may use v0 to v3 freely. What
-//!   uses them (`bulk`) is the boot CPU's alone.
+//! - **M5** The softfloat target does not let the compiler use a SIMD register, so assembly may use v0 to v3. Only the
+//!   boot CPU runs what uses them (`bulk`).
 //! - **M6** Memory that a device reads and writes belongs to one driver for as long as the kernel runs. It is reached by
-//!   volatile accesses only, and there is never a reference to what is in it.
+//!   volatile accesses only, and there is no reference to what is in it.
 //! - **M7** The value in a [`Lock`](crate::lock::Lock) is reached through a guard only, and there is one guard at a time:
 //!   `lock` makes it once `locked` was clear, which only the guard's drop and `seize` clear. With the MMU off there is one
 //!   CPU and no interrupt.

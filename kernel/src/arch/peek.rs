@@ -1,4 +1,4 @@
-//! Memory, looked at past those who use it: a tenant's page through the linear map, where the tenant itself uses its own
+//! Reads memory beside its user: a tenant's page through the linear map, where the tenant itself uses its own
 //! mapping, and whether a load works at all.
 #![expect(unsafe_code, reason = "a reference into the linear map, and a load; the model's rules M1 and M2")]
 

@@ -1,7 +1,7 @@
-//! A load that may abort: how to ask whether a device is there when nothing describes it.
+//! A load that may abort: whether a device is there that nothing describes.
 //!
 //! On QEMU a read of nothing is a synchronous external abort, which the exception handler recognises by its address. (On
-//! hardware it may come back as an SError instead: then it is reported like any unexpected exception.)
+//! hardware it may be an SError instead, which is reported like any unexpected exception.)
 #![expect(unsafe_code, reason = "a load from an address that may not exist; rule M2")]
 
 use core::arch::global_asm;
@@ -17,7 +17,7 @@ unsafe extern "C" {
     static hotmap_probe32_absent: u8;
 }
 
-/// Where to go on when the load at `elr` aborted: `Some` only for the load of this room.
+/// Where to go on when the load at `elr` aborted: `Some` only for the load of this module.
 pub(super) fn fixup(elr: u64) -> Option<u64> {
     let load = (&raw const hotmap_probe32_load) as u64;
     (elr == load).then_some((&raw const hotmap_probe32_absent) as u64)

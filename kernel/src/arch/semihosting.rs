@@ -1,4 +1,4 @@
-//! Leaving QEMU with an exit status, which only semihosting can do.
+//! The end of a run, with an exit status for QEMU: by semihosting, else by PSCI, else by waiting for good.
 //!
 //! Arm, "Semihosting for AArch32 and AArch64", SYS_EXIT_EXTENDED (0x20): x0 is the operation, x1 points at two words,
 //! the reason and the status. QEMU's side is `semihosting/arm-compat-semi.c`.
@@ -23,7 +23,7 @@ const SYS_EXIT_EXTENDED: u64 = 0x20;
 const ADP_STOPPED_APPLICATION_EXIT: u64 = 0x20026;
 
 // Without `-semihosting-config enable=on` the HLT is an undefined instruction. The exception handler knows its address
-// and goes on at the fix-up (see `fixup`), so that asking costs an exception and no more.
+// and continues at `fixup`'s address: the attempt costs one exception.
 global_asm!(include_str!("semihosting.S"));
 
 unsafe extern "C" {
@@ -32,7 +32,7 @@ unsafe extern "C" {
     static hotmap_semihosting_absent: u8;
 }
 
-/// Where to go on when the instruction at `elr` was undefined: `Some` only for the trap of this room.
+/// Where to go on when the instruction at `elr` was undefined: `Some` only for the trap of this module.
 pub(super) fn fixup(elr: u64) -> Option<u64> {
     let trap = (&raw const hotmap_semihosting_hlt) as u64;
     (elr == trap).then_some((&raw const hotmap_semihosting_absent) as u64)
@@ -40,7 +40,7 @@ pub(super) fn fixup(elr: u64) -> Option<u64> {
 
 /// Ends the run with `code` (0 to 255) as QEMU's exit status.
 ///
-/// Without semihosting: powers off through PSCI (status 0), and without PSCI stops this CPU for good.
+/// Without semihosting it powers off by PSCI (status 0), and without PSCI's SYSTEM_OFF it stops this CPU for good.
 pub fn exit(code: u32) -> ! {
     // The trap may be undefined, so there has to be a handler, however early this is called.
     exceptions::install();

@@ -1,4 +1,4 @@
-//! TLB maintenance, with the barriers that make it count.
+//! TLB maintenance, with its barriers.
 //!
 //! Source: Arm ARM (DDI 0487), D8 "TLB maintenance" and "Ordering and completion of TLB maintenance instructions". The
 //! rule, for a change that every CPU has to see:
@@ -19,8 +19,8 @@
 
 use core::ops::Range;
 
-/// More operations than this cost more than refilling the whole TLB, so everything is invalidated instead. (Linux draws the line
-/// at a table's entries; a table's pages are joined to a block inside a window here, which readers wait for.)
+/// Above this number of operations everything is invalidated instead, which costs less than they do. (Linux's limit is the
+/// number of entries in a table. It is lower here because readers wait while a table's pages are joined to a block.)
 pub const MAX_OPERATIONS: u64 = 128;
 
 /// How a range is invalidated.
@@ -28,18 +28,18 @@ pub const MAX_OPERATIONS: u64 = 128;
 pub enum Plan {
     /// Nothing to do.
     Nothing,
-    /// So many operations by address, the first one at this address.
+    /// One operation for each leaf.
     ByAddress {
         /// The first address, a multiple of the stride.
         first: u64,
-        /// How many.
+        /// How many operations.
         operations: u64,
     },
     /// One operation for everything.
     All,
 }
 
-/// Which cached copies go.
+/// Which cached entries are invalidated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope {
     /// Only the leaf (TLBI VALE1IS): enough when no table descriptor on the way changed.

@@ -1,4 +1,4 @@
-//! How the CPU itself translates an address: a witness beside the memory model's own walk.
+//! How the CPU translates an address, to compare with the memory model's own walk.
 //!
 //! Arm ARM (DDI 0487), "AT S1E1R", "AT S1E1W" and "PAR_EL1". The instruction walks the tables in force for a load or a
 //! store at EL1, and never faults: the answer is in PAR_EL1.
@@ -7,7 +7,7 @@
 //!  F = 0   63..56 ATTR, as in MAIR   47..12 PA          8..7 SH      0
 //!  F = 1                                       6..1 fault status    1
 //! ```
-#![expect(unsafe_code, reason = "asks the CPU by an instruction; rule M1")]
+#![expect(unsafe_code, reason = "uses AT, an instruction; rule M1")]
 
 use core::arch::asm;
 use core::fmt;
@@ -54,11 +54,11 @@ impl Translation {
     pub const fn forbidden(level: u8) -> Self {
         Self::Fault(0b00_1100 | level)
     }
-    /// Whether nothing is mapped, at whatever level that shows.
+    /// Whether nothing is mapped: a translation fault at any level.
     pub const fn is_unmapped(self) -> bool {
         matches!(self, Self::Fault(code) if code & !0b11 == 0b00_0100)
     }
-    /// Whether something is mapped that does not allow the access.
+    /// Whether a mapping does not allow the access: a permission fault at any level.
     pub const fn is_forbidden(self) -> bool {
         matches!(self, Self::Fault(code) if code & !0b11 == 0b00_1100)
     }

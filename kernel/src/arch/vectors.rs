@@ -1,11 +1,11 @@
-//! The exception vectors: save everything, on a stack that is surely there, and call [`super::exceptions`].
+//! The exception vectors: they save all registers on a stack of their own, and call [`super::exceptions`].
 //!
 //! Arm ARM D1 "Exception vectors": VBAR_EL1 is 2 KiB aligned, 16 entries of 0x80 bytes, one for each of four kinds
 //! (synchronous, IRQ, FIQ, SError) from each of four places (this EL on SP_EL0, this EL on SP_ELx, a lower EL in
 //! AArch64, a lower EL in AArch32).
 //!
-//! The kernel's own stack may be what failed (an overflow runs into its guard page), so an entry never pushes to it. It
-//! goes to its CPU's emergency stack, except when SP is there already: an exception inside the handler continues below.
+//! The kernel's own stack may be what failed (an overflow faults in its guard page), so an entry does not use it. It uses
+//! its CPU's emergency stack; if SP is there already, in an exception inside the handler, it continues below SP.
 //!
 //! ```text
 //!  emergency stacks, one for each CPU           frame (304 bytes)
@@ -14,8 +14,7 @@
 //!  +-------------------+----------------         0x100 ELR, SPSR, ESR, FAR, vector, padding
 //! ```
 //!
-//! Two registers are needed before anything is saved: TPIDR_EL0 and TPIDRRO_EL0 hold x0 and x1 meanwhile. Nothing runs
-//! at EL0, so they are free.
+//! `vectors.S` has the code, and the use of its registers.
 #![expect(unsafe_code, reason = "the vectors are assembly; rules M2, M3")]
 
 use core::arch::global_asm;
@@ -24,7 +23,7 @@ use core::mem::offset_of;
 
 use super::exceptions::{Frame, exception_entry};
 
-/// More CPUs than this would share emergency stacks; no more are started.
+/// How many emergency stacks there are. `cpus::plan` starts no more CPUs.
 pub(crate) const MAX_CPUS: usize = crate::cpus::plan::ROOM;
 /// log2 of the bytes of an emergency stack.
 const STACK_SHIFT: usize = 13;
@@ -64,7 +63,7 @@ unsafe extern "C" {
     static hotmap_vectors: u8;
 }
 
-/// Where the vectors are, as this code sees itself (low before the MMU is on, high after).
+/// The address of the vectors: the load address before the MMU is on, the high address after.
 pub(super) fn base() -> u64 {
     (&raw const hotmap_vectors) as u64
 }

@@ -1,4 +1,4 @@
-//! Starting the other CPUs, and who runs.
+//! Starts the other CPUs, and says which CPUs run.
 
 use core::fmt;
 

@@ -31,7 +31,7 @@ const PMR: usize = 0x4;
 const IAR: usize = 0xc;
 const EOIR: usize = 0x10;
 const INTERFACE_BYTES: usize = 0x1000;
-/// The interrupt in what GICC_IAR says; above it is who sent it.
+/// The interrupt ID in GICC_IAR; the bits above it name the sender.
 const ID: u32 = 0x3ff;
 
 /// For interrupts 0 to 31, at the same offsets in a GICv2's distributor and in a GICv3 redistributor's second frame: the
@@ -130,7 +130,7 @@ fn set_up_v3() -> bool {
     true
 }
 
-/// Sends SGI `id` (below 8) to a CPU that has set up its part. What was stored before is seen by who takes it.
+/// Sends SGI `id` (below 8) to a CPU that has set up its part. That CPU sees what was stored before.
 pub fn send(id: u32, number: usize) {
     cpu::finish_accesses();
     let name = NAMES[number].load(Relaxed);
