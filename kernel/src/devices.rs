@@ -11,8 +11,8 @@ use hotmap_mm::pfn::Pfn;
 
 use crate::args::PmemUse;
 use crate::kernel::Kernel;
-use crate::plug::Name;
-use crate::regions::{RegionKind, RegionUse};
+use crate::plug::{self, Name};
+use crate::regions::{Refusal, RegionKind, RegionUse};
 use crate::{klog, kprintln};
 
 /// Memory that boot does not use.
@@ -92,6 +92,35 @@ impl Kernel {
         // From the device tree: the model does not know a block that was removed.
         let node = self.info.machine.numa_node_at(block.start.get()).unwrap_or(0);
         Name { source: Source::Boot, start: block.start, node }
+    }
+
+    /// Adds the region at `start`, `len` bytes of it, or a block of boot memory that was removed, as the policy says.
+    ///
+    /// # Errors
+    /// Why it cannot be added; everything is as it was.
+    pub fn add_region(&mut self, start: PhysAddr, len: Option<u64>) -> core::result::Result<(), Refusal> {
+        let policy = self.policy();
+        match self.boot_block(start).filter(|block| len.is_none_or(|len| len == block.len())) {
+            Some(block) => {
+                let name = self.boot_name(block);
+                Ok(plug::bring_in(&mut self.mm, name, block.len(), policy)?)
+            }
+            None => self.regions.add(&mut self.mm, start, len, policy),
+        }
+    }
+
+    /// Removes the block of boot memory at `start`, or what was added there.
+    ///
+    /// # Errors
+    /// Why it cannot be removed; everything is as it was.
+    pub fn remove_region(&mut self, start: PhysAddr) -> core::result::Result<(), Refusal> {
+        match self.boot_block(start) {
+            Some(block) => {
+                let name = self.boot_name(block);
+                Ok(plug::take_away(&mut self.mm, name, block)?)
+            }
+            None => self.regions.remove(&mut self.mm, start),
+        }
     }
 
     /// Makes a device of `ranges`, and reports it.

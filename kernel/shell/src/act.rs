@@ -8,20 +8,21 @@ use hotmap_mm::pfn::Pfn;
 use super::args::Words;
 use super::{Outcome, ShellError};
 use crate::selftest;
-use crate::system::System;
+use crate::units::Units;
 use hotmap_kernel::arch::semihosting;
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 
 const TENANT: &str = "tenant new N|check [ID]|drop [ID]";
 
-pub(super) fn tenant(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn tenant(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     match words.next() {
         Some("new") => {
             let count = words.number(TENANT)?;
             if count == 0 {
                 return Err(ShellError::BadWord("at least one page"));
             }
-            let id = kernel.tenant_new(count)?;
+            let id = kernel.mm.tenant_new(count)?;
             kprintln!("tenant {id} holds {count} pages");
             Ok(())
         }
@@ -40,11 +41,11 @@ fn tenant_id(words: &mut Words<'_>) -> Result<Option<u32>, ShellError> {
     u32::try_from(id).map(Some).map_err(|_| ShellError::BadWord("a tenant's number"))
 }
 
-fn check_tenants(kernel: &dyn System, words: &mut Words<'_>) -> Outcome {
+fn check_tenants(kernel: &Kernel, words: &mut Words<'_>) -> Outcome {
     let wanted = tenant_id(words)?;
     let mut checked = 0;
-    for tenant in kernel.tenants().iter().filter(|t| wanted.is_none_or(|id| id == t.id)) {
-        let pages = kernel.tenant_check(tenant.id)?;
+    for tenant in kernel.mm.tenants().iter().filter(|t| wanted.is_none_or(|id| id == t.id)) {
+        let pages = kernel.mm.tenant_check(tenant.id)?;
         kprintln!("tenant {}: {pages} pages hold what was written", tenant.id);
         checked += 1;
     }
@@ -55,27 +56,27 @@ fn check_tenants(kernel: &dyn System, words: &mut Words<'_>) -> Outcome {
     Ok(())
 }
 
-fn drop_tenants(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+fn drop_tenants(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     if let Some(id) = tenant_id(words)? {
-        return Ok(kernel.tenant_drop(id)?);
+        return Ok(kernel.mm.tenant_drop(id)?);
     }
-    while let Some(tenant) = kernel.tenants().last() {
+    while let Some(tenant) = kernel.mm.tenants().last() {
         let id = tenant.id;
-        kernel.tenant_drop(id)?;
+        kernel.mm.tenant_drop(id)?;
     }
     Ok(())
 }
 
-pub(super) fn pin(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
-    Ok(kernel.pin(words.page(kernel, "pin PFN|addr:A")?)?)
+pub(super) fn pin(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
+    Ok(kernel.mm.pin(words.page(kernel, "pin PFN|addr:A")?)?)
 }
 
-pub(super) fn unpin(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
-    Ok(kernel.unpin(words.page(kernel, "unpin PFN|addr:A")?)?)
+pub(super) fn unpin(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
+    Ok(kernel.mm.unpin(words.page(kernel, "unpin PFN|addr:A")?)?)
 }
 
 /// The block that starts at `address`.
-fn block_at(kernel: &dyn System, address: PhysAddr) -> Result<Pfn, ShellError> {
+fn block_at(kernel: &Kernel, address: PhysAddr) -> Result<Pfn, ShellError> {
     if address.is_aligned(kernel.block_size()) {
         Ok(kernel.pfn(address))
     } else {
@@ -85,9 +86,9 @@ fn block_at(kernel: &dyn System, address: PhysAddr) -> Result<Pfn, ShellError> {
 
 const ONLINE: &str = "online ADDR [movable|normal]";
 
-pub(super) fn online(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn online(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let start = block_at(kernel, words.address(ONLINE)?)?;
-    let boot = kernel.block_of(start).is_some_and(|b| b.source == hotmap_mm::frame::block::Source::Boot);
+    let boot = kernel.mm.block_of(start).is_some_and(|b| b.source == hotmap_mm::frame::block::Source::Boot);
     let zone = match words.next() {
         // Boot memory goes back to where it was; what was added stays removable.
         None => {
@@ -102,23 +103,23 @@ pub(super) fn online(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome 
             named.ok_or(ShellError::Usage(ONLINE))?
         }
     };
-    Ok(kernel.online(start, zone)?)
+    Ok(kernel.mm.online_block(start, zone)?)
 }
 
-pub(super) fn offline(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn offline(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let start = block_at(kernel, words.address("offline ADDR")?)?;
-    let offlined = kernel.offline(start)?;
+    let offlined = kernel.mm.offline_block(start)?;
     kprintln!("offline; {} pages migrated", offlined.migrated);
     Ok(())
 }
 
 /// With the policy of a DIMM: `memmap=` and `online=`.
-pub(super) fn add(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn add(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let (start, len) = words.range("add ADDR[,SIZE]")?;
     Ok(kernel.add_region(start, len)?)
 }
 
-pub(super) fn remove(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn remove(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let start = words.address("remove ADDR")?;
     Ok(kernel.remove_region(start)?)
 }
@@ -126,9 +127,9 @@ pub(super) fn remove(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome 
 /// The most findings that are printed: what is broken once is often broken everywhere.
 const FINDINGS_SHOWN: usize = 16;
 
-pub(super) fn audit(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
+pub(super) fn audit(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
     let mut found = 0;
-    let summary = kernel.audit(&mut |finding| {
+    let summary = kernel.mm.audit(&mut |finding| {
         if found < FINDINGS_SHOWN {
             kprintln!("{finding}");
         }
@@ -138,7 +139,7 @@ pub(super) fn audit(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
     if found == 0 { Ok(()) } else { Err(ShellError::Failed("the invariants named above do not hold")) }
 }
 
-pub(super) fn selftest(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn selftest(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let name = words.next();
     if name == Some("list") {
         selftest::list();
@@ -152,6 +153,6 @@ pub(super) fn selftest(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcom
 }
 
 /// In `run=` the commands before it have their say in the status.
-pub(super) fn poweroff(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
-    semihosting::exit(kernel.status())
+pub(super) fn poweroff(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
+    semihosting::exit(kernel.status)
 }

@@ -4,7 +4,8 @@ use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::pfn::Pfn;
 
 use super::ShellError;
-use crate::system::System;
+use crate::units::Units;
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::number;
 
 /// The words that are left.
@@ -59,7 +60,7 @@ impl<'a> Words<'a> {
     }
 
     /// A page: a pfn, `pfn:N`, or the address of any of its bytes as `addr:A`.
-    pub(super) fn page(&mut self, kernel: &dyn System, usage: &'static str) -> Result<Pfn, ShellError> {
+    pub(super) fn page(&mut self, kernel: &Kernel, usage: &'static str) -> Result<Pfn, ShellError> {
         let word = self.next().ok_or(ShellError::Usage(usage))?;
         let bad = ShellError::BadWord("a pfn (0x80000) or an address (addr:0x80000000)");
         match word.strip_prefix("addr:") {

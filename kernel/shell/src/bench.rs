@@ -3,13 +3,15 @@
 use hotmap_mm::error::Error;
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::args::Words;
 use super::{Outcome, ShellError};
-use crate::system::System;
+use crate::units::Units;
 use hotmap_kernel::arch::{bulk, counter};
 use hotmap_kernel::dimms::Dimm;
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::meter::Meter;
 use hotmap_kernel::readers::fault;
 use hotmap_kernel::{kprintln, number};
@@ -17,7 +19,7 @@ use hotmap_kernel::{kprintln, number};
 pub(super) const BENCH: &str = "bench [CYCLES|hugetlb SIZE]";
 
 /// One line for each operation: `bench: OPERATION BYTES INSTRUCTIONS TABLES RAM`, the last two as changes in pages.
-pub(super) fn bench(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn bench(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     if words.peek() == Some("hugetlb") {
         return huge_page(kernel, words);
     }
@@ -26,7 +28,7 @@ pub(super) fn bench(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
         Some(word) => number::parse(word).ok_or(ShellError::BadWord("a number of cycles"))?,
     };
     words.end(BENCH)?;
-    let last = kernel.dimms().iter().rev().find(|dimm| kernel.dimm_state(dimm) != "refused").copied();
+    let last = kernel.dimms.all().iter().rev().find(|dimm| kernel.dimm_state(dimm) != "refused").copied();
     let dimm = last.ok_or(ShellError::Failed("there is no DIMM to take through its life"))?;
     if !counter::have_instruction_counter() || counter::instructions() == 0 {
         kprintln!("instructions are not counted here: start with --icount, on a CPU with a PMU");
@@ -39,26 +41,26 @@ pub(super) fn bench(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
 }
 
 /// Offline, remove, add, online. What cannot be removed goes online again; a DIMM that cannot be added again can be ejected.
-fn cycle(kernel: &mut dyn System, dimm: &Dimm) -> Outcome {
+fn cycle(kernel: &mut Kernel, dimm: &Dimm) -> Outcome {
     let (bytes, home) = (dimm.range.len(), kernel.policy().home);
-    let pages = kernel.pages_inside(dimm.range);
+    let pages = PfnRange::inside(kernel.granule(), dimm.range);
     let zone = common_zone(kernel, pages)?;
-    let meter = Meter::start(&kernel.counts());
-    kernel.offline_range(pages)?;
-    let offline = meter.stop(|| kernel.counts());
-    let meter = Meter::start(&kernel.counts());
-    if let Err(error) = kernel.remove(dimm.range) {
-        kernel.online_range(pages, zone)?;
+    let meter = Meter::start(&kernel.mm.counts());
+    kernel.mm.offline_pages(pages)?;
+    let offline = meter.stop(|| kernel.mm.counts());
+    let meter = Meter::start(&kernel.mm.counts());
+    if let Err(error) = kernel.mm.remove_memory(dimm.range) {
+        kernel.mm.online_pages(pages, zone, |_, _| {})?;
         return Err(error.into());
     }
-    let remove = meter.stop(|| kernel.counts());
-    let meter = Meter::start(&kernel.counts());
-    let range = kernel.hot_range(dimm.range.start, bytes, Source::Dimm(dimm.slot))?;
-    kernel.add(&range, home)?;
-    let add = meter.stop(|| kernel.counts());
-    let meter = Meter::start(&kernel.counts());
-    kernel.online_range(pages, zone)?;
-    let online = meter.stop(|| kernel.counts());
+    let remove = meter.stop(|| kernel.mm.counts());
+    let meter = Meter::start(&kernel.mm.counts());
+    let range = HotRange::new(&kernel.mm, dimm.range.start, bytes, Source::Dimm(dimm.slot))?;
+    kernel.mm.add_memory(&range, home, |_, _| {})?;
+    let add = meter.stop(|| kernel.mm.counts());
+    let meter = Meter::start(&kernel.mm.counts());
+    kernel.mm.online_pages(pages, zone, |_, _| {})?;
+    let online = meter.stop(|| kernel.mm.counts());
     for (operation, meter) in [("offline", offline), ("remove", remove), ("add", add), ("online", online)] {
         kprintln!("bench: {operation} {bytes} {meter}");
     }
@@ -67,17 +69,17 @@ fn cycle(kernel: &mut dyn System, dimm: &Dimm) -> Outcome {
 
 /// The memmap of a new huge page optimised, and restored: the split of a block and joining it again are in it. `window` is the
 /// longest that any entry was invalid so far.
-fn huge_page(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+fn huge_page(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     words.next();
-    let order = kernel.mm().huge_order(words.number(BENCH)?)?;
+    let order = kernel.mm.huge_order(words.number(BENCH)?)?;
     let bytes = kernel.page_size() << order;
-    let total = kernel.mm().hugetlb.pool(order).map_or(0, |pool| pool.total());
-    let grown = kernel.mm_mut().hugetlb_resize(order, total + 1)?;
+    let total = kernel.mm.hugetlb.pool(order).map_or(0, |pool| pool.total());
+    let grown = kernel.mm.hugetlb_resize(order, total + 1)?;
     grown.stopped.map_or(Ok(()), Err)?;
-    let head = kernel.mm_mut().hugetlb_take(order)?;
+    let head = kernel.mm.hugetlb_take(order)?;
     let measured = optimise_and_restore(kernel, head);
-    kernel.mm_mut().hugetlb_put(head)?;
-    kernel.mm_mut().hugetlb_resize(order, total)?.stopped.map_or(Ok(()), Err)?;
+    kernel.mm.hugetlb_put(head)?;
+    kernel.mm.hugetlb_resize(order, total)?.stopped.map_or(Ok(()), Err)?;
     let (optimise, restore) = measured?;
     kprintln!("bench: optimise {bytes} {optimise}");
     kprintln!("bench: restore {bytes} {restore}");
@@ -85,21 +87,21 @@ fn huge_page(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     Ok(())
 }
 
-fn optimise_and_restore(kernel: &mut dyn System, head: Pfn) -> Result<(Meter, Meter), Error> {
-    if kernel.page(head).as_huge_head().is_optimised() {
-        kernel.mm_mut().restore(head)?;
+fn optimise_and_restore(kernel: &mut Kernel, head: Pfn) -> Result<(Meter, Meter), Error> {
+    if kernel.mm.pages().get(head).as_huge_head().is_optimised() {
+        kernel.mm.restore(head)?;
     }
-    let meter = Meter::start(&kernel.counts());
-    kernel.mm_mut().optimise(head)?;
-    let optimise = meter.stop(|| kernel.counts());
-    let meter = Meter::start(&kernel.counts());
-    kernel.mm_mut().restore(head)?;
-    Ok((optimise, meter.stop(|| kernel.counts())))
+    let meter = Meter::start(&kernel.mm.counts());
+    kernel.mm.optimise(head)?;
+    let optimise = meter.stop(|| kernel.mm.counts());
+    let meter = Meter::start(&kernel.mm.counts());
+    kernel.mm.restore(head)?;
+    Ok((optimise, meter.stop(|| kernel.mm.counts())))
 }
 
 /// The zone that all blocks of `pages` are online in, so that the cycle can end where it began.
-fn common_zone(kernel: &dyn System, pages: PfnRange) -> Result<ZoneKind, ShellError> {
-    let mut zones = kernel.blocks().iter().filter(|b| pages.contains(b.start)).map(|b| b.state.zone());
+fn common_zone(kernel: &Kernel, pages: PfnRange) -> Result<ZoneKind, ShellError> {
+    let mut zones = kernel.mm.blocks().iter().filter(|b| pages.contains(b.start)).map(|b| b.state.zone());
     let first = zones.next().flatten();
     let same = zones.all(|zone| zone == first);
     first.filter(|_| same).ok_or(ShellError::Failed("not every block of the DIMM is online in one zone"))

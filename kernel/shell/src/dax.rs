@@ -2,6 +2,8 @@
 
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
+use hotmap_kernel::arch::peek;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
 
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
@@ -15,8 +17,9 @@ use hotmap_mm::pfn::Pfn;
 use super::args::Words;
 use super::json::Json;
 use super::{Outcome, ShellError};
-use crate::system::System;
+use crate::units::Units;
 use hotmap_kernel::devices::Wanted;
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::meter::{self, Meter};
 use hotmap_kernel::{kprintln, number};
 
@@ -28,7 +31,7 @@ const KMEM: &str = "dax kmem ADDR [back]";
 const READ: &str = "dax read ADDR";
 const WRITE: &str = "dax write ADDR NUMBER";
 
-pub(super) fn dax(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn dax(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     match words.next() {
         None => list(kernel),
         Some("create") => return create(kernel, words),
@@ -49,8 +52,8 @@ pub(super) fn dax(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     Ok(())
 }
 
-fn list(kernel: &dyn System) {
-    for device in kernel.devices() {
+fn list(kernel: &Kernel) {
+    for device in kernel.mm.devices() {
         for range in device.ranges().iter().map(|range| kernel.addresses(*range)) {
             kprintln!("{range}  {}", Bytes(range.len()));
         }
@@ -62,25 +65,25 @@ fn list(kernel: &dyn System) {
             device.holds()
         );
         kprintln!("  {}", Grouped(kernel, device));
-        if let Some(a) = kernel.mm().frames().altmap(device.start()) {
+        if let Some(a) = kernel.mm.frames().altmap(device.start()) {
             let (base, reserve, free, align, alloc) =
                 (a.base_pfn(), a.reserve(), a.free(), a.align(), a.alloc());
             kprintln!("  altmap: base {base}, reserve {reserve}, free {free}, align {align}, alloc {alloc}");
         }
     }
-    for kmem in kernel.kmem() {
+    for kmem in kernel.mm.kmem() {
         let (device, memory) = (kernel.addresses(kmem.device()), kernel.addresses(kmem.memory()));
         kprintln!("{device}  {}\n  given to the system: {memory}", Bytes(device.len()));
     }
 }
 
 /// How a device's pages are grouped, and what their struct pages share.
-struct Grouped<'a>(&'a dyn System, &'a Pagemap);
+struct Grouped<'a>(&'a Kernel, &'a Pagemap);
 
 impl fmt::Display for Grouped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(kernel, device) = self;
-        write!(f, "align {}, dedup {}", Bytes(align(*kernel, device)), device.dedup())?;
+        write!(f, "align {}, dedup {}", Bytes(align(kernel, device)), device.dedup())?;
         match device.tail_pages() {
             0 => Ok(()),
             pages => write!(f, ", tail pages {pages}"),
@@ -88,7 +91,7 @@ impl fmt::Display for Grouped<'_> {
     }
 }
 
-fn align(kernel: &dyn System, device: &Pagemap) -> u64 {
+fn align(kernel: &Kernel, device: &Pagemap) -> u64 {
     kernel.page_size() << device.compound().order()
 }
 
@@ -103,7 +106,7 @@ struct Request {
     tails: TailScope,
 }
 
-fn create(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+fn create(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let request = parse(kernel, words)?;
     let ranges = &request.ranges[..request.count];
     let behind = ranges.first().and_then(|(start, _)| kernel.memory_behind(*start));
@@ -125,17 +128,17 @@ fn create(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
         false => MemmapHome::Ram,
     };
     let Request { align, tails, .. } = request;
-    let meter = Meter::start(&kernel.counts());
+    let meter = Meter::start(&kernel.mm.counts());
     let start = kernel.make_device(ranges, &Wanted { kind, memmap, align, tails })?;
     figures(kernel, "dax-create", ranges.iter().map(|(_, len)| len).sum(), meter);
-    let made = kernel.devices().iter().find(|device| device.start() == start);
+    let made = kernel.mm.devices().iter().find(|device| device.start() == start);
     if let Some(device) = made.filter(|_| align.is_some()) {
         kprintln!("dax@{:x}: {}", kernel.address(start).get(), Grouped(kernel, device));
     }
     Ok(())
 }
 
-fn parse(kernel: &dyn System, words: &mut Words<'_>) -> Result<Request, ShellError> {
+fn parse(kernel: &Kernel, words: &mut Words<'_>) -> Result<Request, ShellError> {
     let none = (PhysAddr::new(0), 0);
     let (ranges, on_device) = ([none; MAX_RANGES], false);
     let tails = TailScope::Page;
@@ -177,14 +180,14 @@ fn parse(kernel: &dyn System, words: &mut Words<'_>) -> Result<Request, ShellErr
 }
 
 /// What an operation cost, where figures are asked for (`bench=on`).
-fn figures(kernel: &dyn System, operation: &str, bytes: u64, meter: Meter) {
+fn figures(kernel: &Kernel, operation: &str, bytes: u64, meter: Meter) {
     if meter::is_on() {
-        kprintln!("bench: {operation} {bytes} {}", meter.stop(|| kernel.counts()));
+        kprintln!("bench: {operation} {bytes} {}", meter.stop(|| kernel.mm.counts()));
     }
 }
 
 /// The address that is the next word, as a page, and nothing after it.
-fn page(kernel: &dyn System, words: &mut Words<'_>, usage: &'static str) -> Result<Pfn, ShellError> {
+fn page(kernel: &Kernel, words: &mut Words<'_>, usage: &'static str) -> Result<Pfn, ShellError> {
     let address = words.address(usage)?;
     let pfn = kernel.pfn(address);
     // Not the page that it lies in: a device is called by where it starts.
@@ -195,12 +198,12 @@ fn page(kernel: &dyn System, words: &mut Words<'_>, usage: &'static str) -> Resu
     }
 }
 
-fn destroy(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+fn destroy(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let start = page(kernel, words, DESTROY)?;
     words.end(DESTROY)?;
-    let bytes = kernel.devices().iter().find(|device| device.start() == start).map_or(0, Pagemap::pages);
-    let meter = Meter::start(&kernel.counts());
-    match kernel.device_destroy(start)? {
+    let bytes = kernel.mm.devices().iter().find(|device| device.start() == start).map_or(0, Pagemap::pages);
+    let meter = Meter::start(&kernel.mm.counts());
+    match kernel.mm.memunmap_pages(start)? {
         Teardown::Gone => {
             figures(kernel, "dax-destroy", bytes * kernel.page_size(), meter);
             Ok(())
@@ -212,7 +215,7 @@ fn destroy(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     }
 }
 
-fn kmem(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+fn kmem(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let start = page(kernel, words, KMEM)?;
     let back = match words.next() {
         None => false,
@@ -221,10 +224,11 @@ fn kmem(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     };
     words.end(KMEM)?;
     if back {
-        let migrated = kernel.memory_to_device(start)?;
+        let migrated = kernel.mm.memory_to_device(start)?;
         kprintln!("a device again; {migrated} pages migrated");
     } else {
-        let memory = kernel.give_device(start)?;
+        let home = kernel.policy().home;
+        let memory = kernel.mm.device_to_memory(start, home, ZoneKind::Movable)?;
         kprintln!("{} is memory now", kernel.addresses(memory));
     }
     Ok(())
@@ -233,28 +237,28 @@ fn kmem(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
 const NO_WORD: ShellError =
     ShellError::BadWord("the address of a word of a device that the CPU reaches, not set aside");
 
-fn read(kernel: &dyn System, words: &mut Words<'_>) -> Outcome {
+fn read(kernel: &Kernel, words: &mut Words<'_>) -> Outcome {
     let at = words.address(READ)?;
     words.end(READ)?;
-    let word = kernel.device_word(at).ok_or(NO_WORD)?;
+    let word = peek::device_word(&kernel.mm, at).ok_or(NO_WORD)?;
     kprintln!("{at}: {:#018x}", word.load(Relaxed));
     Ok(())
 }
 
-fn write(kernel: &dyn System, words: &mut Words<'_>) -> Outcome {
+fn write(kernel: &Kernel, words: &mut Words<'_>) -> Outcome {
     let (at, value) = (words.address(WRITE)?, words.number(WRITE)?);
     words.end(WRITE)?;
-    kernel.device_word(at).ok_or(NO_WORD)?.store(value, Relaxed);
+    peek::device_word(&kernel.mm, at).ok_or(NO_WORD)?.store(value, Relaxed);
     Ok(())
 }
 
 /// The devices, in `state`: those that there are, and those whose memory the system has.
-pub(super) fn describe(kernel: &dyn System, json: &mut Json) {
-    let live = kernel.devices().iter().map(|device| {
-        let altmap = kernel.mm().frames().altmap(device.start()).copied();
+pub(super) fn describe(kernel: &Kernel, json: &mut Json) {
+    let live = kernel.mm.devices().iter().map(|device| {
+        let altmap = kernel.mm.frames().altmap(device.start()).copied();
         (device.clone(), altmap, device.state().name())
     });
-    let given = kernel.kmem().iter().map(|kmem| {
+    let given = kernel.mm.kmem().iter().map(|kmem| {
         let device = kmem.as_device();
         (device.pagemap(), device.altmap(), "kmem")
     });
@@ -263,7 +267,7 @@ pub(super) fn describe(kernel: &dyn System, json: &mut Json) {
     });
 }
 
-fn one(kernel: &dyn System, json: &mut Json, device: &Pagemap, altmap: Option<Altmap>, state: &str) {
+fn one(kernel: &Kernel, json: &mut Json, device: &Pagemap, altmap: Option<Altmap>, state: &str) {
     let first = device.ranges().first().map(|range| kernel.addresses(*range)).unwrap_or_default();
     json.word("start", first.start);
     json.number("size", first.len());

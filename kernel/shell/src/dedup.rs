@@ -13,12 +13,13 @@ use hotmap_mm::vmemmap::cost::MemmapCost;
 
 use super::Outcome;
 use super::args::Words;
-use crate::system::System;
+use crate::units::Units;
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 
 pub(super) const DEDUP: &str = "dedup [PFN|addr:A]";
 
-pub(super) fn dedup(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn dedup(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     if words.left() > 0 {
         let pfn = words.page(kernel, DEDUP)?;
         return picture(kernel, pfn);
@@ -28,17 +29,17 @@ pub(super) fn dedup(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
 }
 
 /// All struct pages. A shared frame counts once, however many compound pages lead to it.
-pub(super) fn total(kernel: &dyn System) -> MemmapCost {
-    let first = kernel.pfn(kernel.phys_base());
-    let all = kernel.memmap_cost(PfnRange::new(first, LINEAR_SIZE / kernel.page_size()));
-    let huge = kernel.mm().hugetlb.tails().as_flattened();
+pub(super) fn total(kernel: &Kernel) -> MemmapCost {
+    let first = kernel.pfn(kernel.mm.layout().phys_base);
+    let all = kernel.mm.memmap_cost(PfnRange::new(first, LINEAR_SIZE / kernel.page_size()));
+    let huge = kernel.mm.hugetlb.tails().as_flattened();
     let huge = huge.iter().filter(|tail| tail.frame.is_some()).count() as u64;
-    let devices: u64 = kernel.devices().iter().map(|device| device.tail_pages()).sum();
+    let devices: u64 = kernel.mm.devices().iter().map(|device| device.tail_pages()).sum();
     MemmapCost { shared: huge + devices, ..all }
 }
 
 /// A row of the table: what it is, how much memory, what its struct pages cost.
-fn row(kernel: &dyn System, what: core::fmt::Arguments<'_>, pages: u64, cost: MemmapCost) {
+fn row(kernel: &Kernel, what: core::fmt::Arguments<'_>, pages: u64, cost: MemmapCost) {
     let size = kernel.page_size();
     // By MiB: the bytes of a TiB's struct pages times a GiB do not fit into a word.
     let mib = ((pages * size) >> 20).max(1);
@@ -67,7 +68,7 @@ impl<T: core::fmt::Display> core::fmt::Display for Cell<T> {
     }
 }
 
-fn table(kernel: &dyn System) {
+fn table(kernel: &Kernel) {
     kprintln!(
         "{:<34} {:>9} {:>11} {:>11}   per GiB: mapped, backed",
         "struct pages of",
@@ -75,17 +76,17 @@ fn table(kernel: &dyn System) {
         "mapped",
         "backed"
     );
-    for device in kernel.devices() {
+    for device in kernel.mm.devices() {
         let mut cost = MemmapCost::default();
-        device.ranges().iter().for_each(|range| cost += kernel.memmap_cost(*range));
+        device.ranges().iter().for_each(|range| cost += kernel.mm.memmap_cost(*range));
         row(kernel, format_args!("device {}", kernel.address(device.start())), device.pages(), cost);
     }
-    let huge = kernel.mm();
+    let huge = &kernel.mm;
     for pool in huge.hugetlb.pools().filter(|pool| pool.total() > 0) {
         let mut cost = MemmapCost::default();
         for which in [Use::Free, Use::Taken] {
             let heads = pool.heads(huge.frames(), which);
-            heads.for_each(|head| cost += kernel.memmap_cost(PfnRange::new(head, 1 << pool.order())));
+            heads.for_each(|head| cost += kernel.mm.memmap_cost(PfnRange::new(head, 1 << pool.order())));
         }
         // Not theirs alone: one for all of a zone.
         cost.shared = 0;
@@ -94,14 +95,14 @@ fn table(kernel: &dyn System) {
         row(kernel, format_args!("huge pages of {size}"), pages, cost);
     }
     let all = total(kernel);
-    let described = kernel.sections().len() as u64 * kernel.block_pages();
+    let described = kernel.mm.sections().len() as u64 * kernel.block_pages();
     row(kernel, format_args!("everything"), described, all);
     kprintln!(
         "{} shared frames serve {} pages of vmemmap: {} frames saved; {} pages of tables for vmemmap",
         all.shared,
         all.mappings,
         all.saved(),
-        kernel.table_pages(kernel.vmemmap())
+        kernel.mm.space().table_pages(kernel.mm.layout().vmemmap())
     );
 }
 
@@ -116,19 +117,20 @@ struct Group {
 }
 
 /// The memmap of the compound page (or run) around `pfn`, page by page.
-fn picture(kernel: &dyn System, pfn: Pfn) -> Outcome {
-    let (kind, head) = kernel.use_of(pfn)?;
-    let order = kernel.page(head).order();
+fn picture(kernel: &Kernel, pfn: Pfn) -> Outcome {
+    let (kind, head) = kernel.mm.use_of(pfn)?;
+    let order = kernel.mm.pages().get(head).order();
     let (size, per_page) = (kernel.page_size(), kernel.page_size() / PAGE_BYTES);
     kprintln!("{kind} at {head}: {} pages, {}", 1u64 << order, Bytes(size << order));
     kprintln!("  memmap page  struct pages of            leads to");
     let pages = ((1 << order) / per_page).max(1);
     let mut open: Option<Group> = None;
     for index in 0..pages {
-        let va = kernel.page_address(head) + index * size;
-        let path = kernel.path(va);
+        let va = kernel.mm.layout().page_address(head) + index * size;
+        let path = kernel.mm.space().path(va);
         let step = path.leaf().ok_or(Error::Space(SpaceError::NotMapped(va)))?;
-        let at = kernel.translate(va).ok_or(Error::Space(SpaceError::NotMapped(va)))?.align_down(size);
+        let at =
+            kernel.mm.space().translate(va).ok_or(Error::Space(SpaceError::NotMapped(va)))?.align_down(size);
         let (shared, writable) = (step.descriptor.is_shared(), step.descriptor.is_writable());
         match &mut open {
             Some(group) if group.goes_on(at, size, shared, writable) => group.count += 1,
@@ -145,7 +147,7 @@ fn picture(kernel: &dyn System, pfn: Pfn) -> Outcome {
     if let Some(group) = open {
         show(head, per_page, &group);
     }
-    let cost = kernel.memmap_cost(PfnRange::new(head, 1 << order));
+    let cost = kernel.mm.memmap_cost(PfnRange::new(head, 1 << order));
     let (mapped, backed, shared) = (cost.mapped, cost.backed(), cost.shared);
     kprintln!("{mapped} pages of vmemmap, {backed} frames behind them, {shared} of these shared");
     Ok(())
@@ -173,7 +175,7 @@ fn show(head: Pfn, per_page: u64, group: &Group) {
 }
 
 /// What `state` has of it; the pools are written by who keeps them.
-pub(super) fn describe(kernel: &dyn System, json: &mut super::json::Json) {
+pub(super) fn describe(kernel: &Kernel, json: &mut super::json::Json) {
     let all = total(kernel);
     json.number("shared_pages", all.shared);
     json.number("mappings", all.mappings);

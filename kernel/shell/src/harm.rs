@@ -8,9 +8,10 @@ use hotmap_mm::migrate::compact::Compacted;
 
 use super::args::Words;
 use super::{Outcome, ShellError};
-use crate::system::System;
+use crate::units::Units;
 use hotmap_kernel::cpus::start;
 use hotmap_kernel::cpus::work::{self, Task};
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::{kprintln, number, readers};
 
 pub(super) const INJECT: &str = "inject [alloc N|alloc N+|online|offline|off]";
@@ -26,27 +27,27 @@ fn veto(event: Event, unwanted: Direction) -> Result<(), Veto> {
     if event == Event::Going(unwanted) { Err(Veto) } else { Ok(()) }
 }
 
-pub(super) fn inject(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn inject(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     match words.next() {
         None => show(kernel),
         Some("alloc") => {
             let plan = plan(words.next().ok_or(ShellError::Usage(INJECT))?)?;
             words.end(INJECT)?;
-            kernel.injection().arm(plan);
+            kernel.injection.arm(plan);
         }
         Some("online") => {
             words.end(INJECT)?;
-            kernel.notifiers().register(NO_ONLINE)?;
+            kernel.mm.notifiers.register(NO_ONLINE)?;
         }
         Some("offline") => {
             words.end(INJECT)?;
-            kernel.notifiers().register(NO_OFFLINE)?;
+            kernel.mm.notifiers.register(NO_OFFLINE)?;
         }
         Some("off") => {
             words.end(INJECT)?;
-            kernel.injection().arm(Plan::Off);
+            kernel.injection.arm(Plan::Off);
             for notifier in [NO_ONLINE, NO_OFFLINE] {
-                kernel.notifiers().unregister(notifier.name);
+                kernel.mm.notifiers.unregister(notifier.name);
             }
         }
         Some(_) => return Err(ShellError::Usage(INJECT)),
@@ -64,29 +65,29 @@ fn plan(word: &str) -> Result<Plan, ShellError> {
     }
 }
 
-pub(super) fn poison(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn poison(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let pfn = words.page(kernel, "poison PFN|addr:A")?;
-    match kernel.poison(pfn)? {
+    match kernel.mm.poison(pfn)? {
         Some(now) => kprintln!("{pfn} is out of use; the tenant's page moved to {now}"),
         None => kprintln!("{pfn} is out of use"),
     }
     Ok(())
 }
 
-pub(super) fn unpoison(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
-    Ok(kernel.unpoison(words.page(kernel, "unpoison PFN|addr:A")?)?)
+pub(super) fn unpoison(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
+    Ok(kernel.mm.unpoison(words.page(kernel, "unpoison PFN|addr:A")?)?)
 }
 
 /// Writes what is there: harmless, unless the struct page is a shared tail's, which is read-only.
-pub(super) fn scribble(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn scribble(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let pfn = words.page(kernel, "scribble PFN|addr:A")?;
-    kernel.use_of(pfn)?;
-    let page = kernel.page(pfn);
+    kernel.mm.use_of(pfn)?;
+    let page = kernel.mm.pages().get(pfn);
     page.set_refs(page.refs());
     Ok(())
 }
 
-pub(super) fn crash(_: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn crash(_: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let wanted = if words.left() == 0 { 0 } else { words.number("crash [CPU]")? };
     match start::online().find(|number| *number as u64 == wanted) {
         None => Err(ShellError::BadWord("a CPU that runs (cpus lists them)")),
@@ -105,22 +106,22 @@ pub(super) fn crash(_: &mut dyn System, words: &mut Words<'_>) -> Outcome {
 const COMPACT: &str = "compact [ORDER|SIZE]";
 
 /// Without a word: a run that the memmap of a memory block fits into.
-pub(super) fn compact(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn compact(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let wanted = if words.left() == 0 { kernel.block_pages() * PAGE_BYTES } else { words.number(COMPACT)? };
     let order = match wanted {
-        order if order <= kernel.block_order().into() => order,
+        order if order <= kernel.granule().section_order.into() => order,
         size if (kernel.page_size()..=kernel.block_size()).contains(&size) => {
             u64::from(size.div_ceil(kernel.page_size()).next_power_of_two().trailing_zeros())
         }
         _ => return Err(ShellError::BadWord("an order or a size, up to a memory block's")),
     };
-    let Compacted { run, moved } = kernel.compact(u32::try_from(order).unwrap_or(u32::MAX))?;
+    let Compacted { run, moved } = kernel.mm.compact(u32::try_from(order).unwrap_or(u32::MAX))?;
     kprintln!("{} free at {run}; pages moved: {moved}", Bytes(kernel.page_size() << order));
     Ok(())
 }
 
-fn show(kernel: &mut dyn System) {
-    let plan = kernel.injection().plan();
+fn show(kernel: &mut Kernel) {
+    let plan = kernel.injection.plan();
     match plan {
         Plan::Off => {}
         Plan::Nth(n) => kprintln!("inject: allocation {n} of the next operation will fail"),
@@ -128,10 +129,10 @@ fn show(kernel: &mut dyn System) {
             kprintln!("inject: allocation {n} of the next operation and all later ones will fail")
         }
     }
-    for notifier in kernel.notifiers().iter() {
+    for notifier in kernel.mm.notifiers.iter() {
         kprintln!("notifier: {}", notifier.name);
     }
-    if plan == Plan::Off && kernel.notifiers().iter().next().is_none() {
+    if plan == Plan::Off && kernel.mm.notifiers.iter().next().is_none() {
         kprintln!("inject: nothing is armed");
     }
 }

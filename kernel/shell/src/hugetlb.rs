@@ -6,13 +6,14 @@ use hotmap_mm::hugetlb::pool::{Resized, Use};
 use super::args::Words;
 use super::json::Json;
 use super::{Outcome, ShellError};
-use crate::system::System;
+use crate::units::Units;
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::{kprint, kprintln};
 
 pub(super) const HUGETLB: &str =
     "hugetlb [SIZE N|take SIZE|put PFN|demote PFN SIZE|optimise PFN|restore PFN]";
 
-pub(super) fn hugetlb(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn hugetlb(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     match words.peek() {
         None => {
             list(kernel);
@@ -25,42 +26,42 @@ pub(super) fn hugetlb(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome
     if word == "take" {
         let order = order(kernel, words)?;
         words.end(HUGETLB)?;
-        kprintln!("{} taken", kernel.mm_mut().hugetlb_take(order)?);
+        kprintln!("{} taken", kernel.mm.hugetlb_take(order)?);
         return Ok(());
     }
     let pfn = words.page(kernel, HUGETLB)?;
     if word == "demote" {
         let to = order(kernel, words)?;
-        return Ok(kernel.mm_mut().hugetlb_demote(pfn, to)?);
+        return Ok(kernel.mm.hugetlb_demote(pfn, to)?);
     }
     words.end(HUGETLB)?;
     match word {
-        "put" => kernel.mm_mut().hugetlb_put(pfn)?,
-        "optimise" => kernel.mm_mut().optimise(pfn)?,
-        _ => kernel.mm_mut().restore(pfn)?,
+        "put" => kernel.mm.hugetlb_put(pfn)?,
+        "optimise" => kernel.mm.optimise(pfn)?,
+        _ => kernel.mm.restore(pfn)?,
     }
     Ok(())
 }
 
 /// The order of the huge pages whose size is the next word.
-fn order(kernel: &dyn System, words: &mut Words<'_>) -> Result<u32, ShellError> {
-    Ok(kernel.mm().huge_order(words.number(HUGETLB)?)?)
+fn order(kernel: &Kernel, words: &mut Words<'_>) -> Result<u32, ShellError> {
+    Ok(kernel.mm.huge_order(words.number(HUGETLB)?)?)
 }
 
-fn resize(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+fn resize(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let order = order(kernel, words)?;
     let asked = words.number(HUGETLB)?;
     words.end(HUGETLB)?;
     let bytes = kernel.page_size() << order;
-    let Resized { total, stopped } = kernel.mm_mut().hugetlb_resize(order, asked)?;
+    let Resized { total, stopped } = kernel.mm.hugetlb_resize(order, asked)?;
     kprintln!("{}: {total} huge pages", Bytes(bytes));
     stopped.map_or(Ok(()), |why| Err(ShellError::Pool { bytes, total, asked, why }))
 }
 
-fn list(kernel: &dyn System) {
-    let tails: u64 = kernel.mm().hugetlb.tails().as_flattened().iter().map(|tail| tail.mappings).sum();
-    let pages = kernel.mm().hugetlb.tails().as_flattened().iter().filter(|tail| tail.frame.is_some()).count();
-    for pool in kernel.mm().hugetlb.pools() {
+fn list(kernel: &Kernel) {
+    let tails: u64 = kernel.mm.hugetlb.tails().as_flattened().iter().map(|tail| tail.mappings).sum();
+    let pages = kernel.mm.hugetlb.tails().as_flattened().iter().filter(|tail| tail.frame.is_some()).count();
+    for pool in kernel.mm.hugetlb.pools() {
         kprintln!(
             "{:>8}  total {:>5}  free {:>5}  optimised {:>5}",
             Bytes(kernel.page_size() << pool.order()),
@@ -69,20 +70,20 @@ fn list(kernel: &dyn System) {
             pool.optimised()
         );
     }
-    let hvo = if kernel.mm().hugetlb.hvo { "on" } else { "off" };
+    let hvo = if kernel.mm.hugetlb.hvo { "on" } else { "off" };
     kprintln!("hvo={hvo}: {tails} pages of memmap are mapped to {pages} shared ones");
 }
 
 /// The members of `state`'s `dedup` that are the pools'.
-pub(super) fn describe(kernel: &dyn System, json: &mut Json) {
-    json.array("hugetlb", kernel.mm().hugetlb.pools(), |json, pool| {
+pub(super) fn describe(kernel: &Kernel, json: &mut Json) {
+    json.array("hugetlb", kernel.mm.hugetlb.pools(), |json, pool| {
         json.number("size", kernel.page_size() << pool.order());
         json.number("total", pool.total());
         json.number("free", pool.free());
         json.number("optimised", pool.optimised());
         json.list("heads", |comma| {
             for which in [Use::Free, Use::Taken] {
-                pool.heads(kernel.mm().frames(), which).for_each(|pfn| kprint!("{}{}", comma(), pfn.get()));
+                pool.heads(kernel.mm.frames(), which).for_each(|pfn| kprint!("{}{}", comma(), pfn.get()));
             }
         });
     });

@@ -14,12 +14,11 @@ mod dedup;
 mod harm;
 mod hugetlb;
 mod json;
-mod model;
 mod selftest;
 mod show;
 mod state;
 mod stress;
-mod system;
+mod units;
 mod walk;
 
 use core::fmt;
@@ -32,7 +31,6 @@ use args::Words;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 use hotmap_kernel::regions::Refusal;
-use system::System;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -126,14 +124,14 @@ struct Command {
     /// What it does.
     help: &'static str,
     operation: Operation,
-    run: fn(&mut dyn System, &mut Words<'_>) -> Outcome,
+    run: fn(&mut Kernel, &mut Words<'_>) -> Outcome,
 }
 
 const fn command(
     usage: &'static str,
     most: usize,
     help: &'static str,
-    run: fn(&mut dyn System, &mut Words<'_>) -> Outcome,
+    run: fn(&mut Kernel, &mut Words<'_>) -> Outcome,
 ) -> Command {
     Command { usage, most, help, operation: Operation::No, run }
 }
@@ -245,9 +243,9 @@ pub fn run(kernel: &mut Kernel, line: &str) -> bool {
         // Before it runs: what was refused must not have been done.
         Some(command) if words.left() > command.most => Err(ShellError::Usage(command.usage)),
         Some(command) if command.operation.is_one(&words) => {
-            kernel.begin_operation();
+            kernel.injection.begin(kernel.mm.faults_mut());
             let outcome = (command.run)(kernel, &mut words);
-            kernel.end_operation();
+            kernel.injection.end(kernel.mm.faults_mut());
             outcome
         }
         Some(command) => (command.run)(kernel, &mut words),
@@ -262,7 +260,7 @@ pub fn run(kernel: &mut Kernel, line: &str) -> bool {
     }
 }
 
-fn help(_: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+fn help(_: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     match words.next() {
         None => {
             for command in TABLE {

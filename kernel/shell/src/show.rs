@@ -1,5 +1,6 @@
 //! Commands that show how things are, for people.
 
+use crate::units::each_free_run;
 use hotmap_mm::addr::{Bytes, VirtAddr, VirtRange};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::MAX_ORDERS;
@@ -7,27 +8,28 @@ use hotmap_mm::layout::{DEVICES, IMAGE_START, LINEAR_SIZE, LINEAR_START, TENANTS
 
 use super::Outcome;
 use super::args::Words;
-use crate::system::System;
+use crate::units::Units;
 use hotmap_kernel::arch::heap;
 use hotmap_kernel::cpus::start::{self, Whereabouts};
 use hotmap_kernel::cpus::{signals, work};
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::readers::fault;
 use hotmap_kernel::{kprint, kprintln};
 
 /// The regions of the upper half, by name.
-pub(super) fn regions(kernel: &dyn System) -> [(&'static str, VirtRange); 5] {
+pub(super) fn regions(kernel: &Kernel) -> [(&'static str, VirtRange); 5] {
     let range = |start: VirtAddr, len: u64| VirtRange { start, end: start + len };
     [
         ("linear", range(LINEAR_START, LINEAR_SIZE)),
         ("image", VirtRange { start: IMAGE_START, end: DEVICES.start }),
         ("devices", DEVICES),
         ("tenants", TENANTS),
-        ("vmemmap", kernel.vmemmap()),
+        ("vmemmap", kernel.mm.layout().vmemmap()),
     ]
 }
 
-pub(super) fn mem(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
-    let counts = kernel.counts();
+pub(super) fn mem(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
+    let counts = kernel.mm.counts();
     let rows = [
         ("present", counts.present),
         ("free", counts.free),
@@ -45,9 +47,9 @@ pub(super) fn mem(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
     Ok(())
 }
 
-pub(super) fn zones(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
+pub(super) fn zones(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
     for kind in ZoneKind::ALL {
-        let zone = kernel.zone(kind);
+        let zone = kernel.mm.zone(kind);
         let (start, end) = zone.span(kernel.block_pages());
         kprintln!(
             "{kind:<8} pfn {:#x}..{:#x}  blocks {}  present {}  free {}",
@@ -58,8 +60,8 @@ pub(super) fn zones(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
             zone.free
         );
         let mut runs = [0u64; MAX_ORDERS];
-        for block in zone.blocks().iter().filter_map(|start| kernel.block_of(*start)) {
-            kernel.each_free_run(block, &mut |_, order| runs[order as usize] += 1);
+        for block in zone.blocks().iter().filter_map(|start| kernel.mm.block_of(*start)) {
+            each_free_run(kernel, block, |_, order| runs[order as usize] += 1);
         }
         for (order, runs) in runs.into_iter().enumerate() {
             if runs > 0 {
@@ -70,8 +72,8 @@ pub(super) fn zones(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
     Ok(())
 }
 
-pub(super) fn blocks(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
-    for block in kernel.blocks() {
+pub(super) fn blocks(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
+    for block in kernel.mm.blocks() {
         kprintln!(
             "{}  {:<13} {:<8} {:<6} memmap {:<5} usable from {}  free {:>6}  tenants {}",
             kernel.address(block.start),
@@ -100,12 +102,12 @@ impl<T: core::fmt::Display> core::fmt::Display for Word<T> {
     }
 }
 
-pub(super) fn dimms(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
-    let Some(slots) = kernel.slots() else {
+pub(super) fn dimms(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
+    let Some(slots) = kernel.platform.ged.as_ref().map(|ged| ged.slot_count()) else {
         kprintln!("this machine has no DIMM slots (firmware boot with -m SIZE,slots=N,maxmem=SIZE has them)");
         return Ok(());
     };
-    for dimm in kernel.dimms() {
+    for dimm in kernel.dimms.all() {
         kprintln!(
             "dimm{}  {}  {}  node {}  {}",
             dimm.slot,
@@ -115,15 +117,16 @@ pub(super) fn dimms(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
             kernel.dimm_state(dimm)
         );
     }
-    kprintln!("{} of {slots} slots in use", kernel.dimms().len());
+    kprintln!("{} of {slots} slots in use", kernel.dimms.all().len());
     Ok(())
 }
 
-pub(super) fn nvdimms(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
-    let Some(nvdimms) = kernel.nvdimms() else {
+pub(super) fn nvdimms(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
+    if kernel.platform.nvdimm.is_none() {
         kprintln!("this machine has no NVDIMMs (firmware boot with -machine nvdimm=on can have them)");
         return Ok(());
-    };
+    }
+    let nvdimms = kernel.nvdimms.all();
     for nvdimm in nvdimms {
         let (number, range, state) = (nvdimm.number, nvdimm.range, kernel.nvdimm_state(nvdimm));
         kprint!("nvdimm{number}  {range}  {}", Bytes(range.len()));
@@ -136,44 +139,48 @@ pub(super) fn nvdimms(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
     Ok(())
 }
 
-pub(super) fn tables(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
+pub(super) fn tables(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
     for (name, range) in regions(kernel) {
-        let pages = kernel.table_pages(range);
+        let pages = kernel.mm.space().table_pages(range);
         kprintln!("{name:<8} {pages:>6} pages {:>8} KiB", pages * (kernel.page_size() >> 10));
     }
     kprintln!(
         "{:<8} {:>6} pages, the root included (a table that two regions share is listed for both)",
         "all",
-        kernel.counts().tables
+        kernel.mm.counts().tables
     );
     Ok(())
 }
 
-pub(super) fn layout(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
+pub(super) fn layout(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
     for (name, range) in regions(kernel) {
         kprintln!("{:#018x}..{:#018x}  {name}", range.start.get(), range.end.get());
     }
-    let base = kernel.phys_base();
+    let base = kernel.mm.layout().phys_base;
     kprintln!("linear address = physical address - {} + {LINEAR_START}", base);
-    kprintln!("struct page    = {} + (pfn - {:#x}) * 64", kernel.vmemmap().start, kernel.pfn(base).get());
-    for ram in kernel.info().memblock.ram() {
+    kprintln!(
+        "struct page    = {} + (pfn - {:#x}) * 64",
+        kernel.mm.layout().vmemmap().start,
+        kernel.pfn(base).get()
+    );
+    for ram in kernel.info.memblock.ram() {
         kprintln!("boot RAM  {ram}  {}", Bytes(ram.len()));
     }
-    for region in kernel.regions() {
+    for region in kernel.regions.all() {
         kprint!("region    {region}, {}", kernel.region_state(region));
         region.parts().iter().for_each(|part| kprint!("  {part}"));
         kprint!("\n");
     }
-    kprintln!("image     {}", kernel.info().image);
-    kprintln!("dtb       {}", kernel.info().dtb);
-    kprintln!("heap      {}", kernel.info().heap);
+    kprintln!("image     {}", kernel.info.image);
+    kprintln!("dtb       {}", kernel.info.dtb);
+    kprintln!("heap      {}", kernel.info.heap);
     Ok(())
 }
 
-pub(super) fn cpus(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
+pub(super) fn cpus(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
     kprintln!("cpu  mpidr        role     jobs       interrupts retries    state");
     let windows = fault::figures();
-    for (mpidr, place) in start::each(kernel.info()) {
+    for (mpidr, place) in start::each(kernel.info) {
         if let Whereabouts::Online(number) = place {
             let (jobs, interrupts) = (work::jobs_done(number), signals::interrupts(number));
             let retries = windows.waited[number] + windows.late[number] + fault::conflicts(number);

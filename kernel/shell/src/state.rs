@@ -1,5 +1,6 @@
 //! `state`: everything that a script may want to know. The keys are a contract: docs/reference/state.md.
 
+use hotmap_kernel::plug;
 use hotmap_mm::frame::block::MemoryBlock;
 use hotmap_mm::frame::page::PAGE_BYTES;
 use hotmap_mm::frame::zone::ZoneKind;
@@ -12,12 +13,13 @@ use super::dax;
 use super::dedup;
 use super::hugetlb;
 use super::json::Json;
-use crate::system::System;
+use crate::units::Units;
 use hotmap_kernel::arch::heap;
 use hotmap_kernel::cpus;
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::regions::{Region, RegionKind};
 
-pub(super) fn state(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
+pub(super) fn state(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
     let kernel = &*kernel;
     Json::line(|json| {
         machine(kernel, json);
@@ -29,15 +31,15 @@ pub(super) fn state(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
             json.number("present", zone.present);
             json.number("free", zone.free);
         });
-        json.array("blocks", kernel.blocks(), |json, block| describe_block(kernel, json, block));
-        json.array("dimms", kernel.dimms(), |json, dimm| {
+        json.array("blocks", kernel.mm.blocks(), |json, block| describe_block(kernel, json, block));
+        json.array("dimms", kernel.dimms.all(), |json, dimm| {
             json.number("slot", dimm.slot);
             json.word("start", dimm.range.start);
             json.number("size", dimm.range.len());
             json.number("node", dimm.node);
             json.word("state", kernel.dimm_state(dimm));
         });
-        json.array("nvdimms", kernel.nvdimms().unwrap_or_default(), |json, nvdimm| {
+        json.array("nvdimms", kernel.nvdimms.all(), |json, nvdimm| {
             json.number("number", nvdimm.number);
             json.word("start", nvdimm.range.start);
             json.number("size", nvdimm.range.len());
@@ -52,9 +54,9 @@ pub(super) fn state(kernel: &mut dyn System, _: &mut Words<'_>) -> Outcome {
             dedup::describe(kernel, json);
             hugetlb::describe(kernel, json);
         });
-        json.array("regions", kernel.regions(), |json, region| describe_region(kernel, json, region));
-        let wrong_arguments = u64::from(kernel.info().args.wrong);
-        json.number("warnings", kernel.warnings().total() + wrong_arguments);
+        json.array("regions", kernel.regions.all(), |json, region| describe_region(kernel, json, region));
+        let wrong_arguments = u64::from(kernel.info.args.wrong);
+        json.number("warnings", kernel.mm.warnings().total() + wrong_arguments);
         json.number("wrong_arguments", wrong_arguments);
         let (used, size) = heap::usage();
         json.object("heap", |json| {
@@ -74,13 +76,13 @@ struct ZoneRow {
 }
 
 /// The zones; Device only while a device is in it.
-fn zones(kernel: &dyn System) -> impl Iterator<Item = ZoneRow> + '_ {
+fn zones(kernel: &Kernel) -> impl Iterator<Item = ZoneRow> + '_ {
     let memory = ZoneKind::ALL.into_iter().map(|kind| {
-        let zone = kernel.zone(kind);
+        let zone = kernel.mm.zone(kind);
         let (start, end) = zone.span(kernel.block_pages());
         ZoneRow { name: kind.name(), span: PfnRange { start, end }, present: zone.present, free: zone.free }
     });
-    let ranges = || kernel.devices().iter().flat_map(|device| device.ranges());
+    let ranges = || kernel.mm.devices().iter().flat_map(|device| device.ranges());
     let (start, end) = (ranges().map(|r| r.start).min(), ranges().map(|r| r.end).max());
     let device = start.zip(end).map(|(start, end)| ZoneRow {
         name: "Device",
@@ -91,26 +93,26 @@ fn zones(kernel: &dyn System) -> impl Iterator<Item = ZoneRow> + '_ {
     memory.chain(device)
 }
 
-fn machine(kernel: &dyn System, json: &mut Json) {
-    let base = kernel.phys_base();
+fn machine(kernel: &Kernel, json: &mut Json) {
+    let base = kernel.mm.layout().phys_base;
     json.word("version", env!("CARGO_PKG_VERSION"));
     json.number("granule", kernel.page_size());
-    json.number("va_bits", kernel.geometry().va_bits);
-    json.word("boot", kernel.info().way.name());
+    json.number("va_bits", kernel.granule().va_bits);
+    json.word("boot", kernel.info.way.name());
     json.number("cpus", cpus::start::online().count());
     json.object("linear", |json| {
         json.word("start", LINEAR_START);
         json.word("phys_base", base);
     });
     json.object("vmemmap", |json| {
-        json.word("start", kernel.vmemmap().start);
+        json.word("start", kernel.mm.layout().vmemmap().start);
         json.number("first_pfn", kernel.pfn(base).get());
         json.number("page_bytes", PAGE_BYTES);
     });
 }
 
-fn memory(kernel: &dyn System, json: &mut Json) {
-    let counts = kernel.counts();
+fn memory(kernel: &Kernel, json: &mut Json) {
+    let counts = kernel.mm.counts();
     json.object("pages", |json| {
         json.number("present", counts.present);
         json.number("free", counts.free);
@@ -122,7 +124,7 @@ fn memory(kernel: &dyn System, json: &mut Json) {
     });
 }
 
-fn describe_block(kernel: &dyn System, json: &mut Json, block: &MemoryBlock) {
+fn describe_block(kernel: &Kernel, json: &mut Json, block: &MemoryBlock) {
     json.word("start", kernel.address(block.start));
     json.number("size", kernel.block_size());
     json.word("state", block.state.name());
@@ -135,7 +137,7 @@ fn describe_block(kernel: &dyn System, json: &mut Json, block: &MemoryBlock) {
     json.number("free", block.free.pages());
 }
 
-fn describe_region(kernel: &dyn System, json: &mut Json, region: &Region) {
+fn describe_region(kernel: &Kernel, json: &mut Json, region: &Region) {
     json.word("start", region.range.start);
     json.number("size", region.range.len());
     json.word("kind", region.kind.name());
@@ -148,6 +150,6 @@ fn describe_region(kernel: &dyn System, json: &mut Json, region: &Region) {
     json.array("added", region.parts(), |json, part| {
         json.word("start", part.start);
         json.number("size", part.len());
-        json.word("state", kernel.state_of(*part));
+        json.word("state", plug::state_of(&kernel.mm, *part));
     });
 }

@@ -13,6 +13,7 @@
 mod operations;
 
 use core::fmt;
+use hotmap_mm::pfn::PfnRange;
 
 use hotmap_mm::addr::PhysRange;
 use hotmap_mm::device::compound::Dedup;
@@ -28,9 +29,9 @@ use operations::{NAMES, OPERATIONS};
 use super::args::Words;
 use super::{Outcome, ShellError};
 use crate::selftest::snapshot::checksum;
-use crate::system::System;
 use hotmap_kernel::arch::counter;
 use hotmap_kernel::drivers::console;
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 use hotmap_kernel::readers::{self, fault};
 
@@ -39,7 +40,7 @@ pub(super) const STRESS: &str = "stress SECONDS [SEED]";
 /// How often it says that it goes on.
 const SECONDS_BETWEEN_LINES: u64 = 2;
 
-pub(super) fn stress(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn stress(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let seconds = words.number(STRESS)?;
     let seed = if words.left() == 0 { 1 } else { words.number(STRESS)? };
     words.end(STRESS)?;
@@ -90,12 +91,12 @@ struct Before {
 }
 
 impl Before {
-    fn of(kernel: &dyn System) -> Self {
+    fn of(kernel: &Kernel) -> Self {
         let mut pools = [(0, 0, 0); MAX_HUGE_SIZES];
-        for (place, pool) in pools.iter_mut().zip(kernel.mm().hugetlb.pools()) {
+        for (place, pool) in pools.iter_mut().zip(kernel.mm.hugetlb.pools()) {
             *place = (pool.order(), pool.total(), pool.optimised());
         }
-        Self { counts: kernel.counts(), dimms: dimms(kernel), pools }
+        Self { counts: kernel.mm.counts(), dimms: dimms(kernel), pools }
     }
 
     /// A pool's count. What a run has not added it does not take away.
@@ -108,8 +109,8 @@ impl Before {
         self.pools.into_iter().rev().filter(|(order, ..)| *order != 0)
     }
 
-    fn is_still(&self, kernel: &dyn System) -> Outcome {
-        let now = kernel.counts();
+    fn is_still(&self, kernel: &Kernel) -> Outcome {
+        let now = kernel.mm.counts();
         // Other huge pages are optimised now than at the start, and DIMMs come and go from outside.
         if self.pools.iter().any(|(.., optimised)| *optimised > 0) || dimms(kernel) != self.dimms {
             kprintln!("stress: the page counts are not compared");
@@ -124,9 +125,13 @@ impl Before {
 }
 
 /// One number for the DIMMs that there are.
-fn dimms(kernel: &dyn System) -> u64 {
+fn dimms(kernel: &Kernel) -> u64 {
     checksum(
-        kernel.dimms().iter().flat_map(|dimm| [dimm.slot.into(), dimm.range.start.get(), dimm.range.len()]),
+        kernel
+            .dimms
+            .all()
+            .iter()
+            .flat_map(|dimm| [dimm.slot.into(), dimm.range.start.get(), dimm.range.len()]),
     )
 }
 
@@ -188,7 +193,7 @@ const LOOKS: u64 = 20_000;
 const HEADS_OF_EACH: usize = 8;
 
 struct Stress<'a> {
-    kernel: &'a mut dyn System,
+    kernel: &'a mut Kernel,
     before: Before,
     random: Random,
     made: Made,
@@ -256,16 +261,16 @@ impl Stress<'_> {
 
     /// Hide the compound pages that reach into a range.
     fn hide_range(&self, range: PhysRange) {
-        readers::hide_pages(self.kernel.pages_inside(range));
+        readers::hide_pages(PfnRange::inside(self.kernel.granule(), range));
     }
 
     /// Show compound pages, as far as there is room.
     fn show(&self) {
         for head in self.huge_pages() {
-            readers::show_huge_page(head, self.kernel.page(head).order());
+            readers::show_huge_page(head, self.kernel.mm.pages().get(head).order());
         }
         // Without sharing the tails say nothing: one has to look for the head.
-        for device in self.kernel.devices().iter().filter(|device| device.dedup() == Dedup::Shared) {
+        for device in self.kernel.mm.devices().iter().filter(|device| device.dedup() == Dedup::Shared) {
             let (order, usable) = (device.compound().order(), device.usable());
             let heads = usable
                 .as_slice()
@@ -290,14 +295,14 @@ impl Stress<'_> {
             }
         };
         while let Some(id) = self.made.tenants.pop() {
-            note(self.kernel.tenant_check(id).map(|_| ()));
-            note(self.kernel.tenant_drop(id));
+            note(self.kernel.mm.tenant_check(id).map(|_| ()));
+            note(self.kernel.mm.tenant_drop(id));
         }
         while let Some(start) = self.made.devices.pop() {
-            note(self.kernel.device_destroy(start).map(|_| ()));
+            note(self.kernel.mm.memunmap_pages(start).map(|_| ()));
         }
         while let Some(head) = self.made.taken.pop() {
-            note(self.kernel.mm_mut().hugetlb_put(head));
+            note(self.kernel.mm.hugetlb_put(head));
         }
         // Huge pages that are too many go first: the DIMM and what is missing may need their memory.
         for (order, total, _) in self.before.pools() {
@@ -308,7 +313,7 @@ impl Stress<'_> {
         note(self.bring_back());
         while let Some((start, zone)) = self.made.offline.pop() {
             if self.is_offline(start) {
-                note(self.kernel.online(start, zone));
+                note(self.kernel.mm.online_block(start, zone));
             }
         }
         for (order, total, optimised) in self.before.pools() {

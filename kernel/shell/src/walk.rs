@@ -8,13 +8,14 @@ use hotmap_mm::pfn::Pfn;
 use super::args::Words;
 use super::show::regions;
 use super::{Outcome, ShellError};
-use crate::system::System;
+use crate::units::Units;
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::{kprintln, number};
 
 const USAGE: &str = "walk pfn:N|addr:A";
 
 /// `pfn:N` and a physical `addr:A` start at the page's struct page; a virtual `addr:A` is walked itself.
-pub(super) fn walk(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn walk(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let word = words.next().ok_or(ShellError::Usage(USAGE))?;
     if let Some(address) = word.strip_prefix("addr:") {
         let address = number::parse(address).ok_or(ShellError::BadWord("an address after addr:"))?;
@@ -28,20 +29,20 @@ pub(super) fn walk(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     walk_page(kernel, Pfn::new(pfn))
 }
 
-fn walk_page(kernel: &dyn System, pfn: Pfn) -> Outcome {
-    if !kernel.is_valid(pfn) {
+fn walk_page(kernel: &Kernel, pfn: Pfn) -> Outcome {
+    if !kernel.mm.is_valid(pfn) {
         return Err(Error::Page(PageError::NotPresent(pfn)).into());
     }
-    let va = kernel.page_address(pfn);
+    let va = kernel.mm.layout().page_address(pfn);
     kprintln!("{pfn} ({}): its struct page is at {va}", kernel.address(pfn));
     walk_to(kernel, va)
 }
 
-fn walk_to(kernel: &dyn System, va: VirtAddr) -> Outcome {
-    let path = kernel.path(va);
+fn walk_to(kernel: &Kernel, va: VirtAddr) -> Outcome {
+    let path = kernel.mm.space().path(va);
     for step in path.steps() {
         let (slot, d) = (&step.slot, step.descriptor);
-        let address = d.address(kernel.geometry());
+        let address = d.address(kernel.granule());
         let at = format_args!(
             "level {} table {} index {:>4}: {:#018x}",
             slot.level,
@@ -58,27 +59,27 @@ fn walk_to(kernel: &dyn System, va: VirtAddr) -> Outcome {
             kprintln!("{at}  invalid");
         }
     }
-    let frame = kernel.translate(va).ok_or(Error::Space(SpaceError::NotMapped(va)))?;
+    let frame = kernel.mm.space().translate(va).ok_or(Error::Space(SpaceError::NotMapped(va)))?;
     kprintln!("{va} -> {frame}, {}", Owner(kernel, frame));
     Ok(())
 }
 
 /// Whose memory a physical address is, in words.
-struct Owner<'a>(&'a dyn System, PhysAddr);
+struct Owner<'a>(&'a Kernel, PhysAddr);
 
 impl core::fmt::Display for Owner<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Self(kernel, address) = self;
         let pfn = kernel.pfn(*address);
-        if let Some(device) = kernel.devices().iter().find(|device| device.contains(pfn)) {
+        if let Some(device) = kernel.mm.devices().iter().find(|device| device.contains(pfn)) {
             let (start, part) = (kernel.address(device.start()), device.set_aside().contains(pfn));
             let what = if part { "what is set aside of " } else { "" };
             return write!(f, "{what}the device at {start} ({})", device.kind());
         }
-        let Some(block) = kernel.block_of(pfn).filter(|_| kernel.is_valid(pfn)) else {
+        let Some(block) = kernel.mm.block_of(pfn).filter(|_| kernel.mm.is_valid(pfn)) else {
             return f.write_str("not memory that the model knows");
         };
-        match kernel.kind_of(pfn) {
+        match kernel.mm.pages().use_of(pfn).0 {
             PageKind::MemmapSelf => {
                 write!(f, "self-hosted: memory of {} that holds its own memmap", block.source)
             }
@@ -88,11 +89,11 @@ impl core::fmt::Display for Owner<'_> {
     }
 }
 
-pub(super) fn page(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn page(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let pfn = words.page(kernel, "page PFN|addr:A")?;
-    let (kind, head) = kernel.use_of(pfn)?;
-    let page = kernel.page(head);
-    kprintln!("{pfn} ({}), struct page at {}", kernel.address(pfn), kernel.page_address(pfn));
+    let (kind, head) = kernel.mm.use_of(pfn)?;
+    let page = kernel.mm.pages().get(head);
+    kprintln!("{pfn} ({}), struct page at {}", kernel.address(pfn), kernel.mm.layout().page_address(pfn));
     if kind == PageKind::Tail {
         kprintln!("no head: its block is offline");
         return Ok(());
@@ -104,7 +105,7 @@ pub(super) fn page(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
     Ok(())
 }
 
-pub(super) fn ptdump(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome {
+pub(super) fn ptdump(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let wanted = words.next();
     let regions = regions(kernel);
     if wanted.is_some_and(|name| !regions.iter().any(|(known, _)| *known == name)) {
@@ -112,7 +113,7 @@ pub(super) fn ptdump(kernel: &mut dyn System, words: &mut Words<'_>) -> Outcome 
     }
     for (name, range) in regions.iter().filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name)) {
         kprintln!("{name}:");
-        kernel.runs(*range, &mut |run| {
+        kernel.mm.space().runs(*range, |run| {
             kprintln!("  {} -> {}  {:>7} leaves  {}", run.range, run.pa, Bytes(run.leaf), run.descriptor);
         })?;
     }

@@ -9,14 +9,16 @@ use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::check::{Outcome, check, fail, frame_at, is_used_as, ran_out, same, same_at, skip};
 use super::device::{ON_DEVICE, SUBSECTION, create, destroy, find, with_device};
+use super::entries::Bytes;
+use super::expected::Expected;
 use super::faults::fail_each;
 use super::hotplug::is_gone;
-use super::model::{Bytes, Model};
 use super::snapshot::Snapshot;
 use super::spare::{Spare, with_spare};
 use super::vmemmap::struct_page;
 use super::{Test, test};
 use hotmap_kernel::arch::translate;
+use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
     test("an altmap is charged for what describes its device alone", charged_for_its_own),
@@ -50,132 +52,137 @@ const FROM_START: [(u64, [Account; 3]); 3] = [
 /// For the last subsection of a section and all of the next section: at 4K eight pages, and a block at a multiple of 512.
 const OVER_BORDER: [Account; 3] = [account(8 + 512, 504, 0), account(32, 0, 1), account(8, 0, 1)];
 
-fn charged_for_its_own(model: &mut dyn Model) -> Outcome {
-    with_spare(model, |model, spare| {
+fn charged_for_its_own(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| {
         let start = spare.range.start;
         for (subsections, accounts) in FROM_START {
-            let expected = accounts[model.granule().kind as usize];
-            is_charged(model, (start, subsections * SUBSECTION), 3, expected)?;
+            let expected = accounts[kernel.granule().kind as usize];
+            is_charged(kernel, (start, subsections * SUBSECTION), 3, expected)?;
         }
-        let (section, all) = (model.numbers().section, model.numbers().memmap_pages);
-        is_charged(model, (start, section), 0, account(all, 0, 0))
+        let (section, all) = (kernel.numbers().section, kernel.numbers().memmap_pages);
+        is_charged(kernel, (start, section), 0, account(all, 0, 0))
     })
 }
 
-fn padding(model: &mut dyn Model) -> Outcome {
-    with_spare(model, |model, spare| {
-        if spare.blocks(model) < 2 {
+fn padding(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| {
+        if spare.blocks(kernel) < 2 {
             return skip(&"the DIMM is one block");
         }
-        let (section, expected) = (model.numbers().section, OVER_BORDER[model.granule().kind as usize]);
+        let (section, expected) = (kernel.numbers().section, OVER_BORDER[kernel.granule().kind as usize]);
         let start = spare.range.start + (section - SUBSECTION);
-        is_charged(model, (start, SUBSECTION + section), 0, expected)
+        is_charged(kernel, (start, SUBSECTION + section), 0, expected)
     })
 }
 
 /// Make a device whose driver keeps `reserve` pages, and look at its altmap and behind its struct pages.
-fn is_charged(model: &mut dyn Model, range: Bytes, reserve: u64, expected: Account) -> Outcome {
-    let ram = model.counts().memmap_ram;
+fn is_charged(kernel: &mut Kernel, range: Bytes, reserve: u64, expected: Account) -> Outcome {
+    let ram = kernel.mm.counts().memmap_ram;
     let memmap = MemmapHome::SelfRange { reserve };
-    with_device(model, &[range], DeviceType::Generic, memmap, &|model, start| {
-        let device = find(model, start)?;
-        let Some(altmap) = model.mm().frames().altmap(device.start()) else {
+    with_device(kernel, &[range], DeviceType::Generic, memmap, &|kernel, start| {
+        let device = find(kernel, start)?;
+        let Some(altmap) = kernel.mm.frames().altmap(device.start()) else {
             return Err(fail(format_args!("there is no altmap")));
         };
         same("pages of the altmap in use", altmap.alloc(), expected.alloc)?;
         same("pages lost to alignment", altmap.align(), expected.align)?;
-        same("pages of system RAM", model.counts().memmap_ram - ram, expected.edge)?;
+        same("pages of system RAM", kernel.mm.counts().memmap_ram - ram, expected.edge)?;
         let aside = reserve + expected.alloc + expected.align;
         same("pages before the usable ones", device.usable_start() - start, aside)?;
-        let pages = PfnRange::new(start, range.1 / model.page_size());
-        memmap_is_in(model, pages, PfnRange { start: start + reserve, end: start + aside }, expected)?;
+        let pages = PfnRange::new(start, range.1 / kernel.page_size());
+        memmap_is_in(kernel, pages, PfnRange { start: start + reserve, end: start + aside }, expected)?;
         for pfn in [start + aside, Pfn::new(pages.end.get() - 1)] {
-            is_used_as(model, pfn, PageKind::Device)?;
-            let va = model.linear(model.address(pfn));
+            is_used_as(kernel, pfn, PageKind::Device)?;
+            let va = kernel.mm.layout().linear(kernel.address(pfn));
             let (load, store) = (translate::load(va), translate::store(va));
-            check!(load == store && load.address() == Some(model.address(pfn)), "{va}, of {pfn}: {load}");
+            check!(load == store && load.address() == Some(kernel.address(pfn)), "{va}, of {pfn}: {load}");
         }
         Ok(())
     })?;
-    let start = model.pfn(range.0);
-    is_gone(model, start)?;
-    is_gone(model, start + (range.1 / model.page_size() - 1))
+    let start = kernel.pfn(range.0);
+    is_gone(kernel, start)?;
+    is_gone(kernel, start + (range.1 / kernel.page_size() - 1))
 }
 
 /// The memmap of `pages`, page by page: each in `altmap`, none twice, but for those at the edges, which are system RAM.
-fn memmap_is_in(model: &dyn Model, pages: PfnRange, altmap: PfnRange, expected: Account) -> Outcome {
+fn memmap_is_in(kernel: &Kernel, pages: PfnRange, altmap: PfnRange, expected: Account) -> Outcome {
     let (mut inside, mut outside, mut next) = (0, 0, altmap.start);
-    let mut at = struct_page(model, pages.start).align_down(model.page_size());
-    while at < struct_page(model, pages.end) {
-        let frame = frame_at(model, at)?;
+    let mut at = struct_page(kernel, pages.start).align_down(kernel.page_size());
+    while at < struct_page(kernel, pages.end) {
+        let frame = frame_at(kernel, at)?;
         if pages.contains(frame) {
             check!(
                 next <= frame && frame < altmap.end,
                 "{at} is in {frame}, not in {next} .. {}",
                 altmap.end
             );
-            is_used_as(model, frame, PageKind::DeviceMemmap)?;
+            is_used_as(kernel, frame, PageKind::DeviceMemmap)?;
             (inside, next) = (inside + 1, frame + 1);
         } else {
-            is_used_as(model, frame, PageKind::MemmapRam)?;
+            is_used_as(kernel, frame, PageKind::MemmapRam)?;
             outside += 1;
         }
-        at = at + model.page_size();
+        at = at + kernel.page_size();
     }
     same("pages of memmap in the device", inside, expected.alloc)?;
     same("pages of memmap outside", outside, expected.edge)
 }
 
-fn one_page_short(model: &mut dyn Model) -> Outcome {
-    with_spare(model, |model, spare| {
-        let (before, needed) = (Snapshot::of(model), model.numbers().memmap_pages);
+fn one_page_short(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| {
+        let (before, needed) = (Snapshot::of(kernel), kernel.numbers().memmap_pages);
         let altmap = MemmapHome::Given(Altmap::new(spare.pages.start, 0, needed - 1));
-        let range = [(spare.range.start, model.numbers().section)];
-        let refused = create(model, &range, DeviceType::Generic, altmap);
+        let range = [(spare.range.start, kernel.numbers().section)];
+        let refused = create(kernel, &range, DeviceType::Generic, altmap);
         ran_out(refused, |out| matches!(out, Resource::Altmap { .. }))?;
-        before.is_still(model)
+        before.is_still(kernel)
     })
 }
 
 /// Two devices of three subsections: at 16K and 64K a page of memmap describes both.
-fn neighbours(model: &mut dyn Model) -> Outcome {
-    with_spare(model, |model, spare| {
-        part(model, spare, 0)?;
-        part(model, spare, 1)
+fn neighbours(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| {
+        part(kernel, spare, 0)?;
+        part(kernel, spare, 1)
     })
 }
 
 /// Make both, take the one down that is numbered `goes`, then the other.
-fn part(model: &mut dyn Model, spare: &Spare, goes: usize) -> Outcome {
-    let pages = 3 * SUBSECTION / model.page_size();
+fn part(kernel: &mut Kernel, spare: &Spare, goes: usize) -> Outcome {
+    let pages = 3 * SUBSECTION / kernel.page_size();
     let both = [0, 1].map(|i| PfnRange::new(spare.pages.start + i * pages, pages));
     for device in both {
-        let range = (model.address(device.start), 3 * SUBSECTION);
-        create(model, &[range], DeviceType::FsDax, ON_DEVICE)?;
+        let range = (kernel.address(device.start), 3 * SUBSECTION);
+        create(kernel, &[range], DeviceType::FsDax, ON_DEVICE)?;
     }
     let (goes, stays) = (both[goes], both[1 - goes]);
-    marks(model, stays).for_each(|pfn| model.page(pfn).set_private(pfn.get()));
-    destroy(model, goes.start)?;
-    for pfn in marks(model, stays) {
-        let frame = frame_at(model, struct_page(model, pfn))?;
+    marks(kernel, stays).for_each(|pfn| kernel.mm.pages().get(pfn).set_private(pfn.get()));
+    destroy(kernel, goes.start)?;
+    for pfn in marks(kernel, stays) {
+        let frame = frame_at(kernel, struct_page(kernel, pfn))?;
         check!(!goes.contains(frame), "the struct page of {pfn} is in a device that is gone, at {frame}");
-        same_at("what was written into the struct page", pfn, model.page(pfn).private(), pfn.get())?;
+        same_at(
+            "what was written into the struct page",
+            pfn,
+            kernel.mm.pages().get(pfn).private(),
+            pfn.get(),
+        )?;
     }
-    destroy(model, stays.start)?;
-    is_gone(model, goes.start)?;
-    is_gone(model, stays.start)
+    destroy(kernel, stays.start)?;
+    is_gone(kernel, goes.start)?;
+    is_gone(kernel, stays.start)
 }
 
 /// A page in each subsection: neither the first, where a head may be, nor one that anybody uses.
-fn marks(model: &dyn Model, device: PfnRange) -> impl Iterator<Item = Pfn> + use<> {
-    let subsection = SUBSECTION / model.page_size();
+fn marks(kernel: &Kernel, device: PfnRange) -> impl Iterator<Item = Pfn> + use<> {
+    let subsection = SUBSECTION / kernel.page_size();
     (1..=3).map(move |i| Pfn::new(device.start.get() + i * subsection - 1))
 }
 
-fn every_allocation_fails(model: &mut dyn Model) -> Outcome {
-    with_spare(model, |model, spare| {
+fn every_allocation_fails(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| {
         let ranges = [(spare.range.start, spare.range.len() - SUBSECTION)];
-        let make = |model: &mut dyn Model| create(model, &ranges, DeviceType::Coherent, ON_DEVICE);
-        fail_each(model, &make, &|model| model.device_destroy(spare.pages.start).map(drop))
+        let make = |kernel: &mut Kernel| create(kernel, &ranges, DeviceType::Coherent, ON_DEVICE);
+        fail_each(kernel, &make, &|kernel| kernel.mm.memunmap_pages(spare.pages.start).map(drop))
     })
 }

@@ -1,6 +1,7 @@
 //! The buddy allocator: runs of every order, split and joined, and what is refused. The free lists are compared as sets: the
 //! order within a list may change.
 
+use crate::units::each_free_run;
 use alloc::vec::Vec;
 
 use hotmap_mm::error::{Error, Resource};
@@ -11,10 +12,11 @@ use hotmap_mm::list;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::check::{Outcome, check, is_refused, is_used_as, same, same_at, skip};
-use super::model::Model;
+use super::expected::Expected;
 use super::paging::Random;
 use super::snapshot::counts_are;
 use super::{Test, test};
+use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
     test("a run of every order is aligned, accounted, and joined again", every_order),
@@ -44,66 +46,66 @@ impl FreeLists {
         same("pages on the free lists", self.pages, before.pages)?;
         same("free runs (checksum)", self.sum, before.sum)
     }
-    fn of(model: &dyn Model, zone: ZoneKind) -> Self {
+    fn of(kernel: &Kernel, zone: ZoneKind) -> Self {
         let mut lists = Self::default();
-        for block in model.zone(zone).blocks().iter().filter_map(|start| model.block_of(*start)) {
-            model.each_free_run(block, &mut |pfn, order| lists.add(pfn, order));
+        for block in kernel.mm.zone(zone).blocks().iter().filter_map(|start| kernel.block_of(*start)) {
+            each_free_run(kernel, block, |pfn, order| lists.add(pfn, order));
         }
         lists
     }
 }
 
 /// The largest order of which zone Normal has a free run.
-fn largest(model: &dyn Model) -> Option<u32> {
-    let blocks = model.zone(ZoneKind::Normal).blocks().iter();
-    blocks.filter_map(|start| model.block_of(*start)?.free.largest()).max()
+fn largest(kernel: &Kernel) -> Option<u32> {
+    let blocks = kernel.mm.zone(ZoneKind::Normal).blocks().iter();
+    blocks.filter_map(|start| kernel.block_of(*start)?.free.largest()).max()
 }
 
-fn every_order(model: &mut dyn Model) -> Outcome {
+fn every_order(kernel: &mut Kernel) -> Outcome {
     // A whole block is the largest run that there is.
-    for order in 0..=model.block_order() + 1 {
-        let fits = largest(model).is_some_and(|largest| order <= largest);
+    for order in 0..=kernel.block_order() + 1 {
+        let fits = largest(kernel).is_some_and(|largest| order <= largest);
         if fits {
-            one_run(model, order)?;
+            one_run(kernel, order)?;
         } else {
-            let refused = model.alloc(order, PageKind::Kernel, Mobility::Unmovable);
+            let refused = kernel.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable);
             is_refused(refused, Error::Out(Resource::Frames { order }))?;
         }
     }
     Ok(())
 }
 
-fn one_run(model: &mut dyn Model, order: u32) -> Outcome {
-    let (before, lists, pages) = (model.counts(), FreeLists::of(model, ZoneKind::Normal), 1 << order);
-    let run = model.alloc(order, PageKind::Kernel, Mobility::Unmovable)?;
+fn one_run(kernel: &mut Kernel, order: u32) -> Outcome {
+    let (before, lists, pages) = (kernel.mm.counts(), FreeLists::of(kernel, ZoneKind::Normal), 1 << order);
+    let run = kernel.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable)?;
     let mut taken = before;
     taken.free -= pages;
     taken.allocated += pages;
-    counts_are(&model.counts(), &taken)?;
+    counts_are(&kernel.mm.counts(), &taken)?;
     same_at("the offset in its order", run, run.get() % pages, 0)?;
     for pfn in [run, run + (pages / 2), run + (pages - 1)] {
-        let (_, head) = model.use_of(pfn)?;
-        is_used_as(model, pfn, PageKind::Kernel)?;
+        let (_, head) = kernel.mm.use_of(pfn)?;
+        is_used_as(kernel, pfn, PageKind::Kernel)?;
         same_at("the head", pfn, head.get(), run.get())?;
     }
-    let (order_now, refs) = (model.page(run).order(), model.page(run).refs());
+    let (order_now, refs) = (kernel.mm.pages().get(run).order(), kernel.mm.pages().get(run).refs());
     check!((order_now, refs) == (order, 1), "{run}: order {order_now}, {refs} references");
-    model.free(run);
-    let joined = FreeLists::of(model, ZoneKind::Normal);
+    kernel.mm.free(run);
+    let joined = FreeLists::of(kernel, ZoneKind::Normal);
     joined.are(&lists)?;
-    counts_are(&model.counts(), &before)
+    counts_are(&kernel.mm.counts(), &before)
 }
 
 /// How many runs are in use at once.
 const RUNS: usize = 64;
 
-fn no_overlap(model: &mut dyn Model) -> Outcome {
-    let (lists, mut random) = (FreeLists::of(model, ZoneKind::Normal), Random(0xda94_2042_e4dd_58b5));
+fn no_overlap(kernel: &mut Kernel) -> Outcome {
+    let (lists, mut random) = (FreeLists::of(kernel, ZoneKind::Normal), Random(0xda94_2042_e4dd_58b5));
     let mut runs = [PfnRange::default(); RUNS];
     let mut outcome = Ok(());
     for i in 0..RUNS {
         let order = (random.next() % 6) as u32;
-        match model.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
+        match kernel.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
             Ok(pfn) => runs[i] = PfnRange::new(pfn, 1 << order),
             Err(error) => outcome = Err(error.into()),
         }
@@ -111,10 +113,10 @@ fn no_overlap(model: &mut dyn Model) -> Outcome {
     }
     // Backwards from the middle, then forwards: buddies meet in both orders.
     for run in runs[..RUNS / 2].iter().rev().chain(&runs[RUNS / 2..]).filter(|run| !run.is_empty()) {
-        model.free(run.start);
+        kernel.mm.free(run.start);
     }
     outcome?;
-    let joined = FreeLists::of(model, ZoneKind::Normal);
+    let joined = FreeLists::of(kernel, ZoneKind::Normal);
     joined.are(&lists)
 }
 
@@ -125,82 +127,82 @@ fn is_apart(others: &[PfnRange], run: PfnRange) -> Outcome {
     })
 }
 
-fn kernel_memory_stays_out_of_movable(model: &mut dyn Model) -> Outcome {
-    let (normal, movable) = ZoneKind::ALL.map(|zone| FreeLists::of(model, zone)).into();
+fn kernel_memory_stays_out_of_movable(kernel: &mut Kernel) -> Outcome {
+    let (normal, movable) = ZoneKind::ALL.map(|zone| FreeLists::of(kernel, zone)).into();
     let mut runs = Vec::new();
     // Taken from the largest order down, each free run is taken as it is.
     if list::reserve(&mut runs, normal.runs).is_err() {
         return skip(&"the heap has no room for a list of all that is free");
     }
-    let outcome = exhaust(model, &mut runs).and_then(|()| nothing_is_left(model, movable));
-    runs.iter().for_each(|run| model.free(*run));
+    let outcome = exhaust(kernel, &mut runs).and_then(|()| nothing_is_left(kernel, movable));
+    runs.iter().for_each(|run| kernel.mm.free(*run));
     outcome?;
-    let joined = FreeLists::of(model, ZoneKind::Normal);
+    let joined = FreeLists::of(kernel, ZoneKind::Normal);
     joined.are(&normal)
 }
 
 /// Take all of zone Normal, as kernel memory.
-fn exhaust(model: &mut dyn Model, runs: &mut Vec<Pfn>) -> Outcome {
-    for order in (0..=model.block_order()).rev() {
-        while let Ok(run) = model.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
+fn exhaust(kernel: &mut Kernel, runs: &mut Vec<Pfn>) -> Outcome {
+    for order in (0..=kernel.block_order()).rev() {
+        while let Ok(run) = kernel.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
             check!(runs.len() < runs.capacity(), "more runs than the {} on the free lists", runs.capacity());
             runs.push(run);
-            let zone = model.block_of(run).and_then(|block| block.state.zone());
+            let zone = kernel.block_of(run).and_then(|block| block.state.zone());
             check!(zone == Some(ZoneKind::Normal), "kernel memory at {run}, which is not in zone Normal");
         }
     }
     Ok(())
 }
 
-fn nothing_is_left(model: &mut dyn Model, movable: FreeLists) -> Outcome {
-    same("free pages of zone Normal", model.zone(ZoneKind::Normal).free, 0)?;
-    let refused = model.alloc(0, PageKind::Kernel, Mobility::Unmovable);
+fn nothing_is_left(kernel: &mut Kernel, movable: FreeLists) -> Outcome {
+    same("free pages of zone Normal", kernel.mm.zone(ZoneKind::Normal).free, 0)?;
+    let refused = kernel.mm.alloc(0, PageKind::Kernel, Mobility::Unmovable);
     is_refused(refused, Error::Out(Resource::Frames { order: 0 }))?;
-    FreeLists::of(model, ZoneKind::Movable).are(&movable)?;
+    FreeLists::of(kernel, ZoneKind::Movable).are(&movable)?;
     // What can be moved is served from there.
-    let page = model.alloc(0, PageKind::Pinned, Mobility::Movable);
-    let served = page.map(|page| model.free(page)).is_ok();
+    let page = kernel.mm.alloc(0, PageKind::Pinned, Mobility::Movable);
+    let served = page.map(|page| kernel.mm.free(page)).is_ok();
     check!(served == (movable.pages > 0), "of {} free pages in Movable: one? {served}", movable.pages);
     Ok(())
 }
 
-fn bad_frees_are_warnings(model: &mut dyn Model) -> Outcome {
-    let before = model.warnings();
-    let outcome = bad_frees(model);
-    model.forget_warnings(before);
+fn bad_frees_are_warnings(kernel: &mut Kernel) -> Outcome {
+    let before = kernel.mm.warnings();
+    let outcome = bad_frees(kernel);
+    kernel.mm.forget_warnings(before);
     outcome
 }
 
-fn bad_frees(model: &mut dyn Model) -> Outcome {
-    let run = model.alloc(3, PageKind::Kernel, Mobility::Unmovable)?;
-    let refused_tail = refuses_to_free(model, run + 5);
-    model.free(run);
+fn bad_frees(kernel: &mut Kernel) -> Outcome {
+    let run = kernel.mm.alloc(3, PageKind::Kernel, Mobility::Unmovable)?;
+    let refused_tail = refuses_to_free(kernel, run + 5);
+    kernel.mm.free(run);
     refused_tail?;
-    refuses_to_free(model, run)?;
-    let reserved = model.pfn(model.info().image.start);
-    refuses_to_free(model, reserved)?;
-    refuses_to_free(model, Pfn::new(1 << 36))?;
-    let hosted = model.blocks().iter().find(|block| block.memmap_pages > 0).map(|block| block.start);
-    hosted.map_or(Ok(()), |memmap| refuses_to_free(model, memmap))
+    refuses_to_free(kernel, run)?;
+    let reserved = kernel.pfn(kernel.info.image.start);
+    refuses_to_free(kernel, reserved)?;
+    refuses_to_free(kernel, Pfn::new(1 << 36))?;
+    let hosted = kernel.mm.blocks().iter().find(|block| block.memmap_pages > 0).map(|block| block.start);
+    hosted.map_or(Ok(()), |memmap| refuses_to_free(kernel, memmap))
 }
 
-fn refuses_to_free(model: &mut dyn Model, pfn: Pfn) -> Outcome {
-    let (counts, mut warnings) = (model.counts(), model.warnings());
-    let lists = ZoneKind::ALL.map(|zone| FreeLists::of(model, zone));
-    model.free(pfn);
+fn refuses_to_free(kernel: &mut Kernel, pfn: Pfn) -> Outcome {
+    let (counts, mut warnings) = (kernel.mm.counts(), kernel.mm.warnings());
+    let lists = ZoneKind::ALL.map(|zone| FreeLists::of(kernel, zone));
+    kernel.mm.free(pfn);
     warnings.bad_free += 1;
-    same_at("warnings of bad frees after one", pfn, model.warnings().bad_free, warnings.bad_free)?;
-    check!(model.warnings() == warnings, "the free of {pfn} is a warning of another kind");
-    let unchanged = lists == ZoneKind::ALL.map(|zone| FreeLists::of(model, zone));
+    same_at("warnings of bad frees after one", pfn, kernel.mm.warnings().bad_free, warnings.bad_free)?;
+    check!(kernel.mm.warnings() == warnings, "the free of {pfn} is a warning of another kind");
+    let unchanged = lists == ZoneKind::ALL.map(|zone| FreeLists::of(kernel, zone));
     check!(unchanged, "the free of {pfn} changed a free list");
-    counts_are(&model.counts(), &counts)
+    counts_are(&kernel.mm.counts(), &counts)
 }
 
-fn books_agree(model: &mut dyn Model) -> Outcome {
+fn books_agree(kernel: &mut Kernel) -> Outcome {
     let mut free = 0;
     for kind in ZoneKind::ALL {
-        let (zone, lists) = (model.zone(kind), FreeLists::of(model, kind));
-        let blocks = zone.blocks().iter().filter_map(|start| model.block_of(*start));
+        let (zone, lists) = (kernel.mm.zone(kind), FreeLists::of(kernel, kind));
+        let blocks = zone.blocks().iter().filter_map(|start| kernel.block_of(*start));
         let (listed, present) = blocks.fold((0, 0), |(f, p), b| (f + b.free.pages(), p + b.present));
         same_at("free pages on the lists", kind, lists.pages, zone.free)?;
         same_at("free pages of the blocks", kind, listed, zone.free)?;
@@ -208,7 +210,7 @@ fn books_agree(model: &mut dyn Model) -> Outcome {
         free += zone.free;
     }
     let Counts { present, free: all_free, allocated, memmap_self, memmap_ram, tables, reserved } =
-        model.counts();
+        kernel.mm.counts();
     same("pages by use", all_free + allocated + memmap_self + memmap_ram + tables + reserved, present)?;
     same("free pages of all zones", free, all_free)
 }

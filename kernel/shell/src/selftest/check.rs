@@ -7,8 +7,9 @@ use hotmap_mm::error::{Error, Resource};
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
-use super::model::Model;
+use super::expected::Expected;
 use hotmap_kernel::arch::translate;
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 
 /// Why a test is not ok.
@@ -74,16 +75,16 @@ fn differs_at(what: &str, at: &dyn fmt::Display, found: u64, expected: u64) -> F
 }
 
 /// `pfn` is used as `expected`.
-pub(super) fn is_used_as(model: &dyn Model, pfn: Pfn, expected: PageKind) -> Outcome {
-    let (found, _) = model.use_of(pfn)?;
+pub(super) fn is_used_as(kernel: &Kernel, pfn: Pfn, expected: PageKind) -> Outcome {
+    let (found, _) = kernel.mm.use_of(pfn)?;
     check!(found == expected, "{pfn} is {found}, not {expected}");
     Ok(())
 }
 
 /// The frame that the CPU finds at `va`.
-pub(super) fn frame_at(model: &dyn Model, va: VirtAddr) -> Outcome<Pfn> {
+pub(super) fn frame_at(kernel: &Kernel, va: VirtAddr) -> Outcome<Pfn> {
     let load = translate::load(va);
-    load.address().map(|pa| model.pfn(pa)).ok_or_else(|| fail(format_args!("{va}: {load}")))
+    load.address().map(|pa| kernel.pfn(pa)).ok_or_else(|| fail(format_args!("{va}: {load}")))
 }
 
 /// Something was refused, with exactly this error: the rule and the values.

@@ -7,15 +7,17 @@ use hotmap_mm::error::Resource;
 use hotmap_mm::frame::block::{BlockState, Source};
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::hotplug::home::MemmapHome;
+use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, check, fail, frame_at, ran_out, same, same_at, skip};
-use super::model::Model;
+use super::expected::Expected;
 use super::snapshot::Snapshot;
 use super::spare::{Spare, boot_block, with_spare};
 use super::tenant::{Guest, hosting};
 use super::vmemmap::struct_page;
 use super::{Test, test};
+use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
     test("a run is made by moving what is in its way, and nothing is lost", a_run_is_made),
@@ -26,47 +28,47 @@ const PAGES: u64 = 8;
 const MIB2: u64 = 2 << 20;
 
 /// log2 of the pages in 2 MiB.
-fn order(model: &dyn Model) -> u32 {
-    (MIB2 / model.page_size()).trailing_zeros()
+fn order(kernel: &Kernel) -> u32 {
+    (MIB2 / kernel.page_size()).trailing_zeros()
 }
 
-type Body<'a> = &'a dyn Fn(&mut dyn Model, &Guest) -> Outcome;
+type Body<'a> = &'a dyn Fn(&mut Kernel, &Guest) -> Outcome;
 
 /// Run `body` with all that can be allocated in pieces of less than 2 MiB, and a tenant in it.
-fn in_pieces(model: &mut dyn Model, body: Body<'_>) -> Outcome {
-    let (block, before) = (boot_block(model)?, Snapshot::of(model));
-    let outcome = isolate_all_but(model, block).and_then(|()| {
-        let outcome = hold(model, block, true).and_then(|()| hosting(model, PAGES, body));
-        hold(model, block, false).and(outcome)
+fn in_pieces(kernel: &mut Kernel, body: Body<'_>) -> Outcome {
+    let (block, before) = (boot_block(kernel)?, Snapshot::of(kernel));
+    let outcome = isolate_all_but(kernel, block).and_then(|()| {
+        let outcome = hold(kernel, block, true).and_then(|()| hosting(kernel, PAGES, body));
+        hold(kernel, block, false).and(outcome)
     });
-    for i in 0..model.blocks().len() {
-        model.undo_isolate(model.section(model.blocks()[i].start));
+    for i in 0..kernel.mm.blocks().len() {
+        kernel.mm.undo_isolate(kernel.section(kernel.mm.blocks()[i].start));
     }
-    outcome.and_then(|()| before.is_still(model))
+    outcome.and_then(|()| before.is_still(kernel))
 }
 
-fn isolate_all_but(model: &mut dyn Model, block: Pfn) -> Outcome {
-    for i in 0..model.blocks().len() {
-        let other = &model.blocks()[i];
+fn isolate_all_but(kernel: &mut Kernel, block: Pfn) -> Outcome {
+    for i in 0..kernel.mm.blocks().len() {
+        let other = &kernel.mm.blocks()[i];
         if other.start == block || other.state == BlockState::Offline {
             continue;
         }
-        if other.present != model.section_pages() {
+        if other.present != kernel.section_pages() {
             return skip(&"a block of boot RAM has holes, and cannot be isolated");
         }
-        model.start_isolate(model.section(other.start))?;
+        kernel.mm.start_isolate(kernel.section(other.start))?;
     }
     Ok(())
 }
 
 /// Hold the last page of every run of `block` that is free, or let go of those that are held.
-fn hold(model: &mut dyn Model, block: Pfn, wanted: bool) -> Outcome {
-    let run = 1 << order(model);
-    for i in 1..=model.section_pages() / run {
+fn hold(kernel: &mut Kernel, block: Pfn, wanted: bool) -> Outcome {
+    let run = 1 << order(kernel);
+    for i in 1..=kernel.section_pages() / run {
         let pfn = block + (i * run - 1);
-        match model.use_of(pfn)?.0 {
-            PageKind::Free if wanted => model.pin(pfn)?,
-            PageKind::Pinned if !wanted => model.unpin(pfn)?,
+        match kernel.mm.use_of(pfn)?.0 {
+            PageKind::Free if wanted => kernel.mm.pin(pfn)?,
+            PageKind::Pinned if !wanted => kernel.mm.unpin(pfn)?,
             _ => {}
         }
     }
@@ -74,24 +76,24 @@ fn hold(model: &mut dyn Model, block: Pfn, wanted: bool) -> Outcome {
 }
 
 /// Let go of the page that holds the run with the tenant's page `i`; returns the tenant's page and the run.
-fn release(model: &mut dyn Model, guest: &Guest, i: u64) -> Outcome<(Pfn, Pfn)> {
-    let (frame, run) = (frame_at(model, guest.page(model, i))?, 1 << order(model));
+fn release(kernel: &mut Kernel, guest: &Guest, i: u64) -> Outcome<(Pfn, Pfn)> {
+    let (frame, run) = (frame_at(kernel, guest.page(kernel, i))?, 1 << order(kernel));
     let start = Pfn::new(frame.get() / run * run);
     let last = start + (run - 1);
-    check!(model.use_of(last)?.0 == PageKind::Pinned, "{last}, beside the tenant's {frame}, is not held");
-    model.unpin(last)?;
+    check!(kernel.mm.use_of(last)?.0 == PageKind::Pinned, "{last}, beside the tenant's {frame}, is not held");
+    kernel.mm.unpin(last)?;
     Ok((frame, start))
 }
 
 /// A page of the tenant's, no earlier than `from`, that is alone in its run, but for the held page. (Another may be beside a
 /// table.)
-fn lonely(model: &dyn Model, guest: &Guest, from: u64) -> Outcome<u64> {
-    let run = 1 << order(model);
+fn lonely(kernel: &Kernel, guest: &Guest, from: u64) -> Outcome<u64> {
+    let run = 1 << order(kernel);
     for i in from..PAGES {
-        let frame = frame_at(model, guest.page(model, i))?.get();
+        let frame = frame_at(kernel, guest.page(kernel, i))?.get();
         let start = frame / run * run;
         let others = (start..start + run - 1).filter(|pfn| *pfn != frame);
-        let free = |pfn| model.use_of(Pfn::new(pfn)).is_ok_and(|(kind, _)| kind == PageKind::Free);
+        let free = |pfn| kernel.mm.use_of(Pfn::new(pfn)).is_ok_and(|(kind, _)| kind == PageKind::Free);
         if others.into_iter().all(free) {
             return Ok(i);
         }
@@ -99,46 +101,48 @@ fn lonely(model: &dyn Model, guest: &Guest, from: u64) -> Outcome<u64> {
     Err(fail(format_args!("no page of the tenant is alone in its run")))
 }
 
-fn a_run_is_made(model: &mut dyn Model) -> Outcome {
-    in_pieces(model, &|model, guest| {
-        let order = order(model);
-        ran_out(model.compact(order), |out| matches!(out, Resource::Frames { .. }))?;
-        let i = lonely(model, guest, 0)?;
-        let (frame, run) = release(model, guest, i)?;
-        let made = model.compact(order)?;
+fn a_run_is_made(kernel: &mut Kernel) -> Outcome {
+    in_pieces(kernel, &|kernel, guest| {
+        let order = order(kernel);
+        ran_out(kernel.mm.compact(order), |out| matches!(out, Resource::Frames { .. }))?;
+        let i = lonely(kernel, guest, 0)?;
+        let (frame, run) = release(kernel, guest, i)?;
+        let made = kernel.mm.compact(order)?;
         same("the first page of the run", made.run.get(), run.get())?;
         same("pages moved", made.moved, 1)?;
-        let (kind, head) = model.use_of(frame)?;
+        let (kind, head) = kernel.mm.use_of(frame)?;
         check!(kind == PageKind::Free && head == run, "{frame} is {kind}, of the run at {head}");
-        same_at("the order of the run", run, model.page(head).order().into(), order.into())?;
-        let now = frame_at(model, guest.page(model, i))?;
+        same_at("the order of the run", run, kernel.mm.pages().get(head).order().into(), order.into())?;
+        let now = frame_at(kernel, guest.page(kernel, i))?;
         check!(now != frame, "{frame} has not moved");
-        same("pages that hold what was written", model.tenant_check(guest.id)?, PAGES)
+        same("pages that hold what was written", kernel.mm.tenant_check(guest.id)?, PAGES)
     })
 }
 
-fn a_memmap_block_is_made(model: &mut dyn Model) -> Outcome {
-    if model.numbers().memmap_leaf != MIB2 {
+fn a_memmap_block_is_made(kernel: &mut Kernel) -> Outcome {
+    if kernel.numbers().memmap_leaf != MIB2 {
         return skip(&"at this granule a section's memmap is not a block");
     }
-    with_spare(model, |model, spare| in_pieces(model, &|model, guest| memmap_is_a_block(model, guest, spare)))
+    with_spare(kernel, |kernel, spare| {
+        in_pieces(kernel, &|kernel, guest| memmap_is_a_block(kernel, guest, spare))
+    })
 }
 
 /// The first block of the spare DIMM, with its memmap in system RAM. Its tables take a page here and there, so some runs
 /// must be there to choose from.
-fn memmap_is_a_block(model: &mut dyn Model, guest: &Guest, spare: &Spare) -> Outcome {
+fn memmap_is_a_block(kernel: &mut Kernel, guest: &Guest, spare: &Spare) -> Outcome {
     let mut next = 0;
     for _ in 0..4 {
-        let i = lonely(model, guest, next)?;
-        release(model, guest, i)?;
+        let i = lonely(kernel, guest, next)?;
+        release(kernel, guest, i)?;
         next = i + 1;
     }
     let block = spare.pages.start;
-    let memory = model.addresses(model.section(block));
-    let hot = model.hot_range(memory.start, memory.len(), Source::Dimm(255))?;
-    model.add(&hot, MemmapHome::Ram)?;
-    let leaf = model.path(struct_page(model, block)).leaf().map_or(0, |s| s.slot.span.len());
-    model.remove(memory)?;
+    let memory = kernel.addresses(kernel.section(block));
+    let hot = HotRange::new(&kernel.mm, memory.start, memory.len(), Source::Dimm(255))?;
+    kernel.mm.add_memory(&hot, MemmapHome::Ram, |_, _| {})?;
+    let leaf = kernel.mm.space().path(struct_page(kernel, block)).leaf().map_or(0, |s| s.slot.span.len());
+    kernel.mm.remove_memory(memory)?;
     same("the leaf of the memmap", leaf, MIB2)?;
-    same("pages that hold what was written", model.tenant_check(guest.id)?, PAGES)
+    same("pages that hold what was written", kernel.mm.tenant_check(guest.id)?, PAGES)
 }

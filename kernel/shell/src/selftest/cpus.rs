@@ -1,17 +1,18 @@
 //! The other CPUs: they answer, they stay where they are when told to, they do jobs, and they have a stack each.
 
+use super::entries::blink;
 use hotmap_mm::addr::VirtAddr;
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, check, fail, same, skip};
-use super::model::Model;
 use super::{Test, test};
 use hotmap_kernel::arch::{image, peek, translate};
 use hotmap_kernel::cpus::start::{self, Whereabouts};
 use hotmap_kernel::cpus::work::{self, Task};
 use hotmap_kernel::cpus::{plan, signals};
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::readers::{self, fault};
 
 pub(super) const TESTS: &[Test] = &[
@@ -35,9 +36,9 @@ fn others() -> Outcome<impl Iterator<Item = usize>> {
     if start::online().count() > 1 { Ok(start::online().skip(1)) } else { skip(&ONE_CPU) }
 }
 
-fn all_run(model: &mut dyn Model) -> Outcome {
+fn all_run(kernel: &mut Kernel) -> Outcome {
     let _several = others()?;
-    let info = model.info();
+    let info = kernel.info;
     for (mpidr, place) in start::each(info) {
         let left_out = matches!(place, Whereabouts::LeftOut(_));
         check!(left_out || matches!(place, Whereabouts::Online(_)), "CPU {mpidr:#x}: {place}");
@@ -46,7 +47,7 @@ fn all_run(model: &mut dyn Model) -> Outcome {
     same("CPUs that run", start::online().count() as u64, room as u64)
 }
 
-fn each_takes_an_interrupt(_: &mut dyn Model) -> Outcome {
+fn each_takes_an_interrupt(_: &mut Kernel) -> Outcome {
     for number in others()? {
         let before = signals::interrupts(number);
         signals::wake(number);
@@ -64,11 +65,11 @@ fn post(number: usize, task: Task) -> Outcome {
     work::post(number, task).map_err(|_| fail(format_args!("CPU {number} takes no job")))
 }
 
-fn each_does_a_job(model: &mut dyn Model) -> Outcome {
+fn each_does_a_job(kernel: &mut Kernel) -> Outcome {
     for number in others()? {
         post(number, Task::Answer)?;
     }
-    for (mpidr, place) in start::each(model.info()) {
+    for (mpidr, place) in start::each(kernel.info) {
         if let Whereabouts::Online(number @ 1..) = place {
             same("the affinity of the CPU that did it", result(number)?, mpidr)?;
         }
@@ -76,7 +77,7 @@ fn each_does_a_job(model: &mut dyn Model) -> Outcome {
     Ok(())
 }
 
-fn parked_means_parked(_: &mut dyn Model) -> Outcome {
+fn parked_means_parked(_: &mut Kernel) -> Outcome {
     for number in others()? {
         post(number, Task::Count)?;
     }
@@ -111,7 +112,7 @@ fn stand_still() -> Outcome {
     Ok(())
 }
 
-fn stacks_have_guards(_: &mut dyn Model) -> Outcome {
+fn stacks_have_guards(_: &mut Kernel) -> Outcome {
     for number in others()? {
         let stack = image::secondary_stack(image::end(), number as u64);
         let store = translate::store(stack.start);
@@ -132,19 +133,19 @@ const ORDER: u32 = 5;
 pub(super) const TURNS: u64 = 10_000_000;
 const TRIES: u32 = 3;
 
-fn readers_wait_in_windows(model: &mut dyn Model) -> Outcome {
+fn readers_wait_in_windows(kernel: &mut Kernel) -> Outcome {
     let _several = others()?;
-    let head = model.alloc(ORDER, PageKind::Kernel, Mobility::Unmovable)?;
+    let head = kernel.mm.alloc(ORDER, PageKind::Kernel, Mobility::Unmovable)?;
     let tails = || (1..1 << ORDER).map(|index| head + index);
-    tails().for_each(|pfn| model.page(pfn).set_tail(ORDER));
-    let outcome = read_through_windows(model, head);
+    tails().for_each(|pfn| kernel.mm.pages().get(pfn).set_tail(ORDER));
+    let outcome = read_through_windows(kernel, head);
     readers::hide(|page| page.head == head.get());
-    tails().for_each(|pfn| model.page(pfn).clear_head());
-    model.free(head);
+    tails().for_each(|pfn| kernel.mm.pages().get(pfn).clear_head());
+    kernel.mm.free(head);
     outcome
 }
 
-fn read_through_windows(model: &mut dyn Model, head: Pfn) -> Outcome {
+fn read_through_windows(kernel: &mut Kernel, head: Pfn) -> Outcome {
     check!(readers::show_huge_page(head, ORDER), "there is no room to show a page to readers");
     let waited = || fault::figures().waited.iter().sum::<u64>();
     let before = waited();
@@ -153,7 +154,7 @@ fn read_through_windows(model: &mut dyn Model, head: Pfn) -> Outcome {
     let mut tried = Ok(());
     for _ in 0..TRIES {
         fault::stretch_next(TURNS);
-        tried = model.blink(model.page_address(head));
+        tried = blink(kernel, kernel.mm.layout().page_address(head));
         if tried.is_err() || fault::was_entered() {
             break;
         }

@@ -9,7 +9,7 @@ use hotmap_mm::layout::LINEAR_SIZE;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_mm::space::descriptor::Descriptor;
 
-use super::model::Model;
+use hotmap_kernel::kernel::Kernel;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -111,85 +111,109 @@ const fn numbers(granule: GranuleKind) -> &'static Numbers {
     }
 }
 
-impl dyn Model + '_ {
+/// A kernel in these numbers. [`Kernel`] is the one implementation.
+pub(super) trait Expected {
     /// The numbers of the granule.
+    fn numbers(&self) -> &'static Numbers;
+    /// The bytes of a page.
+    fn page_size(&self) -> u64;
+    /// The pages of a section, which is a memory block.
+    fn section_pages(&self) -> u64;
+    /// The order of a whole block.
+    fn block_order(&self) -> u32;
+    /// The page that contains `pa`.
+    fn pfn(&self, pa: PhysAddr) -> Pfn;
+    /// The first byte of a page.
+    fn address(&self, pfn: Pfn) -> PhysAddr;
+    /// The bytes of pages.
+    fn addresses(&self, pages: PfnRange) -> PhysRange;
+    /// The pages of the section that starts with `start`.
+    fn section(&self, start: Pfn) -> PfnRange;
+    /// The block that `pfn` is in.
+    fn block_of(&self, pfn: Pfn) -> Option<&MemoryBlock>;
+    /// The section that `pfn` is in.
+    fn section_of(&self, pfn: Pfn) -> Option<&Section>;
+    /// The pages of a block that are not its own memmap.
+    fn usable_pages(&self, block: &MemoryBlock) -> u64;
+    /// Whether nothing of an online block is in use.
+    fn is_all_free(&self, block: &MemoryBlock) -> bool;
+    /// The memory that the linear map can reach: from RAM's start, aligned down for the largest compound page.
+    fn reach(&self) -> PhysRange;
+    /// The highest block of which nothing is present, nor of the one after it.
+    fn absent(&self) -> PhysAddr;
+    /// The memory that a leaf's bits lead to, or the table that a table's do: bits 47 down to the page's (Arm ARM D8.3).
+    fn output(&self, d: Descriptor) -> PhysAddr;
+}
+
+impl Expected for Kernel {
     #[inline(never)]
-    pub(super) fn numbers(&self) -> &'static Numbers {
+    fn numbers(&self) -> &'static Numbers {
         numbers(self.granule().kind)
     }
-    /// The bytes of a page.
     #[inline(never)]
-    pub(super) fn page_size(&self) -> u64 {
+    fn page_size(&self) -> u64 {
         self.numbers().page
     }
-    /// The pages of a section, which is a memory block.
     #[inline(never)]
-    pub(super) fn section_pages(&self) -> u64 {
+    fn section_pages(&self) -> u64 {
         self.numbers().section_pages
     }
-    /// The order of a whole block.
-    pub(super) fn block_order(&self) -> u32 {
+    fn block_order(&self) -> u32 {
         self.section_pages().trailing_zeros()
     }
-    /// The page that contains `pa`.
-    pub(super) fn pfn(&self, pa: PhysAddr) -> Pfn {
+    fn pfn(&self, pa: PhysAddr) -> Pfn {
         Pfn::new(pa.get() / self.page_size())
     }
-    /// The first byte of a page.
     #[inline(never)]
-    pub(super) fn address(&self, pfn: Pfn) -> PhysAddr {
+    fn address(&self, pfn: Pfn) -> PhysAddr {
         PhysAddr::new(pfn.get() * self.page_size())
     }
-    /// The bytes of pages.
-    pub(super) fn addresses(&self, pages: PfnRange) -> PhysRange {
+    fn addresses(&self, pages: PfnRange) -> PhysRange {
         PhysRange { start: self.address(pages.start), end: self.address(pages.end) }
     }
-    /// The pages of the section that starts with `start`.
-    pub(super) fn section(&self, start: Pfn) -> PfnRange {
+    fn section(&self, start: Pfn) -> PfnRange {
         PfnRange::new(start, self.section_pages())
     }
-    /// The first page of each block of `pages`, ascending.
-    pub(super) fn starts(&self, pages: PfnRange) -> impl DoubleEndedIterator<Item = Pfn> + Clone + use<> {
-        let step = self.section_pages();
-        (0..pages.len() / step).map(move |i| pages.start + i * step)
-    }
-    /// The block that `pfn` is in.
     #[inline(never)]
-    pub(super) fn block_of(&self, pfn: Pfn) -> Option<&MemoryBlock> {
-        self.blocks().iter().find(|block| self.section(block.start).contains(pfn))
+    fn block_of(&self, pfn: Pfn) -> Option<&MemoryBlock> {
+        self.mm.blocks().iter().find(|block| self.section(block.start).contains(pfn))
     }
-    /// The section that `pfn` is in.
     #[inline(never)]
-    pub(super) fn section_of(&self, pfn: Pfn) -> Option<&Section> {
-        self.sections().iter().find(|section| self.section(section.start).contains(pfn))
+    fn section_of(&self, pfn: Pfn) -> Option<&Section> {
+        self.mm.sections().iter().find(|section| self.section(section.start).contains(pfn))
     }
-    /// The pages of a block that are not its own memmap.
-    pub(super) fn usable_pages(&self, block: &MemoryBlock) -> u64 {
+    fn usable_pages(&self, block: &MemoryBlock) -> u64 {
         self.section_pages() - block.memmap_pages
     }
-    /// Whether nothing of an online block is in use.
-    pub(super) fn is_all_free(&self, block: &MemoryBlock) -> bool {
+    fn is_all_free(&self, block: &MemoryBlock) -> bool {
         block.free.pages() == self.usable_pages(block)
     }
-    /// The memory that the linear map can reach: from RAM's start, aligned down for the largest compound page.
-    pub(super) fn reach(&self) -> PhysRange {
+    fn reach(&self) -> PhysRange {
         let first = self.numbers().first_page;
-        let start = self.info().ram_start.get() / first * first;
+        let start = self.info.ram_start.get() / first * first;
         PhysRange { start: PhysAddr::new(start), end: PhysAddr::new((start + LINEAR_SIZE).min(1 << 48)) }
     }
-    /// The highest block of which nothing is present, nor of the one after it.
-    pub(super) fn absent(&self) -> PhysAddr {
+    fn absent(&self) -> PhysAddr {
         let (block, end) = (self.numbers().section, self.reach().end.get());
         let is_free = |start: &u64| {
             !self
+                .mm
                 .sections()
                 .iter()
                 .any(|s| (*start..start + 2 * block).contains(&self.address(s.start).get()))
         };
         PhysAddr::new((2..).map(|i| end - i * block).find(is_free).unwrap_or(0))
     }
-    /// The memory that a leaf's bits lead to, or the table that a table's do: bits 47 down to the page's (Arm ARM D8.3).
-    pub(super) fn output(&self, d: Descriptor) -> PhysAddr {
+    fn output(&self, d: Descriptor) -> PhysAddr {
         PhysAddr::new(d.bits() & 0xffff_ffff_ffff & !(self.page_size() - 1))
     }
+}
+
+/// The first page of each block of `pages`, ascending.
+pub(super) fn starts(
+    kernel: &Kernel,
+    pages: PfnRange,
+) -> impl DoubleEndedIterator<Item = Pfn> + Clone + use<> {
+    let step = kernel.section_pages();
+    (0..pages.len() / step).map(move |i| pages.start + i * step)
 }

@@ -5,15 +5,17 @@ use hotmap_mm::error::{Resource, Result};
 use hotmap_mm::frame::block::{BlockState, Source};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
+use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::pfn::PfnRange;
 
 use super::check::{Outcome, check, fail, ran_out, same, skip};
+use super::expected::Expected;
 use super::migrate::{PAGES, home};
-use super::model::Model;
 use super::snapshot::{Snapshot, counts_are};
 use super::spare::{Spare, boot_block, with_spare};
 use super::tenant::with_tenant;
 use super::{Test, test};
+use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
     test("a tenant that cannot move in leaves nothing", a_tenant_moving_in),
@@ -27,21 +29,21 @@ pub(super) const TESTS: &[Test] = &[
 /// More allocations than any operation here makes.
 const LIMIT: u64 = 1 << 12;
 
-type Act<'a> = &'a dyn Fn(&mut dyn Model) -> Result<()>;
+type Act<'a> = &'a dyn Fn(&mut Kernel) -> Result<()>;
 
 /// Fail the first allocation of `act`, then the second, and so on, until none is left to fail. `take_back` undoes a success.
-pub(super) fn fail_each(model: &mut dyn Model, act: Act<'_>, take_back: Act<'_>) -> Outcome {
-    let (before, mut failures) = (Snapshot::of(model), 0);
+pub(super) fn fail_each(kernel: &mut Kernel, act: Act<'_>, take_back: Act<'_>) -> Outcome {
+    let (before, mut failures) = (Snapshot::of(kernel), 0);
     for n in 1..LIMIT {
-        model.arm(Plan::Nth(n));
-        let result = act(model);
-        let fired = model.fired();
-        model.arm(Plan::Off);
+        kernel.mm.faults_mut().arm(Plan::Nth(n));
+        let result = act(kernel);
+        let fired = kernel.mm.faults().fired();
+        kernel.mm.faults_mut().arm(Plan::Off);
         match result {
-            Ok(()) => take_back(model)?,
+            Ok(()) => take_back(kernel)?,
             Err(_) => failures += 1,
         }
-        let unchanged = before.is_still(model);
+        let unchanged = before.is_still(kernel);
         check!(unchanged.is_ok(), "that was with allocation {n} failing");
         if !fired {
             check!(failures > 0, "there was no allocation to fail");
@@ -55,93 +57,93 @@ pub(super) fn fail_each(model: &mut dyn Model, act: Act<'_>, take_back: Act<'_>)
     Err(fail(format_args!("still allocating after {LIMIT} allocations")))
 }
 
-fn a_tenant_moving_in(model: &mut dyn Model) -> Outcome {
-    let newest = |model: &mut dyn Model| {
-        let newest = model.tenants().iter().map(|tenant| tenant.id).max();
-        newest.map_or(Ok(()), |id| model.tenant_drop(id))
+fn a_tenant_moving_in(kernel: &mut Kernel) -> Outcome {
+    let newest = |kernel: &mut Kernel| {
+        let newest = kernel.mm.tenants().iter().map(|tenant| tenant.id).max();
+        newest.map_or(Ok(()), |id| kernel.mm.tenant_drop(id))
     };
-    fail_each(model, &|model| model.tenant_new(4).map(drop), &newest)
+    fail_each(kernel, &|kernel| kernel.mm.tenant_new(4).map(drop), &newest)
 }
 
-fn a_block_going_online(model: &mut dyn Model) -> Outcome {
-    let block = boot_block(model)?;
-    model.offline(block)?;
-    let online = |model: &mut dyn Model| model.online(block, ZoneKind::Normal);
-    let outcome = fail_each(model, &online, &|model| model.offline(block).map(drop));
-    model.online(block, ZoneKind::Normal)?;
+fn a_block_going_online(kernel: &mut Kernel) -> Outcome {
+    let block = boot_block(kernel)?;
+    kernel.mm.offline_block(block)?;
+    let online = |kernel: &mut Kernel| kernel.mm.online_block(block, ZoneKind::Normal);
+    let outcome = fail_each(kernel, &online, &|kernel| kernel.mm.offline_block(block).map(drop));
+    kernel.mm.online_block(block, ZoneKind::Normal)?;
     outcome
 }
 
 /// All seven steps, as a DIMM goes through them, for no more than two blocks: what fails in a third fails in the second.
-fn plug(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
-    let blocks = spare.blocks(model).min(2);
-    let needed = blocks * model.numbers().memmap_pages;
-    if home == MemmapHome::Ram && model.zone(ZoneKind::Normal).free < 2 * needed {
+fn plug(kernel: &mut Kernel, spare: &Spare, home: MemmapHome) -> Outcome {
+    let blocks = spare.blocks(kernel).min(2);
+    let needed = blocks * kernel.numbers().memmap_pages;
+    if home == MemmapHome::Ram && kernel.mm.zone(ZoneKind::Normal).free < 2 * needed {
         return skip(&"system RAM has no room for the DIMM's memmap");
     }
-    let pages = PfnRange::new(spare.pages.start, blocks * model.section_pages());
-    let memory = model.addresses(pages);
-    let plug = |model: &mut dyn Model| {
-        let range = model.hot_range(memory.start, memory.len(), Source::Dimm(255))?;
-        model.add(&range, home)?;
-        let online = model.online_range(pages, ZoneKind::Movable);
+    let pages = PfnRange::new(spare.pages.start, blocks * kernel.section_pages());
+    let memory = kernel.addresses(pages);
+    let plug = |kernel: &mut Kernel| {
+        let range = HotRange::new(&kernel.mm, memory.start, memory.len(), Source::Dimm(255))?;
+        kernel.mm.add_memory(&range, home, |_, _| {})?;
+        let online = kernel.mm.online_pages(pages, ZoneKind::Movable, |_, _| {});
         if online.is_err() {
-            model.remove(memory)?;
+            kernel.mm.remove_memory(memory)?;
         }
         online
     };
-    fail_each(model, &plug, &|model| {
-        model.offline_range(pages)?;
-        model.remove(memory)
+    fail_each(kernel, &plug, &|kernel| {
+        kernel.mm.offline_pages(pages)?;
+        kernel.mm.remove_memory(memory)
     })
 }
 
-fn plugging_self_hosted(model: &mut dyn Model) -> Outcome {
-    with_spare(model, |model, spare| plug(model, spare, MemmapHome::SelfHosted))
+fn plugging_self_hosted(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| plug(kernel, spare, MemmapHome::SelfHosted))
 }
 
-fn plugging_with_memmap_in_ram(model: &mut dyn Model) -> Outcome {
-    with_spare(model, |model, spare| plug(model, spare, MemmapHome::Ram))
+fn plugging_with_memmap_in_ram(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| plug(kernel, spare, MemmapHome::Ram))
 }
 
 /// The second allocation fails each time, so that one more page has moved, until only one is left to move.
-fn a_block_going_offline(model: &mut dyn Model) -> Outcome {
-    with_tenant(model, PAGES, |model, guest| {
-        let (block, zone) = home(model, guest)?;
-        let (before, counts) = (Snapshot::of(model), model.counts());
+fn a_block_going_offline(kernel: &mut Kernel) -> Outcome {
+    with_tenant(kernel, PAGES, |kernel, guest| {
+        let (block, zone) = home(kernel, guest)?;
+        let (before, counts) = (Snapshot::of(kernel), kernel.mm.counts());
         for n in 1..=PAGES {
-            model.arm(Plan::Nth(n.min(2)));
-            let result = model.offline(block);
-            let fired = model.fired();
-            model.arm(Plan::Off);
+            kernel.mm.faults_mut().arm(Plan::Nth(n.min(2)));
+            let result = kernel.mm.offline_block(block);
+            let fired = kernel.mm.faults().fired();
+            kernel.mm.faults_mut().arm(Plan::Off);
             check!(fired && result.is_err(), "with page {n} failing the block went offline");
             ran_out(result, |out| matches!(out, Resource::Frames { order: 0 }))?;
             if n == 1 {
-                before.is_still(model)?;
+                before.is_still(kernel)?;
             }
-            let state = model.block_of(block).map(|block| (block.state, block.tenant_pages));
+            let state = kernel.block_of(block).map(|block| (block.state, block.tenant_pages));
             let expected = (BlockState::Online(zone), PAGES + 1 - n);
             check!(state == Some(expected), "the block is {state:?} instead of {expected:?}");
-            counts_are(&model.counts(), &counts)?;
-            same("pages that hold what was written", model.tenant_check(guest.id)?, PAGES)?;
+            counts_are(&kernel.mm.counts(), &counts)?;
+            same("pages that hold what was written", kernel.mm.tenant_check(guest.id)?, PAGES)?;
         }
-        model.offline(block)?;
-        model.online(block, zone)?;
-        same("pages that hold what was written", model.tenant_check(guest.id)?, PAGES)
+        kernel.mm.offline_block(block)?;
+        kernel.mm.online_block(block, zone)?;
+        same("pages that hold what was written", kernel.mm.tenant_check(guest.id)?, PAGES)
     })
 }
 
-fn removing(model: &mut dyn Model) -> Outcome {
-    with_spare(model, |model, spare| {
-        let hot = spare.validate(model)?;
-        let before = Snapshot::of(model);
-        model.add(&hot, MemmapHome::SelfHosted)?;
-        model.arm(Plan::From(1));
-        let result = model.remove(spare.range);
-        let fired = model.fired();
-        model.arm(Plan::Off);
+fn removing(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| {
+        let hot = spare.validate(kernel)?;
+        let before = Snapshot::of(kernel);
+        kernel.mm.add_memory(&hot, MemmapHome::SelfHosted, |_, _| {})?;
+        kernel.mm.faults_mut().arm(Plan::From(1));
+        let result = kernel.mm.remove_memory(spare.range);
+        let fired = kernel.mm.faults().fired();
+        kernel.mm.faults_mut().arm(Plan::Off);
         result?;
         check!(!fired, "removing memory allocates");
-        before.is_still(model)
+        before.is_still(kernel)
     })
 }

@@ -8,11 +8,11 @@ use hotmap_mm::list;
 use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, check, fail, ran_out, same};
-use super::model::Model;
 use super::snapshot::Snapshot;
 use super::spare::boot_block;
 use super::{Test, test};
 use hotmap_kernel::arch::heap;
+use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
     test("more than the heap has is an error, and costs nothing", too_much_is_refused),
@@ -24,7 +24,7 @@ fn out_of_heap(resource: Resource) -> bool {
     matches!(resource, Resource::Heap { .. })
 }
 
-fn too_much_is_refused(_: &mut dyn Model) -> Outcome {
+fn too_much_is_refused(_: &mut Kernel) -> Outcome {
     let (used, size) = heap::usage();
     check!(used < size, "{used} of {size} bytes are in use");
     let mut list: Vec<u64> = Vec::new();
@@ -61,28 +61,28 @@ impl Hoard {
     }
 }
 
-fn no_tenant_without_heap(model: &mut dyn Model) -> Outcome {
+fn no_tenant_without_heap(kernel: &mut Kernel) -> Outcome {
     let hoard = Hoard::new()?;
-    let before = Snapshot::of(model);
-    let refused = model.tenant_new(1);
-    let outcome = before.is_still(model);
+    let before = Snapshot::of(kernel);
+    let refused = kernel.mm.tenant_new(1);
+    let outcome = before.is_still(kernel);
     drop(hoard);
     ran_out(refused, out_of_heap).and(outcome)
 }
 
-fn no_online_without_heap(model: &mut dyn Model) -> Outcome {
-    let block = boot_block(model)?;
-    model.offline(block)?;
-    let outcome = refuses_to_go_online(model, block);
-    model.online(block, ZoneKind::Normal)?;
+fn no_online_without_heap(kernel: &mut Kernel) -> Outcome {
+    let block = boot_block(kernel)?;
+    kernel.mm.offline_block(block)?;
+    let outcome = refuses_to_go_online(kernel, block);
+    kernel.mm.online_block(block, ZoneKind::Normal)?;
     outcome
 }
 
-fn refuses_to_go_online(model: &mut dyn Model, block: Pfn) -> Outcome {
+fn refuses_to_go_online(kernel: &mut Kernel, block: Pfn) -> Outcome {
     let hoard = Hoard::new()?;
-    let before = Snapshot::of(model);
-    let refused = model.online(block, ZoneKind::Normal);
-    let outcome = before.is_still(model);
+    let before = Snapshot::of(kernel);
+    let refused = kernel.mm.online_block(block, ZoneKind::Normal);
+    let outcome = before.is_still(kernel);
     drop(hoard);
     ran_out(refused, out_of_heap).and(outcome)
 }

@@ -12,12 +12,13 @@ use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, frame_at, is_refused, is_used_as, ran_out, same, same_at, skip};
+use super::expected::Expected;
 use super::hotplug::{a_life, add, hosts_itself, is_gone, table_pages};
-use super::model::Model;
 use super::snapshot::{Snapshot, counts_are};
 use super::spare::{Spare, boot_block, with_spare};
 use super::vmemmap::struct_page;
 use super::{Test, test};
+use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
     test("a range's memmap is at its start, and costs no system RAM but table pages", at_the_start),
@@ -27,103 +28,103 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 /// The pages that the DIMM's memmap fills.
-fn needed(model: &dyn Model, spare: &Spare) -> u64 {
-    spare.blocks(model) * model.numbers().memmap_pages
+fn needed(kernel: &Kernel, spare: &Spare) -> u64 {
+    spare.blocks(kernel) * kernel.numbers().memmap_pages
 }
 
-fn at_the_start(model: &mut dyn Model) -> Outcome {
-    with_spare(model, |model, spare| {
-        a_life(model, spare, MemmapHome::SelfRange { reserve: 0 })?;
-        add(model, spare, MemmapHome::SelfRange { reserve: 0 })?;
-        for i in 0..needed(model, spare) {
-            let frame = frame_at(model, struct_page(model, spare.pages.start) + i * model.page_size())?;
+fn at_the_start(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| {
+        a_life(kernel, spare, MemmapHome::SelfRange { reserve: 0 })?;
+        add(kernel, spare, MemmapHome::SelfRange { reserve: 0 })?;
+        for i in 0..needed(kernel, spare) {
+            let frame = frame_at(kernel, struct_page(kernel, spare.pages.start) + i * kernel.page_size())?;
             same_at("the frame behind memmap page", i, frame.get(), spare.pages.start.get() + i)?;
-            is_used_as(model, frame, PageKind::MemmapSelf)?;
+            is_used_as(kernel, frame, PageKind::MemmapSelf)?;
         }
         Ok(())
     })
 }
 
-fn no_part_goes(model: &mut dyn Model) -> Outcome {
-    with_spare(model, |model, spare| {
-        if spare.blocks(model) < 2 {
+fn no_part_goes(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| {
+        if spare.blocks(kernel) < 2 {
             return skip(&"the DIMM is one block");
         }
-        add(model, spare, MemmapHome::SelfRange { reserve: 0 })?;
-        let before = Snapshot::of(model);
+        add(kernel, spare, MemmapHome::SelfRange { reserve: 0 })?;
+        let before = Snapshot::of(kernel);
         let PhysRange { start, end } = spare.range;
-        let second = start + model.numbers().section;
+        let second = start + kernel.numbers().section;
         for part in [PhysRange { start, end: second }, PhysRange { start: second, end }] {
             is_refused(
-                model.remove(part),
+                kernel.mm.remove_memory(part),
                 Error::Altmap(AltmapError::HeldTogether { block: second, host: start }),
             )?;
         }
-        before.is_still(model)?;
-        model.remove(spare.range)?;
-        is_gone(model, spare.pages.start)?;
-        is_gone(model, Pfn::new(spare.pages.end.get() - 1))
+        before.is_still(kernel)?;
+        kernel.mm.remove_memory(spare.range)?;
+        is_gone(kernel, spare.pages.start)?;
+        is_gone(kernel, Pfn::new(spare.pages.end.get() - 1))
     })
 }
 
-fn given(model: &mut dyn Model) -> Outcome {
-    with_spare(model, |model, spare| {
-        let (before, base) = (Snapshot::of(model), model.counts());
-        let (range, start, needed) = (spare.validate(model)?, spare.pages.start, needed(model, spare));
+fn given(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| {
+        let (before, base) = (Snapshot::of(kernel), kernel.mm.counts());
+        let (range, start, needed) = (spare.validate(kernel)?, spare.pages.start, needed(kernel, spare));
         let altmap = |start, reserve, free| MemmapHome::Given(Altmap::new(start, reserve, free));
-        let short = model.add(&range, altmap(start, 0, needed - 1));
+        let short = kernel.mm.add_memory(&range, altmap(start, 0, needed - 1), |_, _| {});
         ran_out(short, |out| matches!(out, Resource::Altmap { .. }))?;
-        let elsewhere = model.add(&range, altmap(start + 1, 0, needed));
+        let elsewhere = kernel.mm.add_memory(&range, altmap(start + 1, 0, needed), |_, _| {});
         let bad =
-            Error::Altmap(AltmapError::Misplaced { base: model.address(start + 1), range: spare.range });
+            Error::Altmap(AltmapError::Misplaced { base: kernel.address(start + 1), range: spare.range });
         is_refused(elsewhere, bad)?;
-        before.is_still(model)?;
-        model.add(&range, altmap(start, 0, needed + 8))?;
-        model.online_range(spare.pages, ZoneKind::Movable)?;
+        before.is_still(kernel)?;
+        kernel.mm.add_memory(&range, altmap(start, 0, needed + 8), |_, _| {})?;
+        kernel.mm.online_pages(spare.pages, ZoneKind::Movable, |_, _| {})?;
         let mut expected = base;
         expected.memmap_self += needed + 8;
         expected.present += spare.pages.len();
-        expected.tables = table_pages(model)?;
+        expected.tables = table_pages(kernel)?;
         expected.free += spare.pages.len() - (needed + 8) - (expected.tables - base.tables);
-        counts_are(&model.counts(), &expected)?;
-        model.offline_range(spare.pages)?;
-        model.remove(spare.range)?;
-        before.is_still(model)?;
-        padding_is_refused(model, &range, altmap(start, 1, needed + 512))
+        counts_are(&kernel.mm.counts(), &expected)?;
+        kernel.mm.offline_pages(spare.pages)?;
+        kernel.mm.remove_memory(spare.range)?;
+        before.is_still(kernel)?;
+        padding_is_refused(kernel, &range, altmap(start, 1, needed + 512))
     })
 }
 
 /// One page kept back: at 4K the first block of memmap would lose 511 to alignment; base pages lose none.
-fn padding_is_refused(model: &mut dyn Model, range: &HotRange, odd: MemmapHome) -> Outcome {
-    let warnings = model.warnings();
-    let added = model.add(range, odd);
-    let warned = model.warnings().altmap - warnings.altmap;
-    model.forget_warnings(warnings);
-    if model.granule().kind != GranuleKind::K4 {
+fn padding_is_refused(kernel: &mut Kernel, range: &HotRange, odd: MemmapHome) -> Outcome {
+    let warnings = kernel.mm.warnings();
+    let added = kernel.mm.add_memory(range, odd, |_, _| {});
+    let warned = kernel.mm.warnings().altmap - warnings.altmap;
+    kernel.mm.forget_warnings(warnings);
+    if kernel.granule().kind != GranuleKind::K4 {
         return Ok(added?);
     }
-    let base = model.address(range.pages().start);
+    let base = kernel.address(range.pages().start);
     is_refused(added, Error::Altmap(AltmapError::Padding { base, pages: 511 }))?;
     same("warnings about it", warned, 1)
 }
 
-fn boot_memory(model: &mut dyn Model) -> Outcome {
-    let start = boot_block(model)?;
-    if model.block_of(start).is_none_or(|block| block.memmap_pages == 0) {
+fn boot_memory(kernel: &mut Kernel) -> Outcome {
+    let start = boot_block(kernel)?;
+    if kernel.block_of(start).is_none_or(|block| block.memmap_pages == 0) {
         return skip(&"boot memory does not host its memmap: boot with boot_memmap=self");
     }
-    let (before, memory) = (Snapshot::of(model), model.addresses(model.section(start)));
-    model.offline(start)?;
-    if let Err(error) = model.remove(memory) {
-        model.online(start, ZoneKind::Normal)?;
+    let (before, memory) = (Snapshot::of(kernel), kernel.addresses(kernel.section(start)));
+    kernel.mm.offline_block(start)?;
+    if let Err(error) = kernel.mm.remove_memory(memory) {
+        kernel.mm.online_block(start, ZoneKind::Normal)?;
         return Err(error.into());
     }
     let outcome =
-        [start, start + (model.section_pages() - 1)].into_iter().try_for_each(|pfn| is_gone(model, pfn));
-    let range = model.hot_range(memory.start, memory.len(), Source::Boot)?;
-    model.add(&range, MemmapHome::SelfHosted)?;
-    let outcome = outcome.and_then(|()| hosts_itself(model, start));
-    model.online(start, ZoneKind::Normal)?;
+        [start, start + (kernel.section_pages() - 1)].into_iter().try_for_each(|pfn| is_gone(kernel, pfn));
+    let range = HotRange::new(&kernel.mm, memory.start, memory.len(), Source::Boot)?;
+    kernel.mm.add_memory(&range, MemmapHome::SelfHosted, |_, _| {})?;
+    let outcome = outcome.and_then(|()| hosts_itself(kernel, start));
+    kernel.mm.online_block(start, ZoneKind::Normal)?;
     outcome?;
-    before.is_still(model)
+    before.is_still(kernel)
 }

@@ -1,6 +1,7 @@
 //! Memory that comes and goes: the newest DIMM's, taken out and added again by both ways to hold its memmap. The exact
 //! arithmetic of pages is the design's table's.
 
+use crate::units::each_free_run;
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::error::{BlockError, BlockIs, BlockNeeds, Error, PageError, RangeError};
 use hotmap_mm::frame::block::{BlockState, Source};
@@ -8,11 +9,12 @@ use hotmap_mm::frame::counts::Counts;
 use hotmap_mm::frame::page::{Page, PageKind};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
+use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, check, frame_at, is_refused, is_used_as, same, same_at, skip};
 use super::expected::Numbers;
-use super::model::Model;
+use super::expected::{Expected, starts};
 use super::paging::each_entry;
 use super::snapshot::{Snapshot, counts_are};
 use super::spare::{Spare, with_spare};
@@ -20,6 +22,7 @@ use super::tenant::with_tenant;
 use super::vmemmap::struct_page;
 use super::{Test, test};
 use hotmap_kernel::arch::{peek, translate};
+use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
     test("a range that may not be added is refused, by the rule", bad_ranges_are_refused),
@@ -30,16 +33,16 @@ pub(super) const TESTS: &[Test] = &[
     test("memory that was full of something has clean struct pages", struct_pages_are_clean),
 ];
 
-fn bad_ranges_are_refused(model: &mut dyn Model) -> Outcome {
-    let before = Snapshot::of(model);
-    let block = model.numbers().section;
+fn bad_ranges_are_refused(kernel: &mut Kernel) -> Outcome {
+    let before = Snapshot::of(kernel);
+    let block = kernel.numbers().section;
     let refuses = |start: u64, len, error| {
-        is_refused(model.hot_range(PhysAddr::new(start), len, Source::Dimm(255)), error)
+        is_refused(HotRange::new(&kernel.mm, PhysAddr::new(start), len, Source::Dimm(255)), error)
     };
     let range = |start: u64, len| PhysRange { start: PhysAddr::new(start), end: PhysAddr::new(start + len) };
-    let ram = model.info().ram_start.get() / block * block;
+    let ram = kernel.info.ram_start.get() / block * block;
     // Where nothing is present, so that no other rule is broken first.
-    let (reach, far) = (model.reach(), model.absent().get());
+    let (reach, far) = (kernel.reach(), kernel.absent().get());
     refuses(far, 0, Error::Range(RangeError::Empty(PhysAddr::new(far))))?;
     let top = u64::MAX - block + 1;
     refuses(top, 2 * block, Error::Range(RangeError::Wraps { start: PhysAddr::new(top), len: 2 * block }))?;
@@ -56,30 +59,30 @@ fn bad_ranges_are_refused(model: &mut dyn Model) -> Outcome {
         block,
         Error::Range(RangeError::Exists { range: range(ram, block), present: PhysAddr::new(ram) }),
     )?;
-    let right = model.hot_range(PhysAddr::new(far), block, Source::Dimm(255))?;
-    same("pages of a range that may be added", right.pages().len(), model.numbers().section_pages)?;
-    before.is_still(model)
+    let right = HotRange::new(&kernel.mm, PhysAddr::new(far), block, Source::Dimm(255))?;
+    same("pages of a range that may be added", right.pages().len(), kernel.numbers().section_pages)?;
+    before.is_still(kernel)
 }
 
-fn only_offline_memory_goes(model: &mut dyn Model) -> Outcome {
-    let (before, warnings) = (Snapshot::of(model), model.warnings());
-    let online = model.blocks().iter().find(|block| block.state != BlockState::Offline);
-    if let Some(memory) = online.map(|block| model.addresses(model.section(block.start))) {
+fn only_offline_memory_goes(kernel: &mut Kernel) -> Outcome {
+    let (before, warnings) = (Snapshot::of(kernel), kernel.mm.warnings());
+    let online = kernel.mm.blocks().iter().find(|block| block.state != BlockState::Offline);
+    if let Some(memory) = online.map(|block| kernel.addresses(kernel.section(block.start))) {
         let refusal = Error::Block(BlockError::State {
             block: memory.start,
             is: BlockIs::Online,
             needs: BlockNeeds::Offline,
         });
-        is_refused(model.remove(memory), refusal)?;
+        is_refused(kernel.mm.remove_memory(memory), refusal)?;
     }
     let start = PhysAddr::new(1 << 47);
-    let absent = PhysRange { start, end: start + model.numbers().section };
-    let refused = model.remove(absent);
-    let warned = model.warnings().bad_remove - warnings.bad_remove;
-    model.forget_warnings(warnings);
+    let absent = PhysRange { start, end: start + kernel.numbers().section };
+    let refused = kernel.mm.remove_memory(absent);
+    let warned = kernel.mm.warnings().bad_remove - warnings.bad_remove;
+    kernel.mm.forget_warnings(warnings);
     is_refused(refused, Error::Block(BlockError::Absent(start)))?;
     same("warnings about it", warned, 1)?;
-    before.is_still(model)
+    before.is_still(kernel)
 }
 
 /// What a machine counts with `blocks` blocks more than in `base`, for which `tables` tables are new.
@@ -111,93 +114,93 @@ pub(super) fn with_blocks(
 }
 
 /// Table pages, counted in the tables themselves.
-pub(super) fn table_pages(model: &dyn Model) -> Outcome<u64> {
+pub(super) fn table_pages(kernel: &Kernel) -> Outcome<u64> {
     let mut tables = 1;
-    each_entry(model, &mut |slot, d| {
+    each_entry(kernel, &mut |slot, d| {
         tables += u64::from(d.is_table(slot.level));
         Ok(())
     })?;
     Ok(tables)
 }
 
-fn nothing_stays(model: &mut dyn Model) -> Outcome {
-    with_spare(model, |model, spare| {
-        let (now, blocks) = (model.counts(), spare.blocks(model));
-        same("table pages", now.tables, table_pages(model)?)?;
+fn nothing_stays(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| {
+        let (now, blocks) = (kernel.mm.counts(), spare.blocks(kernel));
+        same("table pages", now.tables, table_pages(kernel)?)?;
         let tables = spare.before.tables - now.tables;
-        let was = with_blocks(&now, model.numbers(), blocks, spare.home, spare.zone.is_some(), tables);
+        let was = with_blocks(&now, kernel.numbers(), blocks, spare.home, spare.zone.is_some(), tables);
         counts_are(&spare.before, &was)?;
-        for block in model.starts(spare.pages) {
-            is_gone(model, block)?;
-            is_gone(model, block + (model.section_pages() - 1))?;
+        for block in starts(kernel, spare.pages) {
+            is_gone(kernel, block)?;
+            is_gone(kernel, block + (kernel.section_pages() - 1))?;
         }
         Ok(())
     })
 }
 
 /// Neither the memory nor its struct page can be reached, and the model does not know it.
-pub(super) fn is_gone(model: &dyn Model, pfn: Pfn) -> Outcome {
-    for va in [model.linear(model.address(pfn)), struct_page(model, pfn)] {
+pub(super) fn is_gone(kernel: &Kernel, pfn: Pfn) -> Outcome {
+    for va in [kernel.mm.layout().linear(kernel.address(pfn)), struct_page(kernel, pfn)] {
         let load = translate::load(va);
         check!(load.is_unmapped() && peek::load_aborts(va), "{va}, of {pfn} that was removed: {load}");
     }
-    check!(model.section_of(pfn).is_none() && model.block_of(pfn).is_none(), "{pfn} is still known");
-    is_refused(model.use_of(pfn), Error::Page(PageError::NotPresent(pfn)))
+    check!(kernel.section_of(pfn).is_none() && kernel.block_of(pfn).is_none(), "{pfn} is still known");
+    is_refused(kernel.mm.use_of(pfn), Error::Page(PageError::NotPresent(pfn)))
 }
 
-fn self_hosted(model: &mut dyn Model) -> Outcome {
-    with_spare(model, |model, spare| {
-        a_life(model, spare, MemmapHome::SelfHosted)?;
-        add(model, spare, MemmapHome::SelfHosted)?;
-        for block in model.starts(spare.pages) {
-            hosts_itself(model, block)?;
+fn self_hosted(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| {
+        a_life(kernel, spare, MemmapHome::SelfHosted)?;
+        add(kernel, spare, MemmapHome::SelfHosted)?;
+        for block in starts(kernel, spare.pages) {
+            hosts_itself(kernel, block)?;
         }
         Ok(())
     })
 }
 
-fn in_ram(model: &mut dyn Model) -> Outcome {
-    with_spare(model, |model, spare| {
-        let needed = spare.blocks(model) * model.numbers().memmap_pages;
+fn in_ram(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| {
+        let needed = spare.blocks(kernel) * kernel.numbers().memmap_pages;
         // As much again, so that runs of the right size are among what is free.
-        if model.zone(ZoneKind::Normal).free < 2 * needed {
+        if kernel.mm.zone(ZoneKind::Normal).free < 2 * needed {
             return skip(&"system RAM has no room for the DIMM's memmap");
         }
-        a_life(model, spare, MemmapHome::Ram)?;
-        add(model, spare, MemmapHome::Ram)?;
-        for block in model.starts(spare.pages) {
-            let frame = frame_at(model, struct_page(model, block))?;
-            is_used_as(model, frame, PageKind::MemmapRam)?;
+        a_life(kernel, spare, MemmapHome::Ram)?;
+        add(kernel, spare, MemmapHome::Ram)?;
+        for block in starts(kernel, spare.pages) {
+            let frame = frame_at(kernel, struct_page(kernel, block))?;
+            is_used_as(kernel, frame, PageKind::MemmapRam)?;
             check!(!spare.pages.contains(frame), "the memmap of {block} is in the DIMM, at {frame}");
         }
         Ok(())
     })
 }
 
-pub(super) fn add(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
-    let range = spare.validate(model)?;
-    Ok(model.add(&range, home)?)
+pub(super) fn add(kernel: &mut Kernel, spare: &Spare, home: MemmapHome) -> Outcome {
+    let range = spare.validate(kernel)?;
+    Ok(kernel.mm.add_memory(&range, home, |_, _| {})?)
 }
 
 /// Add, online, offline, remove: the exact count of pages after each.
-pub(super) fn a_life(model: &mut dyn Model, spare: &Spare, home: MemmapHome) -> Outcome {
-    let (base, numbers, blocks) = (model.counts(), model.numbers(), spare.blocks(model));
-    add(model, spare, home)?;
-    let tables = table_pages(model)? - base.tables;
+pub(super) fn a_life(kernel: &mut Kernel, spare: &Spare, home: MemmapHome) -> Outcome {
+    let (base, numbers, blocks) = (kernel.mm.counts(), kernel.numbers(), spare.blocks(kernel));
+    add(kernel, spare, home)?;
+    let tables = table_pages(kernel)? - base.tables;
     let offline = with_blocks(&base, numbers, blocks, home, false, tables);
-    counts_are(&model.counts(), &offline)?;
-    model.online_range(spare.pages, ZoneKind::Movable)?;
-    counts_are(&model.counts(), &with_blocks(&base, numbers, blocks, home, true, tables))?;
-    for (i, block) in model.starts(spare.pages).enumerate() {
+    counts_are(&kernel.mm.counts(), &offline)?;
+    kernel.mm.online_pages(spare.pages, ZoneKind::Movable, |_, _| {})?;
+    counts_are(&kernel.mm.counts(), &with_blocks(&base, numbers, blocks, home, true, tables))?;
+    for (i, block) in starts(kernel, spare.pages).enumerate() {
         let own = own_memmap(numbers, home, blocks, i as u64);
-        same_at("pages of memmap in the block", block, memmap_in(model, block), own)?;
-        same_at("free runs of the block", block, free_runs(model, block), runs_after(numbers, own))?;
+        same_at("pages of memmap in the block", block, memmap_in(kernel, block), own)?;
+        same_at("free runs of the block", block, free_runs(kernel, block), runs_after(numbers, own))?;
     }
-    let migrated = model.offline_range(spare.pages)?.migrated;
+    let migrated = kernel.mm.offline_pages(spare.pages)?.migrated;
     same("pages migrated out of nothing", migrated, 0)?;
-    counts_are(&model.counts(), &offline)?;
-    model.remove(spare.range)?;
-    counts_are(&model.counts(), &base)
+    counts_are(&kernel.mm.counts(), &offline)?;
+    kernel.mm.remove_memory(spare.range)?;
+    counts_are(&kernel.mm.counts(), &base)
 }
 
 /// How many pages of memmap are at the start of block `i` of `blocks`.
@@ -221,54 +224,54 @@ const fn runs_after(numbers: &Numbers, own: u64) -> u64 {
     (numbers.section_pages - own).count_ones() as u64
 }
 
-fn memmap_in(model: &dyn Model, block: Pfn) -> u64 {
-    model.block_of(block).map_or(0, |block| block.memmap_pages)
+fn memmap_in(kernel: &Kernel, block: Pfn) -> u64 {
+    kernel.block_of(block).map_or(0, |block| block.memmap_pages)
 }
 
-fn free_runs(model: &dyn Model, block: Pfn) -> u64 {
-    let Some(block) = model.block_of(block) else { return 0 };
+fn free_runs(kernel: &Kernel, block: Pfn) -> u64 {
+    let Some(block) = kernel.block_of(block) else { return 0 };
     let mut runs = 0;
-    model.each_free_run(block, &mut |_, _| runs += 1);
+    each_free_run(kernel, block, |_, _| runs += 1);
     runs
 }
 
 /// The block's first frames, all of them and in order, hold its memmap.
-pub(super) fn hosts_itself(model: &dyn Model, block: Pfn) -> Outcome {
-    let memmap = model.numbers().memmap_pages;
+pub(super) fn hosts_itself(kernel: &Kernel, block: Pfn) -> Outcome {
+    let memmap = kernel.numbers().memmap_pages;
     for i in 0..memmap {
-        let frame = frame_at(model, struct_page(model, block) + i * model.page_size())?;
+        let frame = frame_at(kernel, struct_page(kernel, block) + i * kernel.page_size())?;
         same_at("the frame behind memmap page", i, frame.get(), block.get() + i)?;
-        is_used_as(model, frame, PageKind::MemmapSelf)?;
+        is_used_as(kernel, frame, PageKind::MemmapSelf)?;
     }
     let first = block + memmap;
-    is_used_as(model, first, PageKind::Tail)
+    is_used_as(kernel, first, PageKind::Tail)
 }
 
 /// The last block is filled by a tenant where its memmap will be, then hosts itself.
-fn struct_pages_are_clean(model: &mut dyn Model) -> Outcome {
-    with_spare(model, |model, spare| {
-        let block = Pfn::new(spare.pages.end.get() - model.section_pages());
-        let memory = model.addresses(model.section(block));
-        let hot = model.hot_range(memory.start, memory.len(), Source::Dimm(255))?;
-        let memmap = model.numbers().memmap_pages;
-        if model.zone(ZoneKind::Normal).free < 2 * memmap {
+fn struct_pages_are_clean(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| {
+        let block = Pfn::new(spare.pages.end.get() - kernel.section_pages());
+        let memory = kernel.addresses(kernel.section(block));
+        let hot = HotRange::new(&kernel.mm, memory.start, memory.len(), Source::Dimm(255))?;
+        let memmap = kernel.numbers().memmap_pages;
+        if kernel.mm.zone(ZoneKind::Normal).free < 2 * memmap {
             return skip(&"system RAM has no room for a block's memmap");
         }
-        model.add(&hot, MemmapHome::Ram)?;
-        model.online(block, ZoneKind::Movable)?;
-        with_tenant(model, memmap, |model, guest| {
-            let first = frame_at(model, guest.page(model, 0))?;
-            let newest = model.zone(ZoneKind::Movable).blocks().last();
+        kernel.mm.add_memory(&hot, MemmapHome::Ram, |_, _| {})?;
+        kernel.mm.online_block(block, ZoneKind::Movable)?;
+        with_tenant(kernel, memmap, |kernel, guest| {
+            let first = frame_at(kernel, guest.page(kernel, 0))?;
+            let newest = kernel.mm.zone(ZoneKind::Movable).blocks().last();
             same("where the tenant's first page is", first.get(), newest.map_or(0, |block| block.get()))
         })?;
-        model.offline(block)?;
-        model.remove(memory)?;
-        model.add(&hot, MemmapHome::SelfHosted)?;
-        for pfn in (1..model.section_pages()).map(|i| block + i) {
-            is_clean(pfn, model.page(pfn))?;
+        kernel.mm.offline_block(block)?;
+        kernel.mm.remove_memory(memory)?;
+        kernel.mm.add_memory(&hot, MemmapHome::SelfHosted, |_, _| {})?;
+        for pfn in (1..kernel.section_pages()).map(|i| block + i) {
+            is_clean(pfn, kernel.mm.pages().get(pfn))?;
         }
-        is_used_as(model, block, PageKind::MemmapSelf)?;
-        same("pages under the memmap's head", 1 << model.page(block).order(), memmap)
+        is_used_as(kernel, block, PageKind::MemmapSelf)?;
+        same("pages under the memmap's head", 1 << kernel.mm.pages().get(block).order(), memmap)
     })
 }
 

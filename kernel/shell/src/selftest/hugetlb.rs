@@ -9,11 +9,12 @@ use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, check, fail, frame_at, is_refused, ran_out, same, same_at, skip};
 use super::cpus::{NOT_ENTERED, ONE_CPU, TURNS};
-use super::model::Model;
+use super::expected::Expected;
 use super::snapshot::Snapshot;
 use super::{Test, test};
 use hotmap_kernel::arch::translate;
 use hotmap_kernel::cpus::start;
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::readers::{self, fault};
 
 pub(super) const TESTS: &[Test] = &[
@@ -31,90 +32,90 @@ const NO_ROOM: &str = "no room for a huge page of the size that sharing is worth
 /// The pages of its memmap.
 const MEMMAP: u64 = 8;
 
-fn sizes(model: &mut dyn Model) -> Outcome {
-    let expected = model.numbers().huge_sizes;
+fn sizes(kernel: &mut Kernel) -> Outcome {
+    let expected = kernel.numbers().huge_sizes;
     for (i, size) in expected.into_iter().enumerate().filter(|(_, size)| *size != 0) {
-        let pool = model.mm().hugetlb.pools().nth(i).map_or(0, |pool| model.page_size() << pool.order());
+        let pool = kernel.mm.hugetlb.pools().nth(i).map_or(0, |pool| kernel.page_size() << pool.order());
         same("the size of huge pages", pool, size)?;
-        same("its pages", 1 << model.mm().huge_order(size)?, size / model.page_size())?;
+        same("its pages", 1 << kernel.mm.huge_order(size)?, size / kernel.page_size())?;
     }
     let more = expected.iter().filter(|size| **size != 0).count();
-    same("sizes", model.mm().hugetlb.pools().count() as u64, more as u64)?;
-    is_refused(model.mm().huge_order(4 << 30), Error::Huge(HugeError::Size { bytes: 4 << 30 }))
+    same("sizes", kernel.mm.hugetlb.pools().count() as u64, more as u64)?;
+    is_refused(kernel.mm.huge_order(4 << 30), Error::Huge(HugeError::Size { bytes: 4 << 30 }))
 }
 
-fn has(model: &dyn Model, order: u32) -> u64 {
-    model.mm().hugetlb.pool(order).map_or(0, |pool| pool.total())
+fn has(kernel: &Kernel, order: u32) -> u64 {
+    kernel.mm.hugetlb.pool(order).map_or(0, |pool| pool.total())
 }
 
 /// Run `body` with one huge page more of the size that sharing is worth for, which is taken; `hvo` says whether it is optimised.
-fn with_page(model: &mut dyn Model, hvo: bool, body: fn(&mut dyn Model, Pfn, u32) -> Outcome) -> Outcome {
-    let order = model.mm().huge_order(model.numbers().worth_sharing)?;
-    let (before, set) = (has(model, order), model.mm().hugetlb.hvo);
-    model.mm_mut().hugetlb.hvo = hvo;
-    let resized = model.mm_mut().hugetlb_resize(order, before + 1);
-    model.mm_mut().hugetlb.hvo = set;
+fn with_page(kernel: &mut Kernel, hvo: bool, body: fn(&mut Kernel, Pfn, u32) -> Outcome) -> Outcome {
+    let order = kernel.mm.huge_order(kernel.numbers().worth_sharing)?;
+    let (before, set) = (has(kernel, order), kernel.mm.hugetlb.hvo);
+    kernel.mm.hugetlb.hvo = hvo;
+    let resized = kernel.mm.hugetlb_resize(order, before + 1);
+    kernel.mm.hugetlb.hvo = set;
     match resized? {
         Resized { stopped: None, .. } => {}
         Resized { stopped: Some(_), .. } => return skip(&NO_ROOM),
     }
-    let head = model.mm_mut().hugetlb_take(order)?;
-    let outcome = body(model, head, order);
-    model.mm_mut().hugetlb_put(head)?;
-    model.mm_mut().hugetlb_resize(order, before)?;
+    let head = kernel.mm.hugetlb_take(order)?;
+    let outcome = body(kernel, head, order);
+    kernel.mm.hugetlb_put(head)?;
+    kernel.mm.hugetlb_resize(order, before)?;
     outcome
 }
 
 /// Every tail says which page is its head.
-fn leads_to(model: &dyn Model, head: Pfn, order: u32) -> Outcome {
+fn leads_to(kernel: &Kernel, head: Pfn, order: u32) -> Outcome {
     for i in 0..1 << order {
-        let (kind, found) = model.use_of(head + i)?;
+        let (kind, found) = kernel.mm.use_of(head + i)?;
         check!(kind == PageKind::HugeTlb, "{} is {kind}", head + i);
         same_at("the head", head + i, found.get(), head.get())?;
     }
     Ok(())
 }
 
-fn a_pool(model: &mut dyn Model) -> Outcome {
-    let order = model.mm().huge_order(2 << 20)?;
-    let (before, counts, pool) = (Snapshot::of(model), model.counts(), has(model, order));
-    let set = model.mm().hugetlb.hvo;
-    model.mm_mut().hugetlb.hvo = false;
-    let resized = model.mm_mut().hugetlb_resize(order, pool + 3);
-    model.mm_mut().hugetlb.hvo = set;
+fn a_pool(kernel: &mut Kernel) -> Outcome {
+    let order = kernel.mm.huge_order(2 << 20)?;
+    let (before, counts, pool) = (Snapshot::of(kernel), kernel.mm.counts(), has(kernel, order));
+    let set = kernel.mm.hugetlb.hvo;
+    kernel.mm.hugetlb.hvo = false;
+    let resized = kernel.mm.hugetlb_resize(order, pool + 3);
+    kernel.mm.hugetlb.hvo = set;
     same("huge pages", resized?.total, pool + 3)?;
-    same("allocated pages", model.counts().allocated, counts.allocated + (3 << order))?;
-    let head = model.mm_mut().hugetlb_take(order)?;
-    let outcome = leads_to(model, head, order);
-    model.mm_mut().hugetlb_put(head)?;
-    model.mm_mut().hugetlb_resize(order, pool)?;
+    same("allocated pages", kernel.mm.counts().allocated, counts.allocated + (3 << order))?;
+    let head = kernel.mm.hugetlb_take(order)?;
+    let outcome = leads_to(kernel, head, order);
+    kernel.mm.hugetlb_put(head)?;
+    kernel.mm.hugetlb_resize(order, pool)?;
     outcome?;
-    before.is_still(model)
+    before.is_still(kernel)
 }
 
 /// The CPU finds the frames of a huge page's memmap: the first is its own, and the others are one, which is read-only.
-fn is_shared(model: &dyn Model, head: Pfn) -> Outcome {
-    let page = |i| model.page_address(head) + i * model.page_size();
-    let shared = frame_at(model, page(1))?;
-    check!(frame_at(model, page(0))? != shared, "the head's page is shared");
+fn is_shared(kernel: &Kernel, head: Pfn) -> Outcome {
+    let page = |i| kernel.mm.layout().page_address(head) + i * kernel.page_size();
+    let shared = frame_at(kernel, page(1))?;
+    check!(frame_at(kernel, page(0))? != shared, "the head's page is shared");
     for i in 1..MEMMAP {
-        same_at("the frame", page(i), frame_at(model, page(i))?.get(), shared.get())?;
+        same_at("the frame", page(i), frame_at(kernel, page(i))?.get(), shared.get())?;
         let store = translate::store(page(i));
         check!(store.is_forbidden(), "{}: to the CPU a store is {store}", page(i));
     }
     Ok(())
 }
 
-fn optimised(model: &mut dyn Model) -> Outcome {
-    with_page(model, false, |model, head, order| {
-        let counts = model.counts();
+fn optimised(kernel: &mut Kernel) -> Outcome {
+    with_page(kernel, false, |kernel, head, order| {
+        let counts = kernel.mm.counts();
         // Another page of the pool may share already; a block of memmap may have to be split.
-        let shares = model.mm().hugetlb.tails().as_flattened().iter().any(|tail| tail.frame.is_some());
-        model.mm_mut().optimise(head)?;
-        let now = model.counts();
-        let outcome = is_shared(model, head).and_then(|()| leads_to(model, head, order));
-        let findings = model.audit(&mut |_| {});
-        model.mm_mut().restore(head)?;
+        let shares = kernel.mm.hugetlb.tails().as_flattened().iter().any(|tail| tail.frame.is_some());
+        kernel.mm.optimise(head)?;
+        let now = kernel.mm.counts();
+        let outcome = is_shared(kernel, head).and_then(|()| leads_to(kernel, head, order));
+        let findings = kernel.mm.audit(&mut |_| {});
+        kernel.mm.restore(head)?;
         outcome?;
         check!(findings.is_clean(), "an audit meanwhile: {findings}");
         let own = u64::from(!shares);
@@ -124,36 +125,39 @@ fn optimised(model: &mut dyn Model) -> Outcome {
     })
 }
 
-fn restored(model: &mut dyn Model) -> Outcome {
-    with_page(model, true, |model, head, order| {
-        check!(model.page(head).as_huge_head().is_optimised(), "{head} is not optimised in its pool");
-        is_shared(model, head)?;
-        model.mm_mut().restore(head)?;
-        leads_to(model, head, order)?;
+fn restored(kernel: &mut Kernel) -> Outcome {
+    with_page(kernel, true, |kernel, head, order| {
+        check!(
+            kernel.mm.pages().get(head).as_huge_head().is_optimised(),
+            "{head} is not optimised in its pool"
+        );
+        is_shared(kernel, head)?;
+        kernel.mm.restore(head)?;
+        leads_to(kernel, head, order)?;
         for i in 0..MEMMAP {
-            let va = model.page_address(head) + i * model.page_size();
+            let va = kernel.mm.layout().page_address(head) + i * kernel.page_size();
             let store = translate::store(va);
             check!(store.address().is_some(), "{va}: to the CPU a store is {store}");
-            let frame = frame_at(model, va)?;
-            for other in (0..i).map(|j| model.page_address(head) + j * model.page_size()) {
-                check!(frame_at(model, other)? != frame, "{va} and {other} share {frame}");
+            let frame = frame_at(kernel, va)?;
+            for other in (0..i).map(|j| kernel.mm.layout().page_address(head) + j * kernel.page_size()) {
+                check!(frame_at(kernel, other)? != frame, "{va} and {other} share {frame}");
             }
         }
         Ok(())
     })
 }
 
-fn under_readers(model: &mut dyn Model) -> Outcome {
+fn under_readers(kernel: &mut Kernel) -> Outcome {
     if start::online().count() == 1 {
         return skip(&ONE_CPU);
     }
-    with_page(model, false, |model, head, order| {
+    with_page(kernel, false, |kernel, head, order| {
         check!(readers::show_huge_page(head, order), "no room on the board");
         let windows = fault::figures().windows;
         readers::start();
         let read = start::wait_until(|| readers::totals().checks > 0);
         fault::stretch_next(TURNS);
-        let changed = model.mm_mut().optimise(head).and_then(|()| model.mm_mut().restore(head));
+        let changed = kernel.mm.optimise(head).and_then(|()| kernel.mm.restore(head));
         fault::stretch_next(0);
         let totals = readers::stop();
         readers::hide(|page| page.head == head.get());
@@ -167,57 +171,57 @@ fn under_readers(model: &mut dyn Model) -> Outcome {
     })
 }
 
-fn without_frames(model: &mut dyn Model) -> Outcome {
-    with_page(model, true, |model, head, order| {
-        let before = Snapshot::of(model);
+fn without_frames(kernel: &mut Kernel) -> Outcome {
+    with_page(kernel, true, |kernel, head, order| {
+        let before = Snapshot::of(kernel);
         for plan in (1..MEMMAP).flat_map(|n| [Plan::Nth(n), Plan::From(n)]) {
-            model.arm(plan);
-            let refused = model.mm_mut().restore(head);
-            model.arm(Plan::Off);
+            kernel.mm.faults_mut().arm(plan);
+            let refused = kernel.mm.restore(head);
+            kernel.mm.faults_mut().arm(Plan::Off);
             ran_out(refused, |out| matches!(out, Resource::Frames { order: 0 }))?;
-            is_shared(model, head)?;
-            before.is_still(model)?;
+            is_shared(kernel, head)?;
+            before.is_still(kernel)?;
         }
-        leads_to(model, head, order)
+        leads_to(kernel, head, order)
     })
 }
 
-fn demoted(model: &mut dyn Model) -> Outcome {
+fn demoted(kernel: &mut Kernel) -> Outcome {
     // The largest that a block can have.
-    let most = model.numbers().huge_sizes.into_iter().filter(|size| *size <= 512 << 20).max();
-    let (large, small) = (model.mm().huge_order(most.unwrap_or(0))?, model.mm().huge_order(2 << 20)?);
-    let (before, pools) = (Snapshot::of(model), (has(model, large), has(model, small)));
-    let Resized { stopped, .. } = model.mm_mut().hugetlb_resize(large, pools.0 + 1)?;
+    let most = kernel.numbers().huge_sizes.into_iter().filter(|size| *size <= 512 << 20).max();
+    let (large, small) = (kernel.mm.huge_order(most.unwrap_or(0))?, kernel.mm.huge_order(2 << 20)?);
+    let (before, pools) = (Snapshot::of(kernel), (has(kernel, large), has(kernel, small)));
+    let Resized { stopped, .. } = kernel.mm.hugetlb_resize(large, pools.0 + 1)?;
     if stopped.is_some() {
         return skip(&NO_ROOM);
     }
-    let head = model.mm_mut().hugetlb_take(large)?;
-    model.mm_mut().hugetlb_put(head)?;
-    model.mm_mut().hugetlb_demote(head, small)?;
+    let head = kernel.mm.hugetlb_take(large)?;
+    kernel.mm.hugetlb_put(head)?;
+    kernel.mm.hugetlb_demote(head, small)?;
     let parts = 1 << (large - small);
-    let found = (has(model, large), has(model, small));
-    let outcome = leads_to(model, head + (1 << small), small);
-    model.mm_mut().hugetlb_resize(small, pools.1)?;
+    let found = (has(kernel, large), has(kernel, small));
+    let outcome = leads_to(kernel, head + (1 << small), small);
+    kernel.mm.hugetlb_resize(small, pools.1)?;
     check!(found == (pools.0, pools.1 + parts), "{} and {} huge pages", found.0, found.1);
     outcome?;
-    before.is_still(model)
+    before.is_still(kernel)
 }
 
-fn what_is_refused(model: &mut dyn Model) -> Outcome {
-    let size = model.numbers().huge_sizes[0];
-    let order = model.mm().huge_order(size)?;
-    let pool = has(model, order);
-    let Resized { stopped: None, .. } = model.mm_mut().hugetlb_resize(order, pool + 1)? else {
+fn what_is_refused(kernel: &mut Kernel) -> Outcome {
+    let size = kernel.numbers().huge_sizes[0];
+    let order = kernel.mm.huge_order(size)?;
+    let pool = has(kernel, order);
+    let Resized { stopped: None, .. } = kernel.mm.hugetlb_resize(order, pool + 1)? else {
         return Err(fail(format_args!("no room for a huge page of {size} bytes")));
     };
-    let head = model.mm_mut().hugetlb_take(order)?;
-    let taken = model.mm().hugetlb.pool(order).map_or(0, |pool| pool.taken());
-    let too_small = model.mm_mut().hugetlb_resize(order, taken - 1);
-    let demoted = model.mm_mut().hugetlb_demote(head, order);
-    let shared = model.mm_mut().optimise(head);
-    let pinned = model.pin(head + 1);
-    model.mm_mut().hugetlb_put(head)?;
-    model.mm_mut().hugetlb_resize(order, pool)?;
+    let head = kernel.mm.hugetlb_take(order)?;
+    let taken = kernel.mm.hugetlb.pool(order).map_or(0, |pool| pool.taken());
+    let too_small = kernel.mm.hugetlb_resize(order, taken - 1);
+    let demoted = kernel.mm.hugetlb_demote(head, order);
+    let shared = kernel.mm.optimise(head);
+    let pinned = kernel.mm.pin(head + 1);
+    kernel.mm.hugetlb_put(head)?;
+    kernel.mm.hugetlb_resize(order, pool)?;
     is_refused(too_small, Error::Huge(HugeError::InUse { bytes: size, used: taken, asked: taken - 1 }))?;
     is_refused(demoted, Error::Huge(HugeError::Size { bytes: size }))?;
     is_refused(

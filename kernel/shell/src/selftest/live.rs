@@ -1,6 +1,8 @@
 //! Changing tables that are in use: what the break-before-make rules forbid is refused, and undone. Everything happens in a
 //! corner of the tenants' area, by read-only mappings of memory that is mapped elsewhere.
 
+use super::entries;
+use super::entries::{exchange_page, unmap};
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::error::{Error, Result, SpaceError};
 use hotmap_mm::frame::counts::Counts;
@@ -8,11 +10,12 @@ use hotmap_mm::space::descriptor::Attributes;
 use hotmap_mm::space::request::MapRequest;
 
 use super::check::{Outcome, check, is_refused, same_at, skip};
-use super::model::Model;
+use super::expected::Expected;
 use super::paging::each_entry;
 use super::snapshot::counts_are;
 use super::{Test, test};
 use hotmap_kernel::arch::{peek, translate};
+use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
     test("a page is mapped, and gone when it is unmapped", a_page_comes_and_goes),
@@ -27,9 +30,12 @@ fn scratch(offset: u64, len: u64) -> VirtRange {
     VirtRange { start: SCRATCH + offset, end: SCRATCH + offset + len }
 }
 
-fn map(model: &mut dyn Model, range: VirtRange, pa: PhysAddr) -> Result<()> {
-    let max_leaf = model.numbers().block;
-    model.map(&MapRequest { range, pa, attributes: Attributes::RODATA, max_leaf, contiguous: false })
+fn map(kernel: &mut Kernel, range: VirtRange, pa: PhysAddr) -> Result<()> {
+    let max_leaf = kernel.numbers().block;
+    entries::map(
+        kernel,
+        &MapRequest { range, pa, attributes: Attributes::RODATA, max_leaf, contiguous: false },
+    )
 }
 
 /// The CPU sees `pa` at `va`, for loads only. The load that is tried fills the TLB, so that a translation that is not
@@ -48,69 +54,69 @@ fn shows_nothing(va: VirtAddr) -> Outcome {
 }
 
 /// As many table pages as there were, and everything else too.
-fn nothing_was_spent(model: &dyn Model, before: &Counts) -> Outcome {
-    counts_are(&model.counts(), before)
+fn nothing_was_spent(kernel: &Kernel, before: &Counts) -> Outcome {
+    counts_are(&kernel.mm.counts(), before)
 }
 
-fn a_page_comes_and_goes(model: &mut dyn Model) -> Outcome {
-    let (page, before) = (scratch(0, model.page_size()), model.counts());
-    let pa = model.info().image.start;
+fn a_page_comes_and_goes(kernel: &mut Kernel) -> Outcome {
+    let (page, before) = (scratch(0, kernel.page_size()), kernel.mm.counts());
+    let pa = kernel.info.image.start;
     shows_nothing(page.start)?;
-    map(model, page, pa)?;
+    map(kernel, page, pa)?;
     let shown = shows(page.start, pa).and(shows_nothing(page.end));
-    model.unmap(page)?;
+    unmap(kernel, page)?;
     shown.and(shows_nothing(page.start))?;
-    nothing_was_spent(model, &before)
+    nothing_was_spent(kernel, &before)
 }
 
-fn mapping_over_is_refused(model: &mut dyn Model) -> Outcome {
-    let (page, pa) = (model.page_size(), model.info().image.start);
+fn mapping_over_is_refused(kernel: &mut Kernel) -> Outcome {
+    let (page, pa) = (kernel.page_size(), kernel.info.image.start);
     let second = scratch(page, page);
-    map(model, second, pa)?;
-    let before = model.counts();
+    map(kernel, second, pa)?;
+    let before = kernel.mm.counts();
     // The first page is free to map, and was mapped when the second one is found in the way.
-    let attempt = map(model, scratch(0, 2 * page), pa);
+    let attempt = map(kernel, scratch(0, 2 * page), pa);
     let outcome = is_refused(attempt, Error::Space(SpaceError::AlreadyMapped(second.start)))
         .and(shows_nothing(SCRATCH))
         .and(shows(second.start, pa))
-        .and(nothing_was_spent(model, &before));
-    model.unmap(scratch(0, 2 * page))?;
+        .and(nothing_was_spent(kernel, &before));
+    unmap(kernel, scratch(0, 2 * page))?;
     outcome
 }
 
-fn splitting_is_refused(model: &mut dyn Model) -> Outcome {
-    let size = model.numbers().block;
+fn splitting_is_refused(kernel: &mut Kernel) -> Outcome {
+    let size = kernel.numbers().block;
     let mut memory = None;
-    each_entry(model, &mut |slot, d| {
+    each_entry(kernel, &mut |slot, d| {
         if slot.level == 2 && d.is_leaf(2) {
-            memory = Some(model.output(d));
+            memory = Some(kernel.output(d));
         }
         Ok(())
     })?;
     let Some(pa) = memory else { return skip(&"no memory here fills a block") };
     let block = scratch(0, size);
-    map(model, block, pa)?;
-    let outcome = block_stays_whole(model, block, pa);
-    model.unmap(block)?;
+    map(kernel, block, pa)?;
+    let outcome = block_stays_whole(kernel, block, pa);
+    unmap(kernel, block)?;
     outcome.and(shows_nothing(block.start))
 }
 
-fn block_stays_whole(model: &mut dyn Model, block: VirtRange, pa: PhysAddr) -> Outcome {
-    let (size, page, before) = (block.len(), model.page_size(), model.counts());
-    let path = model.path(block.start);
+fn block_stays_whole(kernel: &mut Kernel, block: VirtRange, pa: PhysAddr) -> Outcome {
+    let (size, page, before) = (block.len(), kernel.page_size(), kernel.mm.counts());
+    let path = kernel.mm.space().path(block.start);
     same_at("the size of the leaf", block.start, path.leaf().map_or(0, |step| step.slot.span.len()), size)?;
     let refusal = Error::Space(SpaceError::WouldSplit { block: block.start, size });
     for part in [scratch(0, size / 2), scratch(size / 2, size / 2), scratch(page, page)] {
-        is_refused(model.unmap(part), refusal)?;
+        is_refused(unmap(kernel, part), refusal)?;
     }
     // A range inside the block, and one that ends in it: what was mapped before the block is undone, the block is not.
     let inside = scratch(size / 2, page);
-    is_refused(map(model, inside, pa), Error::Space(SpaceError::AlreadyMapped(inside.start)))?;
+    is_refused(map(kernel, inside, pa), Error::Space(SpaceError::AlreadyMapped(inside.start)))?;
     let before_it = VirtRange { start: VirtAddr::new(block.start.get() - page), end: block.start + page };
-    is_refused(map(model, before_it, pa), Error::Space(SpaceError::AlreadyMapped(block.start)))?;
+    is_refused(map(kernel, before_it, pa), Error::Space(SpaceError::AlreadyMapped(block.start)))?;
     shows_nothing(before_it.start)?;
-    is_refused(model.exchange_page(block.start, pa), Error::Space(SpaceError::NotMapped(block.start)))?;
+    is_refused(exchange_page(kernel, block.start, pa), Error::Space(SpaceError::NotMapped(block.start)))?;
     shows(block.start, pa)?;
     shows(VirtAddr::new(block.end.get() - 8), pa + (size - 8))?;
-    nothing_was_spent(model, &before)
+    nothing_was_spent(kernel, &before)
 }

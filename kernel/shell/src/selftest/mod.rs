@@ -25,6 +25,7 @@ mod compact;
 mod cpus;
 mod device;
 mod device_dedup;
+mod entries;
 mod expected;
 mod faults;
 mod heap;
@@ -44,8 +45,8 @@ mod spare;
 mod tenant;
 mod vmemmap;
 
-use crate::model::{self, Model};
 use check::{Failure, Outcome};
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 use ktap::Block;
 use snapshot::Snapshot;
@@ -64,10 +65,10 @@ pub(crate) enum Verdict {
 struct Test {
     /// The rule that it checks.
     name: &'static str,
-    run: fn(&mut dyn Model) -> Outcome,
+    run: fn(&mut Kernel) -> Outcome,
 }
 
-const fn test(name: &'static str, run: fn(&mut dyn Model) -> Outcome) -> Test {
+const fn test(name: &'static str, run: fn(&mut Kernel) -> Outcome) -> Test {
     Test { name, run }
 }
 
@@ -113,7 +114,7 @@ pub(crate) fn list() {
 }
 
 /// Run the subject `name`, or all of them.
-pub(crate) fn run(model: &mut dyn Model, name: Option<&str>) -> Verdict {
+pub(crate) fn run(kernel: &mut Kernel, name: Option<&str>) -> Verdict {
     let wanted = |subject: &&Subject| name.is_none_or(|name| name == subject.name);
     let count = SUBJECTS.iter().filter(wanted).count();
     if count == 0 {
@@ -121,7 +122,7 @@ pub(crate) fn run(model: &mut dyn Model, name: Option<&str>) -> Verdict {
     }
     let mut block = Block::open(None, count);
     for subject in SUBJECTS.iter().filter(wanted) {
-        let outcome = run_subject(model, subject);
+        let outcome = run_subject(kernel, subject);
         block.result(subject.name, outcome);
     }
     match block.verdict() {
@@ -130,17 +131,17 @@ pub(crate) fn run(model: &mut dyn Model, name: Option<&str>) -> Verdict {
     }
 }
 
-fn run_subject(model: &mut dyn Model, subject: &Subject) -> Outcome {
-    snapshot::is_sound(model)?;
-    let before = Snapshot::of(model);
+fn run_subject(kernel: &mut Kernel, subject: &Subject) -> Outcome {
+    snapshot::is_sound(kernel)?;
+    let before = Snapshot::of(kernel);
     let mut block = Block::open(Some(subject.name), subject.tests.len() + 1);
     for test in subject.tests {
-        let outcome = (test.run)(model);
+        let outcome = (test.run)(kernel);
         block.result(test.name, outcome);
     }
     // A subject of which nothing could run is skipped, although that has changed nothing.
     let verdict = block.verdict();
-    let unchanged = before.is_still(model);
+    let unchanged = before.is_still(kernel);
     block.result(UNCHANGED, unchanged);
     unchanged.and(verdict)
 }

@@ -9,10 +9,11 @@ use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::notify::{Event, Notifier, Veto};
 
 use super::check::{Outcome, check, is_refused, same};
-use super::model::Model;
+use super::expected::Expected;
 use super::snapshot::Snapshot;
 use super::spare::{Spare, boot_block, with_spare};
 use super::{Test, test};
+use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
     test("all are asked and then told, in order, of the whole block", all_are_asked_and_told),
@@ -51,94 +52,96 @@ fn hear(who: u64, event: Event, range: PhysRange) -> core::result::Result<(), Ve
 
 /// Do `act`, which moves `range`, with both notifiers listening, the second of which may say no; returns what was heard.
 fn listened<T>(
-    model: &mut dyn Model,
+    kernel: &mut Kernel,
     range: PhysRange,
     veto: u64,
-    act: &dyn Fn(&mut dyn Model) -> Result<T>,
+    act: &dyn Fn(&mut Kernel) -> Result<T>,
 ) -> Outcome<(Result<T>, u64)> {
     START.store(range.start.get(), Relaxed);
     END.store(range.end.get(), Relaxed);
     VETO.store(veto, Relaxed);
     HEARD.store(0, Relaxed);
     for notifier in NOTIFIERS {
-        model.notifiers().register(notifier)?;
+        kernel.mm.notifiers.register(notifier)?;
     }
-    let result = act(model);
+    let result = act(kernel);
     for notifier in NOTIFIERS {
-        model.notifiers().unregister(notifier.name);
+        kernel.mm.notifiers.unregister(notifier.name);
     }
     Ok((result, HEARD.load(Relaxed)))
 }
 
-fn all_are_asked_and_told(model: &mut dyn Model) -> Outcome {
-    let block = boot_block(model)?;
-    let range = model.addresses(model.section(block));
-    let (result, heard) = listened(model, range, 0, &|model| model.offline(block))?;
+fn all_are_asked_and_told(kernel: &mut Kernel) -> Outcome {
+    let block = boot_block(kernel)?;
+    let range = kernel.addresses(kernel.section(block));
+    let (result, heard) = listened(kernel, range, 0, &|kernel| kernel.mm.offline_block(block))?;
     result?;
     same("what was heard of going offline", heard, 0x1526)?;
-    let (result, heard) = listened(model, range, 0, &|model| model.online(block, ZoneKind::Normal))?;
+    let (result, heard) =
+        listened(kernel, range, 0, &|kernel| kernel.mm.online_block(block, ZoneKind::Normal))?;
     result?;
     same("what was heard of going online", heard, 0x1526)
 }
 
-fn a_veto_changes_nothing(model: &mut dyn Model) -> Outcome {
-    let block = boot_block(model)?;
-    let range = model.addresses(model.section(block));
-    let (before, refused) = (Snapshot::of(model), Error::Block(BlockError::Vetoed { range, by: "second" }));
-    let (result, heard) = listened(model, range, SECOND + GOING, &|model| model.offline(block))?;
+fn a_veto_changes_nothing(kernel: &mut Kernel) -> Outcome {
+    let block = boot_block(kernel)?;
+    let range = kernel.addresses(kernel.section(block));
+    let (before, refused) = (Snapshot::of(kernel), Error::Block(BlockError::Vetoed { range, by: "second" }));
+    let (result, heard) = listened(kernel, range, SECOND + GOING, &|kernel| kernel.mm.offline_block(block))?;
     same("what was heard of a block that stays", heard, 0x153)?;
     is_refused(result, refused)?;
-    before.is_still(model)?;
-    model.offline(block)?;
-    let before = Snapshot::of(model);
-    let vetoed = listened(model, range, SECOND + GOING, &|model| model.online(block, ZoneKind::Normal));
-    let outcome = before.is_still(model);
-    model.online(block, ZoneKind::Normal)?;
+    before.is_still(kernel)?;
+    kernel.mm.offline_block(block)?;
+    let before = Snapshot::of(kernel);
+    let vetoed =
+        listened(kernel, range, SECOND + GOING, &|kernel| kernel.mm.online_block(block, ZoneKind::Normal));
+    let outcome = before.is_still(kernel);
+    kernel.mm.online_block(block, ZoneKind::Normal)?;
     let (result, heard) = vetoed?;
     same("what was heard of a block that stays offline", heard, 0x153)?;
     is_refused(result, refused)?;
     outcome
 }
 
-fn a_failure_is_cancelled(model: &mut dyn Model) -> Outcome {
-    let block = boot_block(model)?;
-    let (range, last) = (model.addresses(model.section(block)), block + (model.section_pages() - 1));
-    model.pin(last)?;
-    let before = Snapshot::of(model);
-    let failed = listened(model, range, 0, &|model| model.offline(block));
-    let outcome = before.is_still(model);
-    model.unpin(last)?;
+fn a_failure_is_cancelled(kernel: &mut Kernel) -> Outcome {
+    let block = boot_block(kernel)?;
+    let (range, last) = (kernel.addresses(kernel.section(block)), block + (kernel.section_pages() - 1));
+    kernel.mm.pin(last)?;
+    let before = Snapshot::of(kernel);
+    let failed = listened(kernel, range, 0, &|kernel| kernel.mm.offline_block(block));
+    let outcome = before.is_still(kernel);
+    kernel.mm.unpin(last)?;
     let (result, heard) = failed?;
     same("what was heard", heard, 0x1573)?;
     is_refused(result, Error::Page(PageError::Pinned { pfn: last, refs: 1 }))?;
     outcome
 }
 
-fn the_memmap_is_of_the_range(model: &mut dyn Model) -> Outcome {
-    with_spare(model, |model, spare| {
-        let hot = spare.validate(model)?;
-        model.add(&hot, MemmapHome::SelfHosted)?;
-        let before = Snapshot::of(model);
-        let online = |model: &mut dyn Model| model.online_range(spare.pages, ZoneKind::Movable);
+fn the_memmap_is_of_the_range(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| {
+        let hot = spare.validate(kernel)?;
+        kernel.mm.add_memory(&hot, MemmapHome::SelfHosted, |_, _| {})?;
+        let before = Snapshot::of(kernel);
+        let online = |kernel: &mut Kernel| kernel.mm.online_pages(spare.pages, ZoneKind::Movable, |_, _| {});
         for (veto, by) in [(GOING, "first"), (SECOND + GOING, "second")] {
-            let (result, _) = listened(model, spare.range, veto, &online)?;
+            let (result, _) = listened(kernel, spare.range, veto, &online)?;
             is_refused(result, Error::Block(BlockError::Vetoed { range: spare.range, by }))?;
-            before.is_still(model)?;
+            before.is_still(kernel)?;
         }
-        let (result, heard) = listened(model, spare.range, 0, &online)?;
+        let (result, heard) = listened(kernel, spare.range, 0, &online)?;
         result?;
         same("what was heard of going online", heard, 0x1526)?;
-        goes_offline(model, spare)
+        goes_offline(kernel, spare)
     })
 }
 
-fn goes_offline(model: &mut dyn Model, spare: &Spare) -> Outcome {
-    let offline = |model: &mut dyn Model| model.offline_range(spare.pages);
-    let before = Snapshot::of(model);
-    let (result, _) = listened(model, spare.range, SECOND + GOING, &offline)?;
+fn goes_offline(kernel: &mut Kernel, spare: &Spare) -> Outcome {
+    let offline = |kernel: &mut Kernel| kernel.mm.offline_pages(spare.pages);
+    let before = Snapshot::of(kernel);
+    let (result, _) = listened(kernel, spare.range, SECOND + GOING, &offline)?;
     check!(result.is_err(), "a veto was not heard");
-    before.is_still(model)?;
-    let (result, heard) = listened(model, spare.range, 0, &offline)?;
+    before.is_still(kernel)?;
+    let (result, heard) = listened(kernel, spare.range, 0, &offline)?;
     result?;
     same("what was heard of going offline", heard, 0x1526)
 }

@@ -1,6 +1,7 @@
 //! Translation tables: ours and the CPU's reading of them agree, and nothing is mapped that should not be. (What may change
 //! in a mapping is [`super::live`]'s.)
 
+use super::entries::EVERYTHING;
 use aarch64_cpu::registers::{Readable, SCTLR_EL1};
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use hotmap_mm::frame::block::{MemoryBlock, Source};
@@ -9,10 +10,11 @@ use hotmap_mm::space::descriptor::Descriptor;
 use hotmap_mm::space::walk::Slot;
 
 use super::check::{Outcome, check, same, same_at};
-use super::model::Model;
+use super::expected::Expected;
 use super::{Test, test};
 use hotmap_kernel::arch::translate::{self, Translation};
 use hotmap_kernel::arch::{image, mmu, peek};
+use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
     test("the CPU's own walk agrees at every leaf", agrees_at_every_leaf),
@@ -38,9 +40,9 @@ const TABLE_LIMITS: u64 = 0b1_1111 << 59;
 const MEMORY_TYPES: [u8; 2] = [0x04, 0xff];
 
 /// Hands every entry of the upper half that is not empty to `look`, until one fails.
-pub(super) fn each_entry(model: &dyn Model, look: &mut dyn FnMut(&Slot, Descriptor) -> Outcome) -> Outcome {
+pub(super) fn each_entry(kernel: &Kernel, look: &mut dyn FnMut(&Slot, Descriptor) -> Outcome) -> Outcome {
     let mut outcome = Ok(());
-    model.scan(&mut |slot, d| {
+    kernel.mm.space().scan(EVERYTHING, |slot, d| {
         if outcome.is_ok() {
             outcome = look(slot, d);
         }
@@ -57,11 +59,11 @@ struct Claim {
     leaf: Option<(PhysAddr, u64)>,
 }
 
-fn agrees(model: &dyn Model, va: VirtAddr) -> Outcome {
-    let path = model.path(va);
+fn agrees(kernel: &Kernel, va: VirtAddr) -> Outcome {
+    let path = kernel.mm.space().path(va);
     let level = path.steps().last().map_or(0, |step| step.slot.level);
     let bits = path.leaf().map(|step| step.descriptor.bits());
-    cpu_agrees(&Claim { va, level, leaf: model.translate(va).zip(bits) })
+    cpu_agrees(&Claim { va, level, leaf: kernel.mm.space().translate(va).zip(bits) })
 }
 
 fn cpu_agrees(claim: &Claim) -> Outcome {
@@ -82,20 +84,20 @@ fn cpu_agrees(claim: &Claim) -> Outcome {
     Ok(())
 }
 
-fn agrees_at_every_leaf(model: &mut dyn Model) -> Outcome {
-    let tenant = model.tenant_new(3)?;
+fn agrees_at_every_leaf(kernel: &mut Kernel) -> Outcome {
+    let tenant = kernel.mm.tenant_new(3)?;
     let mut leaves = 0;
-    let outcome = each_entry(model, &mut |slot, d| {
+    let outcome = each_entry(kernel, &mut |slot, d| {
         if !d.is_leaf(slot.level) {
             return Ok(());
         }
         leaves += 1;
         let last = VirtAddr::new(slot.span.end.get() - 8);
-        agrees(model, slot.span.start)?;
-        agrees(model, last)?;
-        agrees(model, slot.span.end)
+        agrees(kernel, slot.span.start)?;
+        agrees(kernel, last)?;
+        agrees(kernel, slot.span.end)
     });
-    model.tenant_drop(tenant)?;
+    kernel.mm.tenant_drop(tenant)?;
     check!(leaves > 0, "there is no leaf at all");
     outcome
 }
@@ -103,12 +105,12 @@ fn agrees_at_every_leaf(model: &mut dyn Model) -> Outcome {
 /// How many addresses are tried around the start of each region.
 const SAMPLES: usize = 128;
 
-fn agrees_at_random(model: &mut dyn Model) -> Outcome {
-    let vmemmap = model.vmemmap();
+fn agrees_at_random(kernel: &mut Kernel) -> Outcome {
+    let vmemmap = kernel.mm.layout().vmemmap();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for base in [LINEAR_START, IMAGE_START, DEVICES.start, TENANTS.start, vmemmap.start, vmemmap.end] {
         for _ in 0..SAMPLES {
-            agrees(model, random.near(base))?;
+            agrees(kernel, random.near(base))?;
         }
     }
     Ok(())
@@ -132,10 +134,10 @@ impl Random {
     }
 }
 
-fn only_code_is_executable(model: &mut dyn Model) -> Outcome {
+fn only_code_is_executable(kernel: &mut Kernel) -> Outcome {
     check!(SCTLR_EL1.get() & mmu::SCTLR_WXN != 0, "SCTLR_EL1.WXN is clear: {:#x}", SCTLR_EL1.get());
     let mut executable = 0;
-    each_entry(model, &mut |slot, d| {
+    each_entry(kernel, &mut |slot, d| {
         executable += u64::from(d.is_leaf(slot.level) && d.bits() & PXN == 0) * slot.span.len();
         entry_is_safe(slot, d)
     })?;
@@ -155,12 +157,12 @@ fn entry_is_safe(slot: &Slot, d: Descriptor) -> Outcome {
     Ok(())
 }
 
-fn constants_are_constant(model: &mut dyn Model) -> Outcome {
-    let alias = model.linear(model.info().image.start);
+fn constants_are_constant(kernel: &mut Kernel) -> Outcome {
+    let alias = kernel.mm.layout().linear(kernel.info.image.start);
     for (part, writable) in
         [(image::text(), false), (image::constants(), false), (image::data(), true), (image::stack(), true)]
     {
-        part_is(part, writable, alias, model.page_size())?;
+        part_is(part, writable, alias, kernel.page_size())?;
     }
     Ok(())
 }
@@ -181,10 +183,10 @@ fn part_is(part: VirtRange, writable: bool, alias: VirtAddr, page: u64) -> Outco
     Ok(())
 }
 
-fn the_stack_has_a_guard(model: &mut dyn Model) -> Outcome {
+fn the_stack_has_a_guard(kernel: &mut Kernel) -> Outcome {
     let (guard, stack) = (image::guard(), image::stack());
     check!(
-        guard.len() >= model.page_size() && guard.end == stack.start,
+        guard.len() >= kernel.page_size() && guard.end == stack.start,
         "the guard is {guard}, the stack {stack}"
     );
     let here = &raw const guard as u64;
@@ -193,22 +195,22 @@ fn the_stack_has_a_guard(model: &mut dyn Model) -> Outcome {
     while va < guard.end {
         let load = translate::load(va);
         check!(load.is_unmapped() && peek::load_aborts(va), "the guard at {va} can be loaded: {load}");
-        va = va + model.page_size();
+        va = va + kernel.page_size();
     }
     check!(!peek::load_aborts(stack.start), "the stack's end at {} cannot be loaded", stack.start);
     Ok(())
 }
 
-fn leaves_are_large(model: &mut dyn Model) -> Outcome {
-    for block in model.blocks() {
-        let memory = model.addresses(model.section(block.start));
-        let Some(together) = mapped_together(model, block, memory) else { continue };
+fn leaves_are_large(kernel: &mut Kernel) -> Outcome {
+    for block in kernel.mm.blocks() {
+        let memory = kernel.addresses(kernel.section(block.start));
+        let Some(together) = mapped_together(kernel, block, memory) else { continue };
         // Around the image leaves are smaller, so look at more of them.
         let mixed = memory.overlaps(&together.constant);
-        let step = if mixed { model.numbers().contiguous_pages } else { model.numbers().section };
-        let starts = (0..model.numbers().section / step).map(|i| memory.start + i * step);
-        for pa in starts.chain([PhysAddr::new(memory.end.get() - model.page_size())]) {
-            leaf_is_large(model, pa, &together)?;
+        let step = if mixed { kernel.numbers().contiguous_pages } else { kernel.numbers().section };
+        let starts = (0..kernel.numbers().section / step).map(|i| memory.start + i * step);
+        for pa in starts.chain([PhysAddr::new(memory.end.get() - kernel.page_size())]) {
+            leaf_is_large(kernel, pa, &together)?;
         }
     }
     Ok(())
@@ -222,25 +224,25 @@ struct Together {
 
 /// What was mapped together with `block`: all of its DIMM, or the block alone of boot memory, of which the image's code and
 /// constants are mapped apart. `None` for blocks with holes.
-fn mapped_together(model: &dyn Model, block: &MemoryBlock, memory: PhysRange) -> Option<Together> {
-    let start = model.info().image.start;
+fn mapped_together(kernel: &Kernel, block: &MemoryBlock, memory: PhysRange) -> Option<Together> {
+    let start = kernel.info.image.start;
     let constant = PhysRange { start, end: start + (image::data().start - IMAGE_START) };
     let memory = match block.source {
-        Source::Boot if block.present == model.section_pages() => memory,
-        Source::Dimm(slot) => model.dimms().iter().find(|dimm| dimm.slot == slot)?.range,
+        Source::Boot if block.present == kernel.section_pages() => memory,
+        Source::Dimm(slot) => kernel.dimms.all().iter().find(|dimm| dimm.slot == slot)?.range,
         Source::Boot | Source::DeviceTree | Source::Kmem => return None,
     };
     Some(Together { memory, constant })
 }
 
 /// The leaf that maps `pa` is as large as a leaf can be that maps nothing else than what was mapped together.
-fn leaf_is_large(model: &dyn Model, pa: PhysAddr, together: &Together) -> Outcome {
+fn leaf_is_large(kernel: &Kernel, pa: PhysAddr, together: &Together) -> Outcome {
     let fits = |size| {
         let start = pa.align_down(size);
         let around = PhysRange { start, end: start + size };
         together.memory.covers(&around) && !together.constant.overlaps(&around)
     };
-    let numbers = model.numbers();
+    let numbers = kernel.numbers();
     let hint = |size| if fits(size) { CONTIGUOUS } else { 0 };
     let expected = match numbers.large_block {
         Some(large) if fits(large) => (large, 0),
@@ -250,16 +252,16 @@ fn leaf_is_large(model: &dyn Model, pa: PhysAddr, together: &Together) -> Outcom
     if together.constant.contains(pa) {
         return Ok(());
     }
-    let va = model.linear(pa);
-    let path = model.path(va);
+    let va = kernel.mm.layout().linear(pa);
+    let path = kernel.mm.space().path(va);
     let leaf = path.leaf().map_or((0, 0), |step| (step.slot.span.len(), step.descriptor.bits() & CONTIGUOUS));
     same_at("the size of the leaf", va, leaf.0, expected.0)?;
     same_at("the Contiguous bit", va, leaf.1, expected.1)
 }
 
-fn contiguous_entries_agree(model: &mut dyn Model) -> Outcome {
-    let numbers = model.numbers();
-    each_entry(model, &mut |slot, d| {
+fn contiguous_entries_agree(kernel: &mut Kernel) -> Outcome {
+    let numbers = kernel.numbers();
+    each_entry(kernel, &mut |slot, d| {
         let (va, size, bits) = (slot.span.start, slot.span.len(), d.bits());
         if !d.is_leaf(slot.level) || bits & CONTIGUOUS == 0 {
             return Ok(());
@@ -269,10 +271,11 @@ fn contiguous_entries_agree(model: &mut dyn Model) -> Outcome {
             size == numbers.page || size == numbers.block,
             "{va}: no Contiguous bit for leaves of {size:#x}"
         );
-        let offset = model.output(d).get() & (run - 1);
+        let offset = kernel.output(d).get() & (run - 1);
         same_at("the offset in a contiguous run", va, offset, va.get() & (run - 1))?;
         // Each has its neighbours in the run, so the run is complete.
-        let at = |va: u64| model.path(VirtAddr::new(va)).leaf().map_or(0, |s| s.descriptor.bits());
+        let at =
+            |va: u64| kernel.mm.space().path(VirtAddr::new(va)).leaf().map_or(0, |s| s.descriptor.bits());
         if !va.is_aligned(run) {
             same_at("the entry before", va, at(va.get() - size), bits - size)?;
         }

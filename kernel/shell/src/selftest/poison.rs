@@ -5,11 +5,12 @@ use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, check, frame_at, is_refused, is_used_as, same};
-use super::model::Model;
+use super::expected::Expected;
 use super::snapshot::{Snapshot, counts_are};
 use super::spare::boot_block;
 use super::tenant::with_tenant;
 use super::{Test, test};
+use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
     test("a free page leaves the free lists, holds its block, and comes back", a_free_page),
@@ -17,72 +18,75 @@ pub(super) const TESTS: &[Test] = &[
     test("what cannot be emptied is refused by name", what_is_refused),
 ];
 
-fn a_free_page(model: &mut dyn Model) -> Outcome {
-    let block = boot_block(model)?;
-    let (before, mut expected) = (Snapshot::of(model), model.counts());
-    let pfn = block + (model.section_pages() / 2 + 3);
-    let moved = model.poison(pfn)?;
-    let outcome = is_out_of_use(model, block, pfn, {
+fn a_free_page(kernel: &mut Kernel) -> Outcome {
+    let block = boot_block(kernel)?;
+    let (before, mut expected) = (Snapshot::of(kernel), kernel.mm.counts());
+    let pfn = block + (kernel.section_pages() / 2 + 3);
+    let moved = kernel.mm.poison(pfn)?;
+    let outcome = is_out_of_use(kernel, block, pfn, {
         expected.free -= 1;
         expected.reserved += 1;
         expected
     });
-    model.unpoison(pfn)?;
+    kernel.mm.unpoison(pfn)?;
     outcome?;
     check!(moved.is_none(), "something moved out of a free page");
-    is_used_as(model, pfn, PageKind::Free)?;
+    is_used_as(kernel, pfn, PageKind::Free)?;
     is_refused(
-        model.unpoison(pfn),
+        kernel.mm.unpoison(pfn),
         Error::Page(PageError::State { pfn, is: PageKind::Free, needs: PageNeeds::Poisoned }),
     )?;
-    before.is_still(model)
+    before.is_still(kernel)
 }
 
 fn is_out_of_use(
-    model: &mut dyn Model,
+    kernel: &mut Kernel,
     block: Pfn,
     pfn: Pfn,
     expected: hotmap_mm::frame::counts::Counts,
 ) -> Outcome {
-    is_used_as(model, pfn, PageKind::Poisoned)?;
-    counts_are(&model.counts(), &expected)?;
-    is_refused(model.poison(pfn), Error::Page(PageError::Poisoned(pfn)))?;
-    is_refused(model.offline(block), Error::Page(PageError::Poisoned(pfn)))?;
-    let findings = model.audit(&mut |_| {});
+    is_used_as(kernel, pfn, PageKind::Poisoned)?;
+    counts_are(&kernel.mm.counts(), &expected)?;
+    is_refused(kernel.mm.poison(pfn), Error::Page(PageError::Poisoned(pfn)))?;
+    is_refused(kernel.mm.offline_block(block), Error::Page(PageError::Poisoned(pfn)))?;
+    let findings = kernel.mm.audit(&mut |_| {});
     check!(findings.is_clean(), "an audit meanwhile: {findings}");
-    counts_are(&model.counts(), &expected)
+    counts_are(&kernel.mm.counts(), &expected)
 }
 
-fn a_tenants_page(model: &mut dyn Model) -> Outcome {
-    with_tenant(model, 5, |model, guest| {
-        let (va, allocated) = (guest.page(model, 2), model.counts().allocated);
-        let pfn = frame_at(model, va)?;
-        let moved = model.poison(pfn)?;
-        let now = frame_at(model, va);
-        let held = is_used_as(model, pfn, PageKind::Poisoned);
-        model.unpoison(pfn)?;
+fn a_tenants_page(kernel: &mut Kernel) -> Outcome {
+    with_tenant(kernel, 5, |kernel, guest| {
+        let (va, allocated) = (guest.page(kernel, 2), kernel.mm.counts().allocated);
+        let pfn = frame_at(kernel, va)?;
+        let moved = kernel.mm.poison(pfn)?;
+        let now = frame_at(kernel, va);
+        let held = is_used_as(kernel, pfn, PageKind::Poisoned);
+        kernel.mm.unpoison(pfn)?;
         held?;
         let now = now?;
         check!(moved == Some(now) && now != pfn, "{va} was at {pfn} and is at {now}, not at {moved:?}");
-        same("pages that hold what was written", model.tenant_check(guest.id)?, 5)?;
-        same("allocated pages", model.counts().allocated, allocated)
+        same("pages that hold what was written", kernel.mm.tenant_check(guest.id)?, 5)?;
+        same("allocated pages", kernel.mm.counts().allocated, allocated)
     })
 }
 
-fn what_is_refused(model: &mut dyn Model) -> Outcome {
-    let before = Snapshot::of(model);
-    let (image, root) = (model.pfn(model.info().image.start), model.pfn(model.root()));
+fn what_is_refused(kernel: &mut Kernel) -> Outcome {
+    let before = Snapshot::of(kernel);
+    let (image, root) = (kernel.pfn(kernel.info.image.start), kernel.pfn(kernel.mm.space().root()));
     is_refused(
-        model.poison(image),
+        kernel.mm.poison(image),
         Error::Page(PageError::Unmovable { pfn: image, kind: PageKind::Reserved }),
     )?;
-    is_refused(model.poison(root), Error::Page(PageError::Unmovable { pfn: root, kind: PageKind::Table }))?;
-    let section = model.sections()[0].start;
-    let memmap = frame_at(model, model.page_address(section))?;
-    let kind = model.use_of(memmap)?.0;
-    is_refused(model.poison(memmap), Error::Page(PageError::Unmovable { pfn: memmap, kind }))?;
+    is_refused(
+        kernel.mm.poison(root),
+        Error::Page(PageError::Unmovable { pfn: root, kind: PageKind::Table }),
+    )?;
+    let section = kernel.mm.sections()[0].start;
+    let memmap = frame_at(kernel, kernel.mm.layout().page_address(section))?;
+    let kind = kernel.mm.use_of(memmap)?.0;
+    is_refused(kernel.mm.poison(memmap), Error::Page(PageError::Unmovable { pfn: memmap, kind }))?;
     let nowhere = Pfn::new(u64::MAX >> 20);
-    is_refused(model.poison(nowhere), Error::Page(PageError::NotPresent(nowhere)))?;
-    is_refused(model.unpoison(nowhere), Error::Page(PageError::NotPresent(nowhere)))?;
-    before.is_still(model)
+    is_refused(kernel.mm.poison(nowhere), Error::Page(PageError::NotPresent(nowhere)))?;
+    is_refused(kernel.mm.unpoison(nowhere), Error::Page(PageError::NotPresent(nowhere)))?;
+    before.is_still(kernel)
 }

@@ -8,8 +8,9 @@ use hotmap_mm::frame::section::{Backing, Section};
 use hotmap_mm::frame::zone::ZoneKind;
 
 use super::check::{Outcome, check, fail};
-use super::model::Model;
+use super::expected::Expected;
 use hotmap_kernel::arch::heap;
+use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 
 const COUNTS: [&str; 7] =
@@ -42,16 +43,16 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     /// The state now.
-    pub(super) fn of(model: &dyn Model) -> Self {
+    pub(super) fn of(kernel: &Kernel) -> Self {
         let [normal, movable] = ZoneKind::ALL.map(|kind| {
-            let zone = model.zone(kind);
+            let zone = kernel.mm.zone(kind);
             [zone.present, zone.free, checksum(zone.blocks().iter().map(|pfn| pfn.get()))]
         });
         let tenants =
-            model.tenants().iter().flat_map(|t| [u64::from(t.id), t.range.start.get(), t.range.len()]);
-        let pools = model.mm().hugetlb.pools().flat_map(|pool| [pool.total(), pool.free(), pool.optimised()]);
+            kernel.mm.tenants().iter().flat_map(|t| [u64::from(t.id), t.range.start.get(), t.range.len()]);
+        let pools = kernel.mm.hugetlb.pools().flat_map(|pool| [pool.total(), pool.free(), pool.optimised()]);
         Self {
-            counts: array(&model.counts()),
+            counts: array(&kernel.mm.counts()),
             others: [
                 normal[0],
                 normal[1],
@@ -59,41 +60,41 @@ impl Snapshot {
                 movable[0],
                 movable[1],
                 movable[2],
-                blocks(model.blocks()),
-                sections(model),
-                devices(model),
+                blocks(kernel.mm.blocks()),
+                sections(kernel),
+                devices(kernel),
                 checksum(tenants),
                 checksum(pools),
-                model.warnings().total(),
-                model.skipped_invalidations(),
+                kernel.mm.warnings().total(),
+                kernel.mm.skipped_invalidations(),
                 heap::usage().0 as u64,
-                u64::from(model.audit(&mut |_| {}).total()),
+                u64::from(kernel.mm.audit(&mut |_| {}).total()),
             ],
         }
     }
 
     /// The machine is as it was; every number that is not is told, and what an audit finds beyond what it found.
-    pub(super) fn is_still(&self, model: &dyn Model) -> Outcome {
-        let now = Self::of(model);
+    pub(super) fn is_still(&self, kernel: &Kernel) -> Outcome {
+        let now = Self::of(kernel);
         let counts = compare(&COUNTS, &now.counts, &self.counts);
         let others = compare(&OTHERS, &now.others, &self.others);
         if others.is_err() {
-            tell_findings(model);
+            tell_findings(kernel);
         }
         counts.and(others)
     }
 }
 
 /// The invariants hold. On a machine on which they do not, a test may do more harm.
-pub(super) fn is_sound(model: &dyn Model) -> Outcome {
-    let findings = tell_findings(model);
+pub(super) fn is_sound(kernel: &Kernel) -> Outcome {
+    let findings = tell_findings(kernel);
     check!(findings == 0, "{findings} findings of an audit before the first test");
     Ok(())
 }
 
-fn tell_findings(model: &dyn Model) -> u32 {
+fn tell_findings(kernel: &Kernel) -> u32 {
     let mut told = 0;
-    let summary = model.audit(&mut |finding| {
+    let summary = kernel.mm.audit(&mut |finding| {
         told += 1;
         if told <= FINDINGS_SHOWN {
             kprintln!("  # {finding}");
@@ -137,29 +138,29 @@ fn blocks(blocks: &[MemoryBlock]) -> u64 {
     }))
 }
 
-fn sections(model: &dyn Model) -> u64 {
-    checksum(model.sections().iter().flat_map(|section| {
+fn sections(kernel: &Kernel) -> u64 {
+    checksum(kernel.mm.sections().iter().flat_map(|section| {
         let Section { start, present, device_subsections, early, backing, optimised, memmap_run: _ } =
             section;
         let backing = match backing {
             Backing::Boot => 0,
             Backing::Ram => 1,
             Backing::Altmap(base) => {
-                2 + base.get() + model.mm().frames().altmap(*base).map_or(0, |a| a.alloc())
+                2 + base.get() + kernel.mm.frames().altmap(*base).map_or(0, |a| a.alloc())
             }
         };
         let (present, device) = (u64::from(present.count()), u64::from(*device_subsections));
         // That a section was there at boot matters while something of it is not: all of its memmap is.
-        let early = *early && present != model.numbers().section >> 21;
+        let early = *early && present != kernel.numbers().section >> 21;
         // Whether a memmap is mapped by pages is a matter of luck; what shares in it is not.
         [start.get(), present, device, u64::from(early), backing, u64::from(*optimised)]
     }))
 }
 
-fn devices(model: &dyn Model) -> u64 {
+fn devices(kernel: &Kernel) -> u64 {
     let sum = |device: &Pagemap| {
-        let altmap = model
-            .mm()
+        let altmap = kernel
+            .mm
             .frames()
             .altmap(device.start())
             .map_or([0; 4], |a| [a.reserve(), a.free(), a.align(), a.alloc()]);
@@ -167,6 +168,6 @@ fn devices(model: &dyn Model) -> u64 {
         let ranges = device.ranges().iter().flat_map(|range| [range.start.get(), range.len()]);
         checksum(ranges.chain(words).chain(altmap))
     };
-    let given = model.kmem().iter().map(|kmem| kmem.device().start.get());
-    checksum(model.devices().iter().map(sum).chain(given))
+    let given = kernel.mm.kmem().iter().map(|kmem| kmem.device().start.get());
+    checksum(kernel.mm.devices().iter().map(sum).chain(given))
 }

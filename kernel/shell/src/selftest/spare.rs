@@ -15,7 +15,8 @@ use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::check::{Outcome, skip};
-use super::model::Model;
+use super::expected::{Expected, starts};
+use hotmap_kernel::kernel::Kernel;
 
 const NO_DIMM: &str = "no DIMM: plug one first";
 const BUSY_DIMM: &str = "no DIMM is unused, in one state, and the newest of its zone";
@@ -38,55 +39,55 @@ pub(super) struct Spare {
 
 impl Spare {
     /// Its memory, validated anew.
-    pub(super) fn validate(&self, model: &dyn Model) -> Result<HotRange> {
-        model.hot_range(self.range.start, self.range.len(), Source::Dimm(self.slot))
+    pub(super) fn validate(&self, kernel: &Kernel) -> Result<HotRange> {
+        HotRange::new(&kernel.mm, self.range.start, self.range.len(), Source::Dimm(self.slot))
     }
     /// How many blocks it is.
-    pub(super) fn blocks(&self, model: &dyn Model) -> u64 {
-        self.pages.len() / model.section_pages()
+    pub(super) fn blocks(&self, kernel: &Kernel) -> u64 {
+        self.pages.len() / kernel.section_pages()
     }
 }
 
 /// Run `body` without the newest DIMM's memory, which is as before afterwards, whatever `body` did with it.
-pub(super) fn with_spare(model: &mut dyn Model, body: fn(&mut dyn Model, &Spare) -> Outcome) -> Outcome {
-    let spare = find(model)?;
-    take_out(model, spare.pages)?;
-    let outcome = body(model, &spare);
-    take_down_devices(model, spare.pages)?;
-    put_back(model, &spare)?;
+pub(super) fn with_spare(kernel: &mut Kernel, body: fn(&mut Kernel, &Spare) -> Outcome) -> Outcome {
+    let spare = find(kernel)?;
+    take_out(kernel, spare.pages)?;
+    let outcome = body(kernel, &spare);
+    take_down_devices(kernel, spare.pages)?;
+    put_back(kernel, &spare)?;
     outcome
 }
 
-fn find(model: &dyn Model) -> Outcome<Spare> {
-    let dimms = model.dimms();
+fn find(kernel: &Kernel) -> Outcome<Spare> {
+    let dimms = kernel.dimms.all();
     if dimms.is_empty() {
         return skip(&NO_DIMM);
     }
     let usable = dimms.iter().filter(|dimm| !dimm.refused);
-    let found = usable.rev().find_map(|dimm| spare(model, dimm.slot, dimm.range));
+    let found = usable.rev().find_map(|dimm| spare(kernel, dimm.slot, dimm.range));
     found.map_or(skip(&BUSY_DIMM), Ok)
 }
 
-fn spare(model: &dyn Model, slot: u32, range: PhysRange) -> Option<Spare> {
-    let pages = PfnRange { start: model.pfn(range.start), end: model.pfn(range.end) };
-    let first = model.block_of(pages.start)?;
-    let is_idle = |block: &MemoryBlock| block.state == BlockState::Offline || model.is_all_free(block);
+fn spare(kernel: &Kernel, slot: u32, range: PhysRange) -> Option<Spare> {
+    let pages = PfnRange { start: kernel.pfn(range.start), end: kernel.pfn(range.end) };
+    let first = kernel.block_of(pages.start)?;
+    let is_idle = |block: &MemoryBlock| block.state == BlockState::Offline || kernel.is_all_free(block);
     let fits = |block: &MemoryBlock| block.state == first.state && is_idle(block);
-    let alike = model.starts(pages).all(|start| model.block_of(start).is_some_and(fits));
+    let alike = starts(kernel, pages).all(|start| kernel.block_of(start).is_some_and(fits));
     let zone = first.state.zone();
     let newest = zone.is_none_or(|zone| {
         // Going online again puts its blocks at the end of the zone's list, ascending.
-        let last = model.zone(zone).blocks().iter().rev().copied();
-        model.starts(pages).rev().eq(last.take(model.starts(pages).count()))
+        let last = kernel.mm.zone(zone).blocks().iter().rev().copied();
+        starts(kernel, pages).rev().eq(last.take(starts(kernel, pages).count()))
     });
-    let home = home(model, pages);
-    (alike && newest).then(|| Spare { range, pages, home, zone, before: model.counts(), slot })
+    let home = home(kernel, pages);
+    (alike && newest).then(|| Spare { range, pages, home, zone, before: kernel.mm.counts(), slot })
 }
 
 /// Where the memmap of all of `pages` is. What tells one altmap in each block from one for all is the last block: one block
 /// by itself is the same either way.
-fn home(model: &dyn Model, pages: PfnRange) -> MemmapHome {
-    let last = model.starts(pages).next_back().and_then(|start| model.section_of(start));
+fn home(kernel: &Kernel, pages: PfnRange) -> MemmapHome {
+    let last = starts(kernel, pages).next_back().and_then(|start| kernel.section_of(start));
     match last.map(|section| (section.start, section.backing)) {
         Some((start, Backing::Altmap(base))) if start == base => MemmapHome::SelfHosted,
         Some((_, Backing::Altmap(_))) => MemmapHome::SelfRange { reserve: 0 },
@@ -95,57 +96,57 @@ fn home(model: &dyn Model, pages: PfnRange) -> MemmapHome {
 }
 
 /// Take what is present of `pages` out of the model.
-fn take_out(model: &mut dyn Model, pages: PfnRange) -> Result<()> {
+fn take_out(kernel: &mut Kernel, pages: PfnRange) -> Result<()> {
     let mut present = 0;
-    for start in model.starts(pages) {
-        let state = model.block_of(start).map(|block| block.state);
+    for start in starts(kernel, pages) {
+        let state = kernel.block_of(start).map(|block| block.state);
         present += u64::from(state.is_some());
         if state.is_some_and(|state| state != BlockState::Offline) {
-            model.offline(start)?;
+            kernel.mm.offline_block(start)?;
         }
     }
-    if present * model.section_pages() == pages.len() {
-        return model.remove(model.addresses(pages));
+    if present * kernel.section_pages() == pages.len() {
+        return kernel.mm.remove_memory(kernel.addresses(pages));
     }
-    for start in model.starts(pages) {
-        if model.block_of(start).is_some() {
-            model.remove(model.addresses(model.section(start)))?;
+    for start in starts(kernel, pages) {
+        if kernel.block_of(start).is_some() {
+            kernel.mm.remove_memory(kernel.addresses(kernel.section(start)))?;
         }
     }
     Ok(())
 }
 
 /// Take down the devices that a test has left in `pages`.
-fn take_down_devices(model: &mut dyn Model, pages: PfnRange) -> Result<()> {
+fn take_down_devices(kernel: &mut Kernel, pages: PfnRange) -> Result<()> {
     let is_there = |device: &PfnRange| device.overlaps(&pages);
-    if let Some(device) = model.kmem().iter().map(Kmem::device).find(is_there) {
-        model.memory_to_device(device.start)?;
+    if let Some(device) = kernel.mm.kmem().iter().map(Kmem::device).find(is_there) {
+        kernel.mm.memory_to_device(device.start)?;
     }
     let there = |device: &&Pagemap| device.ranges().iter().any(is_there);
-    while let Some(start) = model.devices().iter().find(there).map(Pagemap::start) {
-        if let Teardown::Waits { pfn, .. } = model.device_destroy(start)? {
-            model.unpin(pfn)?;
+    while let Some(start) = kernel.mm.devices().iter().find(there).map(Pagemap::start) {
+        if let Teardown::Waits { pfn, .. } = kernel.mm.memunmap_pages(start)? {
+            kernel.mm.unpin(pfn)?;
         }
     }
     Ok(())
 }
 
 /// Add it again, by the way that it was, after taking out what a test has left of it.
-fn put_back(model: &mut dyn Model, spare: &Spare) -> Result<()> {
-    take_out(model, spare.pages)?;
-    let range = spare.validate(model)?;
-    model.add(&range, spare.home)?;
-    spare.zone.map_or(Ok(()), |zone| model.online_range(spare.pages, zone))
+fn put_back(kernel: &mut Kernel, spare: &Spare) -> Result<()> {
+    take_out(kernel, spare.pages)?;
+    let range = spare.validate(kernel)?;
+    kernel.mm.add_memory(&range, spare.home, |_, _| {})?;
+    spare.zone.map_or(Ok(()), |zone| kernel.mm.online_pages(spare.pages, zone, |_, _| {}))
 }
 
 /// The newest block of boot RAM, if it can go offline and come back as if nothing had been.
-pub(super) fn boot_block(model: &dyn Model) -> Outcome<Pfn> {
-    let newest = model.zone(ZoneKind::Normal).blocks().last();
-    let block = newest.and_then(|start| model.block_of(*start));
+pub(super) fn boot_block(kernel: &Kernel) -> Outcome<Pfn> {
+    let newest = kernel.mm.zone(ZoneKind::Normal).blocks().last();
+    let block = newest.and_then(|start| kernel.block_of(*start));
     match block {
         Some(block)
             if block.source == Source::Boot
-                && block.free.pages() + block.memmap_pages == model.section_pages() =>
+                && block.free.pages() + block.memmap_pages == kernel.section_pages() =>
         {
             Ok(block.start)
         }

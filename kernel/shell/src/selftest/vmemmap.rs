@@ -7,10 +7,11 @@ use hotmap_mm::frame::section::{Backing, Section};
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::check::{Outcome, check, is_used_as, same, same_at};
-use super::model::Model;
+use super::expected::Expected;
 use super::paging::{Random, each_entry};
 use super::{Test, test};
 use hotmap_kernel::arch::translate;
+use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
     test(
@@ -25,44 +26,44 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 /// Where the struct page of `pfn` is: vmemmap's start for the granule, plus 64 bytes for each page from the first one on.
-pub(super) fn struct_page(model: &dyn Model, pfn: Pfn) -> VirtAddr {
-    let numbers = model.numbers();
-    let first = model.info().ram_start.get() / numbers.first_page * numbers.first_page / numbers.page;
+pub(super) fn struct_page(kernel: &Kernel, pfn: Pfn) -> VirtAddr {
+    let numbers = kernel.numbers();
+    let first = kernel.info.ram_start.get() / numbers.first_page * numbers.first_page / numbers.page;
     VirtAddr::new(numbers.vmemmap.wrapping_add(pfn.get().wrapping_sub(first).wrapping_mul(64)))
 }
 
-fn pages_are_where_they_belong(model: &mut dyn Model) -> Outcome {
+fn pages_are_where_they_belong(kernel: &mut Kernel) -> Outcome {
     same("bytes of a struct page", size_of::<Page>() as u64, 64)?;
     let mut random = Random(0x2545_f491_4f6c_dd1d);
-    for section in model.sections() {
-        let inside = section.start + random.next() % model.section_pages();
-        for pfn in [section.start, inside, section.start + (model.section_pages() - 1)] {
-            let va = struct_page(model, pfn);
-            same_at("the struct page's address", pfn, model.page_address(pfn).get(), va.get())?;
-            let reference = core::ptr::from_ref(model.page(pfn)) as u64;
+    for section in kernel.mm.sections() {
+        let inside = section.start + random.next() % kernel.section_pages();
+        for pfn in [section.start, inside, section.start + (kernel.section_pages() - 1)] {
+            let va = struct_page(kernel, pfn);
+            same_at("the struct page's address", pfn, kernel.mm.layout().page_address(pfn).get(), va.get())?;
+            let reference = core::ptr::from_ref(kernel.mm.pages().get(pfn)) as u64;
             same_at("the reference to the struct page", pfn, reference, va.get())?;
             for byte in [0, 63] {
-                let back = model.pfn_of_page(va + byte).map_or(0, Pfn::get);
+                let back = kernel.mm.layout().pfn_of_page(va + byte).map_or(0, Pfn::get);
                 same_at("the pfn of the struct page's address", va + byte, back, pfn.get())?;
             }
         }
     }
-    let vmemmap = model.vmemmap();
+    let vmemmap = kernel.mm.layout().vmemmap();
     for outside in [vmemmap.start.get() - 1, vmemmap.end.get()] {
-        let pfn = model.pfn_of_page(VirtAddr::new(outside));
+        let pfn = kernel.mm.layout().pfn_of_page(VirtAddr::new(outside));
         check!(pfn.is_none(), "{outside:#x}, outside of vmemmap, has a pfn");
     }
     Ok(())
 }
 
-fn memmap_is_mapped(model: &mut dyn Model) -> Outcome {
+fn memmap_is_mapped(kernel: &mut Kernel) -> Outcome {
     // What a device's struct pages are mapped by is `device`'s to say.
-    for section in model.sections().iter().filter(|section| section.device_subsections == 0) {
-        let mut at = struct_page(model, section.start);
-        let end = struct_page(model, section.start + model.section_pages());
+    for section in kernel.mm.sections().iter().filter(|section| section.device_subsections == 0) {
+        let mut at = struct_page(kernel, section.start);
+        let end = struct_page(kernel, section.start + kernel.section_pages());
         while at < end {
-            let leaf = model.path(at).leaf().map_or(0, |s| s.slot.span.len());
-            memmap_leaf_is_right(section, at, leaf, model.page_size(), model.numbers().memmap_leaf)?;
+            let leaf = kernel.mm.space().path(at).leaf().map_or(0, |s| s.slot.span.len());
+            memmap_leaf_is_right(section, at, leaf, kernel.page_size(), kernel.numbers().memmap_leaf)?;
             at = at + leaf;
         }
     }
@@ -80,72 +81,72 @@ fn memmap_leaf_is_right(section: &Section, at: VirtAddr, leaf: u64, page: u64, l
     Ok(())
 }
 
-fn nothing_beyond(model: &mut dyn Model) -> Outcome {
-    for section in model.sections() {
-        let next = section.start + model.section_pages();
-        let va = struct_page(model, next);
-        if model.section_of(next).is_none() {
+fn nothing_beyond(kernel: &mut Kernel) -> Outcome {
+    for section in kernel.mm.sections() {
+        let next = section.start + kernel.section_pages();
+        let va = struct_page(kernel, next);
+        if kernel.section_of(next).is_none() {
             let load = translate::load(va);
-            check!(load.is_unmapped() && !model.is_valid(next), "{va}, for {next}, is {load}");
+            check!(load.is_unmapped() && !kernel.mm.is_valid(next), "{va}, for {next}, is {load}");
         }
     }
     Ok(())
 }
 
 /// Every page that `memory` touches is used as `kind`.
-fn all_used_as(model: &dyn Model, memory: PhysRange, kind: PageKind) -> Outcome {
-    let mut at = model.pfn(memory.start);
-    while model.address(at) < memory.end {
-        let (_, head) = model.use_of(at)?;
-        is_used_as(model, at, kind)?;
-        at = head + (1 << model.page(head).order());
+fn all_used_as(kernel: &Kernel, memory: PhysRange, kind: PageKind) -> Outcome {
+    let mut at = kernel.pfn(memory.start);
+    while kernel.address(at) < memory.end {
+        let (_, head) = kernel.mm.use_of(at)?;
+        is_used_as(kernel, at, kind)?;
+        at = head + (1 << kernel.mm.pages().get(head).order());
     }
     Ok(())
 }
 
-fn boot_memory_is_marked(model: &mut dyn Model) -> Outcome {
-    let info = model.info();
+fn boot_memory_is_marked(kernel: &mut Kernel) -> Outcome {
+    let info = kernel.info;
     check!(!info.image.is_empty() && !info.dtb.is_empty(), "image {}, device tree {}", info.image, info.dtb);
-    all_used_as(model, info.image, PageKind::Reserved)?;
-    all_used_as(model, info.dtb, PageKind::Reserved)?;
-    all_used_as(model, info.heap, PageKind::Kernel)
+    all_used_as(kernel, info.image, PageKind::Reserved)?;
+    all_used_as(kernel, info.dtb, PageKind::Reserved)?;
+    all_used_as(kernel, info.heap, PageKind::Kernel)
 }
 
-fn tables_and_memmap_are_marked(model: &mut dyn Model) -> Outcome {
-    let root = model.root();
-    all_used_as(model, PhysRange { start: root, end: root + 1 }, PageKind::Table)?;
+fn tables_and_memmap_are_marked(kernel: &mut Kernel) -> Outcome {
+    let root = kernel.mm.space().root();
+    all_used_as(kernel, PhysRange { start: root, end: root + 1 }, PageKind::Table)?;
     let mut tables = 1;
-    each_entry(model, &mut |slot, d| {
-        let pa = model.output(d);
+    each_entry(kernel, &mut |slot, d| {
+        let pa = kernel.output(d);
         if d.is_table(slot.level) {
             tables += 1;
-            return all_used_as(model, PhysRange { start: pa, end: pa + 1 }, PageKind::Table);
+            return all_used_as(kernel, PhysRange { start: pa, end: pa + 1 }, PageKind::Table);
         }
-        let Some(described) = model.pfn_of_page(slot.span.start) else { return Ok(()) };
-        let in_device = model.devices().iter().any(|device| device.contains(model.pfn(pa)));
-        let kind = match model.section_of(described).map(|section| &section.backing) {
+        let Some(described) = kernel.mm.layout().pfn_of_page(slot.span.start) else { return Ok(()) };
+        let in_device = kernel.mm.devices().iter().any(|device| device.contains(kernel.pfn(pa)));
+        let kind = match kernel.section_of(described).map(|section| &section.backing) {
             _ if in_device => PageKind::DeviceMemmap,
             Some(Backing::Altmap(_)) => PageKind::MemmapSelf,
             _ => PageKind::MemmapRam,
         };
-        all_used_as(model, PhysRange { start: pa, end: pa + slot.span.len() }, kind)
+        all_used_as(kernel, PhysRange { start: pa, end: pa + slot.span.len() }, kind)
     })?;
-    same("table pages", model.counts().tables, tables)
+    same("table pages", kernel.mm.counts().tables, tables)
 }
 
-fn holes_are_no_ram(model: &mut dyn Model) -> Outcome {
-    let ram = model.info().memblock.ram();
+fn holes_are_no_ram(kernel: &mut Kernel) -> Outcome {
+    let ram = kernel.info.memblock.ram();
     let is_ram = |pfn: Pfn| {
-        let page = model.addresses(PfnRange::new(pfn, 1));
+        let page = kernel.addresses(PfnRange::new(pfn, 1));
         ram.iter().any(|range| range.covers(&page))
     };
-    let online = |start: Pfn| model.block_of(start).is_some_and(|block| block.state != BlockState::Offline);
-    for section in model.sections().iter().filter(|section| section.early && online(section.start)) {
-        let pages = model.section(section.start);
+    let online = |start: Pfn| kernel.block_of(start).is_some_and(|block| block.state != BlockState::Offline);
+    for section in kernel.mm.sections().iter().filter(|section| section.early && online(section.start)) {
+        let pages = kernel.section(section.start);
         let mut at = pages.start;
         while at < pages.end {
-            let (kind, head) = model.use_of(at)?;
-            let end = head + (1 << model.page(head).order());
+            let (kind, head) = kernel.mm.use_of(at)?;
+            let end = head + (1 << kernel.mm.pages().get(head).order());
             for pfn in [at, Pfn::new(end.get() - 1)] {
                 check!(
                     (kind == PageKind::Hole || kind.is_device()) != is_ram(pfn),

@@ -9,13 +9,15 @@ use hotmap_mm::frame::page::Page;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::SUBSECTION_SHIFT;
 use hotmap_mm::hotplug::home::MemmapHome;
+use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hugetlb::pool::{Pool, Use};
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::{Away, HEADS_OF_EACH, Stress};
-use crate::system::System;
+use crate::units::Units;
 use hotmap_kernel::devices::Wanted;
 use hotmap_kernel::dimms::Dimm;
+use hotmap_kernel::kernel::Kernel;
 
 /// What an operation came to: whether there was something to do.
 pub(super) type Done = Result<bool>;
@@ -51,26 +53,26 @@ impl Stress<'_> {
 
     /// One of the sizes, the smaller ones more often: a page of 1 GiB takes as long as hundreds of others.
     fn any_pool(&mut self) -> Option<Pool> {
-        let count = self.kernel.mm().hugetlb.pools().count() as u64;
+        let count = self.kernel.mm.hugetlb.pools().count() as u64;
         let at = self.random.below(count).min(self.random.below(count));
-        self.kernel.mm().hugetlb.pools().nth(usize::try_from(at).unwrap_or(0)).copied()
+        self.kernel.mm.hugetlb.pools().nth(usize::try_from(at).unwrap_or(0)).copied()
     }
 
     pub(super) fn pool(&self, order: u32) -> Pool {
-        self.kernel.mm().hugetlb.pool(order).copied().unwrap_or_default()
+        self.kernel.mm.hugetlb.pool(order).copied().unwrap_or_default()
     }
 
     /// Some of each pool: a page of 1 GiB that was demoted is thousands.
     pub(super) fn huge_pages(&self) -> impl Iterator<Item = Pfn> + '_ {
-        let lists = self.kernel.mm().hugetlb.pools().flat_map(|pool| [(pool, Use::Free), (pool, Use::Taken)]);
-        lists.flat_map(|(pool, which)| pool.heads(self.kernel.mm().frames(), which).take(HEADS_OF_EACH))
+        let lists = self.kernel.mm.hugetlb.pools().flat_map(|pool| [(pool, Use::Free), (pool, Use::Taken)]);
+        lists.flat_map(|(pool, which)| pool.heads(self.kernel.mm.frames(), which).take(HEADS_OF_EACH))
     }
 
     /// One of [`Self::huge_pages`] that is free or was taken by this run, and that `is` says so of.
     fn huge_page(&mut self, is: impl Fn(&Page) -> bool) -> Option<Pfn> {
         let mut random = self.random;
         let is_usable = |head: &Pfn| {
-            let page = self.kernel.page(*head);
+            let page = self.kernel.mm.pages().get(*head);
             (page.refs() == 0 || self.made.taken.contains(head)) && is(page)
         };
         let head = random.pick(self.huge_pages().filter(is_usable));
@@ -79,7 +81,7 @@ impl Stress<'_> {
     }
 
     pub(super) fn resize(&mut self, order: u32, count: u64) -> Result<()> {
-        self.kernel.mm_mut().hugetlb_resize(order, count)?.stopped.map_or(Ok(()), Err)
+        self.kernel.mm.hugetlb_resize(order, count)?.stopped.map_or(Ok(()), Err)
     }
 
     fn grow(&mut self) -> Done {
@@ -103,9 +105,9 @@ impl Stress<'_> {
             return Ok(false);
         };
         if restore {
-            return self.kernel.mm_mut().restore(head).map(|()| true);
+            return self.kernel.mm.restore(head).map(|()| true);
         }
-        match self.kernel.mm_mut().optimise(head) {
+        match self.kernel.mm.optimise(head) {
             Ok(()) => Ok(true),
             // Small memmaps, and those in altmaps.
             Err(Error::Huge(HugeError::NotOptimisable { .. })) => Ok(false),
@@ -118,13 +120,14 @@ impl Stress<'_> {
         loop {
             let pool = self.pool(order);
             let restore = pool.optimised() > wanted;
-            let mut free = pool.heads(self.kernel.mm().frames(), Use::Free);
-            let head = free.find(|head| self.kernel.page(*head).as_huge_head().is_optimised() == restore);
+            let mut free = pool.heads(self.kernel.mm.frames(), Use::Free);
+            let head =
+                free.find(|head| self.kernel.mm.pages().get(*head).as_huge_head().is_optimised() == restore);
             drop(free);
             let Some(head) = head.filter(|_| pool.optimised() != wanted) else { return Ok(()) };
             let changed = match restore {
-                true => self.kernel.mm_mut().restore(head),
-                false => self.kernel.mm_mut().optimise(head),
+                true => self.kernel.mm.restore(head),
+                false => self.kernel.mm.optimise(head),
             };
             match changed {
                 Err(Error::Huge(HugeError::NotOptimisable { .. })) => return Ok(()),
@@ -135,13 +138,13 @@ impl Stress<'_> {
 
     fn take(&mut self) -> Done {
         let Some(pool) = self.any_pool().filter(|_| !self.made.taken.is_full()) else { return Ok(false) };
-        let head = self.kernel.mm_mut().hugetlb_take(pool.order())?;
+        let head = self.kernel.mm.hugetlb_take(pool.order())?;
         Ok(self.made.taken.push(head).is_ok())
     }
 
     fn put(&mut self) -> Done {
         let Some(head) = self.random.pick(self.made.taken.iter().copied()) else { return Ok(false) };
-        self.kernel.mm_mut().hugetlb_put(head)?;
+        self.kernel.mm.hugetlb_put(head)?;
         self.made.taken.retain(|taken| *taken != head);
         Ok(true)
     }
@@ -149,20 +152,20 @@ impl Stress<'_> {
     /// A pool that has no more pages than before the run keeps them.
     fn demote(&mut self) -> Done {
         let Some(head) = self.huge_page(|page| page.refs() == 0) else { return Ok(false) };
-        let order = self.kernel.page(head).order();
-        let pools = self.kernel.mm().hugetlb.pools();
+        let order = self.kernel.mm.pages().get(head).order();
+        let pools = self.kernel.mm.hugetlb.pools();
         let to = self.random.pick(pools.map(Pool::order).filter(|to| *to < order));
         let is_own = self.pool(order).total() > self.before.total(order);
         let Some(to) = to.filter(|_| is_own) else { return Ok(false) };
         self.hide(|shown, _| shown == head);
-        self.kernel.mm_mut().hugetlb_demote(head, to).map(|()| true)
+        self.kernel.mm.hugetlb_demote(head, to).map(|()| true)
     }
 
     // Devices.
 
     fn create(&mut self) -> Done {
-        let regions = self.kernel.regions().iter().map(|region| region.range.start);
-        let nvdimms = self.kernel.nvdimms().unwrap_or_default().iter().map(|nvdimm| nvdimm.range.start);
+        let regions = self.kernel.regions.all().iter().map(|region| region.range.start);
+        let nvdimms = self.kernel.nvdimms.all().iter().map(|nvdimm| nvdimm.range.start);
         let unused = regions.chain(nvdimms).filter_map(|start| unused(self.kernel, start));
         let found = self.random.pick(unused).filter(|_| !self.made.devices.is_full());
         let Some((kind, range)) = found else { return Ok(false) };
@@ -171,7 +174,7 @@ impl Stress<'_> {
             0 => (MemmapHome::Ram, range.len()),
             _ => (MemmapHome::SelfRange { reserve: 0 }, range.len() / 2),
         };
-        let sizes = self.kernel.geometry().compound_shifts.into_iter().map(|shift| 1u64 << shift);
+        let sizes = self.kernel.granule().compound_shifts.into_iter().map(|shift| 1u64 << shift);
         let fits = |size: &u64| *size <= most && range.start.is_aligned(*size) && range.end.is_aligned(*size);
         let align = self.random.pick(sizes.filter(fits));
         let tails = if self.random.below(2) == 0 { TailScope::Page } else { TailScope::Device };
@@ -182,9 +185,9 @@ impl Stress<'_> {
 
     fn destroy(&mut self) -> Done {
         let Some(start) = self.random.pick(self.made.devices.iter().copied()) else { return Ok(false) };
-        let device = self.kernel.devices().iter().find(|device| device.start() == start).cloned();
+        let device = self.kernel.mm.devices().iter().find(|device| device.start() == start).cloned();
         self.hide(|head, _| device.as_ref().is_some_and(|device| device.contains(head)));
-        self.kernel.device_destroy(start)?;
+        self.kernel.mm.memunmap_pages(start)?;
         self.made.devices.retain(|made| *made != start);
         Ok(true)
     }
@@ -193,14 +196,14 @@ impl Stress<'_> {
 
     /// The memory of the DIMM in the first slot goes. Those in other slots are for what drives the machine from outside.
     fn dimm_goes(&mut self) -> Done {
-        let first = self.kernel.dimms().first().filter(|dimm| dimm.slot == 0 && !dimm.refused);
+        let first = self.kernel.dimms.all().first().filter(|dimm| dimm.slot == 0 && !dimm.refused);
         let Some(Dimm { slot, range, .. }) = first.filter(|_| self.made.away.is_none()).copied() else {
             return Ok(false);
         };
-        let pages = self.kernel.pages_inside(range);
+        let pages = PfnRange::inside(self.kernel.granule(), range);
         let Some(zone) = self.zone_of_all(pages) else { return Ok(false) };
         self.hide_range(range);
-        self.kernel.mm_mut().unplug(range)?;
+        self.kernel.mm.unplug(range)?;
         self.made.offline.retain(|(start, _)| !pages.contains(*start));
         self.made.away = Some(Away { slot, range, zone });
         Ok(true)
@@ -209,7 +212,7 @@ impl Stress<'_> {
     /// The zone of all blocks of `pages`, those that the run has taken offline included, if there is one.
     fn zone_of_all(&self, pages: PfnRange) -> Option<ZoneKind> {
         let mut zones =
-            self.kernel.blocks().iter().filter(|block| pages.contains(block.start)).map(|block| {
+            self.kernel.mm.blocks().iter().filter(|block| pages.contains(block.start)).map(|block| {
                 let was = self.made.offline.iter().find(|(start, _)| *start == block.start);
                 block.state.zone().or(was.map(|(_, zone)| *zone))
             });
@@ -227,12 +230,12 @@ impl Stress<'_> {
     /// Adds the memory of the DIMM that is away again, unless the DIMM has been ejected.
     pub(super) fn bring_back(&mut self) -> Result<()> {
         let Some(Away { slot, range, zone }) = self.made.away else { return Ok(()) };
-        let here = self.kernel.dimms().iter().any(|dimm| dimm.slot == slot && dimm.range == range);
-        let pages = self.kernel.pages_inside(range);
-        if here && !self.kernel.blocks().iter().any(|block| pages.contains(block.start)) {
-            let hot = self.kernel.hot_range(range.start, range.len(), Source::Dimm(slot))?;
+        let here = self.kernel.dimms.all().iter().any(|dimm| dimm.slot == slot && dimm.range == range);
+        let pages = PfnRange::inside(self.kernel.granule(), range);
+        if here && !self.kernel.mm.blocks().iter().any(|block| pages.contains(block.start)) {
+            let hot = HotRange::new(&self.kernel.mm, range.start, range.len(), Source::Dimm(slot))?;
             let home = self.kernel.policy().home;
-            self.kernel.mm_mut().plug(&hot, home, zone, |_, _| {})?;
+            self.kernel.mm.plug(&hot, home, zone, |_, _| {})?;
         }
         self.made.away = None;
         Ok(())
@@ -241,17 +244,17 @@ impl Stress<'_> {
     // Blocks of memory that was added.
 
     fn offline(&mut self) -> Done {
-        let online = self.kernel.blocks().iter().filter(|block| matches!(block.source, Source::Dimm(_)));
+        let online = self.kernel.mm.blocks().iter().filter(|block| matches!(block.source, Source::Dimm(_)));
         let online = online.filter_map(|block| Some((block.start, block.state.zone()?)));
         let found = self.random.pick(online).filter(|_| !self.made.offline.is_full());
         let Some((start, zone)) = found else { return Ok(false) };
         self.hide_range(self.kernel.addresses(PfnRange::new(start, self.kernel.block_pages())));
-        self.kernel.offline(start)?;
+        self.kernel.mm.offline_block(start)?;
         Ok(self.made.offline.push((start, zone)).is_ok())
     }
 
     pub(super) fn is_offline(&self, start: Pfn) -> bool {
-        self.kernel.block_of(start).is_some_and(|block| block.state == BlockState::Offline)
+        self.kernel.mm.block_of(start).is_some_and(|block| block.state == BlockState::Offline)
     }
 
     fn online(&mut self) -> Done {
@@ -260,7 +263,7 @@ impl Stress<'_> {
         };
         // Its DIMM may have left meanwhile, and another one come.
         if self.is_offline(start) {
-            self.kernel.online(start, zone)?;
+            self.kernel.mm.online_block(start, zone)?;
         }
         self.made.offline.retain(|(offline, _)| *offline != start);
         Ok(true)
@@ -271,25 +274,25 @@ impl Stress<'_> {
             return Ok(false);
         }
         let most = (1 << 20) / self.kernel.page_size();
-        let id = self.kernel.tenant_new(1 + self.random.below(most))?;
+        let id = self.kernel.mm.tenant_new(1 + self.random.below(most))?;
         Ok(self.made.tenants.push(id).is_ok())
     }
 
     /// A tenant of the run checks its pattern and leaves.
     fn leave(&mut self) -> Done {
         let Some(id) = self.random.pick(self.made.tenants.iter().copied()) else { return Ok(false) };
-        self.kernel.tenant_check(id)?;
-        self.kernel.tenant_drop(id)?;
+        self.kernel.mm.tenant_check(id)?;
+        self.kernel.mm.tenant_drop(id)?;
         self.made.tenants.retain(|made| *made != id);
         Ok(true)
     }
 }
 
 /// The whole subsections of the region or NVDIMM that starts at `start`, if none of it is used.
-fn unused(kernel: &dyn System, start: PhysAddr) -> Option<(DeviceType, PhysRange)> {
+fn unused(kernel: &Kernel, start: PhysAddr) -> Option<(DeviceType, PhysRange)> {
     let behind = kernel.memory_behind(start)?;
     let start = PhysAddr::new(start.get().checked_next_multiple_of(1 << SUBSECTION_SHIFT)?);
     let range = PhysRange { start, end: behind.range.end.align_down(1 << SUBSECTION_SHIFT) };
     let ranges = [(start, range.end.get().checked_sub(start.get())?)];
-    kernel.device(&ranges, behind.kind, MemmapHome::Ram).ok().map(|_| (behind.kind, range))
+    kernel.mm.device_range(&ranges, behind.kind, MemmapHome::Ram).ok().map(|_| (behind.kind, range))
 }
