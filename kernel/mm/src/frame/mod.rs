@@ -14,7 +14,6 @@ pub mod buddy;
 pub mod counts;
 pub(crate) mod links;
 mod occupancy;
-mod online;
 pub mod page;
 pub mod pages;
 pub mod section;
@@ -48,8 +47,8 @@ pub enum Mobility {
 
 /// The page frames of a machine.
 pub struct Frames<M: Machine> {
-    machine: M,
-    layout: Layout,
+    pub(crate) machine: M,
+    pub(crate) layout: Layout,
     pub(crate) sections: List<Section>,
     pub(crate) blocks: List<MemoryBlock>,
     pub(crate) zones: [Zone; 2],

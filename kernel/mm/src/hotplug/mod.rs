@@ -11,7 +11,6 @@
 //! ```
 
 pub mod add;
-mod backing;
 pub mod home;
 pub mod isolate;
 mod node;

@@ -1,7 +1,9 @@
-//! Memory blocks go online: steps 6 and 7 (Linux: `online_pages`).
+//! Memory blocks go online: steps 6 and 7, each beside its inverse (Linux: `online_pages`).
 
-use crate::error::{BlockError, BlockNeeds, Error, Result};
+use crate::error::{BlockError, BlockNeeds, Error, Resource, Result};
+use crate::frame::Frames;
 use crate::frame::block::BlockState;
+use crate::frame::pages::Pages;
 use crate::frame::zone::ZoneKind;
 use crate::hotplug::notify::Direction;
 use crate::hotplug::step::Step;
@@ -58,4 +60,101 @@ impl<M: Machine> Mm<M> {
             })),
         }
     }
+}
+
+impl<M: Machine> Frames<M> {
+    /// Step 6: the blocks of `pages`, all offline, join `zone`.
+    ///
+    /// # Errors
+    /// `Out` when the heap has no room; nothing has changed then.
+    pub(crate) fn join_zone(&mut self, pages: PfnRange, zone: ZoneKind) -> Result<()> {
+        let starts = pages.blocks(self.granule());
+        let count = starts.clone().count();
+        self.may_fail(Resource::Heap { bytes: count * size_of::<Pfn>() })?;
+        self.zones[zone as usize].reserve(count)?;
+        for start in starts {
+            let Some(block) = self.blocks.get_mut(start.get()) else { continue };
+            block.state = BlockState::Online(zone);
+            let (present, memmap) = (block.present, block.own_memmap());
+            self.zones[zone as usize].join(start);
+            self.zones[zone as usize].present += present;
+            self.add_present(present - memmap);
+        }
+        Ok(())
+    }
+
+    /// The inverse of [`Self::join_zone`].
+    pub(crate) fn leave_zone(&mut self, pages: PfnRange) {
+        for start in pages.blocks(self.granule()) {
+            let Some(block) = self.blocks.get_mut(start.get()) else { continue };
+            let Some(zone) = block.state.zone() else { continue };
+            block.state = BlockState::Offline;
+            let (present, memmap) = (block.present, block.own_memmap());
+            self.zones[zone as usize].present -= present;
+            self.remove_present(present - memmap);
+        }
+        for zone in &mut self.zones {
+            zone.leave(pages);
+        }
+    }
+
+    /// Step 7: the usable pages of the blocks of `pages` go to the free lists, in the largest runs that alignment allows. A
+    /// block that hosts its own memmap is a handful of runs.
+    pub(crate) fn release_to_buddy(&mut self, pages: PfnRange) {
+        let g = self.granule();
+        let free_memmap = self.hooks.frees_memmap();
+        let struct_pages = Pages::new(&self.machine, self.layout);
+        for start in pages.blocks(g) {
+            let Some(block) = self.blocks.get_mut(start.get()) else { continue };
+            let Some(zone) = block.state.zone() else { continue };
+            let mut usable = block.usable(g);
+            if free_memmap {
+                usable.start = block.start;
+            }
+            if block.memmap_inside == 0 {
+                block.free.put_range(&struct_pages, usable);
+            } else {
+                around_memmap(&struct_pages, usable, |part| block.free.put_range(&struct_pages, part));
+            }
+            self.zones[zone as usize].free += block.free.pages();
+        }
+    }
+
+    /// Free pages of one boot block, in zone Normal.
+    pub(crate) fn put_boot_range(&mut self, range: PfnRange) {
+        let struct_pages = Pages::new(&self.machine, self.layout);
+        if let Some(block) =
+            self.blocks.get_mut(range.start.align_down(self.layout.granule().section_order).get())
+        {
+            block.free.put_range(&struct_pages, range);
+            self.zones[ZoneKind::Normal as usize].free += range.len();
+        }
+    }
+
+    /// The inverse of [`Self::release_to_buddy`], for blocks in which everything is free: their heads become tails.
+    pub(crate) fn withdraw_from_buddy(&mut self, pages: PfnRange) {
+        let struct_pages = Pages::new(&self.machine, self.layout);
+        for start in pages.blocks(self.layout.granule()) {
+            let Some(block) = self.blocks.get_mut(start.get()) else { continue };
+            let Some(zone) = block.state.zone() else { continue };
+            self.zones[zone as usize].free -= block.free.pages();
+            block.free.drop_all(&struct_pages);
+        }
+    }
+}
+
+/// The parts of `usable`, pages of a block that is offline, between the memmap that it hosts.
+fn around_memmap<M: Machine>(pages: &Pages<'_, M>, usable: PfnRange, mut found: impl FnMut(PfnRange)) {
+    let mut part = PfnRange { start: usable.start, end: usable.start };
+    while part.end < usable.end {
+        let page = pages.get(part.end);
+        if page.kind() == crate::frame::page::PageKind::MemmapSelf {
+            found(part);
+            let end = part.end + (1 << page.order());
+            part = PfnRange { start: end, end };
+        } else {
+            part.end = part.end + 1;
+        }
+    }
+    found(part);
 }
