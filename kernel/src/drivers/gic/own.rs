@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use arm_gic::gicv3::GicCpuInterface;
 use arm_gic::{IntId, InterruptGroup};
+use tock_registers::register_bitfields;
 
 use super::{ALL_PRIORITIES, DISTRIBUTOR_BYTES, FIRST_SPECIAL, GicAddresses, ITARGETSR};
 use crate::arch::vectors::MAX_CPUS;
@@ -20,10 +21,8 @@ use crate::cpus::PerCpu;
 use crate::drivers::affinity::{self, REDISTRIBUTOR_BYTES};
 use crate::drivers::mmio::Window;
 
-/// GICD_TYPER, with SecurityExtn in bit 10 (IHI 0048, 4.3.2).
+/// Offsets in a GICv2's distributor.
 const TYPER: usize = 0x004;
-const SECURITY_EXTENSION: u32 = 1 << 10;
-/// GICD_SGIR: the targets in bits 23:16, the interrupt in 3:0 (IHI 0048, 4.3.15).
 const SGIR: usize = 0xf00;
 /// GICC_CTLR, GICC_PMR, GICC_IAR, GICC_EOIR (IHI 0048, 4.4).
 const CTLR: usize = 0x0;
@@ -31,8 +30,6 @@ const PMR: usize = 0x4;
 const IAR: usize = 0xc;
 const EOIR: usize = 0x10;
 const INTERFACE_BYTES: usize = 0x1000;
-/// The interrupt ID in GICC_IAR; the bits above it name the sender.
-const ID: u32 = 0x3ff;
 
 /// For interrupts 0 to 31, at the same offsets in a GICv2's distributor and in a GICv3 redistributor's second frame: the
 /// group, the enables, the priorities (a byte for each).
@@ -41,10 +38,29 @@ const ISENABLER: usize = 0x100;
 const IPRIORITYR: usize = 0x400;
 /// A redistributor's second frame.
 const SGI_FRAME: usize = 0x1_0000;
-/// GICR_WAKER: ProcessorSleep in bit 1, ChildrenAsleep in bit 2.
+/// GICR_WAKER's offset in a redistributor's first frame.
 const WAKER: usize = 0x014;
-const PROCESSOR_SLEEP: u32 = 1 << 1;
-const CHILDREN_ASLEEP: u32 = 1 << 2;
+
+register_bitfields![u32,
+    /// IHI 0048, 4.3.2.
+    GICD_TYPER [
+        SecurityExtn OFFSET(10) NUMBITS(1) []
+    ],
+    /// IHI 0048, 4.3.15.
+    GICD_SGIR [
+        SGIINTID OFFSET(0) NUMBITS(4) [],
+        CPUTargetList OFFSET(16) NUMBITS(8) []
+    ],
+    /// IHI 0048, 4.4.4: the interrupt; the bits above it name the sender.
+    GICC_IAR [
+        InterruptID OFFSET(0) NUMBITS(10) []
+    ],
+    /// IHI 0069, "GICR_WAKER".
+    GICR_WAKER [
+        ProcessorSleep OFFSET(1) NUMBITS(1) [],
+        ChildrenAsleep OFFSET(2) NUMBITS(1) []
+    ]
+];
 
 /// SGIs 0 to 7 are on: the others are the Secure world's, by custom.
 const SGIS: usize = 8;
@@ -108,7 +124,7 @@ fn set_up_v2() -> bool {
     let name = distributor.read::<u8>(ITARGETSR);
     NAMES[cpu::number()].store(name.into(), Relaxed);
     // The group that `GicV2::setup` has given to the boot CPU's.
-    let secure = distributor.read::<u32>(TYPER) & SECURITY_EXTENSION != 0;
+    let secure = GICD_TYPER::SecurityExtn.is_set(distributor.read(TYPER));
     enable_sgis(&mut distributor, 0, if secure { u32::MAX } else { 0 });
     interface.write(PMR, u32::from(ALL_PRIORITIES));
     interface.write(CTLR, 1_u32);
@@ -118,9 +134,9 @@ fn set_up_v2() -> bool {
 fn set_up_v3() -> bool {
     let Some(mut mine) = own(word(REDISTRIBUTOR_BYTES)) else { return false };
     NAMES[cpu::number()].store(cpu::affinity(), Relaxed);
-    let awake = mine.read::<u32>(WAKER) & !PROCESSOR_SLEEP;
+    let awake = GICR_WAKER::ProcessorSleep::CLEAR.modify(mine.read(WAKER));
     mine.write(WAKER, awake);
-    while mine.read::<u32>(WAKER) & CHILDREN_ASLEEP != 0 {
+    while GICR_WAKER::ChildrenAsleep.is_set(mine.read(WAKER)) {
         cpu::relax();
     }
     enable_sgis(&mut mine, SGI_FRAME, u32::MAX);
@@ -136,7 +152,10 @@ pub fn send(id: u32, number: usize) {
     let name = NAMES[number].load(Relaxed);
     match VERSION.load(Relaxed) {
         #[expect(clippy::cast_possible_truncation, reason = "an interface mask has 8 bits")]
-        2 => distributor().write(SGIR, (name as u32) << 16 | id),
+        2 => {
+            let signal = GICD_SGIR::CPUTargetList.val(name as u32) + GICD_SGIR::SGIINTID.val(id);
+            distributor().write(SGIR, signal.value);
+        }
         3 => cpu::send_sgi(affinity::sgi1r(name, id)),
         _ => {}
     }
@@ -155,12 +174,12 @@ impl Taken {
         };
         // What the sender stored is seen from here on.
         cpu::finish_accesses();
-        (what & ID < FIRST_SPECIAL).then_some(Self(what))
+        (GICC_IAR::InterruptID.read(what) < FIRST_SPECIAL).then_some(Self(what))
     }
 
     /// Its interrupt ID.
-    pub const fn id(&self) -> u32 {
-        self.0 & ID
+    pub fn id(&self) -> u32 {
+        GICC_IAR::InterruptID.read(self.0)
     }
 
     /// Ends it: it may come again.
