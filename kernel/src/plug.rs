@@ -3,9 +3,10 @@
 
 use core::fmt;
 
-use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange, VirtAddr};
+use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 use hotmap_mm::error::Result;
 use hotmap_mm::frame::block::{BlockState, MemoryBlock, Source};
+use hotmap_mm::frame::page::PAGE_BYTES;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::{home::MemmapHome, step::Step};
@@ -129,68 +130,42 @@ fn print_figures(operation: &str, range: PhysRange, meter: Meter) {
 
 /// Logs one line for each of the seven steps: what it did.
 fn tell_step<M: Machine>(mm: &Mm<M>, name: Name, range: &HotRange, home: MemmapHome, step: Step) {
-    let g = mm.granule();
     if crate::console::is_quiet() {
         return;
     }
-    let pages = range.pages();
-    let va = match step {
-        Step::PopulateVmemmap => mm.layout().page_address(pages.start),
-        _ => mm.layout().linear(pages.start.address(g)),
-    };
+    let (g, pages) = (mm.granule(), range.pages());
     let blocks = || pages.blocks(g).filter_map(|start| mm.block_of(start));
-    Done {
-        blocks: blocks().count(),
-        block: g.section_size,
-        pages: pages.len(),
-        page: g.page_size,
-        va,
-        leaf: mm.space().path(va).leaf().map_or(0, |s| s.slot.span.len()),
-        first: mm.block_of(pages.start),
-        free: blocks().map(|b| b.free.pages()).sum(),
-    }
-    .tell(name, home, step);
-}
-
-/// What a step did. Sizes in bytes.
-struct Done<'a> {
-    blocks: usize,
-    block: u64,
-    pages: u64,
-    page: u64,
-    /// The address that the step mapped, if it did, and the size of the leaf there.
-    va: VirtAddr,
-    leaf: u64,
-    first: Option<&'a MemoryBlock>,
-    free: u64,
-}
-
-impl Done<'_> {
-    fn tell(&self, name: Name, home: MemmapHome, step: Step) {
-        let Self { blocks, block, pages, page, va, leaf, first, free } = *self;
-        let memmap = first.map_or(0, |b| b.memmap_pages);
-        let head = format_args!("{name}: {} {}", step.number(), step.name());
-        match step {
-            Step::ClaimSections => klog!("{head}: {blocks} of {}", Bytes(block)),
-            Step::MapLinear => klog!("{head}: at {va} by {} leaves", Bytes(leaf)),
-            Step::ChooseBacking => match home {
-                MemmapHome::SelfHosted => {
-                    klog!("{head}: self-hosted, {memmap} pages at the start of each block");
-                }
-                // The memmap may reach over the first block; a struct page has 64 bytes.
-                MemmapHome::SelfRange { .. } | MemmapHome::Given(_) => {
-                    klog!("{head}: self-hosted, {} pages at the start of the range", pages * 64 / page);
-                }
-                MemmapHome::Ram => klog!("{head}: system RAM"),
-            },
-            Step::PopulateVmemmap => {
-                klog!("{head}: {} at {va} by {} leaves", Bytes(pages * 64), Bytes(leaf));
+    let first = mm.block_of(pages.start);
+    let leaf = |va| Bytes(mm.space().path(va).leaf().map_or(0, |step| step.slot.span.len()));
+    let head = format_args!("{name}: {} {}", step.number(), step.name());
+    match step {
+        Step::ClaimSections => klog!("{head}: {} of {}", blocks().count(), Bytes(g.section_size)),
+        Step::MapLinear => {
+            let va = mm.layout().linear(pages.start.address(g));
+            klog!("{head}: at {va} by {} leaves", leaf(va));
+        }
+        Step::ChooseBacking => match home {
+            MemmapHome::SelfHosted => {
+                let memmap = first.map_or(0, |block| block.memmap_pages);
+                klog!("{head}: self-hosted, {memmap} pages at the start of each block");
             }
-            Step::InitialisePages => klog!("{head}: {pages} cleared at once"),
-            Step::JoinZone => {
-                klog!("{head}: {}", first.and_then(|b| b.state.zone()).map_or("none", ZoneKind::name));
+            // The memmap may reach over the first block.
+            MemmapHome::SelfRange { .. } | MemmapHome::Given(_) => {
+                let memmap = pages.len() * PAGE_BYTES / g.page_size;
+                klog!("{head}: self-hosted, {memmap} pages at the start of the range");
             }
-            Step::GoOnline => klog!("{head}: {free} free pages"),
+            MemmapHome::Ram => klog!("{head}: system RAM"),
+        },
+        Step::PopulateVmemmap => {
+            let va = mm.layout().page_address(pages.start);
+            klog!("{head}: {} at {va} by {} leaves", Bytes(pages.len() * PAGE_BYTES), leaf(va));
+        }
+        Step::InitialisePages => klog!("{head}: {} cleared at once", pages.len()),
+        Step::JoinZone => {
+            klog!("{head}: {}", first.and_then(|block| block.state.zone()).map_or("none", ZoneKind::name));
+        }
+        Step::GoOnline => {
+            klog!("{head}: {} free pages", blocks().map(|block| block.free.pages()).sum::<u64>());
         }
     }
 }

@@ -2,9 +2,6 @@
 
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
-use hotmap_kernel::arch::peek;
-use hotmap_mm::frame::zone::ZoneKind;
-use hotmap_mm::hotplug::home::MemmapHome;
 
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 use hotmap_mm::device::compound::{Dedup, TailScope};
@@ -12,12 +9,15 @@ use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::{DeviceType, MAX_RANGES, Pagemap};
 use hotmap_mm::error::{DeviceError, Error, RangeError};
 use hotmap_mm::frame::altmap::Altmap;
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
 
 use super::args::Words;
 use super::json::Json;
 use super::{Outcome, ShellError};
 use crate::units::Units;
+use hotmap_kernel::arch::peek;
 use hotmap_kernel::devices::Wanted;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::meter::{self, Meter};

@@ -1,6 +1,5 @@
 //! Commands that show how things are, for people.
 
-use crate::units::each_free_run;
 use hotmap_mm::addr::{Bytes, VirtAddr, VirtRange};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::MAX_ORDERS;
@@ -9,6 +8,7 @@ use hotmap_mm::layout::{DEVICES, IMAGE_START, LINEAR_SIZE, LINEAR_START, TENANTS
 use super::Outcome;
 use super::args::Words;
 use crate::units::Units;
+use crate::units::each_free_run;
 use hotmap_kernel::arch::heap;
 use hotmap_kernel::cpus::start::{self, Whereabouts};
 use hotmap_kernel::cpus::{signals, work};

@@ -1,6 +1,5 @@
 //! `state`: everything that a script may want to know. The keys are a contract: docs/reference/state.md.
 
-use hotmap_kernel::plug;
 use hotmap_mm::frame::block::MemoryBlock;
 use hotmap_mm::frame::page::PAGE_BYTES;
 use hotmap_mm::frame::zone::ZoneKind;
@@ -17,6 +16,7 @@ use crate::units::Units;
 use hotmap_kernel::arch::heap;
 use hotmap_kernel::cpus;
 use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::plug;
 use hotmap_kernel::regions::{Region, RegionKind};
 
 pub(super) fn state(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {

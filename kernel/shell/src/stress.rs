@@ -13,7 +13,6 @@
 mod operations;
 
 use core::fmt;
-use hotmap_mm::pfn::PfnRange;
 
 use hotmap_mm::addr::PhysRange;
 use hotmap_mm::device::compound::Dedup;
@@ -23,8 +22,7 @@ use hotmap_mm::frame::counts::Counts;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::MAX_HUGE_SIZES;
 use hotmap_mm::pfn::Pfn;
-
-use operations::{NAMES, OPERATIONS};
+use hotmap_mm::pfn::PfnRange;
 
 use super::args::Words;
 use super::{Outcome, ShellError};
@@ -34,6 +32,7 @@ use hotmap_kernel::drivers::console;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 use hotmap_kernel::readers::{self, fault};
+use operations::{NAMES, OPERATIONS};
 
 pub(super) const STRESS: &str = "stress SECONDS [SEED]";
 

@@ -1,9 +1,10 @@
 //! The granule's arithmetic on a kernel's pages and blocks, as the commands use it.
 
-use hotmap_kernel::kernel::Kernel;
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::frame::block::MemoryBlock;
 use hotmap_mm::pfn::{Pfn, PfnRange};
+
+use hotmap_kernel::kernel::Kernel;
 
 /// Sizes in bytes. [`Kernel`] is the one implementation; the kernel's package has no need of these.
 pub(crate) trait Units {

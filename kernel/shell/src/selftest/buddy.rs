@@ -1,7 +1,6 @@
 //! The buddy allocator: runs of every order, split and joined, and what is refused. The free lists are compared as sets: the
 //! order within a list may change.
 
-use crate::units::each_free_run;
 use alloc::vec::Vec;
 
 use hotmap_mm::error::{Error, Resource};
@@ -16,6 +15,7 @@ use super::expected::Expected;
 use super::paging::Random;
 use super::snapshot::counts_are;
 use super::{Test, test};
+use crate::units::each_free_run;
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[

@@ -1,12 +1,12 @@
 //! The other CPUs: they answer, they stay where they are when told to, they do jobs, and they have a stack each.
 
-use super::entries::blink;
 use hotmap_mm::addr::VirtAddr;
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, check, fail, same, skip};
+use super::entries::blink;
 use super::{Test, test};
 use hotmap_kernel::arch::{image, peek, translate};
 use hotmap_kernel::cpus::start::{self, Whereabouts};

@@ -1,7 +1,6 @@
 //! Devices in compound pages: two pages of each memmap have memory of their own, the first and one of tails. In system RAM
 //! (private memory, with nothing behind it) and in an altmap (the newest DIMM's memory).
 
-use super::entries::compound_device;
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::device::compound::{Dedup, TailScope};
 use hotmap_mm::device::holds::Teardown;
@@ -13,6 +12,7 @@ use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::check::{Outcome, check, fail, frame_at, is_refused, is_used_as, same, same_at, skip};
 use super::device::{ON_DEVICE, SUBSECTION, bytes, destroy, find};
+use super::entries::compound_device;
 use super::expected::Expected;
 use super::faults::fail_each;
 use super::hotplug::is_gone;

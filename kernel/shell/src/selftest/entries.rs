@@ -1,6 +1,5 @@
 //! Changes of single mappings that the model has no operation for, by its address space; and devices in compound pages.
 
-use hotmap_kernel::kernel::Kernel;
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::device::compound::{Compound, TailScope};
 use hotmap_mm::device::pagemap::DeviceType;
@@ -13,6 +12,8 @@ use hotmap_mm::machine::Machine;
 use hotmap_mm::space::descriptor::Descriptor;
 use hotmap_mm::space::live_update::Contents;
 use hotmap_mm::space::request::{Gone, MapRequest};
+
+use hotmap_kernel::kernel::Kernel;
 
 /// Where memory starts, and how many bytes it is.
 pub(super) type Bytes = (PhysAddr, u64);

@@ -1,7 +1,6 @@
 //! Memory that comes and goes: the newest DIMM's, taken out and added again by both ways to hold its memmap. The exact
 //! arithmetic of pages is the design's table's.
 
-use crate::units::each_free_run;
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::error::{BlockError, BlockIs, BlockNeeds, Error, PageError, RangeError};
 use hotmap_mm::frame::block::{BlockState, Source};
@@ -21,6 +20,7 @@ use super::spare::{Spare, with_spare};
 use super::tenant::with_tenant;
 use super::vmemmap::struct_page;
 use super::{Test, test};
+use crate::units::each_free_run;
 use hotmap_kernel::arch::{peek, translate};
 use hotmap_kernel::kernel::Kernel;
 

@@ -1,8 +1,6 @@
 //! Changing tables that are in use: what the break-before-make rules forbid is refused, and undone. Everything happens in a
 //! corner of the tenants' area, by read-only mappings of memory that is mapped elsewhere.
 
-use super::entries;
-use super::entries::{exchange_page, unmap};
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::error::{Error, Result, SpaceError};
 use hotmap_mm::frame::counts::Counts;
@@ -10,6 +8,8 @@ use hotmap_mm::space::descriptor::Attributes;
 use hotmap_mm::space::request::MapRequest;
 
 use super::check::{Outcome, check, is_refused, same_at, skip};
+use super::entries;
+use super::entries::{exchange_page, unmap};
 use super::expected::Expected;
 use super::paging::each_entry;
 use super::snapshot::counts_are;

@@ -1,7 +1,6 @@
 //! Translation tables: ours and the CPU's reading of them agree, and nothing is mapped that should not be. (What may change
 //! in a mapping is [`super::live`]'s.)
 
-use super::entries::EVERYTHING;
 use aarch64_cpu::registers::{Readable, SCTLR_EL1};
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use hotmap_mm::frame::block::{MemoryBlock, Source};
@@ -10,6 +9,7 @@ use hotmap_mm::space::descriptor::Descriptor;
 use hotmap_mm::space::walk::Slot;
 
 use super::check::{Outcome, check, same, same_at};
+use super::entries::EVERYTHING;
 use super::expected::Expected;
 use super::{Test, test};
 use hotmap_kernel::arch::translate::{self, Translation};
