@@ -14,6 +14,7 @@
 
 use hotmap_kernel::arch::image::{STACK_BYTES, secondary_stack};
 use hotmap_kernel::boot_info::BootInfo;
+use hotmap_kernel::drivers::windows;
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use hotmap_mm::boot;
 use hotmap_mm::error::Result;
@@ -102,7 +103,7 @@ pub(crate) struct Roots {
 /// # Errors
 /// `Out` when boot memory runs out, `AlreadyMapped` when the device tree puts two things in one place.
 pub(crate) fn build(g: Granule, info: &mut BootInfo, image: &Image) -> Result<Roots> {
-    let windows = hotmap_kernel::drivers::platform::device_windows(info);
+    let windows = windows::mapped(&info.machine, &info.redistributors);
     let memblock = &mut info.memblock;
     let layout = Layout::new(g, info.ram_start);
     let mut space = boot::new_space(Physical, layout, memblock)?;
@@ -118,8 +119,8 @@ pub(crate) fn build(g: Granule, info: &mut BootInfo, image: &Image) -> Result<Ro
         boot::map_boot(&mut space, memblock, &request)?;
     }
     map_stacks(&mut space, memblock, image, info.stacks)?;
-    for device in &windows {
-        map_device(&mut space, memblock, *device)?;
+    for window in &windows {
+        map_device(&mut space, memblock, window.range)?;
     }
     let ttbr0 = identity(layout, memblock, image)?;
     Ok(Roots { ttbr0, ttbr1: space.root() })

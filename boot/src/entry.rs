@@ -5,7 +5,7 @@
 use core::arch::global_asm;
 
 use hotmap_kernel::arch::{el2, mmu, semihosting};
-use hotmap_kernel::drivers::platform;
+use hotmap_kernel::drivers::windows;
 use hotmap_mm::layout;
 
 /// Where QEMU's virt has RAM; what runs below it runs in flash (hw/arm/virt.c, VIRT_MEM).
@@ -17,7 +17,7 @@ const FDT_MAGIC: u64 = 0xd00d_feed;
 
 global_asm!(
     include_str!("entry.S"),
-    uart = const platform::EARLY_UART,
+    uart = const windows::EARLY_UART,
     ram = const RAM_START,
     safe = const COPY_NO_LOWER,
     magic = const FDT_MAGIC,

@@ -8,10 +8,10 @@ use hotmap_kernel::arch::psci::{self, Functions};
 use hotmap_kernel::arch::{cpu, image};
 use hotmap_kernel::boot_info::{BootInfo, BootWay};
 use hotmap_kernel::cpus::plan;
-use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
+use hotmap_kernel::drivers::windows::{self, BadTree, Loaded};
+use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::error::Error;
 use hotmap_mm::frame::page::PageKind;
-use hotmap_mm::layout;
 
 /// Why boot ends here. The exit status is 3 where the CPU lacks something, else 2.
 pub(crate) enum Stop {
@@ -21,8 +21,8 @@ pub(crate) enum Stop {
     DeviceTree(DtError),
     /// The boot arguments cannot be taken.
     Arguments,
-    /// A device whose registers cannot be mapped.
-    Device(PhysRange),
+    /// The device tree puts devices or memory where they cannot be.
+    BadTree(BadTree),
     /// `granule=` names none.
     NoSuchGranule,
     /// The CPU does not have the granule.
@@ -48,8 +48,8 @@ fn blob(at: u64, len: usize) -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(at as *const u8, len) }
 }
 
-/// Reads the device tree at `dtb` and the boot arguments.
-pub(crate) fn read(info: &mut BootInfo, dtb: u64) -> Result<(), Stop> {
+/// Reads the device tree at `dtb`, checks where it puts devices and memory, and reads the boot arguments.
+pub(crate) fn read(info: &mut BootInfo, dtb: u64, image: PhysRange) -> Result<(), Stop> {
     let header = blob(dtb, hotmap_devicetree::HEADER_SIZE);
     let size = hotmap_devicetree::total_size(header).map_err(Stop::DeviceTree)?;
     hotmap_devicetree::parse(blob(dtb, size as usize), &mut info.machine).map_err(Stop::DeviceTree)?;
@@ -58,6 +58,11 @@ pub(crate) fn read(info: &mut BootInfo, dtb: u64) -> Result<(), Stop> {
     }
     let start = PhysAddr::new(dtb);
     info.dtb = PhysRange { start, end: start + u64::from(size) };
+    let flash = match info.way {
+        BootWay::Firmware => PhysRange { start: PhysAddr::new(0), end: PhysAddr::new(image.len()) },
+        BootWay::Image => PhysRange { start: image.start, end: image.start },
+    };
+    windows::check(&info.machine, &Loaded { image, blob: info.dtb, flash }).map_err(Stop::BadTree)?;
     info.args.read(&info.machine.bootargs);
     hotmap_kernel::drivers::platform::read_fw_cfg_args(&info.machine, &mut info.args);
     Ok(())
@@ -75,11 +80,9 @@ pub(crate) fn choose_granule(info: &mut BootInfo) -> Result<(), Stop> {
     if cpu::features().has_granule(info.granule) { Ok(()) } else { Err(Stop::NoGranule) }
 }
 
-/// Checks that every device can be mapped.
-pub(crate) fn check_devices(info: &BootInfo) -> Result<(), Stop> {
-    let windows = hotmap_kernel::drivers::platform::device_windows(info);
-    let unmappable = |window: &&PhysRange| layout::device_address(window.end).is_none();
-    windows.iter().find(unmappable).map_or(Ok(()), |window| Err(Stop::Device(*window)))
+/// Checks that the redistributors that were found can be mapped.
+pub(crate) fn check_redistributors(info: &BootInfo) -> Result<(), Stop> {
+    windows::check_redistributors(&info.machine, &info.redistributors).map_err(Stop::BadTree)
 }
 
 /// Checks that the CPU can address all memory that the device tree names.
@@ -162,13 +165,7 @@ impl Stop {
                 }
                 Ok(())
             }
-            Self::Device(range) => {
-                write!(
-                    f,
-                    "the device tree has registers at {range}: devices lie below {}",
-                    Bytes(layout::DEVICES.len())
-                )
-            }
+            Self::BadTree(bad) => write!(f, "{bad}"),
             Self::NoSuchGranule => {
                 let name = info.args.bad_granule.as_deref().unwrap_or_default();
                 write!(f, "granule={name}: there are 4k, 16k and 64k")

@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 
 use hotmap_kernel::arch::{counter, cpu, exceptions, mmu, semihosting, word};
 use hotmap_kernel::boot_info::BootInfo;
-use hotmap_kernel::drivers::platform;
+use hotmap_kernel::drivers::{platform, windows};
 use hotmap_kernel::{console, kernel_main, kprint, kprintln};
 use hotmap_mm::space::descriptor::MAIR;
 
@@ -38,7 +38,7 @@ pub(crate) extern "C" fn boot_main(dtb: u64, _load: u64, level: u64, from_flash:
     #[expect(static_mut_refs, reason = "B1: no other CPU runs")]
     let info = unsafe { INFO.write(BootInfo::new()) };
     // SAFETY: M4: the MMU is off, so the UART is at its physical address.
-    unsafe { console::init(word(platform::EARLY_UART)) };
+    unsafe { console::init(word(windows::EARLY_UART)) };
     info.entry_level = level;
     info.boot_affinity = cpu::affinity();
     info.way = handoff::way(from_flash != 0);
@@ -59,10 +59,10 @@ fn prepare(info: &mut BootInfo, dtb: u64) -> Result<Roots, Stop> {
     }
     exceptions::install();
     let image = Image::here();
-    handoff::read(info, dtb)?;
+    handoff::read(info, dtb, image.whole())?;
     handoff::choose_granule(info)?;
     platform::find_redistributors(info);
-    handoff::check_devices(info)?;
+    handoff::check_redistributors(info)?;
     handoff::check_addresses(info)?;
     handoff::find_memory(info, image.whole())?;
     early_map::build(info.granule.granule(), info, &image).map_err(Stop::Memory)
@@ -90,7 +90,7 @@ fn go_high(info: &mut BootInfo, roots: &Roots) -> ! {
 
 /// The first code at the high address.
 extern "C" fn high_main(info: &'static mut BootInfo) -> ! {
-    if let Some(uart) = platform::mapped(platform::console_window(&info.machine).start) {
+    if let Some(uart) = platform::mapped(windows::console(&info.machine).start) {
         // SAFETY: M4: the early map has the console's window there.
         unsafe { console::init(uart) };
     }

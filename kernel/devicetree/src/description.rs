@@ -9,6 +9,8 @@ use heapless::{String, Vec};
 pub const MEMORY_CAPACITY: usize = 128;
 /// How many persistent memory regions fit.
 pub const PMEM_CAPACITY: usize = 16;
+/// How many flash banks fit. QEMU's virt has two (hw/arm/virt.c, `create_flash`).
+pub const FLASH_CAPACITY: usize = 4;
 /// How many reservations fit, from both places together.
 pub const RESERVED_CAPACITY: usize = 64;
 /// How many CPUs are listed; more are counted.
@@ -260,6 +262,8 @@ pub struct MachineDescription {
     pub fw_cfg: Option<Region>,
     /// PCI Express configuration space (ECAM).
     pub pci_ecam: Option<Region>,
+    /// Flash banks, in the order of the blob.
+    pub flash: Vec<Region, FLASH_CAPACITY>,
 }
 
 impl MachineDescription {
@@ -280,6 +284,7 @@ impl MachineDescription {
             cpu_count: 0,
             fw_cfg: None,
             pci_ecam: None,
+            flash: Vec::new(),
         }
     }
 
@@ -315,6 +320,7 @@ impl MachineDescription {
         self.cpu_count = 0;
         self.fw_cfg = None;
         self.pci_ecam = None;
+        self.flash.clear();
     }
 }
 

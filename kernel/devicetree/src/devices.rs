@@ -1,11 +1,11 @@
-//! Devices, known by `compatible`: the interrupt controller, PSCI, fw_cfg, PCI Express, persistent memory; and
+//! Devices, known by `compatible`: the interrupt controller, PSCI, fw_cfg, PCI Express, flash, persistent memory; and
 //! the CPUs, known by where they are. Where a machine has two of a kind, the first one in the blob counts.
 use heapless::Vec;
 
 use crate::bus::Buses;
 use crate::description::{
-    Cpu, EnableMethod, Gic, MachineDescription, Psci, PsciConduit, PsciVersion, REDISTRIBUTOR_CAPACITY,
-    Region,
+    Cpu, EnableMethod, FLASH_CAPACITY, Gic, MachineDescription, Psci, PsciConduit, PsciVersion,
+    REDISTRIBUTOR_CAPACITY, Region,
 };
 use crate::error::{DtError, List};
 use crate::facts::Facts;
@@ -15,7 +15,7 @@ use crate::value::{name, strings};
 
 /// The devices that this crate reads. The strings are the bindings' in Linux's
 /// Documentation/devicetree/bindings: arm,gic.yaml, arm,gic-v3.yaml, psci.yaml, qemu,fw-cfg-mmio.yaml,
-/// host-generic-pci.yaml, pmem-region.txt.
+/// host-generic-pci.yaml, mtd-physmap.yaml, pmem-region.txt.
 #[derive(Clone, Copy)]
 enum Kind {
     GicV2,
@@ -23,6 +23,7 @@ enum Kind {
     Psci,
     FwCfg,
     Ecam,
+    Flash,
     Pmem,
 }
 
@@ -33,6 +34,7 @@ fn kind(compatible: &[u8]) -> Option<Kind> {
         b"arm,psci-1.0" | b"arm,psci-0.2" | b"arm,psci" => Kind::Psci,
         b"qemu,fw-cfg-mmio" => Kind::FwCfg,
         b"pci-host-ecam-generic" => Kind::Ecam,
+        b"cfi-flash" => Kind::Flash,
         b"pmem-region" => Kind::Pmem,
         _ => return None,
     })
@@ -54,6 +56,7 @@ pub(crate) fn read(
         Kind::Psci => {}
         Kind::FwCfg => first_region(buses, depth, facts, &mut out.fw_cfg)?,
         Kind::Ecam => first_region(buses, depth, facts, &mut out.pci_ecam)?,
+        Kind::Flash => flash(buses, depth, facts, out)?,
         Kind::Pmem => memory::read_pmem(buses, depth, facts, out)?,
     }
     Ok(())
@@ -69,6 +72,20 @@ fn first_region(
     if device.is_none() {
         *device = buses.regions(depth, facts)?.map(|[region]| region);
     }
+    Ok(())
+}
+
+/// Flash: each region of `reg` is a bank. The kernel does not drive it; nothing else may lie there.
+fn flash(
+    buses: &Buses<'_>,
+    depth: usize,
+    facts: &Facts<'_>,
+    out: &mut MachineDescription,
+) -> Result<(), DtError> {
+    buses.each_region(depth, facts, usize::MAX, |region| {
+        let too_many = DtError::TooMany { list: List::Flash, capacity: FLASH_CAPACITY };
+        out.flash.push(region).map_err(|_| too_many)
+    })?;
     Ok(())
 }
 

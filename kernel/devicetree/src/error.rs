@@ -38,6 +38,8 @@ pub enum List {
     Reserved,
     /// GICv3 redistributor regions
     Redistributors,
+    /// `flash`
+    Flash,
 }
 
 impl Display for List {
@@ -47,6 +49,7 @@ impl Display for List {
             Self::Pmem => "persistent memory regions",
             Self::Reserved => "reservations",
             Self::Redistributors => "GICv3 redistributor regions",
+            Self::Flash => "flash banks",
         })
     }
 }

@@ -59,6 +59,7 @@ fn firmware_boot_with_gic_v3() {
     assert_eq!(machine.cpus, cpus([0, 1, 2, 3], EnableMethod::Psci));
     assert_eq!(machine.cpu_count, 4);
     assert_eq!((machine.fw_cfg, machine.pci_ecam), (FW_CFG, ECAM));
+    assert_eq!(machine.flash, [region(0, 0x400_0000), region(0x400_0000, 0x400_0000)]);
     assert_eq!((machine.initrd, machine.reserved.len(), machine.pmem.len()), (None, 0, 0));
 }
 

@@ -2,8 +2,8 @@
 mod support;
 
 use hotmap_devicetree::{
-    BOOTARGS_CAPACITY, COMPATIBLE_CAPACITY, HEADER_SIZE, MAX_DEPTH, MEMORY_CAPACITY, PMEM_CAPACITY,
-    RESERVED_CAPACITY, total_size,
+    BOOTARGS_CAPACITY, COMPATIBLE_CAPACITY, FLASH_CAPACITY, HEADER_SIZE, MAX_DEPTH, MEMORY_CAPACITY,
+    PMEM_CAPACITY, RESERVED_CAPACITY, total_size,
 };
 use support::{Writer, patch, read};
 
@@ -333,6 +333,14 @@ fn lists_name_their_capacity_when_they_are_full() {
     };
     assert_eq!(read(&pmem(PMEM_CAPACITY)).map(|machine| machine.pmem.len()), Ok(16));
     assert_eq!(refusal(&pmem(PMEM_CAPACITY + 1)), "more than 16 persistent memory regions");
+
+    let flash = |count| {
+        let mut writer = machine();
+        writer.begin("f").text("compatible", "cfi-flash").reg(&regions(count)).end();
+        writer.blob()
+    };
+    assert_eq!(read(&flash(FLASH_CAPACITY)).map(|machine| machine.flash.len()), Ok(4));
+    assert_eq!(refusal(&flash(FLASH_CAPACITY + 1)), "more than 4 flash banks");
 
     let reserved = |in_map, in_node| {
         let mut writer = machine();

@@ -12,3 +12,4 @@ pub mod nvdimm;
 pub mod pl011;
 #[cfg(target_os = "none")]
 pub mod platform;
+pub mod windows;

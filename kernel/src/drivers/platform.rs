@@ -3,84 +3,25 @@
 //! Devices are mapped one to one from `layout::DEVICES` on by boot, so a driver's address follows from the device tree's.
 #![expect(unsafe_code, reason = "hands register addresses to drivers; rule M4")]
 
-use heapless::Vec;
-use hotmap_devicetree::{Console, Gic as GicNode, MachineDescription, Region};
-use hotmap_mm::addr::{PhysAddr, PhysRange};
+use hotmap_devicetree::{Console, Gic as GicNode, InterruptKind, MachineDescription, Uart};
+use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::layout;
 
 use crate::arch::probe::probe_read32;
 use crate::arch::word;
 use crate::args::BootArgs;
 use crate::boot_info::BootInfo;
-use crate::cpus::plan::{self, ROOM};
-use crate::drivers::affinity::{self, REDISTRIBUTOR_BYTES};
+use crate::cpus::plan;
+use crate::drivers::affinity;
 use crate::drivers::fw_cfg::{FwCfg, MmioPort};
 use crate::drivers::ged::{self, Ged};
 use crate::drivers::gic::{Gic, GicAddresses, Trigger};
 use crate::drivers::nvdimm::port::MmioPort as NvdimmPort;
 use crate::drivers::nvdimm::{self, Nvdimm};
+use crate::drivers::windows::QEMU_VIRT;
 
-/// A PL011's registers (DDI 0183, 3.2).
-const UART_BYTES: u64 = 0x1000;
-/// A distributor's registers (IHI 0069, 12.8; IHI 0048, 4.1.2 has fewer).
-const DISTRIBUTOR_BYTES: u64 = 0x1_0000;
-/// A GICv2 CPU interface's registers (IHI 0048, 4.1.3).
-const CPU_INTERFACE_BYTES: u64 = 0x2000;
-/// fw_cfg's registers (QEMU, docs/specs/fw_cfg.rst).
-const FW_CFG_BYTES: u64 = 0x18;
-/// How many register windows there are at most: a redistributor for each CPU, and eight others.
-const WINDOWS: usize = ROOM + 8;
-/// QEMU virt's first UART: where messages go before the device tree has been read.
-pub const EARLY_UART: u64 = 0x0900_0000;
-/// The machine that QEMU's virt says it is: only there are the memory-hotplug registers where `ged` says.
-const QEMU_VIRT: &str = "linux,dummy-virt";
-
-fn range(region: Region) -> PhysRange {
-    PhysRange { start: PhysAddr::new(region.start), end: PhysAddr::new(region.end()) }
-}
-
-/// The console's registers: the device tree's, or where QEMU's virt has its first UART (hw/arm/virt.c, VIRT_UART), so that a
-/// kernel without a console can at least say so.
-pub fn console_window(machine: &MachineDescription) -> Region {
-    match machine.console {
-        Console::Pl011(uart) => uart.region,
-        Console::Absent | Console::Other(_) => Region { start: EARLY_UART, size: UART_BYTES },
-    }
-}
-
-/// The register windows that the kernel uses, no more of each than its driver touches: a device tree may claim anything.
-/// Boot maps them before a driver looks whether something answers there. [`find_redistributors`] comes first.
-pub fn device_windows(info: &BootInfo) -> Vec<PhysRange, WINDOWS> {
-    let machine = &info.machine;
-    let mut windows = Vec::new();
-    let mut add = |region: Region, most: u64| {
-        // No more than WINDOWS are added below.
-        let _ = windows.push(range(Region { start: region.start, size: region.size.min(most) }));
-    };
-    add(console_window(machine), UART_BYTES);
-    match &machine.gic {
-        GicNode::Absent => {}
-        GicNode::V2 { distributor, cpu_interface } => {
-            add(*distributor, DISTRIBUTOR_BYTES);
-            add(*cpu_interface, CPU_INTERFACE_BYTES);
-        }
-        GicNode::V3 { distributor, .. } => {
-            add(*distributor, DISTRIBUTOR_BYTES);
-            for start in info.redistributors.into_iter().filter(|start| *start != 0) {
-                add(Region { start, size: REDISTRIBUTOR_BYTES }, REDISTRIBUTOR_BYTES);
-            }
-        }
-    }
-    if let Some(fw_cfg) = machine.fw_cfg {
-        add(fw_cfg, FW_CFG_BYTES);
-    }
-    if machine.compatible == QEMU_VIRT {
-        add(Region { start: ged::GED_BASE, size: ged::WINDOW_BYTES }, ged::WINDOW_BYTES);
-        add(Region { start: ged::SLOTS_BASE, size: ged::WINDOW_BYTES }, ged::WINDOW_BYTES);
-        add(Region { start: nvdimm::REGISTER_BASE, size: nvdimm::WINDOW_BYTES }, nvdimm::WINDOW_BYTES);
-    }
-    windows
-}
+/// How many interrupts have an ID of their own (IHI 0069, 2.2, without LPIs).
+const MOST_PENDING: u32 = 1020;
 
 /// Finds the redistributor of each CPU that runs, by its affinity. Runs with the MMU off, with exceptions installed: where
 /// the device tree says that there are redistributors, there may be nothing.
@@ -135,17 +76,13 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Bring the devices up. What is missing or broken is logged, and done without.
+    /// Sets the devices up. A device that is missing or does not work is logged and left out.
     pub fn bring_up(info: &BootInfo) -> Self {
         let machine = &info.machine;
         let (ged, nvdimm) = (find_ged(machine), find_nvdimm(machine));
         let mut platform = Self { gic: gic(info), uart_intid: None, ged, nvdimm };
-        if let Console::Pl011(uart) = machine.console
-            && let Some(interrupt) = uart.interrupt
-        {
-            platform.enable(interrupt.number, Trigger::Level);
-            platform.uart_intid = Some(interrupt.intid());
-            crate::console::enable_receive_interrupt();
+        if let Console::Pl011(uart) = machine.console {
+            platform.enable_console(uart);
         }
         if platform.ged.is_some() {
             // Edge: configured as level it never arrives.
@@ -154,12 +91,22 @@ impl Platform {
         platform
     }
 
-    fn enable(&mut self, spi: u32, trigger: Trigger) {
-        if let Some(gic) = &mut self.gic
-            && let Err(error) = gic.enable_spi(spi, trigger)
-        {
-            crate::klog!("gic: {error}");
+    /// Lets the console's interrupt wake the CPU; a console without one is polled.
+    fn enable_console(&mut self, uart: Uart) {
+        let Some(interrupt) = uart.interrupt else { return };
+        if interrupt.kind == InterruptKind::Ppi {
+            let number = interrupt.number;
+            crate::klog!("console: PPI {number} belongs to one CPU and cannot be the UART's; the console is polled");
+        } else if self.enable(interrupt.number, Trigger::Level) {
+            self.uart_intid = Some(interrupt.intid());
+            crate::console::enable_receive_interrupt();
         }
+    }
+
+    /// Enables an SPI; returns whether the controller has it.
+    fn enable(&mut self, spi: u32, trigger: Trigger) -> bool {
+        let Some(gic) = &mut self.gic else { return false };
+        gic.enable_spi(spi, trigger).inspect_err(|error| crate::klog!("gic: {error}")).is_ok()
     }
 
     /// Sleeps until a device raises an interrupt, and takes it. The caller then looks at every device. A console that cannot
@@ -171,10 +118,12 @@ impl Platform {
         self.drain();
     }
 
-    /// Take every interrupt that is pending.
+    /// Takes every interrupt that is pending, at most as many as there are IDs: registers that are no interrupt controller's
+    /// may always read as one that is pending.
     pub fn drain(&mut self) {
         let Some(gic) = &mut self.gic else { return };
-        while let Some(id) = gic.next_pending() {
+        for _ in 0..MOST_PENDING {
+            let Some(id) = gic.next_pending() else { return };
             if Some(id) == self.uart_intid {
                 crate::console::clear_receive_interrupt();
             }

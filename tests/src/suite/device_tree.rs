@@ -8,7 +8,7 @@ use crate::guest::run_to_end;
 use crate::machine::{Boot, Machine};
 use crate::qemu::{Exit, Qemu};
 use crate::run::Run;
-use crate::trouble::{Checked, Trouble, unknown};
+use crate::trouble::{Checked, Trouble, failed, unknown};
 use crate::{ensure, ensure_eq};
 use std::path::PathBuf;
 
@@ -32,6 +32,11 @@ pub(super) fn tests() -> Vec<Test> {
         let body = move |run: &Run| an_absurd_tree(run, &tree());
         tests.push(Test::new(format!("device-tree/{name}"), body));
     }
+    for lie in lies() {
+        let name = format!("device-tree/lie/{}", lie.name);
+        tests.push(Test::new(name, move |run: &Run| a_lie_is_refused(run, &lie)));
+    }
+    tests.push(Test::new("device-tree/ppi-console", a_console_without_an_spi_is_polled));
     tests
 }
 
@@ -161,6 +166,96 @@ fn absurd_cells() -> Node {
     let child = Node::new("odd@1").cells("reg", &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
     let reserved = Node::new("reserved-memory").cells("#address-cells", &[7]).cells("#size-cells", &[2]);
     root().child(uart()).child(reserved.bytes("ranges", Vec::new()).child(child))
+}
+
+/// A tree that says something about the machine that is not so.
+struct Lie {
+    name: &'static str,
+    tree: Node,
+    /// What the message says: what is wrong, and where.
+    says: &'static [&'static str],
+}
+
+/// The interrupt controller's node (Linux, bindings/interrupt-controller/arm,gic.yaml and arm,gic-v3.yaml).
+fn gic(compatible: &str, windows: [(u64, u64); 2]) -> Node {
+    let reg = windows.iter().flat_map(|(start, size)| [start.to_be_bytes(), size.to_be_bytes()]).flatten();
+    Node::new("intc@8000000").text("compatible", compatible).bytes("reg", reg.collect())
+}
+
+/// A console at `start`, and the `stdout-path` that names it.
+fn console_at(start: u64) -> Node {
+    let uart = Node::new(&format!("pl011@{start:x}")).reg(start, 0x1000);
+    let chosen = Node::new("chosen").text("stdout-path", &format!("/pl011@{start:x}"));
+    root().child(uart.bytes("compatible", b"arm,pl011\0arm,primecell\0".to_vec())).child(chosen)
+}
+
+fn fw_cfg(start: u64) -> Node {
+    Node::new(&format!("fw-cfg@{start:x}")).text("compatible", "qemu,fw-cfg-mmio").reg(start, 0x18)
+}
+
+/// RAM beside what QEMU adds (a node that is called `memory` would be replaced).
+fn more_ram(start: u64, size: u64) -> Node {
+    root()
+        .child(uart())
+        .child(Node::new(&format!("ram@{start:x}")).text("device_type", "memory").reg(start, size))
+}
+
+/// Addresses are QEMU's (`hw/arm/virt.c`, `base_memmap`), and where a firmware boot has its blob and its image.
+fn lies() -> Vec<Lie> {
+    let lie = |name, tree, says| Lie { name, tree, says };
+    let with = |node| root().child(uart()).child(node);
+    let v2 = |windows| with(gic("arm,cortex-a15-gic", windows));
+    let v3 = |windows| with(gic("arm,gic-v3", windows));
+    vec![
+        lie("uart-in-ram", console_at(0x5000_0000), &["UART", "0x50000000", "RAM"]),
+        lie("uart-in-image", console_at(0x4042_0000), &["UART", "0x40420000", "the image"]),
+        lie("uart-in-blob", console_at(0x4000_0000), &["UART", "0x40000000", "the device tree"]),
+        lie("gicc-in-ram", v2([(0x800_0000, 0x1_0000), (0x5000_0000, 0x1_0000)]), &["CPU interface", "RAM"]),
+        lie("gicd-small", v2([(0x800_0800, 0x10), (0x801_0000, 0x1_0000)]), &["distributor", "0x8000800"]),
+        lie(
+            "gicr-small",
+            v3([(0x800_0000, 0x1_0000), (0x80a_0000, 0x1000)]),
+            &["redistributor", "0x1000 bytes"],
+        ),
+        lie("fw-cfg-at-0", with(fw_cfg(0)), &["fw_cfg", "0x0.."]),
+        lie("fw-cfg-far", with(fw_cfg(0x1_0000_0000)), &["fw_cfg", "0x100000000..", "below 4 GiB"]),
+        lie("fw-cfg-in-ram", with(fw_cfg(0x5000_0000)), &["fw_cfg", "RAM"]),
+        lie("ram-from-0", more_ram(0, RAM_BASE), &["RAM", "0x0.."]),
+        lie("ram-over-flash", more_ram(0x400_0000, 64 * MIB), &["0x4000000..", "RAM starts at 0x40000000"]),
+        lie("ram-over-uart", more_ram(0x900_0000, MIB), &["UART", "RAM"]),
+    ]
+}
+
+/// Status 2 and one line that names what is wrong; not an exception, not silence, not a hang.
+fn a_lie_is_refused(run: &Run, lie: &Lie) -> Checked<String> {
+    let machine = with_blob(run, Granule::K4, &lie.tree.blob())?.append(COMMANDS);
+    let finished = run_to_end(run, &machine)?;
+    let line = finished.line("that says why", |line| line.starts_with("error: device tree: "))?.to_owned();
+    ensure_eq!(finished.exit, Exit::PANIC, "the exit of a boot that is refused");
+    for part in lie.says {
+        ensure!(line.contains(part), "'{line}' does not say '{part}'");
+    }
+    let unexpected = ["ESR", "backtrace", "panicked"].iter().find(|word| finished.text.contains(*word));
+    ensure!(unexpected.is_none(), "beside the message: {unexpected:?}");
+    Ok(line)
+}
+
+/// The console's interrupt is called a PPI: it is not an SPI of that number. Commands are answered all the same.
+fn a_console_without_an_spi_is_polled(run: &Run) -> Checked<String> {
+    let mut blob = qemus_blob(run)?;
+    // <GIC_SPI 1 IRQ_TYPE_LEVEL_HIGH> is in the tree once, the UART's.
+    let cells = |kind: u32| [kind, 1, 4].map(u32::to_be_bytes).concat();
+    let places: Vec<usize> =
+        blob.windows(12).enumerate().filter(|(_, w)| *w == cells(0)).map(|(at, _)| at).collect();
+    let [at] = places[..] else { return unknown(format!("SPI 1 is in the tree {} times", places.len())) };
+    blob.splice(at..at + 12, cells(1));
+    let mut guest = crate::guest::Guest::boot(run, &with_blob(run, Granule::K4, &blob)?)?;
+    let line = guest.text().lines().find(|line| line.contains("PPI")).map(str::to_owned);
+    for _ in 0..3 {
+        guest.tell("audit")?;
+    }
+    guest.finish()?;
+    line.map_or_else(|| failed("no line says that the console's interrupt cannot be used"), Ok)
 }
 
 /// Boots and passes its checks, or ends with one line and a status: no hang, no exception.
