@@ -58,10 +58,8 @@ pub(crate) fn read(info: &mut BootInfo, dtb: u64, image: PhysRange) -> Result<()
     }
     let start = PhysAddr::new(dtb);
     info.dtb = PhysRange { start, end: start + u64::from(size) };
-    let flash = match info.way {
-        BootWay::Firmware => PhysRange { start: PhysAddr::new(0), end: PhysAddr::new(image.len()) },
-        BootWay::Image => PhysRange { start: image.start, end: image.start },
-    };
+    let from_flash = || PhysRange { start: PhysAddr::new(0), end: PhysAddr::new(image.len()) };
+    let flash = (info.way == BootWay::Firmware).then(from_flash);
     windows::check(&info.machine, &Loaded { image, blob: info.dtb, flash }).map_err(Stop::BadTree)?;
     info.args.read(&info.machine.bootargs);
     hotmap_kernel::drivers::platform::read_fw_cfg_args(&info.machine, &mut info.args);

@@ -7,7 +7,7 @@
 
 use alloc::vec::Vec;
 
-use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
+use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::error::{Resource, Result};
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::list;
@@ -75,11 +75,7 @@ impl Dimms {
             let refused = result.is_err();
             self.present.insert(at, Dimm { slot: slot.number, range, node: slot.node, refused });
         }
-        match &result {
-            Ok(()) => klog!("dimm{}: {range} ({}) is here", slot.number, Bytes(range.len())),
-            Err(error) => kprintln!("dimm{}: refused: {error}", slot.number),
-        }
-        result
+        result.inspect_err(|error| kprintln!("dimm{}: refused: {error}", slot.number))
     }
 
     /// Takes a DIMM's memory offline, migrating pages in use, removes it, and takes the DIMM off the list: it may be ejected.
@@ -93,13 +89,14 @@ impl Dimms {
         };
         let dimm = self.present[at];
         // Without a block, its memory was removed and could not be added again (a self-test found the heap full).
-        if !dimm.refused && plug::is_present(mm, dimm.range) {
+        if dimm.refused || !plug::is_present(mm, dimm.range) {
+            klog!("dimm{slot}: {} is gone", dimm.range);
+        } else {
             let name = Name { source: Source::Dimm(slot), start: dimm.range.start, node: dimm.node };
             plug::take_away(mm, name, dimm.range)
                 .inspect_err(|error| kprintln!("dimm{slot}: refused: {error}"))?;
         }
         self.present.remove(at);
-        klog!("dimm{slot}: {} is gone", dimm.range);
         Ok(())
     }
 }

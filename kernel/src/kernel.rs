@@ -155,7 +155,12 @@ impl Kernel {
     /// Adds the DIMMs that were plugged before boot.
     fn find_dimms(&mut self) {
         let policy = self.policy();
-        let Some(ged) = &mut self.platform.ged else { return };
+        let Some(ged) = &mut self.platform.ged else {
+            klog!(
+                "dimms: this machine has no slots (a firmware boot with ACPI and -m SIZE,slots=N,maxmem=SIZE has)"
+            );
+            return;
+        };
         if let Err(error) = self.dimms.reserve(ged.slot_count()) {
             kprintln!("dimms: {error}");
         }
@@ -166,25 +171,34 @@ impl Kernel {
         }
     }
 
-    /// Lists the NVDIMMs that are not listed yet, at boot and later.
-    fn find_nvdimms(&mut self) {
-        if let Some(device) = &mut self.platform.nvdimm {
-            self.nvdimms.look(device);
-        }
+    /// Lists the NVDIMMs that are not listed yet, at boot and later; returns whether there were any.
+    fn find_nvdimms(&mut self) -> bool {
+        self.platform.nvdimm.as_mut().is_some_and(|device| !self.nvdimms.look(device).is_empty())
     }
 
     /// Handles the events of all devices.
     pub fn service(&mut self) {
         self.platform.drain();
+        let told = self.service_slots();
+        // An event that found the heap full is looked at again.
+        if (told || self.nvdimms.is_pending()) && self.find_nvdimms() {
+            self.injection.begin(self.mm.faults_mut());
+            self.use_pmem();
+            self.injection.end(self.mm.faults_mut());
+        }
+    }
+
+    /// Handles the events of the slots; returns whether one told of NVDIMMs.
+    fn service_slots(&mut self) -> bool {
         let policy = self.policy();
         let Self { mm, dimms, injection, .. } = self;
-        let Some(ged) = &mut self.platform.ged else { return };
+        let Some(ged) = &mut self.platform.ged else { return false };
         let events = ged.take_events();
         if events.power_down() {
             semihosting::exit(self.status);
         }
         if events.0 == 0 {
-            return;
+            return false;
         }
         for number in 0..ged.slot_count() {
             let Ok(Some(slot)) = ged.slot(number) else { continue };
@@ -194,12 +208,7 @@ impl Kernel {
                 insert(ged, mm, dimms, injection, &slot, policy);
             }
         }
-        if events.nvdimm() {
-            self.find_nvdimms();
-            self.injection.begin(self.mm.faults_mut());
-            self.use_pmem();
-            self.injection.end(self.mm.faults_mut());
-        }
+        events.nvdimm()
     }
 
     fn run_and_exit(&mut self, commands: &str, run: RunCommand) -> ! {

@@ -39,28 +39,41 @@ impl From<Region> for NvdimmRange {
 #[derive(Default)]
 pub struct Nvdimms {
     present: Vec<NvdimmRange>,
+    /// The last look found the heap full.
+    pending: bool,
 }
 
 impl Nvdimms {
     /// Makes an empty list.
     pub const fn new() -> Self {
-        Self { present: Vec::new() }
+        Self { present: Vec::new(), pending: false }
     }
     /// All of them, by number.
     pub fn all(&self) -> &[NvdimmRange] {
         &self.present
     }
 
+    /// Whether the last look found the heap full: [`Self::look`] again when there may be room.
+    pub const fn is_pending(&self) -> bool {
+        self.pending
+    }
+
     /// Reads the FIT, lists the ranges that are new, and returns them by number. A FIT that cannot be read, or a range that
-    /// cannot be listed, is reported and changes nothing.
+    /// cannot be listed, is reported and changes nothing; a full heap is reported once until there is room.
     pub fn look<P: Port>(&mut self, device: &mut Nvdimm<P>) -> Vec<NvdimmRange> {
-        match device.regions().and_then(|found| self.add(found).map_err(NvdimmError::from)) {
-            Ok(new) => new,
-            Err(error) => {
+        let looked = device.regions().and_then(|found| self.add(found).map_err(NvdimmError::from));
+        self.settle(looked)
+    }
+
+    fn settle(&mut self, looked: core::result::Result<Vec<NvdimmRange>, NvdimmError>) -> Vec<NvdimmRange> {
+        let full = matches!(looked, Err(NvdimmError::Heap(_)));
+        let told = core::mem::replace(&mut self.pending, full) && full;
+        looked.unwrap_or_else(|error| {
+            if !told {
                 kprintln!("nvdimm: {error}");
-                Vec::new()
             }
-        }
+            Vec::new()
+        })
     }
 
     fn add(&mut self, found: Vec<Region>) -> Result<Vec<NvdimmRange>> {

@@ -77,6 +77,7 @@ pub fn bring_in<M: Machine>(mm: &mut Mm<M>, name: Name, len: u64, policy: Policy
             "warning: {name} is on node {node}, and its memmap is not (this is said once; memmap=self avoids it)"
         );
     }
+    klog!("{name}: {bytes} ({}) is here", Bytes(bytes.len()));
     Ok(())
 }
 
@@ -99,6 +100,7 @@ pub fn take_away<M: Machine>(mm: &mut Mm<M>, name: Name, range: PhysRange) -> Re
     let meter = Meter::start(&mm.counts());
     mm.remove_memory(range)?;
     print_figures("remove", range, meter.stop(|| mm.counts()));
+    klog!("{name}: {range} is gone");
     Ok(())
 }
 

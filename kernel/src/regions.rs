@@ -20,8 +20,8 @@ use hotmap_mm::list;
 use hotmap_mm::machine::Machine;
 use hotmap_mm::mm::Mm;
 
+use crate::kprintln;
 use crate::plug::{self, Name, Policy};
-use crate::{klog, kprintln};
 
 /// The kind of a region, from the device tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -301,7 +301,6 @@ impl Regions {
         plug::take_away(mm, name, range)?;
         parts.remove(at);
         list::shrink(parts);
-        klog!("{name}: {range} is gone");
         Ok(())
     }
 }
@@ -323,7 +322,6 @@ fn add_part<M: Machine>(
     }
     let range = PhysRange { start, end: start + len };
     parts.insert(parts.partition_point(|part| part.start < start), range);
-    klog!("{name}: {range} ({}) is here", Bytes(len));
     Ok(())
 }
 

@@ -227,8 +227,8 @@ pub struct Loaded {
     pub image: PhysRange,
     /// The device tree blob.
     pub blob: PhysRange,
-    /// The flash that the image was copied out of; empty where it was loaded into RAM.
-    pub flash: PhysRange,
+    /// The flash that the image was copied out of, unless it was loaded into RAM.
+    pub flash: Option<PhysRange>,
 }
 
 /// Checks every window and all memory against each other, before anything is touched.
@@ -297,7 +297,7 @@ fn not_memory<'a>(
 ) -> impl Iterator<Item = (&'static str, PhysRange)> + 'a {
     let flash = machine.flash.iter().map(|flash| ("flash", range(*flash)));
     let ecam = machine.pci_ecam.iter().map(|ecam| ("PCI configuration space", range(*ecam)));
-    flash.chain(ecam).chain(core::iter::once(("the flash that the image was started from", loaded.flash)))
+    flash.chain(ecam).chain(loaded.flash.map(|flash| ("the flash that the image was started from", flash)))
 }
 
 fn range(region: Region) -> PhysRange {

@@ -6,6 +6,7 @@ use crate::drivers::nvdimm::PAGE_BYTES;
 use std::vec;
 
 use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::error::{Error, Resource};
 
 /// A device with a table in one page; without one, a device that does not answer.
 struct Fake(Option<Vec<u8>>, Vec<u8>);
@@ -57,6 +58,21 @@ fn what_is_listed_is_not_new_and_the_list_is_by_number() {
     let fit = [fit, nvdimm(3, 2)].concat();
     assert_eq!(nvdimms.look(&mut device(Some(fit))), [expected(3, 2)]);
     assert_eq!(nvdimms.all(), [expected(1, 4), expected(3, 2), expected(5, 8)]);
+}
+
+#[test]
+fn what_finds_the_heap_full_stays_pending_until_there_is_room() {
+    let mut nvdimms = Nvdimms::new();
+    assert!(!nvdimms.is_pending());
+    let full = || Err(NvdimmError::Heap(Error::Out(Resource::Heap { bytes: 40 })));
+    assert_eq!(nvdimms.settle(full()), []);
+    assert_eq!(nvdimms.settle(full()), []);
+    assert!(nvdimms.is_pending(), "still no room");
+    assert_eq!(nvdimms.look(&mut device(Some(nvdimm(2, 4)))), [expected(2, 4)]);
+    assert!(!nvdimms.is_pending());
+    assert_eq!(nvdimms.settle(full()), []);
+    nvdimms.settle(Err(NvdimmError::TooLong));
+    assert!(!nvdimms.is_pending(), "a table that is wrong is not read again by itself");
 }
 
 #[test]

@@ -4,11 +4,11 @@ use super::arithmetic::Added;
 use super::looking;
 use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
-use crate::geometry::Granule;
+use crate::geometry::{Granule, size_text};
 use crate::guest::Guest;
 use crate::run::Run;
 use crate::state::{Block, BlockState, Memmap, ZoneName};
-use crate::trouble::{Checked, During};
+use crate::trouble::{Checked, During, failed};
 use crate::{ensure, ensure_eq};
 
 pub(super) fn tests() -> Vec<Test> {
@@ -16,6 +16,7 @@ pub(super) fn tests() -> Vec<Test> {
         per_granule("blocks/manual-self", |run, granule| by_hand(run, granule, Memmap::SelfHosted));
     tests.extend(per_granule("blocks/manual-ram", |run, granule| by_hand(run, granule, Memmap::Ram)));
     tests.extend(per_granule("blocks/boot-memory", boot_memory_is_removed_and_added_again));
+    tests.extend(per_granule("blocks/boot-removed-and-added", a_removed_boot_block_says_so));
     tests.extend(per_granule("blocks/unplug-half-offline", a_half_offline_dimm_goes));
     tests
 }
@@ -84,6 +85,31 @@ fn a_half_offline_dimm_goes(run: &Run, granule: Granule) -> Checked<String> {
     ensure_eq!(end.pages, start.pages, "pages at the end");
     guest.finish()?;
     Ok(String::new())
+}
+
+/// `remove` and `add` of a block of boot memory end with the line that a DIMM and a region end with.
+fn a_removed_boot_block_says_so(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(granule).memory("4G"))?;
+    let start = guest.state()?;
+    let boot: Vec<u64> = start.blocks.iter().filter(|b| b.source == "boot").map(|b| b.start).collect();
+    let mut refused = String::new();
+    for block in boot.into_iter().rev() {
+        let removed = match guest.ask(&format!("remove {block:#x}"))?.result() {
+            Ok(reply) => reply,
+            Err(sentence) => {
+                refused = sentence;
+                continue;
+            }
+        };
+        let range = format!("boot@{block:x}: {block:#x}..{:#x}", block + granule.block());
+        ensure!(removed.contains(&format!("{range} is gone")), "`remove` does not say so: {removed}");
+        let added = guest.tell(&format!("add {block:#x}"))?;
+        let size = size_text(granule.block()).replace('M', " MiB");
+        ensure!(added.contains(&format!("{range} ({size}) is here")), "`add` does not say so: {added}");
+        guest.finish()?;
+        return Ok(range);
+    }
+    failed(format!("no block of boot memory can be removed; the last says: {refused}"))
 }
 
 /// Each block of boot memory is removed, or one line names the page in it that cannot move.

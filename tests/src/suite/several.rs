@@ -4,8 +4,10 @@ use super::life::is_listed_online;
 use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::{GIB, Granule};
-use crate::guest::{Guest, Plugged};
+use crate::guest::{Guest, Plugged, run_to_end};
+use crate::machine::Machine;
 use crate::patience::Deadline;
+use crate::qemu::Exit;
 use crate::qmp::{is_deleted, ost_of};
 use crate::run::Run;
 use crate::state::Memmap;
@@ -18,7 +20,25 @@ pub(super) fn tests() -> Vec<Test> {
     tests.extend(per_granule("several/same-slot", same_slot_again));
     tests.extend(per_granule("several/while-busy", while_a_command_runs));
     tests.extend(per_granule("several/asked-twice", a_second_request_is_not_for_the_next_dimm));
+    tests.push(Test::new("several/no-slots", no_slots));
     tests
+}
+
+/// A machine without DIMM slots says so once while it boots, and says which boot has them.
+fn no_slots(run: &Run) -> Checked<String> {
+    let lines = |machine: Machine| -> Checked<Vec<String>> {
+        let finished = run_to_end(run, &machine.append("run=\"audit\""))?;
+        ensure_eq!(finished.exit, Exit::FINE, "the audit");
+        let said = finished.text.lines().filter(|line| line.starts_with("dimms: ")).map(str::to_owned);
+        Ok(said.collect())
+    };
+    ensure_eq!(lines(Machine::firmware())?, Vec::<String>::new(), "a machine with slots");
+    for machine in [Machine::image(), Machine { acpi: false, ..Machine::firmware() }] {
+        let said = lines(machine)?;
+        ensure_eq!(said.len(), 1, "lines about slots: {said:?}");
+        ensure!(said[0].contains("no slots") && said[0].contains("firmware boot"), "{}", said[0]);
+    }
+    Ok(String::new())
 }
 
 /// Four DIMMs of different sizes are plugged without waiting in between, and unplugged so.
