@@ -96,7 +96,9 @@ impl Platform {
         let Some(interrupt) = uart.interrupt else { return };
         if interrupt.kind == InterruptKind::Ppi {
             let number = interrupt.number;
-            crate::klog!("console: PPI {number} belongs to one CPU and cannot be the UART's; the console is polled");
+            crate::klog!(
+                "console: PPI {number} belongs to one CPU and cannot be the UART's; the console is polled"
+            );
         } else if self.enable(interrupt.number, Trigger::Level) {
             self.uart_intid = Some(interrupt.intid());
             crate::console::enable_receive_interrupt();
