@@ -23,8 +23,8 @@ pub struct Used {
 }
 
 impl PageKind {
-    /// Whether who empties memory passes over it: there is nothing to move, and nothing that would have to. A device's page
-    /// in a section that it shares with RAM is none of the RAM's.
+    /// Whether the migration scanner skips pages of this kind: they contain nothing to migrate. A device's page in a section
+    /// that it shares with RAM is not RAM.
     pub const fn is_passed_over(self) -> bool {
         matches!(self, Self::Free | Self::MemmapSelf | Self::Hole | Self::Device | Self::DeviceMemmap)
     }
