@@ -1,8 +1,12 @@
 //! Pages that must not be used any more (Linux: `PG_hwpoison`, soft offlining). A poisoned page is on no free list and counts
-//! as reserved; what was in it has moved away before. Its block cannot go offline: the memory of a block that goes is handed
-//! back as good, and this page is not.
+//! as reserved while its block is online; its contents have moved away before.
+//!
+//! Its block can go offline and be removed, as in Linux, whose scanner skips such pages as well. The mark stays on the struct
+//! page while the block is offline, so that the page is not free either when the block is online again (Linux refuses that:
+//! `memory_block_online` answers EHWPOISON since 6.2). It is forgotten when the memory is removed.
 
 use crate::error::{Error, PageError, PageNeeds, Result};
+use crate::frame::block::BlockState;
 use crate::frame::page::PageKind;
 use crate::machine::Machine;
 use crate::migrate::page::migrate_page;
@@ -13,8 +17,8 @@ impl<M: Machine> Mm<M> {
     /// Take `pfn` out of use; returns where the tenant's page that was there is now.
     ///
     /// # Errors
-    /// `NotPresent`; `Poisoned` when it is already; `Pinned`, `HugeTaken` or `Unmovable` when it cannot be emptied; `PageState` for a hole
-    /// and in a block that is offline; `Out` when there is no page to move to. Nothing has changed then.
+    /// `NotPresent`; `Poisoned` when it is already; `Pinned`, `HugeTaken` or `Unmovable` when it cannot be emptied; `PageState`
+    /// for a hole and in a block that is offline; `Out` when there is no page to move to. Nothing has changed then.
     pub fn poison(&mut self, pfn: Pfn) -> Result<Option<Pfn>> {
         let (kind, head) = self.use_of(pfn)?;
         let refs = self.pages().get(head).refs();
@@ -33,10 +37,13 @@ impl<M: Machine> Mm<M> {
             _ => return Err(Error::Page(PageError::Unmovable { pfn, kind })),
         };
         self.frames.take_free(pfn, 0, PageKind::Poisoned);
+        if let Some(block) = self.frames.block_of_mut(pfn) {
+            block.poisoned += 1;
+        }
         Ok(moved)
     }
 
-    /// The page is good after all: free again.
+    /// The page is good after all: free again, or no longer marked in a block that is offline.
     ///
     /// # Errors
     /// `NotPresent`, or `PageState` when it is not poisoned.
@@ -45,8 +52,16 @@ impl<M: Machine> Mm<M> {
         if kind != PageKind::Poisoned {
             return Err(Error::Page(PageError::State { pfn, is: kind, needs: PageNeeds::Poisoned }));
         }
-        self.frames.uncharge(PageKind::Poisoned, 1);
-        self.frames.put_back(pfn, 0);
+        let Some(block) = self.frames.block_of_mut(pfn) else {
+            return Err(Error::Page(PageError::NotPresent(pfn)));
+        };
+        block.poisoned -= 1;
+        if block.state == BlockState::Offline {
+            self.pages().own(pfn).clear_head();
+        } else {
+            self.frames.uncharge(PageKind::Poisoned, 1);
+            self.frames.put_back(pfn, 0);
+        }
         Ok(())
     }
 }

@@ -118,9 +118,9 @@ fn books(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
 
 fn blocks(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
     for block in rig.mm.blocks() {
-        let MemoryBlock { start, state, source, memmap_pages, present, .. } = block;
+        let MemoryBlock { start, state, source, memmap_pages, present, poisoned, .. } = block;
         facts.push(Fact::Book(format!(
-            "block {start:?}: {state:?} {source:?} memmap {memmap_pages} present {present}"
+            "block {start:?}: {state:?} {source:?} memmap {memmap_pages} present {present} poisoned {poisoned}"
         )));
         if detail == Detail::Exact {
             facts.push(Fact::Book(format!("block {start:?}: tenants {}", block.tenant_pages)));
@@ -133,14 +133,19 @@ fn blocks(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
 /// What the struct pages of a block say.
 fn heads(rig: &Rig, block: &MemoryBlock, facts: &mut Vec<Fact>) {
     let g = rig.granule();
+    let offline = block.state == BlockState::Offline;
     let spoken_for = match block.state {
-        BlockState::Offline => PfnRange::new(block.start, block.memmap_pages),
+        BlockState::Offline if block.marked_inside() == 0 => PfnRange::new(block.start, block.memmap_pages),
         _ => block.pages(g),
     };
     let mut at = spoken_for.start;
     while at < spoken_for.end {
         let page = rig.mm.pages().get(at);
         let (kind, order) = (page.kind(), page.order());
+        if offline && kind == PageKind::Tail {
+            at = at + 1;
+            continue;
+        }
         // A free run's reference count means nothing.
         let refs = if kind == PageKind::Free { 0 } else { page.refs() };
         let (pfn, kind, private) = (at.get(), kind as u8, page.private());

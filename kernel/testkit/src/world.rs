@@ -184,6 +184,8 @@ impl World {
         self.answered("online", answer, &result, &what);
         if result.is_ok() {
             self.reference.onlined(start, zone);
+            let poisoned = self.reference.is_poisoned(self.block(start));
+            *self.answers.entry(("online", "poisoned")).or_default() += u64::from(poisoned);
         }
         self.settle(&what);
     }
@@ -206,6 +208,8 @@ impl World {
             *self.answers.entry(("offline", "migrated")).or_default() += u64::from(offlined.migrated != 0);
             assert!(faulty || offlined.migrated == moving, "{what}: {offlined:?} of {moving}");
             self.reference.offlined(start);
+            let poisoned = self.reference.is_poisoned(self.block(start));
+            *self.answers.entry(("offline", "poisoned")).or_default() += u64::from(poisoned);
         }
         self.settle(&what);
     }
@@ -241,6 +245,8 @@ impl World {
             return;
         }
         let boot = self.reference.blocks.get(&start).is_some_and(|block| block.home == Home::Boot);
+        let poisoned = self.reference.is_poisoned(start..start + len);
+        *self.answers.entry(("unplug", "poisoned")).or_default() += u64::from(poisoned);
         self.reference.removed(start, len);
         if boot {
             self.left.insert(start);

@@ -1,4 +1,5 @@
-//! A poisoned page is out of use: on no free list, counted as reserved, and its block stays; what was in it has moved away.
+//! A poisoned page is out of use: on no free list, counted as reserved; what was in it has moved away. It stays poisoned while
+//! its block is offline and online again, and is forgotten with its memory.
 #![cfg(not(miri))]
 
 use hotmap_mm::addr::VirtAddr;
@@ -10,8 +11,8 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
-use hotmap_testkit::rig::{MIB, Rig, Shape, range};
-use hotmap_testkit::snapshot::Snapshot;
+use hotmap_testkit::rig::{MIB, Rig, Shape};
+use hotmap_testkit::snapshot::{Detail, Snapshot};
 
 const AT: u64 = 0x8000_0000;
 
@@ -69,20 +70,68 @@ fn it_is_never_allocated(g: Granule) {
     assert_eq!(rig.mm.use_of(pfn), Ok((PageKind::Poisoned, pfn)));
 }
 
-fn its_block_stays_and_says_why(g: Granule) {
+/// Offline, online and offline again: it is never free, and counted while its block is online.
+fn it_stays_poisoned_while_its_block_goes_and_comes(g: Granule) {
     let mut rig = boot(g);
-    rig.mm.tenant_new(5).expect("room");
-    let pfn = last(g);
+    let id = rig.mm.tenant_new(5).expect("room");
+    let (pfn, good) = (last(g), rig.mm.counts());
     rig.mm.poison(pfn).expect("free");
-    let (before, block) = (Snapshot::exact(&rig), Rig::pfn(g, AT + Rig::blocks(g, 1)));
-    assert_eq!(rig.mm.offline_block(block), Err(Error::Page(PageError::Poisoned(pfn))));
-    before.assert_same(&Snapshot::exact(&rig), "refused");
-    assert_eq!(rig.mm.unplug(range(AT, Rig::blocks(g, 2))), Err(Error::Page(PageError::Poisoned(pfn))));
-    before.assert_same(&Snapshot::exact(&rig), "refused");
-    let said = Error::Page(PageError::Poisoned(pfn)).to_string();
-    assert_eq!(said, format!("{pfn} is poisoned: out of use, and its block cannot go"));
-    rig.mm.unpoison(pfn).expect("poisoned");
-    rig.mm.unplug(range(AT, Rig::blocks(g, 2))).expect("nothing holds it");
+    let (poisoned, block) = (rig.mm.counts(), Rig::pfn(g, AT + Rig::blocks(g, 1)));
+    for zone in [ZoneKind::Normal, ZoneKind::Movable] {
+        let migrated = rig.mm.offline_block(block).expect("nothing in it has to stay").migrated;
+        assert!(migrated == 5 || zone == ZoneKind::Movable);
+        rig.assert_clean("offline");
+        assert_eq!(rig.mm.use_of(pfn), Ok((PageKind::Poisoned, pfn)), "offline");
+        assert_eq!(rig.mm.poison(pfn), Err(Error::Page(PageError::Poisoned(pfn))));
+        assert_eq!(rig.mm.counts().reserved, good.reserved, "its block is not counted");
+        rig.mm.online_block(block, zone).expect("offline");
+        rig.assert_clean("online");
+        assert_eq!(rig.mm.use_of(pfn), Ok((PageKind::Poisoned, pfn)), "online");
+        assert_eq!(rig.mm.counts(), poisoned);
+    }
+    assert_eq!(rig.mm.tenant_check(id), Ok(5));
+    rig.mm.tenant_drop(id).expect("not held");
+    let mut taken = Vec::new();
+    while let Ok(got) = rig.mm.alloc(0, PageKind::Pinned, Mobility::Movable) {
+        assert_ne!(got, pfn);
+        taken.push(got);
+    }
+    taken.into_iter().for_each(|page| rig.mm.free(page));
+    // Given back while its block is offline: free when that is online again.
+    rig.mm.offline_block(block).expect("empty");
+    assert_eq!(rig.mm.unpoison(pfn), Ok(()));
+    rig.assert_clean("good again, offline");
+    assert!(matches!(rig.mm.unpoison(pfn), Err(Error::Page(PageError::State { is: PageKind::Tail, .. }))));
+    rig.mm.online_block(block, ZoneKind::Movable).expect("offline");
+    assert_eq!(rig.mm.use_of(pfn).map(|u| u.0), Ok(PageKind::Free));
+    rig.assert_clean("good again");
+}
+
+/// The DIMM that one most wants to pull. What is plugged there next is good.
+fn it_goes_with_its_memory(g: Granule) {
+    for home in [MemmapHome::SelfHosted, MemmapHome::Ram, MemmapHome::SelfRange { reserve: 0 }] {
+        let mut rig = Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+        let (len, start) = (Rig::blocks(g, 2), Snapshot::exact(&rig));
+        rig.plug(AT, len, home);
+        rig.online(AT, len, ZoneKind::Movable);
+        // But for the frames of its tables and memmap, which may be others.
+        let all = |rig: &Rig| {
+            let free: Vec<_> = rig.mm.blocks().iter().map(|b| (b.free.pages(), b.poisoned)).collect();
+            (Snapshot::of(rig, Detail::WhereFramesMayDiffer), free)
+        };
+        let fresh = all(&rig);
+        rig.mm.poison(last(g)).expect("free");
+        rig.mm.poison(Pfn::new(last(g).get() - 77)).expect("free");
+        rig.unplug(AT, len);
+        rig.assert_clean("gone");
+        start.assert_same(&Snapshot::exact(&rig), "gone");
+        rig.plug(AT, len, home);
+        rig.online(AT, len, ZoneKind::Movable);
+        let again = all(&rig);
+        fresh.0.assert_same(&again.0, "there again");
+        assert_eq!(fresh.1, again.1);
+        rig.assert_clean("there again");
+    }
 }
 
 fn a_tenants_page_moves_away_first(g: Granule) {
@@ -179,7 +228,8 @@ fn tenants_move_past_it(g: Granule) {
 hotmap_testkit::at_each_granule!(
     a_free_page_leaves_the_free_lists_and_comes_back,
     it_is_never_allocated,
-    its_block_stays_and_says_why,
+    it_stays_poisoned_while_its_block_goes_and_comes,
+    it_goes_with_its_memory,
     a_tenants_page_moves_away_first,
     what_cannot_be_emptied_is_refused_by_name,
     without_room_to_move_to_nothing_changes,

@@ -114,6 +114,9 @@ const EVERYWHERE: &[(&str, &str)] = &[
 
 /// What is rare, and happens in the long runs. (A taking back that is refused is rarer still; tests/kmem.rs has it by name.)
 const IN_LONG_RUNS: &[(&str, &str)] = &[
+    ("offline", "poisoned"),
+    ("online", "poisoned"),
+    ("unplug", "poisoned"),
     ("pin", "DeviceGoes"),
     ("compact", "moved"),
     ("give", "Pinned"),

@@ -227,7 +227,7 @@ fn refusals_end_with_their_number(run: &Run) -> Checked<String> {
     ensure!(sentence.ends_with(" (EPERM)"), "a veto: {sentence}");
     guest.tell("inject off")?;
     guest.tell("poison 0x78123")?;
-    let sentence = guest.tell_in_vain("offline 0x78000000")?;
+    let sentence = guest.tell_in_vain("poison 0x78123")?;
     ensure!(sentence.contains("0x78123 is poisoned") && sentence.ends_with(" (EHWPOISON)"), "{sentence}");
     guest.tell("unpoison 0x78123")?;
     guest.finish()?;

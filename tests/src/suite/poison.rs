@@ -1,21 +1,20 @@
-//! A poisoned page keeps its DIMM: it is out of use, its contents have been migrated, and the refusal names it.
-//! `compact` beside it.
+//! A poisoned page is out of use, its contents have been migrated, and its DIMM can be pulled. `compact` beside it.
 
 use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
 use crate::geometry::Granule;
-use crate::guest::{Guest, Unplug};
+use crate::guest::Guest;
 use crate::run::Run;
-use crate::trouble::{Checked, During, failed};
+use crate::trouble::{Checked, During};
 use crate::{ensure, ensure_eq};
 
 pub(super) fn tests() -> Vec<Test> {
-    let mut tests = per_granule("poison/dimm", a_poisoned_page_keeps_its_dimm);
+    let mut tests = per_granule("poison/dimm", a_dimm_with_a_poisoned_page_can_be_pulled);
     tests.extend(per_granule("poison/compact", a_run_is_there_or_is_made));
     tests
 }
 
-fn a_poisoned_page_keeps_its_dimm(run: &Run, granule: Granule) -> Checked<String> {
+fn a_dimm_with_a_poisoned_page_can_be_pulled(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(granule))?;
     let start = guest.state()?;
     let dimm = Dimm::new("d0", granule.block());
@@ -35,20 +34,26 @@ fn a_poisoned_page_keeps_its_dimm(run: &Run, granule: Granule) -> Checked<String
     guest.tell("tenant drop")?;
     guest.tell("audit").during("with a poisoned page")?;
 
-    let since = guest.position();
-    match guest.unplug(&dimm)? {
-        Unplug::Gone => return failed("the DIMM was unplugged with a poisoned page"),
-        Unplug::Refused(status) => ensure!(status != 0, "a refusal with status 0"),
-    }
-    guest.tell("dimms")?;
-    let text = guest.text_since(since);
-    ensure!(text.contains(&format!("{pfn:#x} is poisoned")), "the refusal does not name {pfn:#x}: {text}");
+    // Offline and online again it is still out of use.
+    let block = plugged.address;
+    guest.tell(&format!("offline {block:#x}"))?;
+    guest.tell("audit").during("with a poisoned page in a block that is offline")?;
+    ensure_eq!(guest.state()?.pages.reserved, start.pages.reserved, "reserved pages, the block offline");
+    guest.tell(&format!("online {block:#x} movable"))?;
+    guest.tell("audit").during("with a poisoned page in a block that is online again")?;
+    ensure_eq!(guest.state()?.pages.reserved, start.pages.reserved + 1, "reserved pages, online again");
     let own = granule.pages(plugged.address);
     let sentence = guest.tell_in_vain(&format!("poison {own:#x}"))?;
     ensure!(sentence.contains("memmap (self-hosted) memory is unmovable"), "its own memmap: {sentence}");
     guest.tell_in_vain(&format!("poison {pfn:#x}"))?;
     guest.tell(&format!("unpoison {pfn:#x}"))?;
     guest.tell_in_vain(&format!("unpoison {pfn:#x}"))?;
+    guest.tell(&format!("poison {pfn:#x}"))?;
+    guest.unplug_well(&dimm).during("with a poisoned page")?;
+    ensure_eq!(guest.state()?.pages, start.pages, "pages without the DIMM");
+    guest.plug_well(&dimm)?;
+    let said = guest.tell(&format!("page {pfn:#x}"))?;
+    ensure!(!said.contains("poisoned"), "another DIMM is not poisoned: {said}");
     guest.unplug_well(&dimm).during("with nothing poisoned")?;
     ensure_eq!(guest.state()?.pages, start.pages, "pages at the end");
     guest.finish()?;

@@ -87,7 +87,7 @@ impl<'a> Ledger<'a> {
         let marked = self.marked;
         let present = |online: bool| {
             let blocks = blocks.iter().filter(move |b| (b.state != BlockState::Offline) == online);
-            blocks.map(|b| if online { b.present } else { b.memmap_pages }).sum::<u64>()
+            blocks.map(|b| if online { b.present } else { b.own_memmap() }).sum::<u64>()
         };
         let of = |kinds: &[PageKind]| kinds.iter().map(|kind| marked.pages(*kind)).sum::<u64>();
         let found = Counts {

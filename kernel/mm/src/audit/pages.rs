@@ -18,12 +18,17 @@ impl<M: Machine> Auditor<'_, M> {
             let what = "a memory block is still going offline";
             let going = matches!(block.state, BlockState::GoingOffline(_));
             self.find_unless(!going, 6, what, Offender::Memory(block.pages(g).addresses(g)));
-            // An offline block has heads for its own memmap's pages alone.
-            let spoken_for = match block.state {
-                BlockState::Offline => PfnRange::new(block.start, block.memmap_pages),
-                _ => block.pages(g),
+            let tally = if block.state == BlockState::Offline {
+                // Its own memmap is marked, and what keeps its mark further inside; nothing else is.
+                let mut tally = self.heads(PfnRange::new(block.start, block.memmap_pages));
+                if block.marked_inside() != 0 {
+                    self.marked_inside(block, &mut tally);
+                }
+                tally
+            } else {
+                self.heads(block.pages(g))
             };
-            let tally = self.heads(spoken_for);
+            self.hosted_inside(block);
             self.free_lists(block, &tally);
             self.block_counts(block, &tally);
         }
@@ -69,6 +74,42 @@ impl<M: Machine> Auditor<'_, M> {
             at = at + (1 << order);
         }
         tally
+    }
+
+    /// The heads of an offline block behind its first pages: memmap, and poisoned pages, which are not counted meanwhile.
+    fn marked_inside(&mut self, block: &MemoryBlock, tally: &mut Tally) {
+        let usable = block.usable(self.mm.granule());
+        let mut at = usable.start;
+        while at < usable.end {
+            let Some(page) = self.page(at) else { break };
+            let (kind, order) = (page.kind(), page.order());
+            match kind {
+                PageKind::Tail => {
+                    at = at + 1;
+                    continue;
+                }
+                PageKind::Poisoned => {}
+                PageKind::MemmapSelf => self.ledger.marked.add(kind, at, 1 << order),
+                _ => self.find(6, "a page in use in an offline block", Offender::Page { pfn: at, kind }),
+            }
+            self.ledger.summary.heads += 1;
+            tally.add(kind, at, 1 << order);
+            at = at + (1 << order);
+        }
+    }
+
+    /// Memmap that a block hosts behind its first pages: kept for it, though no altmap hands it out (I3).
+    fn hosted_inside(&mut self, block: &MemoryBlock) {
+        let usable = block.usable(self.mm.granule());
+        let mut at = usable.start;
+        while block.memmap_inside != 0 && at < usable.end {
+            let Some(page) = self.page(at) else { break };
+            let len = 1 << page.order();
+            if page.kind() == PageKind::MemmapSelf {
+                self.ledger.used.add(PageKind::MemmapSelf, at, len);
+            }
+            at = at + len;
+        }
     }
 
     /// Pages without a head; returns where they end.
@@ -121,7 +162,8 @@ impl<M: Machine> Auditor<'_, M> {
         };
         check("free pages of a block", heads.pages(PageKind::Free), block.free.pages());
         check("tenants' pages of a block", heads.pages(PageKind::Tenant), block.tenant_pages);
-        check("self-hosted memmap pages of a block", heads.pages(PageKind::MemmapSelf), block.memmap_pages);
+        check("self-hosted memmap pages of a block", heads.pages(PageKind::MemmapSelf), block.own_memmap());
+        check("poisoned pages of a block", heads.pages(PageKind::Poisoned), block.poisoned);
         if block.state != BlockState::Offline {
             let holes = [PageKind::Hole, PageKind::Device, PageKind::DeviceMemmap].map(|k| heads.pages(k));
             let holes: u64 = holes.iter().sum();

@@ -46,7 +46,7 @@ impl fmt::Display for PageError {
                 write!(f, "{pfn} cannot be moved: {kind} memory is unmovable")
             }
             Self::Pinned { pfn, refs } => write!(f, "{pfn} cannot go: pinned, references held: {refs}"),
-            Self::Poisoned(pfn) => write!(f, "{pfn} is poisoned: out of use, and its block cannot go"),
+            Self::Poisoned(pfn) => write!(f, "{pfn} is poisoned: it is out of use already"),
         }
     }
 }

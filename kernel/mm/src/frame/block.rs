@@ -85,8 +85,10 @@ pub struct MemoryBlock {
     pub node: u32,
     /// The pages at its start that hold its own memmap.
     pub memmap_pages: u64,
-    /// Pages further inside that hold its own memmap, marked so: none in what this kernel adds (vmemmap/hosted.rs).
+    /// Pages further inside that are kept for its own memmap, marked so: none in what this kernel adds (vmemmap/hosted.rs).
     pub memmap_inside: u64,
+    /// Poisoned pages in it. Their marks, and those of `memmap_inside`, stay while it is offline.
+    pub poisoned: u64,
     /// The pages that are memory, its own memmap included: fewer than a block's worth only in a boot block with holes.
     pub present: u64,
     /// Its free lists, while not offline.
@@ -104,7 +106,12 @@ impl MemoryBlock {
     pub const fn own_memmap(&self) -> u64 {
         self.memmap_pages + self.memmap_inside
     }
-    /// The pages that the buddy allocator may have.
+    /// How many pages between [`Self::usable`]'s ends keep their mark as long as the block is present: the buddy allocator
+    /// never has them.
+    pub const fn marked_inside(&self) -> u64 {
+        self.memmap_inside + self.poisoned
+    }
+    /// The pages that the buddy allocator may have, but for those of [`Self::marked_inside`].
     pub fn usable(&self, g: Granule) -> PfnRange {
         PfnRange { start: self.start + self.memmap_pages, end: self.start + g.section_pages }
     }

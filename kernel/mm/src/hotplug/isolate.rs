@@ -1,8 +1,8 @@
 //! Isolation, and the walk over what is in use (Linux: `start_isolate_page_range`, `test_pages_isolated`, and the migration
 //! scanner).
 //!
-//! The migration scanner visits everything in use once. It skips free runs, holes and devices' pages as a whole, and a block's
-//! own memmap, wherever in the block it lies: that is in use while the block is present, and is removed with it.
+//! The scanner skips free runs, holes, devices' pages and poisoned pages, and a block's own memmap, wherever in the block it
+//! lies: both keep their mark as long as the block is present, and go with it.
 
 use crate::error::{BlockError, BlockNeeds, Error, Result};
 use crate::frame::Frames;
@@ -26,7 +26,10 @@ impl PageKind {
     /// Whether the migration scanner skips pages of this kind: they contain nothing to migrate. A device's page in a section
     /// that it shares with RAM is not RAM.
     pub const fn is_passed_over(self) -> bool {
-        matches!(self, Self::Free | Self::MemmapSelf | Self::Hole | Self::Device | Self::DeviceMemmap)
+        matches!(
+            self,
+            Self::Free | Self::MemmapSelf | Self::Hole | Self::Poisoned | Self::Device | Self::DeviceMemmap
+        )
     }
 }
 
@@ -74,7 +77,8 @@ impl<M: Machine> Frames<M> {
         }
     }
 
-    /// The first page of `pages` that is neither free nor its own block's memmap: `None` when what is isolated can go.
+    /// The first page of `pages` that is neither free nor poisoned nor its own block's memmap: `None` when what is isolated
+    /// can go.
     pub fn test_isolated(&self, pages: PfnRange) -> Option<Pfn> {
         self.next_used(pages).map(|used| used.pfn)
     }
@@ -122,7 +126,7 @@ impl<M: Machine> Frames<M> {
         let mut at = pages.start;
         while at < pages.end {
             let block = self.block_of(at);
-            let idle = |b: &MemoryBlock| b.free.pages() + b.memmap_inside == b.usable(g).len();
+            let idle = |b: &MemoryBlock| b.free.pages() + b.marked_inside() == b.usable(g).len();
             let busy = block.filter(|b| b.state != BlockState::Offline && !idle(b));
             let Some(block) = busy else {
                 at = at.align_down(g.section_order) + g.section_pages;

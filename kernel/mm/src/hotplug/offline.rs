@@ -38,7 +38,7 @@ impl<M: Machine> Mm<M> {
     ///
     /// # Errors
     /// `NoBlock`, `BlockState` when a block is isolated already, `NotWhole` for a boot block with holes; `Unmovable`, `Pinned`,
-    /// `HugeTaken` or `Poisoned` with the first such page, `Vetoed` with the notifier, `Out` when there is no room to move to.
+    /// or `HugeTaken` with the first such page, `Vetoed` with the notifier, `Out` when there is no room to move to.
     /// Every block is in the state in which it was then; pages that moved stay where they are, and free huge pages that were
     /// dissolved stay dissolved, as in Linux.
     pub fn offline_pages(&mut self, pages: PfnRange) -> Result<Offlined> {
@@ -136,7 +136,6 @@ impl<M: Machine> Mm<M> {
             PageKind::Tenant if refs <= 1 => Ok(()),
             PageKind::Tenant | PageKind::Pinned => Err(Error::Page(PageError::Pinned { pfn, refs })),
             PageKind::HugeTlb => self.refuse_taken(pfn),
-            PageKind::Poisoned => Err(Error::Page(PageError::Poisoned(pfn))),
             // A page without a head is lost, so it cannot go; the auditor says more (I6).
             _ => Err(Error::Page(PageError::Unmovable { pfn, kind })),
         }

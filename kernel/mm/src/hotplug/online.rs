@@ -3,6 +3,7 @@
 use crate::error::{BlockError, BlockNeeds, Error, Resource, Result};
 use crate::frame::Frames;
 use crate::frame::block::BlockState;
+use crate::frame::page::PageKind;
 use crate::frame::pages::Pages;
 use crate::frame::zone::ZoneKind;
 use crate::hotplug::notify::Direction;
@@ -75,7 +76,8 @@ impl<M: Machine> Frames<M> {
         for start in starts {
             let Some(block) = self.blocks.get_mut(start.get()) else { continue };
             block.state = BlockState::Online(zone);
-            let (present, memmap) = (block.present, block.own_memmap());
+            let (present, memmap, poisoned) = (block.present, block.own_memmap(), block.poisoned);
+            self.charge(PageKind::Poisoned, poisoned);
             self.zones[zone as usize].join(start);
             self.zones[zone as usize].present += present;
             self.add_present(present - memmap);
@@ -89,7 +91,8 @@ impl<M: Machine> Frames<M> {
             let Some(block) = self.blocks.get_mut(start.get()) else { continue };
             let Some(zone) = block.state.zone() else { continue };
             block.state = BlockState::Offline;
-            let (present, memmap) = (block.present, block.own_memmap());
+            let (present, memmap, poisoned) = (block.present, block.own_memmap(), block.poisoned);
+            self.uncharge(PageKind::Poisoned, poisoned);
             self.zones[zone as usize].present -= present;
             self.remove_present(present - memmap);
         }
@@ -111,10 +114,10 @@ impl<M: Machine> Frames<M> {
             if free_memmap {
                 usable.start = block.start;
             }
-            if block.memmap_inside == 0 {
+            if block.marked_inside() == 0 {
                 block.free.put_range(&struct_pages, usable);
             } else {
-                around_memmap(&struct_pages, usable, |part| block.free.put_range(&struct_pages, part));
+                around_marked(&struct_pages, usable, |part| block.free.put_range(&struct_pages, part));
             }
             self.zones[zone as usize].free += block.free.pages();
         }
@@ -143,12 +146,13 @@ impl<M: Machine> Frames<M> {
     }
 }
 
-/// The parts of `usable`, pages of a block that is offline, between the memmap that it hosts.
-fn around_memmap<M: Machine>(pages: &Pages<'_, M>, usable: PfnRange, mut found: impl FnMut(PfnRange)) {
+/// The parts of `usable`, pages of a block that is offline, between those that keep their mark: its memmap,
+/// poisoned pages.
+fn around_marked<M: Machine>(pages: &Pages<'_, M>, usable: PfnRange, mut found: impl FnMut(PfnRange)) {
     let mut part = PfnRange { start: usable.start, end: usable.start };
     while part.end < usable.end {
         let page = pages.get(part.end);
-        if page.kind() == crate::frame::page::PageKind::MemmapSelf {
+        if matches!(page.kind(), PageKind::MemmapSelf | PageKind::Poisoned) {
             found(part);
             let end = part.end + (1 << page.order());
             part = PfnRange { start: end, end };

@@ -258,6 +258,7 @@ impl MemoryBlock {
             node: 0,
             memmap_pages: 0,
             memmap_inside: 0,
+            poisoned: 0,
             present,
             free: crate::frame::buddy::FreeArea::new(start),
             tenant_pages: 0,

@@ -1,6 +1,8 @@
 //! Self-hosted memmap that is not at its block's start. What this kernel adds has its memmap in the first pages of each block
-//! or of the range, and `MemoryBlock::usable` leaves those out; elsewhere the mark on the struct page is all that says so.
-//! Every walker has to see it there (RFC 3/5): these two plant it, for their tests, and a driver that puts it there will too.
+//! or of the range, and `MemoryBlock::usable` leaves those out; a driver may keep other pages of a block for memmap (RFC 3/5).
+//! The mark on the struct page says so, and the block counts them (`memmap_inside`): no scanner touches them, they stay marked
+//! while the block is offline, and the audit holds the marks against the count (I6). No altmap hands them out, so that no entry
+//! maps them yet (I3).
 
 use crate::error::{Error, PageError, PageNeeds, Result};
 use crate::frame::block::BlockState;
@@ -27,7 +29,7 @@ impl<M: Machine> Mm<M> {
         Ok(())
     }
 
-    /// The inverse of [`Self::host_memmap`]: the run at `pfn` holds no struct pages any more.
+    /// The inverse of [`Self::host_memmap`]: the run at `pfn` is free again.
     ///
     /// # Errors
     /// `NotPresent`; `PageState` when that is no such run, or its block is not online.

@@ -140,7 +140,7 @@ fn what_holds(kernel: &Kernel, block: Pfn) -> Outcome<Error> {
             PageKind::Tenant if page.refs() > 1 => {
                 return Ok(Error::Page(PageError::Pinned { pfn, refs: page.refs() }));
             }
-            PageKind::Free | PageKind::Tenant => pfn = head + (1 << page.order()),
+            PageKind::Free | PageKind::Tenant | PageKind::Poisoned => pfn = head + (1 << page.order()),
             _ => return Ok(Error::Page(PageError::Unmovable { pfn, kind })),
         }
     }

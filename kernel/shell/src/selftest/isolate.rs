@@ -93,6 +93,7 @@ fn planted_memmap_stays(kernel: &mut Kernel) -> Outcome {
         kernel.mm.pages().get(pfn).set_refs(7);
     }
     let pages = kernel.section(block);
+    let findings = kernel.mm.audit(&mut |_| {});
     let used = kernel.mm.frames().test_isolated(pages);
     // With a page in use behind it, the scanner must look at each page.
     let last = block + (kernel.section_pages() - 1);
@@ -109,6 +110,7 @@ fn planted_memmap_stays(kernel: &mut Kernel) -> Outcome {
     offline?;
     online?;
     gone.and(back)?;
+    check!(findings.is_clean(), "an audit with memmap inside a block: {findings}");
     check!(used.is_none(), "{used:?} is memmap, and was not passed over");
     check!(behind == Some(last), "{behind:?} is the first page in use, not {last}");
     before.is_still(kernel)

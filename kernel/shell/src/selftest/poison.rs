@@ -1,7 +1,8 @@
-//! Poisoned pages: out of use, and their block stays; what was in them has moved.
+//! Poisoned pages: out of use, also while their block is offline and when it is back; what was in them has moved.
 
 use hotmap_mm::error::{Error, PageError, PageNeeds};
 use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, check, frame_at, is_refused, is_used_as, same};
@@ -13,7 +14,10 @@ use super::{Test, test};
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
-    test("a free page leaves the free lists, holds its block, and comes back", a_free_page),
+    test(
+        "a free page leaves the free lists, stays poisoned while its block is offline, and comes back",
+        a_free_page,
+    ),
     test("a tenant's page moves away first, with all that is in it", a_tenants_page),
     test("what cannot be emptied is refused by name", what_is_refused),
 ];
@@ -48,7 +52,13 @@ fn is_out_of_use(
     is_used_as(kernel, pfn, PageKind::Poisoned)?;
     counts_are(&kernel.mm.counts(), &expected)?;
     is_refused(kernel.mm.poison(pfn), Error::Page(PageError::Poisoned(pfn)))?;
-    is_refused(kernel.mm.offline_block(block), Error::Page(PageError::Poisoned(pfn)))?;
+    kernel.mm.offline_block(block)?;
+    let offline = is_used_as(kernel, pfn, PageKind::Poisoned);
+    let findings = kernel.mm.audit(&mut |_| {});
+    kernel.mm.online_block(block, ZoneKind::Normal)?;
+    offline?;
+    check!(findings.is_clean(), "an audit while the block is offline: {findings}");
+    is_used_as(kernel, pfn, PageKind::Poisoned)?;
     let findings = kernel.mm.audit(&mut |_| {});
     check!(findings.is_clean(), "an audit meanwhile: {findings}");
     counts_are(&kernel.mm.counts(), &expected)

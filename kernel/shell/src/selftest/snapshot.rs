@@ -131,10 +131,10 @@ pub(crate) fn checksum(values: impl Iterator<Item = u64>) -> u64 {
 
 fn blocks(blocks: &[MemoryBlock]) -> u64 {
     checksum(blocks.iter().flat_map(|block| {
-        let MemoryBlock { start, state, memmap_pages, memmap_inside, present, free, tenant_pages, .. } =
-            block;
+        let inside = block.marked_inside();
+        let MemoryBlock { start, state, memmap_pages, present, free, tenant_pages, .. } = block;
         let zone = state.zone().map_or(0, |zone| 1 + zone as u64);
-        [start.get(), zone, *memmap_pages, *memmap_inside, *present, free.pages(), *tenant_pages]
+        [start.get(), zone, *memmap_pages, inside, *present, free.pages(), *tenant_pages]
     }))
 }
 

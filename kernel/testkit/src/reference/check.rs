@@ -2,7 +2,9 @@
 
 use hotmap_mm::frame::block::BlockState;
 use hotmap_mm::frame::counts::Counts;
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::pfn::Pfn;
 
 use super::Reference;
 use super::frames::Frames;
@@ -45,7 +47,8 @@ impl Reference {
         }
         expected.memmap_ram = self.memmap_in_ram();
         expected.tables = seen.tables.len();
-        expected.reserved = self.reserved.len() + self.poisoned.len() as u64;
+        let online = |frame: &&u64| self.blocks[&self.block_at(**frame)].online.is_some();
+        expected.reserved = self.reserved.len() + self.poisoned.iter().filter(online).count() as u64;
         expected.allocated = self.tenants.values().map(|t| t.pages).sum::<u64>()
             + self.pinned.len() as u64
             + self.kernel.values().map(|order| 1 << order).sum::<u64>();
@@ -75,6 +78,10 @@ impl Reference {
                 "{when}"
             );
             assert_eq!(block.present, expected.memory.len(), "{when}: {start:#x} present");
+            let poisoned = self.poisoned.range(self.frames_of(*start)).copied();
+            let marked = poisoned.clone().map(|frame| rig.mm.use_of(Pfn::new(frame)));
+            assert!(marked.clone().all(|is| matches!(is, Ok((PageKind::Poisoned, _)))), "{when}: {start:#x}");
+            assert_eq!(block.poisoned, poisoned.count() as u64, "{when}: {start:#x} poisoned");
             assert_eq!(block.tenant_pages, self.tenants_in(seen, *start), "{when}: {start:#x} tenants");
             let pages = rig.mm.pages();
             let lists = (0..=g.section_order).flat_map(|order| {

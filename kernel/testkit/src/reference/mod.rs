@@ -79,7 +79,7 @@ pub struct Reference {
     pub tenants: BTreeMap<u32, Tenant>,
     /// Frames that were pinned when they were free, and how often.
     pub pinned: BTreeMap<u64, u32>,
-    /// Frames that were poisoned.
+    /// Frames that were poisoned, of blocks that are present, online or not.
     pub poisoned: BTreeSet<u64>,
     /// Tenants' pages that are held, by virtual address, and how often.
     pub held: BTreeMap<u64, u32>,
@@ -172,6 +172,14 @@ impl Reference {
     pub fn starts(&self, range: Range<u64>) -> impl Iterator<Item = u64> + Clone + use<> {
         range.step_by(crate::machine::memory::host(self.block_bytes()))
     }
+    /// Whether a page of the bytes of `range` is poisoned.
+    pub fn is_poisoned(&self, range: Range<u64>) -> bool {
+        self.poisoned.range(range.start / self.spec.page..range.end / self.spec.page).next().is_some()
+    }
+    /// The start of the block around `frame`.
+    pub fn block_at(&self, frame: u64) -> u64 {
+        frame * self.spec.page / self.block_bytes() * self.block_bytes()
+    }
     /// The frames that one block's memmap fills.
     pub fn memmap_frames(&self) -> u64 {
         self.block_bytes() / self.spec.page * layout::STRUCT_PAGE / self.spec.page
@@ -252,8 +260,10 @@ impl Reference {
         self.blocks_went(start..start + len);
         self.dimms.remove(&start);
     }
-    /// The blocks of `range` went.
+    /// The blocks of `range` went; which of their pages were poisoned is forgotten.
     pub fn blocks_went(&mut self, range: Range<u64>) {
+        let page = self.spec.page;
+        self.poisoned.retain(|frame| !range.contains(&(frame * page)));
         for block in self.starts(range) {
             self.blocks.remove(&block);
         }

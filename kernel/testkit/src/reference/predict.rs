@@ -183,9 +183,7 @@ impl Reference {
         let online = self.starts(range).any(|s| self.blocks.get(&s).is_some_and(|b| b.online.is_some()));
         let looked_at = matches!(
             answer,
-            Answer::Done
-                | Answer::DoneOrOut
-                | Answer::Refused("Unmovable" | "Pinned" | "Poisoned" | "Out", _)
+            Answer::Done | Answer::DoneOrOut | Answer::Refused("Unmovable" | "Pinned" | "Out", _)
         );
         if online && looked_at { Answer::Refused("Vetoed", None) } else { answer }
     }
@@ -238,8 +236,7 @@ impl Reference {
         let unmovable = fixed.into_iter().flatten().min();
         let held = self.held.keys().filter_map(|va| seen.tenants.get(va)).copied();
         let pinned = held.chain(self.pinned.keys().copied()).filter(|f| block.contains(f)).min();
-        let poisoned = self.poisoned.iter().copied().find(|f| block.contains(f));
-        let all = [("Unmovable", unmovable), ("Pinned", pinned), ("Poisoned", poisoned)];
+        let all = [("Unmovable", unmovable), ("Pinned", pinned)];
         let first = all.into_iter().filter_map(|(why, frame)| Some((frame?, why))).min();
         first.map(|(frame, why)| Answer::Refused(why, Some(frame)))
     }
