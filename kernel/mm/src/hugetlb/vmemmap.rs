@@ -20,7 +20,7 @@ use super::frames::FrameStack;
 use super::shared_tail::TailOf;
 use crate::addr::VirtRange;
 use crate::error::HvoRule;
-use crate::error::{Error, HugeError, PageError, PageNeeds, Result, SpaceError};
+use crate::error::{Error, HugeError, PageError, PageNeeds, Result};
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::frame::section::Backing;
 use crate::frame::zone::ZoneKind;
@@ -30,7 +30,7 @@ use crate::pfn::Pfn;
 use crate::space::live_update::Contents;
 use crate::vmemmap::sharing::pages_of_tails;
 #[cfg(debug_assertions)]
-use crate::{addr::VirtAddr, error::BbmRule};
+use crate::{addr::VirtAddr, error::BbmRule, error::SpaceError};
 
 /// What is shared of a huge page.
 #[derive(Clone, Copy)]
