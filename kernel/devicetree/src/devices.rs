@@ -10,8 +10,9 @@ use crate::description::{
 use crate::error::{DtError, List};
 use crate::facts::Facts;
 use crate::memory;
+use crate::name::name;
 use crate::property::Property;
-use crate::value::{name, strings};
+use crate::value::strings;
 
 /// The devices that this crate reads. The strings are the bindings' in Linux's
 /// Documentation/devicetree/bindings: arm,gic.yaml, arm,gic-v3.yaml, psci.yaml, qemu,fw-cfg-mmio.yaml,

@@ -3,8 +3,8 @@
 use core::fmt::{self, Display, Formatter};
 
 use crate::description::Region;
+use crate::name::Name;
 use crate::property::Property;
-use crate::value::Name;
 
 /// A block of the blob (Devicetree Specification 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,12 +2,19 @@
 //! they come in any order. Values stay where they are, in the blob, for as long as the parse runs.
 use core::slice::ChunksExact;
 
+use fdt::Fdt;
 use fdt::helpers::UnalignedFallibleNode;
 use fdt::nodes::NodeName;
+use fdt::parsing::NoPanic;
+use fdt::parsing::unaligned::UnalignedParser;
 
 use crate::error::DtError;
+use crate::name::{self, Name};
 use crate::property::Property;
-use crate::value::{self, Name};
+use crate::value;
+
+/// The tree as the `fdt` crate gives it. Not its aligned reader: a byte slice may start anywhere.
+pub(crate) type Tree<'a> = Fdt<'a, (UnalignedParser<'a>, NoPanic)>;
 
 /// A node as the `fdt` crate gives it.
 pub(crate) type Node<'a> = UnalignedFallibleNode<'a>;
@@ -159,10 +166,10 @@ impl<'a> Facts<'a> {
 /// A node's whole name, for a message.
 #[cold]
 pub(crate) fn text(name: NodeName<'_>) -> Name {
-    let mut text = value::name(name.name.as_bytes());
+    let mut text = name::name(name.name.as_bytes());
     if let Some(unit_address) = name.unit_address {
-        value::append(&mut text, b"@");
-        value::append(&mut text, unit_address.as_bytes());
+        name::append(&mut text, b"@");
+        name::append(&mut text, unit_address.as_bytes());
     }
     text
 }

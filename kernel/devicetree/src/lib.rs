@@ -35,6 +35,7 @@ mod facts;
 mod header;
 mod memory;
 mod message;
+mod name;
 mod property;
 mod reserved;
 mod scan;

@@ -7,7 +7,8 @@ use crate::description::{MachineDescription, RESERVED_CAPACITY, Region, Reservat
 use crate::error::{DtError, List};
 use crate::facts::Facts;
 use crate::header::Blocks;
-use crate::value::{self, number};
+use crate::name::name;
+use crate::value::number;
 
 /// An entry of the memory reservation block: address and size, 64 bits each, whatever the cells are.
 const ENTRY_SIZE: usize = 16;
@@ -21,7 +22,7 @@ pub(crate) fn read_map(blocks: &Blocks<'_>, out: &mut MachineDescription) -> Res
             return Ok(());
         }
         if start.checked_add(size).is_none() {
-            return Err(DtError::Wraps { node: value::name(b"the memory reservation block"), start, size });
+            return Err(DtError::Wraps { node: name(b"the memory reservation block"), start, size });
         }
         if size > 0 {
             add(out, Reservation { region: Region { start, size }, no_map: false, name: String::new() })?;

@@ -1,23 +1,16 @@
 //! The one pass over the tree, in the order of the blob: each node's properties are gathered once and given to
 //! the reader that wants them.
-use fdt::Fdt;
-use fdt::nodes::AsNode;
-use fdt::nodes::NodeName;
-use fdt::parsing::NoPanic;
-use fdt::parsing::unaligned::UnalignedParser;
+use fdt::nodes::{AsNode, NodeName};
 
 use crate::bus::Buses;
 use crate::description::{Gic, MachineDescription};
 use crate::error::DtError;
-use crate::facts::{Facts, Node};
+use crate::facts::{Facts, Node, Tree};
 use crate::property::Property;
 use crate::stdout::{self, InterruptController, Stdout};
 use crate::structure::MAX_DEPTH;
 use crate::value::{copy_text, until_nul};
 use crate::{chosen, devices, memory, reserved};
-
-/// The tree as the `fdt` crate gives it. Not its aligned reader: a byte slice may start anywhere.
-pub(crate) type Tree<'a> = Fdt<'a, (UnalignedParser<'a>, NoPanic)>;
 
 /// What an open node makes of its children.
 #[derive(Clone, Copy, PartialEq, Eq)]

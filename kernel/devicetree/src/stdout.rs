@@ -6,9 +6,9 @@
 use crate::bus::Buses;
 use crate::description::{Console, Interrupt, InterruptKind, Uart};
 use crate::error::DtError;
-use crate::facts::{Facts, Node};
-use crate::scan::Tree;
-use crate::value::{CELL, name, u32_at, until_nul};
+use crate::facts::{Facts, Node, Tree};
+use crate::name::name;
+use crate::value::{CELL, u32_at, until_nul};
 
 /// What the pass found out about the console.
 #[derive(Default)]

@@ -2,15 +2,11 @@
 //! text). Nothing here knows what it is reading.
 use heapless::String;
 
-use crate::description::NAME_CAPACITY;
 use crate::error::DtError;
 use crate::property::Property;
 
 /// Size of a cell in bytes.
 pub(crate) const CELL: usize = 4;
-
-/// Text for a message; see [`NAME_CAPACITY`].
-pub(crate) type Name = String<NAME_CAPACITY, u8>;
 
 /// The big-endian `u32` at `offset`, if there are four bytes.
 pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
@@ -46,25 +42,6 @@ pub(crate) fn until_nul(value: &[u8]) -> &[u8] {
 /// The strings of a string list.
 pub(crate) fn strings(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == 0)
-}
-
-/// As much of `text` as fits into a message; what is not UTF-8 ends it.
-#[cold]
-pub(crate) fn name(text: &[u8]) -> Name {
-    let mut name = Name::new();
-    append(&mut name, text);
-    name
-}
-
-/// Adds as much of `text` as fits, with control characters replaced: a name may end up on a terminal.
-#[cold]
-pub(crate) fn append(name: &mut Name, text: &[u8]) {
-    let Some(chunk) = text.utf8_chunks().next() else { return };
-    for letter in chunk.valid().chars() {
-        if name.push(if letter.is_control() { '?' } else { letter }).is_err() {
-            return;
-        }
-    }
 }
 
 /// Fills `to` with the text of `property`, all of it or none.

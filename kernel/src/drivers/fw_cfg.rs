@@ -9,7 +9,7 @@
 
 use core::fmt;
 
-use super::mmio::Window;
+use super::mmio::{Register, Window};
 
 /// Item 0x0000 (`FW_CFG_SIGNATURE`): the four bytes "QEMU".
 const SIGNATURE: u16 = 0x0000;
@@ -19,10 +19,10 @@ const FILE_DIRECTORY: u16 = 0x0019;
 const NAME_BYTES: usize = 56;
 /// No QEMU has more files than this (`x-file-slots` is at most 0xf0 by default); a larger count is not a directory.
 const MAX_FILES: u32 = 4096;
-/// Offset of the data register.
-const DATA: usize = 0x00;
-/// Offset of the selector register.
-const SELECTOR: usize = 0x08;
+/// The data register.
+const DATA: Register<u8> = Register::at(0x00);
+/// The selector register, big-endian.
+const SELECTOR: Register<u16> = Register::at(0x08);
 /// Bytes of the registers that are used here (the DMA register after them is not).
 const WINDOW_BYTES: usize = 0x10;
 
@@ -51,10 +51,10 @@ impl MmioPort {
 
 impl Port for MmioPort {
     fn select(&mut self, key: u16) {
-        self.0.write(SELECTOR, key.to_be());
+        self.0.set(SELECTOR, key.to_be());
     }
     fn next_byte(&mut self) -> u8 {
-        self.0.read(DATA)
+        self.0.get(DATA)
     }
 }
 

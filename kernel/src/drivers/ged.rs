@@ -16,7 +16,10 @@
 
 use core::fmt;
 
-use super::mmio::Window;
+use tock_registers::fields::FieldValue;
+use tock_registers::register_bitfields;
+
+use super::mmio::{Register, Window};
 
 /// Physical address of the event selector on QEMU's virt (`VIRT_ACPI_GED`). Not in the device tree.
 pub const GED_BASE: u64 = 0x0908_0000;
@@ -29,56 +32,75 @@ pub const WINDOW_BYTES: u64 = 0x1000;
 /// The most slots that a machine can have (`ACPI_MAX_RAM_SLOTS`).
 pub const MAX_SLOTS: u32 = 256;
 
-/// The event selector: one 32-bit read returns the events and clears them (`ACPI_GED_EVT_SEL_OFFSET`).
-const EVENTS: usize = 0x00;
 /// Bytes of the event selector (`ACPI_GED_EVT_SEL_LEN`).
 const EVENTS_BYTES: usize = 4;
 /// Bytes of the slot registers (`MEMORY_HOTPLUG_IO_LEN`).
 const SLOTS_BYTES: usize = 0x18;
 
+register_bitfields![u32,
+    /// `ACPI_GED_MEM_HOTPLUG_EVT`, `ACPI_GED_PWR_DOWN_EVT`, `ACPI_GED_NVDIMM_HOTPLUG_EVT`.
+    EVENTS [
+        DIMM OFFSET(0) NUMBITS(1) [],
+        POWER_DOWN OFFSET(1) NUMBITS(1) [],
+        NVDIMM OFFSET(2) NUMBITS(1) []
+    ],
+    /// acpi_mem_hotplug.rst, read access, 0x14.
+    FLAGS [
+        ENABLED OFFSET(0) NUMBITS(1) [],
+        INSERTING OFFSET(1) NUMBITS(1) [],
+        REMOVING OFFSET(2) NUMBITS(1) []
+    ],
+    /// acpi_mem_hotplug.rst, write access, 0x14.
+    CONTROL [
+        ACK_INSERT OFFSET(1) NUMBITS(1) [],
+        ACK_REMOVE OFFSET(2) NUMBITS(1) [],
+        EJECT OFFSET(3) NUMBITS(1) []
+    ]
+];
+
+/// The event selector: one 32-bit read returns the events and clears them (`ACPI_GED_EVT_SEL_OFFSET`).
+const EVENT_SELECTOR: Register<u32, EVENTS::Register> = Register::at(0x00);
+
 /// The slot registers when they are read.
 mod read {
-    pub(super) const ADDRESS_LOW: usize = 0x00;
-    pub(super) const ADDRESS_HIGH: usize = 0x04;
-    pub(super) const SIZE_LOW: usize = 0x08;
-    pub(super) const SIZE_HIGH: usize = 0x0c;
-    pub(super) const NODE: usize = 0x10;
-    pub(super) const FLAGS: usize = 0x14;
+    use super::{FLAGS, Register};
+
+    pub(super) const ADDRESS_LOW: Register<u32> = Register::at(0x00);
+    pub(super) const ADDRESS_HIGH: Register<u32> = Register::at(0x04);
+    pub(super) const SIZE_LOW: Register<u32> = Register::at(0x08);
+    pub(super) const SIZE_HIGH: Register<u32> = Register::at(0x0c);
+    pub(super) const NODE: Register<u32> = Register::at(0x10);
+    pub(super) const FLAGS: Register<u32, FLAGS::Register> = Register::at(0x14);
     /// Reserved bytes: all ones in a slot that exists, zero in one that does not.
-    pub(super) const RESERVED: usize = 0x16;
+    pub(super) const RESERVED: Register<u16> = Register::at(0x16);
 }
 
 /// The slot registers when they are written.
 mod write {
-    pub(super) const SELECT: usize = 0x00;
-    pub(super) const OST_EVENT: usize = 0x04;
-    pub(super) const OST_STATUS: usize = 0x08;
-    pub(super) const CONTROL: usize = 0x14;
+    use super::{CONTROL, Register};
+
+    pub(super) const SELECT: Register<u32> = Register::at(0x00);
+    pub(super) const OST_EVENT: Register<u32> = Register::at(0x04);
+    pub(super) const OST_STATUS: Register<u32> = Register::at(0x08);
+    pub(super) const CONTROL: Register<u32, CONTROL::Register> = Register::at(0x14);
 }
 
-/// The bits of the control register.
-mod control {
-    pub(super) const ACK_INSERT: u32 = 1 << 1;
-    pub(super) const ACK_REMOVE: u32 = 1 << 2;
-    pub(super) const EJECT: u32 = 1 << 3;
-}
-
-/// What the event selector said (`ACPI_GED_MEM_HOTPLUG_EVT`, `ACPI_GED_NVDIMM_HOTPLUG_EVT`).
+/// The events that the selector returned.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Events(pub u32);
 
 impl Events {
-    /// Whether a DIMM's slot wants attention: bit 0.
-    pub const fn dimm(self) -> bool {
-        self.0 & 1 << 0 != 0
+    /// A DIMM's slot has a flag to handle.
+    pub fn dimm(self) -> bool {
+        EVENTS::DIMM.is_set(self.0)
     }
-    /// Bit 1: the power button was pressed (`ACPI_GED_PWR_DOWN_EVT`).
-    pub const fn power_down(self) -> bool {
-        self.0 & 1 << 1 != 0
+    /// The power button was pressed.
+    pub fn power_down(self) -> bool {
+        EVENTS::POWER_DOWN.is_set(self.0)
     }
-    /// Whether an NVDIMM came: bit 2.
-    pub const fn nvdimm(self) -> bool {
-        self.0 & 1 << 2 != 0
+    /// An NVDIMM was plugged.
+    pub fn nvdimm(self) -> bool {
+        EVENTS::NVDIMM.is_set(self.0)
     }
 }
 
@@ -87,17 +109,17 @@ impl Events {
 pub struct Flags(pub u32);
 
 impl Flags {
-    /// Bit 0: there is a DIMM in it.
-    pub const fn enabled(self) -> bool {
-        self.0 & 1 << 0 != 0
+    /// There is a DIMM in the slot.
+    pub fn enabled(self) -> bool {
+        FLAGS::ENABLED.is_set(self.0)
     }
-    /// Bit 1: it was inserted, and that is not acknowledged yet.
-    pub const fn inserting(self) -> bool {
-        self.0 & 1 << 1 != 0
+    /// Its insertion is not acknowledged yet.
+    pub fn inserting(self) -> bool {
+        FLAGS::INSERTING.is_set(self.0)
     }
-    /// Bit 2: its removal was requested, and that is not acknowledged yet.
-    pub const fn removing(self) -> bool {
-        self.0 & 1 << 2 != 0
+    /// A request to remove it is not acknowledged yet.
+    pub fn removing(self) -> bool {
+        FLAGS::REMOVING.is_set(self.0)
     }
 }
 
@@ -200,8 +222,8 @@ impl Ged {
     /// have: the surplus ones read as empty.
     fn count_slots(&mut self) -> u32 {
         let mut exists = |slot| {
-            self.slots.write(write::SELECT, slot);
-            self.slots.read::<u16>(read::RESERVED) != 0
+            self.slots.set(write::SELECT, slot);
+            self.slots.get(read::RESERVED) != 0
         };
         if !exists(0) || exists(MAX_SLOTS) {
             return MAX_SLOTS;
@@ -216,14 +238,14 @@ impl Ged {
 
     /// Reads the events that are pending, which clears them.
     pub fn take_events(&mut self) -> Events {
-        Events(self.events.read(EVENTS))
+        Events(self.events.get(EVENT_SELECTOR))
     }
 
     fn select(&mut self, slot: u32) -> Result<(), NoSlot> {
         if slot >= self.count {
             return Err(NoSlot(slot));
         }
-        self.slots.write(write::SELECT, slot);
+        self.slots.set(write::SELECT, slot);
         Ok(())
     }
 
@@ -233,7 +255,7 @@ impl Ged {
     /// [`NoSlot`], here and below.
     pub fn flags(&mut self, slot: u32) -> Result<Flags, NoSlot> {
         self.select(slot)?;
-        Ok(Flags(self.slots.read(read::FLAGS)))
+        Ok(Flags(self.slots.get(read::FLAGS)))
     }
 
     /// Reads a slot; `None` if it is empty.
@@ -246,12 +268,12 @@ impl Ged {
             return Ok(None);
         }
         let mut wide = |low, high| {
-            let high: u32 = self.slots.read(high);
-            u64::from(high) << 32 | u64::from(self.slots.read::<u32>(low))
+            let high = u64::from(self.slots.get(high));
+            high << 32 | u64::from(self.slots.get(low))
         };
         let address = wide(read::ADDRESS_LOW, read::ADDRESS_HIGH);
         let size = wide(read::SIZE_LOW, read::SIZE_HIGH);
-        Ok(Some(Slot { number: slot, address, size, node: self.slots.read(read::NODE), flags }))
+        Ok(Some(Slot { number: slot, address, size, node: self.slots.get(read::NODE), flags }))
     }
 
     /// Acknowledges an insertion: the flag goes.
@@ -259,7 +281,7 @@ impl Ged {
     /// # Errors
     /// [`NoSlot`].
     pub fn ack_insert(&mut self, slot: u32) -> Result<(), NoSlot> {
-        self.control(slot, control::ACK_INSERT)
+        self.control(slot, CONTROL::ACK_INSERT::SET)
     }
 
     /// Acknowledges a removal request: clears the flag, also in an empty slot. Call it before and after [`Ged::eject`].
@@ -267,7 +289,7 @@ impl Ged {
     /// # Errors
     /// [`NoSlot`].
     pub fn ack_remove(&mut self, slot: u32) -> Result<(), NoSlot> {
-        self.control(slot, control::ACK_REMOVE)
+        self.control(slot, CONTROL::ACK_REMOVE::SET)
     }
 
     /// Takes the DIMM out: its memory aborts from now on, and QMP says DEVICE_DELETED.
@@ -275,7 +297,7 @@ impl Ged {
     /// # Errors
     /// [`NoSlot`].
     pub fn eject(&mut self, slot: u32) -> Result<(), NoSlot> {
-        self.control(slot, control::EJECT)
+        self.control(slot, CONTROL::EJECT::SET)
     }
 
     /// Reports how an event went; QMP says ACPI_DEVICE_OST.
@@ -284,13 +306,13 @@ impl Ged {
     /// [`NoSlot`].
     pub fn report(&mut self, slot: u32, event: OstEvent, status: OstStatus) -> Result<(), NoSlot> {
         self.select(slot)?;
-        self.slots.write(write::OST_EVENT, event.code());
+        self.slots.set(write::OST_EVENT, event.code());
         // Writing the status is what sends the report.
-        self.slots.write(write::OST_STATUS, status.code());
+        self.slots.set(write::OST_STATUS, status.code());
         Ok(())
     }
 
-    fn control(&mut self, slot: u32, bit: u32) -> Result<(), NoSlot> {
+    fn control(&mut self, slot: u32, bit: FieldValue<u32, CONTROL::Register>) -> Result<(), NoSlot> {
         self.select(slot)?;
         self.slots.write(write::CONTROL, bit);
         Ok(())
@@ -299,7 +321,7 @@ impl Ged {
 
 /// Where a probe may look without changing anything: the flags of the slot that is selected, in bytes from the slot
 /// registers' base.
-pub const FLAGS_OFFSET: usize = read::FLAGS;
+pub const FLAGS_OFFSET: usize = read::FLAGS.offset();
 
 #[cfg(test)]
 mod tests;

@@ -18,43 +18,17 @@ use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
 
 use super::mmio::Window;
 use crate::arch::cpu;
-use crate::cpus::plan::ROOM;
 
 pub mod own;
+mod registers;
 
-/// GICD_ITARGETSR<n>, one byte for each interrupt: the CPU interfaces that may take it (IHI 0048, 4.3.12).
-const ITARGETSR: usize = 0x800;
-/// GICD_ICPENDR<n>, one bit for each interrupt: write 1 to drop what is pending (IHI 0048, 4.3.8).
-const ICPENDR: usize = 0x280;
-/// The bytes of a GICv2 distributor.
-const DISTRIBUTOR_BYTES: usize = 0x1000;
+pub use registers::GicAddresses;
+use registers::{ALL_PRIORITIES, DISTRIBUTOR_BYTES, FIRST_SPECIAL, GICD_ICPENDR, GICD_ITARGETSR};
+
 /// The first interrupt ID of the shared peripheral interrupts.
 const FIRST_SPI: u32 = 32;
-/// Interrupt IDs from here to 1023 are not interrupts: "no pending interrupt" and the like.
-const FIRST_SPECIAL: u32 = 1020;
-/// The priority mask that lets every priority through.
-const ALL_PRIORITIES: u8 = 0xff;
 /// `GicV3` is told of one redistributor, the boot CPU's.
 const BOOT_CPU: usize = 0;
-
-/// Where the controller's registers are mapped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum GicAddresses {
-    /// GICv2.
-    V2 {
-        /// The distributor, GICD.
-        distributor: usize,
-        /// The CPU interface, GICC.
-        cpu_interface: usize,
-    },
-    /// GICv3 (and GICv4).
-    V3 {
-        /// The distributor, GICD.
-        distributor: usize,
-        /// Each CPU's redistributor, GICR, by its number; the boot CPU's is the first.
-        redistributors: [Option<usize>; ROOM],
-    },
-}
 
 /// The interrupt controller, ready for the boot CPU.
 pub struct Gic {
@@ -67,7 +41,7 @@ enum Version {
 }
 
 /// A pointer to registers at `base`.
-fn registers<T>(base: usize) -> NonNull<T> {
+fn pointer<T>(base: usize) -> NonNull<T> {
     NonNull::new(with_exposed_provenance_mut(base)).expect("an interrupt controller at address 0")
 }
 
@@ -82,7 +56,7 @@ impl Gic {
     pub unsafe fn new(addresses: GicAddresses) -> Result<Self, SetupError> {
         let version = match addresses {
             GicAddresses::V2 { distributor, cpu_interface } => {
-                let (gicd, gicc) = (registers::<GicdV2>(distributor), registers::<Gicc>(cpu_interface));
+                let (gicd, gicc) = (pointer::<GicdV2>(distributor), pointer::<Gicc>(cpu_interface));
                 // SAFETY: M4, which the caller promises. `Window` and `GicV2` are used one at a time, by this driver.
                 let (mut gic, distributor) = unsafe {
                     (GicV2::new(gicd.as_ptr(), gicc.as_ptr()), Window::new(distributor, DISTRIBUTOR_BYTES))
@@ -97,8 +71,8 @@ impl Gic {
                 let redistributor = redistributors[0].ok_or(SetupError::NoRedistributor)?;
                 // SAFETY: M4, which the caller promises.
                 let mut gic = unsafe {
-                    let gicd = UniqueMmioPointer::new(registers::<Gicd>(distributor));
-                    GicV3::new(gicd, registers::<GicrSgi>(redistributor), 1).map_err(SetupError::Gic)?
+                    let gicd = UniqueMmioPointer::new(pointer::<Gicd>(distributor));
+                    GicV3::new(gicd, pointer::<GicrSgi>(redistributor), 1).map_err(SetupError::Gic)?
                 };
                 gic.setup(BOOT_CPU);
                 GicCpuInterface::set_priority_mask(ALL_PRIORITIES);
@@ -122,9 +96,9 @@ impl Gic {
             Version::V2 { gic, distributor } => {
                 let number = (FIRST_SPI + spi) as usize;
                 let target = this_cpu_interface(distributor);
-                distributor.write(ITARGETSR + number, target);
+                distributor.set(GICD_ITARGETSR.nth(number), target);
                 gic.set_trigger(id, trigger);
-                distributor.write(ICPENDR + number / 32 * 4, 1_u32 << (number % 32));
+                distributor.set(GICD_ICPENDR.nth(number / 32), 1 << (number % 32));
                 gic.enable_interrupt(id, true).map_err(|_| SpiError(spi))
             }
             Version::V3(gic) => {
@@ -163,7 +137,7 @@ impl Gic {
 /// The bit of this CPU's interface in a GICv2 target byte: what the read-only targets of interrupts 0 to 31 say, and 1
 /// where they read as zero (a controller for one CPU).
 fn this_cpu_interface(distributor: &mut Window) -> u8 {
-    match distributor.read::<u8>(ITARGETSR) {
+    match distributor.get(GICD_ITARGETSR) {
         0 => 1,
         mask => mask,
     }

@@ -1,7 +1,51 @@
-//! Volatile accesses of one width to one device window: the only place where these drivers dereference an address.
+//! Volatile accesses to one device window: the only place where these drivers dereference an address.
+//!
+//! A [`Register`] is an offset with a width and, by `register_bitfields!`, fields: each access has the register's width, and
+//! a field of another register does not compile.
 #![expect(unsafe_code, reason = "device registers are raw addresses; rule M4")]
 
+use core::marker::PhantomData;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
+
+#[cfg(target_os = "none")]
+use tock_registers::LocalRegisterCopy;
+use tock_registers::fields::FieldValue;
+use tock_registers::{RegisterLongName, UIntLike};
+
+/// A register of type `T` with the fields of `R`.
+pub(super) struct Register<T, R = ()> {
+    offset: usize,
+    fields: PhantomData<(T, R)>,
+}
+
+impl<T, R> Clone for Register<T, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, R> Copy for Register<T, R> {}
+
+impl<T, R> Register<T, R> {
+    /// The register at `offset` bytes from its window's start, a multiple of its width.
+    pub(super) const fn at(offset: usize) -> Self {
+        Self { offset, fields: PhantomData }
+    }
+    /// The register `n` places behind this one, in an array of equal ones.
+    #[cfg(target_os = "none")]
+    pub(super) const fn nth(self, n: usize) -> Self {
+        Self::at(self.offset + n * size_of::<T>())
+    }
+    /// The same register in the frame at `frame` bytes.
+    #[cfg(target_os = "none")]
+    pub(super) const fn in_frame(self, frame: usize) -> Self {
+        Self::at(self.offset + frame)
+    }
+    /// Bytes from its window's start.
+    pub(super) const fn offset(self) -> usize {
+        self.offset
+    }
+}
 
 /// A device's register window.
 #[derive(Debug)]
@@ -24,21 +68,40 @@ impl Window {
         Self { base: base.expect("a device at address 0"), bytes }
     }
 
-    fn register<T>(&self, offset: usize) -> *mut T {
+    fn pointer<T, R>(&self, register: Register<T, R>) -> *mut T {
+        let offset = register.offset;
         assert!(offset.is_multiple_of(size_of::<T>()) && offset + size_of::<T>() <= self.bytes);
         // SAFETY: M4; the assertion keeps the pointer inside the window and aligned.
         unsafe { self.base.as_ptr().add(offset).cast() }
     }
 
-    /// Reads the register at `offset` bytes, a multiple of its width.
-    pub(super) fn read<T: Copy>(&mut self, offset: usize) -> T {
-        // SAFETY: M4; `register` gave an aligned address inside the window.
-        unsafe { self.register::<T>(offset).read_volatile() }
+    /// Reads a register's value.
+    pub(super) fn get<T: UIntLike, R>(&mut self, register: Register<T, R>) -> T {
+        // SAFETY: M4; `pointer` gave an aligned address inside the window.
+        unsafe { self.pointer(register).read_volatile() }
     }
 
-    /// Writes the register at `offset` bytes, a multiple of its width.
-    pub(super) fn write<T: Copy>(&mut self, offset: usize, value: T) {
-        // SAFETY: M4; `register` gave an aligned address inside the window.
-        unsafe { self.register::<T>(offset).write_volatile(value) };
+    /// Reads a register's fields.
+    #[cfg(target_os = "none")]
+    pub(super) fn read<T: UIntLike, R: RegisterLongName>(
+        &mut self,
+        register: Register<T, R>,
+    ) -> LocalRegisterCopy<T, R> {
+        LocalRegisterCopy::new(self.get(register))
+    }
+
+    /// Writes a register's value.
+    pub(super) fn set<T: UIntLike, R>(&mut self, register: Register<T, R>, value: T) {
+        // SAFETY: M4; `pointer` gave an aligned address inside the window.
+        unsafe { self.pointer(register).write_volatile(value) };
+    }
+
+    /// Writes a register: these fields, and zeros elsewhere.
+    pub(super) fn write<T: UIntLike, R: RegisterLongName>(
+        &mut self,
+        register: Register<T, R>,
+        fields: FieldValue<T, R>,
+    ) {
+        self.set(register, fields.value);
     }
 }

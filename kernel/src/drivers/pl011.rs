@@ -5,16 +5,21 @@ use core::ptr::{NonNull, with_exposed_provenance_mut};
 
 use arm_pl011_uart::{Interrupts, PL011Registers, Uart, UniqueMmioPointer};
 
-use super::mmio::Window;
+use tock_registers::register_bitfields;
 
-/// The control register (DDI 0183, 3.3.8), which the crate only writes together with the line's format.
-const UARTCR: usize = 0x30;
-/// UARTCR bit 0: the UART is on.
-const UARTEN: u32 = 1 << 0;
-/// UARTCR bit 8: it transmits.
-const TXE: u32 = 1 << 8;
-/// UARTCR bit 9: it receives.
-const RXE: u32 = 1 << 9;
+use super::mmio::{Register, Window};
+
+register_bitfields![u32,
+    /// DDI 0183, 3.3.8: the UART is on, it transmits, it receives.
+    UARTCR [
+        UARTEN OFFSET(0) NUMBITS(1) [],
+        TXE OFFSET(8) NUMBITS(1) [],
+        RXE OFFSET(9) NUMBITS(1) []
+    ]
+];
+
+/// The control register, which the crate writes only together with the line's format.
+const CONTROL: Register<u32, UARTCR::Register> = Register::at(0x30);
 /// The bytes of its registers.
 const WINDOW_BYTES: usize = 0x1000;
 
@@ -45,7 +50,7 @@ impl Pl011 {
     /// FIFOs: writing UARTLCR_H to turn them on empties them (DDI 0183, 3.3.7), and with them what was typed ahead.
     pub fn enable(&mut self) {
         self.uart.set_interrupt_masks(Interrupts::empty());
-        self.control.write(UARTCR, UARTEN | TXE | RXE);
+        self.control.write(CONTROL, UARTCR::UARTEN::SET + UARTCR::TXE::SET + UARTCR::RXE::SET);
     }
 
     /// Sends bytes, waiting while the FIFO is full.

@@ -12,55 +12,17 @@ use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use arm_gic::gicv3::GicCpuInterface;
 use arm_gic::{IntId, InterruptGroup};
-use tock_registers::register_bitfields;
 
-use super::{ALL_PRIORITIES, DISTRIBUTOR_BYTES, FIRST_SPECIAL, GicAddresses, ITARGETSR};
+use super::registers::{
+    ALL_PRIORITIES, CTLR, DISTRIBUTOR_BYTES, FIRST_SPECIAL, GICC_CTLR, GICC_EOIR, GICC_IAR, GICC_PMR,
+    GICD_ITARGETSR, GICD_SGIR, GICD_TYPER, GICR_WAKER, GicAddresses, IAR, IGROUPR, INTERFACE_BYTES,
+    IPRIORITYR, ISENABLER, SGI_FRAME, SGIR, TYPER, WAKER,
+};
 use crate::arch::vectors::MAX_CPUS;
 use crate::arch::{cpu, word};
 use crate::cpus::PerCpu;
 use crate::drivers::affinity::{self, REDISTRIBUTOR_BYTES};
 use crate::drivers::mmio::Window;
-
-/// Offsets in a GICv2's distributor.
-const TYPER: usize = 0x004;
-const SGIR: usize = 0xf00;
-/// GICC_CTLR, GICC_PMR, GICC_IAR, GICC_EOIR (IHI 0048, 4.4).
-const CTLR: usize = 0x0;
-const PMR: usize = 0x4;
-const IAR: usize = 0xc;
-const EOIR: usize = 0x10;
-const INTERFACE_BYTES: usize = 0x1000;
-
-/// For interrupts 0 to 31, at the same offsets in a GICv2's distributor and in a GICv3 redistributor's second frame: the
-/// group, the enables, the priorities (a byte for each).
-const IGROUPR: usize = 0x080;
-const ISENABLER: usize = 0x100;
-const IPRIORITYR: usize = 0x400;
-/// A redistributor's second frame.
-const SGI_FRAME: usize = 0x1_0000;
-/// GICR_WAKER's offset in a redistributor's first frame.
-const WAKER: usize = 0x014;
-
-register_bitfields![u32,
-    /// IHI 0048, 4.3.2.
-    GICD_TYPER [
-        SecurityExtn OFFSET(10) NUMBITS(1) []
-    ],
-    /// IHI 0048, 4.3.15.
-    GICD_SGIR [
-        SGIINTID OFFSET(0) NUMBITS(4) [],
-        CPUTargetList OFFSET(16) NUMBITS(8) []
-    ],
-    /// IHI 0048, 4.4.4: the interrupt; the bits above it name the sender.
-    GICC_IAR [
-        InterruptID OFFSET(0) NUMBITS(10) []
-    ],
-    /// IHI 0069, "GICR_WAKER".
-    GICR_WAKER [
-        ProcessorSleep OFFSET(1) NUMBITS(1) [],
-        ChildrenAsleep OFFSET(2) NUMBITS(1) []
-    ]
-];
 
 /// SGIs 0 to 7 are on: the others are the Secure world's, by custom.
 const SGIS: usize = 8;
@@ -111,32 +73,33 @@ fn own(bytes: usize) -> Option<Window> {
 
 /// Interrupts 0 to 31 of this CPU, whose registers are at `frame`: SGIs on, in one group, at the highest priority.
 fn enable_sgis(window: &mut Window, frame: usize, group: u32) {
-    window.write(frame + IGROUPR, group);
+    window.set(IGROUPR.in_frame(frame), group);
     for word in 0..SGIS / 4 {
-        window.write(frame + IPRIORITYR + 4 * word, 0_u32);
+        window.set(IPRIORITYR.in_frame(frame).nth(word), 0);
     }
-    window.write(frame + ISENABLER, (1_u32 << SGIS) - 1);
+    window.set(ISENABLER.in_frame(frame), (1 << SGIS) - 1);
 }
 
 fn set_up_v2() -> bool {
     let Some(mut interface) = own(INTERFACE_BYTES) else { return false };
     let mut distributor = distributor();
-    let name = distributor.read::<u8>(ITARGETSR);
+    let name = distributor.get(GICD_ITARGETSR);
     NAMES[cpu::number()].store(name.into(), Relaxed);
     // The group that `GicV2::setup` has given to the boot CPU's.
-    let secure = GICD_TYPER::SecurityExtn.is_set(distributor.read(TYPER));
+    let secure = distributor.read(GICD_TYPER).is_set(TYPER::SecurityExtn);
     enable_sgis(&mut distributor, 0, if secure { u32::MAX } else { 0 });
-    interface.write(PMR, u32::from(ALL_PRIORITIES));
-    interface.write(CTLR, 1_u32);
+    interface.set(GICC_PMR, ALL_PRIORITIES.into());
+    interface.write(GICC_CTLR, CTLR::EnableGrp1::SET);
     name != 0
 }
 
 fn set_up_v3() -> bool {
     let Some(mut mine) = own(word(REDISTRIBUTOR_BYTES)) else { return false };
     NAMES[cpu::number()].store(cpu::affinity(), Relaxed);
-    let awake = GICR_WAKER::ProcessorSleep::CLEAR.modify(mine.read(WAKER));
-    mine.write(WAKER, awake);
-    while GICR_WAKER::ChildrenAsleep.is_set(mine.read(WAKER)) {
+    let mut waker = mine.read(GICR_WAKER);
+    waker.modify(WAKER::ProcessorSleep::CLEAR);
+    mine.set(GICR_WAKER, waker.get());
+    while mine.read(GICR_WAKER).is_set(WAKER::ChildrenAsleep) {
         cpu::relax();
     }
     enable_sgis(&mut mine, SGI_FRAME, u32::MAX);
@@ -152,10 +115,7 @@ pub fn send(id: u32, number: usize) {
     let name = NAMES[number].load(Relaxed);
     match VERSION.load(Relaxed) {
         #[expect(clippy::cast_possible_truncation, reason = "an interface mask has 8 bits")]
-        2 => {
-            let signal = GICD_SGIR::CPUTargetList.val(name as u32) + GICD_SGIR::SGIINTID.val(id);
-            distributor().write(SGIR, signal.value);
-        }
+        2 => distributor().write(GICD_SGIR, SGIR::CPUTargetList.val(name as u32) + SGIR::SGIINTID.val(id)),
         3 => cpu::send_sgi(affinity::sgi1r(name, id)),
         _ => {}
     }
@@ -168,18 +128,18 @@ impl Taken {
     /// Acknowledges the most urgent interrupt that is pending here, if there is one.
     pub fn next() -> Option<Self> {
         let what = match VERSION.load(Relaxed) {
-            2 => own(INTERFACE_BYTES)?.read::<u32>(IAR),
+            2 => own(INTERFACE_BYTES)?.get(GICC_IAR),
             3 => GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1)?.into(),
             _ => return None,
         };
         // What the sender stored is seen from here on.
         cpu::finish_accesses();
-        (GICC_IAR::InterruptID.read(what) < FIRST_SPECIAL).then_some(Self(what))
+        (IAR::INTID.read(what) < FIRST_SPECIAL).then_some(Self(what))
     }
 
     /// Its interrupt ID.
     pub fn id(&self) -> u32 {
-        GICC_IAR::InterruptID.read(self.0)
+        IAR::INTID.read(self.0)
     }
 
     /// Ends it: it may come again.
@@ -187,7 +147,7 @@ impl Taken {
         match VERSION.load(Relaxed) {
             2 => {
                 if let Some(mut interface) = own(INTERFACE_BYTES) {
-                    interface.write(EOIR, self.0);
+                    interface.set(GICC_EOIR, self.0);
                 }
             }
             // What came from the controller is an ID.

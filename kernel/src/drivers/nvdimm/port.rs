@@ -8,9 +8,11 @@ use hotmap_mm::addr::{PhysAddr, VirtAddr};
 
 use super::{PAGE_BYTES, Port};
 use crate::arch::{cpu, translate};
-use crate::drivers::mmio::Window;
+use crate::drivers::mmio::{Register, Window};
 
-/// Bytes of the register (`NVDIMM_ACPI_IO_LEN`): 32-bit accesses only.
+/// The register takes the page's physical address.
+const ADDRESS: Register<u32> = Register::at(0);
+/// Bytes of the register (`NVDIMM_ACPI_IO_LEN`).
 const REGISTER_BYTES: usize = 4;
 
 /// Aligned to its size, so that it lies in one page frame of any granule.
@@ -69,16 +71,16 @@ impl MmioPort {
 
 impl Port for MmioPort {
     fn put(&mut self, offset: usize, word: u32) {
-        self.page.write(offset, word.to_le());
+        self.page.set(Register::<u32>::at(offset), word.to_le());
     }
     fn call(&mut self) {
         // The question is in memory before the device is told of it ...
         cpu::finish_accesses();
-        self.register.write(0, self.address.to_le());
+        self.register.set(ADDRESS, self.address.to_le());
         // ... and the answer is not read before the device has taken the store.
         cpu::finish_accesses();
     }
     fn get(&mut self, offset: usize) -> u8 {
-        self.page.read(offset)
+        self.page.get(Register::<u8>::at(offset))
     }
 }
