@@ -9,6 +9,7 @@ use crate::frame::page::PageKind;
 use crate::frame::pages::Pages;
 use crate::frame::section::{Section, Subsections};
 use crate::granule::Granule;
+use crate::hotplug::present::{map_linear, reserve_altmaps, unmap_linear};
 use crate::hotplug::step::Step;
 use crate::hotplug::undo::Undo;
 use crate::machine::{self, Machine};
@@ -191,12 +192,13 @@ impl<M: Machine> Mm<M> {
         if !device.kind.is_reachable() {
             return Ok(());
         }
-        each(self, device, Self::map_linear, Self::unmap_linear)
+        let unmap = |mm: &mut Self, range| unmap_linear(&mut mm.space, &mut mm.frames, range);
+        each(self, device, |mm, range| map_linear(&mut mm.space, &mut mm.frames, range), unmap)
     }
 
     fn unmap_device(&mut self, device: &DeviceRange) {
         if device.kind.is_reachable() {
-            each_back(self, device, Self::unmap_linear);
+            each_back(self, device, |mm, range| unmap_linear(&mut mm.space, &mut mm.frames, range));
         }
     }
 
@@ -204,7 +206,7 @@ impl<M: Machine> Mm<M> {
 
     fn choose_device_altmap(&mut self, device: &DeviceRange) -> Result<()> {
         if let Some(altmap) = device.altmap {
-            self.reserve_altmaps(1)?;
+            reserve_altmaps(&mut self.frames, 1)?;
             self.frames.altmaps.insert(altmap);
         }
         Ok(())

@@ -16,6 +16,10 @@ use crate::frame::block::{MemoryBlock, Source};
 use crate::frame::zone::ZoneKind;
 use crate::hotplug::home::MemmapHome;
 use crate::hotplug::offline::Offlined;
+use crate::hotplug::present::{
+    choose_backing, claim_sections, drop_backing, drop_sections, forget_pages, initialise_pages, map_linear,
+    refuse_parted, unmap_linear,
+};
 use crate::hotplug::range::HotRange;
 use crate::hotplug::step::Step;
 use crate::hotplug::undo::Undo;
@@ -41,14 +45,18 @@ impl<M: Machine> Mm<M> {
         let mut undo = Undo::new(self, range.pages(), &mut progress);
         undo.step(
             Step::ClaimSections,
-            |mm, _| mm.claim_sections(range),
-            |mm, pages| mm.drop_sections(*pages),
+            |mm, _| claim_sections(&mut mm.frames, range),
+            |mm, pages| drop_sections(&mut mm.frames, *pages),
         )?;
-        undo.step(Step::MapLinear, |mm, pages| mm.map_linear(*pages), |mm, pages| mm.unmap_linear(*pages))?;
+        undo.step(
+            Step::MapLinear,
+            |mm, pages| map_linear(&mut mm.space, &mut mm.frames, *pages),
+            |mm, pages| unmap_linear(&mut mm.space, &mut mm.frames, *pages),
+        )?;
         undo.step(
             Step::ChooseBacking,
-            |mm, pages| mm.choose_backing(*pages, home),
-            |mm, pages| mm.drop_backing(*pages),
+            |mm, pages| choose_backing(&mut mm.frames, *pages, home),
+            |mm, pages| drop_backing(&mut mm.frames, *pages),
         )?;
         undo.step(
             Step::PopulateVmemmap,
@@ -58,10 +66,10 @@ impl<M: Machine> Mm<M> {
         undo.step(
             Step::InitialisePages,
             |mm, pages| {
-                mm.initialise_pages(*pages);
+                initialise_pages(&mut mm.frames, *pages);
                 Ok(())
             },
-            |mm, pages| mm.forget_pages(*pages),
+            |mm, pages| forget_pages(&mut mm.frames, *pages),
         )?;
         undo.commit();
         self.note_remote_memmap(range.pages().start);
@@ -83,11 +91,12 @@ impl<M: Machine> Mm<M> {
         for start in pages.blocks(self.granule()) {
             self.require_offline(start)?;
         }
-        self.forget_pages(pages);
-        depopulate_sections(&mut self.space, &mut self.frames, pages);
-        self.drop_backing(pages);
-        self.unmap_linear(pages);
-        self.drop_sections(pages);
+        let Self { space, frames, .. } = self;
+        forget_pages(frames, pages);
+        depopulate_sections(space, frames, pages);
+        drop_backing(frames, pages);
+        unmap_linear(space, frames, pages);
+        drop_sections(frames, pages);
         Ok(())
     }
 
@@ -145,7 +154,7 @@ impl<M: Machine> Mm<M> {
             self.frames.warnings.bad_remove += 1;
             return Err(Error::Block(BlockError::Absent(absent.address(g))));
         }
-        self.refuse_parted(pages)?;
+        refuse_parted(&self.frames, pages)?;
         self.space.refuse_split(self.layout().linear_range(range))?;
         Ok(pages)
     }

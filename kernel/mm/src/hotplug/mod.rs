@@ -17,7 +17,7 @@ mod node;
 pub mod notify;
 pub mod offline;
 pub mod online;
-mod present;
+pub(crate) mod present;
 pub mod range;
 pub mod step;
 pub(crate) mod undo;
