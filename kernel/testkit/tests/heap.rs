@@ -12,6 +12,7 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
+use hotmap_mm::pfn::Pfn;
 use hotmap_testkit::rig::{Rig, Shape, range};
 
 thread_local! {
@@ -100,6 +101,18 @@ fn every_byte_comes_back_from_a_failure(g: Granule) {
         failed
     });
     assert!(failures.count() > 5);
+}
+
+/// The help text's "heap 4M: 12000 memory blocks": what a block has in the lists of sections, blocks, altmaps and its zone, when
+/// all are added at once. Blocks that come one by one grow the lists: the longest of them exists twice for that moment.
+#[test]
+fn four_mib_hold_the_lists_of_12000_blocks_added_at_once() {
+    use hotmap_mm::frame::{altmap::Altmap, block::MemoryBlock, section::Section};
+    let lists = [size_of::<Section>(), size_of::<MemoryBlock>(), size_of::<Altmap>(), size_of::<Pfn>()];
+    let each: usize = lists.iter().sum();
+    let (at_once, one_by_one) = ((4 << 20) / each, (4 << 20) / (each + lists.iter().max().expect("four")));
+    assert!(at_once > 12000, "{lists:?}: {at_once}");
+    assert!((6000..at_once).contains(&one_by_one), "{lists:?}: {one_by_one}");
 }
 
 hotmap_testkit::at_each_granule!(every_byte_comes_back, every_byte_comes_back_from_a_failure);
