@@ -1,6 +1,5 @@
 //! The shell: one table of commands, each a function that succeeds or says in one line why not; and the self-tests, which are
-//! one of them. A package of its own, on top of the kernel, which knows only a function that runs command lines: it is
-//! compiled for size, and the kernel below it for speed.
+//! one of them. It is a package above the kernel, which knows of it only the function that runs a command line.
 #![no_std]
 #![cfg(target_os = "none")]
 

@@ -22,7 +22,7 @@ pub use range::RangeError;
 pub use space::{BbmRule, SpaceError};
 pub use tenant::TenantError;
 
-/// Why an operation was refused. Where its documentation does not say otherwise, nothing has changed then.
+/// Why an operation was refused. Nothing has changed then, but for what docs/reference/refusals.md lists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Error {
     /// Not enough of something.
