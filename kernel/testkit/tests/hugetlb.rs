@@ -268,7 +268,9 @@ fn a_block_with_pool_pages_goes_unless_they_are_used(g: Granule) {
     assert_eq!(inside(&rig), 5);
     let taken = rig.mm.hugetlb_take(order).expect("free");
     assert!(taken >= Rig::pfn(g, AT), "the last that came is the first that goes");
-    assert_eq!(rig.mm.unplug(range(AT, len)).err(), Some(Error::Huge(HugeError::Taken(taken))));
+    let refused = rig.mm.unplug(range(AT, len)).expect_err("it is in use");
+    assert_eq!(refused, Error::Huge(HugeError::Taken(taken)));
+    assert!(refused.to_string().ends_with("a huge page in use, which is not migrated (Linux migrates it)"));
     rig.assert_clean("refused");
     assert_eq!(inside(&rig), 4, "all or nothing: none was dissolved");
     assert_eq!(rig.mm.poison(taken + 1).err(), Some(Error::Huge(HugeError::Taken(taken))));

@@ -40,7 +40,9 @@ impl fmt::Display for HugeError {
             Self::InUse { bytes, used, asked } => {
                 write!(f, "{used} huge pages of {} are in use: the pool cannot have {asked}", Bytes(bytes))
             }
-            Self::Taken(pfn) => write!(f, "{pfn} cannot go: a huge page in use"),
+            Self::Taken(pfn) => {
+                write!(f, "{pfn} cannot go: a huge page in use, which is not migrated (Linux migrates it)")
+            }
             Self::NotOptimisable { pfn, rule } => write!(f, "{pfn} is not optimised: {rule}"),
         }
     }
