@@ -26,16 +26,13 @@ mod ansi;
 mod dumb;
 mod keys;
 mod terminal;
+mod text;
 
 use core::fmt;
 
 use keys::Decoder;
 pub use terminal::Terminal;
-
-/// What asks for a command.
-pub const PROMPT: &str = "hotmap> ";
-/// The longest line, in bytes.
-pub const MAX_LINE: usize = 1024;
+pub use text::{Line, MAX_LINE, PROMPT, Text};
 
 /// The kind of terminal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,29 +46,6 @@ pub enum Mode {
 /// The commands of a line, at the prompt and in `run=`: `;` separates them, and an empty one is none.
 pub fn commands(text: &str) -> impl Iterator<Item = &str> {
     text.split(';').map(str::trim_ascii).filter(|command| !command.is_empty())
-}
-
-/// The text of a line.
-pub type Text = heapless::String<MAX_LINE>;
-
-/// What a finished line was.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is no allocator here, and one line at a time")]
-pub enum Line {
-    /// The line as it was typed, without its end. Never blank.
-    Text(Text),
-    /// It had more than [`MAX_LINE`] bytes, and none of it counts.
-    TooLong,
-}
-
-impl fmt::Display for Line {
-    /// The text, or for a line that was too long what the shell says after `error: `.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => f.write_str(text),
-            Self::TooLong => write!(f, "the line is longer than {MAX_LINE} bytes"),
-        }
-    }
 }
 
 #[expect(clippy::large_enum_variant, reason = "there is no allocator here, and one reader")]

@@ -21,7 +21,8 @@ use embedded_cli::service::{Autocomplete, CommandProcessor, Help, ProcessError};
 use embedded_io::{ErrorType, Write};
 
 use super::keys::Key;
-use super::{Line, MAX_LINE, PROMPT, Terminal, Text};
+use super::terminal::Terminal;
+use super::text::{Line, MAX_LINE, PROMPT, Text};
 
 /// Room for a line in which every character takes the two bytes of a hidden one.
 const EDIT_BYTES: usize = 2 * MAX_LINE;

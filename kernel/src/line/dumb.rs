@@ -3,7 +3,8 @@
 use core::fmt;
 
 use super::keys::Key;
-use super::{Line, PROMPT, Terminal, Text};
+use super::terminal::Terminal;
+use super::text::{Line, PROMPT, Text};
 
 pub(super) struct Editor<'t, W: fmt::Write> {
     terminal: &'t Terminal<W>,
