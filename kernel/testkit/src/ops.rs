@@ -1,6 +1,7 @@
 //! Random operations: what can be asked of a machine with some DIMM slots, as data, and how it is done to a [`World`].
 
 pub mod devices;
+mod pick;
 
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::zone::ZoneKind;
@@ -9,6 +10,7 @@ use hotmap_mm::hotplug::notify::Direction;
 use proptest::prelude::*;
 
 use devices::DeviceOp;
+use pick::{pick, pick_index, zone};
 
 use crate::layout;
 use crate::reference::{Block, Home};
@@ -117,15 +119,6 @@ pub fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, most / 2..=most)
 }
 
-/// The `i`-th of things that can be chosen from.
-fn pick_index() -> std::ops::Range<usize> {
-    0..64
-}
-
-fn zone() -> impl Strategy<Value = ZoneKind> {
-    prop_oneof![2 => Just(ZoneKind::Movable), 1 => Just(ZoneKind::Normal)]
-}
-
 fn home() -> impl Strategy<Value = HomeChoice> {
     prop_oneof![
         6 => Just(HomeChoice::Plain(MemmapHome::SelfHosted)),
@@ -165,12 +158,6 @@ fn op() -> impl Strategy<Value = Op> {
         2 => pick().prop_map(Op::KernelFree),
         2 => Just(Op::KernelFreesAll),
     ]
-}
-
-/// The `pick`-th of some things, if there are any.
-fn pick<T: Clone>(mut from: impl ExactSizeIterator<Item = T>, pick: usize) -> Option<T> {
-    let len = from.len();
-    (len != 0).then(|| from.nth(pick % len)).flatten()
 }
 
 impl World {

@@ -6,7 +6,7 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
 use proptest::prelude::*;
 
-use super::{pick, pick_index, zone};
+use super::pick::{pick, pick_index, zone};
 use crate::reference::Home;
 use crate::reference::devices::SUBSECTION;
 use crate::reference::frames::Frames;

@@ -5,6 +5,7 @@ pub mod check;
 pub mod check_devices;
 pub mod devices;
 pub mod frames;
+mod memmap;
 pub mod need;
 pub mod predict;
 pub mod predict_devices;
