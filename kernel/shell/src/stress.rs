@@ -11,28 +11,22 @@
 //! pages of a pool it puts back as many, in the same zones, not the same ones.
 
 mod operations;
+mod run;
 
 use core::fmt;
 
-use hotmap_mm::addr::PhysRange;
-use hotmap_mm::device::compound::Dedup;
 use hotmap_mm::errno::Errno;
 use hotmap_mm::error::Result;
-use hotmap_mm::frame::counts::Counts;
-use hotmap_mm::frame::zone::ZoneKind;
-use hotmap_mm::granule::MAX_HUGE_SIZES;
-use hotmap_mm::pfn::Pfn;
-use hotmap_mm::pfn::PfnRange;
 
 use super::args::Words;
 use super::{Outcome, ShellError};
-use crate::selftest::snapshot::checksum;
-use hotmap_kernel::arch::counter;
+use hotmap_kernel::arch::{counter, fault};
 use hotmap_kernel::drivers::console;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
-use hotmap_kernel::readers::{self, fault};
+use hotmap_kernel::readers;
 use operations::{NAMES, OPERATIONS};
+use run::{Before, Made, Random, Stress, dimms};
 
 pub(super) const STRESS: &str = "stress SECONDS [SEED]";
 
@@ -47,12 +41,12 @@ pub(super) fn stress(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let watching = readers::start();
     kprintln!("stress: seed {seed}, {seconds} s, {watching} CPUs read");
     let was_quiet = console::set_quiet(true);
-    let (random, made, tally) = (Random(seed), Made::default(), Tally::default());
-    let mut stress = Stress { kernel, before, random, made, tally };
-    let run = stress.run_for(seconds);
+    let mut tally = Tally::default();
+    let mut stress = Stress { kernel, before, random: Random(seed), made: Made::default() };
+    let run = stress.run_for(seconds, &mut tally);
     // However the run ended. Its own error is the first, and the one that is reported.
     let outcome = run.and(stress.wind_down().map_err(ShellError::from));
-    let Stress { before, tally, .. } = stress;
+    let Stress { before, .. } = stress;
     fault::stretch_next(0);
     let read = readers::stop();
     console::set_quiet(was_quiet);
@@ -81,123 +75,10 @@ fn report(read: &readers::Totals) {
     }
 }
 
-/// What was there before, and has to be so again at the end.
-struct Before {
-    counts: Counts,
-    dimms: u64,
-    /// For each size of huge pages: the order, how many the pool has, and how many of these share their memmap.
-    pools: [(u32, u64, u64); MAX_HUGE_SIZES],
-}
-
-impl Before {
-    fn of(kernel: &Kernel) -> Self {
-        let mut pools = [(0, 0, 0); MAX_HUGE_SIZES];
-        for (place, pool) in pools.iter_mut().zip(kernel.mm.hugetlb.pools()) {
-            *place = (pool.order(), pool.total(), pool.optimised());
-        }
-        Self { counts: kernel.mm.counts(), dimms: dimms(kernel), pools }
-    }
-
-    /// A pool's count. What a run has not added it does not take away.
-    fn total(&self, order: u32) -> u64 {
-        self.pools.iter().find(|(of, ..)| *of == order).map_or(0, |(_, total, _)| *total)
-    }
-
-    /// The pools with their counts, largest pages first.
-    fn pools(&self) -> impl DoubleEndedIterator<Item = (u32, u64, u64)> + use<> {
-        self.pools.into_iter().rev().filter(|(order, ..)| *order != 0)
-    }
-
-    fn is_still(&self, kernel: &Kernel) -> Outcome {
-        let now = kernel.mm.counts();
-        // Other huge pages are optimised now than at the start, and DIMMs come and go from outside.
-        if self.pools.iter().any(|(.., optimised)| *optimised > 0) || dimms(kernel) != self.dimms {
-            kprintln!("stress: the page counts are not compared");
-            return Ok(());
-        }
-        if now == self.counts {
-            return Ok(());
-        }
-        kprintln!("before: {:?}\nafter:  {now:?}", self.counts);
-        Err(ShellError::Failed("the pages by use are not as they were"))
-    }
-}
-
-/// One number for the DIMMs that there are.
-fn dimms(kernel: &Kernel) -> u64 {
-    checksum(
-        kernel
-            .dimms
-            .all()
-            .iter()
-            .flat_map(|dimm| [dimm.slot.into(), dimm.range.start.get(), dimm.range.len()]),
-    )
-}
-
-/// The most of each kind that a run has at a time.
-const MOST: usize = 64;
-
-/// What a run has made or changed and puts back at its end. It needs no heap, which may be full by then.
-#[derive(Default)]
-struct Made {
-    tenants: heapless::Vec<u32, MOST>,
-    devices: heapless::Vec<Pfn, MOST>,
-    /// Huge pages that were taken out of their pools.
-    taken: heapless::Vec<Pfn, MOST>,
-    /// Blocks that were taken offline, and the zones that they were in.
-    offline: heapless::Vec<(Pfn, ZoneKind), MOST>,
-    away: Option<Away>,
-}
-
-/// A DIMM whose memory was removed.
-#[derive(Clone, Copy)]
-struct Away {
-    slot: u32,
-    range: PhysRange,
-    zone: ZoneKind,
-}
-
-/// xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators, scrambled", 2016).
-#[derive(Clone, Copy)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 |= u64::from(self.0 == 0);
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
-    }
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit.max(1)
-    }
-    /// One of them, each as likely, if there is one (Vitter, "Random Sampling with a Reservoir": one place).
-    fn pick<T>(&mut self, items: impl Iterator<Item = T>) -> Option<T> {
-        let mut picked = None;
-        for (seen, item) in (1..).zip(items) {
-            if self.below(seen) == 0 {
-                picked = Some(item);
-            }
-        }
-        picked
-    }
-}
-
 /// What is refused because of what there is just now.
 const EXPECTED: [Errno; 2] = [Errno::ENOMEM, Errno::EBUSY];
 /// How often a window is looked at for a reader in it before it closes.
 const LOOKS: u64 = 20_000;
-/// So many compound pages of each device, and of each list of a pool, are shown and worked on.
-const HEADS_OF_EACH: usize = 8;
-
-struct Stress<'a> {
-    kernel: &'a mut Kernel,
-    before: Before,
-    random: Random,
-    made: Made,
-    tally: Tally,
-}
 
 /// How often each operation was done, and how often refused because of what there was.
 #[derive(Default)]
@@ -213,7 +94,7 @@ impl fmt::Display for Tally {
 }
 
 impl Stress<'_> {
-    fn run_for(&mut self, seconds: u64) -> Outcome {
+    fn run_for(&mut self, seconds: u64, tally: &mut Tally) -> Outcome {
         let (second, start) = (counter::ticks_per_second(), counter::ticks());
         let (end, mut line) = (seconds * second, SECONDS_BETWEEN_LINES * second);
         loop {
@@ -227,13 +108,13 @@ impl Stress<'_> {
             }
             self.kernel.service();
             fault::stretch_next(LOOKS);
-            self.one()?;
+            self.one(tally)?;
             self.show();
         }
     }
 
-    /// One operation. What memory there is decides how it ends; any other refusal is an error of ours.
-    fn one(&mut self) -> Outcome {
+    /// One operation. What memory there is decides how it ends; any other refusal is a defect.
+    fn one(&mut self, tally: &mut Tally) -> Outcome {
         let mut draw = self.random.below(OPERATIONS.iter().map(|(weight, _)| weight).sum());
         for (index, (weight, operation)) in OPERATIONS.iter().enumerate() {
             if draw < *weight {
@@ -243,42 +124,12 @@ impl Stress<'_> {
                     Err(error) if EXPECTED.contains(&error.errno()) => 1,
                     Err(error) => return Err(error.into()),
                 };
-                self.tally.0[index][how] += 1;
+                tally.0[index][how] += 1;
                 return Ok(());
             }
             draw -= weight;
         }
         Ok(())
-    }
-
-    // What readers see.
-
-    /// Hides the compound pages for which `goes` is true, by head and order, and waits until no reader reads them.
-    fn hide(&self, goes: impl Fn(Pfn, u32) -> bool) {
-        readers::hide(|page| goes(Pfn::new(page.head), u32::from(page.order)));
-    }
-
-    /// Hide the compound pages that reach into a range.
-    fn hide_range(&self, range: PhysRange) {
-        readers::hide_pages(PfnRange::inside(self.kernel.granule(), range));
-    }
-
-    /// Show compound pages, as far as there is room.
-    fn show(&self) {
-        for head in self.huge_pages() {
-            readers::show_huge_page(head, self.kernel.mm.pages().get(head).order());
-        }
-        // Without sharing the tails say nothing: one has to look for the head.
-        for device in self.kernel.mm.devices().iter().filter(|device| device.dedup() == Dedup::Shared) {
-            let (order, usable) = (device.compound().order(), device.usable());
-            let heads = usable
-                .as_slice()
-                .iter()
-                .flat_map(|range| (0..range.len() >> order).map(move |index| range.start + (index << order)));
-            heads.take(HEADS_OF_EACH).for_each(|head| {
-                readers::show_device_page(head, order);
-            });
-        }
     }
 
     /// Puts back what the run has made or changed and not put back yet. What cannot be put back keeps nothing else from it.

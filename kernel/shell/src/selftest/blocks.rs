@@ -12,8 +12,8 @@ use super::check::{Outcome, check, frame_at, is_refused, is_used_as, same, same_
 use super::expected::Expected;
 use super::snapshot::{Snapshot, counts_are};
 use super::spare::boot_block;
+use super::subject::{Test, test};
 use super::vmemmap::struct_page;
-use super::{Test, test};
 use hotmap_kernel::arch::translate;
 use hotmap_kernel::kernel::Kernel;
 

@@ -14,7 +14,7 @@ use super::check::{Outcome, check, is_refused, is_used_as, same, same_at, skip};
 use super::expected::Expected;
 use super::paging::Random;
 use super::snapshot::counts_are;
-use super::{Test, test};
+use super::subject::{Test, test};
 use crate::units::each_free_run;
 use hotmap_kernel::kernel::Kernel;
 

@@ -14,9 +14,9 @@ use super::check::{Outcome, check, fail, frame_at, ran_out, same, same_at, skip}
 use super::expected::Expected;
 use super::snapshot::Snapshot;
 use super::spare::{Spare, boot_block, with_spare};
+use super::subject::{Test, test};
 use super::tenant::{Guest, hosting};
 use super::vmemmap::struct_page;
-use super::{Test, test};
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[

@@ -7,13 +7,14 @@ use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, check, fail, same, skip};
 use super::entries::blink;
-use super::{Test, test};
-use hotmap_kernel::arch::{image, peek, translate};
+use super::subject::{Test, test};
+use hotmap_kernel::arch::{fault, image, peek, translate};
+use hotmap_kernel::cpus::signals;
 use hotmap_kernel::cpus::start::{self, Whereabouts};
 use hotmap_kernel::cpus::work::{self, Task};
-use hotmap_kernel::cpus::{plan, signals};
 use hotmap_kernel::kernel::Kernel;
-use hotmap_kernel::readers::{self, fault};
+use hotmap_kernel::per_cpu::CPUS;
+use hotmap_kernel::readers;
 
 pub(super) const TESTS: &[Test] = &[
     test("every CPU of the device tree that there is room for runs", all_run),
@@ -43,7 +44,7 @@ fn all_run(kernel: &mut Kernel) -> Outcome {
         let left_out = matches!(place, Whereabouts::LeftOut(_));
         check!(left_out || matches!(place, Whereabouts::Online(_)), "CPU {mpidr:#x}: {place}");
     }
-    let room = (info.machine.cpu_count as usize).min(plan::ROOM).min(info.args.max_cpus as usize);
+    let room = (info.machine.cpu_count as usize).min(CPUS).min(info.args.max_cpus as usize);
     same("CPUs that run", start::online().count() as u64, room as u64)
 }
 

@@ -20,8 +20,8 @@ use super::expected::Expected;
 use super::faults::fail_each;
 use super::hotplug::{is_gone, table_pages};
 use super::snapshot::{Snapshot, counts_are};
+use super::subject::{Test, test};
 use super::vmemmap::struct_page;
-use super::{Test, test};
 use hotmap_kernel::arch::{peek, translate};
 use hotmap_kernel::kernel::Kernel;
 

@@ -18,8 +18,8 @@ use super::faults::fail_each;
 use super::hotplug::is_gone;
 use super::snapshot::counts_are;
 use super::spare::with_spare;
+use super::subject::{Test, test};
 use super::vmemmap::struct_page;
-use super::{Test, test};
 use hotmap_kernel::arch::translate;
 use hotmap_kernel::kernel::Kernel;
 

@@ -13,8 +13,8 @@ use super::expected::Expected;
 use super::migrate::{PAGES, home};
 use super::snapshot::{Snapshot, counts_are};
 use super::spare::{Spare, boot_block, with_spare};
+use super::subject::{Test, test};
 use super::tenant::with_tenant;
-use super::{Test, test};
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[

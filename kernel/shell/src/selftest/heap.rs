@@ -10,7 +10,7 @@ use hotmap_mm::pfn::Pfn;
 use super::check::{Outcome, check, fail, ran_out, same};
 use super::snapshot::Snapshot;
 use super::spare::boot_block;
-use super::{Test, test};
+use super::subject::{Test, test};
 use hotmap_kernel::arch::heap;
 use hotmap_kernel::kernel::Kernel;
 

@@ -16,8 +16,8 @@ use super::expected::Expected;
 use super::hotplug::{a_life, add, hosts_itself, is_gone, table_pages};
 use super::snapshot::{Snapshot, counts_are};
 use super::spare::{Spare, boot_block, with_spare};
+use super::subject::{Test, test};
 use super::vmemmap::struct_page;
-use super::{Test, test};
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[

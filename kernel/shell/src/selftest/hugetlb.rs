@@ -11,11 +11,11 @@ use super::check::{Outcome, check, fail, frame_at, is_refused, ran_out, same, sa
 use super::cpus::{NOT_ENTERED, ONE_CPU, TURNS};
 use super::expected::Expected;
 use super::snapshot::Snapshot;
-use super::{Test, test};
-use hotmap_kernel::arch::translate;
+use super::subject::{Test, test};
+use hotmap_kernel::arch::{fault, translate};
 use hotmap_kernel::cpus::start;
 use hotmap_kernel::kernel::Kernel;
-use hotmap_kernel::readers::{self, fault};
+use hotmap_kernel::readers;
 
 pub(super) const TESTS: &[Test] = &[
     test("the granule has the sizes of its blocks and contiguous runs", sizes),

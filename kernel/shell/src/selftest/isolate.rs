@@ -10,8 +10,8 @@ use super::check::{Outcome, check, frame_at, is_refused, same, same_at};
 use super::expected::Expected;
 use super::snapshot::Snapshot;
 use super::spare::boot_block;
+use super::subject::{Test, test};
 use super::tenant::with_tenant;
-use super::{Test, test};
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[

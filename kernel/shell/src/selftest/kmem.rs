@@ -15,8 +15,8 @@ use super::faults::fail_each;
 use super::hotplug::{table_pages, with_blocks};
 use super::snapshot::{Snapshot, counts_are};
 use super::spare::{Spare, with_spare};
+use super::subject::{Test, test};
 use super::tenant::{Guest, with_tenant};
-use super::{Test, test};
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[

@@ -13,7 +13,7 @@ use super::entries::{exchange_page, unmap};
 use super::expected::Expected;
 use super::paging::each_entry;
 use super::snapshot::counts_are;
-use super::{Test, test};
+use super::subject::{Test, test};
 use hotmap_kernel::arch::{peek, translate};
 use hotmap_kernel::kernel::Kernel;
 

@@ -9,8 +9,8 @@ use hotmap_mm::pfn::Pfn;
 use super::check::{Outcome, check, frame_at, is_refused, is_used_as, same, same_at, skip};
 use super::expected::Expected;
 use super::snapshot::{Snapshot, counts_are};
+use super::subject::{Test, test};
 use super::tenant::{Guest, changed_word_is_named, with_tenant};
-use super::{Test, test};
 use hotmap_kernel::arch::translate;
 use hotmap_kernel::kernel::Kernel;
 

@@ -42,6 +42,7 @@ mod paging;
 mod poison;
 pub(crate) mod snapshot;
 mod spare;
+mod subject;
 mod tenant;
 mod vmemmap;
 
@@ -50,6 +51,7 @@ use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 use ktap::Block;
 use snapshot::Snapshot;
+use subject::Subject;
 
 /// What became of a run.
 pub(crate) enum Verdict {
@@ -59,23 +61,6 @@ pub(crate) enum Verdict {
     Failed,
     /// There is no such subject; nothing ran.
     NoSubject,
-}
-
-/// A test.
-struct Test {
-    /// The rule that it checks.
-    name: &'static str,
-    run: fn(&mut Kernel) -> Outcome,
-}
-
-const fn test(name: &'static str, run: fn(&mut Kernel) -> Outcome) -> Test {
-    Test { name, run }
-}
-
-/// The tests of one subject.
-struct Subject {
-    name: &'static str,
-    tests: &'static [Test],
 }
 
 /// Every subject, in the order in which one builds on the other.

@@ -12,7 +12,7 @@ use super::check::{Outcome, check, is_refused, same};
 use super::expected::Expected;
 use super::snapshot::Snapshot;
 use super::spare::{Spare, boot_block, with_spare};
-use super::{Test, test};
+use super::subject::{Test, test};
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[

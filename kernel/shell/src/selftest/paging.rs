@@ -11,7 +11,7 @@ use hotmap_mm::space::walk::Slot;
 use super::check::{Outcome, check, same, same_at};
 use super::entries::EVERYTHING;
 use super::expected::Expected;
-use super::{Test, test};
+use super::subject::{Test, test};
 use hotmap_kernel::arch::translate::{self, Translation};
 use hotmap_kernel::arch::{image, mmu, peek};
 use hotmap_kernel::kernel::Kernel;

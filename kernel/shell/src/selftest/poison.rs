@@ -9,8 +9,8 @@ use super::check::{Outcome, check, frame_at, is_refused, is_used_as, same};
 use super::expected::Expected;
 use super::snapshot::{Snapshot, counts_are};
 use super::spare::boot_block;
+use super::subject::{Test, test};
 use super::tenant::with_tenant;
-use super::{Test, test};
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[

@@ -9,7 +9,7 @@ use hotmap_mm::frame::page::PageKind;
 use super::check::{Outcome, check, fail, frame_at, is_refused, is_used_as, ran_out, same, same_at};
 use super::expected::Expected;
 use super::snapshot::{Snapshot, counts_are};
-use super::{Test, test};
+use super::subject::{Test, test};
 use hotmap_kernel::arch::{peek, translate, word};
 use hotmap_kernel::kernel::Kernel;
 

@@ -9,7 +9,7 @@ use hotmap_mm::pfn::{Pfn, PfnRange};
 use super::check::{Outcome, check, is_used_as, same, same_at};
 use super::expected::Expected;
 use super::paging::{Random, each_entry};
-use super::{Test, test};
+use super::subject::{Test, test};
 use hotmap_kernel::arch::translate;
 use hotmap_kernel::kernel::Kernel;
 

@@ -13,7 +13,7 @@ use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hugetlb::pool::{Pool, Use};
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
-use super::{Away, HEADS_OF_EACH, Stress};
+use super::run::{Away, Stress};
 use crate::units::Units;
 use hotmap_kernel::devices::Wanted;
 use hotmap_kernel::dimms::Dimm;
@@ -56,16 +56,6 @@ impl Stress<'_> {
         let count = self.kernel.mm.hugetlb.pools().count() as u64;
         let at = self.random.below(count).min(self.random.below(count));
         self.kernel.mm.hugetlb.pools().nth(usize::try_from(at).unwrap_or(0)).copied()
-    }
-
-    pub(super) fn pool(&self, order: u32) -> Pool {
-        self.kernel.mm.hugetlb.pool(order).copied().unwrap_or_default()
-    }
-
-    /// Some of each pool: a page of 1 GiB that was demoted is thousands.
-    pub(super) fn huge_pages(&self) -> impl Iterator<Item = Pfn> + '_ {
-        let lists = self.kernel.mm.hugetlb.pools().flat_map(|pool| [(pool, Use::Free), (pool, Use::Taken)]);
-        lists.flat_map(|(pool, which)| pool.heads(self.kernel.mm.frames(), which).take(HEADS_OF_EACH))
     }
 
     /// One of [`Self::huge_pages`] that is free or was taken by this run, and that `is` says so of.
