@@ -17,9 +17,11 @@ use core::cell::UnsafeCell;
 use core::mem::offset_of;
 
 use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1, TCR_EL1, TTBR1_EL1};
-use hotmap_kernel::arch::{cpu, image, secondary};
+use hotmap_kernel::arch::{cpu, image};
 use hotmap_kernel::boot_info::BootInfo;
-use hotmap_kernel::cpus::plan::{self, ROOM};
+use hotmap_kernel::cpus::plan;
+use hotmap_kernel::per_cpu::CPUS;
+use hotmap_kernel::secondary;
 use hotmap_mm::layout::IMAGE_START;
 
 /// What a secondary CPU loads before it can reach anything else.
@@ -41,7 +43,7 @@ struct Parameters {
     low_stacks: u64,
     low_stride: u64,
     /// The affinity of each CPU, by its number; all ones where there is none.
-    affinities: [u64; ROOM],
+    affinities: [u64; CPUS],
 }
 
 /// Written by the boot CPU before any other one starts, and only read after that: B3.
@@ -61,7 +63,7 @@ static PARAMETERS: Shared = Shared(UnsafeCell::new(Parameters {
     stride: 0,
     low_stacks: 0,
     low_stride: 0,
-    affinities: [u64::MAX; ROOM],
+    affinities: [u64::MAX; CPUS],
 }));
 
 global_asm!(
@@ -73,7 +75,7 @@ global_asm!(
     stacks = const offset_of!(Parameters, stacks),
     low_stacks = const offset_of!(Parameters, low_stacks),
     affinities = const offset_of!(Parameters, affinities),
-    room = const ROOM,
+    room = const CPUS,
 );
 
 // What the assembly loads in pairs.

@@ -3,10 +3,10 @@
 
 use core::mem::MaybeUninit;
 
-use hotmap_kernel::arch::{counter, cpu, exceptions, mmu, semihosting, word};
+use hotmap_kernel::arch::{counter, cpu, mmu, semihosting, word};
 use hotmap_kernel::boot_info::BootInfo;
 use hotmap_kernel::drivers::{platform, windows};
-use hotmap_kernel::{console, kernel_main, kprint, kprintln};
+use hotmap_kernel::{console, exceptions, kernel_main, kprint, kprintln};
 use hotmap_mm::space::descriptor::MAIR;
 
 use crate::early_map::{self, Image, Roots};
@@ -37,6 +37,8 @@ pub(crate) extern "C" fn boot_main(dtb: u64, _load: u64, level: u64, from_flash:
     // SAFETY: B1: no other CPU runs, and this is the only reference until the jump, after which this code is gone.
     #[expect(static_mut_refs, reason = "B1: no other CPU runs")]
     let info = unsafe { INFO.write(BootInfo::new()) };
+    // From here on a panic can be reported, and the run can end without semihosting. (At EL3 these vectors are not used.)
+    exceptions::install();
     // SAFETY: M4: the MMU is off, so the UART is at its physical address.
     unsafe { console::init(word(windows::EARLY_UART)) };
     info.entry_level = level;
@@ -57,7 +59,6 @@ fn prepare(info: &mut BootInfo, dtb: u64) -> Result<Roots, Stop> {
     if info.entry_level == 3 {
         return Err(Stop::Level3);
     }
-    exceptions::install();
     let image = Image::here();
     handoff::read(info, dtb, image.whole())?;
     handoff::choose_granule(info)?;
@@ -90,12 +91,12 @@ fn go_high(info: &mut BootInfo, roots: &Roots) -> ! {
 
 /// The first code at the high address.
 extern "C" fn high_main(info: &'static mut BootInfo) -> ! {
+    exceptions::install();
     if let Some(uart) = platform::mapped(windows::console(&info.machine).start) {
         // SAFETY: M4: the early map has the console's window there.
         unsafe { console::init(uart) };
     }
     counter::adopt();
-    exceptions::install();
     let (guard, low) = (&raw const _guard_start as u64, &raw const _stack_start as u64);
     exceptions::set_kernel_stack(low..&raw const _stack_end as u64, low - guard);
     hotmap_kernel::arch::mmu_control::forget_identity_map();

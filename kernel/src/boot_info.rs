@@ -7,7 +7,7 @@ use hotmap_mm::granule::GranuleKind;
 use hotmap_mm::memblock::Memblock;
 
 use crate::args::BootArgs;
-use crate::cpus::plan::ROOM;
+use crate::per_cpu::CPUS;
 
 /// How the image was started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +45,7 @@ pub struct BootInfo {
     /// The boot CPU's affinity fields of MPIDR_EL1.
     pub boot_affinity: u64,
     /// GICv3: each CPU's redistributor, by its number; 0 where there is none.
-    pub redistributors: [u64; ROOM],
+    pub redistributors: [u64; CPUS],
     /// The root of the kernel's tables.
     pub root: PhysAddr,
     /// Where RAM starts: what the layout is computed from.
@@ -74,7 +74,7 @@ impl BootInfo {
             way: BootWay::Image,
             entry_level: 0,
             boot_affinity: 0,
-            redistributors: [0; ROOM],
+            redistributors: [0; CPUS],
             root: PhysAddr::new(0),
             ram_start: PhysAddr::new(0),
             image: none,

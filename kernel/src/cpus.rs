@@ -3,7 +3,7 @@
 //! ```text
 //!  plan      which CPUs of the device tree are started, and why the others are not
 //!  start     PSCI CPU_ON, and the wait until they have reported in
-//!  work      what they do: idle, and jobs that the boot CPU posts in their mailboxes (hotmap-sync)
+//!  work      the jobs that the boot CPU posts in their mailboxes (hotmap-sync)
 //!  signals   the interrupts between CPUs: wake up and look, stay where you are, stop
 //! ```
 
@@ -14,16 +14,3 @@ pub mod signals;
 pub mod start;
 #[cfg(target_os = "none")]
 pub mod work;
-
-/// One of a kind for each CPU, by its number, which is below [`plan::ROOM`]: no index fails.
-#[cfg(target_os = "none")]
-pub(crate) struct PerCpu<T>(pub(crate) [T; plan::ROOM]);
-
-#[cfg(target_os = "none")]
-impl<T> core::ops::Index<usize> for PerCpu<T> {
-    type Output = T;
-    #[inline]
-    fn index(&self, number: usize) -> &T {
-        &self.0[number % plan::ROOM]
-    }
-}

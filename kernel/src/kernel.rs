@@ -8,7 +8,7 @@ use hotmap_mm::space::table::KernelSpace;
 use hotmap_mm::{frame::counts::Counts, mm::Mm};
 
 use crate::arch::machine::Arm;
-use crate::arch::{bulk, counter, cpu, heap, semihosting};
+use crate::arch::{bulk, counter, cpu, heap, semihosting, vmemmap};
 use crate::boot_info::BootInfo;
 use crate::console::{self, ConsoleWriter};
 use crate::dimms::Dimms;
@@ -53,8 +53,8 @@ pub fn kernel_main(info: &'static mut BootInfo, run: RunCommand) -> ! {
     bulk::init(&cpu::features());
     let layout = Layout::new(info.granule.granule(), info.ram_start);
     let machine = Arm::new(layout.phys_base);
-    readers::set_layout(layout.vmemmap(), layout.first_pfn().get());
-    heap::init(&machine, info);
+    vmemmap::set(layout.vmemmap(), layout.first_pfn().get());
+    heap::init(&machine, info.heap);
     let space = KernelSpace::new(machine, layout, info.root);
     let mm = match Mm::boot(space, &mut info.memblock, info.args.boot_memmap) {
         Ok(mm) => mm,

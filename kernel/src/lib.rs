@@ -1,5 +1,16 @@
 //! The machine under the memory model: exceptions, drivers, the console and its line editor.
 //!
+//! ```text
+//!  kernel                        the main loop
+//!  plug dimms regions devices    sources of memory        secondary     the loop of the other CPUs
+//!    |                                                    exceptions    vectors, handlers, reports, panic
+//!    |                                                    readers       other CPUs read struct pages
+//!  platform                      brings the devices up    cpus          starts CPUs, gives them jobs, signals them
+//!  drivers                       GED, GIC, UART, fw_cfg, NVDIMM
+//!  arch, lock                    the CPU
+//! ```
+//! A file uses what is below it.
+//!
 //! What has no assembly in it (syndrome decoding, TLB plans, control-register values, line editing, the parsers of
 //! device registers) compiles for the host too, where `cargo test -p hotmap-kernel` runs its tests.
 #![cfg_attr(not(test), no_std)]
@@ -15,6 +26,8 @@ pub mod devices;
 pub mod dimms;
 pub mod drivers;
 #[cfg(target_os = "none")]
+pub mod exceptions;
+#[cfg(target_os = "none")]
 mod hugepages;
 pub mod inject;
 #[cfg(target_os = "none")]
@@ -24,10 +37,13 @@ pub mod lock;
 pub mod meter;
 pub mod number;
 pub mod nvdimms;
+pub mod per_cpu;
 pub mod plug;
 #[cfg(target_os = "none")]
 pub mod readers;
 pub mod regions;
+#[cfg(target_os = "none")]
+pub mod secondary;
 #[cfg(target_os = "none")]
 pub mod states;
 

@@ -9,22 +9,19 @@
 //!  hide: off BOARD, waits for READERS          leaves the section
 //! ```
 
-pub mod fault;
-
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use hotmap_mm::addr::{VirtAddr, VirtRange};
-use hotmap_mm::frame::page::{PAGE_BYTES, Page, PageKind};
+use hotmap_mm::frame::page::{Page, PageKind};
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_sync::board::{Board, Compound, Grace, Kind};
-use hotmap_sync::cpu::{CPUS, Cpu};
+use hotmap_sync::cpu::Cpu;
 use hotmap_sync::readers::Readers;
 
-use crate::arch::{cpu, peek};
-use crate::cpus::PerCpu;
+use crate::arch::{cpu, peek, vmemmap};
 use crate::cpus::start::online;
 use crate::cpus::work::{self, Task};
+use crate::per_cpu::{CPUS, PerCpu};
 
 /// The most compound pages that can be shown.
 const BOARD_SLOTS: usize = 64;
@@ -32,11 +29,6 @@ const BOARD_SLOTS: usize = 64;
 static BOARD: Board<BOARD_SLOTS> = Board::new();
 /// The readers' sections.
 static READERS: Readers = Readers::new();
-
-/// Where vmemmap is, and the pfn of its first struct page, for code without a model.
-static VMEMMAP_START: AtomicU64 = AtomicU64::new(0);
-static VMEMMAP_END: AtomicU64 = AtomicU64::new(0);
-static FIRST_PFN: AtomicU64 = AtomicU64::new(0);
 
 /// Larger compound pages are sampled: this many pages at random, and at each end as many as one entry of vmemmap maps.
 const ALL_OF: u64 = 1 << 13;
@@ -72,20 +64,6 @@ impl fmt::Display for Totals {
         write!(f, "{} heads read, {} wrong", self.checks, self.wrong)?;
         self.page.map_or(Ok(()), |pfn| write!(f, ", one of them of pfn {pfn:#x}"))
     }
-}
-
-/// Records where vmemmap is. Called once, before the readers start.
-pub fn set_layout(vmemmap: VirtRange, first_pfn: u64) {
-    VMEMMAP_START.store(vmemmap.start.get(), Relaxed);
-    VMEMMAP_END.store(vmemmap.end.get(), Relaxed);
-    FIRST_PFN.store(first_pfn, Relaxed);
-}
-
-/// The page whose struct page is at `va`, if `va` is in vmemmap.
-pub fn pfn_at(va: u64) -> Option<u64> {
-    let start = VMEMMAP_START.load(Relaxed);
-    let inside = (start..VMEMMAP_END.load(Relaxed)).contains(&va);
-    inside.then(|| FIRST_PFN.load(Relaxed) + (va - start) / PAGE_BYTES)
 }
 
 /// Starts a reader on every other CPU; returns how many there are.
@@ -184,13 +162,8 @@ pub(crate) fn read(number: usize, mut stop: impl FnMut() -> bool) {
         };
         slot += 1;
         each_page(compound, &mut random, |pfn| {
-            let va = VMEMMAP_START.load(Relaxed) + (pfn - FIRST_PFN.load(Relaxed)) * PAGE_BYTES;
-            note(
-                &COUNTS[number],
-                pfn,
-                head_of(peek::struct_page(&section, VirtAddr::new(va)), pfn),
-                compound,
-            );
+            let page = peek::struct_page(&section, vmemmap::struct_page(pfn));
+            note(&COUNTS[number], pfn, head_of(page, pfn), compound);
         });
     }
 }
@@ -199,8 +172,7 @@ pub(crate) fn read(number: usize, mut stop: impl FnMut() -> bool) {
 pub fn crash(number: usize) -> u64 {
     let this = Cpu::new(number).unwrap_or(Cpu::BOOT);
     let section = READERS.enter(this);
-    let last = VirtAddr::new(VMEMMAP_END.load(Relaxed) - PAGE_BYTES);
-    peek::struct_page(&section, last).kind() as u64
+    peek::struct_page(&section, vmemmap::last()).kind() as u64
 }
 
 /// The pages to check of a compound page.

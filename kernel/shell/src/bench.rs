@@ -9,11 +9,11 @@ use hotmap_mm::pfn::{Pfn, PfnRange};
 use super::args::Words;
 use super::{Outcome, ShellError};
 use crate::units::Units;
+use hotmap_kernel::arch::fault;
 use hotmap_kernel::arch::{bulk, counter};
 use hotmap_kernel::dimms::Dimm;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::meter::Meter;
-use hotmap_kernel::readers::fault;
 use hotmap_kernel::{kprintln, number};
 
 pub(super) const BENCH: &str = "bench [CYCLES|hugetlb SIZE]";

@@ -9,11 +9,11 @@ use super::Outcome;
 use super::args::Words;
 use crate::units::Units;
 use crate::units::each_free_run;
+use hotmap_kernel::arch::fault;
 use hotmap_kernel::arch::heap;
 use hotmap_kernel::cpus::start::{self, Whereabouts};
 use hotmap_kernel::cpus::{signals, work};
 use hotmap_kernel::kernel::Kernel;
-use hotmap_kernel::readers::fault;
 use hotmap_kernel::{kprint, kprintln};
 
 /// The regions of the upper half, by name.

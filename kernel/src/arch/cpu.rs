@@ -11,8 +11,8 @@ use aarch64_cpu::registers::{
 use tock_registers::register_bitfields;
 
 use super::features::Features;
-use super::vectors::MAX_CPUS;
-use crate::cpus::plan;
+use super::psci::AFFINITY;
+use crate::per_cpu::CPUS;
 
 register_bitfields![u64,
     CTR [
@@ -48,13 +48,13 @@ pub fn features() -> Features {
 
 /// The affinity fields of MPIDR_EL1: how PSCI and GICv3 name this CPU.
 pub fn affinity() -> u64 {
-    MPIDR_EL1.get() & plan::AFFINITY
+    MPIDR_EL1.get() & AFFINITY
 }
 
-/// This CPU's number, below [`MAX_CPUS`]: 0 for the boot CPU, else the number of `cpus::plan`. The entry code of each CPU
+/// This CPU's number, below [`CPUS`]: 0 for the boot CPU, else the number of `cpus::plan`. The entry code of each CPU
 /// writes it to TPIDR_EL1.
 pub fn number() -> usize {
-    super::word(TPIDR_EL1.get()) % MAX_CPUS
+    super::word(TPIDR_EL1.get()) % CPUS
 }
 
 /// Hints that this CPU only waits (YIELD). Under QEMU with one host thread for all CPUs the next CPU's turn begins; the ISB

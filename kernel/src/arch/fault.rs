@@ -1,4 +1,4 @@
-//! The faults of readers, and the windows in which they occur.
+//! The faults of readers of vmemmap ([`crate::readers`]), and the windows in which they occur.
 //!
 //! | data abort | handling |
 //! |---|---|
@@ -9,14 +9,14 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use hotmap_mm::addr::{VirtAddr, VirtRange};
-use hotmap_sync::cpu::{CPUS, Cpu};
+use hotmap_sync::cpu::Cpu;
 use hotmap_sync::figures::{Clock, Figures};
 use hotmap_sync::window::{Entry, Verdict, Window};
 
-use super::pfn_at;
-use crate::arch::esr::Syndrome;
-use crate::arch::{counter, cpu, tlb, translate};
-use crate::cpus::PerCpu;
+use super::esr::Syndrome;
+use super::vmemmap::pfn_at;
+use super::{counter, cpu, tlb, translate};
+use crate::per_cpu::{CPUS, PerCpu};
 
 /// The window of vmemmap.
 static WINDOW: Window = Window::new();

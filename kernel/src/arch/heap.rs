@@ -5,11 +5,11 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, null_mut};
 
+use hotmap_mm::addr::PhysRange;
 use hotmap_mm::machine::Machine;
 use linked_list_allocator::Heap;
 
 use super::machine::Arm;
-use crate::boot_info::BootInfo;
 use crate::lock::Lock;
 
 struct KernelHeap(Lock<Heap>);
@@ -30,13 +30,13 @@ unsafe impl GlobalAlloc for KernelHeap {
     }
 }
 
-/// Gives the heap boot's arena. A second call changes nothing.
-pub fn init(machine: &Arm, info: &BootInfo) {
+/// Gives the heap its arena, which memblock has taken out of RAM. A second call changes nothing.
+pub fn init(machine: &Arm, arena: PhysRange) {
     let mut heap = HEAP.0.lock();
     if heap.size() == 0 {
-        let arena = machine.frame(info.heap.start, info.heap.len());
+        let start = machine.frame(arena.start, arena.len());
         // SAFETY: memblock gave these bytes to the heap alone (I3), and the linear map covers them (I8).
-        unsafe { heap.init(arena, super::word(info.heap.len())) }
+        unsafe { heap.init(start, super::word(arena.len())) }
     }
 }
 

@@ -8,8 +8,7 @@ use hotmap_mm::layout::LINEAR_START;
 use hotmap_mm::machine::Bbm;
 use hotmap_mm::machine::{Access, Machine};
 
-use super::{bulk, cpu, tlb};
-use crate::readers::fault;
+use super::{bulk, cpu, fault, tlb};
 
 /// This machine.
 #[derive(Clone, Copy, Debug)]

@@ -46,7 +46,7 @@ pub mod counter;
 #[cfg(target_os = "none")]
 pub mod cpu;
 #[cfg(target_os = "none")]
-pub mod exceptions;
+pub mod fault;
 #[cfg(target_os = "none")]
 pub mod heap;
 #[cfg(target_os = "none")]
@@ -58,16 +58,12 @@ mod memcpy;
 #[cfg(target_os = "none")]
 pub mod mmu_control;
 #[cfg(target_os = "none")]
-mod panic;
-#[cfg(target_os = "none")]
 pub mod peek;
 #[cfg(target_os = "none")]
 pub mod probe;
-#[cfg(target_os = "none")]
-pub mod secondary;
 #[cfg(target_os = "none")]
 pub mod semihosting;
 #[cfg(target_os = "none")]
 pub mod translate;
 #[cfg(target_os = "none")]
-pub(crate) mod vectors;
+pub(crate) mod vmemmap;

@@ -18,14 +18,14 @@ unsafe extern "C" {
 }
 
 /// Where to go on when the load at `elr` aborted: `Some` only for the load of this module.
-pub(super) fn fixup(elr: u64) -> Option<u64> {
+pub(crate) fn fixup(elr: u64) -> Option<u64> {
     let load = (&raw const hotmap_probe32_load) as u64;
     (elr == load).then_some((&raw const hotmap_probe32_absent) as u64)
 }
 
 /// Reads 32 bits at virtual address `address`; `None` if the load aborts or `address` is not a multiple of 4.
 ///
-/// Needs [`super::exceptions::install`] first.
+/// Needs [`crate::exceptions::install`] first.
 ///
 /// # Safety
 /// If there is a device, the read must be harmless: some registers change when they are read.

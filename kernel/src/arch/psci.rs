@@ -2,6 +2,10 @@
 
 use hotmap_devicetree::{Psci, PsciConduit, PsciVersion};
 
+/// The affinity fields of MPIDR_EL1, by which PSCI names a CPU: Aff3 in bits 39:32, Aff2 to Aff0 in 23:0. The bits between
+/// them (MT, U) say how they are to be read, and do not name a CPU.
+pub const AFFINITY: u64 = 0xff_00ff_ffff;
+
 /// How PSCI is called: `method` of the device tree's node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Conduit {

@@ -6,7 +6,7 @@
 
 use core::arch::global_asm;
 
-use super::{exceptions, psci};
+use super::psci;
 
 /// Exit status: everything asked for succeeded.
 pub const EXIT_OK: u32 = 0;
@@ -33,17 +33,15 @@ unsafe extern "C" {
 }
 
 /// Where to go on when the instruction at `elr` was undefined: `Some` only for the trap of this module.
-pub(super) fn fixup(elr: u64) -> Option<u64> {
+pub(crate) fn fixup(elr: u64) -> Option<u64> {
     let trap = (&raw const hotmap_semihosting_hlt) as u64;
     (elr == trap).then_some((&raw const hotmap_semihosting_absent) as u64)
 }
 
 /// Ends the run with `code` (0 to 255) as QEMU's exit status.
 ///
-/// Without semihosting it powers off by PSCI (status 0), and without PSCI's SYSTEM_OFF it stops this CPU for good.
+/// [`crate::exceptions`] has to be installed: the trap may be undefined. Without semihosting it powers off by PSCI (status 0), and without PSCI's SYSTEM_OFF it stops this CPU for good.
 pub fn exit(code: u32) -> ! {
-    // The trap may be undefined, so there has to be a handler, however early this is called.
-    exceptions::install();
     let block = [ADP_STOPPED_APPLICATION_EXIT, u64::from(code)];
     // SAFETY: M2; the call reads two words of `block`, which outlives it, and changes x0 alone.
     unsafe { hotmap_semihosting_call(SYS_EXIT_EXTENDED, &raw const block) };

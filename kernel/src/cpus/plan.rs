@@ -5,14 +5,8 @@ use core::fmt;
 
 use hotmap_devicetree::{Cpu, EnableMethod, MachineDescription};
 
-use crate::arch::psci::Functions;
-
-/// How many CPUs there is room for (stacks, mailboxes, emergency stacks). The boot CPU is number 0; the others are numbered
-/// from 1 on as they are started, in the order of the device tree.
-pub const ROOM: usize = 8;
-/// The affinity fields of MPIDR_EL1: Aff3 in bits 39:32, Aff2 to Aff0 in 23:0. The bits between them (MT, U) say how they
-/// are to be read, and do not name a CPU.
-pub const AFFINITY: u64 = 0xff_00ff_ffff;
+use crate::arch::psci::{AFFINITY, Functions};
+use crate::per_cpu::CPUS;
 
 /// Why a CPU is not started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +39,7 @@ impl fmt::Display for LeftOut {
 }
 
 // What the message says.
-const _: () = assert!(ROOM == 8);
+const _: () = assert!(CPUS == 8);
 
 /// What becomes of a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,7 +67,7 @@ pub fn plan(
         let verdict = match check(cpu, boot, psci, listed) {
             Err(verdict) => verdict,
             Ok(()) if left == 0 => Verdict::LeftOut(LeftOut::Asked),
-            Ok(()) if next == ROOM => Verdict::LeftOut(LeftOut::Room),
+            Ok(()) if next == CPUS => Verdict::LeftOut(LeftOut::Room),
             Ok(()) => {
                 left -= 1;
                 next += 1;
@@ -106,8 +100,8 @@ pub fn highest(machine: &MachineDescription, boot: u64, max_cpus: u32) -> usize 
 }
 
 /// The affinity of each number; `None` where no CPU has it.
-pub fn affinities(machine: &MachineDescription, boot: u64, max_cpus: u32) -> [Option<u64>; ROOM] {
-    let mut all = [None; ROOM];
+pub fn affinities(machine: &MachineDescription, boot: u64, max_cpus: u32) -> [Option<u64>; CPUS] {
+    let mut all = [None; CPUS];
     all[0] = Some(boot);
     for (mpidr, verdict) in plan(machine, boot, max_cpus) {
         if let Verdict::Start(number) = verdict {

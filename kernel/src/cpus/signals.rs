@@ -14,11 +14,10 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::PerCpu;
-use super::plan::ROOM;
 use super::start::{online, wait_until};
 use crate::arch::{cpu, semihosting};
 use crate::drivers::gic::own::{self, Taken};
+use crate::per_cpu::{CPUS, PerCpu};
 
 /// The SGIs.
 const WAKE: u32 = 0;
@@ -27,9 +26,9 @@ const STOP: u32 = 2;
 
 /// Whether CPUs that were asked to park stay parked.
 static HOLD: AtomicBool = AtomicBool::new(false);
-static PARKED: PerCpu<AtomicBool> = PerCpu([const { AtomicBool::new(false) }; ROOM]);
+static PARKED: PerCpu<AtomicBool> = PerCpu([const { AtomicBool::new(false) }; CPUS]);
 /// How many interrupts each CPU has taken.
-static INTERRUPTS: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; ROOM]);
+static INTERRUPTS: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; CPUS]);
 
 /// Takes the signals that are pending here. `false` if the interrupt is not a signal.
 pub(crate) fn take() -> bool {

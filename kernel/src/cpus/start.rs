@@ -4,20 +4,20 @@ use core::fmt;
 
 use hotmap_sync::mailbox::{Mailbox, State};
 
-use super::PerCpu;
-use super::plan::{LeftOut, ROOM, Verdict, plan};
+use super::plan::{LeftOut, Verdict, plan};
 use crate::arch::{counter, cpu, psci};
 use crate::boot_info::BootInfo;
+use crate::per_cpu::{CPUS, PerCpu};
 use crate::{klog, kprintln};
 
 /// How long a CPU may take to answer before it is taken for dead: seconds. It finds hangs; no answer takes that long.
 const PATIENCE: u64 = 10;
 /// Codes of [`State::Failed`] beside PSCI's own, which are negative.
-pub(super) const SILENT: i32 = 1;
-pub(super) const NO_INTERRUPTS: i32 = 2;
+const SILENT: i32 = 1;
+pub(crate) const NO_INTERRUPTS: i32 = 2;
 
 /// One for each CPU; the boot CPU's is not used.
-pub(super) static MAILBOXES: PerCpu<Mailbox> = PerCpu([const { Mailbox::new() }; ROOM]);
+pub(crate) static MAILBOXES: PerCpu<Mailbox> = PerCpu([const { Mailbox::new() }; CPUS]);
 
 /// Where a CPU of the device tree is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,7 +63,7 @@ fn whereabouts(verdict: Verdict) -> Whereabouts {
 
 /// The numbers of the CPUs that run, the boot CPU's 0 first.
 pub fn online() -> impl Iterator<Item = usize> {
-    (0..ROOM).filter(|number| *number == 0 || MAILBOXES[*number].state() == State::Online)
+    (0..CPUS).filter(|number| *number == 0 || MAILBOXES[*number].state() == State::Online)
 }
 
 /// Start the other CPUs, all at once, and wait for them. What does not come is reported, and done without.

@@ -1,15 +1,12 @@
-//! The jobs of the other CPUs: a CPU sleeps until it gets a job, and does it, both with IRQs unmasked.
+//! The jobs of the other CPUs, as the boot CPU gives them. [`crate::secondary`] does them.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hotmap_sync::mailbox::{Job, Mailbox, Progress, Refused};
 
-use super::plan::ROOM;
-use super::start::{MAILBOXES, NO_INTERRUPTS, wait_until};
-use super::{PerCpu, signals};
-use crate::arch::{cpu, interrupts, semihosting};
-use crate::drivers::gic::own;
-use crate::readers;
+use super::signals;
+use super::start::{MAILBOXES, wait_until};
+use crate::per_cpu::{CPUS, PerCpu};
 
 /// A job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,60 +38,23 @@ impl Task {
         Job { code: self as u64, argument: 0 }
     }
 
-    fn of(job: Job) -> Option<Self> {
+    /// The task of a job.
+    pub(crate) fn of(job: Job) -> Option<Self> {
         Self::ALL.into_iter().find(|task| task.job().code == job.code)
-    }
-
-    fn run(self, number: usize, mailbox: &Mailbox) -> u64 {
-        match self {
-            Self::Answer => cpu::affinity(),
-            Self::Count => count(number, mailbox),
-            Self::Read => {
-                readers::read(number, || mailbox.stop_requested());
-                0
-            }
-            Self::Crash => readers::crash(number),
-        }
     }
 }
 
 /// The code of the job that each CPU was given last.
-static POSTED: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; ROOM]);
+static POSTED: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; CPUS]);
 /// The count of each CPU's [`Task::Count`].
-static PROGRESS: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; ROOM]);
+static PROGRESS: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; CPUS]);
 
-fn count(number: usize, mailbox: &Mailbox) -> u64 {
+/// Does [`Task::Count`], on the CPU that counts.
+pub(crate) fn count(number: usize, mailbox: &Mailbox) -> u64 {
     while !mailbox.stop_requested() {
         PROGRESS[number].fetch_add(1, Relaxed);
     }
     progress(number)
-}
-
-/// The loop of a secondary CPU, which enters with everything masked.
-pub(crate) fn serve(number: usize) -> ! {
-    let mailbox = &MAILBOXES[number];
-    if !own::set_up_here() {
-        mailbox.report_failure(NO_INTERRUPTS);
-        semihosting::halt();
-    }
-    // The boot CPU has given up: it does not wait for this one.
-    if !mailbox.report() {
-        semihosting::halt();
-    }
-    loop {
-        match mailbox.take() {
-            Some(job) => {
-                let result =
-                    interrupts::unmasked(|| Task::of(job).map_or(0, |task| task.run(number, mailbox)));
-                mailbox.finish(result);
-            }
-            // A signal that comes between the look and the WFI ends the WFI: it is pending, though masked.
-            None => {
-                cpu::wait_for_interrupt();
-                interrupts::unmasked(|| ());
-            }
-        }
-    }
 }
 
 /// Gives a CPU a job.

@@ -17,7 +17,7 @@ use hotmap_mm::layout;
 
 use super::affinity::REDISTRIBUTOR_BYTES;
 use super::{ged, nvdimm};
-use crate::cpus::plan::ROOM;
+use crate::per_cpu::CPUS;
 
 /// QEMU virt's first UART: where messages go before the device tree has been read.
 pub const EARLY_UART: u64 = 0x0900_0000;
@@ -115,7 +115,7 @@ pub fn console(machine: &MachineDescription) -> Region {
 
 /// The register windows that the kernel maps, with the redistributor of each CPU that runs at `redistributors` (0: none).
 /// Whether something answers there is not known yet.
-pub fn mapped(machine: &MachineDescription, redistributors: &[u64]) -> Vec<Window, { ROOM + OTHERS }> {
+pub fn mapped(machine: &MachineDescription, redistributors: &[u64]) -> Vec<Window, { CPUS + OTHERS }> {
     let found = redistributors.iter().filter(|start| **start != 0);
     let found =
         found.map(|&start| Window::of(Device::Redistributor, Region { start, size: REDISTRIBUTOR_BYTES }));

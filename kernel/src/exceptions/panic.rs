@@ -4,12 +4,13 @@
 use core::arch::asm;
 use core::panic::PanicInfo;
 
-use super::{cpu, exceptions, semihosting};
+use super::report;
+use crate::arch::{cpu, semihosting};
 use crate::kprintln;
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    exceptions::begin_report();
+    report::begin_report();
     match info.location() {
         Some(at) => kprintln!("\npanic: {} at {}:{}", info.message(), at.file(), at.line()),
         None => kprintln!("\npanic: {}", info.message()),
@@ -21,6 +22,6 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     let frame_pointer: u64;
     // SAFETY: M1; reads one register.
     unsafe { asm!("mov {}, x29", out(reg) frame_pointer, options(nomem, nostack)) };
-    exceptions::print_backtrace(&[], frame_pointer);
+    report::print_backtrace(&[], frame_pointer);
     semihosting::exit(semihosting::EXIT_PANIC)
 }

@@ -1,4 +1,4 @@
-//! The exception vectors: they save all registers on a stack of their own, and call [`super::exceptions`].
+//! The exception vectors: they save all registers on a stack of their own, and call [`exception_entry`].
 //!
 //! Arm ARM D1 "Exception vectors": VBAR_EL1 is 2 KiB aligned, 16 entries of 0x80 bytes, one for each of four kinds
 //! (synchronous, IRQ, FIQ, SError) from each of four places (this EL on SP_EL0, this EL on SP_ELx, a lower EL in
@@ -15,32 +15,32 @@
 //! ```
 //!
 //! `vectors.S` has the code, and the use of its registers.
-#![expect(unsafe_code, reason = "the vectors are assembly; rules M2, M3")]
+#![expect(unsafe_code, reason = "the vectors are assembly; rules M1, M2, M3")]
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
 
-use super::exceptions::{Frame, exception_entry};
+use super::entry::exception_entry;
+use super::frame::Frame;
+use crate::per_cpu::CPUS;
 
-/// How many emergency stacks there are. `cpus::plan` starts no more CPUs.
-pub(crate) const MAX_CPUS: usize = crate::cpus::plan::ROOM;
 /// log2 of the bytes of an emergency stack.
 const STACK_SHIFT: usize = 13;
 
 #[repr(C, align(16))]
-struct Stacks(UnsafeCell<[[u8; 1 << STACK_SHIFT]; MAX_CPUS]>);
+struct Stacks(UnsafeCell<[[u8; 1 << STACK_SHIFT]; CPUS]>);
 
 // SAFETY: M3; each CPU uses its own stack, and only as a stack.
 unsafe impl Sync for Stacks {}
 
-static EMERGENCY_STACKS: Stacks = Stacks(UnsafeCell::new([[0; 1 << STACK_SHIFT]; MAX_CPUS]));
+static EMERGENCY_STACKS: Stacks = Stacks(UnsafeCell::new([[0; 1 << STACK_SHIFT]; CPUS]));
 
 global_asm!(
     include_str!("vectors.S"),
     stacks = sym EMERGENCY_STACKS,
     handler = sym exception_entry,
-    max_cpus = const MAX_CPUS,
+    max_cpus = const CPUS,
     stack_shift = const STACK_SHIFT,
     frame_bytes = const size_of::<Frame>(),
     sp = const offset_of!(Frame, sp),
@@ -52,7 +52,7 @@ global_asm!(
 // What the assembly spells out as numbers.
 const _: () = {
     assert!(STACK_SHIFT == 13, "the vectors compare SP's offset with 2 << 12");
-    assert!(MAX_CPUS.is_power_of_two());
+    assert!(CPUS.is_power_of_two());
     assert!(offset_of!(Frame, x) == 0 && offset_of!(Frame, sp) == 31 * 8);
     assert!(offset_of!(Frame, spsr) == offset_of!(Frame, elr) + 8);
     assert!(offset_of!(Frame, far) == offset_of!(Frame, esr) + 8);
@@ -63,7 +63,9 @@ unsafe extern "C" {
     static hotmap_vectors: u8;
 }
 
-/// The address of the vectors: the load address before the MMU is on, the high address after.
-pub(super) fn base() -> u64 {
-    (&raw const hotmap_vectors) as u64
+/// Sets VBAR_EL1. Works with the MMU off too; call it again once the code runs at another address.
+pub fn install() {
+    let vectors = (&raw const hotmap_vectors) as u64;
+    // SAFETY: M1; VBAR_EL1 is this file's register, and it gets the address of a vector table.
+    unsafe { asm!("msr vbar_el1, {}", "isb", in(reg) vectors, options(nomem, nostack)) };
 }

@@ -18,11 +18,10 @@ use super::registers::{
     GICD_ITARGETSR, GICD_SGIR, GICD_TYPER, GICR_WAKER, GicAddresses, IAR, IGROUPR, INTERFACE_BYTES,
     IPRIORITYR, ISENABLER, SGI_FRAME, SGIR, TYPER, WAKER,
 };
-use crate::arch::vectors::MAX_CPUS;
 use crate::arch::{cpu, word};
-use crate::cpus::PerCpu;
 use crate::drivers::affinity::{self, REDISTRIBUTOR_BYTES};
 use crate::drivers::mmio::Window;
+use crate::per_cpu::{CPUS, PerCpu};
 
 /// SGIs 0 to 7 are on: the others are the Secure world's, by custom.
 const SGIS: usize = 8;
@@ -31,14 +30,14 @@ const SGIS: usize = 8;
 static VERSION: AtomicU8 = AtomicU8::new(0);
 static DISTRIBUTOR: AtomicUsize = AtomicUsize::new(0);
 /// By a CPU's number, GICv2: the CPU interface, the same for all; GICv3: the CPU's redistributor. 0 for none.
-static OWN: PerCpu<AtomicUsize> = PerCpu([const { AtomicUsize::new(0) }; MAX_CPUS]);
+static OWN: PerCpu<AtomicUsize> = PerCpu([const { AtomicUsize::new(0) }; CPUS]);
 /// How an SGI names each CPU: by GICv2's mask of interfaces, or by affinity. Each CPU fills in its own.
-static NAMES: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; MAX_CPUS]);
+static NAMES: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; CPUS]);
 
 /// The boot CPU has set the controller up: now the others may.
 pub(super) fn publish(addresses: GicAddresses) {
     let (version, distributor, each) = match addresses {
-        GicAddresses::V2 { distributor, cpu_interface } => (2, distributor, [Some(cpu_interface); MAX_CPUS]),
+        GicAddresses::V2 { distributor, cpu_interface } => (2, distributor, [Some(cpu_interface); CPUS]),
         GicAddresses::V3 { distributor, redistributors } => (3, distributor, redistributors),
     };
     DISTRIBUTOR.store(distributor, Relaxed);

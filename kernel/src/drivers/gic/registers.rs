@@ -4,8 +4,8 @@
 
 use tock_registers::register_bitfields;
 
-use crate::cpus::plan::ROOM;
 use crate::drivers::mmio::Register;
+use crate::per_cpu::CPUS;
 
 /// The bytes of a GICv2 distributor.
 pub(super) const DISTRIBUTOR_BYTES: usize = 0x1000;
@@ -83,6 +83,6 @@ pub enum GicAddresses {
         /// The distributor, GICD.
         distributor: usize,
         /// Each CPU's redistributor, GICR, by its number; the boot CPU's is the first.
-        redistributors: [Option<usize>; ROOM],
+        redistributors: [Option<usize>; CPUS],
     },
 }
