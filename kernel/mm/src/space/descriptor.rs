@@ -9,28 +9,48 @@
 //! An entry that has been broken keeps its address in an *invalid* descriptor, marked as dying, until the TLB
 //! maintenance is done and the memory underneath can be let go: see [`Descriptor::broken`].
 //!
-//! A *shared* entry, a leaf or a table, leads to a frame that other entries lead to as well: it is read-only, and what becomes
-//! of the frame when the entry goes is for a count to say. The bit is software's (Arm ARM D8.3.2: bits 58:55 of a leaf are
-//! reserved for it, bits 58:51 of a table entry are ignored).
+//! A *shared* entry, a leaf or a table, leads to a frame that other entries lead to as well: it is read-only, and a count
+//! says when the frame is free.
 
 use core::fmt;
+
+use tock_registers::fields::FieldValue;
+use tock_registers::register_bitfields;
 
 use crate::addr::PhysAddr;
 use crate::granule::{Granule, LAST_LEVEL};
 
-const VALID: u64 = 1 << 0;
-const TABLE_OR_PAGE: u64 = 1 << 1;
-const ATTR_SHIFT: u32 = 2;
-const AP_READ_ONLY: u64 = 0b10 << 6;
-const SH_INNER: u64 = 0b11 << 8;
-const ACCESS_FLAG: u64 = 1 << 10;
-const CONTIGUOUS: u64 = 1 << 52;
-const PXN: u64 = 1 << 53;
-const UXN: u64 = 1 << 54;
-/// In an invalid descriptor all bits but 0 are ignored by the hardware (Arm ARM D8.3.1): this one is ours.
-const DYING: u64 = 1 << 55;
-/// Bits 58:55 of a valid leaf are software's, and those of a table entry are ignored.
-const SHARED: u64 = 1 << 56;
+register_bitfields![u64,
+    /// What tables, blocks and pages have in common, by the names of the Arm ARM; the output address depends on the granule
+    /// ([`Descriptor::address`]).
+    DESCRIPTOR [
+        /// A walk uses the entry.
+        VALID OFFSET(0) NUMBITS(1) [],
+        /// Clear in a block; set in a table, and in a page of the last level.
+        TABLE OFFSET(1) NUMBITS(1) [],
+        /// The byte of [`MAIR`] that says the memory type.
+        ATTR_INDX OFFSET(2) NUMBITS(3) [Device = 0, Normal = 1],
+        /// AP\[2\]: stores fault.
+        READ_ONLY OFFSET(7) NUMBITS(1) [],
+        /// Shareability.
+        SH OFFSET(8) NUMBITS(2) [Inner = 0b11],
+        /// The access flag. Without it the first access faults.
+        AF OFFSET(10) NUMBITS(1) [],
+        /// Not global: an entry of the TLB belongs to an address space.
+        NG OFFSET(11) NUMBITS(1) [],
+        /// One of a group of entries that a TLB may hold as one.
+        CONTIGUOUS OFFSET(52) NUMBITS(1) [],
+        /// EL1 does not execute.
+        PXN OFFSET(53) NUMBITS(1) [],
+        /// EL0 does not execute.
+        UXN OFFSET(54) NUMBITS(1) [],
+        /// Software's: the entry is broken. In an invalid descriptor the MMU ignores all bits but 0.
+        DYING OFFSET(55) NUMBITS(1) [],
+        /// Software's: the entry is shared. The MMU ignores bits 58 to 55 of a leaf and 58 to 51 of a table entry.
+        SHARED OFFSET(56) NUMBITS(1) [],
+    ],
+];
+use DESCRIPTOR as D;
 
 /// MAIR_EL1 for the attribute indices that descriptors use: 0 is Device-nGnRE, 1 is Normal, Inner and Outer Write-Back
 /// Read- and Write-Allocate (Arm ARM, "MAIR_EL1").
@@ -75,13 +95,18 @@ impl Attributes {
     /// Device registers.
     pub const DEVICE: Self = Self { memory: MemoryType::Device, permission: Permission::ReadWrite };
 
-    const fn bits(self) -> u64 {
-        let permission = match self.permission {
-            Permission::ReadOnly => AP_READ_ONLY | PXN,
-            Permission::ReadWrite => PXN,
-            Permission::ReadExecute => AP_READ_ONLY,
+    #[inline(always)]
+    fn fields(self) -> FieldValue<u64, D::Register> {
+        let memory = match self.memory {
+            MemoryType::Device => D::ATTR_INDX::Device,
+            MemoryType::Normal => D::ATTR_INDX::Normal,
         };
-        ((self.memory as u64) << ATTR_SHIFT) | permission | UXN | SH_INNER | ACCESS_FLAG
+        let permission = match self.permission {
+            Permission::ReadOnly => D::READ_ONLY::SET + D::PXN::SET,
+            Permission::ReadWrite => D::READ_ONLY::CLEAR + D::PXN::SET,
+            Permission::ReadExecute => D::READ_ONLY::SET + D::PXN::CLEAR,
+        };
+        memory + permission + D::UXN::SET + D::SH::Inner + D::AF::SET
     }
 }
 
@@ -101,81 +126,86 @@ impl Descriptor {
     pub const fn bits(self) -> u64 {
         self.0
     }
+    #[inline(always)]
+    fn with(self, fields: FieldValue<u64, D::Register>) -> Self {
+        Self(fields.modify(self.0))
+    }
 
     /// A block (levels below the last) or page that maps `pa`.
     #[inline(always)]
     pub fn leaf(pa: PhysAddr, attributes: Attributes, level: u8, contiguous: bool) -> Self {
-        let page = if level == LAST_LEVEL { TABLE_OR_PAGE } else { 0 };
-        let contiguous = if contiguous { CONTIGUOUS } else { 0 };
-        Self(pa.get() | attributes.bits() | contiguous | page | VALID)
+        let shape = D::VALID::SET
+            + D::TABLE.val(u64::from(level == LAST_LEVEL))
+            + D::CONTIGUOUS.val(u64::from(contiguous));
+        Self(pa.get()).with(attributes.fields() + shape)
     }
     /// An entry that points to the next table. It restricts nothing: permissions are the leaf's.
     pub fn table(pa: PhysAddr) -> Self {
-        Self(pa.get() | TABLE_OR_PAGE | VALID)
+        Self(pa.get()).with(D::VALID::SET + D::TABLE::SET)
     }
 
     /// The same entry, leading to what others lead to as well.
-    pub const fn shared(self) -> Self {
-        Self(self.0 | SHARED)
+    pub fn shared(self) -> Self {
+        self.with(D::SHARED::SET)
     }
     /// Whether others lead to the same frame.
-    pub const fn is_shared(self) -> bool {
-        self.0 & SHARED != 0
+    pub fn is_shared(self) -> bool {
+        D::SHARED.is_set(self.0)
     }
     /// The same leaf, for loads only.
-    pub const fn read_only(self) -> Self {
-        Self(self.0 | AP_READ_ONLY)
+    pub fn read_only(self) -> Self {
+        self.with(D::READ_ONLY::SET)
     }
     /// The same leaf of data, for loads and stores.
-    pub const fn writable(self) -> Self {
-        Self(self.0 & !(AP_READ_ONLY | SHARED) | PXN)
+    pub fn writable(self) -> Self {
+        self.with(D::READ_ONLY::CLEAR + D::SHARED::CLEAR + D::PXN::SET)
     }
     /// The leaf number `index` of those of `level + 1` that together say what this leaf of `level` says.
     pub fn piece(self, level: u8, index: u64, g: Granule) -> Self {
         let size = 1 << g.level_shift(level + 1);
-        let page = if level + 1 == LAST_LEVEL { TABLE_OR_PAGE } else { 0 };
-        Self(self.moved_to(self.address(g) + index * size, g).0 | page)
+        let piece = self.moved_to(self.address(g) + index * size, g);
+        if level + 1 == LAST_LEVEL { piece.with(D::TABLE::SET) } else { piece }
     }
     /// The leaf of `level` whose first piece this leaf of `level + 1` is.
-    pub const fn whole(self) -> Self {
-        Self(self.0 & !TABLE_OR_PAGE)
+    pub fn whole(self) -> Self {
+        self.with(D::TABLE::CLEAR)
     }
 
     /// Whether a walk uses it.
-    pub const fn is_valid(self) -> bool {
-        self.0 & VALID != 0
+    pub fn is_valid(self) -> bool {
+        D::VALID.is_set(self.0)
     }
     /// Whether it is all zero: there is nothing to invalidate or to free for it.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
     /// Whether it is a valid entry that points to a table.
-    pub const fn is_table(self, level: u8) -> bool {
-        self.is_valid() && self.0 & TABLE_OR_PAGE != 0 && level < LAST_LEVEL
+    pub fn is_table(self, level: u8) -> bool {
+        self.is_valid() && D::TABLE.is_set(self.0) && level < LAST_LEVEL
     }
     /// Whether it is a valid block or page.
-    pub const fn is_leaf(self, level: u8) -> bool {
-        self.is_valid() && (self.0 & TABLE_OR_PAGE != 0) == (level == LAST_LEVEL)
+    pub fn is_leaf(self, level: u8) -> bool {
+        self.is_valid() && D::TABLE.is_set(self.0) == (level == LAST_LEVEL)
     }
     /// Whether the Contiguous bit is set.
-    pub const fn is_contiguous(self) -> bool {
-        self.0 & CONTIGUOUS != 0
+    pub fn is_contiguous(self) -> bool {
+        D::CONTIGUOUS.is_set(self.0)
     }
     /// Whether EL1 may write through it.
-    pub const fn is_writable(self) -> bool {
-        self.0 & AP_READ_ONLY == 0
+    pub fn is_writable(self) -> bool {
+        !D::READ_ONLY.is_set(self.0)
     }
     /// Whether EL1 may execute from it.
-    pub const fn is_executable(self) -> bool {
-        self.0 & PXN == 0
+    pub fn is_executable(self) -> bool {
+        !D::PXN.is_set(self.0)
     }
-    /// The attribute index and shareability bits: what makes the memory type.
-    pub const fn memory_bits(self) -> u64 {
-        self.0 & ((0b111 << ATTR_SHIFT) | SH_INNER)
+    /// The attribute index and shareability, which make the memory type.
+    pub fn memory_type(self) -> (u64, u64) {
+        (D::ATTR_INDX.read(self.0), D::SH.read(self.0))
     }
     /// The nG bit.
-    pub const fn is_non_global(self) -> bool {
-        self.0 & (1 << 11) != 0
+    pub fn is_non_global(self) -> bool {
+        D::NG.is_set(self.0)
     }
     /// The output address, or the next table's.
     #[inline(always)]
@@ -188,16 +218,16 @@ impl Descriptor {
         Self(self.0 ^ self.address(g).get() ^ pa.get())
     }
     /// The same entry, invalid but remembered: no walk uses it, and what it mapped is not free yet.
-    pub const fn broken(self) -> Self {
-        Self(self.0 & !VALID | DYING)
+    pub fn broken(self) -> Self {
+        self.with(D::VALID::CLEAR + D::DYING::SET)
     }
     /// Whether it is a broken entry.
-    pub const fn is_broken(self) -> bool {
-        self.0 & (VALID | DYING) == DYING
+    pub fn is_broken(self) -> bool {
+        (D::VALID::CLEAR + D::DYING::SET).matches_all(self.0)
     }
     /// What a broken entry was.
-    pub const fn unbroken(self) -> Self {
-        Self(self.0 & !DYING | VALID)
+    pub fn unbroken(self) -> Self {
+        self.with(D::VALID::SET + D::DYING::CLEAR)
     }
 }
 
@@ -211,7 +241,7 @@ impl fmt::Debug for Descriptor {
 impl fmt::Display for Descriptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let flag = |on, c| if on { c } else { '-' };
-        let memory = if self.memory_bits() & (0b111 << ATTR_SHIFT) == 0 { "device" } else { "normal" };
+        let memory = if D::ATTR_INDX::Device.matches_all(self.0) { "device" } else { "normal" };
         write!(f, "r{}{} {memory}", flag(self.is_writable(), 'w'), flag(self.is_executable(), 'x'))?;
         if self.is_contiguous() { f.write_str(" contiguous") } else { Ok(()) }
     }

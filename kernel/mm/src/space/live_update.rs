@@ -64,7 +64,7 @@ fn check_live(
     if old.is_contiguous() != new.is_contiguous() {
         return Err(BbmRule::Contiguous);
     }
-    if old.memory_bits() != new.memory_bits() {
+    if old.memory_type() != new.memory_type() {
         return Err(BbmRule::MemoryType);
     }
     if old.is_non_global() != new.is_non_global() {
