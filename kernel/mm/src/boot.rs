@@ -33,7 +33,7 @@ use crate::vmemmap::populate::BootFrames;
 /// memblock: `machine` reaches frames by their physical addresses then.
 ///
 /// # Errors
-/// `Out` when memblock runs out, `BeyondLinearMap` for RAM that the linear map cannot reach.
+/// `Out` when memblock runs out, `RangeError::BeyondLinearMap` for RAM that the linear map cannot reach.
 pub fn map_boot_ram<M: Machine>(
     space: &mut KernelSpace<M>,
     memblock: &mut Memblock,
@@ -45,7 +45,7 @@ pub fn map_boot_ram<M: Machine>(
     ram[..count].copy_from_slice(memblock.ram());
     let reach = layout.reach();
     if let Some(range) = ram[..count].iter().copied().find(|range| !reach.covers(range)) {
-        return Err(Error::Range(RangeError::BeyondLinearMap { range, reach }));
+        return Err(RangeError::BeyondLinearMap { range, reach }.into());
     }
     for range in &ram[..count] {
         let whole = PfnRange::inside(g, *range).addresses(g);

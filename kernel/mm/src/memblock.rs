@@ -87,13 +87,13 @@ impl Memblock {
     /// Add a range of RAM. Ranges that touch are joined.
     ///
     /// # Errors
-    /// `Exists` when it overlaps RAM that is known, `Out` when the table is full.
+    /// `RangeError::Exists` when it overlaps RAM that is known, `Out` when the table is full.
     pub fn add_ram(&mut self, range: PhysRange) -> Result<()> {
         if range.is_empty() {
             return Ok(());
         }
         if let Some(known) = self.ram().iter().find(|r| r.overlaps(&range)) {
-            return Err(Error::Range(RangeError::Exists { range, present: known.start }));
+            return Err(RangeError::Exists { range, present: known.start }.into());
         }
         let at = self.ram().partition_point(|r| r.start < range.start);
         let joins_before = at > 0 && self.ram[at - 1].end == range.start;

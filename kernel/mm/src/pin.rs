@@ -1,6 +1,6 @@
 //! Pages that are held, so that their block cannot go offline, nor their device be taken down.
 
-use crate::error::{Error, PageError, PageNeeds, Result};
+use crate::error::{PageError, PageNeeds, Result};
 use crate::frame::page::PageKind;
 use crate::machine::Machine;
 use crate::mm::Mm;
@@ -10,7 +10,7 @@ impl<M: Machine> Mm<M> {
     /// Take a page off the free list, or hold a page in use, so that its block cannot go offline.
     ///
     /// # Errors
-    /// `NotPresent`; `PageState` when the page is neither free nor a tenant's nor pinned.
+    /// `PageError::NotPresent`; `PageError::State` when the page is neither free nor a tenant's nor pinned.
     pub fn pin(&mut self, pfn: Pfn) -> Result<()> {
         let (kind, head) = self.use_of(pfn)?;
         match kind {
@@ -21,11 +21,7 @@ impl<M: Machine> Mm<M> {
                 page.set_refs(page.refs() + 1);
             }
             _ => {
-                return Err(Error::Page(PageError::State {
-                    pfn,
-                    is: kind,
-                    needs: PageNeeds::FreeTenantOrDevice,
-                }));
+                return Err(PageError::State { pfn, is: kind, needs: PageNeeds::FreeTenantOrDevice }.into());
             }
         }
         Ok(())
@@ -34,7 +30,7 @@ impl<M: Machine> Mm<M> {
     /// Drop one hold of [`Self::pin`]; a page that was free goes back to the free list with the last.
     ///
     /// # Errors
-    /// `NotPresent`, or `PageState` when the page is not held.
+    /// `PageError::NotPresent`, or `PageError::State` when the page is not held.
     pub fn unpin(&mut self, pfn: Pfn) -> Result<()> {
         let (kind, head) = self.use_of(pfn)?;
         if kind.is_device() {
@@ -44,7 +40,7 @@ impl<M: Machine> Mm<M> {
         match kind {
             PageKind::Pinned if refs == 1 => self.frames.free(head),
             PageKind::Pinned | PageKind::Tenant if refs > 1 => self.pages().own(head).set_refs(refs - 1),
-            _ => return Err(Error::Page(PageError::State { pfn, is: kind, needs: PageNeeds::Pinned })),
+            _ => return Err(PageError::State { pfn, is: kind, needs: PageNeeds::Pinned }.into()),
         }
         Ok(())
     }

@@ -1,11 +1,11 @@
-//! Pages that must not be used any more (Linux: `PG_hwpoison`, soft offlining). A poisoned page is on no free list and counts
-//! as reserved while its block is online; its contents have moved away before.
+//! Pages that must not be used any more (Linux: `PG_hwpoison`, soft offlining). A poisoned page is on no free list and
+//! counts as reserved while its block is online; its contents have moved away before.
 //!
-//! Its block can go offline and be removed, as in Linux, whose scanner skips such pages as well. The mark stays on the struct
-//! page while the block is offline, so that the page is not free either when the block is online again (Linux refuses that:
-//! `memory_block_online` answers EHWPOISON since 6.2). It is forgotten when the memory is removed.
+//! Its block can go offline and be removed, as in Linux, whose scanner skips such pages as well. The mark stays on the
+//! struct page while the block is offline, so that the page is not free either when the block is online again (Linux refuses
+//! that: `memory_block_online` answers EHWPOISON since 6.2). It is forgotten when the memory is removed.
 
-use crate::error::{Error, PageError, PageNeeds, Result};
+use crate::error::{PageError, PageNeeds, Result};
 use crate::frame::block::BlockState;
 use crate::frame::page::PageKind;
 use crate::machine::Machine;
@@ -17,7 +17,7 @@ impl<M: Machine> Mm<M> {
     /// Take `pfn` out of use; returns where the tenant's page that was there is now.
     ///
     /// # Errors
-    /// `NotPresent`; `Poisoned` when it is already; `Pinned`, `HugeTaken` or `Unmovable` when it cannot be emptied; `PageState`
+    /// `PageError::NotPresent`; `PageError::Poisoned` when it is already; `PageError::Pinned`, `HugeError::InUse` or `PageError::Unmovable` when it cannot be emptied; `PageError::State`
     /// for a hole and in a block that is offline; `Out` when there is no page to move to. Nothing has changed then.
     pub fn poison(&mut self, pfn: Pfn) -> Result<Option<Pfn>> {
         let (kind, head) = self.use_of(pfn)?;
@@ -25,16 +25,16 @@ impl<M: Machine> Mm<M> {
         let moved = match kind {
             PageKind::Free => None,
             PageKind::Tenant if refs <= 1 => Some(migrate_page(&mut self.space, &mut self.frames, pfn)?),
-            PageKind::Tenant | PageKind::Pinned => return Err(Error::Page(PageError::Pinned { pfn, refs })),
+            PageKind::Tenant | PageKind::Pinned => return Err(PageError::Pinned { pfn, refs }.into()),
             PageKind::HugeTlb => {
                 self.hugetlb_dissolve(head)?;
                 None
             }
-            PageKind::Poisoned => return Err(Error::Page(PageError::Poisoned(pfn))),
+            PageKind::Poisoned => return Err(PageError::Poisoned(pfn).into()),
             PageKind::Tail | PageKind::Hole => {
-                return Err(Error::Page(PageError::State { pfn, is: kind, needs: PageNeeds::FreeOrTenant }));
+                return Err(PageError::State { pfn, is: kind, needs: PageNeeds::FreeOrTenant }.into());
             }
-            _ => return Err(Error::Page(PageError::Unmovable { pfn, kind })),
+            _ => return Err(PageError::Unmovable { pfn, kind }.into()),
         };
         self.frames.take_free(pfn, 0, PageKind::Poisoned);
         if let Some(block) = self.frames.block_of_mut(pfn) {
@@ -46,14 +46,14 @@ impl<M: Machine> Mm<M> {
     /// The page is good after all: free again, or no longer marked in a block that is offline.
     ///
     /// # Errors
-    /// `NotPresent`, or `PageState` when it is not poisoned.
+    /// `PageError::NotPresent`, or `PageError::State` when it is not poisoned.
     pub fn unpoison(&mut self, pfn: Pfn) -> Result<()> {
         let (kind, _) = self.use_of(pfn)?;
         if kind != PageKind::Poisoned {
-            return Err(Error::Page(PageError::State { pfn, is: kind, needs: PageNeeds::Poisoned }));
+            return Err(PageError::State { pfn, is: kind, needs: PageNeeds::Poisoned }.into());
         }
         let Some(block) = self.frames.block_of_mut(pfn) else {
-            return Err(Error::Page(PageError::NotPresent(pfn)));
+            return Err(PageError::NotPresent(pfn).into());
         };
         block.poisoned -= 1;
         if block.state == BlockState::Offline {

@@ -85,7 +85,8 @@ impl<M: Machine> Auditor<'_, M> {
         }
     }
 
-    /// A page of tails is marked as memmap, lies where the device's memmap does, counts its entries, and says what tails say.
+    /// A page of tails is marked as memmap, lies where the device's memmap does, counts its entries, and says what tails
+    /// say.
     fn tail_done(&mut self, device: &Pagemap, (frame, found): Shared) {
         let g = self.mm.granule();
         let pfn = Pfn::containing(g, frame);

@@ -1,6 +1,6 @@
-//! Huge pages: those in the pools' lists are those that the struct pages say (I3, through the tallies), every tail leads to its
-//! head, and a page that is larger than a block is one in each of its blocks (I6). What is shared of their memmap is counted as
-//! often as it is mapped, is mapped read-only, and says what every tail says (I3). It knows no granule.
+//! Huge pages: those in the pools' lists are those that the struct pages say (I3, through the tallies), every tail leads to
+//! its head, and a page that is larger than a block is one in each of its blocks (I6). What is shared of their memmap is
+//! counted as often as it is mapped, is mapped read-only, and says what every tail says (I3). It knows no granule.
 
 use super::finding::Offender;
 use super::ledger::Ledger;
@@ -37,8 +37,8 @@ impl Ledger<'_> {
         self.find_unless(found == expected, invariant, what, Offender::Count { found, expected });
     }
 
-    /// One list of a pool: so many pages, each a head of the pool's order that knows which list it is on. Returns how many are
-    /// optimised.
+    /// One list of a pool: so many pages, each a head of the pool's order that knows which list it is on. Returns how many
+    /// are optimised.
     fn pool<M: Machine>(&mut self, mm: &Mm<M>, size: usize, pool: &Pool, which: Use, expected: u64) -> u64 {
         let (mut found, mut optimised, mut link) = (0, 0, pool.first_link(which));
         while link != 0 && found < expected {
@@ -108,8 +108,8 @@ impl Ledger<'_> {
         self.find_unless(right, 3, "memmap is shared that is no optimised huge page's", at);
     }
 
-    /// Every shared page: as many entries map it as are counted, as many as the huge pages do without, and each of its struct
-    /// pages is the same ordered tail.
+    /// Every shared page: as many entries map it as are counted, as many as the huge pages do without, and each of its
+    /// struct pages is the same ordered tail.
     pub(super) fn shared_tails<M: Machine>(&mut self, mm: &Mm<M>) {
         for zone in ZoneKind::ALL {
             for (size, pool) in mm.hugetlb.pools().enumerate() {

@@ -70,7 +70,8 @@ impl Expected {
     }
 }
 
-/// The first pages of `range` that are memory, neither holes nor a device's; empty when there are none (or when they cannot be read: I1).
+/// The first pages of `range` that are memory, neither holes nor a device's; empty when there are none (or when they cannot
+/// be read: I1).
 fn memory_run<M: Machine>(mm: &Mm<M>, range: PfnRange) -> PfnRange {
     let g = mm.granule();
     let (mut start, mut at) = (range.start, range.start);

@@ -115,8 +115,8 @@ impl<M: Machine> Auditor<'_, M> {
         self.find_unless(used == alloc, 2, what, check(used, alloc));
     }
 
-    /// How many frames of `altmap` the memmap of `range` is mapped to. A frame that many entries share counts once: they follow
-    /// each other, with nothing shared between them but it.
+    /// How many frames of `altmap` the memmap of `range` is mapped to. A frame that many entries share counts once: they
+    /// follow each other, with nothing shared between them but it.
     fn frames_of(&self, range: PfnRange, altmap: &Altmap) -> u64 {
         let g = self.mm.granule();
         let (mut used, mut tail) = (0, None);

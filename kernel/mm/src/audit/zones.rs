@@ -40,8 +40,8 @@ impl<M: Machine> Auditor<'_, M> {
     }
 }
 
-/// Report each of `members` that is not exactly once in `listed`, and how often it is. The two are compared as sets, each read
-/// once; block by block only when they differ.
+/// Report each of `members` that is not exactly once in `listed`, and how often it is. The two are compared as sets, each
+/// read once; block by block only when they differ.
 fn misfiled(
     members: impl Iterator<Item = Pfn> + Clone,
     listed: impl Iterator<Item = Pfn> + Clone,

@@ -1,5 +1,5 @@
-//! The places where a fault can be put in on purpose, by name. Each hook says what the faulty kernel does there; with no fault
-//! put in, each says what the right one does.
+//! The places where a fault can be put in on purpose, by name. Each hook says what the faulty kernel does there; with no
+//! fault put in, each says what the right one does.
 
 use super::bugs::Bug;
 use crate::addr::VirtRange;

@@ -48,14 +48,14 @@ impl Altmap {
         Self::new(pages.start, 0, pages.len() / g.section_pages * (g.section_memmap >> g.page_shift))
     }
 
-    /// The altmap that the memmap of a device needs, after `reserve` pages that its driver keeps: what populating takes, when
-    /// no part of `pages` has its memmap already.
+    /// The altmap that the memmap of a device needs, after `reserve` pages that its driver keeps: what populating takes,
+    /// when no part of `pages` has its memmap already.
     pub fn for_device(g: Granule, pages: PfnRange, reserve: u64) -> Self {
         Self::for_parts(g, pages.start, pages.sections(g), reserve, 0)
     }
 
-    /// The altmap at `start` for the memmap of `parts`, each in one section, and `more` pages after it: tried out on one that
-    /// has room for anything.
+    /// The altmap at `start` for the memmap of `parts`, each in one section, and `more` pages after it: tried out on one
+    /// that has room for anything.
     pub(crate) fn for_parts(
         g: Granule,
         start: Pfn,
@@ -96,10 +96,10 @@ impl Altmap {
     /// Take `bytes`, as [`Self::allocate`] takes pages.
     ///
     /// # Errors
-    /// `NotWholePages`, and as there.
+    /// `AltmapError::NotWholePages`, and as there.
     pub fn allocate_bytes(&mut self, g: Granule, bytes: u64) -> Result<Pfn> {
         if !bytes.is_multiple_of(g.page_size) {
-            return Err(Error::Altmap(AltmapError::NotWholePages { bytes, page: g.page_size }));
+            return Err(AltmapError::NotWholePages { bytes, page: g.page_size }.into());
         }
         self.allocate(bytes >> g.page_shift)
     }
@@ -107,14 +107,14 @@ impl Altmap {
     /// Check that the altmap belongs to `range`: it starts where the range starts, and ends inside.
     ///
     /// # Errors
-    /// `BadAltmap`.
+    /// `AltmapError::Misplaced`.
     pub fn check_range(&self, g: Granule, range: PfnRange) -> Result<()> {
         let inside = self.reserve.checked_add(self.free).is_some_and(|offset| offset <= range.len());
         if self.base_pfn == range.start && inside {
             return Ok(());
         }
         let range: PhysRange = range.addresses(g);
-        Err(Error::Altmap(AltmapError::Misplaced { base: self.base_pfn.address(g), range }))
+        Err(AltmapError::Misplaced { base: self.base_pfn.address(g), range }.into())
     }
 
     /// The same altmap with nothing in use.

@@ -167,13 +167,9 @@ impl<M: Machine> Frames<M> {
     /// The use of `pfn` and the head that says so.
     ///
     /// # Errors
-    /// `NotPresent`.
+    /// `PageError::NotPresent`.
     pub fn use_of(&self, pfn: Pfn) -> Result<(PageKind, Pfn)> {
-        if self.is_valid(pfn) {
-            Ok(self.pages().use_of(pfn))
-        } else {
-            Err(Error::Page(PageError::NotPresent(pfn)))
-        }
+        if self.is_valid(pfn) { Ok(self.pages().use_of(pfn)) } else { Err(PageError::NotPresent(pfn).into()) }
     }
     /// The struct pages.
     pub fn pages(&self) -> Pages<'_, M> {

@@ -26,8 +26,8 @@ use crate::pfn::Pfn;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum PageKind {
-    /// Not a head: the head of the run around it says what it is; while the block is offline, no head does. With an order it is a
-    /// compound page's, whose head is the page's number rounded down to it.
+    /// Not a head: the head of the run around it says what it is; while the block is offline, no head does. With an order it
+    /// is a compound page's, whose head is the page's number rounded down to it.
     Tail = 0,
     /// Free, on its block's free list of that order.
     Free = 1,

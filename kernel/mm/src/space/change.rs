@@ -49,8 +49,8 @@ impl<M: Machine> Visit for Rewriter<'_, M> {
 }
 
 impl<M: Machine> Rewriter<'_, M> {
-    /// Whether contents that are said to be the same are. Where there are debug checks, every word is compared; elsewhere the
-    /// caller is believed, since that costs more than all the rest.
+    /// Whether contents that are said to be the same are. Where there are debug checks, every word is compared; elsewhere
+    /// the caller is believed, since that costs more than all the rest.
     fn is_true(&self, old: Descriptor, new: Descriptor, size: u64) -> bool {
         let g = self.g;
         let (from, to) = (old.address(g), new.address(g));
@@ -64,7 +64,7 @@ impl<M: Machine> KernelSpace<M> {
     /// knows of the memory behind the old and the new address.
     ///
     /// # Errors
-    /// `BreakBeforeMake` at the first change that is not legal in one step; those before it are made, and their TLB
+    /// `SpaceError::BreakBeforeMake` at the first change that is not legal in one step; those before it are made, and their TLB
     /// maintenance is done.
     pub fn rewrite(
         &mut self,
@@ -89,7 +89,7 @@ impl<M: Machine> KernelSpace<M> {
     /// from here on.
     ///
     /// # Errors
-    /// `NotMapped` when there is no block at `va`; `BreakBeforeMake`. Nothing has changed then.
+    /// `SpaceError::NotMapped` when there is no block at `va`; `SpaceError::BreakBeforeMake`. Nothing has changed then.
     pub fn split_block(&mut self, va: VirtAddr, table: PhysAddr) -> Result<()> {
         let g = self.granule();
         let path = self.path(va);
@@ -105,10 +105,11 @@ impl<M: Machine> KernelSpace<M> {
         self.replace(&block.slot, Descriptor::table(table))
     }
 
-    /// Let the table at `va` be the block that its entries make together. The table's frame belongs to the caller from here on.
+    /// Let the table at `va` be the block that its entries make together. The table's frame belongs to the caller from here
+    /// on.
     ///
     /// # Errors
-    /// `NotMapped` when there is no table of `level + 1` at `va`, or its entries do not make a block; `BreakBeforeMake`.
+    /// `SpaceError::NotMapped` when there is no table of `level + 1` at `va`, or its entries do not make a block; `SpaceError::BreakBeforeMake`.
     /// Nothing has changed then.
     pub fn join_block(&mut self, va: VirtAddr, level: u8) -> Result<PhysAddr> {
         let g = self.granule();
@@ -138,12 +139,13 @@ impl<M: Machine> KernelSpace<M> {
         level < crate::granule::LAST_LEVEL && g.leaf_levels[usize::from(level)]
     }
 
-    /// A block and the table of its pieces: the one for the other, and no CPU has anything of the old one left on return. That
-    /// they say the same is true by construction: who splits has just written the pieces, who joins has compared them.
+    /// A block and the table of its pieces: the one for the other, and no CPU has anything of the old one left on return.
+    /// That they say the same is true by construction: who splits has just written the pieces, who joins has compared them.
     fn replace(&mut self, slot: &Slot, new: Descriptor) -> Result<()> {
         let (g, machine) = (self.granule(), &self.machine);
         let old = read::<M>(machine, slot);
-        // Of a block there is one entry in a TLB, of a table's pages as many as there are. A window is as long as this takes.
+        // Of a block there is one entry in a TLB, of a table's pages as many as there are. A window is as long as this
+        // takes.
         let needed = || {
             let mut pending = PendingInvalidation::none();
             let table = old.is_table(slot.level);

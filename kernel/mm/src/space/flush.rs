@@ -1,5 +1,5 @@
-//! TLB maintenance that a change makes necessary, as a value: breaking a live entry returns one, and it has to be done before
-//! the memory that the entry mapped, or the table that it pointed to, is used for anything else (I5).
+//! TLB maintenance that a change makes necessary, as a value: breaking a live entry returns one, and it has to be done
+//! before the memory that the entry mapped, or the table that it pointed to, is used for anything else (I5).
 
 use crate::addr::{VirtAddr, VirtRange};
 use crate::machine::Machine;

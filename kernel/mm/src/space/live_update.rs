@@ -1,14 +1,14 @@
 //! Which changes of a live descriptor are legal without going through an invalid one first.
 //!
-//! Arm ARM, "Using break-before-make when updating translation table entries" (rule R_WHZWS): break-before-make is needed when
-//! a valid entry is replaced by a valid one and the memory type, the block size, the Contiguous bit, the global bit or
-//! the output address changes; the last only if one of the two is writable or the contents of the two locations differ.
-//! A change of permissions alone never needs it. Linux's `pgattr_change_is_safe` is stricter than this.
+//! Arm ARM, "Using break-before-make when updating translation table entries" (rule R_WHZWS): break-before-make is needed
+//! when a valid entry is replaced by a valid one and the memory type, the block size, the Contiguous bit, the global bit or
+//! the output address changes; the last only if one of the two is writable or the contents of the two locations differ. A
+//! change of permissions alone never needs it. Linux's `pgattr_change_is_safe` is stricter than this.
 //!
 //! FEAT_BBM (ID_AA64MMFR2_EL1.BBM) relaxes the block size, and nothing else ("Support levels for changing table or block
 //! size"): at level 2 a table and a block may replace each other in one step if every address translates to the same
-//! place with the same attributes before and after. A TLB may hold both then, and the CPU may answer with a TLB conflict abort.
-//! Level 1 wants the nT bit in the entry for that time; it is treated as no support.
+//! place with the same attributes before and after. A TLB may hold both then, and the CPU may answer with a TLB conflict
+//! abort. Level 1 wants the nT bit in the entry for that time; it is treated as no support.
 
 use super::descriptor::Descriptor;
 use crate::error::BbmRule;

@@ -35,7 +35,8 @@ pub enum Gone {
     },
 }
 
-/// Which leaves `KernelSpace::break_range` keeps, for who breaks so rarely that the walk should not be compiled for it alone.
+/// Which leaves `KernelSpace::break_range` keeps, for who breaks so rarely that the walk should not be compiled for it
+/// alone.
 pub type Keep<'a> = &'a mut dyn FnMut(VirtRange) -> bool;
 /// Who gets what `KernelSpace::reap` gives back, likewise.
 pub type TakeBack<'a> = &'a mut dyn FnMut(Gone);

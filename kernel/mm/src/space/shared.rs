@@ -6,8 +6,8 @@
 //!               own   \____\____\__ one frame, read-only
 //!   tables     [ own table            ][ shared ][ shared ][ ...     all [shared] are one table
 //! ```
-//! A whole table that would hold nothing but that leaf is made once, and the entries above lead to it again and again; but only
-//! where a table serves no more than one section's memmap (4K), so that each section can still go by itself.
+//! A whole table that would hold nothing but that leaf is made once, and the entries above lead to it again and again; but
+//! only where a table serves no more than one section's memmap (4K), so that each section can still go by itself.
 
 use super::descriptor::{Attributes, Descriptor};
 use super::live_update::Contents;
@@ -16,7 +16,7 @@ use super::table::KernelSpace;
 use super::visitors::ANYWHERE;
 use super::walk::{self, Next, Slot, Visit, read, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
-use crate::error::{Error, Result, SpaceError};
+use crate::error::{Result, SpaceError};
 use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::{self, Machine};
@@ -103,13 +103,13 @@ impl<M: Machine> Visit for Sharer<'_, M> {
             return Ok(Next::Descend(old.address(g)));
         }
         if !old.is_empty() {
-            return Err(Error::Space(SpaceError::AlreadyMapped(slot.part.start)));
+            return Err(SpaceError::AlreadyMapped(slot.part.start).into());
         }
         if slot.level < LAST_LEVEL {
             return self.make_table(slot);
         }
         if slot.part != slot.span {
-            return Err(Error::Space(SpaceError::NotPages(slot.part.start)));
+            return Err(SpaceError::NotPages(slot.part.start).into());
         }
         write::<M>(g, self.machine, slot, self.shared.leaf(), Contents::MayDiffer)?;
         self.shared.entries += 1;

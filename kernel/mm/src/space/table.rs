@@ -1,6 +1,6 @@
-//! Translation tables and what can be done with them. There is one walker over ranges, in [`super::walk`] (and [`KernelSpace::path`],
-//! the descent to one address); what is done with an entry is
-//! a [`Visit`]: map, break, reap and scan are four of them, in `visitors`.
+//! Translation tables and what can be done with them. There is one walker over ranges, in [`super::walk`] (and
+//! [`KernelSpace::path`], the descent to one address); what is done with an entry is a [`Visit`]: map, break, reap and scan
+//! are four of them, in `visitors`.
 //!
 //! Taking a mapping down is two walks with the TLB maintenance between them, so that nothing is let go too early (I5):
 //!
@@ -25,8 +25,8 @@ use crate::granule::{Granule, LAST_LEVEL};
 use crate::layout::Layout;
 use crate::machine::Machine;
 
-/// The kernel's address space: the translation tables of the upper half (TTBR1_EL1), and where things are in it. The only writer
-/// of an entry: a change takes the space by `&mut`.
+/// The kernel's address space: the translation tables of the upper half (TTBR1_EL1), and where things are in it. The only
+/// writer of an entry: a change takes the space by `&mut`.
 pub struct KernelSpace<M: Machine> {
     pub(super) machine: M,
     layout: Layout,
@@ -126,7 +126,7 @@ impl<M: Machine> KernelSpace<M> {
     /// Map `request.range`, with the largest leaves that fit. Publishing is the caller's (one barrier for many maps).
     ///
     /// # Errors
-    /// `AlreadyMapped`, or what `frames` ran out of; the tables are as before then.
+    /// `SpaceError::AlreadyMapped`, or what `frames` ran out of; the tables are as before then.
     pub fn map(&mut self, frames: &mut dyn TableFrames, request: &MapRequest) -> Result<()> {
         let g = self.granule();
         let mut mapper =
@@ -159,7 +159,7 @@ impl<M: Machine> KernelSpace<M> {
     /// of pages may go as a whole: `keep` is asked for all of its span then, and keeps no part of what it does not keep.
     ///
     /// # Errors
-    /// `WouldSplit` when the range begins or ends inside a leaf; nothing is changed then.
+    /// `SpaceError::WouldSplit` when the range begins or ends inside a leaf; nothing is changed then.
     pub fn break_range(
         &mut self,
         range: VirtRange,
@@ -191,7 +191,7 @@ impl<M: Machine> KernelSpace<M> {
     /// either cannot go by itself.
     ///
     /// # Errors
-    /// `WouldSplit`; of a shared table likewise.
+    /// `SpaceError::WouldSplit`; of a shared table likewise.
     pub fn refuse_split(&self, range: VirtRange) -> Result<()> {
         let g = self.granule();
         for edge in [range.start, range.end] {
@@ -201,7 +201,7 @@ impl<M: Machine> KernelSpace<M> {
             let table = path.shared_table().map(|step| step.slot.span.len());
             let size = table.or(run).unwrap_or(leaf.slot.span.len());
             if !edge.is_aligned(size) {
-                return Err(Error::Space(SpaceError::WouldSplit { block: edge.align_down(size), size }));
+                return Err(SpaceError::WouldSplit { block: edge.align_down(size), size }.into());
             }
         }
         Ok(())
@@ -217,11 +217,11 @@ impl<M: Machine> KernelSpace<M> {
         self.walk(range, &mut Reaper::<M> { machine: &self.machine, gone, g })
     }
 
-    /// Let the page at `va` map `pa` instead, by break-before-make: the old frame is no longer reachable on return. `between` runs
-    /// when no CPU can reach the old frame any more, and none the new one yet.
+    /// Let the page at `va` map `pa` instead, by break-before-make: the old frame is no longer reachable on return.
+    /// `between` runs when no CPU can reach the old frame any more, and none the new one yet.
     ///
     /// # Errors
-    /// `NotMapped` when there is no page mapping at `va`.
+    /// `SpaceError::NotMapped` when there is no page mapping at `va`.
     pub fn exchange_page(&mut self, va: VirtAddr, pa: PhysAddr, between: impl FnOnce(&M)) -> Result<()> {
         let g = self.granule();
         let path = self.path(va);
@@ -243,7 +243,7 @@ impl<M: Machine> KernelSpace<M> {
     /// Let the page at `va` map `pa` in one step, with the same attributes.
     ///
     /// # Errors
-    /// `NotMapped` when there is no page mapping at `va`; `BreakBeforeMake` unless `contents` and attributes allow it.
+    /// `SpaceError::NotMapped` when there is no page mapping at `va`; `SpaceError::BreakBeforeMake` unless `contents` and attributes allow it.
     pub fn switch_page(&mut self, va: VirtAddr, pa: PhysAddr, contents: Contents) -> Result<()> {
         let g = self.granule();
         let path = self.path(va);

@@ -8,7 +8,7 @@ use super::live_update::Contents;
 use super::request::{Gone, Keep, MapRequest, TakeBack};
 use super::walk::{Next, Slot, Visit, live_entries, read, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
-use crate::error::{Error, Result, SpaceError};
+use crate::error::{Result, SpaceError};
 use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::{self, Machine};
@@ -69,7 +69,7 @@ impl<M: Machine> Visit for Mapper<'_, M> {
             return Ok(Next::Descend(old.address(g)));
         }
         if !old.is_empty() {
-            return Err(Error::Space(SpaceError::AlreadyMapped(slot.part.start)));
+            return Err(SpaceError::AlreadyMapped(slot.part.start).into());
         }
         if !self.leaf_fits(slot) {
             // Below the last level there is nothing: a request that is not whole, congruent pages.
@@ -77,7 +77,7 @@ impl<M: Machine> Visit for Mapper<'_, M> {
             return if aligned {
                 self.add_table(slot).map(Next::Descend)
             } else {
-                Err(Error::Space(SpaceError::NotPages(slot.part.start)))
+                Err(SpaceError::NotPages(slot.part.start).into())
             };
         }
         let pa = self.pa(slot.span.start);

@@ -7,8 +7,8 @@
 //!  frames                           h      t   (t)   (t)                  H      T      or t again: `TailScope::Device`
 //! ```
 //! A page of tails counts the entries that map it, in its own first struct page, which is reached through the linear map: it
-//! may lie in an altmap, whose own struct pages go in the same pass. A table that is shared counts in its frame's struct page
-//! the entries that lead to it; its own entries count once, while there is one.
+//! may lie in an altmap, whose own struct pages go in the same pass. A table that is shared counts in its frame's struct
+//! page the entries that lead to it; its own entries count once, while there is one.
 
 use crate::addr::VirtRange;
 use crate::error::Result;

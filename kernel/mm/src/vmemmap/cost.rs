@@ -1,5 +1,5 @@
-//! What struct pages cost: how many pages of vmemmap there are, and how many frames are behind them. Read from the tables, which
-//! cannot be wrong about it.
+//! What struct pages cost: how many pages of vmemmap there are, and how many frames are behind them. Read from the tables,
+//! which cannot be wrong about it.
 
 use core::ops::AddAssign;
 

@@ -1,10 +1,10 @@
-//! Self-hosted memmap that is not at its block's start. What this kernel adds has its memmap in the first pages of each block
-//! or of the range, and `MemoryBlock::usable` leaves those out; a driver may keep other pages of a block for memmap (RFC 3/5).
-//! The mark on the struct page says so, and the block counts them (`memmap_inside`): no scanner touches them, they stay marked
-//! while the block is offline, and the audit holds the marks against the count (I6). No altmap hands them out, so that no entry
-//! maps them yet (I3).
+//! Self-hosted memmap that is not at its block's start. What this kernel adds has its memmap in the first pages of each
+//! block or of the range, and `MemoryBlock::usable` leaves those out; a driver may keep other pages of a block for memmap
+//! (RFC 3/5). The mark on the struct page says so, and the block counts them (`memmap_inside`): no scanner touches them,
+//! they stay marked while the block is offline, and the audit holds the marks against the count (I6). No altmap hands them
+//! out, so that no entry maps them yet (I3).
 
-use crate::error::{Error, PageError, PageNeeds, Result};
+use crate::error::{PageError, PageNeeds, Result};
 use crate::frame::block::BlockState;
 use crate::frame::page::PageKind;
 use crate::machine::Machine;
@@ -15,12 +15,12 @@ impl<M: Machine> Mm<M> {
     /// From now on the `1 << order` pages at `pfn`, which are free, hold memmap of their own block.
     ///
     /// # Errors
-    /// `NotPresent`; `PageState` when the pages are not an aligned part of a free run. Nothing has changed then.
+    /// `PageError::NotPresent`; `PageError::State` when the pages are not an aligned part of a free run. Nothing has changed then.
     pub fn host_memmap(&mut self, pfn: Pfn, order: u32) -> Result<()> {
         let (is, head) = self.use_of(pfn)?;
         let inside = pfn.is_aligned(order) && self.pages().get(head).order() >= order;
         if is != PageKind::Free || !inside {
-            return Err(Error::Page(PageError::State { pfn, is, needs: PageNeeds::FreeRun }));
+            return Err(PageError::State { pfn, is, needs: PageNeeds::FreeRun }.into());
         }
         self.frames.take_free(pfn, order, PageKind::MemmapSelf);
         if let Some(block) = self.frames.block_of_mut(pfn) {
@@ -32,7 +32,7 @@ impl<M: Machine> Mm<M> {
     /// The inverse of [`Self::host_memmap`]: the run at `pfn` is free again.
     ///
     /// # Errors
-    /// `NotPresent`; `PageState` when that is no such run, or its block is not online.
+    /// `PageError::NotPresent`; `PageError::State` when that is no such run, or its block is not online.
     pub fn unhost_memmap(&mut self, pfn: Pfn) -> Result<()> {
         let g = self.granule();
         let (is, head) = self.use_of(pfn)?;
@@ -41,7 +41,7 @@ impl<M: Machine> Mm<M> {
             matches!(block.state, BlockState::Online(_)) && block.usable(g).contains(head)
         });
         if is != PageKind::MemmapSelf || head != pfn || !ours {
-            return Err(Error::Page(PageError::State { pfn, is, needs: PageNeeds::MemmapInside }));
+            return Err(PageError::State { pfn, is, needs: PageNeeds::MemmapInside }.into());
         }
         if let Some(block) = self.frames.block_of_mut(pfn) {
             block.memmap_inside -= 1 << order;

@@ -1,7 +1,7 @@
 //! The leaves of vmemmap that describe a range of pages.
 
 use crate::addr::{VirtAddr, VirtRange};
-use crate::error::{Error, PageError, Result};
+use crate::error::{PageError, Result};
 use crate::frame::Frames;
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
@@ -16,14 +16,15 @@ pub(crate) fn leaves_around<M: Machine>(frames: &mut Frames<M>, range: PfnRange)
     // Compared as pages: an address below first_pfn's would wrap.
     if !layout.described().covers(&range.addresses(g)) {
         frames.warnings.outside_vmemmap += 1;
-        return Err(Error::Page(PageError::NotPresent(range.start)));
+        return Err(PageError::NotPresent(range.start).into());
     }
     let memmap = layout.memmap(range);
     let end = memmap.end.checked_align_up(g.page_size).unwrap_or(memmap.end);
     Ok(VirtRange { start: memmap.start.align_down(g.page_size), end })
 }
 
-/// Map `size` bytes of memmap at `at` to the frames from `pfn` on, by leaves of `leaf` bytes; the frames are released on failure.
+/// Map `size` bytes of memmap at `at` to the frames from `pfn` on, by leaves of `leaf` bytes; the frames are released on
+/// failure.
 pub(super) fn map_memmap<M: Machine>(
     space: &mut KernelSpace<M>,
     frames: &mut Frames<M>,

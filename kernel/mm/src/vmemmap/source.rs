@@ -1,9 +1,9 @@
-//! Where the frames of memmap are taken from, and where they go back to. The source is resolved once for a range; giving back
-//! needs none: a frame that lies in an altmap goes back to that altmap, any other to system RAM.
+//! Where the frames of memmap are taken from, and where they go back to. The source is resolved once for a range; giving
+//! back needs none: a frame that lies in an altmap goes back to that altmap, any other to system RAM.
 //!
-//! Only a memmap page that describes nothing but the range comes from its altmap. A page at the edge of a device may describe its
-//! neighbour too (at 16K one page serves two subsections, at 64K 32): the altmap's memory goes with its device, and must not
-//! take the neighbour's struct pages along (I7). Such a page is system RAM.
+//! Only a memmap page that describes nothing but the range comes from its altmap. A page at the edge of a device may
+//! describe its neighbour too (at 16K one page serves two subsections, at 64K 32): the altmap's memory goes with its device,
+//! and must not take the neighbour's struct pages along (I7). Such a page is system RAM.
 
 use crate::error::{Error, Resource, Result};
 use crate::frame::page::PageKind;
@@ -44,8 +44,8 @@ pub(super) fn alloc_pages<M: Machine>(
     frames.altmaps.get_mut(base).ok_or(exhausted)?.allocate_pages(most)
 }
 
-/// Give frames of memmap back to where they came from: the altmap that they lie in, at once, or system RAM, run by run. Frames
-/// that follow each other may come from both, but no subsection has both.
+/// Give frames of memmap back to where they came from: the altmap that they lie in, at once, or system RAM, run by run.
+/// Frames that follow each other may come from both, but no subsection has both.
 pub(crate) fn release<M: Machine>(frames: &mut Frames<M>, range: PfnRange) {
     let (g, as_ram) = (frames.granule(), frames.hooks.frees_altmap_as_ram());
     let mut at = range.start;
