@@ -13,8 +13,8 @@ use super::descriptor::{Attributes, Descriptor};
 use super::live_update::Contents;
 use super::request::{Gone, Keep, TakeBack};
 use super::table::KernelSpace;
-use super::visitors::ANYWHERE;
-use super::walk::{self, Next, Slot, Visit, read, write};
+use super::visitors::{ANYWHERE, table_below};
+use super::walk::{self, Next, Slot, Visit, write};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::error::{Result, SpaceError};
 use crate::frame::tables::TableFrames;
@@ -98,12 +98,8 @@ impl<M: Machine> Sharer<'_, M> {
 impl<M: Machine> Visit for Sharer<'_, M> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
         let g = self.g;
-        let old = read::<M>(self.machine, slot);
-        if old.is_table(slot.level) && !old.is_shared() {
-            return Ok(Next::Descend(old.address(g)));
-        }
-        if !old.is_empty() {
-            return Err(SpaceError::AlreadyMapped(slot.part.start).into());
+        if let Some(table) = table_below::<M>(self.machine, slot, g)? {
+            return Ok(Next::Descend(table));
         }
         if slot.level < LAST_LEVEL {
             return self.make_table(slot);

@@ -61,15 +61,26 @@ impl<M: Machine> Mapper<'_, M> {
     }
 }
 
+/// The table that `slot` leads to, or `None` for an empty slot, where something can be mapped.
+///
+/// # Errors
+/// `SpaceError::AlreadyMapped`.
+pub(super) fn table_below<M: Machine>(machine: &M, slot: &Slot, g: Granule) -> Result<Option<PhysAddr>> {
+    let entry = read::<M>(machine, slot);
+    if entry.is_empty() {
+        return Ok(None);
+    }
+    if entry.is_table(slot.level) && !entry.is_shared() {
+        return Ok(Some(entry.address(g)));
+    }
+    Err(SpaceError::AlreadyMapped(slot.part.start).into())
+}
+
 impl<M: Machine> Visit for Mapper<'_, M> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
         let g = self.g;
-        let old = read::<M>(self.machine, slot);
-        if old.is_table(slot.level) && !old.is_shared() {
-            return Ok(Next::Descend(old.address(g)));
-        }
-        if !old.is_empty() {
-            return Err(SpaceError::AlreadyMapped(slot.part.start).into());
+        if let Some(table) = table_below::<M>(self.machine, slot, g)? {
+            return Ok(Next::Descend(table));
         }
         if !self.leaf_fits(slot) {
             // Below the last level there is nothing: a request that is not whole, congruent pages.
