@@ -1,4 +1,4 @@
-//! Pages by use, and what was refused without harm.
+//! Pages by use, and wrong calls that were refused.
 
 use crate::frame::page::PageKind;
 
@@ -44,7 +44,7 @@ impl Counts {
     }
 }
 
-/// Things that should not happen and were refused without harm.
+/// Wrong calls that were refused without harm: each is a mistake in the kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Warnings {
     /// Frees of pages that are reserved or free already.

@@ -47,6 +47,7 @@ pub enum Mobility {
 
 /// The page frames of a machine.
 pub struct Frames<M: Machine> {
+    // Visible, so that the struct pages can be borrowed beside the blocks.
     pub(crate) machine: M,
     pub(crate) layout: Layout,
     pub(crate) sections: List<Section>,
