@@ -33,7 +33,7 @@ help:
 	@echo '  make test         all tests: host tests, then boot tests under QEMU'
 	@echo '  make test-long    all tests, with more random sequences and those that take long'
 	@echo '  make check        the fast part: format, clippy, host tests; no QEMU'
-	@echo '  make check-miri   the memory model under Miri (needs a nightly toolchain)'
+	@echo '  make check-miri   the memory model under Miri (installs a nightly toolchain)'
 	@echo '  make bench        guest instructions per operation, beside Linux (JSON=1: as JSON)'
 	@echo '  make check-docs   run again every command that the documents quote, and compare'
 	@echo '  make gdb          the kernel in a debugger, stopped at its first instruction'
