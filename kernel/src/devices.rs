@@ -133,10 +133,10 @@ impl Kernel {
         let compound = align.map_or(Ok(Compound::PAGE), |size| Compound::new(g, size, tails))?;
         let node = ranges.first().and_then(|(start, _)| self.memory_behind(*start)).map_or(0, |b| b.node);
         let device = self.mm.compound_device_range(ranges, kind, memmap, compound)?.on_node(node);
-        let remote = self.mm.warnings().remote_memmap;
+        let remote = self.mm.frames().warnings.remote_memmap;
         self.mm.memremap_pages(&device, |_, _| {})?;
         let start = device.start();
-        if self.mm.warnings().remote_memmap > remote {
+        if self.mm.frames().warnings.remote_memmap > remote {
             let at = start.address(g).get();
             kprintln!(
                 "warning: dax@{at:x} is on node {node}, and its memmap is not (this is said once; --map dev avoids it)"

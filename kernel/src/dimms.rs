@@ -64,7 +64,7 @@ impl Dimms {
     /// Why it was refused; nothing else has changed.
     pub fn insert<M: Machine>(&mut self, mm: &mut Mm<M>, slot: &Slot, policy: Policy) -> Result<()> {
         let start = PhysAddr::new(slot.address);
-        let room = mm.may_fail(Resource::Heap { bytes: size_of::<Dimm>() });
+        let room = mm.frames_mut().may_fail(Resource::Heap { bytes: size_of::<Dimm>() });
         let room = room.and_then(|()| list::reserve(&mut self.present, 1));
         let name = Name { source: Source::Dimm(slot.number), start, node: slot.node };
         let result = room.and_then(|()| plug::bring_in(mm, name, slot.size, policy));

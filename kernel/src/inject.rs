@@ -29,9 +29,9 @@ impl Injection {
 
     /// Runs a whole operation with the plan that is armed, and reports whether it fired.
     pub fn around<M: Machine, R>(&mut self, mm: &mut Mm<M>, operation: impl FnOnce(&mut Mm<M>) -> R) -> R {
-        self.begin(mm.faults_mut());
+        self.begin(&mut mm.frames_mut().faults);
         let result = operation(mm);
-        self.end(mm.faults_mut());
+        self.end(&mut mm.frames_mut().faults);
         result
     }
 

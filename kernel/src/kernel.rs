@@ -77,7 +77,7 @@ pub fn kernel_main(info: &'static mut BootInfo, run: RunCommand) -> ! {
     };
     kernel.mm.set_bug(info.args.bug);
     kernel.set_nodes();
-    greet(info, &kernel.mm.counts());
+    greet(info, &kernel.mm.frames().counts());
     kernel.set_huge_pages_aside();
     cpus::start::start(info);
     kernel.find_regions();
@@ -182,9 +182,9 @@ impl Kernel {
         let told = self.service_slots();
         // An event that found the heap full is looked at again.
         if (told || self.nvdimms.is_pending()) && self.find_nvdimms() {
-            self.injection.begin(self.mm.faults_mut());
+            self.injection.begin(&mut self.mm.frames_mut().faults);
             self.use_pmem();
-            self.injection.end(self.mm.faults_mut());
+            self.injection.end(&mut self.mm.frames_mut().faults);
         }
     }
 

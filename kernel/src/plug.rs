@@ -52,26 +52,26 @@ impl fmt::Display for Name {
 /// Why it was refused; every step is undone.
 pub fn bring_in<M: Machine>(mm: &mut Mm<M>, name: Name, len: u64, policy: Policy) -> Result<()> {
     let g = mm.granule();
-    let mut meter = Meter::start(&mm.counts());
+    let mut meter = Meter::start(&mm.frames().counts());
     let range = HotRange::new(mm, name.start, len, name.source)?.on_node(name.node);
-    let remote = mm.warnings().remote_memmap;
+    let remote = mm.frames().warnings.remote_memmap;
     let bytes = range.pages().addresses(g);
     let done = |mm: &Mm<M>, step| {
-        let so_far = meter.stop(|| mm.counts());
+        let so_far = meter.stop(|| mm.frames().counts());
         match step {
             Step::InitialisePages => print_figures("add", bytes, so_far),
             Step::GoOnline => print_figures("online", bytes, so_far),
             _ => return tell_step(mm, name, &range, policy.home, step),
         }
         tell_step(mm, name, &range, policy.home, step);
-        meter = Meter::start(&mm.counts());
+        meter = Meter::start(&mm.frames().counts());
     };
     if policy.online {
         mm.plug(&range, policy.home, ZoneKind::Movable, done)?;
     } else {
         mm.add_memory(&range, policy.home, done)?;
     }
-    if mm.warnings().remote_memmap > remote {
+    if mm.frames().warnings.remote_memmap > remote {
         let node = name.node;
         kprintln!(
             "warning: {name} is on node {node}, and its memmap is not (this is said once; memmap=self avoids it)"
@@ -89,17 +89,18 @@ pub fn take_away<M: Machine>(mm: &mut Mm<M>, name: Name, range: PhysRange) -> Re
     let g = mm.granule();
     // Checked before anything goes offline.
     let pages = mm.removable(range)?;
-    let all_offline =
-        pages.blocks(g).all(|start| mm.block_of(start).is_some_and(|b| b.state == BlockState::Offline));
+    let all_offline = pages
+        .blocks(g)
+        .all(|start| mm.frames().block_of(start).is_some_and(|b| b.state == BlockState::Offline));
     if !all_offline {
-        let meter = Meter::start(&mm.counts());
+        let meter = Meter::start(&mm.frames().counts());
         let offlined = mm.offline_pages(pages)?;
         klog!("{name}: offline, {} pages migrated", offlined.migrated);
-        print_figures("offline", range, meter.stop(|| mm.counts()));
+        print_figures("offline", range, meter.stop(|| mm.frames().counts()));
     }
-    let meter = Meter::start(&mm.counts());
+    let meter = Meter::start(&mm.frames().counts());
     mm.remove_memory(range)?;
-    print_figures("remove", range, meter.stop(|| mm.counts()));
+    print_figures("remove", range, meter.stop(|| mm.frames().counts()));
     klog!("{name}: {range} is gone");
     Ok(())
 }
@@ -107,14 +108,14 @@ pub fn take_away<M: Machine>(mm: &mut Mm<M>, name: Name, range: PhysRange) -> Re
 /// Whether any memory block of `range` is present.
 pub fn is_present<M: Machine>(mm: &Mm<M>, range: PhysRange) -> bool {
     let pages = PfnRange::inside(mm.granule(), range);
-    mm.blocks().iter().any(|block| pages.contains(block.start))
+    mm.frames().blocks().iter().any(|block| pages.contains(block.start))
 }
 
 /// The state of the blocks of `range`: `online`, `offline` or `mixed`.
 pub fn state_of<M: Machine>(mm: &Mm<M>, range: PhysRange) -> &'static str {
     let g = mm.granule();
     let pages = PfnRange::inside(g, range);
-    let mut blocks = mm.blocks().iter().filter(|b| pages.contains(b.start));
+    let mut blocks = mm.frames().blocks().iter().filter(|b| pages.contains(b.start));
     let online = |b: &MemoryBlock| b.state.zone().is_some();
     match blocks.next().map(online) {
         Some(first) if blocks.any(|b| online(b) != first) => "mixed",
@@ -136,14 +137,14 @@ fn tell_step<M: Machine>(mm: &Mm<M>, name: Name, range: &HotRange, home: MemmapH
         return;
     }
     let (g, pages) = (mm.granule(), range.pages());
-    let blocks = || pages.blocks(g).filter_map(|start| mm.block_of(start));
-    let first = mm.block_of(pages.start);
+    let blocks = || pages.blocks(g).filter_map(|start| mm.frames().block_of(start));
+    let first = mm.frames().block_of(pages.start);
     let leaf = |va| Bytes(mm.space().path(va).leaf().map_or(0, |step| step.slot.span.len()));
     let head = format_args!("{name}: {} {}", step.number(), step.name());
     match step {
         Step::ClaimSections => klog!("{head}: {} of {}", blocks().count(), Bytes(g.section_size)),
         Step::MapLinear => {
-            let va = mm.layout().linear(pages.start.address(g));
+            let va = mm.space().layout().linear(pages.start.address(g));
             klog!("{head}: at {va} by {} leaves", leaf(va));
         }
         Step::ChooseBacking => match home {
@@ -159,7 +160,7 @@ fn tell_step<M: Machine>(mm: &Mm<M>, name: Name, range: &HotRange, home: MemmapH
             MemmapHome::Ram => klog!("{head}: system RAM"),
         },
         Step::PopulateVmemmap => {
-            let va = mm.layout().page_address(pages.start);
+            let va = mm.space().layout().page_address(pages.start);
             klog!("{head}: {} at {va} by {} leaves", Bytes(pages.len() * PAGE_BYTES), leaf(va));
         }
         Step::InitialisePages => klog!("{head}: {} cleared at once", pages.len()),

@@ -313,7 +313,7 @@ fn add_part<M: Machine>(
     len: u64,
     policy: Policy,
 ) -> Result<()> {
-    mm.may_fail(Resource::Heap { bytes: size_of::<PhysRange>() })?;
+    mm.frames_mut().may_fail(Resource::Heap { bytes: size_of::<PhysRange>() })?;
     list::reserve(parts, 1)?;
     let start = name.start;
     if let Err(error) = plug::bring_in(mm, name, len, policy) {

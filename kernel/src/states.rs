@@ -12,7 +12,7 @@ use crate::regions::Region;
 impl Kernel {
     /// Where a block's memmap is: `boot`, `ram` or `self`.
     pub fn memmap_of(&self, block: &MemoryBlock) -> &'static str {
-        match self.mm.section_of(block.start).map(|s| s.backing) {
+        match self.mm.frames().section_of(block.start).map(|s| s.backing) {
             Some(Backing::Altmap(_)) => "self",
             Some(Backing::Boot) => "boot",
             _ => "ram",

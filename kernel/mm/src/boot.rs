@@ -224,7 +224,7 @@ impl<M: Machine> Mm<M> {
         if pages.is_empty() {
             return Ok(());
         }
-        let (memmap, leaf) = (self.layout().memmap(pages), boot_memmap_leaf(g));
+        let (memmap, leaf) = (self.space.layout().memmap(pages), boot_memmap_leaf(g));
         let pa = match memblock.alloc(memmap.len(), leaf, PageKind::MemmapRam) {
             Err(Error::Out(_)) if pages.len() > g.section_pages => {
                 let half = pages.start + (pages.len() / 2).next_multiple_of(g.section_pages);
@@ -239,12 +239,12 @@ impl<M: Machine> Mm<M> {
     /// Map and clear the memmap of `pages` at `pa`.
     fn boot_map_memmap(&mut self, pages: PfnRange, pa: PhysAddr, memblock: &mut Memblock) -> Result<()> {
         let g = self.granule();
-        let (memmap, leaf) = (self.layout().memmap(pages), boot_memmap_leaf(g));
+        let (memmap, leaf) = (self.space.layout().memmap(pages), boot_memmap_leaf(g));
         let request =
             MapRequest { range: memmap, pa, attributes: Attributes::DATA, max_leaf: leaf, contiguous: false };
         map_boot(&mut self.space, memblock, &request)?;
         self.space.publish();
-        machine::zero_mapped(self.machine(), memmap);
+        machine::zero_mapped(self.space.machine(), memmap);
         Ok(())
     }
 
@@ -277,7 +277,7 @@ impl<M: Machine> Mm<M> {
             _ => g.section_order,
         };
         for (pfn, order) in range.chunks(max_order) {
-            self.pages().mark(pfn, order, kind);
+            self.frames.pages().mark(pfn, order, kind);
         }
         self.frames.charge(kind, range.len());
     }

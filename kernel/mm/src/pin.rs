@@ -12,12 +12,12 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// `PageError::NotPresent`; `PageError::State` when the page is neither free nor a tenant's nor pinned.
     pub fn pin(&mut self, pfn: Pfn) -> Result<()> {
-        let (kind, head) = self.use_of(pfn)?;
+        let (kind, head) = self.frames.use_of(pfn)?;
         match kind {
             PageKind::Device | PageKind::DeviceMemmap => self.hold_device(pfn)?,
             PageKind::Free => self.frames.take_free(pfn, 0, PageKind::Pinned),
             PageKind::Tenant | PageKind::Pinned => {
-                let page = self.pages().own(head);
+                let page = self.frames.pages().own(head);
                 page.set_refs(page.refs() + 1);
             }
             _ => {
@@ -32,14 +32,16 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// `PageError::NotPresent`, or `PageError::State` when the page is not held.
     pub fn unpin(&mut self, pfn: Pfn) -> Result<()> {
-        let (kind, head) = self.use_of(pfn)?;
+        let (kind, head) = self.frames.use_of(pfn)?;
         if kind.is_device() {
             return self.release_device(pfn);
         }
-        let refs = self.pages().get(head).refs();
+        let refs = self.frames.pages().get(head).refs();
         match kind {
             PageKind::Pinned if refs == 1 => self.frames.free(head),
-            PageKind::Pinned | PageKind::Tenant if refs > 1 => self.pages().own(head).set_refs(refs - 1),
+            PageKind::Pinned | PageKind::Tenant if refs > 1 => {
+                self.frames.pages().own(head).set_refs(refs - 1)
+            }
             _ => return Err(PageError::State { pfn, is: kind, needs: PageNeeds::Pinned }.into()),
         }
         Ok(())

@@ -20,8 +20,8 @@ impl<M: Machine> Mm<M> {
     /// `PageError::NotPresent`; `PageError::Poisoned` when it is already; `PageError::Pinned`, `HugeError::InUse` or `PageError::Unmovable` when it cannot be emptied; `PageError::State`
     /// for a hole and in a block that is offline; `Out` when there is no page to move to. Nothing has changed then.
     pub fn poison(&mut self, pfn: Pfn) -> Result<Option<Pfn>> {
-        let (kind, head) = self.use_of(pfn)?;
-        let refs = self.pages().get(head).refs();
+        let (kind, head) = self.frames.use_of(pfn)?;
+        let refs = self.frames.pages().get(head).refs();
         let moved = match kind {
             PageKind::Free => None,
             PageKind::Tenant if refs <= 1 => Some(migrate_page(&mut self.space, &mut self.frames, pfn)?),
@@ -48,7 +48,7 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// `PageError::NotPresent`, or `PageError::State` when it is not poisoned.
     pub fn unpoison(&mut self, pfn: Pfn) -> Result<()> {
-        let (kind, _) = self.use_of(pfn)?;
+        let (kind, _) = self.frames.use_of(pfn)?;
         if kind != PageKind::Poisoned {
             return Err(PageError::State { pfn, is: kind, needs: PageNeeds::Poisoned }.into());
         }
@@ -57,7 +57,7 @@ impl<M: Machine> Mm<M> {
         };
         block.poisoned -= 1;
         if block.state == BlockState::Offline {
-            self.pages().own(pfn).clear_head();
+            self.frames.pages().own(pfn).clear_head();
         } else {
             self.frames.uncharge(PageKind::Poisoned, 1);
             self.frames.put_back(pfn, 0);

@@ -88,7 +88,8 @@ const ONLINE: &str = "online ADDR [movable|normal]";
 
 pub(super) fn online(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let start = block_at(kernel, words.address(ONLINE)?)?;
-    let boot = kernel.mm.block_of(start).is_some_and(|b| b.source == hotmap_mm::frame::block::Source::Boot);
+    let boot =
+        kernel.mm.frames().block_of(start).is_some_and(|b| b.source == hotmap_mm::frame::block::Source::Boot);
     let zone = match words.next() {
         // Boot memory goes back to where it was; what was added stays removable.
         None => {

@@ -45,22 +45,22 @@ fn cycle(kernel: &mut Kernel, dimm: &Dimm) -> Outcome {
     let (bytes, home) = (dimm.range.len(), kernel.policy().home);
     let pages = PfnRange::inside(kernel.granule(), dimm.range);
     let zone = common_zone(kernel, pages)?;
-    let meter = Meter::start(&kernel.mm.counts());
+    let meter = Meter::start(&kernel.mm.frames().counts());
     kernel.mm.offline_pages(pages)?;
-    let offline = meter.stop(|| kernel.mm.counts());
-    let meter = Meter::start(&kernel.mm.counts());
+    let offline = meter.stop(|| kernel.mm.frames().counts());
+    let meter = Meter::start(&kernel.mm.frames().counts());
     if let Err(error) = kernel.mm.remove_memory(dimm.range) {
         kernel.mm.online_pages(pages, zone, |_, _| {})?;
         return Err(error.into());
     }
-    let remove = meter.stop(|| kernel.mm.counts());
-    let meter = Meter::start(&kernel.mm.counts());
+    let remove = meter.stop(|| kernel.mm.frames().counts());
+    let meter = Meter::start(&kernel.mm.frames().counts());
     let range = HotRange::new(&kernel.mm, dimm.range.start, bytes, Source::Dimm(dimm.slot))?;
     kernel.mm.add_memory(&range, home, |_, _| {})?;
-    let add = meter.stop(|| kernel.mm.counts());
-    let meter = Meter::start(&kernel.mm.counts());
+    let add = meter.stop(|| kernel.mm.frames().counts());
+    let meter = Meter::start(&kernel.mm.frames().counts());
     kernel.mm.online_pages(pages, zone, |_, _| {})?;
-    let online = meter.stop(|| kernel.mm.counts());
+    let online = meter.stop(|| kernel.mm.frames().counts());
     for (operation, meter) in [("offline", offline), ("remove", remove), ("add", add), ("online", online)] {
         kprintln!("bench: {operation} {bytes} {meter}");
     }
@@ -88,20 +88,21 @@ fn huge_page(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
 }
 
 fn optimise_and_restore(kernel: &mut Kernel, head: Pfn) -> Result<(Meter, Meter), Error> {
-    if kernel.mm.pages().get(head).as_huge_head().is_optimised() {
+    if kernel.mm.frames().pages().get(head).as_huge_head().is_optimised() {
         kernel.mm.restore(head)?;
     }
-    let meter = Meter::start(&kernel.mm.counts());
+    let meter = Meter::start(&kernel.mm.frames().counts());
     kernel.mm.optimise(head)?;
-    let optimise = meter.stop(|| kernel.mm.counts());
-    let meter = Meter::start(&kernel.mm.counts());
+    let optimise = meter.stop(|| kernel.mm.frames().counts());
+    let meter = Meter::start(&kernel.mm.frames().counts());
     kernel.mm.restore(head)?;
-    Ok((optimise, meter.stop(|| kernel.mm.counts())))
+    Ok((optimise, meter.stop(|| kernel.mm.frames().counts())))
 }
 
 /// The zone that all blocks of `pages` are online in, so that the cycle can end where it began.
 fn common_zone(kernel: &Kernel, pages: PfnRange) -> Result<ZoneKind, ShellError> {
-    let mut zones = kernel.mm.blocks().iter().filter(|b| pages.contains(b.start)).map(|b| b.state.zone());
+    let mut zones =
+        kernel.mm.frames().blocks().iter().filter(|b| pages.contains(b.start)).map(|b| b.state.zone());
     let first = zones.next().flatten();
     let same = zones.all(|zone| zone == first);
     first.filter(|_| same).ok_or(ShellError::Failed("not every block of the DIMM is online in one zone"))

@@ -128,7 +128,7 @@ fn create(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
         false => MemmapHome::Ram,
     };
     let Request { align, tails, .. } = request;
-    let meter = Meter::start(&kernel.mm.counts());
+    let meter = Meter::start(&kernel.mm.frames().counts());
     let start = kernel.make_device(ranges, &Wanted { kind, memmap, align, tails })?;
     figures(kernel, "dax-create", ranges.iter().map(|(_, len)| len).sum(), meter);
     let made = kernel.mm.devices().iter().find(|device| device.start() == start);
@@ -182,7 +182,7 @@ fn parse(kernel: &Kernel, words: &mut Words<'_>) -> Result<Request, ShellError> 
 /// What an operation cost, where figures are asked for (`bench=on`).
 fn figures(kernel: &Kernel, operation: &str, bytes: u64, meter: Meter) {
     if meter::is_on() {
-        kprintln!("bench: {operation} {bytes} {}", meter.stop(|| kernel.mm.counts()));
+        kprintln!("bench: {operation} {bytes} {}", meter.stop(|| kernel.mm.frames().counts()));
     }
 }
 
@@ -202,7 +202,7 @@ fn destroy(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let start = page(kernel, words, DESTROY)?;
     words.end(DESTROY)?;
     let bytes = kernel.mm.devices().iter().find(|device| device.start() == start).map_or(0, Pagemap::pages);
-    let meter = Meter::start(&kernel.mm.counts());
+    let meter = Meter::start(&kernel.mm.frames().counts());
     match kernel.mm.memunmap_pages(start)? {
         Teardown::Gone => {
             figures(kernel, "dax-destroy", bytes * kernel.page_size(), meter);

@@ -30,7 +30,7 @@ pub(super) fn dedup(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
 
 /// All struct pages. A shared frame counts once, however many compound pages lead to it.
 pub(super) fn total(kernel: &Kernel) -> MemmapCost {
-    let first = kernel.pfn(kernel.mm.layout().phys_base);
+    let first = kernel.pfn(kernel.mm.space().layout().phys_base);
     let all = kernel.mm.memmap_cost(PfnRange::new(first, LINEAR_SIZE / kernel.page_size()));
     let huge = kernel.mm.hugetlb.tails().as_flattened();
     let huge = huge.iter().filter(|tail| tail.frame.is_some()).count() as u64;
@@ -95,14 +95,14 @@ fn table(kernel: &Kernel) {
         row(kernel, format_args!("huge pages of {size}"), pages, cost);
     }
     let all = total(kernel);
-    let described = kernel.mm.sections().len() as u64 * kernel.block_pages();
+    let described = kernel.mm.frames().sections().len() as u64 * kernel.block_pages();
     row(kernel, format_args!("everything"), described, all);
     kprintln!(
         "{} shared frames serve {} pages of vmemmap: {} frames saved; {} pages of tables for vmemmap",
         all.shared,
         all.mappings,
         all.saved(),
-        kernel.mm.space().table_pages(kernel.mm.layout().vmemmap())
+        kernel.mm.space().table_pages(kernel.mm.space().layout().vmemmap())
     );
 }
 
@@ -118,15 +118,15 @@ struct Group {
 
 /// The memmap of the compound page (or run) around `pfn`, page by page.
 fn picture(kernel: &Kernel, pfn: Pfn) -> Outcome {
-    let (kind, head) = kernel.mm.use_of(pfn)?;
-    let order = kernel.mm.pages().get(head).order();
+    let (kind, head) = kernel.mm.frames().use_of(pfn)?;
+    let order = kernel.mm.frames().pages().get(head).order();
     let (size, per_page) = (kernel.page_size(), kernel.page_size() / PAGE_BYTES);
     kprintln!("{kind} at {head}: {} pages, {}", 1u64 << order, Bytes(size << order));
     kprintln!("  memmap page  struct pages of            leads to");
     let pages = ((1 << order) / per_page).max(1);
     let mut open: Option<Group> = None;
     for index in 0..pages {
-        let va = kernel.mm.layout().page_address(head) + index * size;
+        let va = kernel.mm.space().layout().page_address(head) + index * size;
         let path = kernel.mm.space().path(va);
         let step = path.leaf().ok_or(Error::Space(SpaceError::NotMapped(va)))?;
         let at =

@@ -81,8 +81,8 @@ pub(super) fn unpoison(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
 /// Writes what is there: harmless, unless the struct page is a shared tail's, which is read-only.
 pub(super) fn scribble(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let pfn = words.page(kernel, "scribble PFN|addr:A")?;
-    kernel.mm.use_of(pfn)?;
-    let page = kernel.mm.pages().get(pfn);
+    kernel.mm.frames().use_of(pfn)?;
+    let page = kernel.mm.frames().pages().get(pfn);
     page.set_refs(page.refs());
     Ok(())
 }

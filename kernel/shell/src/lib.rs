@@ -242,9 +242,9 @@ pub fn run(kernel: &mut Kernel, line: &str) -> bool {
         // Before it runs: what was refused must not have been done.
         Some(command) if words.left() > command.most => Err(ShellError::Usage(command.usage)),
         Some(command) if command.operation.is_one(&words) => {
-            kernel.injection.begin(kernel.mm.faults_mut());
+            kernel.injection.begin(&mut kernel.mm.frames_mut().faults);
             let outcome = (command.run)(kernel, &mut words);
-            kernel.injection.end(kernel.mm.faults_mut());
+            kernel.injection.end(&mut kernel.mm.frames_mut().faults);
             outcome
         }
         Some(command) => (command.run)(kernel, &mut words),

@@ -24,12 +24,12 @@ pub(super) fn regions(kernel: &Kernel) -> [(&'static str, VirtRange); 5] {
         ("image", VirtRange { start: IMAGE_START, end: DEVICES.start }),
         ("devices", DEVICES),
         ("tenants", TENANTS),
-        ("vmemmap", kernel.mm.layout().vmemmap()),
+        ("vmemmap", kernel.mm.space().layout().vmemmap()),
     ]
 }
 
 pub(super) fn mem(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
-    let counts = kernel.mm.counts();
+    let counts = kernel.mm.frames().counts();
     let rows = [
         ("present", counts.present),
         ("free", counts.free),
@@ -49,7 +49,7 @@ pub(super) fn mem(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
 
 pub(super) fn zones(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
     for kind in ZoneKind::ALL {
-        let zone = kernel.mm.zone(kind);
+        let zone = kernel.mm.frames().zone(kind);
         let (start, end) = zone.span(kernel.block_pages());
         kprintln!(
             "{kind:<8} pfn {:#x}..{:#x}  blocks {}  present {}  free {}",
@@ -60,7 +60,7 @@ pub(super) fn zones(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
             zone.free
         );
         let mut runs = [0u64; MAX_ORDERS];
-        for block in zone.blocks().iter().filter_map(|start| kernel.mm.block_of(*start)) {
+        for block in zone.blocks().iter().filter_map(|start| kernel.mm.frames().block_of(*start)) {
             each_free_run(kernel, block, |_, order| runs[order as usize] += 1);
         }
         for (order, runs) in runs.into_iter().enumerate() {
@@ -73,7 +73,7 @@ pub(super) fn zones(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
 }
 
 pub(super) fn blocks(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
-    for block in kernel.mm.blocks() {
+    for block in kernel.mm.frames().blocks() {
         kprintln!(
             "{}  {:<13} {:<8} {:<6} memmap {:<5} usable from {}  free {:>6}  tenants {}",
             kernel.address(block.start),
@@ -147,7 +147,7 @@ pub(super) fn tables(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
     kprintln!(
         "{:<8} {:>6} pages, the root included (a table that two regions share is listed for both)",
         "all",
-        kernel.mm.counts().tables
+        kernel.mm.frames().counts().tables
     );
     Ok(())
 }
@@ -156,11 +156,11 @@ pub(super) fn layout(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
     for (name, range) in regions(kernel) {
         kprintln!("{:#018x}..{:#018x}  {name}", range.start.get(), range.end.get());
     }
-    let base = kernel.mm.layout().phys_base;
+    let base = kernel.mm.space().layout().phys_base;
     kprintln!("linear address = physical address - {} + {LINEAR_START}", base);
     kprintln!(
         "struct page    = {} + (pfn - {:#x}) * 64",
-        kernel.mm.layout().vmemmap().start,
+        kernel.mm.space().layout().vmemmap().start,
         kernel.pfn(base).get()
     );
     for ram in kernel.info.memblock.ram() {

@@ -31,7 +31,7 @@ pub(super) fn state(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
             json.number("present", zone.present);
             json.number("free", zone.free);
         });
-        json.array("blocks", kernel.mm.blocks(), |json, block| describe_block(kernel, json, block));
+        json.array("blocks", kernel.mm.frames().blocks(), |json, block| describe_block(kernel, json, block));
         json.array("dimms", kernel.dimms.all(), |json, dimm| {
             json.number("slot", dimm.slot);
             json.word("start", dimm.range.start);
@@ -56,7 +56,7 @@ pub(super) fn state(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
         });
         json.array("regions", kernel.regions.all(), |json, region| describe_region(kernel, json, region));
         let wrong_arguments = u64::from(kernel.info.args.wrong);
-        json.number("warnings", kernel.mm.warnings().total() + wrong_arguments);
+        json.number("warnings", kernel.mm.frames().warnings.total() + wrong_arguments);
         json.number("wrong_arguments", wrong_arguments);
         let (used, size) = heap::usage();
         json.object("heap", |json| {
@@ -78,7 +78,7 @@ struct ZoneRow {
 /// The zones; Device only while a device is in it.
 fn zones(kernel: &Kernel) -> impl Iterator<Item = ZoneRow> + '_ {
     let memory = ZoneKind::ALL.into_iter().map(|kind| {
-        let zone = kernel.mm.zone(kind);
+        let zone = kernel.mm.frames().zone(kind);
         let (start, end) = zone.span(kernel.block_pages());
         ZoneRow { name: kind.name(), span: PfnRange { start, end }, present: zone.present, free: zone.free }
     });
@@ -94,7 +94,7 @@ fn zones(kernel: &Kernel) -> impl Iterator<Item = ZoneRow> + '_ {
 }
 
 fn machine(kernel: &Kernel, json: &mut Json) {
-    let base = kernel.mm.layout().phys_base;
+    let base = kernel.mm.space().layout().phys_base;
     json.word("version", env!("CARGO_PKG_VERSION"));
     json.number("granule", kernel.page_size());
     json.number("va_bits", kernel.granule().va_bits);
@@ -105,14 +105,14 @@ fn machine(kernel: &Kernel, json: &mut Json) {
         json.word("phys_base", base);
     });
     json.object("vmemmap", |json| {
-        json.word("start", kernel.mm.layout().vmemmap().start);
+        json.word("start", kernel.mm.space().layout().vmemmap().start);
         json.number("first_pfn", kernel.pfn(base).get());
         json.number("page_bytes", PAGE_BYTES);
     });
 }
 
 fn memory(kernel: &Kernel, json: &mut Json) {
-    let counts = kernel.mm.counts();
+    let counts = kernel.mm.frames().counts();
     json.object("pages", |json| {
         json.number("present", counts.present);
         json.number("free", counts.free);

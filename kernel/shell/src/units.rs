@@ -51,6 +51,6 @@ impl Units for Kernel {
 /// Calls `found` for each free run of a block, with its order.
 pub(crate) fn each_free_run(kernel: &Kernel, block: &MemoryBlock, mut found: impl FnMut(Pfn, u32)) {
     for order in 0..=kernel.granule().section_order {
-        block.free.heads(&kernel.mm.pages(), order).for_each(|pfn| found(pfn, order));
+        block.free.heads(&kernel.mm.frames().pages(), order).for_each(|pfn| found(pfn, order));
     }
 }

@@ -30,10 +30,10 @@ pub(super) fn walk(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
 }
 
 fn walk_page(kernel: &Kernel, pfn: Pfn) -> Outcome {
-    if !kernel.mm.is_valid(pfn) {
+    if !kernel.mm.frames().is_valid(pfn) {
         return Err(Error::Page(PageError::NotPresent(pfn)).into());
     }
-    let va = kernel.mm.layout().page_address(pfn);
+    let va = kernel.mm.space().layout().page_address(pfn);
     kprintln!("{pfn} ({}): its struct page is at {va}", kernel.address(pfn));
     walk_to(kernel, va)
 }
@@ -76,10 +76,11 @@ impl core::fmt::Display for Owner<'_> {
             let what = if part { "what is set aside of " } else { "" };
             return write!(f, "{what}the device at {start} ({})", device.kind());
         }
-        let Some(block) = kernel.mm.block_of(pfn).filter(|_| kernel.mm.is_valid(pfn)) else {
+        let Some(block) = kernel.mm.frames().block_of(pfn).filter(|_| kernel.mm.frames().is_valid(pfn))
+        else {
             return f.write_str("not memory that the model knows");
         };
-        match kernel.mm.pages().use_of(pfn).0 {
+        match kernel.mm.frames().pages().use_of(pfn).0 {
             PageKind::MemmapSelf => {
                 write!(f, "self-hosted: memory of {} that holds its own memmap", block.source)
             }
@@ -91,9 +92,13 @@ impl core::fmt::Display for Owner<'_> {
 
 pub(super) fn page(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let pfn = words.page(kernel, "page PFN|addr:A")?;
-    let (kind, head) = kernel.mm.use_of(pfn)?;
-    let page = kernel.mm.pages().get(head);
-    kprintln!("{pfn} ({}), struct page at {}", kernel.address(pfn), kernel.mm.layout().page_address(pfn));
+    let (kind, head) = kernel.mm.frames().use_of(pfn)?;
+    let page = kernel.mm.frames().pages().get(head);
+    kprintln!(
+        "{pfn} ({}), struct page at {}",
+        kernel.address(pfn),
+        kernel.mm.space().layout().page_address(pfn)
+    );
     if kind == PageKind::Tail {
         kprintln!("no head: its block is offline");
         return Ok(());

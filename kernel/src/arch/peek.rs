@@ -19,11 +19,11 @@ use super::probe::probe_read32;
 /// Word `index` of the page `pfn`; `None` when that is not a tenant's page, or has no such word.
 pub fn tenant_word(mm: &Mm<Arm>, pfn: Pfn, index: usize) -> Option<&AtomicU64> {
     let g = mm.granule();
-    let tenant = mm.use_of(pfn).is_ok_and(|(kind, _)| kind == PageKind::Tenant);
+    let tenant = mm.frames().use_of(pfn).is_ok_and(|(kind, _)| kind == PageKind::Tenant);
     if !tenant || index as u64 >= g.page_size / 8 {
         return None;
     }
-    let words = mm.machine().frame(pfn.address(g), g.page_size).cast::<AtomicU64>();
+    let words = mm.space().machine().frame(pfn.address(g), g.page_size).cast::<AtomicU64>();
     // SAFETY: M1: the linear map covers the frame (I8), which stays a tenant's as long as `mm` is borrowed; M2: the model
     // reaches a tenant's words through atomics only while it is shared; the index was checked.
     Some(unsafe { &*words.add(index) })
@@ -39,7 +39,7 @@ pub fn device_word(mm: &Mm<Arm>, at: PhysAddr) -> Option<&AtomicU64> {
     }
     // SAFETY: M1: the linear map covers the memory of a device that the CPU reaches (I8) as long as `mm` is borrowed; M2:
     // the kernel has no other use for it than this one, by atomics.
-    Some(unsafe { &*mm.machine().frame(at, 8).cast::<AtomicU64>() })
+    Some(unsafe { &*mm.space().machine().frame(at, 8).cast::<AtomicU64>() })
 }
 
 /// The struct page at `va`, for a reader that found its compound page on the board: it may be used until the section ends.

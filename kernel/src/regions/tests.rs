@@ -108,7 +108,7 @@ fn a_region_comes_is_used_and_goes_without_a_trace(g: Granule) {
         regions.add(&mut rig.mm, address(HOT), None, policy).expect("it is welcome");
         assert_eq!(words(&regions), ["memory", "waiting", "refused", "waiting"]);
         let state = if policy.online { BlockState::Online(ZoneKind::Movable) } else { BlockState::Offline };
-        let added = rig.mm.blocks().iter().filter(|block| block.source == Source::DeviceTree);
+        let added = rig.mm.frames().blocks().iter().filter(|block| block.source == Source::DeviceTree);
         let added: vec::Vec<_> = added.map(|block| (block.start.address(g).get(), block.state)).collect();
         let size = if g.page_size == 65536 { 512 * MIB } else { 128 * MIB };
         let expected: vec::Vec<_> = (0..GIB / size).map(|i| (HOT + i * size, state)).collect();
@@ -226,9 +226,9 @@ fn every_allocation_that_fails_is_undone(g: Granule) {
     let (mut rig, mut regions) = boot(g);
     let (before, list) = (Snapshot::exact(&rig), regions.list.clone());
     for n in 1.. {
-        rig.mm.faults_mut().arm(Plan::Nth(n));
+        rig.mm.frames_mut().faults.arm(Plan::Nth(n));
         let result = regions.add(&mut rig.mm, address(HOT), None, AUTO);
-        rig.mm.faults_mut().arm(Plan::Off);
+        rig.mm.frames_mut().faults.arm(Plan::Off);
         if result.is_ok() {
             assert!(n > 1, "no allocation was failed");
             break;

@@ -76,12 +76,12 @@ impl Snapshot {
 
 fn books(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
     let mm = &rig.mm;
-    facts.push(Fact::Book(format!("{:?}", mm.counts())));
+    facts.push(Fact::Book(format!("{:?}", mm.frames().counts())));
     // What is reported once is not undone.
-    let warnings = Warnings { remote_memmap: 0, ..mm.warnings() };
+    let warnings = Warnings { remote_memmap: 0, ..mm.frames().warnings };
     facts.push(Fact::Book(format!("{warnings:?}")));
     for kind in hotmap_mm::frame::zone::ZoneKind::ALL {
-        let zone = mm.zone(kind);
+        let zone = mm.frames().zone(kind);
         let mut blocks = zone.blocks().to_vec();
         if detail == Detail::WhereFramesMayDiffer {
             blocks.sort_unstable();
@@ -91,7 +91,7 @@ fn books(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
             facts.push(Fact::Book(format!("{kind}: free {}", zone.free)));
         }
     }
-    for section in mm.sections() {
+    for section in mm.frames().sections() {
         facts.push(Fact::Book(format!("{section:?}")));
     }
     for device in mm.devices() {
@@ -112,12 +112,12 @@ fn books(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
     facts.push(Fact::Book(format!(
         "stale {}, unpaid {}",
         rig.machine.stale_entries(),
-        mm.skipped_invalidations()
+        mm.space().skipped_invalidations()
     )));
 }
 
 fn blocks(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
-    for block in rig.mm.blocks() {
+    for block in rig.mm.frames().blocks() {
         let MemoryBlock { start, state, source, memmap_pages, present, poisoned, .. } = block;
         facts.push(Fact::Book(format!(
             "block {start:?}: {state:?} {source:?} memmap {memmap_pages} present {present} poisoned {poisoned}"
@@ -140,7 +140,7 @@ fn heads(rig: &Rig, block: &MemoryBlock, facts: &mut Vec<Fact>) {
     };
     let mut at = spoken_for.start;
     while at < spoken_for.end {
-        let page = rig.mm.pages().get(at);
+        let page = rig.mm.frames().pages().get(at);
         let (kind, order) = (page.kind(), page.order());
         if offline && kind == PageKind::Tail {
             at = at + 1;
@@ -157,7 +157,7 @@ fn heads(rig: &Rig, block: &MemoryBlock, facts: &mut Vec<Fact>) {
 fn free_lists(rig: &Rig, block: &MemoryBlock, facts: &mut Vec<Fact>) {
     let g = rig.granule();
     for order in 0..=g.section_order {
-        for pfn in block.free.heads(&rig.mm.pages(), order) {
+        for pfn in block.free.heads(&rig.mm.frames().pages(), order) {
             facts.push(Fact::Free { pfn: pfn.get(), order });
         }
     }

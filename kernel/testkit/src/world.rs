@@ -96,10 +96,10 @@ impl World {
         }
         let before = Snapshot::of(&self.rig, detail);
         VETO.set(veto);
-        self.rig.mm.faults_mut().arm(fault.map_or(Plan::Off, Plan::Nth));
+        self.rig.mm.frames_mut().faults.arm(fault.map_or(Plan::Off, Plan::Nth));
         let mut result = act(&mut self.rig);
-        let fired = self.rig.mm.faults().fired();
-        self.rig.mm.faults_mut().arm(Plan::Off);
+        let fired = self.rig.mm.frames().faults.fired();
+        self.rig.mm.frames_mut().faults.arm(Plan::Off);
         if fired && matches!(result, Err(Error::Out(_))) {
             let when = format!("{what}, allocation {fault:?} failed");
             before.assert_same(&Snapshot::of(&self.rig, detail), &when);
@@ -126,7 +126,7 @@ impl World {
         self.came_again();
         self.seen = self.reference.check(&self.rig, when);
         self.rig.assert_clean(when);
-        assert_eq!(self.rig.mm.warnings(), self.warnings, "{when}: warnings");
+        assert_eq!(self.rig.mm.frames().warnings, self.warnings, "{when}: warnings");
     }
 
     /// Plug RAM and add it, or be refused and take it away again; perhaps online it in the same breath.
@@ -395,8 +395,9 @@ impl World {
     pub fn kernel_alloc(&mut self, order: u32) {
         let what = format!("a run of order {order}");
         let (answer, from) = self.reference.kernel_alloc(&self.seen, order);
-        let result =
-            self.act(Detail::Exact, &what, |rig| rig.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable));
+        let result = self.act(Detail::Exact, &what, |rig| {
+            rig.mm.frames_mut().alloc(order, PageKind::Kernel, Mobility::Unmovable)
+        });
         self.answered("kernel_alloc", answer, &result, &what);
         if let (Ok(pfn), Some(from)) = (result, from) {
             assert!(
@@ -413,12 +414,12 @@ impl World {
         let g = self.granule();
         let mut order = g.section_order;
         loop {
-            let spare = self.rig.mm.zone(ZoneKind::Normal).free.saturating_sub(leave);
+            let spare = self.rig.mm.frames().zone(ZoneKind::Normal).free.saturating_sub(leave);
             if spare == 0 {
                 break;
             }
             order = order.min(spare.ilog2());
-            match self.rig.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
+            match self.rig.mm.frames_mut().alloc(order, PageKind::Kernel, Mobility::Unmovable) {
                 Ok(pfn) => drop(self.reference.kernel.insert(pfn.get(), order)),
                 Err(_) => order -= 1,
             }
@@ -429,7 +430,7 @@ impl World {
     /// The kernel gives runs back.
     pub fn kernel_free(&mut self, frames: &[u64]) {
         for frame in frames {
-            self.rig.mm.free(Pfn::new(*frame));
+            self.rig.mm.frames_mut().free(Pfn::new(*frame));
             self.reference.kernel.remove(frame);
         }
         self.settle("the kernel frees");

@@ -32,13 +32,13 @@ fn entry(rig: &Rig, va: u64) -> (u64, u64) {
 }
 
 fn linear(rig: &Rig, pa: u64) -> u64 {
-    rig.mm.layout().linear(hotmap_mm::addr::PhysAddr::new(pa)).get()
+    rig.mm.space().layout().linear(hotmap_mm::addr::PhysAddr::new(pa)).get()
 }
 
 /// Where the struct page of the page at `pa` is in virtual and physical memory.
 fn struct_page(rig: &Rig, pa: u64) -> (u64, u64) {
     let g = rig.granule();
-    let va = rig.mm.layout().page_address(Rig::pfn(g, pa)).get();
+    let va = rig.mm.space().layout().page_address(Rig::pfn(g, pa)).get();
     (va, rig.machine.walk(va).expect("mapped"))
 }
 
@@ -105,8 +105,9 @@ fn a_table_that_is_marked_as_something_else(g: Granule) {
 fn a_tenant_whose_page_is_a_free_one(g: Granule) {
     let rig = boot(g);
     let (va, _) = tenant(&rig);
-    let free = rig.mm.blocks()[0].free.heads(&rig.mm.pages(), 0).next();
-    let any = (0..=g.section_order).find_map(|o| rig.mm.blocks()[0].free.heads(&rig.mm.pages(), o).next());
+    let free = rig.mm.frames().blocks()[0].free.heads(&rig.mm.frames().pages(), 0).next();
+    let any = (0..=g.section_order)
+        .find_map(|o| rig.mm.frames().blocks()[0].free.heads(&rig.mm.frames().pages(), o).next());
     let free = free.or(any).expect("boot memory has free pages").address(g).get();
     let (at, raw) = entry(&rig, va);
     rig.machine.memory().poke(at, raw & !0x0000_ffff_ffff_f000 | free);
@@ -144,7 +145,7 @@ fn an_entry_that_was_taken_down_half_way(g: Granule) {
 
 fn free_pages_that_are_on_no_list_or_on_a_circle(g: Granule) {
     let rig = boot(g);
-    let (pages, block) = (rig.mm.pages(), &rig.mm.blocks()[0]);
+    let (pages, block) = (rig.mm.frames().pages(), &rig.mm.frames().blocks()[0]);
     let orders = (0..=g.section_order).filter(|o| block.free.heads(&pages, *o).next().is_some());
     let order = orders.max().expect("boot memory has free pages");
     let head = block.free.heads(&pages, order).next().expect("one of that order");

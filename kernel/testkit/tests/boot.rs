@@ -17,7 +17,7 @@ fn every_shape_boots(g: Granule) {
             .iter()
             .map(|(start, len)| ((start + len) / g.page_size).saturating_sub(start.div_ceil(g.page_size)))
             .sum();
-        let counts = world.rig.mm.counts();
+        let counts = world.rig.mm.frames().counts();
         assert_eq!(counts.present, whole_pages, "{}", shape.name);
         assert_eq!(counts.allocated + counts.memmap_self, 0, "{}", shape.name);
         let summary = world.rig.mm.audit(&mut |_| {});

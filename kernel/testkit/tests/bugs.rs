@@ -153,7 +153,7 @@ fn every_bug_is_caught_by_its_witness(g: Granule) {
         assert!(clean.summary.is_clean(), "without {}: {:?}", bug.name(), clean.said);
         let vetoed = matches!(clean.refused, Some(Error::Block(BlockError::Vetoed { .. })));
         assert_eq!((vetoed, clean.refused.is_some()), (when == When::Vetoed, when == When::Vetoed));
-        assert_eq!(clean.rig.mm.warnings().total(), 0, "without {}", bug.name());
+        assert_eq!(clean.rig.mm.frames().warnings.total(), 0, "without {}", bug.name());
         let after = life(g, when, Some(bug));
         let (said, broken) = (after.said, bug.invariant().unwrap_or(0));
         let prefix = format!("I{broken}: ");
@@ -162,7 +162,9 @@ fn every_bug_is_caught_by_its_witness(g: Granule) {
                 assert!(after.summary.findings(broken) > 0, "{}: {said:?}", bug.name());
                 assert!(said.iter().any(|line| line.starts_with(&prefix)), "{said:?}");
             }
-            Witness::Warning => assert!(after.rig.mm.warnings().total() > 0, "{}: no warning", bug.name()),
+            Witness::Warning => {
+                assert!(after.rig.mm.frames().warnings.total() > 0, "{}: no warning", bug.name())
+            }
             Witness::MissedVeto => assert_eq!(after.refused, None, "{}: heard", bug.name()),
             Witness::Refusal => {
                 let refused = after.refused;

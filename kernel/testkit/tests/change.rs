@@ -128,7 +128,7 @@ fn switched(g: Granule, read_only_first: bool, same: bool) -> (Result<(), Error>
     let (mut rig, va) = with_block(g);
     split(&mut rig, va, None).expect("legal");
     let machine = rig.machine.clone();
-    let to = rig.mm.alloc(0, PageKind::Kernel, Mobility::Unmovable).expect("room").address(g);
+    let to = rig.mm.frames_mut().alloc(0, PageKind::Kernel, Mobility::Unmovable).expect("room").address(g);
     rig.machine.memory().poke(FRAME, 7);
     rig.machine.memory().poke(to.get(), if same { 7 } else { 8 });
     let page = VirtRange { start: va, end: va + g.page_size };
@@ -178,7 +178,7 @@ fn share(rig: &mut Rig, shared: &mut SharedFrame) -> Result<(), Error> {
 fn one_frame_is_mapped_over_and_over_by_as_few_tables_as_can_be(g: Granule) {
     let mut rig = boot(g);
     let before = Snapshot::exact(&rig);
-    let frame = rig.mm.alloc(0, PageKind::Kernel, Mobility::Unmovable).expect("room");
+    let frame = rig.mm.frames_mut().alloc(0, PageKind::Kernel, Mobility::Unmovable).expect("room");
     let mut shared = SharedFrame::new(frame.address(g));
     share(&mut rig, &mut shared).expect("room");
 
@@ -228,21 +228,21 @@ fn one_frame_is_mapped_over_and_over_by_as_few_tables_as_can_be(g: Granule) {
     }
     let in_table = if g.page_size == 0x1000 { 512 } else { 0 };
     assert_eq!((gone + in_table * last, last), (shared.entries, u64::from(in_table != 0)));
-    rig.mm.free(frame);
+    rig.mm.frames_mut().free(frame);
     before.assert_same(&Snapshot::exact(&rig), "shared and gone");
 }
 
 fn every_allocation_that_fails_leaves_nothing_behind(g: Granule) {
     let mut rig = boot(g);
-    let frame = rig.mm.alloc(0, PageKind::Kernel, Mobility::Unmovable).expect("room");
+    let frame = rig.mm.frames_mut().alloc(0, PageKind::Kernel, Mobility::Unmovable).expect("room");
     let before = Snapshot::exact(&rig);
     let mut failed = 0;
     for nth in 1.. {
         let mut shared = SharedFrame::new(frame.address(g));
-        rig.mm.faults_mut().arm(Plan::Nth(nth));
+        rig.mm.frames_mut().faults.arm(Plan::Nth(nth));
         let result = share(&mut rig, &mut shared);
-        let fired = rig.mm.faults().fired();
-        rig.mm.faults_mut().arm(Plan::Off);
+        let fired = rig.mm.frames().faults.fired();
+        rig.mm.frames_mut().faults.arm(Plan::Off);
         if !fired {
             result.expect("nothing failed");
             break;

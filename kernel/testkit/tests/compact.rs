@@ -29,22 +29,22 @@ fn in_pieces(g: Granule) -> (Rig, Vec<u32>, Vec<Pfn>) {
     // A first tenant has the tables made, so that the others cost pages only.
     let first = rig.mm.tenant_new(1).expect("room");
     let (mut runs, mut rest) = (Vec::new(), Vec::new());
-    while let Ok(pfn) = rig.mm.alloc(order(g), PageKind::Kernel, Mobility::Unmovable) {
+    while let Ok(pfn) = rig.mm.frames_mut().alloc(order(g), PageKind::Kernel, Mobility::Unmovable) {
         runs.push(pfn);
     }
-    while let Ok(pfn) = rig.mm.alloc(0, PageKind::Kernel, Mobility::Unmovable) {
+    while let Ok(pfn) = rig.mm.frames_mut().alloc(0, PageKind::Kernel, Mobility::Unmovable) {
         rest.push(pfn);
     }
     let mut tenants = Vec::new();
     for run in &runs {
         // Nothing else is free: the tenant's pages are the first of this run. Then the rest of it is hidden again.
-        rig.mm.free(*run);
+        rig.mm.frames_mut().free(*run);
         tenants.push(rig.mm.tenant_new(IN_THE_WAY).expect("room, and tables are there"));
-        while let Ok(pfn) = rig.mm.alloc(0, PageKind::Kernel, Mobility::Unmovable) {
+        while let Ok(pfn) = rig.mm.frames_mut().alloc(0, PageKind::Kernel, Mobility::Unmovable) {
             rest.push(pfn);
         }
     }
-    rest.into_iter().for_each(|pfn| rig.mm.free(pfn));
+    rest.into_iter().for_each(|pfn| rig.mm.frames_mut().free(pfn));
     rig.mm.tenant_drop(first).expect("not held");
     assert!(largest(&rig) < Some(order(g)), "{:?}", largest(&rig));
     assert!(runs.len() > 10);
@@ -53,7 +53,7 @@ fn in_pieces(g: Granule) -> (Rig, Vec<u32>, Vec<Pfn>) {
 }
 
 fn largest(rig: &Rig) -> Option<u32> {
-    rig.mm.blocks().iter().filter_map(|b| b.free.largest()).max()
+    rig.mm.frames().blocks().iter().filter_map(|b| b.free.largest()).max()
 }
 
 fn unharmed(rig: &Rig, tenants: &[u32]) {
@@ -75,13 +75,13 @@ fn frame(rig: &Rig, tenant: u32, i: u64) -> Pfn {
 
 fn a_run_is_made_and_nothing_is_lost(g: Granule) {
     let (mut rig, tenants, runs) = in_pieces(g);
-    let before = rig.mm.counts();
-    assert_eq!(rig.mm.alloc(order(g), PageKind::Kernel, Mobility::Unmovable), none(order(g)));
+    let before = rig.mm.frames().counts();
+    assert_eq!(rig.mm.frames_mut().alloc(order(g), PageKind::Kernel, Mobility::Unmovable), none(order(g)));
     let made = rig.mm.compact(order(g)).expect("it can be done");
     rig.assert_clean("compacted");
     assert_eq!(made.moved, IN_THE_WAY);
     assert!(runs.contains(&made.run));
-    assert_eq!(rig.mm.counts(), before, "as many pages of each use");
+    assert_eq!(rig.mm.frames().counts(), before, "as many pages of each use");
     unharmed(&rig, &tenants);
     for tenant in &tenants {
         for i in 0..IN_THE_WAY {
@@ -89,7 +89,7 @@ fn a_run_is_made_and_nothing_is_lost(g: Granule) {
             assert!(!run.contains(frame(&rig, *tenant, i)), "tenant {tenant} is still in the run");
         }
     }
-    assert_eq!(rig.mm.alloc(order(g), PageKind::Kernel, Mobility::Unmovable), Ok(made.run));
+    assert_eq!(rig.mm.frames_mut().alloc(order(g), PageKind::Kernel, Mobility::Unmovable), Ok(made.run));
     rig.assert_clean("the run is used");
 }
 
@@ -98,7 +98,7 @@ fn what_is_there_is_not_made(g: Granule) {
     let before = Snapshot::exact(&rig);
     let found = rig.mm.compact(order(g)).expect("most of it is free");
     assert_eq!(found.moved, 0);
-    assert_eq!(rig.mm.use_of(found.run).expect("present").0, PageKind::Free);
+    assert_eq!(rig.mm.frames().use_of(found.run).expect("present").0, PageKind::Free);
     before.assert_same(&Snapshot::exact(&rig), "nothing to do");
     for impossible in [g.section_order + 1, 40, 64, u32::MAX] {
         assert_eq!(rig.mm.compact(impossible), none(impossible));
@@ -154,10 +154,10 @@ fn without_room_nothing_moves(g: Granule) {
     // All that is free outside of one run is taken.
     let run = PfnRange::new(runs[0], 1 << order(g));
     let mut taken = Vec::new();
-    while let Ok(pfn) = rig.mm.alloc(0, PageKind::Pinned, Mobility::Movable) {
+    while let Ok(pfn) = rig.mm.frames_mut().alloc(0, PageKind::Pinned, Mobility::Movable) {
         taken.push(pfn);
     }
-    taken.into_iter().filter(|pfn| run.contains(*pfn)).for_each(|pfn| rig.mm.free(pfn));
+    taken.into_iter().filter(|pfn| run.contains(*pfn)).for_each(|pfn| rig.mm.frames_mut().free(pfn));
     let before = Snapshot::exact(&rig);
     assert_eq!(rig.mm.compact(order(g)), none(order(g)));
     before.assert_same(&Snapshot::exact(&rig), "no room");
@@ -173,10 +173,10 @@ fn each_page_that_finds_no_place_undoes_it(g: Granule) {
         (Plan::Nth(2), Detail::WherePagesMayHaveMoved),
     ] {
         let before = Snapshot::of(&rig, detail);
-        rig.mm.faults_mut().arm(plan);
+        rig.mm.frames_mut().faults.arm(plan);
         assert_eq!(rig.mm.compact(order(g)), none(0));
-        assert!(rig.mm.faults().fired());
-        rig.mm.faults_mut().arm(Plan::Off);
+        assert!(rig.mm.frames().faults.fired());
+        rig.mm.frames_mut().faults.arm(Plan::Off);
         rig.assert_clean("a page found no place");
         before.assert_same(&Snapshot::of(&rig, detail), "a page found no place");
         unharmed(&rig, &tenants);
@@ -190,7 +190,7 @@ fn each_page_that_finds_no_place_undoes_it(g: Granule) {
 /// The leaves that the block's memmap is mapped by, and what the specification's walker says is behind them.
 fn memmap_leaf(rig: &Rig) -> u64 {
     let g = rig.granule();
-    let va = rig.mm.layout().page_address(Rig::pfn(g, AT)).get();
+    let va = rig.mm.space().layout().page_address(Rig::pfn(g, AT)).get();
     let all = rig.machine.everything();
     all.leaves.iter().find(|l| l.va == va).expect("mapped").size
 }
@@ -238,10 +238,10 @@ fn an_injected_failure_is_no_reason_to_compact(g: Granule) {
     let before = homes(&rig);
     rig.machine.plug(AT, len);
     for n in 1.. {
-        rig.mm.faults_mut().arm(Plan::Nth(n));
+        rig.mm.frames_mut().faults.arm(Plan::Nth(n));
         let result = rig.add(AT, len, MemmapHome::Ram);
-        let fired = rig.mm.faults().fired();
-        rig.mm.faults_mut().arm(Plan::Off);
+        let fired = rig.mm.frames().faults.fired();
+        rig.mm.frames_mut().faults.arm(Plan::Off);
         rig.assert_clean("a fault");
         unharmed(&rig, &tenants);
         if result.is_ok() {
@@ -263,10 +263,10 @@ fn an_adding_that_compacts_is_undone(g: Granule) {
             rig.machine.plug(AT, len);
             let detail = Detail::WherePagesMayHaveMoved;
             let before = Snapshot::of(&rig, detail);
-            rig.mm.faults_mut().arm(plan(n));
+            rig.mm.frames_mut().faults.arm(plan(n));
             let result = rig.add(AT, len, MemmapHome::Ram);
-            let fired = rig.mm.faults().fired();
-            rig.mm.faults_mut().arm(Plan::Off);
+            let fired = rig.mm.frames().faults.fired();
+            rig.mm.frames_mut().faults.arm(Plan::Off);
             rig.assert_clean("a fault");
             unharmed(&rig, &tenants);
             if result.is_ok() {

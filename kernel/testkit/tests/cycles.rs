@@ -13,7 +13,7 @@ fn a_hundred_cycles_end_where_they_began(g: Granule) {
     let len = Rig::blocks(g, 2);
     // A tenant stays for all of it, and moves out of each DIMM.
     let guest = rig.mm.tenant_new(5).expect("room");
-    let counts = rig.mm.counts();
+    let counts = rig.mm.frames().counts();
     for cycle in 0..100 {
         let dimms = [0x8000_0000, if cycle % 2 == 0 { 0x8000_0000 + len } else { 8 << 40 }];
         for (i, at) in dimms.into_iter().enumerate() {
@@ -30,7 +30,7 @@ fn a_hundred_cycles_end_where_they_began(g: Granule) {
         if cycle % 10 == 9 {
             rig.assert_clean("after a cycle");
         }
-        assert_eq!(rig.mm.counts(), counts, "cycle {cycle}");
+        assert_eq!(rig.mm.frames().counts(), counts, "cycle {cycle}");
     }
     rig.mm.tenant_drop(guest).expect("its pages are not held");
     let again = rig.mm.tenant_new(5).expect("room");

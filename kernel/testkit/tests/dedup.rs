@@ -105,7 +105,8 @@ struct Mapped {
 }
 
 fn mapped(g: Granule, mm: &Model, va: u64) -> Option<Mapped> {
-    let walk = walker::walk(spec_of(g), mm.machine().memory(), mm.machine().root(), va).ok()?;
+    let walk =
+        walker::walk(spec_of(g), mm.space().machine().memory(), mm.space().machine().root(), va).ok()?;
     let reads: Vec<_> = walk.reads.iter().flatten().collect();
     let [.., above, last] = reads[..] else { panic!("a walk has more than one step") };
     let table = (above.at, last.at / g.page_size * g.page_size);
@@ -134,7 +135,7 @@ fn look(g: Granule, mm: &Model, wish: &Wish, usable: u64, is_here: impl Fn(u64) 
     let span = g.page_size / 64 * g.page_size;
     for head in (usable..wish.start + wish.len).step_by(usize::try_from(wish.size).expect("64 bits")) {
         for at in (head..head + wish.size).step_by(usize::try_from(span).expect("64 bits")) {
-            let va = mm.layout().page_address(Rig::pfn(g, at)).get();
+            let va = mm.space().layout().page_address(Rig::pfn(g, at)).get();
             let Some(page) = mapped(g, mm, va) else {
                 assert!(!is_here(at), "the memmap of {at:#x} is not mapped");
                 continue;
@@ -156,7 +157,7 @@ fn look(g: Granule, mm: &Model, wish: &Wish, usable: u64, is_here: impl Fn(u64) 
 
 /// The 64-bit word at `pa`.
 fn word(mm: &Model, pa: u64) -> u64 {
-    mm.machine().memory().read(pa)
+    mm.space().machine().memory().read(pa)
 }
 
 /// Every page of tails counts its entries and says what tails say: kind 0, the order, and nothing else.
@@ -171,7 +172,7 @@ fn tails_are_right(g: Granule, mm: &Model, wish: &Wish, seen: &Seen) {
         }
     }
     for (table, entries) in &seen.tables {
-        let refs = mm.pages().get(Rig::pfn(g, *table)).refs();
+        let refs = mm.frames().pages().get(Rig::pfn(g, *table)).refs();
         assert_eq!(u64::from(refs), entries.len() as u64, "the count of the table at {table:#x}");
     }
 }
@@ -185,10 +186,10 @@ const TABLES: [[[u64; 2]; 3]; 3] =
 fn two_pages_of_each_compound_page_have_memory(g: Granule) {
     for (size, tables) in SIZES[g.kind as usize].into_iter().zip(TABLES[g.kind as usize]) {
         for (tails, tables) in SCOPES.into_iter().zip(tables) {
-            let before = boot(g).mm.counts();
+            let before = boot(g).mm.frames().counts();
             let wish = Wish::new(FAR, 2 * size, size).private().tails(tails);
             let rig = create(g, wish);
-            let now = rig.mm.counts();
+            let now = rig.mm.frames().counts();
             let memmap = if tails == TailScope::Page { 4 } else { 3 };
             assert_eq!(now.memmap_ram - before.memmap_ram, memmap, "{wish:x?}");
             assert_eq!(now.tables - before.tables, tables, "tables: {wish:x?}");
@@ -219,7 +220,7 @@ fn a_compound_device_comes_and_goes_without_a_trace(g: Granule) {
             destroy(&mut rig, FAR);
             rig.assert_clean("gone");
             before.assert_same(&Snapshot::exact(&rig), "after a device's life");
-            assert_eq!(rig.mm.warnings().total(), 0);
+            assert_eq!(rig.mm.frames().warnings.total(), 0);
         }
     }
 }
@@ -236,9 +237,9 @@ fn every_tail_finds_its_head(g: Granule) {
             let all = 1 << order;
             let some = (0..2 * per_page).chain(all - per_page..all).chain((0..all).step_by(997));
             for pfn in some.map(|i| head + i) {
-                assert_eq!(rig.mm.use_of(pfn), Ok((PageKind::Device, head)), "{pfn}");
+                assert_eq!(rig.mm.frames().use_of(pfn), Ok((PageKind::Device, head)), "{pfn}");
             }
-            assert_eq!(rig.mm.pages().get(head).order(), order);
+            assert_eq!(rig.mm.frames().pages().get(head).order(), order);
         }
     }
 }
@@ -295,7 +296,7 @@ fn an_altmap_is_as_large_as_what_populating_takes(g: Granule) {
                     continue;
                 };
                 rig.machine.plug(start, end - start);
-                let before = rig.mm.counts();
+                let before = rig.mm.frames().counts();
                 wish.create(&mut rig).unwrap_or_else(|error| panic!("{wish:x?}: {error}"));
                 let device = &rig.mm.devices()[0];
                 let altmap = *rig.mm.frames().altmap(device.start()).expect("one");
@@ -309,7 +310,7 @@ fn an_altmap_is_as_large_as_what_populating_takes(g: Granule) {
                 assert_eq!(altmap.free(), taken_aside(g, start..usable, reserve) + own, "{wish:x?}");
                 // A page at the edge that describes others too is system RAM's.
                 let edge = u64::from(!start.is_multiple_of(g.page_size / 64 * g.page_size));
-                assert_eq!(rig.mm.counts().memmap_ram - before.memmap_ram, edge);
+                assert_eq!(rig.mm.frames().counts().memmap_ram - before.memmap_ram, edge);
                 rig.assert_clean("made");
                 destroy(&mut rig, start);
                 rig.assert_clean("gone");
@@ -349,8 +350,9 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
 
 /// The different frames that hold memmap of `bytes`, blocks page by page.
 fn frames_under(g: Granule, mm: &Model, bytes: Range<u64>) -> BTreeSet<u64> {
-    let [start, end] = [bytes.start, bytes.end].map(|at| mm.layout().page_address(Rig::pfn(g, at)).get());
-    let (machine, step) = (mm.machine(), usize::try_from(g.page_size).expect("64 bits"));
+    let [start, end] =
+        [bytes.start, bytes.end].map(|at| mm.space().layout().page_address(Rig::pfn(g, at)).get());
+    let (machine, step) = (mm.space().machine(), usize::try_from(g.page_size).expect("64 bits"));
     let pages = (start / g.page_size * g.page_size..end).step_by(step);
     pages.filter_map(|va| machine.walk(va)).collect()
 }
@@ -380,7 +382,7 @@ fn parts_of(g: Granule, wish: &Wish, section: u64) {
         if wish.kind != DeviceType::Private {
             rig.machine.plug(wish.start, wish.len);
         }
-        let (before, ram) = (Snapshot::exact(&rig), rig.mm.counts().memmap_ram);
+        let (before, ram) = (Snapshot::exact(&rig), rig.mm.frames().counts().memmap_ram);
         wish.create(&mut rig).expect("room");
         let device = rig.mm.devices()[0].clone();
         let usable = device.usable_start().address(g).get();
@@ -396,12 +398,16 @@ fn parts_of(g: Granule, wish: &Wish, section: u64) {
                 tails_are_right(g, mm, wish, &seen);
                 let frames = frames_under(g, mm, wish.start..wish.start + wish.len).len() as u64;
                 let altmap = mm.frames().altmap(mm.devices()[0].start()).map_or(0, Altmap::alloc);
-                assert_eq!(mm.counts().memmap_ram - ram + altmap, frames, "after {gone} parts: {wish:x?}");
+                assert_eq!(
+                    mm.frames().counts().memmap_ram - ram + altmap,
+                    frames,
+                    "after {gone} parts: {wish:x?}"
+                );
             })
             .expect("whole sections");
         rig.assert_clean("all parts are gone");
         before.assert_same(&Snapshot::exact(&rig), "all parts are gone");
-        assert_eq!(rig.mm.warnings().total(), 0);
+        assert_eq!(rig.mm.frames().warnings.total(), 0);
     }
 }
 
@@ -422,10 +428,10 @@ fn every_allocation_fails_in_turn(g: Granule) {
             }
             let before = Snapshot::exact(&rig);
             for n in 1.. {
-                rig.mm.faults_mut().arm(plan(n));
+                rig.mm.frames_mut().faults.arm(plan(n));
                 let result = wish.create(&mut rig);
-                let fired = rig.mm.faults().fired();
-                rig.mm.faults_mut().arm(Plan::Off);
+                let fired = rig.mm.frames().faults.fired();
+                rig.mm.frames_mut().faults.arm(Plan::Off);
                 let when = format!("{wish:x?} {:?}: {result:?}", plan(n));
                 rig.assert_clean(&when);
                 match result {
@@ -483,7 +489,7 @@ fn a_hold_is_on_the_head_and_the_device_waits_for_it(g: Granule) {
     for pfn in [head, last, last] {
         rig.mm.pin(pfn).expect("a usable page");
     }
-    assert_eq!(rig.mm.pages().get(head).refs(), 3);
+    assert_eq!(rig.mm.frames().pages().get(head).refs(), 3);
     tails_are_right(g, &rig.mm, &wish, &look(g, &rig.mm, &wish, FAR, |_| true));
     rig.assert_clean("held");
     assert_eq!(rig.mm.memunmap_pages(Rig::pfn(g, FAR)), Ok(Teardown::Waits { pfn: head, holds: 3 }));
@@ -517,8 +523,8 @@ fn what_does_not_share_says_why(g: Granule) {
             assert!(usable.is_aligned(order));
             for i in [0, 1, (1 << order) - 1, 1 << order].into_iter().filter(|_| order > 0) {
                 let head = (usable + i).align_down(order);
-                assert_eq!(rig.mm.use_of(usable + i), Ok((PageKind::Device, head)));
-                assert_eq!(rig.mm.pages().get(head).order(), order);
+                assert_eq!(rig.mm.frames().use_of(usable + i), Ok((PageKind::Device, head)));
+                assert_eq!(rig.mm.frames().pages().get(head).order(), order);
             }
             destroy(&mut rig, FAR);
             before.assert_same(&Snapshot::exact(&rig), "after a device's life");
@@ -532,14 +538,14 @@ fn a_hole_of_boot_memory_shares_nothing(g: Granule) {
     let mut rig = Rig::boot(g, &Shape::many("a hole", &ram));
     let (start, len) = (0x4300_0000, 4 * MIB);
     rig.machine.plug(start, len);
-    let (before, counts) = (Snapshot::exact(&rig), rig.mm.counts());
+    let (before, counts) = (Snapshot::exact(&rig), rig.mm.frames().counts());
     Wish::new(start, len, 2 * MIB).create(&mut rig).expect("room");
     rig.assert_clean("made");
     let why = if g.page_size == 0x1000 { NoDedup::BootSection } else { NoDedup::SmallMemmap };
     assert_eq!(rig.mm.devices()[0].dedup(), Dedup::No(why));
-    assert_eq!(rig.mm.counts().memmap_ram, counts.memmap_ram);
+    assert_eq!(rig.mm.frames().counts().memmap_ram, counts.memmap_ram);
     let second = Rig::pfn(g, start + 2 * MIB);
-    assert_eq!(rig.mm.use_of(second + 7), Ok((PageKind::Device, second)));
+    assert_eq!(rig.mm.frames().use_of(second + 7), Ok((PageKind::Device, second)));
     destroy(&mut rig, start);
     rig.assert_clean("gone");
     before.assert_same(&Snapshot::exact(&rig), "the hole is as it was");
@@ -580,7 +586,7 @@ fn an_audit_sees_a_wrong_count_and_a_wrong_tail(g: Granule) {
     finds(tail + 16, 1, 3, "entries that map a page of tails, and its count");
     finds(tail + 64, 1 << 8, 1, "a page of tails does not say what tails say");
     for table in seen.tables.keys() {
-        let va = rig.mm.layout().page_address(Rig::pfn(g, *table)).get();
+        let va = rig.mm.space().layout().page_address(Rig::pfn(g, *table)).get();
         let page = rig.machine.walk(va).expect("a frame of RAM");
         // The references are the upper half of the first word.
         finds(page, 1 << 32, 3, "entries that lead to a shared table, and its count");
@@ -597,9 +603,9 @@ fn sixty_four_gibibytes_take_half_a_mebibyte_of_struct_pages() {
     let g = Granule::K4;
     for (tails, memmap, tables) in [(TailScope::Page, 128, 128), (TailScope::Device, 65, 65)] {
         let mut rig = boot(g);
-        let (before, counts) = (Snapshot::exact(&rig), rig.mm.counts());
+        let (before, counts) = (Snapshot::exact(&rig), rig.mm.frames().counts());
         Wish::new(FAR, 64 * GIB, GIB).private().tails(tails).create(&mut rig).expect("room");
-        let now = rig.mm.counts();
+        let now = rig.mm.frames().counts();
         assert_eq!(now.memmap_ram - counts.memmap_ram, memmap);
         // A GiB of addresses that does not begin with one: two tables of level 2, in one of level 1.
         assert_eq!(now.tables - counts.tables, tables + 3);

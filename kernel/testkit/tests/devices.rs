@@ -39,7 +39,7 @@ fn destroy(rig: &mut Rig, start: u64) {
 /// Where the specification's walker finds the struct page of the page at `pa`.
 fn struct_page(rig: &Rig, pa: u64) -> Option<u64> {
     let g = rig.granule();
-    rig.machine.walk(rig.mm.layout().page_address(Rig::pfn(g, pa)).get())
+    rig.machine.walk(rig.mm.space().layout().page_address(Rig::pfn(g, pa)).get())
 }
 
 fn a_device_comes_and_goes_without_a_trace(g: Granule) {
@@ -51,20 +51,20 @@ fn a_device_comes_and_goes_without_a_trace(g: Granule) {
             let (mut rig, len) = (boot(g), Rig::blocks(g, 2) + 3 * SUBSECTION);
             rig.machine.plug(FAR, len);
             let before = Snapshot::exact(&rig);
-            let counts = rig.mm.counts();
+            let counts = rig.mm.frames().counts();
             create(&mut rig, FAR, len, kind, memmap).expect("room");
             rig.assert_clean("made");
-            let now = rig.mm.counts();
+            let now = rig.mm.frames().counts();
             assert_eq!(now.present, counts.present, "a device brings no system RAM");
             assert_eq!(now.memmap_self, counts.memmap_self);
-            let in_linear_map = rig.machine.walk(rig.mm.layout().linear(PhysAddr::new(FAR)).get());
+            let in_linear_map = rig.machine.walk(rig.mm.space().layout().linear(PhysAddr::new(FAR)).get());
             assert_eq!(in_linear_map, kind.is_reachable().then_some(FAR), "{kind}");
             let struct_page = struct_page(&rig, FAR).expect("mapped");
             assert_eq!(memmap == ON_DEVICE, (FAR..FAR + len).contains(&struct_page), "{kind} {memmap:?}");
             destroy(&mut rig, FAR);
             rig.assert_clean("gone");
             before.assert_same(&Snapshot::exact(&rig), "after a device's life");
-            assert_eq!(rig.mm.warnings().total(), 0);
+            assert_eq!(rig.mm.frames().warnings.total(), 0);
         }
     }
 }
@@ -77,13 +77,17 @@ fn an_altmap_is_charged_for_what_describes_the_device_alone(g: Granule) {
     for (len, pages) in cases {
         let mut rig = boot(g);
         rig.machine.plug(FAR, len);
-        let ram = rig.mm.counts().memmap_ram;
+        let ram = rig.mm.frames().counts().memmap_ram;
         create(&mut rig, FAR, len, DeviceType::FsDax, ON_DEVICE).expect("room");
         let altmap = *rig.mm.frames().altmap(rig.mm.devices()[0].start()).expect("one");
         let expected = pages[g.kind as usize];
         assert_eq!((altmap.alloc(), altmap.align(), altmap.free()), (expected, 0, expected), "{len:#x}");
         let edge = u64::from(!(len / g.page_size * 64).is_multiple_of(g.page_size));
-        assert_eq!(rig.mm.counts().memmap_ram - ram, edge, "{len:#x}: a page that describes others too");
+        assert_eq!(
+            rig.mm.frames().counts().memmap_ram - ram,
+            edge,
+            "{len:#x}: a page that describes others too"
+        );
         assert_eq!(rig.mm.devices()[0].usable_start(), Rig::pfn(g, FAR) + expected);
         rig.assert_clean("made");
     }
@@ -171,7 +175,7 @@ fn subsections_come_and_go_in_any_order(g: Granule) {
                     go[gone + 1..].iter().for_each(|left| assert_marked(&rig, at(*left), *left));
                 }
                 before.assert_same(&Snapshot::exact(&rig), "all are gone");
-                assert_eq!(rig.mm.warnings().total(), 0);
+                assert_eq!(rig.mm.frames().warnings.total(), 0);
             }
         }
     }
@@ -181,13 +185,13 @@ fn subsections_come_and_go_in_any_order(g: Granule) {
 fn mark(rig: &Rig, start: u64, what: u64) {
     let g = rig.granule();
     let last = Rig::pfn(g, start + SUBSECTION) + 0;
-    rig.mm.pages().get(Pfn::new(last.get() - 1)).set_private(0xfeed_0000 + what);
+    rig.mm.frames().pages().get(Pfn::new(last.get() - 1)).set_private(0xfeed_0000 + what);
 }
 
 fn assert_marked(rig: &Rig, start: u64, what: u64) {
     let g = rig.granule();
     let last = Rig::pfn(g, start + SUBSECTION);
-    assert_eq!(rig.mm.pages().get(Pfn::new(last.get() - 1)).private(), 0xfeed_0000 + what);
+    assert_eq!(rig.mm.frames().pages().get(Pfn::new(last.get() - 1)).private(), 0xfeed_0000 + what);
     assert!(struct_page(rig, start).is_some());
 }
 
@@ -218,14 +222,14 @@ fn a_device_in_a_hole_of_boot_memory_allocates_no_memmap(g: Granule) {
     let mut rig = Rig::boot(g, &Shape::many("a hole", &ram));
     let (start, len) = (0x4300_0000, 4 * MIB);
     rig.machine.plug(start, len);
-    let (before, counts) = (Snapshot::exact(&rig), rig.mm.counts());
+    let (before, counts) = (Snapshot::exact(&rig), rig.mm.frames().counts());
     create(&mut rig, start, len, DeviceType::Generic, MemmapHome::Ram).expect("room");
     rig.assert_clean("made");
-    assert_eq!(rig.mm.counts().memmap_ram, counts.memmap_ram);
+    assert_eq!(rig.mm.frames().counts().memmap_ram, counts.memmap_ram);
     let (device, hole) = (Rig::pfn(g, start), Rig::pfn(g, start + len));
-    assert_eq!(rig.mm.use_of(device).map(|u| u.0), Ok(PageKind::Device));
-    assert_eq!(rig.mm.use_of(hole).map(|u| u.0), Ok(PageKind::Hole));
-    assert_eq!(rig.mm.use_of(Rig::pfn(g, 0x4000_0000)).map(|u| u.0), Ok(PageKind::Table));
+    assert_eq!(rig.mm.frames().use_of(device).map(|u| u.0), Ok(PageKind::Device));
+    assert_eq!(rig.mm.frames().use_of(hole).map(|u| u.0), Ok(PageKind::Hole));
+    assert_eq!(rig.mm.frames().use_of(Rig::pfn(g, 0x4000_0000)).map(|u| u.0), Ok(PageKind::Table));
     let again = create(&mut rig, start + SUBSECTION, SUBSECTION, DeviceType::Generic, MemmapHome::Ram);
     assert!(matches!(again, Err(Error::Range(RangeError::Exists { .. }))), "{again:?}");
     let over_ram = create(&mut rig, 0x4000_0000, SUBSECTION, DeviceType::Generic, MemmapHome::Ram);
@@ -273,7 +277,7 @@ fn a_device_of_several_ranges_is_one(g: Granule) {
     rig.assert_clean("made");
     assert_eq!(rig.mm.devices()[0].pages(), 3 * SUBSECTION / g.page_size);
     for (start, _) in ranges {
-        assert_eq!(rig.mm.use_of(Pfn::containing(g, start)).map(|u| u.0), Ok(PageKind::Device));
+        assert_eq!(rig.mm.frames().use_of(Pfn::containing(g, start)).map(|u| u.0), Ok(PageKind::Device));
     }
     // A stale promise: the model has changed since.
     assert!(matches!(
@@ -326,7 +330,7 @@ fn memory_and_devices_keep_out_of_each_others_way(g: Granule) {
         create(&mut rig, FAR + block - SUBSECTION, 2 * SUBSECTION, DeviceType::Generic, MemmapHome::Ram);
     assert!(matches!(over, Err(Error::Range(RangeError::Exists { .. }))), "{over:?}");
     rig.assert_clean("refused");
-    assert_eq!(rig.mm.blocks().iter().filter(|b| b.start >= Rig::pfn(g, FAR)).count(), 1);
+    assert_eq!(rig.mm.frames().blocks().iter().filter(|b| b.start >= Rig::pfn(g, FAR)).count(), 1);
 }
 
 fn teardown_waits_for_the_last_hold_and_names_its_page(g: Granule) {
@@ -387,10 +391,10 @@ fn every_allocation_fails_in_turn(g: Granule) {
             let before = Snapshot::exact(&rig);
             for n in 1.. {
                 let device = rig.mm.device_range(&ranges[..count], DeviceType::Generic, memmap);
-                rig.mm.faults_mut().arm(plan(n));
+                rig.mm.frames_mut().faults.arm(plan(n));
                 let result = rig.mm.memremap_pages(&device.expect("free"), |_, _| {});
-                let fired = rig.mm.faults().fired();
-                rig.mm.faults_mut().arm(Plan::Off);
+                let fired = rig.mm.frames().faults.fired();
+                rig.mm.frames_mut().faults.arm(Plan::Off);
                 let when = format!("{memmap:?} {:?}: {result:?}", plan(n));
                 rig.assert_clean(&when);
                 match result {

@@ -19,7 +19,7 @@ use hotmap_testkit::snapshot::{Detail, Snapshot};
 /// linear map, whose last table reaches over the end.
 fn slots(rig: &Rig) -> [u64; 3] {
     let g = rig.granule();
-    let reach = rig.mm.layout().reach();
+    let reach = rig.mm.space().layout().reach();
     [0x8000_0000, 8 << 40, reach.end.get() - Rig::blocks(g, 2)]
 }
 
@@ -36,10 +36,10 @@ fn fail_each(
         let mut failures = 0;
         for n in 1.. {
             let before = Snapshot::of(rig, detail);
-            rig.mm.faults_mut().arm(plan(n));
+            rig.mm.frames_mut().faults.arm(plan(n));
             let result = act(rig);
-            let fired = rig.mm.faults().fired();
-            rig.mm.faults_mut().arm(Plan::Off);
+            let fired = rig.mm.frames().faults.fired();
+            rig.mm.frames_mut().faults.arm(Plan::Off);
             let when = format!("{} {what}: {:?}, {result:?}", g.kind, plan(n));
             match result {
                 Ok(()) => undo(rig),
@@ -88,12 +88,12 @@ fn adding_when_memory_is_in_small_pieces(g: Granule) {
     let mut rig = Rig::boot(g, &Shape::tiny());
     let order = (MIB >> g.page_shift).trailing_zeros();
     let mut runs = Vec::new();
-    while let Ok(pfn) = rig.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
+    while let Ok(pfn) = rig.mm.frames_mut().alloc(order, PageKind::Kernel, Mobility::Unmovable) {
         runs.push(pfn);
     }
     runs.sort();
-    runs.iter().step_by(2).for_each(|pfn| rig.mm.free(*pfn));
-    let largest = rig.mm.blocks()[0].free.largest().expect("half of it is free");
+    runs.iter().step_by(2).for_each(|pfn| rig.mm.frames_mut().free(*pfn));
+    let largest = rig.mm.frames().blocks()[0].free.largest().expect("half of it is free");
     assert_eq!(largest, order);
     let (start, len) = (0x8000_0000, Rig::blocks(g, 1));
     rig.machine.plug(start, len);
@@ -146,14 +146,14 @@ fn offlining_with_migration(g: Granule) {
     rig.online(start, len, ZoneKind::Movable);
     let id = rig.mm.tenant_new(7).expect("room");
     let newest = Rig::pfn(g, start + Rig::blocks(g, 1));
-    let here = |rig: &Rig| rig.mm.block_of(newest).expect("present").tenant_pages;
+    let here = |rig: &Rig| rig.mm.frames().block_of(newest).expect("present").tenant_pages;
     assert_eq!(here(&rig), 7);
     let round = |rig: &mut Rig, plan| {
         let before = Snapshot::of(rig, Detail::WherePagesMayHaveMoved);
-        rig.mm.faults_mut().arm(plan);
+        rig.mm.frames_mut().faults.arm(plan);
         let result = rig.mm.offline_block(newest);
-        let fired = rig.mm.faults().fired();
-        rig.mm.faults_mut().arm(Plan::Off);
+        let fired = rig.mm.frames().faults.fired();
+        rig.mm.frames_mut().faults.arm(Plan::Off);
         rig.assert_clean("after an offlining that failed");
         assert_eq!(rig.mm.tenant_check(id), Ok(7));
         if fired {
@@ -171,7 +171,7 @@ fn offlining_with_migration(g: Granule) {
     }
     assert_eq!(stayed, [7, 6, 5, 4, 3, 2, 1]);
     assert_eq!(here(&rig), 0);
-    assert_eq!(rig.mm.block_of(newest).expect("present").state.name(), "offline");
+    assert_eq!(rig.mm.frames().block_of(newest).expect("present").state.name(), "offline");
     rig.mm.online_block(newest, ZoneKind::Movable).expect("heap");
 }
 
@@ -200,10 +200,10 @@ fn removing_allocates_nothing(g: Granule) {
         let (start, len) = (8 << 40, Rig::blocks(g, 2));
         let before = Snapshot::exact(&rig);
         rig.plug(start, len, home);
-        rig.mm.faults_mut().arm(Plan::From(1));
+        rig.mm.frames_mut().faults.arm(Plan::From(1));
         assert_eq!(rig.mm.remove_memory(range(start, len)), Ok(()));
-        assert_eq!((rig.mm.faults().sites(), rig.mm.faults().fired()), (0, false));
-        rig.mm.faults_mut().arm(Plan::Off);
+        assert_eq!((rig.mm.frames().faults.sites(), rig.mm.frames().faults.fired()), (0, false));
+        rig.mm.frames_mut().faults.arm(Plan::Off);
         before.assert_same(&Snapshot::exact(&rig), "removed");
     }
 }
@@ -218,10 +218,10 @@ fn unplugging_with_migration(g: Granule) {
     let mut failures = 0;
     for n in 1.. {
         let before = Snapshot::of(&rig, Detail::WherePagesMayHaveMoved);
-        rig.mm.faults_mut().arm(if n % 2 == 0 { Plan::Nth(1) } else { Plan::From(2) });
+        rig.mm.frames_mut().faults.arm(if n % 2 == 0 { Plan::Nth(1) } else { Plan::From(2) });
         let result = rig.mm.unplug(range(start, len));
-        let fired = rig.mm.faults().fired();
-        rig.mm.faults_mut().arm(Plan::Off);
+        let fired = rig.mm.frames().faults.fired();
+        rig.mm.frames_mut().faults.arm(Plan::Off);
         rig.assert_clean("after an unplugging");
         assert_eq!(rig.mm.tenant_check(id), Ok(5));
         if !fired {
@@ -233,7 +233,7 @@ fn unplugging_with_migration(g: Granule) {
         failures += 1;
     }
     assert!(failures >= 5, "{failures}");
-    assert!(rig.mm.block_of(Rig::pfn(g, start)).is_none());
+    assert!(rig.mm.frames().block_of(Rig::pfn(g, start)).is_none());
 }
 
 hotmap_testkit::at_each_granule!(

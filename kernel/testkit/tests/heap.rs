@@ -81,16 +81,16 @@ fn every_byte_comes_back_from_a_failure(g: Granule) {
     cycle(&mut rig, 2, 2);
     rig.machine.plug(0x8000_0000, len);
     let act = |rig: &mut Rig, plan| {
-        rig.mm.faults_mut().arm(plan);
+        rig.mm.frames_mut().faults.arm(plan);
         let hot = HotRange::new(&rig.mm, PhysAddr::new(0x8000_0000), len, Source::Dimm(0)).expect("free");
         let result = rig.mm.plug(&hot, MemmapHome::SelfHosted, ZoneKind::Movable, |_, _| {});
         let result = result.and_then(|()| {
             let tenant = rig.mm.tenant_new(2).map(|id| rig.mm.tenant_drop(id));
-            rig.mm.faults_mut().arm(Plan::Off);
+            rig.mm.frames_mut().faults.arm(Plan::Off);
             rig.mm.unplug(range(0x8000_0000, len)).expect("nothing in use");
             tenant.map(drop)
         });
-        rig.mm.faults_mut().arm(Plan::Off);
+        rig.mm.frames_mut().faults.arm(Plan::Off);
         result
     };
     act(&mut rig, Plan::Off).expect("room");

@@ -25,13 +25,13 @@ fn boot(g: Granule) -> Rig {
 /// The frame, as the specification's walker finds it, that holds the struct page of the page at `pa`.
 fn struct_page(rig: &Rig, pa: u64) -> u64 {
     let g = rig.granule();
-    rig.machine.walk(rig.mm.layout().page_address(Rig::pfn(g, pa)).get()).expect("mapped")
+    rig.machine.walk(rig.mm.space().layout().page_address(Rig::pfn(g, pa)).get()).expect("mapped")
 }
 
 fn a_range_with_one_altmap_hosts_its_memmap_at_its_start(g: Granule) {
     let (mut rig, len) = (boot(g), Rig::blocks(g, 3));
     rig.machine.plug(FAR, len);
-    let (before, ram) = (Snapshot::exact(&rig), rig.mm.counts().memmap_ram);
+    let (before, ram) = (Snapshot::exact(&rig), rig.mm.frames().counts().memmap_ram);
     rig.add(FAR, len, MemmapHome::SelfRange { reserve: 0 }).expect("room");
     rig.assert_clean("added");
     let memmap = len / g.page_size * 64;
@@ -39,11 +39,11 @@ fn a_range_with_one_altmap_hosts_its_memmap_at_its_start(g: Granule) {
         let page = struct_page(&rig, at);
         assert!((FAR..FAR + memmap).contains(&page), "the struct page of {at:#x} is at {page:#x}");
     }
-    assert_eq!(rig.mm.counts().memmap_ram, ram);
-    assert_eq!(rig.mm.counts().memmap_self, memmap / g.page_size);
+    assert_eq!(rig.mm.frames().counts().memmap_ram, ram);
+    assert_eq!(rig.mm.frames().counts().memmap_self, memmap / g.page_size);
     rig.online(FAR, len, ZoneKind::Movable);
     rig.assert_clean("online");
-    let kept: Vec<_> = rig.mm.blocks().iter().rev().take(3).map(|b| b.memmap_pages).collect();
+    let kept: Vec<_> = rig.mm.frames().blocks().iter().rev().take(3).map(|b| b.memmap_pages).collect();
     assert_eq!(kept, [0, 0, memmap / g.page_size], "only the first block keeps pages");
     let tenant = rig.mm.tenant_new(20).expect("room");
     assert_eq!(rig.mm.unplug(range(FAR, len)), Ok(Offlined { migrated: 20 }));
@@ -61,7 +61,7 @@ fn what_is_set_aside_may_fill_whole_blocks(g: Granule) {
     rig.online(FAR, len, ZoneKind::Movable);
     rig.assert_clean("online");
     let usable: u64 =
-        rig.mm.blocks().iter().filter(|b| b.start >= Rig::pfn(g, FAR)).map(|b| b.free.pages()).sum();
+        rig.mm.frames().blocks().iter().filter(|b| b.start >= Rig::pfn(g, FAR)).map(|b| b.free.pages()).sum();
     assert_eq!(usable, len / g.page_size - memmap);
     rig.mm.unplug(range(FAR, len)).expect("nothing in use");
     before.assert_same(&Snapshot::exact(&rig), "gone");
@@ -93,7 +93,7 @@ fn a_drivers_altmap_may_keep_more_than_it_needs_but_not_lose_pages(g: Granule) {
     rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 0, exact + 512))).expect("room");
     rig.online(FAR, len, ZoneKind::Movable);
     rig.assert_clean("with room to spare");
-    assert_eq!(rig.mm.counts().memmap_self, exact + 512, "what is kept back is not the allocator's");
+    assert_eq!(rig.mm.frames().counts().memmap_self, exact + 512, "what is kept back is not the allocator's");
     rig.mm.unplug(range(FAR, len)).expect("nothing in use");
     let short = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 0, exact - 1)));
     assert!(matches!(short, Err(Error::Out(Resource::Altmap { .. }))), "{short:?}");
@@ -106,7 +106,7 @@ fn a_drivers_altmap_may_keep_more_than_it_needs_but_not_lose_pages(g: Granule) {
     let odd = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 1, exact + 512)));
     if g.page_size == 4096 {
         assert_eq!(odd, Err(Error::Altmap(AltmapError::Padding { base: PhysAddr::new(FAR), pages: 511 })));
-        assert_eq!(rig.mm.warnings().altmap, 1);
+        assert_eq!(rig.mm.frames().warnings.altmap, 1);
     } else {
         assert_eq!(odd, Ok(()));
         rig.assert_clean("with a page kept back");
@@ -121,7 +121,7 @@ fn a_memmap_on_another_node_is_reported_once(g: Granule) {
         let range = HotRange::new(&rig.mm, PhysAddr::new(start), len, Source::Dimm(0)).expect("free");
         rig.mm.add_memory(&range.on_node(node), home, |_, _| {}).expect("room");
         assert_eq!(rig.mm.node_of(Rig::pfn(g, start)), Some(node));
-        rig.mm.warnings().remote_memmap
+        rig.mm.frames().warnings.remote_memmap
     };
     assert_eq!(
         add(&mut rig, 0, 0, MemmapHome::Ram),
@@ -139,19 +139,20 @@ fn boot_memory_can_host_its_own_memmap_and_then_go(g: Granule) {
         let mut rig = Rig::boot(g, &Shape { memmap: MemmapHome::SelfHosted, ..shape });
         rig.assert_clean(name);
         let own = Rig::blocks(g, 1) / g.page_size * 64 / g.page_size;
-        let hosts: Vec<_> = rig.mm.blocks().iter().filter(|b| b.memmap_pages > 0).map(|b| b.start).collect();
-        assert_eq!(rig.mm.counts().memmap_self, hosts.len() as u64 * own, "{name}");
+        let hosts: Vec<_> =
+            rig.mm.frames().blocks().iter().filter(|b| b.memmap_pages > 0).map(|b| b.start).collect();
+        assert_eq!(rig.mm.frames().counts().memmap_self, hosts.len() as u64 * own, "{name}");
         for start in hosts {
             let bytes = PfnRange::new(start, g.section_pages).addresses(g);
             let page = struct_page(&rig, bytes.start.get());
             assert_eq!(page, bytes.start.get(), "{name}: the first page holds its own struct page");
-            let ram = rig.mm.counts().memmap_ram;
+            let ram = rig.mm.frames().counts().memmap_ram;
             if rig.mm.offline_block(start).is_ok() {
                 rig.mm.remove_memory(bytes).expect("offline");
                 rig.assert_clean(name);
-                assert_eq!(rig.mm.counts().memmap_ram, ram);
+                assert_eq!(rig.mm.frames().counts().memmap_ram, ram);
                 rig.add(bytes.start.get(), bytes.len(), MemmapHome::SelfHosted).expect("it is free now");
-                assert_eq!(rig.mm.block_of(start).map(|b| b.source), Some(Source::Dimm(0)));
+                assert_eq!(rig.mm.frames().block_of(start).map(|b| b.source), Some(Source::Dimm(0)));
                 rig.online(bytes.start.get(), bytes.len(), ZoneKind::Normal);
                 rig.assert_clean(name);
             }
@@ -163,11 +164,11 @@ fn boot_memory_can_host_its_own_memmap_and_then_go(g: Granule) {
 fn every_boot_block_that_boot_left_alone_hosts_itself(g: Granule) {
     let shape = Shape { memmap: MemmapHome::SelfHosted, ..Shape::one("1 GiB", 0x4000_0000, GIB) };
     let rig = Rig::boot(g, &shape);
-    let blocks = rig.mm.blocks();
+    let blocks = rig.mm.frames().blocks();
     assert_eq!(blocks.len() as u64, GIB / Rig::blocks(g, 1));
     let hosting = blocks.iter().filter(|b| b.memmap_pages > 0).count();
     assert_eq!(hosting, blocks.len() - 1);
-    assert_eq!(rig.mm.use_of(blocks[1].start).map(|u| u.0), Ok(PageKind::MemmapSelf));
+    assert_eq!(rig.mm.frames().use_of(blocks[1].start).map(|u| u.0), Ok(PageKind::MemmapSelf));
 }
 
 hotmap_testkit::at_each_granule!(

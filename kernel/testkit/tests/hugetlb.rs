@@ -69,10 +69,10 @@ fn a_pool_grows_and_shrinks_and_leaves_nothing(g: Granule) {
     let mut rig = boot(g, 2 * GIB);
     for order in two_sizes(g) {
         let before = Snapshot::exact(&rig);
-        let counts = rig.mm.counts();
+        let counts = rig.mm.frames().counts();
         assert_eq!(rig.mm.hugetlb_resize(order, 2), done(2));
         rig.assert_clean("grown");
-        let now = rig.mm.counts();
+        let now = rig.mm.frames().counts();
         assert_eq!(now.allocated - counts.allocated, 2 << order);
         assert_eq!(counts.free - now.free, 2 << order);
         let pool = *rig.mm.hugetlb.pool(order).expect("a size");
@@ -94,15 +94,15 @@ fn every_page_leads_to_its_head(g: Granule) {
         assert_eq!(head.get() % (1 << order), 0);
         for i in 0..1 << order {
             let pfn = head + i;
-            assert_eq!(rig.mm.use_of(pfn), Ok((PageKind::HugeTlb, head)), "{pfn}");
-            let page = rig.mm.pages().get(pfn);
+            assert_eq!(rig.mm.frames().use_of(pfn), Ok((PageKind::HugeTlb, head)), "{pfn}");
+            let page = rig.mm.frames().pages().get(pfn);
             let kind = if i == 0 { PageKind::HugeTlb } else { PageKind::Tail };
             assert_eq!((page.kind(), page.order()), (kind, order), "{pfn}");
         }
         rig.mm.hugetlb_put(head).expect("in use");
         assert_eq!(rig.mm.hugetlb_resize(order, 0), done(0));
         for i in 0..1 << order {
-            let page = rig.mm.pages().get(head + i);
+            let page = rig.mm.frames().pages().get(head + i);
             let zeroed = (page.kind(), page.order(), page.refs(), page.private(), page.links());
             let free = page.kind() == PageKind::Free;
             assert!(free || zeroed == (PageKind::Tail, 0, 0, 0, (0, 0)), "{:?} {zeroed:?}", head + i);
@@ -132,10 +132,10 @@ fn what_is_taken_stays(g: Granule) {
     assert!(matches!(rig.mm.hugetlb_put(taken[0]), Err(Error::Page(PageError::State { .. }))));
     assert_eq!(rig.mm.hugetlb_take(order), Ok(taken[0]), "the last that came");
     // The allocator's own front does not free it.
-    let warnings = rig.mm.warnings();
-    rig.mm.free(taken[0]);
-    assert_eq!(rig.mm.warnings().bad_free, warnings.bad_free + 1);
-    rig.mm.forget_warnings(warnings);
+    let warnings = rig.mm.frames().warnings;
+    rig.mm.frames_mut().free(taken[0]);
+    assert_eq!(rig.mm.frames().warnings.bad_free, warnings.bad_free + 1);
+    rig.mm.frames_mut().warnings = warnings;
     assert!(matches!(
         rig.mm.pin(taken[0] + 3),
         Err(Error::Page(PageError::State { is: PageKind::HugeTlb, .. }))
@@ -160,9 +160,9 @@ fn a_pool_that_runs_out_keeps_what_it_got(g: Granule) {
     assert_eq!(rig.mm.hugetlb_resize(order, 0), done(0));
     before.assert_same(&Snapshot::exact(&rig), "empty");
     for n in 1..5 {
-        rig.mm.faults_mut().arm(Plan::Nth(n));
+        rig.mm.frames_mut().faults.arm(Plan::Nth(n));
         let resized = rig.mm.hugetlb_resize(order, 4).expect("nothing in use");
-        rig.mm.faults_mut().arm(Plan::Off);
+        rig.mm.frames_mut().faults.arm(Plan::Off);
         assert_eq!(resized, Resized { total: n - 1, stopped: Some(Error::Out(Resource::Frames { order })) });
         rig.assert_clean("stopped");
         assert_eq!(rig.mm.hugetlb_resize(order, 0), done(0));
@@ -176,22 +176,27 @@ fn memory_in_pieces_is_compacted(g: Granule) {
     let [order, _] = two_sizes(g);
     let first = rig.mm.tenant_new(1).expect("room");
     let mut runs = Vec::new();
-    while let Ok(pfn) = rig.mm.alloc(order, PageKind::Kernel, hotmap_mm::frame::Mobility::Unmovable) {
+    while let Ok(pfn) =
+        rig.mm.frames_mut().alloc(order, PageKind::Kernel, hotmap_mm::frame::Mobility::Unmovable)
+    {
         runs.push(pfn);
     }
     let mut rest = Vec::new();
-    while let Ok(pfn) = rig.mm.alloc(0, PageKind::Kernel, hotmap_mm::frame::Mobility::Unmovable) {
+    while let Ok(pfn) = rig.mm.frames_mut().alloc(0, PageKind::Kernel, hotmap_mm::frame::Mobility::Unmovable)
+    {
         rest.push(pfn);
     }
     let mut tenants = Vec::new();
     for run in &runs {
-        rig.mm.free(*run);
+        rig.mm.frames_mut().free(*run);
         tenants.push(rig.mm.tenant_new(2).expect("room"));
-        while let Ok(pfn) = rig.mm.alloc(0, PageKind::Kernel, hotmap_mm::frame::Mobility::Unmovable) {
+        while let Ok(pfn) =
+            rig.mm.frames_mut().alloc(0, PageKind::Kernel, hotmap_mm::frame::Mobility::Unmovable)
+        {
             rest.push(pfn);
         }
     }
-    rest.into_iter().for_each(|pfn| rig.mm.free(pfn));
+    rest.into_iter().for_each(|pfn| rig.mm.frames_mut().free(pfn));
     rig.mm.tenant_drop(first).expect("not held");
     assert_eq!(rig.mm.hugetlb_resize(order, 3), done(3));
     rig.assert_clean("compacted");
@@ -229,7 +234,7 @@ fn the_largest_size_is_made_of_blocks(g: Granule) {
         let head = rig.mm.hugetlb_take(order).expect("one");
         assert_eq!(head, Rig::pfn(g, at));
         for i in (0..pages).step_by(97).chain([1, pages - 1]) {
-            assert_eq!(rig.mm.use_of(head + i), Ok((PageKind::HugeTlb, head)));
+            assert_eq!(rig.mm.frames().use_of(head + i), Ok((PageKind::HugeTlb, head)));
         }
         // None of its blocks can go, and the error names the page; the ones beside it can.
         let middle = Rig::pfn(g, at + bytes / 2);
@@ -289,7 +294,7 @@ fn a_free_page_is_dissolved_for_a_poisoned_one(g: Granule) {
     rig.mm.hugetlb_put(head).expect("taken");
     assert_eq!(rig.mm.poison(head + 3), Ok(None));
     rig.assert_clean("poisoned");
-    assert_eq!(rig.mm.use_of(head + 3), Ok((PageKind::Poisoned, head + 3)));
+    assert_eq!(rig.mm.frames().use_of(head + 3), Ok((PageKind::Poisoned, head + 3)));
     assert_eq!(rig.mm.hugetlb.pool(order).map(|p| p.total()), Some(1));
     rig.mm.unpoison(head + 3).expect("poisoned");
     assert_eq!(rig.mm.hugetlb_resize(order, 0), done(0));
@@ -315,7 +320,7 @@ fn a_page_is_demoted_to_any_smaller_size(g: Granule) {
     assert_eq!(rig.mm.hugetlb.pool(small).map(|p| (p.total(), p.free())), Some((parts, parts)));
     for i in 0..1 << large {
         let part = Pfn::new(head.get() + (i >> small << small));
-        assert_eq!(rig.mm.use_of(head + i), Ok((PageKind::HugeTlb, part)));
+        assert_eq!(rig.mm.frames().use_of(head + i), Ok((PageKind::HugeTlb, part)));
     }
     assert_eq!(rig.mm.hugetlb_resize(small, 0), done(0));
     before.assert_same(&Snapshot::exact(&rig), "gone");
@@ -334,19 +339,19 @@ fn what_is_wrong_with_a_huge_page_is_found(g: Granule) {
     };
     assert!(findings(&rig).is_empty());
     let last = head + ((1 << order) - 1);
-    rig.mm.pages().get(last).set_tail(order - 1);
+    rig.mm.frames().pages().get(last).set_tail(order - 1);
     assert!(
         findings(&rig).iter().any(|f| f.starts_with("I6: a tail of a huge page")),
         "{:?}",
         findings(&rig)
     );
-    rig.mm.pages().get(last).set_tail(order);
-    rig.mm.pages().get(head).set_refs(0);
+    rig.mm.frames().pages().get(last).set_tail(order);
+    rig.mm.frames().pages().get(head).set_refs(0);
     assert!(findings(&rig).iter().any(|f| f.starts_with("I6: a page on the list of a pool")));
-    rig.mm.pages().get(head).set_refs(1);
-    rig.mm.pages().get(head).set_head(PageKind::Kernel, order);
+    rig.mm.frames().pages().get(head).set_refs(1);
+    rig.mm.frames().pages().get(head).set_head(PageKind::Kernel, order);
     assert!(findings(&rig).iter().any(|f| f.contains("is marked kernel")));
-    rig.mm.pages().get(head).set_head(PageKind::HugeTlb, order);
+    rig.mm.frames().pages().get(head).set_head(PageKind::HugeTlb, order);
     rig.assert_clean("right again");
 }
 

@@ -62,7 +62,7 @@ fn pool(rig: &mut Rig, count: u64) -> Vec<Pfn> {
 /// What the specification's walker finds behind the memmap of `head`: the frame of each page of it, and whether it is writable.
 fn memmap(rig: &Rig, head: Pfn) -> Vec<(u64, bool)> {
     let g = rig.granule();
-    let start = rig.mm.layout().page_address(head).get();
+    let start = rig.mm.space().layout().page_address(head).get();
     let len = 64 * (worth(g).0 / g.page_size);
     let leaves = rig.machine.everything().leaves;
     (start..start + len)
@@ -78,14 +78,14 @@ fn memmap(rig: &Rig, head: Pfn) -> Vec<(u64, bool)> {
 fn leads_to_its_head(rig: &Rig, head: Pfn) {
     let g = rig.granule();
     for i in 0..1 << order(g) {
-        assert_eq!(rig.mm.use_of(head + i), Ok((PageKind::HugeTlb, head)), "{:?}", head + i);
+        assert_eq!(rig.mm.frames().use_of(head + i), Ok((PageKind::HugeTlb, head)), "{:?}", head + i);
     }
 }
 
 fn all_but_the_first_page_of_memmap_are_one(g: Granule) {
     let mut rig = boot(g, false);
     let heads = pool(&mut rig, 2);
-    let counts = rig.mm.counts();
+    let counts = rig.mm.frames().counts();
     let before: Vec<_> = memmap(&rig, heads[0]);
     assert!(before.iter().all(|(_, writable)| *writable));
     for head in &heads {
@@ -101,7 +101,7 @@ fn all_but_the_first_page_of_memmap_are_one(g: Granule) {
     assert_ne!(first[0], second[0]);
     assert!(!first[1].1, "read-only");
     // 7 of 8 pages of each come back, less the shared one, and what tables a split costs (both may be in one section).
-    let now = rig.mm.counts();
+    let now = rig.mm.frames().counts();
     let tables = now.tables - counts.tables;
     assert_eq!(counts.memmap_ram - now.memmap_ram, 2 * 7 - 1);
     assert_eq!(now.free - counts.free, 2 * 7 - 1 - tables);
@@ -122,7 +122,7 @@ fn all_but_the_first_page_of_memmap_are_one(g: Granule) {
         assert_eq!(frames.len(), restored.len(), "each its own");
         assert!(restored.iter().all(|(_, writable)| *writable));
     }
-    assert_eq!(rig.mm.counts(), counts, "joined again, and as many of each");
+    assert_eq!(rig.mm.frames().counts(), counts, "joined again, and as many of each");
     assert!(rig.mm.hugetlb.tails().as_flattened().iter().all(|t| t.frame.is_none() && t.mappings == 0));
 }
 
@@ -206,10 +206,10 @@ fn what_runs_out_changes_nothing(g: Granule) {
         let mut failures = 0;
         for n in 1.. {
             let before = Snapshot::exact(&rig);
-            rig.mm.faults_mut().arm(plan(n));
+            rig.mm.frames_mut().faults.arm(plan(n));
             let result = rig.mm.optimise(head);
-            let fired = rig.mm.faults().fired();
-            rig.mm.faults_mut().arm(Plan::Off);
+            let fired = rig.mm.frames().faults.fired();
+            rig.mm.frames_mut().faults.arm(Plan::Off);
             rig.assert_clean("optimise");
             if !fired {
                 assert_eq!(result, Ok(()));
@@ -222,15 +222,15 @@ fn what_runs_out_changes_nothing(g: Granule) {
         // The shared page, and the table of a split.
         assert_eq!(failures, if g.page_size == Granule::K4.page_size { 2 } else { 1 });
         let taken = if moves { worth(g).1 - 1 } else { 0 };
-        let mut take = || rig.mm.alloc(0, PageKind::Kernel, Mobility::Unmovable).expect("room");
+        let mut take = || rig.mm.frames_mut().alloc(0, PageKind::Kernel, Mobility::Unmovable).expect("room");
         let taken: Vec<_> = (0..taken).map(|_| take()).collect();
         let mut failures = 0;
         for n in 1.. {
             let before = Snapshot::exact(&rig);
-            rig.mm.faults_mut().arm(plan(n));
+            rig.mm.frames_mut().faults.arm(plan(n));
             let result = rig.mm.restore(head);
-            let fired = rig.mm.faults().fired();
-            rig.mm.faults_mut().arm(Plan::Off);
+            let fired = rig.mm.frames().faults.fired();
+            rig.mm.frames_mut().faults.arm(Plan::Off);
             rig.assert_clean("restore");
             if result.is_ok() {
                 // The last that can fail is the run for a block: without it the memmap stays split, which is no error.
@@ -238,14 +238,14 @@ fn what_runs_out_changes_nothing(g: Granule) {
                 break;
             }
             assert!(matches!(result, Err(Error::Out(_))), "{result:?}");
-            assert!(rig.mm.pages().get(head).as_huge_head().is_optimised());
+            assert!(rig.mm.frames().pages().get(head).as_huge_head().is_optimised());
             leads_to_its_head(&rig, head);
             failures += 1;
             before.assert_same(&Snapshot::exact(&rig), "restore ran out");
         }
         assert_eq!(failures, worth(g).1 - 1);
         leads_to_its_head(&rig, head);
-        taken.into_iter().for_each(|pfn| rig.mm.free(pfn));
+        taken.into_iter().for_each(|pfn| rig.mm.frames_mut().free(pfn));
         rig.mm.optimise(head).expect("once more");
         rig.mm.restore(head).expect("with the fault gone");
         rig.assert_clean("with the fault gone");
@@ -259,10 +259,10 @@ fn a_pool_in_which_an_allocation_fails_is_sound(g: Granule) {
         for n in 1.. {
             let mut rig = boot(g, true);
             let before = Snapshot::of(&rig, Detail::WhereFramesMayDiffer);
-            rig.mm.faults_mut().arm(plan(n));
+            rig.mm.frames_mut().faults.arm(plan(n));
             let resized = rig.mm.hugetlb_resize(order(g), 2).expect("nothing in use");
-            let fired = rig.mm.faults().fired();
-            rig.mm.faults_mut().arm(Plan::Off);
+            let fired = rig.mm.frames().faults.fired();
+            rig.mm.frames_mut().faults.arm(Plan::Off);
             rig.assert_clean("a fault");
             let optimised = rig.mm.hugetlb.pool(order(g)).expect("a size").optimised();
             seen.push((resized.total, optimised));
@@ -286,9 +286,9 @@ fn demoting_without_frames_changes_nothing(g: Granule) {
     let head = pool(&mut rig, 1)[0];
     for n in 1..worth(g).1 {
         let before = Snapshot::exact(&rig);
-        rig.mm.faults_mut().arm(Plan::Nth(n));
+        rig.mm.frames_mut().faults.arm(Plan::Nth(n));
         assert!(matches!(rig.mm.hugetlb_demote(head, small), Err(Error::Out(_))));
-        rig.mm.faults_mut().arm(Plan::Off);
+        rig.mm.frames_mut().faults.arm(Plan::Off);
         rig.assert_clean("a fault");
         before.assert_same(&Snapshot::exact(&rig), "a fault");
     }
@@ -303,7 +303,7 @@ fn restoring_under_pressure_fails_cleanly(g: Granule) {
     let mut rig = boot(g, true);
     let head = pool(&mut rig, 1)[0];
     let mut taken = Vec::new();
-    while let Ok(pfn) = rig.mm.alloc(0, PageKind::Pinned, Mobility::Unmovable) {
+    while let Ok(pfn) = rig.mm.frames_mut().alloc(0, PageKind::Pinned, Mobility::Unmovable) {
         taken.push(pfn);
     }
     let before = Snapshot::exact(&rig);
@@ -315,19 +315,19 @@ fn restoring_under_pressure_fails_cleanly(g: Granule) {
     rig.assert_clean("no memory");
     // Six pages are not enough, seven are.
     for pfn in taken.drain(..6) {
-        rig.mm.free(pfn);
+        rig.mm.frames_mut().free(pfn);
     }
     assert!(matches!(rig.mm.restore(head), Err(Error::Out(_))));
-    rig.mm.free(taken.pop().expect("many"));
+    rig.mm.frames_mut().free(taken.pop().expect("many"));
     rig.mm.restore(head).expect("seven");
     rig.assert_clean("seven");
-    taken.into_iter().for_each(|pfn| rig.mm.free(pfn));
+    taken.into_iter().for_each(|pfn| rig.mm.frames_mut().free(pfn));
     // The next that is restored in the section finds a run.
     rig.mm.optimise(head).expect("room");
     rig.mm.restore(head).expect("room");
     rig.assert_clean("room");
     let leaves = rig.machine.everything().leaves;
-    let va = rig.mm.layout().page_address(head.align_down(g.section_order)).get();
+    let va = rig.mm.space().layout().page_address(head.align_down(g.section_order)).get();
     let size = leaves.iter().find(|l| l.va == va).expect("mapped").size;
     assert_eq!(size, if g.page_size == Granule::K4.page_size { 2 * MIB } else { g.page_size });
 }
@@ -358,7 +358,7 @@ fn a_dimm_with_optimised_pages_goes(g: Granule) {
         rig.unplug(AT, len);
         rig.assert_clean("gone");
         for pfn in kept(&rig) {
-            rig.mm.free(pfn);
+            rig.mm.frames_mut().free(pfn);
         }
         assert_eq!(rig.mm.hugetlb_resize(order(g), 0), Ok(Resized { total: 0, stopped: None }));
         rig.assert_clean("all gone");
@@ -383,14 +383,14 @@ fn take_runs(rig: &mut Rig) {
     let order = (2 * MIB / g.page_size).trailing_zeros();
     let dimm = Rig::pfn(g, AT);
     let mut runs = Vec::new();
-    while let Ok(pfn) = rig.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
+    while let Ok(pfn) = rig.mm.frames_mut().alloc(order, PageKind::Kernel, Mobility::Unmovable) {
         runs.push(pfn);
     }
     // What the DIMM has must be free for it to go.
-    runs.iter().filter(|pfn| **pfn >= dimm).for_each(|pfn| rig.mm.free(*pfn));
+    runs.iter().filter(|pfn| **pfn >= dimm).for_each(|pfn| rig.mm.frames_mut().free(*pfn));
     let boot = runs.into_iter().filter(|pfn| *pfn < dimm);
     for run in boot.take(1) {
-        rig.mm.free(run);
+        rig.mm.frames_mut().free(run);
         let pages: Vec<_> = (0..1 << order).map(|i| run + i).collect();
         pages.iter().step_by(2).for_each(|pfn| rig.mm.pin(*pfn).expect("free"));
     }
@@ -399,9 +399,9 @@ fn take_runs(rig: &mut Rig) {
 /// What was taken and not given back.
 fn kept(rig: &Rig) -> Vec<Pfn> {
     let g = rig.granule();
-    let pages = rig.mm.pages();
+    let pages = rig.mm.frames().pages();
     let mut kept = Vec::new();
-    for block in rig.mm.blocks() {
+    for block in rig.mm.frames().blocks() {
         let (mut at, end) = (block.start, block.start + g.section_pages);
         while at < end {
             let page = pages.get(at);
@@ -429,16 +429,16 @@ fn the_largest_size_keeps_one_page(g: Granule) {
         rig.plug(16 * GIB, bytes, MemmapHome::Ram);
         rig.online(16 * GIB, bytes, ZoneKind::Movable);
         let before = Snapshot::of(&rig, Detail::WhereFramesMayDiffer);
-        let counts = rig.mm.counts();
+        let counts = rig.mm.frames().counts();
         let order = (bytes / g.page_size).trailing_zeros();
         assert_eq!(rig.mm.hugetlb_resize(order, 1), Ok(Resized { total: 1, stopped: None }));
         rig.assert_clean("optimised");
-        let now = rig.mm.counts();
+        let now = rig.mm.frames().counts();
         assert_eq!(counts.memmap_ram - now.memmap_ram, memmap - 2, "one is the head's, one is shared");
         assert_eq!(now.tables - counts.tables, if g.page_size == Granule::K4.page_size { 8 } else { 0 });
         let head = Rig::pfn(g, 16 * GIB);
         for i in (0..1u64 << order).step_by(61).chain([1, (1 << order) - 1]) {
-            assert_eq!(rig.mm.use_of(head + i), Ok((PageKind::HugeTlb, head)));
+            assert_eq!(rig.mm.frames().use_of(head + i), Ok((PageKind::HugeTlb, head)));
         }
         let small = rig.mm.hugetlb.pools().rev_nth(1);
         rig.mm.hugetlb_demote(head, small).expect("free");
@@ -495,7 +495,7 @@ fn a_tail_that_says_something_is_refused_and_nothing_has_changed(g: Granule) {
     let last = memmap(&rig, head).last().expect("pages").0 + g.page_size - 64;
     rig.machine.memory().poke(last + 16, 1);
     let before = Snapshot::exact(&rig);
-    let at = rig.mm.layout().page_address(head) + (64 * (worth(g).0 / g.page_size) - g.page_size);
+    let at = rig.mm.space().layout().page_address(head) + (64 * (worth(g).0 / g.page_size) - g.page_size);
     let rule = BbmRule::AddressWithOtherContents;
     assert_eq!(rig.mm.optimise(head), Err(Error::Space(SpaceError::BreakBeforeMake { at, rule })));
     before.assert_same(&Snapshot::exact(&rig), "a tail says something");
@@ -511,7 +511,7 @@ fn a_refused_restore_gives_its_frames_back(g: Granule) {
     let word = memmap(&rig, head)[1].0 + 5 * 64 + 16;
     rig.machine.memory().poke(word, 1);
     let before = Snapshot::exact(&rig);
-    let at = rig.mm.layout().page_address(head) + g.page_size;
+    let at = rig.mm.space().layout().page_address(head) + g.page_size;
     let rule = BbmRule::AddressWithOtherContents;
     for _ in 0..2 {
         assert_eq!(rig.mm.restore(head), Err(Error::Space(SpaceError::BreakBeforeMake { at, rule })));
@@ -540,7 +540,7 @@ fn what_is_wrong_with_a_shared_page_is_found(g: Granule) {
     rig.machine.memory().poke(word, 0);
     assert_eq!(found(&rig), "");
     // The entry of a page of tails, found by the specification's walker, made writable behind the model's back.
-    let va = rig.mm.layout().page_address(head).get() + g.page_size;
+    let va = rig.mm.space().layout().page_address(head).get() + g.page_size;
     let spec = rig.machine.spec();
     let walk = hotmap_testkit::arch::walker::walk(spec, rig.machine.memory(), rig.machine.root(), va);
     let read = walk.expect("mapped").reads[3].expect("a page");

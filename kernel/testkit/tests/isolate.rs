@@ -40,7 +40,7 @@ fn plant(rig: &mut Rig) -> Vec<(Pfn, u32)> {
     let runs = places(g);
     for (i, (pfn, order)) in runs.iter().enumerate() {
         rig.mm.host_memmap(*pfn, *order).expect("free");
-        rig.mm.pages().get(*pfn).set_refs(7 + u32::try_from(i).expect("few"));
+        rig.mm.frames().pages().get(*pfn).set_refs(7 + u32::try_from(i).expect("few"));
     }
     runs
 }
@@ -60,11 +60,11 @@ fn count(runs: &[(Pfn, u32)]) -> u64 {
 /// The planted runs and the blocks' first pages say what they said.
 fn intact(rig: &Rig, runs: &[(Pfn, u32)], when: &str) {
     let g = rig.granule();
-    if !rig.mm.blocks().iter().any(|block| matches!(block.state, BlockState::GoingOffline(_))) {
+    if !rig.mm.frames().blocks().iter().any(|block| matches!(block.state, BlockState::GoingOffline(_))) {
         rig.assert_clean(when);
     }
     for (i, (pfn, order)) in runs.iter().enumerate() {
-        let page = rig.mm.pages().get(*pfn);
+        let page = rig.mm.frames().pages().get(*pfn);
         let says = (page.kind(), page.order(), page.refs());
         assert_eq!(says, (PageKind::MemmapSelf, *order, 7 + u32::try_from(i).expect("few")), "{when}: {pfn}");
     }
@@ -81,9 +81,9 @@ fn own_memmap_is_marked(rig: &Rig, block: Pfn, when: &str) {
         0x4000 => 5,
         _ => 3,
     };
-    let head = rig.mm.pages().get(block);
+    let head = rig.mm.frames().pages().get(block);
     assert_eq!((head.kind(), head.order(), head.refs()), (PageKind::MemmapSelf, order, 1), "{when}: {block}");
-    let tails = (1..1 << order).all(|i| rig.mm.pages().get(block + i).kind() == PageKind::Tail);
+    let tails = (1..1 << order).all(|i| rig.mm.frames().pages().get(block + i).kind() == PageKind::Tail);
     assert!(tails, "{when}: {block}");
 }
 
@@ -99,16 +99,16 @@ fn tenants_frames(rig: &Rig) -> Vec<u64> {
 fn isolating_passes_over_it(g: Granule) {
     let (mut rig, runs) = planted(g, ZoneKind::Movable);
     let before = Snapshot::exact(&rig);
-    assert_eq!(rig.mm.start_isolate(both(g)), Ok(both(g)));
+    assert_eq!(rig.mm.frames_mut().start_isolate(both(g)), Ok(both(g)));
     intact(&rig, &runs, "isolated");
     assert_eq!(rig.mm.frames().test_isolated(both(g)), None, "nothing but memmap and free pages");
     let going = BlockState::GoingOffline(ZoneKind::Movable);
-    assert!(rig.mm.block_of(second(g)).is_some_and(|b| b.state == going));
+    assert!(rig.mm.frames().block_of(second(g)).is_some_and(|b| b.state == going));
     // What is asked for meanwhile comes from elsewhere.
     let id = rig.mm.tenant_new(40).expect("boot memory has room");
     assert!(tenants_frames(&rig).iter().all(|f| !both(g).contains(Pfn::new(*f))));
     rig.mm.tenant_drop(id).expect("not held");
-    rig.mm.undo_isolate(both(g));
+    rig.mm.frames_mut().undo_isolate(both(g));
     intact(&rig, &runs, "isolation undone");
     before.assert_same(&Snapshot::exact(&rig), "isolation undone");
 }
@@ -119,31 +119,31 @@ fn testing_names_the_first_page_in_use(g: Granule) {
     rig.mm.pin(pinned).expect("free, right behind planted memmap");
     rig.mm.tenant_new(3).expect("room");
     let first = Pfn::new(tenants_frames(&rig)[0]);
-    rig.mm.start_isolate(both(g)).expect("online");
+    rig.mm.frames_mut().start_isolate(both(g)).expect("online");
     assert_eq!(rig.mm.frames().test_isolated(both(g)), Some(first.min(pinned)));
     let behind = PfnRange { start: first.max(pinned) + 1, end: both(g).end };
     let rest = tenants_frames(&rig).into_iter().map(Pfn::new).chain([pinned]).filter(|p| behind.contains(*p));
     assert_eq!(rig.mm.frames().test_isolated(behind), rest.min());
-    rig.mm.undo_isolate(both(g));
+    rig.mm.frames_mut().undo_isolate(both(g));
     intact(&rig, &runs, "tested");
 }
 
 fn isolating_is_all_or_nothing(g: Granule) {
     let (mut rig, _) = planted(g, ZoneKind::Movable);
     let one = PfnRange::new(second(g), g.section_pages);
-    rig.mm.start_isolate(one).expect("online");
+    rig.mm.frames_mut().start_isolate(one).expect("online");
     let (before, address) = (Snapshot::exact(&rig), second(g).address(g));
     let again = Error::Block(BlockError::State {
         block: address,
         is: BlockIs::GoingOffline,
         needs: BlockNeeds::Online,
     });
-    assert_eq!(rig.mm.start_isolate(both(g)), Err(again));
+    assert_eq!(rig.mm.frames_mut().start_isolate(both(g)), Err(again));
     before.assert_same(&Snapshot::exact(&rig), "the first block is online, the second stays isolated");
     let beyond = PfnRange::new(second(g), 2 * g.section_pages);
-    rig.mm.undo_isolate(one);
+    rig.mm.frames_mut().undo_isolate(one);
     let before = Snapshot::exact(&rig);
-    assert!(matches!(rig.mm.start_isolate(beyond), Err(Error::Block(BlockError::Absent(_)))));
+    assert!(matches!(rig.mm.frames_mut().start_isolate(beyond), Err(Error::Block(BlockError::Absent(_)))));
     before.assert_same(&Snapshot::exact(&rig), "nothing is isolated");
 }
 
@@ -168,21 +168,21 @@ fn the_scanner_gives_what_is_in_use_and_no_memmap(g: Granule) {
 fn offline_and_online_leave_it_alone(g: Granule) {
     for zone in ZoneKind::ALL {
         let (mut rig, runs) = planted(g, zone);
-        let before = rig.mm.counts();
+        let before = rig.mm.frames().counts();
         let id = rig.mm.tenant_new(1500).expect("room");
-        let used = rig.mm.block_of(second(g)).expect("present").tenant_pages;
+        let used = rig.mm.frames().block_of(second(g)).expect("present").tenant_pages;
         assert_eq!(used, 1500);
         assert_eq!(rig.mm.offline_block(second(g)), Ok(Offlined { migrated: 1500 }));
         intact(&rig, &runs, "offline");
-        let offline = rig.mm.counts();
+        let offline = rig.mm.frames().counts();
         assert_eq!(offline.memmap_self, before.memmap_self, "it is in use while the block is present");
         assert!(offline.balance());
         assert_eq!(rig.mm.tenant_check(id), Ok(1500));
         rig.mm.tenant_drop(id).expect("not held");
         rig.mm.online_block(second(g), zone).expect("room");
         intact(&rig, &runs, "online again");
-        assert_eq!(rig.mm.counts(), before);
-        let block = rig.mm.block_of(second(g)).expect("present");
+        assert_eq!(rig.mm.frames().counts(), before);
+        let block = rig.mm.frames().block_of(second(g)).expect("present");
         assert_eq!(block.free.pages(), block.usable(g).len() - count(&runs));
         never_handed_out(&mut rig, &runs);
         for (pfn, _) in &runs {
@@ -195,12 +195,12 @@ fn offline_and_online_leave_it_alone(g: Granule) {
 fn never_handed_out(rig: &mut Rig, runs: &[(Pfn, u32)]) {
     let planted: BTreeSet<u64> = runs.iter().flat_map(|(p, order)| p.get()..p.get() + (1 << order)).collect();
     let mut taken = Vec::new();
-    while let Ok(pfn) = rig.mm.alloc(0, PageKind::Pinned, Mobility::Movable) {
+    while let Ok(pfn) = rig.mm.frames_mut().alloc(0, PageKind::Pinned, Mobility::Movable) {
         assert!(!planted.contains(&pfn.get()), "{pfn} was handed out");
         taken.push(pfn);
     }
     intact(rig, runs, "everything taken");
-    taken.into_iter().for_each(|pfn| rig.mm.free(pfn));
+    taken.into_iter().for_each(|pfn| rig.mm.frames_mut().free(pfn));
     intact(rig, runs, "everything free again");
 }
 
@@ -221,7 +221,7 @@ fn teardown_takes_it_along_and_initialisation_marks_anew(g: Granule) {
     start.assert_same(&Snapshot::exact(&rig), "gone with its block");
     rig.plug(AT, len, MemmapHome::SelfHosted);
     for (pfn, _) in runs {
-        assert_eq!(rig.mm.pages().get(pfn).kind(), PageKind::Tail, "{pfn} has no head");
+        assert_eq!(rig.mm.frames().pages().get(pfn).kind(), PageKind::Tail, "{pfn} has no head");
     }
     own_memmap_is_marked(&rig, second(g), "initialised anew");
     rig.online(AT, len, ZoneKind::Movable);
@@ -234,15 +234,15 @@ fn compaction_goes_around_it(g: Granule) {
     let order = ((2 * MIB) >> g.page_shift).trailing_zeros();
     let mut held = Vec::new();
     // Runs of order, of which nothing is free but in the second block: there each has a page in use.
-    while let Ok(pfn) = rig.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
+    while let Ok(pfn) = rig.mm.frames_mut().alloc(order, PageKind::Kernel, Mobility::Unmovable) {
         held.push(pfn);
     }
     let block = PfnRange::new(second(g), g.section_pages);
     let mine: Vec<Pfn> = held.into_iter().filter(|p| block.contains(*p)).collect();
     assert!(mine.len() > 8);
     for pfn in &mine {
-        rig.mm.free(*pfn);
-        let other = rig.mm.use_of(*pfn).expect("present").0;
+        rig.mm.frames_mut().free(*pfn);
+        let other = rig.mm.frames().use_of(*pfn).expect("present").0;
         assert_eq!(other, PageKind::Free);
         rig.mm.host_memmap(*pfn + ((1 << order) - 1), 0).expect("free");
     }

@@ -57,12 +57,12 @@ fn take_back(rig: &mut Rig) -> Result<u64> {
 fn a_devices_memory_serves_the_system_and_goes_back(g: Granule) {
     let mut rig = boot(g);
     // Not to the frame: the tenant has frames where tables were.
-    let (before, devices) = (rig.mm.counts(), format!("{:?}", rig.mm.devices()));
+    let (before, devices) = (rig.mm.frames().counts(), format!("{:?}", rig.mm.devices()));
     give(&mut rig).expect("room");
     rig.assert_clean("given");
     assert!(rig.mm.devices().is_empty());
-    assert_eq!(rig.mm.counts().present - before.present, Rig::blocks(g, 2) / g.page_size);
-    let given: Vec<_> = rig.mm.blocks().iter().filter(|b| b.source == Source::Kmem).collect();
+    assert_eq!(rig.mm.frames().counts().present - before.present, Rig::blocks(g, 2) / g.page_size);
+    let given: Vec<_> = rig.mm.frames().blocks().iter().filter(|b| b.source == Source::Kmem).collect();
     assert_eq!(given.len(), 2);
     assert!(given.iter().all(|b| b.state.zone() == Some(ZoneKind::Movable) && b.memmap_pages > 0));
     let tenant = rig.mm.tenant_new(9).expect("room");
@@ -70,7 +70,7 @@ fn a_devices_memory_serves_the_system_and_goes_back(g: Granule) {
     assert_eq!(rig.mm.tenant_check(tenant), Ok(9));
     rig.mm.tenant_drop(tenant).expect("a tenant");
     rig.assert_clean("back");
-    assert_eq!((rig.mm.counts(), format!("{:?}", rig.mm.devices())), (before, devices));
+    assert_eq!((rig.mm.frames().counts(), format!("{:?}", rig.mm.devices())), (before, devices));
 }
 
 fn what_is_held_or_dying_or_too_small_stays(g: Granule) {
@@ -187,9 +187,9 @@ fn an_undo_is_not_vetoed(g: Granule) {
     give(&mut rig).expect("room");
     let before = Snapshot::exact(&rig);
     rig.mm.notifiers.register(keeper).expect("room");
-    rig.mm.faults_mut().arm(Plan::Nth(1));
+    rig.mm.frames_mut().faults.arm(Plan::Nth(1));
     assert!(matches!(take_back(&mut rig), Err(Error::Out(_))));
-    rig.mm.faults_mut().arm(Plan::Off);
+    rig.mm.frames_mut().faults.arm(Plan::Off);
     rig.mm.notifiers.unregister("keeper");
     rig.assert_clean("undone");
     before.assert_same(&Snapshot::exact(&rig), "undone");
@@ -244,10 +244,10 @@ fn fail_each(rig: &mut Rig, what: &str, act: impl Fn(&mut Rig) -> Result<()>, ba
         let mut failures = 0;
         for n in 1.. {
             let before = Snapshot::of(rig, Detail::Exact);
-            rig.mm.faults_mut().arm(plan(n));
+            rig.mm.frames_mut().faults.arm(plan(n));
             let result = act(rig);
-            let fired = rig.mm.faults().fired();
-            rig.mm.faults_mut().arm(Plan::Off);
+            let fired = rig.mm.frames().faults.fired();
+            rig.mm.frames_mut().faults.arm(Plan::Off);
             let when = format!("{} {what}: {:?}, {result:?}", g.kind, plan(n));
             rig.assert_clean(&when);
             match result {

@@ -42,7 +42,7 @@ fn destroy(rig: &mut Rig, start: u64) {
 /// The struct pages of `len` bytes at `start`.
 fn memmap(rig: &Rig, start: u64, len: u64) -> VirtRange {
     let g = rig.granule();
-    let layout = rig.mm.layout();
+    let layout = rig.mm.space().layout();
     VirtRange {
         start: layout.page_address(Rig::pfn(g, start)),
         end: layout.page_address(Rig::pfn(g, start + len)),
@@ -107,7 +107,7 @@ fn a_leaf_goes_back_to_its_altmap_by_its_size(g: Granule) {
         let walked = rig.machine.everything().leaves;
         let leaf = walked.iter().find(|l| l.va == window.start.get()).expect("mapped");
         assert_eq!((leaf.size, leaf.leaf.pa), (*size, at + size), "one leaf");
-        let bounds = rig.mm.layout().vmemmap_bounds();
+        let bounds = rig.mm.space().layout().vmemmap_bounds();
         let (leaves, _) = unmap(&mut rig, window, bounds);
         assert_eq!(leaves, [(at + size, *size)]);
         for (pa, size) in leaves {
@@ -131,7 +131,7 @@ fn a_device_with_one_large_leaf_goes(g: Granule, size: u64) {
     (0..len / GIB).for_each(|i| rig.machine.plug(at + i * GIB, GIB));
     let before = Snapshot::exact(&rig);
     create(&mut rig, at, len, MemmapHome::SelfRange { reserve: 0 }).expect("room");
-    let (window, bounds) = (memmap(&rig, at, len), rig.mm.layout().vmemmap_bounds());
+    let (window, bounds) = (memmap(&rig, at, len), rig.mm.space().layout().vmemmap_bounds());
     let (leaves, _) = unmap(&mut rig, window, bounds);
     assert!(leaves.iter().zip(0..).all(|((pa, each), i)| *pa == at + i * each), "in order");
     map(&mut rig, window, at, size);
@@ -145,7 +145,7 @@ fn a_device_with_one_large_leaf_goes(g: Granule, size: u64) {
     destroy(&mut rig, at);
     rig.assert_clean("gone");
     before.assert_same(&Snapshot::exact(&rig), "the leaf and its table are gone");
-    assert_eq!(rig.mm.warnings().total(), 0);
+    assert_eq!(rig.mm.frames().warnings.total(), 0);
 }
 
 #[test]
@@ -194,8 +194,10 @@ fn a_table_goes_with_the_last_of_two_neighbours(g: Granule) {
 /// Vmemmap's floor: what is mapped right below it shares upper tables with vmemmap's first pages, and keeps them.
 fn a_neighbour_below_vmemmap_keeps_its_tables(g: Granule) {
     let mut rig = Rig::boot(g, &Shape::one("not from the start", 0x4_6000_0000, 512 * MIB));
-    let (base, below) =
-        (rig.mm.layout().reach().start.get(), rig.mm.layout().vmemmap().start.get() - g.page_size);
+    let (base, below) = (
+        rig.mm.space().layout().reach().start.get(),
+        rig.mm.space().layout().vmemmap().start.get() - g.page_size,
+    );
     let below = hotmap_mm::addr::VirtAddr::new(below);
     let neighbour = VirtRange { start: below, end: below + g.page_size };
     rig.machine.plug(base, SUBSECTION);
@@ -207,7 +209,7 @@ fn a_neighbour_below_vmemmap_keeps_its_tables(g: Granule) {
     assert_eq!(tables(&rig), its, "the neighbour's tables");
     with_neighbour.assert_same(&Snapshot::exact(&rig), "the neighbour is as it was");
     assert_eq!(rig.machine.walk(below.get()), Some(0x4_6000_0000));
-    let bounds = rig.mm.layout().vmemmap_bounds();
+    let bounds = rig.mm.space().layout().vmemmap_bounds();
     let (_, freed) = unmap(&mut rig, neighbour, bounds);
     assert_eq!(freed, (its.len() - none.len()) as u64, "with the neighbour they go");
     before.assert_same(&Snapshot::exact(&rig), "nothing is left");
@@ -218,7 +220,7 @@ fn a_table_across_the_floor_or_the_ceiling_stays(g: Granule) {
     let (mut rig, len) = (boot(g), 64 * MIB);
     // Neither end is where a table of the last level begins at every granule.
     let window = memmap(&rig, FAR + len, len);
-    let all = rig.mm.layout().vmemmap_bounds();
+    let all = rig.mm.space().layout().vmemmap_bounds();
     let below = VirtRange { start: window.start, end: all.end };
     let above = VirtRange { start: all.start, end: window.end };
     let (before, none) = (Snapshot::exact(&rig), tables(&rig));
@@ -245,7 +247,7 @@ fn removing_twice_is_a_warning_and_frees_nothing(g: Granule) {
     for home in [MemmapHome::SelfHosted, MemmapHome::Ram, MemmapHome::SelfRange { reserve: 0 }] {
         let (mut rig, len) = (boot(g), Rig::blocks(g, 2));
         rig.plug(FAR, len, home);
-        let warnings = rig.mm.warnings();
+        let warnings = rig.mm.frames().warnings;
         rig.mm.remove_memory(range(FAR, len)).expect("offline");
         let (after, tables) = (Snapshot::exact(&rig), tables(&rig));
         for (times, again) in [(1, range(FAR, len)), (2, range(FAR, len / 2))] {
@@ -257,11 +259,11 @@ fn removing_twice_is_a_warning_and_frees_nothing(g: Granule) {
                 rig.mm.unplug(again).map(drop),
                 Err(Error::Block(BlockError::Absent(PhysAddr::new(FAR))))
             );
-            assert_eq!(rig.mm.warnings().bad_remove, 2 * times, "each is a warning");
-            assert_eq!(rig.mm.warnings().total(), 2 * times, "and there is no other");
+            assert_eq!(rig.mm.frames().warnings.bad_remove, 2 * times, "each is a warning");
+            assert_eq!(rig.mm.frames().warnings.total(), 2 * times, "and there is no other");
         }
         assert_eq!(self::tables(&rig), tables);
-        rig.mm.forget_warnings(warnings);
+        rig.mm.frames_mut().warnings = warnings;
         after.assert_same(&Snapshot::exact(&rig), "nothing was freed a second time");
         rig.assert_clean("removed twice");
         rig.add(FAR, len, home).expect("the range is as good as new");
@@ -310,9 +312,9 @@ fn an_early_sections_memmap_goes_only_with_all_of_it(g: Granule) {
     let holed = 0x6000_0000;
     let (start, len) = (0x6300_0000, 4 * MIB);
     rig.machine.plug(start, len);
-    let (counts, before) = (rig.mm.counts(), Snapshot::exact(&rig));
+    let (counts, before) = (rig.mm.frames().counts(), Snapshot::exact(&rig));
     create(&mut rig, start, len, MemmapHome::SelfRange { reserve: 0 }).expect("room");
-    assert_eq!(rig.mm.counts(), counts, "no memmap and no table; a device is no RAM");
+    assert_eq!(rig.mm.frames().counts(), counts, "no memmap and no table; a device is no RAM");
     assert_eq!(
         rig.mm.frames().altmap(rig.mm.devices()[0].start()).map(|a| a.alloc()),
         Some(0),

@@ -31,7 +31,7 @@ fn a_dimm_comes_is_used_and_goes_without_a_trace(g: Granule) {
             let id = rig.mm.tenant_new(100).expect("room");
             rig.assert_clean("in use");
             let block = Rig::pfn(g, AT + Rig::blocks(g, 1));
-            let used = rig.mm.block_of(block).expect("present").tenant_pages;
+            let used = rig.mm.frames().block_of(block).expect("present").tenant_pages;
             assert_eq!(used, 100, "the newest block serves movable pages first, in whichever zone");
             assert_eq!(rig.mm.unplug(range(AT, len)), Ok(Offlined { migrated: 100 }));
             rig.machine.unplug(AT);
@@ -39,7 +39,7 @@ fn a_dimm_comes_is_used_and_goes_without_a_trace(g: Granule) {
             assert_eq!(rig.mm.tenant_check(id), Ok(100), "what was moved is whole");
             rig.mm.tenant_drop(id).expect("its pages are not held");
             start.assert_same(&Snapshot::exact(&rig), "after a DIMM's life");
-            assert_eq!(rig.mm.warnings().total(), 0);
+            assert_eq!(rig.mm.frames().warnings.total(), 0);
         }
     }
 }
@@ -47,10 +47,10 @@ fn a_dimm_comes_is_used_and_goes_without_a_trace(g: Granule) {
 /// Where every upper table exists, self-hosted memory costs no page of system RAM at 4K; anywhere it costs tables only.
 fn self_hosted_memory_costs_no_ram_but_for_tables(g: Granule) {
     let (mut rig, len) = (boot(g), Rig::blocks(g, 1));
-    let before = rig.mm.counts();
+    let before = rig.mm.frames().counts();
     let tables = rig.machine.everything().tables.len();
     rig.plug(AT, len, MemmapHome::SelfHosted);
-    let after = rig.mm.counts();
+    let after = rig.mm.frames().counts();
     let new = (rig.machine.everything().tables.len() - tables) as u64;
     assert_eq!(before.free - after.free, new);
     assert_eq!(after.memmap_ram, before.memmap_ram);
@@ -60,7 +60,7 @@ fn self_hosted_memory_costs_no_ram_but_for_tables(g: Granule) {
     if g.page_size == 4096 {
         assert_eq!(new, 1, "a level 2 table for a new GiB");
         rig.plug(AT + len, len, MemmapHome::SelfHosted);
-        assert_eq!(rig.mm.counts().free, after.free, "none for more of that GiB");
+        assert_eq!(rig.mm.frames().counts().free, after.free, "none for more of that GiB");
     }
 }
 
@@ -71,12 +71,12 @@ fn the_steps_are_told_in_order(g: Granule) {
     let mut told = Vec::new();
     let done = |mm: &hotmap_mm::mm::Mm<_>, step: Step| {
         // Between joining a zone and going online a block's pages are present and nothing else yet.
-        assert!(step == Step::JoinZone || mm.counts().balance(), "{}", step.name());
+        assert!(step == Step::JoinZone || mm.frames().counts().balance(), "{}", step.name());
         told.push(step);
     };
     rig.mm.plug(&hot, MemmapHome::SelfHosted, ZoneKind::Movable, done).expect("room");
     assert_eq!(told, Step::ALL);
-    assert!(rig.mm.blocks().iter().filter(|b| b.source == Source::Dimm(3)).count() == 2);
+    assert!(rig.mm.frames().blocks().iter().filter(|b| b.source == Source::Dimm(3)).count() == 2);
     rig.assert_clean("plugged");
 }
 
@@ -150,7 +150,7 @@ fn only_whole_present_offline_blocks_can_be_removed(g: Granule) {
         matches!(rig.mm.remove_memory(range(0, block)), Err(Error::Block(BlockError::Absent(_)))),
         "below the linear map"
     );
-    assert_eq!(rig.mm.warnings().bad_remove, 2, "what is not there was to be removed");
+    assert_eq!(rig.mm.frames().warnings.bad_remove, 2, "what is not there was to be removed");
     rig.online(AT, block, ZoneKind::Movable);
     assert!(matches!(
         rig.mm.remove_memory(range(AT, block)),
@@ -163,16 +163,16 @@ fn only_whole_present_offline_blocks_can_be_removed(g: Granule) {
 fn a_block_of_boot_memory_can_go_and_come_back(g: Granule) {
     let mut rig = boot(g);
     let (block, last) = (g.section_size, 0x8000_0000 - g.section_size);
-    let before = rig.mm.counts();
+    let before = rig.mm.frames().counts();
     assert_eq!(rig.mm.offline_block(Rig::pfn(g, last)), Ok(Offlined::default()));
     rig.assert_clean("boot memory offline");
     rig.mm.remove_memory(range(last, block)).expect("offline");
     rig.assert_clean("boot memory removed");
-    let now = rig.mm.counts();
+    let now = rig.mm.frames().counts();
     let memmap = block / g.page_size * 64 / g.page_size;
     assert_eq!(before.memmap_ram - now.memmap_ram, memmap, "its memmap is free again");
     assert_eq!(before.present - now.present, block / g.page_size);
-    assert_eq!(rig.mm.warnings().total(), 0);
+    assert_eq!(rig.mm.frames().warnings.total(), 0);
     rig.add(last, block, MemmapHome::SelfHosted).expect("it is a DIMM now");
     rig.online(last, block, ZoneKind::Movable);
     rig.assert_clean("boot memory is back");
@@ -184,7 +184,7 @@ fn boot_memory_that_holds_the_kernel_stays(g: Granule) {
     let refused = rig.mm.offline_block(Rig::pfn(g, 0x4000_0000));
     assert!(matches!(refused, Err(Error::Page(PageError::Unmovable { .. }))), "{refused:?}");
     before.assert_same(&Snapshot::exact(&rig), "refused");
-    assert_eq!(rig.mm.blocks()[0].state, BlockState::Online(ZoneKind::Normal));
+    assert_eq!(rig.mm.frames().blocks()[0].state, BlockState::Online(ZoneKind::Normal));
 }
 
 hotmap_testkit::at_each_granule!(

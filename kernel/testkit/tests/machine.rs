@@ -129,7 +129,7 @@ fn a_long_access_must_be_in_one_piece(g: Granule) {
 
 fn entries_under_one_contiguous_bit_must_agree(g: Granule) {
     let rig = boot(g);
-    let path = rig.mm.space().path(rig.mm.layout().linear(PhysAddr::new(DIMM)));
+    let path = rig.mm.space().path(rig.mm.space().layout().linear(PhysAddr::new(DIMM)));
     let leaf = path.leaf().expect("mapped");
     let alone = !leaf.descriptor.is_contiguous();
     assert_eq!(
@@ -235,8 +235,11 @@ fn a_table_that_was_not_cleared_or_is_cleared_in_force_is_noticed(g: Granule) {
 /// A machine that is not told to tolerate anything ends the test, and says where.
 fn the_first_violation_ends_the_test(g: Granule) {
     let mut rig = Rig::boot(g, &Shape::tiny());
-    let frame =
-        rig.mm.alloc(0, hotmap_mm::frame::page::PageKind::Kernel, hotmap_mm::frame::Mobility::Unmovable);
+    let frame = rig.mm.frames_mut().alloc(
+        0,
+        hotmap_mm::frame::page::PageKind::Kernel,
+        hotmap_mm::frame::Mobility::Unmovable,
+    );
     map(&mut rig, page(g, 0), frame.expect("room").address(g).get());
     let caught = catch_unwind(AssertUnwindSafe(|| touch(&rig, page(g, 0), Access::Read)));
     let said = caught.expect_err("it is not published").downcast::<String>().expect("a message");

@@ -12,37 +12,37 @@ const AT: u64 = 0x8000_0000;
 
 fn miri_a_dimms_life(g: Granule) {
     let mut rig = Rig::boot(g, &Shape::tiny());
-    let (before, len) = (rig.mm.counts(), Rig::blocks(g, 1));
+    let (before, len) = (rig.mm.frames().counts(), Rig::blocks(g, 1));
     rig.plug(AT, len, MemmapHome::SelfHosted);
     rig.online(AT, len, ZoneKind::Movable);
     let pages = if cfg!(miri) { 1 } else { 2 };
     let id = rig.mm.tenant_new(pages).expect("room");
-    let newest = rig.mm.block_of(Rig::pfn(g, AT)).expect("present");
+    let newest = rig.mm.frames().block_of(Rig::pfn(g, AT)).expect("present");
     assert_eq!(newest.tenant_pages, pages);
     rig.unplug(AT, len);
     assert_eq!(rig.mm.tenant_check(id), Ok(pages));
     rig.mm.tenant_drop(id).expect("not held");
     audit(&rig, "gone");
-    assert_eq!(rig.mm.counts(), before);
+    assert_eq!(rig.mm.frames().counts(), before);
 }
 
 fn miri_a_failure_half_way(g: Granule) {
     let mut rig = Rig::boot(g, &Shape::tiny());
-    let (before, len) = (rig.mm.counts(), Rig::blocks(g, 1));
+    let (before, len) = (rig.mm.frames().counts(), Rig::blocks(g, 1));
     rig.machine.plug(AT, len);
     let mut refused = 0;
     loop {
-        rig.mm.faults_mut().arm(Plan::Nth(refused + 1));
+        rig.mm.frames_mut().faults.arm(Plan::Nth(refused + 1));
         match rig.add(AT, len, MemmapHome::SelfHosted) {
             Err(Error::Out(_)) => refused += 1,
             other => break assert_eq!(other, Ok(())),
         }
-        assert_eq!(rig.mm.counts(), before, "allocation {refused} failed");
+        assert_eq!(rig.mm.frames().counts(), before, "allocation {refused} failed");
     }
     assert!(refused > 2, "the heap for two lists, and an altmap at least");
     rig.unplug(AT, len);
     audit(&rig, "gone");
-    assert_eq!(rig.mm.counts(), before);
+    assert_eq!(rig.mm.frames().counts(), before);
 }
 
 fn audit(rig: &Rig, when: &str) {

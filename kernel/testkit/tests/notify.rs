@@ -190,21 +190,21 @@ fn what_fails_after_all_have_agreed_is_cancelled_last_first(g: Granule) {
     each_way(g, Direction::Online, |rig, act, whole| {
         let before = Snapshot::exact(rig);
         // The last allocation is the zone's list, after the question.
-        rig.mm.faults_mut().arm(Plan::Off);
+        rig.mm.frames_mut().faults.arm(Plan::Off);
         let sites = {
             let mut twin = boot(g);
             twin.machine.plug(AT, Rig::blocks(g, 2));
-            if !rig.mm.blocks().iter().all(|b| b.source == Source::Boot) {
+            if !rig.mm.frames().blocks().iter().all(|b| b.source == Source::Boot) {
                 twin.add(AT, Rig::blocks(g, 2), MemmapHome::SelfHosted).expect("room");
             }
-            twin.mm.faults_mut().arm(Plan::Off);
+            twin.mm.frames_mut().faults.arm(Plan::Off);
             act(&mut twin).expect("nothing fails");
             drop(take_heard());
-            twin.mm.faults().sites()
+            twin.mm.frames().faults.sites()
         };
-        rig.mm.faults_mut().arm(Plan::Nth(sites));
+        rig.mm.frames_mut().faults.arm(Plan::Nth(sites));
         let result = act(rig);
-        rig.mm.faults_mut().arm(Plan::Off);
+        rig.mm.frames_mut().faults.arm(Plan::Off);
         assert!(matches!(result, Err(Error::Out(Resource::Heap { .. }))), "{result:?}");
         let mut expected = each("abc", Event::Going(Direction::Online), whole);
         expected.extend(each("cba", Event::Cancelled(Direction::Online), whole));

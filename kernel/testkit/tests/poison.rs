@@ -37,21 +37,21 @@ fn frame(rig: &Rig, i: u64) -> Pfn {
 
 fn a_free_page_leaves_the_free_lists_and_comes_back(g: Granule) {
     let mut rig = boot(g);
-    let (before, counts, pfn) = (Snapshot::exact(&rig), rig.mm.counts(), last(g));
+    let (before, counts, pfn) = (Snapshot::exact(&rig), rig.mm.frames().counts(), last(g));
     assert_eq!(rig.mm.poison(pfn), Ok(None));
     rig.assert_clean("poisoned");
-    let now = rig.mm.counts();
+    let now = rig.mm.frames().counts();
     assert_eq!((now.free, now.reserved), (counts.free - 1, counts.reserved + 1));
     assert_eq!((now.present, now.allocated), (counts.present, counts.allocated));
-    assert_eq!(rig.mm.use_of(pfn), Ok((PageKind::Poisoned, pfn)));
+    assert_eq!(rig.mm.frames().use_of(pfn), Ok((PageKind::Poisoned, pfn)));
     assert_eq!(rig.mm.poison(pfn), Err(Error::Page(PageError::Poisoned(pfn))), "it is already");
     let wrong = Err(Error::Page(PageError::State { pfn, is: PageKind::Poisoned, needs: PageNeeds::Pinned }));
     assert_eq!(rig.mm.unpin(pfn), wrong);
     assert!(matches!(rig.mm.pin(pfn), Err(Error::Page(PageError::State { is: PageKind::Poisoned, .. }))));
-    let warnings = rig.mm.warnings();
-    rig.mm.free(pfn);
-    assert_eq!(rig.mm.warnings().bad_free, warnings.bad_free + 1, "freeing does not give it back");
-    rig.mm.forget_warnings(warnings);
+    let warnings = rig.mm.frames().warnings;
+    rig.mm.frames_mut().free(pfn);
+    assert_eq!(rig.mm.frames().warnings.bad_free, warnings.bad_free + 1, "freeing does not give it back");
+    rig.mm.frames_mut().warnings = warnings;
     assert_eq!(rig.mm.unpoison(pfn), Ok(()));
     before.assert_same(&Snapshot::exact(&rig), "unpoisoned");
 }
@@ -59,51 +59,51 @@ fn a_free_page_leaves_the_free_lists_and_comes_back(g: Granule) {
 /// However much is asked for, the page is not handed out.
 fn it_is_never_allocated(g: Granule) {
     let mut rig = boot(g);
-    let (pfn, free) = (last(g), rig.mm.counts().free);
+    let (pfn, free) = (last(g), rig.mm.frames().counts().free);
     rig.mm.poison(pfn).expect("free");
     let mut taken = Vec::new();
-    while let Ok(got) = rig.mm.alloc(0, PageKind::Pinned, Mobility::Movable) {
+    while let Ok(got) = rig.mm.frames_mut().alloc(0, PageKind::Pinned, Mobility::Movable) {
         assert_ne!(got, pfn);
         taken.push(got);
     }
     assert_eq!(taken.len() as u64, free - 1);
-    assert_eq!(rig.mm.use_of(pfn), Ok((PageKind::Poisoned, pfn)));
+    assert_eq!(rig.mm.frames().use_of(pfn), Ok((PageKind::Poisoned, pfn)));
 }
 
 /// Offline, online and offline again: it is never free, and counted while its block is online.
 fn it_stays_poisoned_while_its_block_goes_and_comes(g: Granule) {
     let mut rig = boot(g);
     let id = rig.mm.tenant_new(5).expect("room");
-    let (pfn, good) = (last(g), rig.mm.counts());
+    let (pfn, good) = (last(g), rig.mm.frames().counts());
     rig.mm.poison(pfn).expect("free");
-    let (poisoned, block) = (rig.mm.counts(), Rig::pfn(g, AT + Rig::blocks(g, 1)));
+    let (poisoned, block) = (rig.mm.frames().counts(), Rig::pfn(g, AT + Rig::blocks(g, 1)));
     for zone in [ZoneKind::Normal, ZoneKind::Movable] {
         let migrated = rig.mm.offline_block(block).expect("nothing in it has to stay").migrated;
         assert!(migrated == 5 || zone == ZoneKind::Movable);
         rig.assert_clean("offline");
-        assert_eq!(rig.mm.use_of(pfn), Ok((PageKind::Poisoned, pfn)), "offline");
+        assert_eq!(rig.mm.frames().use_of(pfn), Ok((PageKind::Poisoned, pfn)), "offline");
         assert_eq!(rig.mm.poison(pfn), Err(Error::Page(PageError::Poisoned(pfn))));
-        assert_eq!(rig.mm.counts().reserved, good.reserved, "its block is not counted");
+        assert_eq!(rig.mm.frames().counts().reserved, good.reserved, "its block is not counted");
         rig.mm.online_block(block, zone).expect("offline");
         rig.assert_clean("online");
-        assert_eq!(rig.mm.use_of(pfn), Ok((PageKind::Poisoned, pfn)), "online");
-        assert_eq!(rig.mm.counts(), poisoned);
+        assert_eq!(rig.mm.frames().use_of(pfn), Ok((PageKind::Poisoned, pfn)), "online");
+        assert_eq!(rig.mm.frames().counts(), poisoned);
     }
     assert_eq!(rig.mm.tenant_check(id), Ok(5));
     rig.mm.tenant_drop(id).expect("not held");
     let mut taken = Vec::new();
-    while let Ok(got) = rig.mm.alloc(0, PageKind::Pinned, Mobility::Movable) {
+    while let Ok(got) = rig.mm.frames_mut().alloc(0, PageKind::Pinned, Mobility::Movable) {
         assert_ne!(got, pfn);
         taken.push(got);
     }
-    taken.into_iter().for_each(|page| rig.mm.free(page));
+    taken.into_iter().for_each(|page| rig.mm.frames_mut().free(page));
     // Given back while its block is offline: free when that is online again.
     rig.mm.offline_block(block).expect("empty");
     assert_eq!(rig.mm.unpoison(pfn), Ok(()));
     rig.assert_clean("good again, offline");
     assert!(matches!(rig.mm.unpoison(pfn), Err(Error::Page(PageError::State { is: PageKind::Tail, .. }))));
     rig.mm.online_block(block, ZoneKind::Movable).expect("offline");
-    assert_eq!(rig.mm.use_of(pfn).map(|u| u.0), Ok(PageKind::Free));
+    assert_eq!(rig.mm.frames().use_of(pfn).map(|u| u.0), Ok(PageKind::Free));
     rig.assert_clean("good again");
 }
 
@@ -116,7 +116,8 @@ fn it_goes_with_its_memory(g: Granule) {
         rig.online(AT, len, ZoneKind::Movable);
         // But for the frames of its tables and memmap, which may be others.
         let all = |rig: &Rig| {
-            let free: Vec<_> = rig.mm.blocks().iter().map(|b| (b.free.pages(), b.poisoned)).collect();
+            let free: Vec<_> =
+                rig.mm.frames().blocks().iter().map(|b| (b.free.pages(), b.poisoned)).collect();
             (Snapshot::of(rig, Detail::WhereFramesMayDiffer), free)
         };
         let fresh = all(&rig);
@@ -138,15 +139,15 @@ fn a_tenants_page_moves_away_first(g: Granule) {
     let mut rig = boot(g);
     let id = rig.mm.tenant_new(5).expect("room");
     let pfn = frame(&rig, 2);
-    let counts = rig.mm.counts();
+    let counts = rig.mm.frames().counts();
     let now = rig.mm.poison(pfn).expect("it can move").expect("it has moved");
     rig.assert_clean("a tenant's page poisoned");
     assert_eq!(frame(&rig, 2), now);
     assert_ne!(now, pfn);
     assert_eq!(rig.mm.tenant_check(id), Ok(5), "nothing was lost");
-    assert_eq!(rig.mm.counts().allocated, counts.allocated);
+    assert_eq!(rig.mm.frames().counts().allocated, counts.allocated);
     rig.mm.tenant_drop(id).expect("not held");
-    assert_eq!(rig.mm.use_of(pfn), Ok((PageKind::Poisoned, pfn)), "it stays out of use");
+    assert_eq!(rig.mm.frames().use_of(pfn), Ok((PageKind::Poisoned, pfn)), "it stays out of use");
     rig.assert_clean("the tenant gone");
 }
 
@@ -161,10 +162,10 @@ fn what_cannot_be_emptied_is_refused_by_name(g: Granule) {
     rig.mm.pin(pinned).expect("free");
     let table = Rig::pfn(g, rig.machine.root());
     let image = Rig::pfn(g, 0x4020_0000);
-    let memmap = rig.machine.walk(rig.mm.layout().page_address(image).get()).expect("mapped");
+    let memmap = rig.machine.walk(rig.mm.space().layout().page_address(image).get()).expect("mapped");
     let offline = Rig::pfn(g, AT + Rig::blocks(g, 1));
     let usable = Pfn::new(offline.get() + g.section_pages - 1);
-    let kernel = rig.mm.alloc(2, PageKind::Kernel, Mobility::Unmovable).expect("room");
+    let kernel = rig.mm.frames_mut().alloc(2, PageKind::Kernel, Mobility::Unmovable).expect("room");
     let hole = Rig::pfn(g, 0x4290_0000);
     let needs = PageNeeds::FreeOrTenant;
     let refusals = [
@@ -201,9 +202,9 @@ fn without_room_to_move_to_nothing_changes(g: Granule) {
     let mut rig = boot(g);
     let id = rig.mm.tenant_new(3).expect("room");
     let (before, pfn) = (Snapshot::exact(&rig), frame(&rig, 0));
-    rig.mm.faults_mut().arm(Plan::Nth(1));
+    rig.mm.frames_mut().faults.arm(Plan::Nth(1));
     assert_eq!(rig.mm.poison(pfn), Err(Error::Out(Resource::Frames { order: 0 })));
-    rig.mm.faults_mut().arm(Plan::Off);
+    rig.mm.frames_mut().faults.arm(Plan::Off);
     before.assert_same(&Snapshot::exact(&rig), "refused");
     rig.mm.poison(pfn).expect("room");
     assert_eq!(rig.mm.tenant_check(id), Ok(3));
@@ -215,7 +216,8 @@ fn tenants_move_past_it(g: Granule) {
     let id = rig.mm.tenant_new(9).expect("room");
     // Where the first pages would move to.
     let first = Rig::pfn(g, AT);
-    let target = (0..).map(|i| first + i).find(|p| rig.mm.use_of(*p).is_ok_and(|(k, _)| k == PageKind::Free));
+    let target =
+        (0..).map(|i| first + i).find(|p| rig.mm.frames().use_of(*p).is_ok_and(|(k, _)| k == PageKind::Free));
     rig.mm.poison(target.expect("some page is free")).expect("free");
     let block = Rig::pfn(g, AT + Rig::blocks(g, 1));
     assert_eq!(rig.mm.offline_block(block).expect("room").migrated, 9);

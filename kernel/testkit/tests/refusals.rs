@@ -84,7 +84,7 @@ fn an_overlap_is_found_wherever_it_is(g: Granule) {
 /// The first and the last block that the linear map reaches.
 fn the_ends_of_the_linear_map_can_be_used(g: Granule) {
     let mut rig = Rig::boot(g, &Shape::one("not from the start", 0x4_6000_0000, 512 * MIB));
-    let reach = rig.mm.layout().reach();
+    let reach = rig.mm.space().layout().reach();
     let start = Snapshot::exact(&rig);
     for at in [reach.start.get(), reach.end.get() - g.section_size] {
         rig.plug(at, g.section_size, MemmapHome::SelfHosted);

@@ -42,7 +42,7 @@ impl<M: Machine> Auditor<'_, M> {
         }
         let (mm, mut sharers) = (self.mm, Sharers::default());
         for range in device.usable().as_slice() {
-            let memmap = mm.layout().memmap(*range);
+            let memmap = mm.space.layout().memmap(*range);
             let walked = mm.space.scan(memmap, |slot, d| {
                 let of_compound = memmap.covers(&slot.span) && d.is_valid();
                 if of_compound && (d.is_shared() || d.is_leaf(slot.level)) {
@@ -63,7 +63,7 @@ impl<M: Machine> Auditor<'_, M> {
         let g = self.mm.granule();
         let target = d.address(g);
         self.ledger.sharing.known += u64::from(d.is_shared());
-        let pfn = self.mm.layout().pfn_of_page(slot.span.start).unwrap_or_default();
+        let pfn = self.mm.space.layout().pfn_of_page(slot.span.start).unwrap_or_default();
         let tails = device.head_of(pfn) != pfn;
         if tails != d.is_shared() {
             let what = "the pages of a compound page's memmap: the first is its own, the others are shared";
@@ -102,12 +102,12 @@ impl<M: Machine> Auditor<'_, M> {
             return;
         }
         self.ledger.used.add(kind, pfn, 1);
-        let expected = machine::page_in(self.mm.machine(), frame, 0).as_shared_tail().mappings();
+        let expected = machine::page_in(self.mm.space.machine(), frame, 0).as_shared_tail().mappings();
         let what = "entries that map a page of tails, and its count";
         self.find_unless(found == expected, 3, what, Offender::Count { found, expected });
         let order = device.compound().order();
         let right = |i| {
-            let page = machine::page_in(self.mm.machine(), frame, i);
+            let page = machine::page_in(self.mm.space.machine(), frame, i);
             let count = if i == 0 { expected } else { 0 };
             page.tail_order() == Some(order)
                 && (page.refs(), page.private(), page.links()) == (0, count, (0, 0))
@@ -126,7 +126,7 @@ impl<M: Machine> Auditor<'_, M> {
         self.ledger.summary.tables += 1;
         self.ledger.used.add(PageKind::Table, pfn, 1);
         let frames = PfnRange::new(pfn, 1);
-        let va = self.mm.layout().linear(table);
+        let va = self.mm.space.layout().linear(table);
         self.in_use(frames, va, "the frame of a shared table", &|kind| kind == PageKind::Table);
     }
 }

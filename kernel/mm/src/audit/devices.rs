@@ -28,7 +28,7 @@ impl<M: Machine> Auditor<'_, M> {
                 self.set_aside(device, altmap);
             }
         }
-        let found = mm.sections().iter().map(|section| u64::from(section.device_subsections)).sum();
+        let found = mm.frames.sections().iter().map(|section| u64::from(section.device_subsections)).sum();
         let what = "subsections that are marked as a device's differ from what the devices have";
         self.find_unless(found == described, 1, what, Offender::Count { found, expected: described });
     }
@@ -48,7 +48,7 @@ impl<M: Machine> Auditor<'_, M> {
     fn device_sections(&mut self, range: PfnRange) -> u64 {
         let g = self.mm.granule();
         for part in range.sections(g) {
-            let section = self.mm.section_of(part.start);
+            let section = self.mm.frames.section_of(part.start);
             let known = section.is_some_and(|section| {
                 let mut present = section.present;
                 present.add(Subsections::touched(g, section.start, part));

@@ -29,7 +29,7 @@ impl Ledger<'_> {
             let found = free + self.pool(mm, size, pool, Use::Taken, pool.taken());
             self.count(6, "optimised pages of a pool", found, pool.optimised());
         }
-        let expected = mm.sections().iter().map(|section| u64::from(section.optimised)).sum();
+        let expected = mm.frames.sections().iter().map(|section| u64::from(section.optimised)).sum();
         self.count(6, "optimised huge pages of all sections", self.shared.in_sections, expected);
     }
 
@@ -98,7 +98,7 @@ impl Ledger<'_> {
         let at = Offender::Mapping { va: span.start, pfn: frame };
         let (zone, size) = (which / MAX_HUGE_SIZES, which % MAX_HUGE_SIZES);
         self.shared.mapped[zone][size] += 1;
-        let head = mm.layout().pfn_of_page(span.start).and_then(|pfn| compound_head(mm, pfn));
+        let head = mm.space.layout().pfn_of_page(span.start).and_then(|pfn| compound_head(mm, pfn));
         let right = head.is_some_and(|(head, order)| {
             let page = mm.readable(head);
             page.is_some_and(|page| page.kind() == PageKind::HugeTlb && page.as_huge_head().is_optimised())

@@ -53,7 +53,7 @@ impl Expected {
     fn next_memory<M: Machine>(&mut self, mm: &Mm<M>) -> Option<PhysRange> {
         let g = mm.granule();
         loop {
-            let block = mm.blocks().get(self.block)?;
+            let block = mm.frames.blocks().get(self.block)?;
             let pages = block.pages(g);
             if block.present == g.section_pages {
                 self.block += 1;
@@ -76,11 +76,12 @@ fn memory_run<M: Machine>(mm: &Mm<M>, range: PfnRange) -> PfnRange {
     let g = mm.granule();
     let (mut start, mut at) = (range.start, range.start);
     while at < range.end {
-        let readable = mm.is_valid(at) && mm.space.translate(mm.layout().page_address(at)).is_some();
+        let readable =
+            mm.frames.is_valid(at) && mm.space.translate(mm.space.layout().page_address(at)).is_some();
         if !readable {
             break;
         }
-        let page = mm.pages().get(at);
+        let page = mm.frames.pages().get(at);
         let hole = page.kind() == PageKind::Hole || page.kind().is_device();
         if hole && start < at {
             break;

@@ -55,7 +55,7 @@ impl<M: Machine> Mm<M> {
         auditor.tables();
         auditor.tenants();
         auditor.ledger.shared_tails(self);
-        auditor.ledger.compare(self.skipped_invalidations());
+        auditor.ledger.compare(self.space.skipped_invalidations());
         auditor.ledger.summary
     }
 }

@@ -12,7 +12,7 @@ impl<M: Machine> Auditor<'_, M> {
     pub(super) fn sections(&mut self) {
         let g = self.mm.granule();
         let mm = self.mm;
-        for section in mm.sections() {
+        for section in mm.frames.sections() {
             self.ledger.summary.sections += 1;
             let range = section.pages(g).addresses(g);
             if section.has_memory() && mm.frames.blocks.get(section.start.get()).is_none() {
@@ -28,7 +28,7 @@ impl<M: Machine> Auditor<'_, M> {
                 self.memory_altmap(section, altmap);
             }
         }
-        for block in mm.blocks() {
+        for block in mm.frames.blocks() {
             if mm.frames.sections.get(block.start.get()).is_none() {
                 let range = block.pages(g).addresses(g);
                 self.find(1, "a memory block whose section is not present", Offender::Memory(range));
@@ -54,7 +54,7 @@ impl<M: Machine> Auditor<'_, M> {
     }
 
     fn memmap_mapped(&mut self, pages: PfnRange) {
-        let memmap = self.mm.layout().memmap(pages);
+        let memmap = self.mm.space.layout().memmap(pages);
         let mut done = memmap.start;
         let walked = self.mm.space.scan(memmap, |slot, d| {
             // A shared table is checked with the device that it belongs to.
@@ -65,7 +65,7 @@ impl<M: Machine> Auditor<'_, M> {
         });
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
         if done < memmap.end {
-            let pfn = self.mm.layout().pfn_of_page(done).unwrap_or(pages.start);
+            let pfn = self.mm.space.layout().pfn_of_page(done).unwrap_or(pages.start);
             let what = "a valid page has no struct page that can be used";
             self.find(1, what, Offender::Mapping { va: done, pfn });
         }
@@ -120,7 +120,7 @@ impl<M: Machine> Auditor<'_, M> {
     fn frames_of(&self, range: PfnRange, altmap: &Altmap) -> u64 {
         let g = self.mm.granule();
         let (mut used, mut tail) = (0, None);
-        let walked = self.mm.space.scan(self.mm.layout().memmap(range), |slot, d| {
+        let walked = self.mm.space.scan(self.mm.space.layout().memmap(range), |slot, d| {
             let frame = Pfn::containing(g, d.address(g));
             // A page that describes others too is not the altmap's: the walk may begin inside a leaf.
             if !d.is_leaf(slot.level) || !altmap.frames().contains(frame) {

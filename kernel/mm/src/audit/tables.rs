@@ -67,7 +67,7 @@ impl<M: Machine> Auditor<'_, M> {
         let g = self.mm.granule();
         let table = d.address(g);
         self.table_frame(table, slot.span.start);
-        let regions = [LINEAR, self.mm.layout().vmemmap_bounds(), TENANTS];
+        let regions = [LINEAR, self.mm.space.layout().vmemmap_bounds(), TENANTS];
         let could_go = regions.iter().any(|region| region.covers(&slot.span));
         if could_go && self.mm.space.live_entries(table, slot.level + 1, 1) == 0 {
             let at = Offender::Mapping { va: slot.span.start, pfn: Pfn::containing(g, table) };
@@ -111,7 +111,7 @@ impl<M: Machine> Auditor<'_, M> {
         self.find_unless(!both, 8, "a mapping that is writable and executable", Offender::Va(va));
         if LINEAR.contains(va) {
             self.linear_leaf(va, pa, size, cover);
-        } else if self.mm.layout().vmemmap().contains(va) {
+        } else if self.mm.space.layout().vmemmap().contains(va) {
             self.memmap_leaf(slot.span, PfnRange::new(Pfn::containing(g, pa), size >> g.page_shift));
         } else if TENANTS.contains(va) {
             self.tenant_leaf(slot.span, Pfn::containing(g, pa));
@@ -120,7 +120,7 @@ impl<M: Machine> Auditor<'_, M> {
 
     fn linear_leaf(&mut self, va: VirtAddr, pa: PhysAddr, size: u64, cover: &mut Cover) {
         let g = self.mm.granule();
-        if self.mm.layout().phys_base + (va - LINEAR_START) != pa {
+        if self.mm.space.layout().phys_base + (va - LINEAR_START) != pa {
             let pfn = Pfn::containing(g, pa);
             self.find(
                 8,
@@ -175,7 +175,7 @@ impl<M: Machine> Auditor<'_, M> {
 
     /// Whether memmap that lies in an altmap describes what the altmap is for.
     fn at_home(&self, kind: PageKind, span: VirtRange, frames: PfnRange) -> bool {
-        let described = self.mm.layout().pfn_of_page(span.start).unwrap_or_default();
+        let described = self.mm.space.layout().pfn_of_page(span.start).unwrap_or_default();
         kind == PageKind::MemmapRam || self.altmap_of(described) == self.altmap_of(frames.start)
     }
 

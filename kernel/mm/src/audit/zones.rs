@@ -14,14 +14,14 @@ impl<M: Machine> Auditor<'_, M> {
             self.zone(zone);
         }
         let mm = self.mm;
-        self.ledger.counts(mm.blocks(), &mm.counts());
+        self.ledger.counts(mm.frames.blocks(), &mm.frames.counts());
     }
 
     fn zone(&mut self, zone: ZoneKind) {
         let g = self.mm.granule();
-        let (mm, books) = (self.mm, self.mm.zone(zone));
+        let (mm, books) = (self.mm, self.mm.frames.zone(zone));
         let (mut members, mut free, mut present) = (0, 0, 0);
-        let of_zone = || mm.blocks().iter().filter(|b| b.state.zone() == Some(zone));
+        let of_zone = || mm.frames.blocks().iter().filter(|b| b.state.zone() == Some(zone));
         for block in of_zone() {
             members += 1;
             free += block.free.pages();

@@ -48,7 +48,7 @@ impl<M: Machine> Mm<M> {
     /// The first page of a device that is held, and how often.
     pub fn first_held(&self, start: Pfn) -> Option<(Pfn, u32)> {
         let device = self.devices.get(start.get()).filter(|device| device.holds > 0)?;
-        let pages = self.pages();
+        let pages = self.frames.pages();
         // The first ends the search.
         let held = device.each_head(&mut |pfn| match pages.get(pfn).refs() {
             0 => Ok(()),
@@ -67,7 +67,7 @@ impl<M: Machine> Mm<M> {
         if device.state != DeviceState::Live {
             return Err(Error::Device(DeviceError::Dying(device.start().address(g))));
         }
-        let page = self.pages().own(device.head_of(pfn));
+        let page = self.frames.pages().own(device.head_of(pfn));
         page.set_refs(page.refs() + 1);
         self.count_hold(pfn, 1);
         Ok(())
@@ -76,7 +76,7 @@ impl<M: Machine> Mm<M> {
     /// Let go of a device's page; the last hold on a device that shall go takes it down.
     pub(crate) fn release_device(&mut self, pfn: Pfn) -> Result<()> {
         let pfn = self.usable_device(pfn, PageNeeds::Held)?.head_of(pfn);
-        let page = self.pages().own(pfn);
+        let page = self.frames.pages().own(pfn);
         let Some(holds) = page.refs().checked_sub(1) else {
             return Err(Error::Page(PageError::State { pfn, is: PageKind::Device, needs: PageNeeds::Held }));
         };

@@ -288,7 +288,7 @@ impl<M: Machine> Mm<M> {
     }
 
     fn each_head_of(&self, device: &Pagemap, act: &mut dyn FnMut(&Pages<'_, M>, Pfn)) {
-        let pages = self.pages();
+        let pages = self.frames.pages();
         let done = device.each_head(&mut |head| {
             act(&pages, head);
             Ok(())
@@ -300,17 +300,17 @@ impl<M: Machine> Mm<M> {
     fn clear_memmap(&mut self, range: PfnRange) {
         let g = self.granule();
         for part in range.sections(g) {
-            if self.section_of(part.start).is_some_and(|section| section.early) {
+            if self.frames.section_of(part.start).is_some_and(|section| section.early) {
                 self.split_hole(part);
             } else {
-                machine::zero_mapped(self.machine(), self.layout().memmap(part));
+                machine::zero_mapped(self.space.machine(), self.space.layout().memmap(part));
             }
         }
     }
 
     fn mark_device(&mut self, range: PfnRange, kind: PageKind) {
         let g = self.granule();
-        let pages = self.pages();
+        let pages = self.frames.pages();
         for (pfn, order) in range.chunks(g.section_order) {
             pages.own(pfn).set_head(kind, order);
         }
@@ -328,7 +328,7 @@ impl<M: Machine> Mm<M> {
             early |= section.early;
         }
         for part in range.sections(g).filter(|_| early) {
-            if self.section_of(part.start).is_some_and(|section| section.early) {
+            if self.frames.section_of(part.start).is_some_and(|section| section.early) {
                 self.join_hole(part);
             }
         }
@@ -371,14 +371,14 @@ impl<M: Machine> Mm<M> {
     fn mark_hole(&self, range: PfnRange) {
         let g = self.granule();
         for (pfn, order) in range.chunks(g.section_order) {
-            self.pages().mark(pfn, order, PageKind::Hole);
+            self.frames.pages().mark(pfn, order, PageKind::Hole);
         }
     }
 
     fn clear_heads(&self, range: PfnRange) {
         let mut at = range.start;
         while at < range.end {
-            let page = self.pages().own(at);
+            let page = self.frames.pages().own(at);
             at = at + (1 << page.order());
             page.clear_head();
         }
@@ -388,8 +388,8 @@ impl<M: Machine> Mm<M> {
     fn hole_around(&self, part: PfnRange) -> PfnRange {
         let g = self.granule();
         let section = part.start.align_down(g.section_order);
-        let hole = |pfn: Pfn| match self.pages().use_of(pfn) {
-            (PageKind::Hole, head) => Some(PfnRange::new(head, 1 << self.pages().get(head).order())),
+        let hole = |pfn: Pfn| match self.frames.pages().use_of(pfn) {
+            (PageKind::Hole, head) => Some(PfnRange::new(head, 1 << self.frames.pages().get(head).order())),
             _ => None,
         };
         let (mut start, mut end) = (part.start, part.end);

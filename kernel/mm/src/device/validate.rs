@@ -73,7 +73,7 @@ fn check_range<M: Machine>(mm: &Mm<M>, start: PhysAddr, len: u64) -> Result<Phys
     if !start.is_aligned(subsection) || !range.end.is_aligned(subsection) {
         return Err(Error::Range(RangeError::NotSubsectionAligned(range)));
     }
-    let reach = mm.layout().reach();
+    let reach = mm.space.layout().reach();
     if !reach.covers(&range) {
         return Err(Error::Range(RangeError::BeyondLinearMap { range, reach }));
     }

@@ -55,8 +55,10 @@ pub struct Frames<M: Machine> {
     pub(crate) zones: [Zone; 2],
     pub(crate) altmaps: Altmaps,
     counts: Counts,
-    pub(crate) warnings: Warnings,
-    pub(crate) faults: Faults,
+    /// What should not have happened. A test that provokes warnings sets back what it has counted.
+    pub warnings: Warnings,
+    /// Which allocations fail on purpose.
+    pub faults: Faults,
     pub(crate) hooks: Hooks,
 }
 

@@ -155,7 +155,7 @@ impl<M: Machine> Mm<M> {
             return Err(Error::Block(BlockError::Absent(absent.address(g))));
         }
         refuse_parted(&self.frames, pages)?;
-        self.space.refuse_split(self.layout().linear_range(range))?;
+        self.space.refuse_split(self.space.layout().linear_range(range))?;
         Ok(pages)
     }
 
@@ -176,7 +176,7 @@ impl<M: Machine> Mm<M> {
         let g = self.granule();
         let of_device =
             |block: &&MemoryBlock| block.source == Source::Kmem && range.contains(block.start.address(g));
-        match self.blocks().iter().find(of_device) {
+        match self.frames.blocks().iter().find(of_device) {
             Some(block) => Err(Error::Block(BlockError::State {
                 block: block.start.address(g),
                 is: BlockIs::GivenByDevice,

@@ -17,7 +17,7 @@ impl<M: Machine> Mm<M> {
     /// The node of the device or the memory block at `pfn`.
     pub fn node_of(&self, pfn: Pfn) -> Option<u32> {
         let device = self.device_of(pfn).map(Pagemap::node);
-        device.or_else(|| self.block_of(pfn).map(|block| block.node))
+        device.or_else(|| self.frames.block_of(pfn).map(|block| block.node))
     }
 
     /// Note it when the struct page of `pfn` lies on another node than `pfn`.
@@ -26,7 +26,7 @@ impl<M: Machine> Mm<M> {
         if self.frames.warnings.remote_memmap != 0 {
             return;
         }
-        let memmap = self.space.translate(self.layout().page_address(pfn));
+        let memmap = self.space.translate(self.space.layout().page_address(pfn));
         let there = memmap.and_then(|pa| self.node_of(Pfn::containing(g, pa)));
         self.frames.warnings.remote_memmap = u64::from(there.is_some() && there != self.node_of(pfn));
     }

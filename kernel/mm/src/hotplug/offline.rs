@@ -99,7 +99,7 @@ impl<M: Machine> Mm<M> {
 
     /// What notifiers are asked about: all of a run that goes, its own memmap included.
     fn range_to_ask(&self, run: PfnRange) -> PhysRange {
-        let shift = match self.block_of(run.start) {
+        let shift = match self.frames.block_of(run.start) {
             // The fault of a kernel that leaves the memmap out at the start, and does not at the end.
             Some(block) if self.frames.hooks.shifts_notified_range() => block.memmap_pages,
             _ => 0,
@@ -131,7 +131,7 @@ impl<M: Machine> Mm<M> {
     /// Whether what is in use can be moved away.
     pub(crate) fn check_movable(&self, used: Used) -> Result<()> {
         let Used { pfn, kind, .. } = used;
-        let refs = self.pages().get(pfn).refs();
+        let refs = self.frames.pages().get(pfn).refs();
         match kind {
             PageKind::Tenant if refs <= 1 => Ok(()),
             PageKind::Tenant | PageKind::Pinned => Err(Error::Page(PageError::Pinned { pfn, refs })),

@@ -33,12 +33,12 @@ impl HotRange {
         if !start.is_aligned(g.section_size) || !range.end.is_aligned(g.section_size) {
             return Err(Error::Range(RangeError::NotBlockAligned { range, block: g.section_size }));
         }
-        let reach = mm.layout().reach();
+        let reach = mm.space.layout().reach();
         if !reach.covers(&range) {
             return Err(Error::Range(RangeError::BeyondLinearMap { range, reach }));
         }
         let pages = PfnRange::inside(g, range);
-        if let Some(section) = mm.sections().iter().find(|s| pages.contains(s.start)) {
+        if let Some(section) = mm.frames.sections().iter().find(|s| pages.contains(s.start)) {
             return Err(Error::Range(RangeError::Exists { range, present: section.start.address(g) }));
         }
         // What a device gave to the system is claimed by that device, also while it is on its way.

@@ -23,7 +23,7 @@ const KIND: PageKind = PageKind::MemmapRam;
 impl<M: Machine> Mm<M> {
     /// The memmap of the section at `start`.
     fn memmap_of(&self, start: Pfn) -> VirtRange {
-        let va = self.layout().page_address(start);
+        let va = self.space.layout().page_address(start);
         VirtRange { start: va, end: va + (PAGE_BYTES << self.granule().section_order) }
     }
 
@@ -40,7 +40,7 @@ impl<M: Machine> Mm<M> {
     }
 
     fn is_memmap_block(&self, start: Pfn) -> bool {
-        self.memmap_frame(self.layout().page_address(start)).is_some_and(|leaf| leaf.in_block)
+        self.memmap_frame(self.space.layout().page_address(start)).is_some_and(|leaf| leaf.in_block)
     }
 
     /// Let every section that the huge page at `head` is in have its memmap mapped by pages.
@@ -67,7 +67,7 @@ impl<M: Machine> Mm<M> {
     }
 
     fn split_section(&mut self, start: Pfn, table: Pfn) -> Result<()> {
-        let va = self.layout().page_address(start);
+        let va = self.space.layout().page_address(start);
         let run = self.memmap_frame(va).ok_or(Error::Space(SpaceError::NotMapped(va)))?.frame;
         self.split_run(run);
         if let Err(error) = self.split_block(va, table) {
@@ -103,10 +103,10 @@ impl<M: Machine> Mm<M> {
 
     /// The frame that the memmap at `va` had when it was a block, so that it can go back to where it was.
     pub(super) fn home_of(&self, va: VirtAddr) -> Option<Pfn> {
-        let start = self.layout().pfn_of_page(va)?.align_down(self.granule().section_order);
-        let at = self.sections().binary_search_by_key(&start, |section| section.start).ok()?;
-        let run = self.sections().get(at)?.memmap_run?;
-        Some(run + (va - self.layout().page_address(start)) / self.granule().page_size)
+        let start = self.space.layout().pfn_of_page(va)?.align_down(self.granule().section_order);
+        let at = self.frames.sections().binary_search_by_key(&start, |section| section.start).ok()?;
+        let run = self.frames.sections().get(at)?.memmap_run?;
+        Some(run + (va - self.space.layout().page_address(start)) / self.granule().page_size)
     }
 
     /// The inverse of [`Self::split_memmap`], for the sections in which nothing is optimised, and for which there is a run.
@@ -141,7 +141,7 @@ impl<M: Machine> Mm<M> {
 
     /// The run that a section's memmap is mapped to from its first page to its last, if it is one.
     fn in_place(&self, start: Pfn) -> Option<Pfn> {
-        let run = self.memmap_frame(self.layout().page_address(start))?.frame;
+        let run = self.memmap_frame(self.space.layout().page_address(start))?.frame;
         let follows = self.memmap_frames(start).zip(0..).all(|((_, frame), i)| frame == run + i);
         (follows && run.is_aligned(self.memmap_order())).then_some(run)
     }

@@ -32,7 +32,7 @@ impl<M: Machine> Mm<M> {
 
     /// The head and the tails of a huge page that is in no pool yet.
     pub(super) fn mark_compound(&self, head: Pfn, order: u32) {
-        let pages = self.pages();
+        let pages = self.frames.pages();
         pages.own(head).clear_head();
         pages.own(head).set_head(KIND, order);
         pages.set_tails(PfnRange { start: head + 1, end: head + (1 << order) }, order);
@@ -42,7 +42,7 @@ impl<M: Machine> Mm<M> {
     pub(super) fn dissolve_compound(&mut self, head: Pfn, order: u32) {
         let g = self.granule();
         let run = PfnRange::new(head, 1 << order);
-        machine::zero_mapped(self.machine(), self.layout().memmap(run));
+        machine::zero_mapped(self.space.machine(), self.space.layout().memmap(run));
         self.frames.uncharge(KIND, run.len());
         for (start, order) in run.chunks(g.section_order) {
             self.frames.put_back(start, order);
@@ -59,7 +59,7 @@ impl<M: Machine> Mm<M> {
             let taken = self.frames.take_from(start, g.section_order);
             debug_assert_eq!(taken, Some(start), "a block that is all free is one run");
         }
-        self.pages().mark(run.start, order, KIND);
+        self.frames.pages().mark(run.start, order, KIND);
         self.frames.charge(KIND, run.len());
         Ok(run.start)
     }
@@ -73,7 +73,7 @@ impl<M: Machine> Mm<M> {
             block.is_some_and(|b| b.state == BlockState::Online(zone) && b.free.pages() == g.section_pages)
         };
         ZoneKind::ALL.into_iter().find_map(|zone| {
-            let starts = self.zone(zone).blocks().iter().filter(|start| start.is_aligned(order));
+            let starts = self.frames.zone(zone).blocks().iter().filter(|start| start.is_aligned(order));
             let mut runs = starts.map(|start| PfnRange::new(*start, 1 << order));
             runs.find(|run| run.blocks(g).all(|start| free(start, zone)))
         })

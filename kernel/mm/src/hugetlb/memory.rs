@@ -45,31 +45,31 @@ impl<M: Machine> Mm<M> {
         Ok(())
     }
     pub(crate) fn page(&self, pfn: Pfn) -> &Page {
-        self.pages().get(pfn)
+        self.frames.pages().get(pfn)
     }
     pub(crate) fn own(&self, pfn: Pfn) -> &Page {
-        self.pages().own(pfn)
+        self.frames.pages().own(pfn)
     }
     /// The struct page of `pfn`, if it is valid and mapped: for the auditor.
     pub(crate) fn readable(&self, pfn: Pfn) -> Option<&Page> {
         // Valid first: the struct page of a pfn out of nowhere has no address.
-        let va = self.is_valid(pfn).then(|| self.layout().page_address(pfn))?;
-        self.space.translate(va).map(|_| self.pages().get(pfn))
+        let va = self.frames.is_valid(pfn).then(|| self.space.layout().page_address(pfn))?;
+        self.space.translate(va).map(|_| self.frames.pages().get(pfn))
     }
     /// The struct page number `index` in a frame that is full of them.
     pub(crate) fn page_in(&self, frame: Pfn, index: u64) -> &Page {
-        machine::page_in(self.machine(), self.frame_address(frame), index)
+        machine::page_in(self.space.machine(), self.frame_address(frame), index)
     }
     /// The zone of the block that `pfn` is in.
     pub(crate) fn zone_of(&self, pfn: Pfn) -> Option<ZoneKind> {
-        self.block_of(pfn)?.state.zone()
+        self.frames.block_of(pfn)?.state.zone()
     }
     /// A page that stays where it is: `home`, if that is free.
     pub(super) fn alloc_page(&mut self, home: Option<Pfn>, kind: PageKind) -> Result<Pfn> {
         self.frames.may_fail(Resource::Frames { order: 0 })?;
         let serves =
-            |pfn| self.block_of(pfn).is_some_and(|b| b.state == BlockState::Online(ZoneKind::Normal));
-        let free = |pfn| serves(pfn) && matches!(self.use_of(pfn), Ok((PageKind::Free, _)));
+            |pfn| self.frames.block_of(pfn).is_some_and(|b| b.state == BlockState::Online(ZoneKind::Normal));
+        let free = |pfn| serves(pfn) && matches!(self.frames.use_of(pfn), Ok((PageKind::Free, _)));
         if let Some(home) = home.filter(|home| free(*home)) {
             self.frames.take_free(home, 0, kind);
             return Ok(home);
@@ -77,16 +77,16 @@ impl<M: Machine> Mm<M> {
         self.frames.take(0, kind, Mobility::Unmovable).ok_or(Error::Out(Resource::Frames { order: 0 }))
     }
     pub(super) fn fill_tail_page(&self, frame: Pfn, order: u32) {
-        self.pages().fill_tail_page(self.frame_address(frame), order);
+        self.frames.pages().fill_tail_page(self.frame_address(frame), order);
     }
     #[cfg(debug_assertions)]
     pub(super) fn same_contents(&self, a: Pfn, b: Pfn) -> bool {
         let (a, b) = (self.frame_address(a), self.frame_address(b));
-        machine::same_contents(self.machine(), a, b, self.granule().page_size)
+        machine::same_contents(self.space.machine(), a, b, self.granule().page_size)
     }
     pub(super) fn copy_frame(&self, from: Pfn, to: Pfn) {
         let (from, to) = (self.frame_address(from), self.frame_address(to));
-        machine::copy_frame(self.machine(), from, to, self.granule().page_size);
+        machine::copy_frame(self.space.machine(), from, to, self.granule().page_size);
     }
     /// What is mapped at `va`, in vmemmap.
     pub(super) fn memmap_frame(&self, va: VirtAddr) -> Option<MemmapFrame> {

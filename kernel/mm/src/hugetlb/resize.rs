@@ -93,7 +93,7 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// `NotPresent`; `PageState` when it is none.
     pub fn order_at(&self, pfn: Pfn) -> Result<u32> {
-        let (is, head) = self.use_of(pfn)?;
+        let (is, head) = self.frames.use_of(pfn)?;
         if is != PageKind::HugeTlb || head != pfn {
             return Err(Error::Page(PageError::State { pfn, is, needs: PageNeeds::HugeHead }));
         }
@@ -102,7 +102,7 @@ impl<M: Machine> Mm<M> {
 
     /// Refuses a huge page in use; `pfn` is any of its pages.
     pub(crate) fn refuse_taken(&self, pfn: Pfn) -> Result<()> {
-        let (_, head) = self.use_of(pfn)?;
+        let (_, head) = self.frames.use_of(pfn)?;
         if !self.page(head).as_huge_head().is_in_use() {
             Ok(())
         } else {
@@ -141,7 +141,7 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// `NotPresent`, `PageState`; `HugeTaken`; `Out` when its memmap cannot be restored. It is as it was then.
     pub fn hugetlb_dissolve(&mut self, pfn: Pfn) -> Result<()> {
-        let (_, head) = self.use_of(pfn)?;
+        let (_, head) = self.frames.use_of(pfn)?;
         let order = self.leave(head)?;
         self.dissolve_compound(head, order);
         Ok(())

@@ -53,13 +53,13 @@ impl<M: Machine> Mm<M> {
             return refuse(HvoRule::Memmap { pages: (PAGE_BYTES << order).div_ceil(size) });
         }
         let ram = |start: Pfn| {
-            let section = self.sections().binary_search_by_key(&start, |section| section.start);
-            section.is_ok_and(|at| matches!(self.sections()[at].backing, Backing::Boot | Backing::Ram))
+            let section = self.frames.sections().binary_search_by_key(&start, |section| section.start);
+            section.is_ok_and(|at| matches!(self.frames.sections()[at].backing, Backing::Boot | Backing::Ram))
         };
         if !self.sections_of_compound(head, order).all(ram) {
             return refuse(HvoRule::Altmap);
         }
-        let memmap = self.layout().page_address(head);
+        let memmap = self.space.layout().page_address(head);
         let tails = VirtRange { start: memmap + size, end: memmap + (mappings + 1) * size };
         let zone = self.zone_of(head).unwrap_or(ZoneKind::Normal);
         Ok(Sharing { head, tails, mappings, of: TailOf { zone, order } })

@@ -38,7 +38,7 @@ impl<M: Machine> Mm<M> {
             return Err(Error::Out(Resource::TenantAddresses { bytes }));
         }
         // Filling all of memory to find that it is too small takes long.
-        if count > self.counts().free {
+        if count > self.frames.counts().free {
             return Err(Error::Out(Resource::Frames { order: 0 }));
         }
         let len = bytes;
@@ -78,9 +78,11 @@ impl<M: Machine> Mm<M> {
             return Err(error);
         }
         self.space.publish();
-        self.pages().own(pfn).as_tenant().set_address(va);
+        self.frames.pages().own(pfn).as_tenant().set_address(va);
         self.frames.count_tenant(pfn, 1);
-        for (i, word) in machine::words(self.machine(), va, g.page_size, Access::Write).iter().enumerate() {
+        for (i, word) in
+            machine::words(self.space.machine(), va, g.page_size, Access::Write).iter().enumerate()
+        {
             word.store(pattern(id, va + i as u64 * 8), Relaxed);
         }
         Ok(())
@@ -95,7 +97,8 @@ impl<M: Machine> Mm<M> {
         let Tenant { range, .. } = self.tenants.all[self.tenants.position(id)?];
         let mut va = range.start;
         while va < range.end {
-            for (i, word) in machine::words(self.machine(), va, g.page_size, Access::Read).iter().enumerate()
+            for (i, word) in
+                machine::words(self.space.machine(), va, g.page_size, Access::Read).iter().enumerate()
             {
                 let at = va + i as u64 * 8;
                 let (found, expected) = (word.load(Relaxed), pattern(id, at));
@@ -128,7 +131,7 @@ impl<M: Machine> Mm<M> {
         while va < range.end {
             let pa = self.space.translate(va).ok_or(Error::Space(SpaceError::NotMapped(va)))?;
             let pfn = Pfn::containing(g, pa);
-            let refs = self.pages().get(pfn).refs();
+            let refs = self.frames.pages().get(pfn).refs();
             if refs > 1 {
                 return Err(Error::Page(PageError::Pinned { pfn, refs }));
             }

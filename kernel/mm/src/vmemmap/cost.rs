@@ -87,7 +87,7 @@ impl<M: Machine> Mm<M> {
     pub fn memmap_cost(&self, pages: PfnRange) -> MemmapCost {
         let g = self.granule();
         let mut count = Count::default();
-        let memmap = self.layout().memmap(pages);
+        let memmap = self.space.layout().memmap(pages);
         let walked = self.space.scan(memmap, |slot, d| count.entry(g, slot, d));
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
         count.cost

@@ -17,8 +17,8 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// `PageError::NotPresent`; `PageError::State` when the pages are not an aligned part of a free run. Nothing has changed then.
     pub fn host_memmap(&mut self, pfn: Pfn, order: u32) -> Result<()> {
-        let (is, head) = self.use_of(pfn)?;
-        let inside = pfn.is_aligned(order) && self.pages().get(head).order() >= order;
+        let (is, head) = self.frames.use_of(pfn)?;
+        let inside = pfn.is_aligned(order) && self.frames.pages().get(head).order() >= order;
         if is != PageKind::Free || !inside {
             return Err(PageError::State { pfn, is, needs: PageNeeds::FreeRun }.into());
         }
@@ -35,9 +35,9 @@ impl<M: Machine> Mm<M> {
     /// `PageError::NotPresent`; `PageError::State` when that is no such run, or its block is not online.
     pub fn unhost_memmap(&mut self, pfn: Pfn) -> Result<()> {
         let g = self.granule();
-        let (is, head) = self.use_of(pfn)?;
-        let order = self.pages().get(head).order();
-        let ours = self.block_of(pfn).is_some_and(|block| {
+        let (is, head) = self.frames.use_of(pfn)?;
+        let order = self.frames.pages().get(head).order();
+        let ours = self.frames.block_of(pfn).is_some_and(|block| {
             matches!(block.state, BlockState::Online(_)) && block.usable(g).contains(head)
         });
         if is != PageKind::MemmapSelf || head != pfn || !ours {

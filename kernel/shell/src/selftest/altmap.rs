@@ -77,7 +77,7 @@ fn padding(kernel: &mut Kernel) -> Outcome {
 
 /// Make a device whose driver keeps `reserve` pages, and look at its altmap and behind its struct pages.
 fn is_charged(kernel: &mut Kernel, range: Bytes, reserve: u64, expected: Account) -> Outcome {
-    let ram = kernel.mm.counts().memmap_ram;
+    let ram = kernel.mm.frames().counts().memmap_ram;
     let memmap = MemmapHome::SelfRange { reserve };
     with_device(kernel, &[range], DeviceType::Generic, memmap, &|kernel, start| {
         let device = find(kernel, start)?;
@@ -86,14 +86,14 @@ fn is_charged(kernel: &mut Kernel, range: Bytes, reserve: u64, expected: Account
         };
         same("pages of the altmap in use", altmap.alloc(), expected.alloc)?;
         same("pages lost to alignment", altmap.align(), expected.align)?;
-        same("pages of system RAM", kernel.mm.counts().memmap_ram - ram, expected.edge)?;
+        same("pages of system RAM", kernel.mm.frames().counts().memmap_ram - ram, expected.edge)?;
         let aside = reserve + expected.alloc + expected.align;
         same("pages before the usable ones", device.usable_start() - start, aside)?;
         let pages = PfnRange::new(start, range.1 / kernel.page_size());
         memmap_is_in(kernel, pages, PfnRange { start: start + reserve, end: start + aside }, expected)?;
         for pfn in [start + aside, Pfn::new(pages.end.get() - 1)] {
             is_used_as(kernel, pfn, PageKind::Device)?;
-            let va = kernel.mm.layout().linear(kernel.address(pfn));
+            let va = kernel.mm.space().layout().linear(kernel.address(pfn));
             let (load, store) = (translate::load(va), translate::store(va));
             check!(load == store && load.address() == Some(kernel.address(pfn)), "{va}, of {pfn}: {load}");
         }
@@ -156,7 +156,7 @@ fn part(kernel: &mut Kernel, spare: &Spare, goes: usize) -> Outcome {
         create(kernel, &[range], DeviceType::FsDax, ON_DEVICE)?;
     }
     let (goes, stays) = (both[goes], both[1 - goes]);
-    marks(kernel, stays).for_each(|pfn| kernel.mm.pages().get(pfn).set_private(pfn.get()));
+    marks(kernel, stays).for_each(|pfn| kernel.mm.frames().pages().get(pfn).set_private(pfn.get()));
     destroy(kernel, goes.start)?;
     for pfn in marks(kernel, stays) {
         let frame = frame_at(kernel, struct_page(kernel, pfn))?;
@@ -164,7 +164,7 @@ fn part(kernel: &mut Kernel, spare: &Spare, goes: usize) -> Outcome {
         same_at(
             "what was written into the struct page",
             pfn,
-            kernel.mm.pages().get(pfn).private(),
+            kernel.mm.frames().pages().get(pfn).private(),
             pfn.get(),
         )?;
     }

@@ -27,7 +27,7 @@ pub(super) const TESTS: &[Test] = &[
 
 /// Run `body` with the newest block of boot RAM offline, and bring it back whatever `body` says.
 fn while_offline(kernel: &mut Kernel, body: fn(&mut Kernel, Pfn, Counts) -> Outcome) -> Outcome {
-    let (block, before) = (boot_block(kernel)?, kernel.mm.counts());
+    let (block, before) = (boot_block(kernel)?, kernel.mm.frames().counts());
     let offlined = kernel.mm.offline_block(block)?;
     let outcome = body(kernel, block, before);
     if kernel.block_of(block).is_some_and(|block| block.state == BlockState::Offline) {
@@ -48,8 +48,9 @@ fn a_boot_block_goes(kernel: &mut Kernel) -> Outcome {
         let usable = kernel.section_pages() - own_memmap(kernel, block);
         expected.present -= usable;
         expected.free -= usable;
-        counts_are(&kernel.mm.counts(), &expected)?;
-        let listed = ZoneKind::ALL.iter().any(|zone| kernel.mm.zone(*zone).blocks().contains(&block));
+        counts_are(&kernel.mm.frames().counts(), &expected)?;
+        let listed =
+            ZoneKind::ALL.iter().any(|zone| kernel.mm.frames().zone(*zone).blocks().contains(&block));
         check!(!listed, "the block at {block} is offline, and in a zone");
         let address = kernel.address(block);
         let again = kernel.mm.offline_block(block);
@@ -70,7 +71,7 @@ fn a_boot_block_goes(kernel: &mut Kernel) -> Outcome {
 fn what_stays(kernel: &mut Kernel) -> Outcome {
     while_offline(kernel, |kernel, block, _| {
         for pfn in [block, block + (kernel.section_pages() - 1)] {
-            let linear = kernel.mm.layout().linear(kernel.address(pfn));
+            let linear = kernel.mm.space().layout().linear(kernel.address(pfn));
             same_at(
                 "the frame behind the linear address",
                 linear,
@@ -92,8 +93,11 @@ fn what_stays(kernel: &mut Kernel) -> Outcome {
 fn it_comes_back(kernel: &mut Kernel) -> Outcome {
     while_offline(kernel, |kernel, block, before| {
         kernel.mm.online_block(block, ZoneKind::Movable)?;
-        let outcome =
-            counts_are(&kernel.mm.counts(), &before).and(is_all_free(kernel, block, ZoneKind::Movable));
+        let outcome = counts_are(&kernel.mm.frames().counts(), &before).and(is_all_free(
+            kernel,
+            block,
+            ZoneKind::Movable,
+        ));
         kernel.mm.offline_block(block)?;
         outcome
     })?;
@@ -133,8 +137,8 @@ fn what_holds(kernel: &Kernel, block: Pfn) -> Outcome<Error> {
     }
     let mut pfn = block;
     loop {
-        let (kind, head) = kernel.mm.use_of(pfn)?;
-        let page = kernel.mm.pages().get(head);
+        let (kind, head) = kernel.mm.frames().use_of(pfn)?;
+        let page = kernel.mm.frames().pages().get(head);
         match kind {
             PageKind::Pinned => return Ok(Error::Page(PageError::Pinned { pfn, refs: page.refs() })),
             PageKind::Tenant if page.refs() > 1 => {
@@ -148,7 +152,7 @@ fn what_holds(kernel: &Kernel, block: Pfn) -> Outcome<Error> {
 
 fn not_a_block(kernel: &mut Kernel) -> Outcome {
     let before = Snapshot::of(kernel);
-    let first = kernel.mm.blocks().first().map_or(Pfn::new(0), |block| block.start);
+    let first = kernel.mm.frames().blocks().first().map_or(Pfn::new(0), |block| block.start);
     let inside = first + 1;
     let absent = Pfn::new(1 << 36);
     for pfn in [inside, absent] {

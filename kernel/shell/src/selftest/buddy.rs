@@ -48,7 +48,8 @@ impl FreeLists {
     }
     fn of(kernel: &Kernel, zone: ZoneKind) -> Self {
         let mut lists = Self::default();
-        for block in kernel.mm.zone(zone).blocks().iter().filter_map(|start| kernel.block_of(*start)) {
+        for block in kernel.mm.frames().zone(zone).blocks().iter().filter_map(|start| kernel.block_of(*start))
+        {
             each_free_run(kernel, block, |pfn, order| lists.add(pfn, order));
         }
         lists
@@ -57,7 +58,7 @@ impl FreeLists {
 
 /// The largest order of which zone Normal has a free run.
 fn largest(kernel: &Kernel) -> Option<u32> {
-    let blocks = kernel.mm.zone(ZoneKind::Normal).blocks().iter();
+    let blocks = kernel.mm.frames().zone(ZoneKind::Normal).blocks().iter();
     blocks.filter_map(|start| kernel.block_of(*start)?.free.largest()).max()
 }
 
@@ -68,7 +69,7 @@ fn every_order(kernel: &mut Kernel) -> Outcome {
         if fits {
             one_run(kernel, order)?;
         } else {
-            let refused = kernel.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable);
+            let refused = kernel.mm.frames_mut().alloc(order, PageKind::Kernel, Mobility::Unmovable);
             is_refused(refused, Error::Out(Resource::Frames { order }))?;
         }
     }
@@ -76,24 +77,26 @@ fn every_order(kernel: &mut Kernel) -> Outcome {
 }
 
 fn one_run(kernel: &mut Kernel, order: u32) -> Outcome {
-    let (before, lists, pages) = (kernel.mm.counts(), FreeLists::of(kernel, ZoneKind::Normal), 1 << order);
-    let run = kernel.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable)?;
+    let (before, lists, pages) =
+        (kernel.mm.frames().counts(), FreeLists::of(kernel, ZoneKind::Normal), 1 << order);
+    let run = kernel.mm.frames_mut().alloc(order, PageKind::Kernel, Mobility::Unmovable)?;
     let mut taken = before;
     taken.free -= pages;
     taken.allocated += pages;
-    counts_are(&kernel.mm.counts(), &taken)?;
+    counts_are(&kernel.mm.frames().counts(), &taken)?;
     same_at("the offset in its order", run, run.get() % pages, 0)?;
     for pfn in [run, run + (pages / 2), run + (pages - 1)] {
-        let (_, head) = kernel.mm.use_of(pfn)?;
+        let (_, head) = kernel.mm.frames().use_of(pfn)?;
         is_used_as(kernel, pfn, PageKind::Kernel)?;
         same_at("the head", pfn, head.get(), run.get())?;
     }
-    let (order_now, refs) = (kernel.mm.pages().get(run).order(), kernel.mm.pages().get(run).refs());
+    let (order_now, refs) =
+        (kernel.mm.frames().pages().get(run).order(), kernel.mm.frames().pages().get(run).refs());
     check!((order_now, refs) == (order, 1), "{run}: order {order_now}, {refs} references");
-    kernel.mm.free(run);
+    kernel.mm.frames_mut().free(run);
     let joined = FreeLists::of(kernel, ZoneKind::Normal);
     joined.are(&lists)?;
-    counts_are(&kernel.mm.counts(), &before)
+    counts_are(&kernel.mm.frames().counts(), &before)
 }
 
 /// How many runs are in use at once.
@@ -105,7 +108,7 @@ fn no_overlap(kernel: &mut Kernel) -> Outcome {
     let mut outcome = Ok(());
     for i in 0..RUNS {
         let order = (random.next() % 6) as u32;
-        match kernel.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
+        match kernel.mm.frames_mut().alloc(order, PageKind::Kernel, Mobility::Unmovable) {
             Ok(pfn) => runs[i] = PfnRange::new(pfn, 1 << order),
             Err(error) => outcome = Err(error.into()),
         }
@@ -113,7 +116,7 @@ fn no_overlap(kernel: &mut Kernel) -> Outcome {
     }
     // Backwards from the middle, then forwards: buddies meet in both orders.
     for run in runs[..RUNS / 2].iter().rev().chain(&runs[RUNS / 2..]).filter(|run| !run.is_empty()) {
-        kernel.mm.free(run.start);
+        kernel.mm.frames_mut().free(run.start);
     }
     outcome?;
     let joined = FreeLists::of(kernel, ZoneKind::Normal);
@@ -135,7 +138,7 @@ fn kernel_memory_stays_out_of_movable(kernel: &mut Kernel) -> Outcome {
         return skip(&"the heap has no room for a list of all that is free");
     }
     let outcome = exhaust(kernel, &mut runs).and_then(|()| nothing_is_left(kernel, movable));
-    runs.iter().for_each(|run| kernel.mm.free(*run));
+    runs.iter().for_each(|run| kernel.mm.frames_mut().free(*run));
     outcome?;
     let joined = FreeLists::of(kernel, ZoneKind::Normal);
     joined.are(&normal)
@@ -144,7 +147,7 @@ fn kernel_memory_stays_out_of_movable(kernel: &mut Kernel) -> Outcome {
 /// Take all of zone Normal, as kernel memory.
 fn exhaust(kernel: &mut Kernel, runs: &mut Vec<Pfn>) -> Outcome {
     for order in (0..=kernel.block_order()).rev() {
-        while let Ok(run) = kernel.mm.alloc(order, PageKind::Kernel, Mobility::Unmovable) {
+        while let Ok(run) = kernel.mm.frames_mut().alloc(order, PageKind::Kernel, Mobility::Unmovable) {
             check!(runs.len() < runs.capacity(), "more runs than the {} on the free lists", runs.capacity());
             runs.push(run);
             let zone = kernel.block_of(run).and_then(|block| block.state.zone());
@@ -155,53 +158,54 @@ fn exhaust(kernel: &mut Kernel, runs: &mut Vec<Pfn>) -> Outcome {
 }
 
 fn nothing_is_left(kernel: &mut Kernel, movable: FreeLists) -> Outcome {
-    same("free pages of zone Normal", kernel.mm.zone(ZoneKind::Normal).free, 0)?;
-    let refused = kernel.mm.alloc(0, PageKind::Kernel, Mobility::Unmovable);
+    same("free pages of zone Normal", kernel.mm.frames().zone(ZoneKind::Normal).free, 0)?;
+    let refused = kernel.mm.frames_mut().alloc(0, PageKind::Kernel, Mobility::Unmovable);
     is_refused(refused, Error::Out(Resource::Frames { order: 0 }))?;
     FreeLists::of(kernel, ZoneKind::Movable).are(&movable)?;
     // What can be moved is served from there.
-    let page = kernel.mm.alloc(0, PageKind::Pinned, Mobility::Movable);
-    let served = page.map(|page| kernel.mm.free(page)).is_ok();
+    let page = kernel.mm.frames_mut().alloc(0, PageKind::Pinned, Mobility::Movable);
+    let served = page.map(|page| kernel.mm.frames_mut().free(page)).is_ok();
     check!(served == (movable.pages > 0), "of {} free pages in Movable: one? {served}", movable.pages);
     Ok(())
 }
 
 fn bad_frees_are_warnings(kernel: &mut Kernel) -> Outcome {
-    let before = kernel.mm.warnings();
+    let before = kernel.mm.frames().warnings;
     let outcome = bad_frees(kernel);
-    kernel.mm.forget_warnings(before);
+    kernel.mm.frames_mut().warnings = before;
     outcome
 }
 
 fn bad_frees(kernel: &mut Kernel) -> Outcome {
-    let run = kernel.mm.alloc(3, PageKind::Kernel, Mobility::Unmovable)?;
+    let run = kernel.mm.frames_mut().alloc(3, PageKind::Kernel, Mobility::Unmovable)?;
     let refused_tail = refuses_to_free(kernel, run + 5);
-    kernel.mm.free(run);
+    kernel.mm.frames_mut().free(run);
     refused_tail?;
     refuses_to_free(kernel, run)?;
     let reserved = kernel.pfn(kernel.info.image.start);
     refuses_to_free(kernel, reserved)?;
     refuses_to_free(kernel, Pfn::new(1 << 36))?;
-    let hosted = kernel.mm.blocks().iter().find(|block| block.memmap_pages > 0).map(|block| block.start);
+    let hosted =
+        kernel.mm.frames().blocks().iter().find(|block| block.memmap_pages > 0).map(|block| block.start);
     hosted.map_or(Ok(()), |memmap| refuses_to_free(kernel, memmap))
 }
 
 fn refuses_to_free(kernel: &mut Kernel, pfn: Pfn) -> Outcome {
-    let (counts, mut warnings) = (kernel.mm.counts(), kernel.mm.warnings());
+    let (counts, mut warnings) = (kernel.mm.frames().counts(), kernel.mm.frames().warnings);
     let lists = ZoneKind::ALL.map(|zone| FreeLists::of(kernel, zone));
-    kernel.mm.free(pfn);
+    kernel.mm.frames_mut().free(pfn);
     warnings.bad_free += 1;
-    same_at("warnings of bad frees after one", pfn, kernel.mm.warnings().bad_free, warnings.bad_free)?;
-    check!(kernel.mm.warnings() == warnings, "the free of {pfn} is a warning of another kind");
+    same_at("warnings of bad frees after one", pfn, kernel.mm.frames().warnings.bad_free, warnings.bad_free)?;
+    check!(kernel.mm.frames().warnings == warnings, "the free of {pfn} is a warning of another kind");
     let unchanged = lists == ZoneKind::ALL.map(|zone| FreeLists::of(kernel, zone));
     check!(unchanged, "the free of {pfn} changed a free list");
-    counts_are(&kernel.mm.counts(), &counts)
+    counts_are(&kernel.mm.frames().counts(), &counts)
 }
 
 fn books_agree(kernel: &mut Kernel) -> Outcome {
     let mut free = 0;
     for kind in ZoneKind::ALL {
-        let (zone, lists) = (kernel.mm.zone(kind), FreeLists::of(kernel, kind));
+        let (zone, lists) = (kernel.mm.frames().zone(kind), FreeLists::of(kernel, kind));
         let blocks = zone.blocks().iter().filter_map(|start| kernel.block_of(*start));
         let (listed, present) = blocks.fold((0, 0), |(f, p), b| (f + b.free.pages(), p + b.present));
         same_at("free pages on the lists", kind, lists.pages, zone.free)?;
@@ -210,7 +214,7 @@ fn books_agree(kernel: &mut Kernel) -> Outcome {
         free += zone.free;
     }
     let Counts { present, free: all_free, allocated, memmap_self, memmap_ram, tables, reserved } =
-        kernel.mm.counts();
+        kernel.mm.frames().counts();
     same("pages by use", all_free + allocated + memmap_self + memmap_ram + tables + reserved, present)?;
     same("free pages of all zones", free, all_free)
 }

@@ -76,7 +76,7 @@ fn differs_at(what: &str, at: &dyn fmt::Display, found: u64, expected: u64) -> F
 
 /// `pfn` is used as `expected`.
 pub(super) fn is_used_as(kernel: &Kernel, pfn: Pfn, expected: PageKind) -> Outcome {
-    let (found, _) = kernel.mm.use_of(pfn)?;
+    let (found, _) = kernel.mm.frames().use_of(pfn)?;
     check!(found == expected, "{pfn} is {found}, not {expected}");
     Ok(())
 }

@@ -41,22 +41,24 @@ fn in_pieces(kernel: &mut Kernel, body: Body<'_>) -> Outcome {
         let outcome = hold(kernel, block, true).and_then(|()| hosting(kernel, PAGES, body));
         hold(kernel, block, false).and(outcome)
     });
-    for i in 0..kernel.mm.blocks().len() {
-        kernel.mm.undo_isolate(kernel.section(kernel.mm.blocks()[i].start));
+    for i in 0..kernel.mm.frames().blocks().len() {
+        let pages = kernel.section(kernel.mm.frames().blocks()[i].start);
+        kernel.mm.frames_mut().undo_isolate(pages);
     }
     outcome.and_then(|()| before.is_still(kernel))
 }
 
 fn isolate_all_but(kernel: &mut Kernel, block: Pfn) -> Outcome {
-    for i in 0..kernel.mm.blocks().len() {
-        let other = &kernel.mm.blocks()[i];
+    for i in 0..kernel.mm.frames().blocks().len() {
+        let other = &kernel.mm.frames().blocks()[i];
         if other.start == block || other.state == BlockState::Offline {
             continue;
         }
         if other.present != kernel.section_pages() {
             return skip(&"a block of boot RAM has holes, and cannot be isolated");
         }
-        kernel.mm.start_isolate(kernel.section(other.start))?;
+        let pages = kernel.section(other.start);
+        kernel.mm.frames_mut().start_isolate(pages)?;
     }
     Ok(())
 }
@@ -66,7 +68,7 @@ fn hold(kernel: &mut Kernel, block: Pfn, wanted: bool) -> Outcome {
     let run = 1 << order(kernel);
     for i in 1..=kernel.section_pages() / run {
         let pfn = block + (i * run - 1);
-        match kernel.mm.use_of(pfn)?.0 {
+        match kernel.mm.frames().use_of(pfn)?.0 {
             PageKind::Free if wanted => kernel.mm.pin(pfn)?,
             PageKind::Pinned if !wanted => kernel.mm.unpin(pfn)?,
             _ => {}
@@ -80,7 +82,10 @@ fn release(kernel: &mut Kernel, guest: &Guest, i: u64) -> Outcome<(Pfn, Pfn)> {
     let (frame, run) = (frame_at(kernel, guest.page(kernel, i))?, 1 << order(kernel));
     let start = Pfn::new(frame.get() / run * run);
     let last = start + (run - 1);
-    check!(kernel.mm.use_of(last)?.0 == PageKind::Pinned, "{last}, beside the tenant's {frame}, is not held");
+    check!(
+        kernel.mm.frames().use_of(last)?.0 == PageKind::Pinned,
+        "{last}, beside the tenant's {frame}, is not held"
+    );
     kernel.mm.unpin(last)?;
     Ok((frame, start))
 }
@@ -93,7 +98,8 @@ fn lonely(kernel: &Kernel, guest: &Guest, from: u64) -> Outcome<u64> {
         let frame = frame_at(kernel, guest.page(kernel, i))?.get();
         let start = frame / run * run;
         let others = (start..start + run - 1).filter(|pfn| *pfn != frame);
-        let free = |pfn| kernel.mm.use_of(Pfn::new(pfn)).is_ok_and(|(kind, _)| kind == PageKind::Free);
+        let free =
+            |pfn| kernel.mm.frames().use_of(Pfn::new(pfn)).is_ok_and(|(kind, _)| kind == PageKind::Free);
         if others.into_iter().all(free) {
             return Ok(i);
         }
@@ -110,9 +116,14 @@ fn a_run_is_made(kernel: &mut Kernel) -> Outcome {
         let made = kernel.mm.compact(order)?;
         same("the first page of the run", made.run.get(), run.get())?;
         same("pages moved", made.moved, 1)?;
-        let (kind, head) = kernel.mm.use_of(frame)?;
+        let (kind, head) = kernel.mm.frames().use_of(frame)?;
         check!(kind == PageKind::Free && head == run, "{frame} is {kind}, of the run at {head}");
-        same_at("the order of the run", run, kernel.mm.pages().get(head).order().into(), order.into())?;
+        same_at(
+            "the order of the run",
+            run,
+            kernel.mm.frames().pages().get(head).order().into(),
+            order.into(),
+        )?;
         let now = frame_at(kernel, guest.page(kernel, i))?;
         check!(now != frame, "{frame} has not moved");
         same("pages that hold what was written", kernel.mm.tenant_check(guest.id)?, PAGES)

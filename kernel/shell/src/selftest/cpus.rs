@@ -136,13 +136,13 @@ const TRIES: u32 = 3;
 
 fn readers_wait_in_windows(kernel: &mut Kernel) -> Outcome {
     let _several = others()?;
-    let head = kernel.mm.alloc(ORDER, PageKind::Kernel, Mobility::Unmovable)?;
+    let head = kernel.mm.frames_mut().alloc(ORDER, PageKind::Kernel, Mobility::Unmovable)?;
     let tails = || (1..1 << ORDER).map(|index| head + index);
-    tails().for_each(|pfn| kernel.mm.pages().get(pfn).set_tail(ORDER));
+    tails().for_each(|pfn| kernel.mm.frames().pages().get(pfn).set_tail(ORDER));
     let outcome = read_through_windows(kernel, head);
     readers::hide(|page| page.head == head.get());
-    tails().for_each(|pfn| kernel.mm.pages().get(pfn).clear_head());
-    kernel.mm.free(head);
+    tails().for_each(|pfn| kernel.mm.frames().pages().get(pfn).clear_head());
+    kernel.mm.frames_mut().free(head);
     outcome
 }
 
@@ -155,7 +155,7 @@ fn read_through_windows(kernel: &mut Kernel, head: Pfn) -> Outcome {
     let mut tried = Ok(());
     for _ in 0..TRIES {
         fault::stretch_next(TURNS);
-        tried = blink(kernel, kernel.mm.layout().page_address(head));
+        tried = blink(kernel, kernel.mm.space().layout().page_address(head));
         if tried.is_err() || fault::was_entered() {
             break;
         }

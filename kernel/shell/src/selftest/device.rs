@@ -99,19 +99,20 @@ fn memmap_of_two_ranges(kernel: &Kernel) -> u64 {
 }
 
 fn private_memory(kernel: &mut Kernel) -> Outcome {
-    if kernel.mm.zone(ZoneKind::Normal).free < 2 * memmap_of_two_ranges(kernel) {
+    if kernel.mm.frames().zone(ZoneKind::Normal).free < 2 * memmap_of_two_ranges(kernel) {
         return skip(&"system RAM has no room for a device's memmap");
     }
-    let (ranges, base, sections) = (two_ranges(kernel), kernel.mm.counts(), kernel.mm.sections().len());
+    let (ranges, base, sections) =
+        (two_ranges(kernel), kernel.mm.frames().counts(), kernel.mm.frames().sections().len());
     with_device(kernel, &ranges, DeviceType::Private, MemmapHome::Ram, &|kernel, start| {
-        same("sections", kernel.mm.sections().len() as u64, sections as u64 + 2)?;
+        same("sections", kernel.mm.frames().sections().len() as u64, sections as u64 + 2)?;
         costs_its_memmap(kernel, &base)?;
         let device = find(kernel, start)?;
         same("pages of the device", device.pages(), ranges.iter().map(|r| pages(kernel, *r).len()).sum())?;
         same("its first usable page", device.usable_start().get(), start.get())?;
         ranges.iter().try_for_each(|range| is_private(kernel, pages(kernel, *range)))
     })?;
-    counts_are(&kernel.mm.counts(), &base)?;
+    counts_are(&kernel.mm.frames().counts(), &base)?;
     for range in ranges.map(|range| pages(kernel, range)) {
         is_gone(kernel, range.start)?;
         is_gone(kernel, Pfn::new(range.end.get() - 1))?;
@@ -129,7 +130,7 @@ fn costs_its_memmap(kernel: &Kernel, base: &Counts) -> Outcome {
     expected.memmap_ram += memmap;
     expected.tables += tables;
     expected.free -= memmap + tables;
-    counts_are(&kernel.mm.counts(), &expected)
+    counts_are(&kernel.mm.frames().counts(), &expected)
 }
 
 fn is_private(kernel: &Kernel, range: PfnRange) -> Outcome {
@@ -137,11 +138,11 @@ fn is_private(kernel: &Kernel, range: PfnRange) -> Outcome {
         is_used_as(kernel, pfn, PageKind::Device)?;
         check!(kernel.block_of(pfn).is_none(), "{pfn} of a device is in a memory block");
         is_used_as(kernel, frame_at(kernel, struct_page(kernel, pfn))?, PageKind::MemmapRam)?;
-        let va = kernel.mm.layout().linear(kernel.address(pfn));
+        let va = kernel.mm.space().layout().linear(kernel.address(pfn));
         let load = translate::load(va);
         check!(load.is_unmapped() && peek::load_aborts(va), "{va}, of private memory: {load}");
     }
-    check!(!kernel.mm.is_valid(range.end), "{}, after the device, is valid", range.end);
+    check!(!kernel.mm.frames().is_valid(range.end), "{}, after the device, is valid", range.end);
     Ok(())
 }
 
@@ -165,7 +166,7 @@ fn in_any_order(kernel: &mut Kernel) -> Outcome {
     for i in 0..ORDERS.len() * ORDERS.len() {
         let (come, go) = (i / ORDERS.len(), i % ORDERS.len());
         let start = kernel.absent() + (kernel.numbers().section - 3 * SUBSECTION);
-        let mut row = Row { start, live: 0, ram: kernel.mm.counts().memmap_ram };
+        let mut row = Row { start, live: 0, ram: kernel.mm.frames().counts().memmap_ram };
         let outcome = row.come_and_go(kernel, &ORDERS[come], &ORDERS[go]);
         for i in (0..6).filter(|i| row.has(*i)) {
             let first = row.first(kernel, i);
@@ -193,7 +194,7 @@ impl Row {
             let one = [(self.start + i * SUBSECTION, SUBSECTION)];
             create(kernel, &one, DeviceType::Private, MemmapHome::Ram)?;
             self.live |= 1 << i;
-            kernel.mm.pages().get(self.last(kernel, i)).set_private(MARK + i);
+            kernel.mm.frames().pages().get(self.last(kernel, i)).set_private(MARK + i);
             self.is_right(kernel)?;
         }
         for &i in go {
@@ -218,12 +219,12 @@ impl Row {
             needed += u64::from(is_needed);
             at += step;
         }
-        same("pages of memmap", kernel.mm.counts().memmap_ram - self.ram, needed)?;
+        same("pages of memmap", kernel.mm.frames().counts().memmap_ram - self.ram, needed)?;
         for (i, pfn) in (0..6).filter(|i| self.has(*i)).map(|i| (i, self.last(kernel, i))) {
             same_at(
                 "what was written into the struct page",
                 pfn,
-                kernel.mm.pages().get(pfn).private(),
+                kernel.mm.frames().pages().get(pfn).private(),
                 MARK + i,
             )?;
         }
@@ -331,7 +332,11 @@ fn waits(kernel: &mut Kernel, start: Pfn, held: Pfn, holds: u32) -> Outcome {
     same("the holds on it", found.into(), holds.into())?;
     check!(find(kernel, start)?.state() == DeviceState::Dying, "a device that shall go is not dying");
     is_used_as(kernel, held, PageKind::Device)?;
-    same("references to the page that is held", kernel.mm.pages().get(held).refs().into(), holds.into())?;
+    same(
+        "references to the page that is held",
+        kernel.mm.frames().pages().get(held).refs().into(),
+        holds.into(),
+    )?;
     is_refused(kernel.mm.pin(start), Error::Device(DeviceError::Dying(kernel.address(start))))
 }
 

@@ -75,13 +75,13 @@ fn with(kernel: &mut Kernel, wish: &Wish, body: &dyn Fn(&mut Kernel, Pfn) -> Out
 fn in_system_ram(kernel: &mut Kernel) -> Outcome {
     for size in SIZES[kernel.granule().kind as usize] {
         for tails in SCOPES {
-            let (base, wish) = (kernel.mm.counts(), Wish::absent(kernel, size, 3, tails));
+            let (base, wish) = (kernel.mm.frames().counts(), Wish::absent(kernel, size, 3, tails));
             with(kernel, &wish, &|kernel, start| {
                 let shared = if tails == TailScope::Page { 6 } else { 4 };
-                same("pages of memmap", kernel.mm.counts().memmap_ram - base.memmap_ram, shared)?;
+                same("pages of memmap", kernel.mm.frames().counts().memmap_ram - base.memmap_ram, shared)?;
                 share(kernel, &wish, PfnRange::new(start, wish.len / kernel.page_size()), PageKind::MemmapRam)
             })?;
-            counts_are(&kernel.mm.counts(), &base)?;
+            counts_are(&kernel.mm.frames().counts(), &base)?;
         }
     }
     Ok(())
@@ -134,7 +134,7 @@ fn share(kernel: &Kernel, wish: &Wish, usable: PfnRange, home: PageKind) -> Outc
         check!(store.address().is_none(), "{head}: its tails can be written: {store}");
         check!(translate::store(frames[0]).address().is_some(), "{head} cannot be written");
         for i in [0, 1, per_page - 1, per_page, pages / 2, pages - 1] {
-            let found = kernel.mm.use_of(head + i)?;
+            let found = kernel.mm.frames().use_of(head + i)?;
             check!(found == (PageKind::Device, head), "{}: {} of {}", head + i, found.0, found.1);
         }
     }
@@ -148,7 +148,7 @@ fn counts_its_entries(kernel: &Kernel, wish: &Wish, usable: PfnRange) -> Outcome
     let shared_table = kernel.page_size() == 0x1000 && memmap > 512;
     let (of_each, of_all) = if shared_table { (511, 512) } else { (memmap - 1, 0) };
     let expected = if wish.tails == TailScope::Page { of_each } else { of_each * compounds } + of_all;
-    let tail = kernel.mm.pages().get(usable.start + per_page).private();
+    let tail = kernel.mm.frames().pages().get(usable.start + per_page).private();
     same("entries that map the first page of tails", tail, expected)
 }
 
@@ -159,7 +159,7 @@ fn holds(kernel: &mut Kernel) -> Outcome {
     let (start, pages) = (kernel.pfn(wish.start), size / kernel.page_size());
     let (head, last) = (start + pages, Pfn::new(start.get() + 2 * pages - 1));
     kernel.mm.pin(last)?;
-    let held = u64::from(kernel.mm.pages().get(head).refs());
+    let held = u64::from(kernel.mm.frames().pages().get(head).refs());
     let waits = kernel.mm.memunmap_pages(start)?;
     // First of all, so that the device goes whatever was found.
     kernel.mm.unpin(head)?;

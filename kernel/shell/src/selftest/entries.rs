@@ -46,7 +46,7 @@ pub(super) fn exchange_page(kernel: &mut Kernel, va: VirtAddr, pa: PhysAddr) -> 
 
 /// Breaks the leaf of vmemmap at `va` and makes it again, in a window.
 pub(super) fn blink(kernel: &mut Kernel, va: VirtAddr) -> Result<()> {
-    let machine = *kernel.mm.machine();
+    let machine = *kernel.mm.space().machine();
     let (space, _) = kernel.mm.parts_mut();
     let leaf = space.path(va).leaf().map(|step| step.slot.span);
     let leaf = leaf.ok_or(Error::Space(SpaceError::NotMapped(va)))?;

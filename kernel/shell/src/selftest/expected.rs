@@ -176,11 +176,11 @@ impl Expected for Kernel {
     }
     #[inline(never)]
     fn block_of(&self, pfn: Pfn) -> Option<&MemoryBlock> {
-        self.mm.blocks().iter().find(|block| self.section(block.start).contains(pfn))
+        self.mm.frames().blocks().iter().find(|block| self.section(block.start).contains(pfn))
     }
     #[inline(never)]
     fn section_of(&self, pfn: Pfn) -> Option<&Section> {
-        self.mm.sections().iter().find(|section| self.section(section.start).contains(pfn))
+        self.mm.frames().sections().iter().find(|section| self.section(section.start).contains(pfn))
     }
     fn usable_pages(&self, block: &MemoryBlock) -> u64 {
         self.section_pages() - block.memmap_pages
@@ -198,6 +198,7 @@ impl Expected for Kernel {
         let is_free = |start: &u64| {
             !self
                 .mm
+                .frames()
                 .sections()
                 .iter()
                 .any(|s| (*start..start + 2 * block).contains(&self.address(s.start).get()))

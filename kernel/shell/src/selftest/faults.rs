@@ -35,10 +35,10 @@ type Act<'a> = &'a dyn Fn(&mut Kernel) -> Result<()>;
 pub(super) fn fail_each(kernel: &mut Kernel, act: Act<'_>, take_back: Act<'_>) -> Outcome {
     let (before, mut failures) = (Snapshot::of(kernel), 0);
     for n in 1..LIMIT {
-        kernel.mm.faults_mut().arm(Plan::Nth(n));
+        kernel.mm.frames_mut().faults.arm(Plan::Nth(n));
         let result = act(kernel);
-        let fired = kernel.mm.faults().fired();
-        kernel.mm.faults_mut().arm(Plan::Off);
+        let fired = kernel.mm.frames().faults.fired();
+        kernel.mm.frames_mut().faults.arm(Plan::Off);
         match result {
             Ok(()) => take_back(kernel)?,
             Err(_) => failures += 1,
@@ -78,7 +78,7 @@ fn a_block_going_online(kernel: &mut Kernel) -> Outcome {
 fn plug(kernel: &mut Kernel, spare: &Spare, home: MemmapHome) -> Outcome {
     let blocks = spare.blocks(kernel).min(2);
     let needed = blocks * kernel.numbers().memmap_pages;
-    if home == MemmapHome::Ram && kernel.mm.zone(ZoneKind::Normal).free < 2 * needed {
+    if home == MemmapHome::Ram && kernel.mm.frames().zone(ZoneKind::Normal).free < 2 * needed {
         return skip(&"system RAM has no room for the DIMM's memmap");
     }
     let pages = PfnRange::new(spare.pages.start, blocks * kernel.section_pages());
@@ -110,12 +110,12 @@ fn plugging_with_memmap_in_ram(kernel: &mut Kernel) -> Outcome {
 fn a_block_going_offline(kernel: &mut Kernel) -> Outcome {
     with_tenant(kernel, PAGES, |kernel, guest| {
         let (block, zone) = home(kernel, guest)?;
-        let (before, counts) = (Snapshot::of(kernel), kernel.mm.counts());
+        let (before, counts) = (Snapshot::of(kernel), kernel.mm.frames().counts());
         for n in 1..=PAGES {
-            kernel.mm.faults_mut().arm(Plan::Nth(n.min(2)));
+            kernel.mm.frames_mut().faults.arm(Plan::Nth(n.min(2)));
             let result = kernel.mm.offline_block(block);
-            let fired = kernel.mm.faults().fired();
-            kernel.mm.faults_mut().arm(Plan::Off);
+            let fired = kernel.mm.frames().faults.fired();
+            kernel.mm.frames_mut().faults.arm(Plan::Off);
             check!(fired && result.is_err(), "with page {n} failing the block went offline");
             ran_out(result, |out| matches!(out, Resource::Frames { order: 0 }))?;
             if n == 1 {
@@ -124,7 +124,7 @@ fn a_block_going_offline(kernel: &mut Kernel) -> Outcome {
             let state = kernel.block_of(block).map(|block| (block.state, block.tenant_pages));
             let expected = (BlockState::Online(zone), PAGES + 1 - n);
             check!(state == Some(expected), "the block is {state:?} instead of {expected:?}");
-            counts_are(&kernel.mm.counts(), &counts)?;
+            counts_are(&kernel.mm.frames().counts(), &counts)?;
             same("pages that hold what was written", kernel.mm.tenant_check(guest.id)?, PAGES)?;
         }
         kernel.mm.offline_block(block)?;
@@ -138,10 +138,10 @@ fn removing(kernel: &mut Kernel) -> Outcome {
         let hot = spare.validate(kernel)?;
         let before = Snapshot::of(kernel);
         kernel.mm.add_memory(&hot, MemmapHome::SelfHosted, |_, _| {})?;
-        kernel.mm.faults_mut().arm(Plan::From(1));
+        kernel.mm.frames_mut().faults.arm(Plan::From(1));
         let result = kernel.mm.remove_memory(spare.range);
-        let fired = kernel.mm.faults().fired();
-        kernel.mm.faults_mut().arm(Plan::Off);
+        let fired = kernel.mm.frames().faults.fired();
+        kernel.mm.frames_mut().faults.arm(Plan::Off);
         result?;
         check!(!fired, "removing memory allocates");
         before.is_still(kernel)

@@ -69,7 +69,7 @@ fn no_part_goes(kernel: &mut Kernel) -> Outcome {
 
 fn given(kernel: &mut Kernel) -> Outcome {
     with_spare(kernel, |kernel, spare| {
-        let (before, base) = (Snapshot::of(kernel), kernel.mm.counts());
+        let (before, base) = (Snapshot::of(kernel), kernel.mm.frames().counts());
         let (range, start, needed) = (spare.validate(kernel)?, spare.pages.start, needed(kernel, spare));
         let altmap = |start, reserve, free| MemmapHome::Given(Altmap::new(start, reserve, free));
         let short = kernel.mm.add_memory(&range, altmap(start, 0, needed - 1), |_, _| {});
@@ -86,7 +86,7 @@ fn given(kernel: &mut Kernel) -> Outcome {
         expected.present += spare.pages.len();
         expected.tables = table_pages(kernel)?;
         expected.free += spare.pages.len() - (needed + 8) - (expected.tables - base.tables);
-        counts_are(&kernel.mm.counts(), &expected)?;
+        counts_are(&kernel.mm.frames().counts(), &expected)?;
         kernel.mm.offline_pages(spare.pages)?;
         kernel.mm.remove_memory(spare.range)?;
         before.is_still(kernel)?;
@@ -96,10 +96,10 @@ fn given(kernel: &mut Kernel) -> Outcome {
 
 /// One page kept back: at 4K the first block of memmap would lose 511 to alignment; base pages lose none.
 fn padding_is_refused(kernel: &mut Kernel, range: &HotRange, odd: MemmapHome) -> Outcome {
-    let warnings = kernel.mm.warnings();
+    let warnings = kernel.mm.frames().warnings;
     let added = kernel.mm.add_memory(range, odd, |_, _| {});
-    let warned = kernel.mm.warnings().altmap - warnings.altmap;
-    kernel.mm.forget_warnings(warnings);
+    let warned = kernel.mm.frames().warnings.altmap - warnings.altmap;
+    kernel.mm.frames_mut().warnings = warnings;
     if kernel.granule().kind != GranuleKind::K4 {
         return Ok(added?);
     }

@@ -65,8 +65,8 @@ fn bad_ranges_are_refused(kernel: &mut Kernel) -> Outcome {
 }
 
 fn only_offline_memory_goes(kernel: &mut Kernel) -> Outcome {
-    let (before, warnings) = (Snapshot::of(kernel), kernel.mm.warnings());
-    let online = kernel.mm.blocks().iter().find(|block| block.state != BlockState::Offline);
+    let (before, warnings) = (Snapshot::of(kernel), kernel.mm.frames().warnings);
+    let online = kernel.mm.frames().blocks().iter().find(|block| block.state != BlockState::Offline);
     if let Some(memory) = online.map(|block| kernel.addresses(kernel.section(block.start))) {
         let refusal = Error::Block(BlockError::State {
             block: memory.start,
@@ -78,8 +78,8 @@ fn only_offline_memory_goes(kernel: &mut Kernel) -> Outcome {
     let start = PhysAddr::new(1 << 47);
     let absent = PhysRange { start, end: start + kernel.numbers().section };
     let refused = kernel.mm.remove_memory(absent);
-    let warned = kernel.mm.warnings().bad_remove - warnings.bad_remove;
-    kernel.mm.forget_warnings(warnings);
+    let warned = kernel.mm.frames().warnings.bad_remove - warnings.bad_remove;
+    kernel.mm.frames_mut().warnings = warnings;
     is_refused(refused, Error::Block(BlockError::Absent(start)))?;
     same("warnings about it", warned, 1)?;
     before.is_still(kernel)
@@ -125,7 +125,7 @@ pub(super) fn table_pages(kernel: &Kernel) -> Outcome<u64> {
 
 fn nothing_stays(kernel: &mut Kernel) -> Outcome {
     with_spare(kernel, |kernel, spare| {
-        let (now, blocks) = (kernel.mm.counts(), spare.blocks(kernel));
+        let (now, blocks) = (kernel.mm.frames().counts(), spare.blocks(kernel));
         same("table pages", now.tables, table_pages(kernel)?)?;
         let tables = spare.before.tables - now.tables;
         let was = with_blocks(&now, kernel.numbers(), blocks, spare.home, spare.zone.is_some(), tables);
@@ -140,12 +140,12 @@ fn nothing_stays(kernel: &mut Kernel) -> Outcome {
 
 /// Neither the memory nor its struct page can be reached, and the model does not know it.
 pub(super) fn is_gone(kernel: &Kernel, pfn: Pfn) -> Outcome {
-    for va in [kernel.mm.layout().linear(kernel.address(pfn)), struct_page(kernel, pfn)] {
+    for va in [kernel.mm.space().layout().linear(kernel.address(pfn)), struct_page(kernel, pfn)] {
         let load = translate::load(va);
         check!(load.is_unmapped() && peek::load_aborts(va), "{va}, of {pfn} that was removed: {load}");
     }
     check!(kernel.section_of(pfn).is_none() && kernel.block_of(pfn).is_none(), "{pfn} is still known");
-    is_refused(kernel.mm.use_of(pfn), Error::Page(PageError::NotPresent(pfn)))
+    is_refused(kernel.mm.frames().use_of(pfn), Error::Page(PageError::NotPresent(pfn)))
 }
 
 fn self_hosted(kernel: &mut Kernel) -> Outcome {
@@ -163,7 +163,7 @@ fn in_ram(kernel: &mut Kernel) -> Outcome {
     with_spare(kernel, |kernel, spare| {
         let needed = spare.blocks(kernel) * kernel.numbers().memmap_pages;
         // As much again, so that runs of the right size are among what is free.
-        if kernel.mm.zone(ZoneKind::Normal).free < 2 * needed {
+        if kernel.mm.frames().zone(ZoneKind::Normal).free < 2 * needed {
             return skip(&"system RAM has no room for the DIMM's memmap");
         }
         a_life(kernel, spare, MemmapHome::Ram)?;
@@ -184,13 +184,13 @@ pub(super) fn add(kernel: &mut Kernel, spare: &Spare, home: MemmapHome) -> Outco
 
 /// Add, online, offline, remove: the exact count of pages after each.
 pub(super) fn a_life(kernel: &mut Kernel, spare: &Spare, home: MemmapHome) -> Outcome {
-    let (base, numbers, blocks) = (kernel.mm.counts(), kernel.numbers(), spare.blocks(kernel));
+    let (base, numbers, blocks) = (kernel.mm.frames().counts(), kernel.numbers(), spare.blocks(kernel));
     add(kernel, spare, home)?;
     let tables = table_pages(kernel)? - base.tables;
     let offline = with_blocks(&base, numbers, blocks, home, false, tables);
-    counts_are(&kernel.mm.counts(), &offline)?;
+    counts_are(&kernel.mm.frames().counts(), &offline)?;
     kernel.mm.online_pages(spare.pages, ZoneKind::Movable, |_, _| {})?;
-    counts_are(&kernel.mm.counts(), &with_blocks(&base, numbers, blocks, home, true, tables))?;
+    counts_are(&kernel.mm.frames().counts(), &with_blocks(&base, numbers, blocks, home, true, tables))?;
     for (i, block) in starts(kernel, spare.pages).enumerate() {
         let own = own_memmap(numbers, home, blocks, i as u64);
         same_at("pages of memmap in the block", block, memmap_in(kernel, block), own)?;
@@ -198,9 +198,9 @@ pub(super) fn a_life(kernel: &mut Kernel, spare: &Spare, home: MemmapHome) -> Ou
     }
     let migrated = kernel.mm.offline_pages(spare.pages)?.migrated;
     same("pages migrated out of nothing", migrated, 0)?;
-    counts_are(&kernel.mm.counts(), &offline)?;
+    counts_are(&kernel.mm.frames().counts(), &offline)?;
     kernel.mm.remove_memory(spare.range)?;
-    counts_are(&kernel.mm.counts(), &base)
+    counts_are(&kernel.mm.frames().counts(), &base)
 }
 
 /// How many pages of memmap are at the start of block `i` of `blocks`.
@@ -254,24 +254,24 @@ fn struct_pages_are_clean(kernel: &mut Kernel) -> Outcome {
         let memory = kernel.addresses(kernel.section(block));
         let hot = HotRange::new(&kernel.mm, memory.start, memory.len(), Source::Dimm(255))?;
         let memmap = kernel.numbers().memmap_pages;
-        if kernel.mm.zone(ZoneKind::Normal).free < 2 * memmap {
+        if kernel.mm.frames().zone(ZoneKind::Normal).free < 2 * memmap {
             return skip(&"system RAM has no room for a block's memmap");
         }
         kernel.mm.add_memory(&hot, MemmapHome::Ram, |_, _| {})?;
         kernel.mm.online_block(block, ZoneKind::Movable)?;
         with_tenant(kernel, memmap, |kernel, guest| {
             let first = frame_at(kernel, guest.page(kernel, 0))?;
-            let newest = kernel.mm.zone(ZoneKind::Movable).blocks().last();
+            let newest = kernel.mm.frames().zone(ZoneKind::Movable).blocks().last();
             same("where the tenant's first page is", first.get(), newest.map_or(0, |block| block.get()))
         })?;
         kernel.mm.offline_block(block)?;
         kernel.mm.remove_memory(memory)?;
         kernel.mm.add_memory(&hot, MemmapHome::SelfHosted, |_, _| {})?;
         for pfn in (1..kernel.section_pages()).map(|i| block + i) {
-            is_clean(pfn, kernel.mm.pages().get(pfn))?;
+            is_clean(pfn, kernel.mm.frames().pages().get(pfn))?;
         }
         is_used_as(kernel, block, PageKind::MemmapSelf)?;
-        same("pages under the memmap's head", 1 << kernel.mm.pages().get(block).order(), memmap)
+        same("pages under the memmap's head", 1 << kernel.mm.frames().pages().get(block).order(), memmap)
     })
 }
 

@@ -69,7 +69,7 @@ fn with_page(kernel: &mut Kernel, hvo: bool, body: fn(&mut Kernel, Pfn, u32) -> 
 /// Every tail says which page is its head.
 fn leads_to(kernel: &Kernel, head: Pfn, order: u32) -> Outcome {
     for i in 0..1 << order {
-        let (kind, found) = kernel.mm.use_of(head + i)?;
+        let (kind, found) = kernel.mm.frames().use_of(head + i)?;
         check!(kind == PageKind::HugeTlb, "{} is {kind}", head + i);
         same_at("the head", head + i, found.get(), head.get())?;
     }
@@ -78,13 +78,13 @@ fn leads_to(kernel: &Kernel, head: Pfn, order: u32) -> Outcome {
 
 fn a_pool(kernel: &mut Kernel) -> Outcome {
     let order = kernel.mm.huge_order(2 << 20)?;
-    let (before, counts, pool) = (Snapshot::of(kernel), kernel.mm.counts(), has(kernel, order));
+    let (before, counts, pool) = (Snapshot::of(kernel), kernel.mm.frames().counts(), has(kernel, order));
     let set = kernel.mm.hugetlb.hvo;
     kernel.mm.hugetlb.hvo = false;
     let resized = kernel.mm.hugetlb_resize(order, pool + 3);
     kernel.mm.hugetlb.hvo = set;
     same("huge pages", resized?.total, pool + 3)?;
-    same("allocated pages", kernel.mm.counts().allocated, counts.allocated + (3 << order))?;
+    same("allocated pages", kernel.mm.frames().counts().allocated, counts.allocated + (3 << order))?;
     let head = kernel.mm.hugetlb_take(order)?;
     let outcome = leads_to(kernel, head, order);
     kernel.mm.hugetlb_put(head)?;
@@ -95,7 +95,7 @@ fn a_pool(kernel: &mut Kernel) -> Outcome {
 
 /// The CPU finds the frames of a huge page's memmap: the first is its own, and the others are one, which is read-only.
 fn is_shared(kernel: &Kernel, head: Pfn) -> Outcome {
-    let page = |i| kernel.mm.layout().page_address(head) + i * kernel.page_size();
+    let page = |i| kernel.mm.space().layout().page_address(head) + i * kernel.page_size();
     let shared = frame_at(kernel, page(1))?;
     check!(frame_at(kernel, page(0))? != shared, "the head's page is shared");
     for i in 1..MEMMAP {
@@ -108,11 +108,11 @@ fn is_shared(kernel: &Kernel, head: Pfn) -> Outcome {
 
 fn optimised(kernel: &mut Kernel) -> Outcome {
     with_page(kernel, false, |kernel, head, order| {
-        let counts = kernel.mm.counts();
+        let counts = kernel.mm.frames().counts();
         // Another page of the pool may share already; a block of memmap may have to be split.
         let shares = kernel.mm.hugetlb.tails().as_flattened().iter().any(|tail| tail.frame.is_some());
         kernel.mm.optimise(head)?;
-        let now = kernel.mm.counts();
+        let now = kernel.mm.frames().counts();
         let outcome = is_shared(kernel, head).and_then(|()| leads_to(kernel, head, order));
         let findings = kernel.mm.audit(&mut |_| {});
         kernel.mm.restore(head)?;
@@ -128,18 +128,20 @@ fn optimised(kernel: &mut Kernel) -> Outcome {
 fn restored(kernel: &mut Kernel) -> Outcome {
     with_page(kernel, true, |kernel, head, order| {
         check!(
-            kernel.mm.pages().get(head).as_huge_head().is_optimised(),
+            kernel.mm.frames().pages().get(head).as_huge_head().is_optimised(),
             "{head} is not optimised in its pool"
         );
         is_shared(kernel, head)?;
         kernel.mm.restore(head)?;
         leads_to(kernel, head, order)?;
         for i in 0..MEMMAP {
-            let va = kernel.mm.layout().page_address(head) + i * kernel.page_size();
+            let va = kernel.mm.space().layout().page_address(head) + i * kernel.page_size();
             let store = translate::store(va);
             check!(store.address().is_some(), "{va}: to the CPU a store is {store}");
             let frame = frame_at(kernel, va)?;
-            for other in (0..i).map(|j| kernel.mm.layout().page_address(head) + j * kernel.page_size()) {
+            for other in
+                (0..i).map(|j| kernel.mm.space().layout().page_address(head) + j * kernel.page_size())
+            {
                 check!(frame_at(kernel, other)? != frame, "{va} and {other} share {frame}");
             }
         }
@@ -175,9 +177,9 @@ fn without_frames(kernel: &mut Kernel) -> Outcome {
     with_page(kernel, true, |kernel, head, order| {
         let before = Snapshot::of(kernel);
         for plan in (1..MEMMAP).flat_map(|n| [Plan::Nth(n), Plan::From(n)]) {
-            kernel.mm.faults_mut().arm(plan);
+            kernel.mm.frames_mut().faults.arm(plan);
             let refused = kernel.mm.restore(head);
-            kernel.mm.faults_mut().arm(Plan::Off);
+            kernel.mm.frames_mut().faults.arm(Plan::Off);
             ran_out(refused, |out| matches!(out, Resource::Frames { order: 0 }))?;
             is_shared(kernel, head)?;
             before.is_still(kernel)?;

@@ -24,8 +24,8 @@ pub(super) const TESTS: &[Test] = &[
 fn isolated_blocks_serve_nobody(kernel: &mut Kernel) -> Outcome {
     let (block, before) = (boot_block(kernel)?, Snapshot::of(kernel));
     let pages = kernel.section(block);
-    let isolated = kernel.mm.start_isolate(pages)?;
-    let again = kernel.mm.start_isolate(pages);
+    let isolated = kernel.mm.frames_mut().start_isolate(pages)?;
+    let again = kernel.mm.frames_mut().start_isolate(pages);
     let outcome = with_tenant(kernel, 8, |kernel, guest| {
         let frame = frame_at(kernel, guest.page(kernel, 0))?;
         let state = kernel.block_of(frame).map(|block| block.state);
@@ -33,7 +33,7 @@ fn isolated_blocks_serve_nobody(kernel: &mut Kernel) -> Outcome {
         Ok(())
     });
     let used = kernel.mm.frames().test_isolated(pages);
-    kernel.mm.undo_isolate(pages);
+    kernel.mm.frames_mut().undo_isolate(pages);
     outcome?;
     check!(isolated == pages, "{:?} was isolated, not {pages:?}", isolated);
     check!(used.is_none(), "{used:?} is in use in a block that is all free");
@@ -90,7 +90,7 @@ fn planted_memmap_stays(kernel: &mut Kernel) -> Outcome {
     let runs = [(block + 1037, 0), (block + kernel.section_pages() / 2, 3)];
     for (pfn, order) in runs {
         kernel.mm.host_memmap(pfn, order)?;
-        kernel.mm.pages().get(pfn).set_refs(7);
+        kernel.mm.frames().pages().get(pfn).set_refs(7);
     }
     let pages = kernel.section(block);
     let findings = kernel.mm.audit(&mut |_| {});
@@ -118,7 +118,7 @@ fn planted_memmap_stays(kernel: &mut Kernel) -> Outcome {
 
 fn are_marked(kernel: &Kernel, runs: &[(Pfn, u32)]) -> Outcome {
     for (pfn, order) in runs {
-        let page = kernel.mm.pages().get(*pfn);
+        let page = kernel.mm.frames().pages().get(*pfn);
         check!(page.kind() == PageKind::MemmapSelf, "{pfn} is {}, not memmap", page.kind());
         same_at("the order of the memmap", pfn, page.order().into(), u64::from(*order))?;
         same_at("the references of the memmap", pfn, page.refs().into(), 7)?;

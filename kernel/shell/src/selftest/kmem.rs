@@ -47,7 +47,7 @@ fn with_dax(kernel: &mut Kernel, spare: &Spare, body: &dyn Fn(&mut Kernel, Pfn) 
 
 fn there_and_back(kernel: &mut Kernel) -> Outcome {
     with_spare(kernel, |kernel, spare| {
-        let (base, memory) = (kernel.mm.counts(), memory(kernel, spare));
+        let (base, memory) = (kernel.mm.frames().counts(), memory(kernel, spare));
         with_dax(kernel, spare, &|kernel, start| {
             let before = Snapshot::of(kernel);
             let given = kernel.mm.device_to_memory(start, MemmapHome::SelfHosted, ZoneKind::Movable)?;
@@ -61,7 +61,7 @@ fn there_and_back(kernel: &mut Kernel) -> Outcome {
             let blocks = memory.len() / kernel.section_pages();
             let numbers = kernel.numbers();
             counts_are(
-                &kernel.mm.counts(),
+                &kernel.mm.frames().counts(),
                 &with_blocks(&base, numbers, blocks, MemmapHome::SelfHosted, true, tables),
             )?;
             with_tenant(kernel, PAGES, tenant_moves_off)?;

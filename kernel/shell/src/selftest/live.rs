@@ -55,11 +55,11 @@ fn shows_nothing(va: VirtAddr) -> Outcome {
 
 /// As many table pages as there were, and everything else too.
 fn nothing_was_spent(kernel: &Kernel, before: &Counts) -> Outcome {
-    counts_are(&kernel.mm.counts(), before)
+    counts_are(&kernel.mm.frames().counts(), before)
 }
 
 fn a_page_comes_and_goes(kernel: &mut Kernel) -> Outcome {
-    let (page, before) = (scratch(0, kernel.page_size()), kernel.mm.counts());
+    let (page, before) = (scratch(0, kernel.page_size()), kernel.mm.frames().counts());
     let pa = kernel.info.image.start;
     shows_nothing(page.start)?;
     map(kernel, page, pa)?;
@@ -73,7 +73,7 @@ fn mapping_over_is_refused(kernel: &mut Kernel) -> Outcome {
     let (page, pa) = (kernel.page_size(), kernel.info.image.start);
     let second = scratch(page, page);
     map(kernel, second, pa)?;
-    let before = kernel.mm.counts();
+    let before = kernel.mm.frames().counts();
     // The first page is free to map, and was mapped when the second one is found in the way.
     let attempt = map(kernel, scratch(0, 2 * page), pa);
     let outcome = is_refused(attempt, Error::Space(SpaceError::AlreadyMapped(second.start)))
@@ -102,7 +102,7 @@ fn splitting_is_refused(kernel: &mut Kernel) -> Outcome {
 }
 
 fn block_stays_whole(kernel: &mut Kernel, block: VirtRange, pa: PhysAddr) -> Outcome {
-    let (size, page, before) = (block.len(), kernel.page_size(), kernel.mm.counts());
+    let (size, page, before) = (block.len(), kernel.page_size(), kernel.mm.frames().counts());
     let path = kernel.mm.space().path(block.start);
     same_at("the size of the leaf", block.start, path.leaf().map_or(0, |step| step.slot.span.len()), size)?;
     let refusal = Error::Space(SpaceError::WouldSplit { block: block.start, size });

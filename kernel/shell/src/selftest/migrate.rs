@@ -33,9 +33,9 @@ pub(super) fn home(kernel: &Kernel, guest: &Guest) -> Outcome<(Pfn, ZoneKind)> {
         return Err(Error::Page(PageError::NotPresent(frame)).into());
     };
     let zone = block.state.zone().unwrap_or(ZoneKind::Normal);
-    let newest = kernel.mm.zone(zone).blocks().last() == Some(&block.start);
+    let newest = kernel.mm.frames().zone(zone).blocks().last() == Some(&block.start);
     let alone = block.tenant_pages == PAGES && block.free.pages() + PAGES == kernel.usable_pages(block);
-    let elsewhere = kernel.mm.counts().free - block.free.pages();
+    let elsewhere = kernel.mm.frames().counts().free - block.free.pages();
     if newest && alone && block.present == kernel.section_pages() && elsewhere > PAGES {
         Ok((block.start, zone))
     } else {
@@ -59,7 +59,7 @@ fn frames(kernel: &Kernel, guest: &Guest) -> Outcome<Frames> {
 fn a_tenant_moves(kernel: &mut Kernel) -> Outcome {
     with_tenant(kernel, PAGES, |kernel, guest| {
         let (block, zone) = home(kernel, guest)?;
-        let (before, counts) = (frames(kernel, guest)?, kernel.mm.counts());
+        let (before, counts) = (frames(kernel, guest)?, kernel.mm.frames().counts());
         let migrated = kernel.mm.offline_block(block)?.migrated;
         let outcome = has_moved(kernel, guest, block, &before);
         kernel.mm.online_block(block, zone)?;
@@ -70,7 +70,7 @@ fn a_tenant_moves(kernel: &mut Kernel) -> Outcome {
         }
         let block = block_of(kernel, block)?;
         check!(kernel.is_all_free(block), "{} free pages in the block that was emptied", block.free.pages());
-        counts_are(&kernel.mm.counts(), &counts)
+        counts_are(&kernel.mm.frames().counts(), &counts)
     })
 }
 
@@ -90,7 +90,7 @@ fn has_moved(kernel: &Kernel, guest: &Guest, left: Pfn, before: &[Pfn]) -> Outco
             block.start
         );
         is_used_as(kernel, now, PageKind::Tenant)?;
-        let page = kernel.mm.pages().get(now);
+        let page = kernel.mm.frames().pages().get(now);
         same_at("the address that a moved page knows", now, page.private(), va.get())?;
         same_at("the references of a moved page", now, page.refs().into(), 1)?;
         is_used_as(kernel, *old, PageKind::Tail)?;

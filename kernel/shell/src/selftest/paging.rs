@@ -106,7 +106,7 @@ fn agrees_at_every_leaf(kernel: &mut Kernel) -> Outcome {
 const SAMPLES: usize = 128;
 
 fn agrees_at_random(kernel: &mut Kernel) -> Outcome {
-    let vmemmap = kernel.mm.layout().vmemmap();
+    let vmemmap = kernel.mm.space().layout().vmemmap();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for base in [LINEAR_START, IMAGE_START, DEVICES.start, TENANTS.start, vmemmap.start, vmemmap.end] {
         for _ in 0..SAMPLES {
@@ -158,7 +158,7 @@ fn entry_is_safe(slot: &Slot, d: Descriptor) -> Outcome {
 }
 
 fn constants_are_constant(kernel: &mut Kernel) -> Outcome {
-    let alias = kernel.mm.layout().linear(kernel.info.image.start);
+    let alias = kernel.mm.space().layout().linear(kernel.info.image.start);
     for (part, writable) in
         [(image::text(), false), (image::constants(), false), (image::data(), true), (image::stack(), true)]
     {
@@ -202,7 +202,7 @@ fn the_stack_has_a_guard(kernel: &mut Kernel) -> Outcome {
 }
 
 fn leaves_are_large(kernel: &mut Kernel) -> Outcome {
-    for block in kernel.mm.blocks() {
+    for block in kernel.mm.frames().blocks() {
         let memory = kernel.addresses(kernel.section(block.start));
         let Some(together) = mapped_together(kernel, block, memory) else { continue };
         // Around the image leaves are smaller, so look at more of them.
@@ -252,7 +252,7 @@ fn leaf_is_large(kernel: &Kernel, pa: PhysAddr, together: &Together) -> Outcome 
     if together.constant.contains(pa) {
         return Ok(());
     }
-    let va = kernel.mm.layout().linear(pa);
+    let va = kernel.mm.space().layout().linear(pa);
     let path = kernel.mm.space().path(va);
     let leaf = path.leaf().map_or((0, 0), |step| (step.slot.span.len(), step.descriptor.bits() & CONTIGUOUS));
     same_at("the size of the leaf", va, leaf.0, expected.0)?;

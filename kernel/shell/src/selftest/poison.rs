@@ -24,7 +24,7 @@ pub(super) const TESTS: &[Test] = &[
 
 fn a_free_page(kernel: &mut Kernel) -> Outcome {
     let block = boot_block(kernel)?;
-    let (before, mut expected) = (Snapshot::of(kernel), kernel.mm.counts());
+    let (before, mut expected) = (Snapshot::of(kernel), kernel.mm.frames().counts());
     let pfn = block + (kernel.section_pages() / 2 + 3);
     let moved = kernel.mm.poison(pfn)?;
     let outcome = is_out_of_use(kernel, block, pfn, {
@@ -50,7 +50,7 @@ fn is_out_of_use(
     expected: hotmap_mm::frame::counts::Counts,
 ) -> Outcome {
     is_used_as(kernel, pfn, PageKind::Poisoned)?;
-    counts_are(&kernel.mm.counts(), &expected)?;
+    counts_are(&kernel.mm.frames().counts(), &expected)?;
     is_refused(kernel.mm.poison(pfn), Error::Page(PageError::Poisoned(pfn)))?;
     kernel.mm.offline_block(block)?;
     let offline = is_used_as(kernel, pfn, PageKind::Poisoned);
@@ -61,12 +61,12 @@ fn is_out_of_use(
     is_used_as(kernel, pfn, PageKind::Poisoned)?;
     let findings = kernel.mm.audit(&mut |_| {});
     check!(findings.is_clean(), "an audit meanwhile: {findings}");
-    counts_are(&kernel.mm.counts(), &expected)
+    counts_are(&kernel.mm.frames().counts(), &expected)
 }
 
 fn a_tenants_page(kernel: &mut Kernel) -> Outcome {
     with_tenant(kernel, 5, |kernel, guest| {
-        let (va, allocated) = (guest.page(kernel, 2), kernel.mm.counts().allocated);
+        let (va, allocated) = (guest.page(kernel, 2), kernel.mm.frames().counts().allocated);
         let pfn = frame_at(kernel, va)?;
         let moved = kernel.mm.poison(pfn)?;
         let now = frame_at(kernel, va);
@@ -76,7 +76,7 @@ fn a_tenants_page(kernel: &mut Kernel) -> Outcome {
         let now = now?;
         check!(moved == Some(now) && now != pfn, "{va} was at {pfn} and is at {now}, not at {moved:?}");
         same("pages that hold what was written", kernel.mm.tenant_check(guest.id)?, 5)?;
-        same("allocated pages", kernel.mm.counts().allocated, allocated)
+        same("allocated pages", kernel.mm.frames().counts().allocated, allocated)
     })
 }
 
@@ -91,9 +91,9 @@ fn what_is_refused(kernel: &mut Kernel) -> Outcome {
         kernel.mm.poison(root),
         Error::Page(PageError::Unmovable { pfn: root, kind: PageKind::Table }),
     )?;
-    let section = kernel.mm.sections()[0].start;
-    let memmap = frame_at(kernel, kernel.mm.layout().page_address(section))?;
-    let kind = kernel.mm.use_of(memmap)?.0;
+    let section = kernel.mm.frames().sections()[0].start;
+    let memmap = frame_at(kernel, kernel.mm.space().layout().page_address(section))?;
+    let kind = kernel.mm.frames().use_of(memmap)?.0;
     is_refused(kernel.mm.poison(memmap), Error::Page(PageError::Unmovable { pfn: memmap, kind }))?;
     let nowhere = Pfn::new(u64::MAX >> 20);
     is_refused(kernel.mm.poison(nowhere), Error::Page(PageError::NotPresent(nowhere)))?;

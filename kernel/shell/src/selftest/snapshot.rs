@@ -45,14 +45,14 @@ impl Snapshot {
     /// The state now.
     pub(super) fn of(kernel: &Kernel) -> Self {
         let [normal, movable] = ZoneKind::ALL.map(|kind| {
-            let zone = kernel.mm.zone(kind);
+            let zone = kernel.mm.frames().zone(kind);
             [zone.present, zone.free, checksum(zone.blocks().iter().map(|pfn| pfn.get()))]
         });
         let tenants =
             kernel.mm.tenants().iter().flat_map(|t| [u64::from(t.id), t.range.start.get(), t.range.len()]);
         let pools = kernel.mm.hugetlb.pools().flat_map(|pool| [pool.total(), pool.free(), pool.optimised()]);
         Self {
-            counts: array(&kernel.mm.counts()),
+            counts: array(&kernel.mm.frames().counts()),
             others: [
                 normal[0],
                 normal[1],
@@ -60,13 +60,13 @@ impl Snapshot {
                 movable[0],
                 movable[1],
                 movable[2],
-                blocks(kernel.mm.blocks()),
+                blocks(kernel.mm.frames().blocks()),
                 sections(kernel),
                 devices(kernel),
                 checksum(tenants),
                 checksum(pools),
-                kernel.mm.warnings().total(),
-                kernel.mm.skipped_invalidations(),
+                kernel.mm.frames().warnings.total(),
+                kernel.mm.space().skipped_invalidations(),
                 heap::usage().0 as u64,
                 u64::from(kernel.mm.audit(&mut |_| {}).total()),
             ],
@@ -139,7 +139,7 @@ fn blocks(blocks: &[MemoryBlock]) -> u64 {
 }
 
 fn sections(kernel: &Kernel) -> u64 {
-    checksum(kernel.mm.sections().iter().flat_map(|section| {
+    checksum(kernel.mm.frames().sections().iter().flat_map(|section| {
         let Section { start, present, device_subsections, early, backing, optimised, memmap_run: _ } =
             section;
         let backing = match backing {

@@ -77,11 +77,11 @@ fn spare(kernel: &Kernel, slot: u32, range: PhysRange) -> Option<Spare> {
     let zone = first.state.zone();
     let newest = zone.is_none_or(|zone| {
         // Going online again puts its blocks at the end of the zone's list, ascending.
-        let last = kernel.mm.zone(zone).blocks().iter().rev().copied();
+        let last = kernel.mm.frames().zone(zone).blocks().iter().rev().copied();
         starts(kernel, pages).rev().eq(last.take(starts(kernel, pages).count()))
     });
     let home = home(kernel, pages);
-    (alike && newest).then(|| Spare { range, pages, home, zone, before: kernel.mm.counts(), slot })
+    (alike && newest).then(|| Spare { range, pages, home, zone, before: kernel.mm.frames().counts(), slot })
 }
 
 /// Where the memmap of all of `pages` is. What tells one altmap in each block from one for all is the last block: one block
@@ -141,7 +141,7 @@ fn put_back(kernel: &mut Kernel, spare: &Spare) -> Result<()> {
 
 /// The newest block of boot RAM, if it can go offline and come back as if nothing had been.
 pub(super) fn boot_block(kernel: &Kernel) -> Outcome<Pfn> {
-    let newest = kernel.mm.zone(ZoneKind::Normal).blocks().last();
+    let newest = kernel.mm.frames().zone(ZoneKind::Normal).blocks().last();
     let block = newest.and_then(|start| kernel.block_of(*start));
     match block {
         Some(block)

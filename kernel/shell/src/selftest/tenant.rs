@@ -70,11 +70,16 @@ fn pages_are_its_own(kernel: &mut Kernel) -> Outcome {
             let va = guest.page(kernel, i);
             let frame = frame_at(kernel, va)?;
             is_used_as(kernel, frame, PageKind::Tenant)?;
-            same_at("the order of a tenant's page", frame, kernel.mm.pages().get(frame).order().into(), 0)?;
+            same_at(
+                "the order of a tenant's page",
+                frame,
+                kernel.mm.frames().pages().get(frame).order().into(),
+                0,
+            )?;
             same_at(
                 "the address that a tenant's page knows",
                 frame,
-                kernel.mm.pages().get(frame).private(),
+                kernel.mm.frames().pages().get(frame).private(),
                 va.get(),
             )?;
             for j in 0..i {
@@ -87,7 +92,7 @@ fn pages_are_its_own(kernel: &mut Kernel) -> Outcome {
 }
 
 fn nothing_stays(kernel: &mut Kernel) -> Outcome {
-    let before = kernel.mm.counts();
+    let before = kernel.mm.frames().counts();
     let id = kernel.mm.tenant_new(PAGES)?;
     let range =
         kernel.mm.tenants().iter().find(|tenant| tenant.id == id).map_or(VirtRange::default(), |t| t.range);
@@ -101,7 +106,7 @@ fn nothing_stays(kernel: &mut Kernel) -> Outcome {
         check!(load.is_unmapped() && aborts, "{va}, where a tenant was, can be loaded; walked, it is {load}");
         va = va + kernel.page_size();
     }
-    counts_are(&kernel.mm.counts(), &before)?;
+    counts_are(&kernel.mm.frames().counts(), &before)?;
     is_refused(kernel.mm.tenant_check(id), Error::Tenant(TenantError::Absent(id)))
 }
 
@@ -135,11 +140,11 @@ fn a_held_page_stays(kernel: &mut Kernel) -> Outcome {
     with_tenant(kernel, PAGES, |kernel, guest| {
         let pfn = frame_at(kernel, guest.page(kernel, PAGES - 1))?;
         kernel.mm.pin(pfn)?;
-        let before = kernel.mm.counts();
+        let before = kernel.mm.frames().counts();
         let refused = kernel.mm.tenant_drop(guest.id);
         kernel.mm.unpin(pfn)?;
         is_refused(refused, Error::Page(PageError::Pinned { pfn, refs: 2 }))?;
-        counts_are(&kernel.mm.counts(), &before)?;
+        counts_are(&kernel.mm.frames().counts(), &before)?;
         same("pages that hold what was written", kernel.mm.tenant_check(guest.id)?, PAGES)
     })
 }

@@ -35,22 +35,27 @@ pub(super) fn struct_page(kernel: &Kernel, pfn: Pfn) -> VirtAddr {
 fn pages_are_where_they_belong(kernel: &mut Kernel) -> Outcome {
     same("bytes of a struct page", size_of::<Page>() as u64, 64)?;
     let mut random = Random(0x2545_f491_4f6c_dd1d);
-    for section in kernel.mm.sections() {
+    for section in kernel.mm.frames().sections() {
         let inside = section.start + random.next() % kernel.section_pages();
         for pfn in [section.start, inside, section.start + (kernel.section_pages() - 1)] {
             let va = struct_page(kernel, pfn);
-            same_at("the struct page's address", pfn, kernel.mm.layout().page_address(pfn).get(), va.get())?;
-            let reference = core::ptr::from_ref(kernel.mm.pages().get(pfn)) as u64;
+            same_at(
+                "the struct page's address",
+                pfn,
+                kernel.mm.space().layout().page_address(pfn).get(),
+                va.get(),
+            )?;
+            let reference = core::ptr::from_ref(kernel.mm.frames().pages().get(pfn)) as u64;
             same_at("the reference to the struct page", pfn, reference, va.get())?;
             for byte in [0, 63] {
-                let back = kernel.mm.layout().pfn_of_page(va + byte).map_or(0, Pfn::get);
+                let back = kernel.mm.space().layout().pfn_of_page(va + byte).map_or(0, Pfn::get);
                 same_at("the pfn of the struct page's address", va + byte, back, pfn.get())?;
             }
         }
     }
-    let vmemmap = kernel.mm.layout().vmemmap();
+    let vmemmap = kernel.mm.space().layout().vmemmap();
     for outside in [vmemmap.start.get() - 1, vmemmap.end.get()] {
-        let pfn = kernel.mm.layout().pfn_of_page(VirtAddr::new(outside));
+        let pfn = kernel.mm.space().layout().pfn_of_page(VirtAddr::new(outside));
         check!(pfn.is_none(), "{outside:#x}, outside of vmemmap, has a pfn");
     }
     Ok(())
@@ -58,7 +63,7 @@ fn pages_are_where_they_belong(kernel: &mut Kernel) -> Outcome {
 
 fn memmap_is_mapped(kernel: &mut Kernel) -> Outcome {
     // What a device's struct pages are mapped by is `device`'s to say.
-    for section in kernel.mm.sections().iter().filter(|section| section.device_subsections == 0) {
+    for section in kernel.mm.frames().sections().iter().filter(|section| section.device_subsections == 0) {
         let mut at = struct_page(kernel, section.start);
         let end = struct_page(kernel, section.start + kernel.section_pages());
         while at < end {
@@ -82,12 +87,12 @@ fn memmap_leaf_is_right(section: &Section, at: VirtAddr, leaf: u64, page: u64, l
 }
 
 fn nothing_beyond(kernel: &mut Kernel) -> Outcome {
-    for section in kernel.mm.sections() {
+    for section in kernel.mm.frames().sections() {
         let next = section.start + kernel.section_pages();
         let va = struct_page(kernel, next);
         if kernel.section_of(next).is_none() {
             let load = translate::load(va);
-            check!(load.is_unmapped() && !kernel.mm.is_valid(next), "{va}, for {next}, is {load}");
+            check!(load.is_unmapped() && !kernel.mm.frames().is_valid(next), "{va}, for {next}, is {load}");
         }
     }
     Ok(())
@@ -97,9 +102,9 @@ fn nothing_beyond(kernel: &mut Kernel) -> Outcome {
 fn all_used_as(kernel: &Kernel, memory: PhysRange, kind: PageKind) -> Outcome {
     let mut at = kernel.pfn(memory.start);
     while kernel.address(at) < memory.end {
-        let (_, head) = kernel.mm.use_of(at)?;
+        let (_, head) = kernel.mm.frames().use_of(at)?;
         is_used_as(kernel, at, kind)?;
-        at = head + (1 << kernel.mm.pages().get(head).order());
+        at = head + (1 << kernel.mm.frames().pages().get(head).order());
     }
     Ok(())
 }
@@ -122,7 +127,7 @@ fn tables_and_memmap_are_marked(kernel: &mut Kernel) -> Outcome {
             tables += 1;
             return all_used_as(kernel, PhysRange { start: pa, end: pa + 1 }, PageKind::Table);
         }
-        let Some(described) = kernel.mm.layout().pfn_of_page(slot.span.start) else { return Ok(()) };
+        let Some(described) = kernel.mm.space().layout().pfn_of_page(slot.span.start) else { return Ok(()) };
         let in_device = kernel.mm.devices().iter().any(|device| device.contains(kernel.pfn(pa)));
         let kind = match kernel.section_of(described).map(|section| &section.backing) {
             _ if in_device => PageKind::DeviceMemmap,
@@ -131,7 +136,7 @@ fn tables_and_memmap_are_marked(kernel: &mut Kernel) -> Outcome {
         };
         all_used_as(kernel, PhysRange { start: pa, end: pa + slot.span.len() }, kind)
     })?;
-    same("table pages", kernel.mm.counts().tables, tables)
+    same("table pages", kernel.mm.frames().counts().tables, tables)
 }
 
 fn holes_are_no_ram(kernel: &mut Kernel) -> Outcome {
@@ -141,12 +146,14 @@ fn holes_are_no_ram(kernel: &mut Kernel) -> Outcome {
         ram.iter().any(|range| range.covers(&page))
     };
     let online = |start: Pfn| kernel.block_of(start).is_some_and(|block| block.state != BlockState::Offline);
-    for section in kernel.mm.sections().iter().filter(|section| section.early && online(section.start)) {
+    for section in
+        kernel.mm.frames().sections().iter().filter(|section| section.early && online(section.start))
+    {
         let pages = kernel.section(section.start);
         let mut at = pages.start;
         while at < pages.end {
-            let (kind, head) = kernel.mm.use_of(at)?;
-            let end = head + (1 << kernel.mm.pages().get(head).order());
+            let (kind, head) = kernel.mm.frames().use_of(at)?;
+            let end = head + (1 << kernel.mm.frames().pages().get(head).order());
             for pfn in [at, Pfn::new(end.get() - 1)] {
                 check!(
                     (kind == PageKind::Hole || kind.is_device()) != is_ram(pfn),

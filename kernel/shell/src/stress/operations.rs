@@ -62,7 +62,7 @@ impl Stress<'_> {
     fn huge_page(&mut self, is: impl Fn(&Page) -> bool) -> Option<Pfn> {
         let mut random = self.random;
         let is_usable = |head: &Pfn| {
-            let page = self.kernel.mm.pages().get(*head);
+            let page = self.kernel.mm.frames().pages().get(*head);
             (page.refs() == 0 || self.made.taken.contains(head)) && is(page)
         };
         let head = random.pick(self.huge_pages().filter(is_usable));
@@ -111,8 +111,9 @@ impl Stress<'_> {
             let pool = self.pool(order);
             let restore = pool.optimised() > wanted;
             let mut free = pool.heads(self.kernel.mm.frames(), Use::Free);
-            let head =
-                free.find(|head| self.kernel.mm.pages().get(*head).as_huge_head().is_optimised() == restore);
+            let head = free.find(|head| {
+                self.kernel.mm.frames().pages().get(*head).as_huge_head().is_optimised() == restore
+            });
             drop(free);
             let Some(head) = head.filter(|_| pool.optimised() != wanted) else { return Ok(()) };
             let changed = match restore {
@@ -142,7 +143,7 @@ impl Stress<'_> {
     /// A pool that has no more pages than before the run keeps them.
     fn demote(&mut self) -> Done {
         let Some(head) = self.huge_page(|page| page.refs() == 0) else { return Ok(false) };
-        let order = self.kernel.mm.pages().get(head).order();
+        let order = self.kernel.mm.frames().pages().get(head).order();
         let pools = self.kernel.mm.hugetlb.pools();
         let to = self.random.pick(pools.map(Pool::order).filter(|to| *to < order));
         let is_own = self.pool(order).total() > self.before.total(order);
@@ -202,10 +203,12 @@ impl Stress<'_> {
     /// The zone of all blocks of `pages`, those that the run has taken offline included, if there is one.
     fn zone_of_all(&self, pages: PfnRange) -> Option<ZoneKind> {
         let mut zones =
-            self.kernel.mm.blocks().iter().filter(|block| pages.contains(block.start)).map(|block| {
-                let was = self.made.offline.iter().find(|(start, _)| *start == block.start);
-                block.state.zone().or(was.map(|(_, zone)| *zone))
-            });
+            self.kernel.mm.frames().blocks().iter().filter(|block| pages.contains(block.start)).map(
+                |block| {
+                    let was = self.made.offline.iter().find(|(start, _)| *start == block.start);
+                    block.state.zone().or(was.map(|(_, zone)| *zone))
+                },
+            );
         let first = zones.next()??;
         zones.all(|zone| zone == Some(first)).then_some(first)
     }
@@ -222,7 +225,7 @@ impl Stress<'_> {
         let Some(Away { slot, range, zone }) = self.made.away else { return Ok(()) };
         let here = self.kernel.dimms.all().iter().any(|dimm| dimm.slot == slot && dimm.range == range);
         let pages = PfnRange::inside(self.kernel.granule(), range);
-        if here && !self.kernel.mm.blocks().iter().any(|block| pages.contains(block.start)) {
+        if here && !self.kernel.mm.frames().blocks().iter().any(|block| pages.contains(block.start)) {
             let hot = HotRange::new(&self.kernel.mm, range.start, range.len(), Source::Dimm(slot))?;
             let home = self.kernel.policy().home;
             self.kernel.mm.plug(&hot, home, zone, |_, _| {})?;
@@ -234,7 +237,8 @@ impl Stress<'_> {
     // Blocks of memory that was added.
 
     fn offline(&mut self) -> Done {
-        let online = self.kernel.mm.blocks().iter().filter(|block| matches!(block.source, Source::Dimm(_)));
+        let online =
+            self.kernel.mm.frames().blocks().iter().filter(|block| matches!(block.source, Source::Dimm(_)));
         let online = online.filter_map(|block| Some((block.start, block.state.zone()?)));
         let found = self.random.pick(online).filter(|_| !self.made.offline.is_full());
         let Some((start, zone)) = found else { return Ok(false) };
@@ -244,7 +248,7 @@ impl Stress<'_> {
     }
 
     pub(super) fn is_offline(&self, start: Pfn) -> bool {
-        self.kernel.mm.block_of(start).is_some_and(|block| block.state == BlockState::Offline)
+        self.kernel.mm.frames().block_of(start).is_some_and(|block| block.state == BlockState::Offline)
     }
 
     fn online(&mut self) -> Done {

@@ -28,7 +28,7 @@ impl Before {
         for (place, pool) in pools.iter_mut().zip(kernel.mm.hugetlb.pools()) {
             *place = (pool.order(), pool.total(), pool.optimised());
         }
-        Self { counts: kernel.mm.counts(), dimms: dimms(kernel), pools }
+        Self { counts: kernel.mm.frames().counts(), dimms: dimms(kernel), pools }
     }
 
     /// A pool's count. What a run has not added it does not take away.
@@ -42,7 +42,7 @@ impl Before {
     }
 
     pub(super) fn is_still(&self, kernel: &Kernel) -> Outcome {
-        let now = kernel.mm.counts();
+        let now = kernel.mm.frames().counts();
         // Other huge pages are optimised now than at the start, and DIMMs come and go from outside.
         if self.pools.iter().any(|(.., optimised)| *optimised > 0) || dimms(kernel) != self.dimms {
             kprintln!("stress: the page counts are not compared");
@@ -153,7 +153,7 @@ impl Stress<'_> {
     /// Shows compound pages, as far as there is room.
     pub(super) fn show(&self) {
         for head in self.huge_pages() {
-            readers::show_huge_page(head, self.kernel.mm.pages().get(head).order());
+            readers::show_huge_page(head, self.kernel.mm.frames().pages().get(head).order());
         }
         // Without sharing the tails say nothing: one has to look for the head.
         for device in self.kernel.mm.devices().iter().filter(|device| device.dedup() == Dedup::Shared) {

@@ -53,21 +53,25 @@ impl Reference {
             + self.pinned.len() as u64
             + self.kernel.values().map(|order| 1 << order).sum::<u64>();
         expected.free = ZoneKind::ALL.into_iter().map(|zone| self.free(zone, used)).sum();
-        assert_eq!(rig.mm.counts(), expected, "{when}: counts");
+        assert_eq!(rig.mm.frames().counts(), expected, "{when}: counts");
         assert!(expected.balance(), "{when}: the reference model itself does not add up: {expected:?}");
     }
 
     fn check_blocks(&self, rig: &Rig, seen: &Seen, used: &Frames, when: &str) {
         let g = rig.granule();
         let starts: Vec<_> = self.blocks.keys().map(|s| Rig::pfn(g, *s)).collect();
-        assert_eq!(rig.mm.blocks().iter().map(|b| b.start).collect::<Vec<_>>(), starts, "{when}: blocks");
+        assert_eq!(
+            rig.mm.frames().blocks().iter().map(|b| b.start).collect::<Vec<_>>(),
+            starts,
+            "{when}: blocks"
+        );
         let sections: Vec<_> = self.sections().into_iter().map(|pa| Rig::pfn(g, pa)).collect();
         assert_eq!(
-            rig.mm.sections().iter().map(|s| s.start).collect::<Vec<_>>(),
+            rig.mm.frames().sections().iter().map(|s| s.start).collect::<Vec<_>>(),
             sections,
             "{when}: sections"
         );
-        for ((start, expected), block) in self.blocks.iter().zip(rig.mm.blocks()) {
+        for ((start, expected), block) in self.blocks.iter().zip(rig.mm.frames().blocks()) {
             let state = expected.online.map_or(BlockState::Offline, |(zone, _)| BlockState::Online(zone));
             assert_eq!(block.state, state, "{when}: {start:#x}");
             let own = self.own_memmap(*start);
@@ -79,11 +83,11 @@ impl Reference {
             );
             assert_eq!(block.present, expected.memory.len(), "{when}: {start:#x} present");
             let poisoned = self.poisoned.range(self.frames_of(*start)).copied();
-            let marked = poisoned.clone().map(|frame| rig.mm.use_of(Pfn::new(frame)));
+            let marked = poisoned.clone().map(|frame| rig.mm.frames().use_of(Pfn::new(frame)));
             assert!(marked.clone().all(|is| matches!(is, Ok((PageKind::Poisoned, _)))), "{when}: {start:#x}");
             assert_eq!(block.poisoned, poisoned.count() as u64, "{when}: {start:#x} poisoned");
             assert_eq!(block.tenant_pages, self.tenants_in(seen, *start), "{when}: {start:#x} tenants");
-            let pages = rig.mm.pages();
+            let pages = rig.mm.frames().pages();
             let lists = (0..=g.section_order).flat_map(|order| {
                 block.free.heads(&pages, order).map(move |pfn| pfn.get()..pfn.get() + (1 << order))
             });
@@ -98,7 +102,7 @@ impl Reference {
     fn check_zones(&self, rig: &Rig, used: &Frames, when: &str) {
         let g = rig.granule();
         for kind in ZoneKind::ALL {
-            let (zone, members) = (rig.mm.zone(kind), self.zone(kind));
+            let (zone, members) = (rig.mm.frames().zone(kind), self.zone(kind));
             let oldest_first: Vec<_> = members.iter().map(|s| Rig::pfn(g, *s)).collect();
             assert_eq!(zone.blocks(), oldest_first, "{when}: {kind}");
             let present: u64 = members.iter().map(|s| self.blocks[s].memory.len()).sum();

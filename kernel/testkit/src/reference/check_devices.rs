@@ -60,7 +60,7 @@ impl Reference {
         for at in edges.chain(around).filter_map(inside) {
             let aside = (device.start()..usable).contains(&at);
             let kind = if aside { PageKind::DeviceMemmap } else { PageKind::Device };
-            let found = rig.mm.use_of(Rig::pfn(g, at)).map(|u| u.0);
+            let found = rig.mm.frames().use_of(Rig::pfn(g, at)).map(|u| u.0);
             assert_eq!(found, Ok(kind), "{when}: {at:#x}");
         }
         for beside in device.ranges.iter().flat_map(|r| [r.start.checked_sub(SUBSECTION), Some(r.end)]) {
@@ -69,14 +69,14 @@ impl Reference {
             if self.device_at(at).is_none() && !self.blocks.contains_key(&section) {
                 let pfn = Rig::pfn(g, at);
                 assert_eq!(
-                    rig.mm.use_of(pfn).map(drop),
+                    rig.mm.frames().use_of(pfn).map(drop),
                     Err(Error::Page(PageError::NotPresent(pfn))),
                     "{when}: {at:#x}"
                 );
             }
         }
         for (frame, holds) in &device.holds {
-            assert_eq!(rig.mm.pages().get(Pfn::new(*frame)).refs(), *holds, "{when}: {frame:#x}");
+            assert_eq!(rig.mm.frames().pages().get(Pfn::new(*frame)).refs(), *holds, "{when}: {frame:#x}");
         }
     }
 
