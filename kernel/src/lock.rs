@@ -1,98 +1,83 @@
-//! The kernel's lock: a spin lock whose holder takes no interrupts. So a handler does not wait for a lock that its own CPU
-//! holds, and a CPU that an interrupt keeps (parked, stopped) holds no lock.
+//! The kernel's lock: the mutex of the crate `lock_api` around a spin lock whose holder takes no interrupts. So a handler
+//! does not wait for a lock that its own CPU holds, and a CPU that an interrupt keeps (parked, stopped) holds no lock.
 //!
 //! Until the MMU is on, only the boot CPU runs, and memory is Device memory, where exclusive accesses may fault (Arm ARM,
 //! "Load-Exclusive and Store-Exclusive instruction usage restrictions"). There a lock is taken by a plain store.
-#![expect(unsafe_code, reason = "a value that is reached through its lock; rule M7")]
+#![expect(unsafe_code, reason = "`RawMutex` is an unsafe trait, and a panic frees a lock by force; rule M7")]
 
-use core::cell::UnsafeCell;
-use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{
-    AtomicBool, AtomicUsize,
+    AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
 };
+
+use lock_api::{Mutex, RawMutex};
 
 use crate::arch::interrupts::Masked;
 
 /// A value with a lock.
-pub struct Lock<T> {
-    locked: AtomicBool,
-    /// One more than the number of the CPU that holds the lock, or 0, for reports.
+pub type Lock<T> = Mutex<RawLock, T>;
+
+/// The lock without the value.
+pub struct RawLock {
+    /// One more than the number of the CPU that holds the lock; 0 while it is free.
     holder: AtomicUsize,
-    value: UnsafeCell<T>,
 }
 
-// SAFETY: M7: one guard at a time reaches the value, so the value moves between CPUs and is not shared.
-unsafe impl<T: Send> Sync for Lock<T> {}
+// SAFETY: M7: a CPU has the lock once it has changed `holder` from 0 to its own number, and until it makes it 0 again.
+unsafe impl RawMutex for RawLock {
+    const INIT: Self = Self { holder: AtomicUsize::new(0) };
+    type Guard = Masked;
 
-/// The lock, held; dropping it releases the lock.
-pub struct Guard<'a, T> {
-    lock: &'a Lock<T>,
-    // Dropped after the lock is released: then interrupts are unmasked.
-    _masked: Masked,
-}
-
-impl<T> Lock<T> {
-    /// Makes a free lock.
-    pub const fn new(value: T) -> Self {
-        Self { locked: AtomicBool::new(false), holder: AtomicUsize::new(0), value: UnsafeCell::new(value) }
-    }
-
-    /// Waits for the lock.
-    pub fn lock(&self) -> Guard<'_, T> {
+    fn lock(&self) -> Masked {
         let masked = Masked::new();
-        if is_alone() {
-            self.locked.store(true, Relaxed);
-        } else {
-            self.spin();
-        }
-        self.holder.store(this_cpu() + 1, Relaxed);
-        Guard { lock: self, _masked: masked }
-    }
-
-    fn spin(&self) {
-        while self.locked.compare_exchange_weak(false, true, Acquire, Relaxed).is_err() {
-            while self.locked.load(Relaxed) {
+        while !self.take() {
+            while self.is_locked() {
                 core::hint::spin_loop();
             }
         }
+        masked
     }
 
-    /// Whether another CPU holds the lock.
-    pub fn is_held_elsewhere(&self) -> bool {
-        let holder = self.holder.load(Relaxed);
-        self.locked.load(Relaxed) && holder != 0 && holder != this_cpu() + 1
+    fn try_lock(&self) -> Option<Masked> {
+        let masked = Masked::new();
+        self.take().then_some(masked)
     }
 
-    /// Frees the lock, even if a CPU holds it.
-    ///
-    /// # Safety
-    /// The holder does not continue.
-    pub unsafe fn seize(&self) {
-        self.locked.store(false, Release);
+    unsafe fn unlock(&self, masked: Masked) {
+        self.holder.store(0, Release);
+        drop(masked);
+    }
+
+    fn is_locked(&self) -> bool {
+        self.holder.load(Relaxed) != 0
     }
 }
 
-impl<T> Deref for Guard<'_, T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        // SAFETY: M7.
-        unsafe { &*self.lock.value.get() }
+impl RawLock {
+    /// One attempt to take the lock, with this CPU's interrupts masked.
+    fn take(&self) -> bool {
+        if is_alone() {
+            self.holder.store(this_cpu(), Relaxed);
+            return true;
+        }
+        self.holder.compare_exchange(0, this_cpu(), Acquire, Relaxed).is_ok()
     }
 }
 
-impl<T> DerefMut for Guard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: M7, and the guard is borrowed exclusively.
-        unsafe { &mut *self.lock.value.get() }
-    }
+/// Whether another CPU holds the lock.
+pub fn is_held_elsewhere<T>(lock: &Lock<T>) -> bool {
+    // SAFETY: M7: this takes and frees nothing.
+    let holder = unsafe { lock.raw() }.holder.load(Relaxed);
+    holder != 0 && holder != this_cpu()
 }
 
-impl<T> Drop for Guard<'_, T> {
-    fn drop(&mut self) {
-        self.lock.holder.store(0, Relaxed);
-        self.lock.locked.store(false, Release);
-    }
+/// Frees the lock, even if a CPU holds it. The interrupts of this CPU stay as they are.
+///
+/// # Safety
+/// The holder does not continue.
+pub unsafe fn seize<T>(lock: &Lock<T>) {
+    // SAFETY: M7: the caller promises that there is no guard any more that is used.
+    unsafe { lock.raw() }.holder.store(0, Release);
 }
 
 /// Whether only this CPU can run: the MMU is off (rule B1 of boot).
@@ -106,14 +91,15 @@ const fn is_alone() -> bool {
     false
 }
 
+/// What `holder` is while this CPU holds the lock.
 #[cfg(target_os = "none")]
 fn this_cpu() -> usize {
-    crate::arch::cpu::number()
+    crate::arch::cpu::number() + 1
 }
 /// The host's tests run as one CPU.
 #[cfg(not(target_os = "none"))]
 const fn this_cpu() -> usize {
-    0
+    1
 }
 
 #[cfg(test)]
@@ -124,14 +110,15 @@ mod tests {
     fn the_holder_is_known_while_it_holds() {
         let lock = Lock::new(7);
         *lock.lock() += 1;
-        assert!(!lock.is_held_elsewhere());
+        assert!(!is_held_elsewhere(&lock));
         let guard = lock.lock();
-        assert!(!lock.is_held_elsewhere(), "this CPU's own");
-        lock.holder.store(3, Relaxed);
-        assert!(lock.is_held_elsewhere());
+        assert!(!is_held_elsewhere(&lock), "this CPU's own");
+        // SAFETY: this takes and frees nothing.
+        unsafe { lock.raw() }.holder.store(3, Relaxed);
+        assert!(is_held_elsewhere(&lock));
         assert_eq!(*guard, 8);
         drop(guard);
-        assert!(!lock.is_held_elsewhere());
+        assert!(!is_held_elsewhere(&lock));
     }
 
     #[test]
@@ -158,7 +145,7 @@ mod tests {
         let lock = Lock::new(());
         core::mem::forget(lock.lock());
         // SAFETY: the guard is forgotten, so its holder does not continue.
-        unsafe { lock.seize() };
+        unsafe { seize(&lock) };
         drop(lock.lock());
     }
 }

@@ -3,13 +3,16 @@
 
 #[cfg(target_os = "none")]
 use core::arch::asm;
+use core::marker::PhantomData;
 
-/// While it exists, this CPU takes no IRQ. They nest, and are dropped innermost first: each restores the mask it found.
+/// While it exists, this CPU takes no IRQ. They nest, and are dropped innermost first: each restores the mask it found. It
+/// stays on its CPU.
 #[derive(Debug)]
 #[must_use = "dropped at once, it masks nothing"]
 pub struct Masked {
     #[cfg(target_os = "none")]
     daif: u64,
+    stays: PhantomData<*const ()>,
 }
 
 #[cfg(target_os = "none")]
@@ -19,7 +22,7 @@ impl Masked {
         let daif: u64;
         // SAFETY: M2 is what this provides. Without `nomem`, so that the compiler keeps guarded accesses behind it.
         unsafe { asm!("mrs {}, daif", "msr daifset, #2", out(reg) daif, options(nostack, preserves_flags)) };
-        Self { daif }
+        Self { daif, stays: PhantomData }
     }
 }
 
@@ -35,7 +38,7 @@ impl Drop for Masked {
 impl Masked {
     /// The host has no interrupts.
     pub const fn new() -> Self {
-        Self {}
+        Self { stays: PhantomData }
     }
 }
 

@@ -16,8 +16,8 @@
 //! - **M6** Memory that a device reads and writes belongs to one driver for as long as the kernel runs. It is reached by
 //!   volatile accesses only, and there is no reference to what is in it.
 //! - **M7** The value in a [`Lock`](crate::lock::Lock) is reached through a guard only, and there is one guard at a time:
-//!   `lock` makes it once `locked` was clear, which only the guard's drop and `seize` clear. With the MMU off there is one
-//!   CPU and no interrupt.
+//!   `lock` makes it once it has changed `holder` from 0, and only the guard's drop and `seize` change it back. With the
+//!   MMU off there is one CPU and no interrupt.
 
 /// A number of bytes or an address as Rust's own word: the kernel is 64-bit only.
 #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on the only target")]

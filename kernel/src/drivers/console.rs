@@ -18,7 +18,7 @@ use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::drivers::pl011::Pl011;
-use crate::lock::Lock;
+use crate::lock::{self, Lock};
 
 /// Prints command output.
 #[macro_export]
@@ -150,7 +150,7 @@ pub fn interject<R>(line_break: &'static str, body: impl FnOnce() -> R) -> (R, b
 
 /// Whether another CPU is printing.
 pub fn is_held_elsewhere() -> bool {
-    CONSOLE.is_held_elsewhere()
+    lock::is_held_elsewhere(&CONSOLE)
 }
 
 /// Frees the console's lock, even if a CPU holds it, so that a panic or an exception inside a print can report itself.
@@ -159,7 +159,7 @@ pub fn is_held_elsewhere() -> bool {
 /// Only for code that never returns to what held the lock.
 pub unsafe fn seize() {
     // SAFETY: the holder never runs again, which the caller promises.
-    unsafe { CONSOLE.seize() };
+    unsafe { lock::seize(&CONSOLE) };
 }
 
 /// The console as a [`core::fmt::Write`], for code that is generic over where it prints.
