@@ -14,6 +14,20 @@
 //
 // TPIDR_EL1 is this CPU's number from here on, 0 for the boot CPU.
 
+    // The address of a symbol, wherever the image runs.
+    .macro  hotmap_address register, symbol
+    adrp    \register, \symbol
+    add     \register, \register, :lo12:\symbol
+    .endm
+
+    // Adds x0 to the words that hold link-time addresses: relocate(difference, list, its end, _head). Changes x0 to x18, x30.
+    .macro  hotmap_relocate
+    hotmap_address x1, _relr_start
+    hotmap_address x2, _relr_end
+    adr     x3, _head
+    bl      {relocate}
+    .endm
+
     // --- The header of an arm64 Image (Linux Documentation/arch/arm64/booting.rst), 64 bytes ---
     .pushsection .head, "ax"
     .global _head
@@ -94,11 +108,9 @@ hotmap_no_blob:
     mov     w4, #0x1fffff
     add     x3, x3, x4
     bic     x3, x3, x4                      // a multiple of 2 MiB
-    adrp    x0, hotmap_copy_vectors         // there may be no RAM: a fault in the copy says so
-    add     x0, x0, :lo12:hotmap_copy_vectors
+    hotmap_address x0, hotmap_copy_vectors  // there may be no RAM: a fault in the copy says so
     bl      hotmap_set_vectors
-    adrp    x5, _data_end
-    add     x5, x5, :lo12:_data_end
+    hotmap_address x5, _data_end
     mov     x6, x20
     mov     x7, x3
 hotmap_copy:
@@ -118,40 +130,30 @@ hotmap_copy:
 
     // --- In RAM: a stack, EL1, .bss, relocation, Rust ---
 hotmap_in_ram:
-    adrp    x0, hotmap_early_vectors
-    add     x0, x0, :lo12:hotmap_early_vectors
-    adrp    x1, hotmap_wait_vectors         // EL3 goes no further than a message: what comes after it is the end
-    add     x1, x1, :lo12:hotmap_wait_vectors
+    hotmap_address x0, hotmap_early_vectors
+    hotmap_address x1, hotmap_wait_vectors  // EL3 goes no further than a message: what comes after it is the end
     cmp     x21, #3
     csel    x0, x1, x0, eq
     bl      hotmap_set_vectors
-    adrp    x0, _stack_end
-    add     x0, x0, :lo12:_stack_end
+    hotmap_address x0, _stack_end
     mov     sp, x0
     mov     x29, xzr
     mov     x30, xzr
     bl      hotmap_to_el1
-    adrp    x0, _bss_start
-    add     x0, x0, :lo12:_bss_start
-    adrp    x1, _bss_end
-    add     x1, x1, :lo12:_bss_end
+    hotmap_address x0, _bss_start
+    hotmap_address x1, _bss_end
 hotmap_clear_bss:
     cmp     x0, x1
     b.hs    hotmap_bss_is_clear
     stp     xzr, xzr, [x0], #16
     b       hotmap_clear_bss
 hotmap_bss_is_clear:
-    // The words that hold link-time addresses now hold load addresses: relocate(difference, list, its end, _head).
+    // The words that hold link-time addresses now hold load addresses.
     movz    x0, #{image} >> 48, lsl #48
     movk    x0, #({image} >> 32) & 0xffff, lsl #32
     movk    x0, #({image} >> 16) & 0xffff, lsl #16
     sub     x0, x20, x0
-    adrp    x1, _relr_start
-    add     x1, x1, :lo12:_relr_start
-    adrp    x2, _relr_end
-    add     x2, x2, :lo12:_relr_end
-    adr     x3, _head
-    bl      {relocate}
+    hotmap_relocate
     mov     x0, x19
     mov     x1, x20
     mov     x2, x21
@@ -188,8 +190,7 @@ hotmap_to_el1:
     stp     x29, x30, [sp, #-16]!
     bl      {leave_el2}                     // el2::apply
     ldp     x29, x30, [sp], #16
-    adrp    x0, hotmap_wait_vectors         // EL2 is not used again: what comes there (an HVC that should be an SMC) ends
-    add     x0, x0, :lo12:hotmap_wait_vectors
+    hotmap_address x0, hotmap_wait_vectors  // EL2 is not used again: an HVC that should be an SMC ends there
     msr     vbar_el2, x0
     mov     x0, sp
     msr     sp_el1, x0
@@ -202,8 +203,7 @@ hotmap_at_el1:
     movz    x0, #{sctlr} & 0xffff
     movk    x0, #{sctlr} >> 16, lsl #16
     msr     sctlr_el1, x0
-    adrp    x0, hotmap_early_vectors
-    add     x0, x0, :lo12:hotmap_early_vectors
+    hotmap_address x0, hotmap_early_vectors
     msr     vbar_el1, x0
     isb
 hotmap_at_el3:
@@ -221,14 +221,8 @@ hotmap_go_high:
     mov     x24, x5
     add     x25, x6, x0
     add     x26, x7, x0
-    adrp    x1, _relr_start
-    add     x1, x1, :lo12:_relr_start
-    adrp    x2, _relr_end
-    add     x2, x2, :lo12:_relr_end
-    adr     x3, _head
-    bl      {relocate}
-    adrp    x0, _stack_end
-    add     x0, x0, :lo12:_stack_end
+    hotmap_relocate
+    hotmap_address x0, _stack_end
     add     x0, x0, x19
 
 // hotmap_mmu_on: every CPU's last step at the load address. The MMU goes on in the identity map, which the jump leaves.
@@ -287,8 +281,7 @@ hotmap_early_exception:
 hotmap_say:
     mrs     x21, CurrentEL
     lsr     x21, x21, #2
-    adrp    x0, hotmap_wait_vectors
-    add     x0, x0, :lo12:hotmap_wait_vectors
+    hotmap_address x0, hotmap_wait_vectors
     bl      hotmap_set_vectors
     mov     w1, #{uart}
 hotmap_say_byte:
@@ -312,3 +305,5 @@ hotmap_early_exception_line:
     .asciz  "error: an exception in the entry code, before the kernel can report it\n"
     .balign 8
     .popsection
+    .purgem hotmap_relocate
+    .purgem hotmap_address

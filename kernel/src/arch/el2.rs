@@ -7,18 +7,16 @@
 //! A register that belongs to an optional feature is written only where the feature is there. It traps or is undefined
 //! elsewhere: an EL3 that does not know the feature does not let EL2 reach it (SCR_EL3.HXEn for HCRX_EL2).
 
-use aarch64_cpu::registers::{HCR_EL2, MDCR_EL2};
+use aarch64_cpu::registers::{CNTHCTL_EL2, HCR_EL2, MDCR_EL2};
 use tock_registers::register_bitfields;
 
 use super::features::Features;
 
 register_bitfields![u64,
-    /// The two formats of CNTHCTL_EL2: HCR_EL2.E2H moves the fields.
-    CNTHCTL [
-        EL1PCTEN OFFSET(0) NUMBITS(1) [],
-        EL1PCEN OFFSET(1) NUMBITS(1) [],
-        E2H_EL1PCTEN OFFSET(10) NUMBITS(1) [],
-        E2H_EL1PTEN OFFSET(11) NUMBITS(1) []
+    /// CNTHCTL_EL2 with HCR_EL2.E2H set, which moves the fields.
+    CNTHCTL_E2H [
+        EL1PCTEN OFFSET(10) NUMBITS(1) [],
+        EL1PTEN OFFSET(11) NUMBITS(1) []
     ],
     /// The two formats of CPTR_EL2.
     CPTR [
@@ -89,9 +87,9 @@ impl Settings {
 
 fn cnthctl(e2h: bool) -> u64 {
     if e2h {
-        (CNTHCTL::E2H_EL1PCTEN::SET + CNTHCTL::E2H_EL1PTEN::SET).value
+        (CNTHCTL_E2H::EL1PCTEN::SET + CNTHCTL_E2H::EL1PTEN::SET).value
     } else {
-        (CNTHCTL::EL1PCTEN::SET + CNTHCTL::EL1PCEN::SET).value
+        (CNTHCTL_EL2::EL1PCTEN::SET + CNTHCTL_EL2::EL1PCEN::SET).value
     }
 }
 

@@ -2,44 +2,25 @@
 //!
 //! Source: Arm ARM (DDI 0487), the pages of the registers that [`Features`] has.
 
+use aarch64_cpu::registers::{ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR2_EL1};
 use hotmap_mm::granule::GranuleKind;
 use hotmap_mm::machine::Bbm;
 use tock_registers::fields::Field;
 use tock_registers::{RegisterLongName, register_bitfields};
 
-// The fields that are read here. aarch64-cpu knows some of them, and only some of the registers.
+// What aarch64-cpu does not know of the fields that are read here.
 register_bitfields![u64,
-    MMFR0 [
-        PARange OFFSET(0) NUMBITS(4) [],
-        TGran16 OFFSET(20) NUMBITS(4) [],
-        TGran64 OFFSET(24) NUMBITS(4) [],
-        TGran4 OFFSET(28) NUMBITS(4) [],
-        FGT OFFSET(56) NUMBITS(4) []
-    ],
-    MMFR1 [
-        HCX OFFSET(40) NUMBITS(4) []
-    ],
-    MMFR2 [
-        BBM OFFSET(52) NUMBITS(4) []
-    ],
-    MMFR4 [
-        /// Signed: negative where HCR_EL2.E2H is RES1.
-        E2H0 OFFSET(24) NUMBITS(4) []
-    ],
-    ISAR2 [
-        MOPS OFFSET(16) NUMBITS(4) []
-    ],
+    MMFR0 [FGT OFFSET(56) NUMBITS(4) []],
+    MMFR1 [HCX OFFSET(40) NUMBITS(4) []],
+    /// Signed: E2H0 is negative where HCR_EL2.E2H is RES1.
+    MMFR4 [E2H0 OFFSET(24) NUMBITS(4) []],
+    ISAR2 [MOPS OFFSET(16) NUMBITS(4) []],
     PFR0 [
         AdvSIMD OFFSET(20) NUMBITS(4) [],
         GIC OFFSET(24) NUMBITS(4) [],
         MPAM OFFSET(40) NUMBITS(4) []
     ],
-    PFR1 [
-        MPAM_frac OFFSET(16) NUMBITS(4) []
-    ],
-    DFR0 [
-        PMUVer OFFSET(8) NUMBITS(4) []
-    ],
+    PFR1 [MPAM_frac OFFSET(16) NUMBITS(4) []],
     DCZID [
         /// log2 of the block in words.
         BS OFFSET(0) NUMBITS(4) [],
@@ -88,18 +69,18 @@ impl Features {
     /// Whether stage 1 has this granule. TGran4 and TGran64 count 0xf as absent; TGran16 counts 0 as absent.
     pub fn has_granule(&self, granule: GranuleKind) -> bool {
         match granule {
-            GranuleKind::K4 => field(self.mmfr0, MMFR0::TGran4) != 0xf,
-            GranuleKind::K16 => field(self.mmfr0, MMFR0::TGran16) != 0,
-            GranuleKind::K64 => field(self.mmfr0, MMFR0::TGran64) != 0xf,
+            GranuleKind::K4 => field(self.mmfr0, ID_AA64MMFR0_EL1::TGran4) != 0xf,
+            GranuleKind::K16 => field(self.mmfr0, ID_AA64MMFR0_EL1::TGran16) != 0,
+            GranuleKind::K64 => field(self.mmfr0, ID_AA64MMFR0_EL1::TGran64) != 0xf,
         }
     }
     /// PARange as it goes into TCR_EL1.IPS: at most 0b101, 48 bits.
     pub fn ips(&self) -> u64 {
-        field(self.mmfr0, MMFR0::PARange).min(0b101)
+        field(self.mmfr0, ID_AA64MMFR0_EL1::PARange).min(0b101)
     }
     /// PARange as a number of bits.
     pub fn pa_bits(&self) -> u32 {
-        match field(self.mmfr0, MMFR0::PARange) {
+        match field(self.mmfr0, ID_AA64MMFR0_EL1::PARange) {
             0b0000 => 32,
             0b0001 => 36,
             0b0010 => 40,
@@ -117,7 +98,7 @@ impl Features {
     }
     /// BBM (FEAT_BBML1, FEAT_BBML2).
     pub fn bbm(&self) -> Bbm {
-        Bbm::from_field(field(self.mmfr2, MMFR2::BBM))
+        Bbm::from_field(field(self.mmfr2, ID_AA64MMFR2_EL1::BBM))
     }
     /// FEAT_MOPS, the memory copy and memory set instructions.
     pub fn has_mops(&self) -> bool {
@@ -153,11 +134,11 @@ impl Features {
     }
     /// Whether there is a performance monitor. PMUVer 0xf is one that is not Arm's.
     pub fn has_pmu(&self) -> bool {
-        !matches!(field(self.dfr0, DFR0::PMUVer), 0 | 0xf)
+        !matches!(field(self.dfr0, ID_AA64DFR0_EL1::PMUVer), 0 | 0xf)
     }
     /// Whether event counters can have 64 bits (FEAT_PMUv3p5: PMUVer 6 and up).
     pub fn has_long_counters(&self) -> bool {
-        self.has_pmu() && field(self.dfr0, DFR0::PMUVer) >= 6
+        self.has_pmu() && field(self.dfr0, ID_AA64DFR0_EL1::PMUVer) >= 6
     }
 }
 
