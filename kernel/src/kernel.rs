@@ -178,7 +178,6 @@ impl Kernel {
 
     /// Handles the events of all devices.
     pub fn service(&mut self) {
-        self.platform.drain();
         let told = self.service_slots();
         // An event that found the heap full is looked at again.
         if (told || self.nvdimms.is_pending()) && self.find_nvdimms() {

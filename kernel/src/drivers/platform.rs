@@ -111,8 +111,8 @@ impl Platform {
         gic.enable_spi(spi, trigger).inspect_err(|error| crate::klog!("gic: {error}")).is_ok()
     }
 
-    /// Sleeps until a device raises an interrupt, and takes it. The caller then looks at every device. A console that cannot
-    /// wake the CPU is polled instead.
+    /// Sleeps until a device raises an interrupt, and takes it. The caller then looks at every device, and reads the console
+    /// until it is empty: its interrupt is cleared. A console that cannot wake the CPU is polled instead.
     pub fn wait(&mut self) {
         if self.gic.is_some() && self.uart_intid.is_some() {
             crate::arch::cpu::wait_for_interrupt();
@@ -122,7 +122,7 @@ impl Platform {
 
     /// Takes every interrupt that is pending, at most as many as there are IDs: registers that are no interrupt controller's
     /// may always read as one that is pending.
-    pub fn drain(&mut self) {
+    fn drain(&mut self) {
         let Some(gic) = &mut self.gic else { return };
         for _ in 0..MOST_PENDING {
             let Some(id) = gic.next_pending() else { return };
