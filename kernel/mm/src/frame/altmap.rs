@@ -348,4 +348,24 @@ mod tests {
             ));
         }
     }
+
+    #[test]
+    fn padding_needs_room_too() {
+        let mut a = Altmap::new(Pfn::new(0x8_0000), 0, 600);
+        a.allocate(1).expect("free");
+        let before = a;
+        // 511 pages of padding and 512 pages, where 599 are left.
+        assert_eq!((a.allocate(512), a), (Err(Error::Out(Resource::Altmap { pages: 512 })), before));
+    }
+
+    #[test]
+    fn an_altmap_goes_back_to_where_it_stood() {
+        let mut a = Altmap::new(Pfn::new(0x8_0001), 0, 2048);
+        a.allocate(1).expect("free");
+        let (before, mark) = (a, a.mark());
+        a.allocate(512).expect("free");
+        assert_ne!((a.alloc(), a.align()), (before.alloc(), before.align()));
+        a.rewind(mark);
+        assert_eq!(a, before);
+    }
 }

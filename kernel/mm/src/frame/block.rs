@@ -122,3 +122,22 @@ impl Keyed for MemoryBlock {
         self.start.get()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn the_words_of_state_say_source_and_state() {
+        let sources = [Source::Boot, Source::Dimm(3), Source::DeviceTree, Source::Kmem];
+        assert_eq!(sources.map(|source| source.to_string()), ["boot", "dimm3", "dt", "kmem"]);
+        let states = [
+            BlockState::Offline,
+            BlockState::Online(ZoneKind::Normal),
+            BlockState::GoingOffline(ZoneKind::Movable),
+        ];
+        assert_eq!(states.map(BlockState::name), ["offline", "online", "going-offline"]);
+    }
+}

@@ -67,3 +67,37 @@ impl Warnings {
         self.bad_free + self.outside_vmemmap + self.bad_remove + self.stuck + self.altmap + self.remote_memmap
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_counts_each_warning_once() {
+        let warnings = Warnings {
+            bad_free: 1,
+            outside_vmemmap: 10,
+            bad_remove: 100,
+            stuck: 1_000,
+            altmap: 10_000,
+            remote_memmap: 100_000,
+        };
+        assert_eq!(warnings.total(), 111_111);
+    }
+
+    #[test]
+    fn counts_balance_when_each_present_page_has_one_use() {
+        let balanced = Counts {
+            present: 111_111,
+            free: 1,
+            allocated: 10,
+            memmap_self: 100,
+            memmap_ram: 1_000,
+            tables: 10_000,
+            reserved: 100_000,
+        };
+        assert!(balanced.balance());
+        assert!(!Counts { present: 111_110, ..balanced }.balance());
+        assert!(!Counts { free: 2, ..balanced }.balance());
+    }
+}

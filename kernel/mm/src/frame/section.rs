@@ -191,4 +191,40 @@ mod tests {
         assert_eq!(many.0, [0b11 << 62, u64::MAX, 0b11, 0]);
         assert!(Subsections::touched(Granule::K4, section, PfnRange::new(section, 0)).is_empty());
     }
+
+    #[test]
+    fn subsections_are_empty_when_no_word_has_a_bit() {
+        assert!(Subsections::NONE.is_empty());
+        for words in 1..16_u64 {
+            // The same bits in each word that has some: they must not cancel.
+            let some = Subsections([0, 1, 2, 3].map(|word| (words >> word & 1) * 0b101));
+            assert!(!some.is_empty(), "{some:?}");
+        }
+    }
+
+    #[test]
+    fn a_section_has_memory_beside_a_device_that_fills_a_part() {
+        let g = Granule::K4;
+        let mut section = Section::claimed(Pfn::new(g.section_pages));
+        assert!(!section.has_memory());
+        section.present = Subsections::touched(g, section.start, PfnRange::new(section.start, 512));
+        assert!(section.has_memory());
+        section.add_device(g, PfnRange::new(section.start + 512, 1024));
+        assert_eq!((section.has_memory(), section.device_subsections, section.present.count()), (true, 2, 3));
+        section.remove_device(g, PfnRange::new(section.start + 512, 1024), false);
+        assert_eq!((section.has_memory(), section.device_subsections, section.present.count()), (true, 0, 1));
+    }
+
+    #[test]
+    fn a_device_that_fills_a_section_takes_it_and_leaves_it_whole() {
+        let g = Granule::K4;
+        let mut section = Section::claimed(Pfn::new(g.section_pages));
+        // It begins before the section and ends behind it.
+        let device = PfnRange { start: Pfn::new(0), end: section.start + 2 * g.section_pages };
+        section.add_device(g, device);
+        assert_eq!(section.device_subsections, 64);
+        assert!(!section.has_memory());
+        section.remove_device(g, device, false);
+        assert!(section.present.is_empty() && section.device_subsections == 0);
+    }
 }

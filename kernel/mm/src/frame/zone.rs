@@ -97,3 +97,52 @@ impl Zone {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    const BLOCK: u64 = 32768;
+
+    fn zone(blocks: &[u64]) -> Zone {
+        let mut zone = Zone::new();
+        for block in blocks {
+            zone.join(Pfn::new(block * BLOCK));
+        }
+        zone
+    }
+
+    #[test]
+    fn zones_have_linuxs_names() {
+        assert_eq!(ZoneKind::ALL.map(|kind| kind.to_string()), ["Normal", "Movable"]);
+        assert_eq!(ZoneKind::ALL.map(ZoneKind::name), ["Normal", "Movable"]);
+    }
+
+    #[test]
+    fn room_is_reserved_before_a_block_joins() {
+        let mut zone = Zone::new();
+        assert_eq!(zone.reserve(3), Ok(()));
+        assert!(zone.blocks.capacity() >= 3);
+    }
+
+    #[test]
+    fn the_span_goes_from_the_lowest_block_to_the_highest() {
+        let empty = Pfn::new(0);
+        assert_eq!(zone(&[]).span(BLOCK), (empty, empty));
+        assert_eq!(zone(&[7, 3, 5]).span(BLOCK), (Pfn::new(3 * BLOCK), Pfn::new(8 * BLOCK)));
+    }
+
+    #[test]
+    fn a_search_passes_over_full_blocks_until_a_page_is_freed() {
+        let seen = |zone: &Zone| zone.newest_first().map(|(at, _)| at).collect::<Vec<_>>();
+        let mut zone = zone(&[1, 2, 3]);
+        assert_eq!(seen(&zone), [2, 1, 0]);
+        zone.note_full(1);
+        zone.note_full(2);
+        assert_eq!(seen(&zone), [0], "the lower position holds");
+        zone.note_freed();
+        assert_eq!(seen(&zone), [2, 1, 0]);
+    }
+}
