@@ -1,0 +1,129 @@
+//! What the tables map, as runs, and how many tables that takes. The oracle is the specification's walker over raw tables,
+//! whose leaves and tables are gathered here by their decoded fields.
+#![cfg(not(miri))]
+
+use std::collections::BTreeSet;
+
+use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
+use hotmap_mm::device::compound::{Compound, TailScope};
+use hotmap_mm::device::pagemap::DeviceType;
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::home::MemmapHome;
+use hotmap_mm::layout::{LINEAR_START, TENANTS};
+use hotmap_mm::space::descriptor::Attributes;
+use hotmap_mm::space::request::MapRequest;
+use hotmap_testkit::arch::spec::Leaf;
+use hotmap_testkit::rig::{GIB, MIB, Rig, Shape};
+
+const DEVICE: u64 = 8 << 40;
+
+/// RAM with a hole, a DIMM that holds its own memmap, a device whose compound pages share struct pages and tables, and pages
+/// of all permissions, of devices and of normal memory, side by side.
+fn much_is_mapped(g: Granule) -> Rig {
+    let ram = [(0x4000_0000, 256 * MIB), (0x4000_0000 + 4 * GIB, 512 * MIB)];
+    let mut rig = Rig::boot(g, &Shape::many("two ranges", &ram));
+    let len = Rig::blocks(g, 1);
+    rig.plug(16 * GIB, len, MemmapHome::SelfHosted);
+    rig.online(16 * GIB, len, ZoneKind::Movable);
+    rig.machine.plug(DEVICE, 2 * GIB);
+    let compound = Compound::new(g, g.pmd_size, TailScope::Device).expect("a size of compound pages");
+    let ranges = [(PhysAddr::new(DEVICE), 2 * GIB)];
+    let device = rig
+        .mm
+        .compound_device_range(&ranges, DeviceType::Generic, MemmapHome::Ram, compound)
+        .expect("nothing is there");
+    rig.mm.memremap_pages(&device, |_, _| {}).expect("room");
+
+    let kinds =
+        [Attributes::DATA, Attributes::RODATA, Attributes::RODATA, Attributes::TEXT, Attributes::DEVICE];
+    let mut at = TENANTS.start;
+    for (pages, attributes) in (1..).zip(kinds) {
+        let range = VirtRange { start: at, end: at + pages * g.page_size };
+        let pa = PhysAddr::new(0x4000_0000 + (at.get() - TENANTS.start.get()));
+        let max_leaf = g.page_size;
+        let request = MapRequest { range, pa, attributes, max_leaf, contiguous: false };
+        let (space, frames) = rig.mm.parts_mut();
+        space.map(frames, &request).expect("nothing is there");
+        at = range.end;
+    }
+    rig
+}
+
+fn the_upper_half() -> VirtRange {
+    VirtRange { start: LINEAR_START, end: VirtAddr::new(u64::MAX << 16) }
+}
+
+/// A run: first address, length, first frame, size of a leaf.
+type Line = (u64, u64, u64, u64);
+
+fn lines_by_the_specification(rig: &Rig) -> Vec<Line> {
+    let within = the_upper_half();
+    let mut lines: Vec<(Line, Leaf)> = Vec::new();
+    for mapped in rig.machine.everything().leaves {
+        assert!(mapped.va >= within.start.get() && mapped.va < within.end.get(), "{:#x}", mapped.va);
+        let leaf = mapped.leaf;
+        if let Some(((start, len, pa, size), first)) = lines.last_mut() {
+            let expected = Leaf { pa: *pa + *len, ..*first };
+            if (*start + *len, *size, expected) == (mapped.va, mapped.size, leaf) {
+                *len += mapped.size;
+                continue;
+            }
+        }
+        lines.push(((mapped.va, mapped.size, leaf.pa, mapped.size), leaf));
+    }
+    lines.into_iter().map(|(line, _)| line).collect()
+}
+
+fn runs_are_the_leaves_that_continue_each_other(g: Granule) {
+    let rig = much_is_mapped(g);
+    let mut runs: Vec<Line> = Vec::new();
+    rig.mm
+        .space()
+        .runs(the_upper_half(), |run| {
+            runs.push((run.range.start.get(), run.range.len(), run.pa.get(), run.leaf));
+        })
+        .expect("a scan");
+    let expected = lines_by_the_specification(&rig);
+    assert!(expected.len() > 8, "RAM, a DIMM, memmap, four kinds of pages: {expected:#x?}");
+    assert_eq!(runs, expected);
+}
+
+fn table_pages_are_those_of_the_tables_but_the_root(g: Granule) {
+    let rig = much_is_mapped(g);
+    let tables = rig.machine.everything().tables;
+    let all: BTreeSet<u64> = tables.iter().skip(1).map(|table| table.pa).collect();
+    assert_eq!(rig.mm.space().table_pages(the_upper_half()), all.len() as u64);
+    // What serves nothing but the tenants.
+    let below = TENANTS.start.get()..TENANTS.start.get() + g.page_size;
+    let few: BTreeSet<u64> = tables
+        .iter()
+        .skip(1)
+        .filter(|table| table.va <= below.start && below.start - table.va < reach(g, table.level))
+        .map(|table| table.pa)
+        .collect();
+    let range = VirtRange { start: TENANTS.start, end: TENANTS.start + g.page_size };
+    assert_eq!(rig.mm.space().table_pages(range), few.len() as u64);
+}
+
+/// The bytes that a table of `level` serves.
+fn reach(g: Granule, level: usize) -> u64 {
+    1 << (g.page_shift + (4 - u32::try_from(level).expect("0 to 3")) * (g.page_shift - 3))
+}
+
+fn an_attribute_is_a_word(_: Granule) {
+    let words = |attributes| {
+        hotmap_mm::space::descriptor::Descriptor::leaf(PhysAddr::new(0x4000_0000), attributes, 3, true)
+            .to_string()
+    };
+    assert_eq!(words(Attributes::DATA), "rw- normal contiguous");
+    assert_eq!(words(Attributes::RODATA), "r-- normal contiguous");
+    assert_eq!(words(Attributes::TEXT), "r-x normal contiguous");
+    assert_eq!(words(Attributes::DEVICE), "rw- device contiguous");
+}
+
+hotmap_testkit::at_each_granule!(
+    runs_are_the_leaves_that_continue_each_other,
+    table_pages_are_those_of_the_tables_but_the_root,
+    an_attribute_is_a_word
+);
