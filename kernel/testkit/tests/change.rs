@@ -123,6 +123,27 @@ fn a_table_that_makes_no_block_stays(g: Granule) {
     before.assert_same(&Snapshot::exact(&rig), "a join that was refused");
 }
 
+fn a_page_has_no_pieces(g: Granule) {
+    let (mut rig, va) = with_block(g);
+    split(&mut rig, va, None).expect("legal");
+    let before = Snapshot::exact(&rig);
+    assert_eq!(split(&mut rig, va, None), Err(Error::Space(SpaceError::NotMapped(va))));
+    before.assert_same(&Snapshot::exact(&rig), "a split of a page");
+}
+
+fn pages_of_memory_that_is_not_aligned_make_no_block(g: Granule) {
+    let mut rig = boot(g);
+    let va = TENANTS.start + g.pmd_size;
+    let range = VirtRange { start: va, end: va + g.pmd_size };
+    let (pa, attributes) = (PhysAddr::new(FRAME + g.page_size), Attributes::DATA);
+    let request = MapRequest { range, pa, attributes, max_leaf: g.page_size, contiguous: false };
+    map(&mut rig, &request).expect("room");
+    rig.machine.publish();
+    let before = Snapshot::exact(&rig);
+    assert_eq!(join(&mut rig, va), Err(Error::Space(SpaceError::NotMapped(va))));
+    before.assert_same(&Snapshot::exact(&rig), "a join that was refused");
+}
+
 /// A page of `va`'s block is switched to another frame: after it was made read-only or not, to the same contents or not.
 fn switched(g: Granule, read_only_first: bool, same: bool) -> (Result<(), Error>, Vec<Rule>, VirtAddr) {
     let (mut rig, va) = with_block(g);
@@ -276,6 +297,8 @@ hotmap_testkit::at_each_granule!(
     a_block_and_the_table_of_its_pages_replace_each_other,
     without_bbm_support_a_split_in_one_step_is_refused_and_changes_nothing,
     a_table_that_makes_no_block_stays,
+    a_page_has_no_pieces,
+    pages_of_memory_that_is_not_aligned_make_no_block,
     an_address_changes_only_between_read_only_pages_with_the_same_contents,
     one_frame_is_mapped_over_and_over_by_as_few_tables_as_can_be,
     every_allocation_that_fails_leaves_nothing_behind,
