@@ -4,10 +4,14 @@
 //! docs/reference/state.md explains each key.
 
 use crate::geometry::Granule;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
+mod address;
 mod check;
+mod sources;
+
+use address::address;
+pub use sources::{Altmap, Device, DevicePart, DimmState, NvdimmState, Region, RegionPart};
 
 /// The whole line.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -180,90 +184,6 @@ pub enum Memmap {
     SelfHosted,
 }
 
-/// An occupied DIMM slot.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct DimmState {
-    /// Slot number.
-    pub slot: u64,
-    /// Physical address.
-    #[serde(deserialize_with = "address")]
-    pub start: u64,
-    /// Bytes.
-    pub size: u64,
-    /// `online`, `offline`, `refused`, ...
-    pub state: String,
-}
-
-/// A range of an NVDIMM.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct NvdimmState {
-    /// Its slot, as QEMU counts.
-    pub number: u64,
-    /// Physical address.
-    #[serde(deserialize_with = "address")]
-    pub start: u64,
-    /// Bytes.
-    pub size: u64,
-    /// NUMA node, if the firmware's table has one.
-    pub node: Option<u64>,
-    /// `waiting`, ...
-    pub state: String,
-}
-
-/// Memory that belongs to a device.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Device {
-    /// Physical address of its first range: its name.
-    #[serde(deserialize_with = "address")]
-    pub start: u64,
-    /// Bytes of its first range.
-    pub size: u64,
-    /// `fs-dax`, `generic`, `coherent`, `private`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// `live`, `dying`, `kmem`.
-    pub state: String,
-    /// Bytes of a compound page, or of a base page if it has none.
-    pub align: u64,
-    /// Whether their struct pages share memory.
-    pub dedup: bool,
-    /// Its altmap, if it has one.
-    #[serde(deserialize_with = "Option::deserialize")]
-    pub altmap: Option<Altmap>,
-    /// First physical address that is its user's.
-    #[serde(deserialize_with = "address")]
-    pub usable_start: u64,
-    /// Holds on its pages.
-    pub holds: u64,
-    /// All of its memory.
-    pub ranges: Vec<DevicePart>,
-}
-
-/// A device's altmap, in pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub struct Altmap {
-    /// The pfn at which it starts.
-    pub base_pfn: u64,
-    /// Pages that the driver keeps, before all others.
-    pub reserve: u64,
-    /// Pages for memmap.
-    pub free: u64,
-    /// Of these, lost to padding.
-    pub align: u64,
-    /// Of these, in use.
-    pub alloc: u64,
-}
-
-/// A range of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub struct DevicePart {
-    /// Physical address.
-    #[serde(deserialize_with = "address")]
-    pub start: u64,
-    /// Bytes.
-    pub size: u64,
-}
-
 /// What shares its memmap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Dedup {
@@ -293,45 +213,6 @@ pub struct HugePool {
     pub heads: Vec<u64>,
 }
 
-impl State {
-    /// The pool of huge pages of a size.
-    pub fn huge_pool(&self, size: u64) -> Option<&HugePool> {
-        self.dedup.hugetlb.iter().find(|pool| pool.size == size)
-    }
-}
-
-/// A region of the device tree.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Region {
-    /// Physical address.
-    #[serde(deserialize_with = "address")]
-    pub start: u64,
-    /// Bytes.
-    pub size: u64,
-    /// What it is.
-    pub kind: String,
-    /// Whether its contents may be lost at power-off (persistent memory only).
-    pub volatile: bool,
-    /// Its NUMA node, if the device tree names one.
-    pub node: Option<u64>,
-    /// How it is used.
-    pub state: String,
-    /// The parts of it that are added.
-    pub added: Vec<RegionPart>,
-}
-
-/// A part of a region, as it was added.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct RegionPart {
-    /// Physical address.
-    #[serde(deserialize_with = "address")]
-    pub start: u64,
-    /// Bytes.
-    pub size: u64,
-    /// `online`, `offline` or `mixed`.
-    pub state: String,
-}
-
 /// The kernel's heap arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Heap {
@@ -339,15 +220,6 @@ pub struct Heap {
     pub size: u64,
     /// Of these, handed out.
     pub used: u64,
-}
-
-/// Addresses are strings, `"0x..."`: many JSON readers round numbers of 64 bits.
-fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let digits = text.strip_prefix("0x").filter(|digits| !digits.starts_with('+'));
-    digits
-        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-        .ok_or_else(|| D::Error::custom(format!("an address is a string \"0x...\", not \"{text}\"")))
 }
 
 impl State {
@@ -391,6 +263,11 @@ impl State {
     /// The device whose first range starts at `start`.
     pub fn device(&self, start: u64) -> Option<&Device> {
         self.devices.iter().find(|device| device.start == start)
+    }
+
+    /// The pool of huge pages of a size.
+    pub fn huge_pool(&self, size: u64) -> Option<&HugePool> {
+        self.dedup.hugetlb.iter().find(|pool| pool.size == size)
     }
 
     /// Tenant pages in all blocks.

@@ -1,0 +1,13 @@
+//! Addresses in JSON.
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+/// Addresses are strings, `"0x..."`: many JSON readers round numbers of 64 bits.
+pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let digits = text.strip_prefix("0x").filter(|digits| !digits.starts_with('+'));
+    digits
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .ok_or_else(|| D::Error::custom(format!("an address is a string \"0x...\", not \"{text}\"")))
+}

@@ -1,0 +1,121 @@
+//! Where memory comes from, in `state`: DIMMs, NVDIMMs, the regions of the device tree, and devices.
+
+use serde::Deserialize;
+
+use super::address::address;
+
+/// An occupied DIMM slot.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct DimmState {
+    /// Slot number.
+    pub slot: u64,
+    /// Physical address.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// `online`, `offline`, `refused`, ...
+    pub state: String,
+}
+
+/// A range of an NVDIMM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct NvdimmState {
+    /// Its slot, as QEMU counts.
+    pub number: u64,
+    /// Physical address.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// NUMA node, if the firmware's table has one.
+    pub node: Option<u64>,
+    /// `waiting`, ...
+    pub state: String,
+}
+
+/// Memory that belongs to a device.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Device {
+    /// Physical address of its first range: its name.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// Bytes of its first range.
+    pub size: u64,
+    /// `fs-dax`, `generic`, `coherent`, `private`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `live`, `dying`, `kmem`.
+    pub state: String,
+    /// Bytes of a compound page, or of a base page if it has none.
+    pub align: u64,
+    /// Whether their struct pages share memory.
+    pub dedup: bool,
+    /// Its altmap, if it has one.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub altmap: Option<Altmap>,
+    /// First physical address that is its user's.
+    #[serde(deserialize_with = "address")]
+    pub usable_start: u64,
+    /// Holds on its pages.
+    pub holds: u64,
+    /// All of its memory.
+    pub ranges: Vec<DevicePart>,
+}
+
+/// A device's altmap, in pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Altmap {
+    /// The pfn at which it starts.
+    pub base_pfn: u64,
+    /// Pages that the driver keeps, before all others.
+    pub reserve: u64,
+    /// Pages for memmap.
+    pub free: u64,
+    /// Of these, lost to padding.
+    pub align: u64,
+    /// Of these, in use.
+    pub alloc: u64,
+}
+
+/// A range of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct DevicePart {
+    /// Physical address.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A region of the device tree.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Region {
+    /// Physical address.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// What it is.
+    pub kind: String,
+    /// Whether its contents may be lost at power-off (persistent memory only).
+    pub volatile: bool,
+    /// Its NUMA node, if the device tree names one.
+    pub node: Option<u64>,
+    /// How it is used.
+    pub state: String,
+    /// The parts of it that are added.
+    pub added: Vec<RegionPart>,
+}
+
+/// A part of a region, as it was added.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct RegionPart {
+    /// Physical address.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// `online`, `offline` or `mixed`.
+    pub state: String,
+}
