@@ -9,7 +9,7 @@ use hotmap_mm::frame::page::PAGE_BYTES;
 use hotmap_mm::hugetlb::pool::Use;
 use hotmap_mm::layout::LINEAR_SIZE;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::vmemmap::cost::MemmapCost;
+use hotmap_mm::vmemmap::cost::{MemmapCost, memmap_cost};
 
 use super::Outcome;
 use super::args::Words;
@@ -31,7 +31,7 @@ pub(super) fn dedup(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
 /// All struct pages. A shared frame counts once, however many compound pages lead to it.
 pub(super) fn total(kernel: &Kernel) -> MemmapCost {
     let first = kernel.pfn(kernel.mm.space().layout().phys_base);
-    let all = kernel.mm.memmap_cost(PfnRange::new(first, LINEAR_SIZE / kernel.page_size()));
+    let all = memmap_cost(kernel.mm.space(), PfnRange::new(first, LINEAR_SIZE / kernel.page_size()));
     let huge = kernel.mm.hugetlb.tails().as_flattened();
     let huge = huge.iter().filter(|tail| tail.frame.is_some()).count() as u64;
     let devices: u64 = kernel.mm.devices().iter().map(|device| device.tail_pages()).sum();
@@ -78,7 +78,7 @@ fn table(kernel: &Kernel) {
     );
     for device in kernel.mm.devices() {
         let mut cost = MemmapCost::default();
-        device.ranges().iter().for_each(|range| cost += kernel.mm.memmap_cost(*range));
+        device.ranges().iter().for_each(|range| cost += memmap_cost(kernel.mm.space(), *range));
         row(kernel, format_args!("device {}", kernel.address(device.start())), device.pages(), cost);
     }
     let huge = &kernel.mm;
@@ -86,7 +86,9 @@ fn table(kernel: &Kernel) {
         let mut cost = MemmapCost::default();
         for which in [Use::Free, Use::Taken] {
             let heads = pool.heads(huge.frames(), which);
-            heads.for_each(|head| cost += kernel.mm.memmap_cost(PfnRange::new(head, 1 << pool.order())));
+            heads.for_each(|head| {
+                cost += memmap_cost(kernel.mm.space(), PfnRange::new(head, 1 << pool.order()))
+            });
         }
         // Not theirs alone: one for all of a zone.
         cost.shared = 0;
@@ -147,7 +149,7 @@ fn picture(kernel: &Kernel, pfn: Pfn) -> Outcome {
     if let Some(group) = open {
         show(head, per_page, &group);
     }
-    let cost = kernel.mm.memmap_cost(PfnRange::new(head, 1 << order));
+    let cost = memmap_cost(kernel.mm.space(), PfnRange::new(head, 1 << order));
     let (mapped, backed, shared) = (cost.mapped, cost.backed(), cost.shared);
     kprintln!("{mapped} pages of vmemmap, {backed} frames behind them, {shared} of these shared");
     Ok(())

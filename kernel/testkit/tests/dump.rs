@@ -2,7 +2,7 @@
 //! whose leaves and tables are gathered here by their decoded fields.
 #![cfg(not(miri))]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::device::compound::{Compound, TailScope};
@@ -11,8 +11,10 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::layout::{LINEAR_START, TENANTS};
+use hotmap_mm::pfn::PfnRange;
 use hotmap_mm::space::descriptor::Attributes;
 use hotmap_mm::space::request::MapRequest;
+use hotmap_mm::vmemmap::cost::{MemmapCost, memmap_cost};
 use hotmap_testkit::arch::spec::Leaf;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape};
 
@@ -20,14 +22,14 @@ const DEVICE: u64 = 8 << 40;
 
 /// RAM with a hole, a DIMM that holds its own memmap, a device whose compound pages share struct pages and tables, and pages
 /// of all permissions, of devices and of normal memory, side by side.
-fn much_is_mapped(g: Granule) -> Rig {
+fn much_is_mapped(g: Granule, tails: TailScope) -> Rig {
     let ram = [(0x4000_0000, 256 * MIB), (0x4000_0000 + 4 * GIB, 512 * MIB)];
     let mut rig = Rig::boot(g, &Shape::many("two ranges", &ram));
     let len = Rig::blocks(g, 1);
     rig.plug(16 * GIB, len, MemmapHome::SelfHosted);
     rig.online(16 * GIB, len, ZoneKind::Movable);
     rig.machine.plug(DEVICE, 2 * GIB);
-    let compound = Compound::new(g, g.pmd_size, TailScope::Device).expect("a size of compound pages");
+    let compound = Compound::new(g, g.pmd_size, tails).expect("a size of compound pages");
     let ranges = [(PhysAddr::new(DEVICE), 2 * GIB)];
     let device = rig
         .mm
@@ -76,7 +78,7 @@ fn lines_by_the_specification(rig: &Rig) -> Vec<Line> {
 }
 
 fn runs_are_the_leaves_that_continue_each_other(g: Granule) {
-    let rig = much_is_mapped(g);
+    let rig = much_is_mapped(g, TailScope::Device);
     let mut runs: Vec<Line> = Vec::new();
     rig.mm
         .space()
@@ -90,7 +92,7 @@ fn runs_are_the_leaves_that_continue_each_other(g: Granule) {
 }
 
 fn table_pages_are_those_of_the_tables_but_the_root(g: Granule) {
-    let rig = much_is_mapped(g);
+    let rig = much_is_mapped(g, TailScope::Device);
     let tables = rig.machine.everything().tables;
     let all: BTreeSet<u64> = tables.iter().skip(1).map(|table| table.pa).collect();
     assert_eq!(rig.mm.space().table_pages(the_upper_half()), all.len() as u64);
@@ -111,6 +113,50 @@ fn reach(g: Granule, level: usize) -> u64 {
     1 << (g.page_shift + (4 - u32::try_from(level).expect("0 to 3")) * (g.page_shift - 3))
 }
 
+/// What the memmap of `pages` costs by the raw tables: pages of vmemmap, frames that one of them leads to, frames that
+/// several lead to, and the pages that lead to those.
+fn cost_by_the_specification(rig: &Rig, pages: PfnRange) -> [u64; 4] {
+    let g = rig.granule();
+    let memmap = rig.mm.space().layout().memmap(pages);
+    let mut led_to = BTreeMap::<u64, u64>::new();
+    for mapped in rig.machine.everything().leaves {
+        if mapped.va >= memmap.start.get() && mapped.va < memmap.end.get() {
+            for page in (0..mapped.size).step_by(usize::try_from(g.page_size).expect("small")) {
+                *led_to.entry(mapped.leaf.pa + page).or_default() += 1;
+            }
+        }
+    }
+    let (own, shared): (Vec<u64>, Vec<u64>) = led_to.into_values().partition(|entries| *entries == 1);
+    let (own, mappings) = (own.len() as u64, shared.iter().sum::<u64>());
+    [own + mappings, own, shared.len() as u64, mappings]
+}
+
+fn what_memmap_costs_is_read_from_the_tables(g: Granule) {
+    for tails in [TailScope::Page, TailScope::Device] {
+        let rig = much_is_mapped(g, tails);
+        let cost = |start, len| {
+            let pages = PfnRange::new(Rig::pfn(g, start), len / g.page_size);
+            let cost = memmap_cost(rig.mm.space(), pages);
+            let expected = cost_by_the_specification(&rig, pages);
+            assert_eq!([cost.mapped, cost.own, cost.shared, cost.mappings], expected, "{start:#x}");
+            cost
+        };
+        let (ram, device) = (cost(0x4000_0000, 256 * MIB), cost(DEVICE, 2 * GIB));
+        assert_eq!((ram.shared, ram.saved()), (0, 0));
+        assert!(device.shared > 0 && device.saved() > 0);
+        assert_eq!(device.backed() + device.saved(), 2 * GIB / g.page_size * 64 / g.page_size);
+        let mut both = ram;
+        both += device;
+        let sum = MemmapCost {
+            mapped: ram.mapped + device.mapped,
+            own: ram.own + device.own,
+            shared: device.shared,
+            mappings: device.mappings,
+        };
+        assert_eq!(both, sum);
+    }
+}
+
 fn an_attribute_is_a_word(_: Granule) {
     let words = |attributes| {
         hotmap_mm::space::descriptor::Descriptor::leaf(PhysAddr::new(0x4000_0000), attributes, 3, true)
@@ -125,5 +171,6 @@ fn an_attribute_is_a_word(_: Granule) {
 hotmap_testkit::at_each_granule!(
     runs_are_the_leaves_that_continue_each_other,
     table_pages_are_those_of_the_tables_but_the_root,
+    what_memmap_costs_is_read_from_the_tables,
     an_attribute_is_a_word
 );

@@ -6,9 +6,9 @@ use core::ops::AddAssign;
 use crate::addr::PhysAddr;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::Machine;
-use crate::mm::Mm;
 use crate::pfn::PfnRange;
 use crate::space::descriptor::Descriptor;
+use crate::space::table::KernelSpace;
 use crate::space::walk::Slot;
 
 /// The memmap of some pages; everything counts granule pages.
@@ -82,14 +82,11 @@ impl Count {
     }
 }
 
-impl<M: Machine> Mm<M> {
-    /// What the struct pages of `pages` cost. A frame that they share with other pages' counts in full.
-    pub fn memmap_cost(&self, pages: PfnRange) -> MemmapCost {
-        let g = self.granule();
-        let mut count = Count::default();
-        let memmap = self.space.layout().memmap(pages);
-        let walked = self.space.scan(memmap, |slot, d| count.entry(g, slot, d));
-        debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
-        count.cost
-    }
+/// What the struct pages of `pages` cost. A frame that they share with other pages' counts in full.
+pub fn memmap_cost<M: Machine>(space: &KernelSpace<M>, pages: PfnRange) -> MemmapCost {
+    let g = space.granule();
+    let mut count = Count::default();
+    let walked = space.scan(space.layout().memmap(pages), |slot, d| count.entry(g, slot, d));
+    debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
+    count.cost
 }
