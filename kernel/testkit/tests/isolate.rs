@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use hotmap_mm::error::{BlockError, BlockIs, BlockNeeds, Error};
+use hotmap_mm::error::{BlockError, BlockIs, BlockNeeds, Error, PageError};
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::block::BlockState;
 use hotmap_mm::frame::page::PageKind;
@@ -228,6 +228,33 @@ fn teardown_takes_it_along_and_initialisation_marks_anew(g: Granule) {
     rig.assert_clean("added anew");
 }
 
+/// Only a whole, aligned part of a free run becomes memmap, and only such a run of an online block becomes free again.
+fn what_is_no_run_is_refused_and_changes_nothing(g: Granule) {
+    let (mut rig, runs) = planted(g, ZoneKind::Normal);
+    let (block, (in_the_middle, order)) = (second(g), runs[1]);
+    let tenant = rig.mm.frames_mut().alloc(3, PageKind::Kernel, Mobility::Unmovable).expect("room");
+    let before = Snapshot::exact(&rig);
+    let refused = |result: Result<(), Error>| matches!(result, Err(Error::Page(PageError::State { .. })));
+    // Not aligned; in a run that is smaller; in use; memmap already; without a struct page.
+    assert!(refused(rig.mm.host_memmap(block + (g.section_pages / 4 + 1), 1)));
+    assert!(refused(rig.mm.host_memmap(block + 1036, 1)), "1037 is memmap");
+    assert!(refused(rig.mm.host_memmap(tenant, 0)));
+    assert!(refused(rig.mm.host_memmap(in_the_middle, order)));
+    let absent = Rig::pfn(g, 64 * GIB);
+    assert_eq!(rig.mm.host_memmap(absent, 0), Err(Error::Page(PageError::NotPresent(absent))));
+    // Not its first page; the memmap that the block came with; free.
+    assert!(refused(rig.mm.unhost_memmap(in_the_middle + 1)));
+    assert!(refused(rig.mm.unhost_memmap(block)));
+    assert!(refused(rig.mm.unhost_memmap(block + 2000)));
+    before.assert_same(&Snapshot::exact(&rig), "refusals");
+    // The block is offline.
+    rig.mm.frames_mut().free(tenant);
+    rig.mm.offline_pages(both(g)).expect("all is free");
+    let offline = Snapshot::exact(&rig);
+    assert!(refused(rig.mm.unhost_memmap(in_the_middle)));
+    offline.assert_same(&Snapshot::exact(&rig), "a refusal while offline");
+}
+
 /// Compaction neither moves it nor makes a run over it.
 fn compaction_goes_around_it(g: Granule) {
     let (mut rig, runs) = planted(g, ZoneKind::Normal);
@@ -263,5 +290,6 @@ hotmap_testkit::at_each_granule!(
     the_scanner_gives_what_is_in_use_and_no_memmap,
     offline_and_online_leave_it_alone,
     teardown_takes_it_along_and_initialisation_marks_anew,
+    what_is_no_run_is_refused_and_changes_nothing,
     compaction_goes_around_it,
 );
