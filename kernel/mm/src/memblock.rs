@@ -118,7 +118,7 @@ impl Memblock {
         insert(&mut self.ram, &mut self.ram_len, at, range, "RAM ranges")
     }
 
-    /// Takes `range` out of RAM: it is not system memory.
+    /// Take `range` out of RAM: it is not system memory.
     ///
     /// # Errors
     /// `Out` when the table is full.

@@ -188,7 +188,7 @@ impl Altmap {
         let next = frames.start + self.cursor;
         [PfnRange { start: self.base_pfn, end: frames.start }, PfnRange { start: next, end: frames.end }]
     }
-    /// Charges one page too many: a fault to put in on purpose (I2).
+    /// Charge one page too many: a fault to put in on purpose (I2).
     pub fn charge_for_nothing(&mut self) {
         self.alloc += 1;
     }

@@ -55,7 +55,7 @@ impl FreeArea {
         self.links().iter(pages, self.heads[order as usize])
     }
 
-    /// Puts a run on its list, without merging.
+    /// Put a run on its list, without merging.
     pub fn put<M: Machine>(&mut self, pages: &Pages<'_, M>, pfn: Pfn, order: u32) {
         pages.own(pfn).set_head(PageKind::Free, order);
         self.links().push(pages, &mut self.heads[order as usize], pfn);
@@ -71,7 +71,7 @@ impl FreeArea {
         }
     }
 
-    /// Takes a run off its list; its head becomes a tail.
+    /// Take a run off its list; its head becomes a tail.
     fn unlink<M: Machine>(&mut self, pages: &Pages<'_, M>, pfn: Pfn, order: u32) {
         let links = self.links();
         let first = &mut self.heads[order as usize];

@@ -195,7 +195,7 @@ impl Page {
     pub fn private(&self) -> u64 {
         self.private.load(Relaxed)
     }
-    /// Sets that word.
+    /// Set that word.
     pub fn set_private(&self, value: u64) {
         self.private.store(value, Relaxed);
     }
@@ -250,7 +250,7 @@ impl TenantPage<'_> {
     pub fn address(&self) -> VirtAddr {
         VirtAddr::new(self.0.private())
     }
-    /// Sets the virtual address that maps the page.
+    /// Set the virtual address that maps the page.
     pub fn set_address(&self, va: VirtAddr) {
         self.0.set_private(va.get());
     }

@@ -57,7 +57,7 @@ impl<'a, M: Machine> Pages<'a, M> {
         }
     }
 
-    /// Makes an unused frame a page of struct pages that are all ordered tails.
+    /// Make an unused frame a page of struct pages that are all ordered tails.
     pub fn fill_tail_page(&self, frame: PhysAddr, order: u32) {
         let g = self.granule();
         machine::zero_frame(self.machine, frame, g.page_size);

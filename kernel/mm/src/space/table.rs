@@ -69,7 +69,7 @@ impl<M: Machine> KernelSpace<M> {
         self.skipped
     }
 
-    /// Invalidates on every CPU, and waits for it.
+    /// Invalidate on every CPU, and wait for it.
     pub fn invalidate(&mut self, pending: PendingInvalidation) {
         if self.hooks.skips_invalidation() && !pending.is_none() {
             self.skipped += 1;
