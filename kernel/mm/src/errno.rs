@@ -146,6 +146,7 @@ const fn page_errno(error: &PageError) -> Errno {
         PageError::State { .. } => Errno::EINVAL,
         // The isolation and migration of `offline_pages`.
         PageError::Unmovable { .. } | PageError::Pinned { .. } => Errno::EBUSY,
+        PageError::Stays { out, .. } => resource_errno(out),
         PageError::Poisoned(_) => Errno::EHWPOISON,
     }
 }

@@ -17,7 +17,7 @@ use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
 use hotmap_mm::hotplug::range::HotRange;
 
-use crate::reference::predict::{Answer, kind};
+use crate::reference::predict::{Answer, is_shortage, kind};
 use crate::reference::seen::Seen;
 use crate::reference::{Home, Reference};
 use crate::rig::{Rig, Shape, range};
@@ -99,7 +99,7 @@ impl World {
         let mut result = act(&mut self.rig);
         let fired = self.rig.mm.frames().faults.fired();
         self.rig.mm.frames_mut().faults.arm(Plan::Off);
-        if fired && matches!(result, Err(Error::Out(_))) {
+        if fired && result.as_ref().is_err_and(is_shortage) {
             let when = format!("{what}, allocation {fault:?} failed");
             before.assert_same(&Snapshot::of(&self.rig, detail), &when);
             self.settle(&when);
@@ -195,7 +195,7 @@ impl World {
         let what = format!("offline {start:#x}");
         // A fault half-way leaves pages where they have moved to, which changes what the next try has to move.
         let moving = self.reference.tenants_in(&self.seen, start);
-        let mut answer = self.reference.offline(&self.seen, start);
+        let mut answer = self.whichever_is_left(self.reference.offline(&self.seen, start));
         if self.veto == Some(Direction::Offline) {
             answer = self.reference.vetoed_offline(self.block(start), answer);
         }
@@ -213,11 +213,20 @@ impl World {
         self.settle(&what);
     }
 
+    /// Which page finds no room is open when an allocation for an earlier one is made to fail.
+    fn whichever_is_left(&self, answer: Answer) -> Answer {
+        match answer {
+            Answer::Refused("Stays", _) if self.fault.is_some() => Answer::Refused("Stays", None),
+            other => other,
+        }
+    }
+
     /// Unplug a DIMM: offline and remove.
     pub fn unplug(&mut self, start: u64, len: u64) {
         let what = format!("unplug {start:#x} + {len:#x}");
         let parted = self.reference.refuse_parted(start..start + len);
-        let mut answer = parted.unwrap_or_else(|| self.reference.offline_all(&self.seen, start..start + len));
+        let answer = parted.unwrap_or_else(|| self.reference.offline_all(&self.seen, start..start + len));
+        let mut answer = self.whichever_is_left(answer);
         if self.veto == Some(Direction::Offline) {
             answer = self.reference.vetoed_offline(start..start + len, answer);
         }

@@ -134,7 +134,7 @@ fn with_room(g: Granule) {
 
 /// So little boot memory that it runs out.
 fn out_of_memory(g: Granule) {
-    let rare: &[_] = if times() > 1 { &[("offline", "Out"), ("unplug", "Out")] } else { &[] };
+    let rare: &[_] = if times() > 1 { &[("offline", "Stays"), ("unplug", "Stays")] } else { &[] };
     let must = [EVERYWHERE, &[("add", "Out"), ("tenant_new", "Out")], rare].concat();
     run(g, 90, 60, &Shape::tiny(), &must);
 }

@@ -14,6 +14,8 @@ use crate::{ensure, ensure_eq};
 
 /// 1 TiB away from all memory, where no table exists.
 const FAR: u64 = 1 << 40;
+/// How often a page of what goes offline is tried (docs/reference/refusals.md).
+const TRIES: u64 = 10;
 /// More than the allocations of an insertion.
 const MOST_SITES: u64 = 64;
 
@@ -24,6 +26,7 @@ pub(super) fn tests() -> Vec<Test> {
         each_insertion(run, Granule::K4, "self", "+")
     }));
     tests.extend(per_granule("inject/removal", a_page_that_finds_no_place));
+    tests.extend(per_granule("inject/offline", a_page_that_finds_no_place_at_first));
     tests.extend(per_granule("inject/veto", vetoes));
     tests.push(Test::new("inject/shell", the_shell_says_what_is_armed));
     tests.push(Test::new("inject/errno", refusals_end_with_their_number));
@@ -95,7 +98,7 @@ fn is_refused(guest: &mut Guest, start: &State, plugged: Plugged, since: usize) 
     guest.tell("audit").map(drop)
 }
 
-/// Whichever of the DIMM's tenant pages cannot migrate, the DIMM stays online, unchanged.
+/// A page that finds no place in any try keeps its DIMM, which is unchanged.
 fn a_page_that_finds_no_place(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(granule))?;
     let dimm = Dimm::new("d0", granule.block());
@@ -103,11 +106,13 @@ fn a_page_that_finds_no_place(run: &Run, granule: Granule) -> Checked<String> {
     guest.tell("tenant new 3")?;
     let before = guest.state()?;
     for n in [2, 1] {
-        guest.tell(&format!("inject alloc {n}"))?;
+        guest.tell(&format!("inject alloc {n}+"))?;
         let since = guest.position();
         let refused = guest.unplug(&dimm)?;
         ensure!(matches!(refused, Unplug::Refused(status) if status != 0), "allocation {n}: {refused:?}");
         ensure!(matches!(fired(&mut guest, since)?, Fired::Yes), "allocation {n} did not fail");
+        says(&mut guest, since, "cannot go: out of memory: ")?;
+        says(&mut guest, since, &format!("tries: {TRIES}"))?;
         let state = guest.state()?;
         is_listed_online(&state, plugged, granule, Memmap::SelfHosted)?;
         ensure_eq!(state.pages, before.pages, "pages after the refusal");
@@ -120,6 +125,38 @@ fn a_page_that_finds_no_place(run: &Run, granule: Granule) -> Checked<String> {
     ensure!(matches!(fired(&mut guest, since)?, Fired::No), "there is no ninth allocation");
     guest.tell("tenant check")?;
     guest.tell("tenant drop")?;
+    guest.finish()?;
+    Ok(String::new())
+}
+
+/// A page that finds no place at first moves in the next pass, whichever it is; one that never finds one is named.
+fn a_page_that_finds_no_place_at_first(run: &Run, granule: Granule) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(granule))?;
+    let dimm = Dimm::new("d0", granule.block());
+    let plugged = guest.plug_well(&dimm)?;
+    guest.tell("tenant new 3")?;
+    let offline = format!("offline {:#x}", plugged.address);
+    guest.tell("inject alloc 1+")?;
+    let refused = guest.ask(&offline)?;
+    let first = granule.pages(plugged.address + granule.memmap_per_block());
+    let names = format!("pfn {first:#x} cannot go: out of memory: no free run of 1 pages in system RAM; ");
+    let ends = format!("tries: {TRIES} (ENOMEM)");
+    let said = |error: &str| error.contains(&names) && error.ends_with(&ends);
+    ensure!(refused.error().is_some_and(said), "{}", refused.text);
+    // Three pages, tried in each pass.
+    ensure!(refused.text.contains(&format!("inject: fired at 1 of {} sites", 3 * TRIES)), "{}", refused.text);
+    guest.tell("audit")?;
+    for n in [1, 2, 3] {
+        guest.tell(&format!("inject alloc {n}"))?;
+        let done = guest.tell(&offline)?;
+        ensure!(done.contains(&format!("inject: fired at {n} of 4 sites")), "{done}");
+        ensure!(done.contains("offline; 3 pages migrated"), "{done}");
+        guest.tell("tenant check")?;
+        guest.tell("audit")?;
+        guest.tell("tenant drop")?;
+        guest.tell(&format!("online {:#x}", plugged.address))?;
+        guest.tell("tenant new 3")?;
+    }
     guest.finish()?;
     Ok(String::new())
 }

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::resource::Resource;
 use crate::frame::page::PageKind;
 use crate::pfn::Pfn;
 
@@ -33,6 +34,15 @@ pub enum PageError {
         /// Its references, the owner's included.
         refs: u32,
     },
+    /// A page that is still in use after all passes over the range that was to go offline.
+    Stays {
+        /// The page, the first that is left.
+        pfn: Pfn,
+        /// The passes.
+        tries: u32,
+        /// What moving it ran out of.
+        out: Resource,
+    },
     /// A page that was taken out of use.
     Poisoned(Pfn),
 }
@@ -46,6 +56,9 @@ impl fmt::Display for PageError {
                 write!(f, "{pfn} cannot be moved: {kind} memory is unmovable")
             }
             Self::Pinned { pfn, refs } => write!(f, "{pfn} cannot go: pinned, references held: {refs}"),
+            Self::Stays { pfn, tries, out } => {
+                write!(f, "{pfn} cannot go: out of memory: {out}; tries: {tries}")
+            }
             Self::Poisoned(pfn) => write!(f, "{pfn} is poisoned: it is out of use already"),
         }
     }

@@ -79,7 +79,8 @@ impl<M: Machine> Mm<M> {
     /// Take a range away whose blocks are all offline: steps 5 to 1.
     ///
     /// # Errors
-    /// As [`Self::removable`]; `BlockState` when a block is not offline, or is a device's: that takes its memory back itself.
+    /// As [`Self::removable`]; `BlockError::State` when a block is not offline, or a device gave it
+    /// (`memory_to_device` takes it back).
     pub fn remove_memory(&mut self, range: PhysRange) -> Result<()> {
         self.refuse_kmem(range)?;
         let pages = self.removable(range)?;
@@ -139,7 +140,7 @@ impl<M: Machine> Mm<M> {
     /// The pages of `range`, if it can be removed once its blocks are offline.
     ///
     /// # Errors
-    /// `Empty`; `NotBlockAligned`; `NoBlock` when a block of it is not present (a warning); `WouldSplit` when it is a part of
+    /// `Empty`; `NotBlockAligned`; `BlockError::Absent` when a block of it is not present (a warning); `WouldSplit` when it is a part of
     /// what the linear map has in one piece; `HeldTogether` when a part holds the memmap of another.
     pub fn removable(&mut self, range: PhysRange) -> Result<PfnRange> {
         let g = self.granule();

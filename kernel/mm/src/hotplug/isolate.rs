@@ -4,7 +4,7 @@
 //! The scanner skips free runs, holes, devices' pages and poisoned pages, and a block's own memmap, wherever in the block it
 //! lies: both keep their mark as long as the block is present, and go with it.
 
-use crate::error::{BlockError, BlockNeeds, Error, Result};
+use crate::error::{BlockError, BlockNeeds, Result};
 use crate::frame::Frames;
 use crate::frame::block::{BlockState, MemoryBlock};
 use crate::frame::page::PageKind;
@@ -34,11 +34,12 @@ impl PageKind {
 }
 
 impl<M: Machine> Frames<M> {
-    /// Isolate every block of `pages` that is not offline: from here on nothing is allocated from them. Returns the pages
-    /// from the first such block to the last.
+    /// Isolates every block of `pages` that is not offline: no allocation is served from them. Returns the pages from the first
+    /// such block to the last.
     ///
     /// # Errors
-    /// `NoBlock`, `BlockState` when one is isolated already, `NotWhole` for a boot block with holes; nothing has changed then.
+    /// `BlockError::Absent`, `BlockError::State` when one is isolated already, `BlockError::NotWhole` for a boot block with holes.
+    /// Nothing has changed then.
     pub fn start_isolate(&mut self, pages: PfnRange) -> Result<PfnRange> {
         let g = self.granule();
         let mut going = PfnRange::default();
@@ -62,28 +63,26 @@ impl<M: Machine> Frames<M> {
     fn can_isolate(&self, start: Pfn) -> Result<bool> {
         let g = self.granule();
         let address = start.address(g);
-        let block = self.blocks.get(start.get()).ok_or(Error::Block(BlockError::Absent(address)))?;
+        let block = self.blocks.get(start.get()).ok_or(BlockError::Absent(address))?;
         match block.state {
             BlockState::Offline => Ok(false),
-            BlockState::GoingOffline(_) => Err(Error::Block(BlockError::State {
-                block: address,
-                is: block.state.described(),
-                needs: BlockNeeds::Online,
-            })),
+            BlockState::GoingOffline(_) => {
+                let (is, needs) = (block.state.described(), BlockNeeds::Online);
+                Err(BlockError::State { block: address, is, needs }.into())
+            }
             BlockState::Online(_) if block.present != g.section_pages => {
-                Err(Error::Block(BlockError::NotWhole(address)))
+                Err(BlockError::NotWhole(address).into())
             }
             BlockState::Online(_) => Ok(true),
         }
     }
 
-    /// The first page of `pages` that is neither free nor poisoned nor its own block's memmap: `None` when what is isolated
-    /// can go.
+    /// The first page of `pages` that is in use: `None` when what is isolated can go.
     pub fn test_isolated(&self, pages: PfnRange) -> Option<Pfn> {
         self.next_used(pages).map(|used| used.pfn)
     }
 
-    /// Make the isolated blocks of `pages` serve allocations again.
+    /// Lets the isolated blocks of `pages` serve allocations again.
     pub fn undo_isolate(&mut self, pages: PfnRange) {
         let g = self.granule();
         for start in pages.blocks(g) {
@@ -94,6 +93,13 @@ impl<M: Machine> Frames<M> {
                 self.zones[zone as usize].note_freed();
             }
         }
+    }
+
+    /// Whether any block that serves allocations has a free page.
+    pub(crate) fn has_free_page(&self) -> bool {
+        self.blocks()
+            .iter()
+            .any(|block| matches!(block.state, BlockState::Online(_)) && block.free.pages() != 0)
     }
 
     /// The first isolated blocks side by side in `pages`.

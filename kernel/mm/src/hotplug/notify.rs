@@ -1,4 +1,4 @@
-//! Who is asked before memory goes online or offline, and told afterwards (Linux: the memory notifier chain).
+//! Notifiers: they are asked before memory goes online or offline, and told afterwards (Linux: the memory notifier chain).
 //!
 //! ```text
 //!   going (asked in order) ---- all agree ----> the work ---- done (told in order)
@@ -7,9 +7,8 @@
 //!      v                                          v
 //!   cancelled (told in reverse order), and everything is as it was
 //! ```
-//! What they hear of is the whole range that goes online, or each run of blocks that goes offline by itself (blocks between
-//! them that are offline already are not heard of; Linux calls block by block), self-hosted memmap included. A block that goes
-//! offline takes its memmap's pages along, so a listener that looks at less, or at a range that is shifted by the memmap, vetoes for the wrong pages.
+//! They hear of the whole range that goes online, or of each run of blocks that goes offline (blocks between two runs are
+//! offline already; Linux calls block by block). Self-hosted memmap is part of the range, because its pages go with the block.
 
 use crate::addr::PhysRange;
 use crate::error::{BlockError, Error, Resource, Result};
@@ -26,22 +25,22 @@ pub enum Direction {
 /// What a notifier hears.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// Shall the range go there? The only question: a veto to anything else is not heard.
+    /// The range is about to go there. A veto counts here; to the other events it has no effect.
     Going(Direction),
-    /// It has.
+    /// The range has gone there.
     Done(Direction),
-    /// It has not, although the notifier agreed.
+    /// The range stays, although the notifier agreed.
     Cancelled(Direction),
 }
 
-/// A notifier's no.
+/// A notifier's refusal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Veto;
 
-/// A listener.
+/// A notifier.
 #[derive(Clone, Copy, Debug)]
 pub struct Notifier {
-    /// The name that a refusal says.
+    /// The name in the refusal.
     pub name: &'static str,
     /// Called with the event and the range. It sees nothing of the model, which is in the middle of a change.
     pub hear: fn(Event, PhysRange) -> core::result::Result<(), Veto>,
@@ -50,7 +49,7 @@ pub struct Notifier {
 /// The most notifiers.
 pub const MAX_NOTIFIERS: usize = 8;
 
-/// The notifiers, in the order in which they came. Fixed, so that telling them cannot fail.
+/// The notifiers, in the order in which they were registered. The array has a fixed size, so that telling them cannot fail.
 #[derive(Clone, Debug, Default)]
 pub struct Chain {
     all: [Option<Notifier>; MAX_NOTIFIERS],
@@ -62,15 +61,15 @@ impl Chain {
         Self { all: [None; MAX_NOTIFIERS] }
     }
 
-    /// The notifiers, first comer first.
+    /// The notifiers, in order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Notifier> {
         self.all.iter().flatten()
     }
 
-    /// Ask and tell `notifier` from now on; one of that name is replaced.
+    /// Registers `notifier` as the last; one of that name is replaced.
     ///
     /// # Errors
-    /// `Out` when there are too many.
+    /// `Out` when there are [`MAX_NOTIFIERS`] already.
     pub fn register(&mut self, notifier: Notifier) -> Result<()> {
         self.unregister(notifier.name);
         let room = self.all.iter_mut().find(|slot| slot.is_none());
@@ -78,7 +77,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Forget the notifier of that name; whether there was one.
+    /// Unregisters the notifier of that name; returns whether there was one.
     pub fn unregister(&mut self, name: &str) -> bool {
         let Some(at) = self.all.iter().position(|n| n.is_some_and(|n| n.name == name)) else { return false };
         // The others keep their order, and what is free stays at the end.
@@ -87,29 +86,29 @@ impl Chain {
         true
     }
 
-    /// May `range` go? Those who agreed before a veto hear that it does not.
+    /// Asks whether `range` may go. After a veto, the notifiers that agreed hear of the cancellation.
     ///
     /// # Errors
-    /// `Vetoed`, with the name of who said no.
+    /// `BlockError::Vetoed` with the notifier's name.
     pub fn ask(&self, direction: Direction, range: PhysRange) -> Result<()> {
         for (told, notifier) in self.iter().enumerate() {
             if (notifier.hear)(Event::Going(direction), range).is_err() {
                 self.cancel_first(told, direction, range);
-                return Err(Error::Block(BlockError::Vetoed { range, by: notifier.name }));
+                return Err(BlockError::Vetoed { range, by: notifier.name }.into());
             }
         }
         Ok(())
     }
 
-    /// `range` has gone.
+    /// Tells that `range` has gone.
     pub fn done(&self, direction: Direction, range: PhysRange) {
         for notifier in self.iter() {
-            // Too late for a veto.
+            // A veto has no effect here.
             let _ = (notifier.hear)(Event::Done(direction), range);
         }
     }
 
-    /// `range`, to which all agreed, has not gone.
+    /// Tells that `range` stays, to which all agreed.
     pub fn cancel(&self, direction: Direction, range: PhysRange) {
         self.cancel_first(MAX_NOTIFIERS, direction, range);
     }

@@ -1,8 +1,14 @@
-//! Taking a block offline: isolate it, ask who minds, move away what is in use, and drop its free lists. Anything that cannot
-//! be moved names its page, and the block is online again as before.
+//! Memory goes offline: its blocks are isolated, the notifiers asked, the pages in use migrated, and the blocks leave their zone.
+//! A page that cannot move is named in the refusal, and the blocks are online as before.
+//!
+//! ```text
+//!   look       a page that can never move (the kernel's, a table, a pinned page, ...) refuses it: nothing has moved
+//!   pass 1     each page in use moves, or is skipped while an allocation fails
+//!   pass 2..   what was skipped, at most MOST_TRIES passes in all; none while no page is free outside
+//! ```
 
 use crate::addr::PhysRange;
-use crate::error::{BlockError, BlockNeeds, Error, PageError, Result};
+use crate::error::{BlockError, BlockNeeds, Error, PageError, Resource, Result};
 use crate::frame::block::BlockState;
 use crate::frame::page::PageKind;
 use crate::hotplug::isolate::Used;
@@ -12,6 +18,11 @@ use crate::migrate::page::migrate_page;
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 
+/// The most passes over what goes offline. It is what Linux's `migrate_pages` grants a busy page (NR_MAX_MIGRATE_PAGES_RETRY in
+/// mm/migrate.c, read in November 2026). Linux's `offline_pages` repeats that until a signal ends it; there are none here, so it is
+/// refused.
+pub const MOST_TRIES: u32 = 10;
+
 /// What taking a block offline took.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Offlined {
@@ -20,27 +31,32 @@ pub struct Offlined {
 }
 
 impl<M: Machine> Mm<M> {
-    /// Take the block at `start` offline, moving what is in use elsewhere.
+    /// Takes the block at `start` offline; what is in use migrates.
     ///
     /// # Errors
-    /// `NoBlock`, `BlockState` when it is not online, and as [`Self::offline_pages`].
+    /// `BlockError::Absent`, `BlockError::State` when it is not online, and as [`Self::offline_pages`].
     pub fn offline_block(&mut self, start: Pfn) -> Result<Offlined> {
         let g = self.granule();
         if let Some(block) = self.frames.blocks.get(start.get()).filter(|b| b.state == BlockState::Offline) {
             let (block, is) = (start.address(g), block.state.described());
-            return Err(Error::Block(BlockError::State { block, is, needs: BlockNeeds::Online }));
+            return Err(BlockError::State { block, is, needs: BlockNeeds::Online }.into());
         }
         self.offline_pages(PfnRange::new(start, g.section_pages))
     }
 
-    /// Take every block of `pages` offline that is not: all of them, or none. All are isolated before the first page moves,
-    /// so that nothing moves into a block that is about to go as well.
+    /// Takes every block of `pages` offline that is not: all of them, or none. All are isolated before the first page moves,
+    /// so that no page moves into a block that goes as well (Linux: `offline_pages`).
     ///
     /// # Errors
-    /// `NoBlock`, `BlockState` when a block is isolated already, `NotWhole` for a boot block with holes; `Unmovable`, `Pinned`,
-    /// or `HugeTaken` with the first such page, `Vetoed` with the notifier, `Out` when there is no room to move to.
-    /// Every block is in the state in which it was then; pages that moved stay where they are, and free huge pages that were
-    /// dissolved stay dissolved, as in Linux.
+    /// - `BlockError::Absent`; `BlockError::State` when a block is isolated already; `BlockError::NotWhole` for a boot block
+    ///   with holes; `BlockError::Vetoed` with the notifier.
+    /// - `PageError::Unmovable`, `PageError::Pinned` or `HugeError::Taken` with the first page that can never move. Nothing
+    ///   has moved.
+    /// - `PageError::Stays` with the first page that is left when memory runs out in all passes: at most [`MOST_TRIES`], and no
+    ///   more once no page is free outside of `pages`.
+    ///
+    /// Every block is in the state in which it was. Pages that have migrated stay where they are, and free huge pages that
+    /// were dissolved stay dissolved, as in Linux.
     pub fn offline_pages(&mut self, pages: PfnRange) -> Result<Offlined> {
         let going = self.frames.start_isolate(pages)?;
         if going.is_empty() {
@@ -59,10 +75,10 @@ impl<M: Machine> Mm<M> {
         }
     }
 
-    /// Ask about each run of blocks that goes; what is offline already is not asked about.
+    /// Asks the notifiers about each run of blocks that goes; blocks that are offline already are left out.
     ///
     /// # Errors
-    /// `Vetoed`; nothing is isolated then, and each notifier that agreed to a run hears that it stays.
+    /// `BlockError::Vetoed`; nothing is isolated then, and each notifier that agreed to a run hears that it stays.
     fn ask_offline(&mut self, going: PfnRange) -> Result<()> {
         let mut rest = going;
         while let Some(run) = self.frames.first_isolated_run(rest) {
@@ -76,7 +92,7 @@ impl<M: Machine> Mm<M> {
         Ok(())
     }
 
-    /// The blocks of `going` stay online; the notifiers hear it of each run, the last first.
+    /// The blocks of `going` stay online. The notifiers hear of each run, the last first.
     fn cancel_offline(&mut self, going: PfnRange) {
         let mut rest = going;
         while let Some(run) = self.frames.last_isolated_run(rest) {
@@ -86,7 +102,7 @@ impl<M: Machine> Mm<M> {
         }
     }
 
-    /// Nothing of `going` is in use: take each run of its blocks out of its zone, and tell the notifiers.
+    /// Takes each run of blocks out of its zone, and tells the notifiers. Nothing of `going` is in use.
     fn leave_zones(&mut self, going: PfnRange) {
         let mut rest = going;
         while let Some(run) = self.frames.first_isolated_run(rest) {
@@ -97,7 +113,7 @@ impl<M: Machine> Mm<M> {
         }
     }
 
-    /// What notifiers are asked about: all of a run that goes, its own memmap included.
+    /// The range that notifiers hear of: all of a run, its self-hosted memmap included.
     fn range_to_ask(&self, run: PfnRange) -> PhysRange {
         let shift = match self.frames.block_of(run.start) {
             // The fault of a kernel that leaves the memmap out at the start, and does not at the end.
@@ -107,37 +123,72 @@ impl<M: Machine> Mm<M> {
         PfnRange { start: run.start + shift, end: run.end + shift }.addresses(self.granule())
     }
 
-    /// Move away what is in use in `pages`; returns how many pages moved. First a look at everything, so that a page that
-    /// cannot move is found before the first one moves.
+    /// Empties `pages`; returns how many pages were migrated.
+    ///
+    /// # Errors
+    /// As [`Self::offline_pages`].
     fn evacuate(&mut self, pages: PfnRange) -> Result<u64> {
+        self.refuse_unmovable(pages)?;
+        let (mut rest, mut migrated, mut tries) = (pages, 0, 0);
+        while let Some((pfn, out)) = self.evacuate_once(rest, &mut migrated)? {
+            tries += 1;
+            if tries == MOST_TRIES || !self.frames.has_free_page() {
+                return Err(PageError::Stays { pfn, tries, out }.into());
+            }
+            rest.start = pfn;
+        }
+        Ok(migrated)
+    }
+
+    /// Refuses `pages` for the first page that can never move, so that nothing moves in vain.
+    fn refuse_unmovable(&self, pages: PfnRange) -> Result<()> {
         let mut rest = pages;
         while let Some(used) = self.frames.next_used(rest) {
             self.check_movable(used)?;
             rest.start = used.end;
         }
-        let (mut rest, mut migrated) = (pages, 0);
+        Ok(())
+    }
+
+    /// One pass: a page for which there is no memory now is skipped. Returns the first such page, and what it needs.
+    fn evacuate_once(&mut self, pages: PfnRange, migrated: &mut u64) -> Result<Option<(Pfn, Resource)>> {
+        let (mut rest, mut left) = (pages, None);
         while let Some(used) = self.frames.next_used(rest) {
-            if used.kind == PageKind::HugeTlb {
-                self.hugetlb_dissolve(used.pfn)?;
-            } else {
-                migrate_page(&mut self.space, &mut self.frames, used.pfn)?;
-                migrated += 1;
+            match self.move_away(used) {
+                Ok(pages) => *migrated += pages,
+                Err(Error::Out(out)) => {
+                    left = left.or(Some((used.pfn, out)));
+                    if !self.frames.has_free_page() {
+                        break;
+                    }
+                }
+                Err(other) => return Err(other),
             }
             rest.start = used.end;
         }
-        Ok(migrated)
+        Ok(left)
     }
 
-    /// Whether what is in use can be moved away.
-    pub(crate) fn check_movable(&self, used: Used) -> Result<()> {
+    /// Migrates a tenant's page, dissolves a free huge page; returns how many pages were migrated.
+    fn move_away(&mut self, used: Used) -> Result<u64> {
+        if used.kind == PageKind::HugeTlb {
+            self.hugetlb_dissolve(used.pfn)?;
+            return Ok(0);
+        }
+        migrate_page(&mut self.space, &mut self.frames, used.pfn)?;
+        Ok(1)
+    }
+
+    /// Refuses what can never move. A page that is held counts as such: nothing lets go of it while the offlining runs.
+    fn check_movable(&self, used: Used) -> Result<()> {
         let Used { pfn, kind, .. } = used;
         let refs = self.frames.pages().get(pfn).refs();
         match kind {
             PageKind::Tenant if refs <= 1 => Ok(()),
-            PageKind::Tenant | PageKind::Pinned => Err(Error::Page(PageError::Pinned { pfn, refs })),
+            PageKind::Tenant | PageKind::Pinned => Err(PageError::Pinned { pfn, refs }.into()),
             PageKind::HugeTlb => self.refuse_taken(pfn),
-            // A page without a head is lost, so it cannot go; the auditor says more (I6).
-            _ => Err(Error::Page(PageError::Unmovable { pfn, kind })),
+            // A page without a head is lost, so it cannot go; the audit says more (I6).
+            _ => Err(PageError::Unmovable { pfn, kind }.into()),
         }
     }
 }

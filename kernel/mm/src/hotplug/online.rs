@@ -16,7 +16,7 @@ impl<M: Machine> Mm<M> {
     /// Bring the block at `start` online in `zone`.
     ///
     /// # Errors
-    /// `NoBlock`, and as [`Self::online_pages`].
+    /// `BlockError::Absent`, and as [`Self::online_pages`].
     pub fn online_block(&mut self, start: Pfn, zone: ZoneKind) -> Result<()> {
         self.require_offline(start)?;
         self.online_pages(PfnRange::new(start, self.granule().section_pages), zone, |_, _| {})
@@ -25,7 +25,7 @@ impl<M: Machine> Mm<M> {
     /// Bring the blocks of `pages` online in `zone`: steps 6 and 7. `progress` hears of each.
     ///
     /// # Errors
-    /// `BlockState` when a block is not offline, `Vetoed`, `Out` when the heap has no room; nothing has changed then.
+    /// `BlockError::State` when a block is not offline, `BlockError::Vetoed`, `Out` when the heap has no room; nothing has changed then.
     pub fn online_pages(
         &mut self,
         pages: PfnRange,

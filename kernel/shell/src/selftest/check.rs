@@ -3,7 +3,7 @@
 use core::fmt;
 
 use hotmap_mm::addr::VirtAddr;
-use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::error::{Error, PageError, Resource};
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::Pfn;
 
@@ -107,7 +107,7 @@ pub(super) fn ran_out<T>(result: Result<T, Error>, resource: fn(Resource) -> boo
 
 fn is_out(found: Option<&Error>, resource: fn(Resource) -> bool) -> Outcome {
     match found {
-        Some(Error::Out(out)) if resource(*out) => Ok(()),
+        Some(Error::Out(out) | Error::Page(PageError::Stays { out, .. })) if resource(*out) => Ok(()),
         Some(other) => Err(fail(format_args!("refused with: {other}"))),
         None => Err(fail(format_args!("not refused"))),
     }

@@ -106,13 +106,13 @@ fn plugging_with_memmap_in_ram(kernel: &mut Kernel) -> Outcome {
     with_spare(kernel, |kernel, spare| plug(kernel, spare, MemmapHome::Ram))
 }
 
-/// The second allocation fails each time, so that one more page has moved, until only one is left to move.
+/// All allocations from the second on fail each time, so that one more page has moved, until only one is left to move.
 fn a_block_going_offline(kernel: &mut Kernel) -> Outcome {
     with_tenant(kernel, PAGES, |kernel, guest| {
         let (block, zone) = home(kernel, guest)?;
         let (before, counts) = (Snapshot::of(kernel), kernel.mm.frames().counts());
         for n in 1..=PAGES {
-            kernel.mm.frames_mut().faults.arm(Plan::Nth(n.min(2)));
+            kernel.mm.frames_mut().faults.arm(Plan::From(n.min(2)));
             let result = kernel.mm.offline_block(block);
             let fired = kernel.mm.frames().faults.fired();
             kernel.mm.frames_mut().faults.arm(Plan::Off);

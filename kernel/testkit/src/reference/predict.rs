@@ -29,6 +29,11 @@ pub enum Answer {
 /// Out of memory, whatever it was.
 pub const OUT: Answer = Answer::Refused("Out", None);
 
+/// Whether `error` is that of an allocation that failed.
+pub const fn is_shortage(error: &Error) -> bool {
+    matches!(error, Error::Out(_) | Error::Page(PageError::Stays { .. }))
+}
+
 /// The variant of an error, and the page that it names.
 pub const fn kind(error: &Error) -> (&'static str, Option<u64>) {
     match error {
@@ -42,6 +47,7 @@ pub const fn kind(error: &Error) -> (&'static str, Option<u64>) {
         Error::Block(BlockError::Absent(_)) => ("NoBlock", None),
         Error::Block(BlockError::State { .. }) => ("BlockState", None),
         Error::Page(PageError::Unmovable { pfn, .. }) => ("Unmovable", Some(pfn.get())),
+        Error::Page(PageError::Stays { pfn, .. }) => ("Stays", Some(pfn.get())),
         Error::Page(PageError::Pinned { pfn, .. }) => ("Pinned", Some(pfn.get())),
         Error::Block(BlockError::NotWhole(_)) => ("NotWhole", None),
         Error::Page(PageError::NotPresent(_)) => ("NotPresent", None),
@@ -183,7 +189,7 @@ impl Reference {
         let online = self.starts(range).any(|s| self.blocks.get(&s).is_some_and(|b| b.online.is_some()));
         let looked_at = matches!(
             answer,
-            Answer::Done | Answer::DoneOrOut | Answer::Refused("Unmovable" | "Pinned" | "Out", _)
+            Answer::Done | Answer::DoneOrOut | Answer::Refused("Unmovable" | "Pinned" | "Stays", _)
         );
         if online && looked_at { Answer::Refused("Vetoed", None) } else { answer }
     }
@@ -219,10 +225,12 @@ impl Reference {
             return stuck;
         }
         let used = self.used(seen);
-        let moving = self.starts(range.clone()).map(|s| self.tenants_in(seen, s)).sum::<u64>();
+        let mut moving = self.starts(range.clone()).flat_map(|s| self.tenant_frames_in(seen, s));
         let outside = self.blocks.keys().filter(|s| !range.contains(s));
         let room: u64 = outside.map(|s| self.free_in(*s, &used).len()).sum();
-        if room < moving { OUT } else { Answer::Done }
+        // They move in order, as far as there is room.
+        let first_left = moving.nth(usize::try_from(room).unwrap_or(usize::MAX));
+        first_left.map_or(Answer::Done, |frame| Answer::Refused("Stays", Some(frame)))
     }
 
     /// The first page in a block that cannot be moved, and why.
@@ -244,6 +252,11 @@ impl Reference {
     /// How many tenants' pages are in a block.
     pub fn tenants_in(&self, seen: &Seen, start: u64) -> u64 {
         seen.tenant_frames().within(self.frames_of(start)).len()
+    }
+
+    /// The frames of tenants in a block, ascending.
+    fn tenant_frames_in(&self, seen: &Seen, start: u64) -> impl Iterator<Item = u64> + use<> {
+        seen.tenant_frames().within(self.frames_of(start)).runs().into_iter().flatten()
     }
 
     fn tenants_in_zone(&self, seen: &Seen, zone: ZoneKind) -> u64 {

@@ -138,7 +138,7 @@ impl World {
         let g = self.granule();
         let what = format!("take back {start:#x}");
         let memory = self.reference.given.get(&start).map(|given| given.memory.clone());
-        let mut answer = self.reference.take_back(&self.seen, start);
+        let mut answer = self.whichever_is_left(self.reference.take_back(&self.seen, start));
         if let (Some(memory), Some(Direction::Offline)) = (&memory, self.veto) {
             answer = self.reference.vetoed_offline(memory.clone(), answer);
         }

@@ -1,0 +1,128 @@
+//! Offlining tries a page that cannot move now again, as often as it says; a page that can never move ends the attempt before
+//! anything moves.
+#![cfg(not(miri))]
+
+use hotmap_mm::debug::faults::Plan;
+use hotmap_mm::error::{Error, PageError, Resource};
+use hotmap_mm::frame::zone::ZoneKind;
+use hotmap_mm::granule::Granule;
+use hotmap_mm::hotplug::home::MemmapHome;
+use hotmap_mm::hotplug::offline::Offlined;
+use hotmap_mm::pfn::Pfn;
+use hotmap_testkit::rig::{MIB, Rig, Shape};
+use hotmap_testkit::snapshot::{Detail, Snapshot};
+use hotmap_testkit::world::World;
+
+const AT: u64 = 0x8000_0000;
+/// How often a page is tried, written once more.
+const TRIES: u32 = 10;
+/// What a tenant's page needs.
+const PAGE: Resource = Resource::Frames { order: 0 };
+
+/// A block with a tenant of `pages`, and the frames that the tenant has, ascending.
+fn in_use(g: Granule, pages: u64) -> (World, Vec<u64>) {
+    let mut world = World::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+    world.add(AT, Rig::blocks(g, 1), MemmapHome::SelfHosted, Some(ZoneKind::Movable));
+    world.tenant_new(pages);
+    let mut frames: Vec<u64> = world.seen.tenants.values().copied().collect();
+    frames.sort_unstable();
+    assert!(frames.iter().all(|frame| world.reference.block_at(*frame) == AT));
+    (world, frames)
+}
+
+/// Take the block offline with `plan` armed: the answer, and the allocations that were asked for.
+fn offline(world: &mut World, plan: Plan) -> (Result<Offlined, Error>, u64) {
+    let g = world.granule();
+    world.rig.mm.frames_mut().faults.arm(plan);
+    let result = world.rig.mm.offline_block(Rig::pfn(g, AT));
+    let sites = world.rig.mm.frames().faults.sites();
+    assert!(world.rig.mm.frames().faults.fired() || plan == Plan::Off, "{plan:?}");
+    world.rig.mm.frames_mut().faults.arm(Plan::Off);
+    if result.is_ok() {
+        world.reference.offlined(AT);
+    }
+    world.seen = world.reference.check(&world.rig, &format!("{plan:?}"));
+    world.rig.assert_clean(&format!("{plan:?}"));
+    world.tenants_check();
+    (result, sites)
+}
+
+fn here(world: &World) -> Vec<u64> {
+    let here = |frame: &u64| world.reference.block_at(*frame) == AT;
+    let mut frames: Vec<u64> = world.seen.tenants.values().copied().filter(here).collect();
+    frames.sort_unstable();
+    frames
+}
+
+/// Whichever page finds no place, the others move, and it moves in the second pass.
+fn an_allocation_that_fails_once_does_not_keep_a_block(g: Granule) {
+    for n in 1..=3 {
+        let (mut world, _) = in_use(g, 3);
+        assert_eq!(offline(&mut world, Plan::Nth(n)), (Ok(Offlined { migrated: 3 }), 4), "allocation {n}");
+    }
+}
+
+/// The first pages move, all others are tried in each pass. What has moved stays moved; the rest moves when it can.
+fn allocations_that_keep_failing_end_it_after_the_documented_tries(g: Granule) {
+    for moves in 0..3 {
+        let (mut world, frames) = in_use(g, 3);
+        let before = Snapshot::of(&world.rig, Detail::WherePagesMayHaveMoved);
+        let (refused, sites) = offline(&mut world, Plan::From(moves + 1));
+        let first = frames[usize::try_from(moves).expect("few")];
+        let stays = PageError::Stays { pfn: Pfn::new(first), tries: TRIES, out: PAGE };
+        assert_eq!(refused, Err(Error::Page(stays)));
+        assert_eq!(
+            sites,
+            moves + u64::from(TRIES) * (3 - moves),
+            "each page that is left is tried in each pass"
+        );
+        let now = Snapshot::of(&world.rig, Detail::WherePagesMayHaveMoved);
+        before.assert_same(&now, "the block is online as before");
+        assert_eq!(here(&world), frames[frames.len() - here(&world).len()..], "no page came or moved inside");
+        assert_eq!(here(&world).len() as u64, 3 - moves);
+        assert_eq!(offline(&mut world, Plan::Off), (Ok(Offlined { migrated: 3 - moves }), 3 - moves));
+    }
+}
+
+/// A page that is held ends it before the first of the others moves: nothing lets go of it while the offlining runs.
+fn a_page_that_can_never_move_ends_it_before_anything_moves(g: Granule) {
+    let (mut world, frames) = in_use(g, 3);
+    let pinned = Rig::pfn(g, AT + Rig::blocks(g, 1) - g.page_size);
+    world.pin(pinned.get());
+    let before = Snapshot::exact(&world.rig);
+    let (refused, sites) = offline(&mut world, Plan::Off);
+    assert_eq!((refused, sites), (Err(Error::Page(PageError::Pinned { pfn: pinned, refs: 1 })), 0));
+    before.assert_same(&Snapshot::exact(&world.rig), "nothing moved");
+    assert_eq!(here(&world), frames);
+    world.unpin(pinned.get());
+    assert_eq!(offline(&mut world, Plan::Off).0, Ok(Offlined { migrated: 3 }));
+}
+
+/// When no page is free outside of the block, a second pass could not do better: there is none.
+fn without_a_free_page_it_is_not_tried_again(g: Granule) {
+    let mut world = World::boot(g, &Shape::tiny());
+    world.add(AT, Rig::blocks(g, 1), MemmapHome::SelfHosted, Some(ZoneKind::Movable));
+    world.tenant_new(5);
+    world.kernel_takes_all_but(2);
+    let mut frames = here(&world);
+    let (refused, sites) = offline(&mut world, Plan::Off);
+    let stays = PageError::Stays { pfn: Pfn::new(frames.remove(2)), tries: 1, out: PAGE };
+    assert_eq!((refused, sites), (Err(Error::Page(stays)), 3));
+    assert_eq!(here(&world).len(), 3);
+    assert_eq!(world.rig.mm.frames().zone(ZoneKind::Normal).free, 0);
+    assert_eq!(
+        stays.to_string(),
+        format!(
+            "{} cannot go: out of memory: no free run of 1 pages in system RAM; tries: 1",
+            Pfn::new(here(&world)[0])
+        )
+    );
+    assert_eq!(Error::Page(stays).errno().to_string(), "ENOMEM");
+}
+
+hotmap_testkit::at_each_granule!(
+    an_allocation_that_fails_once_does_not_keep_a_block,
+    allocations_that_keep_failing_end_it_after_the_documented_tries,
+    a_page_that_can_never_move_ends_it_before_anything_moves,
+    without_a_free_page_it_is_not_tried_again,
+);
