@@ -20,7 +20,7 @@ impl Kernel {
 }
 
 fn set_aside(mm: &mut Mm<Arm>, size: u64, count: u64) {
-    let order = mm.huge_order(size);
+    let order = mm.hugetlb.order_of(size);
     match order.and_then(|order| mm.hugetlb_resize(order, count)) {
         Ok(Resized { total, stopped: None }) => klog!("huge pages: {total} of {}", Bytes(size)),
         Ok(Resized { total, stopped: Some(error) }) => {

@@ -116,6 +116,13 @@ impl PfnRange {
             Some(Self { start, end: at })
         })
     }
+    /// The first page of each section that the range touches.
+    pub fn section_starts(self, g: Granule) -> impl ExactSizeIterator<Item = Pfn> {
+        let first = self.start.align_down(g.section_order);
+        #[expect(clippy::cast_possible_truncation, reason = "a model has less than 2^22 sections")]
+        let count = (self.end - first).div_ceil(g.section_pages) as usize;
+        (0..count).map(move |i| first + i as u64 * g.section_pages)
+    }
     /// The first page of each of the memory blocks that the range, whole blocks, is.
     pub fn blocks(self, g: Granule) -> impl DoubleEndedIterator<Item = Pfn> + Clone {
         (0..self.len() / g.section_pages).map(move |i| self.start + i * g.section_pages)

@@ -71,7 +71,7 @@ fn cycle(kernel: &mut Kernel, dimm: &Dimm) -> Outcome {
 /// longest that any entry was invalid so far.
 fn huge_page(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     words.next();
-    let order = kernel.mm.huge_order(words.number(BENCH)?)?;
+    let order = kernel.mm.hugetlb.order_of(words.number(BENCH)?)?;
     let bytes = kernel.page_size() << order;
     let total = kernel.mm.hugetlb.pool(order).map_or(0, |pool| pool.total());
     let grown = kernel.mm.hugetlb_resize(order, total + 1)?;

@@ -45,7 +45,7 @@ pub(super) fn hugetlb(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
 
 /// The order of the huge pages whose size is the next word.
 fn order(kernel: &Kernel, words: &mut Words<'_>) -> Result<u32, ShellError> {
-    Ok(kernel.mm.huge_order(words.number(HUGETLB)?)?)
+    Ok(kernel.mm.hugetlb.order_of(words.number(HUGETLB)?)?)
 }
 
 fn resize(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {

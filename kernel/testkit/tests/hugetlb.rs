@@ -53,9 +53,9 @@ fn sizes_are_the_granules(g: Granule) {
     assert_eq!(found, sizes(g));
     let mut rig = rig;
     for (bytes, pages) in sizes(g) {
-        assert_eq!(rig.mm.huge_order(*bytes).map(|order| 1 << order), Ok(*pages));
+        assert_eq!(rig.mm.hugetlb.order_of(*bytes).map(|order| 1 << order), Ok(*pages));
     }
-    assert_eq!(rig.mm.huge_order(1 << 20), Err(Error::Huge(HugeError::Size { bytes: 1 << 20 })));
+    assert_eq!(rig.mm.hugetlb.order_of(1 << 20), Err(Error::Huge(HugeError::Size { bytes: 1 << 20 })));
     for wrong in [0, 1, 63, 64, u32::MAX] {
         assert!(
             matches!(rig.mm.hugetlb_resize(wrong, 1), Err(Error::Huge(HugeError::Size { .. }))),

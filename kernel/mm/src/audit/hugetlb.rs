@@ -4,12 +4,14 @@
 
 use super::finding::Offender;
 use super::ledger::Ledger;
+use super::readable::readable;
 use super::tally::Tally;
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::frame::zone::ZoneKind;
 use crate::granule::MAX_HUGE_SIZES;
 use crate::hugetlb::pool::{Pool, Use};
-use crate::machine::Machine;
+use crate::hugetlb::tails::TailOf;
+use crate::machine::{self, Machine};
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 use crate::space::descriptor::Descriptor;
@@ -17,7 +19,7 @@ use crate::space::walk::Slot;
 
 /// The head of the compound page that `pfn` says it is a tail of, and the page's order.
 pub(super) fn compound_head<M: Machine>(mm: &Mm<M>, pfn: Pfn) -> Option<(Pfn, u32)> {
-    let order = mm.readable(pfn)?.tail_order().filter(|order| *order < u64::BITS)?;
+    let order = readable(mm, pfn)?.tail_order().filter(|order| *order < u64::BITS)?;
     Some((pfn.align_down(order), order))
 }
 
@@ -43,7 +45,7 @@ impl Ledger<'_> {
         let (mut found, mut optimised, mut link) = (0, 0, pool.first_link(which));
         while link != 0 && found < expected {
             let head = pool.pfn_of(mm.frames(), link);
-            let Some(page) = mm.readable(head) else { break };
+            let Some(page) = readable(mm, head) else { break };
             (found, link) = (found + 1, page.links().0);
             let right = page.kind() == PageKind::HugeTlb
                 && page.order() == pool.order()
@@ -67,10 +69,10 @@ impl Ledger<'_> {
 
     /// A huge page that says that it is optimised.
     fn optimised<M: Machine>(&mut self, mm: &Mm<M>, size: usize, head: Pfn, order: u32) {
-        let zone = mm.zone_of(head).unwrap_or(ZoneKind::Normal);
+        let zone = mm.frames.zone_of(head).unwrap_or(ZoneKind::Normal);
         self.shared.saved[zone as usize][size] +=
             ((PAGE_BYTES << order) / mm.granule().page_size).saturating_sub(1);
-        self.shared.in_sections += mm.sections_of_compound(head, order).count() as u64;
+        self.shared.in_sections += (1u64 << order).div_ceil(mm.granule().section_pages);
     }
 
     /// The tails of a huge page lead to it: the first and the last in every page of its memmap.
@@ -90,7 +92,7 @@ impl Ledger<'_> {
 
     /// A leaf that shares a frame of huge pages': the tails of an optimised huge page of the zone and order that it is for.
     pub(super) fn huge_tail<M: Machine>(&mut self, mm: &Mm<M>, slot: &Slot, d: Descriptor) {
-        let (span, frame) = (slot.span, mm.frame(d.address(mm.granule())));
+        let (span, frame) = (slot.span, Pfn::containing(mm.granule(), d.address(mm.granule())));
         let tails = mm.hugetlb.tails().as_flattened();
         let which = tails.iter().position(|tail| tail.frame == Some(frame));
         let Some(which) = which.filter(|_| d.is_leaf(slot.level)) else { return };
@@ -100,9 +102,9 @@ impl Ledger<'_> {
         self.shared.mapped[zone][size] += 1;
         let head = mm.space.layout().pfn_of_page(span.start).and_then(|pfn| compound_head(mm, pfn));
         let right = head.is_some_and(|(head, order)| {
-            let page = mm.readable(head);
+            let page = readable(mm, head);
             page.is_some_and(|page| page.kind() == PageKind::HugeTlb && page.as_huge_head().is_optimised())
-                && mm.zone_of(head).is_some_and(|home| home as usize == zone)
+                && mm.frames.zone_of(head).is_some_and(|home| home as usize == zone)
                 && mm.hugetlb.pools().nth(size).is_some_and(|pool| pool.order() == order)
         });
         self.find_unless(right, 3, "memmap is shared that is no optimised huge page's", at);
@@ -113,7 +115,7 @@ impl Ledger<'_> {
     pub(super) fn shared_tails<M: Machine>(&mut self, mm: &Mm<M>) {
         for zone in ZoneKind::ALL {
             for (size, pool) in mm.hugetlb.pools().enumerate() {
-                let tail = mm.hugetlb.tails()[zone as usize][size];
+                let tail = mm.hugetlb.tails().get(TailOf { zone, size });
                 let mapped = self.shared.mapped[zone as usize][size];
                 let saved = self.shared.saved[zone as usize][size];
                 self.count(3, "entries that map a shared page of memmap", mapped, tail.mappings);
@@ -127,11 +129,12 @@ impl Ledger<'_> {
 
     fn shared_frame<M: Machine>(&mut self, mm: &Mm<M>, frame: Pfn, order: u32) {
         self.used.add(PageKind::MemmapRam, frame, 1);
-        let page = mm.readable(frame);
+        let page = readable(mm, frame);
         let alone = page.is_some_and(|page| page.kind() == PageKind::MemmapRam && page.order() == 0);
         self.find_unless(alone, 3, "the frame of a shared page of memmap", Offender::Pfn(frame));
+        let address = frame.address(mm.granule());
         let same = |index| {
-            let page = mm.page_in(frame, index);
+            let page = machine::page_in(mm.space.machine(), address, index);
             let rest = (page.refs(), page.private(), page.links());
             page.tail_order() == Some(order) && rest == (0, 0, (0, 0))
         };
@@ -149,7 +152,7 @@ impl Ledger<'_> {
         tally: &mut Tally,
     ) -> Option<Pfn> {
         let (head, order) = compound_head(mm, at)?;
-        let page = mm.readable(head)?;
+        let page = readable(mm, head)?;
         let whole =
             page.kind() == PageKind::HugeTlb && page.order() == order && order > mm.granule().section_order;
         whole.then(|| self.compound_blocks(PfnRange { start: at, end: limit }, tally))

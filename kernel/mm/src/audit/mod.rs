@@ -21,6 +21,7 @@ mod hugetlb;
 mod ledger;
 mod linear;
 mod pages;
+mod readable;
 mod runs;
 mod sections;
 mod tables;
@@ -36,6 +37,7 @@ use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::Pfn;
 use ledger::Ledger;
+use readable::readable;
 
 /// An audit while it walks.
 struct Auditor<'a, M: Machine> {
@@ -71,10 +73,10 @@ impl<M: Machine> Auditor<'_, M> {
         }
     }
 
-    /// The struct page of `pfn`, if it can be read: an auditor must not fault on what it is there to find.
+    /// The struct page of `pfn`, if it can be read.
     #[inline(never)]
     fn page(&self, pfn: Pfn) -> Option<&Page> {
-        self.mm.readable(pfn)
+        readable(self.mm, pfn)
     }
 
     /// The head that speaks for `pfn`, its kind and its order, in memory that may be damaged.

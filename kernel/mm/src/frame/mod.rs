@@ -153,6 +153,10 @@ impl<M: Machine> Frames<M> {
         let g = self.granule();
         self.sections.range(pages.start.align_down(g.section_order).get()..pages.end.get())
     }
+    /// The blocks that begin in `pages`.
+    pub fn blocks_of(&self, pages: PfnRange) -> &[MemoryBlock] {
+        self.blocks.range(pages.start.get()..pages.end.get())
+    }
     /// The block that `pfn` is in.
     pub fn block_of(&self, pfn: Pfn) -> Option<&MemoryBlock> {
         let g = self.granule();
@@ -161,6 +165,10 @@ impl<M: Machine> Frames<M> {
     pub(crate) fn block_of_mut(&mut self, pfn: Pfn) -> Option<&mut MemoryBlock> {
         let g = self.granule();
         self.blocks.get_mut(pfn.align_down(g.section_order).get())
+    }
+    /// The zone that the block of `pfn` is in.
+    pub(crate) fn zone_of(&self, pfn: Pfn) -> Option<ZoneKind> {
+        self.block_of(pfn)?.state.zone()
     }
     /// Whether `pfn` has a struct page (I1).
     pub fn is_valid(&self, pfn: Pfn) -> bool {

@@ -13,6 +13,7 @@ use crate::frame::block::BlockState;
 use crate::frame::page::PageKind;
 use crate::hotplug::isolate::Used;
 use crate::hotplug::notify::Direction;
+use crate::hugetlb::compound::refuse_taken;
 use crate::machine::Machine;
 use crate::migrate::page::migrate_page;
 use crate::mm::Mm;
@@ -186,7 +187,7 @@ impl<M: Machine> Mm<M> {
         match kind {
             PageKind::Tenant if refs <= 1 => Ok(()),
             PageKind::Tenant | PageKind::Pinned => Err(PageError::Pinned { pfn, refs }.into()),
-            PageKind::HugeTlb => self.refuse_taken(pfn),
+            PageKind::HugeTlb => refuse_taken(&self.frames, pfn),
             // A page without a head is lost, so it cannot go; the audit says more (I6).
             _ => Err(PageError::Unmovable { pfn, kind }.into()),
         }

@@ -5,24 +5,23 @@
 //!  pool         the lists of free pages and of pages in use, through the pages' heads
 //!  resize       pools grow and shrink; pages are taken, put back, dissolved, demoted
 //!  compound     a run of pages becomes one page, with tails that say its order, and a run again
-//!  vmemmap      a huge page's tails share one page of memmap: optimise, restore
-//!  tails        the pages that are shared, one for each zone and order; shared_tail makes and frees them
+//!  hvo          a huge page's tails share one page of memmap: optimise, restore
+//!  tails        the pages that are shared, one for each zone and order
 //!  blocks       a block of memmap is split before, and joined again after
-//!  frames       a stack of frames that needs no memory of its own
+//!  frame_stack  a stack of frames that needs no memory of its own
 //! ```
 //! The head of a huge page says whether the page is in use and whether it is optimised, and has the links of its pool's list. So
 //! a pool needs no memory of its own, however large it is.
 
 mod blocks;
-mod compound;
-mod frames;
-pub(crate) mod memory;
+pub(crate) mod compound;
+mod frame_stack;
+mod hvo;
 pub mod pool;
 mod resize;
-mod shared_tail;
 pub mod tails;
-mod vmemmap;
 
+use crate::error::{HugeError, Result};
 use crate::granule::{Granule, MAX_HUGE_SIZES};
 use pool::Pool;
 use tails::SharedTails;
@@ -30,8 +29,9 @@ use tails::SharedTails;
 /// The pools, and how they are run.
 #[derive(Clone, Debug)]
 pub struct HugeTlb {
+    granule: Granule,
     pools: [Pool; MAX_HUGE_SIZES],
-    pub(crate) tails: SharedTails,
+    tails: SharedTails,
     /// Whether pages are optimised when they enter a pool (boot argument `hvo=`).
     pub hvo: bool,
 }
@@ -44,7 +44,7 @@ impl HugeTlb {
         for (pool, shift) in pools.iter_mut().zip(g.huge_shifts()) {
             *pool = Pool::of_order(shift - g.page_shift);
         }
-        Self { pools, tails: SharedTails::default(), hvo: true }
+        Self { granule: g, pools, tails: SharedTails::default(), hvo: true }
     }
     /// The pools, smallest pages first.
     pub fn pools(&self) -> impl Iterator<Item = &Pool> {
@@ -59,7 +59,26 @@ impl HugeTlb {
     pub const fn tails(&self) -> &SharedTails {
         &self.tails
     }
-    pub(crate) fn pool_mut(&mut self, order: u32) -> Option<&mut Pool> {
-        self.pools.iter_mut().find(|pool| order != 0 && pool.order() == order)
+    /// The order of huge pages of `bytes`.
+    ///
+    /// # Errors
+    /// `HugeError::Size`.
+    pub fn order_of(&self, bytes: u64) -> Result<u32> {
+        let found = self.pools().find(|pool| self.bytes_of(pool.order()) == bytes);
+        found.map(Pool::order).ok_or(HugeError::Size { bytes }.into())
+    }
+    /// The bytes of a page of `1 << order`; 0 when there can be none.
+    fn bytes_of(&self, order: u32) -> u64 {
+        self.granule.page_size.checked_shl(order).unwrap_or(0)
+    }
+    /// Where the pool of pages of `1 << order` is among the pools.
+    fn size_of(&self, order: u32) -> Result<usize> {
+        let size = self.pools().position(|pool| pool.order() == order);
+        size.ok_or(HugeError::Size { bytes: self.bytes_of(order) }.into())
+    }
+    /// The pool of pages of `1 << order`, to change.
+    fn pool_mut(&mut self, order: u32) -> Result<&mut Pool> {
+        let size = self.size_of(order)?;
+        Ok(&mut self.pools[size])
     }
 }

@@ -1,50 +1,38 @@
-//! The pools grow and shrink: a page comes in from free memory, is taken and put back, or goes out again; a page of one size can
-//! become pages of a smaller one.
+//! The operations on huge pages. A page comes into a pool from free memory, is taken and put back, and goes out again; a page of
+//! one size can become pages of a smaller one.
 
-use super::pool::{Pool, Resized, Use};
+use super::HugeTlb;
+use super::compound::{dissolve_compound, mark_compound, new_compound, order_at, refuse_taken};
+use super::pool::{Resized, Use};
 use crate::error::{Error, HugeError, PageError, PageNeeds, Resource, Result};
+use crate::frame::Frames;
 use crate::frame::page::PageKind;
 use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::Pfn;
+use crate::space::table::KernelSpace;
 
 impl<M: Machine> Mm<M> {
-    /// The order of huge pages of `bytes`.
-    ///
-    /// # Errors
-    /// `NotHugeSize`.
-    pub fn huge_order(&self, bytes: u64) -> Result<u32> {
-        let found = self.hugetlb.pools().find(|pool| self.bytes(pool.order()) == bytes);
-        found.map(Pool::order).ok_or(Error::Huge(HugeError::Size { bytes }))
-    }
-
-    /// A copy of the pool of an order.
-    fn pool(&self, order: u32) -> Result<Pool> {
-        self.hugetlb.pool(order).copied().ok_or(Error::Huge(HugeError::Size { bytes: self.bytes(order) }))
-    }
-
-    fn set_pool(&mut self, pool: Pool) {
-        if let Some(old) = self.hugetlb.pool_mut(pool.order()) {
-            *old = pool;
-        }
-    }
-
     /// Sets the count of the pool of pages of `1 << order`, page by page. A page that cannot be added (no free run of its order)
     /// or removed (its memmap cannot be restored) ends it, and the pool keeps the count that it has reached, as Linux's
     /// `nr_hugepages` does: that is no error but `stopped`.
     ///
     /// # Errors
-    /// `NotHugeSize`; `HugeInUse` when more are in use: nothing has changed then.
+    /// `HugeError::Size`; `HugeError::InUse` when more are in use: nothing has changed then.
     pub fn hugetlb_resize(&mut self, order: u32, count: u64) -> Result<Resized> {
-        let pool = self.pool(order)?;
-        let (bytes, used) = (self.bytes(order), pool.taken());
+        let Self { space, frames, hugetlb, .. } = self;
+        let pool = hugetlb.pool_mut(order)?;
+        let (mut total, used) = (pool.total(), pool.taken());
         if count < used {
-            return Err(Error::Huge(HugeError::InUse { bytes, used, asked: count }));
+            return Err(HugeError::InUse { bytes: hugetlb.bytes_of(order), used, asked: count }.into());
         }
-        let mut total = pool.total();
         while total != count {
-            let step = if total < count { self.grow(order) } else { self.shrink(order) };
-            total = self.pool(order)?.total();
+            let step = if total < count {
+                hugetlb.grow(space, frames, order)
+            } else {
+                hugetlb.shrink(space, frames, order)
+            };
+            total = hugetlb.pool_mut(order)?.total();
             if let Err(error) = step {
                 return Ok(Resized { total, stopped: Some(error) });
             }
@@ -52,133 +40,161 @@ impl<M: Machine> Mm<M> {
         Ok(Resized { total, stopped: None })
     }
 
-    fn grow(&mut self, order: u32) -> Result<()> {
-        let head = self.new_compound(order)?;
-        self.enter(head, order)
-    }
-
-    fn shrink(&mut self, order: u32) -> Result<()> {
-        let head = self.first_free(order)?;
-        self.hugetlb_dissolve(head)
-    }
-
-    fn first_free(&self, order: u32) -> Result<Pfn> {
-        let first = self.pool(order)?.heads(&self.frames, Use::Free).next();
-        first.ok_or(Error::Out(Resource::HugePages { bytes: self.bytes(order) }))
-    }
-
-    /// A compound page becomes the pool's, and is optimised if it can be.
-    fn enter(&mut self, head: Pfn, order: u32) -> Result<()> {
-        let mut pool = self.pool(order)?;
-        pool.push(&self.frames, head, Use::Free);
-        self.set_pool(pool);
-        match self.hugetlb.hvo.then(|| self.optimise(head)) {
-            // As good without: it has all of its memmap, and can be optimised later.
-            Some(Err(Error::Out(_) | Error::Huge(HugeError::NotOptimisable { .. }))) | None => Ok(()),
-            Some(result) => result,
-        }
-    }
-
-    /// A page of a list goes to the other one.
-    fn relist(&mut self, head: Pfn, order: u32, from: Use, to: Use) -> Result<()> {
-        let mut pool = self.pool(order)?;
-        pool.unlink(&self.frames, head, from);
-        pool.push(&self.frames, head, to);
-        self.set_pool(pool);
-        Ok(())
-    }
-
-    /// The order of the huge page whose first page is `pfn`.
-    ///
-    /// # Errors
-    /// `NotPresent`; `PageState` when it is none.
-    pub fn order_at(&self, pfn: Pfn) -> Result<u32> {
-        let (is, head) = self.frames.use_of(pfn)?;
-        if is != PageKind::HugeTlb || head != pfn {
-            return Err(Error::Page(PageError::State { pfn, is, needs: PageNeeds::HugeHead }));
-        }
-        Ok(self.page(pfn).order())
-    }
-
-    /// Refuses a huge page in use; `pfn` is any of its pages.
-    pub(crate) fn refuse_taken(&self, pfn: Pfn) -> Result<()> {
-        let (_, head) = self.frames.use_of(pfn)?;
-        if !self.page(head).as_huge_head().is_in_use() {
-            Ok(())
-        } else {
-            Err(Error::Huge(HugeError::Taken(head)))
-        }
-    }
-
     /// Take a page out of the pool, to use it; returns its first page.
     ///
     /// # Errors
-    /// `NotHugeSize`; `Out` when none is free.
+    /// `HugeError::Size`; `Out` when none is free.
     pub fn hugetlb_take(&mut self, order: u32) -> Result<Pfn> {
-        let head = self.first_free(order)?;
-        self.relist(head, order, Use::Free, Use::Taken)?;
+        let head = self.hugetlb.first_free(&self.frames, order)?;
+        self.hugetlb.relist(&self.frames, head, order, Use::Free, Use::Taken)?;
         Ok(head)
     }
 
     /// Put a page that was taken back into its pool.
     ///
     /// # Errors
-    /// `NotPresent`; `PageState` when it is no huge page in use.
+    /// `PageError::NotPresent`; `PageError::State` when it is no huge page in use.
     pub fn hugetlb_put(&mut self, head: Pfn) -> Result<()> {
-        let order = self.order_at(head)?;
-        if self.refuse_taken(head).is_ok() {
-            return Err(Error::Page(PageError::State {
-                pfn: head,
-                is: PageKind::HugeTlb,
-                needs: PageNeeds::HugeInUse,
-            }));
+        let order = order_at(&self.frames, head)?;
+        if refuse_taken(&self.frames, head).is_ok() {
+            let (is, needs) = (PageKind::HugeTlb, PageNeeds::HugeInUse);
+            return Err(PageError::State { pfn: head, is, needs }.into());
         }
-        self.relist(head, order, Use::Taken, Use::Free)
+        self.hugetlb.relist(&self.frames, head, order, Use::Taken, Use::Free)
     }
 
     /// The free huge page that `pfn` is in becomes free memory.
     ///
     /// # Errors
-    /// `NotPresent`, `PageState`; `HugeTaken`; `Out` when its memmap cannot be restored. It is as it was then.
+    /// `PageError::NotPresent`, `PageError::State`; `HugeError::Taken`; `Out` when its memmap cannot be restored. It is as it was
+    /// then.
     pub fn hugetlb_dissolve(&mut self, pfn: Pfn) -> Result<()> {
         let (_, head) = self.frames.use_of(pfn)?;
-        let order = self.leave(head)?;
-        self.dissolve_compound(head, order);
-        Ok(())
-    }
-
-    /// A free page leaves its pool, with all of its memmap.
-    fn leave(&mut self, head: Pfn) -> Result<u32> {
-        let order = self.order_at(head)?;
-        self.refuse_taken(head)?;
-        if self.page(head).as_huge_head().is_optimised() {
-            self.restore(head)?;
-        }
-        let mut pool = self.pool(order)?;
-        pool.unlink(&self.frames, head, Use::Free);
-        self.set_pool(pool);
-        Ok(order)
+        self.hugetlb.dissolve(&mut self.space, &mut self.frames, head)
     }
 
     /// A free page of a pool becomes pages of `1 << to`, in their pool (Linux: `demote_pool_huge_page`).
     ///
     /// # Errors
-    /// As [`Self::hugetlb_dissolve`]; `NotHugeSize` when `to` is no smaller size.
+    /// As [`Self::hugetlb_dissolve`]; `HugeError::Size` when `to` is no smaller size.
     pub fn hugetlb_demote(&mut self, head: Pfn, to: u32) -> Result<()> {
-        let from = self.order_at(head)?;
-        self.pool(to)?;
+        let Self { space, frames, hugetlb, .. } = self;
+        let from = order_at(frames, head)?;
+        hugetlb.size_of(to)?;
         if to >= from {
-            return Err(Error::Huge(HugeError::Size { bytes: self.bytes(to) }));
+            return Err(HugeError::Size { bytes: hugetlb.bytes_of(to) }.into());
         }
-        self.leave(head)?;
+        hugetlb.leave(space, frames, head)?;
         let mut outcome = Ok(());
         for i in (0..1 << (from - to)).rev() {
             let part = head + (i << to);
-            self.mark_compound(part, to);
+            mark_compound(frames, part, to);
             // All of them are the pool's, whatever keeps one from being optimised.
-            let entered = self.enter(part, to);
+            let entered = hugetlb.enter(space, frames, part, to);
             outcome = outcome.and(entered);
         }
         outcome
+    }
+
+    /// Shares the memmap of the huge page at `head`, all but its first page ([`HugeTlb::optimise`]).
+    ///
+    /// # Errors
+    /// As [`HugeTlb::optimise`].
+    pub fn optimise(&mut self, head: Pfn) -> Result<()> {
+        self.hugetlb.optimise(&mut self.space, &mut self.frames, head)
+    }
+
+    /// The inverse of [`Self::optimise`] ([`HugeTlb::restore`]).
+    ///
+    /// # Errors
+    /// As [`HugeTlb::restore`].
+    pub fn restore(&mut self, head: Pfn) -> Result<()> {
+        self.hugetlb.restore(&mut self.space, &mut self.frames, head)
+    }
+}
+
+impl HugeTlb {
+    fn grow<M: Machine>(
+        &mut self,
+        space: &mut KernelSpace<M>,
+        frames: &mut Frames<M>,
+        order: u32,
+    ) -> Result<()> {
+        let head = new_compound(space, frames, order)?;
+        self.enter(space, frames, head, order)
+    }
+
+    fn shrink<M: Machine>(
+        &mut self,
+        space: &mut KernelSpace<M>,
+        frames: &mut Frames<M>,
+        order: u32,
+    ) -> Result<()> {
+        let head = self.first_free(frames, order)?;
+        self.dissolve(space, frames, head)
+    }
+
+    fn first_free<M: Machine>(&mut self, frames: &Frames<M>, order: u32) -> Result<Pfn> {
+        let first = self.pool_mut(order)?.heads(frames, Use::Free).next();
+        first.ok_or(Error::Out(Resource::HugePages { bytes: self.bytes_of(order) }))
+    }
+
+    /// A page of a list goes to the other one.
+    fn relist<M: Machine>(
+        &mut self,
+        frames: &Frames<M>,
+        head: Pfn,
+        order: u32,
+        from: Use,
+        to: Use,
+    ) -> Result<()> {
+        let pool = self.pool_mut(order)?;
+        pool.unlink(frames, head, from);
+        pool.push(frames, head, to);
+        Ok(())
+    }
+
+    /// A compound page becomes the pool's, and is optimised if it can be.
+    fn enter<M: Machine>(
+        &mut self,
+        space: &mut KernelSpace<M>,
+        frames: &mut Frames<M>,
+        head: Pfn,
+        order: u32,
+    ) -> Result<()> {
+        self.pool_mut(order)?.push(frames, head, Use::Free);
+        match self.hvo.then(|| self.optimise(space, frames, head)) {
+            // As good without: it has all of its memmap, and can be optimised later.
+            Some(Err(Error::Out(_) | Error::Huge(HugeError::NotOptimisable { .. }))) | None => Ok(()),
+            Some(result) => result,
+        }
+    }
+
+    /// A free page leaves its pool, with all of its memmap. Returns its order.
+    fn leave<M: Machine>(
+        &mut self,
+        space: &mut KernelSpace<M>,
+        frames: &mut Frames<M>,
+        head: Pfn,
+    ) -> Result<u32> {
+        let order = order_at(frames, head)?;
+        refuse_taken(frames, head)?;
+        if frames.pages().get(head).as_huge_head().is_optimised() {
+            self.restore(space, frames, head)?;
+        }
+        self.pool_mut(order)?.unlink(frames, head, Use::Free);
+        Ok(order)
+    }
+
+    /// The free huge page at `head` becomes free memory.
+    fn dissolve<M: Machine>(
+        &mut self,
+        space: &mut KernelSpace<M>,
+        frames: &mut Frames<M>,
+        head: Pfn,
+    ) -> Result<()> {
+        let order = self.leave(space, frames, head)?;
+        dissolve_compound(frames, head, order);
+        Ok(())
     }
 }

@@ -85,6 +85,16 @@ impl<M: Machine> KernelSpace<M> {
         }
     }
 
+    /// [`Self::rewrite`] between places with the same contents. No CPU uses the old translations on return.
+    ///
+    /// # Errors
+    /// As [`Self::rewrite`].
+    pub fn rewrite_same(&mut self, range: VirtRange, change: Rewrite<'_>) -> Result<()> {
+        let pending = self.rewrite(range, Contents::Same, change)?;
+        self.invalidate(pending);
+        Ok(())
+    }
+
     /// Let the block at `va` be the table of its pieces instead. `table` is an unused frame, and belongs to the tables
     /// from here on.
     ///

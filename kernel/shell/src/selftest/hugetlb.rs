@@ -37,11 +37,11 @@ fn sizes(kernel: &mut Kernel) -> Outcome {
     for (i, size) in expected.into_iter().enumerate().filter(|(_, size)| *size != 0) {
         let pool = kernel.mm.hugetlb.pools().nth(i).map_or(0, |pool| kernel.page_size() << pool.order());
         same("the size of huge pages", pool, size)?;
-        same("its pages", 1 << kernel.mm.huge_order(size)?, size / kernel.page_size())?;
+        same("its pages", 1 << kernel.mm.hugetlb.order_of(size)?, size / kernel.page_size())?;
     }
     let more = expected.iter().filter(|size| **size != 0).count();
     same("sizes", kernel.mm.hugetlb.pools().count() as u64, more as u64)?;
-    is_refused(kernel.mm.huge_order(4 << 30), Error::Huge(HugeError::Size { bytes: 4 << 30 }))
+    is_refused(kernel.mm.hugetlb.order_of(4 << 30), Error::Huge(HugeError::Size { bytes: 4 << 30 }))
 }
 
 fn has(kernel: &Kernel, order: u32) -> u64 {
@@ -50,7 +50,7 @@ fn has(kernel: &Kernel, order: u32) -> u64 {
 
 /// Run `body` with one huge page more of the size that sharing is worth for, which is taken; `hvo` says whether it is optimised.
 fn with_page(kernel: &mut Kernel, hvo: bool, body: fn(&mut Kernel, Pfn, u32) -> Outcome) -> Outcome {
-    let order = kernel.mm.huge_order(kernel.numbers().worth_sharing)?;
+    let order = kernel.mm.hugetlb.order_of(kernel.numbers().worth_sharing)?;
     let (before, set) = (has(kernel, order), kernel.mm.hugetlb.hvo);
     kernel.mm.hugetlb.hvo = hvo;
     let resized = kernel.mm.hugetlb_resize(order, before + 1);
@@ -77,7 +77,7 @@ fn leads_to(kernel: &Kernel, head: Pfn, order: u32) -> Outcome {
 }
 
 fn a_pool(kernel: &mut Kernel) -> Outcome {
-    let order = kernel.mm.huge_order(2 << 20)?;
+    let order = kernel.mm.hugetlb.order_of(2 << 20)?;
     let (before, counts, pool) = (Snapshot::of(kernel), kernel.mm.frames().counts(), has(kernel, order));
     let set = kernel.mm.hugetlb.hvo;
     kernel.mm.hugetlb.hvo = false;
@@ -191,7 +191,8 @@ fn without_frames(kernel: &mut Kernel) -> Outcome {
 fn demoted(kernel: &mut Kernel) -> Outcome {
     // The largest that a block can have.
     let most = kernel.numbers().huge_sizes.into_iter().filter(|size| *size <= 512 << 20).max();
-    let (large, small) = (kernel.mm.huge_order(most.unwrap_or(0))?, kernel.mm.huge_order(2 << 20)?);
+    let (large, small) =
+        (kernel.mm.hugetlb.order_of(most.unwrap_or(0))?, kernel.mm.hugetlb.order_of(2 << 20)?);
     let (before, pools) = (Snapshot::of(kernel), (has(kernel, large), has(kernel, small)));
     let Resized { stopped, .. } = kernel.mm.hugetlb_resize(large, pools.0 + 1)?;
     if stopped.is_some() {
@@ -211,7 +212,7 @@ fn demoted(kernel: &mut Kernel) -> Outcome {
 
 fn what_is_refused(kernel: &mut Kernel) -> Outcome {
     let size = kernel.numbers().huge_sizes[0];
-    let order = kernel.mm.huge_order(size)?;
+    let order = kernel.mm.hugetlb.order_of(size)?;
     let pool = has(kernel, order);
     let Resized { stopped: None, .. } = kernel.mm.hugetlb_resize(order, pool + 1)? else {
         return Err(fail(format_args!("no room for a huge page of {size} bytes")));
