@@ -75,7 +75,7 @@ impl Kernel {
         if self.mm.devices().iter().any(overlaps) {
             return Some("device");
         }
-        let given = self.mm.kmem().iter().any(|kmem| kmem.device().addresses(g).overlaps(&range));
+        let given = self.mm.devices().kmem().iter().any(|kmem| kmem.device().addresses(g).overlaps(&range));
         given.then_some("kmem")
     }
 
@@ -148,7 +148,7 @@ impl Kernel {
 
     fn tell_device(&self, start: Pfn) {
         let g = self.granule();
-        let Some(device) = self.mm.device_of(start) else { return };
+        let Some(device) = self.mm.devices().of(start) else { return };
         let at = start.address(g);
         let memmap = self.mm.frames().altmap(start).map_or(0, |altmap| altmap.alloc());
         klog!(

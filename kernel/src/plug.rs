@@ -107,15 +107,12 @@ pub fn take_away<M: Machine>(mm: &mut Mm<M>, name: Name, range: PhysRange) -> Re
 
 /// Whether any memory block of `range` is present.
 pub fn is_present<M: Machine>(mm: &Mm<M>, range: PhysRange) -> bool {
-    let pages = PfnRange::inside(mm.granule(), range);
-    mm.frames().blocks().iter().any(|block| pages.contains(block.start))
+    !mm.frames().blocks_of(PfnRange::inside(mm.granule(), range)).is_empty()
 }
 
 /// The state of the blocks of `range`: `online`, `offline` or `mixed`.
 pub fn state_of<M: Machine>(mm: &Mm<M>, range: PhysRange) -> &'static str {
-    let g = mm.granule();
-    let pages = PfnRange::inside(g, range);
-    let mut blocks = mm.frames().blocks().iter().filter(|b| pages.contains(b.start));
+    let mut blocks = mm.frames().blocks_of(PfnRange::inside(mm.granule(), range)).iter();
     let online = |b: &MemoryBlock| b.state.zone().is_some();
     match blocks.next().map(online) {
         Some(first) if blocks.any(|b| online(b) != first) => "mixed",

@@ -6,6 +6,7 @@ use crate::hotplug::home::MemmapHome;
 use alloc::vec::Vec;
 
 use crate::addr::{PhysAddr, PhysRange};
+use crate::device::devices::Devices;
 use crate::error::{Error, RangeError, Result};
 use crate::frame::altmap::Altmap;
 use crate::frame::block::{BlockState, MemoryBlock, Source};
@@ -17,7 +18,7 @@ use crate::granule::Granule;
 use crate::hotplug::notify::Chain;
 use crate::hugetlb::HugeTlb;
 use crate::layout::Layout;
-use crate::list::{self, List};
+use crate::list;
 use crate::machine::{self, Machine};
 use crate::memblock::Memblock;
 use crate::migrate::tenant::Tenants;
@@ -103,184 +104,191 @@ impl<M: Machine> Mm<M> {
     ///
     /// # Errors
     /// `Out` when memblock or the heap runs out: too little memory to boot.
-    pub fn boot(space: KernelSpace<M>, memblock: &mut Memblock, home: MemmapHome) -> Result<Self> {
-        let machine = space.machine().clone();
-        let mut mm = Self {
-            frames: Frames::new(machine, space.layout()),
-            hugetlb: HugeTlb::new(space.granule()),
-            space,
-            devices: List::new(),
-            kmem: List::new(),
-            tenants: Tenants::new(),
-            notifiers: Chain::new(),
-        };
-        let runs = mm.boot_sections(memblock)?;
+    pub fn boot(mut space: KernelSpace<M>, memblock: &mut Memblock, home: MemmapHome) -> Result<Self> {
+        let mut frames = Frames::new(space.machine().clone(), space.layout());
+        let runs = boot_sections(&mut frames, memblock)?;
         if home != MemmapHome::Ram {
-            mm.boot_self_hosted(memblock)?;
+            boot_self_hosted(&mut frames, memblock)?;
         }
         for run in runs {
-            mm.boot_run_memmap(run, memblock)?;
+            boot_run_memmap(&mut space, &frames, run, memblock)?;
         }
-        mm.space.publish();
-        mm.boot_pages(memblock)?;
-        Ok(mm)
+        space.publish();
+        boot_pages(&mut frames, memblock);
+        Ok(Self {
+            hugetlb: HugeTlb::new(space.granule()),
+            frames,
+            space,
+            devices: Devices::new(),
+            tenants: Tenants::new(),
+            notifiers: Chain::new(),
+        })
     }
+}
 
-    /// Claim the sections that RAM touches; returns the page ranges of runs of neighbouring sections.
-    fn boot_sections(&mut self, memblock: &Memblock) -> Result<Vec<PfnRange>> {
-        let g = self.granule();
-        let mut runs = Vec::new();
-        list::reserve(&mut runs, memblock.ram().len())?;
-        for ram in memblock.ram().iter().map(|ram| PfnRange::inside(g, *ram)).filter(|ram| !ram.is_empty()) {
-            let first = ram.start.align_down(g.section_order);
-            let end = first + (ram.end - first).div_ceil(g.section_pages) * g.section_pages;
-            match runs.last_mut() {
-                Some(PfnRange { end: last, .. }) if *last >= first => *last = end,
-                _ => runs.push(PfnRange { start: first, end }),
-            }
+/// Claim the sections that RAM touches; returns the page ranges of runs of neighbouring sections.
+fn boot_sections<M: Machine>(frames: &mut Frames<M>, memblock: &Memblock) -> Result<Vec<PfnRange>> {
+    let g = frames.granule();
+    let mut runs = Vec::new();
+    list::reserve(&mut runs, memblock.ram().len())?;
+    for ram in memblock.ram().iter().map(|ram| PfnRange::inside(g, *ram)).filter(|ram| !ram.is_empty()) {
+        let first = ram.start.align_down(g.section_order);
+        let end = first + (ram.end - first).div_ceil(g.section_pages) * g.section_pages;
+        match runs.last_mut() {
+            Some(PfnRange { end: last, .. }) if *last >= first => *last = end,
+            _ => runs.push(PfnRange { start: first, end }),
         }
-        // Once, and not section by section: growing moves everything.
-        let count = runs.iter().map(|run| run.blocks(g).count()).sum();
-        self.frames.sections.reserve(count)?;
-        self.frames.blocks.reserve(count)?;
-        self.frames.zones[ZoneKind::Normal as usize].reserve(count)?;
-        for ram in memblock.ram().iter().map(|ram| PfnRange::inside(g, *ram)).filter(|ram| !ram.is_empty()) {
-            let first = ram.start.align_down(g.section_order);
-            for i in 0..(ram.end - first).div_ceil(g.section_pages) {
-                self.boot_section(first + i * g.section_pages, ram);
-            }
-        }
-        Ok(runs)
     }
+    // Once, and not section by section: growing moves everything.
+    let count = runs.iter().map(|run| run.blocks(g).count()).sum();
+    frames.sections.reserve(count)?;
+    frames.blocks.reserve(count)?;
+    frames.zones[ZoneKind::Normal as usize].reserve(count)?;
+    for ram in memblock.ram().iter().map(|ram| PfnRange::inside(g, *ram)).filter(|ram| !ram.is_empty()) {
+        let first = ram.start.align_down(g.section_order);
+        for i in 0..(ram.end - first).div_ceil(g.section_pages) {
+            boot_section(frames, first + i * g.section_pages, ram);
+        }
+    }
+    Ok(runs)
+}
 
-    fn boot_section(&mut self, start: Pfn, ram: PfnRange) {
-        let g = self.granule();
-        let all = PfnRange::new(start, g.section_pages);
-        let part = PfnRange { start: ram.start.max(all.start), end: ram.end.min(all.end) };
-        let touched = Subsections::touched(g, start, part);
-        if self.frames.sections.get(start.get()).is_none() {
-            self.frames.sections.insert(Section {
-                early: true,
-                backing: Backing::Boot,
-                ..Section::claimed(start)
-            });
-            let mut block = MemoryBlock::offline(start, Source::Boot, 0);
-            block.state = BlockState::Online(ZoneKind::Normal);
-            self.frames.blocks.insert(block);
-            self.frames.zones[ZoneKind::Normal as usize].join(start);
-        }
-        if let (Some(section), Some(block)) =
-            (self.frames.sections.get_mut(start.get()), self.frames.blocks.get_mut(start.get()))
-        {
-            section.present.add(touched);
-            block.present += part.len();
-        }
-        self.frames.zones[ZoneKind::Normal as usize].present += part.len();
-        self.frames.add_present(part.len());
+fn boot_section<M: Machine>(frames: &mut Frames<M>, start: Pfn, ram: PfnRange) {
+    let g = frames.granule();
+    let all = PfnRange::new(start, g.section_pages);
+    let part = PfnRange { start: ram.start.max(all.start), end: ram.end.min(all.end) };
+    let touched = Subsections::touched(g, start, part);
+    if frames.sections.get(start.get()).is_none() {
+        frames.sections.insert(Section { early: true, backing: Backing::Boot, ..Section::claimed(start) });
+        let mut block = MemoryBlock::offline(start, Source::Boot, 0);
+        block.state = BlockState::Online(ZoneKind::Normal);
+        frames.blocks.insert(block);
+        frames.zones[ZoneKind::Normal as usize].join(start);
     }
+    if let (Some(section), Some(block)) =
+        (frames.sections.get_mut(start.get()), frames.blocks.get_mut(start.get()))
+    {
+        section.present.add(touched);
+        block.present += part.len();
+    }
+    frames.zones[ZoneKind::Normal as usize].present += part.len();
+    frames.add_present(part.len());
+}
 
-    /// Let every whole block that has nothing of boot's at its start host its own memmap.
-    fn boot_self_hosted(&mut self, memblock: &mut Memblock) -> Result<()> {
-        let g = self.granule();
-        memblock.keep_starts(g.section_size, g.section_memmap);
-        self.frames.altmaps.reserve(self.frames.blocks.as_slice().len())?;
-        for block in self.frames.blocks.iter_mut().filter(|block| block.present == g.section_pages) {
-            let mut altmap = Altmap::for_memory(g, block.pages(g));
-            let memmap = altmap.frames().addresses(g);
-            if memblock.taken().iter().any(|taken| taken.range.overlaps(&memmap)) {
-                continue;
-            }
-            block.memmap_pages = altmap.free();
-            let taken = altmap.allocate_pages(altmap.free());
-            debug_assert!(taken.is_ok(), "all of a new altmap can be taken");
-            if let Some(section) = self.frames.sections.get_mut(block.start.get()) {
-                section.backing = Backing::Altmap(block.start);
-            }
-            self.frames.altmaps.insert(altmap);
+/// Let every whole block that has nothing of boot's at its start host its own memmap.
+fn boot_self_hosted<M: Machine>(frames: &mut Frames<M>, memblock: &mut Memblock) -> Result<()> {
+    let g = frames.granule();
+    memblock.keep_starts(g.section_size, g.section_memmap);
+    frames.altmaps.reserve(frames.blocks.as_slice().len())?;
+    for block in frames.blocks.iter_mut().filter(|block| block.present == g.section_pages) {
+        let mut altmap = Altmap::for_memory(g, block.pages(g));
+        let memmap = altmap.frames().addresses(g);
+        if memblock.taken().iter().any(|taken| taken.range.overlaps(&memmap)) {
+            continue;
         }
-        Ok(())
+        block.memmap_pages = altmap.free();
+        let taken = altmap.allocate_pages(altmap.free());
+        debug_assert!(taken.is_ok(), "all of a new altmap can be taken");
+        if let Some(section) = frames.sections.get_mut(block.start.get()) {
+            section.backing = Backing::Altmap(block.start);
+        }
+        frames.altmaps.insert(altmap);
     }
+    Ok(())
+}
 
-    /// The memmap of a run of neighbouring sections: each self-hosted one by itself, what is between them together.
-    fn boot_run_memmap(&mut self, run: PfnRange, memblock: &mut Memblock) -> Result<()> {
-        let g = self.granule();
-        let mut rest = PfnRange { start: run.start, end: run.start };
-        for part in run.sections(g) {
-            let own = self.frames.blocks.get(part.start.get()).map_or(0, |block| block.memmap_pages);
-            if own != 0 {
-                self.boot_memmap(rest, memblock)?;
-                self.boot_map_memmap(part, part.start.address(g), memblock)?;
-                rest.start = part.end;
-            }
-            rest.end = part.end;
+/// The memmap of a run of neighbouring sections: each self-hosted one by itself, what is between them together.
+fn boot_run_memmap<M: Machine>(
+    space: &mut KernelSpace<M>,
+    frames: &Frames<M>,
+    run: PfnRange,
+    memblock: &mut Memblock,
+) -> Result<()> {
+    let g = frames.granule();
+    let mut rest = PfnRange { start: run.start, end: run.start };
+    for part in run.sections(g) {
+        let own = frames.blocks.get(part.start.get()).map_or(0, |block| block.memmap_pages);
+        if own != 0 {
+            boot_memmap(space, rest, memblock)?;
+            boot_map_memmap(space, part, part.start.address(g), memblock)?;
+            rest.start = part.end;
         }
-        self.boot_memmap(rest, memblock)
+        rest.end = part.end;
     }
+    boot_memmap(space, rest, memblock)
+}
 
-    /// Allocate, map and clear the memmap of neighbouring sections: in one piece, or in two halves where boot memory has no
-    /// gap of that size. No leaf is larger than a section's, so that each can go by itself.
-    fn boot_memmap(&mut self, pages: PfnRange, memblock: &mut Memblock) -> Result<()> {
-        let g = self.granule();
-        if pages.is_empty() {
-            return Ok(());
-        }
-        let (memmap, leaf) = (self.space.layout().memmap(pages), boot_memmap_leaf(g));
-        let pa = match memblock.alloc(memmap.len(), leaf, PageKind::MemmapRam) {
-            Err(Error::Out(_)) if pages.len() > g.section_pages => {
-                let half = pages.start + (pages.len() / 2).next_multiple_of(g.section_pages);
-                self.boot_memmap(PfnRange { start: pages.start, end: half }, memblock)?;
-                return self.boot_memmap(PfnRange { start: half, end: pages.end }, memblock);
-            }
-            other => other?,
-        };
-        self.boot_map_memmap(pages, pa, memblock)
+/// Allocate, map and clear the memmap of neighbouring sections: in one piece, or in two halves where boot memory has no
+/// gap of that size. No leaf is larger than a section's, so that each can go by itself.
+fn boot_memmap<M: Machine>(
+    space: &mut KernelSpace<M>,
+    pages: PfnRange,
+    memblock: &mut Memblock,
+) -> Result<()> {
+    let g = space.granule();
+    if pages.is_empty() {
+        return Ok(());
     }
+    let (memmap, leaf) = (space.layout().memmap(pages), boot_memmap_leaf(g));
+    let pa = match memblock.alloc(memmap.len(), leaf, PageKind::MemmapRam) {
+        Err(Error::Out(_)) if pages.len() > g.section_pages => {
+            let half = pages.start + (pages.len() / 2).next_multiple_of(g.section_pages);
+            boot_memmap(space, PfnRange { start: pages.start, end: half }, memblock)?;
+            return boot_memmap(space, PfnRange { start: half, end: pages.end }, memblock);
+        }
+        other => other?,
+    };
+    boot_map_memmap(space, pages, pa, memblock)
+}
 
-    /// Map and clear the memmap of `pages` at `pa`.
-    fn boot_map_memmap(&mut self, pages: PfnRange, pa: PhysAddr, memblock: &mut Memblock) -> Result<()> {
-        let g = self.granule();
-        let (memmap, leaf) = (self.space.layout().memmap(pages), boot_memmap_leaf(g));
-        let request =
-            MapRequest { range: memmap, pa, attributes: Attributes::DATA, max_leaf: leaf, contiguous: false };
-        map_boot(&mut self.space, memblock, &request)?;
-        self.space.publish();
-        machine::zero_mapped(self.space.machine(), memmap);
-        Ok(())
-    }
+/// Map and clear the memmap of `pages` at `pa`.
+fn boot_map_memmap<M: Machine>(
+    space: &mut KernelSpace<M>,
+    pages: PfnRange,
+    pa: PhysAddr,
+    memblock: &mut Memblock,
+) -> Result<()> {
+    let g = space.granule();
+    let (memmap, leaf) = (space.layout().memmap(pages), boot_memmap_leaf(g));
+    let request =
+        MapRequest { range: memmap, pa, attributes: Attributes::DATA, max_leaf: leaf, contiguous: false };
+    map_boot(space, memblock, &request)?;
+    space.publish();
+    machine::zero_mapped(space.machine(), memmap);
+    Ok(())
+}
 
-    /// What memblock has taken becomes page kinds, what no RAM range covers becomes holes, and the rest is free.
-    fn boot_pages(&mut self, memblock: &Memblock) -> Result<()> {
-        let g = self.granule();
-        for i in 0..self.frames.blocks.as_slice().len() {
-            let block = self.frames.blocks.as_slice()[i].pages(g);
-            let own = PfnRange::new(block.start, self.frames.blocks.as_slice()[i].memmap_pages);
-            self.boot_run(own, PageKind::MemmapSelf);
-            let mut at = own.end;
-            while at < block.end {
-                let (kind, end) = kind_at(g, memblock, at, block.end);
-                self.boot_run(PfnRange { start: at, end }, kind);
-                at = end;
-            }
+/// What memblock has taken becomes page kinds, what no RAM range covers becomes holes, and the rest is free.
+fn boot_pages<M: Machine>(frames: &mut Frames<M>, memblock: &Memblock) {
+    let g = frames.granule();
+    for i in 0..frames.blocks.as_slice().len() {
+        let block = frames.blocks.as_slice()[i].pages(g);
+        let own = PfnRange::new(block.start, frames.blocks.as_slice()[i].memmap_pages);
+        boot_run(frames, own, PageKind::MemmapSelf);
+        let mut at = own.end;
+        while at < block.end {
+            let (kind, end) = kind_at(g, memblock, at, block.end);
+            boot_run(frames, PfnRange { start: at, end }, kind);
+            at = end;
         }
-        Ok(())
     }
+}
 
-    fn boot_run(&mut self, range: PfnRange, kind: PageKind) {
-        let g = self.granule();
-        if kind == PageKind::Free {
-            return self.frames.put_boot_range(range);
-        }
-        // What is freed by itself is a head of its own: a table, a leaf of a section's memmap.
-        let max_order = match kind {
-            PageKind::Table => 0,
-            PageKind::MemmapRam => (boot_memmap_leaf(g) >> g.page_shift).trailing_zeros(),
-            _ => g.section_order,
-        };
-        for (pfn, order) in range.chunks(max_order) {
-            self.frames.pages().mark(pfn, order, kind);
-        }
-        self.frames.charge(kind, range.len());
+fn boot_run<M: Machine>(frames: &mut Frames<M>, range: PfnRange, kind: PageKind) {
+    let g = frames.granule();
+    if kind == PageKind::Free {
+        return frames.put_boot_range(range);
     }
+    // What is freed by itself is a head of its own: a table, a leaf of a section's memmap.
+    let max_order = match kind {
+        PageKind::Table => 0,
+        PageKind::MemmapRam => (boot_memmap_leaf(g) >> g.page_shift).trailing_zeros(),
+        _ => g.section_order,
+    };
+    for (pfn, order) in range.chunks(max_order) {
+        frames.pages().mark(pfn, order, kind);
+    }
+    frames.charge(kind, range.len());
 }
 
 /// The leaves that map a boot section's memmap: a block where a section's worth fills one.

@@ -1,14 +1,12 @@
 //! The memory of a machine: page frames, the address space, and what uses them, in one value behind one lock.
 
 use crate::debug::bugs::Bug;
-use crate::device::given::Kmem;
-use crate::device::pagemap::Pagemap;
+use crate::device::devices::Devices;
 use crate::error::Result;
 use crate::frame::Frames;
 use crate::granule::Granule;
 use crate::hotplug::notify::Chain;
 use crate::hugetlb::HugeTlb;
-use crate::list::List;
 use crate::machine::Machine;
 use crate::migrate::compact::{self, Compacted};
 use crate::migrate::tenant::Tenants;
@@ -18,8 +16,7 @@ use crate::space::table::KernelSpace;
 pub struct Mm<M: Machine> {
     pub(crate) frames: Frames<M>,
     pub(crate) space: KernelSpace<M>,
-    pub(crate) devices: List<Pagemap>,
-    pub(crate) kmem: List<Kmem>,
+    pub(crate) devices: Devices,
     pub(crate) tenants: Tenants,
     /// The pools of huge pages.
     pub hugetlb: HugeTlb,
@@ -49,9 +46,9 @@ impl<M: Machine> Mm<M> {
     pub const fn granule(&self) -> Granule {
         self.space.granule()
     }
-    /// The devices' page maps, by the address of their first range.
-    pub fn devices(&self) -> &[Pagemap] {
-        self.devices.as_slice()
+    /// The devices.
+    pub const fn devices(&self) -> &Devices {
+        &self.devices
     }
     /// Put a fault in on purpose, or none.
     pub const fn set_bug(&mut self, bug: Option<Bug>) {

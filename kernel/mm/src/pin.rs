@@ -1,5 +1,6 @@
 //! Pages that are held, so that their block cannot go offline, nor their device be taken down.
 
+use crate::device::holds::release_device;
 use crate::error::{PageError, PageNeeds, Result};
 use crate::frame::page::PageKind;
 use crate::machine::Machine;
@@ -14,7 +15,7 @@ impl<M: Machine> Mm<M> {
     pub fn pin(&mut self, pfn: Pfn) -> Result<()> {
         let (kind, head) = self.frames.use_of(pfn)?;
         match kind {
-            PageKind::Device | PageKind::DeviceMemmap => self.hold_device(pfn)?,
+            PageKind::Device | PageKind::DeviceMemmap => self.devices.hold(&self.frames, pfn)?,
             PageKind::Free => self.frames.take_free(pfn, 0, PageKind::Pinned),
             PageKind::Tenant | PageKind::Pinned => {
                 let page = self.frames.pages().own(head);
@@ -34,7 +35,7 @@ impl<M: Machine> Mm<M> {
     pub fn unpin(&mut self, pfn: Pfn) -> Result<()> {
         let (kind, head) = self.frames.use_of(pfn)?;
         if kind.is_device() {
-            return self.release_device(pfn);
+            return release_device(&mut self.space, &mut self.frames, &mut self.devices, pfn);
         }
         let refs = self.frames.pages().get(head).refs();
         match kind {

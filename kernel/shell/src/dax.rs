@@ -53,7 +53,7 @@ pub(super) fn dax(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
 }
 
 fn list(kernel: &Kernel) {
-    for device in kernel.mm.devices() {
+    for device in kernel.mm.devices().iter() {
         for range in device.ranges().iter().map(|range| kernel.addresses(*range)) {
             kprintln!("{range}  {}", Bytes(range.len()));
         }
@@ -71,7 +71,7 @@ fn list(kernel: &Kernel) {
             kprintln!("  altmap: base {base}, reserve {reserve}, free {free}, align {align}, alloc {alloc}");
         }
     }
-    for kmem in kernel.mm.kmem() {
+    for kmem in kernel.mm.devices().kmem() {
         let (device, memory) = (kernel.addresses(kmem.device()), kernel.addresses(kmem.memory()));
         kprintln!("{device}  {}\n  given to the system: {memory}", Bytes(device.len()));
     }
@@ -258,7 +258,7 @@ pub(super) fn describe(kernel: &Kernel, json: &mut Json) {
         let altmap = kernel.mm.frames().altmap(device.start()).copied();
         (device.clone(), altmap, device.state().name())
     });
-    let given = kernel.mm.kmem().iter().map(|kmem| {
+    let given = kernel.mm.devices().kmem().iter().map(|kmem| {
         let device = kmem.as_device();
         (device.pagemap(), device.altmap(), "kmem")
     });

@@ -76,7 +76,7 @@ fn table(kernel: &Kernel) {
         "mapped",
         "backed"
     );
-    for device in kernel.mm.devices() {
+    for device in kernel.mm.devices().iter() {
         let mut cost = MemmapCost::default();
         device.ranges().iter().for_each(|range| cost += memmap_cost(kernel.mm.space(), *range));
         row(kernel, format_args!("device {}", kernel.address(device.start())), device.pages(), cost);

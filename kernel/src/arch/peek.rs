@@ -33,7 +33,7 @@ pub fn tenant_word(mm: &Mm<Arm>, pfn: Pfn, index: usize) -> Option<&AtomicU64> {
 pub fn device_word(mm: &Mm<Arm>, at: PhysAddr) -> Option<&AtomicU64> {
     let g = mm.granule();
     let pfn = Pfn::containing(g, at);
-    let device = mm.device_of(pfn).filter(|device| device.kind().is_reachable())?;
+    let device = mm.devices().of(pfn).filter(|device| device.kind().is_reachable())?;
     if device.set_aside().contains(pfn) || !at.is_aligned(8) {
         return None;
     }

@@ -94,10 +94,10 @@ fn books(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
     for section in mm.frames().sections() {
         facts.push(Fact::Book(format!("{section:?}")));
     }
-    for device in mm.devices() {
+    for device in mm.devices().iter() {
         facts.push(Fact::Book(format!("{device:?}")));
     }
-    for kmem in mm.kmem() {
+    for kmem in mm.devices().kmem() {
         facts.push(Fact::Book(format!("{kmem:?}")));
     }
     for tenant in mm.tenants() {

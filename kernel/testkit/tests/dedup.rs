@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::debug::faults::Plan;
+use hotmap_mm::debug::parts::undo_memremap_parts;
 use hotmap_mm::device::compound::{Compound, Dedup, NoDedup, TailScope};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
@@ -390,21 +391,20 @@ fn parts_of(g: Granule, wish: &Wish, section: u64) {
             |i: usize| PfnRange::new(Rig::pfn(g, wish.start + i as u64 * section), section / g.page_size);
         let parts: Vec<_> = order.into_iter().map(part).collect();
         let mut gone = 0;
-        rig.mm
-            .undo_memremap_parts(device.start(), &parts, |mm, _| {
-                gone += 1;
-                let is_here = |at: u64| parts[gone..].iter().any(|part| part.contains(Rig::pfn(g, at)));
-                let seen = look(g, mm, wish, usable, is_here);
-                tails_are_right(g, mm, wish, &seen);
-                let frames = frames_under(g, mm, wish.start..wish.start + wish.len).len() as u64;
-                let altmap = mm.frames().altmap(mm.devices()[0].start()).map_or(0, Altmap::alloc);
-                assert_eq!(
-                    mm.frames().counts().memmap_ram - ram + altmap,
-                    frames,
-                    "after {gone} parts: {wish:x?}"
-                );
-            })
-            .expect("whole sections");
+        undo_memremap_parts(&mut rig.mm, device.start(), &parts, |mm, _| {
+            gone += 1;
+            let is_here = |at: u64| parts[gone..].iter().any(|part| part.contains(Rig::pfn(g, at)));
+            let seen = look(g, mm, wish, usable, is_here);
+            tails_are_right(g, mm, wish, &seen);
+            let frames = frames_under(g, mm, wish.start..wish.start + wish.len).len() as u64;
+            let altmap = mm.frames().altmap(mm.devices()[0].start()).map_or(0, Altmap::alloc);
+            assert_eq!(
+                mm.frames().counts().memmap_ram - ram + altmap,
+                frames,
+                "after {gone} parts: {wish:x?}"
+            );
+        })
+        .expect("whole sections");
         rig.assert_clean("all parts are gone");
         before.assert_same(&Snapshot::exact(&rig), "all parts are gone");
         assert_eq!(rig.mm.frames().warnings.total(), 0);

@@ -14,7 +14,7 @@ impl<M: Machine> Auditor<'_, M> {
     pub(super) fn devices(&mut self) {
         let mm = self.mm;
         let mut described = 0;
-        for device in mm.devices() {
+        for device in mm.devices.iter() {
             let (at, what) = (Offender::Pfn(device.start()), "a device is still being made or undone");
             self.find_unless(device.state() != DeviceState::Changing, 6, what, at);
             for range in device.ranges() {
@@ -87,12 +87,7 @@ impl<M: Machine> Auditor<'_, M> {
             return;
         }
         let holds = |pfn: Pfn| self.page(pfn).map_or(0, |page| u64::from(page.refs()));
-        let (mut found, expected) = (0, device.holds());
-        let counted = device.each_head(&mut |head| {
-            found += holds(head);
-            Ok(())
-        });
-        debug_assert!(counted.is_ok(), "nothing here fails");
+        let (found, expected) = (device.heads().map(holds).sum(), device.holds());
         self.find_unless(
             found == expected,
             6,

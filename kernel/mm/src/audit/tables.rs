@@ -181,7 +181,7 @@ impl<M: Machine> Auditor<'_, M> {
 
     /// The altmap that the memmap of `pfn` comes from, if it comes from one.
     fn altmap_of(&self, pfn: Pfn) -> Option<Pfn> {
-        let device = self.mm.device_of(pfn).map(Pagemap::backing);
+        let device = self.mm.devices.of(pfn).map(Pagemap::backing);
         match device.unwrap_or_else(|| self.mm.frames.backing_of(pfn)) {
             Backing::Altmap(base) => Some(base),
             Backing::Boot | Backing::Ram => None,

@@ -1,15 +1,20 @@
-//! Who holds a device's pages, and its end: teardown waits for the last hold (Linux: `percpu_ref_kill`, then the wait in
+//! Holds on a device's pages, and its end: teardown waits for the last hold (Linux: `percpu_ref_kill`, then the wait in
 //! `memunmap_pages`).
 //!
 //! A hold is counted on the page itself, so that a refusal can name the page, and on the device, so that a device without holds
 //! is known without a search of its pages.
 
+use crate::device::devices::Devices;
+use crate::device::memremap::undo_memremap;
 use crate::device::pagemap::{DeviceState, Pagemap};
-use crate::error::{DeviceError, Error, PageError, PageNeeds, Result};
+use crate::device::range::DeviceRange;
+use crate::error::{DeviceError, PageError, PageNeeds, Result};
+use crate::frame::Frames;
 use crate::frame::page::PageKind;
 use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::Pfn;
+use crate::space::table::KernelSpace;
 
 /// What became of a device that shall go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,78 +35,79 @@ impl<M: Machine> Mm<M> {
     /// may hold them from here on.
     ///
     /// # Errors
-    /// `NoDevice`.
+    /// `DeviceError::Absent`.
     pub fn memunmap_pages(&mut self, start: Pfn) -> Result<Teardown> {
-        let g = self.granule();
-        let device =
-            self.devices.get_mut(start.get()).ok_or(Error::Device(DeviceError::Absent(start.address(g))))?;
-        device.state = DeviceState::Dying;
-        match self.first_held(start) {
+        let device = self.devices.range_of(&self.frames, start)?;
+        self.devices.set_state(start, DeviceState::Dying);
+        match self.devices.first_held(&self.frames, start) {
             Some((pfn, holds)) => Ok(Teardown::Waits { pfn, holds }),
             None => {
-                self.undo_memremap(start);
+                undo_memremap(&mut self.space, &mut self.frames, &mut self.devices, &device);
                 Ok(Teardown::Gone)
             }
         }
     }
+}
 
-    /// The first page of a device that is held, and how often.
-    pub fn first_held(&self, start: Pfn) -> Option<(Pfn, u32)> {
-        let device = self.devices.get(start.get()).filter(|device| device.holds > 0)?;
-        let pages = self.frames.pages();
-        // The first ends the search.
-        let held = device.each_head(&mut |pfn| match pages.get(pfn).refs() {
-            0 => Ok(()),
-            refs => Err(Error::Page(PageError::Pinned { pfn, refs })),
-        });
-        match held {
-            Err(Error::Page(PageError::Pinned { pfn, refs })) => Some((pfn, refs)),
-            _ => None,
-        }
+/// Drops a hold on a device's page; the last hold on a device that shall go takes it down.
+///
+/// # Errors
+/// `PageError::NotPresent`; `PageError::State` when the page is not held.
+pub(crate) fn release_device<M: Machine>(
+    space: &mut KernelSpace<M>,
+    frames: &mut Frames<M>,
+    devices: &mut Devices,
+    pfn: Pfn,
+) -> Result<()> {
+    if let Some(device) = devices.release(frames, pfn)? {
+        undo_memremap(space, frames, devices, &device);
+    }
+    Ok(())
+}
+
+impl Devices {
+    /// The first page of the device at `start` that is held, and how often.
+    pub(crate) fn first_held<M: Machine>(&self, frames: &Frames<M>, start: Pfn) -> Option<(Pfn, u32)> {
+        let device = self.pagemaps.get(start.get()).filter(|device| device.holds > 0)?;
+        let pages = frames.pages();
+        device.heads().map(|pfn| (pfn, pages.get(pfn).refs())).find(|(_, holds)| *holds > 0)
     }
 
-    /// Hold a device's page: all of the compound page that it is in, by its head.
-    pub(crate) fn hold_device(&mut self, pfn: Pfn) -> Result<()> {
-        let g = self.granule();
-        let device = self.usable_device(pfn, PageNeeds::UsableOfDevice)?;
+    /// Holds a device's page: all of the compound page that it is in, by its head.
+    ///
+    /// # Errors
+    /// `PageError::NotPresent`; `PageError::State` when it is set aside; `DeviceError::Dying`.
+    pub(crate) fn hold<M: Machine>(&mut self, frames: &Frames<M>, pfn: Pfn) -> Result<()> {
+        let device = self.usable(pfn, PageNeeds::UsableOfDevice)?;
         if device.state != DeviceState::Live {
-            return Err(Error::Device(DeviceError::Dying(device.start().address(g))));
+            return Err(DeviceError::Dying(device.start().address(frames.granule())).into());
         }
-        let page = self.frames.pages().own(device.head_of(pfn));
+        let page = frames.pages().own(device.head_of(pfn));
         page.set_refs(page.refs() + 1);
-        self.count_hold(pfn, 1);
+        device.holds += 1;
         Ok(())
     }
 
-    /// Let go of a device's page; the last hold on a device that shall go takes it down.
-    pub(crate) fn release_device(&mut self, pfn: Pfn) -> Result<()> {
-        let pfn = self.usable_device(pfn, PageNeeds::Held)?.head_of(pfn);
-        let page = self.frames.pages().own(pfn);
-        let Some(holds) = page.refs().checked_sub(1) else {
-            return Err(Error::Page(PageError::State { pfn, is: PageKind::Device, needs: PageNeeds::Held }));
-        };
+    /// The inverse of [`Self::hold`]. Returns the device if it shall go, and this was the last hold.
+    fn release<M: Machine>(&mut self, frames: &Frames<M>, pfn: Pfn) -> Result<Option<DeviceRange>> {
+        let device = self.usable(pfn, PageNeeds::Held)?;
+        let pfn = device.head_of(pfn);
+        let page = frames.pages().own(pfn);
+        let (is, needs) = (PageKind::Device, PageNeeds::Held);
+        let holds = page.refs().checked_sub(1).ok_or(PageError::State { pfn, is, needs })?;
         page.set_refs(holds);
-        self.count_hold(pfn, -1);
-        let gone = self.device_of(pfn).filter(|d| d.state == DeviceState::Dying && d.holds == 0);
-        if let Some(start) = gone.map(Pagemap::start) {
-            self.undo_memremap(start);
-        }
-        Ok(())
+        device.holds = device.holds.saturating_sub(1);
+        let (start, last) = (device.start(), device.state == DeviceState::Dying && device.holds == 0);
+        last.then(|| self.range_of(frames, start)).transpose()
     }
 
     /// The device of a page that is not set aside.
-    fn usable_device(&self, pfn: Pfn, needs: PageNeeds) -> Result<&Pagemap> {
-        let device = self.device_of(pfn).ok_or(Error::Page(PageError::NotPresent(pfn)))?;
+    fn usable(&mut self, pfn: Pfn, needs: PageNeeds) -> Result<&mut Pagemap> {
+        let device = self.pagemaps.iter_mut().find(|device| device.contains(pfn));
+        let device = device.ok_or(PageError::NotPresent(pfn))?;
         if device.set_aside().contains(pfn) {
-            return Err(Error::Page(PageError::State { pfn, is: PageKind::DeviceMemmap, needs }));
+            return Err(PageError::State { pfn, is: PageKind::DeviceMemmap, needs }.into());
         }
         Ok(device)
-    }
-
-    fn count_hold(&mut self, pfn: Pfn, by: i64) {
-        let start = self.device_of(pfn).map(Pagemap::start);
-        if let Some(device) = start.and_then(|start| self.devices.get_mut(start.get())) {
-            device.holds = device.holds.saturating_add_signed(by);
-        }
     }
 }

@@ -3,7 +3,6 @@
 use core::fmt;
 
 use crate::device::compound::{Compound, Dedup, TailScope};
-use crate::error::Result;
 use crate::frame::section::Backing;
 use crate::granule::Granule;
 use crate::list::Keyed;
@@ -171,19 +170,13 @@ impl Pagemap {
         usable.all[0].start = self.usable_start();
         usable
     }
-    /// Call `found` for the head of every usable compound page; for every page where they are single. An error ends it.
-    ///
-    /// # Errors
-    /// The caller's.
-    pub fn each_head(&self, found: &mut dyn FnMut(Pfn) -> Result<()>) -> Result<()> {
-        for range in self.usable().as_slice() {
-            let mut head = range.start;
-            while head < range.end {
-                found(head)?;
-                head = head + (1 << self.compound.order());
-            }
-        }
-        Ok(())
+    /// The heads of its usable compound pages; every usable page where they are single.
+    pub fn heads(&self) -> impl Iterator<Item = Pfn> + use<> {
+        let (usable, order) = (self.usable(), self.compound.order());
+        (0..usable.count).flat_map(move |i| {
+            let range = usable.all[i];
+            (0..range.len() >> order).map(move |n| range.start + (n << order))
+        })
     }
     /// Its NUMA node.
     pub const fn node(&self) -> u32 {

@@ -7,9 +7,10 @@ use crate::frame::altmap::Altmap;
 use crate::granule::Granule;
 use crate::pfn::Pfn;
 
-/// Whole subsections inside the linear map's reach where nothing is present, of one type, with an altmap that fits.
+/// Whole subsections inside the linear map's reach, of one type, with an altmap that fits.
 ///
-/// Holding one proves that this was so for the model that made it, and is so until that model changes.
+/// When it was made, nothing was present there, and no device whose memory the system has claimed it. Both can have changed since,
+/// so the operations that take one check both again.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceRange {
     pub(super) ranges: Ranges,

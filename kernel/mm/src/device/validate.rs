@@ -4,11 +4,12 @@ use crate::addr::{PhysAddr, PhysRange};
 use crate::device::compound::{Compound, Dedup, NoDedup};
 use crate::device::pagemap::{DeviceType, MAX_RANGES, Ranges};
 use crate::device::range::DeviceRange;
-use crate::error::{AltmapError, DeviceError, Error, RangeError, Result};
+use crate::device::steps::refuse_present;
+use crate::error::{AltmapError, DeviceError, RangeError, Result};
 use crate::frame::altmap::Altmap;
-use crate::frame::section::{Section, Subsections};
 use crate::granule::{Granule, SUBSECTION_SHIFT};
 use crate::hotplug::home::MemmapHome;
+use crate::hotplug::range::{refuse_beyond, whole};
 use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::PfnRange;
@@ -17,8 +18,9 @@ impl<M: Machine> Mm<M> {
     /// Validate `ranges`, pairs of a start and a length in bytes.
     ///
     /// # Errors
-    /// `DeviceRanges`, `Empty`, `Wraps`, `NotSubsectionAligned`, `BeyondLinearMap` or `Exists`; `AltmapOnPrivate`,
-    /// `AltmapRanges` or `BadAltmap` for the memmap's place.
+    /// `DeviceError::Ranges`; `RangeError::Empty`, `RangeError::Wraps`, `RangeError::NotSubsectionAligned`,
+    /// `RangeError::BeyondLinearMap` or `RangeError::Exists`; `AltmapError::OnPrivate`, `AltmapError::Ranges` or
+    /// `AltmapError::Misplaced` for the memmap's place.
     pub fn device_range(
         &self,
         ranges: &[(PhysAddr, u64)],
@@ -31,7 +33,7 @@ impl<M: Machine> Mm<M> {
     /// [`Self::device_range`], in compound pages: each range is whole ones, but for what is set aside before the first.
     ///
     /// # Errors
-    /// As there; `NotCompoundAligned`, and `NoCompoundLeft` after what is set aside.
+    /// As there; `RangeError::NotCompoundAligned`, and `DeviceError::NoCompoundLeft` after what is set aside.
     pub fn compound_device_range(
         &self,
         ranges: &[(PhysAddr, u64)],
@@ -40,13 +42,13 @@ impl<M: Machine> Mm<M> {
         compound: Compound,
     ) -> Result<DeviceRange> {
         let g = self.granule();
-        let wrong_count = Error::Device(DeviceError::Ranges { ranges: ranges.len(), most: MAX_RANGES });
+        let wrong_count = DeviceError::Ranges { ranges: ranges.len(), most: MAX_RANGES };
         let mut pages = [PfnRange::default(); MAX_RANGES];
         for (i, (start, len)) in ranges.iter().enumerate() {
             let range = check_range(self, *start, *len)?;
             let found = PfnRange::inside(g, range);
             if let Some(other) = pages.iter().take(i).find(|other| other.overlaps(&found)) {
-                return Err(Error::Range(RangeError::Exists { range, present: other.start.address(g) }));
+                return Err(RangeError::Exists { range, present: other.start.address(g) }.into());
             }
             *pages.get_mut(i).ok_or(wrong_count)? = found;
         }
@@ -57,35 +59,20 @@ impl<M: Machine> Mm<M> {
         let device = DeviceRange { ranges, kind, altmap, compound, dedup, node: 0 };
         if compound.order() > 0 && device.pagemap().usable_start() >= ranges.as_slice()[0].end {
             let (range, size) = (device.first_addresses(g), compound.bytes(g));
-            return Err(Error::Device(DeviceError::NoCompoundLeft { range, size }));
+            return Err(DeviceError::NoCompoundLeft { range, size }.into());
         }
         Ok(device)
     }
 }
 
+/// `len` bytes at `start`, if a device can be made of them.
 fn check_range<M: Machine>(mm: &Mm<M>, start: PhysAddr, len: u64) -> Result<PhysRange> {
-    let g = mm.granule();
-    if len == 0 {
-        return Err(Error::Range(RangeError::Empty(start)));
-    }
-    let range = PhysRange::checked_new(start, len).ok_or(Error::Range(RangeError::Wraps { start, len }))?;
-    let subsection = 1 << SUBSECTION_SHIFT;
-    if !start.is_aligned(subsection) || !range.end.is_aligned(subsection) {
-        return Err(Error::Range(RangeError::NotSubsectionAligned(range)));
-    }
-    let reach = mm.space.layout().reach();
-    if !reach.covers(&range) {
-        return Err(Error::Range(RangeError::BeyondLinearMap { range, reach }));
-    }
-    let pages = PfnRange::inside(g, range);
-    let taken = |section: &Section| {
-        let part = section.part_of(g, pages);
-        section.present.overlaps(Subsections::touched(g, section.start, part)).then_some(part.start)
-    };
-    match mm.kmem_at(pages).or_else(|| mm.frames.sections_of(pages).iter().find_map(taken)) {
-        Some(at) => Err(Error::Range(RangeError::Exists { range, present: at.address(g) })),
-        None => Ok(range),
-    }
+    let range = whole(start, len, 1 << SUBSECTION_SHIFT, RangeError::NotSubsectionAligned)?;
+    refuse_beyond(mm.space.layout(), range)?;
+    let pages = PfnRange::inside(mm.granule(), range);
+    mm.devices.refuse_claimed(mm.granule(), pages)?;
+    refuse_present(&mm.frames, pages)?;
+    Ok(range)
 }
 
 /// A range ends with a compound page; it begins with one unless something may be set aside before.
@@ -95,10 +82,9 @@ fn refuse_parts(g: Granule, ranges: &Ranges, memmap: MemmapHome, compound: Compo
         start && range.end.is_aligned(compound.order())
     };
     match ranges.as_slice().iter().find(|range| !whole(range)) {
-        Some(range) => Err(Error::Range(RangeError::NotCompoundAligned {
-            range: range.addresses(g),
-            size: compound.bytes(g),
-        })),
+        Some(range) => {
+            Err(RangeError::NotCompoundAligned { range: range.addresses(g), size: compound.bytes(g) }.into())
+        }
         None => Ok(()),
     }
 }
@@ -128,10 +114,10 @@ fn choose_altmap<M: Machine>(
 ) -> Result<Option<Altmap>> {
     let (g, first) = (mm.granule(), ranges.as_slice()[0]);
     if memmap != MemmapHome::Ram && !kind.is_reachable() {
-        return Err(Error::Altmap(AltmapError::OnPrivate(first.addresses(g))));
+        return Err(AltmapError::OnPrivate(first.addresses(g)).into());
     }
     if memmap != MemmapHome::Ram && ranges.as_slice().len() > 1 {
-        return Err(Error::Altmap(AltmapError::Ranges { ranges: ranges.as_slice().len() }));
+        return Err(AltmapError::Ranges { ranges: ranges.as_slice().len() }.into());
     }
     let reserve = match memmap {
         MemmapHome::Ram => return Ok(None),
@@ -145,7 +131,7 @@ fn choose_altmap<M: Machine>(
     // Before it is added to: what does not fit is not tried out.
     if reserve > first.len() {
         let (base, range) = (first.start.address(g), first.addresses(g));
-        return Err(Error::Altmap(AltmapError::Misplaced { base, range }));
+        return Err(AltmapError::Misplaced { base, range }.into());
     }
     let altmap = if dedup == Dedup::Shared {
         let (range, size) = (first.addresses(g), compound.bytes(g));

@@ -10,9 +10,9 @@
 //! ```
 
 use crate::addr::PhysRange;
-use crate::error::{BlockError, BlockIs, BlockNeeds, Error, RangeError, Result};
+use crate::error::{BlockError, BlockIs, BlockNeeds, Result};
 use crate::frame::Frames;
-use crate::frame::block::{MemoryBlock, Source};
+use crate::frame::block::Source;
 use crate::frame::zone::ZoneKind;
 use crate::hotplug::home::MemmapHome;
 use crate::hotplug::offline::Offlined;
@@ -20,12 +20,13 @@ use crate::hotplug::present::{
     choose_backing, claim_sections, drop_backing, drop_sections, forget_pages, initialise_pages, map_linear,
     refuse_parted, unmap_linear,
 };
-use crate::hotplug::range::HotRange;
+use crate::hotplug::range::{HotRange, whole_blocks};
 use crate::hotplug::step::Step;
 use crate::hotplug::undo::Undo;
 use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::PfnRange;
+use crate::space::table::KernelSpace;
 use crate::vmemmap::depopulate::depopulate_sections;
 use crate::vmemmap::populate::populate_range;
 
@@ -33,7 +34,7 @@ impl<M: Machine> Mm<M> {
     /// Make `range` present, its memmap at `home`; its blocks are offline. `progress` hears of each step that is complete.
     ///
     /// # Errors
-    /// `Exists` when something became present there after the range was validated, or what a step ran out of; the machine is
+    /// `RangeError::Exists` when something became present there after the range was validated, or what a step ran out of; the machine is
     /// exactly as it was.
     pub fn add_memory(
         &mut self,
@@ -41,7 +42,7 @@ impl<M: Machine> Mm<M> {
         home: MemmapHome,
         mut progress: impl FnMut(&Self, Step),
     ) -> Result<()> {
-        self.refuse_claimed_by_device(range)?;
+        self.devices.refuse_claimed(self.granule(), range.pages())?;
         let mut undo = Undo::new(self, range.pages(), &mut progress);
         undo.step(
             Step::ClaimSections,
@@ -82,22 +83,12 @@ impl<M: Machine> Mm<M> {
     /// As [`Self::removable`]; `BlockError::State` when a block is not offline, or a device gave it
     /// (`memory_to_device` takes it back).
     pub fn remove_memory(&mut self, range: PhysRange) -> Result<()> {
-        self.refuse_kmem(range)?;
+        refuse_kmem(&self.frames, range)?;
         let pages = self.removable(range)?;
-        self.remove_offline(pages)
-    }
-
-    /// [`Self::remove_memory`] without its checks of the range.
-    pub(crate) fn remove_offline(&mut self, pages: PfnRange) -> Result<()> {
         for start in pages.blocks(self.granule()) {
-            self.require_offline(start)?;
+            self.frames.require_offline(start)?;
         }
-        let Self { space, frames, .. } = self;
-        forget_pages(frames, pages);
-        depopulate_sections(space, frames, pages);
-        drop_backing(frames, pages);
-        unmap_linear(space, frames, pages);
-        drop_sections(frames, pages);
+        remove_offline(&mut self.space, &mut self.frames, pages);
         Ok(())
     }
 
@@ -114,10 +105,8 @@ impl<M: Machine> Mm<M> {
     ) -> Result<()> {
         let pages = range.pages();
         self.add_memory(range, home, &mut progress)?;
-        self.online_pages(pages, zone, progress).inspect_err(|_| {
-            let removed = self.remove_offline(pages);
-            debug_assert!(removed.is_ok(), "what has just been added is offline: {removed:?}");
-        })
+        self.online_pages(pages, zone, progress)
+            .inspect_err(|_| remove_offline(&mut self.space, &mut self.frames, pages))
     }
 
     /// The inverse of [`Self::plug`]: take every block offline, moving what is in use elsewhere, and remove the range.
@@ -125,7 +114,7 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// As [`Self::offline_pages`] and [`Self::remove_memory`]; every block is in the state in which it was.
     pub fn unplug(&mut self, range: PhysRange) -> Result<Offlined> {
-        self.refuse_kmem(range)?;
+        refuse_kmem(&self.frames, range)?;
         self.unplug_kmem(range)
     }
 
@@ -133,57 +122,48 @@ impl<M: Machine> Mm<M> {
     pub(crate) fn unplug_kmem(&mut self, range: PhysRange) -> Result<Offlined> {
         let pages = self.removable(range)?;
         let offlined = self.offline_pages(pages)?;
-        self.remove_offline(pages)?;
+        remove_offline(&mut self.space, &mut self.frames, pages);
         Ok(offlined)
     }
 
     /// The pages of `range`, if it can be removed once its blocks are offline.
     ///
     /// # Errors
-    /// `Empty`; `NotBlockAligned`; `BlockError::Absent` when a block of it is not present (a warning); `WouldSplit` when it is a part of
-    /// what the linear map has in one piece; `HeldTogether` when a part holds the memmap of another.
+    /// `RangeError::Empty`; `RangeError::NotBlockAligned`; `BlockError::Absent` when a block of it is not present (a warning);
+    /// `SpaceError::WouldSplit` when it is a part of what the linear map has in one piece; `AltmapError::HeldTogether` when a
+    /// part holds the memmap of another.
     pub fn removable(&mut self, range: PhysRange) -> Result<PfnRange> {
         let g = self.granule();
-        if range.is_empty() {
-            return Err(Error::Range(RangeError::Empty(range.start)));
-        }
-        if !range.start.is_aligned(g.section_size) || !range.end.is_aligned(g.section_size) {
-            return Err(Error::Range(RangeError::NotBlockAligned { range, block: g.section_size }));
-        }
+        let range = whole_blocks(g, range.start, range.len())?;
         let pages = PfnRange::inside(g, range);
         if let Some(absent) = pages.blocks(g).find(|start| self.frames.blocks.get(start.get()).is_none()) {
             self.frames.warnings.bad_remove += 1;
-            return Err(Error::Block(BlockError::Absent(absent.address(g))));
+            return Err(BlockError::Absent(absent.address(g)).into());
         }
         refuse_parted(&self.frames, pages)?;
         self.space.refuse_split(self.space.layout().linear_range(range))?;
         Ok(pages)
     }
+}
 
-    /// A device has claimed the range since it was validated: it gave its memory to the system, and takes it back.
-    fn refuse_claimed_by_device(&self, range: &HotRange) -> Result<()> {
-        let g = self.granule();
-        match self.kmem_at(range.pages()) {
-            Some(device) => Err(Error::Range(RangeError::Exists {
-                range: range.pages().addresses(g),
-                present: device.address(g),
-            })),
-            None => Ok(()),
-        }
-    }
+/// Removes pages whose blocks are all offline: the inverse of [`Mm::add_memory`], step by step.
+fn remove_offline<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, pages: PfnRange) {
+    forget_pages(frames, pages);
+    depopulate_sections(space, frames, pages);
+    drop_backing(frames, pages);
+    unmap_linear(space, frames, pages);
+    drop_sections(frames, pages);
+}
 
-    /// What a device gave to the system goes back to the device (`memory_to_device`), not away.
-    fn refuse_kmem(&self, range: PhysRange) -> Result<()> {
-        let g = self.granule();
-        let of_device =
-            |block: &&MemoryBlock| block.source == Source::Kmem && range.contains(block.start.address(g));
-        match self.frames.blocks().iter().find(of_device) {
-            Some(block) => Err(Error::Block(BlockError::State {
-                block: block.start.address(g),
-                is: BlockIs::GivenByDevice,
-                needs: BlockNeeds::OwnMemory,
-            })),
-            None => Ok(()),
+/// What a device gave to the system goes back to the device (`memory_to_device`), not away.
+fn refuse_kmem<M: Machine>(frames: &Frames<M>, range: PhysRange) -> Result<()> {
+    let g = frames.granule();
+    let mut blocks = frames.blocks_of(PfnRange::inside(g, range)).iter();
+    match blocks.find(|block| block.source == Source::Kmem) {
+        Some(block) => {
+            let (block, is, needs) = (block.start.address(g), BlockIs::GivenByDevice, BlockNeeds::OwnMemory);
+            Err(BlockError::State { block, is, needs }.into())
         }
+        None => Ok(()),
     }
 }

@@ -16,7 +16,7 @@ impl<M: Machine> Mm<M> {
 
     /// The node of the device or the memory block at `pfn`.
     pub fn node_of(&self, pfn: Pfn) -> Option<u32> {
-        let device = self.device_of(pfn).map(Pagemap::node);
+        let device = self.devices.of(pfn).map(Pagemap::node);
         device.or_else(|| self.frames.block_of(pfn).map(|block| block.node))
     }
 

@@ -1,6 +1,6 @@
 //! Memory blocks go online: steps 6 and 7, each beside its inverse (Linux: `online_pages`).
 
-use crate::error::{BlockError, BlockNeeds, Error, Resource, Result};
+use crate::error::{BlockError, BlockNeeds, Resource, Result};
 use crate::frame::Frames;
 use crate::frame::block::BlockState;
 use crate::frame::page::PageKind;
@@ -18,7 +18,7 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// `BlockError::Absent`, and as [`Self::online_pages`].
     pub fn online_block(&mut self, start: Pfn, zone: ZoneKind) -> Result<()> {
-        self.require_offline(start)?;
+        self.frames.require_offline(start)?;
         self.online_pages(PfnRange::new(start, self.granule().section_pages), zone, |_, _| {})
     }
 
@@ -34,7 +34,7 @@ impl<M: Machine> Mm<M> {
     ) -> Result<()> {
         let range = pages.addresses(self.granule());
         for start in pages.blocks(self.granule()) {
-            self.require_offline(start)?;
+            self.frames.require_offline(start)?;
         }
         self.notifiers.ask(Direction::Online, range)?;
         if let Err(error) = self.frames.join_zone(pages, zone) {
@@ -47,23 +47,19 @@ impl<M: Machine> Mm<M> {
         progress(self, Step::GoOnline);
         Ok(())
     }
-
-    /// Refuse a block that is not present or not offline.
-    pub(crate) fn require_offline(&self, start: Pfn) -> Result<()> {
-        let block = start.address(self.granule());
-        let state = self.frames.blocks.get(start.get()).ok_or(BlockError::Absent(block))?.state;
-        match state {
-            BlockState::Offline => Ok(()),
-            _ => Err(Error::Block(BlockError::State {
-                block,
-                is: state.described(),
-                needs: BlockNeeds::Offline,
-            })),
-        }
-    }
 }
 
 impl<M: Machine> Frames<M> {
+    /// Refuse a block that is not present or not offline.
+    pub(crate) fn require_offline(&self, start: Pfn) -> Result<()> {
+        let block = start.address(self.granule());
+        let state = self.blocks.get(start.get()).ok_or(BlockError::Absent(block))?.state;
+        match state {
+            BlockState::Offline => Ok(()),
+            _ => Err(BlockError::State { block, is: state.described(), needs: BlockNeeds::Offline }.into()),
+        }
+    }
+
     /// Step 6: the blocks of `pages`, all offline, join `zone`.
     ///
     /// # Errors

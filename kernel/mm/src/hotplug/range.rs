@@ -2,15 +2,18 @@
 //! there, and that no device claims it.
 
 use crate::addr::{PhysAddr, PhysRange};
-use crate::error::{Error, RangeError, Result};
+use crate::error::{RangeError, Result};
 use crate::frame::block::Source;
+use crate::granule::Granule;
+use crate::layout::Layout;
 use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::PfnRange;
 
-/// A range of whole memory blocks, inside the linear map's reach, where nothing is present.
+/// A range of whole memory blocks, inside the linear map's reach.
 ///
-/// Holding one proves that this was so for the model that made it, and is so until that model changes.
+/// When it was made, nothing was present there, and no device claimed it. Both can have changed since, so the operations that take
+/// one check both again.
 #[derive(Clone, Copy, Debug)]
 pub struct HotRange {
     pages: PfnRange,
@@ -22,29 +25,18 @@ impl HotRange {
     /// Validate `len` bytes at `start`.
     ///
     /// # Errors
-    /// `Empty`, `Wraps`, `NotBlockAligned`, `BeyondLinearMap` or `Exists`: each names the rule and the value.
+    /// `RangeError::Empty`, `RangeError::Wraps`, `RangeError::NotBlockAligned`, `RangeError::BeyondLinearMap` or
+    /// `RangeError::Exists`: each names the rule and the value.
     pub fn new<M: Machine>(mm: &Mm<M>, start: PhysAddr, len: u64, source: Source) -> Result<Self> {
         let g = mm.granule();
-        if len == 0 {
-            return Err(Error::Range(RangeError::Empty(start)));
-        }
-        let range =
-            PhysRange::checked_new(start, len).ok_or(Error::Range(RangeError::Wraps { start, len }))?;
-        if !start.is_aligned(g.section_size) || !range.end.is_aligned(g.section_size) {
-            return Err(Error::Range(RangeError::NotBlockAligned { range, block: g.section_size }));
-        }
-        let reach = mm.space.layout().reach();
-        if !reach.covers(&range) {
-            return Err(Error::Range(RangeError::BeyondLinearMap { range, reach }));
-        }
+        let range = whole_blocks(g, start, len)?;
+        refuse_beyond(mm.space.layout(), range)?;
         let pages = PfnRange::inside(g, range);
-        if let Some(section) = mm.frames.sections().iter().find(|s| pages.contains(s.start)) {
-            return Err(Error::Range(RangeError::Exists { range, present: section.start.address(g) }));
+        if let Some(section) = mm.frames.sections_of(pages).first() {
+            return Err(RangeError::Exists { range, present: section.start.address(g) }.into());
         }
         // What a device gave to the system is claimed by that device, also while it is on its way.
-        if let Some(device) = mm.kmem_at(pages) {
-            return Err(Error::Range(RangeError::Exists { range, present: device.address(g) }));
-        }
+        mm.devices.refuse_claimed(g, pages)?;
         Ok(Self { pages, source, node: 0 })
     }
 
@@ -64,4 +56,43 @@ impl HotRange {
     pub const fn source(&self) -> Source {
         self.source
     }
+}
+
+/// `len` bytes at `start`, if they are whole memory blocks.
+///
+/// # Errors
+/// `RangeError::Empty`, `RangeError::Wraps`, `RangeError::NotBlockAligned`.
+pub(crate) fn whole_blocks(g: Granule, start: PhysAddr, len: u64) -> Result<PhysRange> {
+    let block = g.section_size;
+    whole(start, len, block, |range| RangeError::NotBlockAligned { range, block })
+}
+
+/// `len` bytes at `start`, if they begin and end at multiples of `unit`, a power of two; `not_aligned` says how they are refused
+/// otherwise.
+///
+/// # Errors
+/// `RangeError::Empty`, `RangeError::Wraps`, or `not_aligned`'s.
+pub(crate) fn whole(
+    start: PhysAddr,
+    len: u64,
+    unit: u64,
+    not_aligned: impl FnOnce(PhysRange) -> RangeError,
+) -> Result<PhysRange> {
+    if len == 0 {
+        return Err(RangeError::Empty(start).into());
+    }
+    let range = PhysRange::checked_new(start, len).ok_or(RangeError::Wraps { start, len })?;
+    if !start.is_aligned(unit) || !range.end.is_aligned(unit) {
+        return Err(not_aligned(range).into());
+    }
+    Ok(range)
+}
+
+/// Refuses a range that the linear map does not reach.
+///
+/// # Errors
+/// `RangeError::BeyondLinearMap`.
+pub(crate) fn refuse_beyond(layout: Layout, range: PhysRange) -> Result<()> {
+    let reach = layout.reach();
+    if reach.covers(&range) { Ok(()) } else { Err(RangeError::BeyondLinearMap { range, reach }.into()) }
 }

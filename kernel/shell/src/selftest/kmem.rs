@@ -72,7 +72,7 @@ fn there_and_back(kernel: &mut Kernel) -> Outcome {
 
 /// The tenant has moved in where memory is newest: on the device.
 fn tenant_moves_off(kernel: &mut Kernel, guest: &Guest) -> Outcome {
-    let Some(device) = kernel.mm.kmem().last().map(|kmem| kmem.device()) else {
+    let Some(device) = kernel.mm.devices().kmem().last().map(|kmem| kmem.device()) else {
         return Err(fail(format_args!("no device has given its memory")));
     };
     let block = kernel.block_of(frame_at(kernel, guest.page(kernel, 0))?);

@@ -168,6 +168,6 @@ fn devices(kernel: &Kernel) -> u64 {
         let ranges = device.ranges().iter().flat_map(|range| [range.start.get(), range.len()]);
         checksum(ranges.chain(words).chain(altmap))
     };
-    let given = kernel.mm.kmem().iter().map(|kmem| kmem.device().start.get());
+    let given = kernel.mm.devices().kmem().iter().map(|kmem| kmem.device().start.get());
     checksum(kernel.mm.devices().iter().map(sum).chain(given))
 }

@@ -119,7 +119,7 @@ fn take_out(kernel: &mut Kernel, pages: PfnRange) -> Result<()> {
 /// Take down the devices that a test has left in `pages`.
 fn take_down_devices(kernel: &mut Kernel, pages: PfnRange) -> Result<()> {
     let is_there = |device: &PfnRange| device.overlaps(&pages);
-    if let Some(device) = kernel.mm.kmem().iter().map(Kmem::device).find(is_there) {
+    if let Some(device) = kernel.mm.devices().kmem().iter().map(Kmem::device).find(is_there) {
         kernel.mm.memory_to_device(device.start)?;
     }
     let there = |device: &&Pagemap| device.ranges().iter().any(is_there);

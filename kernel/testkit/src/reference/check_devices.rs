@@ -18,9 +18,10 @@ impl Reference {
         let g = rig.granule();
         let names: Vec<_> = rig.mm.devices().iter().map(|d| d.start().get() * self.spec.page).collect();
         assert_eq!(names, self.devices.keys().copied().collect::<Vec<_>>(), "{when}: devices");
-        let given: Vec<_> = rig.mm.kmem().iter().map(|k| k.device().start.get() * self.spec.page).collect();
+        let given: Vec<_> =
+            rig.mm.devices().kmem().iter().map(|k| k.device().start.get() * self.spec.page).collect();
         assert_eq!(given, self.given.keys().copied().collect::<Vec<_>>(), "{when}: memory of devices");
-        for (device, found) in self.devices.values().zip(rig.mm.devices()) {
+        for (device, found) in self.devices.values().zip(rig.mm.devices().iter()) {
             let bytes: Vec<_> = found.addresses(g).map(|r| r.start.get()..r.end.get()).collect();
             assert_eq!(bytes, device.ranges, "{when}: ranges");
             assert_eq!(found.kind(), device.kind, "{when}");
