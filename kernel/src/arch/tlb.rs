@@ -19,6 +19,21 @@
 
 use core::ops::Range;
 
+use tock_registers::register_bitfields;
+
+register_bitfields![u64,
+    /// The operand of TLBI VAE1IS and VALE1IS.
+    OPERAND [
+        /// Address bits 55:12, whatever the granule.
+        VA OFFSET(0) NUMBITS(44) [],
+        TTL OFFSET(44) NUMBITS(4) [],
+        ASID OFFSET(48) NUMBITS(16) []
+    ]
+];
+
+/// Address bits below those in [`OPERAND`].
+const VA_SHIFT: u32 = 12;
+
 /// Above this number of operations everything is invalidated instead, which costs less than they do. (Linux's limit is the
 /// number of entries in a table. It is lower here because readers wait while a table's pages are joined to a block.)
 pub const MAX_OPERATIONS: u64 = 128;
@@ -60,10 +75,9 @@ pub const fn plan(range: &Range<u64>, stride: u64) -> Plan {
     if operations > MAX_OPERATIONS { Plan::All } else { Plan::ByAddress { first, operations } }
 }
 
-/// The operand of TLBI VAE1IS and VALE1IS: address bits 55:12 in bits 43:0 (whatever the granule), TTL 0 in 47:44 and
-/// ASID 0 above.
-pub const fn operand(address: u64) -> u64 {
-    address >> 12 & 0xfff_ffff_ffff
+/// The operand for the page or block at `address`.
+pub fn operand(address: u64) -> u64 {
+    (OPERAND::VA.val(address >> VA_SHIFT) + OPERAND::TTL.val(0) + OPERAND::ASID.val(0)).value
 }
 
 #[cfg(target_os = "none")]
@@ -111,11 +125,10 @@ mod operations {
     }
 
     fn by_address(first: u64, operations: u64, stride: u64, scope: Scope) {
-        let step = stride >> 12;
-        let mut operand = operand(first);
         // SAFETY: I5, as in `invalidate_all`; the same for the two blocks below.
         unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
-        for _ in 0..operations {
+        for index in 0..operations {
+            let operand = operand(first + index * stride);
             match scope {
                 // SAFETY: I5.
                 Scope::Leaf => unsafe {
@@ -126,7 +139,6 @@ mod operations {
                     asm!("tlbi vae1is, {}", in(reg) operand, options(nostack, preserves_flags))
                 },
             }
-            operand += step;
         }
         // SAFETY: I5.
         unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };

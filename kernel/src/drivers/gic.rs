@@ -8,8 +8,6 @@
 //! security; both see their interrupts as Group 1 (GICv3), or through the plain acknowledge register (GICv2).
 #![expect(unsafe_code, reason = "the registers' addresses come from outside; rule M4")]
 
-use core::ptr::{NonNull, with_exposed_provenance_mut};
-
 pub use arm_gic::Trigger;
 use arm_gic::gicv2::{GicV2, registers::Gicc, registers::Gicd as GicdV2};
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
@@ -23,7 +21,7 @@ pub mod own;
 mod registers;
 
 pub use registers::GicAddresses;
-use registers::{ALL_PRIORITIES, DISTRIBUTOR_BYTES, FIRST_SPECIAL, GICD_ICPENDR, GICD_ITARGETSR};
+use registers::{ALL_PRIORITIES, DISTRIBUTOR_BYTES, FIRST_SPECIAL, GICD_ICPENDR, GICD_ITARGETSR, pointer};
 
 /// The first interrupt ID of the shared peripheral interrupts.
 const FIRST_SPI: u32 = 32;
@@ -38,11 +36,6 @@ pub struct Gic {
 enum Version {
     V2 { gic: GicV2<'static>, distributor: Window },
     V3(GicV3<'static>),
-}
-
-/// A pointer to registers at `base`.
-fn pointer<T>(base: usize) -> NonNull<T> {
-    NonNull::new(with_exposed_provenance_mut(base)).expect("an interrupt controller at address 0")
 }
 
 impl Gic {

@@ -7,8 +7,6 @@
 use core::marker::PhantomData;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
-#[cfg(target_os = "none")]
-use tock_registers::LocalRegisterCopy;
 use tock_registers::fields::FieldValue;
 use tock_registers::{RegisterLongName, UIntLike};
 
@@ -35,11 +33,6 @@ impl<T, R> Register<T, R> {
     #[cfg(target_os = "none")]
     pub(super) const fn nth(self, n: usize) -> Self {
         Self::at(self.offset + n * size_of::<T>())
-    }
-    /// The same register in the frame at `frame` bytes.
-    #[cfg(target_os = "none")]
-    pub(super) const fn in_frame(self, frame: usize) -> Self {
-        Self::at(self.offset + frame)
     }
     /// Bytes from its window's start.
     pub(super) const fn offset(self) -> usize {
@@ -79,15 +72,6 @@ impl Window {
     pub(super) fn get<T: UIntLike, R>(&mut self, register: Register<T, R>) -> T {
         // SAFETY: M4; `pointer` gave an aligned address inside the window.
         unsafe { self.pointer(register).read_volatile() }
-    }
-
-    /// Reads a register's fields.
-    #[cfg(target_os = "none")]
-    pub(super) fn read<T: UIntLike, R: RegisterLongName>(
-        &mut self,
-        register: Register<T, R>,
-    ) -> LocalRegisterCopy<T, R> {
-        LocalRegisterCopy::new(self.get(register))
     }
 
     /// Writes a register's value.

@@ -10,21 +10,20 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use arm_gic::gicv3::GicCpuInterface;
-use arm_gic::{IntId, InterruptGroup};
+use arm_gic::gicv2::{GicV2, SgiTarget, SgiTargetListFilter};
+use arm_gic::gicv3::{GicCpuInterface, GicRedistributor};
+use arm_gic::{IntId, InterruptGroup, UniqueMmioPointer};
 
 use super::registers::{
-    ALL_PRIORITIES, CTLR, DISTRIBUTOR_BYTES, FIRST_SPECIAL, GICC_CTLR, GICC_EOIR, GICC_IAR, GICC_PMR,
-    GICD_ITARGETSR, GICD_SGIR, GICD_TYPER, GICR_WAKER, GicAddresses, IAR, IGROUPR, INTERFACE_BYTES,
-    IPRIORITYR, ISENABLER, SGI_FRAME, SGIR, TYPER, WAKER,
+    ALL_PRIORITIES, DISTRIBUTOR_BYTES, FIRST_SPECIAL, GICD_ITARGETSR, GicAddresses, IAR, pointer,
 };
-use crate::arch::{cpu, word};
-use crate::drivers::affinity::{self, REDISTRIBUTOR_BYTES};
+use crate::arch::cpu;
+use crate::drivers::affinity;
 use crate::drivers::mmio::Window;
 use crate::per_cpu::{CPUS, PerCpu};
 
 /// SGIs 0 to 7 are on: the others are the Secure world's, by custom.
-const SGIS: usize = 8;
+const SGIS: u32 = 8;
 
 /// 2, 3, or 0 as long as there is none.
 static VERSION: AtomicU8 = AtomicU8::new(0);
@@ -56,56 +55,42 @@ pub fn set_up_here() -> bool {
     }
 }
 
-fn distributor() -> Window {
-    // SAFETY: M4 for `Gic::new`, which gave the address. What is used here is banked, or takes single writes.
-    unsafe { Window::new(DISTRIBUTOR.load(Relaxed), DISTRIBUTOR_BYTES) }
-}
-
 /// What is this CPU's own: a GICv2's CPU interface, or a GICv3's redistributor. `None` if there is none.
-fn own(bytes: usize) -> Option<Window> {
-    match OWN[cpu::number()].load(Relaxed) {
-        0 => None,
-        // SAFETY: M4, as above: banked, or another one for each CPU.
-        address => Some(unsafe { Window::new(address, bytes) }),
-    }
+fn own() -> Option<usize> {
+    Some(OWN[cpu::number()].load(Relaxed)).filter(|address| *address != 0)
 }
 
-/// Interrupts 0 to 31 of this CPU, whose registers are at `frame`: SGIs on, in one group, at the highest priority.
-fn enable_sgis(window: &mut Window, frame: usize, group: u32) {
-    window.set(IGROUPR.in_frame(frame), group);
-    for word in 0..SGIS / 4 {
-        window.set(IPRIORITYR.in_frame(frame).nth(word), 0);
-    }
-    window.set(ISENABLER.in_frame(frame), (1 << SGIS) - 1);
+/// A GICv2 as this CPU sees it. `None` if there is none.
+fn v2() -> Option<GicV2<'static>> {
+    let distributor = DISTRIBUTOR.load(Relaxed);
+    let (gicd, gicc) = (pointer(distributor), pointer(own()?));
+    // SAFETY: M4 for `Gic::new`, which gave the addresses. What is used of it is banked, or takes single writes.
+    Some(unsafe { GicV2::new(gicd.as_ptr(), gicc.as_ptr()) })
 }
 
 fn set_up_v2() -> bool {
-    let Some(mut interface) = own(INTERFACE_BYTES) else { return false };
-    let mut distributor = distributor();
+    let Some(mut gic) = v2() else { return false };
+    // SAFETY: M4, as in `v2`; the register is read-only.
+    let mut distributor = unsafe { Window::new(DISTRIBUTOR.load(Relaxed), DISTRIBUTOR_BYTES) };
     let name = distributor.get(GICD_ITARGETSR);
     NAMES[cpu::number()].store(name.into(), Relaxed);
-    // The group that `GicV2::setup` has given to the boot CPU's.
-    let secure = distributor.read(GICD_TYPER).is_set(TYPER::SecurityExtn);
-    enable_sgis(&mut distributor, 0, if secure { u32::MAX } else { 0 });
-    interface.set(GICC_PMR, ALL_PRIORITIES.into());
-    interface.write(GICC_CTLR, CTLR::EnableGrp1::SET);
-    name != 0
+    // What is not banked gets the value again that the boot CPU has given it.
+    gic.setup();
+    name != 0 && (0..SGIS).map(IntId::sgi).all(|id| gic.enable_interrupt(id, true).is_ok())
 }
 
 fn set_up_v3() -> bool {
-    let Some(mut mine) = own(word(REDISTRIBUTOR_BYTES)) else { return false };
+    let Some(address) = own() else { return false };
     NAMES[cpu::number()].store(cpu::affinity(), Relaxed);
-    let mut waker = mine.read(GICR_WAKER);
-    waker.modify(WAKER::ProcessorSleep::CLEAR);
-    mine.set(GICR_WAKER, waker.get());
-    while mine.read(GICR_WAKER).is_set(WAKER::ChildrenAsleep) {
-        cpu::relax();
-    }
-    enable_sgis(&mut mine, SGI_FRAME, u32::MAX);
+    // SAFETY: M4 for `Gic::new`, which gave the address; each CPU has another one.
+    let mut mine = GicRedistributor::new(unsafe { UniqueMmioPointer::new(pointer(address)) });
     GicCpuInterface::enable_system_register_el1();
+    // It may be awake.
+    let _ = mine.mark_core_awake();
+    mine.configure_default_settings();
     GicCpuInterface::set_priority_mask(ALL_PRIORITIES);
     GicCpuInterface::enable_group1(true);
-    true
+    (0..SGIS).map(IntId::sgi).all(|id| mine.enable_interrupt(id, true).is_ok())
 }
 
 /// Sends SGI `id` (below 8) to a CPU that has set up its part. That CPU sees what was stored before.
@@ -113,48 +98,49 @@ pub fn send(id: u32, number: usize) {
     cpu::finish_accesses();
     let name = NAMES[number].load(Relaxed);
     match VERSION.load(Relaxed) {
-        #[expect(clippy::cast_possible_truncation, reason = "an interface mask has 8 bits")]
-        2 => distributor().write(GICD_SGIR, SGIR::CPUTargetList.val(name as u32) + SGIR::SGIINTID.val(id)),
+        2 => {
+            #[expect(clippy::cast_possible_truncation, reason = "an interface mask has 8 bits")]
+            let target_list = name as u16;
+            let target_list_filter = SgiTargetListFilter::CPUTargetList;
+            if let Some(mut gic) = v2() {
+                gic.send_sgi(IntId::sgi(id), SgiTarget::List { target_list_filter, target_list });
+            }
+        }
         3 => cpu::send_sgi(affinity::sgi1r(name, id)),
         _ => {}
     }
 }
 
-/// An interrupt that was acknowledged and must be ended.
-pub struct Taken(u32);
+/// An interrupt that was acknowledged and must be ended: what the acknowledge register has said.
+pub struct Taken(IntId);
 
 impl Taken {
     /// Acknowledges the most urgent interrupt that is pending here, if there is one.
     pub fn next() -> Option<Self> {
         let what = match VERSION.load(Relaxed) {
-            2 => own(INTERFACE_BYTES)?.get(GICC_IAR),
-            3 => GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1)?.into(),
-            _ => return None,
+            2 => v2()?.get_and_acknowledge_interrupt(InterruptGroup::Group0),
+            3 => GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1),
+            _ => None,
         };
         // What the sender stored is seen from here on.
         cpu::finish_accesses();
-        (IAR::INTID.read(what) < FIRST_SPECIAL).then_some(Self(what))
+        what.map(Self).filter(|taken| taken.id() < FIRST_SPECIAL)
     }
 
     /// Its interrupt ID.
     pub fn id(&self) -> u32 {
-        IAR::INTID.read(self.0)
+        IAR::INTID.read(self.0.into())
     }
 
     /// Ends it: it may come again.
     pub fn end(self) {
         match VERSION.load(Relaxed) {
             2 => {
-                if let Some(mut interface) = own(INTERFACE_BYTES) {
-                    interface.set(GICC_EOIR, self.0);
+                if let Some(mut gic) = v2() {
+                    gic.end_interrupt(self.0, InterruptGroup::Group0);
                 }
             }
-            // What came from the controller is an ID.
-            _ => {
-                if let Ok(id) = IntId::try_from(self.0) {
-                    GicCpuInterface::end_interrupt(id, InterruptGroup::Group1);
-                }
-            }
+            _ => GicCpuInterface::end_interrupt(self.0, InterruptGroup::Group1),
         }
     }
 }
