@@ -178,16 +178,16 @@ impl Kernel {
 
     /// Handles the events of all devices.
     pub fn service(&mut self) {
-        let told = self.service_slots();
+        let new_nvdimm = self.service_slots();
         // An event that found the heap full is looked at again.
-        if (told || self.nvdimms.is_pending()) && self.find_nvdimms() {
+        if (new_nvdimm || self.nvdimms.is_pending()) && self.find_nvdimms() {
             self.injection.begin(&mut self.mm.frames_mut().faults);
             self.use_pmem();
             self.injection.end(&mut self.mm.frames_mut().faults);
         }
     }
 
-    /// Handles the events of the slots; returns whether one told of NVDIMMs.
+    /// Handles the events of the slots; returns whether one announced an NVDIMM.
     fn service_slots(&mut self) -> bool {
         let policy = self.policy();
         let Self { mm, dimms, injection, .. } = self;

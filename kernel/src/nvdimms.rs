@@ -1,7 +1,7 @@
 //! NVDIMMs: the ranges of persistent memory that the FIT lists, at boot or later. QEMU refuses to unplug one.
 //!
 //! ```text
-//!  at boot, and at each NVDIMM event:  read the FIT -> a range that is not listed yet is new -> it waits
+//!  at boot, and at each NVDIMM event:  read the FIT -> list each range that is not listed yet; the shell makes devices of it
 //! ```
 //!
 //! An NVDIMM takes a slot number from the same supply as DIMMs, but the slot registers do not show it, and QEMU expects no
@@ -67,9 +67,9 @@ impl Nvdimms {
 
     fn settle(&mut self, looked: core::result::Result<Vec<NvdimmRange>, NvdimmError>) -> Vec<NvdimmRange> {
         let full = matches!(looked, Err(NvdimmError::Heap(_)));
-        let told = core::mem::replace(&mut self.pending, full) && full;
+        let reported = core::mem::replace(&mut self.pending, full) && full;
         looked.unwrap_or_else(|error| {
-            if !told {
+            if !reported {
                 kprintln!("nvdimm: {error}");
             }
             Vec::new()

@@ -1,5 +1,5 @@
-//! The shell: one table of commands, each a function that succeeds or says in one line why not; and the self-tests, which are
-//! one of them. It is a package above the kernel, which knows of it only the function that runs a command line.
+//! The shell: one table of commands, and the self-tests, which are one of them. A command succeeds, or prints the reason in
+//! one line. The package is above the kernel, which knows only the function that runs a command line.
 #![no_std]
 #![cfg(target_os = "none")]
 
@@ -34,13 +34,13 @@ use hotmap_kernel::regions::Refusal;
 /// Why a command failed.
 #[derive(Debug)]
 pub enum ShellError {
-    /// It was not called as it wants to be.
+    /// Wrong words; the usage.
     Usage(&'static str),
     /// A word that should have been a number, a pfn or an address; what was expected.
     BadWord(&'static str),
     /// The model refused.
     Model(Error),
-    /// A pool of huge pages stopped short of the size that it was asked to have, and keeps the pages that it has.
+    /// A pool of huge pages did not reach the size that was asked for, and keeps the pages that it has.
     Pool {
         /// The size of a huge page.
         bytes: u64,
@@ -53,7 +53,7 @@ pub enum ShellError {
     },
     /// A region of the device tree cannot be used so.
     Region(Refusal),
-    /// Something was found to be wrong, and has been printed.
+    /// A check failed; the details are printed.
     Failed(&'static str),
     /// There is no such command.
     Unknown,
@@ -96,9 +96,9 @@ enum Operation {
     Yes,
     /// If any word follows its name.
     WithWords,
-    /// Unless this is its first word.
+    /// Unless its first word is this.
     Unless(&'static str),
-    /// If one of these is.
+    /// If its first word is one of these.
     If(&'static [&'static str]),
 }
 
@@ -147,99 +147,109 @@ const TABLE: &[Command] = &[
     command("mem", 0, "pages by use", show::mem),
     command("zones", 0, "the zones and their free runs", show::zones),
     command("blocks", 0, "the memory blocks", show::blocks),
-    command("dimms", 0, "the DIMMs and what became of them", show::dimms),
-    command("nvdimms", 0, "the NVDIMMs and what became of them", show::nvdimms),
+    command("dimms", 0, "the DIMMs and their states", show::dimms),
+    command("nvdimms", 0, "the NVDIMMs and their states", show::nvdimms),
     command("tables", 0, "pages of translation tables per region", show::tables),
-    command("cpus", 0, "the CPUs and what they do", show::cpus),
+    command("cpus", 0, "the CPUs, their jobs and their interrupts", show::cpus),
     command("layout", 0, "the virtual address space", show::layout),
     command(
         "walk pfn:N|addr:A",
         1,
-        "a page's struct page, level by level, to the frame that holds it",
+        "where a page's struct page lies: the table entries, level by level, and the frame",
         walk::walk,
     ),
     command("page PFN|addr:A", 1, "what a page is used for", walk::page),
     command("ptdump [linear|image|devices|tenants|vmemmap]", 1, "what is mapped", walk::ptdump),
     command("tenant new N|check [ID]|drop [ID]", 2, "users of movable pages", act::tenant)
         .operation(Operation::Unless("check")),
-    command("pin PFN|addr:A", 1, "hold a page, so that its block cannot leave", act::pin),
-    command("unpin PFN|addr:A", 1, "let go of it", act::unpin),
+    command(
+        "pin PFN|addr:A",
+        1,
+        "hold a page, so that it cannot move and its block cannot go offline",
+        act::pin,
+    ),
+    command("unpin PFN|addr:A", 1, "release a page that was pinned", act::unpin),
     command(
         "add ADDR[,SIZE]",
         1,
-        "bring in a hotpluggable region of the device tree or a part of it, or a boot block that went",
+        "add a hotpluggable region of the device tree or a part of it, or a boot block that was removed",
         act::add,
     )
     .operation(Operation::Yes),
-    command(dax::DAX, 12, "devices' memory: list it, make, unmake, give to the system (dax help)", dax::dax)
-        .operation(Operation::If(&["create", "destroy", "kmem"])),
+    command(
+        dax::DAX,
+        12,
+        "device memory: list devices, create, destroy, give to the system (dax help)",
+        dax::dax,
+    )
+    .operation(Operation::If(&["create", "destroy", "kmem"])),
     command(
         hugetlb::HUGETLB,
         3,
-        "the pools of huge pages: list them, set one's size, use a page",
+        "the pools of huge pages: list them, set a pool's size, take and put pages",
         hugetlb::hugetlb,
     )
     .operation(Operation::WithWords),
-    command(
-        "remove ADDR",
-        1,
-        "take away what `add` brought in at ADDR, or a block of boot memory",
-        act::remove,
-    )
-    .operation(Operation::Yes),
-    command("poison PFN|addr:A", 1, "take a page out of use, moving away what is in it", harm::poison)
+    command("remove ADDR", 1, "remove what one `add` added at ADDR, or a block of boot memory", act::remove)
         .operation(Operation::Yes),
-    command("unpoison PFN|addr:A", 1, "give it back", harm::unpoison),
-    command("scribble PFN|addr:A", 1, "write to a struct page; a shared tail's ends the run", harm::scribble),
-    command("crash [CPU]", 1, "end the run by a CPU that reads a struct page that is not there", harm::crash),
+    command("poison PFN|addr:A", 1, "take a page out of use, and migrate its contents", harm::poison)
+        .operation(Operation::Yes),
+    command("unpoison PFN|addr:A", 1, "return a poisoned page to use", harm::unpoison),
+    command(
+        "scribble PFN|addr:A",
+        1,
+        "write to a struct page; on a shared tail this ends the run",
+        harm::scribble,
+    ),
+    command("crash [CPU]", 1, "end the run: a CPU reads a struct page that is not mapped", harm::crash),
     command(
         "compact [ORDER|SIZE]",
         1,
-        "make a free run in zone Normal, moving tenants' pages",
+        "make a free run in zone Normal by migrating tenants' pages",
         harm::compact,
     )
     .operation(Operation::Yes),
     command("online ADDR [movable|normal]", 2, "bring a memory block online", act::online)
         .operation(Operation::Yes),
-    command("offline ADDR", 1, "take a memory block offline, moving away what is in use", act::offline)
+    command("offline ADDR", 1, "take a memory block offline, migrating the pages in use", act::offline)
         .operation(Operation::Yes),
     command(
         harm::INJECT,
         2,
-        "fail an allocation of the next operation, or veto what goes online or offline",
+        "make an allocation of the next operation fail, or veto going online or offline",
         harm::inject,
     ),
     command(
         dedup::DEDUP,
         1,
-        "what struct pages cost, mapped against backed; or how those of one page are mapped",
+        "struct pages, mapped against backed by frames; or how those of one page are mapped",
         dedup::dedup,
     ),
     command(
         stress::STRESS,
         2,
-        "all that comes and goes, in a random order, while the other CPUs read struct pages",
+        "all operations in random order, while the other CPUs read struct pages",
         stress::stress,
     ),
-    command("audit", 0, "prove the invariants I1 to I8 by walking everything", act::audit),
+    command("audit", 0, "check the invariants I1 to I8 by walking everything", act::audit),
     command("selftest [NAME|list]", 1, "run the self-tests (KTAP)", act::selftest),
     command(
         bench::BENCH,
         2,
-        "take the last slot's DIMM, or a huge page, through its life and count instructions",
+        "count the instructions of the life of the last slot's DIMM, or of a huge page",
         bench::bench,
     )
     .operation(Operation::Yes),
-    command("poweroff", 0, "end, with exit status 0", act::poweroff),
+    command("poweroff", 0, "end the run with exit status 0", act::poweroff),
 ];
 
-/// Run one command line; returns whether it succeeded. A failure prints one line that starts with `error: `.
+/// Runs one command line; returns whether it succeeded. A failure prints one line that starts with `error: `.
 pub fn run(kernel: &mut Kernel, line: &str) -> bool {
     let mut words = Words::new(line);
     let name = words.next().unwrap_or("");
     let found = TABLE.iter().find(|c| c.usage.split(' ').next() == Some(name));
     let outcome = match found {
-        // Before it runs: what was refused must not have been done.
+        // Before it runs: a command that is refused has done nothing.
         Some(command) if words.left() > command.most => Err(ShellError::Usage(command.usage)),
         Some(command) if command.operation.is_one(&words) => {
             kernel.injection.begin(&mut kernel.mm.frames_mut().faults);
@@ -281,11 +291,11 @@ const ARGUMENTS: &str = "\
 granule=4k|16k|64k   the translation granule (4k)
 memmap=self|self-range|ram
                      where the memmap of added memory goes (self): self is each block's own first pages,
-                     self-range the first pages of all that comes at once
+                     self-range the first pages of the whole range
 boot_memmap=self|ram where the memmap of boot memory goes (ram)
-online=auto|manual   whether added memory goes online by itself (auto)
+online=auto|manual   whether added memory goes online at once (auto)
 hotadd=auto|manual   whether hotpluggable regions of the device tree are added at boot (manual)
-pmem=off|dev|mem     persistent memory: left alone, or used, its memmap on it or in RAM (off); map=dev is dev
+pmem=off|dev|mem     persistent memory: unused, or a device with its memmap on it or in RAM (off); map=dev is dev
 hugepages=SIZE:N,... huge pages to set aside at boot, of up to four sizes (none)
 hvo=on|off           whether huge pages share their memmap when they are set aside (on)
 run=\"cmd; cmd\"       run these, then power off: status 0 if all succeeded, else 1

@@ -1,11 +1,10 @@
 //! The console: what every line goes through, from the first moment after [`init`].
 //!
-//! Two kinds of text. Command output ([`kprint!`](crate::kprint), [`kprintln!`](crate::kprintln)) always appears. Log
-//! lines ([`klog!`](crate::klog)) are what the kernel says by itself; [`set_quiet`] drops them while something is being
-//! counted.
+//! Two kinds of text. Command output ([`kprint!`](crate::kprint), [`kprintln!`](crate::kprintln)) is always printed. Log
+//! lines ([`klog!`](crate::klog)) report events; [`set_quiet`] drops them while instructions are counted.
 //!
-//! A line that is being typed stays readable: [`interject`] runs code that may print, and only if it does, the open
-//! line is broken off first, and the caller told to draw it again.
+//! A line that is being typed stays readable: [`interject`] runs code that may print. If it prints, the open line is ended
+//! first, and the caller draws it again.
 //!
 //! LF stays LF. One lock guards the device, taken once for each print, so that lines of several CPUs do not mix, and a
 //! handler may print ([`Lock`]); a panic takes it by force ([`seize`]).
@@ -128,7 +127,8 @@ pub fn enable_receive_interrupt() {
     }
 }
 
-/// Clears the UART's receive interrupts. Call it before reading the bytes, not after, or a byte in between is not told.
+/// Clears the UART's receive interrupts. Call it before reading the bytes: a byte that arrives between the two would raise no
+/// interrupt otherwise.
 pub fn clear_receive_interrupt() {
     if let Some(uart) = &mut CONSOLE.lock().uart {
         uart.clear_receive_interrupt();
@@ -136,7 +136,7 @@ pub fn clear_receive_interrupt() {
 }
 
 /// Runs `body` while a line is open on the screen. The first thing that it prints is preceded by `line_break`, and its
-/// last line is completed; the second value says whether anything was printed, so that the line has to be drawn again.
+/// last line is completed. The second value is whether it printed, so that the line has to be drawn again.
 pub fn interject<R>(line_break: &'static str, body: impl FnOnce() -> R) -> (R, bool) {
     CONSOLE.lock().line_break = Some(line_break);
     let result = body();

@@ -17,7 +17,7 @@ const SIGNATURE: u16 = 0x0000;
 const FILE_DIRECTORY: u16 = 0x0019;
 /// Bytes of a file's name in the directory, with at least one NUL.
 const NAME_BYTES: usize = 56;
-/// No QEMU has more files than this (`x-file-slots` is at most 0xf0 by default); a larger count is not a directory.
+/// The most files of a directory. A larger count means that the device is not fw_cfg.
 const MAX_FILES: u32 = 4096;
 /// The data register.
 const DATA: Register<u8> = Register::at(0x00);
@@ -26,7 +26,7 @@ const SELECTOR: Register<u16> = Register::at(0x08);
 /// Bytes of the registers that are used here (the DMA register after them is not).
 const WINDOW_BYTES: usize = 0x10;
 
-/// The two things that the device does.
+/// What the device does.
 pub trait Port {
     /// Selects item `key`, from its first byte.
     fn select(&mut self, key: u16);
@@ -63,9 +63,9 @@ impl Port for MmioPort {
 pub enum FwCfgError {
     /// Item 0 is not "QEMU".
     NoSignature([u8; 4]),
-    /// The directory says that it has so many files, which cannot be.
+    /// The directory's count is larger than any that QEMU makes.
     BadDirectory {
-        /// The count that it claims.
+        /// The count.
         count: u32,
     },
     /// The file is larger than the buffer.
@@ -82,7 +82,7 @@ impl fmt::Display for FwCfgError {
         match self {
             Self::NoSignature(found) => write!(f, "fw_cfg: its signature is {found:02x?}, not \"QEMU\""),
             Self::BadDirectory { count } => {
-                write!(f, "fw_cfg: a directory of {count} files is not believable")
+                write!(f, "fw_cfg: the directory has {count} files; the most is {MAX_FILES}")
             }
             Self::TooLarge { size, room } => {
                 write!(f, "fw_cfg: the file has {size} bytes, and there is room for {room}")
@@ -100,7 +100,7 @@ pub struct File {
     pub size: u32,
 }
 
-/// The device, checked.
+/// The device, whose signature was checked.
 #[derive(Debug)]
 pub struct FwCfg<P> {
     port: P,
@@ -140,8 +140,7 @@ impl<P: Port> FwCfg<P> {
         Ok(None)
     }
 
-    /// Reads the whole of the file `name` into the beginning of `buffer`, and gives that part of it; `None` if there is no
-    /// such file.
+    /// Reads the file `name` into the beginning of `buffer`, and returns that part; `None` if there is no such file.
     ///
     /// # Errors
     /// [`FwCfgError::BadDirectory`], [`FwCfgError::TooLarge`].

@@ -25,7 +25,7 @@ use registers::{ALL_PRIORITIES, DISTRIBUTOR_BYTES, FIRST_SPECIAL, GICD_ICPENDR, 
 
 /// The first interrupt ID of the shared peripheral interrupts.
 const FIRST_SPI: u32 = 32;
-/// `GicV3` is told of one redistributor, the boot CPU's.
+/// `GicV3` knows one redistributor, the boot CPU's.
 const BOOT_CPU: usize = 0;
 
 /// The interrupt controller, ready for the boot CPU.

@@ -1,9 +1,9 @@
-//! NVDIMMs as QEMU's ACPI finds them: a register takes the address of a page with a question, and QEMU writes its answer into
-//! the same page. There are no ACPI tables to read here: the register is used as the DSDT's `_FIT` method would use it.
+//! NVDIMMs, by the interface of QEMU's ACPI: a register takes the address of a page with a question, and QEMU writes its
+//! answer into the same page. The kernel reads no ACPI tables: it uses the register as the DSDT's `_FIT` method does.
 //!
 //! Source: QEMU `docs/specs/acpi_nvdimm.rst` (the page, "Read FIT"), `hw/acpi/nvdimm.c` (what it does), `hw/arm/virt.c`
-//! (where the register is). The table that is read is the same for NVDIMMs that were there at boot and for those that
-//! came later, and the event selector tells of the latter ([`super::ged::Events::nvdimm`]).
+//! (where the register is). One table lists the NVDIMMs that were present at boot and those that were added later; an event
+//! announces the latter ([`super::ged::Events::nvdimm`]).
 //!
 //! ```text
 //!  question   0  u32 handle      4  u32 revision   8  u32 function   12  u32 offset into the table
@@ -40,13 +40,13 @@ const REVISION: u32 = 1;
 const READ_FIT: u32 = 1;
 /// Bytes of an answer before the table's.
 const ANSWER_BYTES: usize = 8;
-/// The status of an answer that is one.
+/// The status of an answer with data.
 const SUCCESS: u32 = 0;
-/// The status that says that the table has changed since its first part was read: read it again from there.
+/// The status for a table that has changed since its first part was read: it is read again from offset 0.
 const CHANGED: u32 = 0x100;
-/// The table of 256 slots (`ACPI_MAX_RAM_SLOTS`), 184 bytes each, has less bytes than this.
+/// The most bytes of a table: 256 slots (`ACPI_MAX_RAM_SLOTS`) of 184 bytes have fewer.
 const MOST_BYTES: usize = 0x1_0000;
-/// How often a table that changes is read from its beginning. (One NVDIMM, one change; and each causes an event too.)
+/// How often a table that changes is read from its beginning. (Each new NVDIMM changes it once, and causes an event.)
 const MOST_TRIES: usize = 16;
 
 /// The page and the register.
@@ -59,23 +59,23 @@ pub trait Port {
     fn get(&mut self, offset: usize) -> u8;
 }
 
-/// Why the NVDIMMs are not known.
+/// Why the NVDIMMs cannot be listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NvdimmError {
-    /// The answer's length cannot be: QEMU did not answer, or something else did.
+    /// The answer's length is impossible: what answered is not QEMU's interface.
     Length(u32),
-    /// QEMU says no.
+    /// QEMU refused to read the table.
     Status {
-        /// How.
+        /// Its status.
         status: u32,
-        /// At which offset.
+        /// The offset in the table, in bytes.
         offset: usize,
     },
-    /// The table does not end.
+    /// The table is longer than the longest that QEMU makes.
     TooLong,
     /// The table changed each time that it was read.
     Restless,
-    /// The table is wrong.
+    /// The table breaks a rule of ACPI.
     Table(NfitError),
     /// The heap has no room for the table.
     Heap(Error),
@@ -108,7 +108,7 @@ impl fmt::Display for NvdimmError {
     }
 }
 
-/// What one answer brought.
+/// What one answer was.
 #[derive(PartialEq, Eq)]
 enum Part {
     More,
@@ -128,10 +128,10 @@ impl<P: Port> Nvdimm<P> {
         Self { port }
     }
 
-    /// The ranges of all NVDIMMs that there are now.
+    /// The ranges of all NVDIMMs that are present.
     ///
     /// # Errors
-    /// [`NvdimmError`]; a table that is wrong somewhere is believed nowhere.
+    /// [`NvdimmError`]; a table with one wrong structure is refused as a whole.
     pub fn regions(&mut self) -> Result<Vec<Region>, NvdimmError> {
         let fit = self.read_fit()?;
         let mut found = Vec::new();
@@ -162,7 +162,7 @@ impl<P: Port> Nvdimm<P> {
         Err(NvdimmError::Restless)
     }
 
-    /// Asks for what comes after the part in `fit`, and appends it.
+    /// Asks for the part of the table that follows `fit`, and appends it.
     fn read_part(&mut self, fit: &mut Vec<u8>) -> Result<Part, NvdimmError> {
         let offset = fit.len();
         let at = u32::try_from(offset).map_err(|_| NvdimmError::TooLong)?;

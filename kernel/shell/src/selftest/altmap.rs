@@ -21,11 +21,11 @@ use hotmap_kernel::arch::translate;
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
-    test("an altmap is charged for what describes its device alone", charged_for_its_own),
-    test("what alignment costs is accounted", padding),
-    test("one page short is out of memory, and leaves nothing", one_page_short),
-    test("of two neighbours either may go first", neighbours),
-    test("a device that cannot be made leaves nothing", every_allocation_fails),
+    test("an altmap is charged for memmap that describes only its device", charged_for_its_own),
+    test("padding for alignment is accounted", padding),
+    test("an altmap that is one page too small runs out, and nothing is left behind", one_page_short),
+    test("of two adjacent devices either may be removed first", neighbours),
+    test("a failed creation leaves nothing behind", every_allocation_fails),
 ];
 
 /// What a device's memmap takes.

@@ -19,9 +19,9 @@ use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
     test("a boot block with nothing in use goes offline", a_boot_block_goes),
-    test("it keeps its memmap and its place in the linear map meanwhile", what_stays),
-    test("it comes back with all of its pages, in either zone", it_comes_back),
-    test("the block of the image refuses to go, naming what holds it", the_image_holds_its_block),
+    test("an offline block keeps its memmap and its linear mapping", what_stays),
+    test("it goes online again with all of its pages, in either zone", it_comes_back),
+    test("the image's block is refused, and the error names the cause", the_image_holds_its_block),
     test("what is not the start of a present block is refused", not_a_block),
 ];
 

@@ -19,7 +19,7 @@ use crate::units::each_free_run;
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
-    test("a run of every order is aligned, accounted, and joined again", every_order),
+    test("a run of every order is aligned, accounted, and merged when freed", every_order),
     test("runs in use do not overlap", no_overlap),
     test("kernel memory never comes from zone Movable", kernel_memory_stays_out_of_movable),
     test("freeing what is not in use is a warning and changes nothing", bad_frees_are_warnings),

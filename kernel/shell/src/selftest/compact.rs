@@ -20,7 +20,7 @@ use super::vmemmap::struct_page;
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
-    test("a run is made by moving what is in its way, and nothing is lost", a_run_is_made),
+    test("compaction migrates pages to make a run, and loses nothing", a_run_is_made),
     test("memmap in system RAM is one block although that is in pieces", a_memmap_block_is_made),
 ];
 

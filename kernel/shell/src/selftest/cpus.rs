@@ -17,15 +17,15 @@ use hotmap_kernel::per_cpu::CPUS;
 use hotmap_kernel::readers;
 
 pub(super) const TESTS: &[Test] = &[
-    test("every CPU of the device tree that there is room for runs", all_run),
-    test("each other CPU takes an interrupt", each_takes_an_interrupt),
-    test("each other CPU does a job, and says who it is", each_does_a_job),
-    test("a parked CPU makes no progress, and goes on after its release", parked_means_parked),
+    test("every CPU of the device tree runs, up to the limit", all_run),
+    test("each secondary CPU takes an interrupt", each_takes_an_interrupt),
+    test("each secondary CPU does a job and returns its affinity", each_does_a_job),
+    test("a parked CPU makes no progress, and continues when it is released", parked_means_parked),
     test(
-        "readers find every tail's head, and wait where a window breaks what maps it",
+        "readers find every tail's head, and wait while a window breaks its mapping",
         readers_wait_in_windows,
     ),
-    test("each other CPU's stack has a guard", stacks_have_guards),
+    test("each secondary CPU's stack has a guard page", stacks_have_guards),
 ];
 
 pub(super) const ONE_CPU: &str = "there is one CPU";

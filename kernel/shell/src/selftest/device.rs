@@ -26,15 +26,15 @@ use hotmap_kernel::arch::{peek, translate};
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
-    test("private memory has struct pages, and no place in the linear map", private_memory),
+    test("private memory has struct pages and no linear mapping", private_memory),
     test(
-        "subsections come and go in any order, and leave their neighbours' struct pages alone",
+        "subsections are made and removed in any order, and do not change their neighbours' struct pages",
         in_any_order,
     ),
-    test("what no device can be made of is refused, by the rule", bad_devices_are_refused),
-    test("neither a device nor memory gets what a device has", what_is_taken_is_refused),
-    test("teardown waits for the last hold, and names the page", teardown_waits),
-    test("a device that cannot be made leaves nothing", every_allocation_fails),
+    test("an invalid device range is refused with the rule that it breaks", bad_devices_are_refused),
+    test("a device's range is refused to other devices and to memory", what_is_taken_is_refused),
+    test("teardown waits for the last pin, and names the page", teardown_waits),
+    test("a failed creation leaves nothing behind", every_allocation_fails),
 ];
 
 pub(super) const SUBSECTION: u64 = 2 << 20;

@@ -24,11 +24,11 @@ use hotmap_kernel::arch::translate;
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
-    test("of a compound page's memmap two pages have memory, and tails are only read", in_system_ram),
-    test("so it is inside of an altmap, after what is set aside", in_an_altmap),
-    test("a hold is on the head, and the device waits for it", holds),
-    test("what is no compound page is refused, by the rule", refusals),
-    test("compound pages that cannot be made leave nothing", every_allocation_fails),
+    test("a compound page's memmap has two pages of its own, and its tails are read-only", in_system_ram),
+    test("memmap in an altmap is shared likewise, behind the pages set aside", in_an_altmap),
+    test("a pin counts on the head, and teardown waits for it", holds),
+    test("a wrong compound size or alignment is refused with its rule", refusals),
+    test("a failed creation leaves nothing behind", every_allocation_fails),
 ];
 
 const M: u64 = 1 << 20;

@@ -18,12 +18,15 @@ use super::tenant::with_tenant;
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
-    test("a tenant that cannot move in leaves nothing", a_tenant_moving_in),
+    test("a tenant that cannot be made leaves nothing behind", a_tenant_moving_in),
     test("a block that cannot go online stays offline", a_block_going_online),
-    test("self-hosted memory that cannot be plugged leaves nothing", plugging_self_hosted),
-    test("nor does memory with its memmap in system RAM", plugging_with_memmap_in_ram),
-    test("a block whose pages find no place stays online, whichever page it is", a_block_going_offline),
-    test("what goes away needs nothing", removing),
+    test("self-hosted memory that cannot be plugged leaves nothing behind", plugging_self_hosted),
+    test(
+        "memory with its memmap in system RAM that cannot be plugged leaves nothing behind",
+        plugging_with_memmap_in_ram,
+    ),
+    test("a block stays online whichever of its pages cannot migrate", a_block_going_offline),
+    test("removing memory allocates nothing", removing),
 ];
 
 /// More allocations than any operation here makes.

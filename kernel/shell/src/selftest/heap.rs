@@ -15,7 +15,7 @@ use hotmap_kernel::arch::heap;
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
-    test("more than the heap has is an error, and costs nothing", too_much_is_refused),
+    test("an allocation larger than the heap is refused and changes nothing", too_much_is_refused),
     test("a tenant is refused when the heap is exhausted", no_tenant_without_heap),
     test("a block stays offline when the heap is exhausted", no_online_without_heap),
 ];

@@ -21,9 +21,9 @@ use super::vmemmap::struct_page;
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
-    test("a range's memmap is at its start, and costs no system RAM but table pages", at_the_start),
-    test("what has its memmap in one altmap goes as one", no_part_goes),
-    test("a driver's altmap may be too large, not too small or elsewhere", given),
+    test("a range's memmap lies at its start, and uses no system RAM except table pages", at_the_start),
+    test("blocks whose memmap is in one altmap are removed together or not at all", no_part_goes),
+    test("a driver's altmap may be larger than needed, but not smaller or elsewhere", given),
     test("boot memory that hosts itself goes and comes back", boot_memory),
 ];
 

@@ -25,12 +25,12 @@ use hotmap_kernel::arch::{peek, translate};
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
-    test("a range that may not be added is refused, by the rule", bad_ranges_are_refused),
+    test("an invalid range is refused with the rule that it breaks", bad_ranges_are_refused),
     test("memory that is online or absent is not removed", only_offline_memory_goes),
     test("removed memory leaves nothing behind", nothing_stays),
-    test("self-hosted memmap costs no system RAM but table pages", self_hosted),
-    test("memmap in system RAM costs exactly its size", in_ram),
-    test("memory that was full of something has clean struct pages", struct_pages_are_clean),
+    test("self-hosted memmap uses no system RAM except table pages", self_hosted),
+    test("memmap in system RAM uses exactly its size", in_ram),
+    test("struct pages are cleared, whatever the memory held before", struct_pages_are_clean),
 ];
 
 fn bad_ranges_are_refused(kernel: &mut Kernel) -> Outcome {

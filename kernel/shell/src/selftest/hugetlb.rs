@@ -18,14 +18,14 @@ use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::readers;
 
 pub(super) const TESTS: &[Test] = &[
-    test("the granule has the sizes of its blocks and contiguous runs", sizes),
-    test("a pool's pages come from free memory, lead to their heads, and go back", a_pool),
+    test("the sizes are those of the granule's block and contiguous leaves", sizes),
+    test("a pool's pages come from free memory and go back, and each tail finds its head", a_pool),
     test("optimised, all tails of a page are one page, for loads only", optimised),
     test("restored, each page of memmap is its own again", restored),
     test("readers find heads while memmap is split, shared, restored and joined", under_readers),
     test("without frames a page stays optimised", without_frames),
     test("a page that is demoted is pages of the smaller size", demoted),
-    test("what is in use stays, and what is not worth sharing is refused by rule", what_is_refused),
+    test("pages in use stay, and sharing that saves nothing is refused with its rule", what_is_refused),
 ];
 
 const NO_ROOM: &str = "no room for a huge page of the size that sharing is worth for";

@@ -15,10 +15,16 @@ use super::tenant::with_tenant;
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
-    test("nothing is allocated from an isolated block, until that is undone", isolated_blocks_serve_nobody),
-    test("the first page in use is named", the_first_page_is_named),
-    test("every page of a tenant is found once, in order, and no memmap", the_walk_finds_tenants),
-    test("memmap inside of a block keeps its mark while the block goes and comes", planted_memmap_stays),
+    test(
+        "nothing is allocated from an isolated block until the isolation is undone",
+        isolated_blocks_serve_nobody,
+    ),
+    test("the scan names the first page in use", the_first_page_is_named),
+    test("the scan finds each tenant page once, in order, and no memmap", the_walk_finds_tenants),
+    test(
+        "memmap inside a block keeps its mark while the block goes offline and online",
+        planted_memmap_stays,
+    ),
 ];
 
 fn isolated_blocks_serve_nobody(kernel: &mut Kernel) -> Outcome {

@@ -20,9 +20,9 @@ use super::tenant::{Guest, with_tenant};
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
-    test("a device's memory serves the system and goes back, and what is on it moves", there_and_back),
-    test("it is the device's meanwhile, and stays with it while a page is held", it_stays_the_devices),
-    test("neither way leaves anything when it fails", every_allocation_fails),
+    test("a device's memory becomes system RAM and goes back, and pages in use migrate", there_and_back),
+    test("the range stays the device's, and a pinned page blocks the change", it_stays_the_devices),
+    test("a failure in either direction leaves nothing behind", every_allocation_fails),
 ];
 
 /// The tenant's pages.

@@ -18,9 +18,9 @@ use hotmap_kernel::arch::{peek, translate};
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
-    test("a page is mapped, and gone when it is unmapped", a_page_comes_and_goes),
-    test("what is mapped is not mapped over, and the attempt is undone", mapping_over_is_refused),
-    test("a part of a block is not taken down", splitting_is_refused),
+    test("a page translates while it is mapped, and not after", a_page_comes_and_goes),
+    test("mapping over a live entry is refused and undone", mapping_over_is_refused),
+    test("unmapping a part of a block leaf is refused", splitting_is_refused),
 ];
 
 /// Addresses that no tenant gets, who take the lowest first; aligned to every block.

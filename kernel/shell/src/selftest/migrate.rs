@@ -15,9 +15,9 @@ use hotmap_kernel::arch::translate;
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
-    test("a tenant survives its block's going offline, in other frames", a_tenant_moves),
-    test("a tenant's page that is held stays, and its block with it", a_held_page_stays),
-    test("so does a free page that is held", a_pinned_page_stays),
+    test("when a block goes offline, its tenant's pages migrate to other frames", a_tenant_moves),
+    test("a pinned tenant page keeps its block online", a_held_page_stays),
+    test("a pinned free page keeps its block online", a_pinned_page_stays),
 ];
 
 /// The tenant's pages.

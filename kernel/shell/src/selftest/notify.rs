@@ -16,10 +16,10 @@ use super::subject::{Test, test};
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
-    test("all are asked and then told, in order, of the whole block", all_are_asked_and_told),
-    test("a veto is named, those before it hear of it, and nothing has changed", a_veto_changes_nothing),
-    test("what fails after all have agreed is cancelled, last first", a_failure_is_cancelled),
-    test("self-hosted memory is asked for with its memmap", the_memmap_is_of_the_range),
+    test("notifiers are asked and then informed, in order, with the whole block", all_are_asked_and_told),
+    test("a veto is named, cancels those asked before it, and changes nothing", a_veto_changes_nothing),
+    test("a failure after all have agreed is cancelled, last first", a_failure_is_cancelled),
+    test("for self-hosted memory the range includes its memmap", the_memmap_is_of_the_range),
 ];
 
 /// What was heard, a hexadecimal digit for each: 1 to 3 by the first notifier, 5 to 7 by the second; f for another range.

@@ -19,11 +19,11 @@ use hotmap_kernel::kernel::Kernel;
 pub(super) const TESTS: &[Test] = &[
     test("the CPU's own walk agrees at every leaf", agrees_at_every_leaf),
     test("the CPU's own walk agrees at addresses taken at random", agrees_at_random),
-    test("code alone is executable, and nothing executable is writable", only_code_is_executable),
-    test("code and constants cannot be written by either of their addresses", constants_are_constant),
-    test("below the stack is a guard", the_stack_has_a_guard),
-    test("the linear map's leaves are as large as they may be", leaves_are_large),
-    test("entries under one Contiguous bit continue each other", contiguous_entries_agree),
+    test("only code is executable, and nothing executable is writable", only_code_is_executable),
+    test("code and constants are read-only at both of their addresses", constants_are_constant),
+    test("the stack has a guard page", the_stack_has_a_guard),
+    test("the linear map's leaves are as large as possible", leaves_are_large),
+    test("entries under one Contiguous bit are consecutive", contiguous_entries_agree),
 ];
 
 /// PXN, bit 53 of a leaf: EL1 may not execute (Arm ARM D8.3, like the bits below).

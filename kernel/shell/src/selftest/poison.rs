@@ -15,11 +15,11 @@ use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
     test(
-        "a free page leaves the free lists, stays poisoned while its block is offline, and comes back",
+        "a free page leaves the free lists, stays poisoned while its block is offline, and can be returned",
         a_free_page,
     ),
-    test("a tenant's page moves away first, with all that is in it", a_tenants_page),
-    test("what cannot be emptied is refused by name", what_is_refused),
+    test("a tenant's page migrates with its contents before its frame is poisoned", a_tenants_page),
+    test("a page that cannot migrate is refused with its kind", what_is_refused),
 ];
 
 fn a_free_page(kernel: &mut Kernel) -> Outcome {

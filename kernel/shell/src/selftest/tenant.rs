@@ -14,11 +14,11 @@ use hotmap_kernel::arch::{peek, translate, word};
 use hotmap_kernel::kernel::Kernel;
 
 pub(super) const TESTS: &[Test] = &[
-    test("a tenant's pages are frames of its own, which know their address", pages_are_its_own),
-    test("nothing of a tenant that left is mapped or in use", nothing_stays),
-    test("a word that changed is found, and named", a_wrong_word_is_named),
-    test("a tenant of which a page is held does not leave", a_held_page_stays),
-    test("no pages, too many pages, and tenants that are not there are refused", nonsense_is_refused),
+    test("a tenant's frames are its own, and record its virtual address", pages_are_its_own),
+    test("a dropped tenant leaves nothing mapped or in use", nothing_stays),
+    test("the check finds and names a word that changed", a_wrong_word_is_named),
+    test("a tenant with a pinned page is not dropped", a_held_page_stays),
+    test("zero pages, too many pages, and unknown tenants are refused", nonsense_is_refused),
 ];
 
 /// More than a word of a table's entries, fewer than the smallest machine has.

@@ -18,10 +18,10 @@ pub(super) const TESTS: &[Test] = &[
         "a struct page is 64 bytes, at first_pfn's distance from vmemmap's start",
         pages_are_where_they_belong,
     ),
-    test("every present section's memmap is mapped, by its granule's leaves", memmap_is_mapped),
-    test("nothing is mapped beyond it", nothing_beyond),
-    test("image and device tree are reserved, the heap is the kernel's", boot_memory_is_marked),
-    test("tables and memmap are marked as what they are", tables_and_memmap_are_marked),
+    test("every present section's memmap is mapped, with its granule's leaves", memmap_is_mapped),
+    test("nothing else in vmemmap is mapped", nothing_beyond),
+    test("image and device tree are marked reserved, the heap kernel", boot_memory_is_marked),
+    test("tables and memmap are marked as tables and memmap", tables_and_memmap_are_marked),
     test("holes are exactly what no RAM covers", holes_are_no_ram),
 ];
 

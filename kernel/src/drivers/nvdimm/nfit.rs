@@ -1,4 +1,4 @@
-//! What the firmware interface table says: which ranges of memory belong to which NVDIMM.
+//! The parser of the firmware interface table: which ranges of memory belong to which NVDIMM.
 //!
 //! Source: ACPI 6.5, 5.2.25 "NVDIMM Firmware Interface Table (NFIT)". The FIT is a list of structures, little-endian, each
 //! with its own length, and of any type: unknown ones are skipped by their length. Two types matter here:
@@ -15,7 +15,7 @@
 //!      40   u64   length in bytes
 //! ```
 //!
-//! Pure functions of bytes: hostile ones end in an error that says where, never in a loop or a panic.
+//! Pure functions of bytes. Malformed ones end in an error with the offset, not in a loop or a panic (the unit tests try).
 
 use core::fmt;
 
@@ -46,7 +46,7 @@ pub struct Region {
     pub handle: u32,
     /// Where it is: not empty.
     pub range: PhysRange,
-    /// Its NUMA node, if the table says so.
+    /// Its NUMA node, if the table has a valid one.
     pub node: Option<u32>,
 }
 
@@ -57,23 +57,23 @@ pub enum NfitError {
     Truncated {
         /// Where the structure begins.
         offset: usize,
-        /// The bytes that it claims; 4 if not even that much is there.
+        /// Its length; 4 if its header is cut off.
         length: usize,
         /// The bytes that are left.
         left: usize,
     },
-    /// A structure is shorter than what its type has to say. (One of length 0 would have no end.)
+    /// A structure is shorter than its type's fields. (Length 0 would make the walk endless.)
     Short {
         /// Where the structure begins.
         offset: usize,
         /// Its type.
         kind: u16,
-        /// The bytes that it claims.
+        /// Its length.
         length: usize,
         /// The least that its type needs.
         least: usize,
     },
-    /// A range that has no bytes, or that goes beyond the end of all addresses.
+    /// A range that is empty, or that passes the end of the 64-bit address space.
     Range {
         /// Where its structure begins.
         offset: usize,
@@ -82,7 +82,7 @@ pub enum NfitError {
         /// Its bytes.
         size: u64,
     },
-    /// No region mapping says which NVDIMM a range lies on.
+    /// No region mapping has the index of a range.
     NoDevice {
         /// The range's index; 0 is reserved, and names none.
         index: u16,
@@ -107,7 +107,7 @@ impl fmt::Display for NfitError {
 }
 
 /// The ranges of persistent memory that `fit`, a list of NFIT structures, describes. Ranges of other kinds are skipped.
-/// An error that is in the list's lengths comes once, and is the last item.
+/// An error in a structure's length is the last item.
 pub fn regions(fit: &[u8]) -> impl Iterator<Item = Result<Region, NfitError>> + '_ {
     structures(fit).filter_map(move |structure| match structure {
         Ok(found) if found.kind() == SPA => found.region(fit).transpose(),
@@ -166,7 +166,8 @@ fn device_of(fit: &[u8], index: u16) -> Result<u32, NfitError> {
     Err(NfitError::NoDevice { index })
 }
 
-/// The structures, in order. Each step goes on by the structure's length, which is never 0; after an error there is nothing.
+/// The structures, in order. Each step advances by the structure's length, which [`take`] requires to be at least 4; an error
+/// is the last item.
 fn structures(fit: &[u8]) -> impl Iterator<Item = Result<Structure<'_>, NfitError>> {
     let mut rest = fit;
     core::iter::from_fn(move || {

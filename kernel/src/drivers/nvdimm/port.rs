@@ -74,7 +74,7 @@ impl Port for MmioPort {
         self.page.set(Register::<u32>::at(offset), word.to_le());
     }
     fn call(&mut self) {
-        // The question is in memory before the device is told of it ...
+        // The question is in memory before the device gets its address ...
         cpu::finish_accesses();
         self.register.set(ADDRESS, self.address.to_le());
         // ... and the answer is not read before the device has taken the store.

@@ -138,7 +138,7 @@ fn a_table_without_end_is_given_up() {
 }
 
 #[test]
-fn a_wrong_table_is_believed_nowhere() {
+fn a_table_with_one_error_lists_nothing() {
     // A structure of an unknown type, then one without a length.
     let mut device = Nvdimm::new(fake(vec![9, 0, 4, 0, 9, 0, 0, 0]));
     let error = NfitError::Short { offset: 4, kind: 9, length: 0, least: 4 };
