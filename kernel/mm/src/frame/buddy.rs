@@ -85,7 +85,7 @@ impl FreeArea {
 
     /// Take a run of `1 << order` pages: the smallest that is large enough, split.
     pub fn alloc<M: Machine>(&mut self, pages: &Pages<'_, M>, order: u32) -> Option<Pfn> {
-        let enough = self.orders & !((1u32 << order) - 1);
+        let enough = self.orders & u32::MAX.checked_shl(order).unwrap_or(0);
         if enough == 0 {
             return None;
         }
