@@ -21,6 +21,11 @@ pub(super) const SWITCH: [&str; 2] = ["-machine", "nvdimm=on"];
 /// More NVDIMMs than one page of the FIT has room for: (4096 - 8) / 184 is 22.
 const MANY: u64 = 30;
 
+/// Reading the FIT of these takes half of a heap of 64 KiB for a moment.
+const FULL: u64 = 60;
+/// The blocks of a DIMM whose lists leave less than that.
+const BLOCKS: u64 = 150;
+
 /// What `nvdimms` prints on a machine that cannot have NVDIMMs ...
 const NO_REGISTER: &str = "this machine has no NVDIMMs";
 /// ... and on one that has none.
@@ -31,6 +36,7 @@ pub(super) fn tests() -> Vec<Test> {
     tests.extend(per_granule("nvdimm/hot", hot));
     tests.extend(per_granule("nvdimm/beside-dimms", beside_dimms));
     tests.push(Test::new("nvdimm/many", many));
+    tests.push(Test::new("nvdimm/full-heap", what_a_full_heap_refused_arrives_later));
     tests.push(Test::new("nvdimm/node", node));
     tests.push(Test::new("nvdimm/label", label));
     for granule in GRANULES {
@@ -200,6 +206,36 @@ fn many(run: &Run) -> Checked<String> {
     are_listed(&mut guest, &nvdimms).during("with one more")?;
     guest.finish()?;
     Ok(format!("{} NVDIMMs", nvdimms.len()))
+}
+
+/// An NVDIMM that is plugged while the heap is full is listed once memory is freed, without another event.
+fn what_a_full_heap_refused_arrives_later(run: &Run) -> Checked<String> {
+    let nvdimm = |n| Dimm::nvdimm(&format!("n{n}"), 128 * MIB).unreserved();
+    let mut nvdimms: Vec<Dimm> = (0..FULL).map(nvdimm).collect();
+    let machine =
+        with_cold(Granule::K4, &nvdimms).append("heap=64K").extra(["-m", "1G,slots=128,maxmem=64G"]);
+    let mut guest = Guest::boot(run, &machine)?;
+    are_listed(&mut guest, &nvdimms)?;
+    let filler = Dimm::new("d0", BLOCKS * Granule::K4.block()).unreserved();
+    guest.plug_well(&filler)?;
+    let late = nvdimm(FULL);
+    guest.plug_without_waiting(&late)?;
+    let refusal = guest.wait_for("the full heap to be reported", Deadline::for_step(), |text| {
+        text.lines()
+            .find(|line| line.starts_with("nvdimm: out of memory: the kernel heap "))
+            .map(str::to_owned)
+    })?;
+    are_listed(&mut guest, &nvdimms).during("with the heap full")?;
+    guest.unplug_well(&filler)?;
+    nvdimms.push(late);
+    guest.wait_for("the NVDIMM to be noticed", Deadline::for_step(), |text| {
+        text.lines().any(|line| line.starts_with(&format!("nvdimm{}: ", FULL + 1))).then_some(())
+    })?;
+    are_listed(&mut guest, &nvdimms).during("with the heap free")?;
+    let times = guest.text().lines().filter(|line| **line == *refusal).count();
+    ensure_eq!(times, 1, "reports of the full heap");
+    guest.finish()?;
+    Ok(refusal)
 }
 
 /// The node is the one that QEMU was given.
