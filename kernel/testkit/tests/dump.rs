@@ -12,25 +12,31 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::layout::{LINEAR_START, TENANTS};
 use hotmap_mm::pfn::PfnRange;
-use hotmap_mm::space::descriptor::Attributes;
+use hotmap_mm::space::descriptor::{Attributes, Descriptor};
 use hotmap_mm::space::request::MapRequest;
 use hotmap_mm::vmemmap::cost::{MemmapCost, memmap_cost};
 use hotmap_testkit::arch::spec::Leaf;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape};
 
 const DEVICE: u64 = 8 << 40;
+const LEN: u64 = 4 * GIB;
+
+/// The largest size of compound pages. At 4K their tails fill tables, which are shared too.
+fn largest(g: Granule) -> u64 {
+    if g.page_size == 4096 { GIB } else { g.pmd_size }
+}
 
 /// RAM with a hole, a DIMM that holds its own memmap, a device whose compound pages share struct pages and tables, and pages
 /// of all permissions, of devices and of normal memory, side by side.
-fn much_is_mapped(g: Granule, tails: TailScope) -> Rig {
+fn much_is_mapped(g: Granule, size: u64, tails: TailScope) -> Rig {
     let ram = [(0x4000_0000, 256 * MIB), (0x4000_0000 + 4 * GIB, 512 * MIB)];
     let mut rig = Rig::boot(g, &Shape::many("two ranges", &ram));
     let len = Rig::blocks(g, 1);
     rig.plug(16 * GIB, len, MemmapHome::SelfHosted);
     rig.online(16 * GIB, len, ZoneKind::Movable);
-    rig.machine.plug(DEVICE, 2 * GIB);
-    let compound = Compound::new(g, g.pmd_size, tails).expect("a size of compound pages");
-    let ranges = [(PhysAddr::new(DEVICE), 2 * GIB)];
+    rig.machine.plug(DEVICE, LEN);
+    let compound = Compound::new(g, size, tails).expect("a size of compound pages");
+    let ranges = [(PhysAddr::new(DEVICE), LEN)];
     let device = rig
         .mm
         .compound_device_range(&ranges, DeviceType::Generic, MemmapHome::Ram, compound)
@@ -78,7 +84,7 @@ fn lines_by_the_specification(rig: &Rig) -> Vec<Line> {
 }
 
 fn runs_are_the_leaves_that_continue_each_other(g: Granule) {
-    let rig = much_is_mapped(g, TailScope::Device);
+    let rig = much_is_mapped(g, g.pmd_size, TailScope::Device);
     let mut runs: Vec<Line> = Vec::new();
     rig.mm
         .space()
@@ -92,7 +98,7 @@ fn runs_are_the_leaves_that_continue_each_other(g: Granule) {
 }
 
 fn table_pages_are_those_of_the_tables_but_the_root(g: Granule) {
-    let rig = much_is_mapped(g, TailScope::Device);
+    let rig = much_is_mapped(g, largest(g), TailScope::Device);
     let tables = rig.machine.everything().tables;
     let all: BTreeSet<u64> = tables.iter().skip(1).map(|table| table.pa).collect();
     assert_eq!(rig.mm.space().table_pages(the_upper_half()), all.len() as u64);
@@ -113,9 +119,8 @@ fn reach(g: Granule, level: usize) -> u64 {
     1 << (g.page_shift + (4 - u32::try_from(level).expect("0 to 3")) * (g.page_shift - 3))
 }
 
-/// What the memmap of `pages` costs by the raw tables: pages of vmemmap, frames that one of them leads to, frames that
-/// several lead to, and the pages that lead to those.
-fn cost_by_the_specification(rig: &Rig, pages: PfnRange) -> [u64; 4] {
+/// The frames behind the memmap of `pages` by the raw tables, and how many pages of vmemmap lead to each.
+fn frames_by_the_specification(rig: &Rig, pages: PfnRange) -> BTreeMap<u64, u64> {
     let g = rig.granule();
     let memmap = rig.mm.space().layout().memmap(pages);
     let mut led_to = BTreeMap::<u64, u64>::new();
@@ -126,6 +131,13 @@ fn cost_by_the_specification(rig: &Rig, pages: PfnRange) -> [u64; 4] {
             }
         }
     }
+    led_to
+}
+
+/// What the memmap of `pages` costs by the raw tables: pages of vmemmap, frames that one of them leads to, frames that
+/// several lead to, and the pages that lead to those.
+fn cost_by_the_specification(rig: &Rig, pages: PfnRange) -> [u64; 4] {
+    let led_to = frames_by_the_specification(rig, pages);
     let (own, shared): (Vec<u64>, Vec<u64>) = led_to.into_values().partition(|entries| *entries == 1);
     let (own, mappings) = (own.len() as u64, shared.iter().sum::<u64>());
     [own + mappings, own, shared.len() as u64, mappings]
@@ -133,7 +145,7 @@ fn cost_by_the_specification(rig: &Rig, pages: PfnRange) -> [u64; 4] {
 
 fn what_memmap_costs_is_read_from_the_tables(g: Granule) {
     for tails in [TailScope::Page, TailScope::Device] {
-        let rig = much_is_mapped(g, tails);
+        let rig = much_is_mapped(g, largest(g), tails);
         let cost = |start, len| {
             let pages = PfnRange::new(Rig::pfn(g, start), len / g.page_size);
             let cost = memmap_cost(rig.mm.space(), pages);
@@ -141,10 +153,12 @@ fn what_memmap_costs_is_read_from_the_tables(g: Granule) {
             assert_eq!([cost.mapped, cost.own, cost.shared, cost.mappings], expected, "{start:#x}");
             cost
         };
-        let (ram, device) = (cost(0x4000_0000, 256 * MIB), cost(DEVICE, 2 * GIB));
+        let (ram, device) = (cost(0x4000_0000, 256 * MIB), cost(DEVICE, LEN));
         assert_eq!((ram.shared, ram.saved()), (0, 0));
         assert!(device.shared > 0 && device.saved() > 0);
-        assert_eq!(device.backed() + device.saved(), 2 * GIB / g.page_size * 64 / g.page_size);
+        let frames = frames_by_the_specification(&rig, PfnRange::new(Rig::pfn(g, DEVICE), LEN / g.page_size));
+        assert_eq!(device.backed(), frames.len() as u64);
+        assert_eq!(device.saved(), LEN / g.page_size * 64 / g.page_size - device.backed());
         let mut both = ram;
         both += device;
         let sum = MemmapCost {
@@ -158,10 +172,8 @@ fn what_memmap_costs_is_read_from_the_tables(g: Granule) {
 }
 
 fn an_attribute_is_a_word(_: Granule) {
-    let words = |attributes| {
-        hotmap_mm::space::descriptor::Descriptor::leaf(PhysAddr::new(0x4000_0000), attributes, 3, true)
-            .to_string()
-    };
+    assert_eq!(format!("{:?}", Descriptor::from_bits(0x0060_0000_8000_0705)), "0x0060000080000705");
+    let words = |attributes| Descriptor::leaf(PhysAddr::new(0x4000_0000), attributes, 3, true).to_string();
     assert_eq!(words(Attributes::DATA), "rw- normal contiguous");
     assert_eq!(words(Attributes::RODATA), "r-- normal contiguous");
     assert_eq!(words(Attributes::TEXT), "r-x normal contiguous");
