@@ -22,7 +22,7 @@ const COMPLAINT_CAPACITY: usize = 1024;
 /// The longest part of a word that a complaint quotes, in characters.
 const QUOTED: usize = 60;
 
-/// What becomes of persistent memory at boot (ndctl's `--map`).
+/// How persistent memory is used at boot (ndctl's `--map`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PmemUse {
     /// It is left for the shell.

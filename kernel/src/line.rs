@@ -1,7 +1,7 @@
 //! The shell's input: bytes in, whole lines out, for two kinds of terminal.
 //!
-//! - [`Mode::Dumb`] (the default of `term=dumb`): echoes what is typed, and sends no escape sequence ever, so that a script
-//!   reads exactly what a person sees.
+//! - [`Mode::Dumb`] (`term=dumb`, the default): echoes what is typed and sends no escape sequence, so that a script reads
+//!   what a person sees.
 //! - [`Mode::Ansi`]: editing within the line and history, by the `embedded-cli` crate.
 //!
 //! ```text
@@ -14,7 +14,7 @@
 //! bytes is reported instead of cut, and the prompt comes in one piece.
 //!
 //! The shell's loop: [`LineReader::prompt`]; [`LineReader::push`] every byte; on a [`Line`] run it, then prompt again.
-//! Whatever happens between, [`LineReader::print_async`] prints it above the line that is being typed. Code that prints
+//! [`LineReader::print_async`] prints what happens in between above the line that is being typed. Code that prints
 //! through the global console instead is wrapped so:
 //!
 //! ```text

@@ -26,7 +26,7 @@ fn serve(number: usize) -> ! {
         mailbox.report_failure(NO_INTERRUPTS);
         semihosting::halt();
     }
-    // The boot CPU has given up: it does not wait for this one.
+    // False: the boot CPU has given up, and does not wait for this CPU.
     if !mailbox.report() {
         semihosting::halt();
     }

@@ -16,10 +16,10 @@ use hotmap_kernel::{kprintln, number, readers};
 
 pub(super) const INJECT: &str = "inject [alloc N|alloc N+|online|offline|off]";
 
-/// Says no to whatever goes online.
+/// Vetoes every attempt to go online.
 const NO_ONLINE: Notifier =
     Notifier { name: "inject online", hear: |event, _| veto(event, Direction::Online) };
-/// Says no to whatever goes offline.
+/// Vetoes every attempt to go offline.
 const NO_OFFLINE: Notifier =
     Notifier { name: "inject offline", hear: |event, _| veto(event, Direction::Offline) };
 

@@ -11,7 +11,7 @@ pub(super) struct Json {
 }
 
 impl Json {
-    /// Write an object, and end the line.
+    /// Writes an object, and ends the line.
     pub(super) fn line(members: impl FnOnce(&mut Self)) {
         let mut json = Self { first: true };
         json.braces('{', '}', members);

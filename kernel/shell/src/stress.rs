@@ -1,5 +1,5 @@
-//! `stress`: everything that comes and goes, in a random order, while the other CPUs read struct pages. Huge pages are
-//! optimised and restored under readers' eyes; what takes struct pages away hides them from the readers first.
+//! `stress`: all operations in random order, while the other CPUs read struct pages. Huge pages are optimised and restored
+//! while readers read them; an operation that removes struct pages hides them from the readers first.
 //!
 //! ```text
 //!   boot CPU     an operation, then another; device events between them      tenants' patterns
@@ -30,7 +30,7 @@ use run::{Before, Made, Random, Stress, dimms};
 
 pub(super) const STRESS: &str = "stress SECONDS [SEED]";
 
-/// How often it says that it goes on.
+/// The time between two lines of progress.
 const SECONDS_BETWEEN_LINES: u64 = 2;
 
 pub(super) fn stress(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {

@@ -17,7 +17,7 @@ unsafe extern "C" {
     static hotmap_probe32_absent: u8;
 }
 
-/// Where to go on when the load at `elr` aborted: `Some` only for the load of this module.
+/// Where execution continues when the load at `elr` aborted: `Some` only for the load of this module.
 pub(crate) fn fixup(elr: u64) -> Option<u64> {
     let load = (&raw const hotmap_probe32_load) as u64;
     (elr == load).then_some((&raw const hotmap_probe32_absent) as u64)

@@ -1,4 +1,4 @@
-//! The end of a run, with an exit status for QEMU: by semihosting, else by PSCI, else by waiting for good.
+//! The end of a run, with an exit status for QEMU: by semihosting, else by PSCI, else this CPU waits for ever.
 //!
 //! Arm, "Semihosting for AArch32 and AArch64", SYS_EXIT_EXTENDED (0x20): x0 is the operation, x1 points at two words,
 //! the reason and the status. QEMU's side is `semihosting/arm-compat-semi.c`.
@@ -32,7 +32,7 @@ unsafe extern "C" {
     static hotmap_semihosting_absent: u8;
 }
 
-/// Where to go on when the instruction at `elr` was undefined: `Some` only for the trap of this module.
+/// Where execution continues when the instruction at `elr` was undefined: `Some` only for the trap of this module.
 pub(crate) fn fixup(elr: u64) -> Option<u64> {
     let trap = (&raw const hotmap_semihosting_hlt) as u64;
     (elr == trap).then_some((&raw const hotmap_semihosting_absent) as u64)
@@ -40,7 +40,8 @@ pub(crate) fn fixup(elr: u64) -> Option<u64> {
 
 /// Ends the run with `code` (0 to 255) as QEMU's exit status.
 ///
-/// [`crate::exceptions`] has to be installed: the trap may be undefined. Without semihosting it powers off by PSCI (status 0), and without PSCI's SYSTEM_OFF it stops this CPU for good.
+/// Needs [`crate::exceptions::install`] first: without semihosting the trap is undefined. Then it powers off by PSCI (status
+/// 0), and without PSCI's SYSTEM_OFF it stops this CPU for ever.
 pub fn exit(code: u32) -> ! {
     let block = [ADP_STOPPED_APPLICATION_EXIT, u64::from(code)];
     // SAFETY: M2; the call reads two words of `block`, which outlives it, and changes x0 alone.
@@ -49,7 +50,7 @@ pub fn exit(code: u32) -> ! {
     halt()
 }
 
-/// Stops this CPU for good.
+/// Stops this CPU for ever.
 pub fn halt() -> ! {
     loop {
         aarch64_cpu::asm::wfe();

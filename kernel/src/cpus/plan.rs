@@ -11,7 +11,7 @@ use crate::per_cpu::CPUS;
 /// Why a CPU is not started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LeftOut {
-    /// `maxcpus=` says so.
+    /// `maxcpus=` is smaller.
     Asked,
     /// It is off, and the device tree has no PSCI to turn it on.
     NoPsci,
@@ -41,7 +41,7 @@ impl fmt::Display for LeftOut {
 // What the message says.
 const _: () = assert!(CPUS == 8);
 
-/// What becomes of a CPU.
+/// Whether a CPU runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// It is the boot CPU, and runs.
@@ -52,8 +52,8 @@ pub enum Verdict {
     LeftOut(LeftOut),
 }
 
-/// What becomes of each CPU of the tree, in the tree's order. `boot` is the boot CPU's affinity, which may be any; it runs
-/// whether or not the tree lists it.
+/// The verdict on each CPU of the tree, in the tree's order. `boot` is the boot CPU's affinity, which may be any; that CPU
+/// runs whether or not the tree lists it.
 pub fn plan(
     machine: &MachineDescription,
     boot: u64,

@@ -6,11 +6,11 @@
 //!  HOLD = true, send PARK                       PARKED = true, stays in the handler
 //!  waits until it sees all PARKED               while HOLD
 //!  HOLD = false, SEV                            PARKED = false, returns from the handler
-//!  send STOP (a report has begun)               nothing more, for good
+//!  send STOP (a report has begun)               halts for ever
 //! ```
 //! A CPU that holds a [`Lock`](crate::lock::Lock) takes no interrupt, so a CPU that is parked or stopped holds none. It may be
-//! inside a readers' section: the boot CPU must not wait for a grace period while CPUs are parked, nor park them in an open
-//! window.
+//! inside a readers' section: while CPUs are parked, the boot CPU does not wait for a grace period, and it parks none while a
+//! window is open.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -24,7 +24,7 @@ const WAKE: u32 = 0;
 const PARK: u32 = 1;
 const STOP: u32 = 2;
 
-/// Whether CPUs that were asked to park stay parked.
+/// While true, CPUs that have taken PARK stay parked.
 static HOLD: AtomicBool = AtomicBool::new(false);
 static PARKED: PerCpu<AtomicBool> = PerCpu([const { AtomicBool::new(false) }; CPUS]);
 /// How many interrupts each CPU has taken.
@@ -36,7 +36,7 @@ pub(crate) fn take() -> bool {
     if number == 0 {
         return false;
     }
-    // The interrupt may have been withdrawn since: then there is none to take.
+    // The interrupt may have been withdrawn; then there is none to take.
     while let Some(taken) = Taken::next() {
         INTERRUPTS[number].fetch_add(1, Ordering::Relaxed);
         let signal = taken.id();
@@ -75,25 +75,25 @@ pub fn is_parked(number: usize) -> bool {
 }
 
 /// All other CPUs are parked. Dropping this releases them.
-#[must_use = "dropped at once, it lets them go on"]
+#[must_use = "dropped at once, it releases them"]
 pub struct Parked(());
 
 /// The number of a CPU that did not park in time: its interrupts are masked.
 #[derive(Clone, Copy, Debug)]
-pub struct Deaf(pub usize);
+pub struct NotParked(pub usize);
 
 /// Boot CPU: parks all other CPUs.
 ///
 /// # Errors
-/// `Deaf`; the CPUs that have parked are released.
-pub fn park_others() -> Result<Parked, Deaf> {
+/// [`NotParked`]; the CPUs that have parked are released.
+pub fn park_others() -> Result<Parked, NotParked> {
     HOLD.store(true, Ordering::Release);
     let parked = Parked(());
     for number in online().skip(1) {
         own::send(PARK, number);
     }
     match online().skip(1).find(|number| !wait_until(|| is_parked(*number))) {
-        Some(number) => Err(Deaf(number)),
+        Some(number) => Err(NotParked(number)),
         None => Ok(parked),
     }
 }
@@ -105,8 +105,8 @@ impl Drop for Parked {
     }
 }
 
-/// Stops all other CPUs, for a CPU that reports what ends the run. The boot CPU takes no signals and continues until the end
-/// of the run.
+/// Stops all other CPUs, for a CPU that reports what ends the run. The boot CPU takes no signals, and continues until the run
+/// ends.
 pub(crate) fn stop_others() {
     for number in online().skip(1).filter(|number| *number != cpu::number()) {
         own::send(STOP, number);

@@ -1,4 +1,4 @@
-//! Starts the other CPUs, and says which CPUs run.
+//! Starts the other CPUs, and lists those that run.
 
 use core::fmt;
 
@@ -10,9 +10,9 @@ use crate::boot_info::BootInfo;
 use crate::per_cpu::{CPUS, PerCpu};
 use crate::{klog, kprintln};
 
-/// How long a CPU may take to answer before it is taken for dead: seconds. It finds hangs; no answer takes that long.
+/// After so many seconds without an answer a CPU counts as failed. An answer takes much less, so this finds hangs.
 const PATIENCE: u64 = 10;
-/// Codes of [`State::Failed`] beside PSCI's own, which are negative.
+/// Codes of [`State::Failed`] that are not PSCI's, which are negative.
 const SILENT: i32 = 1;
 pub(crate) const NO_INTERRUPTS: i32 = 2;
 
@@ -26,7 +26,7 @@ pub enum Whereabouts {
     Online(usize),
     /// It was never started.
     LeftOut(LeftOut),
-    /// It was started, as this number, and is not there: the code says why.
+    /// It was started, with this number, and does not run: the code says why.
     Failed(usize, i32),
 }
 
@@ -66,7 +66,7 @@ pub fn online() -> impl Iterator<Item = usize> {
     (0..CPUS).filter(|number| *number == 0 || MAILBOXES[*number].state() == State::Online)
 }
 
-/// Start the other CPUs, all at once, and wait for them. What does not come is reported, and done without.
+/// Starts the other CPUs, all at once, and waits for them. A CPU that does not answer is reported and left out.
 pub fn start(info: &BootInfo) {
     for (mpidr, verdict) in plan(&info.machine, info.boot_affinity, info.args.max_cpus) {
         if let Verdict::Start(number) = verdict {
@@ -103,7 +103,7 @@ fn turn_on(mpidr: u64, number: usize, entry: u64) {
     }
 }
 
-/// Waits until `done`, as long as patience lasts; whether it was done.
+/// Waits until `done`, at most [`PATIENCE`] seconds; returns whether it is done.
 pub fn wait_until(mut done: impl FnMut() -> bool) -> bool {
     let (start, most) = (counter::ticks(), PATIENCE * counter::ticks_per_second());
     while !done() {

@@ -44,7 +44,7 @@ fn gicr_typer(at: u64) -> Option<u64> {
     Some(half(at)? | half(at + 4)? << 32)
 }
 
-/// Read more boot arguments from QEMU's `-fw_cfg name=opt/hotmap/args,string=...`. Runs with the MMU off.
+/// Reads more boot arguments from QEMU's `-fw_cfg name=opt/hotmap/args,string=...`. Runs with the MMU off.
 pub fn read_fw_cfg_args(machine: &MachineDescription, args: &mut BootArgs) {
     let Some(region) = machine.fw_cfg else { return };
     let mut buffer = [0; crate::args::RUN_CAPACITY];

@@ -7,7 +7,7 @@ pub(super) struct Frame {
     pub(super) x: [u64; 31],
     /// The stack pointer that was in use.
     pub(super) sp: u64,
-    /// ELR_EL1: the instruction that failed, and where to go on.
+    /// ELR_EL1: the instruction that failed, and where execution continues.
     pub(super) elr: u64,
     /// SPSR_EL1: the processor state to return to.
     pub(super) spsr: u64,

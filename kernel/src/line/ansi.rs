@@ -1,16 +1,16 @@
 //! The editor for a real terminal: editing within the line and history, by the `embedded-cli` crate.
 //!
-//! Three things of that crate have to be worked around to get what the shell wants:
+//! Three properties of that crate do not fit the shell:
 //!
-//! 1. It splits the line into words and takes quotes away, and the shell wants the line as it was typed. So the three
+//! 1. It splits the line into words and removes quotes, and the shell needs the line as it was typed. So the three
 //!    characters that its tokeniser knows (space, quote, backslash) go in as others, U+0080 to U+0082, which no
 //!    keyboard sends, and come out as themselves: the crate sees one long word. ([`hide`], [`reveal`].)
 //! 2. It prints the prompt as soon as a line was handed over, which is before the command's output. So its prompt is empty
 //!    while a command runs.
-//! 3. What has no room it drops without a word. It does not echo it either, and that is how it is noticed here.
+//! 3. A character without room is dropped without an error. It is not echoed either, which is how this file notices.
 //!
 //! (The other library, `noline` 0.5, reads inside its own loop: nothing can be printed above the prompt meanwhile, and
-//! it wants an answer from the terminal before the first key.)
+//! it needs an answer from the terminal before the first key.)
 
 use core::convert::Infallible;
 use core::fmt;
@@ -61,7 +61,7 @@ impl<W: fmt::Write> ErrorType for Echo<'_, W> {
 
 impl<W: fmt::Write> Write for Echo<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        // The crate writes whole characters; were it not so, nothing but the echo would suffer.
+        // The crate writes whole characters. If it did not, only the echo would be wrong.
         let text = core::str::from_utf8(bytes).unwrap_or("?");
         if text == "\r\n" {
             self.0.send("\n");
@@ -86,7 +86,7 @@ impl<W: fmt::Write> Echo<'_, W> {
     }
 }
 
-/// The crate's word for "no completion and no help".
+/// No completion and no help, as the crate's traits say it.
 struct Nothing;
 impl Autocomplete for Nothing {}
 impl Help for Nothing {}

@@ -30,7 +30,7 @@ impl<W: fmt::Write> Terminal<W> {
             return;
         }
         self.at_line_start.set(text.ends_with('\n'));
-        // A terminal that cannot be written to cannot be told so.
+        // A failed write has no other place to be reported.
         let _ = self.out.borrow_mut().write_str(text);
     }
 

@@ -168,7 +168,7 @@ impl World {
         [0x8000_0000, 64 << 30, 1 << 40, 9 << 40, end - 3 * self.reference.block_bytes()]
     }
 
-    /// Do a step.
+    /// Does a step.
     pub fn step(&mut self, step: Step) {
         let g = self.granule();
         (self.fault, self.veto) = (step.fault, step.veto);
@@ -272,7 +272,7 @@ impl World {
         }
     }
 
-    /// Remove the first or last block of a DIMM whose blocks go together, or a block where nothing is.
+    /// Removes the first or last block of a DIMM whose blocks go together, or a block where nothing is.
     fn remove_part(&mut self, dimms: &[(u64, u64)], i: usize) {
         let size = self.reference.block_bytes();
         let together = |d: &&(u64, u64)| self.reference.blocks[&d.0].group == (d.0..d.0 + d.1) && d.1 > size;

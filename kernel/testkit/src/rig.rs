@@ -151,7 +151,7 @@ impl Rig {
         blocks * g.section_size
     }
 
-    /// Add what has been plugged into the machine.
+    /// Adds what has been plugged into the machine.
     ///
     /// # Errors
     /// The model's.
@@ -160,7 +160,7 @@ impl Rig {
         self.mm.add_memory(&hot, home, |_, _| {})
     }
 
-    /// Plug RAM into the machine and add it.
+    /// Plugs RAM into the machine and adds it.
     ///
     /// # Panics
     /// When the model refuses.
@@ -169,7 +169,7 @@ impl Rig {
         self.add(start, len, home).unwrap_or_else(|e| panic!("adding {start:#x}: {e}"));
     }
 
-    /// Bring every block of a range online.
+    /// Brings every block of a range online.
     ///
     /// # Panics
     /// When the model refuses.
@@ -194,7 +194,7 @@ impl Rig {
         assert!(found.is_empty(), "{} {when}: {summary}\n  {}", g.kind, found.join("\n  "));
     }
 
-    /// Take every block of a range offline, then the range out of the model, then out of the machine.
+    /// Takes every block of a range offline, then the range out of the model, then out of the machine.
     ///
     /// # Panics
     /// When the model refuses.

@@ -56,7 +56,7 @@ impl Snapshot {
         Self { facts }
     }
 
-    /// Fail the test with the facts that differ.
+    /// Fails the test with the facts that differ.
     ///
     /// # Panics
     /// When the two differ.

@@ -65,7 +65,7 @@ impl World {
         self.rig.granule()
     }
 
-    /// Boot both.
+    /// Boots both.
     pub fn boot(g: Granule, shape: &Shape) -> Self {
         let mut rig = Rig::boot(g, shape);
         rig.mm.notifiers.register(NOTIFIER).expect("the only one");
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    /// Do `act`, vetoed when that is asked for; with a fault armed, once more when the fault has made it fail and everything
+    /// Does `act`, vetoed when that is asked for; with a fault armed, once more when the fault has made it fail and everything
     /// was undone.
     fn act<T>(&mut self, detail: Detail, what: &str, act: impl Fn(&mut Rig) -> Result<T>) -> Result<T> {
         let (fault, veto) = (self.fault.take(), self.veto.take());
@@ -120,7 +120,7 @@ impl World {
         *self.answers.entry((operation, name)).or_default() += 1;
     }
 
-    /// Compare and audit.
+    /// Compares and audits.
     fn settle(&mut self, when: &str) {
         self.came_again();
         self.seen = self.reference.check(&self.rig, when);
@@ -128,7 +128,7 @@ impl World {
         assert_eq!(self.rig.mm.frames().warnings, self.warnings, "{when}: warnings");
     }
 
-    /// Plug RAM and add it, or be refused and take it away again; perhaps online it in the same breath.
+    /// Plugs RAM and adds it, or with `plug` also brings it online; if that is refused, the RAM is taken away again.
     pub fn add(&mut self, start: u64, len: u64, home: MemmapHome, plug: Option<ZoneKind>) -> bool {
         let what = format!("add {start:#x} + {len:#x} {home:?} {plug:?}");
         let mut answer = self.reference.add(&self.rig.machine, &self.seen, start, len, home);
@@ -173,7 +173,7 @@ impl World {
         result.is_ok()
     }
 
-    /// Bring a block online.
+    /// Brings a block online.
     pub fn online(&mut self, start: u64, zone: ZoneKind) {
         let g = self.granule();
         let what = format!("online {start:#x} {zone}");
@@ -189,7 +189,7 @@ impl World {
         self.settle(&what);
     }
 
-    /// Take a block offline.
+    /// Takes a block offline.
     pub fn offline(&mut self, start: u64) {
         let g = self.granule();
         let what = format!("offline {start:#x}");
@@ -221,7 +221,7 @@ impl World {
         }
     }
 
-    /// Unplug a DIMM: offline and remove.
+    /// Unplugs a DIMM: offline and remove.
     pub fn unplug(&mut self, start: u64, len: u64) {
         let what = format!("unplug {start:#x} + {len:#x}");
         let parted = self.reference.refuse_parted(start..start + len);
@@ -237,7 +237,7 @@ impl World {
         self.settle(&what);
     }
 
-    /// Remove a DIMM whose blocks are offline.
+    /// Removes a DIMM whose blocks are offline.
     pub fn remove(&mut self, start: u64, len: u64) {
         let what = format!("remove {start:#x} + {len:#x}");
         let answer = self.reference.remove(start, len);

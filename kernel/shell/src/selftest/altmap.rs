@@ -75,7 +75,7 @@ fn padding(kernel: &mut Kernel) -> Outcome {
     })
 }
 
-/// Make a device whose driver keeps `reserve` pages, and look at its altmap and behind its struct pages.
+/// Makes a device whose driver keeps `reserve` pages, and checks its altmap and the frames of its struct pages.
 fn is_charged(kernel: &mut Kernel, range: Bytes, reserve: u64, expected: Account) -> Outcome {
     let ram = kernel.mm.frames().counts().memmap_ram;
     let memmap = MemmapHome::SelfRange { reserve };
@@ -147,7 +147,7 @@ fn neighbours(kernel: &mut Kernel) -> Outcome {
     })
 }
 
-/// Make both, take the one down that is numbered `goes`, then the other.
+/// Makes both, removes the one with the number `goes`, then the other.
 fn part(kernel: &mut Kernel, spare: &Spare, goes: usize) -> Outcome {
     let pages = 3 * SUBSECTION / kernel.page_size();
     let both = [0, 1].map(|i| PfnRange::new(spare.pages.start + i * pages, pages));

@@ -25,7 +25,7 @@ pub(super) const TESTS: &[Test] = &[
     test("what is not the start of a present block is refused", not_a_block),
 ];
 
-/// Run `body` with the newest block of boot RAM offline, and bring it back whatever `body` says.
+/// Runs `body` with the newest block of boot RAM offline, and brings the block online again even if `body` fails.
 fn while_offline(kernel: &mut Kernel, body: fn(&mut Kernel, Pfn, Counts) -> Outcome) -> Outcome {
     let (block, before) = (boot_block(kernel)?, kernel.mm.frames().counts());
     let offlined = kernel.mm.offline_block(block)?;

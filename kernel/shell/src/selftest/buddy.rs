@@ -144,7 +144,7 @@ fn kernel_memory_stays_out_of_movable(kernel: &mut Kernel) -> Outcome {
     joined.are(&normal)
 }
 
-/// Take all of zone Normal, as kernel memory.
+/// Takes all of zone Normal, as kernel memory.
 fn exhaust(kernel: &mut Kernel, runs: &mut Vec<Pfn>) -> Outcome {
     for order in (0..=kernel.block_order()).rev() {
         while let Ok(run) = kernel.mm.frames_mut().alloc(order, PageKind::Kernel, Mobility::Unmovable) {

@@ -34,7 +34,7 @@ fn order(kernel: &Kernel) -> u32 {
 
 type Body<'a> = &'a dyn Fn(&mut Kernel, &Guest) -> Outcome;
 
-/// Run `body` with all that can be allocated in pieces of less than 2 MiB, and a tenant in it.
+/// Runs `body` with all that can be allocated in pieces of less than 2 MiB, and a tenant in it.
 fn in_pieces(kernel: &mut Kernel, body: Body<'_>) -> Outcome {
     let (block, before) = (boot_block(kernel)?, Snapshot::of(kernel));
     let outcome = isolate_all_but(kernel, block).and_then(|()| {
@@ -63,7 +63,7 @@ fn isolate_all_but(kernel: &mut Kernel, block: Pfn) -> Outcome {
     Ok(())
 }
 
-/// Hold the last page of every run of `block` that is free, or let go of those that are held.
+/// Pins the last page of every free run of `block`, or unpins those that are pinned.
 fn hold(kernel: &mut Kernel, block: Pfn, wanted: bool) -> Outcome {
     let run = 1 << order(kernel);
     for i in 1..=kernel.section_pages() / run {
@@ -77,7 +77,7 @@ fn hold(kernel: &mut Kernel, block: Pfn, wanted: bool) -> Outcome {
     Ok(())
 }
 
-/// Let go of the page that holds the run with the tenant's page `i`; returns the tenant's page and the run.
+/// Unpins the page in the run with the tenant's page `i`; returns the tenant's page and the run.
 fn release(kernel: &mut Kernel, guest: &Guest, i: u64) -> Outcome<(Pfn, Pfn)> {
     let (frame, run) = (frame_at(kernel, guest.page(kernel, i))?, 1 << order(kernel));
     let start = Pfn::new(frame.get() / run * run);

@@ -1,4 +1,4 @@
-//! The other CPUs: they answer, they stay where they are when told to, they do jobs, and they have a stack each.
+//! The secondary CPUs: they take interrupts, park, do jobs, and have a stack each.
 
 use hotmap_mm::addr::VirtAddr;
 use hotmap_mm::frame::Mobility;

@@ -44,7 +44,7 @@ pub(super) fn bytes(start: PhysAddr, len: u64) -> PhysRange {
     PhysRange { start, end: start + len }
 }
 
-/// Validate and make.
+/// Validates and makes a device.
 pub(super) fn create(
     kernel: &mut Kernel,
     ranges: &[Bytes],
@@ -69,7 +69,7 @@ pub(super) fn destroy(kernel: &mut Kernel, start: Pfn) -> Outcome {
     }
 }
 
-/// Run `body` with a device, which is gone afterwards whatever `body` says.
+/// Runs `body` with a device, and removes the device even if `body` fails.
 pub(super) fn with_device(
     kernel: &mut Kernel,
     ranges: &[Bytes],

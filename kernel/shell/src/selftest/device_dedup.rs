@@ -62,7 +62,7 @@ impl Wish {
     }
 }
 
-/// Make the device, run `body` with it, and take it down.
+/// Makes the device, runs `body` with it, and removes it.
 fn with(kernel: &mut Kernel, wish: &Wish, body: &dyn Fn(&mut Kernel, Pfn) -> Outcome) -> Outcome {
     wish.make(kernel)?;
     let start = kernel.pfn(wish.start);

@@ -34,7 +34,7 @@ const LIMIT: u64 = 1 << 12;
 
 type Act<'a> = &'a dyn Fn(&mut Kernel) -> Result<()>;
 
-/// Fail the first allocation of `act`, then the second, and so on, until none is left to fail. `take_back` undoes a success.
+/// Makes the first allocation of `act` fail, then the second, and so on, until none fails. `take_back` undoes a success.
 pub(super) fn fail_each(kernel: &mut Kernel, act: Act<'_>, take_back: Act<'_>) -> Outcome {
     let (before, mut failures) = (Snapshot::of(kernel), 0);
     for n in 1..LIMIT {

@@ -48,7 +48,7 @@ fn has(kernel: &Kernel, order: u32) -> u64 {
     kernel.mm.hugetlb.pool(order).map_or(0, |pool| pool.total())
 }
 
-/// Run `body` with one huge page more of the size that sharing is worth for, which is taken; `hvo` says whether it is optimised.
+/// Runs `body` with one more huge page, taken, of a size for which sharing saves memory; `hvo`: whether it is optimised.
 fn with_page(kernel: &mut Kernel, hvo: bool, body: fn(&mut Kernel, Pfn, u32) -> Outcome) -> Outcome {
     let order = kernel.mm.hugetlb.order_of(kernel.numbers().worth_sharing)?;
     let (before, set) = (has(kernel, order), kernel.mm.hugetlb.hvo);

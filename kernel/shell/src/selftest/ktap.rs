@@ -13,7 +13,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Begin a block of `tests` results: the outermost one, or the subtests of `parent`.
+    /// Begins a block of `tests` results: the outermost one, or the subtests of `parent`.
     pub(super) fn open(parent: Option<&str>, tests: usize) -> Self {
         let indent = if parent.is_some() { "  " } else { "" };
         kprintln!("{indent}KTAP version 1");

@@ -91,14 +91,14 @@ const SUBJECTS: &[Subject] = &[
 /// The last test of every subject.
 const UNCHANGED: &str = "leaves the machine as it was";
 
-/// Name the subjects.
+/// Lists the subjects.
 pub(crate) fn list() {
     for subject in SUBJECTS {
         kprintln!("{:<8} {} tests", subject.name, subject.tests.len() + 1);
     }
 }
 
-/// Run the subject `name`, or all of them.
+/// Runs the subject `name`, or all of them.
 pub(crate) fn run(kernel: &mut Kernel, name: Option<&str>) -> Verdict {
     let wanted = |subject: &&Subject| name.is_none_or(|name| name == subject.name);
     let count = SUBJECTS.iter().filter(wanted).count();

@@ -50,7 +50,7 @@ fn hear(who: u64, event: Event, range: PhysRange) -> core::result::Result<(), Ve
     if VETO.load(Relaxed) == digit { Err(Veto) } else { Ok(()) }
 }
 
-/// Do `act`, which moves `range`, with both notifiers listening, the second of which may say no; returns what was heard.
+/// Does `act`, which changes `range`, with both notifiers registered, of which the second may veto; returns what they got.
 fn listened<T>(
     kernel: &mut Kernel,
     range: PhysRange,

@@ -48,7 +48,7 @@ impl Spare {
     }
 }
 
-/// Run `body` without the newest DIMM's memory, which is as before afterwards, whatever `body` did with it.
+/// Runs `body` without the newest DIMM's memory, and adds the memory again, whatever `body` did with it.
 pub(super) fn with_spare(kernel: &mut Kernel, body: fn(&mut Kernel, &Spare) -> Outcome) -> Outcome {
     let spare = find(kernel)?;
     take_out(kernel, spare.pages)?;
@@ -95,7 +95,7 @@ fn home(kernel: &Kernel, pages: PfnRange) -> MemmapHome {
     }
 }
 
-/// Take what is present of `pages` out of the model.
+/// Takes what is present of `pages` out of the model.
 fn take_out(kernel: &mut Kernel, pages: PfnRange) -> Result<()> {
     let mut present = 0;
     for start in starts(kernel, pages) {
@@ -116,7 +116,7 @@ fn take_out(kernel: &mut Kernel, pages: PfnRange) -> Result<()> {
     Ok(())
 }
 
-/// Take down the devices that a test has left in `pages`.
+/// Takes down the devices that a test has left in `pages`.
 fn take_down_devices(kernel: &mut Kernel, pages: PfnRange) -> Result<()> {
     let is_there = |device: &PfnRange| device.overlaps(&pages);
     if let Some(device) = kernel.mm.devices().kmem().iter().map(Kmem::device).find(is_there) {
@@ -131,7 +131,7 @@ fn take_down_devices(kernel: &mut Kernel, pages: PfnRange) -> Result<()> {
     Ok(())
 }
 
-/// Add it again, by the way that it was, after taking out what a test has left of it.
+/// Removes what a test has left of it, and adds it again as it was.
 fn put_back(kernel: &mut Kernel, spare: &Spare) -> Result<()> {
     take_out(kernel, spare.pages)?;
     let range = spare.validate(kernel)?;

@@ -30,7 +30,7 @@ pub(super) struct Guest {
     pub(super) range: VirtRange,
 }
 
-/// Run `body` with a tenant of `pages` pages, which leaves whatever `body` says.
+/// Runs `body` with a tenant of `pages` pages, and drops the tenant even if `body` fails.
 pub(super) fn with_tenant(
     kernel: &mut Kernel,
     pages: u64,
@@ -120,7 +120,7 @@ fn a_wrong_word_is_named(kernel: &mut Kernel) -> Outcome {
     })
 }
 
-/// Change one word by the page's other address, in the linear map, look what the tenant says, and put it back. So the
+/// Changes one word through the page's address in the linear map, lets the tenant check, and restores the word. So the
 /// tenant reads the frame that the tables lead to, and no other that a TLB remembers.
 pub(super) fn changed_word_is_named(kernel: &Kernel, guest: &Guest, page: u64, index: usize) -> Outcome {
     let at = guest.page(kernel, page) + index as u64 * 8;

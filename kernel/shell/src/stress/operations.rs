@@ -89,7 +89,7 @@ impl Stress<'_> {
         self.resize(pool.order(), fewer).map(|()| true)
     }
 
-    /// Restore a page that readers are looking at, or optimise one.
+    /// Restores a page that readers read, or optimises one.
     fn change_memmap(&mut self, restore: bool) -> Done {
         let Some(head) = self.huge_page(|page| page.as_huge_head().is_optimised() == restore) else {
             return Ok(false);

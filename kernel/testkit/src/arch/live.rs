@@ -3,7 +3,7 @@
 
 use super::spec::{Entry, Leaf, Spec};
 
-/// Judge the change of an entry of `level` from `old` to `new`; `same` compares the memory at two output addresses over a
+/// Judges the change of an entry of `level` from `old` to `new`; `same` compares the memory at two output addresses over a
 /// length.
 ///
 /// # Errors

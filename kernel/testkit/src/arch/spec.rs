@@ -138,7 +138,7 @@ const fn bit(raw: u64, n: u32) -> bool {
 }
 
 impl Spec {
-    /// Read the entry `raw` of a table of `level`.
+    /// Reads the entry `raw` of a table of `level`.
     pub fn decode(&self, level: usize, raw: u64) -> Entry {
         if !bit(raw, 0) {
             return Entry::Invalid;

@@ -50,7 +50,7 @@ pub enum Fault {
     AccessFlag,
 }
 
-/// Translate `va` with the tables under `root`.
+/// Translates `va` with the tables under `root`.
 ///
 /// # Errors
 /// The fault that the hardware would take.
@@ -124,14 +124,14 @@ pub struct Everything {
     pub remembered: Vec<u64>,
 }
 
-/// Read every entry of the tables under `root`.
+/// Reads every entry of the tables under `root`.
 pub fn everything(spec: &Spec, memory: &impl Memory, root: u64) -> Everything {
     let mut all = Everything::default();
     below(spec, memory, spec.first, root, UPPER_HALF, &mut all);
     all
 }
 
-/// Read every entry of the table `pa` of `level`, which serves addresses from `va` on, and of the tables below it.
+/// Reads every entry of the table `pa` of `level`, which serves addresses from `va` on, and of the tables below it.
 pub fn below(spec: &Spec, memory: &impl Memory, level: usize, pa: u64, va: u64, all: &mut Everything) {
     let shape = spec.levels[level];
     let mine = all.tables.len();

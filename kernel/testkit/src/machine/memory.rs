@@ -103,7 +103,7 @@ pub struct PhysMemory {
 }
 
 impl PhysMemory {
-    /// Put RAM at `start`.
+    /// Puts RAM at `start`.
     ///
     /// # Panics
     /// When there is RAM already.
@@ -113,7 +113,7 @@ impl PhysMemory {
         self.ranges.borrow_mut().push(Backing::new(start, len));
     }
 
-    /// Take the RAM away that was plugged at `start`; returns its range.
+    /// Takes the RAM away that was plugged at `start`; returns its range.
     ///
     /// # Panics
     /// When no range starts there.
@@ -160,7 +160,7 @@ impl PhysMemory {
         })
     }
 
-    /// Write 64 bits behind everybody's back: for tests that provoke.
+    /// Writes 64 bits past the model: for tests that break something.
     pub fn poke(&self, pa: u64, value: u64) {
         let ptr = self.pointer(pa & !7, 8).cast::<AtomicU64>();
         // SAFETY: K1; aligned and present. No other code writes at the same time.

@@ -79,7 +79,7 @@ pub(crate) struct Mmu {
 }
 
 impl Mmu {
-    /// Switch the MMU on.
+    /// Switches the MMU on.
     pub(crate) fn new(
         spec: &Spec,
         memory: &PhysMemory,
@@ -133,7 +133,7 @@ impl Mmu {
         good.then(|| (c.pa + (va - c.va), c.size - (va - c.va)))
     }
 
-    /// Translate `va`: the physical address, and how many bytes of the leaf follow. `None`: the access faults.
+    /// Translates `va`: the physical address, and how many bytes of the leaf follow. `None`: the access faults.
     pub(crate) fn translate(
         &mut self,
         spec: &Spec,

@@ -58,7 +58,7 @@ impl Emulated {
         &self.0.memory
     }
 
-    /// Switch the MMU on: from here on every access goes through the tables under `root`, frames through the linear map
+    /// Switches the MMU on: from here on every access goes through the tables under `root`, frames through the linear map
     /// at `linear`, which starts with the physical address `phys_base`.
     pub fn enable_mmu(&self, root: u64, linear: Range<u64>, phys_base: u64) {
         let mmu = Mmu::new(self.0.spec, &self.0.memory, root, linear, phys_base);
@@ -66,7 +66,7 @@ impl Emulated {
         self.settle();
     }
 
-    /// Plug RAM.
+    /// Plugs RAM.
     ///
     /// # Panics
     /// When there is RAM already.
@@ -74,7 +74,7 @@ impl Emulated {
         self.0.memory.plug(start, len);
     }
 
-    /// Unplug the RAM that was plugged at `start`.
+    /// Unplugs the RAM that was plugged at `start`.
     ///
     /// # Panics
     /// When no range starts there, or when something still maps it.
@@ -96,7 +96,7 @@ impl Emulated {
         self.0.mmu.borrow().as_ref().is_some_and(Mmu::window_is_open)
     }
 
-    /// Collect violations from now on instead of ending the test at the first.
+    /// Collects violations from now on instead of ending the test at the first.
     pub fn tolerate(&self) {
         self.0.tolerant.set(true);
     }
@@ -129,7 +129,7 @@ impl Emulated {
         self.0.mmu.borrow().as_ref().expect("the MMU is on").root()
     }
 
-    /// Let the MMU see something, if it is on, and settle what it found.
+    /// Lets the MMU see something, if it is on, and settles what it found.
     fn with_mmu<T>(&self, f: impl FnOnce(&mut Mmu, &Inner) -> T) -> Option<T> {
         let result = self.0.mmu.borrow_mut().as_mut().map(|mmu| f(mmu, &self.0));
         self.settle();

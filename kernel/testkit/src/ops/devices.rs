@@ -174,7 +174,7 @@ impl World {
         }
     }
 
-    /// Do an operation on devices.
+    /// Does an operation on devices.
     pub(super) fn device_step(&mut self, op: DeviceOp) {
         let devices: Vec<u64> = self.reference.devices.keys().copied().collect();
         let device = |i: usize| pick(devices.iter().copied(), i);

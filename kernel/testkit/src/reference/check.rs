@@ -12,7 +12,7 @@ use super::seen::Seen;
 use crate::rig::Rig;
 
 impl Reference {
-    /// Fail the test when `rig` is not what it should be; returns what the walker saw.
+    /// Fails the test when `rig` is not what it should be; returns what the walker saw.
     ///
     /// # Panics
     /// Then.

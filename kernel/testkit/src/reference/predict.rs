@@ -71,7 +71,7 @@ pub const fn kind(error: &Error) -> (&'static str, Option<u64>) {
 }
 
 impl Answer {
-    /// Fail the test when `result` is not this answer.
+    /// Fails the test when `result` is not this answer.
     ///
     /// # Panics
     /// Then.

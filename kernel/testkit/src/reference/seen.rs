@@ -23,7 +23,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Look at `machine`.
+    /// Looks at `machine`.
     ///
     /// # Panics
     /// When a frame holds two tables, or is mapped twice as memmap.

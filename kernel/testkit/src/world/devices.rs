@@ -15,7 +15,7 @@ use crate::rig::Rig;
 use crate::snapshot::Detail;
 
 impl World {
-    /// Make a device.
+    /// Makes a device.
     pub fn create(&mut self, ranges: &[(u64, u64)], kind: DeviceType, memmap: MemmapHome) {
         let what = format!("device {ranges:x?} {kind} {memmap:?}");
         let (answer, device) = self.reference.create(&self.rig.machine, &self.seen, ranges, kind, memmap);

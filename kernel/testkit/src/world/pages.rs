@@ -60,7 +60,7 @@ impl World {
         self.seen.tenants.iter().find(|(_, f)| **f == frame).map(|(va, _)| *va)
     }
 
-    /// Pin a frame.
+    /// Pins a frame.
     pub fn pin(&mut self, frame: u64) {
         let g = self.granule();
         let what = format!("pin {frame:#x}");
@@ -78,7 +78,7 @@ impl World {
         self.settle(&what);
     }
 
-    /// Unpin a frame.
+    /// Unpins a frame.
     pub fn unpin(&mut self, frame: u64) {
         let g = self.granule();
         let what = format!("unpin {frame:#x}");
@@ -101,7 +101,7 @@ impl World {
         self.settle(&what);
     }
 
-    /// Poison a frame.
+    /// Poisons a frame.
     pub fn poison(&mut self, frame: u64) {
         let what = format!("poison {frame:#x}");
         let answer = self.reference.poison(&self.seen, frame);
@@ -123,7 +123,7 @@ impl World {
         }
     }
 
-    /// Give a poisoned frame back.
+    /// Gives a poisoned frame back.
     pub fn unpoison(&mut self, frame: u64) {
         let what = format!("unpoison {frame:#x}");
         let answer = self.reference.unpoison(frame);
