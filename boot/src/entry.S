@@ -20,7 +20,7 @@
     add     \register, \register, :lo12:\symbol
     .endm
 
-    // Adds x0 to the words that hold link-time addresses: relocate(difference, list, its end, _head). Changes x0 to x18, x30.
+    // Adds x0 to the words that hold addresses: relocate(difference, list, its end, _head). Changes x0 to x18 and x30.
     .macro  hotmap_relocate
     hotmap_address x1, _relr_start
     hotmap_address x2, _relr_end
