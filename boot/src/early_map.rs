@@ -9,7 +9,7 @@
 //! ```
 #![expect(
     unsafe_code,
-    reason = "physical memory is reached by raw pointers while the MMU is off; rules M1, B1"
+    reason = "physical memory is reached by raw pointers while the MMU is off; rules F1, B1"
 )]
 
 use hotmap_kernel::arch::image::{STACK_BYTES, secondary_stack};
@@ -30,7 +30,7 @@ use hotmap_mm::space::table::KernelSpace;
 #[derive(Clone, Copy)]
 struct Physical;
 
-// SAFETY: M1: with the MMU off the pointer to a physical address is that address, and memblock hands out RAM only.
+// SAFETY: F1: with the MMU off the pointer to a physical address is that address, and memblock hands out RAM only.
 unsafe impl Machine for Physical {
     fn frame(&self, pa: PhysAddr, _len: u64) -> *mut u8 {
         pa.get() as *mut u8

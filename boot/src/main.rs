@@ -10,7 +10,7 @@
 //!  secondary   another CPU, much later: -> the kernel's secondary_main
 //! ```
 //!
-//! Rules that safety comments here cite, beside the model's M1 and M2:
+//! Rules that safety comments here cite, beside the model's F1 and F2, and M1 to M7 of kernel/src/arch:
 //! - **B1** until `kernel_main` only the boot CPU runs, with interrupts masked, and until the jump the MMU is off.
 //! - **B2** x0 is the physical address of a device tree blob in RAM to which nothing writes: the boot protocol's promise.
 //! - **B3** what boot lays out for the secondary CPUs is written before the first of them starts, and only read after that.

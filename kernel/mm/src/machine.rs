@@ -4,10 +4,10 @@
 //! machine that translates every access through the model's own tables and a TLB that can be stale.
 //!
 //! Rules that the unsafe code here relies on (cited below):
-//! - **M1** an implementor returns a pointer that is valid for reads and writes of `len` bytes for as long as the
+//! - **F1** an implementor returns a pointer that is valid for reads and writes of `len` bytes for as long as the
 //!   memory is present (`frame`) or mapped (`mapped`), with the alignment of the address; or it does not return.
-//! - **M2** memory that holds struct pages or tables is only ever reached through atomics, so shared references to the
-//!   same bytes may coexist.
+//! - **F2** memory that holds struct pages or tables is reached through atomics, so shared references to the
+//!   same bytes may coexist; it is cleared, filled and copied otherwise only while nothing refers to it.
 #![expect(unsafe_code, reason = "the one room of the model that turns a frame into a reference")]
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -49,7 +49,7 @@ impl Bbm {
 /// Memory and its maintenance.
 ///
 /// # Safety
-/// M1 of this room: what `frame` and `mapped` return can be dereferenced.
+/// F1 of this room: what `frame` and `mapped` return can be dereferenced.
 pub unsafe trait Machine: Clone {
     /// A pointer to `len` bytes of present RAM at `pa`.
     fn frame(&self, pa: PhysAddr, len: u64) -> *mut u8;
@@ -66,7 +66,7 @@ pub unsafe trait Machine: Clone {
     /// `ptr` is valid for writes of `len` bytes.
     unsafe fn zero(&self, ptr: *mut u8, len: u64) {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        // SAFETY: this function's own contract.
+        // SAFETY: this function's `# Safety`.
         unsafe { ptr.write_bytes(0, len) }
     }
     /// Write `value` over and over to `len` bytes at `ptr`, both multiples of 64.
@@ -75,7 +75,7 @@ pub unsafe trait Machine: Clone {
     /// `ptr` is valid for writes of `len` bytes.
     unsafe fn fill(&self, ptr: *mut u8, len: u64, value: u64) {
         let words = usize::try_from(len / 8).unwrap_or(usize::MAX);
-        // SAFETY: this function's own contract; a multiple of 64 is aligned for a word.
+        // SAFETY: this function's `# Safety`; a multiple of 64 is aligned for a word.
         unsafe { core::slice::from_raw_parts_mut(ptr.cast::<u64>(), words).fill(value) }
     }
     /// Clear mapped memory, page multiples, of which only the virtual addresses need to be neighbours.
@@ -83,7 +83,7 @@ pub unsafe trait Machine: Clone {
     /// # Safety
     /// The range is mapped for writing, and nothing refers into it.
     unsafe fn zero_mapped(&self, range: VirtRange) {
-        // SAFETY: this function's own contract; through the MMU the range is one stretch.
+        // SAFETY: this function's `# Safety`; through the MMU the range is one stretch.
         unsafe { self.zero(self.mapped(range.start, range.len(), Access::Write), range.len()) }
     }
     /// A checkpoint that the emulated machine uses to watch entry writes; the kernel's does nothing.
@@ -95,7 +95,7 @@ pub unsafe trait Machine: Clone {
     /// Entries of this part of vmemmap go through an invalid one now: who reads there has to wait until
     /// [`Self::window_close`]. A machine without readers has nothing to say.
     fn window_open(&self, _range: VirtRange) {}
-    /// The entries are valid again, for everybody.
+    /// The entries are valid again, on every CPU.
     fn window_close(&self) {}
 }
 
@@ -103,7 +103,7 @@ pub unsafe trait Machine: Clone {
 #[inline(always)]
 pub(crate) fn table<M: Machine>(machine: &M, pa: PhysAddr, entries: usize) -> &[AtomicU64] {
     let ptr = machine.frame(pa, entries as u64 * 8).cast::<AtomicU64>();
-    // SAFETY: M1 makes the pointer valid for the table's bytes (tables are frames that nothing else uses: I3); M2.
+    // SAFETY: F1 makes the pointer valid for the table's bytes (tables are frames that nothing else uses: I3); F2.
     unsafe { core::slice::from_raw_parts(ptr, entries) }
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn entry<M: Machine>(machine: &M, pa: PhysAddr, index: usize) -> &Ato
 #[inline(always)]
 pub(crate) fn page<M: Machine>(machine: &M, va: VirtAddr, access: Access) -> &Page {
     let ptr = machine.mapped(va, PAGE_BYTES, access).cast::<Page>();
-    // SAFETY: M1; the memmap is initialised before its pages are valid (I1), and every bit pattern is a Page; M2.
+    // SAFETY: F1; the memmap is initialised before its pages are valid (I1), and every bit pattern is a Page; F2.
     unsafe { &*ptr }
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn pages_in<M: Machine>(machine: &M, frame: PhysAddr, count: usize) -
 /// The struct page number `index` of a frame that holds struct pages, through the linear map: wherever it is mapped, or not yet.
 pub(crate) fn page_in<M: Machine>(machine: &M, frame: PhysAddr, index: u64) -> &Page {
     let ptr = machine.frame(frame + index * PAGE_BYTES, PAGE_BYTES).cast::<Page>();
-    // SAFETY: M1; every bit pattern is a Page, and a frame that holds struct pages holds nothing else (I3); M2.
+    // SAFETY: F1; every bit pattern is a Page, and a frame that holds struct pages holds nothing else (I3); F2.
     unsafe { &*ptr }
 }
 
@@ -156,7 +156,7 @@ pub(crate) fn fill_table<M: Machine>(machine: &M, pa: PhysAddr, which: core::ops
     }
     if first < end {
         let len = (end - first) as u64 * 8;
-        // SAFETY: M1. The caller owns the table, which nothing leads to (I3); both ends are multiples of 64 bytes.
+        // SAFETY: F1. The caller owns the table, which nothing leads to (I3); both ends are multiples of 64 bytes.
         unsafe { machine.fill(machine.frame(pa + first as u64 * 8, len), len, value) }
     }
     for entry in &entries[first.max(end)..which.end] {
@@ -173,26 +173,26 @@ pub(crate) fn same_contents<M: Machine>(machine: &M, a: PhysAddr, b: PhysAddr, l
 
 /// Clear a frame (64-byte multiples).
 pub(crate) fn zero_frame<M: Machine>(machine: &M, pa: PhysAddr, len: u64) {
-    // SAFETY: M1. The caller owns the frame: it has just been allocated (I3).
+    // SAFETY: F1. The caller owns the frame: it has just been allocated (I3).
     unsafe { machine.zero(machine.frame(pa, len), len) }
 }
 
 /// Clear mapped memory (64-byte multiples).
 pub(crate) fn zero_mapped<M: Machine>(machine: &M, range: VirtRange) {
-    // SAFETY: M1. The caller has just populated the range; nothing refers into it yet.
+    // SAFETY: F1. Nothing refers into the range: it has just been populated, or no reader is left on its pages (I1).
     unsafe { machine.zero_mapped(range) }
 }
 
 /// Copy a frame.
 pub(crate) fn copy_frame<M: Machine>(machine: &M, from: PhysAddr, to: PhysAddr, len: u64) {
     let (src, dst) = (machine.frame(from, len), machine.frame(to, len));
-    // SAFETY: M1 for both; two different frames do not overlap, and `to` has just been allocated (I3).
+    // SAFETY: F1 for both; two different frames do not overlap, and `to` has just been allocated (I3).
     unsafe { core::ptr::copy_nonoverlapping(src, dst, usize::try_from(len).unwrap_or(usize::MAX)) }
 }
 
 /// The words of a mapped page, through its mapping.
 pub(crate) fn words<M: Machine>(machine: &M, va: VirtAddr, len: u64, access: Access) -> &[AtomicU64] {
     let ptr = machine.mapped(va, len, access).cast::<AtomicU64>();
-    // SAFETY: M1; a tenant's page is written by the tenant alone (I3), and through atomics only (M2).
+    // SAFETY: F1; a tenant's page is written by the tenant alone (I3), and through atomics only (F2).
     unsafe { core::slice::from_raw_parts(ptr, usize::try_from(len / 8).unwrap_or(0)) }
 }

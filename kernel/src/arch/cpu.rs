@@ -86,7 +86,7 @@ pub fn clean_to_memory(start: u64, len: u64) {
     let line = 4 << CTR::DminLine.read(read!("ctr_el0"));
     let mut at = start & !(line - 1);
     while at < start + len {
-        // SAFETY: cleaning and invalidating a line changes no value.
+        // SAFETY: M1: cleaning and invalidating a line changes no value.
         unsafe { asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) };
         at += line;
     }

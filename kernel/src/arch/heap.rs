@@ -24,7 +24,7 @@ unsafe impl GlobalAlloc for KernelHeap {
     }
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         if let Some(ptr) = NonNull::new(ptr) {
-            // SAFETY: the caller's promise: `ptr` came from `alloc` with this layout.
+            // SAFETY: M7, and the contract of `GlobalAlloc`: `ptr` came from `alloc` with this layout.
             unsafe { self.0.lock().deallocate(ptr, layout) }
         }
     }

@@ -1,5 +1,5 @@
 //! The memory model's machine: frames through the linear map, everything else at its own virtual address.
-#![expect(unsafe_code, reason = "implements the model's M1: pointers into the linear map and vmemmap")]
+#![expect(unsafe_code, reason = "implements the model's F1: pointers into the linear map and vmemmap")]
 
 use core::ptr::with_exposed_provenance_mut;
 
@@ -28,7 +28,7 @@ fn pointer(address: u64) -> *mut u8 {
     with_exposed_provenance_mut(super::word(address))
 }
 
-// SAFETY: M1: the linear map covers all of present memory (I8), so the pointer to a frame is valid while it is present; a
+// SAFETY: F1: the linear map covers all of present memory (I8), so the pointer to a frame is valid while it is present; a
 // mapped address is its own pointer, and an access to one that is not mapped faults and does not return.
 unsafe impl Machine for Arm {
     fn frame(&self, pa: PhysAddr, _len: u64) -> *mut u8 {
@@ -56,11 +56,11 @@ unsafe impl Machine for Arm {
         fault::close();
     }
     unsafe fn zero(&self, ptr: *mut u8, len: u64) {
-        // SAFETY: the trait's contract: valid for writes of `len` bytes, multiples of 64.
+        // SAFETY: the trait's `# Safety`: valid for writes of `len` bytes, multiples of 64.
         unsafe { bulk::zero(ptr, super::word(len)) }
     }
     unsafe fn fill(&self, ptr: *mut u8, len: u64, value: u64) {
-        // SAFETY: the trait's contract: valid for writes of `len` bytes, multiples of 64.
+        // SAFETY: the trait's `# Safety`: valid for writes of `len` bytes, multiples of 64.
         unsafe { bulk::fill(ptr, super::word(len), value) }
     }
 }

@@ -158,7 +158,7 @@ pub fn is_held_elsewhere() -> bool {
 /// # Safety
 /// Only for code that never returns to what held the lock.
 pub unsafe fn seize() {
-    // SAFETY: the holder never runs again, which the caller promises.
+    // SAFETY: M7: by `# Safety` the holder does not run again.
     unsafe { lock::seize(&CONSOLE) };
 }
 

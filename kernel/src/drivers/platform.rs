@@ -38,7 +38,7 @@ pub fn find_redistributors(info: &mut BootInfo) {
 
 /// GICR_TYPER at physical address `at`, whose two halves may be read one by one (IHI 0069, "GICR_TYPER").
 fn gicr_typer(at: u64) -> Option<u64> {
-    // SAFETY: the MMU is off; GICR_TYPER is read-only, and reading whatever else the device tree may point to, RAM or the
+    // SAFETY: B1, M4: the MMU is off; GICR_TYPER is read-only, and reading whatever else the device tree may point to, RAM or the
     // third and fourth word of a device, has no effect on the devices that the kernel uses.
     let half = |at| unsafe { probe_read32(word(at)) }.map(u64::from);
     Some(half(at)? | half(at + 4)? << 32)
@@ -159,7 +159,7 @@ fn find_ged(machine: &MachineDescription) -> Option<Ged> {
         return None;
     }
     let (events, slots) = (mapped(ged::GED_BASE)?, mapped(ged::SLOTS_BASE)?);
-    // SAFETY: boot mapped the window as Device memory; reading the flags changes nothing.
+    // SAFETY: M4: boot mapped the window as Device memory; reading the flags changes nothing.
     unsafe { probe_read32(slots + ged::FLAGS_OFFSET) }?;
     // SAFETY: M4: the registers answered, and this is their only driver.
     Some(unsafe { Ged::new(events, slots) })
@@ -171,7 +171,7 @@ fn find_nvdimm(machine: &MachineDescription) -> Option<Nvdimm<NvdimmPort>> {
         return None;
     }
     let register = mapped(nvdimm::REGISTER_BASE)?;
-    // SAFETY: boot mapped the window as Device memory; reading the register changes nothing.
+    // SAFETY: M4: boot mapped the window as Device memory; reading the register changes nothing.
     unsafe { probe_read32(register) }?;
     // SAFETY: M4: the register answered, and this is its only driver. M6: the machine is brought up once.
     let port = unsafe { NvdimmPort::new(register) };

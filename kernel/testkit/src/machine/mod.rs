@@ -4,7 +4,7 @@
 //! only reached through the linear map of the model's own tables (as in the kernel), struct pages and tenants through
 //! vmemmap and the tenants' area. What breaks a rule ends the test with the rule and the address, or is collected after
 //! [`Emulated::tolerate`].
-#![expect(unsafe_code, reason = "implements the model's M1 over the host memory of `memory`")]
+#![expect(unsafe_code, reason = "implements the model's F1 over the host memory of `memory`")]
 
 pub mod memory;
 mod mmu;
@@ -165,7 +165,7 @@ impl Emulated {
     }
 }
 
-// SAFETY: M1: pointers come from `PhysMemory::pointer`, which panics for anything that is not present in one piece.
+// SAFETY: F1: pointers come from `PhysMemory::pointer`, which panics for anything that is not present in one piece.
 unsafe impl Machine for Emulated {
     fn frame(&self, pa: PhysAddr, len: u64) -> *mut u8 {
         let linear = self.0.mmu.borrow().as_ref().map(|mmu| mmu.linear_address(pa.get()));
