@@ -50,6 +50,7 @@ impl<'a> Words<'a> {
     /// A range that may leave its length out: `0x80000000` or `0x80000000,128M`.
     pub(super) fn range(&mut self, usage: &'static str) -> Result<(PhysAddr, Option<u64>), ShellError> {
         let word = self.next().ok_or(ShellError::Usage(usage))?;
+        let word = word.strip_prefix("addr:").unwrap_or(word);
         let (start, len) = word.split_once(',').map_or((word, None), |(start, len)| (start, Some(len)));
         let bad = ShellError::BadWord("an address (0x80000000), or one with a size (0x80000000,128M)");
         match (number::parse(start), len.map(number::parse)) {

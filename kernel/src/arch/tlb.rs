@@ -114,7 +114,7 @@ mod operations {
 
     /// Invalidates everything that EL1 has cached, on every CPU; complete on return.
     pub fn invalidate_all() {
-        // SAFETY: I5; invalidating more than is owed is always sound, and the barriers are those of the rule above.
+        // SAFETY: I5; invalidating more than is pending is always sound, and the barriers are those of the rule above.
         unsafe { asm!("dsb ishst", "tlbi vmalle1is", "dsb ish", "isb", options(nostack, preserves_flags)) };
     }
 

@@ -35,7 +35,7 @@ pub enum Offender {
     Count {
         /// What was counted.
         found: u64,
-        /// What the books say.
+        /// What the counts say.
         expected: u64,
     },
     /// The same for one memory block (or section).
@@ -44,7 +44,7 @@ pub enum Offender {
         block: PhysAddr,
         /// What was counted.
         found: u64,
-        /// What the books say.
+        /// What the counts say.
         expected: u64,
     },
     /// The same for one zone.
@@ -53,7 +53,7 @@ pub enum Offender {
         zone: ZoneKind,
         /// What was counted.
         found: u64,
-        /// What the books say.
+        /// What the counts say.
         expected: u64,
     },
     /// The same for the pages of one use.
@@ -62,7 +62,7 @@ pub enum Offender {
         kind: PageKind,
         /// What was counted.
         found: u64,
-        /// What the books say.
+        /// What the counts say.
         expected: u64,
     },
 }

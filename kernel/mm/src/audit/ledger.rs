@@ -19,7 +19,7 @@ pub(super) struct SharedSeen {
     pub(super) in_sections: u64,
 }
 
-/// An audit's books.
+/// What an audit has counted.
 pub(super) struct Ledger<'a> {
     report: &'a mut dyn FnMut(&Finding),
     pub(super) summary: AuditSummary,
@@ -65,8 +65,8 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Hold what the struct pages say against what the tables say, and the TLB maintenance that is owed against none.
-    pub(super) fn compare(&mut self, owed: u64) {
+    /// Hold what the struct pages say against what the tables say, and the TLB maintenance that was skipped against none.
+    pub(super) fn compare(&mut self, skipped: u64) {
         let device = (!self.padded).then_some(PageKind::DeviceMemmap);
         let all =
             [PageKind::MemmapRam, PageKind::MemmapSelf, PageKind::Table, PageKind::Tenant, PageKind::HugeTlb];
@@ -78,8 +78,8 @@ impl<'a> Ledger<'a> {
             let what = "one frame is in use twice and another, marked so, is not";
             self.find_unless(same, 3, what, Offender::Kind { kind, found, expected });
         }
-        let what = "TLB maintenance was owed and not done";
-        self.find_unless(owed == 0, 5, what, Offender::Count { found: owed, expected: 0 });
+        let what = "TLB maintenance was due and not done";
+        self.find_unless(skipped == 0, 5, what, Offender::Count { found: skipped, expected: 0 });
     }
 
     /// I6: the counts of the pages by use, against `blocks` and what the struct pages say.

@@ -1,15 +1,15 @@
-//! The auditor: proves the invariants by walking everything, on the host after every operation of a test and on the live
+//! The auditor: checks the invariants by walking everything, on the host after every operation of a test and on the live
 //! kernel. It trusts nothing that it can look up twice: what the struct pages say is held against what the tables say, and
-//! both against the counts. Head by head and leaf by leaf, never page by page; without allocating; changing nothing.
+//! both against the counts. Head by head and leaf by leaf, not page by page but where single pages are marked; without allocating; changing nothing.
 //!
-//! | | what is proven | where |
+//! | | what is checked | where |
 //! |---|---|---|
 //! | I1 | sections, blocks and the mapped memmap agree; every head is one | `sections`, `pages` |
 //! | I2 | an altmap's account is what is mapped from it | `sections`, `devices` |
 //! | I3 | the frames marked as memmap, table, tenant are those in use as such, each once | `tables`, `tally` |
 //! | | a frame that many entries share counts them | `compound`, `hugetlb` |
 //! | I4 | no empty table that could have been freed | `tables` |
-//! | I5 | no TLB maintenance owed, no entry half taken down, contiguous runs agree | `tables`, `runs` |
+//! | I5 | no TLB maintenance pending, no entry half taken down, contiguous runs agree | `tables`, `runs` |
 //! | I6 | pages by use add up, from heads, free lists, zones, pools and counts alike | `pages`, `zones`, `hugetlb` |
 //! | I7 | a vmemmap leaf describes some present page | `tables` |
 //! | I8 | the linear map is exactly the memory; nothing is writable and executable | `linear`, `tables` |
@@ -46,7 +46,7 @@ struct Auditor<'a, M: Machine> {
 }
 
 impl<M: Machine> Mm<M> {
-    /// Prove I1 to I8 by walking everything. `report` hears of each thing that is wrong.
+    /// Check I1 to I8 by walking everything. `report` is called for each finding.
     pub fn audit(&self, report: &mut dyn FnMut(&Finding)) -> AuditSummary {
         let mut auditor = Auditor { mm: self, ledger: Ledger::new(report) };
         auditor.sections();

@@ -49,7 +49,7 @@ impl<M: Machine> Auditor<'_, M> {
             if kind == PageKind::Tail {
                 at = match self.ledger.compound_part(self.mm, at, range.end, &mut tally) {
                     Some(end) => end,
-                    None => self.unspoken(at, range.end),
+                    None => self.pages_without_head(at, range.end),
                 };
                 continue;
             }
@@ -113,7 +113,7 @@ impl<M: Machine> Auditor<'_, M> {
     }
 
     /// Pages without a head; returns where they end.
-    fn unspoken(&mut self, start: Pfn, limit: Pfn) -> Pfn {
+    fn pages_without_head(&mut self, start: Pfn, limit: Pfn) -> Pfn {
         let g = self.mm.granule();
         let tail = |pfn| self.page(pfn).is_some_and(|page| page.checked_kind() == Some(PageKind::Tail));
         let mut end = start;

@@ -1,4 +1,4 @@
-//! I6, from the books' side: zones and counts against blocks and struct pages.
+//! I6, by count: zones and counts against blocks and struct pages.
 
 use super::tally::Tally;
 use super::{Auditor, Offender};
@@ -19,7 +19,7 @@ impl<M: Machine> Auditor<'_, M> {
 
     fn zone(&mut self, zone: ZoneKind) {
         let g = self.mm.granule();
-        let (mm, books) = (self.mm, self.mm.frames.zone(zone));
+        let (mm, counted) = (self.mm, self.mm.frames.zone(zone));
         let (mut members, mut free, mut present) = (0, 0, 0);
         let of_zone = || mm.frames.blocks().iter().filter(|b| b.state.zone() == Some(zone));
         for block in of_zone() {
@@ -27,16 +27,16 @@ impl<M: Machine> Auditor<'_, M> {
             free += block.free.pages();
             present += block.present;
         }
-        misfiled(of_zone().map(|b| b.start), books.blocks().iter().copied(), |start, listed| {
+        misfiled(of_zone().map(|b| b.start), counted.blocks().iter().copied(), |start, listed| {
             let at = Offender::Block { block: start.address(g), found: listed, expected: 1 };
             self.find(6, "how often a block is in its zone's list", at);
         });
         let mut check = |what, found, expected| {
             self.find_unless(found == expected, 6, what, Offender::Zone { zone, found, expected });
         };
-        check("blocks of a zone", members, books.blocks().len() as u64);
-        check("free pages of a zone", free, books.free);
-        check("present pages of a zone", present, books.present);
+        check("blocks of a zone", members, counted.blocks().len() as u64);
+        check("free pages of a zone", free, counted.free);
+        check("present pages of a zone", present, counted.present);
     }
 }
 

@@ -161,7 +161,7 @@ impl Altmap {
 
     /// Give `pages` pages back that start at `pfn`.
     pub fn release(&mut self, pfn: Pfn, pages: u64) {
-        // What was never handed out cannot come back: to believe it would hand out a page that is in use.
+        // What was never handed out cannot come back: if it did, a page in use would be handed out next.
         let Some(alloc) = self.alloc.checked_sub(pages) else {
             debug_assert!(false, "{pages} pages come back to an altmap that has {} out", self.alloc);
             return;

@@ -112,7 +112,7 @@ impl fmt::Display for PageKind {
 ///
 /// Holding a `&Page` proves that the frame is valid and that the memmap page with this struct was mapped and initialised
 /// when the reference was made (I1). It proves nothing about the frame's use: only the block's state and the head's kind
-/// do. Fields are atomics, so that a reader on another CPU sees each whole; who may write is decided by the model's lock.
+/// do. Fields are atomics, so that a reader on another CPU sees each whole; the model's lock decides which CPU writes.
 #[repr(C, align(64))]
 pub struct Page {
     kind: AtomicU8,
@@ -175,7 +175,7 @@ impl Page {
         let order = self.order();
         (order != 0 && self.kind.load(Relaxed) == PageKind::Tail as u8).then_some(order)
     }
-    /// Make this a tail again: all zero but for what a tail never reads.
+    /// Make this a tail again: every field that is ever written is zero.
     pub fn clear_head(&self) {
         self.kind.store(0, Relaxed);
         self.order.store(0, Relaxed);

@@ -91,7 +91,7 @@ pub struct Section {
     pub backing: Backing,
     /// Huge pages whose memmap lies in this section's and is shared.
     pub optimised: u32,
-    /// The run that its memmap was when it was a block, while it is mapped by pages for their sake.
+    /// The frames of its memmap when one block leaf mapped it, while pages map it for huge pages that share.
     pub memmap_run: Option<Pfn>,
 }
 
@@ -126,7 +126,7 @@ impl Section {
         self.present.add(touched);
         self.device_subsections += touched.count();
     }
-    /// The inverse; with `stale` it is forgotten that the memory is not present any more.
+    /// The inverse of [`Self::add_device`]; with `stale`, a fault on purpose, the memory stays listed as present.
     pub(crate) fn remove_device(&mut self, g: Granule, range: PfnRange, stale: bool) {
         if self.is_inside(g, range) && !stale {
             (self.present, self.device_subsections) = (Subsections::NONE, 0);

@@ -1,5 +1,5 @@
-//! Zones: which blocks serve which allocations (Linux: `struct zone`). Normal takes anything; Movable only what can be
-//! moved away again, so that its blocks can always go offline.
+//! Zones: which blocks serve which allocations (Linux: `struct zone`). Normal serves every allocation; Movable
+//! only those of movable pages, so that its blocks can go offline while no page is held.
 
 use core::fmt;
 

@@ -117,7 +117,7 @@ pub(crate) fn unmap_linear<M: Machine>(space: &mut KernelSpace<M>, frames: &mut 
 /// Chooses what will hold the memmap of `pages`.
 ///
 /// # Errors
-/// `BadAltmap`, `AltmapPadding` (a warning), `Out` when the heap has no room.
+/// `AltmapError::Misplaced`, `AltmapError::Padding` (a warning), `Out` when the heap has no room.
 pub(crate) fn choose_backing<M: Machine>(
     frames: &mut Frames<M>,
     pages: PfnRange,

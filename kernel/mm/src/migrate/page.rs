@@ -1,5 +1,4 @@
-//! Moving a page in use: copy it, let its mapping point to the copy by break-before-make, free the original
-//! (Linux: `migrate_pages`).
+//! Moving a page in use: break its mapping, copy it, map the copy, free the original (Linux: `migrate_pages`).
 
 use crate::error::Result;
 use crate::frame::page::PageKind;

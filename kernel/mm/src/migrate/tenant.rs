@@ -1,5 +1,5 @@
 //! Tenants: users of movable pages. Each maps its pages at consecutive addresses of a vmalloc-like area, fills them with a
-//! pattern of its own, and can say at any time whether every word is still there: that is how migration is proven.
+//! pattern of its own, and can say at any time whether every word is still there: so migration is tested.
 
 use alloc::vec::Vec;
 

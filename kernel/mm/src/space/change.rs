@@ -150,7 +150,7 @@ impl<M: Machine> KernelSpace<M> {
     }
 
     /// A block and the table of its pieces: the one for the other, and no CPU has anything of the old one left on return.
-    /// That they say the same is true by construction: who splits has just written the pieces, who joins has compared them.
+    /// They say the same by construction: `split_block` has just written the pieces, `join_block` has compared them.
     fn replace(&mut self, slot: &Slot, new: Descriptor) -> Result<()> {
         let (g, machine) = (self.granule(), &self.machine);
         let old = read::<M>(machine, slot);

@@ -26,7 +26,7 @@ pub enum Gone {
         /// How many they are.
         entries: u64,
     },
-    /// An entry for `span` that shared a table with others. The table is as it was: its entries are no concern of who goes.
+    /// An entry for `span` that shared a table with others. The table is as it was: its entries stay valid for the others.
     SharedTable {
         /// What the entry covered.
         span: VirtRange,
@@ -35,10 +35,9 @@ pub enum Gone {
     },
 }
 
-/// Which leaves `KernelSpace::break_range` keeps, for who breaks so rarely that the walk should not be compiled for it
-/// alone.
+/// Which leaves `KernelSpace::break_range` keeps. `dyn`: a walk that is rare is not compiled for each caller.
 pub type Keep<'a> = &'a mut dyn FnMut(VirtRange) -> bool;
-/// Who gets what `KernelSpace::reap` gives back, likewise.
+/// Receives what `KernelSpace::reap` gives back; `dyn` for the same reason.
 pub type TakeBack<'a> = &'a mut dyn FnMut(Gone);
 
 /// What to map, and how.

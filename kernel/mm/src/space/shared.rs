@@ -21,7 +21,7 @@ use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::{self, Machine};
 
-/// A frame that is mapped over and over, and who counts that.
+/// A frame that many entries map, with their count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SharedFrame {
     /// The frame: one granule page.

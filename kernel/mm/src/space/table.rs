@@ -263,7 +263,7 @@ impl<M: Machine> KernelSpace<M> {
     /// None in practice.
     pub fn scan(&self, range: VirtRange, mut found: impl FnMut(&Slot, Descriptor)) -> Result<()> {
         let g = self.granule();
-        // One walk for all who look: nothing that is measured does.
+        // `dyn`: one copy of the walk; scans are not measured.
         let found: &mut dyn FnMut(&Slot, Descriptor) = &mut found;
         self.walk(range, &mut Scanner::<M> { machine: &self.machine, found, shared: None, g })
     }

@@ -13,8 +13,7 @@ use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::{self, Machine};
 
-/// Where tables that an undo leaves empty may be freed: anywhere, since one that is empty after the undo was made by what is
-/// undone.
+/// Where an undo may free tables that it leaves empty: anywhere, since what is undone has made each of them.
 pub(super) const ANYWHERE: VirtRange = VirtRange { start: VirtAddr::new(0), end: VirtAddr::new(u64::MAX) };
 
 pub(super) struct Mapper<'a, M> {

@@ -130,7 +130,7 @@ pub(super) fn read<M: Machine>(machine: &M, slot: &Slot) -> Descriptor {
     Descriptor::from_bits(machine::entry(machine, slot.table, slot.index).load(Acquire))
 }
 
-/// Write an entry: the only place that does, so that no change escapes the break-before-make rules (I5).
+/// Write an entry that a walk can reach: the only place that does, so that no change escapes the break-before-make rules (I5).
 #[inline(always)]
 pub(super) fn write<M: Machine>(
     g: Granule,

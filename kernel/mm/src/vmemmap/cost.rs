@@ -1,5 +1,4 @@
-//! What struct pages cost: how many pages of vmemmap there are, and how many frames are behind them. Read from the tables,
-//! which cannot be wrong about it.
+//! What struct pages cost: how many pages of vmemmap there are, and how many frames are behind them. Read from the tables.
 
 use core::ops::AddAssign;
 

@@ -54,7 +54,7 @@ fn populate<M: Machine>(
         return Ok(());
     }
     let mut leaves = leaves_around(frames, range)?;
-    // Only here: what goes is what the range needs, so that the rest of the block shows.
+    // Removal frees what the range needs, so that the rest of the block is found (I7).
     if frames.hooks.shares_memmap_block() && g.section_memmap == g.pmd_size {
         leaves.start = leaves.start.align_down(g.pmd_size);
         leaves.end = leaves.start + g.pmd_size;
