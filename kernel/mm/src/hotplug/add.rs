@@ -5,7 +5,7 @@
 //!   1 claim sections     claim_sections       drop_sections          the sections and memory blocks exist
 //!   2 map linearly       map_linear           unmap_linear           the linear map reaches the memory
 //!   3 choose backing     choose_backing       drop_backing           an altmap in the memory, or system RAM
-//!   4 populate vmemmap   populate             depopulate             the struct pages have memory behind them
+//!   4 populate vmemmap   populate_range       depopulate_sections    the struct pages have memory behind them
 //!   5 initialise pages   initialise_pages     forget_pages           they are cleared and valid; the blocks are offline
 //! ```
 
@@ -31,11 +31,11 @@ use crate::vmemmap::depopulate::depopulate_sections;
 use crate::vmemmap::populate::populate_range;
 
 impl<M: Machine> Mm<M> {
-    /// Make `range` present, its memmap at `home`; its blocks are offline. `progress` hears of each step that is complete.
+    /// Make `range` present, its memmap at `home`; its blocks are offline. `progress` is called after each step.
     ///
     /// # Errors
-    /// `RangeError::Exists` when something became present there after the range was validated, or what a step ran out of; the machine is
-    /// exactly as it was.
+    /// `RangeError::Exists` when something became present there after the range was validated, or what a step ran out of. The
+    /// machine is as it was, but for tenants' pages that compaction moved to make room for memmap in system RAM.
     pub fn add_memory(
         &mut self,
         range: &HotRange,
@@ -95,7 +95,7 @@ impl<M: Machine> Mm<M> {
     /// Add `range` and bring it online in `zone`: all seven steps.
     ///
     /// # Errors
-    /// As [`Self::add_memory`] and [`Self::online_pages`]; the machine is exactly as it was.
+    /// As [`Self::add_memory`] and [`Self::online_pages`]; the machine is as after a refused [`Self::add_memory`].
     pub fn plug(
         &mut self,
         range: &HotRange,
@@ -112,7 +112,8 @@ impl<M: Machine> Mm<M> {
     /// The inverse of [`Self::plug`]: take every block offline, moving what is in use elsewhere, and remove the range.
     ///
     /// # Errors
-    /// As [`Self::offline_pages`] and [`Self::remove_memory`]; every block is in the state in which it was.
+    /// As [`Self::offline_pages`] and [`Self::remove_memory`]; every block is in the state in which it was, and pages that have
+    /// migrated stay where they are.
     pub fn unplug(&mut self, range: PhysRange) -> Result<Offlined> {
         refuse_kmem(&self.frames, range)?;
         self.unplug_kmem(range)

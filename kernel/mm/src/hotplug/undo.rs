@@ -19,7 +19,7 @@ pub(crate) struct Undo<'a, M: Machine, T> {
 }
 
 impl<'a, M: Machine, T> Undo<'a, M, T> {
-    /// Nothing is done yet to `subject`. `progress` hears of each step that is complete.
+    /// Nothing is done yet to `subject`. `progress` is called after each step.
     pub(crate) fn new(mm: &'a mut Mm<M>, subject: T, progress: &'a mut dyn FnMut(&Mm<M>, Step)) -> Self {
         Self { mm, subject, inverses: [None; Step::ALL.len()], done: 0, progress }
     }
@@ -27,7 +27,7 @@ impl<'a, M: Machine, T> Undo<'a, M, T> {
     /// Do a step; register its inverse.
     ///
     /// # Errors
-    /// The step's, which has undone its own part. The caller returns it, which undoes the steps before.
+    /// The step's, which has undone its own part. The caller returns it; dropping `self` then runs the inverses.
     pub(crate) fn step(
         &mut self,
         step: Step,
