@@ -9,7 +9,7 @@ use crate::pfn::{Pfn, PfnRange};
 use crate::vmemmap::depopulate::depopulate;
 use crate::vmemmap::leaves::leaves_around;
 
-/// Takes the device at `start` down, but its struct pages part by part: `parts` are subsections of the device, in any order,
+/// Take the device at `start` down, but its struct pages part by part: `parts` are subsections of the device, in any order,
 /// together all of it; whole sections where the compound pages' tables are shared. `gone` hears of each part. The device is no
 /// whole one then: only its memmap can be looked at.
 ///

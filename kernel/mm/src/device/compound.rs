@@ -6,7 +6,7 @@
 
 use core::fmt;
 
-use crate::error::{DeviceError, Error, Result};
+use crate::error::{DeviceError, Result};
 use crate::frame::altmap::Altmap;
 use crate::frame::page::PAGE_BYTES;
 use crate::granule::Granule;
@@ -59,7 +59,7 @@ impl Compound {
             Some(shift) if shift == g.page_shift || g.compound_shifts.contains(&shift) => {
                 Ok(Self { order: shift - g.page_shift, tails })
             }
-            _ => Err(Error::Device(DeviceError::CompoundSize { size, granule: g.kind })),
+            _ => Err(DeviceError::CompoundSize { size, granule: g.kind }.into()),
         }
     }
     /// log2 of the pages of a compound page; 0 for page by page.
@@ -160,7 +160,7 @@ mod tests {
         for size in [0, 1, 8192, 3 * M, 4 * M, 1 << 63] {
             assert_eq!(
                 order(size),
-                Err(Error::Device(DeviceError::CompoundSize { size, granule: Granule::K4.kind }))
+                Err(DeviceError::CompoundSize { size, granule: Granule::K4.kind }.into())
             );
         }
     }

@@ -49,7 +49,7 @@ impl<M: Machine> Mm<M> {
     }
 }
 
-/// Drops a hold on a device's page; the last hold on a device that shall go takes it down.
+/// Drop a hold on a device's page; the last hold on a device that shall go takes it down.
 ///
 /// # Errors
 /// `PageError::NotPresent`; `PageError::State` when the page is not held.
@@ -73,7 +73,7 @@ impl Devices {
         device.heads().map(|pfn| (pfn, pages.get(pfn).refs())).find(|(_, holds)| *holds > 0)
     }
 
-    /// Holds a device's page: all of the compound page that it is in, by its head.
+    /// Hold a device's page: all of the compound page that it is in, by its head.
     ///
     /// # Errors
     /// `PageError::NotPresent`; `PageError::State` when it is set aside; `DeviceError::Dying`.

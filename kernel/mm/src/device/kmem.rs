@@ -123,7 +123,7 @@ fn common_state<M: Machine>(frames: &Frames<M>, memory: PfnRange) -> Result<Opti
     }
 }
 
-/// Adds a device's `memory`, and brings it online in `zone` if there is one.
+/// Add a device's `memory`, and bring it online in `zone` if there is one.
 fn plug<M: Machine>(
     mm: &mut Mm<M>,
     memory: PfnRange,
@@ -139,7 +139,7 @@ fn plug<M: Machine>(
     }
 }
 
-/// Does something without the notifiers.
+/// Do something without the notifiers.
 fn unasked<M: Machine, T>(mm: &mut Mm<M>, act: impl FnOnce(&mut Mm<M>) -> T) -> T {
     let notifiers = core::mem::take(&mut mm.notifiers);
     let result = act(mm);
@@ -147,7 +147,7 @@ fn unasked<M: Machine, T>(mm: &mut Mm<M>, act: impl FnOnce(&mut Mm<M>) -> T) -> 
     result
 }
 
-/// Makes again what this operation has just taken down: there is room for it, since that is where it was.
+/// Make again what this operation has just taken down: there is room for it, since that is where it was.
 fn again<M: Machine>(mm: &mut Mm<M>, make: impl FnOnce(&mut Mm<M>) -> Result<()>) {
     let faults = core::mem::take(&mut mm.frames.faults);
     let made = unasked(mm, make);

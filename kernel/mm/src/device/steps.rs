@@ -66,7 +66,7 @@ pub(super) fn claim_device<M: Machine>(
     Ok(())
 }
 
-/// Refuses `range` if something of it is present.
+/// Refuse `range` if something of it is present.
 ///
 /// # Errors
 /// `RangeError::Exists`.

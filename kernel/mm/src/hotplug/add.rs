@@ -147,7 +147,7 @@ impl<M: Machine> Mm<M> {
     }
 }
 
-/// Removes pages whose blocks are all offline: the inverse of [`Mm::add_memory`], step by step.
+/// Remove pages whose blocks are all offline: the inverse of [`Mm::add_memory`], step by step.
 fn remove_offline<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, pages: PfnRange) {
     forget_pages(frames, pages);
     depopulate_sections(space, frames, pages);

@@ -8,7 +8,7 @@
 //! ```
 
 use crate::addr::{VirtAddr, VirtRange};
-use crate::error::{AltmapError, Error, RangeError, Resource, Result};
+use crate::error::{AltmapError, RangeError, Resource, Result};
 use crate::frame::Frames;
 use crate::frame::altmap::Altmap;
 use crate::frame::block::{BlockState, MemoryBlock, Source};
@@ -32,7 +32,7 @@ pub(crate) fn claim_sections<M: Machine>(frames: &mut Frames<M>, range: &HotRang
     // A range that was validated before the model changed.
     if let Some(start) = blocks.clone().find(|start| frames.sections.get(start.get()).is_some()) {
         let present = start.address(g);
-        return Err(Error::Range(RangeError::Exists { range: range.pages().addresses(g), present }));
+        return Err(RangeError::Exists { range: range.pages().addresses(g), present }.into());
     }
     let count = blocks.clone().count();
     frames.may_fail(Resource::Heap { bytes: count * size_of::<Section>() })?;
@@ -114,7 +114,7 @@ pub(crate) fn unmap_linear<M: Machine>(space: &mut KernelSpace<M>, frames: &mut 
 
 // Step 3. Every check comes before anything is written: a step that fails has changed nothing.
 
-/// Chooses what will hold the memmap of `pages`.
+/// Choose what will hold the memmap of `pages`.
 ///
 /// # Errors
 /// `AltmapError::Misplaced`, `AltmapError::Padding` (a warning), `Out` when the heap has no room.
@@ -150,10 +150,7 @@ fn host_in<M: Machine>(frames: &mut Frames<M>, pages: PfnRange, altmap: Altmap) 
     let padding = altmap.padding_for(g);
     if padding != 0 {
         frames.warnings.altmap += 1;
-        return Err(Error::Altmap(AltmapError::Padding {
-            base: altmap.base_pfn().address(g),
-            pages: padding,
-        }));
+        return Err(AltmapError::Padding { base: altmap.base_pfn().address(g), pages: padding }.into());
     }
     reserve_altmaps(frames, 1)?;
     let hosting = PfnRange::new(pages.start, altmap.offset());
@@ -192,7 +189,7 @@ pub(crate) fn drop_backing<M: Machine>(frames: &mut Frames<M>, pages: PfnRange) 
 /// Refuse to part sections whose memmap is in one altmap: they follow each other, so only the ends of `pages` can.
 ///
 /// # Errors
-/// `HeldTogether`.
+/// `AltmapError::HeldTogether`.
 pub(crate) fn refuse_parted<M: Machine>(frames: &Frames<M>, pages: PfnRange) -> Result<()> {
     let g = frames.granule();
     let host = |start: Pfn| match frames.sections.get(start.get()).map(|section| section.backing) {
@@ -200,7 +197,7 @@ pub(crate) fn refuse_parted<M: Machine>(frames: &Frames<M>, pages: PfnRange) -> 
         _ => start,
     };
     let parted = |block: Pfn, host: Pfn| {
-        Err(Error::Altmap(AltmapError::HeldTogether { block: block.address(g), host: host.address(g) }))
+        Err(AltmapError::HeldTogether { block: block.address(g), host: host.address(g) }.into())
     };
     let (first, after) = (host(pages.start), host(pages.end));
     if first < pages.start {

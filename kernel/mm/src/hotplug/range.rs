@@ -88,7 +88,7 @@ pub(crate) fn whole(
     Ok(range)
 }
 
-/// Refuses a range that the linear map does not reach.
+/// Refuse a range that the linear map does not reach.
 ///
 /// # Errors
 /// `RangeError::BeyondLinearMap`.

@@ -30,7 +30,7 @@ pub(super) fn order_at<M: Machine>(frames: &Frames<M>, pfn: Pfn) -> Result<u32> 
     Ok(frames.pages().get(pfn).order())
 }
 
-/// Refuses a huge page in use; `pfn` is any of its pages.
+/// Refuse a huge page in use; `pfn` is any of its pages.
 ///
 /// # Errors
 /// `HugeError::Taken`; `PageError::NotPresent`.
@@ -42,7 +42,7 @@ pub(crate) fn refuse_taken<M: Machine>(frames: &Frames<M>, pfn: Pfn) -> Result<(
     Ok(())
 }
 
-/// Allocates a huge page: a run of zone Normal, or whole free blocks side by side. It is in no pool yet.
+/// Allocate a huge page: a run of zone Normal, or whole free blocks side by side. It is in no pool yet.
 ///
 /// # Errors
 /// `Out`, also when a page that would have to move finds no place.
@@ -60,7 +60,7 @@ pub(super) fn new_compound<M: Machine>(
     Ok(head)
 }
 
-/// Writes the head and the tails of a huge page that is in no pool yet.
+/// Write the head and the tails of a huge page that is in no pool yet.
 pub(super) fn mark_compound<M: Machine>(frames: &Frames<M>, head: Pfn, order: u32) {
     let pages = frames.pages();
     pages.own(head).clear_head();
@@ -79,7 +79,7 @@ pub(super) fn dissolve_compound<M: Machine>(frames: &mut Frames<M>, head: Pfn, o
     }
 }
 
-/// Allocates whole free blocks for a huge page that is larger than one.
+/// Allocate whole free blocks for a huge page that is larger than one.
 fn alloc_blocks<M: Machine>(frames: &mut Frames<M>, order: u32) -> Result<Pfn> {
     let g = frames.granule();
     let resource = Resource::FreeBlocks { bytes: g.page_size << order };

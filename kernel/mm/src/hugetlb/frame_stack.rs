@@ -30,14 +30,14 @@ impl FrameStack {
         Some(frame)
     }
 
-    /// Frees every frame of the stack.
+    /// Free every frame of the stack.
     pub(super) fn free<M: Machine>(mut self, frames: &mut Frames<M>) {
         while let Some(frame) = self.pop(frames) {
             frames.free(frame);
         }
     }
 
-    /// Allocates `count` frames.
+    /// Allocate `count` frames.
     ///
     /// # Errors
     /// `Out`; nothing is allocated then.
@@ -50,7 +50,7 @@ impl FrameStack {
         Ok(stack)
     }
 
-    /// Allocates a frame for each page of memmap of `range`, the first page's on top: the frame that the page had while the memmap
+    /// Allocate a frame for each page of memmap of `range`, the first page's on top: the frame that the page had while the memmap
     /// was a block, if that is free.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ fn home_of<M: Machine>(frames: &Frames<M>, va: VirtAddr) -> Option<Pfn> {
     Some(section.memmap_run? + (va - layout.page_address(section.start)) / g.page_size)
 }
 
-/// Allocates one frame: `home`, if that is free and in zone Normal.
+/// Allocate one frame: `home`, if that is free and in zone Normal.
 fn alloc_at<M: Machine>(frames: &mut Frames<M>, home: Option<Pfn>, kind: PageKind) -> Result<Pfn> {
     frames.may_fail(Resource::Frames { order: 0 })?;
     let serves = |pfn| frames.block_of(pfn).is_some_and(|b| b.state == BlockState::Online(ZoneKind::Normal));

@@ -116,7 +116,7 @@ impl HugeTlb {
         Ok(())
     }
 
-    /// Notes it in the head, its pool and its sections.
+    /// Note it in the head, its pool and its sections.
     fn set_optimised<M: Machine>(&mut self, frames: &mut Frames<M>, sharing: &Sharing, optimised: bool) {
         let (head, g) = (sharing.page.start, frames.granule());
         frames.pages().own(head).as_huge_head().set_optimised(optimised);

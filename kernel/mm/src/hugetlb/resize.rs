@@ -13,7 +13,7 @@ use crate::pfn::Pfn;
 use crate::space::table::KernelSpace;
 
 impl<M: Machine> Mm<M> {
-    /// Sets the count of the pool of pages of `1 << order`, page by page. A page that cannot be added (no free run of its order)
+    /// Set the count of the pool of pages of `1 << order`, page by page. A page that cannot be added (no free run of its order)
     /// or removed (its memmap cannot be restored) ends it, and the pool keeps the count that it has reached, as Linux's
     /// `nr_hugepages` does: that is no error but `stopped`.
     ///
@@ -96,7 +96,7 @@ impl<M: Machine> Mm<M> {
         outcome
     }
 
-    /// Shares the memmap of the huge page at `head`, all but its first page ([`HugeTlb::optimise`]).
+    /// Share the memmap of the huge page at `head`, all but its first page ([`HugeTlb::optimise`]).
     ///
     /// # Errors
     /// As [`HugeTlb::optimise`].

@@ -61,7 +61,7 @@ fn free_run<M: Machine>(frames: &Frames<M>, order: u32) -> Option<Pfn> {
 /// A run of zone Normal, made out of pieces when there is none. One that was made to fail is not looked for.
 ///
 /// # Errors
-/// As [`Self::compact`].
+/// As [`compact`].
 pub(crate) fn alloc_or_compact<M: Machine>(
     space: &mut KernelSpace<M>,
     frames: &mut Frames<M>,
@@ -75,10 +75,10 @@ pub(crate) fn alloc_or_compact<M: Machine>(
     }
 }
 
-/// Make a run of `1 << order` pages and take it, for `kind`: what [`Self::alloc`] would do if the memory were not in pieces.
+/// Make a run of `1 << order` pages and take it, for `kind`: what [`Frames::alloc`] would do if the memory were not in pieces.
 ///
 /// # Errors
-/// As [`Self::compact`].
+/// As [`compact`].
 pub(crate) fn compact_into<M: Machine>(
     space: &mut KernelSpace<M>,
     frames: &mut Frames<M>,

@@ -2,11 +2,11 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::addr::{VirtAddr, VirtRange};
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::error::{Error, PageError, RangeError, Resource, Result, SpaceError, TenantError};
-use crate::frame::Mobility;
 use crate::frame::page::PageKind;
 use crate::frame::tables::TableFrames;
+use crate::frame::{Frames, Mobility};
 use crate::layout::TENANTS;
 use crate::list;
 use crate::machine::{self, Access, Machine};
@@ -15,6 +15,7 @@ use crate::mm::Mm;
 use crate::pfn::Pfn;
 use crate::space::descriptor::Attributes;
 use crate::space::request::{Gone, MapRequest};
+use crate::space::table::KernelSpace;
 
 /// The word at `va` of tenant `id`: different for every tenant and address, and for neighbours in most bits.
 fn pattern(id: u32, va: VirtAddr) -> u64 {
@@ -30,7 +31,7 @@ impl<M: Machine> Mm<M> {
     /// A new tenant of `count` pages, newest Movable block first; returns its number.
     ///
     /// # Errors
-    /// `Empty` for no pages, `Out` when pages, tables, heap or addresses run out; nothing is left of it then.
+    /// `RangeError::Empty` for no pages, `Out` when pages, tables, heap or addresses run out; nothing is left of it then.
     pub fn tenant_new(&mut self, count: u64) -> Result<u32> {
         let g = self.granule();
         let bytes = count.saturating_mul(g.page_size);
@@ -41,18 +42,17 @@ impl<M: Machine> Mm<M> {
         if count > self.frames.counts().free {
             return Err(Error::Out(Resource::Frames { order: 0 }));
         }
-        let len = bytes;
-        if len == 0 {
-            return Err(Error::Range(RangeError::Empty(crate::addr::PhysAddr::new(0))));
+        if bytes == 0 {
+            return Err(RangeError::Empty(PhysAddr::new(0)).into());
         }
-        let (at, range) = self.tenants.gap(len)?;
+        let (at, range) = self.tenants.gap(bytes)?;
         self.frames.may_fail(Resource::Heap { bytes: size_of::<Tenant>() })?;
         list::reserve(&mut self.tenants.all, 1)?;
         let id = self.tenants.next_id;
         let mut va = range.start;
         while va < range.end {
-            if let Err(error) = self.tenant_page(id, va) {
-                self.tenant_unmap(VirtRange { start: range.start, end: va });
+            if let Err(error) = add_page(&mut self.space, &mut self.frames, id, va) {
+                unmap(&mut self.space, &mut self.frames, VirtRange { start: range.start, end: va });
                 list::shrink(&mut self.tenants.all);
                 return Err(error);
             }
@@ -63,35 +63,10 @@ impl<M: Machine> Mm<M> {
         Ok(id)
     }
 
-    fn tenant_page(&mut self, id: u32, va: VirtAddr) -> Result<()> {
-        let g = self.granule();
-        let pfn = self.frames.alloc(0, PageKind::Tenant, Mobility::Movable)?;
-        let request = MapRequest {
-            range: VirtRange { start: va, end: va + g.page_size },
-            pa: pfn.address(g),
-            attributes: Attributes::DATA,
-            max_leaf: g.page_size,
-            contiguous: false,
-        };
-        if let Err(error) = self.space.map(&mut self.frames, &request) {
-            self.frames.free(pfn);
-            return Err(error);
-        }
-        self.space.publish();
-        self.frames.pages().own(pfn).as_tenant().set_address(va);
-        self.frames.count_tenant(pfn, 1);
-        for (i, word) in
-            machine::words(self.space.machine(), va, g.page_size, Access::Write).iter().enumerate()
-        {
-            word.store(pattern(id, va + i as u64 * 8), Relaxed);
-        }
-        Ok(())
-    }
-
     /// Check every word of a tenant, through its mapping; returns how many pages are right.
     ///
     /// # Errors
-    /// `NoTenant`, `Corrupt` with the first wrong word.
+    /// `TenantError::Absent`, `TenantError::Corrupt` with the first wrong word.
     pub fn tenant_check(&self, id: u32) -> Result<u64> {
         let g = self.granule();
         let Tenant { range, .. } = self.tenants.all[self.tenants.position(id)?];
@@ -103,7 +78,7 @@ impl<M: Machine> Mm<M> {
                 let at = va + i as u64 * 8;
                 let (found, expected) = (word.load(Relaxed), pattern(id, at));
                 if found != expected {
-                    return Err(Error::Tenant(TenantError::Corrupt { tenant: id, at, found, expected }));
+                    return Err(TenantError::Corrupt { tenant: id, at, found, expected }.into());
                 }
             }
             va = va + g.page_size;
@@ -114,51 +89,82 @@ impl<M: Machine> Mm<M> {
     /// End a tenant: its pages are free again.
     ///
     /// # Errors
-    /// `NoTenant`; `Pinned` when one of its pages is held; nothing has changed then.
+    /// `TenantError::Absent`; `PageError::Pinned` when one of its pages is held; nothing has changed then.
     pub fn tenant_drop(&mut self, id: u32) -> Result<()> {
         let at = self.tenants.position(id)?;
         let range = self.tenants.all[at].range;
-        self.refuse_held(range)?;
-        self.tenant_unmap(range);
+        refuse_held(&self.space, &self.frames, range)?;
+        unmap(&mut self.space, &mut self.frames, range);
         self.tenants.all.remove(at);
         list::shrink(&mut self.tenants.all);
         Ok(())
     }
+}
 
-    fn refuse_held(&self, range: VirtRange) -> Result<()> {
-        let g = self.granule();
-        let mut va = range.start;
-        while va < range.end {
-            let pa = self.space.translate(va).ok_or(Error::Space(SpaceError::NotMapped(va)))?;
-            let pfn = Pfn::containing(g, pa);
-            let refs = self.frames.pages().get(pfn).refs();
-            if refs > 1 {
-                return Err(Error::Page(PageError::Pinned { pfn, refs }));
-            }
-            va = va + g.page_size;
-        }
-        Ok(())
+/// Give tenant `id` a page at `va`, filled with its pattern.
+fn add_page<M: Machine>(
+    space: &mut KernelSpace<M>,
+    frames: &mut Frames<M>,
+    id: u32,
+    va: VirtAddr,
+) -> Result<()> {
+    let g = frames.granule();
+    let pfn = frames.alloc(0, PageKind::Tenant, Mobility::Movable)?;
+    let request = MapRequest {
+        range: VirtRange { start: va, end: va + g.page_size },
+        pa: pfn.address(g),
+        attributes: Attributes::DATA,
+        max_leaf: g.page_size,
+        contiguous: false,
+    };
+    if let Err(error) = space.map(frames, &request) {
+        frames.free(pfn);
+        return Err(error);
     }
+    space.publish();
+    frames.pages().own(pfn).as_tenant().set_address(va);
+    frames.count_tenant(pfn, 1);
+    for (i, word) in machine::words(space.machine(), va, g.page_size, Access::Write).iter().enumerate() {
+        word.store(pattern(id, va + i as u64 * 8), Relaxed);
+    }
+    Ok(())
+}
 
-    fn tenant_unmap(&mut self, range: VirtRange) {
-        let g = self.granule();
-        if range.is_empty() {
-            return;
+/// Refuse a tenant of which a page is held.
+fn refuse_held<M: Machine>(space: &KernelSpace<M>, frames: &Frames<M>, range: VirtRange) -> Result<()> {
+    let g = frames.granule();
+    let mut va = range.start;
+    while va < range.end {
+        let pa = space.translate(va).ok_or(SpaceError::NotMapped(va))?;
+        let pfn = Pfn::containing(g, pa);
+        let refs = frames.pages().get(pfn).refs();
+        if refs > 1 {
+            return Err(PageError::Pinned { pfn, refs }.into());
         }
-        let Ok(pending) = self.space.break_range(range, self.space.bounds(TENANTS), |_| false) else {
-            debug_assert!(false, "tenants are mapped by pages");
-            self.frames.warnings.stuck += 1;
-            return;
-        };
-        self.space.invalidate(pending);
-        let reaped = self.space.reap(range, |gone| match gone {
-            Gone::Leaf { pa, .. } => {
-                self.frames.count_tenant(Pfn::containing(g, pa), -1);
-                self.frames.free(Pfn::containing(g, pa));
-            }
-            Gone::Table(table) => self.frames.free_table(table),
-            Gone::SharedLeaf { .. } | Gone::SharedTable { .. } => {}
-        });
-        debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");
+        va = va + g.page_size;
     }
+    Ok(())
+}
+
+/// Unmap a tenant's pages, and free them.
+fn unmap<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, range: VirtRange) {
+    let g = frames.granule();
+    if range.is_empty() {
+        return;
+    }
+    let Ok(pending) = space.break_range(range, space.bounds(TENANTS), |_| false) else {
+        debug_assert!(false, "tenants are mapped by pages");
+        frames.warnings.stuck += 1;
+        return;
+    };
+    space.invalidate(pending);
+    let reaped = space.reap(range, |gone| match gone {
+        Gone::Leaf { pa, .. } => {
+            frames.count_tenant(Pfn::containing(g, pa), -1);
+            frames.free(Pfn::containing(g, pa));
+        }
+        Gone::Table(table) => frames.free_table(table),
+        Gone::SharedLeaf { .. } | Gone::SharedTable { .. } => {}
+    });
+    debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");
 }

@@ -33,7 +33,7 @@ impl Tenants {
         &self.all
     }
     pub(super) fn position(&self, id: u32) -> Result<usize> {
-        self.all.iter().position(|t| t.id == id).ok_or(Error::Tenant(TenantError::Absent(id)))
+        self.all.iter().position(|t| t.id == id).ok_or(TenantError::Absent(id).into())
     }
     /// The lowest gap of `len` bytes, and where in the list it is.
     pub(super) fn gap(&self, len: u64) -> Result<(usize, VirtRange)> {
