@@ -104,25 +104,26 @@ impl<M: Machine> Mm<M> {
     ///
     /// # Errors
     /// `Out` when memblock or the heap runs out: too little memory to boot.
-    pub fn boot(mut space: KernelSpace<M>, memblock: &mut Memblock, home: MemmapHome) -> Result<Self> {
-        let mut frames = Frames::new(space.machine().clone(), space.layout());
-        let runs = boot_sections(&mut frames, memblock)?;
-        if home != MemmapHome::Ram {
-            boot_self_hosted(&mut frames, memblock)?;
-        }
-        for run in runs {
-            boot_run_memmap(&mut space, &frames, run, memblock)?;
-        }
-        space.publish();
-        boot_pages(&mut frames, memblock);
-        Ok(Self {
+    pub fn boot(space: KernelSpace<M>, memblock: &mut Memblock, home: MemmapHome) -> Result<Self> {
+        let mut mm = Self {
+            frames: Frames::new(space.machine().clone(), space.layout()),
             hugetlb: HugeTlb::new(space.granule()),
-            frames,
             space,
             devices: Devices::new(),
             tenants: Tenants::new(),
             notifiers: Chain::new(),
-        })
+        };
+        let Self { space, frames, .. } = &mut mm;
+        let runs = boot_sections(frames, memblock)?;
+        if home != MemmapHome::Ram {
+            boot_self_hosted(frames, memblock)?;
+        }
+        for run in runs {
+            boot_run_memmap(space, frames, run, memblock)?;
+        }
+        space.publish();
+        boot_pages(frames, memblock);
+        Ok(mm)
     }
 }
 

@@ -134,10 +134,15 @@ impl Descriptor {
     /// A block (levels below the last) or page that maps `pa`.
     #[inline(always)]
     pub fn leaf(pa: PhysAddr, attributes: Attributes, level: u8, contiguous: bool) -> Self {
-        let shape = D::VALID::SET
-            + D::TABLE.val(u64::from(level == LAST_LEVEL))
-            + D::CONTIGUOUS.val(u64::from(contiguous));
-        Self(pa.get()).with(attributes.fields() + shape)
+        let mut fields = attributes.fields() + D::VALID::SET;
+        if level == LAST_LEVEL {
+            fields += D::TABLE::SET;
+        }
+        if contiguous {
+            fields += D::CONTIGUOUS::SET;
+        }
+        // Without a mask, since these bits of an address are 0: at 64K, boot maps 8192 pages.
+        Self(pa.get() | fields.value)
     }
     /// An entry that points to the next table. It restricts nothing: permissions are the leaf's.
     pub fn table(pa: PhysAddr) -> Self {
