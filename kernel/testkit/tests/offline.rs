@@ -4,6 +4,8 @@
 
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, PageError, Resource};
+use hotmap_mm::frame::Mobility;
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
@@ -120,9 +122,46 @@ fn without_a_free_page_it_is_not_tried_again(g: Granule) {
     assert_eq!(Error::Page(stays).errno().to_string(), "ENOMEM");
 }
 
+/// A free huge page needs the rest of its memmap before it is dissolved. Whichever frame fails, the next pass dissolves it.
+fn a_free_huge_page_is_tried_again_as_well(g: Granule) {
+    let order = match g.page_size {
+        0x1000 => 9,
+        0x4000 => 11,
+        _ => 13,
+    };
+    for n in 1.. {
+        let mut rig = Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+        rig.plug(AT, Rig::blocks(g, 1), MemmapHome::Ram);
+        rig.online(AT, Rig::blocks(g, 1), ZoneKind::Normal);
+        // Boot memory is older, and serves first: nothing is free there while the pool grows.
+        let mut taken = Vec::new();
+        while let Ok(pfn) = rig.mm.frames_mut().alloc(order.min(6), PageKind::Kernel, Mobility::Unmovable) {
+            if rig.mm.frames().block_of(pfn).is_some_and(|block| block.start == Rig::pfn(g, AT)) {
+                rig.mm.frames_mut().free(pfn);
+                break;
+            }
+            taken.push(pfn);
+        }
+        rig.mm.hugetlb_resize(order, 1).expect("room in the block");
+        taken.into_iter().for_each(|pfn| rig.mm.frames_mut().free(pfn));
+        rig.mm.frames_mut().faults.arm(Plan::Nth(n));
+        let result = rig.mm.offline_block(Rig::pfn(g, AT));
+        let fired = rig.mm.frames().faults.fired();
+        rig.mm.frames_mut().faults.arm(Plan::Off);
+        rig.assert_clean(&format!("allocation {n}"));
+        assert_eq!(result, Ok(Offlined::default()), "allocation {n}");
+        assert_eq!(rig.mm.hugetlb.pool(order).map(|pool| pool.total()), Some(0), "allocation {n}");
+        if !fired {
+            assert!(n > 7, "the memmap has 7 shared pages");
+            break;
+        }
+    }
+}
+
 hotmap_testkit::at_each_granule!(
     an_allocation_that_fails_once_does_not_keep_a_block,
     allocations_that_keep_failing_end_it_after_the_documented_tries,
     a_page_that_can_never_move_ends_it_before_anything_moves,
+    a_free_huge_page_is_tried_again_as_well,
     without_a_free_page_it_is_not_tried_again,
 );

@@ -14,9 +14,9 @@ use crate::pfn::{Pfn, PfnRange};
 /// Something in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Used {
-    /// Its first page that the walk had to look at.
+    /// The first of its pages that the walk reached.
     pub pfn: Pfn,
-    /// What it is; [`PageKind::Tail`] for a page without a head, which is a fault (I6).
+    /// Its kind; [`PageKind::Tail`] for a page without a head, which breaks I6.
     pub kind: PageKind,
     /// The first page behind it.
     pub end: Pfn,
@@ -34,7 +34,7 @@ impl PageKind {
 }
 
 impl<M: Machine> Frames<M> {
-    /// Isolates every block of `pages` that is not offline: no allocation is served from them. Returns the pages from the first
+    /// Isolate every block of `pages` that is not offline: no allocation is served from them. Returns the pages from the first
     /// such block to the last.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl<M: Machine> Frames<M> {
         self.next_used(pages).map(|used| used.pfn)
     }
 
-    /// Lets the isolated blocks of `pages` serve allocations again.
+    /// Let the isolated blocks of `pages` serve allocations again.
     pub fn undo_isolate(&mut self, pages: PfnRange) {
         let g = self.granule();
         for start in pages.blocks(g) {

@@ -66,7 +66,7 @@ impl Chain {
         self.all.iter().flatten()
     }
 
-    /// Registers `notifier` as the last; one of that name is replaced.
+    /// Register `notifier` as the last; one of that name is replaced.
     ///
     /// # Errors
     /// `Out` when there are [`MAX_NOTIFIERS`] already.
@@ -77,7 +77,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Unregisters the notifier of that name; returns whether there was one.
+    /// Unregister the notifier of that name; returns whether there was one.
     pub fn unregister(&mut self, name: &str) -> bool {
         let Some(at) = self.all.iter().position(|n| n.is_some_and(|n| n.name == name)) else { return false };
         // The others keep their order, and what is free stays at the end.
@@ -86,7 +86,7 @@ impl Chain {
         true
     }
 
-    /// Asks whether `range` may go. After a veto, the notifiers that agreed hear of the cancellation.
+    /// Ask whether `range` may go. After a veto, the notifiers that agreed hear of the cancellation.
     ///
     /// # Errors
     /// `BlockError::Vetoed` with the notifier's name.
@@ -100,7 +100,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Tells that `range` has gone.
+    /// Tell that `range` has gone.
     pub fn done(&self, direction: Direction, range: PhysRange) {
         for notifier in self.iter() {
             // A veto has no effect here.
@@ -108,7 +108,7 @@ impl Chain {
         }
     }
 
-    /// Tells that `range` stays, to which all agreed.
+    /// Tell that `range` stays, to which all agreed.
     pub fn cancel(&self, direction: Direction, range: PhysRange) {
         self.cancel_first(MAX_NOTIFIERS, direction, range);
     }

@@ -20,8 +20,8 @@ use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 
 /// The most passes over what goes offline. It is what Linux's `migrate_pages` grants a busy page (NR_MAX_MIGRATE_PAGES_RETRY in
-/// mm/migrate.c, read in November 2026). Linux's `offline_pages` repeats that until a signal ends it; there are none here, so it is
-/// refused.
+/// mm/migrate.c, read in November 2026). Linux's `offline_pages` repeats that until a signal ends it; there are no signals here, so the
+/// offline is refused.
 pub const MOST_TRIES: u32 = 10;
 
 /// What taking a block offline took.
@@ -32,7 +32,7 @@ pub struct Offlined {
 }
 
 impl<M: Machine> Mm<M> {
-    /// Takes the block at `start` offline; what is in use migrates.
+    /// Take the block at `start` offline; what is in use migrates.
     ///
     /// # Errors
     /// `BlockError::Absent`, `BlockError::State` when it is not online, and as [`Self::offline_pages`].
@@ -45,7 +45,7 @@ impl<M: Machine> Mm<M> {
         self.offline_pages(PfnRange::new(start, g.section_pages))
     }
 
-    /// Takes every block of `pages` offline that is not: all of them, or none. All are isolated before the first page moves,
+    /// Take every block of `pages` offline that is not: all of them, or none. All are isolated before the first page moves,
     /// so that no page moves into a block that goes as well (Linux: `offline_pages`).
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl<M: Machine> Mm<M> {
         }
     }
 
-    /// Asks the notifiers about each run of blocks that goes; blocks that are offline already are left out.
+    /// Ask the notifiers about each run of blocks that goes; blocks that are offline already are left out.
     ///
     /// # Errors
     /// `BlockError::Vetoed`; nothing is isolated then, and each notifier that agreed to a run hears that it stays.
@@ -103,7 +103,7 @@ impl<M: Machine> Mm<M> {
         }
     }
 
-    /// Takes each run of blocks out of its zone, and tells the notifiers. Nothing of `going` is in use.
+    /// Take each run of blocks out of its zone, and tell the notifiers. Nothing of `going` is in use.
     fn leave_zones(&mut self, going: PfnRange) {
         let mut rest = going;
         while let Some(run) = self.frames.first_isolated_run(rest) {
@@ -124,7 +124,7 @@ impl<M: Machine> Mm<M> {
         PfnRange { start: run.start + shift, end: run.end + shift }.addresses(self.granule())
     }
 
-    /// Empties `pages`; returns how many pages were migrated.
+    /// Empty `pages`; returns how many pages were migrated.
     ///
     /// # Errors
     /// As [`Self::offline_pages`].
@@ -141,7 +141,7 @@ impl<M: Machine> Mm<M> {
         Ok(migrated)
     }
 
-    /// Refuses `pages` for the first page that can never move, so that nothing moves in vain.
+    /// Refuse `pages` for the first page that can never move, so that nothing moves in vain.
     fn refuse_unmovable(&self, pages: PfnRange) -> Result<()> {
         let mut rest = pages;
         while let Some(used) = self.frames.next_used(rest) {
@@ -170,7 +170,7 @@ impl<M: Machine> Mm<M> {
         Ok(left)
     }
 
-    /// Migrates a tenant's page, dissolves a free huge page; returns how many pages were migrated.
+    /// Migrate a tenant's page, dissolve a free huge page; returns how many pages were migrated.
     fn move_away(&mut self, used: Used) -> Result<u64> {
         if used.kind == PageKind::HugeTlb {
             self.hugetlb_dissolve(used.pfn)?;
@@ -180,7 +180,7 @@ impl<M: Machine> Mm<M> {
         Ok(1)
     }
 
-    /// Refuses what can never move. A page that is held counts as such: nothing lets go of it while the offlining runs.
+    /// Refuse what can never move. A page that is held counts as such: nothing lets go of it while the offlining runs.
     fn check_movable(&self, used: Used) -> Result<()> {
         let Used { pfn, kind, .. } = used;
         let refs = self.frames.pages().get(pfn).refs();
