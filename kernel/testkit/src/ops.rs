@@ -1,6 +1,7 @@
 //! Random operations: what can be asked of a machine with some DIMM slots, as data, and how it is done to a [`World`].
 
 pub mod devices;
+pub mod pages;
 mod pick;
 
 use hotmap_mm::frame::altmap::Altmap;
@@ -10,6 +11,7 @@ use hotmap_mm::hotplug::notify::Direction;
 use proptest::prelude::*;
 
 use devices::DeviceOp;
+use pages::PageOp;
 use pick::{pick, pick_index, zone};
 
 use crate::layout;
@@ -52,34 +54,10 @@ pub enum Op {
     Online(usize, ZoneKind),
     /// Offline a block.
     Offline(usize),
-    /// A tenant moves in.
-    TenantNew(u64),
-    /// Tenants check.
-    TenantsCheck,
-    /// A tenant leaves.
-    TenantDrop(usize),
-    /// Pin some frame.
-    Pin(usize, u64),
-    /// Pin a tenant's frame.
-    PinTenant(usize),
-    /// Unpin a frame that is pinned, or some other.
-    Unpin(usize),
-    /// Poison some frame.
-    Poison(usize, u64),
-    /// Poison a tenant's frame.
-    PoisonTenant(usize),
-    /// Give back a frame that is poisoned, or some other.
-    Unpoison(usize),
-    /// The kernel takes a run of some order.
-    KernelAlloc(u32),
-    /// The kernel takes all of Normal but for so many pages.
-    KernelTakesAllBut(u64),
-    /// The kernel gives one run back.
-    KernelFree(usize),
-    /// The kernel gives all its runs back.
-    KernelFreesAll,
     /// A free run of some order is made in Normal.
     Compact(u32),
+    /// Something with pages.
+    Page(PageOp),
     /// Something with devices.
     Device(DeviceOp),
 }
@@ -144,19 +122,19 @@ fn op() -> impl Strategy<Value = Op> {
         2 => pick().prop_map(Op::Remove),
         5 => (pick(), zone()).prop_map(|(block, zone)| Op::Online(block, zone)),
         5 => pick().prop_map(Op::Offline),
-        7 => prop_oneof![1 => Just(0u64), 8 => 0..40u64, 8 => 40..700u64].prop_map(Op::TenantNew),
-        1 => Just(Op::TenantsCheck),
-        3 => pick().prop_map(Op::TenantDrop),
-        2 => (pick(), any::<u64>()).prop_map(|(block, frame)| Op::Pin(block, frame)),
-        1 => pick().prop_map(Op::PinTenant),
-        3 => pick().prop_map(Op::Unpin),
-        1 => (pick(), any::<u64>()).prop_map(|(block, frame)| Op::Poison(block, frame)),
-        1 => pick().prop_map(Op::PoisonTenant),
-        3 => pick().prop_map(Op::Unpoison),
-        3 => (0..16u32).prop_map(Op::KernelAlloc),
-        2 => prop_oneof![0..16u64, 16..2000u64].prop_map(Op::KernelTakesAllBut),
-        2 => pick().prop_map(Op::KernelFree),
-        2 => Just(Op::KernelFreesAll),
+        7 => prop_oneof![1 => Just(0u64), 8 => 0..40u64, 8 => 40..700u64].prop_map(PageOp::TenantNew).prop_map(Op::Page),
+        1 => Just(Op::Page(PageOp::TenantsCheck)),
+        3 => pick().prop_map(PageOp::TenantDrop).prop_map(Op::Page),
+        2 => (pick(), any::<u64>()).prop_map(|(block, frame)| Op::Page(PageOp::Pin(block, frame))),
+        1 => pick().prop_map(PageOp::PinTenant).prop_map(Op::Page),
+        3 => pick().prop_map(PageOp::Unpin).prop_map(Op::Page),
+        1 => (pick(), any::<u64>()).prop_map(|(block, frame)| Op::Page(PageOp::Poison(block, frame))),
+        1 => pick().prop_map(PageOp::PoisonTenant).prop_map(Op::Page),
+        3 => pick().prop_map(PageOp::Unpoison).prop_map(Op::Page),
+        3 => (0..16u32).prop_map(PageOp::KernelAlloc).prop_map(Op::Page),
+        2 => prop_oneof![0..16u64, 16..2000u64].prop_map(PageOp::KernelTakesAllBut).prop_map(Op::Page),
+        2 => pick().prop_map(PageOp::KernelFree).prop_map(Op::Page),
+        2 => Just(Op::Page(PageOp::KernelFreesAll)),
     ]
 }
 
@@ -174,7 +152,6 @@ impl World {
         (self.fault, self.veto) = (step.fault, step.veto);
         let blocks: Vec<u64> = self.reference.blocks.keys().copied().collect();
         let dimms: Vec<(u64, u64)> = self.reference.dimms.iter().map(|d| (*d.0, *d.1)).collect();
-        let block = |i: usize| blocks[i % blocks.len()];
         match step.op {
             Op::Add { slot, blocks, home, plug } => {
                 let (start, len) = (self.slots()[slot % 5], blocks * self.reference.block_bytes());
@@ -196,58 +173,13 @@ impl World {
                 });
             }
             Op::Compact(order) => self.compact(order % (g.section_order + 1)),
+            Op::Page(op) => self.page_step(op, &blocks),
             Op::Device(op) => self.device_step(op),
             Op::AddWrong { slot, wrong } => self.add_wrong(slot, wrong),
             Op::Unplug(i) => pick(dimms.iter(), i).into_iter().for_each(|d| self.unplug(d.0, d.1)),
             Op::Remove(i) => pick(dimms.iter(), i).into_iter().for_each(|d| self.remove(d.0, d.1)),
             Op::Online(i, zone) => self.online(self.prefer(i, |b| b.online.is_none()), zone),
             Op::Offline(i) => self.offline(self.prefer(i, |b| b.online.is_some() && b.home != Home::Boot)),
-            // Large tenants have as many bytes at every granule.
-            Op::TenantNew(pages @ 0..40) => self.tenant_new(pages),
-            Op::TenantNew(pages) => self.tenant_new(pages / (g.page_size >> 12)),
-            Op::TenantsCheck => self.tenants_check(),
-            Op::TenantDrop(i) => {
-                let id = pick(self.reference.tenants.keys().copied(), i).unwrap_or(77);
-                self.tenant_drop(id);
-            }
-            Op::Pin(i, frame) => {
-                let frames = self.reference.frames_of(block(i));
-                self.pin(frames.start + frame % (frames.end - frames.start));
-            }
-            Op::PinTenant(i) => {
-                let frames: Vec<u64> = self.seen.tenants.values().copied().collect();
-                pick(frames.into_iter(), i).into_iter().for_each(|frame| self.pin(frame));
-            }
-            Op::Unpin(i) => {
-                let tenants = self.reference.held.keys().filter_map(|va| self.seen.tenants.get(va));
-                let frames: Vec<u64> = tenants.chain(self.reference.pinned.keys()).copied().collect();
-                let other = self.reference.frames_of(block(i)).start;
-                self.unpin(pick(frames.into_iter(), i).unwrap_or(other));
-            }
-            Op::Poison(i, frame) => {
-                let frames = self.reference.frames_of(block(i));
-                self.poison(frames.start + frame % (frames.end - frames.start));
-            }
-            Op::PoisonTenant(i) => {
-                let frames: Vec<u64> = self.seen.tenants.values().copied().collect();
-                pick(frames.into_iter(), i).into_iter().for_each(|frame| self.poison(frame));
-            }
-            Op::Unpoison(i) => {
-                let frames: Vec<u64> = self.reference.poisoned.iter().copied().collect();
-                let other = self.reference.frames_of(block(i)).start;
-                self.unpoison(pick(frames.into_iter(), i).unwrap_or(other));
-            }
-            Op::KernelAlloc(order) => self.kernel_alloc(order % (g.section_order + 1)),
-            Op::KernelTakesAllBut(pages) => self.kernel_takes_all_but(pages),
-            Op::KernelFreesAll => {
-                let all: Vec<u64> = self.reference.kernel.keys().copied().collect();
-                self.kernel_free(&all);
-            }
-            Op::KernelFree(i) => {
-                pick(self.reference.kernel.keys().copied(), i)
-                    .into_iter()
-                    .for_each(|f| self.kernel_free(&[f]));
-            }
         }
         (self.fault, self.veto) = (None, None);
     }
