@@ -220,22 +220,25 @@ fn what_a_full_heap_refused_arrives_later(run: &Run) -> Checked<String> {
     guest.plug_well(&filler)?;
     let late = nvdimm(FULL);
     guest.plug_without_waiting(&late)?;
-    let refusal = guest.wait_for("the full heap to be reported", Deadline::for_step(), |text| {
-        text.lines()
-            .find(|line| line.starts_with("nvdimm: out of memory: the kernel heap "))
-            .map(str::to_owned)
+    let reports = |text: &str| -> Vec<String> {
+        let report = |line: &&str| line.starts_with("nvdimm: out of memory: the kernel heap ");
+        text.lines().filter(report).map(str::to_owned).collect()
+    };
+    guest.wait_for("the full heap to be reported", Deadline::for_step(), |text| {
+        (!reports(text).is_empty()).then_some(())
     })?;
     are_listed(&mut guest, &nvdimms).during("with the heap full")?;
     guest.unplug_well(&filler)?;
     nvdimms.push(late);
+    let sign = format!("nvdimm{}: ", FULL + 1);
     guest.wait_for("the NVDIMM to be noticed", Deadline::for_step(), |text| {
-        text.lines().any(|line| line.starts_with(&format!("nvdimm{}: ", FULL + 1))).then_some(())
+        text.lines().any(|line| line.starts_with(&sign) && line.ends_with(" is here")).then_some(())
     })?;
     are_listed(&mut guest, &nvdimms).during("with the heap free")?;
-    let times = guest.text().lines().filter(|line| **line == *refusal).count();
-    ensure_eq!(times, 1, "reports of the full heap");
+    let reports = reports(&guest.text());
+    ensure_eq!(reports.len(), 1, "reports of the full heap");
     guest.finish()?;
-    Ok(refusal)
+    Ok(reports.concat())
 }
 
 /// The node is the one that QEMU was given.
