@@ -92,7 +92,7 @@ pub unsafe trait Machine: Clone {
     fn bbm(&self) -> Bbm {
         Bbm::Level0
     }
-    /// Entries of this part of vmemmap go through an invalid one now: who reads there has to wait until
+    /// Entries of this part of vmemmap go through an invalid one now: a reader there waits until
     /// [`Self::window_close`]. A machine without readers has nothing to say.
     fn window_open(&self, _range: VirtRange) {}
     /// The entries are valid again, on every CPU.

@@ -20,7 +20,7 @@ pub struct Mm<M: Machine> {
     pub(crate) tenants: Tenants,
     /// The pools of huge pages.
     pub hugetlb: HugeTlb,
-    /// Who is asked before memory goes online or offline.
+    /// The notifiers, which are asked before memory goes online or offline.
     pub notifiers: Chain,
 }
 

@@ -1,5 +1,5 @@
 //! Devices: their sections know them (I1), their altmaps' accounts are what is mapped from them (I2), and their struct pages
-//! say what is whose and who holds it (I6).
+//! say which are set aside and which are held (I6).
 
 use super::{Auditor, Offender};
 use crate::device::pagemap::{DeviceState, Pagemap};

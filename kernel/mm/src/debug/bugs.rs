@@ -30,7 +30,7 @@ pub enum Bug {
     AltmapAsRam,
     /// I5: a live entry is changed without break-before-make.
     NoBbm,
-    /// No invariant: who may veto going offline is asked about a range that is shifted by the self-hosted memmap.
+    /// No invariant: the notifiers are asked about a range that is shifted by the self-hosted memmap.
     VetoRange,
 }
 

@@ -13,7 +13,7 @@ use crate::granule::Granule;
 use crate::pfn::PfnRange;
 use crate::vmemmap::sharing::pages_of_tails;
 
-/// Who shares a page of tails.
+/// Which compound pages share a page of tails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum TailScope {
     /// The tails of one compound page, as in Linux.
@@ -66,7 +66,7 @@ impl Compound {
     pub const fn order(self) -> u32 {
         self.order
     }
-    /// Who shares a page of tails.
+    /// Which compound pages share a page of tails.
     pub const fn tails(self) -> TailScope {
         self.tails
     }

@@ -1,10 +1,10 @@
 //! Device memory given to the system, and back (Linux: `drivers/dax/kmem.c`): the device's page map goes, and the whole memory
-//! blocks inside of it come as hot-plugged memory does; or the reverse. Either way all of it happens, or nothing.
+//! blocks inside of it are plugged; or the reverse. An operation that fails undoes its part.
 //!
-//! Who may veto is asked first, before a byte of the device is written over. An undo that has to make again what was taken
-//! down takes memory, but only what the same operation has just given back (a memmap in system RAM may come back in other
-//! frames), and cannot be refused: neither injected faults nor notifiers apply to it. What memory writes into its blocks (their
-//! memmap) is not undone: a device's contents are gone once its memory is the system's, or nearly was.
+//! The notifiers are asked first, before a byte of the device is written over. An undo that makes again what was taken down
+//! needs as much memory as the same operation has just given back (a memmap in system RAM may come back in other frames), and
+//! cannot be refused: neither injected faults nor notifiers apply to it. The memmap that was written into the blocks is not
+//! undone: the device's contents are lost there.
 
 use crate::device::devices::Devices;
 use crate::device::given::Kmem;

@@ -22,7 +22,7 @@ pub enum Resource {
         /// The bytes asked for.
         bytes: usize,
     },
-    /// Pages of an altmap. There is no fallback to system RAM: who asked for an altmap asked to spend no RAM.
+    /// Pages of an altmap. There is no fallback to system RAM: an altmap is asked for to spend none.
     Altmap {
         /// The pages asked for.
         pages: u64,

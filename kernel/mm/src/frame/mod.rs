@@ -187,7 +187,7 @@ impl<M: Machine> Frames<M> {
         Pages::new(&self.machine, self.layout)
     }
 
-    /// Ask the fault plan, before whatever can run out; the error is the one of running out for real.
+    /// Ask the fault plan, before something that can run out; the error is that of running out for real.
     ///
     /// # Errors
     /// `Out`, on purpose.
@@ -291,7 +291,7 @@ impl<M: Machine> Frames<M> {
         }
     }
 
-    /// Put a run on its block's free list, whatever it was.
+    /// Put a run on its block's free list. The caller has counted off what it was.
     pub(crate) fn put_back(&mut self, pfn: Pfn, order: u32) {
         let g = self.granule();
         let pages = Pages::new(&self.machine, self.layout);

@@ -89,7 +89,7 @@ impl<M: Machine> Mm<M> {
         for i in (0..1 << (from - to)).rev() {
             let part = head + (i << to);
             mark_compound(frames, part, to);
-            // All of them are the pool's, whatever keeps one from being optimised.
+            // All of them are the pool's, also if one cannot be optimised.
             let entered = hugetlb.enter(space, frames, part, to);
             outcome = outcome.and(entered);
         }
