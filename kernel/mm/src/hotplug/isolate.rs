@@ -8,6 +8,7 @@ use crate::error::{BlockError, BlockNeeds, Result};
 use crate::frame::Frames;
 use crate::frame::block::{BlockState, MemoryBlock};
 use crate::frame::page::PageKind;
+use crate::frame::zone::ZoneKind;
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
 
@@ -95,11 +96,14 @@ impl<M: Machine> Frames<M> {
         }
     }
 
-    /// Whether any block that serves allocations has a free page.
-    pub(crate) fn has_free_page(&self) -> bool {
-        self.blocks()
-            .iter()
-            .any(|block| matches!(block.state, BlockState::Online(_)) && block.free.pages() != 0)
+    /// Whether a block that serves allocations has a free page for moving a page of `kind`: a huge page takes memmap, which
+    /// only zone Normal serves.
+    pub(crate) fn has_room_for(&self, kind: PageKind) -> bool {
+        self.blocks().iter().any(|block| match block.state {
+            BlockState::Online(ZoneKind::Movable) if kind == PageKind::HugeTlb => false,
+            BlockState::Online(_) => block.free.pages() != 0,
+            BlockState::Offline | BlockState::GoingOffline(_) => false,
+        })
     }
 
     /// The first isolated blocks side by side in `pages`.

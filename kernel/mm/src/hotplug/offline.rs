@@ -4,7 +4,7 @@
 //! ```text
 //!   look       a page that can never move (the kernel's, a table, a pinned page, ...) refuses it: nothing has moved
 //!   pass 1     each page in use moves, or is skipped while an allocation fails
-//!   pass 2..   what was skipped, at most MOST_TRIES passes in all; none while no page is free outside
+//!   pass 2..   what was skipped, at most MOST_TRIES passes in all; none while no page outside may serve it
 //! ```
 
 use crate::addr::PhysRange;
@@ -19,12 +19,13 @@ use crate::migrate::page::migrate_page;
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 
-/// The most passes over what goes offline. It is what Linux's `migrate_pages` grants a busy page (NR_MAX_MIGRATE_PAGES_RETRY in
-/// mm/migrate.c, read in November 2026). Linux's `offline_pages` repeats that until a signal ends it; there are no signals here, so the
-/// offline is refused.
+/// The most passes over what goes offline; the bound is this kernel's. In Linux an allocation that fails ends `migrate_pages`,
+/// whose ten retries (NR_MAX_MIGRATE_PAGES_RETRY, mm/migrate.c, read in November 2026) are for busy folios, and `offline_pages`
+/// repeats that until a signal ends it. Here is no signal. One CPU changes memory, so between two passes memory becomes free only
+/// when a huge page is dissolved that reaches out of the range, or when an allocation failed on purpose.
 pub const MOST_TRIES: u32 = 10;
 
-/// What taking a block offline took.
+/// The result of an offline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Offlined {
     /// Pages that were migrated.
@@ -46,7 +47,7 @@ impl<M: Machine> Mm<M> {
     }
 
     /// Take every block of `pages` offline that is not: all of them, or none. All are isolated before the first page moves,
-    /// so that no page moves into a block that goes as well (Linux: `offline_pages`).
+    /// so that no page moves into a block that goes as well. (Linux's `offline_pages` does so within one block.)
     ///
     /// # Errors
     /// - `BlockError::Absent`; `BlockError::State` when a block is isolated already; `BlockError::NotWhole` for a boot block
@@ -54,10 +55,11 @@ impl<M: Machine> Mm<M> {
     /// - `PageError::Unmovable`, `PageError::Pinned` or `HugeError::Taken` with the first page that can never move. Nothing
     ///   has moved.
     /// - `PageError::Stays` with the first page that is left when memory runs out in all passes: at most [`MOST_TRIES`], and no
-    ///   more once no page is free outside of `pages`.
+    ///   more once no free page outside of `pages` may serve the first that is left.
     ///
     /// Every block is in the state in which it was. Pages that have migrated stay where they are, and free huge pages that
-    /// were dissolved stay dissolved, as in Linux.
+    /// were dissolved stay dissolved. (Linux dissolves once all pages have migrated. It looks for unmovable pages before it
+    /// asks the notifiers; here that is after.)
     pub fn offline_pages(&mut self, pages: PfnRange) -> Result<Offlined> {
         let going = self.frames.start_isolate(pages)?;
         if going.is_empty() {
@@ -131,9 +133,10 @@ impl<M: Machine> Mm<M> {
     fn evacuate(&mut self, pages: PfnRange) -> Result<u64> {
         self.refuse_unmovable(pages)?;
         let (mut rest, mut migrated, mut tries) = (pages, 0, 0);
-        while let Some((pfn, out)) = self.evacuate_once(rest, &mut migrated)? {
+        while let Some((used, out)) = self.evacuate_once(rest, &mut migrated)? {
+            let pfn = used.pfn;
             tries += 1;
-            if tries == MOST_TRIES || !self.frames.has_free_page() {
+            if tries == MOST_TRIES || !self.frames.has_room_for(used.kind) {
                 return Err(PageError::Stays { pfn, tries, out }.into());
             }
             rest.start = pfn;
@@ -152,17 +155,13 @@ impl<M: Machine> Mm<M> {
     }
 
     /// One pass: a page for which there is no memory now is skipped. Returns the first such page, and what it needs.
-    fn evacuate_once(&mut self, pages: PfnRange, migrated: &mut u64) -> Result<Option<(Pfn, Resource)>> {
+    fn evacuate_once(&mut self, pages: PfnRange, migrated: &mut u64) -> Result<Option<(Used, Resource)>> {
         let (mut rest, mut left) = (pages, None);
         while let Some(used) = self.frames.next_used(rest) {
             match self.move_away(used) {
                 Ok(pages) => *migrated += pages,
-                Err(Error::Out(out)) => {
-                    left = left.or(Some((used.pfn, out)));
-                    if !self.frames.has_free_page() {
-                        break;
-                    }
-                }
+                // The pass goes on: a huge page that is dissolved later may free memory outside.
+                Err(Error::Out(out)) => left = left.or(Some((used, out))),
                 Err(other) => return Err(other),
             }
             rest.start = used.end;
