@@ -50,3 +50,23 @@ impl Step {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_have_the_numbers_and_names_of_the_tour() {
+        let names = [
+            "claim sections",
+            "map linearly",
+            "choose backing",
+            "populate vmemmap",
+            "initialise pages",
+            "join zone",
+            "go online",
+        ];
+        assert_eq!(Step::ALL.map(Step::name), names);
+        assert_eq!(Step::ALL.map(Step::number), [1, 2, 3, 4, 5, 6, 7]);
+    }
+}
