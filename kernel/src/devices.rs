@@ -1,5 +1,5 @@
-//! Memory that devices can be made of. Persistent memory waits for `dax create` in the shell; with `pmem=` it becomes a device
-//! at boot, or when an NVDIMM is plugged.
+//! Memory that devices can be made of. Persistent memory waits for `dax create` in the shell; with `pmem=` it becomes a
+//! device at boot, or when an NVDIMM is plugged.
 
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 use hotmap_mm::device::compound::{Compound, TailScope};

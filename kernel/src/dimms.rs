@@ -70,7 +70,8 @@ impl Dimms {
         let result = room.and_then(|()| plug::bring_in(mm, name, slot.size, policy));
         let range = PhysRange::checked_new(start, slot.size).unwrap_or(PhysRange { start, end: start });
         let at = self.present.partition_point(|d| d.slot < slot.number);
-        // Room for every slot was reserved at boot. Without it, a refused DIMM is not listed, and can be ejected all the same.
+        // Room for every slot was reserved at boot. Without it, a refused DIMM is not listed, and can be ejected all the
+        // same.
         if self.present.len() < self.present.capacity() {
             let refused = result.is_err();
             self.present.insert(at, Dimm { slot: slot.number, range, node: slot.node, refused });

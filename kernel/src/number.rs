@@ -1,7 +1,7 @@
 //! Numbers as people write them: `4096`, `0x8000_0000`, `128M`, `1GiB`.
 
-/// The number that `text` says: decimal or 0x hexadecimal, `_` among them skipped, then K, M, G or T (with B or iB) for powers
-/// of 1024. `None` when it says none, or one that does not fit.
+/// The number that `text` says: decimal or 0x hexadecimal, `_` among them skipped, then K, M, G or T (with B or iB) for
+/// powers of 1024. `None` when it says none, or one that does not fit.
 pub fn parse(text: &str) -> Option<u64> {
     let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(hex) => (hex, 16),

@@ -209,7 +209,8 @@ impl Regions {
         &self.list
     }
 
-    /// Lists the regions of the device tree; `dtb` is the range of the blob. A region that holds something is reported and refused.
+    /// Lists the regions of the device tree; `dtb` is the range of the blob. A region that holds something is reported and
+    /// refused.
     ///
     /// # Errors
     /// `Out` if the heap has no room; the list is empty then.

@@ -1,4 +1,5 @@
-//! Host model. Multi-level tables of 64-bit entries: one walker for x86, s390, sparc and ia64, which define what the entries mean.
+//! Host model. Multi-level tables of 64-bit entries: one walker for x86, s390, sparc and ia64, which define what the
+//! entries mean.
 
 use std::marker::PhantomData;
 

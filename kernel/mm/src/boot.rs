@@ -29,7 +29,7 @@ use crate::space::request::MapRequest;
 use crate::space::table::KernelSpace;
 use crate::vmemmap::populate::BootFrames;
 
-/// Map all of boot RAM linearly, no leaf larger than a memory block so that each can go by itself; `constant` (the image's
+/// Maps all of boot RAM linearly, no leaf larger than a memory block so that each can go by itself; `constant` (the image's
 /// code and constants) read-only, because this is a second mapping of it. Runs before the MMU is on, with tables from
 /// memblock: `machine` reaches frames by their physical addresses then.
 ///
@@ -72,7 +72,7 @@ pub fn map_boot_ram<M: Machine>(
     Ok(())
 }
 
-/// Map `request` with tables from memblock.
+/// Maps `request` with tables from memblock.
 ///
 /// # Errors
 /// `Out` when memblock runs out.
@@ -100,7 +100,7 @@ pub fn new_space<M: Machine>(machine: M, layout: Layout, memblock: &mut Memblock
 }
 
 impl<M: Machine> Mm<M> {
-    /// Take over from `memblock`, whose RAM `space` maps linearly already.
+    /// Takes over from `memblock`, whose RAM `space` maps linearly already.
     ///
     /// # Errors
     /// `Out` when memblock or the heap runs out: too little memory to boot.
@@ -127,7 +127,7 @@ impl<M: Machine> Mm<M> {
     }
 }
 
-/// Claim the sections that RAM touches; returns the page ranges of runs of neighbouring sections.
+/// Claims the sections that RAM touches; returns the page ranges of runs of neighbouring sections.
 fn boot_sections<M: Machine>(frames: &mut Frames<M>, memblock: &Memblock) -> Result<Vec<PfnRange>> {
     let g = frames.granule();
     let mut runs = Vec::new();
@@ -176,7 +176,7 @@ fn boot_section<M: Machine>(frames: &mut Frames<M>, start: Pfn, ram: PfnRange) {
     frames.add_present(part.len());
 }
 
-/// Let every whole block that has nothing of boot's at its start host its own memmap.
+/// Lets every whole block that has nothing of boot's at its start host its own memmap.
 fn boot_self_hosted<M: Machine>(frames: &mut Frames<M>, memblock: &mut Memblock) -> Result<()> {
     let g = frames.granule();
     memblock.keep_starts(g.section_size, g.section_memmap);
@@ -242,7 +242,7 @@ fn boot_memmap<M: Machine>(
     boot_map_memmap(space, pages, pa, memblock)
 }
 
-/// Map and clear the memmap of `pages` at `pa`.
+/// Maps and clear the memmap of `pages` at `pa`.
 fn boot_map_memmap<M: Machine>(
     space: &mut KernelSpace<M>,
     pages: PfnRange,

@@ -200,12 +200,12 @@ pub struct Geometry {
     pub subsection_pages: u64,
     /// log2 of the pages of a subsection.
     pub subsection_order: u32,
-    /// log2 of the size of the largest compound page that the granule can have: the alignment of `first_pfn` and of the linear
-    /// map's physical base, so that virtual and physical addresses are congruent for every block and hint.
+    /// log2 of the size of the largest compound page that the granule can have: the alignment of `first_pfn` and of the
+    /// linear map's physical base, so that virtual and physical addresses are congruent for every block and hint.
     pub largest_compound_shift: u32,
     /// log2 of every size that a compound page can have, ascending: the blocks of level 2 and 1 (Linux: PMD and PUD), and
-    /// the contiguous runs at level 3 and 2. At 16K and 64K level 1 has no blocks with 48 bits: such a compound page is mapped
-    /// by blocks of level 2.
+    /// the contiguous runs at level 3 and 2. At 16K and 64K level 1 has no blocks with 48 bits: such a compound page is
+    /// mapped by blocks of level 2.
     pub compound_shifts: [u32; 4],
 }
 

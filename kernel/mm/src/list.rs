@@ -28,7 +28,7 @@ fn no_heap<T>(items: usize) -> Error {
     Error::Out(Resource::Heap { bytes: items * size_of::<T>() })
 }
 
-/// Make room for `more` items in `items`, exactly.
+/// Makes room for `more` items in `items`, exactly.
 ///
 /// # Errors
 /// `Out` when the heap has no room; the list is unchanged.
@@ -36,7 +36,7 @@ pub fn reserve<T>(items: &mut Vec<T>, more: usize) -> Result<()> {
     items.try_reserve_exact(more).map_err(|_| no_heap::<T>(items.len() + more))
 }
 
-/// Give back what capacity `items` does not use. Moving to a smaller buffer needs the heap for a moment; when it has no
+/// Gives back what capacity `items` does not use. Moving to a smaller buffer needs the heap for a moment; when it has no
 /// room the capacity is kept, which loses nothing.
 pub fn shrink<T>(items: &mut Vec<T>) {
     let mut exact = Vec::new();
@@ -59,20 +59,20 @@ impl<T: Keyed> List<T> {
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.items.iter_mut()
     }
-    /// Make room for `more` items; inserting that many cannot fail then.
+    /// Makes room for `more` items; inserting that many cannot fail then.
     ///
     /// # Errors
     /// `Out` when the heap has no room.
     pub fn reserve(&mut self, more: usize) -> Result<()> {
         reserve(&mut self.items, more)
     }
-    /// Insert an item for which room was reserved.
+    /// Inserts an item for which room was reserved.
     pub fn insert(&mut self, item: T) {
         debug_assert!(self.items.capacity() > self.items.len(), "reserve comes first");
         let at = self.position(item.key());
         self.items.insert(at, item);
     }
-    /// Insert those of `items`, ascending, whose keys the list does not have; room was reserved for them.
+    /// Inserts those of `items`, ascending, whose keys the list does not have; room was reserved for them.
     pub fn insert_missing(&mut self, items: impl ExactSizeIterator<Item = T>) {
         let mut items = items.peekable();
         while let Some(item) = items.peek() {
@@ -108,7 +108,7 @@ impl<T: Keyed> List<T> {
         let (first, end) = (self.position(keys.start), self.position(keys.end));
         &mut self.items[first..end.max(first)]
     }
-    /// Take those items with a key of `keys` out that are `gone`, in one go.
+    /// Takes those items with a key of `keys` out that are `gone`, in one go.
     pub fn remove_where(&mut self, keys: Range<u64>, mut gone: impl FnMut(&T) -> bool) {
         let (first, end) = (self.position(keys.start), self.position(keys.end));
         let mut kept = first;
@@ -120,11 +120,11 @@ impl<T: Keyed> List<T> {
         }
         self.items.drain(kept..end.max(kept));
     }
-    /// Take the item with this key out.
+    /// Takes the item with this key out.
     pub fn remove(&mut self, key: u64) -> Option<T> {
         self.find(key).map(|at| self.items.remove(at))
     }
-    /// Give back what capacity is not used.
+    /// Gives back what capacity is not used.
     pub fn shrink(&mut self) {
         shrink(&mut self.items);
     }

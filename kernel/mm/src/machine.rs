@@ -55,12 +55,12 @@ pub unsafe trait Machine: Clone {
     fn frame(&self, pa: PhysAddr, len: u64) -> *mut u8;
     /// A pointer to `len` bytes at `va`, translated by the tables in force.
     fn mapped(&self, va: VirtAddr, len: u64, access: Access) -> *mut u8;
-    /// Order table writes before their use by the walker (Arm ARM D8.2.6: a DSB, then an ISB).
+    /// Orders table writes before their use by the walker (Arm ARM D8.2.6: a DSB, then an ISB).
     fn publish(&self);
-    /// Invalidate every translation of the range, whose leaves are at least `stride` bytes each; intermediate
+    /// Invalidates every translation of the range, whose leaves are at least `stride` bytes each; intermediate
     /// walk-cache entries too when `tables`.
     fn invalidate(&self, range: VirtRange, stride: u64, tables: bool);
-    /// Clear `len` bytes at `ptr`, both multiples of 64.
+    /// Clears `len` bytes at `ptr`, both multiples of 64.
     ///
     /// # Safety
     /// `ptr` is valid for writes of `len` bytes.
@@ -69,7 +69,7 @@ pub unsafe trait Machine: Clone {
         // SAFETY: this function's `# Safety`.
         unsafe { ptr.write_bytes(0, len) }
     }
-    /// Write `value` over and over to `len` bytes at `ptr`, both multiples of 64.
+    /// Writes `value` over and over to `len` bytes at `ptr`, both multiples of 64.
     ///
     /// # Safety
     /// `ptr` is valid for writes of `len` bytes.
@@ -78,7 +78,7 @@ pub unsafe trait Machine: Clone {
         // SAFETY: this function's `# Safety`; a multiple of 64 is aligned for a word.
         unsafe { core::slice::from_raw_parts_mut(ptr.cast::<u64>(), words).fill(value) }
     }
-    /// Clear mapped memory, page multiples, of which only the virtual addresses need to be neighbours.
+    /// Clears mapped memory, page multiples, of which only the virtual addresses need to be neighbours.
     ///
     /// # Safety
     /// The range is mapped for writing, and nothing refers into it.
@@ -139,15 +139,16 @@ pub(crate) fn pages_in<M: Machine>(machine: &M, frame: PhysAddr, count: usize) -
     unsafe { core::slice::from_raw_parts(ptr, count) }
 }
 
-/// The struct page number `index` of a frame that holds struct pages, through the linear map: wherever it is mapped, or not yet.
+/// The struct page number `index` of a frame that holds struct pages, through the linear map: wherever it is mapped, or not
+/// yet.
 pub(crate) fn page_in<M: Machine>(machine: &M, frame: PhysAddr, index: u64) -> &Page {
     let ptr = machine.frame(frame + index * PAGE_BYTES, PAGE_BYTES).cast::<Page>();
     // SAFETY: F1; every bit pattern is a Page, and a frame that holds struct pages holds nothing else (I3); F2.
     unsafe { &*ptr }
 }
 
-/// Write `value` to the entries `which` of the table at `pa`, which no walk reaches yet: in bulk, since this is most of what a
-/// large device costs.
+/// Writes `value` to the entries `which` of the table at `pa`, which no walk reaches yet: in bulk, since this is most of
+/// what a large device costs.
 pub(crate) fn fill_table<M: Machine>(machine: &M, pa: PhysAddr, which: core::ops::Range<usize>, value: u64) {
     let (first, end) = (which.start.next_multiple_of(8).min(which.end), which.end & !7);
     let entries = table(machine, pa, which.end);
@@ -171,19 +172,19 @@ pub(crate) fn same_contents<M: Machine>(machine: &M, a: PhysAddr, b: PhysAddr, l
     words(a).eq(words(b))
 }
 
-/// Clear a frame (64-byte multiples).
+/// Clears a frame (64-byte multiples).
 pub(crate) fn zero_frame<M: Machine>(machine: &M, pa: PhysAddr, len: u64) {
     // SAFETY: F1. The caller owns the frame: it has just been allocated (I3).
     unsafe { machine.zero(machine.frame(pa, len), len) }
 }
 
-/// Clear mapped memory (64-byte multiples).
+/// Clears mapped memory (64-byte multiples).
 pub(crate) fn zero_mapped<M: Machine>(machine: &M, range: VirtRange) {
     // SAFETY: F1. Nothing refers into the range: it has just been populated, or no reader is left on its pages (I1).
     unsafe { machine.zero_mapped(range) }
 }
 
-/// Copy a frame.
+/// Copies a frame.
 pub(crate) fn copy_frame<M: Machine>(machine: &M, from: PhysAddr, to: PhysAddr, len: u64) {
     let (src, dst) = (machine.frame(from, len), machine.frame(to, len));
     // SAFETY: F1 for both; two different frames do not overlap, and `to` has just been allocated (I3).

@@ -84,7 +84,7 @@ impl Memblock {
         }
     }
 
-    /// Add a range of RAM. Ranges that touch are joined.
+    /// Adds a range of RAM. Ranges that touch are joined.
     ///
     /// # Errors
     /// `RangeError::Exists` when it overlaps RAM that is known, `Out` when the table is full.
@@ -118,7 +118,7 @@ impl Memblock {
         insert(&mut self.ram, &mut self.ram_len, at, range, "RAM ranges")
     }
 
-    /// Take `range` out of RAM: it is not system memory.
+    /// Takes `range` out of RAM: it is not system memory.
     ///
     /// # Errors
     /// `Out` when the table is full.
@@ -144,7 +144,7 @@ impl Memblock {
         self.carve(range)
     }
 
-    /// Mark `range` as taken.
+    /// Marks `range` as taken.
     ///
     /// # Errors
     /// `Out` when the table is full.
@@ -170,7 +170,7 @@ impl Memblock {
         self.kept = Kept { unit, bytes };
     }
 
-    /// Take the lowest free `size` bytes that are aligned to `align` (a power of two), and return their address.
+    /// Takes the lowest free `size` bytes that are aligned to `align` (a power of two), and returns their address.
     /// Lowest, so that what boot allocates stays together and most boot blocks can still go offline.
     ///
     /// # Errors

@@ -50,13 +50,13 @@ impl<M: Machine> Mm<M> {
     pub const fn devices(&self) -> &Devices {
         &self.devices
     }
-    /// Put a fault in on purpose, or none.
+    /// Puts a fault in on purpose, or none.
     pub const fn set_bug(&mut self, bug: Option<Bug>) {
         self.frames.hooks.set(bug);
         self.space.hooks.set(bug);
     }
 
-    /// See to it that zone Normal has a free run of `1 << order` pages.
+    /// Sees to it that zone Normal has a free run of `1 << order` pages.
     ///
     /// # Errors
     /// `Out` when no such run can be made, or a page finds no place to move to.

@@ -8,7 +8,7 @@ use crate::mm::Mm;
 use crate::pfn::Pfn;
 
 impl<M: Machine> Mm<M> {
-    /// Take a page off the free list, or hold a page in use, so that its block cannot go offline.
+    /// Takes a page off the free list, or holds a page in use, so that its block cannot go offline.
     ///
     /// # Errors
     /// `PageError::NotPresent`; `PageError::State` when the page is neither free nor a tenant's nor pinned.
@@ -28,7 +28,7 @@ impl<M: Machine> Mm<M> {
         Ok(())
     }
 
-    /// Drop one hold of [`Self::pin`]; a page that was free goes back to the free list with the last.
+    /// Drops one hold of [`Self::pin`]; a page that was free goes back to the free list with the last.
     ///
     /// # Errors
     /// `PageError::NotPresent`, or `PageError::State` when the page is not held.

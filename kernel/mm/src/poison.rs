@@ -14,12 +14,12 @@ use crate::mm::Mm;
 use crate::pfn::Pfn;
 
 impl<M: Machine> Mm<M> {
-    /// Take `pfn` out of use; returns where the tenant's page that was there is now.
+    /// Takes `pfn` out of use; returns where the tenant's page that was there is now.
     ///
     /// # Errors
     /// `PageError::NotPresent`; `PageError::Poisoned` when it is already; `PageError::Pinned`, `HugeError::Taken` or
-    /// `PageError::Unmovable` when it cannot be emptied; `PageError::State` for a hole and in a block that is offline; `Out` when
-    /// there is no page to move to. Nothing has changed then.
+    /// `PageError::Unmovable` when it cannot be emptied; `PageError::State` for a hole and in a block that is offline;
+    /// `Out` when there is no page to move to. Nothing has changed then.
     pub fn poison(&mut self, pfn: Pfn) -> Result<Option<Pfn>> {
         let (kind, head) = self.frames.use_of(pfn)?;
         let refs = self.frames.pages().get(head).refs();

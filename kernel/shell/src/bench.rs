@@ -67,8 +67,8 @@ fn cycle(kernel: &mut Kernel, dimm: &Dimm) -> Outcome {
     Ok(())
 }
 
-/// The memmap of a new huge page optimised, and restored: the split of a block and joining it again are in it. `window` is the
-/// longest that any entry was invalid so far.
+/// The memmap of a new huge page optimised, and restored: the split of a block and joining it again are in it. `window` is
+/// the longest that any entry was invalid so far.
 fn huge_page(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     words.next();
     let order = kernel.mm.hugetlb.order_of(words.number(BENCH)?)?;

@@ -1,5 +1,5 @@
-//! `dedup`: what the struct pages cost, mapped against backed, and a picture of one compound page's memmap. Everything is read
-//! from the tables.
+//! `dedup`: what the struct pages cost, mapped against backed, and a picture of one compound page's memmap. Everything is
+//! read from the tables.
 
 use core::fmt::Write;
 

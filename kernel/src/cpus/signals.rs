@@ -8,9 +8,9 @@
 //!  HOLD = false, SEV                            PARKED = false, returns from the handler
 //!  send STOP (a report has begun)               halts for ever
 //! ```
-//! A CPU that holds a [`Lock`](crate::lock::Lock) takes no interrupt, so a CPU that is parked or stopped holds none. It may be
-//! inside a readers' section: while CPUs are parked, the boot CPU does not wait for a grace period, and it parks none while a
-//! window is open.
+//! A CPU that holds a [`Lock`](crate::lock::Lock) takes no interrupt, so a CPU that is parked or stopped holds none. It may
+//! be inside a readers' section: while CPUs are parked, the boot CPU does not wait for a grace period, and it parks none
+//! while a window is open.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

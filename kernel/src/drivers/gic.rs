@@ -1,8 +1,8 @@
 //! The interrupt controller, GICv2 or GICv3, by the `arm-gic` crate, as far as a boot CPU that polls needs it. What each of
 //! the other CPUs has of it is in [`own`].
 //!
-//! Interrupts stay masked at the boot CPU. The idle loop sleeps in WFI, which a pending one ends, and then takes what there is
-//! with [`Gic::next_pending`] and [`Gic::end`].
+//! Interrupts stay masked at the boot CPU. The idle loop sleeps in WFI, which a pending one ends, and then takes what there
+//! is with [`Gic::next_pending`] and [`Gic::end`].
 //!
 //! Sources: Arm IHI 0048 (GICv2), IHI 0069 (GICv3). What runs here is Non-secure EL1, or EL1 of a machine without
 //! security; both see their interrupts as Group 1 (GICv3), or through the plain acknowledge register (GICv2).

@@ -38,8 +38,8 @@ pub fn find_redistributors(info: &mut BootInfo) {
 
 /// GICR_TYPER at physical address `at`, whose two halves may be read one by one (IHI 0069, "GICR_TYPER").
 fn gicr_typer(at: u64) -> Option<u64> {
-    // SAFETY: B1, M4: the MMU is off; GICR_TYPER is read-only, and reading whatever else the device tree may point to, RAM or the
-    // third and fourth word of a device, has no effect on the devices that the kernel uses.
+    // SAFETY: B1, M4: the MMU is off; GICR_TYPER is read-only, and reading whatever else the device tree may point to, RAM
+    // or the third and fourth word of a device, has no effect on the devices that the kernel uses.
     let half = |at| unsafe { probe_read32(word(at)) }.map(u64::from);
     Some(half(at)? | half(at + 4)? << 32)
 }

@@ -79,7 +79,8 @@ impl Device {
         }
     }
 
-    /// What its registers' address is a multiple of: a GIC's frame (the same chapters), a PL011's page, fw_cfg's widest access.
+    /// What its registers' address is a multiple of: a GIC's frame (the same chapters), a PL011's page, fw_cfg's widest
+    /// access.
     const fn alignment(self) -> u64 {
         match self {
             Self::DistributorV3 | Self::Redistributor => 0x1_0000,

@@ -60,8 +60,8 @@ pub(super) fn begin_report() {
     let reports = &REPORTS[cpu::number()];
     let before = reports.load(Ordering::Relaxed);
     reports.store(before.saturating_add(1), Ordering::Relaxed);
-    // SAFETY: M7: a report ends in an exit, so this CPU does not continue what it was printing. Another CPU has had the time to
-    // end its line, and stops at the signal.
+    // SAFETY: M7: a report ends in an exit, so this CPU does not continue what it was printing. Another CPU has had the
+    // time to end its line, and stops at the signal.
     unsafe { console::seize() };
     match before {
         0 => {}

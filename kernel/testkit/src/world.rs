@@ -86,8 +86,8 @@ impl World {
         }
     }
 
-    /// Does `act`, vetoed when that is asked for; with a fault armed, once more when the fault has made it fail and everything
-    /// was undone.
+    /// Does `act`, vetoed when that is asked for; with a fault armed, once more when the fault has made it fail and
+    /// everything was undone.
     fn act<T>(&mut self, detail: Detail, what: &str, act: impl Fn(&mut Rig) -> Result<T>) -> Result<T> {
         let (fault, veto) = (self.fault.take(), self.veto.take());
         if fault.is_none() && veto.is_none() {

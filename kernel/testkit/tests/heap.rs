@@ -103,8 +103,9 @@ fn every_byte_comes_back_from_a_failure(g: Granule) {
     assert!(failures.count() > 5);
 }
 
-/// The help text's "heap 4M: 12000 memory blocks": what a block has in the lists of sections, blocks, altmaps and its zone, when
-/// all are added at once. Blocks that come one by one grow the lists: the longest of them exists twice for that moment.
+/// The help text's "heap 4M: 12000 memory blocks": what a block has in the lists of sections, blocks, altmaps and its zone,
+/// when all are added at once. Blocks that come one by one grow the lists: the longest of them exists twice for that
+/// moment.
 #[test]
 fn four_mib_hold_the_lists_of_12000_blocks_added_at_once() {
     use hotmap_mm::frame::{altmap::Altmap, block::MemoryBlock, section::Section};

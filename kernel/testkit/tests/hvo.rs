@@ -1,7 +1,7 @@
-//! A huge page's memmap: optimised, all of it but the first page is one shared page and the rest is free memory; restored, it is
-//! its own again. The witnesses are the specification's walker over the raw tables, numbers written down by hand, and the
-//! emulated machine, which ends a test at the first change of a live entry that break-before-make forbids, at the first stale
-//! translation used, and at the first touch of vmemmap inside a window.
+//! A huge page's memmap: optimised, all of it but the first page is one shared page and the rest is free memory; restored,
+//! it is its own again. The witnesses are the specification's walker over the raw tables, numbers written down by hand, and
+//! the emulated machine, which ends a test at the first change of a live entry that break-before-make forbids, at the first
+//! stale translation used, and at the first touch of vmemmap inside a window.
 #![cfg(not(miri))]
 
 use hotmap_mm::debug::bugs::Bug;
@@ -59,7 +59,8 @@ fn pool(rig: &mut Rig, count: u64) -> Vec<Pfn> {
     rig.mm.hugetlb.pool(order(g)).expect("a size").heads(rig.mm.frames(), Use::Free).collect()
 }
 
-/// What the specification's walker finds behind the memmap of `head`: the frame of each page of it, and whether it is writable.
+/// What the specification's walker finds behind the memmap of `head`: the frame of each page of it, and whether it is
+/// writable.
 fn memmap(rig: &Rig, head: Pfn) -> Vec<(u64, bool)> {
     let g = rig.granule();
     let start = rig.mm.space().layout().page_address(head).get();
@@ -504,7 +505,8 @@ fn a_tail_that_says_something_is_refused_and_nothing_has_changed(g: Granule) {
     rig.mm.optimise(head).expect("nothing is left of it");
 }
 
-/// A shared page that was written to is not what the new frames say, so no entry may change to them: the frames are free again.
+/// A shared page that was written to is not what the new frames say, so no entry may change to them: the frames are free
+/// again.
 fn a_refused_restore_gives_its_frames_back(g: Granule) {
     let mut rig = boot(g, true);
     let head = pool(&mut rig, 1)[0];

@@ -301,8 +301,8 @@ fn mapped(rig: &Rig, start: u64, len: u64) -> u64 {
 }
 
 /// An early section has all of its memmap from boot on. A part of it can come and go (a device in a hole) and uses what is
-/// there; what is RAM of it goes as a whole block or not at all (`NotWhole`). So the one way on which an early section's memmap
-/// goes is that of a whole block, with the last of its subsections; where there is a hole, it never does.
+/// there; what is RAM of it goes as a whole block or not at all (`NotWhole`). So the one way on which an early section's
+/// memmap goes is that of a whole block, with the last of its subsections; where there is a hole, it never does.
 fn an_early_sections_memmap_goes_only_with_all_of_it(g: Granule) {
     let block = Rig::blocks(g, 1);
     let all = block / g.page_size * 64;

@@ -1,5 +1,5 @@
-//! Notifiers are asked and told in order, of each run of blocks that goes; a veto undoes everything and those who had agreed hear
-//! of it, last first.
+//! Notifiers are asked and told in order, of each run of blocks that goes; a veto undoes everything and those who had
+//! agreed hear of it, last first.
 #![cfg(not(miri))]
 
 use std::cell::{Cell, RefCell};

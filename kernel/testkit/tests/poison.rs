@@ -1,5 +1,5 @@
-//! A poisoned page is out of use: on no free list, counted as reserved; what was in it has moved away. It stays poisoned while
-//! its block is offline and online again, and is forgotten with its memory.
+//! A poisoned page is out of use: on no free list, counted as reserved; what was in it has moved away. It stays poisoned
+//! while its block is offline and online again, and is forgotten with its memory.
 #![cfg(not(miri))]
 
 use hotmap_mm::addr::VirtAddr;

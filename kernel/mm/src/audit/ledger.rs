@@ -65,7 +65,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Hold what the struct pages say against what the tables say, and the TLB maintenance that was skipped against none.
+    /// Holds what the struct pages say against what the tables say, and the TLB maintenance that was skipped against none.
     pub(super) fn compare(&mut self, skipped: u64) {
         let device = (!self.padded).then_some(PageKind::DeviceMemmap);
         let all =

@@ -1,6 +1,7 @@
 //! The auditor: checks the invariants by walking everything, on the host after every operation of a test and on the live
 //! kernel. It trusts nothing that it can look up twice: what the struct pages say is held against what the tables say, and
-//! both against the counts. Head by head and leaf by leaf, not page by page but where single pages are marked; without allocating; changing nothing.
+//! both against the counts. Head by head and leaf by leaf, not page by page but where single pages are marked; without
+//! allocating; changing nothing.
 //!
 //! | | what is checked | where |
 //! |---|---|---|
@@ -46,7 +47,7 @@ struct Auditor<'a, M: Machine> {
 }
 
 impl<M: Machine> Mm<M> {
-    /// Check I1 to I8 by walking everything. `report` is called for each finding.
+    /// Checks I1 to I8 by walking everything. `report` is called for each finding.
     pub fn audit(&self, report: &mut dyn FnMut(&Finding)) -> AuditSummary {
         let mut auditor = Auditor { mm: self, ledger: Ledger::new(report) };
         auditor.sections();

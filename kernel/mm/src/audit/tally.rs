@@ -24,7 +24,7 @@ fn mix(value: u64) -> u64 {
 }
 
 impl Tally {
-    /// Count `pages` pages from `start`.
+    /// Counts `pages` pages from `start`.
     pub(super) fn add(&mut self, kind: PageKind, start: Pfn, pages: u64) {
         let i = kind as usize;
         self.pages[i] += pages;

@@ -40,7 +40,7 @@ impl<M: Machine> Auditor<'_, M> {
     }
 }
 
-/// Report each of `members` that is not exactly once in `listed`, and how often it is. The two are compared as sets, each
+/// Reports each of `members` that is not exactly once in `listed`, and how often it is. The two are compared as sets, each
 /// read once; block by block only when they differ.
 fn misfiled(
     members: impl Iterator<Item = Pfn> + Clone,

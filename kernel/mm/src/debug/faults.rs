@@ -21,11 +21,11 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Start counting from zero with a new plan.
+    /// Starts counting from zero with a new plan.
     pub fn arm(&mut self, plan: Plan) {
         *self = Self { plan, sites: 0, fired: false };
     }
-    /// Count an allocation; whether it must fail.
+    /// Counts an allocation; whether it must fail.
     pub fn hit(&mut self) -> bool {
         self.sites += 1;
         let fail = match self.plan {

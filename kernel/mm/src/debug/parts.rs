@@ -9,13 +9,13 @@ use crate::pfn::{Pfn, PfnRange};
 use crate::vmemmap::depopulate::depopulate;
 use crate::vmemmap::leaves::leaves_around;
 
-/// Take the device at `start` down, but its struct pages part by part: `parts` are subsections of the device, in any order,
-/// together all of it; whole sections where the compound pages' tables are shared. `gone` hears of each part. The device is no
-/// whole one then: only its memmap can be looked at.
+/// Takes the device at `start` down, but its struct pages part by part: `parts` are subsections of the device, in any order,
+/// together all of it; whole sections where the compound pages' tables are shared. `gone` hears of each part. The device is
+/// no whole one then: only its memmap can be looked at.
 ///
 /// # Errors
-/// `DeviceError::Absent`; `SpaceError::WouldSplit` when a part ends inside a leaf, or inside what a shared table serves. Nothing
-/// has changed then.
+/// `DeviceError::Absent`; `SpaceError::WouldSplit` when a part ends inside a leaf, or inside what a shared table serves.
+/// Nothing has changed then.
 pub fn undo_memremap_parts<M: Machine>(
     mm: &mut Mm<M>,
     start: Pfn,

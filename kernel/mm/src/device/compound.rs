@@ -52,7 +52,7 @@ impl Compound {
     /// Compound pages of `size` bytes, whose tails are shared as `tails` says, if they are.
     ///
     /// # Errors
-    /// `CompoundSize` when the granule has none of that size.
+    /// `DeviceError::CompoundSize` when the granule has none of that size.
     pub fn new(g: Granule, size: u64, tails: TailScope) -> Result<Self> {
         let shift = size.is_power_of_two().then(|| size.trailing_zeros());
         match shift {

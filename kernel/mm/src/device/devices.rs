@@ -61,7 +61,7 @@ impl Devices {
         Ok(DeviceRange { ranges, kind, altmap, compound, dedup, node })
     }
 
-    /// Refuse pages of a device whose memory the system has: the device claims them, also while nothing is present there.
+    /// Refuses pages of a device whose memory the system has: the device claims them, also while nothing is present there.
     ///
     /// # Errors
     /// `RangeError::Exists`.

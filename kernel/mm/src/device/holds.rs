@@ -1,8 +1,8 @@
 //! Holds on a device's pages, and its end: teardown waits for the last hold (Linux: `percpu_ref_kill`, then the wait in
 //! `memunmap_pages`).
 //!
-//! A hold is counted on the page itself, so that a refusal can name the page, and on the device, so that a device without holds
-//! is known without a search of its pages.
+//! A hold is counted on the page itself, so that a refusal can name the page, and on the device, so that a device without
+//! holds is known without a search of its pages.
 
 use crate::device::devices::Devices;
 use crate::device::memremap::undo_memremap;
@@ -31,7 +31,7 @@ pub enum Teardown {
 }
 
 impl<M: Machine> Mm<M> {
-    /// Take down the device whose first range starts at `start`: at once, or with the last hold on its pages. Nothing new
+    /// Takes down the device whose first range starts at `start`: at once, or with the last hold on its pages. Nothing new
     /// may hold them from here on.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl<M: Machine> Mm<M> {
     }
 }
 
-/// Drop a hold on a device's page; the last hold on a device that shall go takes it down.
+/// Drops a hold on a device's page; the last hold on a device that shall go takes it down.
 ///
 /// # Errors
 /// `PageError::NotPresent`; `PageError::State` when the page is not held.
@@ -73,7 +73,7 @@ impl Devices {
         device.heads().map(|pfn| (pfn, pages.get(pfn).refs())).find(|(_, holds)| *holds > 0)
     }
 
-    /// Hold a device's page: all of the compound page that it is in, by its head.
+    /// Holds a device's page: all of the compound page that it is in, by its head.
     ///
     /// # Errors
     /// `PageError::NotPresent`; `PageError::State` when it is set aside; `DeviceError::Dying`.

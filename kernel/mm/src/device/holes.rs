@@ -11,7 +11,7 @@ use crate::frame::pages::Pages;
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
 
-/// Forget the hole around `part`, pages of one section, and make holes of what is left of it on both sides.
+/// Forgets the hole around `part`, pages of one section, and make holes of what is left of it on both sides.
 pub(super) fn split_hole<M: Machine>(pages: &Pages<'_, M>, part: PfnRange) {
     let hole = hole_around(pages, part);
     clear_heads(pages, hole);
@@ -19,7 +19,7 @@ pub(super) fn split_hole<M: Machine>(pages: &Pages<'_, M>, part: PfnRange) {
     mark_hole(pages, PfnRange { start: part.end, end: hole.end });
 }
 
-/// Make one hole again of `part` and the holes on both sides.
+/// Makes one hole again of `part` and the holes on both sides.
 pub(super) fn join_hole<M: Machine>(pages: &Pages<'_, M>, part: PfnRange) {
     let hole = hole_around(pages, part);
     clear_heads(pages, hole);

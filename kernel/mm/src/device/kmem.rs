@@ -1,5 +1,5 @@
-//! Device memory given to the system, and back (Linux: `drivers/dax/kmem.c`): the device's page map goes, and the whole memory
-//! blocks inside of it are plugged; or the reverse. An operation that fails undoes its part.
+//! Device memory given to the system, and back (Linux: `drivers/dax/kmem.c`): the device's page map goes, and the whole
+//! memory blocks inside of it are plugged; or the reverse. An operation that fails undoes its part.
 //!
 //! The notifiers are asked first, before a byte of the device is written over. An undo that makes again what was taken down
 //! needs as much memory as the same operation has just given back (a memmap in system RAM may come back in other frames), and
@@ -23,7 +23,7 @@ use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 
 impl<M: Machine> Mm<M> {
-    /// Give a device's memory to the system: its whole memory blocks go online in `zone`.
+    /// Gives a device's memory to the system: its whole memory blocks go online in `zone`.
     ///
     /// # Errors
     /// As [`Devices::movable`], or why the memory cannot be plugged; the device is as before then.
@@ -48,11 +48,11 @@ impl<M: Machine> Mm<M> {
         Ok(memory)
     }
 
-    /// Take the memory back that the device at `start` gave to the system: what is in use moves away.
+    /// Takes the memory back that the device at `start` gave to the system: what is in use moves away.
     ///
     /// # Errors
-    /// `DeviceError::Absent`, why a block cannot go, or what making the device again ran out of; every block is in the state in
-    /// which it was then.
+    /// `DeviceError::Absent`, why a block cannot go, or what making the device again ran out of; every block is in the
+    /// state in which it was then.
     pub fn memory_to_device(&mut self, start: Pfn) -> Result<u64> {
         let g = self.granule();
         let given = self.devices.kmem.get(start.get()).cloned();
@@ -75,9 +75,9 @@ impl Devices {
     /// The device at `start`, of which no page is held, and the whole memory blocks inside.
     ///
     /// # Errors
-    /// `DeviceError::Absent`; `DeviceError::Dying`; `DeviceError::Ranges` for more than one; `DeviceError::Private` when the CPU
-    /// does not reach it; `PageError::Pinned` when a page of it is held; `RangeError::NotBlockAligned` when there is no whole
-    /// block inside.
+    /// `DeviceError::Absent`; `DeviceError::Dying`; `DeviceError::Ranges` for more than one; `DeviceError::Private` when
+    /// the CPU does not reach it; `PageError::Pinned` when a page of it is held; `RangeError::NotBlockAligned` when there
+    /// is no whole block inside.
     fn movable<M: Machine>(&self, frames: &Frames<M>, start: Pfn) -> Result<(DeviceRange, PfnRange)> {
         let (g, device) = (frames.granule(), self.range_of(frames, start)?);
         if self.at(g, start)?.state() != DeviceState::Live {
@@ -123,7 +123,7 @@ fn common_state<M: Machine>(frames: &Frames<M>, memory: PfnRange) -> Result<Opti
     }
 }
 
-/// Add a device's `memory`, and bring it online in `zone` if there is one.
+/// Adds a device's `memory`, and brings it online in `zone` if there is one.
 fn plug<M: Machine>(
     mm: &mut Mm<M>,
     memory: PfnRange,
@@ -139,7 +139,7 @@ fn plug<M: Machine>(
     }
 }
 
-/// Do something without the notifiers.
+/// Does something without the notifiers.
 fn unasked<M: Machine, T>(mm: &mut Mm<M>, act: impl FnOnce(&mut Mm<M>) -> T) -> T {
     let notifiers = core::mem::take(&mut mm.notifiers);
     let result = act(mm);
@@ -147,7 +147,7 @@ fn unasked<M: Machine, T>(mm: &mut Mm<M>, act: impl FnOnce(&mut Mm<M>) -> T) -> 
     result
 }
 
-/// Make again what this operation has just taken down: there is room for it, since that is where it was.
+/// Makes again what this operation has just taken down: there is room for it, since that is where it was.
 fn again<M: Machine>(mm: &mut Mm<M>, make: impl FnOnce(&mut Mm<M>) -> Result<()>) {
     let faults = core::mem::take(&mut mm.frames.faults);
     let made = unasked(mm, make);

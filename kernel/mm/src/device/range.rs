@@ -9,8 +9,8 @@ use crate::pfn::Pfn;
 
 /// Whole subsections inside the linear map's reach, of one type, with an altmap that fits.
 ///
-/// When it was made, nothing was present there, and no device whose memory the system has claimed it. Both can have changed since,
-/// so the operations that take one check both again.
+/// When it was made, nothing was present there, and no device whose memory the system has claimed it. Both can have changed
+/// since, so the operations that take one check both again.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceRange {
     pub(super) ranges: Ranges,

@@ -1,5 +1,5 @@
-//! The steps of `memremap_pages`, each beside its inverse. A device has up to four ranges: a step that fails at one of them undoes
-//! those before.
+//! The steps of `memremap_pages`, each beside its inverse. A device has up to four ranges: a step that fails at one of them
+//! undoes those before.
 
 use crate::device::compound::{Dedup, TailScope};
 use crate::device::devices::Devices;
@@ -19,7 +19,7 @@ use crate::vmemmap::compound::populate_compound;
 use crate::vmemmap::depopulate::depopulate;
 use crate::vmemmap::populate::populate_range;
 
-/// Do something to every range, or to none.
+/// Does something to every range, or to none.
 fn each<M: Machine>(
     space: &mut KernelSpace<M>,
     frames: &mut Frames<M>,
@@ -66,7 +66,7 @@ pub(super) fn claim_device<M: Machine>(
     Ok(())
 }
 
-/// Refuse `range` if something of it is present.
+/// Refuses `range` if something of it is present.
 ///
 /// # Errors
 /// `RangeError::Exists`.

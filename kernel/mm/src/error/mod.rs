@@ -1,5 +1,5 @@
-//! Why an operation was refused: each variant names a rule and carries the value that broke it, so that the message can say why.
-//! One file for each subject; [`Error`] is any of them.
+//! Why an operation was refused: each variant names a rule and carries the value that broke it, so that the message can say
+//! why. One file for each subject; [`Error`] is any of them.
 
 mod altmap;
 mod block;

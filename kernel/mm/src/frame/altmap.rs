@@ -71,7 +71,7 @@ impl Altmap {
         Self::new(start, reserve, trial.cursor + more)
     }
 
-    /// Take what populating `part`, pages of one section, takes: a block for a section that fills one, else the pages of
+    /// Takes what populating `part`, pages of one section, takes: a block for a section that fills one, else the pages of
     /// memmap that describe nothing but `part`.
     fn take_for(&mut self, g: Granule, part: PfnRange) -> Result<()> {
         let block = g.pmd_size >> g.page_shift;
@@ -93,7 +93,7 @@ impl Altmap {
         next.next_multiple_of(block) - next
     }
 
-    /// Take `bytes`, as [`Self::allocate`] takes pages.
+    /// Takes `bytes`, as [`Self::allocate`] takes pages.
     ///
     /// # Errors
     /// `AltmapError::NotWholePages`, and as there.
@@ -104,7 +104,7 @@ impl Altmap {
         self.allocate(bytes >> g.page_shift)
     }
 
-    /// Check that the altmap belongs to `range`: it starts where the range starts, and ends inside.
+    /// Checks that the altmap belongs to `range`: it starts where the range starts, and ends inside.
     ///
     /// # Errors
     /// `AltmapError::Misplaced`.
@@ -122,7 +122,7 @@ impl Altmap {
         Self::new(self.base_pfn, self.reserve, self.free)
     }
 
-    /// Take `pages` pages, aligned to the lowest set bit of `pages`.
+    /// Takes `pages` pages, aligned to the lowest set bit of `pages`.
     ///
     /// # Errors
     /// `Out` when they and the padding do not fit. There is no fallback.
@@ -143,7 +143,7 @@ impl Altmap {
         Ok(Pfn::new(next + padding))
     }
 
-    /// Take up to `most` pages one by one, as many as follow each other: as that many calls of `allocate(1)`, at the cost of
+    /// Takes up to `most` pages one by one, as many as follow each other: as that many calls of `allocate(1)`, at the cost of
     /// one. Returns the first and how many.
     ///
     /// # Errors
@@ -159,7 +159,7 @@ impl Altmap {
         Ok((first, pages))
     }
 
-    /// Give `pages` pages back that start at `pfn`.
+    /// Gives `pages` pages back that start at `pfn`.
     pub fn release(&mut self, pfn: Pfn, pages: u64) {
         // What was never handed out cannot come back: if it did, a page in use would be handed out next.
         let Some(alloc) = self.alloc.checked_sub(pages) else {
@@ -178,7 +178,7 @@ impl Altmap {
     pub const fn mark(&self) -> Mark {
         Mark { align: self.align, alloc: self.alloc, cursor: self.cursor }
     }
-    /// Go back to where it stood: everything handed out since must have come back.
+    /// Goes back to where it stood: everything handed out since must have come back.
     pub fn rewind(&mut self, mark: Mark) {
         (self.align, self.alloc, self.cursor) = (mark.align, mark.alloc, mark.cursor);
     }
@@ -188,7 +188,7 @@ impl Altmap {
         let next = frames.start + self.cursor;
         [PfnRange { start: self.base_pfn, end: frames.start }, PfnRange { start: next, end: frames.end }]
     }
-    /// Charge one page too many: a fault to put in on purpose (I2).
+    /// Charges one page too many: a fault to put in on purpose (I2).
     pub fn charge_for_nothing(&mut self) {
         self.alloc += 1;
     }
@@ -239,7 +239,7 @@ impl Altmaps {
     pub(super) const fn new() -> Self {
         Self(List::new())
     }
-    /// Make room for `more`; inserting that many cannot fail then.
+    /// Makes room for `more`; inserting that many cannot fail then.
     ///
     /// # Errors
     /// `Out` when the heap has no room.
@@ -250,7 +250,7 @@ impl Altmaps {
     pub(crate) fn insert(&mut self, altmap: Altmap) {
         self.0.insert(altmap);
     }
-    /// Take those out whose range starts in `pages`; returns how many of their pages are still in use.
+    /// Takes those out whose range starts in `pages`; returns how many of their pages are still in use.
     pub(crate) fn remove_in(&mut self, pages: PfnRange) -> u64 {
         let keys = pages.start.get()..pages.end.get();
         let in_use = self.0.range(keys.clone()).iter().map(Altmap::alloc).sum();

@@ -55,7 +55,7 @@ impl FreeArea {
         self.links().iter(pages, self.heads[order as usize])
     }
 
-    /// Put a run on its list, without merging.
+    /// Puts a run on its list, without merging.
     pub fn put<M: Machine>(&mut self, pages: &Pages<'_, M>, pfn: Pfn, order: u32) {
         pages.own(pfn).set_head(PageKind::Free, order);
         self.links().push(pages, &mut self.heads[order as usize], pfn);
@@ -63,7 +63,7 @@ impl FreeArea {
         self.pages += 1 << order;
     }
 
-    /// Put a whole range on the lists, as few and as large runs as alignment allows.
+    /// Puts a whole range on the lists, as few and as large runs as alignment allows.
     pub fn put_range<M: Machine>(&mut self, pages: &Pages<'_, M>, range: PfnRange) {
         let g = pages.granule();
         for (pfn, order) in range.chunks(g.section_order) {
@@ -71,7 +71,7 @@ impl FreeArea {
         }
     }
 
-    /// Take a run off its list; its head becomes a tail.
+    /// Takes a run off its list; its head becomes a tail.
     fn unlink<M: Machine>(&mut self, pages: &Pages<'_, M>, pfn: Pfn, order: u32) {
         let links = self.links();
         let first = &mut self.heads[order as usize];
@@ -83,7 +83,7 @@ impl FreeArea {
         self.pages -= 1 << order;
     }
 
-    /// Take a run of `1 << order` pages: the smallest that is large enough, split.
+    /// Takes a run of `1 << order` pages: the smallest that is large enough, split.
     pub fn alloc<M: Machine>(&mut self, pages: &Pages<'_, M>, order: u32) -> Option<Pfn> {
         let enough = self.orders & u32::MAX.checked_shl(order).unwrap_or(0);
         if enough == 0 {
@@ -98,7 +98,7 @@ impl FreeArea {
         Some(pfn)
     }
 
-    /// Give a run back, joined with its free buddies.
+    /// Gives a run back, joined with its free buddies.
     pub fn free<M: Machine>(&mut self, pages: &Pages<'_, M>, pfn: Pfn, order: u32) {
         let g = pages.granule();
         let (mut pfn, mut order) = (pfn, order);
@@ -115,7 +115,7 @@ impl FreeArea {
         self.put(pages, pfn, order);
     }
 
-    /// Take `1 << order` pages out of the free run `head` that contains them; the rest stays free.
+    /// Takes `1 << order` pages out of the free run `head` that contains them; the rest stays free.
     pub fn take_run<M: Machine>(&mut self, pages: &Pages<'_, M>, head: Pfn, pfn: Pfn, order: u32) {
         let mut run = head;
         let largest = pages.get(head).order();
@@ -128,7 +128,7 @@ impl FreeArea {
         }
     }
 
-    /// Forget every run: the heads become tails. For a block in which all is free and which goes offline.
+    /// Forgets every run: the heads become tails. For a block in which all is free and which goes offline.
     pub fn drop_all<M: Machine>(&mut self, pages: &Pages<'_, M>) {
         while let Some(order) = self.largest() {
             self.unlink(pages, self.links().pfn_of(self.heads[order as usize]), order);

@@ -25,7 +25,7 @@ impl Links {
         self.base + (u64::from(link - 1) << self.order)
     }
 
-    /// Put `head` in front of the list that begins with `first`.
+    /// Puts `head` in front of the list that begins with `first`.
     pub(crate) fn push<M: Machine>(self, pages: &Pages<'_, M>, first: &mut u32, head: Pfn) {
         let (link, next) = (self.link_of(head), *first);
         pages.own(head).set_links(next, 0);
@@ -35,7 +35,7 @@ impl Links {
         *first = link;
     }
 
-    /// Take `head` off the list that begins with `first`.
+    /// Takes `head` off the list that begins with `first`.
     pub(crate) fn unlink<M: Machine>(self, pages: &Pages<'_, M>, first: &mut u32, head: Pfn) {
         let (next, prev) = pages.get(head).links();
         if next != 0 {

@@ -187,7 +187,7 @@ impl<M: Machine> Frames<M> {
         Pages::new(&self.machine, self.layout)
     }
 
-    /// Ask the fault plan, before something that can run out; the error is that of running out for real.
+    /// Asks the fault plan, before something that can run out; the error is that of running out for real.
     ///
     /// # Errors
     /// `Out`, on purpose.
@@ -195,7 +195,7 @@ impl<M: Machine> Frames<M> {
         if self.faults.hit() { Err(Error::Out(resource)) } else { Ok(()) }
     }
 
-    /// Take a run of `1 << order` pages.
+    /// Takes a run of `1 << order` pages.
     ///
     /// # Errors
     /// `Out` when no zone that may serve it has one.
@@ -241,7 +241,7 @@ impl<M: Machine> Frames<M> {
         (0..=first).rev().find_map(|i| self.take_from(self.zones[zone as usize].blocks()[i], order))
     }
 
-    /// Give back a run that starts at `pfn`. A page that is not the head of something allocated stays as it is: a warning.
+    /// Gives back a run that starts at `pfn`. A page that is not the head of something allocated stays as it is: a warning.
     pub fn free(&mut self, pfn: Pfn) {
         let Some((kind, order)) = self.freeable(pfn) else {
             self.warnings.bad_free += 1;
@@ -271,7 +271,7 @@ impl<M: Machine> Frames<M> {
         freeable.then(|| (page.kind(), page.order()))
     }
 
-    /// Take `1 << order` free pages off their list, for `kind`.
+    /// Takes `1 << order` free pages off their list, for `kind`.
     pub(crate) fn take_free(&mut self, pfn: Pfn, order: u32, kind: PageKind) {
         let g = self.granule();
         let pages = Pages::new(&self.machine, self.layout);
@@ -284,14 +284,14 @@ impl<M: Machine> Frames<M> {
         self.charge(kind, 1 << order);
     }
 
-    /// Keep the count of tenants' pages of the block of `pfn`.
+    /// Keeps the count of tenants' pages of the block of `pfn`.
     pub(crate) fn count_tenant(&mut self, pfn: Pfn, by: i64) {
         if let Some(block) = self.block_of_mut(pfn) {
             block.tenant_pages = block.tenant_pages.saturating_add_signed(by);
         }
     }
 
-    /// Put a run on its block's free list. The caller has counted off what it was.
+    /// Puts a run on its block's free list. The caller has counted off what it was.
     pub(crate) fn put_back(&mut self, pfn: Pfn, order: u32) {
         let g = self.granule();
         let pages = Pages::new(&self.machine, self.layout);

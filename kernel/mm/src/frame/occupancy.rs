@@ -1,5 +1,5 @@
-//! Whether a memmap page is still needed (I7). A leaf of vmemmap may describe more than what goes: at 16K one memmap page serves two
-//! subsections, at 64K 32. It may be freed only when no present page has its struct page in it.
+//! Whether a memmap page is still needed (I7). A leaf of vmemmap may describe more than what goes: at 16K one memmap page
+//! serves two subsections, at 64K 32. It may be freed only when no present page has its struct page in it.
 
 use crate::addr::VirtRange;
 use crate::frame::Frames;

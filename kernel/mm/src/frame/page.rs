@@ -143,7 +143,7 @@ impl Page {
     pub fn order(&self) -> u32 {
         u32::from(self.order.load(Relaxed))
     }
-    /// Make this the head of a run of `1 << order` pages.
+    /// Makes this the head of a run of `1 << order` pages.
     pub fn set_head(&self, kind: PageKind, order: u32) {
         self.kind.store(kind as u8, Relaxed);
         self.set_order(order);
@@ -153,7 +153,7 @@ impl Page {
         #[expect(clippy::cast_possible_truncation, reason = "an order is below 64")]
         self.order.store(order as u8, Relaxed);
     }
-    /// Make this zeroed struct page an ordered tail: one of a compound page of `1 << order` pages.
+    /// Makes this zeroed struct page an ordered tail: one of a compound page of `1 << order` pages.
     #[inline(always)]
     pub fn set_tail(&self, order: u32) {
         self.set_order(order);
@@ -175,7 +175,7 @@ impl Page {
         let order = self.order();
         (order != 0 && self.kind.load(Relaxed) == PageKind::Tail as u8).then_some(order)
     }
-    /// Make this a tail again: every field that is ever written is zero.
+    /// Makes this a tail again: every field that is ever written is zero.
     pub fn clear_head(&self) {
         self.kind.store(0, Relaxed);
         self.order.store(0, Relaxed);
@@ -187,7 +187,7 @@ impl Page {
     pub fn refs(&self) -> u32 {
         self.refs.load(Relaxed)
     }
-    /// Set the references.
+    /// Sets the references.
     pub fn set_refs(&self, refs: u32) {
         self.refs.store(refs, Relaxed);
     }
@@ -195,7 +195,7 @@ impl Page {
     pub fn private(&self) -> u64 {
         self.private.load(Relaxed)
     }
-    /// Set that word.
+    /// Sets that word.
     pub fn set_private(&self, value: u64) {
         self.private.store(value, Relaxed);
     }
@@ -203,16 +203,16 @@ impl Page {
     pub fn links(&self) -> (u32, u32) {
         (self.next.load(Relaxed), self.prev.load(Relaxed))
     }
-    /// Set both links.
+    /// Sets both links.
     pub fn set_links(&self, next: u32, prev: u32) {
         self.next.store(next, Relaxed);
         self.prev.store(prev, Relaxed);
     }
-    /// Set the link to the next head.
+    /// Sets the link to the next head.
     pub fn set_next(&self, next: u32) {
         self.next.store(next, Relaxed);
     }
-    /// Set the link to the previous head.
+    /// Sets the link to the previous head.
     pub fn set_prev(&self, prev: u32) {
         self.prev.store(prev, Relaxed);
     }
@@ -250,7 +250,7 @@ impl TenantPage<'_> {
     pub fn address(&self) -> VirtAddr {
         VirtAddr::new(self.0.private())
     }
-    /// Set the virtual address that maps the page.
+    /// Sets the virtual address that maps the page.
     pub fn set_address(&self, va: VirtAddr) {
         self.0.set_private(va.get());
     }

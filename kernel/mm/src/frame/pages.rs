@@ -40,7 +40,7 @@ impl<'a, M: Machine> Pages<'a, M> {
         machine::page(self.machine, self.layout.page_address(pfn), Access::Write)
     }
 
-    /// Make every page of `range` an ordered tail. Their struct pages are zeroed, and not shared yet.
+    /// Makes every page of `range` an ordered tail. Their struct pages are zeroed, and not shared yet.
     pub fn set_tails(&self, range: PfnRange, order: u32) {
         let g = self.granule();
         let mut at = range.start;
@@ -57,14 +57,14 @@ impl<'a, M: Machine> Pages<'a, M> {
         }
     }
 
-    /// Make an unused frame a page of struct pages that are all ordered tails.
+    /// Makes an unused frame a page of struct pages that are all ordered tails.
     pub fn fill_tail_page(&self, frame: PhysAddr, order: u32) {
         let g = self.granule();
         machine::zero_frame(self.machine, frame, g.page_size);
         Page::set_tails(machine::pages_in(self.machine, frame, self.per_page()), order);
     }
 
-    /// Make the struct pages that share a granule page with that of `head` the first of a compound page.
+    /// Makes the struct pages that share a granule page with that of `head` the first of a compound page.
     pub fn set_compound(&self, head: Pfn, kind: PageKind, order: u32) {
         let g = self.granule();
         let at = self.layout.page_address(head);
@@ -84,7 +84,7 @@ impl<'a, M: Machine> Pages<'a, M> {
         self.head_of(pfn).map_or((PageKind::Tail, pfn), |head| (self.get(head).kind(), head))
     }
 
-    /// Mark a run as used.
+    /// Marks a run as used.
     pub fn mark(&self, pfn: Pfn, order: u32, kind: PageKind) {
         let page = self.own(pfn);
         page.set_head(kind, order);

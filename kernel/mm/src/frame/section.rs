@@ -42,7 +42,7 @@ impl Subsections {
     pub fn contains(&self, i: usize) -> bool {
         self.0[i / 64] & (1 << (i % 64)) != 0
     }
-    /// Set those of `other` too.
+    /// Sets those of `other` too.
     pub fn add(&mut self, other: Self) {
         for (word, more) in self.0.iter_mut().zip(other.0) {
             *word |= more;

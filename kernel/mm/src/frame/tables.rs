@@ -14,7 +14,7 @@ pub trait TableFrames {
     /// # Errors
     /// `Out` when there is none.
     fn alloc_table(&mut self) -> Result<PhysAddr>;
-    /// Give a table's frame back.
+    /// Gives a table's frame back.
     fn free_table(&mut self, table: PhysAddr);
     /// One more entry leads to this table: the first is counted by [`Self::alloc_table`].
     fn share_table(&mut self, _table: PhysAddr) {}

@@ -55,7 +55,7 @@ impl Zone {
         Self { blocks: Vec::new(), full_from: 0, present: 0, free: 0 }
     }
 
-    /// Make room for `more` blocks; [`Self::join`] cannot fail then.
+    /// Makes room for `more` blocks; [`Self::join`] cannot fail then.
     ///
     /// # Errors
     /// `Out` when the heap has no room.

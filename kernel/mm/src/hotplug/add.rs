@@ -31,7 +31,7 @@ use crate::vmemmap::depopulate::depopulate_sections;
 use crate::vmemmap::populate::populate_range;
 
 impl<M: Machine> Mm<M> {
-    /// Make `range` present, its memmap at `home`; its blocks are offline. `progress` is called after each step.
+    /// Makes `range` present, its memmap at `home`; its blocks are offline. `progress` is called after each step.
     ///
     /// # Errors
     /// `RangeError::Exists` when something became present there after the range was validated, or what a step ran out of. The
@@ -77,7 +77,7 @@ impl<M: Machine> Mm<M> {
         Ok(())
     }
 
-    /// Take a range away whose blocks are all offline: steps 5 to 1.
+    /// Takes a range away whose blocks are all offline: steps 5 to 1.
     ///
     /// # Errors
     /// As [`Self::removable`]; `BlockError::State` when a block is not offline, or a device gave it
@@ -92,7 +92,7 @@ impl<M: Machine> Mm<M> {
         Ok(())
     }
 
-    /// Add `range` and bring it online in `zone`: all seven steps.
+    /// Adds `range` and brings it online in `zone`: all seven steps.
     ///
     /// # Errors
     /// As [`Self::add_memory`] and [`Self::online_pages`]; the machine is as after a refused [`Self::add_memory`].
@@ -112,8 +112,8 @@ impl<M: Machine> Mm<M> {
     /// The inverse of [`Self::plug`]: take every block offline, moving what is in use elsewhere, and remove the range.
     ///
     /// # Errors
-    /// As [`Self::offline_pages`] and [`Self::remove_memory`]; every block is in the state in which it was, and pages that have
-    /// migrated stay where they are.
+    /// As [`Self::offline_pages`] and [`Self::remove_memory`]; every block is in the state in which it was, and pages that
+    /// have migrated stay where they are.
     pub fn unplug(&mut self, range: PhysRange) -> Result<Offlined> {
         refuse_kmem(&self.frames, range)?;
         self.unplug_kmem(range)
@@ -130,9 +130,9 @@ impl<M: Machine> Mm<M> {
     /// The pages of `range`, if it can be removed once its blocks are offline.
     ///
     /// # Errors
-    /// `RangeError::Empty`; `RangeError::NotBlockAligned`; `BlockError::Absent` when a block of it is not present (a warning);
-    /// `SpaceError::WouldSplit` when it is a part of what the linear map has in one piece; `AltmapError::HeldTogether` when a
-    /// part holds the memmap of another.
+    /// `RangeError::Empty`; `RangeError::NotBlockAligned`; `BlockError::Absent` when a block of it is not present (a
+    /// warning); `SpaceError::WouldSplit` when it is a part of what the linear map has in one piece;
+    /// `AltmapError::HeldTogether` when a part holds the memmap of another.
     pub fn removable(&mut self, range: PhysRange) -> Result<PfnRange> {
         let g = self.granule();
         let range = whole_blocks(g, range.start, range.len())?;
@@ -147,7 +147,7 @@ impl<M: Machine> Mm<M> {
     }
 }
 
-/// Remove pages whose blocks are all offline: the inverse of [`Mm::add_memory`], step by step.
+/// Removes pages whose blocks are all offline: the inverse of [`Mm::add_memory`], step by step.
 fn remove_offline<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, pages: PfnRange) {
     forget_pages(frames, pages);
     depopulate_sections(space, frames, pages);

@@ -35,12 +35,12 @@ impl PageKind {
 }
 
 impl<M: Machine> Frames<M> {
-    /// Isolate every block of `pages` that is not offline: no allocation is served from them. Returns the pages from the first
-    /// such block to the last.
+    /// Isolates every block of `pages` that is not offline: no allocation is served from them. Returns the pages from the
+    /// first such block to the last.
     ///
     /// # Errors
-    /// `BlockError::Absent`, `BlockError::State` when one is isolated already, `BlockError::NotWhole` for a boot block with holes.
-    /// Nothing has changed then.
+    /// `BlockError::Absent`, `BlockError::State` when one is isolated already, `BlockError::NotWhole` for a boot block with
+    /// holes. Nothing has changed then.
     pub fn start_isolate(&mut self, pages: PfnRange) -> Result<PfnRange> {
         let g = self.granule();
         let mut going = PfnRange::default();
@@ -83,7 +83,7 @@ impl<M: Machine> Frames<M> {
         self.next_used(pages).map(|used| used.pfn)
     }
 
-    /// Let the isolated blocks of `pages` serve allocations again.
+    /// Lets the isolated blocks of `pages` serve allocations again.
     pub fn undo_isolate(&mut self, pages: PfnRange) {
         let g = self.granule();
         for start in pages.blocks(g) {

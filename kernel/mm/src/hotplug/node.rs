@@ -1,5 +1,6 @@
 //! NUMA nodes of memory, as far as hotplug cares: struct pages on another node than the pages that they describe make every
-//! look at them a remote access, so such a memmap is reported, once (RFC 3/5 hosts the memmap in the added range to avoid it).
+//! look at them a remote access, so such a memmap is reported, once (RFC 3/5 hosts the memmap in the added range to avoid
+//! it).
 
 use crate::device::pagemap::Pagemap;
 use crate::machine::Machine;
@@ -7,7 +8,7 @@ use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 
 impl<M: Machine> Mm<M> {
-    /// Say on which node the blocks are that have memory of `pages`; 0 is where nothing is said.
+    /// Says on which node the blocks are that have memory of `pages`; 0 is where nothing is said.
     pub fn set_node(&mut self, pages: PfnRange, node: u32) {
         let g = self.granule();
         let on_it = self.frames.blocks.iter_mut().filter(|block| block.pages(g).overlaps(&pages));
@@ -20,7 +21,7 @@ impl<M: Machine> Mm<M> {
         device.or_else(|| self.frames.block_of(pfn).map(|block| block.node))
     }
 
-    /// Note it when the struct page of `pfn` lies on another node than `pfn`.
+    /// Notes it when the struct page of `pfn` lies on another node than `pfn`.
     pub(crate) fn note_remote_memmap(&mut self, pfn: Pfn) {
         let g = self.granule();
         if self.frames.warnings.remote_memmap != 0 {

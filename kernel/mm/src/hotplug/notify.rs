@@ -8,7 +8,8 @@
 //!   cancelled (told in reverse order), and everything is as it was
 //! ```
 //! They hear of the whole range that goes online, or of each run of blocks that goes offline (blocks between two runs are
-//! offline already; Linux calls block by block). Self-hosted memmap is part of the range, because its pages go with the block.
+//! offline already; Linux calls block by block). Self-hosted memmap is part of the range, because its pages go with the
+//! block.
 
 use crate::addr::PhysRange;
 use crate::error::{BlockError, Error, Resource, Result};
@@ -66,7 +67,7 @@ impl Chain {
         self.all.iter().flatten()
     }
 
-    /// Register `notifier` as the last; one of that name is replaced.
+    /// Registers `notifier` as the last; one of that name is replaced.
     ///
     /// # Errors
     /// `Out` when there are [`MAX_NOTIFIERS`] already.
@@ -86,7 +87,7 @@ impl Chain {
         true
     }
 
-    /// Ask whether `range` may go. After a veto, the notifiers that agreed hear of the cancellation.
+    /// Asks whether `range` may go. After a veto, the notifiers that agreed hear of the cancellation.
     ///
     /// # Errors
     /// `BlockError::Vetoed` with the notifier's name.
@@ -100,7 +101,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Tell that `range` has gone.
+    /// Tells that `range` has gone.
     pub fn done(&self, direction: Direction, range: PhysRange) {
         for notifier in self.iter() {
             // A veto has no effect here.
@@ -108,7 +109,7 @@ impl Chain {
         }
     }
 
-    /// Tell that `range` stays, to which all agreed.
+    /// Tells that `range` stays, to which all agreed.
     pub fn cancel(&self, direction: Direction, range: PhysRange) {
         self.cancel_first(MAX_NOTIFIERS, direction, range);
     }

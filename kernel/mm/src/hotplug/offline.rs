@@ -1,5 +1,5 @@
-//! Memory goes offline: its blocks are isolated, the notifiers asked, the pages in use migrated, and the blocks leave their zone.
-//! A page that cannot move is named in the refusal, and the blocks are online as before.
+//! Memory goes offline: its blocks are isolated, the notifiers asked, the pages in use migrated, and the blocks leave their
+//! zone. A page that cannot move is named in the refusal, and the blocks are online as before.
 //!
 //! ```text
 //!   look       a page that can never move (the kernel's, a table, a pinned page, ...) refuses it: nothing has moved
@@ -19,10 +19,11 @@ use crate::migrate::page::migrate_page;
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 
-/// The most passes over what goes offline; the bound is this kernel's. In Linux an allocation that fails ends `migrate_pages`,
-/// whose ten retries (NR_MAX_MIGRATE_PAGES_RETRY, mm/migrate.c, read in November 2026) are for busy folios, and `offline_pages`
-/// repeats that until a signal ends it. Here is no signal. One CPU changes memory, so between two passes memory becomes free only
-/// when a huge page is dissolved that reaches out of the range, or when an allocation failed on purpose.
+/// The most passes over what goes offline; the bound is this kernel's. In Linux an allocation that fails ends
+/// `migrate_pages`, whose ten retries (NR_MAX_MIGRATE_PAGES_RETRY, mm/migrate.c, read in November 2026) are for busy
+/// folios, and `offline_pages` repeats that until a signal ends it. Here is no signal. One CPU changes memory, so between
+/// two passes memory becomes free only when a huge page is dissolved that reaches out of the range, or when an allocation
+/// failed on purpose.
 pub const MOST_TRIES: u32 = 10;
 
 /// The result of an offline.
@@ -33,7 +34,7 @@ pub struct Offlined {
 }
 
 impl<M: Machine> Mm<M> {
-    /// Take the block at `start` offline; what is in use migrates.
+    /// Takes the block at `start` offline; what is in use migrates.
     ///
     /// # Errors
     /// `BlockError::Absent`, `BlockError::State` when it is not online, and as [`Self::offline_pages`].
@@ -46,7 +47,7 @@ impl<M: Machine> Mm<M> {
         self.offline_pages(PfnRange::new(start, g.section_pages))
     }
 
-    /// Take every block of `pages` offline that is not: all of them, or none. All are isolated before the first page moves,
+    /// Takes every block of `pages` offline that is not: all of them, or none. All are isolated before the first page moves,
     /// so that no page moves into a block that goes as well. (Linux's `offline_pages` does so within one block.)
     ///
     /// # Errors
@@ -78,7 +79,7 @@ impl<M: Machine> Mm<M> {
         }
     }
 
-    /// Ask the notifiers about each run of blocks that goes; blocks that are offline already are left out.
+    /// Asks the notifiers about each run of blocks that goes; blocks that are offline already are left out.
     ///
     /// # Errors
     /// `BlockError::Vetoed`; nothing is isolated then, and each notifier that agreed to a run hears that it stays.
@@ -105,7 +106,7 @@ impl<M: Machine> Mm<M> {
         }
     }
 
-    /// Take each run of blocks out of its zone, and tell the notifiers. Nothing of `going` is in use.
+    /// Takes each run of blocks out of its zone, and tells the notifiers. Nothing of `going` is in use.
     fn leave_zones(&mut self, going: PfnRange) {
         let mut rest = going;
         while let Some(run) = self.frames.first_isolated_run(rest) {
@@ -126,7 +127,7 @@ impl<M: Machine> Mm<M> {
         PfnRange { start: run.start + shift, end: run.end + shift }.addresses(self.granule())
     }
 
-    /// Empty `pages`; returns how many pages were migrated.
+    /// Empties `pages`; returns how many pages were migrated.
     ///
     /// # Errors
     /// As [`Self::offline_pages`].
@@ -144,7 +145,7 @@ impl<M: Machine> Mm<M> {
         Ok(migrated)
     }
 
-    /// Refuse `pages` for the first page that can never move, so that nothing moves in vain.
+    /// Refuses `pages` for the first page that can never move, so that nothing moves in vain.
     fn refuse_unmovable(&self, pages: PfnRange) -> Result<()> {
         let mut rest = pages;
         while let Some(used) = self.frames.next_used(rest) {
@@ -169,7 +170,7 @@ impl<M: Machine> Mm<M> {
         Ok(left)
     }
 
-    /// Migrate a tenant's page, dissolve a free huge page; returns how many pages were migrated.
+    /// Migrates a tenant's page, dissolves a free huge page; returns how many pages were migrated.
     fn move_away(&mut self, used: Used) -> Result<u64> {
         if used.kind == PageKind::HugeTlb {
             self.hugetlb_dissolve(used.pfn)?;
@@ -179,7 +180,7 @@ impl<M: Machine> Mm<M> {
         Ok(1)
     }
 
-    /// Refuse what can never move. A page that is held counts as such: nothing lets go of it while the offlining runs.
+    /// Refuses what can never move. A page that is held counts as such: nothing lets go of it while the offlining runs.
     fn check_movable(&self, used: Used) -> Result<()> {
         let Used { pfn, kind, .. } = used;
         let refs = self.frames.pages().get(pfn).refs();

@@ -13,7 +13,7 @@ use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 
 impl<M: Machine> Mm<M> {
-    /// Bring the block at `start` online in `zone`.
+    /// Brings the block at `start` online in `zone`.
     ///
     /// # Errors
     /// `BlockError::Absent`, and as [`Self::online_pages`].
@@ -22,10 +22,11 @@ impl<M: Machine> Mm<M> {
         self.online_pages(PfnRange::new(start, self.granule().section_pages), zone, |_, _| {})
     }
 
-    /// Bring the blocks of `pages` online in `zone`: steps 6 and 7. `progress` hears of each.
+    /// Brings the blocks of `pages` online in `zone`: steps 6 and 7. `progress` hears of each.
     ///
     /// # Errors
-    /// `BlockError::State` when a block is not offline, `BlockError::Vetoed`, `Out` when the heap has no room; nothing has changed then.
+    /// `BlockError::State` when a block is not offline, `BlockError::Vetoed`, `Out` when the heap has no room; nothing has
+    /// changed then.
     pub fn online_pages(
         &mut self,
         pages: PfnRange,
@@ -50,7 +51,7 @@ impl<M: Machine> Mm<M> {
 }
 
 impl<M: Machine> Frames<M> {
-    /// Refuse a block that is not present or not offline.
+    /// Refuses a block that is not present or not offline.
     pub(crate) fn require_offline(&self, start: Pfn) -> Result<()> {
         let block = start.address(self.granule());
         let state = self.blocks.get(start.get()).ok_or(BlockError::Absent(block))?.state;
@@ -119,7 +120,7 @@ impl<M: Machine> Frames<M> {
         }
     }
 
-    /// Free pages of one boot block, in zone Normal.
+    /// Puts free pages of one boot block, in zone Normal, on its lists.
     pub(crate) fn put_boot_range(&mut self, range: PfnRange) {
         let struct_pages = Pages::new(&self.machine, self.layout);
         if let Some(block) =

@@ -114,7 +114,7 @@ pub(crate) fn unmap_linear<M: Machine>(space: &mut KernelSpace<M>, frames: &mut 
 
 // Step 3. Every check comes before anything is written: a step that fails has changed nothing.
 
-/// Choose what will hold the memmap of `pages`.
+/// Chooses what will hold the memmap of `pages`.
 ///
 /// # Errors
 /// `AltmapError::Misplaced`, `AltmapError::Padding` (a warning), `Out` when the heap has no room.
@@ -143,7 +143,7 @@ pub(crate) fn choose_backing<M: Machine>(
     }
 }
 
-/// Let `altmap` hold the memmap of all of `pages`.
+/// Lets `altmap` hold the memmap of all of `pages`.
 fn host_in<M: Machine>(frames: &mut Frames<M>, pages: PfnRange, altmap: Altmap) -> Result<()> {
     let g = frames.granule();
     altmap.check_range(g, pages)?;
@@ -186,7 +186,7 @@ pub(crate) fn drop_backing<M: Machine>(frames: &mut Frames<M>, pages: PfnRange) 
     }
 }
 
-/// Refuse to part sections whose memmap is in one altmap: they follow each other, so only the ends of `pages` can.
+/// Refuses to part sections whose memmap is in one altmap: they follow each other, so only the ends of `pages` can.
 ///
 /// # Errors
 /// `AltmapError::HeldTogether`.

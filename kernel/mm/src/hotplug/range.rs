@@ -1,5 +1,5 @@
-//! A range that may be added. It is validated here; `add_memory` checks again what can have changed since: that nothing is present
-//! there, and that no device claims it.
+//! A range that may be added. It is validated here; `add_memory` checks again what can have changed since: that nothing is
+//! present there, and that no device claims it.
 
 use crate::addr::{PhysAddr, PhysRange};
 use crate::error::{RangeError, Result};
@@ -12,8 +12,8 @@ use crate::pfn::PfnRange;
 
 /// A range of whole memory blocks, inside the linear map's reach.
 ///
-/// When it was made, nothing was present there, and no device claimed it. Both can have changed since, so the operations that take
-/// one check both again.
+/// When it was made, nothing was present there, and no device claimed it. Both can have changed since, so the operations
+/// that take one check both again.
 #[derive(Clone, Copy, Debug)]
 pub struct HotRange {
     pages: PfnRange,
@@ -67,8 +67,8 @@ pub(crate) fn whole_blocks(g: Granule, start: PhysAddr, len: u64) -> Result<Phys
     whole(start, len, block, |range| RangeError::NotBlockAligned { range, block })
 }
 
-/// `len` bytes at `start`, if they begin and end at multiples of `unit`, a power of two; `not_aligned` says how they are refused
-/// otherwise.
+/// `len` bytes at `start`, if they begin and end at multiples of `unit`, a power of two; `not_aligned` says how they are
+/// refused otherwise.
 ///
 /// # Errors
 /// `RangeError::Empty`, `RangeError::Wraps`, or `not_aligned`'s.
@@ -88,7 +88,7 @@ pub(crate) fn whole(
     Ok(range)
 }
 
-/// Refuse a range that the linear map does not reach.
+/// Refuses a range that the linear map does not reach.
 ///
 /// # Errors
 /// `RangeError::BeyondLinearMap`.

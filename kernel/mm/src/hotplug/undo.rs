@@ -24,7 +24,7 @@ impl<'a, M: Machine, T> Undo<'a, M, T> {
         Self { mm, subject, inverses: [None; Step::ALL.len()], done: 0, progress }
     }
 
-    /// Do a step; register its inverse.
+    /// Does a step; registers its inverse.
     ///
     /// # Errors
     /// The step's, which has undone its own part. The caller returns it; dropping `self` then runs the inverses.

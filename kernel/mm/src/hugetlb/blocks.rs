@@ -50,7 +50,7 @@ fn is_memmap_block<M: Machine>(space: &KernelSpace<M>, start: Pfn) -> bool {
     path.leaf().is_some_and(|leaf| leaf.slot.level < LAST_LEVEL)
 }
 
-/// Map the memmap of each section of the huge page `page` by pages.
+/// Maps the memmap of each section of the huge page `page` by pages.
 ///
 /// # Errors
 /// `Out` of tables; `SpaceError::BreakBeforeMake`. What was split before is for [`join_memmap`].

@@ -30,7 +30,7 @@ pub(super) fn order_at<M: Machine>(frames: &Frames<M>, pfn: Pfn) -> Result<u32> 
     Ok(frames.pages().get(pfn).order())
 }
 
-/// Refuse a huge page in use; `pfn` is any of its pages.
+/// Refuses a huge page in use; `pfn` is any of its pages.
 ///
 /// # Errors
 /// `HugeError::Taken`; `PageError::NotPresent`.
@@ -42,7 +42,7 @@ pub(crate) fn refuse_taken<M: Machine>(frames: &Frames<M>, pfn: Pfn) -> Result<(
     Ok(())
 }
 
-/// Allocate a huge page: a run of zone Normal, or whole free blocks side by side. It is in no pool yet.
+/// Allocates a huge page: a run of zone Normal, or whole free blocks side by side. It is in no pool yet.
 ///
 /// # Errors
 /// `Out`, also when a page that would have to move finds no place.
@@ -60,7 +60,7 @@ pub(super) fn new_compound<M: Machine>(
     Ok(head)
 }
 
-/// Write the head and the tails of a huge page that is in no pool yet.
+/// Writes the head and the tails of a huge page that is in no pool yet.
 pub(super) fn mark_compound<M: Machine>(frames: &Frames<M>, head: Pfn, order: u32) {
     let pages = frames.pages();
     pages.own(head).clear_head();
@@ -79,7 +79,7 @@ pub(super) fn dissolve_compound<M: Machine>(frames: &mut Frames<M>, head: Pfn, o
     }
 }
 
-/// Allocate whole free blocks for a huge page that is larger than one.
+/// Allocates whole free blocks for a huge page that is larger than one.
 fn alloc_blocks<M: Machine>(frames: &mut Frames<M>, order: u32) -> Result<Pfn> {
     let g = frames.granule();
     let resource = Resource::FreeBlocks { bytes: g.page_size << order };
@@ -94,8 +94,8 @@ fn alloc_blocks<M: Machine>(frames: &mut Frames<M>, order: u32) -> Result<Pfn> {
     Ok(run.start)
 }
 
-/// The first whole free blocks of one zone that are `1 << order` pages, aligned, Normal's before Movable's. A block that hosts
-/// its own memmap, or has holes, is never free as a whole.
+/// The first whole free blocks of one zone that are `1 << order` pages, aligned, Normal's before Movable's. A block that
+/// hosts its own memmap, or has holes, is never free as a whole.
 fn free_blocks<M: Machine>(frames: &Frames<M>, order: u32) -> Option<PfnRange> {
     let g = frames.granule();
     let free = |start: Pfn, zone| {

@@ -1,5 +1,5 @@
-//! A stack of frames that needs no memory of its own: each frame names the one below it in the owner's word of its struct page.
-//! It has room for as many frames as a huge page's memmap has.
+//! A stack of frames that needs no memory of its own: each frame names the one below it in the owner's word of its struct
+//! page. It has room for as many frames as a huge page's memmap has.
 
 use crate::addr::{VirtAddr, VirtRange};
 use crate::error::{Error, Resource, Result};
@@ -30,14 +30,14 @@ impl FrameStack {
         Some(frame)
     }
 
-    /// Free every frame of the stack.
+    /// Frees every frame of the stack.
     pub(super) fn free<M: Machine>(mut self, frames: &mut Frames<M>) {
         while let Some(frame) = self.pop(frames) {
             frames.free(frame);
         }
     }
 
-    /// Allocate `count` frames.
+    /// Allocates `count` frames.
     ///
     /// # Errors
     /// `Out`; nothing is allocated then.
@@ -50,8 +50,8 @@ impl FrameStack {
         Ok(stack)
     }
 
-    /// Allocate a frame for each page of memmap of `range`, the first page's on top: the frame that the page had while the memmap
-    /// was a block, if that is free.
+    /// Allocates a frame for each page of memmap of `range`, the first page's on top: the frame that the page had while the
+    /// memmap was a block, if that is free.
     ///
     /// # Errors
     /// `Out`; nothing is allocated then.
@@ -89,7 +89,7 @@ fn home_of<M: Machine>(frames: &Frames<M>, va: VirtAddr) -> Option<Pfn> {
     Some(section.memmap_run? + (va - layout.page_address(section.start)) / g.page_size)
 }
 
-/// Allocate one frame: `home`, if that is free and in zone Normal.
+/// Allocates one frame: `home`, if that is free and in zone Normal.
 fn alloc_at<M: Machine>(frames: &mut Frames<M>, home: Option<Pfn>, kind: PageKind) -> Result<Pfn> {
     frames.may_fail(Resource::Frames { order: 0 })?;
     let serves = |pfn| frames.block_of(pfn).is_some_and(|b| b.state == BlockState::Online(ZoneKind::Normal));

@@ -1,5 +1,5 @@
-//! HVO (Linux: `mm/hugetlb_vmemmap.c`, which is switched off on arm64): all pages of a huge page's memmap but the first hold the
-//! same, so they can be one page, and the others are free memory.
+//! HVO (Linux: `mm/hugetlb_vmemmap.c`, which is switched off on arm64): all pages of a huge page's memmap but the first
+//! hold the same, so they can be one page, and the others are free memory.
 //!
 //! ```text
 //!   vmemmap    |head+tails| tails | tails | tails | ...              |head+tails| tails | tails | tails | ...
@@ -7,8 +7,8 @@
 //!   frames          (a)      (b)     (c)     (d)     optimise  ->         (a)              (s)            b, c, d are free
 //!                                                    <-  restore                     shared, read-only
 //! ```
-//! No reader meets a hole, and no entry changes its address while it can be written through (Arm ARM, R_WHZWS; Linux's remapping
-//! does just that, which is why it is off):
+//! No reader meets a hole, and no entry changes its address while it can be written through (Arm ARM, R_WHZWS; Linux's
+//! remapping does just that, which is why it is off):
 //!
 //! ```text
 //!   optimise   split the block, if it is one; entries read-only, TLBI; entries to the shared page, TLBI; free the old frames
@@ -67,12 +67,12 @@ impl HugeTlb {
         Ok(Sharing { page, order, tails, mappings, of })
     }
 
-    /// Let all of a huge page's memmap but its first page be the page that its zone and order share. The huge page may be in
+    /// Lets all of a huge page's memmap but its first page be the page that its zone and order share. The huge page may be in
     /// use: a tail is not written to.
     ///
     /// # Errors
-    /// `PageError::NotPresent`; `PageError::State` when it is no huge page, or is optimised; `HugeError::NotOptimisable` with the
-    /// rule; `Out` of a table or the shared page; `SpaceError::BreakBeforeMake`. Nothing has changed then.
+    /// `PageError::NotPresent`; `PageError::State` when it is no huge page, or is optimised; `HugeError::NotOptimisable`
+    /// with the rule; `Out` of a table or the shared page; `SpaceError::BreakBeforeMake`. Nothing has changed then.
     pub(crate) fn optimise<M: Machine>(
         &mut self,
         space: &mut KernelSpace<M>,
@@ -93,8 +93,8 @@ impl HugeTlb {
         Ok(())
     }
 
-    /// The inverse of [`Self::optimise`]. A memmap that was a block, and for which there is no run, stays mapped by pages: that is
-    /// no error.
+    /// The inverse of [`Self::optimise`]. A memmap that was a block, and for which there is no run, stays mapped by pages:
+    /// that is no error.
     ///
     /// # Errors
     /// `PageError::NotPresent`; `PageError::State` when it is no huge page, or not optimised; `Out` when there are not enough
@@ -116,7 +116,7 @@ impl HugeTlb {
         Ok(())
     }
 
-    /// Note it in the head, its pool and its sections.
+    /// Notes it in the head, its pool and its sections.
     fn set_optimised<M: Machine>(&mut self, frames: &mut Frames<M>, sharing: &Sharing, optimised: bool) {
         let (head, g) = (sharing.page.start, frames.granule());
         frames.pages().own(head).as_huge_head().set_optimised(optimised);
@@ -169,7 +169,7 @@ fn share<M: Machine>(
     Ok(())
 }
 
-/// Refuse pages of tails that are not what the shared one is: a tail that differs was written to by mistake.
+/// Refuses pages of tails that are not what the shared one is: a tail that differs was written to by mistake.
 #[cfg(debug_assertions)]
 fn refuse_other_contents<M: Machine>(space: &KernelSpace<M>, sharing: &Sharing, tail: Pfn) -> Result<()> {
     let g = space.granule();

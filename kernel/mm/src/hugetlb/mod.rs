@@ -10,8 +10,8 @@
 //!  blocks       a block of memmap is split before, and joined again after
 //!  frame_stack  a stack of frames that needs no memory of its own
 //! ```
-//! The head of a huge page says whether the page is in use and whether it is optimised, and has the links of its pool's list. So
-//! a pool needs no memory of its own, however large it is.
+//! The head of a huge page says whether the page is in use and whether it is optimised, and has the links of its pool's
+//! list. So a pool needs no memory of its own, however large it is.
 
 mod blocks;
 pub(crate) mod compound;

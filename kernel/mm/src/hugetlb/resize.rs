@@ -1,5 +1,5 @@
-//! The operations on huge pages. A page comes into a pool from free memory, is taken and put back, and goes out again; a page of
-//! one size can become pages of a smaller one.
+//! The operations on huge pages. A page comes into a pool from free memory, is taken and put back, and goes out again; a
+//! page of one size can become pages of a smaller one.
 
 use super::HugeTlb;
 use super::compound::{dissolve_compound, mark_compound, new_compound, order_at, refuse_taken};
@@ -13,9 +13,9 @@ use crate::pfn::Pfn;
 use crate::space::table::KernelSpace;
 
 impl<M: Machine> Mm<M> {
-    /// Set the count of the pool of pages of `1 << order`, page by page. A page that cannot be added (no free run of its order)
-    /// or removed (its memmap cannot be restored) ends it, and the pool keeps the count that it has reached, as Linux's
-    /// `nr_hugepages` does: that is no error but `stopped`.
+    /// Sets the count of the pool of pages of `1 << order`, page by page. A page that cannot be added (no free run of its
+    /// order) or removed (its memmap cannot be restored) ends it, and the pool keeps the count that it has reached, as
+    /// Linux's `nr_hugepages` does: that is no error but `stopped`.
     ///
     /// # Errors
     /// `HugeError::Size`; `HugeError::InUse` when more are in use: nothing has changed then.
@@ -40,7 +40,7 @@ impl<M: Machine> Mm<M> {
         Ok(Resized { total, stopped: None })
     }
 
-    /// Take a page out of the pool, to use it; returns its first page.
+    /// Takes a page out of the pool, to use it; returns its first page.
     ///
     /// # Errors
     /// `HugeError::Size`; `Out` when none is free.
@@ -50,7 +50,7 @@ impl<M: Machine> Mm<M> {
         Ok(head)
     }
 
-    /// Put a page that was taken back into its pool.
+    /// Puts a page that was taken back into its pool.
     ///
     /// # Errors
     /// `PageError::NotPresent`; `PageError::State` when it is no huge page in use.
@@ -66,8 +66,8 @@ impl<M: Machine> Mm<M> {
     /// The free huge page that `pfn` is in becomes free memory.
     ///
     /// # Errors
-    /// `PageError::NotPresent`, `PageError::State`; `HugeError::Taken`; `Out` when its memmap cannot be restored. It is as it was
-    /// then.
+    /// `PageError::NotPresent`, `PageError::State`; `HugeError::Taken`; `Out` when its memmap cannot be restored. It is as
+    /// it was then.
     pub fn hugetlb_dissolve(&mut self, pfn: Pfn) -> Result<()> {
         let (_, head) = self.frames.use_of(pfn)?;
         self.hugetlb.dissolve(&mut self.space, &mut self.frames, head)

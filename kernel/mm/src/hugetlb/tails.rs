@@ -1,5 +1,5 @@
-//! The pages that huge pages share: one page of ordered tails for each zone and order, made with its first user and freed with
-//! its last. It is system RAM like other memmap, is written before an entry maps it, and is only read from then on.
+//! The pages that huge pages share: one page of ordered tails for each zone and order, made with its first user and freed
+//! with its last. It is system RAM like other memmap, is written before an entry maps it, and is only read from then on.
 
 use crate::error::Result;
 use crate::frame::page::PageKind;
@@ -42,8 +42,8 @@ impl SharedTails {
         self.0.as_flattened()
     }
 
-    /// The frame that huge pages of this zone and order share, made if there is none. The caller counts its entries next, or counts
-    /// none, which frees a frame that no entry maps.
+    /// The frame that huge pages of this zone and order share, made if there is none. The caller counts its entries next,
+    /// or counts none, which frees a frame that no entry maps.
     ///
     /// # Errors
     /// `Out`.

@@ -7,8 +7,8 @@
 //!   move the tenants' pages elsewhere    h h h h h h h h    each is held as soon as it is free
 //!   one head for all of it               [      run     ]
 //! ```
-//! The candidate is the one with the fewest pages to move, and nothing in it that cannot. When a page finds no place, what was
-//! held is free again, joined as before; pages that have moved stay where they are.
+//! The candidate is the one with the fewest pages to move, and nothing in it that cannot. When a page finds no place, what
+//! was held is free again, joined as before; pages that have moved stay where they are.
 
 use crate::error::{Error, Resource, Result};
 use crate::frame::block::BlockState;
@@ -32,7 +32,7 @@ pub struct Compacted {
     pub moved: u64,
 }
 
-/// See to it that zone Normal has a free run of `1 << order` pages.
+/// Sees to it that zone Normal has a free run of `1 << order` pages.
 ///
 /// # Errors
 /// `Out` when no such run can be made, or a page finds no place to move to.
@@ -75,7 +75,8 @@ pub(crate) fn alloc_or_compact<M: Machine>(
     }
 }
 
-/// Make a run of `1 << order` pages and take it, for `kind`: what [`Frames::alloc`] would do if the memory were not in pieces.
+/// Makes a run of `1 << order` pages and take it, for `kind`: what [`Frames::alloc`] would do if the memory were not in
+/// pieces.
 ///
 /// # Errors
 /// As [`compact`].
@@ -179,7 +180,7 @@ fn join<M: Machine>(frames: &mut Frames<M>, run: PfnRange, order: u32, kind: Pag
     frames.charge(kind, run.len());
 }
 
-/// Call `f` for every head in `run`, which begins with one: its page, order and kind.
+/// Calls `f` for every head in `run`, which begins with one: its page, order and kind.
 fn each_head<M: Machine>(
     frames: &mut Frames<M>,
     run: PfnRange,

@@ -8,7 +8,7 @@ use crate::pfn::Pfn;
 use crate::space::live_update::Contents;
 use crate::space::table::KernelSpace;
 
-/// Move the tenant's page `from` to a page of a block that is online, and free it; returns the new page.
+/// Moves the tenant's page `from` to a page of a block that is online, and free it; returns the new page.
 ///
 /// The order is what makes it safe: the mapping is broken and its translations are gone before the copy, so that no
 /// write can be lost between copy and remap.

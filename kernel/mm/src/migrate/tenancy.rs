@@ -63,7 +63,7 @@ impl<M: Machine> Mm<M> {
         Ok(id)
     }
 
-    /// Check every word of a tenant, through its mapping; returns how many pages are right.
+    /// Checks every word of a tenant, through its mapping; returns how many pages are right.
     ///
     /// # Errors
     /// `TenantError::Absent`, `TenantError::Corrupt` with the first wrong word.
@@ -86,7 +86,7 @@ impl<M: Machine> Mm<M> {
         Ok(range.len() >> g.page_shift)
     }
 
-    /// End a tenant: its pages are free again.
+    /// Ends a tenant: its pages are free again.
     ///
     /// # Errors
     /// `TenantError::Absent`; `PageError::Pinned` when one of its pages is held; nothing has changed then.
@@ -101,7 +101,7 @@ impl<M: Machine> Mm<M> {
     }
 }
 
-/// Give tenant `id` a page at `va`, filled with its pattern.
+/// Gives tenant `id` a page at `va`, filled with its pattern.
 fn add_page<M: Machine>(
     space: &mut KernelSpace<M>,
     frames: &mut Frames<M>,
@@ -130,7 +130,7 @@ fn add_page<M: Machine>(
     Ok(())
 }
 
-/// Refuse a tenant of which a page is held.
+/// Refuses a tenant of which a page is held.
 fn refuse_held<M: Machine>(space: &KernelSpace<M>, frames: &Frames<M>, range: VirtRange) -> Result<()> {
     let g = frames.granule();
     let mut va = range.start;
@@ -146,7 +146,7 @@ fn refuse_held<M: Machine>(space: &KernelSpace<M>, frames: &Frames<M>, range: Vi
     Ok(())
 }
 
-/// Unmap a tenant's pages, and free them.
+/// Unmaps a tenant's pages, and free them.
 fn unmap<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, range: VirtRange) {
     let g = frames.granule();
     if range.is_empty() {

@@ -60,12 +60,12 @@ impl<M: Machine> Rewriter<'_, M> {
 }
 
 impl<M: Machine> KernelSpace<M> {
-    /// Let `change` say what becomes of each leaf of `range`, which has no shared table in it; `contents` is what the caller
+    /// Lets `change` say what becomes of each leaf of `range`, which has no shared table in it; `contents` is what the caller
     /// knows of the memory behind the old and the new address.
     ///
     /// # Errors
-    /// `SpaceError::BreakBeforeMake` at the first change that is not legal in one step; those before it are made, and their TLB
-    /// maintenance is done.
+    /// `SpaceError::BreakBeforeMake` at the first change that is not legal in one step; those before it are made, and their
+    /// TLB maintenance is done.
     pub fn rewrite(
         &mut self,
         range: VirtRange,
@@ -95,7 +95,7 @@ impl<M: Machine> KernelSpace<M> {
         Ok(())
     }
 
-    /// Let the block at `va` be the table of its pieces instead. `table` is an unused frame, and belongs to the tables
+    /// Lets the block at `va` be the table of its pieces instead. `table` is an unused frame, and belongs to the tables
     /// from here on.
     ///
     /// # Errors
@@ -115,12 +115,12 @@ impl<M: Machine> KernelSpace<M> {
         self.replace(&block.slot, Descriptor::table(table))
     }
 
-    /// Let the table at `va` be the block that its entries make together. The table's frame belongs to the caller from here
+    /// Lets the table at `va` be the block that its entries make together. The table's frame belongs to the caller from here
     /// on.
     ///
     /// # Errors
-    /// `SpaceError::NotMapped` when there is no table of `level + 1` at `va`, or its entries do not make a block; `SpaceError::BreakBeforeMake`.
-    /// Nothing has changed then.
+    /// `SpaceError::NotMapped` when there is no table of `level + 1` at `va`, or its entries do not make a block;
+    /// `SpaceError::BreakBeforeMake`. Nothing has changed then.
     pub fn join_block(&mut self, va: VirtAddr, level: u8) -> Result<PhysAddr> {
         let g = self.granule();
         let path = self.path(va);

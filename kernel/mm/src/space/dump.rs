@@ -30,8 +30,8 @@ impl Run {
 }
 
 impl<M: Machine> KernelSpace<M> {
-    /// Call `line` for each run of leaves in `range`. What a shared table leads to is a run once for entries that follow each
-    /// other, as in [`Self::scan`].
+    /// Calls `line` for each run of leaves in `range`. What a shared table leads to is a run once for entries that follow
+    /// each other, as in [`Self::scan`].
     ///
     /// # Errors
     /// None in practice.

@@ -57,7 +57,7 @@ impl PendingInvalidation {
         self.range.is_none()
     }
 
-    /// Invalidate on every CPU, and wait for it.
+    /// Invalidates on every CPU, and waits for it.
     pub fn invalidate<M: Machine>(self, machine: &M) {
         if let Some(range) = self.range {
             machine.invalidate(range, self.stride, self.tables);

@@ -115,7 +115,7 @@ impl<M: Machine> Visit for Sharer<'_, M> {
 }
 
 impl<M: Machine> KernelSpace<M> {
-    /// Map every page of `range` to the one frame of `shared`, read-only. Publishing is the caller's.
+    /// Maps every page of `range` to the one frame of `shared`, read-only. Publishing is the caller's.
     ///
     /// # Errors
     /// As [`Self::map`]; the tables and `shared` are as before then.

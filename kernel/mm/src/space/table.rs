@@ -69,7 +69,7 @@ impl<M: Machine> KernelSpace<M> {
         self.skipped
     }
 
-    /// Invalidate on every CPU, and wait for it.
+    /// Invalidates on every CPU, and waits for it.
     pub fn invalidate(&mut self, pending: PendingInvalidation) {
         if self.hooks.skips_invalidation() && !pending.is_none() {
             self.skipped += 1;
@@ -78,7 +78,7 @@ impl<M: Machine> KernelSpace<M> {
         }
     }
 
-    /// Order the table writes so far before their use by the walker.
+    /// Orders the table writes so far before their use by the walker.
     pub fn publish(&self) {
         self.machine.publish();
     }
@@ -88,7 +88,7 @@ impl<M: Machine> KernelSpace<M> {
         self.hooks.table_bounds(region)
     }
 
-    /// Walk `range` with `visit`.
+    /// Walks `range` with `visit`.
     ///
     /// # Errors
     /// The visitor's.
@@ -123,7 +123,7 @@ impl<M: Machine> KernelSpace<M> {
         Some(leaf.descriptor.address(g) + (va - leaf.slot.span.start))
     }
 
-    /// Map `request.range`, with the largest leaves that fit. Publishing is the caller's (one barrier for many maps).
+    /// Maps `request.range`, with the largest leaves that fit. Publishing is the caller's (one barrier for many maps).
     ///
     /// # Errors
     /// `SpaceError::AlreadyMapped`, or what `frames` ran out of; the tables are as before then.
@@ -154,7 +154,7 @@ impl<M: Machine> KernelSpace<M> {
         self.reap(request.range, gone)
     }
 
-    /// Break every leaf of `range` that `keep` does not want to keep, and every table that is left without a live entry
+    /// Breaks every leaf of `range` that `keep` does not want to keep, and every table that is left without a live entry
     /// and lies in `bounds` (the floor and ceiling of I4). No memory is freed yet: invalidate, then [`Self::reap`]. A table
     /// of pages may go as a whole: `keep` is asked for all of its span then, and keeps no part of what it does not keep.
     ///
@@ -187,7 +187,7 @@ impl<M: Machine> KernelSpace<M> {
         Ok(breaker.pending)
     }
 
-    /// Refuse a range that begins or ends inside a leaf, or inside a run of leaves that share the Contiguous bit: a part of
+    /// Refuses a range that begins or ends inside a leaf, or inside a run of leaves that share the Contiguous bit: a part of
     /// either cannot go by itself.
     ///
     /// # Errors
@@ -207,7 +207,7 @@ impl<M: Machine> KernelSpace<M> {
         Ok(())
     }
 
-    /// Empty every broken entry of `range` and hand out what was behind it.
+    /// Empties every broken entry of `range` and hands out what was behind it.
     ///
     /// # Errors
     /// None in practice: emptying a broken entry is always legal.
@@ -217,7 +217,7 @@ impl<M: Machine> KernelSpace<M> {
         self.walk(range, &mut Reaper::<M> { machine: &self.machine, gone, g })
     }
 
-    /// Let the page at `va` map `pa` instead, by break-before-make: the old frame is no longer reachable on return.
+    /// Lets the page at `va` map `pa` instead, by break-before-make: the old frame is no longer reachable on return.
     /// `between` runs when no CPU can reach the old frame any more, and none the new one yet.
     ///
     /// # Errors
@@ -240,10 +240,11 @@ impl<M: Machine> KernelSpace<M> {
         Ok(())
     }
 
-    /// Let the page at `va` map `pa` in one step, with the same attributes.
+    /// Lets the page at `va` map `pa` in one step, with the same attributes.
     ///
     /// # Errors
-    /// `SpaceError::NotMapped` when there is no page mapping at `va`; `SpaceError::BreakBeforeMake` unless `contents` and attributes allow it.
+    /// `SpaceError::NotMapped` when there is no page mapping at `va`; `SpaceError::BreakBeforeMake` unless `contents` and
+    /// attributes allow it.
     pub fn switch_page(&mut self, va: VirtAddr, pa: PhysAddr, contents: Contents) -> Result<()> {
         let g = self.granule();
         let path = self.path(va);
@@ -256,7 +257,7 @@ impl<M: Machine> KernelSpace<M> {
         Ok(())
     }
 
-    /// Call `found` for every entry of `range` that is not empty, tables before what they lead to. What a shared table leads
+    /// Calls `found` for every entry of `range` that is not empty, tables before what they lead to. What a shared table leads
     /// to is reported once for entries that follow each other.
     ///
     /// # Errors

@@ -124,13 +124,14 @@ pub(super) fn walk_level<V: Visit>(
     }
 }
 
-/// Read an entry. Inlined: the walks spend most of their instructions here.
+/// Reads an entry. Inlined: the walks spend most of their instructions here.
 #[inline(always)]
 pub(super) fn read<M: Machine>(machine: &M, slot: &Slot) -> Descriptor {
     Descriptor::from_bits(machine::entry(machine, slot.table, slot.index).load(Acquire))
 }
 
-/// Write an entry that a walk can reach: the only place that does, so that no change escapes the break-before-make rules (I5).
+/// Writes an entry that a walk can reach: the only place that does, so that no change escapes the break-before-make rules
+/// (I5).
 #[inline(always)]
 pub(super) fn write<M: Machine>(
     g: Granule,

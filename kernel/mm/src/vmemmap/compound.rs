@@ -21,7 +21,7 @@ use crate::space::table::KernelSpace;
 use crate::vmemmap::leaves::map_memmap;
 use crate::vmemmap::source;
 
-/// Map the memmap of one compound page, with the page of tails that `tail` has, or a new one. The head's page is not cleared
+/// Maps the memmap of one compound page, with the page of tails that `tail` has, or a new one. The head's page is not cleared
 /// yet. Publishing is the caller's.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ pub(crate) fn depopulate_sections<M: Machine>(
     }
 }
 
-/// Unmap the memmap of `range`, whose pages are no longer valid. Leaves that present neighbours need stay (I7), and so
+/// Unmaps the memmap of `range`, whose pages are no longer valid. Leaves that present neighbours need stay (I7), and so
 /// does all of an early section's while anything of the section is present.
 pub(crate) fn depopulate<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, range: PfnRange) {
     if frames.hooks.keeps_memmap() {
@@ -50,7 +50,7 @@ fn depopulate_run<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>
     }
 }
 
-/// Unmap every unoccupied leaf of `leaves`, free the tables that are left empty, and release the memory. What lies in
+/// Unmaps every unoccupied leaf of `leaves`, free the tables that are left empty, and release the memory. What lies in
 /// `own` describes nothing else, so that only the leaves at its edges have to be looked at.
 pub(super) fn free_leaves<M: Machine>(
     space: &mut KernelSpace<M>,
@@ -92,7 +92,7 @@ struct Run {
 }
 
 impl Run {
-    /// Take the leaf in, if it continues the run.
+    /// Takes the leaf in, if it continues the run.
     fn grow(&mut self, va: VirtAddr, pa: PhysAddr, size: u64, section: u64) -> bool {
         let continues = self.size > 0
             && self.va + self.size == va
@@ -104,7 +104,7 @@ impl Run {
         continues
     }
 
-    /// Give the frames back: to an altmap at once, to system RAM one by one.
+    /// Gives the frames back: to an altmap at once, to system RAM one by one.
     fn release<M: Machine>(self, frames: &mut Frames<M>) {
         if self.size > 0 {
             let g = frames.granule();

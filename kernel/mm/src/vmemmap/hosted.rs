@@ -15,7 +15,8 @@ impl<M: Machine> Mm<M> {
     /// From now on the `1 << order` pages at `pfn`, which are free, hold memmap of their own block.
     ///
     /// # Errors
-    /// `PageError::NotPresent`; `PageError::State` when the pages are not an aligned part of a free run. Nothing has changed then.
+    /// `PageError::NotPresent`; `PageError::State` when the pages are not an aligned part of a free run. Nothing has
+    /// changed then.
     pub fn host_memmap(&mut self, pfn: Pfn, order: u32) -> Result<()> {
         let (is, head) = self.frames.use_of(pfn)?;
         let inside = pfn.is_aligned(order) && self.frames.pages().get(head).order() >= order;

@@ -23,7 +23,7 @@ pub(crate) fn leaves_around<M: Machine>(frames: &mut Frames<M>, range: PfnRange)
     Ok(VirtRange { start: memmap.start.align_down(g.page_size), end })
 }
 
-/// Map `size` bytes of memmap at `at` to the frames from `pfn` on, by leaves of `leaf` bytes; the frames are released on
+/// Maps `size` bytes of memmap at `at` to the frames from `pfn` on, by leaves of `leaf` bytes; the frames are released on
 /// failure.
 pub(super) fn map_memmap<M: Machine>(
     space: &mut KernelSpace<M>,

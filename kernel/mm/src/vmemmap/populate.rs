@@ -38,7 +38,7 @@ pub(crate) fn populate_range<M: Machine>(
     Ok(())
 }
 
-/// Map the memmap of `range`, pages of one section, from `source`. Memmap pages that a neighbour has mapped already are
+/// Maps the memmap of `range`, pages of one section, from `source`. Memmap pages that a neighbour has mapped already are
 /// shared; an early section's are all there. The memory is not cleared yet.
 ///
 /// # Errors
@@ -100,7 +100,7 @@ fn unshared<M: Machine>(space: &KernelSpace<M>, frames: &Frames<M>, leaves: Virt
     own
 }
 
-/// Populate the beginning of `rest`: a block where it may be one, else base pages, as many as follow each other in
+/// Populates the beginning of `rest`: a block where it may be one, else base pages, as many as follow each other in
 /// memory; a page that describes more than `own` comes from system RAM. Returns where the next piece begins.
 fn populate_piece<M: Machine>(
     space: &mut KernelSpace<M>,

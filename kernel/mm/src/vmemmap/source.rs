@@ -44,7 +44,7 @@ pub(super) fn alloc_pages<M: Machine>(
     frames.altmaps.get_mut(base).ok_or(exhausted)?.allocate_pages(most)
 }
 
-/// Give frames of memmap back to where they came from: the altmap that they lie in, at once, or system RAM, run by run.
+/// Gives frames of memmap back to where they came from: the altmap that they lie in, at once, or system RAM, run by run.
 /// Frames that follow each other may come from both, but no subsection has both.
 pub(crate) fn release<M: Machine>(frames: &mut Frames<M>, range: PfnRange) {
     let (g, as_ram) = (frames.granule(), frames.hooks.frees_altmap_as_ram());
@@ -59,7 +59,7 @@ pub(crate) fn release<M: Machine>(frames: &mut Frames<M>, range: PfnRange) {
     }
 }
 
-/// Free every run of `range`, each by its own head.
+/// Frees every run of `range`, each by its own head.
 fn free_runs<M: Machine>(frames: &mut Frames<M>, range: PfnRange) {
     let mut pfn = range.start;
     while pfn < range.end {

@@ -37,7 +37,7 @@ impl Tails {
         }
     }
 
-    /// Count entries off; a page of tails goes back to where it came from with the last of them.
+    /// Counts entries off; a page of tails goes back to where it came from with the last of them.
     pub(super) fn release<M: Machine>(self, frames: &mut Frames<M>) {
         if self.entries == 0 {
             return;

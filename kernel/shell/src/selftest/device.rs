@@ -1,5 +1,6 @@
 //! Devices' memory, by 2 MiB subsections. What a test here makes has no memory behind it: private memory is out of the CPU's
-//! reach, so that struct pages are all that there is of it, in system RAM. (Devices with real memory are [`super::altmap`]'s.)
+//! reach, so that struct pages are all that there is of it, in system RAM. (Devices with real memory are
+//! [`super::altmap`]'s.)
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::device::holds::Teardown;

@@ -113,8 +113,8 @@ fn in_an_altmap(kernel: &mut Kernel) -> Outcome {
     })
 }
 
-/// Every compound page of `usable`: its head's page is its own; the first of tails is the same as the last, of its own compound
-/// page or of the first, in a frame that is `home`'s, counts who maps it, and cannot be written.
+/// Every compound page of `usable`: its head's page is its own; the first of tails is the same as the last, of its own
+/// compound page or of the first, in a frame that is `home`'s, counts who maps it, and cannot be written.
 fn share(kernel: &Kernel, wish: &Wish, usable: PfnRange, home: PageKind) -> Outcome {
     let (pages, per_page) = (wish.size / kernel.page_size(), kernel.page_size() / PAGE_BYTES);
     let compounds = usable.len() / pages;

@@ -1,4 +1,5 @@
-//! Where the memmap of memory can be: at the start of a whole range, in an altmap of the driver's, and boot memory's in itself.
+//! Where the memmap of memory can be: at the start of a whole range, in an altmap of the driver's, and boot memory's in
+//! itself.
 
 use hotmap_mm::addr::PhysRange;
 use hotmap_mm::error::{AltmapError, Error, Resource};

@@ -21,8 +21,8 @@ fn cpu(index: usize) -> Cpu {
     Cpu::new(index).expect("below eight")
 }
 
-/// For three CPUs, or many steps: at most `preemptions` times a CPU is interrupted by another where it would have gone on. (All orders
-/// would take minutes; values of loads are tried all the same.)
+/// For three CPUs, or many steps: at most `preemptions` times a CPU is interrupted by another where it would have gone on.
+/// (All orders would take minutes; values of loads are tried all the same.)
 fn bounded(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);

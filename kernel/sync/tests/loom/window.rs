@@ -194,8 +194,8 @@ fn a_stretched_window_knows_its_reader() {
 
 /// A reader that waits in one window is not taken for an entry into the next, which does not cover its address.
 ///
-/// With a flag in place of the generation in `entered`, loom finds "no reader can be in it". With a relaxed store of the start in
-/// `open` it finds "a window's fault is not a real one": the new start is taken for the old window's.
+/// With a flag in place of the generation in `entered`, loom finds "no reader can be in it". With a relaxed store of the
+/// start in `open` it finds "a window's fault is not a real one": the new start is taken for the old window's.
 #[test]
 fn an_entry_belongs_to_one_window() {
     bounded(3, || {

@@ -81,7 +81,8 @@ impl Reference {
         }
     }
 
-    /// I7: the pages of memmap that a subsection needs are mapped, and no others; those that are not in system RAM, where they should be.
+    /// I7: the pages of memmap that a subsection needs are mapped, and no others; those that are not in system RAM, where
+    /// they should be.
     pub(super) fn check_memmap(&self, seen: &Seen, when: &str) {
         let (page, vmemmap) = (self.spec.page, layout::vmemmap(self.spec));
         let needed = self.memmap_mapped().runs();

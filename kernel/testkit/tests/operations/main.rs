@@ -1,5 +1,5 @@
-//! Each public operation that changes the model is done, refused, and made to fail at each of its allocations, and the model is
-//! audited after each. The operations are those in the source: one that has no line in the table fails the test.
+//! Each public operation that changes the model is done, refused, and made to fail at each of its allocations, and the
+//! model is audited after each. The operations are those in the source: one that has no line in the table fails the test.
 #![cfg(not(miri))]
 
 mod source;
