@@ -269,6 +269,12 @@ mod tests {
         assert_eq!(Descriptor::table(pa).bits(), 0x0000_0000_8000_0003);
     }
 
+    // Arm ARM, "MAIR_EL1": Attr0 is 0b0000_0100, Device-nGnRE; Attr1 is 0b1111_1111, Normal Write-Back with all hints.
+    #[test]
+    fn the_memory_types_are_the_bytes_of_mair() {
+        assert_eq!(MAIR, 0xff04);
+    }
+
     #[test]
     fn no_permission_is_both_writable_and_executable() {
         for permission in [Permission::ReadOnly, Permission::ReadWrite, Permission::ReadExecute] {
