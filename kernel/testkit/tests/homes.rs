@@ -133,6 +133,17 @@ fn a_memmap_on_another_node_is_reported_once(g: Granule) {
     assert_eq!(add(&mut rig, 3, 2, MemmapHome::Ram), 1, "once");
 }
 
+fn a_node_is_that_of_each_block_with_memory_of_the_range(g: Granule) {
+    let mut rig = boot(g);
+    let len = Rig::blocks(g, 1);
+    rig.plug(FAR, 3 * len, MemmapHome::SelfHosted);
+    // It begins in the middle of the second block.
+    let part = PfnRange { start: Rig::pfn(g, FAR + len + len / 2), end: Rig::pfn(g, FAR + 3 * len) };
+    rig.mm.set_node(part, 2);
+    let nodes = [0, 1, 2].map(|block| rig.mm.node_of(Rig::pfn(g, FAR + block * len)));
+    assert_eq!(nodes, [Some(0), Some(2), Some(2)]);
+}
+
 fn boot_memory_can_host_its_own_memmap_and_then_go(g: Granule) {
     for shape in Shape::all() {
         let name = shape.name;
@@ -177,6 +188,7 @@ hotmap_testkit::at_each_granule!(
     a_part_whose_memmap_is_elsewhere_cannot_go_alone,
     a_drivers_altmap_may_keep_more_than_it_needs_but_not_lose_pages,
     a_memmap_on_another_node_is_reported_once,
+    a_node_is_that_of_each_block_with_memory_of_the_range,
     boot_memory_can_host_its_own_memmap_and_then_go,
     every_boot_block_that_boot_left_alone_hosts_itself,
 );

@@ -158,7 +158,48 @@ fn a_free_huge_page_is_tried_again_as_well(g: Granule) {
     }
 }
 
+/// The memmap of a huge page comes from zone Normal alone, so free pages in Movable are no reason for a second pass.
+fn free_pages_in_movable_do_not_help_a_huge_page(g: Granule) {
+    let order = match g.page_size {
+        0x1000 => 9,
+        0x4000 => 11,
+        _ => 13,
+    };
+    let len = Rig::blocks(g, 1);
+    let mut rig = Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+    for (start, zone) in [(AT, ZoneKind::Normal), (AT + len, ZoneKind::Movable)] {
+        rig.plug(start, len, MemmapHome::Ram);
+        rig.online(start, len, zone);
+    }
+    let block = Rig::pfn(g, AT);
+    let fill = |rig: &mut Rig| {
+        // Boot memory is older, and serves first.
+        let mut taken = Vec::new();
+        while let Ok(pfn) = rig.mm.frames_mut().alloc(0, PageKind::Kernel, Mobility::Unmovable) {
+            if rig.mm.frames().block_of(pfn).is_some_and(|b| b.start == block) {
+                rig.mm.frames_mut().free(pfn);
+                break;
+            }
+            taken.push(pfn);
+        }
+        taken
+    };
+    // Two pages stay: for the tails that huge pages share, and at 4K for a table. What sharing saves is taken as well.
+    fill(&mut rig).into_iter().take(2).for_each(|pfn| rig.mm.frames_mut().free(pfn));
+    rig.mm.hugetlb_resize(order, 1).expect("room in the block");
+    assert!(!fill(&mut rig).is_empty());
+    let before = Snapshot::exact(&rig);
+    let refused = rig.mm.offline_block(block);
+    assert!(
+        matches!(refused, Err(Error::Page(PageError::Stays { tries: 1, out: Resource::Frames { .. }, .. }))),
+        "{refused:?}"
+    );
+    rig.assert_clean("refused");
+    before.assert_same(&Snapshot::exact(&rig), "the block is online as before");
+}
+
 hotmap_testkit::at_each_granule!(
+    free_pages_in_movable_do_not_help_a_huge_page,
     an_allocation_that_fails_once_does_not_keep_a_block,
     allocations_that_keep_failing_end_it_after_the_documented_tries,
     a_page_that_can_never_move_ends_it_before_anything_moves,
