@@ -67,7 +67,7 @@ impl Count {
             return;
         }
         let counted = self.inside == Some(slot.table);
-        if !d.is_valid() || (counted && self.last == Some(address)) {
+        if !d.is_valid() {
             return;
         }
         self.cost.mapped += if counted { 0 } else { pages };
