@@ -343,7 +343,27 @@ fn an_early_sections_memmap_goes_only_with_all_of_it(g: Granule) {
     rig.assert_clean("a whole block went");
 }
 
+/// The last page of a range's memmap may be mapped already, by what lies above it. (Others map the first.)
+fn a_neighbour_above_keeps_the_page_that_it_shares(g: Granule) {
+    let mut rig = boot(g);
+    let before = Snapshot::exact(&rig);
+    // What one page of memmap describes: at 4K less than a subsection, so nothing is shared there.
+    let described = (g.page_size / 64 * g.page_size).max(2 * SUBSECTION);
+    let (above, below) = (FAR + described / 2, FAR - described);
+    rig.machine.plug(below, 2 * described);
+    create(&mut rig, above, described / 2, MemmapHome::Ram).expect("nothing is there");
+    let first = Snapshot::exact(&rig);
+    create(&mut rig, below, described + described / 2, MemmapHome::Ram).expect("nothing is there");
+    rig.assert_clean("both");
+    assert_eq!(mapped(&rig, below, 2 * described), 2 * described / g.page_size * 64);
+    destroy(&mut rig, below);
+    first.assert_same(&Snapshot::exact(&rig), "the one below has gone");
+    destroy(&mut rig, above);
+    before.assert_same(&Snapshot::exact(&rig), "both have gone");
+}
+
 hotmap_testkit::at_each_granule!(
+    a_neighbour_above_keeps_the_page_that_it_shares,
     a_leaf_goes_back_to_its_altmap_by_its_size,
     a_table_goes_with_the_last_of_two_neighbours,
     a_neighbour_below_vmemmap_keeps_its_tables,
