@@ -349,20 +349,37 @@ fn a_neighbour_above_keeps_the_page_that_it_shares(g: Granule) {
     let before = Snapshot::exact(&rig);
     // What one page of memmap describes: at 4K less than a subsection, so nothing is shared there.
     let described = (g.page_size / 64 * g.page_size).max(2 * SUBSECTION);
-    let (above, below) = (FAR + described / 2, FAR - described);
-    rig.machine.plug(below, 2 * described);
+    // The section at FAR has a page of the range below alone before the one that both share.
+    let (above, below) = (FAR + described + described / 2, FAR - described);
+    rig.machine.plug(below, 3 * described);
     create(&mut rig, above, described / 2, MemmapHome::Ram).expect("nothing is there");
     let first = Snapshot::exact(&rig);
-    create(&mut rig, below, described + described / 2, MemmapHome::Ram).expect("nothing is there");
+    create(&mut rig, below, 2 * described + described / 2, MemmapHome::Ram).expect("nothing is there");
     rig.assert_clean("both");
-    assert_eq!(mapped(&rig, below, 2 * described), 2 * described / g.page_size * 64);
+    assert_eq!(mapped(&rig, below, 3 * described), 3 * described / g.page_size * 64);
     destroy(&mut rig, below);
     first.assert_same(&Snapshot::exact(&rig), "the one below has gone");
     destroy(&mut rig, above);
     before.assert_same(&Snapshot::exact(&rig), "both have gone");
 }
 
+/// A device from a hole of an early section into the next section leaves the early memmap, and takes the other with it.
+fn what_lies_behind_an_early_section_goes(g: Granule) {
+    let (ram, section) = (0x4000_0000, Rig::blocks(g, 1));
+    let mut rig = Rig::boot(g, &Shape::one("half a section", ram, section / 2));
+    let (device, other) = (ram + section / 2, ram + section + section / 2);
+    rig.machine.plug(device, 3 * section / 2);
+    create(&mut rig, other, section / 4, MemmapHome::Ram).expect("nothing is there");
+    let before = Snapshot::exact(&rig);
+    create(&mut rig, device, section / 2 + section / 4, MemmapHome::Ram).expect("nothing is there");
+    rig.assert_clean("both");
+    destroy(&mut rig, device);
+    rig.assert_clean("the device has gone");
+    before.assert_same(&Snapshot::exact(&rig), "the device has gone");
+}
+
 hotmap_testkit::at_each_granule!(
+    what_lies_behind_an_early_section_goes,
     a_neighbour_above_keeps_the_page_that_it_shares,
     a_leaf_goes_back_to_its_altmap_by_its_size,
     a_table_goes_with_the_last_of_two_neighbours,

@@ -158,6 +158,16 @@ fn a_free_huge_page_is_tried_again_as_well(g: Granule) {
     }
 }
 
+/// A tenant's page may go to zone Movable, so free pages there are a reason for a second pass.
+fn free_pages_in_movable_help_a_tenants_page(g: Granule) {
+    let (mut world, frames) = in_use(g, 3);
+    world.add(AT + Rig::blocks(g, 1), Rig::blocks(g, 1), MemmapHome::SelfHosted, Some(ZoneKind::Movable));
+    world.kernel_takes_all_but(0);
+    assert_eq!(here(&world), frames);
+    let (result, _) = offline(&mut world, Plan::Nth(1));
+    assert_eq!(result, Ok(Offlined { migrated: 3 }));
+}
+
 /// The memmap of a huge page comes from zone Normal alone, so free pages in Movable are no reason for a second pass.
 fn free_pages_in_movable_do_not_help_a_huge_page(g: Granule) {
     let order = match g.page_size {
@@ -199,6 +209,7 @@ fn free_pages_in_movable_do_not_help_a_huge_page(g: Granule) {
 }
 
 hotmap_testkit::at_each_granule!(
+    free_pages_in_movable_help_a_tenants_page,
     free_pages_in_movable_do_not_help_a_huge_page,
     an_allocation_that_fails_once_does_not_keep_a_block,
     allocations_that_keep_failing_end_it_after_the_documented_tries,
