@@ -61,9 +61,9 @@ pub fn bring_in<M: Machine>(mm: &mut Mm<M>, name: Name, len: u64, policy: Policy
         match step {
             Step::InitialisePages => print_figures("add", bytes, so_far),
             Step::GoOnline => print_figures("online", bytes, so_far),
-            _ => return tell_step(mm, name, &range, policy.home, step),
+            _ => return log_step(mm, name, &range, policy.home, step),
         }
-        tell_step(mm, name, &range, policy.home, step);
+        log_step(mm, name, &range, policy.home, step);
         meter = Meter::start(&mm.frames().counts());
     };
     if policy.online {
@@ -129,7 +129,7 @@ fn print_figures(operation: &str, range: PhysRange, meter: Meter) {
 }
 
 /// Logs one line for each of the seven steps: what it did.
-fn tell_step<M: Machine>(mm: &Mm<M>, name: Name, range: &HotRange, home: MemmapHome, step: Step) {
+fn log_step<M: Machine>(mm: &Mm<M>, name: Name, range: &HotRange, home: MemmapHome, step: Step) {
     if crate::console::is_quiet() {
         return;
     }

@@ -240,7 +240,7 @@ const TABLE: &[Command] = &[
         bench::bench,
     )
     .operation(Operation::Yes),
-    command("poweroff", 0, "end the run with exit status 0", act::poweroff),
+    command("poweroff", 0, "end the run: exit status 0, in run= that of the commands so far", act::poweroff),
 ];
 
 /// Runs one command line; returns whether it succeeded. A failure prints one line that starts with `error: `.
