@@ -12,6 +12,7 @@
     reason = "physical memory is reached by raw pointers while the MMU is off; rules F1, B1"
 )]
 
+use hotmap_kernel::arch::cpu;
 use hotmap_kernel::arch::image::{STACK_BYTES, secondary_stack};
 use hotmap_kernel::boot_info::BootInfo;
 use hotmap_kernel::drivers::windows;
@@ -105,7 +106,7 @@ pub(crate) struct Roots {
 pub(crate) fn build(g: Granule, info: &mut BootInfo, image: &Image) -> Result<Roots> {
     let windows = windows::mapped(&info.machine, &info.redistributors);
     let memblock = &mut info.memblock;
-    let layout = Layout::new(g, info.ram_start);
+    let layout = Layout::new(g, info.ram_start, cpu::features().pa_bits());
     let mut space = boot::new_space(Physical, layout, memblock)?;
     boot::map_boot_ram(&mut space, memblock, image.constant())?;
     let parts = [

@@ -51,7 +51,7 @@ pub fn kernel_main(info: &'static mut BootInfo, run: RunCommand) -> ! {
         meter::turn_on();
     }
     bulk::init(&cpu::features());
-    let layout = Layout::new(info.granule.granule(), info.ram_start);
+    let layout = Layout::new(info.granule.granule(), info.ram_start, cpu::features().pa_bits());
     let machine = Arm::new(layout.phys_base);
     vmemmap::set(layout.vmemmap(), layout.first_pfn().get());
     heap::init(&machine, info.heap);

@@ -45,12 +45,15 @@ pub struct Layout {
     pub phys_base: PhysAddr,
     first_pfn: Pfn,
     vmemmap: VirtAddr,
+    /// Physical addresses have at most so many bits.
+    pa_bits: u32,
 }
 
 impl Layout {
     /// The layout for RAM that starts at `ram_start`. The base is aligned down to the largest compound page, so that the
     /// linear map and vmemmap are congruent with physical memory for every block size and hint; only virtual space is spent.
-    pub fn new(granule: Granule, ram_start: PhysAddr) -> Self {
+    /// A CPU puts out physical addresses of `cpu_pa_bits` (ID_AA64MMFR0_EL1.PARange).
+    pub fn new(granule: Granule, ram_start: PhysAddr, cpu_pa_bits: u32) -> Self {
         let phys_base = ram_start.align_down(1 << granule.largest_compound_shift);
         let size = (LINEAR_SIZE >> granule.page_shift) * PAGE_BYTES;
         Self {
@@ -58,6 +61,7 @@ impl Layout {
             phys_base,
             first_pfn: Pfn::containing(granule, phys_base),
             vmemmap: VirtAddr::new(VMEMMAP_END.get() - size),
+            pa_bits: cpu_pa_bits.min(granule.pa_bits),
         }
     }
 
@@ -67,9 +71,9 @@ impl Layout {
         self.granule
     }
 
-    /// The physical memory that the linear map can reach.
+    /// The physical memory that the linear map can reach, by its size and by what a CPU can address.
     pub fn reach(&self) -> PhysRange {
-        let limit = PhysAddr::new(1 << self.granule.pa_bits);
+        let limit = PhysAddr::new(1 << self.pa_bits);
         let end = self.phys_base.checked_add(LINEAR_SIZE).unwrap_or(limit);
         PhysRange { start: self.phys_base, end: end.min(limit) }
     }
@@ -135,18 +139,26 @@ mod tests {
     #[test]
     fn vmemmap_is_where_arm64_linux_has_it() {
         let ram = PhysAddr::new(0x4000_0000);
-        assert_eq!(Layout::new(Granule::K4, ram).vmemmap().start.get(), 0xffff_fdff_c000_0000);
-        assert_eq!(Layout::new(Granule::K16, ram).vmemmap().start.get(), 0xffff_ff7f_c000_0000);
-        assert_eq!(Layout::new(Granule::K64, ram).vmemmap().start.get(), 0xffff_ffdf_c000_0000);
+        assert_eq!(Layout::new(Granule::K4, ram, 48).vmemmap().start.get(), 0xffff_fdff_c000_0000);
+        assert_eq!(Layout::new(Granule::K16, ram, 48).vmemmap().start.get(), 0xffff_ff7f_c000_0000);
+        assert_eq!(Layout::new(Granule::K64, ram, 48).vmemmap().start.get(), 0xffff_ffdf_c000_0000);
     }
 
     #[test]
     fn a_struct_page_is_64_bytes_per_pfn_from_first_pfn() {
-        let l = Layout::new(Granule::K64, PhysAddr::new(0x4000_0000));
+        let l = Layout::new(Granule::K64, PhysAddr::new(0x4000_0000), 48);
         assert_eq!(l.first_pfn().get(), 0, "aligned down to the 16 GiB compound page");
         let pfn = Pfn::new(0x4001);
         assert_eq!(l.page_address(pfn).get(), 0xffff_ffdf_c000_0000 + 0x4001 * 64);
         assert_eq!(l.pfn_of_page(l.page_address(pfn) + 63), Some(pfn));
         assert_eq!(l.pfn_of_page(VMEMMAP_END), None);
+    }
+
+    #[test]
+    fn no_memory_is_reached_that_the_cpu_cannot_address() {
+        let ram = PhysAddr::new(0x4000_0000);
+        let end = |bits| Layout::new(Granule::K4, ram, bits).reach().end.get();
+        // A Cortex-A53 has 40 bits; the linear map has 128 TiB; no descriptor here has more than 48 bits.
+        assert_eq!((end(40), end(48), end(52)), (1 << 40, 0x4000_0000 + (1 << 47), 0x4000_0000 + (1 << 47)));
     }
 }

@@ -121,7 +121,7 @@ impl Rig {
         for reserved in shape.reserved_ranges() {
             memblock.reserve(reserved, PageKind::Reserved)?;
         }
-        let layout = Layout::new(g, memblock.span().start);
+        let layout = Layout::new(g, memblock.span().start, 48);
         let mut space = boot::new_space(machine.clone(), layout, &mut memblock)?;
         // The image is aligned to the largest page, wherever RAM starts.
         let image = (shape.first() + shape.reserved.first().map_or(0, |r| r.0)).next_multiple_of(64 << 10);

@@ -9,6 +9,7 @@ use hotmap_mm::layout::LINEAR_SIZE;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_mm::space::descriptor::Descriptor;
 
+use hotmap_kernel::arch::cpu;
 use hotmap_kernel::kernel::Kernel;
 
 const KIB: u64 = 1 << 10;
@@ -191,7 +192,10 @@ impl Expected for Kernel {
     fn reach(&self) -> PhysRange {
         let first = self.numbers().first_page;
         let start = self.info.ram_start.get() / first * first;
-        PhysRange { start: PhysAddr::new(start), end: PhysAddr::new((start + LINEAR_SIZE).min(1 << 48)) }
+        PhysRange {
+            start: PhysAddr::new(start),
+            end: PhysAddr::new((start + LINEAR_SIZE).min(1 << cpu::features().pa_bits().min(48))),
+        }
     }
     fn absent(&self) -> PhysAddr {
         let (block, end) = (self.numbers().section, self.reach().end.get());
