@@ -171,7 +171,7 @@ fn what_memmap_costs_is_read_from_the_tables(g: Granule) {
     }
 }
 
-fn an_attribute_is_a_word(_: Granule) {
+fn attributes_are_printed_in_words(_: Granule) {
     assert_eq!(format!("{:?}", Descriptor::from_bits(0x0060_0000_8000_0705)), "0x0060000080000705");
     let words = |attributes| Descriptor::leaf(PhysAddr::new(0x4000_0000), attributes, 3, true).to_string();
     assert_eq!(words(Attributes::DATA), "rw- normal contiguous");
@@ -184,5 +184,5 @@ hotmap_testkit::at_each_granule!(
     runs_are_the_leaves_that_continue_each_other,
     table_pages_are_those_of_the_tables_but_the_root,
     what_memmap_costs_is_read_from_the_tables,
-    an_attribute_is_a_word
+    attributes_are_printed_in_words
 );

@@ -26,7 +26,7 @@ use crate::mm::Mm;
 use crate::space::table::KernelSpace;
 
 impl<M: Machine> Mm<M> {
-    /// Describes a device's memory by struct pages. `progress` hears of each step that is complete.
+    /// Describes a device's memory by struct pages. `progress` is called after each step.
     ///
     /// # Errors
     /// `RangeError::Exists` when something became present there after the range was validated, or what a step ran out of; the

@@ -78,7 +78,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Unregister the notifier of that name; returns whether there was one.
+    /// Unregisters the notifier of that name; returns whether there was one.
     pub fn unregister(&mut self, name: &str) -> bool {
         let Some(at) = self.all.iter().position(|n| n.is_some_and(|n| n.name == name)) else { return false };
         // The others keep their order, and what is free stays at the end.

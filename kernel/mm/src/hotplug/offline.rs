@@ -21,9 +21,9 @@ use crate::pfn::{Pfn, PfnRange};
 
 /// The most passes over what goes offline; the bound is this kernel's. In Linux an allocation that fails ends
 /// `migrate_pages`, whose ten retries (NR_MAX_MIGRATE_PAGES_RETRY, mm/migrate.c, read in November 2026) are for busy
-/// folios, and `offline_pages` repeats that until a signal ends it. Here is no signal. One CPU changes memory, so between
-/// two passes memory becomes free only when a huge page is dissolved that reaches out of the range, or when an allocation
-/// failed on purpose.
+/// folios, and `offline_pages` repeats that until a signal ends it; this kernel has no signals. One CPU changes memory, so
+/// a later pass can do better in two cases: an allocation failed on purpose, or a dissolved huge page reached out of the
+/// range.
 pub const MOST_TRIES: u32 = 10;
 
 /// The result of an offline.
@@ -55,8 +55,8 @@ impl<M: Machine> Mm<M> {
     ///   with holes; `BlockError::Vetoed` with the notifier.
     /// - `PageError::Unmovable`, `PageError::Pinned` or `HugeError::Taken` with the first page that can never move. Nothing
     ///   has moved.
-    /// - `PageError::Stays` with the first page that is left when memory runs out in all passes: at most [`MOST_TRIES`], and no
-    ///   more once no free page outside of `pages` may serve the first that is left.
+    /// - `PageError::Stays` with the first page that did not move. There are at most [`MOST_TRIES`] passes, and no further one
+    ///   when no free page outside of `pages` may serve that page.
     ///
     /// Every block is in the state in which it was. Pages that have migrated stay where they are, and free huge pages that
     /// were dissolved stay dissolved. (Linux dissolves once all pages have migrated. It looks for unmovable pages before it
@@ -134,10 +134,9 @@ impl<M: Machine> Mm<M> {
     fn evacuate(&mut self, pages: PfnRange) -> Result<u64> {
         self.refuse_unmovable(pages)?;
         let (mut rest, mut migrated, mut tries) = (pages, 0, 0);
-        while let Some((used, out)) = self.evacuate_once(rest, &mut migrated)? {
-            let pfn = used.pfn;
+        while let Some((Used { pfn, kind, .. }, out)) = self.evacuate_once(rest, &mut migrated)? {
             tries += 1;
-            if tries == MOST_TRIES || !self.frames.has_room_for(used.kind) {
+            if tries == MOST_TRIES || !self.frames.has_room_for(kind) {
                 return Err(PageError::Stays { pfn, tries, out }.into());
             }
             rest.start = pfn;

@@ -22,7 +22,7 @@ impl<M: Machine> Mm<M> {
         self.online_pages(PfnRange::new(start, self.granule().section_pages), zone, |_, _| {})
     }
 
-    /// Brings the blocks of `pages` online in `zone`: steps 6 and 7. `progress` hears of each.
+    /// Brings the blocks of `pages` online in `zone`: steps 6 and 7. `progress` is called after each.
     ///
     /// # Errors
     /// `BlockError::State` when a block is not offline, `BlockError::Vetoed`, `Out` when the heap has no room; nothing has
