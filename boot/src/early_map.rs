@@ -18,12 +18,12 @@ use hotmap_kernel::boot_info::BootInfo;
 use hotmap_kernel::drivers::windows;
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use hotmap_mm::boot;
+use hotmap_mm::entry::descriptor::Attributes;
 use hotmap_mm::error::Result;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::{self, Layout};
 use hotmap_mm::machine::{Access, Machine};
 use hotmap_mm::memblock::Memblock;
-use hotmap_mm::space::descriptor::Attributes;
 use hotmap_mm::space::request::MapRequest;
 use hotmap_mm::space::table::KernelSpace;
 

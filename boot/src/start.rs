@@ -7,7 +7,7 @@ use hotmap_kernel::arch::{counter, cpu, mmu, semihosting, word};
 use hotmap_kernel::boot_info::BootInfo;
 use hotmap_kernel::drivers::{platform, windows};
 use hotmap_kernel::{console, exceptions, kernel_main, kprint, kprintln};
-use hotmap_mm::space::descriptor::MAIR;
+use hotmap_mm::entry::descriptor::MAIR;
 
 use crate::early_map::{self, Image, Roots};
 use crate::handoff::{self, Stop};

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use crate::addr::{PhysAddr, PhysRange};
 use crate::device::devices::Devices;
+use crate::entry::descriptor::Attributes;
 use crate::error::{Error, RangeError, Result};
 use crate::frame::altmap::Altmap;
 use crate::frame::block::{BlockState, MemoryBlock, Source};
@@ -24,7 +25,6 @@ use crate::memblock::Memblock;
 use crate::migrate::tenant::Tenants;
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
-use crate::space::descriptor::Attributes;
 use crate::space::request::MapRequest;
 use crate::space::table::KernelSpace;
 use crate::vmemmap::populate::BootFrames;

@@ -6,9 +6,11 @@
 //! ```text
 //!  addr, pfn, granule, error, machine     values, the granules' table, refusals, what a machine can do
 //!    v
+//!  entry      one entry of a translation table: its bits, which changes are legal, the one writer
+//!    v
 //!  frame      Frames: struct pages, sections, blocks, zones, free lists, altmaps, counts
 //!    v
-//!  space      KernelSpace: the translation tables, and the only writer of an entry
+//!  space      KernelSpace: the translation tables
 //!    v
 //!  migrate    move a page in use; compact; tenants, whose pages move
 //!  vmemmap    populate and depopulate the memmap of a range
@@ -31,6 +33,7 @@ pub mod audit;
 pub mod boot;
 pub mod debug;
 pub mod device;
+pub mod entry;
 pub mod errno;
 pub mod error;
 pub mod frame;

@@ -5,6 +5,8 @@
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::debug::faults::Plan;
+use hotmap_mm::entry::descriptor::Attributes;
+use hotmap_mm::entry::live_update::Contents;
 use hotmap_mm::error::BbmRule;
 use hotmap_mm::error::{Error, SpaceError};
 use hotmap_mm::frame::Mobility;
@@ -14,8 +16,6 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::TENANTS;
 use hotmap_mm::machine::Machine;
 use hotmap_mm::pfn::Pfn;
-use hotmap_mm::space::descriptor::Attributes;
-use hotmap_mm::space::live_update::Contents;
 use hotmap_mm::space::request::{Gone, MapRequest};
 use hotmap_mm::space::shared::SharedFrame;
 use hotmap_testkit::machine::violation::Rule;

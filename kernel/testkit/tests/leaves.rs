@@ -5,12 +5,12 @@
 use hotmap_mm::addr::{PhysAddr, VirtRange};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
+use hotmap_mm::entry::descriptor::Attributes;
 use hotmap_mm::error::{BlockError, BlockIs, Error, RangeError, Result};
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::tables::TableFrames;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
-use hotmap_mm::space::descriptor::Attributes;
 use hotmap_mm::space::request::{Gone, MapRequest};
 use hotmap_testkit::layout;
 use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};

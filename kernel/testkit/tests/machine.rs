@@ -6,12 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::debug::bugs::Bug;
+use hotmap_mm::entry::descriptor::{Attributes, Descriptor};
+use hotmap_mm::entry::flush::PendingInvalidation;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::layout::TENANTS;
 use hotmap_mm::machine::{Access, Machine};
-use hotmap_mm::space::descriptor::{Attributes, Descriptor};
-use hotmap_mm::space::flush::PendingInvalidation;
 use hotmap_mm::space::request::{Gone, MapRequest};
 use hotmap_testkit::machine::violation::Rule;
 use hotmap_testkit::rig::{MIB, Rig, Shape, range};

@@ -2,10 +2,10 @@
 #![cfg(not(miri))]
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
+use hotmap_mm::entry::descriptor::Attributes;
 use hotmap_mm::error::{Error, SpaceError};
 use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::TENANTS;
-use hotmap_mm::space::descriptor::Attributes;
 use hotmap_mm::space::request::MapRequest;
 use hotmap_testkit::rig::{GIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;

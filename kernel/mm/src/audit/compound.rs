@@ -5,11 +5,11 @@ use super::{Auditor, Offender};
 use crate::addr::PhysAddr;
 use crate::device::compound::Dedup;
 use crate::device::pagemap::Pagemap;
+use crate::entry::descriptor::Descriptor;
+use crate::entry::slot::Slot;
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::machine::{self, Machine};
 use crate::pfn::{Pfn, PfnRange};
-use crate::space::descriptor::Descriptor;
-use crate::space::walk::Slot;
 
 /// A frame, and the entries that lead to it.
 type Shared = (PhysAddr, u64);

@@ -6,6 +6,8 @@ use super::finding::Offender;
 use super::ledger::Ledger;
 use super::readable::readable;
 use super::tally::Tally;
+use crate::entry::descriptor::Descriptor;
+use crate::entry::slot::Slot;
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::frame::zone::ZoneKind;
 use crate::granule::MAX_HUGE_SIZES;
@@ -14,8 +16,6 @@ use crate::hugetlb::tails::TailOf;
 use crate::machine::{self, Machine};
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
-use crate::space::descriptor::Descriptor;
-use crate::space::walk::Slot;
 
 /// The head of the compound page that `pfn` says it is a tail of, and the page's order.
 pub(super) fn compound_head<M: Machine>(mm: &Mm<M>, pfn: Pfn) -> Option<(Pfn, u32)> {

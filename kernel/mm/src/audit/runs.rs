@@ -1,9 +1,9 @@
 //! I5: entries under one Contiguous bit say the same and map neighbouring memory, whole runs of them.
 
 use crate::addr::{PhysAddr, VirtAddr};
+use crate::entry::descriptor::Descriptor;
+use crate::entry::slot::Slot;
 use crate::granule::Granule;
-use crate::space::descriptor::Descriptor;
-use crate::space::walk::Slot;
 
 /// The run that leaves, coming in ascending order, are in.
 #[derive(Default)]
@@ -55,8 +55,8 @@ impl Runs {
 mod tests {
     use super::*;
     use crate::addr::VirtRange;
+    use crate::entry::descriptor::Attributes;
     use crate::granule::Granule;
-    use crate::space::descriptor::Attributes;
 
     const START: u64 = 0xffff_0000_0000_0000;
 

@@ -6,13 +6,13 @@ use super::runs::Runs;
 use super::{Auditor, Offender};
 use crate::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::device::pagemap::Pagemap;
+use crate::entry::descriptor::Descriptor;
+use crate::entry::slot::Slot;
 use crate::frame::page::PageKind;
 use crate::frame::section::Backing;
 use crate::layout::{self, LINEAR_SIZE, LINEAR_START, TENANTS};
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
-use crate::space::descriptor::Descriptor;
-use crate::space::walk::Slot;
 
 /// All of the linear map.
 const LINEAR: VirtRange =

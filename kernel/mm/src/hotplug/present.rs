@@ -8,6 +8,7 @@
 //! ```
 
 use crate::addr::{VirtAddr, VirtRange};
+use crate::entry::descriptor::Attributes;
 use crate::error::{AltmapError, RangeError, Resource, Result};
 use crate::frame::Frames;
 use crate::frame::altmap::Altmap;
@@ -20,7 +21,6 @@ use crate::hotplug::range::HotRange;
 use crate::layout;
 use crate::machine::{self, Machine};
 use crate::pfn::{Pfn, PfnRange};
-use crate::space::descriptor::Attributes;
 use crate::space::request::{Gone, MapRequest};
 use crate::space::table::KernelSpace;
 

@@ -22,6 +22,7 @@ use super::compound::order_at;
 use super::frame_stack::FrameStack;
 use super::tails::TailOf;
 use crate::addr::VirtRange;
+use crate::entry::live_update::Contents;
 use crate::error::{HugeError, HvoRule, PageError, PageNeeds, Result};
 use crate::frame::Frames;
 use crate::frame::page::{PAGE_BYTES, PageKind};
@@ -29,7 +30,6 @@ use crate::frame::section::Backing;
 use crate::frame::zone::ZoneKind;
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
-use crate::space::live_update::Contents;
 use crate::space::table::KernelSpace;
 use crate::vmemmap::sharing::pages_of_tails;
 #[cfg(debug_assertions)]

@@ -1,11 +1,11 @@
 //! Moving a page in use: break its mapping, copy it, map the copy, free the original (Linux: `migrate_pages`).
 
+use crate::entry::live_update::Contents;
 use crate::error::Result;
 use crate::frame::page::PageKind;
 use crate::frame::{Frames, Mobility};
 use crate::machine::{self, Machine};
 use crate::pfn::Pfn;
-use crate::space::live_update::Contents;
 use crate::space::table::KernelSpace;
 
 /// Moves the tenant's page `from` to a page of a block that is online, and free it; returns the new page.

@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::entry::descriptor::Attributes;
 use crate::error::{Error, PageError, RangeError, Resource, Result, SpaceError, TenantError};
 use crate::frame::page::PageKind;
 use crate::frame::tables::TableFrames;
@@ -13,7 +14,6 @@ use crate::machine::{self, Access, Machine};
 use crate::migrate::tenant::Tenant;
 use crate::mm::Mm;
 use crate::pfn::Pfn;
-use crate::space::descriptor::Attributes;
 use crate::space::request::{Gone, MapRequest};
 use crate::space::table::KernelSpace;
 

@@ -8,12 +8,13 @@
 //! ```
 //! The caller invalidates between two rewrites of the same entries.
 
-use super::descriptor::Descriptor;
-use super::flush::PendingInvalidation;
-use super::live_update::Contents;
 use super::table::KernelSpace;
-use super::walk::{Next, Slot, Visit, read, write};
+use super::walk::{Next, Visit};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::entry::descriptor::Descriptor;
+use crate::entry::flush::PendingInvalidation;
+use crate::entry::live_update::Contents;
+use crate::entry::slot::{Slot, read, write};
 use crate::error::{Error, Result, SpaceError};
 use crate::granule::Granule;
 use crate::machine::Bbm;

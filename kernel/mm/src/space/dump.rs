@@ -1,9 +1,9 @@
 //! What is mapped, as runs: neighbouring leaves of one size and one set of attributes that map neighbouring memory are one
 //! line (Linux: `mm/ptdump.c`).
 
-use super::descriptor::Descriptor;
 use super::table::KernelSpace;
 use crate::addr::{PhysAddr, VirtRange};
+use crate::entry::descriptor::Descriptor;
 use crate::error::Result;
 use crate::machine::Machine;
 

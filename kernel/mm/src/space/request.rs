@@ -1,7 +1,7 @@
 //! What is asked of the address space, and what it gives back.
 
-use super::descriptor::Attributes;
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::entry::descriptor::Attributes;
 
 /// What `KernelSpace::reap` gives back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

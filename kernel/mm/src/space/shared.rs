@@ -9,13 +9,14 @@
 //! A whole table that would hold nothing but that leaf is made once, and the entries above lead to it again and again; but
 //! only where a table serves no more than one section's memmap (4K), so that each section can still go by itself.
 
-use super::descriptor::{Attributes, Descriptor};
-use super::live_update::Contents;
 use super::request::{Gone, Keep, TakeBack};
 use super::table::KernelSpace;
 use super::visitors::{ANYWHERE, table_below};
-use super::walk::{self, Next, Slot, Visit, write};
+use super::walk::{Next, Visit};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::entry::descriptor::{Attributes, Descriptor};
+use crate::entry::live_update::Contents;
+use crate::entry::slot::{self, Slot, write};
 use crate::error::{Result, SpaceError};
 use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
@@ -63,7 +64,7 @@ impl<M: Machine> Sharer<'_, M> {
         machine::zero_frame(self.machine, table, g.page_size);
         if last {
             // Filled before it is linked: no walk reaches it yet.
-            let index = |start| walk::slot(g, table, LAST_LEVEL, VirtRange { start, end: start }).index;
+            let index = |start| slot::slot(g, table, LAST_LEVEL, VirtRange { start, end: start }).index;
             let which = index(slot.part.start)..index(VirtAddr::new(slot.part.end.get() - g.page_size)) + 1;
             self.shared.entries += which.len() as u64;
             machine::fill_table(self.machine, table, which, self.shared.leaf().bits());

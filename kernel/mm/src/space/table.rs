@@ -10,23 +10,24 @@
 //!   reap          broken -> empty; the caller gets each frame and each table page back
 //! ```
 
-use super::descriptor::{Attributes, Descriptor};
-use super::flush::PendingInvalidation;
-use super::live_update::Contents;
 use super::request::{Gone, Keep, MapRequest, TakeBack};
 use super::visitors::{ANYWHERE, Breaker, Mapper, Reaper, Scanner};
-use super::walk::{Path, PathEntry, Slot, Visit};
-use super::walk::{live_entries, read, slot, walk_level, write};
+use super::walk::{Path, PathEntry, Visit};
+use super::walk::{live_entries, walk_level};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::debug::hooks::Hooks;
+use crate::entry::descriptor::{Attributes, Descriptor};
+use crate::entry::flush::PendingInvalidation;
+use crate::entry::live_update::Contents;
+use crate::entry::slot::{Slot, read, slot, write};
 use crate::error::{Error, Result, SpaceError};
 use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::layout::Layout;
 use crate::machine::Machine;
 
-/// The kernel's address space: the translation tables of the upper half (TTBR1_EL1), and where things are in it. The only
-/// writer of an entry: a change takes the space by `&mut`.
+/// The kernel's address space: the translation tables of the upper half (TTBR1_EL1), and where things are in it. A change takes
+/// the space by `&mut`.
 pub struct KernelSpace<M: Machine> {
     pub(super) machine: M,
     layout: Layout,

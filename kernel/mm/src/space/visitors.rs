@@ -2,12 +2,13 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::descriptor::Descriptor;
-use super::flush::PendingInvalidation;
-use super::live_update::Contents;
 use super::request::{Gone, Keep, MapRequest, TakeBack};
-use super::walk::{Next, Slot, Visit, live_entries, read, write};
+use super::walk::{Next, Visit, live_entries};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::entry::descriptor::Descriptor;
+use crate::entry::flush::PendingInvalidation;
+use crate::entry::live_update::Contents;
+use crate::entry::slot::{Slot, read, write};
 use crate::error::{Result, SpaceError};
 use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};

@@ -1,29 +1,13 @@
-//! The walk itself: entries of a range, parents before children, at every level of every granule; and the one place that
-//! writes an entry.
+//! The walk itself: entries of a range, parents before children, at every level of every granule.
 
-use core::sync::atomic::Ordering::{Acquire, Release};
+use core::sync::atomic::Ordering::Acquire;
 
-use super::descriptor::Descriptor;
-use super::live_update::{self, Contents};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
-use crate::error::{Error, Result, SpaceError};
+use crate::entry::descriptor::Descriptor;
+use crate::entry::slot::{Slot, slot};
+use crate::error::Result;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::{self, Machine};
-
-/// Where an entry is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Slot {
-    /// The table that it is in.
-    pub table: PhysAddr,
-    /// The table's level.
-    pub level: u8,
-    /// Its index in the table.
-    pub index: usize,
-    /// All that the entry covers.
-    pub span: VirtRange,
-    /// The part of the walked range that it covers.
-    pub part: VirtRange,
-}
 
 /// What a walk does next.
 #[derive(Debug)]
@@ -80,21 +64,6 @@ impl Path {
     }
 }
 
-/// What one entry of `level` covers around `va`.
-#[inline(always)]
-fn span(g: Granule, level: u8, va: VirtAddr) -> VirtRange {
-    let size = 1u64 << g.level_shift(level);
-    let start = va.align_down(size);
-    VirtRange { start, end: VirtAddr::new(start.get().saturating_add(size)) }
-}
-
-#[inline(always)]
-pub(super) fn slot(g: Granule, table: PhysAddr, level: u8, part: VirtRange) -> Slot {
-    let index = (part.start.get() >> g.level_shift(level)) & (g.entries(level) as u64 - 1);
-    #[expect(clippy::cast_possible_truncation, reason = "an index into a table of at most 8192 entries")]
-    Slot { table, level, index: index as usize, span: span(g, level, part.start), part }
-}
-
 pub(super) fn walk_level<V: Visit>(
     g: Granule,
     table: PhysAddr,
@@ -122,32 +91,6 @@ pub(super) fn walk_level<V: Visit>(
         here.span = VirtRange { start, end: VirtAddr::new(start.get().saturating_add(size)) };
         here.part.start = start;
     }
-}
-
-/// Reads an entry. Inlined: the walks spend most of their instructions here.
-#[inline(always)]
-pub(super) fn read<M: Machine>(machine: &M, slot: &Slot) -> Descriptor {
-    Descriptor::from_bits(machine::entry(machine, slot.table, slot.index).load(Acquire))
-}
-
-/// Writes an entry that a walk can reach: the only place that does, so that no change escapes the break-before-make rules
-/// (I5).
-#[inline(always)]
-pub(super) fn write<M: Machine>(
-    g: Granule,
-    machine: &M,
-    slot: &Slot,
-    new: Descriptor,
-    contents: Contents,
-) -> Result<()> {
-    let entry = machine::entry(machine, slot.table, slot.index);
-    let old = Descriptor::from_bits(entry.load(Acquire));
-    live_update::check(g, slot.level, old, new, contents)
-        .map_err(|rule| Error::Space(SpaceError::BreakBeforeMake { at: slot.span.start, rule }))?;
-    // Release: what the new entry leads to (a cleared table) is visible before the entry is.
-    entry.store(new.bits(), Release);
-    machine.entry_written(slot.table, slot.index, old.bits(), new.bits());
-    Ok(())
 }
 
 /// How many entries of `table` are live, counted no further than `limit`.

@@ -3,12 +3,12 @@
 use core::ops::AddAssign;
 
 use crate::addr::PhysAddr;
+use crate::entry::descriptor::Descriptor;
+use crate::entry::slot::Slot;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::Machine;
 use crate::pfn::PfnRange;
-use crate::space::descriptor::Descriptor;
 use crate::space::table::KernelSpace;
-use crate::space::walk::Slot;
 
 /// The memmap of some pages; everything counts granule pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

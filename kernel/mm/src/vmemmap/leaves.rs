@@ -1,11 +1,11 @@
 //! The leaves of vmemmap that describe a range of pages.
 
 use crate::addr::{VirtAddr, VirtRange};
+use crate::entry::descriptor::Attributes;
 use crate::error::{PageError, Result};
 use crate::frame::Frames;
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
-use crate::space::descriptor::Attributes;
 use crate::space::request::MapRequest;
 use crate::space::table::KernelSpace;
 use crate::vmemmap::source;

@@ -3,12 +3,12 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::PhysAddr;
+use crate::entry::descriptor::Descriptor;
 use crate::frame::Frames;
 use crate::frame::tables::TableFrames;
 use crate::granule::LAST_LEVEL;
 use crate::machine::{self, Machine};
 use crate::pfn::{Pfn, PfnRange};
-use crate::space::descriptor::Descriptor;
 use crate::vmemmap::source;
 
 /// Entries of one page of tails that are gone, and not counted off yet.

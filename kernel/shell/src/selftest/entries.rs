@@ -4,13 +4,13 @@ use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::device::compound::{Compound, TailScope};
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::device::range::DeviceRange;
+use hotmap_mm::entry::descriptor::Descriptor;
+use hotmap_mm::entry::live_update::Contents;
 use hotmap_mm::error::{Error, Result, SpaceError};
 use hotmap_mm::frame::tables::TableFrames;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::layout::{LINEAR_START, TENANTS};
 use hotmap_mm::machine::Machine;
-use hotmap_mm::space::descriptor::Descriptor;
-use hotmap_mm::space::live_update::Contents;
 use hotmap_mm::space::request::{Gone, MapRequest};
 
 use hotmap_kernel::kernel::Kernel;

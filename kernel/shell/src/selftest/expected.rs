@@ -2,12 +2,12 @@
 //! literals, so that the two can disagree. The tests' arithmetic on pages is done with these.
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
+use hotmap_mm::entry::descriptor::Descriptor;
 use hotmap_mm::frame::block::MemoryBlock;
 use hotmap_mm::frame::section::Section;
 use hotmap_mm::granule::GranuleKind;
 use hotmap_mm::layout::LINEAR_SIZE;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_mm::space::descriptor::Descriptor;
 
 use hotmap_kernel::arch::cpu;
 use hotmap_kernel::kernel::Kernel;

@@ -2,9 +2,9 @@
 //! corner of the tenants' area, by read-only mappings of memory that is mapped elsewhere.
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
+use hotmap_mm::entry::descriptor::Attributes;
 use hotmap_mm::error::{Error, Result, SpaceError};
 use hotmap_mm::frame::counts::Counts;
-use hotmap_mm::space::descriptor::Attributes;
 use hotmap_mm::space::request::MapRequest;
 
 use super::check::{Outcome, check, is_refused, same_at, skip};

@@ -3,10 +3,10 @@
 
 use aarch64_cpu::registers::{Readable, SCTLR_EL1};
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
+use hotmap_mm::entry::descriptor::Descriptor;
+use hotmap_mm::entry::slot::Slot;
 use hotmap_mm::frame::block::{MemoryBlock, Source};
 use hotmap_mm::layout::{DEVICES, IMAGE_START, LINEAR_START, TENANTS};
-use hotmap_mm::space::descriptor::Descriptor;
-use hotmap_mm::space::walk::Slot;
 
 use super::check::{Outcome, check, same, same_at};
 use super::entries::EVERYTHING;

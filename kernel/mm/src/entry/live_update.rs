@@ -83,8 +83,8 @@ fn check_live(
 mod tests {
     use super::*;
     use crate::addr::PhysAddr;
+    use crate::entry::descriptor::Attributes;
     use crate::granule::Granule;
-    use crate::space::descriptor::Attributes;
 
     const G: Granule = Granule::K4;
     fn leaf(pa: u64, a: Attributes, contiguous: bool) -> Descriptor {
