@@ -266,10 +266,11 @@ fn key_and_value(word: &str) -> (&str, &str) {
 
 const AUTO: [(&str, bool); 2] = [("auto", true), ("manual", false)];
 const SWITCH: [(&str, bool); 2] = [("on", true), ("off", false)];
-const MEMMAP_HOMES: [(&str, MemmapHome); 3] = [
+const MEMMAP_HOMES: [(&str, MemmapHome); 4] = [
     ("self", MemmapHome::SelfHosted),
     ("self-range", MemmapHome::SelfRange { reserve: 0 }),
     ("ram", MemmapHome::Ram),
+    ("demand", MemmapHome::Demand),
 ];
 const BOOT_MEMMAPS: [(&str, MemmapHome); 2] = [("self", MemmapHome::SelfHosted), ("ram", MemmapHome::Ram)];
 /// `map=` is ndctl's word for the same choice, and may be left out.

@@ -155,10 +155,17 @@ fn log_step<M: Machine>(mm: &Mm<M>, name: Name, range: &HotRange, home: MemmapHo
                 klog!("{head}: self-hosted, {memmap} pages at the start of the range");
             }
             MemmapHome::Ram => klog!("{head}: system RAM"),
+            MemmapHome::Demand => klog!("{head}: on demand, pages of each block as it is used"),
         },
+        Step::PopulateVmemmap if home == MemmapHome::Demand => {
+            klog!("{head}: {} are the image of a free block", Bytes(pages.len() * PAGE_BYTES));
+        }
         Step::PopulateVmemmap => {
             let va = mm.space().layout().page_address(pages.start);
             klog!("{head}: {} at {va} by {} leaves", Bytes(pages.len() * PAGE_BYTES), leaf(va));
+        }
+        Step::InitialisePages if home == MemmapHome::Demand => {
+            klog!("{head}: {} that the image describes", pages.len());
         }
         Step::InitialisePages => klog!("{head}: {} cleared at once", pages.len()),
         Step::JoinZone => {

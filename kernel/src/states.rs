@@ -10,11 +10,12 @@ use crate::plug;
 use crate::regions::Region;
 
 impl Kernel {
-    /// Where a block's memmap is: `boot`, `ram` or `self`.
+    /// Where a block's memmap is: `boot`, `ram`, `self` or `demand`.
     pub fn memmap_of(&self, block: &MemoryBlock) -> &'static str {
         match self.mm.frames().section_of(block.start).map(|s| s.backing) {
             Some(Backing::Altmap(_)) => "self",
             Some(Backing::Boot) => "boot",
+            Some(Backing::Demand) => "demand",
             _ => "ram",
         }
     }

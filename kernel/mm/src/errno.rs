@@ -157,6 +157,7 @@ const fn device_errno(error: &DeviceError) -> Errno {
         DeviceError::Dying(_) => Errno::EBUSY,
         DeviceError::Private(_)
         | DeviceError::CompoundSize { .. }
+        | DeviceError::OnDemand(_)
         | DeviceError::NoCompoundLeft { .. }
         | DeviceError::Ranges { .. } => Errno::EINVAL,
     }

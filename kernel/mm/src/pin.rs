@@ -16,7 +16,7 @@ impl<M: Machine> Mm<M> {
         let (kind, head) = self.frames.use_of(pfn)?;
         match kind {
             PageKind::Device | PageKind::DeviceMemmap => self.devices.hold(&self.frames, pfn)?,
-            PageKind::Free => self.frames.take_free(pfn, 0, PageKind::Pinned),
+            PageKind::Free if self.frames.take_free(pfn, 0, PageKind::Pinned) => {}
             PageKind::Tenant | PageKind::Pinned => {
                 let page = self.frames.pages().own(head);
                 page.set_refs(page.refs() + 1);

@@ -31,13 +31,18 @@ impl<M: Machine> Mm<M> {
                 self.hugetlb_dissolve(head)?;
                 None
             }
+            PageKind::MemmapSelf if self.frames.is_lent(pfn) && self.frames.zone_of(pfn).is_some() => {
+                self.frames.relocate(pfn)?;
+                None
+            }
             PageKind::Poisoned => return Err(PageError::Poisoned(pfn).into()),
             PageKind::Tail | PageKind::Hole => {
                 return Err(PageError::State { pfn, is: kind, needs: PageNeeds::FreeOrTenant }.into());
             }
             _ => return Err(PageError::Unmovable { pfn, kind }.into()),
         };
-        self.frames.take_free(pfn, 0, PageKind::Poisoned);
+        let taken = self.frames.take_free(pfn, 0, PageKind::Poisoned);
+        debug_assert!(taken, "what has just been emptied is free");
         if let Some(block) = self.frames.block_of_mut(pfn) {
             block.poisoned += 1;
         }
@@ -57,11 +62,13 @@ impl<M: Machine> Mm<M> {
             return Err(PageError::NotPresent(pfn).into());
         };
         block.poisoned -= 1;
-        if block.state == BlockState::Offline {
-            self.frames.pages().own(pfn).clear_head();
-        } else {
+        if block.state != BlockState::Offline {
             self.frames.uncharge(PageKind::Poisoned, 1);
             self.frames.put_back(pfn, 0);
+        } else if block.demand.is_some() {
+            self.frames.put_back(pfn, 0);
+        } else {
+            self.frames.pages().own(pfn).clear_head();
         }
         Ok(())
     }

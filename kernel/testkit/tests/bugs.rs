@@ -7,6 +7,8 @@ use hotmap_mm::audit::AuditSummary;
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::device::pagemap::DeviceType;
 use hotmap_mm::error::{BlockError, Error, SpaceError};
+use hotmap_mm::frame::Mobility;
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
@@ -25,6 +27,9 @@ enum When {
     DroppingTenant,
     Migrating,
     Vetoed,
+    AddingOnDemand,
+    Populating,
+    GivingBack,
     ComingAsDevice,
     GoingAsDevice,
 }
@@ -50,6 +55,9 @@ const fn caught(bug: Bug) -> (When, Witness) {
         Bug::StaleSection | Bug::EmptyTable | Bug::SkipTlbi | Bug::KeepMemmap | Bug::KeepLinear => {
             (When::Removing, Witness::Audit)
         }
+        Bug::HeadOnImage | Bug::LendTwice | Bug::SkipPopulateTlbi => (When::Populating, Witness::Audit),
+        Bug::ShareEarly | Bug::KeepPrivate => (When::GivingBack, Witness::Audit),
+        Bug::ImageDirty => (When::AddingOnDemand, Witness::Audit),
         Bug::AltmapAsRam => (When::Removing, Witness::Warning),
         Bug::SharedBlock => (When::ComingAsDevice, Witness::Audit),
         Bug::FreeNeighbour => (When::GoingAsDevice, Witness::Audit),
@@ -84,11 +92,41 @@ fn life(g: Granule, at: When, bug: Option<Bug>) -> Aftermath {
     rig.machine.tolerate();
     let refused = match at {
         When::ComingAsDevice | When::GoingAsDevice => devices(&mut rig, at, bug),
+        When::AddingOnDemand | When::Populating | When::GivingBack => {
+            on_demand(&mut rig, at, bug);
+            None
+        }
         _ => memory(&mut rig, at, bug),
     };
     let mut said = Vec::new();
     let summary = rig.mm.audit(&mut |finding| said.push(finding.to_string()));
     Aftermath { rig, summary, said, refused }
+}
+
+/// Memory on demand: pages are taken, and some are freed again.
+fn on_demand(rig: &mut Rig, at: When, bug: Option<Bug>) {
+    let len = Rig::blocks(rig.granule(), 1);
+    let switch = |rig: &mut Rig, now: bool| rig.mm.set_bug(bug.filter(|_| now));
+    switch(rig, at == When::AddingOnDemand);
+    rig.plug(FAR, len, MemmapHome::Demand);
+    rig.online(FAR, len, ZoneKind::Movable);
+    if at == When::AddingOnDemand {
+        return;
+    }
+    let largest = rig.granule().section_order;
+    let alloc = |rig: &mut Rig, order| {
+        rig.mm.frames_mut().alloc(order, PageKind::Kernel, Mobility::Movable).expect("room")
+    };
+    // What is left is half of the block, so that the next run splits off two: each begins in a memmap page of its own.
+    for order in [0, largest - 2, largest - 3] {
+        alloc(rig, order);
+    }
+    switch(rig, at == When::Populating);
+    let other = alloc(rig, largest - 3);
+    if at == When::GivingBack {
+        switch(rig, true);
+        rig.mm.frames_mut().free(other);
+    }
 }
 
 fn memory(rig: &mut Rig, at: When, bug: Option<Bug>) -> Option<Error> {

@@ -31,6 +31,10 @@ pub(super) struct Ledger<'a> {
     pub(super) padded: bool,
     /// What was seen of huge pages' shared memmap.
     pub(super) shared: SharedSeen,
+    /// Of blocks on demand: the memmap pages in which runs begin, by what they describe.
+    pub(super) begun: Tally,
+    /// The memmap pages with a frame of their own.
+    pub(super) own: Tally,
     /// Entries that lead to a frame which others lead to as well.
     pub(super) sharing: Sharing,
 }
@@ -49,7 +53,8 @@ impl<'a> Ledger<'a> {
     pub(super) fn new(report: &'a mut dyn FnMut(&Finding)) -> Self {
         let (summary, marked, used) = (AuditSummary::default(), Tally::default(), Tally::default());
         let (shared, sharing) = (SharedSeen::default(), Sharing::default());
-        Self { report, summary, marked, used, padded: false, shared, sharing }
+        let (begun, own) = (Tally::default(), Tally::default());
+        Self { report, summary, marked, used, padded: false, shared, begun, own, sharing }
     }
 
     #[cold]
@@ -78,6 +83,12 @@ impl<'a> Ledger<'a> {
             let what = "one frame is in use twice and another, marked so, is not";
             self.find_unless(same, 3, what, Offender::Kind { kind, found, expected });
         }
+        let of = |tally: &Tally| tally.pages(PageKind::MemmapSelf);
+        let (found, expected) = (of(&self.own), of(&self.begun));
+        let same = found == expected && self.own.same_frames(&self.begun, PageKind::MemmapSelf);
+        let what =
+            "a memmap page on demand has a frame of its own exactly when a run begins in it: pages described";
+        self.find_unless(same, 7, what, Offender::Count { found, expected });
         let what = "TLB maintenance was due and not done";
         self.find_unless(skipped == 0, 5, what, Offender::Count { found: skipped, expected: 0 });
     }

@@ -16,6 +16,7 @@
 //! | I8 | the linear map is exactly the memory; nothing is writable and executable | `linear`, `tables` |
 
 mod compound;
+mod demand;
 mod devices;
 mod finding;
 mod hugetlb;
@@ -58,7 +59,9 @@ impl<M: Machine> Mm<M> {
         auditor.tables();
         auditor.tenants();
         auditor.ledger.shared_tails(self);
-        auditor.ledger.compare(self.space.skipped_invalidations());
+        auditor.image();
+        let skipped = self.space.skipped_invalidations() + self.frames.demand().skipped();
+        auditor.ledger.compare(skipped);
         auditor.ledger.summary
     }
 }

@@ -18,24 +18,28 @@ impl<M: Machine> Auditor<'_, M> {
             let what = "a memory block is still going offline";
             let going = matches!(block.state, BlockState::GoingOffline(_));
             self.find_unless(!going, 6, what, Offender::Memory(block.pages(g).addresses(g)));
-            let tally = if block.state == BlockState::Offline {
+            let tally = if block.state == BlockState::Offline && block.demand.is_none() {
                 // Its own memmap is marked, and what keeps its mark further inside; nothing else is.
-                let mut tally = self.heads(PfnRange::new(block.start, block.memmap_pages));
+                let mut tally = self.heads(PfnRange::new(block.start, block.memmap_pages), true);
                 if block.marked_inside() != 0 {
                     self.marked_inside(block, &mut tally);
                 }
                 tally
             } else {
-                self.heads(block.pages(g))
+                self.heads(block.pages(g), block.state != BlockState::Offline)
             };
-            self.hosted_inside(block);
+            if block.demand.is_none() {
+                self.hosted_inside(block);
+            }
+            self.runs_begin(block);
             self.free_lists(block, &tally);
             self.block_counts(block, &tally);
         }
     }
 
-    /// Every head of `range`, which begins with one.
-    fn heads(&mut self, range: PfnRange) -> Tally {
+    /// Every head of `range`, which begins with one. Of a block on demand that is not `online`, which keeps its heads, what is
+    /// free or poisoned counts nowhere else.
+    fn heads(&mut self, range: PfnRange, online: bool) -> Tally {
         let g = self.mm.granule();
         let (mut at, mut tally) = (range.start, Tally::default());
         while at < range.end {
@@ -70,7 +74,9 @@ impl<M: Machine> Auditor<'_, M> {
                 at = at + (1 << order);
                 continue;
             }
-            self.ledger.marked.add(kind, at, 1 << order);
+            if online || kind == PageKind::MemmapSelf {
+                self.ledger.marked.add(kind, at, 1 << order);
+            }
             at = at + (1 << order);
         }
         tally

@@ -10,6 +10,7 @@ use crate::entry::descriptor::Descriptor;
 use crate::entry::slot::Slot;
 use crate::frame::page::PageKind;
 use crate::frame::section::Backing;
+use crate::granule::LAST_LEVEL;
 use crate::layout::{self, LINEAR_SIZE, LINEAR_START, TENANTS};
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
@@ -27,6 +28,7 @@ impl<M: Machine> Auditor<'_, M> {
         self.table_frame(mm.space.root(), LINEAR_START);
         let upper_half = VirtRange { start: layout::LINEAR_START, end: VirtAddr::new(u64::MAX) };
         let walked = mm.space.scan(upper_half, |slot, d| {
+            let demand = d.is_valid() && self.demand_block(slot).is_some();
             if d.is_valid() && d.is_shared() {
                 // The device or the huge page that shares it counts it, and checks what it leads to.
                 self.ledger.sharing.found += 1;
@@ -34,13 +36,22 @@ impl<M: Machine> Auditor<'_, M> {
                 let at = Offender::Va(slot.span.start);
                 let read_only = d.is_table(slot.level) || !d.is_writable();
                 self.find_unless(read_only, 3, "a frame that many entries share can be written", at);
-                self.ledger.huge_tail(mm, slot, d);
+                if demand {
+                    self.image_entry(slot, d);
+                } else {
+                    self.ledger.huge_tail(mm, slot, d);
+                }
+            } else if demand && d.is_table(slot.level) && slot.level + 1 == LAST_LEVEL && g.shares_tables() {
+                self.lent_table(slot, d);
             } else if d.is_table(slot.level) {
                 self.table(slot, d);
             } else if d.is_leaf(slot.level) {
                 let broken = runs.leaf(g, slot, d);
                 self.run_broken(broken);
                 self.leaf(slot, d, &mut cover);
+                if demand {
+                    self.lent_leaf(slot, d);
+                }
             } else {
                 self.find(
                     5,
@@ -184,6 +195,7 @@ impl<M: Machine> Auditor<'_, M> {
         let device = self.mm.devices.of(pfn).map(Pagemap::backing);
         match device.unwrap_or_else(|| self.mm.frames.backing_of(pfn)) {
             Backing::Altmap(base) => Some(base),
+            Backing::Demand => Some(pfn.align_down(self.mm.granule().section_order)),
             Backing::Boot | Backing::Ram => None,
         }
     }

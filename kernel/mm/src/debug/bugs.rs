@@ -30,13 +30,25 @@ pub enum Bug {
     AltmapAsRam,
     /// I5: a live entry is changed without break-before-make.
     NoBbm,
+    /// I3: a run begins in a memmap page that still is the image's, which is made writable for it.
+    HeadOnImage,
+    /// I3: one frame is lent to two memmap pages.
+    LendTwice,
+    /// I3: the image of a free block says something else.
+    ImageDirty,
+    /// I5: memmap is populated on demand without TLB invalidation.
+    SkipPopulateTlbi,
+    /// I6: a memmap page is shared again in which a run begins, so that its head is lost.
+    ShareEarly,
+    /// I7: a memmap page in which no run begins keeps its frame.
+    KeepPrivate,
     /// No invariant: the notifiers are asked about a range that is shifted by the self-hosted memmap.
     VetoRange,
 }
 
 impl Bug {
     /// Every switch, in the order of the invariants.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::StaleSection,
         Self::AltmapLeak,
         Self::FreeMemmap,
@@ -49,6 +61,12 @@ impl Bug {
         Self::FreeNeighbour,
         Self::AltmapAsRam,
         Self::NoBbm,
+        Self::HeadOnImage,
+        Self::LendTwice,
+        Self::ImageDirty,
+        Self::SkipPopulateTlbi,
+        Self::ShareEarly,
+        Self::KeepPrivate,
         Self::VetoRange,
     ];
 
@@ -67,6 +85,12 @@ impl Bug {
             Self::FreeNeighbour => "free-neighbour",
             Self::AltmapAsRam => "altmap-as-ram",
             Self::NoBbm => "no-bbm",
+            Self::HeadOnImage => "head-on-image",
+            Self::LendTwice => "lend-twice",
+            Self::ImageDirty => "image-dirty",
+            Self::SkipPopulateTlbi => "skip-populate-tlbi",
+            Self::ShareEarly => "share-early",
+            Self::KeepPrivate => "keep-private",
             Self::VetoRange => "veto-range",
         }
     }
@@ -75,11 +99,11 @@ impl Bug {
         Some(match self {
             Self::StaleSection | Self::FreeNeighbour => 1,
             Self::AltmapLeak | Self::AltmapAsRam => 2,
-            Self::FreeMemmap => 3,
+            Self::FreeMemmap | Self::HeadOnImage | Self::LendTwice | Self::ImageDirty => 3,
             Self::EmptyTable => 4,
-            Self::SkipTlbi | Self::NoBbm => 5,
-            Self::LostPage => 6,
-            Self::KeepMemmap | Self::SharedBlock => 7,
+            Self::SkipTlbi | Self::NoBbm | Self::SkipPopulateTlbi => 5,
+            Self::LostPage | Self::ShareEarly => 6,
+            Self::KeepMemmap | Self::SharedBlock | Self::KeepPrivate => 7,
             Self::KeepLinear => 8,
             Self::VetoRange => return None,
         })

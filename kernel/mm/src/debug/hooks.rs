@@ -54,6 +54,26 @@ impl Hooks {
     pub(crate) fn skips_break(self) -> bool {
         self.is(Bug::NoBbm)
     }
+    /// I3: a run begins in a memmap page that still is the image's.
+    pub(crate) fn writes_heads_to_image(self) -> bool {
+        self.is(Bug::HeadOnImage)
+    }
+    /// I3: one frame is lent to two memmap pages.
+    pub(crate) fn lends_twice(self) -> bool {
+        self.is(Bug::LendTwice)
+    }
+    /// I3: the image of a free block says something else.
+    pub(crate) fn dirties_image(self) -> bool {
+        self.is(Bug::ImageDirty)
+    }
+    /// I6: a memmap page is shared again in which a run begins.
+    pub(crate) fn shares_early(self) -> bool {
+        self.is(Bug::ShareEarly)
+    }
+    /// I5: memmap that is populated or given back leaves TLB maintenance out.
+    pub(crate) fn skips_populate_invalidation(self) -> bool {
+        self.is(Bug::SkipPopulateTlbi)
+    }
     /// I6: a freed page of this order gets lost.
     pub(crate) fn loses_page(self, order: u32) -> bool {
         order == 0 && self.is(Bug::LostPage)
@@ -61,6 +81,10 @@ impl Hooks {
     /// I7: the memmap of removed memory stays mapped.
     pub(crate) fn keeps_memmap(self) -> bool {
         self.is(Bug::KeepMemmap)
+    }
+    /// I7: memmap pages in which no run begins keep their frames.
+    pub(crate) fn keeps_private_memmap(self) -> bool {
+        self.is(Bug::KeepPrivate)
     }
     /// I7: both halves of a section share a block of memmap.
     pub(crate) fn shares_memmap_block(self) -> bool {

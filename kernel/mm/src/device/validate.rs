@@ -121,6 +121,7 @@ fn choose_altmap<M: Machine>(
     }
     let reserve = match memmap {
         MemmapHome::Ram => return Ok(None),
+        MemmapHome::Demand => return Err(DeviceError::OnDemand(first.addresses(g)).into()),
         MemmapHome::Given(altmap) => {
             altmap.check_range(g, first)?;
             return Ok(Some(altmap));

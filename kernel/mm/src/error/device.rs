@@ -28,6 +28,8 @@ pub enum DeviceError {
         /// The granule.
         granule: GranuleKind,
     },
+    /// A device's memmap is not populated on demand.
+    OnDemand(PhysRange),
     /// A device of which what is set aside for its memmap leaves no compound page.
     NoCompoundLeft {
         /// The device.
@@ -58,6 +60,12 @@ impl fmt::Display for DeviceError {
                     .compound_shifts
                     .iter()
                     .try_for_each(|shift| write!(f, ", {}", Bytes(1 << shift)))
+            }
+            Self::OnDemand(range) => {
+                write!(
+                    f,
+                    "{range} is a device: only memory has its memmap on demand; take system RAM or the device's own pages"
+                )
             }
             Self::NoCompoundLeft { range, size } => {
                 write!(f, "what {range} sets aside for its memmap leaves no compound page of {}", Bytes(size))

@@ -58,6 +58,8 @@ pub enum HvoRule {
     },
     /// It lies in an altmap, which has its own account.
     Altmap,
+    /// The memmap is on demand, and shared already.
+    Demand,
 }
 
 impl fmt::Display for HvoRule {
@@ -65,6 +67,7 @@ impl fmt::Display for HvoRule {
         match self {
             Self::Memmap { pages: 1 } => f.write_str("its memmap is 1 page, and sharing begins with 3"),
             Self::Memmap { pages } => write!(f, "its memmap is {pages} pages, and sharing begins with 3"),
+            Self::Demand => f.write_str("its memmap is on demand, and shared already"),
             Self::Altmap => f.write_str(
                 "its memmap is self-hosted, and an altmap's frames do not go to the buddy allocator",
             ),

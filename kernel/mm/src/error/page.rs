@@ -69,6 +69,8 @@ impl fmt::Display for PageError {
 pub enum PageNeeds {
     /// An aligned part of a free run.
     FreeRun,
+    /// A page of a block that is not populated on demand, which lends pages by itself.
+    NotOnDemand,
     /// Memmap inside of an online block.
     MemmapInside,
     /// A page of a device that is not set aside.
@@ -97,6 +99,7 @@ impl fmt::Display for PageNeeds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::FreeRun => "a part of a free run",
+            Self::NotOnDemand => "in a block whose memmap is not on demand",
             Self::MemmapInside => "memmap inside of an online block",
             Self::UsableOfDevice => "a usable page of a device",
             Self::Held => "held",

@@ -5,6 +5,7 @@ use core::fmt;
 
 use crate::error::BlockIs;
 use crate::frame::buddy::FreeArea;
+use crate::frame::demand::DemandMemmap;
 use crate::frame::zone::ZoneKind;
 use crate::granule::Granule;
 use crate::list::Keyed;
@@ -85,16 +86,19 @@ pub struct MemoryBlock {
     pub node: u32,
     /// The pages at its start that hold its own memmap.
     pub memmap_pages: u64,
-    /// Pages further inside that are kept for its own memmap, marked so: none in what this kernel adds (vmemmap/hosted.rs).
+    /// Pages further inside that are kept for its own memmap, marked so: what a block on demand lends (frame/demand), or a
+    /// driver's choice (vmemmap/hosted.rs).
     pub memmap_inside: u64,
     /// Poisoned pages in it. Their marks, and those of `memmap_inside`, stay while it is offline.
     pub poisoned: u64,
     /// The pages that are memory, its own memmap included: fewer than a block's worth only in a boot block with holes.
     pub present: u64,
-    /// Its free lists, while not offline.
+    /// Its free lists. While it is offline: none, but for a block on demand, which keeps them.
     pub free: FreeArea,
     /// Tenants' pages in it.
     pub tenant_pages: u64,
+    /// Where its memmap is mapped, if that is populated on demand.
+    pub demand: Option<DemandMemmap>,
 }
 
 impl MemoryBlock {

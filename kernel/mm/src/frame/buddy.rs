@@ -15,6 +15,30 @@ use crate::granule::MAX_ORDERS;
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
 
+/// How `1 << order` pages at `pfn` come out of the free run of `1 << from` pages at `head`, which contains them.
+///
+/// ```text
+///   head                                      pfn
+///   |<------------ order from - 1 ----------->|<- order ->|<- order ->|<---- order + 1 ---->|
+///    stays free                                is taken    stays free  stays free
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Split {
+    /// The free run.
+    pub(in crate::frame) head: Pfn,
+    /// log2 of its pages.
+    pub(in crate::frame) from: u32,
+    /// The first page that is taken.
+    pub(in crate::frame) pfn: Pfn,
+    /// log2 of the pages that are taken.
+    pub(in crate::frame) order: u32,
+}
+
+/// Proof that each memmap page in which a head begins by this split has a frame of its own (I7): a block that is populated
+/// on demand gives it out once it has populated them.
+#[derive(Debug)]
+pub(in crate::frame) struct Populated(pub(in crate::frame) Split);
+
 /// The free lists of a block that starts at `base`. One list for each order.
 #[derive(Clone, Debug)]
 pub struct FreeArea {
@@ -83,23 +107,38 @@ impl FreeArea {
         self.pages -= 1 << order;
     }
 
-    /// Takes a run of `1 << order` pages: the smallest that is large enough, split.
-    pub fn alloc<M: Machine>(&mut self, pages: &Pages<'_, M>, order: u32) -> Option<Pfn> {
-        let enough = self.orders & u32::MAX.checked_shl(order).unwrap_or(0);
+    /// The split by which `1 << order` pages come from the smallest run that is large enough: its first pages.
+    #[inline(always)]
+    pub const fn find(&self, order: u32) -> Option<Split> {
+        let enough = match u32::MAX.checked_shl(order) {
+            Some(orders) => self.orders & orders,
+            None => 0,
+        };
         if enough == 0 {
             return None;
         }
-        let found = enough.trailing_zeros();
-        let pfn = self.links().pfn_of(self.heads[found as usize]);
-        self.unlink(pages, pfn, found);
-        for half in (order..found).rev() {
-            self.put(pages, pfn + (1 << half), half);
-        }
-        Some(pfn)
+        let from = enough.trailing_zeros();
+        let head = self.links().pfn_of(self.heads[from as usize]);
+        Some(Split { head, from, pfn: head, order })
     }
 
-    /// Gives a run back, joined with its free buddies.
-    pub fn free<M: Machine>(&mut self, pages: &Pages<'_, M>, pfn: Pfn, order: u32) {
+    /// Takes the pages of a split; the rest of the run stays free.
+    #[inline(always)]
+    pub(in crate::frame) fn take<M: Machine>(&mut self, pages: &Pages<'_, M>, proof: Populated) -> Pfn {
+        let Split { head, from, pfn, order } = proof.0;
+        self.unlink(pages, head, from);
+        let mut run = head;
+        for half in (order..from).rev() {
+            let upper = run + (1 << half);
+            let (keep, give) = if pfn >= upper { (upper, run) } else { (run, upper) };
+            self.put(pages, give, half);
+            run = keep;
+        }
+        pfn
+    }
+
+    /// Gives a run back, joined with its free buddies. Returns the order of what it is free as.
+    pub fn free<M: Machine>(&mut self, pages: &Pages<'_, M>, pfn: Pfn, order: u32) -> u32 {
         let g = pages.granule();
         let (mut pfn, mut order) = (pfn, order);
         while order < g.section_order {
@@ -113,19 +152,19 @@ impl FreeArea {
             order += 1;
         }
         self.put(pages, pfn, order);
+        order
     }
 
-    /// Takes `1 << order` pages out of the free run `head` that contains them; the rest stays free.
-    pub fn take_run<M: Machine>(&mut self, pages: &Pages<'_, M>, head: Pfn, pfn: Pfn, order: u32) {
-        let mut run = head;
-        let largest = pages.get(head).order();
-        self.unlink(pages, head, largest);
-        for half in (order..largest).rev() {
-            let upper = run + (1 << half);
-            let (keep, give) = if pfn >= upper { (upper, run) } else { (run, upper) };
-            self.put(pages, give, half);
-            run = keep;
-        }
+    /// Nothing is free, whatever the struct pages say.
+    pub(crate) const fn forget(&mut self) {
+        *self = Self::new(self.base);
+    }
+    /// All of a block of `1 << order` pages is one free run, which its struct pages say already.
+    pub(crate) const fn set_whole(&mut self, order: u32) {
+        *self = Self::new(self.base);
+        self.heads[order as usize] = 1;
+        self.orders = 1 << order;
+        self.pages = 1 << order;
     }
 
     /// Forgets every run: the heads become tails. For a block in which all is free and which goes offline.

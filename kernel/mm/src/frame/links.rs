@@ -21,8 +21,8 @@ impl Links {
         u32::try_from((pfn - self.base) >> self.order).map_or(0, |distance| distance + 1)
     }
     /// The page that `link`, which is not 0, names.
-    pub(crate) fn pfn_of(self, link: u32) -> Pfn {
-        self.base + (u64::from(link - 1) << self.order)
+    pub(crate) const fn pfn_of(self, link: u32) -> Pfn {
+        Pfn::new(self.base.get() + ((link as u64 - 1) << self.order))
     }
 
     /// Puts `head` in front of the list that begins with `first`.

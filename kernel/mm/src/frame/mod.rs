@@ -5,6 +5,7 @@
 //!            blocks     which of it is online, with the free lists (buddy)
 //!            zones      which blocks serve which allocation
 //!            counts     pages by use; changed here alone
+//!            demand     the memmap of blocks that is populated as they are used
 //!            pages()    the struct pages, through vmemmap
 //! ```
 
@@ -12,6 +13,7 @@ pub mod altmap;
 pub mod block;
 pub mod buddy;
 pub mod counts;
+pub mod demand;
 pub(crate) mod links;
 mod occupancy;
 pub mod page;
@@ -30,7 +32,9 @@ use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
 use altmap::{Altmap, Altmaps};
 use block::{BlockState, MemoryBlock};
+use buddy::{Populated, Split};
 use counts::{Counts, Warnings};
+use demand::{Demand, described_order};
 use page::PageKind;
 use pages::Pages;
 use section::{Backing, Section};
@@ -55,6 +59,7 @@ pub struct Frames<M: Machine> {
     pub(crate) zones: [Zone; 2],
     pub(crate) altmaps: Altmaps,
     counts: Counts,
+    demand: Demand,
     /// What should not have happened. A test that provokes warnings sets back what it has counted.
     pub warnings: Warnings,
     /// Which allocations fail on purpose.
@@ -73,6 +78,7 @@ impl<M: Machine> Frames<M> {
             zones: [Zone::new(), Zone::new()],
             altmaps: Altmaps::new(),
             counts: Counts::default(),
+            demand: Demand::default(),
             warnings: Warnings::default(),
             faults: Faults::default(),
             hooks: Hooks::default(),
@@ -175,12 +181,20 @@ impl<M: Machine> Frames<M> {
         let g = self.granule();
         self.section_of(pfn).is_some_and(|s| s.is_valid(g, pfn))
     }
-    /// The use of `pfn` and the head that says so.
+    /// The use of `pfn` and the head that says so; no head does in a block that is offline, but for what keeps its mark.
     ///
     /// # Errors
     /// `PageError::NotPresent`.
     pub fn use_of(&self, pfn: Pfn) -> Result<(PageKind, Pfn)> {
-        if self.is_valid(pfn) { Ok(self.pages().use_of(pfn)) } else { Err(PageError::NotPresent(pfn).into()) }
+        if !self.is_valid(pfn) {
+            return Err(PageError::NotPresent(pfn).into());
+        }
+        let offline = || self.block_of(pfn).is_some_and(|block| block.state == BlockState::Offline);
+        match self.pages().use_of(pfn) {
+            // A block on demand keeps its free lists.
+            (PageKind::Free, _) if offline() => Ok((PageKind::Tail, pfn)),
+            found => Ok(found),
+        }
     }
     /// The struct pages.
     pub fn pages(&self) -> Pages<'_, M> {
@@ -218,13 +232,25 @@ impl<M: Machine> Frames<M> {
         Some(pfn)
     }
 
-    pub(crate) fn take_from(&mut self, block: Pfn, order: u32) -> Option<Pfn> {
-        let pages = Pages::new(&self.machine, self.layout);
-        let block = self.blocks.get_mut(block.get())?;
+    pub(crate) fn take_from(&mut self, start: Pfn, order: u32) -> Option<Pfn> {
+        let (g, pages) = (self.layout.granule(), Pages::new(&self.machine, self.layout));
+        let block = self.blocks.get_mut(start.get())?;
         let BlockState::Online(zone) = block.state else { return None };
-        let pfn = block.free.alloc(&pages, order)?;
+        let split = block.free.find(order)?;
+        let pfn = match block.populated(g, split) {
+            Some(populated) => block.free.take(&pages, populated),
+            None => {
+                let populated = self.populate(start, order, None)?;
+                self.take_populated(start, populated)?
+            }
+        };
         self.zones[zone as usize].free -= 1 << order;
         Some(pfn)
+    }
+
+    fn take_populated(&mut self, start: Pfn, populated: Populated) -> Option<Pfn> {
+        let pages = Pages::new(&self.machine, self.layout);
+        Some(self.blocks.get_mut(start.get())?.free.take(&pages, populated))
     }
 
     fn take_oldest(&mut self, order: u32) -> Option<Pfn> {
@@ -271,17 +297,33 @@ impl<M: Machine> Frames<M> {
         freeable.then(|| (page.kind(), page.order()))
     }
 
-    /// Takes `1 << order` free pages off their list, for `kind`.
-    pub(crate) fn take_free(&mut self, pfn: Pfn, order: u32, kind: PageKind) {
-        let g = self.granule();
-        let pages = Pages::new(&self.machine, self.layout);
-        let Some(block) = self.blocks.get_mut(pfn.align_down(g.section_order).get()) else { return };
-        let Some(zone) = block.state.zone() else { return };
-        let (PageKind::Free, head) = pages.use_of(pfn) else { return };
-        block.free.take_run(&pages, head, pfn, order);
-        pages.mark(pfn, order, kind);
+    /// Takes `1 << order` free pages off their list, for `kind`; whether they could be taken. What follows a free of the
+    /// same pages can: a merge gives back at least the memmap that this split needs.
+    pub(crate) fn take_free(&mut self, pfn: Pfn, order: u32, kind: PageKind) -> bool {
+        let taken = self.take_at(pfn, order).is_some();
+        if taken {
+            self.pages().mark(pfn, order, kind);
+            self.charge(kind, 1 << order);
+        }
+        taken
+    }
+
+    fn take_at(&mut self, pfn: Pfn, order: u32) -> Option<Pfn> {
+        let (g, pages) = (self.layout.granule(), Pages::new(&self.machine, self.layout));
+        let start = pfn.align_down(g.section_order);
+        let block = self.blocks.get_mut(start.get())?;
+        let zone = block.state.zone()?;
+        let (PageKind::Free, head) = pages.use_of(pfn) else { return None };
+        let split = Split { head, from: pages.get(head).order(), pfn, order };
+        let taken = match block.populated(g, split) {
+            Some(populated) => block.free.take(&pages, populated),
+            None => {
+                let populated = self.populate(start, order, Some(pfn))?;
+                self.take_populated(start, populated)?
+            }
+        };
         self.zones[zone as usize].free -= 1 << order;
-        self.charge(kind, 1 << order);
+        Some(taken)
     }
 
     /// Keeps the count of tenants' pages of the block of `pfn`.
@@ -296,11 +338,21 @@ impl<M: Machine> Frames<M> {
         let g = self.granule();
         let pages = Pages::new(&self.machine, self.layout);
         let Some(block) = self.blocks.get_mut(pfn.align_down(g.section_order).get()) else { return };
-        let Some(zone) = block.state.zone() else { return };
+        let zone = block.state.zone();
+        if zone.is_none() && block.demand.is_none() {
+            return;
+        }
         pages.own(pfn).clear_head();
-        block.free.free(&pages, pfn, order);
-        let zone = &mut self.zones[zone as usize];
-        zone.free += 1 << order;
-        zone.note_freed();
+        let merged = block.free.free(&pages, pfn, order);
+        let idle = || block.free.pages() + block.memmap_inside == g.section_pages;
+        let gives_back = block.demand.is_some() && (merged > described_order(g) || idle());
+        if let Some(zone) = zone {
+            let zone = &mut self.zones[zone as usize];
+            zone.free += 1 << order;
+            zone.note_freed();
+        }
+        if gives_back {
+            self.give_back(pfn, order, merged);
+        }
     }
 }

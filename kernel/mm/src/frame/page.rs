@@ -236,6 +236,10 @@ impl Page {
     pub fn as_table(&self) -> TablePage<'_> {
         TablePage(self)
     }
+    /// The struct page of a page that a block on demand lends to its memmap.
+    pub fn as_lent(&self) -> LentPage<'_> {
+        LentPage(self)
+    }
     /// The struct page of a frame that waits on a stack of frames.
     pub(crate) fn as_stacked(&self) -> StackedPage<'_> {
         StackedPage(self)
@@ -299,6 +303,19 @@ impl TablePage<'_> {
     }
     pub(crate) fn set_entries(&self, entries: u32) {
         self.0.set_refs(entries);
+    }
+}
+
+/// A lent page knows which memmap page of its block it is the frame of (I3).
+pub struct LentPage<'a>(&'a Page);
+
+impl LentPage<'_> {
+    /// The number of the memmap page in its block; none for the table of the block's entries (4K).
+    pub fn memmap_page(&self) -> Option<u64> {
+        self.0.private().checked_sub(1)
+    }
+    pub(crate) fn set_memmap_page(&self, number: Option<u64>) {
+        self.0.set_private(number.map_or(0, |number| number + 1));
     }
 }
 

@@ -74,6 +74,8 @@ pub enum Backing {
     Ram,
     /// Memory of the added range itself: the altmap whose range starts at this page. One altmap may serve several sections.
     Altmap(Pfn),
+    /// The image of a free block, until a run begins in a page of it; then frames of the block itself, page by page.
+    Demand,
 }
 
 /// A section that has present memory.

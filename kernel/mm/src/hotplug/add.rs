@@ -4,7 +4,7 @@
 //!   step                 add_memory           remove_memory
 //!   1 claim sections     claim_sections       drop_sections          the sections and memory blocks exist
 //!   2 map linearly       map_linear           unmap_linear           the linear map reaches the memory
-//!   3 choose backing     choose_backing       drop_backing           an altmap in the memory, or system RAM
+//!   3 choose backing     choose_backing       drop_backing           an altmap in the memory, system RAM, or on demand
 //!   4 populate vmemmap   populate_range       depopulate_sections    the struct pages have memory behind them
 //!   5 initialise pages   initialise_pages     forget_pages           they are cleared and valid; the blocks are offline
 //! ```
@@ -28,6 +28,7 @@ use crate::mm::Mm;
 use crate::pfn::PfnRange;
 use crate::space::table::KernelSpace;
 use crate::vmemmap::depopulate::depopulate_sections;
+use crate::vmemmap::image::populate_image;
 use crate::vmemmap::populate::populate_range;
 
 impl<M: Machine> Mm<M> {
@@ -61,7 +62,10 @@ impl<M: Machine> Mm<M> {
         )?;
         undo.step(
             Step::PopulateVmemmap,
-            |mm, pages| populate_range(&mut mm.space, &mut mm.frames, *pages, Frames::backing_of),
+            |mm, pages| match home {
+                MemmapHome::Demand => populate_image(&mut mm.space, &mut mm.frames, *pages),
+                _ => populate_range(&mut mm.space, &mut mm.frames, *pages, Frames::backing_of),
+            },
             |mm, pages| depopulate_sections(&mut mm.space, &mut mm.frames, *pages),
         )?;
         undo.step(

@@ -15,6 +15,8 @@ pub enum MemmapHome {
         /// The pages at the start that the driver keeps.
         reserve: u64,
     },
+    /// Nowhere, while the memory is free: what has to be written finds a page in the memory itself. Memory only, no devices.
+    Demand,
     /// Into an altmap of the driver's, at the start of the range.
     Given(Altmap),
 }

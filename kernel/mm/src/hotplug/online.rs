@@ -99,7 +99,7 @@ impl<M: Machine> Frames<M> {
     }
 
     /// Step 7: the usable pages of the blocks of `pages` go to the free lists, in the largest runs that alignment allows. A
-    /// block that hosts its own memmap is a handful of runs.
+    /// block that hosts its own memmap is a handful of runs. A block on demand has kept its lists.
     pub(crate) fn release_to_buddy(&mut self, pages: PfnRange) {
         let g = self.granule();
         let free_memmap = self.hooks.frees_memmap();
@@ -107,6 +107,10 @@ impl<M: Machine> Frames<M> {
         for start in pages.blocks(g) {
             let Some(block) = self.blocks.get_mut(start.get()) else { continue };
             let Some(zone) = block.state.zone() else { continue };
+            if block.demand.is_some() {
+                self.zones[zone as usize].free += block.free.pages();
+                continue;
+            }
             let mut usable = block.usable(g);
             if free_memmap {
                 usable.start = block.start;
@@ -131,14 +135,17 @@ impl<M: Machine> Frames<M> {
         }
     }
 
-    /// The inverse of [`Self::release_to_buddy`], for blocks in which everything is free: their heads become tails.
+    /// The inverse of [`Self::release_to_buddy`], for blocks in which everything is free: their heads become tails, but
+    /// for a block on demand, which keeps its lists.
     pub(crate) fn withdraw_from_buddy(&mut self, pages: PfnRange) {
         let struct_pages = Pages::new(&self.machine, self.layout);
         for start in pages.blocks(self.layout.granule()) {
             let Some(block) = self.blocks.get_mut(start.get()) else { continue };
             let Some(zone) = block.state.zone() else { continue };
             self.zones[zone as usize].free -= block.free.pages();
-            block.free.drop_all(&struct_pages);
+            if block.demand.is_none() {
+                block.free.drop_all(&struct_pages);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //!  self        |M|          |M|          |M|          |      an altmap in each block: each can be removed alone
 //!  self-range  |MMM|                                  |      one altmap for the range: it is removed as one
 //!  ram         |                                      |      no altmap
+//!  demand      |                                      |      none: pages of each block, as it is used
 //! ```
 
 use crate::addr::{VirtAddr, VirtRange};
@@ -126,6 +127,10 @@ pub(crate) fn choose_backing<M: Machine>(
     let g = frames.granule();
     match home {
         MemmapHome::Ram => Ok(()),
+        MemmapHome::Demand => {
+            pages.blocks(g).for_each(|start| set_backing(frames, start, Backing::Demand, 0));
+            Ok(())
+        }
         MemmapHome::SelfHosted => {
             reserve_altmaps(frames, pages.blocks(g).count())?;
             for start in pages.blocks(g) {
@@ -210,7 +215,10 @@ pub(crate) fn refuse_parted<M: Machine>(frames: &Frames<M>, pages: PfnRange) -> 
 
 pub(crate) fn initialise_pages<M: Machine>(frames: &mut Frames<M>, pages: PfnRange) {
     let g = frames.granule();
-    machine::zero_mapped(frames.machine(), frames.layout().memmap(pages));
+    let demand = frames.backing_of(pages.start) == Backing::Demand;
+    if !demand {
+        machine::zero_mapped(frames.machine(), frames.layout().memmap(pages));
+    }
     for start in pages.blocks(g) {
         let all = Subsections::touched(g, start, PfnRange::new(start, g.section_pages));
         if let Some(section) = frames.sections.get_mut(start.get()) {
@@ -265,6 +273,7 @@ impl MemoryBlock {
             present,
             free: crate::frame::buddy::FreeArea::new(start),
             tenant_pages: 0,
+            demand: None,
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use crate::error::{Error, HugeError, PageError, PageNeeds, Resource, Result};
 use crate::frame::Frames;
-use crate::frame::block::BlockState;
+use crate::frame::block::{BlockState, MemoryBlock};
 use crate::frame::page::PageKind;
 use crate::frame::zone::ZoneKind;
 use crate::machine::{self, Machine};
@@ -65,14 +65,25 @@ pub(super) fn mark_compound<M: Machine>(frames: &Frames<M>, head: Pfn, order: u3
     let pages = frames.pages();
     pages.own(head).clear_head();
     pages.own(head).set_head(KIND, order);
+    if keeps_zeroed_tails(frames, head) {
+        return;
+    }
     pages.set_tails(PfnRange { start: head + 1, end: head + (1 << order) }, order);
+}
+
+/// Whether the tails of a huge page stay as a free run's are, zeroed: in a block on demand, where they are shared by
+/// construction, and each finds its head by rounding.
+fn keeps_zeroed_tails<M: Machine>(frames: &Frames<M>, head: Pfn) -> bool {
+    frames.block_of(head).is_some_and(|block| block.demand.is_some())
 }
 
 /// The inverse of [`new_compound`]. All of its struct pages can be written.
 pub(super) fn dissolve_compound<M: Machine>(frames: &mut Frames<M>, head: Pfn, order: u32) {
     let g = frames.granule();
     let run = PfnRange::new(head, 1 << order);
-    machine::zero_mapped(frames.machine(), frames.layout().memmap(run));
+    if !keeps_zeroed_tails(frames, head) {
+        machine::zero_mapped(frames.machine(), frames.layout().memmap(run));
+    }
     frames.uncharge(KIND, run.len());
     for (start, order) in run.chunks(g.section_order) {
         frames.put_back(start, order);
@@ -100,7 +111,8 @@ fn free_blocks<M: Machine>(frames: &Frames<M>, order: u32) -> Option<PfnRange> {
     let g = frames.granule();
     let free = |start: Pfn, zone| {
         let block = frames.blocks.get(start.get());
-        block.is_some_and(|b| b.state == BlockState::Online(zone) && b.free.pages() == g.section_pages)
+        let whole = |b: &MemoryBlock| b.demand.is_none() && b.free.pages() == g.section_pages;
+        block.is_some_and(|b| b.state == BlockState::Online(zone) && whole(b))
     };
     ZoneKind::ALL.into_iter().find_map(|zone| {
         let starts = frames.zone(zone).blocks().iter().filter(|start| start.is_aligned(order));

@@ -57,6 +57,9 @@ impl HugeTlb {
             return refuse(HvoRule::Memmap { pages: (PAGE_BYTES << order).div_ceil(g.page_size) });
         }
         let page = PfnRange::new(head, 1 << order);
+        if frames.sections_of(page).iter().any(|s| s.backing == Backing::Demand) {
+            return refuse(HvoRule::Demand);
+        }
         if !frames.sections_of(page).iter().all(|s| matches!(s.backing, Backing::Boot | Backing::Ram)) {
             return refuse(HvoRule::Altmap);
         }

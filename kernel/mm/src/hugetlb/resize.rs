@@ -84,7 +84,12 @@ impl<M: Machine> Mm<M> {
         if to >= from {
             return Err(HugeError::Size { bytes: hugetlb.bytes_of(to) }.into());
         }
-        hugetlb.leave(space, frames, head)?;
+        refuse_taken(frames, head)?;
+        frames.populate_parts(head, from, to)?;
+        if let Err(error) = hugetlb.leave(space, frames, head) {
+            frames.give_back_inside(head, from);
+            return Err(error);
+        }
         let mut outcome = Ok(());
         for i in (0..1 << (from - to)).rev() {
             let part = head + (i << to);

@@ -133,6 +133,7 @@ fn moving<M: Machine>(frames: &Frames<M>, run: PfnRange, limit: u64) -> Option<u
         match page.kind() {
             PageKind::Free if 1 << page.order() < run.len() => {}
             PageKind::Tenant if page.refs() <= 1 => moving += 1,
+            PageKind::MemmapSelf if frames.is_lent(at) => moving += 1,
             // The block's own memmap is here as well: it stays where it is. A tail is the inside of a larger run.
             _ => return None,
         }
@@ -144,7 +145,8 @@ fn moving<M: Machine>(frames: &Frames<M>, run: PfnRange, limit: u64) -> Option<u
 fn hold<M: Machine>(frames: &mut Frames<M>, run: PfnRange) {
     each_head(frames, run, |frames, pfn, order, kind| {
         if kind == PageKind::Free {
-            frames.take_free(pfn, order, HELD);
+            let held = frames.take_free(pfn, order, HELD);
+            debug_assert!(held, "all of a free run");
         }
     });
 }
@@ -153,11 +155,17 @@ fn empty<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, run: Pf
     let mut at = run.start;
     while at < run.end {
         let (kind, order) = (frames.pages().get(at).kind(), frames.pages().get(at).order());
-        if kind == PageKind::Tenant {
-            migrate_page(space, frames, at)?;
-            // Its neighbours in the run are held or in use, so it is free by itself.
-            frames.take_free(at, 0, HELD);
+        match kind {
+            PageKind::Tenant => migrate_page(space, frames, at).map(drop)?,
+            PageKind::MemmapSelf => frames.relocate(at)?,
+            _ => {
+                at = at + (1 << order);
+                continue;
+            }
         }
+        // Its neighbours in the run are held or in use, so it is free by itself.
+        let held = frames.take_free(at, 0, HELD);
+        debug_assert!(held, "what has just been emptied is free");
         at = at + (1 << order);
     }
     Ok(())
@@ -178,6 +186,8 @@ fn join<M: Machine>(frames: &mut Frames<M>, run: PfnRange, order: u32, kind: Pag
     frames.pages().mark(run.start, order, kind);
     frames.uncharge(HELD, run.len());
     frames.charge(kind, run.len());
+    // A block on demand: what began inside of the run has ended.
+    frames.give_back_inside(run.start, order);
 }
 
 /// Calls `f` for every head in `run`, which begins with one: its page, order and kind.

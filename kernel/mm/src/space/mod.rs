@@ -6,12 +6,14 @@
 //!  visitors      what a walk does at an entry
 //!  request       what is asked of the space, and what it gives back
 //!  change        changes of live entries under readers
+//!  image         the memmap of free blocks on demand
 //!  shared        one frame mapped again and again
 //!  dump          what is mapped, as runs
 //! ```
 
 pub mod change;
 pub mod dump;
+mod image;
 pub mod request;
 pub mod shared;
 pub mod table;

@@ -2,11 +2,13 @@
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::frame::Frames;
+use crate::frame::section::Backing;
 use crate::frame::tables::TableFrames;
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
 use crate::space::request::Gone;
 use crate::space::table::KernelSpace;
+use crate::vmemmap::image::depopulate_image;
 use crate::vmemmap::leaves::leaves_around;
 use crate::vmemmap::source;
 use crate::vmemmap::tails::Tails;
@@ -17,8 +19,23 @@ pub(crate) fn depopulate_sections<M: Machine>(
     frames: &mut Frames<M>,
     range: PfnRange,
 ) {
-    if !frames.hooks.keeps_memmap() {
-        depopulate_run(space, frames, range);
+    if frames.hooks.keeps_memmap() {
+        return;
+    }
+    let is_demand = |frames: &Frames<M>, start: Pfn| frames.backing_of(start) == Backing::Demand;
+    let g = frames.granule();
+    let mut run = PfnRange { start: range.start, end: range.start };
+    while run.end < range.end {
+        let demand = is_demand(frames, run.start);
+        while run.end < range.end && is_demand(frames, run.end) == demand {
+            run.end = run.end + g.section_pages;
+        }
+        if demand {
+            depopulate_image(space, frames, run);
+        } else {
+            depopulate_run(space, frames, run);
+        }
+        run.start = run.end;
     }
 }
 

@@ -15,10 +15,13 @@ impl<M: Machine> Mm<M> {
     /// From now on the `1 << order` pages at `pfn`, which are free, hold memmap of their own block.
     ///
     /// # Errors
-    /// `PageError::NotPresent`; `PageError::State` when the pages are not an aligned part of a free run. Nothing has
-    /// changed then.
+    /// `PageError::NotPresent`; `PageError::State` when the pages are not an aligned part of a free run, or their block is on
+    /// demand. Nothing has changed then.
     pub fn host_memmap(&mut self, pfn: Pfn, order: u32) -> Result<()> {
         let (is, head) = self.frames.use_of(pfn)?;
+        if self.frames.block_of(pfn).is_some_and(|block| block.demand.is_some()) {
+            return Err(PageError::State { pfn, is, needs: PageNeeds::NotOnDemand }.into());
+        }
         let inside = pfn.is_aligned(order) && self.frames.pages().get(head).order() >= order;
         if is != PageKind::Free || !inside {
             return Err(PageError::State { pfn, is, needs: PageNeeds::FreeRun }.into());
@@ -39,7 +42,8 @@ impl<M: Machine> Mm<M> {
         let (is, head) = self.frames.use_of(pfn)?;
         let order = self.frames.pages().get(head).order();
         let ours = self.frames.block_of(pfn).is_some_and(|block| {
-            matches!(block.state, BlockState::Online(_)) && block.usable(g).contains(head)
+            let online = matches!(block.state, BlockState::Online(_)) && block.demand.is_none();
+            online && block.usable(g).contains(head)
         });
         if is != PageKind::MemmapSelf || head != pfn || !ours {
             return Err(PageError::State { pfn, is, needs: PageNeeds::MemmapInside }.into());

@@ -4,13 +4,14 @@
 //!  pfn            first_pfn          section n           section n+1
 //!  vmemmap        |..................|######## memmap ###|..........
 //!                                     one 2 MiB block (4K), 32 pages (16K), 8 pages (64K)
-//!  backed by                          system RAM, or the section's own first pages (altmap)
+//!  backed by                          system RAM, the section's own first pages (altmap), or the image of a free block
 //! ```
 
 pub(crate) mod compound;
 pub mod cost;
 pub(crate) mod depopulate;
 pub(crate) mod hosted;
+pub(crate) mod image;
 pub(crate) mod leaves;
 pub(crate) mod populate;
 pub mod sharing;

@@ -61,7 +61,7 @@ fn populate<M: Machine>(
     }
     let mark = match source {
         Backing::Altmap(base) => frames.altmaps.get(base).map(|altmap| (base, altmap.mark())),
-        Backing::Boot | Backing::Ram => None,
+        Backing::Boot | Backing::Ram | Backing::Demand => None,
     };
     let (memmap, own) = (unshared(space, frames, leaves), space.layout().memmap(range));
     let mut at = memmap.start;

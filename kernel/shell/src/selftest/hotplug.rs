@@ -102,6 +102,10 @@ pub(super) fn with_blocks(
             counts.present += if online { all } else { memmap };
             counts.free += if online { all - memmap } else { 0 };
         }
+        MemmapHome::Demand => {
+            counts.present += if online { all } else { 0 };
+            counts.free += if online { all } else { 0 };
+        }
         MemmapHome::Ram => {
             counts.memmap_ram += memmap;
             counts.present += if online { all } else { 0 };
@@ -207,7 +211,7 @@ pub(super) fn a_life(kernel: &mut Kernel, spare: &Spare, home: MemmapHome) -> Ou
 fn own_memmap(numbers: &Numbers, home: MemmapHome, blocks: u64, i: u64) -> u64 {
     match home {
         MemmapHome::SelfHosted => numbers.memmap_pages,
-        MemmapHome::Ram => 0,
+        MemmapHome::Ram | MemmapHome::Demand => 0,
         MemmapHome::SelfRange { .. } | MemmapHome::Given(_) => {
             let before = i * numbers.section_pages;
             (blocks * numbers.memmap_pages).saturating_sub(before).min(numbers.section_pages)

@@ -145,8 +145,9 @@ fn sections(kernel: &Kernel) -> u64 {
         let backing = match backing {
             Backing::Boot => 0,
             Backing::Ram => 1,
+            Backing::Demand => 2,
             Backing::Altmap(base) => {
-                2 + base.get() + kernel.mm.frames().altmap(*base).map_or(0, |a| a.alloc())
+                3 + base.get() + kernel.mm.frames().altmap(*base).map_or(0, |a| a.alloc())
             }
         };
         let (present, device) = (u64::from(present.count()), u64::from(*device_subsections));

@@ -91,6 +91,7 @@ fn home(kernel: &Kernel, pages: PfnRange) -> MemmapHome {
     match last.map(|section| (section.start, section.backing)) {
         Some((start, Backing::Altmap(base))) if start == base => MemmapHome::SelfHosted,
         Some((_, Backing::Altmap(_))) => MemmapHome::SelfRange { reserve: 0 },
+        Some((_, Backing::Demand)) => MemmapHome::Demand,
         Some((_, Backing::Boot | Backing::Ram)) | None => MemmapHome::Ram,
     }
 }

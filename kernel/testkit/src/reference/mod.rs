@@ -237,7 +237,7 @@ impl Reference {
         for (i, block) in (0..).zip(self.starts(range.clone())) {
             let (first, alone) = (block / page, block..block + self.block_bytes());
             let (host, reserve, free) = match home {
-                MemmapHome::Ram => (0, 0, 0),
+                MemmapHome::Ram | MemmapHome::Demand => (0, 0, 0),
                 MemmapHome::SelfHosted => (first, 0, each),
                 MemmapHome::SelfRange { reserve } => (range.start / page, reserve, blocks * each),
                 MemmapHome::Given(altmap) => (range.start / page, altmap.reserve(), altmap.free()),
@@ -249,7 +249,8 @@ impl Reference {
                 memory: Frames::of([frames.clone()]),
                 home: Home::Added(home),
                 kept: (host + reserve + free).clamp(first, frames.end) - first,
-                memmap: (home != MemmapHome::Ram).then_some(host + reserve + before),
+                memmap: (!matches!(home, MemmapHome::Ram | MemmapHome::Demand))
+                    .then_some(host + reserve + before),
                 group: if one_for_all { range.clone() } else { alone },
                 online: None,
             };

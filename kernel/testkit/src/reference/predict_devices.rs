@@ -48,6 +48,7 @@ impl Reference {
             MemmapHome::Ram => None,
             _ if kind == DeviceType::Private => return refused("AltmapOnPrivate"),
             _ if taken.len() > 1 => return refused("AltmapRanges"),
+            MemmapHome::Demand => return refused("OnDemand"),
             // A device hosts its memmap at its own start.
             MemmapHome::SelfHosted => Some(SetAside { reserve: 0, free: self.hosted(first, 0).needed() }),
             MemmapHome::SelfRange { reserve } => {

@@ -1,0 +1,120 @@
+//! I3 and I7 for blocks on demand: their entries lead to the image, or to pages that they lend, each to the one that knows
+//! it; and a memmap page has a frame of its own exactly when a run begins in it. One side comes from the struct pages, the
+//! other from the tables.
+
+use super::{Auditor, Offender};
+use crate::entry::descriptor::Descriptor;
+use crate::entry::slot::Slot;
+use crate::frame::block::MemoryBlock;
+use crate::frame::page::{PAGE_BYTES, PageKind};
+use crate::granule::LAST_LEVEL;
+use crate::machine::Machine;
+use crate::pfn::{Pfn, PfnRange};
+
+impl<M: Machine> Auditor<'_, M> {
+    /// The image is as many blocks' as are on demand, and says what a free block says.
+    pub(super) fn image(&mut self) {
+        let (mm, g) = (self.mm, self.mm.granule());
+        let demand = mm.frames.demand();
+        let found = mm.frames.blocks().iter().filter(|block| block.demand.is_some()).count() as u64;
+        let at = Offender::Count { found, expected: demand.blocks() };
+        self.find_unless(found == demand.blocks(), 3, "blocks on demand, and their count", at);
+        let Some(image) = demand.image() else {
+            self.find_unless(found == 0, 3, "blocks on demand without an image", at);
+            return;
+        };
+        for (frame, kind) in [image.head, image.zero]
+            .map(|frame| (frame, PageKind::MemmapRam))
+            .into_iter()
+            .chain(image.table.map(|table| (table, PageKind::Table)))
+        {
+            let pfn = Pfn::containing(g, frame);
+            self.ledger.used.add(kind, pfn, 1);
+            self.ledger.summary.tables += u64::from(kind == PageKind::Table);
+            let va = mm.space.layout().linear(frame);
+            self.in_use(PfnRange::new(pfn, 1), va, "a frame of the image", &|found| found == kind);
+        }
+        let clean = image.is_clean(mm.space.machine(), g);
+        let at = Offender::Pfn(Pfn::containing(g, image.head));
+        self.find_unless(clean, 3, "the image was written to", at);
+    }
+
+    /// The block on demand whose memmap `slot` maps.
+    pub(super) fn demand_block(&self, slot: &Slot) -> Option<&MemoryBlock> {
+        let layout = self.mm.space.layout();
+        if slot.level + 1 < LAST_LEVEL || !layout.vmemmap().contains(slot.span.start) {
+            return None;
+        }
+        let block = self.mm.frames.block_of(layout.pfn_of_page(slot.span.start)?)?;
+        block.demand.is_some().then_some(block)
+    }
+
+    /// A shared entry of a block on demand leads to the image.
+    pub(super) fn image_entry(&mut self, slot: &Slot, d: Descriptor) {
+        let g = self.mm.granule();
+        self.ledger.sharing.known += 1;
+        let image = self.mm.frames.demand().image();
+        let right = image.is_some_and(|image| {
+            if d.is_table(slot.level) {
+                image.table == Some(d.address(g))
+            } else {
+                image.leaf((slot.span.start.get() % g.section_memmap) >> g.page_shift) == d
+            }
+        });
+        self.find_unless(
+            right,
+            3,
+            "an entry of a free block leads elsewhere than to its image",
+            Offender::Va(slot.span.start),
+        );
+    }
+
+    /// A table of a block on demand that is its own: a page that it lends.
+    pub(super) fn lent_table(&mut self, slot: &Slot, d: Descriptor) {
+        let g = self.mm.granule();
+        let pfn = Pfn::containing(g, d.address(g));
+        self.ledger.summary.tables += 1;
+        self.ledger.used.add(PageKind::MemmapSelf, pfn, 1);
+        self.lent(slot, pfn, None);
+    }
+
+    /// A memmap page of a block on demand with a frame of its own.
+    pub(super) fn lent_leaf(&mut self, slot: &Slot, d: Descriptor) {
+        let g = self.mm.granule();
+        let number = (slot.span.start.get() % g.section_memmap) >> g.page_shift;
+        let described = self.mm.space.layout().pfn_of_page(slot.span.start).unwrap_or_default();
+        self.ledger.own.add(PageKind::MemmapSelf, described, g.page_size / PAGE_BYTES);
+        self.lent(slot, Pfn::containing(g, d.address(g)), Some(number));
+    }
+
+    /// A lent page is one page, of the block whose memmap it holds, and knows what it is for.
+    fn lent(&mut self, slot: &Slot, pfn: Pfn, number: Option<u64>) {
+        let order = self.mm.granule().section_order;
+        let home = self.mm.space.layout().pfn_of_page(slot.span.start).unwrap_or_default();
+        let knows = self.page(pfn).is_some_and(|page| {
+            (page.kind(), page.order(), page.as_lent().memmap_page()) == (PageKind::MemmapSelf, 0, number)
+        });
+        let right = knows && pfn.align_down(order) == home.align_down(order);
+        let at = Offender::Mapping { va: slot.span.start, pfn };
+        self.find_unless(right, 3, "a memmap page on demand, and the page that is lent for it", at);
+    }
+
+    /// The memmap pages of `block` in which runs begin, unless it is the image.
+    pub(super) fn runs_begin(&mut self, block: &MemoryBlock) {
+        let g = self.mm.granule();
+        if block.demand.is_none() || block.is_image(g) {
+            return;
+        }
+        let each = g.page_size / PAGE_BYTES;
+        let (mut at, mut last) = (block.start, None);
+        let end = block.start + g.section_pages;
+        while at < end {
+            let Some(order) = self.page(at).map(|page| page.order().min(g.section_order)) else { break };
+            let first = Pfn::new(at.get() / each * each);
+            if last.replace(first) != Some(first) {
+                self.ledger.begun.add(PageKind::MemmapSelf, first, each);
+            }
+            at = at + (1 << order);
+        }
+    }
+}

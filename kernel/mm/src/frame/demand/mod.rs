@@ -1,0 +1,291 @@
+//! Memmap on demand: a block in which all is free has no memmap of its own.
+//!
+//! All free blocks look alike: the first struct page says "free, all of the block", and each other is zero ("ask your head").
+//! So they all map one **image** of that, read-only: one page with the head, one zero page, and at 4K the table of both.
+//!
+//! ```text
+//!   memmap of a free block      |head|zero|zero|zero| ...  |zero|      all blocks lead to the same two frames
+//!   one page is taken           | 1  | 2  | 3  |zero| 4  ...|zero|      a page in which a run begins has a frame of its own
+//!   the block itself            [t 1 2 3 4 ... |taken|    free   |      lent: the frames, and the table of the entries (4K)
+//!   all is free again           |head|zero|zero|zero| ...  |zero|      the image; nothing is lent
+//! ```
+//!
+//! **The rule (I7): a memmap page of such a block has a frame of its own exactly when a run begins in it.**
+//! - A split begins runs, so it populates first, with pages of the block that it splits: [`populate`].
+//! - A merge ends runs: their memmap pages are zero by construction, and go back: [`give_back`]. Freeing allocates nothing
+//!   and writes only where runs began, so that it cannot fail.
+//! - A lent page can move within its block, like a page in use: [`relocate`].
+//!
+//! A block that goes offline keeps its free lists: so the rule holds for it as well, and a free block goes offline and online
+//! without a look at its struct pages.
+
+mod give_back;
+mod image;
+mod populate;
+mod relocate;
+
+pub use image::Image;
+
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::entry::descriptor::{Attributes, Descriptor};
+use crate::entry::slot::{self, Slot};
+use crate::frame::Frames;
+use crate::frame::block::MemoryBlock;
+use crate::frame::buddy::{Populated, Split};
+use crate::frame::page::PAGE_BYTES_SHIFT;
+use crate::granule::{Granule, LAST_LEVEL, MAX_ORDERS};
+use crate::machine::Machine;
+use crate::pfn::Pfn;
+
+/// Where the memmap of a block is mapped: where a table serves one section (4K) the entry of level 2 that leads to it, else
+/// the first of the block's entries of level 3.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DemandMemmap {
+    /// The table.
+    pub(crate) table: PhysAddr,
+    /// The entry's index in it.
+    pub(crate) index: u32,
+}
+
+/// What is done on demand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DemandFigures {
+    /// Memmap pages that got a frame of their own.
+    pub populated: u64,
+    /// Memmap pages that lost it.
+    pub given_back: u64,
+    /// Blocks that left the image.
+    pub materialised: u64,
+    /// Blocks that became the image again.
+    pub collapsed: u64,
+}
+
+/// The blocks whose memmap is populated on demand.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Demand {
+    image: Option<Image>,
+    blocks: u64,
+    figures: DemandFigures,
+    skipped: u64,
+}
+
+impl Demand {
+    /// The image, while there is a block on demand.
+    pub const fn image(&self) -> Option<Image> {
+        self.image
+    }
+    /// How many blocks are on demand.
+    pub const fn blocks(&self) -> u64 {
+        self.blocks
+    }
+    /// What was done.
+    pub const fn figures(&self) -> DemandFigures {
+        self.figures
+    }
+    /// TLB maintenance that a fault on purpose left out.
+    pub(crate) const fn skipped(&self) -> u64 {
+        self.skipped
+    }
+}
+
+/// log2 of the pages that one memmap page describes: 6, 8, 10 at 4K, 16K, 64K.
+pub(crate) fn described_order(g: Granule) -> u32 {
+    g.page_shift - PAGE_BYTES_SHIFT
+}
+
+/// A few memmap pages of one block, by their numbers in it.
+#[derive(Clone, Copy, Debug, Default)]
+struct MemmapPages {
+    numbers: [u16; MAX_ORDERS],
+    count: usize,
+}
+
+impl MemmapPages {
+    /// One more. A split or a merge has at most one for each order, so that there is room.
+    fn push(&mut self, number: u64) {
+        self.numbers[self.count] = u16::try_from(number).unwrap_or(u16::MAX);
+        self.count += 1;
+    }
+    const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+    fn numbers(&self) -> impl Iterator<Item = u64> + Clone + '_ {
+        self.numbers[..self.count].iter().map(|number| u64::from(*number))
+    }
+    /// log2 of a run that has a page for each.
+    const fn chunk_order(&self) -> u32 {
+        self.count.next_power_of_two().trailing_zeros()
+    }
+}
+
+/// The memmap pages in which runs begin when `1 << order` pages at `pfn` come out of a free run of `1 << from`, and end when
+/// they merge into it: those of the upper half at each order, as far as halves are whole memmap pages.
+///
+/// ```text
+///   a run of four memmap pages      |head|    |    |    |
+///   64 pages of it at pfn (4K)      |head|pfn |half|    |       from = 8, order = 6: pages 2 and 1
+/// ```
+fn split_pages(g: Granule, pfn: Pfn, order: u32, from: u32) -> MemmapPages {
+    let (start, described) = (pfn.align_down(g.section_order), described_order(g));
+    let mut pages = MemmapPages::default();
+    for half in order.max(described)..from {
+        let upper = pfn.align_down(half + 1) + (1 << half);
+        pages.push((upper - start) >> described);
+    }
+    pages
+}
+
+impl Split {
+    fn memmap_pages(&self, g: Granule) -> MemmapPages {
+        split_pages(g, self.pfn, self.order, self.from)
+    }
+}
+
+impl MemoryBlock {
+    /// Whether the block maps the image: all of it is one free run, and it is on demand.
+    pub fn is_image(&self, g: Granule) -> bool {
+        self.demand.is_some() && self.free.pages() == g.section_pages
+    }
+    /// The proof for `split`, if it begins no run in a memmap page that has no frame.
+    #[inline(always)]
+    pub(super) fn populated(&self, g: Granule, split: Split) -> Option<Populated> {
+        let begins_none = split.from <= described_order(g) || split.from == split.order && !self.is_image(g);
+        (self.demand.is_none() || begins_none).then_some(Populated(split))
+    }
+}
+
+/// The level 3 entries of a block's memmap.
+#[derive(Clone, Copy)]
+struct Entries {
+    table: PhysAddr,
+    first: usize,
+    memmap: VirtAddr,
+    page_size: u64,
+}
+
+impl Entries {
+    fn slot(&self, number: u64) -> Slot {
+        let start = self.address(number);
+        let span = VirtRange { start, end: start + self.page_size };
+        let index = self.first + usize::try_from(number).unwrap_or(0);
+        Slot { table: self.table, level: LAST_LEVEL, index, span, part: span }
+    }
+    fn address(&self, number: u64) -> VirtAddr {
+        self.memmap + number * self.page_size
+    }
+}
+
+impl<M: Machine> Frames<M> {
+    /// The blocks whose memmap is populated on demand, and their image.
+    pub const fn demand(&self) -> &Demand {
+        &self.demand
+    }
+
+    /// How many memmap pages of the block at `start` have a frame of their own: none of a block that is not on demand.
+    pub fn populated_pages(&self, start: Pfn) -> u64 {
+        let g = self.granule();
+        if self.blocks.get(start.get()).is_none_or(|block| block.demand.is_none() || block.is_image(g)) {
+            return 0;
+        }
+        let Some(entries) = self.entries_of(start) else { return 0 };
+        let own = |number: &u64| !self.entry_at(entries, *number).is_shared();
+        (0..g.section_memmap >> g.page_shift).filter(own).count() as u64
+    }
+
+    fn entry_at(&self, entries: Entries, number: u64) -> Descriptor {
+        slot::read::<M>(&self.machine, &entries.slot(number))
+    }
+
+    /// The level 3 entries of the memmap of the block at `start`, if it is on demand. At 4K they may be the image's.
+    fn entries_of(&self, start: Pfn) -> Option<Entries> {
+        let g = self.granule();
+        let DemandMemmap { table, index } = self.blocks.get(start.get())?.demand?;
+        let (memmap, page_size) = (self.layout.page_address(start), g.page_size);
+        if !g.shares_tables() {
+            return Some(Entries { table, first: index as usize, memmap, page_size });
+        }
+        let leads = slot::read::<M>(&self.machine, &self.table_slot(start)?);
+        Some(Entries { table: leads.address(g), first: 0, memmap, page_size })
+    }
+
+    /// The level 2 entry of the memmap of the block at `start` (4K).
+    fn table_slot(&self, start: Pfn) -> Option<Slot> {
+        let DemandMemmap { table, index } = self.blocks.get(start.get())?.demand?;
+        let memmap = self.layout.page_address(start);
+        let span = VirtRange { start: memmap, end: memmap + self.granule().section_memmap };
+        Some(Slot { table, level: LAST_LEVEL - 1, index: index as usize, span, part: span })
+    }
+
+    /// `by` more pages of the block at `start` are lent to its memmap, and no longer free.
+    fn count_lent(&mut self, start: Pfn, by: i64) {
+        let Some(block) = self.blocks.get_mut(start.get()) else { return };
+        block.memmap_inside = block.memmap_inside.saturating_add_signed(by);
+        // An offline block's free pages count as not present, those of its memmap do.
+        match block.state.zone() {
+            Some(zone) => {
+                let free = &mut self.zones[zone as usize].free;
+                *free = free.saturating_add_signed(-by);
+            }
+            None => self.counts.present = self.counts.present.saturating_add_signed(by),
+        }
+        self.counts.memmap_self = self.counts.memmap_self.saturating_add_signed(by);
+    }
+
+    /// A page of the block at `start` that [`Self::take_from`] has taken is lent to its memmap.
+    fn lend_taken(&mut self, start: Pfn) {
+        if let Some(block) = self.blocks.get_mut(start.get()) {
+            block.memmap_inside += 1;
+            self.counts.memmap_self += 1;
+        }
+    }
+
+    /// TLB maintenance for memmap pages whose entries changed, on every CPU.
+    fn invalidate_pages(&mut self, entries: Entries, pages: &MemmapPages) {
+        if self.hooks.skips_populate_invalidation() {
+            self.demand.skipped += 1;
+            return;
+        }
+        let mut addresses = [VirtAddr::default(); MAX_ORDERS];
+        for (place, number) in addresses.iter_mut().zip(pages.numbers()) {
+            *place = entries.address(number);
+        }
+        self.machine.invalidate_pages(&addresses[..pages.count], entries.page_size);
+    }
+
+    /// The same for pages that have become writable, on this CPU: no other writes to them.
+    fn invalidate_pages_here(&self, entries: Entries, pages: &MemmapPages) {
+        let mut addresses = [VirtAddr::default(); MAX_ORDERS];
+        for (place, number) in addresses.iter_mut().zip(pages.numbers()) {
+            *place = entries.address(number);
+        }
+        self.machine.invalidate_pages_here(&addresses[..pages.count], entries.page_size);
+    }
+}
+
+/// The entry of a memmap page with a frame of its own, which runs write to.
+fn own_leaf(frame: PhysAddr) -> Descriptor {
+    Descriptor::leaf(frame, Attributes::DATA, LAST_LEVEL, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn numbers(g: Granule, pfn: u64, order: u32, from: u32) -> Vec<u64> {
+        let block = 16 * g.section_pages;
+        split_pages(g, Pfn::new(block + pfn), order, from).numbers().collect()
+    }
+
+    // By hand: a memmap page describes 64, 256, 1024 pages.
+    #[test]
+    fn a_split_begins_runs_in_the_page_of_each_upper_half() {
+        assert_eq!(numbers(Granule::K4, 0, 0, 15), [1, 2, 4, 8, 16, 32, 64, 128, 256]);
+        assert_eq!(numbers(Granule::K4, 0, 9, 10), [8], "512 pages of 1024: the other half begins in page 8");
+        assert_eq!(numbers(Granule::K4, 0, 0, 6), [0; 0], "halves within one memmap page");
+        assert_eq!(numbers(Granule::K4, 32767, 0, 15), [511, 510, 508, 504, 496, 480, 448, 384, 256]);
+        assert_eq!(numbers(Granule::K16, 0, 0, 13), [1, 2, 4, 8, 16]);
+        assert_eq!(numbers(Granule::K64, 0, 3, 13), [1, 2, 4]);
+        assert_eq!(numbers(Granule::K64, 0, 12, 13), [4]);
+    }
+}

@@ -1,0 +1,211 @@
+//! Before a split: the memmap pages in which runs begin get frames, out of the block itself.
+//!
+//! ```text
+//!   the smallest run that has a page for each    lend them: it is split within one memmap page, which has a frame
+//!   none of that size, but a larger one          carve it: the frames that its own split needs are its first pages
+//!   the image                                    materialise: as carving all of the block; the table too (4K)
+//! ```
+//! An entry changes under readers, none of which meets a hole or a wrong struct page (Arm ARM, R_WHZWS):
+//!
+//! ```text
+//!   shared, read-only -> own frame with the same contents, read-only; TLBI on every CPU -> writable; TLBI here
+//! ```
+//! The table address of a live entry changes as a block is materialised at 4K: a window, in which readers wait.
+
+use super::image::{fill_head, fill_table};
+use super::{MemmapPages, described_order, own_leaf};
+use crate::addr::PhysAddr;
+use crate::entry::descriptor::Descriptor;
+use crate::entry::flush::PendingInvalidation;
+use crate::entry::live_update::Contents;
+use crate::entry::slot::{self, Slot};
+use crate::error::{Error, Resource, Result};
+use crate::frame::Frames;
+use crate::frame::buddy::{Populated, Split};
+use crate::frame::page::PageKind;
+use crate::frame::pages::Pages;
+use crate::machine::{self, Machine};
+use crate::pfn::{Pfn, PfnRange};
+
+impl<M: Machine> Frames<M> {
+    /// Populates the memmap pages in which runs begin as `1 << order` pages of the block at `start`, which is on demand and
+    /// online, are taken: those at `at`, or any. `None` when there is no such free run, or it is all of the block, which
+    /// leaves no page for the memmap of its head.
+    #[cold]
+    pub(in crate::frame) fn populate(
+        &mut self,
+        start: Pfn,
+        order: u32,
+        at: Option<Pfn>,
+    ) -> Option<Populated> {
+        let g = self.granule();
+        if order >= g.section_order {
+            return None;
+        }
+        loop {
+            let split = self.find_split(start, order, at)?;
+            let block = self.blocks.get(start.get())?;
+            if block.is_image(g) {
+                self.materialise(start, carve(split.head, split.from, described_order(g), at));
+                continue;
+            }
+            let pages = split.memmap_pages(g);
+            if pages.is_empty() {
+                return Some(Populated(split));
+            }
+            let chunk = block.free.find(pages.chunk_order())?;
+            if chunk.from <= described_order(g) {
+                self.lend(start, chunk, &pages, false);
+                return Some(Populated(split));
+            }
+            let carved = carve(chunk.head, chunk.from, described_order(g), at);
+            self.lend(start, carved, &carved.memmap_pages(g), false);
+        }
+    }
+
+    /// Populates the memmap pages in which runs of `1 << to` begin, for the run at `run` of `1 << from`, in use, that they are
+    /// to be. Nothing to do in a block that is not on demand.
+    ///
+    /// # Errors
+    /// `Out` when the block has too few free pages; nothing has changed then.
+    pub(crate) fn populate_parts(&mut self, run: Pfn, from: u32, to: u32) -> Result<()> {
+        let g = self.granule();
+        let (start, described) = (run.align_down(g.section_order), described_order(g));
+        if self.blocks.get(start.get()).is_none_or(|block| block.demand.is_none()) {
+            return Ok(());
+        }
+        let step = to.max(described);
+        for part in 1..1u64 << from.saturating_sub(step) {
+            let out = Error::Out(Resource::Frames { order: 0 });
+            let frame = self
+                .may_fail(Resource::Frames { order: 0 })
+                .and_then(|()| self.take_from(start, 0).ok_or(out));
+            match frame {
+                Ok(frame) => self.lend_one(start, ((run - start) + (part << step)) >> described, frame),
+                Err(error) => {
+                    self.give_back_inside(run, from);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `frame`, which has been taken, becomes the frame of the memmap page `number`.
+    fn lend_one(&mut self, start: Pfn, number: u64, frame: Pfn) {
+        self.pages().mark(frame, 0, PageKind::MemmapSelf);
+        self.pages().own(frame).as_lent().set_memmap_page(Some(number));
+        self.lend_taken(start);
+        let mut page = MemmapPages::default();
+        page.push(number);
+        self.map_own(start, &page, frame);
+    }
+
+    /// The split that takes `1 << order` free pages of the block at `start`.
+    fn find_split(&self, start: Pfn, order: u32, at: Option<Pfn>) -> Option<Split> {
+        let Some(pfn) = at else { return self.blocks.get(start.get())?.free.find(order) };
+        let pages = self.pages();
+        let (PageKind::Free, head) = pages.use_of(pfn) else { return None };
+        let from = pages.get(head).order();
+        (from >= order).then_some(Split { head, from, pfn, order })
+    }
+
+    /// The block at `start` leaves the image; `carved` is the split of all of it from which the frames come.
+    fn materialise(&mut self, start: Pfn, carved: Split) {
+        let g = self.granule();
+        let mut pages = carved.memmap_pages(g);
+        pages.push(0);
+        if g.shares_tables() {
+            self.make_table(start, carved.pfn.address(g));
+        }
+        self.lend(start, carved, &pages, g.shares_tables());
+        self.demand.figures.materialised += 1;
+    }
+
+    /// The entries of the block at `start`, which are the image's, move to a table of its own.
+    fn make_table(&mut self, start: Pfn, table: PhysAddr) {
+        let (Some(image), Some(slot)) = (self.demand.image, self.table_slot(start)) else { return };
+        fill_table(&self.machine, self.granule(), table, image);
+        self.swap_table(&slot, Descriptor::table(table));
+    }
+
+    /// One table for another of the same contents, in a window.
+    pub(super) fn swap_table(&mut self, slot: &Slot, new: Descriptor) {
+        let (g, machine) = (self.granule(), &self.machine);
+        let old = slot::read::<M>(machine, slot);
+        let mut pending = PendingInvalidation::none();
+        pending.add_leaves(slot.span, g.page_size, true);
+        machine.publish();
+        machine.window_open(slot.span);
+        let broken = slot::write::<M>(g, machine, slot, old.broken(), Contents::MayDiffer);
+        pending.invalidate(machine);
+        let made = slot::write::<M>(g, machine, slot, new, Contents::MayDiffer);
+        machine.publish();
+        machine.window_close();
+        debug_assert!(broken.and(made).is_ok(), "going through an invalid entry is always legal");
+    }
+
+    /// Takes the run of `split`, which needs no frames but these: its first pages become the frames of `pages`, after that
+    /// of the table of the block's entries, if there is one. The others are free again.
+    fn lend(&mut self, start: Pfn, split: Split, pages: &MemmapPages, table: bool) {
+        let frames = split.pfn + u64::from(table);
+        self.map_own(start, pages, frames);
+        let struct_pages = Pages::new(&self.machine, self.layout);
+        let Some(block) = self.blocks.get_mut(start.get()) else { return };
+        block.free.take(&struct_pages, Populated(split));
+        let numbers = table.then_some(None).into_iter().chain(pages.numbers().map(Some));
+        let mut end = split.pfn;
+        for number in numbers {
+            struct_pages.mark(end, 0, PageKind::MemmapSelf);
+            struct_pages.own(end).as_lent().set_memmap_page(number);
+            end = end + 1;
+        }
+        block.free.put_range(&struct_pages, PfnRange { start: end, end: split.pfn + (1 << split.order) });
+        self.count_lent(start, (end - split.pfn).cast_signed());
+    }
+
+    /// Maps memmap pages of the block at `start` to frames from `frame` on, which are free: what they say stays the same.
+    fn map_own(&mut self, start: Pfn, pages: &MemmapPages, frame: Pfn) {
+        let g = self.granule();
+        let Some(entries) = self.entries_of(start) else { return };
+        let (twice, on_image) = (self.hooks.lends_twice(), self.hooks.writes_heads_to_image());
+        let image = self.demand.image.filter(|_| on_image).map(|image| image.zero);
+        let frame_of = |i: u64| image.unwrap_or((frame + if twice { 0 } else { i }).address(g));
+        let leaves = || pages.numbers().zip((0..).map(|i| own_leaf(frame_of(i))));
+        for (number, leaf) in leaves() {
+            let frame = leaf.address(g);
+            match number {
+                0 => fill_head(&self.machine, g, frame),
+                _ => machine::zero_frame(&self.machine, frame, g.page_size),
+            }
+            self.set_leaf(&entries.slot(number), leaf.read_only());
+        }
+        self.invalidate_pages(entries, pages);
+        for (number, leaf) in leaves() {
+            self.set_leaf(&entries.slot(number), leaf);
+        }
+        self.invalidate_pages_here(entries, pages);
+        self.demand.figures.populated += pages.count as u64;
+    }
+
+    /// Writes an entry of a demand block's memmap: what it leads to says what the old one's frame said.
+    pub(super) fn set_leaf(&self, slot: &Slot, new: Descriptor) {
+        let g = self.granule();
+        let (from, to) = (slot::read::<M>(&self.machine, slot).address(g), new.address(g));
+        debug_assert!(
+            from == to || self.hooks.any() || machine::same_contents(&self.machine, from, to, g.page_size),
+            "a memmap page at {:?} would say something else",
+            slot.span.start
+        );
+        let written = slot::write::<M>(g, &self.machine, slot, new, Contents::Same);
+        debug_assert!(written.is_ok(), "{written:?}");
+    }
+}
+
+/// The split that takes the first pages of a free run, as many as one memmap page describes; of its other half when the pages
+/// at `at` are to come from the first.
+fn carve(head: Pfn, from: u32, order: u32, at: Option<Pfn>) -> Split {
+    let half = head + (1 << (from - 1));
+    let pfn = if at.is_some_and(|at| head <= at && at < half) { half } else { head };
+    Split { head, from, pfn, order }
+}

@@ -1,0 +1,68 @@
+//! A page that is lent moves to another page of its block, so that the run around it can be free or poisoned.
+//!
+//! ```text
+//!   memmap page    read-only; TLBI; copied -> the copy, read-only; TLBI -> writable; TLBI here
+//!   the table      copied; one for the other in a window (4K)
+//! ```
+
+use super::{MemmapPages, own_leaf};
+use crate::entry::descriptor::Descriptor;
+use crate::error::{Error, Resource, Result};
+use crate::frame::Frames;
+use crate::frame::page::PageKind;
+use crate::machine::{self, Machine};
+use crate::pfn::Pfn;
+
+impl<M: Machine> Frames<M> {
+    /// Whether the page at `pfn` is lent by a block on demand to its own memmap.
+    pub(crate) fn is_lent(&self, pfn: Pfn) -> bool {
+        self.block_of(pfn).is_some_and(|block| block.demand.is_some())
+            && self.pages().get(pfn).kind() == PageKind::MemmapSelf
+    }
+
+    /// Moves what is in the lent page `from` to another page of its block, and frees it.
+    ///
+    /// # Errors
+    /// `Out` when the block has no free page, or serves no allocations; nothing has changed then.
+    pub(crate) fn relocate(&mut self, from: Pfn) -> Result<()> {
+        let g = self.granule();
+        let start = from.align_down(g.section_order);
+        let out = Error::Out(Resource::Frames { order: 0 });
+        self.may_fail(Resource::Frames { order: 0 })?;
+        let to = self.take_from(start, 0).ok_or(out)?;
+        // Before the struct page may be read-only.
+        let number = self.pages().get(from).as_lent().memmap_page();
+        self.pages().mark(to, 0, PageKind::MemmapSelf);
+        self.pages().own(to).as_lent().set_memmap_page(number);
+        match number {
+            Some(number) => self.move_memmap_page(start, number, to),
+            None => self.move_table(start, to),
+        }
+        self.lend_taken(start);
+        self.free_lent_page(start, from);
+        Ok(())
+    }
+
+    fn move_memmap_page(&mut self, start: Pfn, number: u64, to: Pfn) {
+        let g = self.granule();
+        let Some(entries) = self.entries_of(start) else { return };
+        let mut page = MemmapPages::default();
+        page.push(number);
+        let old = self.entry_at(entries, number);
+        self.set_leaf(&entries.slot(number), old.read_only());
+        self.invalidate_pages(entries, &page);
+        machine::copy_frame(&self.machine, old.address(g), to.address(g), g.page_size);
+        let new = own_leaf(to.address(g));
+        self.set_leaf(&entries.slot(number), new.read_only());
+        self.invalidate_pages(entries, &page);
+        self.set_leaf(&entries.slot(number), new);
+        self.invalidate_pages_here(entries, &page);
+    }
+
+    fn move_table(&mut self, start: Pfn, to: Pfn) {
+        let g = self.granule();
+        let (Some(slot), Some(entries)) = (self.table_slot(start), self.entries_of(start)) else { return };
+        machine::copy_frame(&self.machine, entries.table, to.address(g), g.page_size);
+        self.swap_table(&slot, Descriptor::table(to.address(g)));
+    }
+}

@@ -1,0 +1,53 @@
+//! The memmap of blocks on demand: step 4 and its inverse.
+
+use crate::error::Result;
+use crate::frame::Frames;
+use crate::frame::demand::DemandMemmap;
+use crate::machine::Machine;
+use crate::pfn::PfnRange;
+use crate::space::table::KernelSpace;
+
+/// Maps the image for the blocks of `pages`.
+///
+/// # Errors
+/// `Out`; nothing has changed then.
+pub(crate) fn populate_image<M: Machine>(
+    space: &mut KernelSpace<M>,
+    frames: &mut Frames<M>,
+    pages: PfnRange,
+) -> Result<()> {
+    let g = frames.granule();
+    let blocks = pages.len() >> g.section_order;
+    let image = frames.get_image(blocks)?;
+    if let Err(error) = space.map_image(frames, space.layout().memmap(pages), image) {
+        frames.put_image(blocks);
+        return Err(error);
+    }
+    space.publish();
+    for start in pages.blocks(g) {
+        let entry = space.memmap_entry(space.layout().page_address(start));
+        if let (Some(block), Some((table, index))) = (frames.blocks.get_mut(start.get()), entry) {
+            block.demand = Some(DemandMemmap { table, index });
+            block.free.set_whole(g.section_order);
+        }
+    }
+    Ok(())
+}
+
+/// The inverse of [`populate_image`], for blocks that are offline. What they have lent goes with them.
+pub(crate) fn depopulate_image<M: Machine>(
+    space: &mut KernelSpace<M>,
+    frames: &mut Frames<M>,
+    pages: PfnRange,
+) {
+    let g = frames.granule();
+    for start in pages.blocks(g) {
+        if let Some(block) = frames.blocks.get_mut(start.get()) {
+            block.demand = None;
+            block.free.forget();
+        }
+    }
+    let unmapped = space.unmap_image(frames, space.layout().memmap(pages));
+    debug_assert!(unmapped.is_ok(), "emptying an entry is always legal");
+    frames.put_image(pages.len() >> g.section_order);
+}
