@@ -1,7 +1,9 @@
 //! `bench`: a DIMM through its life, or a huge page's memmap shared and restored, and what each part costs.
 
 use hotmap_mm::error::Error;
+use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::block::Source;
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::pfn::{Pfn, PfnRange};
@@ -16,12 +18,19 @@ use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::meter::Meter;
 use hotmap_kernel::{kprintln, number};
 
-pub(super) const BENCH: &str = "bench [CYCLES|hugetlb SIZE]";
+pub(super) const BENCH: &str = "bench [CYCLES|hugetlb SIZE|fill ORDER COUNT [STRIDE]]";
 
 /// One line for each operation: `bench: OPERATION BYTES INSTRUCTIONS TABLES RAM`, the last two as changes in pages.
 pub(super) fn bench(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     if words.peek() == Some("hugetlb") {
         return huge_page(kernel, words);
+    }
+    if words.peek() == Some("fill") {
+        words.next();
+        let (order, count) = (words.number(BENCH)?, words.number(BENCH)?);
+        let stride = if words.peek().is_some() { words.number(BENCH)? } else { 1 };
+        words.end(BENCH)?;
+        return fill(kernel, order, count, stride.max(1));
     }
     let cycles = match words.next() {
         None => 1,
@@ -85,6 +94,60 @@ fn huge_page(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     kprintln!("bench: restore {bytes} {restore}");
     kprintln!("bench: window {bytes} {} 0 0", fault::figures().longest.instructions);
     Ok(())
+}
+
+/// Runs of `1 << order` pages are taken, at most `count`; all but each `stride`-th are freed; the rest is freed.
+fn fill(kernel: &mut Kernel, order: u64, count: u64, stride: u64) -> Outcome {
+    let order = u32::try_from(order).map_err(|_| ShellError::BadWord("an order"))?;
+    let meter = Meter::start(&kernel.mm.frames().counts());
+    let (mut runs, mut got) = (Chain::default(), 0);
+    while got < count
+        && let Ok(run) = kernel.mm.frames_mut().alloc(order, PageKind::Pinned, Mobility::Movable)
+    {
+        runs.push(kernel, run);
+        got += 1;
+    }
+    report_fill(kernel, "fill", order, got, meter);
+    let meter = Meter::start(&kernel.mm.frames().counts());
+    let (mut kept, mut freed) = (Chain::default(), 0);
+    for i in 0..got {
+        let Some(run) = runs.pop(kernel) else { break };
+        if i % stride == 0 {
+            kept.push(kernel, run);
+        } else {
+            kernel.mm.frames_mut().free(run);
+            freed += 1;
+        }
+    }
+    report_fill(kernel, "thin", order, freed, meter);
+    let meter = Meter::start(&kernel.mm.frames().counts());
+    while let Some(run) = kept.pop(kernel) {
+        kernel.mm.frames_mut().free(run);
+    }
+    report_fill(kernel, "drain", order, got - freed, meter);
+    Ok(())
+}
+
+fn report_fill(kernel: &Kernel, what: &str, order: u32, runs: u64, meter: Meter) {
+    let counts = kernel.mm.frames().counts();
+    let (bytes, meter) = (runs * (kernel.page_size() << order), meter.stop(|| counts));
+    kprintln!("bench: {what}-{order} {bytes} {meter}");
+}
+
+/// Runs that were taken, each of which knows the next by its struct page.
+#[derive(Default)]
+struct Chain(Option<Pfn>);
+
+impl Chain {
+    fn push(&mut self, kernel: &Kernel, run: Pfn) {
+        let page = kernel.mm.frames().pages().get(run);
+        page.set_private(self.0.replace(run).map_or(0, |next| next.get() + 1));
+    }
+    fn pop(&mut self, kernel: &Kernel) -> Option<Pfn> {
+        let run = self.0?;
+        self.0 = kernel.mm.frames().pages().get(run).private().checked_sub(1).map(Pfn::new);
+        Some(run)
+    }
 }
 
 fn optimise_and_restore(kernel: &mut Kernel, head: Pfn) -> Result<(Meter, Meter), Error> {

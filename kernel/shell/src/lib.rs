@@ -235,7 +235,7 @@ const TABLE: &[Command] = &[
     command("selftest [NAME|list]", 1, "run the self-tests (KTAP)", act::selftest),
     command(
         bench::BENCH,
-        2,
+        4,
         "count the instructions of the life of the last slot's DIMM, or of a huge page",
         bench::bench,
     )

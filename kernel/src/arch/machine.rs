@@ -45,6 +45,12 @@ unsafe impl Machine for Arm {
         tlb::invalidate_range(&(range.start.get()..range.end.get()), stride, scope);
         fault::broken();
     }
+    fn invalidate_pages(&self, pages: &[VirtAddr], _size: u64) {
+        tlb::invalidate_pages(pages.iter().map(|page| page.get()));
+    }
+    fn invalidate_pages_here(&self, pages: &[VirtAddr], _size: u64) {
+        tlb::invalidate_pages_here(pages.iter().map(|page| page.get()));
+    }
     fn bbm(&self) -> Bbm {
         // The CPUs of QEMU's virt are all of one model.
         cpu::features().bbm()

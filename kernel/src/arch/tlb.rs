@@ -81,7 +81,10 @@ pub fn operand(address: u64) -> u64 {
 }
 
 #[cfg(target_os = "none")]
-pub use operations::{invalidate_all, invalidate_here, invalidate_page, invalidate_range, publish};
+pub use operations::{
+    invalidate_all, invalidate_here, invalidate_page, invalidate_pages, invalidate_pages_here,
+    invalidate_range, publish,
+};
 
 #[cfg(target_os = "none")]
 mod operations {
@@ -110,6 +113,30 @@ mod operations {
     /// Invalidates what is cached for the page or block at `address`.
     pub fn invalidate_page(address: u64, scope: Scope) {
         by_address(address, 1, 1, scope);
+    }
+
+    /// Invalidates what is cached for each page at one of `addresses`, on every CPU; complete on return.
+    pub fn invalidate_pages(addresses: impl Iterator<Item = u64>) {
+        // SAFETY: I5, as in `invalidate_all`; the same for the two blocks below.
+        unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
+        for address in addresses {
+            // SAFETY: I5.
+            unsafe { asm!("tlbi vale1is, {}", in(reg) operand(address), options(nostack, preserves_flags)) };
+        }
+        // SAFETY: I5.
+        unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
+    }
+
+    /// [`invalidate_pages`] on this CPU alone.
+    pub fn invalidate_pages_here(addresses: impl Iterator<Item = u64>) {
+        // SAFETY: I5, as in `invalidate_all`; the same for the two blocks below.
+        unsafe { asm!("dsb nshst", options(nostack, preserves_flags)) };
+        for address in addresses {
+            // SAFETY: I5.
+            unsafe { asm!("tlbi vale1, {}", in(reg) operand(address), options(nostack, preserves_flags)) };
+        }
+        // SAFETY: I5.
+        unsafe { asm!("dsb nsh", "isb", options(nostack, preserves_flags)) };
     }
 
     /// Invalidates everything that EL1 has cached, on every CPU; complete on return.
