@@ -98,6 +98,17 @@ impl<T: Keyed> List<T> {
         let at = self.position(key);
         self.items.get(at).is_some_and(|item| item.key() == key).then_some(at)
     }
+    /// Where the item with this key is, until the list changes.
+    pub fn index_of(&self, key: u64) -> Option<usize> {
+        self.find(key)
+    }
+    /// The item at `index`, which [`Self::index_of`] has found.
+    ///
+    /// # Panics
+    /// When the list has no such index.
+    pub fn at_mut(&mut self, index: usize) -> &mut T {
+        &mut self.items[index]
+    }
     /// The items with a key of `keys`, ascending.
     pub fn range(&self, keys: Range<u64>) -> &[T] {
         let (first, end) = (self.position(keys.start), self.position(keys.end));

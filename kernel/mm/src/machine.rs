@@ -61,13 +61,13 @@ pub unsafe trait Machine: Clone {
     /// walk-cache entries too when `tables`.
     fn invalidate(&self, range: VirtRange, stride: u64, tables: bool);
     /// [`Self::invalidate`] for single pages of `size` bytes, by one set of barriers.
-    fn invalidate_pages(&self, pages: &[VirtAddr], size: u64) {
-        for page in pages {
-            self.invalidate(VirtRange { start: *page, end: *page + size }, size, false);
+    fn invalidate_pages(&self, pages: impl Iterator<Item = VirtAddr>, size: u64) {
+        for start in pages {
+            self.invalidate(VirtRange { start, end: start + size }, size, false);
         }
     }
     /// [`Self::invalidate_pages`] on this CPU alone: for pages that have become writable, which no other CPU writes to.
-    fn invalidate_pages_here(&self, pages: &[VirtAddr], size: u64) {
+    fn invalidate_pages_here(&self, pages: impl Iterator<Item = VirtAddr>, size: u64) {
         self.invalidate_pages(pages, size);
     }
     /// Clears `len` bytes at `ptr`, both multiples of 64.

@@ -45,11 +45,11 @@ unsafe impl Machine for Arm {
         tlb::invalidate_range(&(range.start.get()..range.end.get()), stride, scope);
         fault::broken();
     }
-    fn invalidate_pages(&self, pages: &[VirtAddr], _size: u64) {
-        tlb::invalidate_pages(pages.iter().map(|page| page.get()));
+    fn invalidate_pages(&self, pages: impl Iterator<Item = VirtAddr>, _size: u64) {
+        tlb::invalidate_pages(pages.map(VirtAddr::get));
     }
-    fn invalidate_pages_here(&self, pages: &[VirtAddr], _size: u64) {
-        tlb::invalidate_pages_here(pages.iter().map(|page| page.get()));
+    fn invalidate_pages_here(&self, pages: impl Iterator<Item = VirtAddr>, _size: u64) {
+        tlb::invalidate_pages_here(pages.map(VirtAddr::get));
     }
     fn bbm(&self) -> Bbm {
         // The CPUs of QEMU's virt are all of one model.

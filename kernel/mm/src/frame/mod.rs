@@ -32,7 +32,7 @@ use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
 use altmap::{Altmap, Altmaps};
 use block::{BlockState, MemoryBlock};
-use buddy::{Populated, Split};
+use buddy::Split;
 use counts::{Counts, Warnings};
 use demand::{Demand, described_order};
 use page::PageKind;
@@ -239,18 +239,10 @@ impl<M: Machine> Frames<M> {
         let split = block.free.find(order)?;
         let pfn = match block.populated(g, split) {
             Some(populated) => block.free.take(&pages, populated),
-            None => {
-                let populated = self.populate(start, order, None)?;
-                self.take_populated(start, populated)?
-            }
+            None => self.take_populating(start, order, None)?,
         };
         self.zones[zone as usize].free -= 1 << order;
         Some(pfn)
-    }
-
-    fn take_populated(&mut self, start: Pfn, populated: Populated) -> Option<Pfn> {
-        let pages = Pages::new(&self.machine, self.layout);
-        Some(self.blocks.get_mut(start.get())?.free.take(&pages, populated))
     }
 
     fn take_oldest(&mut self, order: u32) -> Option<Pfn> {
@@ -317,10 +309,7 @@ impl<M: Machine> Frames<M> {
         let split = Split { head, from: pages.get(head).order(), pfn, order };
         let taken = match block.populated(g, split) {
             Some(populated) => block.free.take(&pages, populated),
-            None => {
-                let populated = self.populate(start, order, Some(pfn))?;
-                self.take_populated(start, populated)?
-            }
+            None => self.take_populating(start, order, Some(pfn))?,
         };
         self.zones[zone as usize].free -= 1 << order;
         Some(taken)

@@ -7,7 +7,7 @@
 //! When all that is not free is lent to the memmap itself, the block collapses: it maps the image, and nothing is lent.
 
 use super::image::fill_head;
-use super::{Entries, MemmapPages, split_pages};
+use super::{MemmapPages, Site, split_pages};
 use crate::entry::descriptor::Descriptor;
 use crate::frame::Frames;
 use crate::frame::pages::Pages;
@@ -21,15 +21,17 @@ impl<M: Machine> Frames<M> {
     pub(in crate::frame) fn give_back(&mut self, pfn: Pfn, order: u32, merged: u32) {
         let g = self.granule();
         let start = pfn.align_down(g.section_order);
-        if self.blocks.get(start.get()).is_some_and(|b| b.free.pages() + b.memmap_inside == g.section_pages) {
-            return self.collapse(start);
+        let Some(site) = self.site_of(start) else { return };
+        let block = self.blocks.at_mut(site.block);
+        if block.free.pages() + block.memmap_inside == g.section_pages {
+            return self.collapse(&site);
         }
         let (mut frames, mut pages) = (None, split_pages(g, pfn, order, merged));
         if self.hooks.shares_early() {
             pages.push((pfn.align_down(merged) - start) >> super::described_order(g));
         }
-        self.unmap_own(start, &pages, &mut frames);
-        self.free_lent(start, frames);
+        self.unmap_own(&site, &pages, &mut frames);
+        self.free_lent(&site, frames);
     }
 
     /// Gives the memmap pages of the block at `start` back in which no run begins, of those that describe `run`, the pages of
@@ -37,97 +39,97 @@ impl<M: Machine> Frames<M> {
     pub(crate) fn give_back_inside(&mut self, run: Pfn, order: u32) {
         let g = self.granule();
         let start = run.align_down(g.section_order);
-        let Some(entries) = self.entries_of(start) else { return };
+        let Some(site) = self.site_of(start) else { return };
         let described = super::described_order(g);
         let (first, end) = ((run - start) >> described, (run + (1 << order) - start) >> described);
         let (mut frames, mut pages) = (None, MemmapPages::default());
         for number in first + 1..end {
-            if self.entry_at(entries, number).is_shared() {
+            if self.entry_at(&site, number).is_shared() {
                 continue;
             }
             pages.push(number);
             if pages.count == MAX_ORDERS {
-                self.unmap_own(start, &core::mem::take(&mut pages), &mut frames);
+                self.unmap_own(&site, &core::mem::take(&mut pages), &mut frames);
             }
         }
-        self.unmap_own(start, &pages, &mut frames);
-        self.free_lent(start, frames);
+        self.unmap_own(&site, &pages, &mut frames);
+        self.free_lent(&site, frames);
     }
 
     /// Frees a page that was lent and is not any more.
-    pub(super) fn free_lent_page(&mut self, start: Pfn, frame: Pfn) {
+    pub(super) fn free_lent_page(&mut self, site: &Site, frame: Pfn) {
         self.pages().own(frame).as_stacked().set_below(None);
-        self.free_lent(start, Some(frame));
+        self.free_lent(site, Some(frame));
     }
 
     /// Frees frames that no entry maps any more, a stack of them, and what their merging gives back in turn.
-    fn free_lent(&mut self, start: Pfn, mut frames: Option<Pfn>) {
+    fn free_lent(&mut self, site: &Site, mut frames: Option<Pfn>) {
         let g = self.granule();
         while let Some(frame) = frames {
             frames = self.pages().get(frame).as_stacked().below();
-            let merged = self.free_one_lent(start, frame);
-            self.unmap_own(start, &split_pages(g, frame, 0, merged), &mut frames);
+            let merged = self.free_one_lent(site, frame);
+            self.unmap_own(site, &split_pages(g, frame, 0, merged), &mut frames);
         }
     }
 
     /// A page that was lent is free. Returns the order of the run that it is part of now.
-    fn free_one_lent(&mut self, start: Pfn, frame: Pfn) -> u32 {
-        self.count_lent(start, -1);
+    fn free_one_lent(&mut self, site: &Site, frame: Pfn) -> u32 {
+        self.count_lent(site, -1);
         let struct_pages = Pages::new(&self.machine, self.layout);
         struct_pages.own(frame).clear_head();
-        self.blocks.get_mut(start.get()).map_or(0, |block| block.free.free(&struct_pages, frame, 0))
+        self.blocks.at_mut(site.block).free.free(&struct_pages, frame, 0)
     }
 
-    /// Lets memmap pages that are all zero share the image's again; puts what they mapped on the stack `frames`.
-    fn unmap_own(&mut self, start: Pfn, pages: &MemmapPages, frames: &mut Option<Pfn>) {
-        let (Some(image), Some(entries)) = (self.demand.image, self.entries_of(start)) else { return };
+    /// Lets memmap pages of a block that are all zero share the image's again; puts what they mapped on the stack `frames`.
+    fn unmap_own(&mut self, site: &Site, pages: &MemmapPages, frames: &mut Option<Pfn>) {
+        let Some(image) = self.demand.image else { return };
         if pages.is_empty() || self.hooks.keeps_private_memmap() {
             return;
         }
         let g = self.granule();
-        self.make_read_only(entries, pages);
+        self.make_read_only(site, pages);
         for number in pages.numbers() {
-            let frame = Pfn::containing(g, self.entry_at(entries, number).address(g));
-            self.set_leaf(&entries.slot(number), image.leaf(number));
+            let frame = Pfn::containing(g, self.entry_at(site, number).address(g));
+            self.set_leaf(&site.slot(number), image.leaf(number));
             self.pages().own(frame).as_stacked().set_below(*frames);
             *frames = Some(frame);
         }
-        self.invalidate_pages(entries, pages);
+        self.invalidate_pages(site, pages);
         self.demand.figures.given_back += pages.count as u64;
     }
 
-    fn make_read_only(&mut self, entries: Entries, pages: &MemmapPages) {
+    fn make_read_only(&mut self, site: &Site, pages: &MemmapPages) {
         for number in pages.numbers() {
-            let leaf = self.entry_at(entries, number);
-            self.set_leaf(&entries.slot(number), leaf.read_only());
+            let leaf = self.entry_at(site, number);
+            self.set_leaf(&site.slot(number), leaf.read_only());
         }
-        self.invalidate_pages(entries, pages);
+        self.invalidate_pages(site, pages);
     }
 
-    /// The block at `start`, of which nothing is used but for its memmap, is the image again.
-    fn collapse(&mut self, start: Pfn) {
+    /// A block of which nothing is used but for its memmap is the image again.
+    fn collapse(&mut self, site: &Site) {
         let g = self.granule();
         let Some(image) = self.demand.image else { return };
-        match image.table.zip(self.table_slot(start)) {
+        match image.table.zip(self.table_slot(site)) {
             Some((table, slot)) => self.swap_table(&slot, Descriptor::table(table).shared()),
-            None => self.share_all(start),
+            None => self.share_all(site),
         }
-        let Some(block) = self.blocks.get_mut(start.get()) else { return };
+        let block = self.blocks.at_mut(site.block);
         let lent = block.memmap_inside;
         block.free.set_whole(g.section_order);
-        self.count_lent(start, -lent.cast_signed());
+        self.count_lent(site, -lent.cast_signed());
         self.demand.figures.collapsed += 1;
     }
 
-    /// Every memmap page of the block at `start` says what the image says, and shares it.
-    fn share_all(&mut self, start: Pfn) {
+    /// Every memmap page of a block says what the image says, and shares it.
+    fn share_all(&mut self, site: &Site) {
         let g = self.granule();
-        let (Some(image), Some(entries)) = (self.demand.image, self.entries_of(start)) else { return };
+        let Some(image) = self.demand.image else { return };
         let mut at = 0;
         while at < g.section_memmap >> g.page_shift {
             let mut pages = MemmapPages::default();
             while at < g.section_memmap >> g.page_shift && pages.count < MAX_ORDERS {
-                let entry = self.entry_at(entries, at);
+                let entry = self.entry_at(site, at);
                 if !entry.is_shared() {
                     let frame = entry.address(g);
                     match at {
@@ -138,11 +140,11 @@ impl<M: Machine> Frames<M> {
                 }
                 at += 1;
             }
-            self.make_read_only(entries, &pages);
+            self.make_read_only(site, &pages);
             for number in pages.numbers() {
-                self.set_leaf(&entries.slot(number), image.leaf(number));
+                self.set_leaf(&site.slot(number), image.leaf(number));
             }
-            self.invalidate_pages(entries, &pages);
+            self.invalidate_pages(site, &pages);
         }
     }
 }

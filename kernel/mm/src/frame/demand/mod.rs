@@ -26,6 +26,8 @@ mod relocate;
 
 pub use image::Image;
 
+use core::sync::atomic::Ordering::Acquire;
+
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::entry::descriptor::{Attributes, Descriptor};
 use crate::entry::slot::{self, Slot};
@@ -34,7 +36,7 @@ use crate::frame::block::MemoryBlock;
 use crate::frame::buddy::{Populated, Split};
 use crate::frame::page::PAGE_BYTES_SHIFT;
 use crate::granule::{Granule, LAST_LEVEL, MAX_ORDERS};
-use crate::machine::Machine;
+use crate::machine::{self, Machine};
 use crate::pfn::Pfn;
 
 /// Where the memmap of a block is mapped: where a table serves one section (4K) the entry of level 2 that leads to it, else
@@ -101,6 +103,11 @@ struct MemmapPages {
 }
 
 impl MemmapPages {
+    fn one(number: u64) -> Self {
+        let mut pages = Self::default();
+        pages.push(number);
+        pages
+    }
     /// One more. A split or a merge has at most one for each order, so that there is room.
     fn push(&mut self, number: u64) {
         self.numbers[self.count] = u16::try_from(number).unwrap_or(u16::MAX);
@@ -154,16 +161,19 @@ impl MemoryBlock {
     }
 }
 
-/// The level 3 entries of a block's memmap.
+/// A block on demand: where it is in the list of blocks, and its level 3 entries. Valid until the list changes, or the block
+/// gets another table.
 #[derive(Clone, Copy)]
-struct Entries {
+struct Site {
+    block: usize,
+    start: Pfn,
     table: PhysAddr,
     first: usize,
     memmap: VirtAddr,
     page_size: u64,
 }
 
-impl Entries {
+impl Site {
     fn slot(&self, number: u64) -> Slot {
         let start = self.address(number);
         let span = VirtRange { start, end: start + self.page_size };
@@ -187,78 +197,70 @@ impl<M: Machine> Frames<M> {
         if self.blocks.get(start.get()).is_none_or(|block| block.demand.is_none() || block.is_image(g)) {
             return 0;
         }
-        let Some(entries) = self.entries_of(start) else { return 0 };
-        let own = |number: &u64| !self.entry_at(entries, *number).is_shared();
+        let Some(site) = self.site_of(start) else { return 0 };
+        let own = |number: &u64| !self.entry_at(&site, *number).is_shared();
         (0..g.section_memmap >> g.page_shift).filter(own).count() as u64
     }
 
-    fn entry_at(&self, entries: Entries, number: u64) -> Descriptor {
-        slot::read::<M>(&self.machine, &entries.slot(number))
+    fn entry_at(&self, site: &Site, number: u64) -> Descriptor {
+        slot::read::<M>(&self.machine, &site.slot(number))
     }
 
-    /// The level 3 entries of the memmap of the block at `start`, if it is on demand. At 4K they may be the image's.
-    fn entries_of(&self, start: Pfn) -> Option<Entries> {
+    /// The site of the block at `start`, if it is on demand. At 4K its entries may be the image's.
+    fn site_of(&self, start: Pfn) -> Option<Site> {
         let g = self.granule();
-        let DemandMemmap { table, index } = self.blocks.get(start.get())?.demand?;
+        let block = self.blocks.index_of(start.get())?;
+        let DemandMemmap { table, index } = self.blocks.as_slice()[block].demand?;
         let (memmap, page_size) = (self.layout.page_address(start), g.page_size);
+        let site = Site { block, start, table, first: index as usize, memmap, page_size };
         if !g.shares_tables() {
-            return Some(Entries { table, first: index as usize, memmap, page_size });
+            return Some(site);
         }
-        let leads = slot::read::<M>(&self.machine, &self.table_slot(start)?);
-        Some(Entries { table: leads.address(g), first: 0, memmap, page_size })
+        let leads = machine::entry(&self.machine, table, index as usize).load(Acquire);
+        Some(Site { table: Descriptor::from_bits(leads).address(g), first: 0, ..site })
     }
 
-    /// The level 2 entry of the memmap of the block at `start` (4K).
-    fn table_slot(&self, start: Pfn) -> Option<Slot> {
-        let DemandMemmap { table, index } = self.blocks.get(start.get())?.demand?;
-        let memmap = self.layout.page_address(start);
-        let span = VirtRange { start: memmap, end: memmap + self.granule().section_memmap };
+    /// The level 2 entry of the memmap of the block at `site` (4K).
+    fn table_slot(&self, site: &Site) -> Option<Slot> {
+        let DemandMemmap { table, index } = self.blocks.as_slice()[site.block].demand?;
+        let span = VirtRange { start: site.memmap, end: site.memmap + self.granule().section_memmap };
         Some(Slot { table, level: LAST_LEVEL - 1, index: index as usize, span, part: span })
     }
 
-    /// `by` more pages of the block at `start` are lent to its memmap, and no longer free.
-    fn count_lent(&mut self, start: Pfn, by: i64) {
-        let Some(block) = self.blocks.get_mut(start.get()) else { return };
-        block.memmap_inside = block.memmap_inside.saturating_add_signed(by);
+    /// `by` more pages of a block are lent to its memmap, and no longer free.
+    fn count_lent(&mut self, site: &Site, by: i64) {
+        let block = self.blocks.at_mut(site.block);
+        block.memmap_inside = block.memmap_inside.wrapping_add_signed(by);
         // An offline block's free pages count as not present, those of its memmap do.
         match block.state.zone() {
             Some(zone) => {
                 let free = &mut self.zones[zone as usize].free;
-                *free = free.saturating_add_signed(-by);
+                *free = free.wrapping_add_signed(-by);
             }
-            None => self.counts.present = self.counts.present.saturating_add_signed(by),
+            None => self.counts.present = self.counts.present.wrapping_add_signed(by),
         }
-        self.counts.memmap_self = self.counts.memmap_self.saturating_add_signed(by);
+        self.counts.memmap_self = self.counts.memmap_self.wrapping_add_signed(by);
     }
 
-    /// A page of the block at `start` that [`Self::take_from`] has taken is lent to its memmap.
-    fn lend_taken(&mut self, start: Pfn) {
-        if let Some(block) = self.blocks.get_mut(start.get()) {
-            block.memmap_inside += 1;
-            self.counts.memmap_self += 1;
-        }
+    /// A page of a block that [`Self::take_from`] has taken is lent to its memmap.
+    fn lend_taken(&mut self, site: &Site) {
+        self.blocks.at_mut(site.block).memmap_inside += 1;
+        self.counts.memmap_self += 1;
     }
 
     /// TLB maintenance for memmap pages whose entries changed, on every CPU.
-    fn invalidate_pages(&mut self, entries: Entries, pages: &MemmapPages) {
+    fn invalidate_pages(&mut self, site: &Site, pages: &MemmapPages) {
         if self.hooks.skips_populate_invalidation() {
             self.demand.skipped += 1;
             return;
         }
-        let mut addresses = [VirtAddr::default(); MAX_ORDERS];
-        for (place, number) in addresses.iter_mut().zip(pages.numbers()) {
-            *place = entries.address(number);
-        }
-        self.machine.invalidate_pages(&addresses[..pages.count], entries.page_size);
+        self.machine.invalidate_pages(pages.numbers().map(|number| site.address(number)), site.page_size);
     }
 
     /// The same for pages that have become writable, on this CPU: no other writes to them.
-    fn invalidate_pages_here(&self, entries: Entries, pages: &MemmapPages) {
-        let mut addresses = [VirtAddr::default(); MAX_ORDERS];
-        for (place, number) in addresses.iter_mut().zip(pages.numbers()) {
-            *place = entries.address(number);
-        }
-        self.machine.invalidate_pages_here(&addresses[..pages.count], entries.page_size);
+    fn invalidate_pages_here(&self, site: &Site, pages: &MemmapPages) {
+        self.machine
+            .invalidate_pages_here(pages.numbers().map(|number| site.address(number)), site.page_size);
     }
 }
 

@@ -13,7 +13,7 @@
 //! The table address of a live entry changes as a block is materialised at 4K: a window, in which readers wait.
 
 use super::image::{fill_head, fill_table};
-use super::{MemmapPages, described_order, own_leaf};
+use super::{MemmapPages, Site, described_order, own_leaf};
 use crate::addr::PhysAddr;
 use crate::entry::descriptor::Descriptor;
 use crate::entry::flush::PendingInvalidation;
@@ -28,39 +28,46 @@ use crate::machine::{self, Machine};
 use crate::pfn::{Pfn, PfnRange};
 
 impl<M: Machine> Frames<M> {
-    /// Populates the memmap pages in which runs begin as `1 << order` pages of the block at `start`, which is on demand and
-    /// online, are taken: those at `at`, or any. `None` when there is no such free run, or it is all of the block, which
-    /// leaves no page for the memmap of its head.
+    /// Takes `1 << order` free pages of the block at `start`, which is on demand: those at `at`, or any. First the memmap
+    /// pages are populated in which runs begin by that. `None` when there is no such free run, or it is all of the block,
+    /// which leaves no page for the memmap of its head.
     #[cold]
-    pub(in crate::frame) fn populate(
+    pub(in crate::frame) fn take_populating(
         &mut self,
         start: Pfn,
         order: u32,
         at: Option<Pfn>,
-    ) -> Option<Populated> {
+    ) -> Option<Pfn> {
         let g = self.granule();
         if order >= g.section_order {
             return None;
         }
+        let mut site = self.site_of(start)?;
         loop {
-            let split = self.find_split(start, order, at)?;
-            let block = self.blocks.get(start.get())?;
+            let split = self.find_split(&site, order, at)?;
+            let block = &self.blocks.as_slice()[site.block];
             if block.is_image(g) {
-                self.materialise(start, carve(split.head, split.from, described_order(g), at));
+                let carved = carve(split.head, split.from, described_order(g), at);
+                site = self.materialise(site, carved)?;
                 continue;
             }
             let pages = split.memmap_pages(g);
             if pages.is_empty() {
-                return Some(Populated(split));
+                return Some(self.take_populated(&site, split));
             }
             let chunk = block.free.find(pages.chunk_order())?;
             if chunk.from <= described_order(g) {
-                self.lend(start, chunk, &pages, false);
-                return Some(Populated(split));
+                self.lend(&site, chunk, &pages, false);
+                return Some(self.take_populated(&site, split));
             }
             let carved = carve(chunk.head, chunk.from, described_order(g), at);
-            self.lend(start, carved, &carved.memmap_pages(g), false);
+            self.lend(&site, carved, &carved.memmap_pages(g), false);
         }
+    }
+
+    fn take_populated(&mut self, site: &Site, split: Split) -> Pfn {
+        let struct_pages = Pages::new(&self.machine, self.layout);
+        self.blocks.at_mut(site.block).free.take(&struct_pages, Populated(split))
     }
 
     /// Populates the memmap pages in which runs of `1 << to` begin, for the run at `run` of `1 << from`, in use, that they are
@@ -76,55 +83,56 @@ impl<M: Machine> Frames<M> {
         }
         let step = to.max(described);
         for part in 1..1u64 << from.saturating_sub(step) {
-            let out = Error::Out(Resource::Frames { order: 0 });
-            let frame = self
-                .may_fail(Resource::Frames { order: 0 })
-                .and_then(|()| self.take_from(start, 0).ok_or(out));
-            match frame {
-                Ok(frame) => self.lend_one(start, ((run - start) + (part << step)) >> described, frame),
-                Err(error) => {
-                    self.give_back_inside(run, from);
-                    return Err(error);
-                }
+            let number = ((run - start) + (part << step)) >> described;
+            if let Err(error) = self.populate_one(start, number) {
+                self.give_back_inside(run, from);
+                return Err(error);
             }
         }
         Ok(())
     }
 
-    /// `frame`, which has been taken, becomes the frame of the memmap page `number`.
-    fn lend_one(&mut self, start: Pfn, number: u64, frame: Pfn) {
+    /// Populates the memmap page `number` of the block at `start` with any page of it.
+    fn populate_one(&mut self, start: Pfn, number: u64) -> Result<()> {
+        let resource = Resource::Frames { order: 0 };
+        self.may_fail(resource)?;
+        let frame = self.take_from(start, 0).ok_or(Error::Out(resource))?;
         self.pages().mark(frame, 0, PageKind::MemmapSelf);
         self.pages().own(frame).as_lent().set_memmap_page(Some(number));
-        self.lend_taken(start);
-        let mut page = MemmapPages::default();
-        page.push(number);
-        self.map_own(start, &page, frame);
+        if let Some(site) = self.site_of(start) {
+            self.lend_taken(&site);
+            self.map_own(&site, &MemmapPages::one(number), frame);
+        }
+        Ok(())
     }
 
-    /// The split that takes `1 << order` free pages of the block at `start`.
-    fn find_split(&self, start: Pfn, order: u32, at: Option<Pfn>) -> Option<Split> {
-        let Some(pfn) = at else { return self.blocks.get(start.get())?.free.find(order) };
+    /// The split that takes `1 << order` free pages of a block.
+    fn find_split(&self, site: &Site, order: u32, at: Option<Pfn>) -> Option<Split> {
+        let Some(pfn) = at else { return self.blocks.as_slice()[site.block].free.find(order) };
         let pages = self.pages();
         let (PageKind::Free, head) = pages.use_of(pfn) else { return None };
         let from = pages.get(head).order();
         (from >= order).then_some(Split { head, from, pfn, order })
     }
 
-    /// The block at `start` leaves the image; `carved` is the split of all of it from which the frames come.
-    fn materialise(&mut self, start: Pfn, carved: Split) {
+    /// A block leaves the image; `carved` is the split of all of it from which the frames come. Returns where its entries are
+    /// from here on.
+    fn materialise(&mut self, site: Site, carved: Split) -> Option<Site> {
         let g = self.granule();
         let mut pages = carved.memmap_pages(g);
         pages.push(0);
         if g.shares_tables() {
-            self.make_table(start, carved.pfn.address(g));
+            self.make_table(&site, carved.pfn.address(g));
         }
-        self.lend(start, carved, &pages, g.shares_tables());
+        let site = self.site_of(site.start)?;
+        self.lend(&site, carved, &pages, g.shares_tables());
         self.demand.figures.materialised += 1;
+        Some(site)
     }
 
-    /// The entries of the block at `start`, which are the image's, move to a table of its own.
-    fn make_table(&mut self, start: Pfn, table: PhysAddr) {
-        let (Some(image), Some(slot)) = (self.demand.image, self.table_slot(start)) else { return };
+    /// The entries of a block, which are the image's, move to a table of its own.
+    fn make_table(&mut self, site: &Site, table: PhysAddr) {
+        let (Some(image), Some(slot)) = (self.demand.image, self.table_slot(site)) else { return };
         fill_table(&self.machine, self.granule(), table, image);
         self.swap_table(&slot, Descriptor::table(table));
     }
@@ -145,14 +153,14 @@ impl<M: Machine> Frames<M> {
         debug_assert!(broken.and(made).is_ok(), "going through an invalid entry is always legal");
     }
 
-    /// Takes the run of `split`, which needs no frames but these: its first pages become the frames of `pages`, after that
-    /// of the table of the block's entries, if there is one. The others are free again.
-    fn lend(&mut self, start: Pfn, split: Split, pages: &MemmapPages, table: bool) {
+    /// Takes the run of `split`, which needs no frames but these: its first pages become the table of the block's entries, if
+    /// there is to be one, and the frames of `pages`. The others are free again.
+    fn lend(&mut self, site: &Site, split: Split, pages: &MemmapPages, table: bool) {
         let frames = split.pfn + u64::from(table);
-        self.map_own(start, pages, frames);
+        self.map_own(site, pages, frames);
         let struct_pages = Pages::new(&self.machine, self.layout);
-        let Some(block) = self.blocks.get_mut(start.get()) else { return };
-        block.free.take(&struct_pages, Populated(split));
+        let free = &mut self.blocks.at_mut(site.block).free;
+        free.take(&struct_pages, Populated(split));
         let numbers = table.then_some(None).into_iter().chain(pages.numbers().map(Some));
         let mut end = split.pfn;
         for number in numbers {
@@ -160,14 +168,13 @@ impl<M: Machine> Frames<M> {
             struct_pages.own(end).as_lent().set_memmap_page(number);
             end = end + 1;
         }
-        block.free.put_range(&struct_pages, PfnRange { start: end, end: split.pfn + (1 << split.order) });
-        self.count_lent(start, (end - split.pfn).cast_signed());
+        free.put_range(&struct_pages, PfnRange { start: end, end: split.pfn + (1 << split.order) });
+        self.count_lent(site, (end - split.pfn).cast_signed());
     }
 
-    /// Maps memmap pages of the block at `start` to frames from `frame` on, which are free: what they say stays the same.
-    fn map_own(&mut self, start: Pfn, pages: &MemmapPages, frame: Pfn) {
+    /// Maps memmap pages of a block to frames from `frame` on, which are free: what they say stays the same.
+    fn map_own(&mut self, site: &Site, pages: &MemmapPages, frame: Pfn) {
         let g = self.granule();
-        let Some(entries) = self.entries_of(start) else { return };
         let (twice, on_image) = (self.hooks.lends_twice(), self.hooks.writes_heads_to_image());
         let image = self.demand.image.filter(|_| on_image).map(|image| image.zero);
         let frame_of = |i: u64| image.unwrap_or((frame + if twice { 0 } else { i }).address(g));
@@ -178,27 +185,28 @@ impl<M: Machine> Frames<M> {
                 0 => fill_head(&self.machine, g, frame),
                 _ => machine::zero_frame(&self.machine, frame, g.page_size),
             }
-            self.set_leaf(&entries.slot(number), leaf.read_only());
+            self.set_leaf(&site.slot(number), leaf.read_only());
         }
-        self.invalidate_pages(entries, pages);
+        self.invalidate_pages(site, pages);
         for (number, leaf) in leaves() {
-            self.set_leaf(&entries.slot(number), leaf);
+            self.set_leaf(&site.slot(number), leaf);
         }
-        self.invalidate_pages_here(entries, pages);
+        self.invalidate_pages_here(site, pages);
         self.demand.figures.populated += pages.count as u64;
     }
 
     /// Writes an entry of a demand block's memmap: what it leads to says what the old one's frame said.
     pub(super) fn set_leaf(&self, slot: &Slot, new: Descriptor) {
         let g = self.granule();
-        let (from, to) = (slot::read::<M>(&self.machine, slot).address(g), new.address(g));
-        debug_assert!(
-            from == to || self.hooks.any() || machine::same_contents(&self.machine, from, to, g.page_size),
-            "a memmap page at {:?} would say something else",
-            slot.span.start
-        );
+        debug_assert!(self.hooks.any() || self.says_the_same(slot, new), "at {:?}", slot.span.start);
         let written = slot::write::<M>(g, &self.machine, slot, new, Contents::Same);
         debug_assert!(written.is_ok(), "{written:?}");
+    }
+
+    fn says_the_same(&self, slot: &Slot, new: Descriptor) -> bool {
+        let g = self.granule();
+        let (from, to) = (slot::read::<M>(&self.machine, slot).address(g), new.address(g));
+        from == to || machine::same_contents(&self.machine, from, to, g.page_size)
     }
 }
 

@@ -5,7 +5,7 @@
 //!   the table      copied; one for the other in a window (4K)
 //! ```
 
-use super::{MemmapPages, own_leaf};
+use super::{MemmapPages, Site, own_leaf};
 use crate::entry::descriptor::Descriptor;
 use crate::error::{Error, Resource, Result};
 use crate::frame::Frames;
@@ -34,35 +34,35 @@ impl<M: Machine> Frames<M> {
         let number = self.pages().get(from).as_lent().memmap_page();
         self.pages().mark(to, 0, PageKind::MemmapSelf);
         self.pages().own(to).as_lent().set_memmap_page(number);
+        let Some(site) = self.site_of(start) else { return Err(out) };
         match number {
-            Some(number) => self.move_memmap_page(start, number, to),
-            None => self.move_table(start, to),
+            Some(number) => self.move_memmap_page(&site, number, to),
+            None => self.move_table(&site, to),
         }
-        self.lend_taken(start);
-        self.free_lent_page(start, from);
+        self.lend_taken(&site);
+        let Some(site) = self.site_of(start) else { return Err(out) };
+        self.free_lent_page(&site, from);
         Ok(())
     }
 
-    fn move_memmap_page(&mut self, start: Pfn, number: u64, to: Pfn) {
+    fn move_memmap_page(&mut self, site: &Site, number: u64, to: Pfn) {
         let g = self.granule();
-        let Some(entries) = self.entries_of(start) else { return };
-        let mut page = MemmapPages::default();
-        page.push(number);
-        let old = self.entry_at(entries, number);
-        self.set_leaf(&entries.slot(number), old.read_only());
-        self.invalidate_pages(entries, &page);
+        let page = MemmapPages::one(number);
+        let old = self.entry_at(site, number);
+        self.set_leaf(&site.slot(number), old.read_only());
+        self.invalidate_pages(site, &page);
         machine::copy_frame(&self.machine, old.address(g), to.address(g), g.page_size);
         let new = own_leaf(to.address(g));
-        self.set_leaf(&entries.slot(number), new.read_only());
-        self.invalidate_pages(entries, &page);
-        self.set_leaf(&entries.slot(number), new);
-        self.invalidate_pages_here(entries, &page);
+        self.set_leaf(&site.slot(number), new.read_only());
+        self.invalidate_pages(site, &page);
+        self.set_leaf(&site.slot(number), new);
+        self.invalidate_pages_here(site, &page);
     }
 
-    fn move_table(&mut self, start: Pfn, to: Pfn) {
+    fn move_table(&mut self, site: &Site, to: Pfn) {
         let g = self.granule();
-        let (Some(slot), Some(entries)) = (self.table_slot(start), self.entries_of(start)) else { return };
-        machine::copy_frame(&self.machine, entries.table, to.address(g), g.page_size);
+        let Some(slot) = self.table_slot(site) else { return };
+        machine::copy_frame(&self.machine, site.table, to.address(g), g.page_size);
         self.swap_table(&slot, Descriptor::table(to.address(g)));
     }
 }
