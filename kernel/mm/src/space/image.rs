@@ -5,15 +5,15 @@
 //!   16K, 64K    entries of level 3                         [head][zero][zero]...[head][zero][zero]...
 //! ```
 
-use super::request::{Gone, Keep};
+use super::request::Gone;
 use super::table::KernelSpace;
-use super::visitors::table_below;
+use super::visitors::{ANYWHERE, table_below};
 use super::walk::{Next, Visit};
-use crate::addr::{VirtAddr, VirtRange};
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::entry::descriptor::Descriptor;
 use crate::entry::flush::PendingInvalidation;
 use crate::entry::live_update::Contents;
-use crate::entry::slot::{Slot, write};
+use crate::entry::slot::{self, Slot, write, write_run};
 use crate::error::Result;
 use crate::frame::demand::Image;
 use crate::frame::tables::TableFrames;
@@ -28,25 +28,62 @@ struct Imager<'a, M> {
     g: Granule,
 }
 
+impl<M: Machine> Imager<'_, M> {
+    /// The part of the walked range below `slot`, which leads to `table`: every entry of it at once.
+    fn fill(&mut self, slot: &Slot, table: PhysAddr) -> Result<()> {
+        let g = self.g;
+        let run = Run::of(g, table, slot.level + 1, slot.part);
+        let (head, other, each) = match self.image.table {
+            Some(table) => (Descriptor::table(table).shared(), Descriptor::table(table).shared(), 1),
+            None => (self.image.leaf(0), self.image.leaf(1), g.section_memmap >> g.page_shift),
+        };
+        // The walked range begins with a block, and a table too: `each` is a power of two.
+        write_run::<M>(self.machine, &run.first, run.count, |i| {
+            if i as u64 & (each - 1) == 0 { head } else { other }
+        })?;
+        self.done = slot.part.end;
+        Ok(())
+    }
+}
+
 impl<M: Machine> Visit for Imager<'_, M> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
         let g = self.g;
-        if let Some(table) = table_below::<M>(self.machine, slot, g)? {
-            return Ok(Next::Descend(table));
-        }
-        let new = match self.image.table {
-            Some(table) if slot.level + 1 == LAST_LEVEL => Descriptor::table(table).shared(),
-            _ if slot.level < LAST_LEVEL => {
+        let below = table_below::<M>(self.machine, slot, g)?;
+        let table = match below {
+            Some(table) => table,
+            None => {
                 let table = self.frames.alloc_table()?;
                 machine::zero_frame(self.machine, table, g.page_size);
                 write::<M>(g, self.machine, slot, Descriptor::table(table), Contents::MayDiffer)?;
-                return Ok(Next::Descend(table));
+                table
             }
-            _ => self.image.leaf(slot.span.start.get() % g.section_memmap),
         };
-        write::<M>(g, self.machine, slot, new, Contents::MayDiffer)?;
-        self.done = slot.span.end;
+        if slot.level + 1 < image_level(g) {
+            return Ok(Next::Descend(table));
+        }
+        self.fill(slot, table)?;
         Ok(Next::Over)
+    }
+}
+
+/// The level of the entries that lead to the image.
+fn image_level(g: Granule) -> u8 {
+    if g.shares_tables() { LAST_LEVEL - 1 } else { LAST_LEVEL }
+}
+
+/// Neighbouring entries of one table.
+struct Run {
+    first: Slot,
+    count: usize,
+}
+
+impl Run {
+    /// The entries of `table`, of `level`, for `part`, which the table covers.
+    fn of(g: Granule, table: PhysAddr, level: u8, part: VirtRange) -> Self {
+        let first = slot::slot(g, table, level, VirtRange { start: part.start, end: part.start });
+        let count = usize::try_from(part.len() / first.span.len()).unwrap_or(0);
+        Self { first, count }
     }
 }
 
@@ -66,52 +103,59 @@ impl<M: Machine> KernelSpace<M> {
         let result = self.walk(memmap, &mut imager);
         let done = imager.done;
         if result.is_err() {
-            self.unmap_image(frames, VirtRange { start: memmap.start, end: done })?;
-            self.free_empty_tables(frames, memmap)?;
+            let pending = self.empty_entries(VirtRange { start: memmap.start, end: done })?;
+            self.invalidate(pending);
+            self.break_leaves(memmap, ANYWHERE, true, &mut |_| true)?.invalidate(&self.machine);
+            self.tables_of(memmap).try_for_each(|part| self.reap_tables(frames, part))?;
         }
         result
     }
 
     /// Takes down what blocks on demand map for `memmap`: the image, or entries and tables of their own, whose frames lie in
-    /// the blocks and are the caller's.
+    /// the blocks and are the caller's. Frees the tables that are left empty.
     ///
     /// # Errors
     /// None in practice: every change to an invalid entry is legal.
     pub(crate) fn unmap_image(&mut self, frames: &mut dyn TableFrames, memmap: VirtRange) -> Result<()> {
-        let g = self.granule();
-        let level = if g.shares_tables() { LAST_LEVEL - 1 } else { LAST_LEVEL };
-        let mut pending = PendingInvalidation::none();
-        let mut at = memmap.start;
-        while at < memmap.end {
-            let path = self.path(at);
-            let Some(first) = path.steps().find(|step| step.slot.level == level).map(|step| step.slot) else {
-                break;
-            };
-            // The rest of this table, entry by entry without a walk for each.
-            let size = first.span.len();
-            let left = (g.entries(level) - first.index) as u64;
-            let count = left.min((memmap.end - at) / size);
-            for i in 0..count {
-                let start = at + i * size;
-                let span = VirtRange { start, end: start + size };
-                let index = first.index + usize::try_from(i).unwrap_or(0);
-                let slot = Slot { index, span, part: span, ..first };
-                write::<M>(g, &self.machine, &slot, Descriptor::EMPTY, Contents::MayDiffer)?;
-            }
-            let span = VirtRange { start: at, end: at + count * size };
-            pending.add_leaves(span, g.page_size, g.shares_tables());
-            at = span.end;
-        }
+        let pending = self.empty_entries(memmap)?;
         self.invalidate(pending);
-        self.free_empty_tables(frames, memmap)
+        self.tables_of(memmap).try_for_each(|part| self.reap_tables(frames, part))
     }
 
-    /// Frees the tables of `memmap` that nothing is in.
-    fn free_empty_tables(&mut self, frames: &mut dyn TableFrames, memmap: VirtRange) -> Result<()> {
+    /// Empties the entries of `memmap` that lead to the image or to tables of blocks, and breaks those of tables that are left
+    /// empty.
+    fn empty_entries(&mut self, memmap: VirtRange) -> Result<PendingInvalidation> {
+        let g = self.granule();
         let bounds = self.bounds(self.layout().vmemmap_bounds());
-        let keep: Keep<'_> = &mut |_| true;
-        self.break_leaves(memmap, bounds, true, keep)?.invalidate(&self.machine);
-        self.reap(memmap, |gone| {
+        let mut pending = PendingInvalidation::none();
+        for part in self.tables_of(memmap) {
+            let path = self.path(part.start);
+            let Some(step) = path.steps().find(|step| step.slot.level == image_level(g)) else { continue };
+            let run = Run::of(g, step.slot.table, image_level(g), part);
+            write_run::<M>(&self.machine, &run.first, run.count, |_| Descriptor::EMPTY)?;
+            pending.add_leaves(part, g.page_size, g.shares_tables());
+            // One page leads the walk through the tables that may be empty now.
+            let page = VirtRange { start: part.start, end: part.start + g.page_size };
+            self.break_emptied(page, bounds, image_level(g), &mut pending)?;
+        }
+        Ok(pending)
+    }
+
+    /// `memmap` cut where one table of image entries ends and the next begins.
+    fn tables_of(&self, memmap: VirtRange) -> impl Iterator<Item = VirtRange> + use<M> {
+        let span = 1u64 << self.granule().level_shift(image_level(self.granule()) - 1);
+        let mut at = memmap.start;
+        core::iter::from_fn(move || {
+            let end = VirtAddr::new(at.align_down(span).get().saturating_add(span)).min(memmap.end);
+            let part = VirtRange { start: core::mem::replace(&mut at, end), end };
+            (!part.is_empty()).then_some(part)
+        })
+    }
+
+    /// Frees the broken tables on the way to `part`.
+    fn reap_tables(&mut self, frames: &mut dyn TableFrames, part: VirtRange) -> Result<()> {
+        let page = VirtRange { start: part.start, end: part.start + self.granule().page_size };
+        self.reap(page, |gone| {
             if let Gone::Table(table) = gone {
                 frames.free_table(table);
             }
@@ -120,10 +164,9 @@ impl<M: Machine> KernelSpace<M> {
 
     /// Where the entries of a block's memmap are: the table and the index, of level 2 where a table serves one section (4K),
     /// else of level 3.
-    pub(crate) fn memmap_entry(&self, memmap: VirtAddr) -> Option<(crate::addr::PhysAddr, u32)> {
-        let level = if self.granule().shares_tables() { LAST_LEVEL - 1 } else { LAST_LEVEL };
+    pub(crate) fn memmap_entry(&self, memmap: VirtAddr) -> Option<(PhysAddr, u32)> {
         let path = self.path(memmap);
-        let slot = path.steps().find(|step| step.slot.level == level)?.slot;
+        let slot = path.steps().find(|step| step.slot.level == image_level(self.granule()))?.slot;
         Some((slot.table, u32::try_from(slot.index).ok()?))
     }
 }

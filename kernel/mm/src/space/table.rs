@@ -188,6 +188,32 @@ impl<M: Machine> KernelSpace<M> {
         Ok(breaker.pending)
     }
 
+    /// Breaks the tables on the way to `page` that are left empty, of which one of `level` has lost entries.
+    pub(super) fn break_emptied(
+        &mut self,
+        page: VirtRange,
+        bounds: VirtRange,
+        level: u8,
+        pending: &mut PendingInvalidation,
+    ) -> Result<()> {
+        let g = self.granule();
+        let mut lost = [false; LAST_LEVEL as usize + 1];
+        lost[usize::from(level)] = true;
+        let (keep, pending_now) = (&mut |_| true, core::mem::take(pending));
+        let mut breaker = Breaker::<M> {
+            machine: &self.machine,
+            bounds,
+            keep,
+            pending: pending_now,
+            lost,
+            every_table: false,
+            g,
+        };
+        self.walk(page, &mut breaker)?;
+        *pending = breaker.pending;
+        Ok(())
+    }
+
     /// Refuses a range that begins or ends inside a leaf, or inside a run of leaves that share the Contiguous bit: a part of
     /// either cannot go by itself.
     ///
