@@ -272,7 +272,8 @@ const MEMMAP_HOMES: [(&str, MemmapHome); 4] = [
     ("ram", MemmapHome::Ram),
     ("demand", MemmapHome::Demand),
 ];
-const BOOT_MEMMAPS: [(&str, MemmapHome); 2] = [("self", MemmapHome::SelfHosted), ("ram", MemmapHome::Ram)];
+const BOOT_MEMMAPS: [(&str, MemmapHome); 3] =
+    [("self", MemmapHome::SelfHosted), ("ram", MemmapHome::Ram), ("demand", MemmapHome::Demand)];
 /// `map=` is ndctl's word for the same choice, and may be left out.
 const PMEM_USES: [(&str, PmemUse); 6] = [
     ("off", PmemUse::Off),

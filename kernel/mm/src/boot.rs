@@ -27,6 +27,7 @@ use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 use crate::space::request::MapRequest;
 use crate::space::table::KernelSpace;
+use crate::vmemmap::image::populate_image;
 use crate::vmemmap::populate::BootFrames;
 
 /// Maps all of boot RAM linearly, no leaf larger than a memory block so that each can go by itself; `constant` (the image's
@@ -115,14 +116,18 @@ impl<M: Machine> Mm<M> {
         };
         let Self { space, frames, .. } = &mut mm;
         let runs = boot_sections(frames, memblock)?;
-        if home != MemmapHome::Ram {
-            boot_self_hosted(frames, memblock)?;
+        match home {
+            MemmapHome::Ram => {}
+            MemmapHome::Demand => boot_on_demand(frames, memblock),
+            _ => boot_self_hosted(frames, memblock)?,
         }
         for run in runs {
             boot_run_memmap(space, frames, run, memblock)?;
         }
+        boot_memmap_of_used(space, frames, memblock)?;
         space.publish();
         boot_pages(frames, memblock);
+        boot_images(space, frames)?;
         Ok(mm)
     }
 }
@@ -198,7 +203,68 @@ fn boot_self_hosted<M: Machine>(frames: &mut Frames<M>, memblock: &mut Memblock)
     Ok(())
 }
 
-/// The memmap of a run of neighbouring sections: each self-hosted one by itself, what is between them together.
+/// Lets the memmap of every whole block of which nothing is taken be populated on demand.
+fn boot_on_demand<M: Machine>(frames: &mut Frames<M>, memblock: &Memblock) {
+    let g = frames.granule();
+    for i in 0..frames.blocks.as_slice().len() {
+        let block = &frames.blocks.as_slice()[i];
+        if block.present == g.section_pages
+            && !is_taken(g, memblock, block.start)
+            && let Some(section) = frames.sections.get_mut(block.start.get())
+        {
+            section.backing = Backing::Demand;
+        }
+    }
+}
+
+/// Whether something in the section at `start` is taken.
+fn is_taken(g: Granule, memblock: &Memblock, start: Pfn) -> bool {
+    let section = PfnRange::new(start, g.section_pages).addresses(g);
+    memblock.taken().iter().any(|taken| taken.range.overlaps(&section))
+}
+
+/// The memmap of each section that was to be on demand, and in which memmap or tables were allocated since.
+fn boot_memmap_of_used<M: Machine>(
+    space: &mut KernelSpace<M>,
+    frames: &mut Frames<M>,
+    memblock: &mut Memblock,
+) -> Result<()> {
+    let g = frames.granule();
+    let used = |frames: &Frames<M>, memblock: &Memblock| {
+        let mut on_demand = frames.sections().iter().filter(|section| section.backing == Backing::Demand);
+        on_demand.find(|section| is_taken(g, memblock, section.start)).map(|section| section.start)
+    };
+    while let Some(start) = used(frames, memblock) {
+        boot_memmap(space, PfnRange::new(start, g.section_pages), memblock)?;
+        if let Some(section) = frames.section_mut(start) {
+            section.backing = Backing::Boot;
+        }
+    }
+    Ok(())
+}
+
+/// The image, for each run of blocks on demand, and their pages on the free lists. Its frames and tables come from the blocks
+/// that have their memmap.
+fn boot_images<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>) -> Result<()> {
+    let g = frames.granule();
+    let on_demand = |frames: &Frames<M>, start: Pfn| frames.backing_of(start) == Backing::Demand;
+    for i in 0..frames.blocks.as_slice().len() {
+        let start = frames.blocks.as_slice()[i].start;
+        if !on_demand(frames, start) || on_demand(frames, Pfn::new(start.get() - g.section_pages)) {
+            continue;
+        }
+        let mut run = PfnRange::new(start, g.section_pages);
+        while on_demand(frames, run.end) {
+            run.end = run.end + g.section_pages;
+        }
+        populate_image(space, frames, run)?;
+        frames.zones[ZoneKind::Normal as usize].free += run.len();
+    }
+    Ok(())
+}
+
+/// The memmap of a run of neighbouring sections: each self-hosted one by itself, none of those on demand, what is between
+/// them together.
 fn boot_run_memmap<M: Machine>(
     space: &mut KernelSpace<M>,
     frames: &Frames<M>,
@@ -209,10 +275,13 @@ fn boot_run_memmap<M: Machine>(
     let mut rest = PfnRange { start: run.start, end: run.start };
     for part in run.sections(g) {
         let own = frames.blocks.get(part.start.get()).map_or(0, |block| block.memmap_pages);
-        if own != 0 {
+        let on_demand = frames.backing_of(part.start) == Backing::Demand;
+        if own != 0 || on_demand {
             boot_memmap(space, rest, memblock)?;
-            boot_map_memmap(space, part, part.start.address(g), memblock)?;
             rest.start = part.end;
+        }
+        if own != 0 {
+            boot_map_memmap(space, part, part.start.address(g), memblock)?;
         }
         rest.end = part.end;
     }
@@ -264,6 +333,9 @@ fn boot_pages<M: Machine>(frames: &mut Frames<M>, memblock: &Memblock) {
     let g = frames.granule();
     for i in 0..frames.blocks.as_slice().len() {
         let block = frames.blocks.as_slice()[i].pages(g);
+        if frames.backing_of(block.start) == Backing::Demand {
+            continue;
+        }
         let own = PfnRange::new(block.start, frames.blocks.as_slice()[i].memmap_pages);
         boot_run(frames, own, PageKind::MemmapSelf);
         let mut at = own.end;

@@ -182,7 +182,44 @@ fn every_boot_block_that_boot_left_alone_hosts_itself(g: Granule) {
     assert_eq!(rig.mm.frames().use_of(blocks[1].start).map(|u| u.0), Ok(PageKind::MemmapSelf));
 }
 
+/// Every boot block of which nothing is used has its memmap on demand, and can go and come again like others.
+fn boot_memory_on_demand_can_go(g: Granule) {
+    for shape in Shape::all() {
+        let name = shape.name;
+        let mut rig = Rig::boot(g, &Shape { memmap: MemmapHome::Demand, ..shape });
+        rig.assert_clean(name);
+        let images: Vec<_> =
+            rig.mm.frames().blocks().iter().filter(|b| b.demand.is_some()).map(|b| b.start).collect();
+        assert_eq!(rig.mm.frames().demand().blocks(), images.len() as u64, "{name}");
+        for start in images {
+            let bytes = PfnRange::new(start, g.section_pages).addresses(g);
+            let counts = rig.mm.frames().counts();
+            rig.mm.offline_block(start).expect("nothing in use");
+            rig.mm.remove_memory(bytes).expect("offline");
+            rig.assert_clean(name);
+            rig.add(bytes.start.get(), bytes.len(), MemmapHome::Demand).expect("it is free now");
+            rig.online(bytes.start.get(), bytes.len(), ZoneKind::Normal);
+            rig.assert_clean(name);
+            assert_eq!(rig.mm.frames().counts(), counts, "{name}");
+        }
+    }
+}
+
+/// All blocks of 1 GiB but the first, which has the image and the device tree (at 64K the second and last): the memmap of
+/// boot is that of one block, and the two pages of the image.
+fn every_boot_block_that_boot_left_alone_is_on_demand(g: Granule) {
+    let shape = Shape { memmap: MemmapHome::Demand, ..Shape::one("1 GiB", 0x4000_0000, GIB) };
+    let rig = Rig::boot(g, &shape);
+    let blocks = rig.mm.frames().blocks();
+    let images = blocks.iter().filter(|b| b.is_image(g)).count();
+    assert_eq!(images, blocks.len() - 1);
+    let one_block = Rig::blocks(g, 1) / g.page_size * 64 / g.page_size;
+    assert_eq!(rig.mm.frames().counts().memmap_ram, one_block + 2);
+}
+
 hotmap_testkit::at_each_granule!(
+    boot_memory_on_demand_can_go,
+    every_boot_block_that_boot_left_alone_is_on_demand,
     a_range_with_one_altmap_hosts_its_memmap_at_its_start,
     what_is_set_aside_may_fill_whole_blocks,
     a_part_whose_memmap_is_elsewhere_cannot_go_alone,
