@@ -44,6 +44,9 @@ pub struct State {
     /// Device memory; absent from kernels older than the key.
     #[serde(default)]
     pub devices: Vec<Device>,
+    /// Memmap on demand; absent from kernels older than the key.
+    #[serde(default)]
+    pub memmap_demand: MemmapDemand,
     /// What shares its memmap; absent from kernels older than the key.
     #[serde(default)]
     pub dedup: Dedup,
@@ -145,6 +148,9 @@ pub struct Block {
     pub usable_start: u64,
     /// Tenant pages in it.
     pub tenant_pages: u64,
+    /// Pages of it that it lends to its own memmap; absent from kernels older than the key.
+    #[serde(default)]
+    pub lent: u64,
 }
 
 /// `blocks[].state`.
@@ -182,6 +188,27 @@ pub enum Memmap {
     /// Self-hosted.
     #[serde(rename = "self")]
     SelfHosted,
+    /// The image of a free block, and pages of the block as it is used.
+    Demand,
+}
+
+/// The blocks whose memmap is populated on demand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct MemmapDemand {
+    /// Blocks that map the image.
+    pub image_blocks: u64,
+    /// Pages of memmap with a frame of their own, by the tables.
+    pub private: u64,
+    /// Pages that blocks lend, by the counts.
+    pub lent: u64,
+    /// Of these, for nothing yet.
+    pub spare: u64,
+    /// Of these, for tables.
+    pub tables: u64,
+    /// How often a page of memmap got a frame.
+    pub populated: u64,
+    /// How often one lost it.
+    pub given_back: u64,
 }
 
 /// What shares its memmap.
@@ -220,6 +247,18 @@ pub struct Heap {
     pub size: u64,
     /// Of these, handed out.
     pub used: u64,
+}
+
+impl Memmap {
+    /// The word of `memmap=`, and of `state`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::Ram => "ram",
+            Self::SelfHosted => "self",
+            Self::Demand => "demand",
+        }
+    }
 }
 
 impl State {

@@ -28,6 +28,25 @@ pub(super) fn dedup(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     Ok(())
 }
 
+/// The struct pages of blocks on demand, and how many frames of the image one page of vmemmap alone leads to: these share
+/// nothing, and are in `own`.
+fn on_demand(kernel: &Kernel) -> (MemmapCost, u64) {
+    let (frames, g) = (kernel.mm.frames(), kernel.granule());
+    let each = kernel.block_pages() * PAGE_BYTES / kernel.page_size();
+    let (mut cost, mut images) = (MemmapCost::default(), 0);
+    for block in frames.blocks().iter().filter(|block| block.demand.is_some()) {
+        images += u64::from(block.is_image(g));
+        cost.mapped += each;
+        cost.own += frames.populated_pages(block.start);
+    }
+    let mappings = [images, cost.mapped - cost.own - images];
+    let alone = mappings.iter().filter(|count| **count == 1).count() as u64;
+    cost.own += alone;
+    cost.shared = mappings.iter().filter(|count| **count > 1).count() as u64;
+    cost.mappings = cost.mapped - cost.own;
+    (cost, alone)
+}
+
 /// All struct pages. A shared frame counts once, however many compound pages lead to it.
 pub(super) fn total(kernel: &Kernel) -> MemmapCost {
     let first = kernel.pfn(kernel.mm.space().layout().phys_base);
@@ -35,7 +54,9 @@ pub(super) fn total(kernel: &Kernel) -> MemmapCost {
     let huge = kernel.mm.hugetlb.tails().as_flattened();
     let huge = huge.iter().filter(|tail| tail.frame.is_some()).count() as u64;
     let devices: u64 = kernel.mm.devices().iter().map(|device| device.tail_pages()).sum();
-    MemmapCost { shared: huge + devices, ..all }
+    let (demand, alone) = on_demand(kernel);
+    let (own, mappings) = (all.own + alone, all.mappings - alone);
+    MemmapCost { shared: huge + devices + demand.shared, own, mappings, ..all }
 }
 
 /// A row of the table: what it is, how much memory, what its struct pages cost.
@@ -95,6 +116,11 @@ fn table(kernel: &Kernel) {
         let size = Bytes(kernel.page_size() << pool.order());
         let pages = pool.total() << pool.order();
         row(kernel, format_args!("huge pages of {size}"), pages, cost);
+    }
+    let (cost, _) = on_demand(kernel);
+    if cost.mapped > 0 {
+        let blocks = kernel.mm.frames().demand().blocks();
+        row(kernel, format_args!("memory on demand"), blocks * kernel.block_pages(), cost);
     }
     let all = total(kernel);
     let described = kernel.mm.frames().sections().len() as u64 * kernel.block_pages();

@@ -1,6 +1,8 @@
 //! Commands that show how things are, for people.
 
 use hotmap_mm::addr::{Bytes, VirtAddr, VirtRange};
+use hotmap_mm::frame::block::MemoryBlock;
+use hotmap_mm::frame::page::PAGE_BYTES;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::MAX_ORDERS;
 use hotmap_mm::layout::{DEVICES, IMAGE_START, LINEAR_SIZE, LINEAR_START, TENANTS};
@@ -73,21 +75,39 @@ pub(super) fn zones(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
 }
 
 pub(super) fn blocks(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
+    let width = if kernel.mm.frames().demand().blocks() == 0 { 5 } else { "512 of 512".len() };
     for block in kernel.mm.frames().blocks() {
         kprintln!(
-            "{}  {:<13} {:<8} {:<6} memmap {:<5} usable from {}  free {:>6}  tenants {}",
+            "{}  {:<13} {:<8} {:<6} memmap {:<width$} usable from {}  free {:>6}  tenants {}",
             kernel.address(block.start),
             block.state.name(),
             block.state.zone().map_or("none", ZoneKind::name),
             Word(block.source),
-            kernel.memmap_of(block),
+            Word(Memmap(kernel, block)),
             kernel.usable_start(block),
-            block.free.pages(),
+            kernel.free_pages(block),
             block.tenant_pages
         );
     }
     kprintln!("a memory block is {}", Bytes(kernel.block_size()));
     Ok(())
+}
+
+/// Where a block's memmap lies; on demand, how many of its pages have a frame of their own.
+struct Memmap<'a>(&'a Kernel, &'a MemoryBlock);
+
+impl core::fmt::Display for Memmap<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self(kernel, block) = self;
+        if block.demand.is_none() {
+            return f.write_str(kernel.memmap_of(block));
+        }
+        if block.is_image(kernel.granule()) {
+            return f.write_str("image");
+        }
+        let pages = kernel.block_pages() * PAGE_BYTES / kernel.page_size();
+        write!(f, "{} of {pages}", kernel.mm.frames().populated_pages(block.start))
+    }
 }
 
 /// Lets a `Display` value be padded.

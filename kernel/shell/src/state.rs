@@ -50,6 +50,7 @@ pub(super) fn state(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
             json.word("state", kernel.nvdimm_state(nvdimm));
         });
         dax::describe(kernel, json);
+        json.object("memmap_demand", |json| on_demand(kernel, json));
         json.object("dedup", |json| {
             dedup::describe(kernel, json);
             hugetlb::describe(kernel, json);
@@ -134,7 +135,25 @@ fn describe_block(kernel: &Kernel, json: &mut Json, block: &MemoryBlock) {
     json.word("memmap", kernel.memmap_of(block));
     json.word("usable_start", kernel.usable_start(block));
     json.number("tenant_pages", block.tenant_pages);
-    json.number("free", block.free.pages());
+    json.number("free", kernel.free_pages(block));
+    json.number("lent", block.memmap_inside);
+}
+
+/// The blocks whose memmap is populated on demand: what is lent, by the counts, and what for, by the tables.
+fn on_demand(kernel: &Kernel, json: &mut Json) {
+    let (frames, g) = (kernel.mm.frames(), kernel.granule());
+    let blocks = || frames.blocks().iter().filter(|block| block.demand.is_some());
+    let used = || blocks().filter(|block| !block.is_image(g));
+    let private: u64 = used().map(|block| frames.populated_pages(block.start)).sum();
+    let lent: u64 = blocks().map(|block| block.memmap_inside).sum();
+    let tables = if g.shares_tables() { used().count() as u64 } else { 0 };
+    json.number("image_blocks", blocks().count() as u64 - used().count() as u64);
+    json.number("private", private);
+    json.number("lent", lent);
+    json.number("spare", lent.saturating_sub(private + tables));
+    json.number("tables", tables);
+    json.number("populated", frames.demand().figures().populated);
+    json.number("given_back", frames.demand().figures().given_back);
 }
 
 fn describe_region(kernel: &Kernel, json: &mut Json, region: &Region) {

@@ -22,6 +22,8 @@ pub(crate) trait Units {
     fn addresses(&self, pages: PfnRange) -> PhysRange;
     /// The first page of a block that the buddy allocator may have, by its address.
     fn usable_start(&self, block: &MemoryBlock) -> PhysAddr;
+    /// The pages of a block that can be allocated. An offline block on demand keeps its free lists; none of it can.
+    fn free_pages(&self, block: &MemoryBlock) -> u64;
 }
 
 impl Units for Kernel {
@@ -45,6 +47,9 @@ impl Units for Kernel {
     }
     fn usable_start(&self, block: &MemoryBlock) -> PhysAddr {
         self.address(block.start + block.memmap_pages)
+    }
+    fn free_pages(&self, block: &MemoryBlock) -> u64 {
+        block.state.zone().map_or(0, |_| block.free.pages())
     }
 }
 

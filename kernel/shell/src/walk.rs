@@ -2,7 +2,7 @@
 
 use hotmap_mm::addr::{Bytes, PhysAddr, VirtAddr};
 use hotmap_mm::error::{Error, PageError, SpaceError};
-use hotmap_mm::frame::page::PageKind;
+use hotmap_mm::frame::page::{PAGE_BYTES, PageKind};
 use hotmap_mm::pfn::Pfn;
 
 use super::args::Words;
@@ -80,13 +80,36 @@ impl core::fmt::Display for Owner<'_> {
         else {
             return f.write_str("not memory that the model knows");
         };
+        if kernel.mm.frames().demand().image().is_some_and(|image| image.contains(*address, kernel.granule()))
+        {
+            return f.write_str("the image of a free block");
+        }
         match kernel.mm.frames().pages().use_of(pfn).0 {
+            PageKind::MemmapSelf if block.demand.is_some() => {
+                write!(f, "{} RAM: {pfn}, {}", block.source, Lent(kernel, pfn))
+            }
             PageKind::MemmapSelf => {
                 write!(f, "self-hosted: memory of {} that holds its own memmap", block.source)
             }
             PageKind::MemmapRam => write!(f, "{} RAM that holds memmap", block.source),
             kind => write!(f, "{} RAM: {kind}", block.source),
         }
+    }
+}
+
+/// What a page of a block on demand is lent for.
+struct Lent<'a>(&'a Kernel, Pfn);
+
+impl core::fmt::Display for Lent<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self(kernel, pfn) = self;
+        let Some(number) = kernel.mm.frames().pages().get(*pfn).as_lent().memmap_page() else {
+            return f.write_str("lent: the table of its block's memmap");
+        };
+        let each = kernel.page_size() / PAGE_BYTES;
+        let block = pfn.align_down(kernel.granule().section_order);
+        let (first, last) = (block + number * each, block + (number * each + each - 1));
+        write!(f, "lent: memmap page {number} of its block, for {first} to {last}")
     }
 }
 
@@ -106,6 +129,9 @@ pub(super) fn page(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     kprintln!("{kind}, in the run of {} pages at {head}, references: {}", 1u64 << page.order(), page.refs());
     if kind == PageKind::Tenant {
         kprintln!("mapped at {:#x}", page.private());
+    }
+    if kernel.mm.frames().is_lent(pfn) {
+        kprintln!("{}", Lent(kernel, pfn));
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The identities that hold in every `state` line between two operations.
 
-use super::{Block, BlockState, Dedup, Device, DevicePart, State, ZoneName};
+use super::{Block, BlockState, Dedup, Device, DevicePart, Memmap, State, ZoneName};
 use crate::geometry::{MIB, PAGE_STRUCT_BYTES};
 
 impl super::Pages {
@@ -51,6 +51,12 @@ impl State {
             shared_pages + saved_pages == mappings && shared_pages <= mappings / 2,
             format!("{mappings} pages of vmemmap share {shared_pages} frames, and {saved_pages} are saved"),
         );
+        found.extend(self.lent_pages_are_counted());
+        let mut claim = |holds: bool, sentence: String| {
+            if !holds {
+                found.push(sentence);
+            }
+        };
         for pool in &self.dedup.hugetlb {
             let (size, pages) = (pool.size, pool.size / self.granule.max(1));
             let within = pool.free <= pool.total && pool.optimised <= pool.total;
@@ -69,6 +75,14 @@ impl State {
             claim(account, format!("device {at:#x} has more of its altmap in use than there is"));
         }
         found
+    }
+
+    /// What blocks lend holds memmap or tables, and each source has the same number for it.
+    fn lent_pages_are_counted(&self) -> Option<String> {
+        let demand = self.memmap_demand;
+        let lent: u64 = self.blocks.iter().filter(|b| b.memmap == Memmap::Demand).map(|b| b.lent).sum();
+        let right = lent == demand.lent && lent == demand.private + demand.tables && demand.spare == 0;
+        (!right).then(|| format!("blocks lend {lent} pages, and on demand there is {demand:?}"))
     }
 
     fn is_no_blocks(&self, part: &DevicePart) -> bool {

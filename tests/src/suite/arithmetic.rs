@@ -7,6 +7,11 @@
 //!             free += all - m - t                  free += all - m - t
 //!   offline   present += m, memmap_self += m       memmap_ram += m
 //!             free -= t                            free -= m + t
+//!
+//!                     on demand: the image is two pages from RAM, and at 4K a table
+//!   online    present += all, free += all - 2 - t, memmap_ram += 2
+//!   offline                   free -= 2 + t,       memmap_ram += 2
+//!
 //!   always    tables += t, at most as many as are allowed;  allocated and reserved unchanged
 //! ```
 
@@ -31,14 +36,20 @@ pub(super) struct Added {
 /// Translation tables that a DIMM may cost: none if the upper tables exist, else one or two.
 const MOST_TABLES: u64 = 2;
 
+/// The pages of the image of a free block: one with the head, one of zeroed tails.
+const IMAGE_PAGES: u64 = 2;
+
 impl Added {
     /// All of its pages.
     pub(super) const fn pages(self) -> u64 {
         self.granule.pages(self.size)
     }
 
-    /// Pages of its memmap.
+    /// Pages that its memmap takes; on demand, if it is the first.
     pub(super) const fn memmap_pages(self) -> u64 {
+        if matches!(self.memmap, Memmap::Demand) {
+            return IMAGE_PAGES;
+        }
         self.size / self.granule.block() * self.granule.pages(self.granule.memmap_per_block())
     }
 
@@ -49,7 +60,7 @@ impl Added {
         after.tables += tables;
         match self.memmap {
             Memmap::SelfHosted => after.memmap_self += memmap,
-            Memmap::Ram | Memmap::Boot => after.memmap_ram += memmap,
+            Memmap::Ram | Memmap::Boot | Memmap::Demand => after.memmap_ram += memmap,
         }
         match (self.online, self.memmap) {
             (true, _) => {
@@ -60,7 +71,7 @@ impl Added {
                 after.present += memmap;
                 after.free -= tables;
             }
-            (false, Memmap::Ram | Memmap::Boot) => after.free -= memmap + tables,
+            (false, Memmap::Ram | Memmap::Boot | Memmap::Demand) => after.free -= memmap + tables,
         }
         after
     }
@@ -69,7 +80,8 @@ impl Added {
     pub(super) fn check(self, before: &Pages, after: &Pages) -> Checked<u64> {
         ensure!(after.tables >= before.tables, "adding memory lost table pages: {before:?} -> {after:?}");
         let tables = after.tables - before.tables;
-        ensure!(tables <= MOST_TABLES, "adding {self:?} cost {tables} table pages");
+        let most = MOST_TABLES + u64::from(self.memmap == Memmap::Demand);
+        ensure!(tables <= most, "adding {self:?} cost {tables} table pages");
         ensure_eq!(*after, self.on_top_of(*before, tables), "pages after adding {self:?}");
         Ok(tables)
     }
@@ -98,7 +110,7 @@ mod tests {
     /// I6 holds after every way of adding: the sum of all uses is what is present.
     #[test]
     fn the_arithmetic_conserves_pages() {
-        for memmap in [Memmap::SelfHosted, Memmap::Ram] {
+        for memmap in [Memmap::SelfHosted, Memmap::Ram, Memmap::Demand] {
             for online in [true, false] {
                 let after = added(memmap, online).on_top_of(BEFORE, 1);
                 assert_eq!(after.present, after.somewhere(), "{memmap:?} {online}");

@@ -15,6 +15,7 @@ pub(super) fn tests() -> Vec<Test> {
     let mut tests =
         per_granule("blocks/manual-self", |run, granule| by_hand(run, granule, Memmap::SelfHosted));
     tests.extend(per_granule("blocks/manual-ram", |run, granule| by_hand(run, granule, Memmap::Ram)));
+    tests.extend(per_granule("blocks/manual-demand", |run, granule| by_hand(run, granule, Memmap::Demand)));
     tests.extend(per_granule("blocks/boot-memory", boot_memory_is_removed_and_added_again));
     tests.extend(per_granule("blocks/boot-removed-and-added", a_removed_boot_block_says_so));
     tests.extend(per_granule("blocks/unplug-half-offline", a_half_offline_dimm_goes));
@@ -22,8 +23,8 @@ pub(super) fn tests() -> Vec<Test> {
 }
 
 fn by_hand(run: &Run, granule: Granule, memmap: Memmap) -> Checked<String> {
-    let word = if memmap == Memmap::SelfHosted { "memmap=self" } else { "memmap=ram" };
-    let mut guest = Guest::boot(run, &slotted(granule).append(word).append("online=manual"))?;
+    let words = format!("memmap={} online=manual", memmap.word());
+    let mut guest = Guest::boot(run, &slotted(granule).append(&words))?;
     let start = guest.state()?;
     let dimm = Dimm::new("d0", 2 * granule.block());
     let plugged = guest.plug_well(&dimm)?;

@@ -24,6 +24,16 @@ const BUGS: [(&str, &str); 8] = [
     ("keep-linear", "I8"),
 ];
 
+/// The faults that an audit of a block on demand finds, as pages of it are taken and freed.
+const ON_DEMAND: [(&str, &str); 6] = [
+    ("head-on-image", "I3"),
+    ("lend-twice", "I3"),
+    ("image-dirty", "I3"),
+    ("skip-populate-tlbi", "I5"),
+    ("share-early", "I6"),
+    ("keep-private", "I7"),
+];
+
 /// The faults that need another scenario: the invariant, the granules at which the fault exists, and its witness. At 4K
 /// no page of memmap serves two subsections; at 16K and 64K no block leaf maps the memmap of a section.
 const OTHERS: [(&str, &str, &[Granule], Witness); 5] = [
@@ -37,12 +47,29 @@ const OTHERS: [(&str, &str, &[Granule], Witness); 5] = [
 /// Takes a machine to where the fault shows, and returns the line that shows it, if there is one.
 type Witness = fn(&mut Guest, Granule) -> Checked<Option<String>>;
 
+/// A DIMM's life with audits in between.
+#[derive(Clone, Copy)]
+struct Life {
+    /// Where the DIMM has its memmap.
+    memmap: &'static str,
+    audits: Witness,
+    /// The faults that the audits find.
+    bugs: &'static [(&'static str, &'static str)],
+}
+
+const LIVES: [Life; 2] = [
+    Life { memmap: "self", audits: audits_of_a_life, bugs: &BUGS },
+    Life { memmap: "demand", audits: audits_on_demand, bugs: &ON_DEMAND },
+];
+
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = vec![Test::new("bugs/list", the_kernel_lists_these)];
     for granule in GRANULES {
-        for (bug, rule) in BUGS {
-            let body = move |run: &Run| audit_names_it(run, granule, bug, rule);
-            tests.push(Test::new(format!("bugs/{rule}/{bug}/{granule}"), body));
+        for life in LIVES {
+            for (bug, rule) in life.bugs {
+                let body = move |run: &Run| audit_names_it(run, granule, life, bug, rule);
+                tests.push(Test::new(format!("bugs/{rule}/{bug}/{granule}"), body));
+            }
         }
         for (bug, rule, granules, witness) in OTHERS {
             if granules.contains(&granule) {
@@ -66,7 +93,7 @@ fn the_kernel_lists_these(run: &Run) -> Checked<String> {
     let text = guest.tell("help bugs")?;
     let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("bug=")).collect();
     let others = OTHERS.iter().map(|(bug, rule, ..)| (*bug, *rule));
-    let tested: Vec<_> = BUGS.into_iter().chain(others).collect();
+    let tested: Vec<_> = BUGS.into_iter().chain(ON_DEMAND).chain(others).collect();
     ensure!(lines.len() == tested.len(), "{} switches listed, {} tested: {text}", lines.len(), tested.len());
     for (bug, rule) in tested {
         let listed = lines.iter().any(|line| line.starts_with(&format!("bug={bug} ")) && line.contains(rule));
@@ -97,9 +124,44 @@ fn audits_of_a_life(guest: &mut Guest, granule: Granule) -> Checked<Option<Strin
     Ok(None)
 }
 
-fn audit_names_it(run: &Run, granule: Granule, bug: &str, rule: &str) -> Checked<String> {
-    let mut guest = Guest::boot(run, &slotted(granule).append(&format!("bug={bug}")))?;
-    let Some(found) = audits_of_a_life(&mut guest, granule)? else {
+/// Takes two pages of a DIMM on demand, and frees the second, with an audit after each step: as [`audits_of_a_life`].
+///
+/// ```text
+///   plugged        the image
+///   first page     its runs begin in a few pages of the memmap, which are populated
+///   page at 3/4    the upper half is split: more of them
+///   freed          the upper half is one run again: they are given back
+/// ```
+fn audits_on_demand(guest: &mut Guest, granule: Granule) -> Checked<Option<String>> {
+    let start = guest.plug_well(&Dimm::new("d0", granule.block()))?.address;
+    let other = start + granule.block() / 4 * 3;
+    for step in [
+        String::new(),
+        "tenant new 1".to_owned(),
+        format!("pin addr:{other:#x}"),
+        format!("unpin addr:{other:#x}"),
+        "tenant drop".to_owned(),
+    ] {
+        if !step.is_empty() {
+            guest.tell(&step)?;
+        }
+        let reply = guest.ask("audit")?;
+        if reply.error().is_some() {
+            return Ok(Some(reply.text));
+        }
+    }
+    Ok(None)
+}
+
+impl Life {
+    fn machine(self, granule: Granule, bug: &str) -> Machine {
+        slotted(granule).append(&format!("memmap={} bug={bug}", self.memmap))
+    }
+}
+
+fn audit_names_it(run: &Run, granule: Granule, life: Life, bug: &str, rule: &str) -> Checked<String> {
+    let mut guest = Guest::boot(run, &life.machine(granule, bug))?;
+    let Some(found) = (life.audits)(&mut guest, granule)? else {
         return failed(format!("bug={bug}: no audit found anything"));
     };
     match found.lines().find(|line| names(line, rule)) {
@@ -208,11 +270,13 @@ fn qemu_sees_it_too(run: &Run, granule: Granule) -> Checked<String> {
 }
 
 fn audit_is_silent(run: &Run, granule: Granule) -> Checked<String> {
-    let mut guest = Guest::boot(run, &slotted(granule).append("bug=none"))?;
-    let found = audits_of_a_life(&mut guest, granule)?;
-    ensure!(found.is_none(), "an audit without a bug found: {}", found.unwrap_or_default());
-    guest.finish().during("without a bug")?;
-    Ok("5 audits".into())
+    for life in LIVES {
+        let mut guest = Guest::boot(run, &life.machine(granule, "none"))?;
+        let found = (life.audits)(&mut guest, granule)?;
+        ensure!(found.is_none(), "an audit without a bug found: {}", found.unwrap_or_default());
+        guest.finish().during("without a bug")?;
+    }
+    Ok(format!("{} lives", LIVES.len()))
 }
 
 /// Whether a line names the invariant as a word: `I1`, not `I12` or `AI1`.

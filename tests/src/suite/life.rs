@@ -15,6 +15,9 @@ use crate::{ensure, ensure_eq, eyes};
 /// The reference, which has no FEAT_BBM, and the CPU with all features.
 const CPUS: [&str; 2] = ["neoverse-n1", "max"];
 
+/// Where the DIMM may have its memmap.
+pub(super) const HOMES: [Memmap; 3] = [Memmap::SelfHosted, Memmap::Ram, Memmap::Demand];
+
 /// 1 TiB beyond the start of RAM.
 const FAR: u64 = (1 << 40) + (1 << 30);
 
@@ -25,7 +28,8 @@ pub(super) fn tests() -> Vec<Test> {
     let mut tests = Vec::new();
     for granule in GRANULES {
         for cpu in CPUS {
-            for (word, memmap) in [("self", Memmap::SelfHosted), ("ram", Memmap::Ram)] {
+            for memmap in HOMES {
+                let word = memmap.word();
                 let machine = slotted(granule).cpu(cpu).append(&format!("memmap={word}"));
                 let body = move |run: &Run| whole_life(run, &machine, granule, memmap);
                 tests.push(Test::new(format!("life/{granule}/memmap-{word}/{cpu}"), body));

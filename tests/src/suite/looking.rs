@@ -52,6 +52,9 @@ pub(super) fn memmap_lies_in_its_place(
     start: u64,
     memmap: Memmap,
 ) -> Checked {
+    if memmap == Memmap::Demand {
+        return memmap_is_the_image(guest, state, granule, start).map(drop);
+    }
     let frames = memmap_frames(guest, state, granule, start, granule.block())?;
     let own = start..start + granule.memmap_per_block();
     let in_boot_ram = |frame: &u64| is_boot_ram(state, *frame);
@@ -65,7 +68,7 @@ pub(super) fn memmap_lies_in_its_place(
                 stray.unwrap_or(&0)
             );
         }
-        Memmap::Ram | Memmap::Boot => {
+        Memmap::Ram | Memmap::Boot | Memmap::Demand => {
             let stray = frames.iter().find(|frame| !in_boot_ram(frame));
             ensure!(
                 stray.is_none(),
@@ -75,6 +78,38 @@ pub(super) fn memmap_lies_in_its_place(
         }
     }
     Ok(())
+}
+
+/// Where QEMU finds each page of a block's memmap.
+pub(super) fn memmap_leads_to(
+    guest: &mut Guest,
+    state: &State,
+    granule: Granule,
+    start: u64,
+) -> Checked<Vec<u64>> {
+    let page = |number| state.struct_page(granule.pages(start)) + number * granule.bytes();
+    let find = |number| match eyes::translate(&mut guest.qmp, page(number))? {
+        Some(frame) => Ok(frame),
+        None => failed(format!("QEMU finds no memmap page {number} of the block at {start:#x}")),
+    };
+    (0..granule.pages(granule.memmap_per_block())).map(find).collect()
+}
+
+/// QEMU finds the image of a free block: a frame of boot RAM for the first page, and one for all others.
+pub(super) fn memmap_is_the_image(
+    guest: &mut Guest,
+    state: &State,
+    granule: Granule,
+    start: u64,
+) -> Checked<(u64, u64)> {
+    let frames = memmap_leads_to(guest, state, granule, start)?;
+    let (head, zero) = (frames[0], frames[1]);
+    let alike = head != zero && frames[1..].iter().all(|frame| *frame == zero);
+    ensure!(alike, "the memmap of the free block at {start:#x} leads to {frames:x?}");
+    for frame in [head, zero] {
+        ensure!(is_boot_ram(state, frame), "the frame {frame:#x} of the image is not boot RAM");
+    }
+    Ok((head, zero))
 }
 
 pub(super) fn is_boot_ram(state: &State, address: u64) -> bool {

@@ -3,6 +3,7 @@
 
 use super::arithmetic::Added;
 use super::device_tree::{reserved_memory, with_nodes};
+use super::life::HOMES;
 use super::looking;
 use super::test::{Test, per_granule};
 use crate::dimm::Dimm;
@@ -30,8 +31,8 @@ pub(super) fn tests() -> Vec<Test> {
     let mut tests = Vec::new();
     for boot in BOOTS {
         for granule in GRANULES {
-            for (word, memmap) in [("self", Memmap::SelfHosted), ("ram", Memmap::Ram)] {
-                let name = format!("regions/life/{}/{granule}/memmap-{word}", boot.name());
+            for memmap in HOMES {
+                let name = format!("regions/life/{}/{granule}/memmap-{}", boot.name(), memmap.word());
                 tests.push(Test::new(name, move |run: &Run| a_regions_life(run, boot, granule, memmap)));
             }
         }
@@ -88,8 +89,8 @@ fn are_listed(guest: &mut Guest, hot: Region) -> Checked<State> {
 
 /// Waiting, in use, and removed: the counts are those of the start.
 fn a_regions_life(run: &Run, boot: Boot, granule: Granule, memmap: Memmap) -> Checked<String> {
-    let word = if memmap == Memmap::Ram { "memmap=ram" } else { "memmap=self" };
-    let mut guest = Guest::boot(run, &machine(boot, granule).append(word))?;
+    let word = format!("memmap={}", memmap.word());
+    let mut guest = Guest::boot(run, &machine(boot, granule).append(&word))?;
     let start = are_listed(&mut guest, hotpluggable("waiting", &[])).during("before anything is added")?;
     let boot_ram: u64 = start.blocks.iter().map(|block| block.size).sum();
     ensure_eq!((boot_ram, start.pages.present), (GIB, granule.pages(GIB)), "boot RAM, and pages present");

@@ -31,6 +31,12 @@ impl Image {
         Descriptor::leaf(frame, Attributes::RODATA, LAST_LEVEL, false).shared()
     }
 
+    /// Whether `pa` is in one of its frames.
+    pub fn contains(&self, pa: PhysAddr, g: Granule) -> bool {
+        let frame = pa.align_down(g.page_size);
+        frame == self.head || frame == self.zero || Some(frame) == self.table
+    }
+
     /// Whether the frames still say what a free block says: nothing but the one head, without links.
     pub(crate) fn is_clean<M: Machine>(&self, machine: &M, g: Granule) -> bool {
         let words = usize::try_from(g.page_size / 8).unwrap_or(0);

@@ -15,7 +15,7 @@ use crate::pfn::Pfn;
 
 impl<M: Machine> Frames<M> {
     /// Whether the page at `pfn` is lent by a block on demand to its own memmap.
-    pub(crate) fn is_lent(&self, pfn: Pfn) -> bool {
+    pub fn is_lent(&self, pfn: Pfn) -> bool {
         self.block_of(pfn).is_some_and(|block| block.demand.is_some())
             && self.pages().get(pfn).kind() == PageKind::MemmapSelf
     }
