@@ -166,7 +166,9 @@ const fn device_errno(error: &DeviceError) -> Errno {
 const fn huge_errno(error: &HugeError) -> Errno {
     match error {
         // `hugetlb_sysfs`: no such hstate; `hugetlb_vmemmap_optimize_folio` leaves such a page as it is.
-        HugeError::Size { .. } | HugeError::NotOptimisable { .. } => Errno::EINVAL,
+        HugeError::Size { .. } | HugeError::NotOptimisable { .. } | HugeError::NotDemotable(_) => {
+            Errno::EINVAL
+        }
         // `dissolve_free_hugetlb_folio`, and a pool that keeps what is in use.
         HugeError::InUse { .. } | HugeError::Taken(_) => Errno::EBUSY,
     }

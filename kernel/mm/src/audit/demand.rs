@@ -8,6 +8,7 @@ use crate::entry::slot::Slot;
 use crate::frame::block::MemoryBlock;
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::granule::LAST_LEVEL;
+use crate::hugetlb::tails::SharedTail;
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
 
@@ -47,6 +48,30 @@ impl<M: Machine> Auditor<'_, M> {
         }
         let block = self.mm.frames.block_of(layout.pfn_of_page(slot.span.start)?)?;
         block.demand.is_some().then_some(block)
+    }
+
+    /// Whether an entry leads to what huge pages share.
+    pub(super) fn is_of_huge_pages(&self, slot: &Slot, d: Descriptor) -> bool {
+        let (g, tails) = (self.mm.granule(), self.mm.hugetlb.tails().as_flattened());
+        let (address, table) = (d.address(g), d.is_table(slot.level));
+        let leads = |tail: &SharedTail| {
+            if table { tail.table == Some(address) } else { tail.frame == Some(Pfn::containing(g, address)) }
+        };
+        tails.iter().any(leads)
+    }
+
+    /// Whether what an entry leads to is marked as lent.
+    pub(super) fn is_lent_frame(&self, d: Descriptor) -> bool {
+        let pfn = Pfn::containing(self.mm.granule(), d.address(self.mm.granule()));
+        self.page(pfn).is_some_and(|page| page.kind() == PageKind::MemmapSelf)
+    }
+
+    /// Whether `slot` maps the memmap page with the head of a huge page of whole blocks.
+    pub(super) fn is_huge_head(&self, slot: &Slot) -> bool {
+        let pfn = self.mm.space.layout().pfn_of_page(slot.span.start).unwrap_or_default();
+        self.page(pfn).is_some_and(|page| {
+            page.kind() == PageKind::HugeTlb && page.order() >= self.mm.granule().section_order
+        })
     }
 
     /// A shared entry of a block on demand leads to the image.
@@ -102,7 +127,12 @@ impl<M: Machine> Auditor<'_, M> {
     /// The memmap pages of `block` in which runs begin, unless it is the image.
     pub(super) fn runs_begin(&mut self, block: &MemoryBlock) {
         let g = self.mm.granule();
-        if block.demand.is_none() || block.is_image(g) {
+        // All of a block in a huge page: what is its head's is not the block's.
+        let first = self.page(block.start);
+        let whole = first.is_some_and(|page| {
+            page.tail_order().is_some() || page.kind() == PageKind::HugeTlb && page.order() >= g.section_order
+        });
+        if block.demand.is_none() || block.is_image(g) || whole {
             return;
         }
         let each = g.page_size / PAGE_BYTES;

@@ -6,13 +6,15 @@ use super::finding::Offender;
 use super::ledger::Ledger;
 use super::readable::readable;
 use super::tally::Tally;
+use crate::addr::PhysAddr;
 use crate::entry::descriptor::Descriptor;
 use crate::entry::slot::Slot;
 use crate::frame::page::{PAGE_BYTES, PageKind};
+use crate::frame::pages::find_head;
 use crate::frame::zone::ZoneKind;
-use crate::granule::MAX_HUGE_SIZES;
+use crate::granule::{LAST_LEVEL, MAX_HUGE_SIZES};
 use crate::hugetlb::pool::{Pool, Use};
-use crate::hugetlb::tails::TailOf;
+use crate::hugetlb::tails::{SharedTail, TailOf};
 use crate::machine::{self, Machine};
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
@@ -79,10 +81,15 @@ impl Ledger<'_> {
     fn tails<M: Machine>(&mut self, mm: &Mm<M>, head: Pfn, order: u32) {
         let (each, mut at) = (mm.granule().page_size / PAGE_BYTES, head + 1);
         let end = head + (1 << order);
+        let zeroed = order < mm.granule().section_order;
+        let on_demand = zeroed && mm.frames.block_of(head).is_some_and(|block| block.demand.is_some());
         while at < end {
             let next = (at.align_down(each.trailing_zeros()) + each).min(end);
             for tail in [at, Pfn::new(next.get() - 1)] {
-                let right = compound_head(mm, tail) == Some((head, order));
+                // In a block on demand tails are zeroed; those of whole blocks are ordered there too.
+                let largest = mm.granule().section_order;
+                let right = compound_head(mm, tail) == Some((head, order))
+                    || on_demand && find_head(tail, largest, |pfn| readable(mm, pfn)) == Some(head);
                 let what = "a tail of a huge page does not lead to its head";
                 self.find_unless(right, 6, what, Offender::Pfn(tail));
             }
@@ -94,12 +101,22 @@ impl Ledger<'_> {
     pub(super) fn huge_tail<M: Machine>(&mut self, mm: &Mm<M>, slot: &Slot, d: Descriptor) {
         let (span, frame) = (slot.span, Pfn::containing(mm.granule(), d.address(mm.granule())));
         let tails = mm.hugetlb.tails().as_flattened();
-        let which = tails.iter().position(|tail| tail.frame == Some(frame));
-        let Some(which) = which.filter(|_| d.is_leaf(slot.level)) else { return };
+        let table = d.is_table(slot.level).then(|| d.address(mm.granule()));
+        let leads = |tail: &SharedTail| match table {
+            Some(table) => tail.table == Some(table),
+            None => tail.frame == Some(frame),
+        };
+        let Some(which) = tails.iter().position(leads) else { return };
         self.sharing.known += 1;
         let at = Offender::Mapping { va: span.start, pfn: frame };
         let (zone, size) = (which / MAX_HUGE_SIZES, which % MAX_HUGE_SIZES);
-        self.shared.mapped[zone][size] += 1;
+        // The entries of the shared table count with the entry that leads to it.
+        let inside = table.is_none() && tails[which].table == Some(slot.table);
+        self.shared.mapped[zone][size] += match table {
+            Some(_) => mm.granule().entries(LAST_LEVEL) as u64,
+            None => u64::from(!inside),
+        };
+        self.shared.tables[zone][size] += u32::from(table.is_some());
         let head = mm.space.layout().pfn_of_page(span.start).and_then(|pfn| compound_head(mm, pfn));
         let right = head.is_some_and(|(head, order)| {
             let page = readable(mm, head);
@@ -123,8 +140,20 @@ impl Ledger<'_> {
                 if let Some(frame) = tail.frame {
                     self.shared_frame(mm, frame, pool.order());
                 }
+                let found = self.shared.tables[zone as usize][size];
+                self.shared_table(mm, tail.table, found);
             }
         }
+    }
+
+    /// The shared table of huge pages of whole blocks counts the entries that lead to it.
+    fn shared_table<M: Machine>(&mut self, mm: &Mm<M>, table: Option<PhysAddr>, found: u32) {
+        let Some(pfn) = table.map(|table| Pfn::containing(mm.granule(), table)) else { return };
+        self.used.add(PageKind::Table, pfn, 1);
+        self.summary.tables += 1;
+        let entries = readable(mm, pfn).map_or(0, |page| page.as_table().entries());
+        let what = "entries that lead to a shared table of huge pages";
+        self.count(3, what, u64::from(found), u64::from(entries));
     }
 
     fn shared_frame<M: Machine>(&mut self, mm: &Mm<M>, frame: Pfn, order: u32) {

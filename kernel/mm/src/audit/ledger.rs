@@ -13,6 +13,8 @@ use crate::granule::MAX_HUGE_SIZES;
 pub(super) struct SharedSeen {
     /// Entries that map a shared page.
     pub(super) mapped: [[u64; MAX_HUGE_SIZES]; ZoneKind::ALL.len()],
+    /// Entries that lead to a shared table.
+    pub(super) tables: [[u32; MAX_HUGE_SIZES]; ZoneKind::ALL.len()],
     /// Pages of memmap that optimised huge pages do without.
     pub(super) saved: [[u64; MAX_HUGE_SIZES]; ZoneKind::ALL.len()],
     /// Huge pages that say they are optimised, once for each section that they are in.

@@ -10,7 +10,6 @@ use crate::entry::descriptor::Descriptor;
 use crate::entry::slot::Slot;
 use crate::frame::page::PageKind;
 use crate::frame::section::Backing;
-use crate::granule::LAST_LEVEL;
 use crate::layout::{self, LINEAR_SIZE, LINEAR_START, TENANTS};
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
@@ -36,12 +35,12 @@ impl<M: Machine> Auditor<'_, M> {
                 let at = Offender::Va(slot.span.start);
                 let read_only = d.is_table(slot.level) || !d.is_writable();
                 self.find_unless(read_only, 3, "a frame that many entries share can be written", at);
-                if demand {
+                if demand && !self.is_of_huge_pages(slot, d) {
                     self.image_entry(slot, d);
                 } else {
                     self.ledger.huge_tail(mm, slot, d);
                 }
-            } else if demand && d.is_table(slot.level) && slot.level + 1 == LAST_LEVEL && g.shares_tables() {
+            } else if demand && d.is_table(slot.level) && self.is_lent_frame(d) {
                 self.lent_table(slot, d);
             } else if d.is_table(slot.level) {
                 self.table(slot, d);
@@ -49,7 +48,7 @@ impl<M: Machine> Auditor<'_, M> {
                 let broken = runs.leaf(g, slot, d);
                 self.run_broken(broken);
                 self.leaf(slot, d, &mut cover);
-                if demand {
+                if demand && (self.is_lent_frame(d) || !self.is_huge_head(slot)) {
                     self.lent_leaf(slot, d);
                 }
             } else {

@@ -24,6 +24,8 @@ pub enum HugeError {
     },
     /// A huge page in use.
     Taken(Pfn),
+    /// A huge page of whole blocks on demand, of which no page is left for the memmap of its parts.
+    NotDemotable(Pfn),
     /// A huge page whose memmap cannot be shared.
     NotOptimisable {
         /// Its first page.
@@ -43,6 +45,10 @@ impl fmt::Display for HugeError {
             Self::Taken(pfn) => {
                 write!(f, "{pfn} cannot go: a huge page in use, which is not migrated (Linux migrates it)")
             }
+            Self::NotDemotable(pfn) => write!(
+                f,
+                "{pfn} is a huge page of whole blocks on demand: it has no page for the memmap of its parts; dissolve it, and take smaller ones"
+            ),
             Self::NotOptimisable { pfn, rule } => write!(f, "{pfn} is not optimised: {rule}"),
         }
     }

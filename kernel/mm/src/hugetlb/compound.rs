@@ -105,18 +105,34 @@ fn alloc_blocks<M: Machine>(frames: &mut Frames<M>, order: u32) -> Result<Pfn> {
     Ok(run.start)
 }
 
+/// The first blocks of one zone that map the image and are `1 << order` pages, at least one block, aligned.
+pub(super) fn free_images<M: Machine>(frames: &Frames<M>, order: u32) -> Option<PfnRange> {
+    let g = frames.granule();
+    if order < g.section_order {
+        return None;
+    }
+    find_blocks(frames, order, |block| block.is_image(g))
+}
+
 /// The first whole free blocks of one zone that are `1 << order` pages, aligned, Normal's before Movable's. A block that
 /// hosts its own memmap, or has holes, is never free as a whole.
 fn free_blocks<M: Machine>(frames: &Frames<M>, order: u32) -> Option<PfnRange> {
     let g = frames.granule();
-    let free = |start: Pfn, zone| {
-        let block = frames.blocks.get(start.get());
-        let whole = |b: &MemoryBlock| b.demand.is_none() && b.free.pages() == g.section_pages;
-        block.is_some_and(|b| b.state == BlockState::Online(zone) && whole(b))
+    find_blocks(frames, order, |block| block.demand.is_none() && block.free.pages() == g.section_pages)
+}
+
+fn find_blocks<M: Machine>(
+    frames: &Frames<M>,
+    order: u32,
+    fits: impl Fn(&MemoryBlock) -> bool,
+) -> Option<PfnRange> {
+    let g = frames.granule();
+    let right = |start: Pfn, zone| {
+        frames.blocks.get(start.get()).is_some_and(|b| b.state == BlockState::Online(zone) && fits(b))
     };
     ZoneKind::ALL.into_iter().find_map(|zone| {
         let starts = frames.zone(zone).blocks().iter().filter(|start| start.is_aligned(order));
         let mut runs = starts.map(|start| PfnRange::new(*start, 1 << order));
-        runs.find(|run| run.blocks(g).all(|start| free(start, zone)))
+        runs.find(|run| run.blocks(g).all(|start| right(start, zone)))
     })
 }

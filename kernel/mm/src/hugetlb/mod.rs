@@ -17,6 +17,7 @@ mod blocks;
 pub(crate) mod compound;
 mod frame_stack;
 mod hvo;
+mod images;
 pub mod pool;
 mod resize;
 pub mod tails;

@@ -2,7 +2,8 @@
 //! page of one size can become pages of a smaller one.
 
 use super::HugeTlb;
-use super::compound::{dissolve_compound, mark_compound, new_compound, order_at, refuse_taken};
+use super::compound::{dissolve_compound, free_images, mark_compound, new_compound, order_at, refuse_taken};
+use super::images::is_of_images;
 use super::pool::{Resized, Use};
 use crate::error::{Error, HugeError, PageError, PageNeeds, Resource, Result};
 use crate::frame::Frames;
@@ -76,7 +77,8 @@ impl<M: Machine> Mm<M> {
     /// A free page of a pool becomes pages of `1 << to`, in their pool (Linux: `demote_pool_huge_page`).
     ///
     /// # Errors
-    /// As [`Self::hugetlb_dissolve`]; `HugeError::Size` when `to` is no smaller size.
+    /// As [`Self::hugetlb_dissolve`]; `HugeError::Size` when `to` is no smaller size; `HugeError::NotDemotable` when the page
+    /// is whole blocks on demand.
     pub fn hugetlb_demote(&mut self, head: Pfn, to: u32) -> Result<()> {
         let Self { space, frames, hugetlb, .. } = self;
         let from = order_at(frames, head)?;
@@ -85,6 +87,9 @@ impl<M: Machine> Mm<M> {
             return Err(HugeError::Size { bytes: hugetlb.bytes_of(to) }.into());
         }
         refuse_taken(frames, head)?;
+        if is_of_images(frames, head, from) {
+            return Err(HugeError::NotDemotable(head).into());
+        }
         frames.populate_parts(head, from, to)?;
         if let Err(error) = hugetlb.leave(space, frames, head) {
             frames.give_back_inside(head, from);
@@ -125,6 +130,11 @@ impl HugeTlb {
         frames: &mut Frames<M>,
         order: u32,
     ) -> Result<()> {
+        if let Some(run) = free_images(frames, order) {
+            let head = self.take_images(space, frames, run, order)?;
+            self.pool_mut(order)?.push(frames, head, Use::Free);
+            return Ok(());
+        }
         let head = new_compound(space, frames, order)?;
         self.enter(space, frames, head, order)
     }
@@ -184,7 +194,8 @@ impl HugeTlb {
     ) -> Result<u32> {
         let order = order_at(frames, head)?;
         refuse_taken(frames, head)?;
-        if frames.pages().get(head).as_huge_head().is_optimised() {
+        let of_images = is_of_images(frames, head, order);
+        if frames.pages().get(head).as_huge_head().is_optimised() && !of_images {
             self.restore(space, frames, head)?;
         }
         self.pool_mut(order)?.unlink(frames, head, Use::Free);
@@ -199,6 +210,9 @@ impl HugeTlb {
         head: Pfn,
     ) -> Result<()> {
         let order = self.leave(space, frames, head)?;
+        if is_of_images(frames, head, order) {
+            return self.put_images(space, frames, head, order);
+        }
         dissolve_compound(frames, head, order);
         Ok(())
     }

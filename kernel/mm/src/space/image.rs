@@ -14,7 +14,7 @@ use crate::entry::descriptor::Descriptor;
 use crate::entry::flush::PendingInvalidation;
 use crate::entry::live_update::Contents;
 use crate::entry::slot::{self, Slot, write, write_run};
-use crate::error::Result;
+use crate::error::{Result, SpaceError};
 use crate::frame::demand::Image;
 use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
@@ -120,6 +120,29 @@ impl<M: Machine> KernelSpace<M> {
         let pending = self.empty_entries(memmap)?;
         self.invalidate(pending);
         self.tables_of(memmap).try_for_each(|part| self.reap_tables(frames, part))
+    }
+
+    /// Lets the entries of `memmap`, that of one block, lead elsewhere, in a window: `new` says where the entry of each number
+    /// does. Where a table serves one section (4K) it is the one that leads to that table.
+    ///
+    /// # Errors
+    /// `SpaceError::NotMapped` when nothing of a block on demand is mapped there.
+    pub(crate) fn replace_image(&mut self, memmap: VirtRange, new: impl Fn(u64) -> Descriptor) -> Result<()> {
+        let (g, level) = (self.granule(), image_level(self.granule()));
+        let path = self.path(memmap.start);
+        let step = path.steps().find(|step| step.slot.level == level);
+        let table = step.ok_or(SpaceError::NotMapped(memmap.start))?.slot.table;
+        let run = Run::of(g, table, level, memmap);
+        let mut pending = PendingInvalidation::none();
+        pending.add_leaves(memmap, g.page_size, g.shares_tables());
+        self.machine.publish();
+        self.machine.window_open(memmap);
+        write_run::<M>(&self.machine, &run.first, run.count, |_| Descriptor::EMPTY)?;
+        pending.invalidate(&self.machine);
+        write_run::<M>(&self.machine, &run.first, run.count, |i| new(i as u64))?;
+        self.machine.publish();
+        self.machine.window_close();
+        Ok(())
     }
 
     /// Empties the entries of `memmap` that lead to the image or to tables of blocks, and breaks those of tables that are left

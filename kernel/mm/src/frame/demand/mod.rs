@@ -23,6 +23,7 @@ mod give_back;
 mod image;
 mod populate;
 mod relocate;
+mod whole;
 
 pub use image::Image;
 
