@@ -251,12 +251,25 @@ impl<M: Machine> Frames<M> {
     }
 
     fn take_newest(&mut self, zone: ZoneKind, order: u32) -> Option<Pfn> {
-        let z = &self.zones[zone as usize];
-        let free = |block: Pfn| self.blocks.get(block.get()).and_then(|b| b.free.largest());
-        let first = z.newest_first().find(|(_, block)| free(*block).is_some()).map(|(at, _)| at);
-        self.zones[zone as usize].note_full(first.map_or(0, |at| at + 1));
-        let first = first?;
-        (0..=first).rev().find_map(|i| self.take_from(self.zones[zone as usize].blocks()[i], order))
+        let mut found_free = false;
+        for at in (0..self.zones[zone as usize].searched().len()).rev() {
+            let block = self.zones[zone as usize].blocks()[at];
+            let found = self.take_from(block, order);
+            if found.is_some() {
+                return found;
+            }
+            found_free |= self.serves(block);
+            if !found_free {
+                self.zones[zone as usize].note_idle(at);
+            }
+        }
+        None
+    }
+
+    /// Whether the block serves allocations and has a free page.
+    fn serves(&self, block: Pfn) -> bool {
+        let serves = |b: &MemoryBlock| matches!(b.state, BlockState::Online(_)) && b.free.pages() != 0;
+        self.blocks.get(block.get()).is_some_and(serves)
     }
 
     /// Gives back a run that starts at `pfn`. A page that is not the head of something allocated stays as it is: a warning.
@@ -335,10 +348,14 @@ impl<M: Machine> Frames<M> {
         let merged = block.free.free(&pages, pfn, order);
         let idle = || block.free.pages() + block.memmap_inside == g.section_pages;
         let gives_back = block.demand.is_some() && (merged > described_order(g) || idle());
+        let online = matches!(block.state, BlockState::Online(_));
         if let Some(zone) = zone {
             let zone = &mut self.zones[zone as usize];
             zone.free += 1 << order;
-            zone.note_freed();
+            // An isolated block serves nothing: a search passes over it as before.
+            if online {
+                zone.note_freed();
+            }
         }
         if gives_back {
             self.give_back(pfn, order, merged);

@@ -41,8 +41,9 @@ impl fmt::Display for ZoneKind {
 #[derive(Clone, Debug, Default)]
 pub struct Zone {
     blocks: Vec<Pfn>,
-    /// Every block from this position on is known to have no free page: searches start below it.
-    full_from: usize,
+    /// Every block from this position on is known to serve no page, since it has none free or is isolated: searches start
+    /// below it.
+    idle_from: usize,
     /// Pages of memory in the zone.
     pub present: u64,
     /// Free pages in the zone.
@@ -52,7 +53,7 @@ pub struct Zone {
 impl Zone {
     /// A zone without blocks.
     pub const fn new() -> Self {
-        Self { blocks: Vec::new(), full_from: 0, present: 0, free: 0 }
+        Self { blocks: Vec::new(), idle_from: 0, present: 0, free: 0 }
     }
 
     /// Makes room for `more` blocks; [`Self::join`] cannot fail then.
@@ -65,29 +66,29 @@ impl Zone {
     /// A block joins, as the newest.
     pub fn join(&mut self, block: Pfn) {
         self.blocks.push(block);
-        self.full_from = self.blocks.len();
+        self.idle_from = self.blocks.len();
     }
     /// All blocks of `pages` leave.
     pub fn leave(&mut self, pages: PfnRange) {
         self.blocks.retain(|block| !pages.contains(*block));
-        self.full_from = self.blocks.len();
+        self.idle_from = self.blocks.len();
         list::shrink(&mut self.blocks);
     }
     /// The blocks, oldest first.
     pub fn blocks(&self) -> &[Pfn] {
         &self.blocks
     }
-    /// The blocks that may have a free page, newest first, with their positions.
-    pub fn newest_first(&self) -> impl Iterator<Item = (usize, Pfn)> + '_ {
-        self.blocks[..self.full_from].iter().copied().enumerate().rev()
+    /// The blocks that may serve a page, oldest first: a search looks at no others.
+    pub fn searched(&self) -> &[Pfn] {
+        &self.blocks[..self.idle_from]
     }
-    /// Every block from `position` on has no free page: the next search starts below.
-    pub fn note_full(&mut self, position: usize) {
-        self.full_from = self.full_from.min(position);
+    /// Every block from `position` on has no free page or is isolated: the next search starts below.
+    pub fn note_idle(&mut self, position: usize) {
+        self.idle_from = self.idle_from.min(position);
     }
-    /// A page was freed somewhere: searches start at the newest block again.
+    /// A page was freed in a block that serves, or a block serves again: searches start at the newest block again.
     pub fn note_freed(&mut self) {
-        self.full_from = self.blocks.len();
+        self.idle_from = self.blocks.len();
     }
     /// The first and last page of the zone's blocks, the last exclusive; `(0, 0)` when it has none.
     pub fn span(&self, block_pages: u64) -> (Pfn, Pfn) {
@@ -135,14 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn a_search_passes_over_full_blocks_until_a_page_is_freed() {
-        let seen = |zone: &Zone| zone.newest_first().map(|(at, _)| at).collect::<Vec<_>>();
+    fn a_search_passes_over_idle_blocks_until_a_page_is_freed() {
         let mut zone = zone(&[1, 2, 3]);
-        assert_eq!(seen(&zone), [2, 1, 0]);
-        zone.note_full(1);
-        zone.note_full(2);
-        assert_eq!(seen(&zone), [0], "the lower position holds");
+        assert_eq!(zone.searched().len(), 3);
+        zone.note_idle(1);
+        zone.note_idle(2);
+        assert_eq!(zone.searched(), [Pfn::new(BLOCK)], "the lower position holds");
         zone.note_freed();
-        assert_eq!(seen(&zone), [2, 1, 0]);
+        assert_eq!(zone.searched(), zone.blocks());
     }
 }
