@@ -1,6 +1,7 @@
 //! The cost of an operation: guest instructions, table pages, other pages of system RAM.
 
 use core::fmt;
+use core::ops::Sub;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use hotmap_mm::frame::counts::Counts;
@@ -48,6 +49,18 @@ impl Meter {
         let now = instructions();
         let (tables, ram) = read_counts(&counts());
         Self { instructions: now - self.instructions, tables: tables - self.tables, ram: ram - self.ram }
+    }
+}
+
+/// What one costs more than another.
+impl Sub for Meter {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self {
+            instructions: self.instructions.saturating_sub(other.instructions),
+            tables: self.tables - other.tables,
+            ram: self.ram - other.ram,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! | [`figures`] | a parser of the kernel's `bench:` lines |
 //! | [`measure`] | a DIMM's life on a machine that counts instructions |
 //! | [`linux`] | Linux's figures |
+//! | [`migrate`] | the cost of a DIMM that goes offline in use |
 //! | [`dedup`] | the cost of shared struct pages |
 //! | [`table`] | the table, as text and as JSON |
 
@@ -12,4 +13,5 @@ pub mod dedup;
 pub mod figures;
 pub mod linux;
 pub mod measure;
+pub mod migrate;
 pub mod table;

@@ -88,6 +88,15 @@ pub unsafe trait Machine: Clone {
         // SAFETY: this function's `# Safety`; a multiple of 64 is aligned for a word.
         unsafe { core::slice::from_raw_parts_mut(ptr.cast::<u64>(), words).fill(value) }
     }
+    /// Copies `len` bytes, a multiple of 4096, from `from` to `to`, both multiples of 64.
+    ///
+    /// # Safety
+    /// `from` is valid for reads and `to` for writes of `len` bytes, and they do not overlap.
+    unsafe fn copy(&self, to: *mut u8, from: *const u8, len: u64) {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        // SAFETY: this function's `# Safety`.
+        unsafe { core::ptr::copy_nonoverlapping(from, to, len) }
+    }
     /// Clears mapped memory, page multiples, of which only the virtual addresses need to be neighbours.
     ///
     /// # Safety
@@ -107,6 +116,10 @@ pub unsafe trait Machine: Clone {
     fn window_open(&self, _range: VirtRange) {}
     /// The entries are valid again, on every CPU.
     fn window_close(&self) {}
+    /// Tenants' pages are unmapped now, until [`Self::exchange_close`]: a machine may measure for how long.
+    fn exchange_open(&self) {}
+    /// The pages are mapped again.
+    fn exchange_close(&self) {}
 }
 
 /// The entries of the table at `pa`.
@@ -194,11 +207,11 @@ pub(crate) fn zero_mapped<M: Machine>(machine: &M, range: VirtRange) {
     unsafe { machine.zero_mapped(range) }
 }
 
-/// Copies a frame.
+/// Copies a frame of `len` bytes, a granule page.
 pub(crate) fn copy_frame<M: Machine>(machine: &M, from: PhysAddr, to: PhysAddr, len: u64) {
     let (src, dst) = (machine.frame(from, len), machine.frame(to, len));
     // SAFETY: F1 for both; two different frames do not overlap, and `to` has just been allocated (I3).
-    unsafe { core::ptr::copy_nonoverlapping(src, dst, usize::try_from(len).unwrap_or(usize::MAX)) }
+    unsafe { machine.copy(dst, src, len) }
 }
 
 /// The words of a mapped page, through its mapping.

@@ -9,7 +9,7 @@ use crate::error::{PageError, PageNeeds, Result};
 use crate::frame::block::BlockState;
 use crate::frame::page::PageKind;
 use crate::machine::Machine;
-use crate::migrate::page::migrate_page;
+use crate::migrate::batch::migrate_page;
 use crate::mm::Mm;
 use crate::pfn::Pfn;
 

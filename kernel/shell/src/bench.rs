@@ -1,4 +1,5 @@
-//! `bench`: a DIMM through its life, or a huge page's memmap shared and restored, and what each part costs.
+//! `bench`: a DIMM through its life, a DIMM that tenants leave, or a huge page's memmap shared and restored, and what each
+//! part costs.
 
 use hotmap_mm::error::Error;
 use hotmap_mm::frame::Mobility;
@@ -11,19 +12,21 @@ use hotmap_mm::pfn::{Pfn, PfnRange};
 use super::args::Words;
 use super::{Outcome, ShellError};
 use crate::units::Units;
-use hotmap_kernel::arch::fault;
-use hotmap_kernel::arch::{bulk, counter};
+use hotmap_kernel::arch::{bulk, counter, exchange, fault};
 use hotmap_kernel::dimms::Dimm;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::meter::Meter;
 use hotmap_kernel::{kprintln, number};
 
-pub(super) const BENCH: &str = "bench [CYCLES|hugetlb SIZE|fill ORDER COUNT [STRIDE]]";
+pub(super) const BENCH: &str = "bench [CYCLES|hugetlb SIZE|offline PAGES|fill ORDER COUNT [STRIDE]]";
 
 /// One line for each operation: `bench: OPERATION BYTES INSTRUCTIONS TABLES RAM`, the last two as changes in pages.
 pub(super) fn bench(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     if words.peek() == Some("hugetlb") {
         return huge_page(kernel, words);
+    }
+    if words.peek() == Some("offline") {
+        return in_use(kernel, words);
     }
     if words.peek() == Some("fill") {
         words.next();
@@ -37,8 +40,7 @@ pub(super) fn bench(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
         Some(word) => number::parse(word).ok_or(ShellError::BadWord("a number of cycles"))?,
     };
     words.end(BENCH)?;
-    let last = kernel.dimms.all().iter().rev().find(|dimm| kernel.dimm_state(dimm) != "refused").copied();
-    let dimm = last.ok_or(ShellError::Failed("there is no DIMM to take through its life"))?;
+    let dimm = last_dimm(kernel)?;
     if !counter::have_instruction_counter() || counter::instructions() == 0 {
         kprintln!("instructions are not counted here: start with --icount, on a CPU with a PMU");
     }
@@ -47,6 +49,42 @@ pub(super) fn bench(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
         cycle(kernel, &dimm)?;
     }
     Ok(())
+}
+
+fn last_dimm(kernel: &Kernel) -> Result<Dimm, ShellError> {
+    let last = kernel.dimms.all().iter().rev().find(|dimm| kernel.dimm_state(dimm) != "refused").copied();
+    last.ok_or(ShellError::Failed("there is no DIMM"))
+}
+
+/// The last DIMM goes offline when it is empty, and when a tenant has pages in it: the difference is what these pages cost.
+/// `migrate` is that, and the bytes that were migrated; `unmapped` the longest that a page was unmapped.
+fn in_use(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
+    words.next();
+    let count = words.number(BENCH)?;
+    words.end(BENCH)?;
+    let dimm = last_dimm(kernel)?;
+    let pages = PfnRange::inside(kernel.granule(), dimm.range);
+    let zone = common_zone(kernel, pages)?;
+    let (_, empty) = offline(kernel, pages, zone)?;
+    let tenant = kernel.mm.tenant_new(count)?;
+    exchange::take_longest();
+    let measured = offline(kernel, pages, zone);
+    let unmapped = exchange::take_longest();
+    kernel.mm.tenant_drop(tenant)?;
+    let (migrated, used) = measured?;
+    let bytes = migrated * kernel.page_size();
+    kprintln!("bench: migrate {bytes} {}", used - empty);
+    kprintln!("bench: unmapped {bytes} {unmapped} 0 0");
+    Ok(())
+}
+
+/// Takes `pages` offline, and online again; returns how many pages migrated, and what the offline cost.
+fn offline(kernel: &mut Kernel, pages: PfnRange, zone: ZoneKind) -> Result<(u64, Meter), Error> {
+    let meter = Meter::start(&kernel.mm.frames().counts());
+    let migrated = kernel.mm.offline_pages(pages)?.migrated;
+    let meter = meter.stop(|| kernel.mm.frames().counts());
+    kernel.mm.online_pages(pages, zone, |_, _| {})?;
+    Ok((migrated, meter))
 }
 
 /// Offline, remove, add, online. What cannot be removed goes online again; a DIMM that cannot be added again can be ejected.
@@ -81,6 +119,7 @@ fn cycle(kernel: &mut Kernel, dimm: &Dimm) -> Outcome {
 fn huge_page(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     words.next();
     let order = kernel.mm.hugetlb.order_of(words.number(BENCH)?)?;
+    words.end(BENCH)?;
     let bytes = kernel.page_size() << order;
     let total = kernel.mm.hugetlb.pool(order).map_or(0, |pool| pool.total());
     let grown = kernel.mm.hugetlb_resize(order, total + 1)?;

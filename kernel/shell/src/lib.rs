@@ -236,7 +236,7 @@ const TABLE: &[Command] = &[
     command(
         bench::BENCH,
         4,
-        "count the instructions of the life of the last slot's DIMM, or of a huge page",
+        "count the instructions of the last DIMM's life, of a huge page, or of an offline with PAGES in use",
         bench::bench,
     )
     .operation(Operation::Yes),

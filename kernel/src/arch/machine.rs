@@ -8,7 +8,7 @@ use hotmap_mm::layout::LINEAR_START;
 use hotmap_mm::machine::Bbm;
 use hotmap_mm::machine::{Access, Machine};
 
-use super::{bulk, cpu, fault, tlb};
+use super::{bulk, cpu, exchange, fault, tlb};
 
 /// This machine.
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +61,19 @@ unsafe impl Machine for Arm {
     fn window_close(&self) {
         fault::close();
     }
+    fn exchange_open(&self) {
+        exchange::open();
+    }
+    fn exchange_close(&self) {
+        exchange::close();
+    }
     unsafe fn zero(&self, ptr: *mut u8, len: u64) {
         // SAFETY: the trait's `# Safety`: valid for writes of `len` bytes, multiples of 64.
         unsafe { bulk::zero(ptr, super::word(len)) }
+    }
+    unsafe fn copy(&self, to: *mut u8, from: *const u8, len: u64) {
+        // SAFETY: the trait's `# Safety`: valid for `len` bytes, apart from each other, a multiple of 4096.
+        unsafe { bulk::copy_page(to, from, super::word(len)) }
     }
     unsafe fn fill(&self, ptr: *mut u8, len: u64, value: u64) {
         // SAFETY: the trait's `# Safety`: valid for writes of `len` bytes, multiples of 64.

@@ -1,13 +1,20 @@
-//! What an evacuation costs, counted where it can be counted exactly: how far a search for a free page looks.
+//! Pages migrate in batches: to the frames that they would get one by one, whichever allocation fails; what a batch costs is
+//! counted where it can be counted exactly.
 #![cfg(not(miri))]
 
+use hotmap_mm::debug::bugs::Bug;
+use hotmap_mm::debug::faults::Plan;
+use hotmap_mm::error::{Error, PageError, Resource, SpaceError};
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
+use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_testkit::rig::{MIB, Rig, Shape, range};
+use hotmap_testkit::snapshot::Snapshot;
+use hotmap_testkit::world::World;
 
 const AT: u64 = 0x8000_0000;
 
@@ -49,4 +56,146 @@ fn a_search_does_not_look_at_isolated_blocks_again(g: Granule) {
     }
 }
 
-hotmap_testkit::at_each_granule!(a_search_does_not_look_at_isolated_blocks_again,);
+/// A block with tenants' pages side by side and scattered between free ones: of each triple of tenants with 1, 2 and 3 pages
+/// the second is gone.
+fn scattered(g: Granule) -> World {
+    let mut world = World::boot(g, &Shape::one("128 MiB", 0x4000_0000, 128 * MIB));
+    world.add(AT, Rig::blocks(g, 1), MemmapHome::SelfHosted, Some(ZoneKind::Movable));
+    world.tenant_new(MANY);
+    for triple in 0..20 {
+        (1..=3).for_each(|pages| world.tenant_new(pages));
+        world.tenant_drop(3 + 3 * triple);
+    }
+    world.tenant_new(1);
+    // Outside, single pages are free between those of the kernel.
+    (0..12).for_each(|_| world.kernel_alloc(0));
+    let single: Vec<u64> = world.reference.kernel.keys().copied().step_by(2).collect();
+    world.kernel_free(&single);
+    world
+}
+
+/// More pages than a batch has at any granule.
+const MANY: u64 = 150;
+/// The pages of [`scattered`].
+const PAGES: u64 = MANY + 20 * (1 + 3) + 1;
+
+/// Where the tenants' pages are, ascending.
+fn frames(world: &World) -> Vec<u64> {
+    let mut frames: Vec<u64> = world.seen.tenants.values().copied().collect();
+    frames.sort_unstable();
+    frames
+}
+
+fn offline(world: &mut World, when: &str) -> Result<Offlined, Error> {
+    let g = world.granule();
+    let result = world.rig.mm.offline_block(Rig::pfn(g, AT));
+    world.rig.mm.frames_mut().faults.arm(Plan::Off);
+    if result.is_ok() {
+        world.reference.offlined(AT);
+    }
+    world.seen = world.reference.check(&world.rig, when);
+    world.rig.assert_clean(when);
+    world.tenants_check();
+    result
+}
+
+/// The oracle allocates the pages one by one.
+fn a_batch_moves_to_the_frames_that_single_pages_would_get(g: Granule) {
+    let (mut world, mut twin) = (scattered(g), scattered(g));
+    assert_eq!(frames(&world).len() as u64, PAGES);
+    let block = PfnRange::new(Rig::pfn(g, AT), g.section_pages);
+    twin.rig.mm.frames_mut().start_isolate(block).expect("online");
+    let page = |_| {
+        let pfn = twin.rig.mm.frames_mut().alloc(0, PageKind::Tenant, Mobility::Movable).expect("room");
+        pfn.get()
+    };
+    let mut expected: Vec<u64> = (0..PAGES).map(page).collect();
+    expected.sort_unstable();
+    assert_eq!(offline(&mut world, "scattered"), Ok(Offlined { migrated: PAGES }));
+    assert_eq!(frames(&world), expected);
+}
+
+/// Whichever allocation fails, only that page waits for the second pass.
+fn each_allocation_that_fails_keeps_back_one_page(g: Granule) {
+    for n in (1..=PAGES).step_by(7) {
+        let mut world = scattered(g);
+        world.rig.mm.frames_mut().faults.arm(Plan::Nth(n));
+        assert_eq!(offline(&mut world, &format!("allocation {n}")), Ok(Offlined { migrated: PAGES }));
+    }
+}
+
+/// What there is memory for has moved, the rest stays, in order; the block is online, and all can go once there is memory.
+fn what_finds_no_frame_stays(g: Granule) {
+    for left in [0, 1, 7, 8, 63, 64, 65, PAGES - 1] {
+        let mut world = scattered(g);
+        let before = frames(&world);
+        world.rig.mm.frames_mut().faults.arm(Plan::From(PAGES - left + 1));
+        let result = offline(&mut world, &format!("{left} stay"));
+        if left == 0 {
+            assert_eq!(result, Ok(Offlined { migrated: PAGES }));
+            continue;
+        }
+        let stay: Vec<u64> = before[before.len() - usize::try_from(left).expect("few")..].to_vec();
+        let (pfn, out) = (Pfn::new(stay[0]), Resource::Frames { order: 0 });
+        assert_eq!(result, Err(Error::Page(PageError::Stays { pfn, tries: 10, out })));
+        let block = PfnRange::new(Rig::pfn(g, AT), g.section_pages);
+        let here: Vec<u64> = frames(&world).into_iter().filter(|f| block.contains(Pfn::new(*f))).collect();
+        assert_eq!(here, stay);
+        assert_eq!(offline(&mut world, "then all"), Ok(Offlined { migrated: left }));
+    }
+}
+
+/// The same without a plan: memory outside ends in the middle of a batch, in pieces.
+fn the_last_free_pages_are_used_up(g: Granule) {
+    for leave in [0, 1, 37, 100] {
+        let mut world = scattered(g);
+        let before = frames(&world);
+        world.kernel_takes_all_but(leave);
+        let (pfn, out) =
+            (Pfn::new(before[usize::try_from(leave).expect("few")]), Resource::Frames { order: 0 });
+        let result = offline(&mut world, &format!("{leave} free"));
+        assert_eq!(result, Err(Error::Page(PageError::Stays { pfn, tries: 1, out })));
+        assert_eq!(world.rig.mm.frames().zone(ZoneKind::Normal).free, 0);
+    }
+    // A page that was made to fail comes before those for which there is no memory.
+    let mut world = scattered(g);
+    let pfn = Pfn::new(frames(&world)[1]);
+    world.kernel_takes_all_but(37);
+    world.rig.mm.frames_mut().faults.arm(Plan::Nth(2));
+    let out = Resource::Frames { order: 0 };
+    let result = offline(&mut world, "both");
+    assert_eq!(result, Err(Error::Page(PageError::Stays { pfn, tries: 1, out })));
+}
+
+/// One invalidation for a batch, however its pages lie.
+fn a_broadcast_serves_eight_pages(g: Granule) {
+    let mut world = World::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+    world.add(AT, Rig::blocks(g, 1), MemmapHome::SelfHosted, Some(ZoneKind::Movable));
+    world.tenant_new(640);
+    let before = world.rig.machine.broadcasts();
+    assert_eq!(offline(&mut world, "640 pages"), Ok(Offlined { migrated: 640 }));
+    let broadcasts = world.rig.machine.broadcasts() - before;
+    assert!((1..=640 / 8).contains(&broadcasts), "{broadcasts} for 640 pages");
+}
+
+/// A live entry that changes its frame is refused, and the frames that were taken for the batch are free again.
+fn a_batch_that_is_not_broken_first_changes_nothing(g: Granule) {
+    let mut world = scattered(g);
+    let before = Snapshot::exact(&world.rig);
+    world.rig.mm.set_bug(Some(Bug::NoBbm));
+    let refused = world.rig.mm.offline_block(Rig::pfn(g, AT));
+    world.rig.mm.set_bug(None);
+    assert!(matches!(refused, Err(Error::Space(SpaceError::BreakBeforeMake { .. }))), "{refused:?}");
+    before.assert_same(&Snapshot::exact(&world.rig), "refused");
+    assert_eq!(offline(&mut world, "without the fault"), Ok(Offlined { migrated: PAGES }));
+}
+
+hotmap_testkit::at_each_granule!(
+    a_search_does_not_look_at_isolated_blocks_again,
+    a_batch_moves_to_the_frames_that_single_pages_would_get,
+    each_allocation_that_fails_keeps_back_one_page,
+    what_finds_no_frame_stays,
+    the_last_free_pages_are_used_up,
+    a_broadcast_serves_eight_pages,
+    a_batch_that_is_not_broken_first_changes_nothing,
+);

@@ -3,6 +3,7 @@
 use super::dedup::{self, Shared};
 use super::linux::{BOOT_GOAL, IMAGE_GOAL, Linux, ROWS, goal, rows};
 use super::measure::Life;
+use super::migrate::{self, Migrate};
 use crate::geometry::size_text;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -18,6 +19,8 @@ pub struct Results {
     pub apart: Vec<Life>,
     /// DIMMs of growing size on the reference CPU.
     pub scaling: Vec<Life>,
+    /// DIMMs of 1 GiB and larger that go offline in use.
+    pub migrate: Vec<Migrate>,
     /// Struct pages that are shared.
     pub shared: Vec<Shared>,
     /// The image file in bytes.
@@ -97,6 +100,7 @@ impl Results {
             check(format!("memmap pages in system RAM at {granule}"), life.add.ram.unsigned_abs(), 0);
         }
         check("bytes of the image".into(), self.image, IMAGE_GOAL);
+        missed.extend(migrate::missed(&self.migrate));
         missed.extend(self.shared.iter().flat_map(Shared::missed));
         missed
     }
@@ -128,6 +132,9 @@ impl Results {
         }
         self.system_ram_text(&mut text);
         self.scaling_text(&mut text);
+        if !self.migrate.is_empty() {
+            text.push_str(&migrate::text(&self.migrate));
+        }
         self.apart_text(&mut text);
         if !self.shared.is_empty() {
             text.push_str(&dedup::text(&self.shared));
@@ -218,6 +225,7 @@ impl Results {
             "reference": self.reference.iter().map(life_json).collect::<Vec<_>>(),
             "memmap_in_ram": self.from_ram.iter().map(life_json).collect::<Vec<_>>(),
             "apart": self.apart.iter().map(life_json).collect::<Vec<_>>(),
+            "migrate": self.migrate.iter().map(migrate::json).collect::<Vec<_>>(),
             "shared": self.shared.iter().map(Shared::json).collect::<Vec<_>>(),
             "scaling": self.scaling.iter().map(life_json).collect::<Vec<_>>(),
             "linux": ROWS.iter().map(linux_json).collect::<Vec<_>>(),

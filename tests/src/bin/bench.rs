@@ -2,6 +2,7 @@
 
 use hotmap_tests::bench::dedup;
 use hotmap_tests::bench::measure::{Life, Subject, image_bytes, measure, standard};
+use hotmap_tests::bench::migrate;
 use hotmap_tests::bench::table::Results;
 use hotmap_tests::geometry::{GIB, GRANULES};
 use hotmap_tests::options::Words;
@@ -82,6 +83,13 @@ fn measure_all() -> Result<Results, (String, String)> {
         results.apart.push(one(standard(granule, APART))?);
         for gib in SIZES {
             results.scaling.push(one(Subject { size: gib * GIB, ..subject })?);
+        }
+    }
+    for granule in GRANULES {
+        for size in [GIB, migrate::LARGE] {
+            eprintln!("bench: offline in use, {granule}, {size} bytes");
+            let measured = migrate::measure(&run, granule, size).during("an offline in use");
+            results.migrate.push(measured.map_err(|trouble| (trouble.to_string(), run.journal.text()))?);
         }
     }
     for row in dedup::rows() {

@@ -193,6 +193,7 @@ fn a_word_that_is_not_understood_is_an_error(run: &Run) -> Checked<String> {
         "inject off frobnicate".into(),
         "bench 1 frobnicate".into(),
         "bench hugetlb frobnicate".into(),
+        "bench offline frobnicate".into(),
         "stress 0 frobnicate".into(),
         "hugetlb 2M 1 frobnicate".into(),
         "hugetlb take 2M frobnicate".into(),

@@ -2,14 +2,28 @@
 
 use super::test::{Test, per_granule};
 use crate::bench::measure::{image_bytes, measure, standard};
+use crate::bench::migrate;
 use crate::bench::table::Results;
-use crate::geometry::Granule;
+use crate::geometry::{GIB, Granule};
 use crate::run::Run;
 use crate::trouble::{Checked, failed};
 use crate::{ensure, ensure_eq};
 
 pub(super) fn tests() -> Vec<Test> {
-    per_granule("figures", within_the_goals)
+    let mut tests = per_granule("figures", within_the_goals);
+    tests.extend(per_granule("figures-migrate", a_page_that_migrates_costs_the_same_in_a_large_dimm));
+    tests
+}
+
+/// With the goals of `make bench`, and a DIMM that is not as large as there.
+fn a_page_that_migrates_costs_the_same_in_a_large_dimm(run: &Run, granule: Granule) -> Checked<String> {
+    let rows = [migrate::measure(run, granule, GIB)?, migrate::measure(run, granule, 16 * GIB)?];
+    let [one, large] = &rows;
+    let remark = format!("{} and {} instructions, unmapped for {}", one.each(), large.each(), one.unmapped);
+    match migrate::missed(&rows).as_slice() {
+        [] => Ok(remark),
+        missed => failed(missed.join("; ")),
+    }
 }
 
 /// The reference CPU's figures meet the goals, and repeat exactly.

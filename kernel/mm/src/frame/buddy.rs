@@ -63,6 +63,11 @@ impl FreeArea {
         self.orders.checked_ilog2()
     }
 
+    /// The smallest order that is free.
+    pub const fn smallest(&self) -> Option<u32> {
+        if self.orders == 0 { None } else { Some(self.orders.trailing_zeros()) }
+    }
+
     const fn links(&self) -> Links {
         Links::new(self.base, 0)
     }

@@ -20,6 +20,7 @@ pub mod page;
 pub mod pages;
 pub mod section;
 pub mod tables;
+mod tenants;
 pub mod zone;
 
 use crate::debug::faults::Faults;
@@ -48,6 +49,9 @@ pub enum Mobility {
     /// It can be moved: from Movable first, newest block first.
     Movable,
 }
+
+/// The zones that serve movable pages, in the order in which they are asked.
+const MOVABLE_FROM: [ZoneKind; 2] = [ZoneKind::Movable, ZoneKind::Normal];
 
 /// The page frames of a machine.
 pub struct Frames<M: Machine> {
@@ -222,9 +226,9 @@ impl<M: Machine> Frames<M> {
     pub(crate) fn take(&mut self, order: u32, kind: PageKind, mobility: Mobility) -> Option<Pfn> {
         let found = match mobility {
             Mobility::Unmovable => self.take_oldest(order),
-            Mobility::Movable => self
-                .take_newest(ZoneKind::Movable, order)
-                .or_else(|| self.take_newest(ZoneKind::Normal, order)),
+            Mobility::Movable => MOVABLE_FROM
+                .into_iter()
+                .find_map(|zone| self.take_newest(zone, |frames, block| frames.take_from(block, order))),
         };
         let pfn = found?;
         self.pages().mark(pfn, order, kind);
@@ -250,11 +254,17 @@ impl<M: Machine> Frames<M> {
         (0..blocks).find_map(|i| self.take_from(self.zones[ZoneKind::Normal as usize].blocks()[i], order))
     }
 
-    fn take_newest(&mut self, zone: ZoneKind, order: u32) -> Option<Pfn> {
+    /// What `take` takes from a block of `zone`, the newest one first that serves it.
+    #[inline(always)]
+    fn take_newest<T>(
+        &mut self,
+        zone: ZoneKind,
+        mut take: impl FnMut(&mut Self, Pfn) -> Option<T>,
+    ) -> Option<T> {
         let mut found_free = false;
         for at in (0..self.zones[zone as usize].searched().len()).rev() {
             let block = self.zones[zone as usize].blocks()[at];
-            let found = self.take_from(block, order);
+            let found = take(self, block);
             if found.is_some() {
                 return found;
             }
@@ -326,13 +336,6 @@ impl<M: Machine> Frames<M> {
         };
         self.zones[zone as usize].free -= 1 << order;
         Some(taken)
-    }
-
-    /// Keeps the count of tenants' pages of the block of `pfn`.
-    pub(crate) fn count_tenant(&mut self, pfn: Pfn, by: i64) {
-        if let Some(block) = self.block_of_mut(pfn) {
-            block.tenant_pages = block.tenant_pages.saturating_add_signed(by);
-        }
     }
 
     /// Puts a run on its block's free list. The caller has counted off what it was.

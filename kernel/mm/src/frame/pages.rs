@@ -40,6 +40,13 @@ impl<'a, M: Machine> Pages<'a, M> {
         machine::page(self.machine, self.layout.page_address(pfn), Access::Write)
     }
 
+    /// The struct pages of a run, to write to; they lie in one granule page.
+    #[inline(always)]
+    pub(crate) fn own_run(&self, run: PfnRange) -> &'a [Page] {
+        let count = usize::try_from(run.len()).unwrap_or(0);
+        machine::pages(self.machine, self.layout.page_address(run.start), count, Access::Write)
+    }
+
     /// Makes every page of `range` an ordered tail. Their struct pages are zeroed, and not shared yet.
     pub fn set_tails(&self, range: PfnRange, order: u32) {
         let g = self.granule();
@@ -96,10 +103,14 @@ impl<'a, M: Machine> Pages<'a, M> {
 /// to its size, so its head is one of the few pages that `pfn` rounds down to, up to `largest`; an ordered tail says which
 /// (Linux: `compound_head`).
 pub(crate) fn find_head<'a>(pfn: Pfn, largest: u32, page: impl Fn(Pfn) -> Option<&'a Page>) -> Option<Pfn> {
-    if let Some(order) = page(pfn)?.tail_order().filter(|order| *order < u64::BITS) {
+    let own = page(pfn)?;
+    if own.kind() != PageKind::Tail {
+        return Some(pfn);
+    }
+    if let Some(order) = own.tail_order().filter(|order| *order < u64::BITS) {
         return Some(pfn.align_down(order));
     }
-    (0..=largest).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
+    (1..=largest).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
         let page = page(head)?;
         (page.kind() != PageKind::Tail && page.order() >= order).then_some(head)
     })

@@ -4,6 +4,8 @@
 //! The scanner skips free runs, holes, devices' pages and poisoned pages, and a block's own memmap, wherever in the block it
 //! lies: both keep their mark as long as the block is present, and go with it.
 
+use core::ops::ControlFlow;
+
 use crate::error::{BlockError, BlockNeeds, Result};
 use crate::frame::Frames;
 use crate::frame::block::{BlockState, MemoryBlock};
@@ -130,8 +132,18 @@ impl<M: Machine> Frames<M> {
         block.is_some_and(|block| matches!(block.state, BlockState::GoingOffline(_)))
     }
 
-    /// The first thing in use in `pages`. Blocks that are offline or all free are not looked at.
+    /// The first thing in use in `pages`.
     pub fn next_used(&self, pages: PfnRange) -> Option<Used> {
+        self.each_used(pages, ControlFlow::Break).break_value()
+    }
+
+    /// Calls `found` for each thing in use in `pages`, ascending, until it breaks. Blocks that are offline or all free are
+    /// not looked at.
+    pub(crate) fn each_used<B>(
+        &self,
+        pages: PfnRange,
+        mut found: impl FnMut(Used) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
         let g = self.granule();
         let mut at = pages.start;
         while at < pages.end {
@@ -144,25 +156,28 @@ impl<M: Machine> Frames<M> {
             };
             let usable = block.usable(g);
             let part = PfnRange { start: at.max(usable.start), end: usable.end.min(pages.end) };
-            match self.next_used_in_block(part) {
-                None => at = usable.end,
-                found => return found,
-            }
+            self.each_used_in_block(part, &mut found)?;
+            at = usable.end;
         }
-        None
+        ControlFlow::Continue(())
     }
 
-    fn next_used_in_block(&self, part: PfnRange) -> Option<Used> {
+    #[inline(always)]
+    fn each_used_in_block<B>(
+        &self,
+        part: PfnRange,
+        found: &mut impl FnMut(Used) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
         let (pages, mut pfn) = (self.pages(), part.start);
         while pfn < part.end {
-            // A page that was just freed may have joined a run that began before it: ask for the head each time.
+            // The first page may be inside a run, since what was freed last may have joined one that began before it.
             let (kind, head) = pages.use_of(pfn);
             let end = head + (1 << pages.get(head).order());
             if !kind.is_passed_over() {
-                return Some(Used { pfn, kind, end });
+                found(Used { pfn, kind, end })?;
             }
             pfn = end;
         }
-        None
+        ControlFlow::Continue(())
     }
 }

@@ -7,15 +7,18 @@
 //!   pass 2..   what was skipped, at most MOST_TRIES passes in all; none while no page outside may serve it
 //! ```
 
+use core::ops::ControlFlow;
+
 use crate::addr::PhysRange;
 use crate::error::{BlockError, BlockNeeds, Error, PageError, Resource, Result};
+use crate::frame::Frames;
 use crate::frame::block::BlockState;
 use crate::frame::page::PageKind;
 use crate::hotplug::isolate::Used;
 use crate::hotplug::notify::Direction;
 use crate::hugetlb::compound::refuse_taken;
 use crate::machine::Machine;
-use crate::migrate::page::migrate_page;
+use crate::migrate::batch::Batch;
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 
@@ -146,37 +149,32 @@ impl<M: Machine> Mm<M> {
 
     /// Refuses `pages` for the first page that can never move, so that nothing moves in vain.
     fn refuse_unmovable(&self, pages: PfnRange) -> Result<()> {
-        let mut rest = pages;
-        while let Some(used) = self.frames.next_used(rest) {
-            self.check_movable(used)?;
-            rest.start = used.end;
-        }
-        Ok(())
+        let first = self.frames.each_used(pages, |used| match self.check_movable(used) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(stays) => ControlFlow::Break(stays),
+        });
+        first.break_value().map_or(Ok(()), Err)
     }
 
     /// One pass: a page for which there is no memory now is skipped. Returns the first such page, and what it needs.
     fn evacuate_once(&mut self, pages: PfnRange, migrated: &mut u64) -> Result<Option<(Used, Resource)>> {
-        let (mut rest, mut left) = (pages, None);
-        while let Some(used) = self.frames.next_used(rest) {
-            match self.move_away(used) {
-                Ok(pages) => *migrated += pages,
+        let g = self.granule();
+        let (mut rest, mut left, mut batch) = (pages, None, Batch::new(g));
+        while !rest.is_empty() {
+            let other = fill(&self.frames, &mut rest, &mut batch);
+            let moved = batch.migrate(&mut self.space, &mut self.frames)?;
+            *migrated += moved.pages;
+            let stays = moved.left.map(|pfn| Used { pfn, kind: PageKind::Tenant, end: pfn + 1 });
+            left = left.or(stays.map(|used| (used, Resource::Frames { order: 0 })));
+            let Some(used) = other else { continue };
+            match self.hugetlb_dissolve(used.pfn) {
+                Ok(()) => {}
                 // The pass goes on: a huge page that is dissolved later may free memory outside.
                 Err(Error::Out(out)) => left = left.or(Some((used, out))),
                 Err(other) => return Err(other),
             }
-            rest.start = used.end;
         }
         Ok(left)
-    }
-
-    /// Migrates a tenant's page, dissolves a free huge page; returns how many pages were migrated.
-    fn move_away(&mut self, used: Used) -> Result<u64> {
-        if used.kind == PageKind::HugeTlb {
-            self.hugetlb_dissolve(used.pfn)?;
-            return Ok(0);
-        }
-        migrate_page(&mut self.space, &mut self.frames, used.pfn)?;
-        Ok(1)
     }
 
     /// Refuses what can never move. A page that is held counts as such: nothing lets go of it while the offlining runs.
@@ -191,4 +189,21 @@ impl<M: Machine> Mm<M> {
             _ => Err(PageError::Unmovable { pfn, kind }.into()),
         }
     }
+}
+
+/// Collects tenants' pages from `rest` on, until the batch is full or something else is in use, a huge page: that is returned.
+/// `rest` begins behind all of it then.
+fn fill<M: Machine>(frames: &Frames<M>, rest: &mut PfnRange, batch: &mut Batch) -> Option<Used> {
+    let last = frames.each_used(*rest, |used| {
+        if used.kind == PageKind::Tenant {
+            batch.push(frames, used.pfn);
+            if !batch.is_full() {
+                return ControlFlow::Continue(());
+            }
+        }
+        ControlFlow::Break(used)
+    });
+    let last = last.break_value();
+    rest.start = last.map_or(rest.end, |used| used.end);
+    last.filter(|used| used.kind != PageKind::Tenant)
 }

@@ -16,7 +16,7 @@ use crate::frame::page::PageKind;
 use crate::frame::zone::ZoneKind;
 use crate::frame::{Frames, Mobility};
 use crate::machine::Machine;
-use crate::migrate::page::migrate_page;
+use crate::migrate::batch::migrate_page;
 use crate::pfn::{Pfn, PfnRange};
 use crate::space::table::KernelSpace;
 

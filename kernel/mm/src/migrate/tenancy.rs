@@ -13,7 +13,7 @@ use crate::list;
 use crate::machine::{self, Access, Machine};
 use crate::migrate::tenant::Tenant;
 use crate::mm::Mm;
-use crate::pfn::Pfn;
+use crate::pfn::{Pfn, PfnRange};
 use crate::space::request::{Gone, MapRequest};
 use crate::space::table::KernelSpace;
 
@@ -123,7 +123,7 @@ fn add_page<M: Machine>(
     }
     space.publish();
     frames.pages().own(pfn).as_tenant().set_address(va);
-    frames.count_tenant(pfn, 1);
+    frames.count_tenants(PfnRange::new(pfn, 1), 1);
     for (i, word) in machine::words(space.machine(), va, g.page_size, Access::Write).iter().enumerate() {
         word.store(pattern(id, va + i as u64 * 8), Relaxed);
     }
@@ -160,8 +160,9 @@ fn unmap<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, range: 
     space.invalidate(pending);
     let reaped = space.reap(range, |gone| match gone {
         Gone::Leaf { pa, .. } => {
-            frames.count_tenant(Pfn::containing(g, pa), -1);
-            frames.free(Pfn::containing(g, pa));
+            let page = PfnRange::new(Pfn::containing(g, pa), 1);
+            frames.count_tenants(page, -1);
+            frames.free_tenants(page);
         }
         Gone::Table(table) => frames.free_table(table),
         Gone::SharedLeaf { .. } | Gone::SharedTable { .. } => {}

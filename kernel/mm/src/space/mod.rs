@@ -6,6 +6,7 @@
 //!  visitors      what a walk does at an entry
 //!  request       what is asked of the space, and what it gives back
 //!  change        changes of live entries under readers
+//!  exchange      pages that get other frames, many at once
 //!  image         the memmap of free blocks on demand
 //!  shared        one frame mapped again and again
 //!  dump          what is mapped, as runs
@@ -13,6 +14,7 @@
 
 pub mod change;
 pub mod dump;
+pub mod exchange;
 mod image;
 pub mod request;
 pub mod shared;

@@ -40,6 +40,26 @@ pub type Keep<'a> = &'a mut dyn FnMut(VirtRange) -> bool;
 /// Receives what `KernelSpace::reap` gives back; `dyn` for the same reason.
 pub type TakeBack<'a> = &'a mut dyn FnMut(Gone);
 
+/// A page that gets another frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange {
+    /// The virtual address that maps it.
+    pub va: VirtAddr,
+    /// The frame that it has.
+    pub from: PhysAddr,
+    /// The frame that it gets.
+    pub to: PhysAddr,
+    /// The table that its entry is in, once that is looked up.
+    pub(super) table: PhysAddr,
+}
+
+impl Exchange {
+    /// The page at `va`, which `from` holds, goes to `to`.
+    pub const fn new(va: VirtAddr, from: PhysAddr, to: PhysAddr) -> Self {
+        Self { va, from, to, table: PhysAddr::new(0) }
+    }
+}
+
 /// What to map, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct MapRequest {

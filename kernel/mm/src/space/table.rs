@@ -16,11 +16,10 @@ use super::walk::{Path, PathEntry, Visit};
 use super::walk::{live_entries, walk_level};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::debug::hooks::Hooks;
-use crate::entry::descriptor::{Attributes, Descriptor};
+use crate::entry::descriptor::Descriptor;
 use crate::entry::flush::PendingInvalidation;
-use crate::entry::live_update::Contents;
-use crate::entry::slot::{Slot, read, slot, write};
-use crate::error::{Error, Result, SpaceError};
+use crate::entry::slot::{Slot, read, slot};
+use crate::error::{Result, SpaceError};
 use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::layout::Layout;
@@ -242,46 +241,6 @@ impl<M: Machine> KernelSpace<M> {
         let g = self.granule();
         let gone: TakeBack<'_> = &mut gone;
         self.walk(range, &mut Reaper::<M> { machine: &self.machine, gone, g })
-    }
-
-    /// Lets the page at `va` map `pa` instead, by break-before-make: the old frame is no longer reachable on return.
-    /// `between` runs when no CPU can reach the old frame any more, and none the new one yet.
-    ///
-    /// # Errors
-    /// `SpaceError::NotMapped` when there is no page mapping at `va`.
-    pub fn exchange_page(&mut self, va: VirtAddr, pa: PhysAddr, between: impl FnOnce(&M)) -> Result<()> {
-        let g = self.granule();
-        let path = self.path(va);
-        let leaf = path
-            .leaf()
-            .filter(|s| s.slot.level == LAST_LEVEL)
-            .ok_or(Error::Space(SpaceError::NotMapped(va)))?;
-        let mut pending = PendingInvalidation::none();
-        pending.add_leaf(leaf.slot.span.start, g.page_size);
-        write::<M>(g, &self.machine, &leaf.slot, leaf.descriptor.broken(), Contents::MayDiffer)?;
-        self.invalidate(pending);
-        between(&self.machine);
-        let new = Descriptor::leaf(pa, Attributes::DATA, LAST_LEVEL, false);
-        write::<M>(g, &self.machine, &leaf.slot, new, Contents::MayDiffer)?;
-        self.machine.publish();
-        Ok(())
-    }
-
-    /// Lets the page at `va` map `pa` in one step, with the same attributes.
-    ///
-    /// # Errors
-    /// `SpaceError::NotMapped` when there is no page mapping at `va`; `SpaceError::BreakBeforeMake` unless `contents` and
-    /// attributes allow it.
-    pub fn switch_page(&mut self, va: VirtAddr, pa: PhysAddr, contents: Contents) -> Result<()> {
-        let g = self.granule();
-        let path = self.path(va);
-        let leaf = path
-            .leaf()
-            .filter(|s| s.slot.level == LAST_LEVEL)
-            .ok_or(Error::Space(SpaceError::NotMapped(va)))?;
-        write::<M>(g, &self.machine, &leaf.slot, leaf.descriptor.moved_to(pa, g), contents)?;
-        self.machine.publish();
-        Ok(())
     }
 
     /// Calls `found` for every entry of `range` that is not empty, tables before what they lead to. What a shared table leads

@@ -11,7 +11,7 @@ use hotmap_mm::frame::tables::TableFrames;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::layout::{LINEAR_START, TENANTS};
 use hotmap_mm::machine::Machine;
-use hotmap_mm::space::request::{Gone, MapRequest};
+use hotmap_mm::space::request::{Exchange, Gone, MapRequest};
 
 use hotmap_kernel::kernel::Kernel;
 
@@ -41,7 +41,7 @@ pub(super) fn unmap(kernel: &mut Kernel, range: VirtRange) -> Result<()> {
 }
 
 pub(super) fn exchange_page(kernel: &mut Kernel, va: VirtAddr, pa: PhysAddr) -> Result<()> {
-    kernel.mm.parts_mut().0.exchange_page(va, pa, |_| {})
+    kernel.mm.parts_mut().0.exchange_pages(&mut [Exchange::new(va, pa, pa)], |_, _| {})
 }
 
 /// Breaks the leaf of vmemmap at `va` and makes it again, in a window.

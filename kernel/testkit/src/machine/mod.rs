@@ -25,12 +25,16 @@ use memory::{PhysMemory, host};
 use mmu::Mmu;
 use violation::Violation;
 
+/// The most operations by which the kernel invalidates a range; written once more.
+const MOST_OPERATIONS: u64 = 128;
+
 struct Inner {
     spec: &'static Spec,
     memory: PhysMemory,
     mmu: RefCell<Option<Mmu>>,
     tolerant: Cell<bool>,
     violations: RefCell<Vec<Violation>>,
+    broadcasts: Cell<u64>,
 }
 
 /// The machine; clones are the same machine.
@@ -46,6 +50,7 @@ impl Emulated {
             mmu: RefCell::new(None),
             tolerant: Cell::new(false),
             violations: RefCell::new(Vec::new()),
+            broadcasts: Cell::new(0),
         }))
     }
 
@@ -89,6 +94,12 @@ impl Emulated {
     /// From here on a block and the table of its pieces may replace each other in one step (FEAT_BBM level 2).
     pub fn support_bbm_level_2(&self) {
         self.with_mmu(|mmu, _| mmu.bbm_level_2 = true);
+    }
+
+    /// How many TLB invalidations were broadcast: one for each leaf of a range, or one for all where those would be more than
+    /// [`MOST_OPERATIONS`].
+    pub fn broadcasts(&self) -> u64 {
+        self.0.broadcasts.get()
     }
 
     /// Whether a window was opened and not closed.
@@ -200,6 +211,9 @@ unsafe impl Machine for Emulated {
     }
 
     fn invalidate(&self, range: VirtRange, stride: u64, tables: bool) {
+        let operations = range.len().div_ceil(stride);
+        let broadcasts = if operations > MOST_OPERATIONS { 1 } else { operations };
+        self.0.broadcasts.set(self.0.broadcasts.get() + broadcasts);
         self.with_mmu(|mmu, _| mmu.invalidate(range.start.get()..range.end.get(), stride, tables));
     }
 
