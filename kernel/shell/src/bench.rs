@@ -1,6 +1,8 @@
 //! `bench`: a DIMM through its life, a DIMM that tenants leave, or a huge page's memmap shared and restored, and what each
 //! part costs.
 
+use alloc::vec::Vec;
+
 use hotmap_mm::error::Error;
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::block::Source;
@@ -18,7 +20,8 @@ use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::meter::Meter;
 use hotmap_kernel::{kprintln, number};
 
-pub(super) const BENCH: &str = "bench [CYCLES|hugetlb SIZE|offline PAGES|fill ORDER COUNT [STRIDE]]";
+pub(super) const BENCH: &str =
+    "bench [CYCLES|hugetlb SIZE|offline PAGES|fill ORDER COUNT [STRIDE]|churn COUNT [LIVE]]";
 
 /// One line for each operation: `bench: OPERATION BYTES INSTRUCTIONS TABLES RAM`, the last two as changes in pages.
 pub(super) fn bench(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
@@ -34,6 +37,13 @@ pub(super) fn bench(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
         let stride = if words.peek().is_some() { words.number(BENCH)? } else { 1 };
         words.end(BENCH)?;
         return fill(kernel, order, count, stride.max(1));
+    }
+    if words.peek() == Some("churn") {
+        words.next();
+        let count = words.number(BENCH)?;
+        let live = if words.peek().is_some() { words.number(BENCH)? } else { 4096 };
+        words.end(BENCH)?;
+        return churn(kernel, count, live);
     }
     let cycles = match words.next() {
         None => 1,
@@ -165,6 +175,51 @@ fn fill(kernel: &mut Kernel, order: u64, count: u64, stride: u64) -> Outcome {
     }
     report_fill(kernel, "drain", order, got - freed, meter);
     Ok(())
+}
+
+/// `count` times a random one of `live` places: a run is taken for it, or its run is freed. Of 16 runs one has `1 << 9` pages,
+/// three a few, and twelve one page.
+fn churn(kernel: &mut Kernel, count: u64, live: u64) -> Outcome {
+    let places = usize::try_from(live).ok().filter(|live| (1..=1 << 16).contains(live));
+    let places = places.ok_or(ShellError::BadWord("1 to 65536 live runs"))?;
+    let mut runs: Vec<Option<Pfn>> = Vec::new();
+    runs.try_reserve_exact(places).map_err(|_| ShellError::Failed("the heap has no room for the runs"))?;
+    runs.resize(places, None);
+    let meter = Meter::start(&kernel.mm.frames().counts());
+    let (mut random, mut taken) = (Random(1), 0);
+    for _ in 0..count {
+        let place = &mut runs[random.below(live)];
+        match place.take() {
+            Some(run) => kernel.mm.frames_mut().free(run),
+            None => {
+                let order = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 9][random.below(16)];
+                *place = kernel.mm.frames_mut().alloc(order, PageKind::Pinned, Mobility::Movable).ok();
+                taken += u64::from(place.is_some());
+            }
+        }
+    }
+    let counts = kernel.mm.frames().counts();
+    let (lent, memmap) = (counts.memmap_self, meter.stop(|| counts));
+    kprintln!("bench: churn {count} {memmap}");
+    kprintln!("{taken} runs were taken; {lent} pages hold their own block's memmap");
+    let meter = Meter::start(&kernel.mm.frames().counts());
+    for run in runs.into_iter().flatten() {
+        kernel.mm.frames_mut().free(run);
+    }
+    report_fill(kernel, "drain", 0, 0, meter);
+    Ok(())
+}
+
+/// xorshift64 (Marsaglia, "Xorshift RNGs").
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from((self.0 >> 11) % limit).unwrap_or(0)
+    }
 }
 
 fn report_fill(kernel: &Kernel, what: &str, order: u32, runs: u64, meter: Meter) {
