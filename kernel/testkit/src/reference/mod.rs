@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod check_devices;
+pub mod demand;
 pub mod devices;
 pub mod frames;
 mod memmap;
