@@ -7,7 +7,7 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
-use hotmap_testkit::rig::{MIB, Rig, Shape, range};
+use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
 const AT: u64 = 0x1_0000_0000;
@@ -51,6 +51,26 @@ fn one_page_and_back() {
         rig.unplug(AT, len);
         rig.assert_clean("gone");
         before.assert_same(&Snapshot::exact(&rig), "after a life on demand");
+    }
+}
+
+/// Memory whose memmap needs several tables below one that nothing else uses: all of them go.
+#[test]
+fn every_table_goes_with_the_memory() {
+    // What one table of entries serves, by hand: 512 times 2 MiB, 2048 times 16 KiB, 8192 times 64 KiB of memmap.
+    for (g, served) in [(Granule::K4, GIB), (Granule::K16, 32 * MIB), (Granule::K64, 512 * MIB)] {
+        let mut rig = boot(g);
+        let before = Snapshot::exact(&rig);
+        let (block, tables) = (Rig::blocks(g, 1), rig.mm.frames().counts().tables);
+        let starts = ((8 << 40)..).step_by(usize::try_from(block).expect("64 bits"));
+        let memmap = |at: &u64| rig.mm.space().layout().page_address(Rig::pfn(g, at + block));
+        let at = starts.clone().find(|at| memmap(at).is_aligned(served)).expect("the end of a table");
+        rig.plug(at, 2 * block, MemmapHome::Demand);
+        rig.assert_clean("added");
+        assert!(rig.mm.frames().counts().tables >= tables + 2, "{}: two tables of entries", g.kind);
+        rig.unplug(at, 2 * block);
+        rig.assert_clean("gone");
+        before.assert_same(&Snapshot::exact(&rig), "after much memory");
     }
 }
 

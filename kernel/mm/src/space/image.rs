@@ -5,7 +5,6 @@
 //!   16K, 64K    entries of level 3                         [head][zero][zero]...[head][zero][zero]...
 //! ```
 
-use super::request::Gone;
 use super::table::KernelSpace;
 use super::visitors::{ANYWHERE, table_below};
 use super::walk::{Next, Visit};
@@ -13,7 +12,7 @@ use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::entry::descriptor::Descriptor;
 use crate::entry::flush::PendingInvalidation;
 use crate::entry::live_update::Contents;
-use crate::entry::slot::{self, Slot, write, write_run};
+use crate::entry::slot::{self, Slot, read, write, write_run};
 use crate::error::{Result, SpaceError};
 use crate::frame::demand::Image;
 use crate::frame::tables::TableFrames;
@@ -67,6 +66,32 @@ impl<M: Machine> Visit for Imager<'_, M> {
     }
 }
 
+/// Frees broken tables, without a look at the entries of the lowest: those are empty.
+struct TableReaper<'a, M> {
+    machine: &'a M,
+    frames: &'a mut dyn TableFrames,
+    g: Granule,
+}
+
+impl<M: Machine> Visit for TableReaper<'_, M> {
+    fn entry(&mut self, slot: &Slot) -> Result<Next> {
+        let old = read::<M>(self.machine, slot);
+        let was = if old.is_broken() { old.unbroken() } else { old };
+        if slot.level + 1 < image_level(self.g) && was.is_table(slot.level) {
+            return Ok(Next::Descend(was.address(self.g)));
+        }
+        self.leave(slot).map(|()| Next::Over)
+    }
+    fn leave(&mut self, slot: &Slot) -> Result<()> {
+        let old = read::<M>(self.machine, slot);
+        if old.is_broken() {
+            write::<M>(self.g, self.machine, slot, Descriptor::EMPTY, Contents::MayDiffer)?;
+            self.frames.free_table(old.unbroken().address(self.g));
+        }
+        Ok(())
+    }
+}
+
 /// The level of the entries that lead to the image.
 fn image_level(g: Granule) -> u8 {
     if g.shares_tables() { LAST_LEVEL - 1 } else { LAST_LEVEL }
@@ -106,7 +131,7 @@ impl<M: Machine> KernelSpace<M> {
             let pending = self.empty_entries(VirtRange { start: memmap.start, end: done })?;
             self.invalidate(pending);
             self.break_leaves(memmap, ANYWHERE, true, &mut |_| true)?.invalidate(&self.machine);
-            self.tables_of(memmap).try_for_each(|part| self.reap_tables(frames, part))?;
+            self.reap_tables(frames, memmap)?;
         }
         result
     }
@@ -119,7 +144,7 @@ impl<M: Machine> KernelSpace<M> {
     pub(crate) fn unmap_image(&mut self, frames: &mut dyn TableFrames, memmap: VirtRange) -> Result<()> {
         let pending = self.empty_entries(memmap)?;
         self.invalidate(pending);
-        self.tables_of(memmap).try_for_each(|part| self.reap_tables(frames, part))
+        self.reap_tables(frames, memmap)
     }
 
     /// Lets the entries of `memmap`, that of one block, lead elsewhere, in a window: `new` says where the entry of each number
@@ -175,14 +200,10 @@ impl<M: Machine> KernelSpace<M> {
         })
     }
 
-    /// Frees the broken tables on the way to `part`.
-    fn reap_tables(&mut self, frames: &mut dyn TableFrames, part: VirtRange) -> Result<()> {
-        let page = VirtRange { start: part.start, end: part.start + self.granule().page_size };
-        self.reap(page, |gone| {
-            if let Gone::Table(table) = gone {
-                frames.free_table(table);
-            }
-        })
+    /// Frees the broken tables of `memmap`. One walk: a table above goes after all tables below it.
+    fn reap_tables(&mut self, frames: &mut dyn TableFrames, memmap: VirtRange) -> Result<()> {
+        let g = self.granule();
+        self.walk(memmap, &mut TableReaper::<M> { machine: &self.machine, frames, g })
     }
 
     /// Where the entries of a block's memmap are: the table and the index, of level 2 where a table serves one section (4K),
