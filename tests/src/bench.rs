@@ -6,9 +6,11 @@
 //! | [`measure`] | a DIMM's life on a machine that counts instructions |
 //! | [`linux`] | Linux's figures |
 //! | [`migrate`] | the cost of a DIMM that goes offline in use |
+//! | [`audit`] | the cost of an audit |
 //! | [`dedup`] | the cost of shared struct pages |
 //! | [`table`] | the table, as text and as JSON |
 
+pub mod audit;
 pub mod dedup;
 pub mod figures;
 pub mod linux;

@@ -12,6 +12,7 @@ use crate::units::Units;
 use hotmap_kernel::arch::semihosting;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
+use hotmap_kernel::meter::{self, Meter};
 
 const TENANT: &str = "tenant new N|check [ID]|drop [ID]";
 
@@ -130,13 +131,19 @@ const FINDINGS_SHOWN: usize = 16;
 
 pub(super) fn audit(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
     let mut found = 0;
+    let meter = Meter::start(&kernel.mm.frames().counts());
     let summary = kernel.mm.audit(&mut |finding| {
         if found < FINDINGS_SHOWN {
             kprintln!("{finding}");
         }
         found += 1;
     });
+    let cost = meter.stop(|| kernel.mm.frames().counts());
     kprintln!("{summary}");
+    if meter::is_on() {
+        let present = kernel.mm.frames().counts().present * kernel.page_size();
+        kprintln!("bench: audit {present} {cost}");
+    }
     if found == 0 { Ok(()) } else { Err(ShellError::Failed("the invariants named above do not hold")) }
 }
 

@@ -1,5 +1,6 @@
 //! The figures beside Linux's, as text and as JSON.
 
+use super::audit::{self, Audit};
 use super::dedup::{self, Shared};
 use super::linux::{BOOT_GOAL, IMAGE_GOAL, Linux, ROWS, goal, rows};
 use super::measure::Life;
@@ -21,6 +22,8 @@ pub struct Results {
     pub scaling: Vec<Life>,
     /// DIMMs of 1 GiB and larger that go offline in use.
     pub migrate: Vec<Migrate>,
+    /// Audits of large DIMMs on the reference CPU.
+    pub audits: Vec<Audit>,
     /// Struct pages that are shared.
     pub shared: Vec<Shared>,
     /// The image file in bytes.
@@ -99,6 +102,10 @@ impl Results {
             check(format!("table pages of a 1 GiB DIMM at {granule}"), life.tables().unsigned_abs(), 2);
             check(format!("memmap pages in system RAM at {granule}"), life.add.ram.unsigned_abs(), 0);
         }
+        for audit in &self.audits {
+            let what = format!("instructions of an audit of each GiB at {}", audit.granule);
+            check(what, audit.per_gib(), audit::GOAL_PER_GIB);
+        }
         check("bytes of the image".into(), self.image, IMAGE_GOAL);
         missed.extend(migrate::missed(&self.migrate));
         missed.extend(self.shared.iter().flat_map(Shared::missed));
@@ -135,6 +142,7 @@ impl Results {
         if !self.migrate.is_empty() {
             text.push_str(&migrate::text(&self.migrate));
         }
+        self.audits_text(&mut text);
         self.apart_text(&mut text);
         if !self.shared.is_empty() {
             text.push_str(&dedup::text(&self.shared));
@@ -179,6 +187,14 @@ impl Results {
                 life.tables()
             );
         }
+    }
+
+    fn audits_text(&self, text: &mut String) {
+        if self.audits.is_empty() {
+            return;
+        }
+        text.push_str("\nAn audit of a large self-hosted DIMM (millions of guest instructions):\n");
+        self.audits.iter().for_each(|audit| text.extend([audit.text().as_str(), "\n"]));
     }
 
     fn apart_text(&self, text: &mut String) {
@@ -227,6 +243,7 @@ impl Results {
             "apart": self.apart.iter().map(life_json).collect::<Vec<_>>(),
             "migrate": self.migrate.iter().map(migrate::json).collect::<Vec<_>>(),
             "shared": self.shared.iter().map(Shared::json).collect::<Vec<_>>(),
+            "audits": self.audits.iter().map(Audit::json).collect::<Vec<_>>(),
             "scaling": self.scaling.iter().map(life_json).collect::<Vec<_>>(),
             "linux": ROWS.iter().map(linux_json).collect::<Vec<_>>(),
             "missed": self.missed(),

@@ -1,9 +1,9 @@
 //! What a DIMM's life costs in guest instructions, beside Linux's figures: `make bench`.
 
-use hotmap_tests::bench::dedup;
 use hotmap_tests::bench::measure::{Life, Subject, image_bytes, measure, standard};
 use hotmap_tests::bench::migrate;
 use hotmap_tests::bench::table::Results;
+use hotmap_tests::bench::{audit, dedup};
 use hotmap_tests::geometry::{GIB, GRANULES};
 use hotmap_tests::options::Words;
 use hotmap_tests::output;
@@ -83,6 +83,12 @@ fn measure_all() -> Result<Results, (String, String)> {
         results.apart.push(one(standard(granule, APART))?);
         for gib in SIZES {
             results.scaling.push(one(Subject { size: gib * GIB, ..subject })?);
+        }
+        for gib in audit::SIZES {
+            let what = format!("an audit of {gib} GiB at {granule}");
+            eprintln!("bench: {what}");
+            let measured = audit::measure(&run, granule, gib).during(&what);
+            results.audits.push(measured.map_err(|trouble| (trouble.to_string(), run.journal.text()))?);
         }
     }
     for granule in GRANULES {

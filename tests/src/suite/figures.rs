@@ -1,6 +1,7 @@
 //! Goals for instruction counts, which repeat exactly: a regression is a failure, not noise.
 
 use super::test::{Test, per_granule};
+use crate::bench::audit;
 use crate::bench::measure::{image_bytes, measure, standard};
 use crate::bench::migrate;
 use crate::bench::table::Results;
@@ -12,7 +13,21 @@ use crate::{ensure, ensure_eq};
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = per_granule("figures", within_the_goals);
     tests.extend(per_granule("figures-migrate", a_page_that_migrates_costs_the_same_in_a_large_dimm));
+    tests.extend(per_granule("figures-audit", an_audit_is_linear_in_blocks));
     tests
+}
+
+/// Twice the memory costs twice the instructions, but for what boot memory and whole tables cost.
+fn an_audit_is_linear_in_blocks(run: &Run, granule: Granule) -> Checked<String> {
+    let [half, whole] = audit::SIZES.map(|gib| audit::measure(run, granule, gib));
+    let (half, whole) = (half?, whole?);
+    let (one, two) = (half.instructions, whole.instructions);
+    ensure!(two * 10 <= one * 21, "{one} instructions for {} GiB, {two} for twice as many", audit::SIZES[0]);
+    let results = Results { audits: vec![half, whole], ..Results::default() };
+    match results.missed().as_slice() {
+        [] => Ok(format!("{} instructions for each GiB", whole.per_gib())),
+        missed => failed(missed.join("; ")),
+    }
 }
 
 /// With the goals of `make bench`, and a DIMM that is not as large as there.

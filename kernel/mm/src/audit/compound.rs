@@ -127,6 +127,6 @@ impl<M: Machine> Auditor<'_, M> {
         self.ledger.used.add(PageKind::Table, pfn, 1);
         let frames = PfnRange::new(pfn, 1);
         let va = self.mm.space.layout().linear(table);
-        self.in_use(frames, va, "the frame of a shared table", &|kind| kind == PageKind::Table);
+        self.in_use(frames, va, "the frame of a shared table", &mut |kind| kind == PageKind::Table);
     }
 }

@@ -33,7 +33,7 @@ impl<M: Machine> Auditor<'_, M> {
             self.ledger.used.add(kind, pfn, 1);
             self.ledger.summary.tables += u64::from(kind == PageKind::Table);
             let va = mm.space.layout().linear(frame);
-            self.in_use(PfnRange::new(pfn, 1), va, "a frame of the image", &|found| found == kind);
+            self.in_use(PfnRange::new(pfn, 1), va, "a frame of the image", &mut |found| found == kind);
         }
         let clean = image.is_clean(mm.space.machine(), g);
         let at = Offender::Pfn(Pfn::containing(g, image.head));
@@ -46,7 +46,7 @@ impl<M: Machine> Auditor<'_, M> {
         if slot.level + 1 < LAST_LEVEL || !layout.vmemmap().contains(slot.span.start) {
             return None;
         }
-        let block = self.mm.frames.block_of(layout.pfn_of_page(slot.span.start)?)?;
+        let block = self.described.block(layout.pfn_of_page(slot.span.start)?)?;
         block.demand.is_some().then_some(block)
     }
 

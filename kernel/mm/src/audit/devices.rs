@@ -48,7 +48,7 @@ impl<M: Machine> Auditor<'_, M> {
     fn device_sections(&mut self, range: PfnRange) -> u64 {
         let g = self.mm.granule();
         for part in range.sections(g) {
-            let section = self.mm.frames.section_of(part.start);
+            let section = self.described.section(part.start);
             let known = section.is_some_and(|section| {
                 let mut present = section.present;
                 present.add(Subsections::touched(g, section.start, part));

@@ -1,35 +1,34 @@
 //! I8: the linear map is exactly the memory. What must be mapped comes from the blocks, ascending; what is mapped comes from
 //! the tables, ascending: the two are walked side by side.
 
+use super::view::View;
 use crate::addr::{PhysAddr, PhysRange};
 use crate::frame::page::PageKind;
-use crate::granule::Granule;
 use crate::machine::Machine;
-use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 
 /// The memory that must be mapped, run by run.
-pub(super) struct Expected {
+struct Expected {
     /// The next block, and where in it.
     block: usize,
     at: Pfn,
-    /// Where the last device's range ended that was given out.
-    device: Pfn,
+    /// The next range of a device that the CPU reaches.
+    device: Option<PfnRange>,
 }
 
 impl Expected {
-    pub(super) const fn new() -> Self {
-        Self { block: 0, at: Pfn::new(0), device: Pfn::new(0) }
+    fn new<M: Machine>(view: &View<'_, M>) -> Self {
+        Self { block: 0, at: Pfn::new(0), device: device_from(view, Pfn::new(0)) }
     }
 
     /// The next run: a block's or a device's, whichever comes first.
-    pub(super) fn next<M: Machine>(&mut self, mm: &Mm<M>) -> Option<PhysRange> {
-        let g = mm.granule();
+    fn next<M: Machine>(&mut self, view: &View<'_, M>) -> Option<PhysRange> {
+        let g = view.mm.granule();
         let mut after = Self { ..*self };
-        let (memory, device) = (after.next_memory(mm), self.next_device(mm));
-        match (memory, device) {
-            (Some(m), Some(d)) if d.start.address(g) < m.start => self.give_device(g, d),
-            (None, Some(d)) => self.give_device(g, d),
+        let memory = after.next_memory(view);
+        match (memory, self.device) {
+            (Some(m), Some(d)) if d.start.address(g) < m.start => self.give_device(view, d),
+            (None, Some(d)) => self.give_device(view, d),
             _ => {
                 *self = after;
                 memory
@@ -37,29 +36,22 @@ impl Expected {
         }
     }
 
-    fn give_device(&mut self, g: Granule, range: PfnRange) -> Option<PhysRange> {
-        self.device = range.end;
-        Some(range.addresses(g))
-    }
-
-    /// The next range of a device that the CPU reaches.
-    fn next_device<M: Machine>(&self, mm: &Mm<M>) -> Option<PfnRange> {
-        let reachable = mm.devices().iter().filter(|device| device.kind().is_reachable());
-        let ranges = reachable.flat_map(|device| device.ranges());
-        ranges.filter(|range| range.start >= self.device).min_by_key(|range| range.start).copied()
+    fn give_device<M: Machine>(&mut self, view: &View<'_, M>, range: PfnRange) -> Option<PhysRange> {
+        self.device = device_from(view, range.end);
+        Some(range.addresses(view.mm.granule()))
     }
 
     /// The next run of memory: a whole block, or a part of a boot block between holes.
-    fn next_memory<M: Machine>(&mut self, mm: &Mm<M>) -> Option<PhysRange> {
-        let g = mm.granule();
+    fn next_memory<M: Machine>(&mut self, view: &View<'_, M>) -> Option<PhysRange> {
+        let g = view.mm.granule();
         loop {
-            let block = mm.frames.blocks().get(self.block)?;
+            let block = view.mm.frames.blocks().get(self.block)?;
             let pages = block.pages(g);
             if block.present == g.section_pages {
                 self.block += 1;
                 return Some(pages.addresses(g));
             }
-            let run = memory_run(mm, PfnRange { start: self.at.max(pages.start), end: pages.end });
+            let run = memory_run(view, PfnRange { start: self.at.max(pages.start), end: pages.end });
             if run.is_empty() {
                 self.block += 1;
             } else {
@@ -70,23 +62,24 @@ impl Expected {
     }
 }
 
+/// The first range of a device that the CPU reaches, from `start` on. Looked for once for each range, not for each block.
+fn device_from<M: Machine>(view: &View<'_, M>, start: Pfn) -> Option<PfnRange> {
+    let reachable = view.mm.devices().iter().filter(|device| device.kind().is_reachable());
+    let ranges = reachable.flat_map(|device| device.ranges());
+    ranges.filter(|range| range.start >= start).min_by_key(|range| range.start).copied()
+}
+
 /// The first pages of `range` that are memory, neither holes nor a device's; empty when there are none (or when they cannot
 /// be read: I1).
-fn memory_run<M: Machine>(mm: &Mm<M>, range: PfnRange) -> PfnRange {
-    let g = mm.granule();
+fn memory_run<M: Machine>(view: &View<'_, M>, range: PfnRange) -> PfnRange {
     let (mut start, mut at) = (range.start, range.start);
     while at < range.end {
-        let readable =
-            mm.frames.is_valid(at) && mm.space.translate(mm.space.layout().page_address(at)).is_some();
-        if !readable {
-            break;
-        }
-        let page = mm.frames.pages().get(at);
+        let Some(page) = view.page(at) else { break };
         let hole = page.kind() == PageKind::Hole || page.kind().is_device();
         if hole && start < at {
             break;
         }
-        at = at + (1 << page.order().min(g.section_order));
+        at = at + (1 << page.order().min(view.mm.granule().section_order));
         if hole {
             start = at;
         }
@@ -110,17 +103,17 @@ pub(super) enum Difference {
 }
 
 impl Cover {
-    pub(super) fn new<M: Machine>(mm: &Mm<M>) -> Self {
-        let mut expected = Expected::new();
-        let run = expected.next(mm);
+    pub(super) fn new<M: Machine>(view: &View<'_, M>) -> Self {
+        let mut expected = Expected::new(view);
+        let run = expected.next(view);
         Self { expected, run }
     }
 
-    fn consume<M: Machine>(&mut self, mm: &Mm<M>, to: PhysAddr) {
+    fn consume<M: Machine>(&mut self, view: &View<'_, M>, to: PhysAddr) {
         if let Some(run) = &mut self.run {
             run.start = to;
             if run.start >= run.end {
-                self.run = self.expected.next(mm);
+                self.run = self.expected.next(view);
             }
         }
     }
@@ -128,7 +121,7 @@ impl Cover {
     /// A leaf maps `leaf`.
     pub(super) fn mapped<M: Machine>(
         &mut self,
-        mm: &Mm<M>,
+        view: &View<'_, M>,
         leaf: PhysRange,
         differs: &mut dyn FnMut(Difference),
     ) {
@@ -136,7 +129,7 @@ impl Cover {
         while let Some(run) = self.run.filter(|run| run.start < leaf.end) {
             if run.end <= rest.start {
                 differs(Difference::Missing(run));
-                self.consume(mm, run.end);
+                self.consume(view, run.end);
                 continue;
             }
             if run.start < rest.start {
@@ -145,7 +138,7 @@ impl Cover {
                 differs(Difference::Extra(PhysRange { start: rest.start, end: run.start }));
             }
             rest.start = run.end.min(leaf.end);
-            self.consume(mm, rest.start);
+            self.consume(view, rest.start);
         }
         if rest.start < rest.end {
             differs(Difference::Extra(rest));
@@ -153,10 +146,10 @@ impl Cover {
     }
 
     /// There are no more leaves.
-    pub(super) fn finish<M: Machine>(&mut self, mm: &Mm<M>, differs: &mut dyn FnMut(Difference)) {
+    pub(super) fn finish<M: Machine>(&mut self, view: &View<'_, M>, differs: &mut dyn FnMut(Difference)) {
         while let Some(run) = self.run {
             differs(Difference::Missing(run));
-            self.consume(mm, run.end);
+            self.consume(view, run.end);
         }
     }
 }

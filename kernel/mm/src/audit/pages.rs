@@ -51,7 +51,7 @@ impl<M: Machine> Auditor<'_, M> {
                 break;
             };
             if kind == PageKind::Tail {
-                at = match self.ledger.compound_part(self.mm, at, range.end, &mut tally) {
+                at = match self.ledger.compound_part(&self.view, at, range.end, &mut tally) {
                     Some(end) => end,
                     None => self.pages_without_head(at, range.end),
                 };

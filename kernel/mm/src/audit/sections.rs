@@ -1,5 +1,6 @@
 //! I1 and I2: sections, blocks and the mapped memmap agree, and an altmap's account is what is mapped from it.
 
+use super::view::Ascending;
 use super::{Auditor, Offender};
 use crate::frame::altmap::Altmap;
 use crate::frame::page::PageKind;
@@ -12,10 +13,11 @@ impl<M: Machine> Auditor<'_, M> {
     pub(super) fn sections(&mut self) {
         let g = self.mm.granule();
         let mm = self.mm;
+        let (sections, blocks) = (Ascending::new(mm.frames.sections()), Ascending::new(mm.frames.blocks()));
         for section in mm.frames.sections() {
             self.ledger.summary.sections += 1;
             let range = section.pages(g).addresses(g);
-            if section.has_memory() && mm.frames.blocks.get(section.start.get()).is_none() {
+            if section.has_memory() && blocks.get(section.start.get()).is_none() {
                 self.find(1, "a section is present whose memory block is not", Offender::Memory(range));
             }
             if section.present.is_empty() {
@@ -29,7 +31,7 @@ impl<M: Machine> Auditor<'_, M> {
             }
         }
         for block in mm.frames.blocks() {
-            if mm.frames.sections.get(block.start.get()).is_none() {
+            if sections.get(block.start.get()).is_none() {
                 let range = block.pages(g).addresses(g);
                 self.find(1, "a memory block whose section is not present", Offender::Memory(range));
             }
@@ -40,6 +42,9 @@ impl<M: Machine> Auditor<'_, M> {
     fn memmap_of(&mut self, section: &Section) {
         let g = self.mm.granule();
         let pages = section.pages(g);
+        if section.is_all_valid(g) {
+            return self.memmap_mapped(pages);
+        }
         let mut run = PfnRange { start: pages.start, end: pages.start };
         while run.end < pages.end {
             let next = run.end + g.subsection_pages;
@@ -80,8 +85,8 @@ impl<M: Machine> Auditor<'_, M> {
         for idle in altmap.idle() {
             self.ledger.used.add(PageKind::MemmapSelf, idle.start, idle.len());
         }
-        let kept = |part: PfnRange| self.mm.frames.blocks.get(part.start.get()).map_or(0, |b| b.memmap_pages);
-        let (pages, block) = (range.sections(g).map(kept).sum(), section.start.address(g));
+        let kept = self.mm.frames.blocks_of(range).iter().map(|block| block.memmap_pages);
+        let (pages, block) = (kept.sum(), section.start.address(g));
         let what = "the blocks keep other pages for their memmap than the altmap has";
         let expected = altmap.offset();
         self.find_unless(pages == expected, 2, what, Offender::Block { block, found: pages, expected });
@@ -90,12 +95,12 @@ impl<M: Machine> Auditor<'_, M> {
     /// Where the sections end whose memmap is in the altmap of `section`.
     fn hosted_by(&self, section: &Section) -> Pfn {
         let g = self.mm.granule();
-        let mut end = section.start + g.section_pages;
-        let hosted = |at: Pfn| {
-            let backing = self.mm.frames.sections.get(at.get()).map(|s| s.backing);
-            backing == Some(Backing::Altmap(section.start))
-        };
-        while hosted(end) {
+        let mut end = section.start;
+        let from_here = PfnRange { start: section.start, end: Pfn::new(u64::MAX) };
+        for next in self.mm.frames.sections_of(from_here) {
+            if next.start != end || next.backing != Backing::Altmap(section.start) {
+                break;
+            }
             end = end + g.section_pages;
         }
         end

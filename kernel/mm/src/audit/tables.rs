@@ -1,15 +1,13 @@
 //! What the tables say: I3, I4, I5, I7 and I8, in one walk over every entry.
 
-use super::ledger::Sharing;
+use super::ledger::{Ledger, Sharing};
 use super::linear::{Cover, Difference};
 use super::runs::Runs;
 use super::{Auditor, Offender};
 use crate::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
-use crate::device::pagemap::Pagemap;
 use crate::entry::descriptor::Descriptor;
 use crate::entry::slot::Slot;
-use crate::frame::page::PageKind;
-use crate::frame::section::Backing;
+use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::layout::{self, LINEAR_SIZE, LINEAR_START, TENANTS};
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
@@ -23,7 +21,7 @@ impl<M: Machine> Auditor<'_, M> {
     pub(super) fn tables(&mut self) {
         let g = self.mm.granule();
         let mm = self.mm;
-        let (mut cover, mut runs) = (Cover::new(mm), Runs::default());
+        let (mut cover, mut runs) = (Cover::new(&self.view), Runs::default());
         self.table_frame(mm.space.root(), LINEAR_START);
         let upper_half = VirtRange { start: layout::LINEAR_START, end: VirtAddr::new(u64::MAX) };
         let walked = mm.space.scan(upper_half, |slot, d| {
@@ -38,7 +36,7 @@ impl<M: Machine> Auditor<'_, M> {
                 if demand && !self.is_of_huge_pages(slot, d) {
                     self.image_entry(slot, d);
                 } else {
-                    self.ledger.huge_tail(mm, slot, d);
+                    self.ledger.huge_tail(&self.view, slot, d);
                 }
             } else if demand && d.is_table(slot.level) && self.is_lent_frame(d) {
                 self.lent_table(slot, d);
@@ -64,7 +62,8 @@ impl<M: Machine> Auditor<'_, M> {
         let Sharing { found, known } = self.ledger.sharing;
         let what = "entries that share a frame, and entries that a device or a huge page accounts for";
         self.find_unless(found == known, 3, what, Offender::Count { found, expected: known });
-        cover.finish(mm, &mut |difference| self.linear_differs(difference));
+        let ledger = &mut self.ledger;
+        cover.finish(&self.view, &mut |difference| ledger.linear_differs(difference));
     }
 
     fn run_broken(&mut self, at: Option<VirtAddr>) {
@@ -91,7 +90,7 @@ impl<M: Machine> Auditor<'_, M> {
         self.ledger.summary.tables += 1;
         let pfn = Pfn::containing(g, table);
         self.ledger.used.add(PageKind::Table, pfn, 1);
-        self.in_use(PfnRange::new(pfn, 1), va, "the frame of a table", &|kind| kind == PageKind::Table);
+        self.in_use(PfnRange::new(pfn, 1), va, "the frame of a table", &mut |kind| kind == PageKind::Table);
     }
 
     /// Every head of `frames` is of a kind that is `right`.
@@ -100,7 +99,7 @@ impl<M: Machine> Auditor<'_, M> {
         frames: PfnRange,
         va: VirtAddr,
         what: &'static str,
-        right: &dyn Fn(PageKind) -> bool,
+        right: &mut dyn FnMut(PageKind) -> bool,
     ) {
         let mut at = frames.start;
         while at < frames.end {
@@ -139,12 +138,32 @@ impl<M: Machine> Auditor<'_, M> {
             );
             return;
         }
-        let mm = self.mm;
-        cover.mapped(mm, PhysRange { start: pa, end: pa + size }, &mut |difference| {
-            self.linear_differs(difference)
-        });
+        let leaf = PhysRange { start: pa, end: pa + size };
+        let ledger = &mut self.ledger;
+        cover.mapped(&self.view, leaf, &mut |difference| ledger.linear_differs(difference));
     }
 
+    /// A leaf of vmemmap is needed, and its frames are marked as memmap: as self-hosted when they lie in what they describe.
+    fn memmap_leaf(&mut self, span: VirtRange, frames: PfnRange) {
+        let at = Offender::Mapping { va: span.start, pfn: frames.start };
+        let first = self.mm.space.layout().pfn_of_page(span.start).unwrap_or_default();
+        let needed = self.described.any_valid(PfnRange::new(first, span.len() / PAGE_BYTES));
+        self.find_unless(needed, 7, "the memmap of memory that is not present is mapped", at);
+        let mut home = None;
+        self.in_use(frames, span.start, "the frame of a memmap page", &mut |kind| {
+            let memmap = matches!(kind, PageKind::MemmapRam | PageKind::MemmapSelf | PageKind::DeviceMemmap);
+            memmap && *home.get_or_insert(kind) == kind
+        });
+        let Some(kind) = home else { return };
+        self.ledger.used.add(kind, frames.start, frames.len());
+        // Memmap that lies in an altmap describes what the altmap is for.
+        let at_home = kind == PageKind::MemmapRam
+            || self.described.altmap(first) == self.view.place.altmap(frames.start);
+        self.find_unless(at_home, 3, "memmap of other memory than the altmap's that it lies in", at);
+    }
+}
+
+impl Ledger<'_> {
     fn linear_differs(&mut self, difference: Difference) {
         match difference {
             Difference::Missing(memory) => {
@@ -153,49 +172,6 @@ impl<M: Machine> Auditor<'_, M> {
             Difference::Extra(memory) => {
                 self.find(8, "the linear map reaches what is no memory", Offender::Memory(memory));
             }
-        }
-    }
-
-    /// A leaf of vmemmap is needed, and its frames are marked as memmap: as self-hosted when they lie in what they describe.
-    fn memmap_leaf(&mut self, span: VirtRange, frames: PfnRange) {
-        let at = Offender::Mapping { va: span.start, pfn: frames.start };
-        self.find_unless(
-            self.mm.frames.is_occupied(span),
-            7,
-            "the memmap of memory that is not present is mapped",
-            at,
-        );
-        let what = "the frame of a memmap page";
-        let marked = self.use_of(frames.start).map(|(_, kind, _)| kind);
-        match marked {
-            Some(kind @ (PageKind::MemmapRam | PageKind::MemmapSelf | PageKind::DeviceMemmap)) => {
-                self.ledger.used.add(kind, frames.start, frames.len());
-                self.in_use(frames, span.start, what, &|other| other == kind);
-                self.find_unless(
-                    self.at_home(kind, span, frames),
-                    3,
-                    "memmap of other memory than the altmap's that it lies in",
-                    at,
-                );
-            }
-            Some(kind) => self.find(3, what, Offender::Page { pfn: frames.start, kind }),
-            None => self.find(3, what, at),
-        }
-    }
-
-    /// Whether memmap that lies in an altmap describes what the altmap is for.
-    fn at_home(&self, kind: PageKind, span: VirtRange, frames: PfnRange) -> bool {
-        let described = self.mm.space.layout().pfn_of_page(span.start).unwrap_or_default();
-        kind == PageKind::MemmapRam || self.altmap_of(described) == self.altmap_of(frames.start)
-    }
-
-    /// The altmap that the memmap of `pfn` comes from, if it comes from one.
-    fn altmap_of(&self, pfn: Pfn) -> Option<Pfn> {
-        let device = self.mm.devices.of(pfn).map(Pagemap::backing);
-        match device.unwrap_or_else(|| self.mm.frames.backing_of(pfn)) {
-            Backing::Altmap(base) => Some(base),
-            Backing::Demand => Some(pfn.align_down(self.mm.granule().section_order)),
-            Backing::Boot | Backing::Ram => None,
         }
     }
 }

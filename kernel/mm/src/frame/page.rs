@@ -114,6 +114,7 @@ impl fmt::Display for PageKind {
 /// when the reference was made (I1). It proves nothing about the frame's use: only the block's state and the head's kind
 /// do. Fields are atomics, so that a reader on another CPU sees each whole; the model's lock decides which CPU writes.
 #[repr(C, align(64))]
+#[cfg_attr(test, derive(Default))]
 pub struct Page {
     kind: AtomicU8,
     order: AtomicU8,

@@ -110,8 +110,49 @@ pub(crate) fn find_head<'a>(pfn: Pfn, largest: u32, page: impl Fn(Pfn) -> Option
     if let Some(order) = own.tail_order().filter(|order| *order < u64::BITS) {
         return Some(pfn.align_down(order));
     }
-    (1..=largest).map(|order| (order, pfn.align_down(order))).find_map(|(order, head)| {
+    // Rounding down by one more order gives another page only where that clears a bit.
+    let mut head = pfn;
+    loop {
+        let order = head.get().trailing_zeros() + 1;
+        if order > largest {
+            return None;
+        }
+        head = head.align_down(order);
         let page = page(head)?;
-        (page.kind() != PageKind::Tail && page.order() >= order).then_some(head)
-    })
+        if page.kind() != PageKind::Tail && page.order() >= order {
+            return Some(head);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pages 0 to 31 with these heads; each page's head by trying every order.
+    fn compare(heads: &[(u64, u32)], largest: u32) {
+        let pages: [Page; 32] = core::array::from_fn(|_| Page::default());
+        for (pfn, order) in heads {
+            pages[usize::try_from(*pfn).expect("small")].set_head(PageKind::Kernel, *order);
+        }
+        let at = |pfn: Pfn| &pages[usize::try_from(pfn.get()).expect("small")];
+        for pfn in (0..32).map(Pfn::new) {
+            let covers = |order: &u32| {
+                let page = at(pfn.align_down(*order));
+                page.kind() != PageKind::Tail && page.order() >= *order
+            };
+            let expected = (0..=largest).find(covers).map(|order| pfn.align_down(order));
+            assert_eq!(find_head(pfn, largest, |pfn| Some(at(pfn))), expected, "{pfn} of {heads:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_found_as_by_trying_every_order() {
+        compare(&[], 5);
+        compare(&[(0, 5)], 5);
+        compare(&[(0, 5)], 4);
+        compare(&[(0, 2), (4, 0), (6, 1), (8, 3), (16, 4)], 5);
+        // A head that is covered by another, one that is not aligned to its order, and one beyond the largest.
+        compare(&[(0, 4), (6, 0), (12, 2), (20, 4), (24, 9)], 3);
+    }
 }

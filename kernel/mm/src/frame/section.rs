@@ -19,6 +19,11 @@ impl Subsections {
         Self(bits)
     }
 
+    /// Whether these are all of a section.
+    pub fn is_all(&self, g: Granule) -> bool {
+        self.0[..g.subsections / 64].iter().all(|word| *word == u64::MAX)
+    }
+
     /// The subsections that `range` touches, of the section that starts at `section`.
     pub fn touched(g: Granule, section: Pfn, range: PfnRange) -> Self {
         let mut bits = [0; 4];
@@ -157,6 +162,10 @@ impl Section {
     /// Whether `pfn`, a page of this section, is valid: it has a struct page (I1).
     pub fn is_valid(&self, g: Granule, pfn: Pfn) -> bool {
         self.early || self.present.contains(self.subsection(g, pfn))
+    }
+    /// Whether all its pages are valid.
+    pub fn is_all_valid(&self, g: Granule) -> bool {
+        self.early || self.present.is_all(g)
     }
 }
 

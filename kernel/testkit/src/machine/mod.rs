@@ -33,6 +33,7 @@ struct Inner {
     memory: PhysMemory,
     mmu: RefCell<Option<Mmu>>,
     tolerant: Cell<bool>,
+    accesses: Cell<u64>,
     violations: RefCell<Vec<Violation>>,
     broadcasts: Cell<u64>,
 }
@@ -49,6 +50,7 @@ impl Emulated {
             memory: PhysMemory::default(),
             mmu: RefCell::new(None),
             tolerant: Cell::new(false),
+            accesses: Cell::new(0),
             violations: RefCell::new(Vec::new()),
             broadcasts: Cell::new(0),
         }))
@@ -115,6 +117,11 @@ impl Emulated {
     pub fn take_violations(&self) -> Vec<Violation> {
         std::mem::take(&mut self.0.violations.borrow_mut())
     }
+    /// How often the model has asked for memory: once for each table entry, for each struct page, and for what is cleared or
+    /// read as a whole.
+    pub fn accesses(&self) -> u64 {
+        self.0.accesses.get()
+    }
     /// How many entries that are no longer in the tables a TLB may still hold.
     pub fn stale_entries(&self) -> usize {
         self.0.mmu.borrow().as_ref().map_or(0, Mmu::stale_entries)
@@ -179,6 +186,7 @@ impl Emulated {
 // SAFETY: F1: pointers come from `PhysMemory::pointer`, which panics for anything that is not present in one piece.
 unsafe impl Machine for Emulated {
     fn frame(&self, pa: PhysAddr, len: u64) -> *mut u8 {
+        self.0.accesses.set(self.0.accesses.get() + 1);
         let linear = self.0.mmu.borrow().as_ref().map(|mmu| mmu.linear_address(pa.get()));
         match linear {
             None => {}
@@ -192,6 +200,7 @@ unsafe impl Machine for Emulated {
     }
 
     fn mapped(&self, va: VirtAddr, len: u64, access: Access) -> *mut u8 {
+        self.0.accesses.set(self.0.accesses.get() + 1);
         self.0.memory.pointer(self.resolve(va.get(), len, access), len)
     }
 
