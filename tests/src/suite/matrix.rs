@@ -16,9 +16,13 @@ use crate::{ensure, ensure_eq};
 /// A CPU model and whether it has the 16K granule (QEMU `target/arm/cpu64.c`: ID_AA64MMFR0_EL1.TGran16).
 const CPUS: [(&str, bool); 3] = [("cortex-a72", false), ("neoverse-n1", true), ("max", true)];
 
-/// Where the memmap of boot memory and of DIMMs lies: the default, and both self-hosted.
-const HOMES: [(&str, &str); 3] =
-    [("with-dimm", ""), ("boot-memmap-self", "boot_memmap=self"), ("memmap-self-range", "memmap=self-range")];
+/// Where the memmap of boot memory and of DIMMs lies: the default, both self-hosted, and the DIMM's on demand.
+const HOMES: [(&str, &str); 4] = [
+    ("with-dimm", ""),
+    ("boot-memmap-self", "boot_memmap=self"),
+    ("memmap-self-range", "memmap=self-range"),
+    ("memmap-demand", "memmap=demand"),
+];
 
 /// What every such boot runs: self-tests, audit, state.
 pub(super) const COMMANDS: &str = "run=\"selftest; audit; state\"";

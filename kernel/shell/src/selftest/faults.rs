@@ -3,6 +3,7 @@
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Resource, Result};
 use hotmap_mm::frame::block::{BlockState, Source};
+use hotmap_mm::frame::counts::Counts;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
@@ -113,7 +114,8 @@ fn plugging_with_memmap_in_ram(kernel: &mut Kernel) -> Outcome {
 fn a_block_going_offline(kernel: &mut Kernel) -> Outcome {
     with_tenant(kernel, PAGES, |kernel, guest| {
         let (block, zone) = home(kernel, guest)?;
-        let (before, counts) = (Snapshot::of(kernel), kernel.mm.frames().counts());
+        let before = Snapshot::of(kernel);
+        let counts = with_lent(&kernel.mm.frames().counts(), -lent(kernel));
         for n in 1..=PAGES {
             kernel.mm.frames_mut().faults.arm(Plan::From(n.min(2)));
             let result = kernel.mm.offline_block(block);
@@ -127,13 +129,26 @@ fn a_block_going_offline(kernel: &mut Kernel) -> Outcome {
             let state = kernel.block_of(block).map(|block| (block.state, block.tenant_pages));
             let expected = (BlockState::Online(zone), PAGES + 1 - n);
             check!(state == Some(expected), "the block is {state:?} instead of {expected:?}");
-            counts_are(&kernel.mm.frames().counts(), &counts)?;
+            counts_are(&kernel.mm.frames().counts(), &with_lent(&counts, lent(kernel)))?;
             same("pages that hold what was written", kernel.mm.tenant_check(guest.id)?, PAGES)?;
         }
         kernel.mm.offline_block(block)?;
         kernel.mm.online_block(block, zone)?;
         same("pages that hold what was written", kernel.mm.tenant_check(guest.id)?, PAGES)
     })
+}
+
+/// The pages that blocks on demand lend to their memmap: a block that pages move to is used, and lends some.
+fn lent(kernel: &Kernel) -> i64 {
+    let blocks = kernel.mm.frames().blocks().iter().filter(|block| block.demand.is_some());
+    blocks.map(|block| block.memmap_inside.cast_signed()).sum()
+}
+
+/// The pages by use with `lent` more of them lent.
+fn with_lent(counts: &Counts, lent: i64) -> Counts {
+    let (free, memmap_self) =
+        (counts.free.wrapping_add_signed(-lent), counts.memmap_self.wrapping_add_signed(lent));
+    Counts { free, memmap_self, ..*counts }
 }
 
 fn removing(kernel: &mut Kernel) -> Outcome {

@@ -2,10 +2,13 @@
 //! arithmetic of pages is the design's table's.
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
+use hotmap_mm::entry::descriptor::Descriptor;
+use hotmap_mm::entry::slot::Slot;
 use hotmap_mm::error::{BlockError, BlockIs, BlockNeeds, Error, PageError, RangeError};
 use hotmap_mm::frame::block::{BlockState, Source};
 use hotmap_mm::frame::counts::Counts;
 use hotmap_mm::frame::page::{Page, PageKind};
+use hotmap_mm::frame::section::Backing;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
@@ -102,6 +105,7 @@ pub(super) fn with_blocks(
             counts.present += if online { all } else { memmap };
             counts.free += if online { all - memmap } else { 0 };
         }
+        // The image is in the base: see `with_image`.
         MemmapHome::Demand => {
             counts.present += if online { all } else { 0 };
             counts.free += if online { all } else { 0 };
@@ -117,14 +121,42 @@ pub(super) fn with_blocks(
     counts
 }
 
-/// Table pages, counted in the tables themselves.
+/// What a machine counts with the image of a free block, which the first memory on demand makes: a page with the head, and one
+/// of tails. (Its table is among the tables.)
+fn with_image(kernel: &Kernel, base: &Counts, home: MemmapHome) -> Counts {
+    let is_there = kernel.mm.frames().sections().iter().any(|s| matches!(s.backing, Backing::Demand));
+    let pages = if home == MemmapHome::Demand && !is_there { 2 } else { 0 };
+    Counts { memmap_ram: base.memmap_ram + pages, free: base.free - pages, ..*base }
+}
+
+/// The most tables that several entries share at a time: the image's, and of compound pages of devices.
+const SHARED_TABLES: usize = 8;
+
+/// Table pages, counted in the tables themselves: one that several entries share once, and none that a block on demand lends
+/// for its own memmap.
 pub(super) fn table_pages(kernel: &Kernel) -> Outcome<u64> {
-    let mut tables = 1;
+    let (mut tables, mut shared) = (1, heapless::Vec::<PhysAddr, SHARED_TABLES>::new());
     each_entry(kernel, &mut |slot, d| {
-        tables += u64::from(d.is_table(slot.level));
+        let pa = kernel.output(d);
+        let counts = d.is_table(slot.level) && !is_lent(kernel, slot, d) && !shared.contains(&pa);
+        tables += u64::from(counts);
+        if counts && d.is_shared() {
+            check!(shared.push(pa).is_ok(), "more than {SHARED_TABLES} tables are shared");
+        }
         Ok(())
     })?;
     Ok(tables)
+}
+
+/// Whether what an entry leads to is memory of the block whose memmap is there, on demand: a memmap page, or at 4K the table
+/// that serves one block's memmap.
+pub(super) fn is_lent(kernel: &Kernel, slot: &Slot, d: Descriptor) -> bool {
+    let serves_blocks = d.is_table(slot.level) && (slot.level != 2 || kernel.page_size() != 0x1000);
+    let described = kernel.mm.space().layout().pfn_of_page(slot.span.start).filter(|_| !serves_blocks);
+    described.and_then(|pfn| kernel.section_of(pfn)).is_some_and(|section| {
+        let pages = kernel.section(section.start);
+        matches!(section.backing, Backing::Demand) && pages.contains(kernel.pfn(kernel.output(d)))
+    })
 }
 
 fn nothing_stays(kernel: &mut Kernel) -> Outcome {
@@ -132,7 +164,8 @@ fn nothing_stays(kernel: &mut Kernel) -> Outcome {
         let (now, blocks) = (kernel.mm.frames().counts(), spare.blocks(kernel));
         same("table pages", now.tables, table_pages(kernel)?)?;
         let tables = spare.before.tables - now.tables;
-        let was = with_blocks(&now, kernel.numbers(), blocks, spare.home, spare.zone.is_some(), tables);
+        let base = with_image(kernel, &now, spare.home);
+        let was = with_blocks(&base, kernel.numbers(), blocks, spare.home, spare.zone.is_some(), tables);
         counts_are(&spare.before, &was)?;
         for block in starts(kernel, spare.pages) {
             is_gone(kernel, block)?;
@@ -189,12 +222,13 @@ pub(super) fn add(kernel: &mut Kernel, spare: &Spare, home: MemmapHome) -> Outco
 /// Add, online, offline, remove: the exact count of pages after each.
 pub(super) fn a_life(kernel: &mut Kernel, spare: &Spare, home: MemmapHome) -> Outcome {
     let (base, numbers, blocks) = (kernel.mm.frames().counts(), kernel.numbers(), spare.blocks(kernel));
+    let with_image = with_image(kernel, &base, home);
     add(kernel, spare, home)?;
     let tables = table_pages(kernel)? - base.tables;
-    let offline = with_blocks(&base, numbers, blocks, home, false, tables);
+    let offline = with_blocks(&with_image, numbers, blocks, home, false, tables);
     counts_are(&kernel.mm.frames().counts(), &offline)?;
     kernel.mm.online_pages(spare.pages, ZoneKind::Movable, |_, _| {})?;
-    counts_are(&kernel.mm.frames().counts(), &with_blocks(&base, numbers, blocks, home, true, tables))?;
+    counts_are(&kernel.mm.frames().counts(), &with_blocks(&with_image, numbers, blocks, home, true, tables))?;
     for (i, block) in starts(kernel, spare.pages).enumerate() {
         let own = own_memmap(numbers, home, blocks, i as u64);
         same_at("pages of memmap in the block", block, memmap_in(kernel, block), own)?;

@@ -23,6 +23,7 @@ mod buddy;
 mod check;
 mod compact;
 mod cpus;
+mod demand;
 mod device;
 mod device_dedup;
 mod entries;
@@ -80,6 +81,7 @@ const SUBJECTS: &[Subject] = &[
     Subject { name: "poison", tests: poison::TESTS },
     Subject { name: "notify", tests: notify::TESTS },
     Subject { name: "homes", tests: homes::TESTS },
+    Subject { name: "demand", tests: demand::TESTS },
     Subject { name: "device", tests: device::TESTS },
     Subject { name: "altmap", tests: altmap::TESTS },
     Subject { name: "dedup", tests: device_dedup::TESTS },

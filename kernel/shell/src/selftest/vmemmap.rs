@@ -8,6 +8,7 @@ use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::check::{Outcome, check, is_used_as, same, same_at};
 use super::expected::Expected;
+use super::hotplug::{is_lent, table_pages};
 use super::paging::{Random, each_entry};
 use super::subject::{Test, test};
 use hotmap_kernel::arch::translate;
@@ -64,6 +65,10 @@ fn pages_are_where_they_belong(kernel: &mut Kernel) -> Outcome {
 fn memmap_is_mapped(kernel: &mut Kernel) -> Outcome {
     // What a device's struct pages are mapped by is `device`'s to say.
     for section in kernel.mm.frames().sections().iter().filter(|section| section.device_subsections == 0) {
+        if matches!(section.backing, Backing::Demand) {
+            memmap_on_demand_is_right(kernel, section.start)?;
+            continue;
+        }
         let mut at = struct_page(kernel, section.start);
         let end = struct_page(kernel, section.start + kernel.section_pages());
         while at < end {
@@ -83,6 +88,30 @@ fn memmap_leaf_is_right(section: &Section, at: VirtAddr, leaf: u64, page: u64, l
     }
     let (load, store) = (translate::load(at), translate::store(at));
     check!(load.address().is_some() && load == store, "memmap at {at}: load {load}, store {store}");
+    Ok(())
+}
+
+/// On demand each page of a block's memmap can be loaded from, and stored to where a run begins in it, unless the block is
+/// one free run.
+fn memmap_on_demand_is_right(kernel: &Kernel, block: Pfn) -> Outcome {
+    let (size, numbers) = (kernel.page_size(), kernel.numbers());
+    let order = |pfn: Pfn| kernel.mm.frames().pages().get(pfn).order();
+    let is_free = kernel.mm.frames().use_of(block)? == (PageKind::Free, block);
+    let is_image = is_free && order(block) == kernel.block_order();
+    let mut run = block;
+    for number in 0..numbers.memmap_pages {
+        let va = struct_page(kernel, block) + number * size;
+        let end = block + (number + 1) * (numbers.described / size);
+        let begins = run < end && !is_image;
+        while run < end {
+            run = run + (1 << order(run));
+        }
+        let leaf = kernel.mm.space().path(va).leaf().map_or(0, |step| step.slot.span.len());
+        same_at("the size of the memmap's leaf", va, leaf, size)?;
+        let (load, store) = (translate::load(va), translate::store(va));
+        let right = load.address().is_some() && if begins { load == store } else { store.is_forbidden() };
+        check!(right, "memmap at {va}, a run begins in it: {begins}: load {load}, store {store}");
+    }
     Ok(())
 }
 
@@ -120,23 +149,24 @@ fn boot_memory_is_marked(kernel: &mut Kernel) -> Outcome {
 fn tables_and_memmap_are_marked(kernel: &mut Kernel) -> Outcome {
     let root = kernel.mm.space().root();
     all_used_as(kernel, PhysRange { start: root, end: root + 1 }, PageKind::Table)?;
-    let mut tables = 1;
     each_entry(kernel, &mut |slot, d| {
         let pa = kernel.output(d);
+        let lent = is_lent(kernel, slot, d);
         if d.is_table(slot.level) {
-            tables += 1;
-            return all_used_as(kernel, PhysRange { start: pa, end: pa + 1 }, PageKind::Table);
+            let kind = if lent { PageKind::MemmapSelf } else { PageKind::Table };
+            return all_used_as(kernel, PhysRange { start: pa, end: pa + 1 }, kind);
         }
         let Some(described) = kernel.mm.space().layout().pfn_of_page(slot.span.start) else { return Ok(()) };
         let in_device = kernel.mm.devices().iter().any(|device| device.contains(kernel.pfn(pa)));
         let kind = match kernel.section_of(described).map(|section| &section.backing) {
             _ if in_device => PageKind::DeviceMemmap,
             Some(Backing::Altmap(_)) => PageKind::MemmapSelf,
+            Some(Backing::Demand) if lent => PageKind::MemmapSelf,
             _ => PageKind::MemmapRam,
         };
         all_used_as(kernel, PhysRange { start: pa, end: pa + slot.span.len() }, kind)
     })?;
-    same("table pages", kernel.mm.frames().counts().tables, tables)
+    same("table pages", kernel.mm.frames().counts().tables, table_pages(kernel)?)
 }
 
 fn holes_are_no_ram(kernel: &mut Kernel) -> Outcome {
