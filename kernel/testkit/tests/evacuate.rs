@@ -13,7 +13,7 @@ use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_testkit::rig::{MIB, Rig, Shape, range};
-use hotmap_testkit::snapshot::Snapshot;
+use hotmap_testkit::snapshot::{Detail, Snapshot};
 use hotmap_testkit::world::World;
 
 const AT: u64 = 0x8000_0000;
@@ -190,7 +190,35 @@ fn a_batch_that_is_not_broken_first_changes_nothing(g: Granule) {
     assert_eq!(offline(&mut world, "without the fault"), Ok(Offlined { migrated: PAGES }));
 }
 
+/// From a block on demand into one on demand: what a batch takes and frees at once is populated and given back as it is for
+/// single pages. All is as before once the tenants are gone.
+fn blocks_on_demand_are_left_and_entered(g: Granule) {
+    let (mut rig, len) = (Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB)), Rig::blocks(g, 1));
+    rig.plug(AT, 2 * len, MemmapHome::Demand);
+    rig.online(AT, 2 * len, ZoneKind::Movable);
+    let before = Snapshot::of(&rig, Detail::WhereFramesMayDiffer);
+    let tenants: Vec<u32> =
+        [MANY, 1, 70, 2, 3, 200, 1, 64, 9].map(|pages| rig.mm.tenant_new(pages).expect("room")).to_vec();
+    for gone in tenants.iter().skip(1).step_by(2) {
+        rig.mm.tenant_drop(*gone).expect("a tenant");
+    }
+    rig.assert_clean("scattered");
+    let stay: Vec<u32> = tenants.iter().copied().step_by(2).collect();
+    let pages = MANY + 70 + 3 + 1 + 9;
+    for start in [AT + len, AT] {
+        let block = Rig::pfn(g, start);
+        assert_eq!(rig.mm.offline_block(block), Ok(Offlined { migrated: pages }), "{start:#x}");
+        rig.assert_clean("offline");
+        stay.iter().for_each(|id| assert!(rig.mm.tenant_check(*id).is_ok()));
+        rig.mm.online_block(block, ZoneKind::Movable).expect("offline");
+    }
+    stay.iter().for_each(|id| rig.mm.tenant_drop(*id).expect("a tenant"));
+    rig.assert_clean("gone");
+    before.assert_same(&Snapshot::of(&rig, Detail::WhereFramesMayDiffer), "all is free again");
+}
+
 hotmap_testkit::at_each_granule!(
+    blocks_on_demand_are_left_and_entered,
     a_search_does_not_look_at_isolated_blocks_again,
     a_batch_moves_to_the_frames_that_single_pages_would_get,
     each_allocation_that_fails_keeps_back_one_page,
