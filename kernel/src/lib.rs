@@ -19,6 +19,7 @@ extern crate alloc;
 
 pub mod arch;
 pub mod args;
+pub mod attention;
 pub mod boot_info;
 pub mod cpus;
 #[cfg(target_os = "none")]

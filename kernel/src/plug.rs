@@ -14,6 +14,7 @@ use hotmap_mm::machine::Machine;
 use hotmap_mm::mm::Mm;
 use hotmap_mm::pfn::PfnRange;
 
+use crate::attention::Attention;
 use crate::meter::{self, Meter};
 use crate::{klog, kprintln};
 
@@ -81,7 +82,7 @@ pub fn bring_in<M: Machine>(mm: &mut Mm<M>, name: Name, len: u64, policy: Policy
     Ok(())
 }
 
-/// Takes `range` offline, migrating pages in use, and removes it.
+/// Takes `range` offline, migrating pages in use, and removes it. Ctrl-C on the console ends the offline.
 ///
 /// # Errors
 /// Why it cannot be removed; it is as it was, but for pages that have migrated.
@@ -94,7 +95,8 @@ pub fn take_away<M: Machine>(mm: &mut Mm<M>, name: Name, range: PhysRange) -> Re
         .all(|start| mm.frames().block_of(start).is_some_and(|b| b.state == BlockState::Offline));
     if !all_offline {
         let meter = Meter::start(&mm.frames().counts());
-        let offlined = mm.offline_pages(pages)?;
+        let mut attention = Attention::new(&name, mm, pages);
+        let offlined = mm.offline_pages_unless(pages, &mut |migrated| attention.stop(migrated))?;
         klog!("{name}: offline, {} pages migrated", offlined.migrated);
         print_figures("offline", range, meter.stop(|| mm.frames().counts()));
     }

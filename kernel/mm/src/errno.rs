@@ -17,6 +17,8 @@ pub enum Errno {
     ENOENT = 2,
     /// No such process.
     ESRCH = 3,
+    /// Interrupted system call.
+    EINTR = 4,
     /// Input/output error.
     EIO = 5,
     /// No such device or address.
@@ -136,6 +138,8 @@ const fn block_errno(error: &BlockError) -> Errno {
         BlockError::NotWhole(_) => Errno::EINVAL,
         // `notifier_to_errno(NOTIFY_BAD)`, what arm64's own notifier answers for boot memory.
         BlockError::Vetoed { .. } => Errno::EPERM,
+        // A pending signal ends the loop of `offline_pages`.
+        BlockError::Interrupted { .. } => Errno::EINTR,
     }
 }
 
@@ -237,6 +241,7 @@ mod tests {
             ),
             (Error::Page(PageError::Poisoned(pfn)), 133, "EHWPOISON"),
             (Error::Block(BlockError::Vetoed { range, by: "?" }), 1, "EPERM"),
+            (Error::Block(BlockError::Interrupted { migrated: 64 }), 4, "EINTR"),
             (Error::Out(Resource::FreeBlocks { bytes: 1 << 30 }), 12, "ENOMEM"),
             (Error::Out(Resource::HugePages { bytes: 2 << 20 }), 12, "ENOMEM"),
             (Error::Huge(HugeError::Size { bytes: 1 << 20 }), 22, "EINVAL"),

@@ -3,13 +3,14 @@
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::{Error, RangeError, TenantError};
 use hotmap_mm::frame::zone::ZoneKind;
-use hotmap_mm::pfn::Pfn;
+use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::args::Words;
 use super::{Outcome, ShellError};
 use crate::selftest;
 use crate::units::Units;
 use hotmap_kernel::arch::semihosting;
+use hotmap_kernel::attention::Attention;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 use hotmap_kernel::meter::{self, Meter};
@@ -110,7 +111,9 @@ pub(super) fn online(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
 
 pub(super) fn offline(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let start = block_at(kernel, words.address("offline ADDR")?)?;
-    let offlined = kernel.mm.offline_block(start)?;
+    let pages = PfnRange::new(start, kernel.granule().section_pages);
+    let mut attention = Attention::new(&"offline", &kernel.mm, pages);
+    let offlined = kernel.mm.offline_block_unless(start, &mut |migrated| attention.stop(migrated))?;
     kprintln!("offline; {} pages migrated", offlined.migrated);
     Ok(())
 }

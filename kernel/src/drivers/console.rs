@@ -6,6 +6,9 @@
 //! A line that is being typed stays readable: [`interject`] runs code that may print. If it prints, the open line is ended
 //! first, and the caller draws it again.
 //!
+//! What is typed while a command runs waits in the UART. [`interrupted`] takes it into a buffer, to see whether Ctrl-C is
+//! there; [`try_read_byte`] gives it out before anything that came later.
+//!
 //! LF stays LF. One lock guards the device, taken once for each print, so that lines of several CPUs do not mix, and a
 //! handler may print ([`Lock`]); a panic takes it by force ([`seize`]).
 #![expect(
@@ -15,6 +18,8 @@
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
+
+use heapless::Deque;
 
 use crate::drivers::pl011::Pl011;
 use crate::lock::{self, Lock};
@@ -42,18 +47,42 @@ macro_rules! klog {
     };
 }
 
+/// Ctrl-C (ETX).
+const INTERRUPT: u8 = 0x03;
+/// How many typed bytes are kept while a command runs: no further ones are looked at then.
+const KEPT: usize = 1024;
+
 struct Console {
     uart: Option<Pl011>,
+    /// What was typed and is not read yet.
+    typed: Deque<u8, KEPT>,
     /// Whether what was printed last left its line open. (False at first, so that all of the console is in .bss.)
     mid_line: bool,
     /// What to send before the next byte, because a line is open on the screen.
     line_break: Option<&'static str>,
 }
 
-static CONSOLE: Lock<Console> = Lock::new(Console { uart: None, mid_line: false, line_break: None });
+static CONSOLE: Lock<Console> =
+    Lock::new(Console { uart: None, typed: Deque::new(), mid_line: false, line_break: None });
 static QUIET: AtomicBool = AtomicBool::new(false);
 
 impl Console {
+    fn try_read_byte(&mut self) -> Option<u8> {
+        self.typed.pop_front().or_else(|| self.uart.as_mut()?.try_read_byte())
+    }
+
+    fn interrupted(&mut self) -> bool {
+        while !self.typed.is_full() {
+            match self.uart.as_mut().and_then(Pl011::try_read_byte) {
+                None => return false,
+                Some(INTERRUPT) => return true,
+                // There is room.
+                Some(byte) => drop(self.typed.push_back(byte)),
+            }
+        }
+        false
+    }
+
     fn write_bytes(&mut self, bytes: &[u8]) {
         let (Some(uart), Some(&last)) = (&mut self.uart, bytes.last()) else { return };
         if let Some(line_break) = self.line_break.take() {
@@ -117,7 +146,12 @@ pub fn write_bytes(bytes: &[u8]) {
 
 /// The next byte that was typed, if there is one.
 pub fn try_read_byte() -> Option<u8> {
-    CONSOLE.lock().uart.as_mut()?.try_read_byte()
+    CONSOLE.lock().try_read_byte()
+}
+
+/// Whether Ctrl-C was typed since it was last asked. What was typed beside it stays to be read.
+pub fn interrupted() -> bool {
+    CONSOLE.lock().interrupted()
 }
 
 /// Lets the UART raise its interrupt for received bytes (SPI 1 on QEMU's virt), so that WFI wakes.

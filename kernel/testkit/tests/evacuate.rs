@@ -4,7 +4,7 @@
 
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::debug::faults::Plan;
-use hotmap_mm::error::{Error, PageError, Resource, SpaceError};
+use hotmap_mm::error::{BlockError, Error, PageError, Resource, SpaceError};
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
@@ -62,9 +62,9 @@ fn scattered(g: Granule) -> World {
     let mut world = World::boot(g, &Shape::one("128 MiB", 0x4000_0000, 128 * MIB));
     world.add(AT, Rig::blocks(g, 1), MemmapHome::SelfHosted, Some(ZoneKind::Movable));
     world.tenant_new(MANY);
-    for triple in 0..20 {
+    for triple in 0..TRIPLES {
         (1..=3).for_each(|pages| world.tenant_new(pages));
-        world.tenant_drop(3 + 3 * triple);
+        world.tenant_drop(u32::try_from(3 + 3 * triple).expect("few"));
     }
     world.tenant_new(1);
     // Outside, single pages are free between those of the kernel.
@@ -76,8 +76,9 @@ fn scattered(g: Granule) -> World {
 
 /// More pages than a batch has at any granule.
 const MANY: u64 = 150;
+const TRIPLES: u64 = 6;
 /// The pages of [`scattered`].
-const PAGES: u64 = MANY + 20 * (1 + 3) + 1;
+const PAGES: u64 = MANY + TRIPLES * (1 + 3) + 1;
 
 /// Where the tenants' pages are, ascending.
 fn frames(world: &World) -> Vec<u64> {
@@ -117,7 +118,7 @@ fn a_batch_moves_to_the_frames_that_single_pages_would_get(g: Granule) {
 
 /// Whichever allocation fails, only that page waits for the second pass.
 fn each_allocation_that_fails_keeps_back_one_page(g: Granule) {
-    for n in (1..=PAGES).step_by(7) {
+    for n in (1..=PAGES).step_by(17) {
         let mut world = scattered(g);
         world.rig.mm.frames_mut().faults.arm(Plan::Nth(n));
         assert_eq!(offline(&mut world, &format!("allocation {n}")), Ok(Offlined { migrated: PAGES }));
@@ -217,7 +218,43 @@ fn blocks_on_demand_are_left_and_entered(g: Granule) {
     before.assert_same(&Snapshot::of(&rig, Detail::WhereFramesMayDiffer), "all is free again");
 }
 
+/// Stopped at each moment at which it asks: the block is online, each page is in one place, and the rest moves later.
+fn an_offline_that_is_stopped_can_be_done_later(g: Granule) {
+    let asked = |world: &mut World, at: usize| {
+        let (mut heard, block) = (Vec::new(), Rig::pfn(g, AT));
+        let result = world.rig.mm.offline_block_unless(block, &mut |migrated| {
+            heard.push(migrated);
+            heard.len() > at
+        });
+        (result, heard)
+    };
+    let (all, moments) = asked(&mut scattered(g), usize::MAX);
+    assert_eq!(all, Ok(Offlined { migrated: PAGES }));
+    assert_eq!(moments[0], 0, "asked once before anything moves");
+    assert!(moments.is_sorted() && moments.len() as u64 > PAGES / 64, "{moments:?}");
+    for at in 0..moments.len() {
+        let mut world = scattered(g);
+        let before = Snapshot::of(&world.rig, Detail::WherePagesMayHaveMoved);
+        let (stopped, heard) = asked(&mut world, at);
+        assert_eq!(heard, moments[..=at]);
+        let migrated = moments[at];
+        assert_eq!(stopped, Err(Error::Block(BlockError::Interrupted { migrated })));
+        world.seen = world.reference.check(&world.rig, "stopped");
+        world.rig.assert_clean("stopped");
+        before.assert_same(&Snapshot::of(&world.rig, Detail::WherePagesMayHaveMoved), "online as before");
+        let block = PfnRange::new(Rig::pfn(g, AT), g.section_pages);
+        let left = frames(&world).into_iter().filter(|frame| block.contains(Pfn::new(*frame))).count();
+        assert_eq!(left as u64, PAGES - migrated);
+        // The isolation is undone: the newest block serves first again.
+        let page = world.rig.mm.frames_mut().alloc(0, PageKind::Kernel, Mobility::Movable).expect("room");
+        assert!(block.contains(page));
+        world.rig.mm.frames_mut().free(page);
+        assert_eq!(offline(&mut world, "later"), Ok(Offlined { migrated: PAGES - migrated }));
+    }
+}
+
 hotmap_testkit::at_each_granule!(
+    an_offline_that_is_stopped_can_be_done_later,
     blocks_on_demand_are_left_and_entered,
     a_search_does_not_look_at_isolated_blocks_again,
     a_batch_moves_to_the_frames_that_single_pages_would_get,

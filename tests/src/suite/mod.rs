@@ -16,6 +16,7 @@ mod harness;
 mod homes;
 mod hugetlb;
 mod inject;
+mod interrupt;
 mod kmem;
 mod life;
 mod looking;
@@ -50,6 +51,7 @@ pub fn all() -> Vec<Test> {
         life::tests,
         prefilled::tests,
         tenants::tests,
+        interrupt::tests,
         pinned::tests,
         refused::tests,
         inject::tests,

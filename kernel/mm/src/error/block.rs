@@ -27,6 +27,11 @@ pub enum BlockError {
         /// The notifier's name.
         by: &'static str,
     },
+    /// An offline was asked to stop.
+    Interrupted {
+        /// How many pages had migrated.
+        migrated: u64,
+    },
 }
 
 impl fmt::Display for BlockError {
@@ -40,6 +45,9 @@ impl fmt::Display for BlockError {
                 write!(f, "the memory block at {block} has holes: only a whole block can go")
             }
             Self::Vetoed { range, by } => write!(f, "{range} stays as it is: vetoed by the notifier '{by}'"),
+            Self::Interrupted { migrated } => {
+                write!(f, "interrupted: {migrated} pages have migrated, and the blocks are online as before")
+            }
         }
     }
 }

@@ -29,6 +29,9 @@ use crate::pfn::{Pfn, PfnRange};
 /// range.
 pub const MOST_TRIES: u32 = 10;
 
+/// Asked between two batches of an offline, with how many pages have migrated: whether it is to stop.
+pub type Stop<'a> = &'a mut dyn FnMut(u64) -> bool;
+
 /// The result of an offline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Offlined {
@@ -42,12 +45,20 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// `BlockError::Absent`, `BlockError::State` when it is not online, and as [`Self::offline_pages`].
     pub fn offline_block(&mut self, start: Pfn) -> Result<Offlined> {
+        self.offline_block_unless(start, &mut |_| false)
+    }
+
+    /// [`Self::offline_block`], unless `stop` ends it.
+    ///
+    /// # Errors
+    /// As [`Self::offline_block`] and [`Self::offline_pages_unless`].
+    pub fn offline_block_unless(&mut self, start: Pfn, stop: Stop<'_>) -> Result<Offlined> {
         let g = self.granule();
         if let Some(block) = self.frames.blocks.get(start.get()).filter(|b| b.state == BlockState::Offline) {
             let (block, is) = (start.address(g), block.state.described());
             return Err(BlockError::State { block, is, needs: BlockNeeds::Online }.into());
         }
-        self.offline_pages(PfnRange::new(start, g.section_pages))
+        self.offline_pages_unless(PfnRange::new(start, g.section_pages), stop)
     }
 
     /// Takes every block of `pages` offline that is not: all of them, or none. All are isolated before the first page moves,
@@ -65,12 +76,21 @@ impl<M: Machine> Mm<M> {
     /// were dissolved stay dissolved. (Linux dissolves once all pages have migrated. It looks for unmovable pages before it
     /// asks the notifiers; here that is after.)
     pub fn offline_pages(&mut self, pages: PfnRange) -> Result<Offlined> {
+        self.offline_pages_unless(pages, &mut |_| false)
+    }
+
+    /// [`Self::offline_pages`], unless `stop` ends it. That is asked after each batch that is not the last, and after each
+    /// block in use while nothing has moved.
+    ///
+    /// # Errors
+    /// As [`Self::offline_pages`]; `BlockError::Interrupted` when `stop` said so.
+    pub fn offline_pages_unless(&mut self, pages: PfnRange, stop: Stop<'_>) -> Result<Offlined> {
         let going = self.frames.start_isolate(pages)?;
         if going.is_empty() {
             return Ok(Offlined::default());
         }
         self.ask_offline(going)?;
-        match self.evacuate(going) {
+        match self.evacuate(going, stop) {
             Ok(migrated) => {
                 self.leave_zones(going);
                 Ok(Offlined { migrated })
@@ -133,11 +153,11 @@ impl<M: Machine> Mm<M> {
     /// Empties `pages`; returns how many pages were migrated.
     ///
     /// # Errors
-    /// As [`Self::offline_pages`].
-    fn evacuate(&mut self, pages: PfnRange) -> Result<u64> {
-        self.refuse_unmovable(pages)?;
+    /// As [`Self::offline_pages_unless`].
+    fn evacuate(&mut self, pages: PfnRange, stop: Stop<'_>) -> Result<u64> {
+        self.refuse_unmovable(pages, stop)?;
         let (mut rest, mut migrated, mut tries) = (pages, 0, 0);
-        while let Some((Used { pfn, kind, .. }, out)) = self.evacuate_once(rest, &mut migrated)? {
+        while let Some((Used { pfn, kind, .. }, out)) = self.evacuate_once(rest, &mut migrated, stop)? {
             tries += 1;
             if tries == MOST_TRIES || !self.frames.has_room_for(kind) {
                 return Err(PageError::Stays { pfn, tries, out }.into());
@@ -148,33 +168,53 @@ impl<M: Machine> Mm<M> {
     }
 
     /// Refuses `pages` for the first page that can never move, so that nothing moves in vain.
-    fn refuse_unmovable(&self, pages: PfnRange) -> Result<()> {
-        let first = self.frames.each_used(pages, |used| match self.check_movable(used) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(stays) => ControlFlow::Break(stays),
-        });
-        first.break_value().map_or(Ok(()), Err)
+    fn refuse_unmovable(&self, pages: PfnRange, stop: Stop<'_>) -> Result<()> {
+        let g = self.granule();
+        for block in pages.blocks(g) {
+            let mut in_use = false;
+            let first = self.frames.each_used(PfnRange::new(block, g.section_pages), |used| {
+                in_use = true;
+                match self.check_movable(used) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(stays) => ControlFlow::Break(stays),
+                }
+            });
+            first.break_value().map_or(Ok(()), Err)?;
+            if in_use && stop(0) {
+                return Err(BlockError::Interrupted { migrated: 0 }.into());
+            }
+        }
+        Ok(())
     }
 
     /// One pass: a page for which there is no memory now is skipped. Returns the first such page, and what it needs.
-    fn evacuate_once(&mut self, pages: PfnRange, migrated: &mut u64) -> Result<Option<(Used, Resource)>> {
+    fn evacuate_once(
+        &mut self,
+        pages: PfnRange,
+        migrated: &mut u64,
+        stop: Stop<'_>,
+    ) -> Result<Option<(Used, Resource)>> {
         let g = self.granule();
         let (mut rest, mut left, mut batch) = (pages, None, Batch::new(g));
-        while !rest.is_empty() {
+        loop {
             let other = fill(&self.frames, &mut rest, &mut batch);
             let moved = batch.migrate(&mut self.space, &mut self.frames)?;
             *migrated += moved.pages;
             let stays = moved.left.map(|pfn| Used { pfn, kind: PageKind::Tenant, end: pfn + 1 });
             left = left.or(stays.map(|used| (used, Resource::Frames { order: 0 })));
-            let Some(used) = other else { continue };
-            match self.hugetlb_dissolve(used.pfn) {
-                Ok(()) => {}
+            match other.map(|used| (used, self.hugetlb_dissolve(used.pfn))) {
+                None | Some((_, Ok(()))) => {}
                 // The pass goes on: a huge page that is dissolved later may free memory outside.
-                Err(Error::Out(out)) => left = left.or(Some((used, out))),
-                Err(other) => return Err(other),
+                Some((used, Err(Error::Out(out)))) => left = left.or(Some((used, out))),
+                Some((_, Err(other))) => return Err(other),
+            }
+            if rest.is_empty() {
+                return Ok(left);
+            }
+            if stop(*migrated) {
+                return Err(BlockError::Interrupted { migrated: *migrated }.into());
             }
         }
-        Ok(left)
     }
 
     /// Refuses what can never move. A page that is held counts as such: nothing lets go of it while the offlining runs.
