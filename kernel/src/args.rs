@@ -41,9 +41,9 @@ pub struct BootArgs {
     pub granule: GranuleKind,
     /// A granule value that names none.
     pub bad_granule: Option<String<16>>,
-    /// `memmap=self|self-range|ram`.
+    /// `memmap=self|self-range|ram|demand`.
     pub memmap: MemmapHome,
-    /// `boot_memmap=self|ram`.
+    /// `boot_memmap=self|ram|demand`.
     pub boot_memmap: MemmapHome,
     /// `online=auto|manual`.
     pub online_auto: bool,

@@ -5,6 +5,7 @@ use core::fmt::Write;
 
 use hotmap_mm::addr::{Bytes, PhysAddr};
 use hotmap_mm::error::{Error, SpaceError};
+use hotmap_mm::frame::block::MemoryBlock;
 use hotmap_mm::frame::page::PAGE_BYTES;
 use hotmap_mm::hugetlb::pool::Use;
 use hotmap_mm::layout::LINEAR_SIZE;
@@ -28,13 +29,13 @@ pub(super) fn dedup(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     Ok(())
 }
 
-/// The struct pages of blocks on demand, and how many frames of the image one page of vmemmap alone leads to: these share
-/// nothing, and are in `own`.
+/// The struct pages of blocks on demand, but for those that a huge page takes as a whole; and how many frames of the image one
+/// page of vmemmap alone leads to: these share nothing, and are in `own`.
 fn on_demand(kernel: &Kernel) -> (MemmapCost, u64) {
     let (frames, g) = (kernel.mm.frames(), kernel.granule());
     let each = kernel.block_pages() * PAGE_BYTES / kernel.page_size();
     let (mut cost, mut images) = (MemmapCost::default(), 0);
-    for block in frames.blocks().iter().filter(|block| block.demand.is_some()) {
+    for block in frames.blocks().iter().filter(|block| leads_to_image(kernel, block)) {
         images += u64::from(block.is_image(g));
         cost.mapped += each;
         cost.own += frames.populated_pages(block.start);
@@ -45,6 +46,11 @@ fn on_demand(kernel: &Kernel) -> (MemmapCost, u64) {
     cost.shared = mappings.iter().filter(|count| **count > 1).count() as u64;
     cost.mappings = cost.mapped - cost.own;
     (cost, alone)
+}
+
+/// Whether memmap pages of a block lead to the image of a free block: not if a huge page takes all of it.
+fn leads_to_image(kernel: &Kernel, block: &MemoryBlock) -> bool {
+    block.demand.is_some() && (block.is_image(kernel.granule()) || block.memmap_inside > 0)
 }
 
 /// All struct pages. A shared frame counts once, however many compound pages lead to it.
@@ -119,8 +125,8 @@ fn table(kernel: &Kernel) {
     }
     let (cost, _) = on_demand(kernel);
     if cost.mapped > 0 {
-        let blocks = kernel.mm.frames().demand().blocks();
-        row(kernel, format_args!("memory on demand"), blocks * kernel.block_pages(), cost);
+        let described = cost.mapped * kernel.page_size() / PAGE_BYTES;
+        row(kernel, format_args!("memory on demand"), described, cost);
     }
     let all = total(kernel);
     let described = kernel.mm.frames().sections().len() as u64 * kernel.block_pages();

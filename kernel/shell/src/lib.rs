@@ -289,10 +289,11 @@ fn help(_: &mut Kernel, words: &mut Words<'_>) -> Outcome {
 
 const ARGUMENTS: &str = "\
 granule=4k|16k|64k   the translation granule (4k)
-memmap=self|self-range|ram
+memmap=self|self-range|ram|demand
                      where the memmap of added memory goes (self): self is each block's own first pages,
-                     self-range the first pages of the whole range
-boot_memmap=self|ram where the memmap of boot memory goes (ram)
+                     self-range the first pages of the whole range, demand pages of a block as it is used
+boot_memmap=self|ram|demand
+                     where the memmap of boot memory goes (ram)
 online=auto|manual   whether added memory goes online at once (auto)
 hotadd=auto|manual   whether hotpluggable regions of the device tree are added at boot (manual)
 pmem=off|dev|mem     persistent memory: unused, or a device with its memmap on it or in RAM (off); map=dev is dev

@@ -139,15 +139,16 @@ fn describe_block(kernel: &Kernel, json: &mut Json, block: &MemoryBlock) {
     json.number("lent", block.memmap_inside);
 }
 
-/// The blocks whose memmap is populated on demand: what is lent, by the counts, and what for, by the tables.
+/// The blocks whose memmap is populated on demand: what is lent, by the counts, and what for, by the tables. A block that a
+/// huge page takes as a whole lends nothing.
 fn on_demand(kernel: &Kernel, json: &mut Json) {
     let (frames, g) = (kernel.mm.frames(), kernel.granule());
     let blocks = || frames.blocks().iter().filter(|block| block.demand.is_some());
-    let used = || blocks().filter(|block| !block.is_image(g));
-    let private: u64 = used().map(|block| frames.populated_pages(block.start)).sum();
-    let lent: u64 = blocks().map(|block| block.memmap_inside).sum();
-    let tables = if g.shares_tables() { used().count() as u64 } else { 0 };
-    json.number("image_blocks", blocks().count() as u64 - used().count() as u64);
+    let lending = || blocks().filter(|block| block.memmap_inside > 0);
+    let private: u64 = lending().map(|block| frames.populated_pages(block.start)).sum();
+    let lent: u64 = lending().map(|block| block.memmap_inside).sum();
+    let tables = if g.shares_tables() { lending().count() as u64 } else { 0 };
+    json.number("image_blocks", blocks().filter(|block| block.is_image(g)).count());
     json.number("private", private);
     json.number("lent", lent);
     json.number("spare", lent.saturating_sub(private + tables));

@@ -145,7 +145,24 @@ pub(super) fn ptdump(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     for (name, range) in regions.iter().filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name)) {
         kprintln!("{name}:");
         kernel.mm.space().runs(*range, |run| {
-            kprintln!("  {} -> {}  {:>7} leaves  {}", run.range, run.pa, Bytes(run.leaf), run.descriptor);
+            if run.is_table() {
+                kprintln!(
+                    "  {} -> the table above, {}, again for each {}",
+                    run.range,
+                    run.pa,
+                    Bytes(run.leaf)
+                );
+                return;
+            }
+            let one =
+                if run.is_one_frame() && run.range.len() > run.leaf { ", all to one frame" } else { "" };
+            kprintln!(
+                "  {} -> {}  {:>7} leaves  {}{one}",
+                run.range,
+                run.pa,
+                Bytes(run.leaf),
+                run.descriptor
+            );
         })?;
     }
     Ok(())

@@ -48,6 +48,8 @@ fn one_page_and_back() {
         rig.mm.frames_mut().free(next);
         rig.assert_clean("both are free");
         assert_eq!(rig.mm.frames().counts(), whole);
+        let figures = rig.mm.frames().demand().figures();
+        assert_eq!(figures.populated, figures.given_back, "memmap pages that got a frame, and that lost it");
         rig.unplug(AT, len);
         rig.assert_clean("gone");
         before.assert_same(&Snapshot::exact(&rig), "after a life on demand");

@@ -13,6 +13,7 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::layout::{LINEAR_START, TENANTS};
 use hotmap_mm::pfn::PfnRange;
+use hotmap_mm::space::dump::Run;
 use hotmap_mm::space::request::MapRequest;
 use hotmap_mm::vmemmap::cost::{MemmapCost, memmap_cost};
 use hotmap_testkit::arch::spec::Leaf;
@@ -68,16 +69,21 @@ type Line = (u64, u64, u64, u64);
 fn lines_by_the_specification(rig: &Rig) -> Vec<Line> {
     let within = the_upper_half();
     let mut lines: Vec<(Line, Leaf)> = Vec::new();
+    // Whether all leaves of the last line lead to one frame, as those of many tails do.
+    let mut alike = false;
     for mapped in rig.machine.everything().leaves {
         assert!(mapped.va >= within.start.get() && mapped.va < within.end.get(), "{:#x}", mapped.va);
         let leaf = mapped.leaf;
         if let Some(((start, len, pa, size), first)) = lines.last_mut() {
-            let expected = Leaf { pa: *pa + *len, ..*first };
-            if (*start + *len, *size, expected) == (mapped.va, mapped.size, leaf) {
+            let (again, next) = (*first, Leaf { pa: *pa + *len, ..*first });
+            let follows = (*start + *len, *size) == (mapped.va, mapped.size);
+            if follows && if alike { leaf == again } else { leaf == next || *len == *size && leaf == again } {
+                alike = leaf == again;
                 *len += mapped.size;
                 continue;
             }
         }
+        alike = false;
         lines.push(((mapped.va, mapped.size, leaf.pa, mapped.size), leaf));
     }
     lines.into_iter().map(|(line, _)| line).collect()
@@ -94,6 +100,26 @@ fn runs_are_the_leaves_that_continue_each_other(g: Granule) {
         .expect("a scan");
     let expected = lines_by_the_specification(&rig);
     assert!(expected.len() > 8, "RAM, a DIMM, memmap, four kinds of pages: {expected:#x?}");
+    assert_eq!(runs, expected);
+}
+
+/// Blocks on demand: a line for the head of a free block, one for its zero page, and at 4K one for all tables after the first.
+fn an_image_is_a_line_for_each_of_its_frames(g: Granule) {
+    let mut rig = Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
+    rig.plug(16 * GIB, Rig::blocks(g, 3), MemmapHome::Demand);
+    let image = rig.mm.frames().demand().image().expect("a block is on demand");
+    let memmap = rig.mm.space().layout().memmap(PfnRange::new(Rig::pfn(g, 16 * GIB), 3 * g.section_pages));
+    let mut runs = Vec::new();
+    let line = |run: &Run| {
+        runs.push((run.range.start.get() - memmap.start.get(), run.range.len(), run.pa, run.is_table()));
+    };
+    rig.mm.space().runs(memmap, line).expect("a scan");
+    let (page, block) = (g.page_size, g.section_memmap);
+    let one = |at| [(at, page, image.head, false), (at + page, block - page, image.zero, false)];
+    let expected = match image.table {
+        Some(table) => [&one(0)[..], &[(block, 2 * block, table, true)]].concat(),
+        None => (0..3).flat_map(|i| one(i * block)).collect(),
+    };
     assert_eq!(runs, expected);
 }
 
@@ -182,6 +208,7 @@ fn attributes_are_printed_in_words(_: Granule) {
 
 hotmap_testkit::at_each_granule!(
     runs_are_the_leaves_that_continue_each_other,
+    an_image_is_a_line_for_each_of_its_frames,
     table_pages_are_those_of_the_tables_but_the_root,
     what_memmap_costs_is_read_from_the_tables,
     attributes_are_printed_in_words

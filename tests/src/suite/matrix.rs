@@ -90,6 +90,10 @@ fn excused(granule: Granule, arguments: &str) -> Vec<&'static str> {
         // There the smallest huge page with a memmap to share is a whole block, and each block is self-hosted.
         excused.extend(SHARING);
     }
+    if arguments == "memmap=demand" && granule == Granule::K64 {
+        // A whole block on demand has no memmap to share.
+        excused.extend(SHARING);
+    }
     excused
 }
 

@@ -5,11 +5,13 @@ use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
+use hotmap_mm::hugetlb::pool::Resized;
 use hotmap_mm::pfn::Pfn;
 
-use super::check::{Outcome, check, frame_at, is_used_as, same, same_at};
+use super::check::{Outcome, check, frame_at, is_used_as, same, same_at, skip};
 use super::expected::{Expected, starts};
 use super::hotplug::{a_life, add};
+use super::hugetlb::{NO_ROOM, leads_to_head};
 use super::snapshot::counts_are;
 use super::spare::{Spare, with_spare};
 use super::subject::{Test, test};
@@ -22,6 +24,7 @@ pub(super) const TESTS: &[Test] = &[
     test("the memmap of every free block is the image, for loads only", blocks_are_the_image),
     test("the first page taken gives a frame to each memmap page in which a run begins", the_first_page),
     test("a memmap page gives its frame back when the run in it becomes part of a larger one", given_back),
+    test("a huge page of whole blocks has one frame of memmap, and all its tails share one", huge_page),
 ];
 
 /// The memmap pages in which runs begin once the first page of a block is taken: by hand, from its halves, quarters and so on,
@@ -144,4 +147,37 @@ fn given_back(kernel: &mut Kernel) -> Outcome {
         leads_to(kernel, block, &[], image)?;
         counts_are(&kernel.mm.frames().counts(), &before)
     })
+}
+
+/// The smallest huge page that is whole blocks: by pages of memmap.
+fn huge_page(kernel: &mut Kernel) -> Outcome {
+    with_spare(kernel, |kernel, spare| {
+        let _image = online(kernel, spare)?;
+        let numbers = kernel.numbers();
+        let size = numbers.huge_sizes.into_iter().find(|size| *size >= numbers.section).unwrap_or(0);
+        let order = kernel.mm.hugetlb.order_of(size)?;
+        let pool = kernel.mm.hugetlb.pool(order).map_or(0, |pool| pool.total());
+        let Resized { stopped: None, .. } = kernel.mm.hugetlb_resize(order, pool + 1)? else {
+            return skip(&NO_ROOM);
+        };
+        let head = kernel.mm.hugetlb_take(order)?;
+        let outcome = has_one_frame(kernel, head, size).and_then(|()| leads_to_head(kernel, head, order));
+        kernel.mm.hugetlb_put(head)?;
+        kernel.mm.hugetlb_resize(order, pool)?;
+        outcome
+    })
+}
+
+/// The first memmap page of the huge page at `head` is its own, and each other leads to one frame, for loads.
+fn has_one_frame(kernel: &Kernel, head: Pfn, size: u64) -> Outcome {
+    let page = |number: u64| struct_page(kernel, head) + number * kernel.page_size();
+    check!(translate::store(page(0)) == translate::load(page(0)), "{} is not for stores", page(0));
+    let (own, tails) = (frame_at(kernel, page(0))?, frame_at(kernel, page(1))?);
+    check!(own != tails, "{} and {} share {own}", page(0), page(1));
+    for number in 1..size / kernel.numbers().described {
+        let va = page(number);
+        same_at("the frame of a page of tails", va, frame_at(kernel, va)?.get(), tails.get())?;
+        check!(translate::store(va).is_forbidden(), "{va}: to the CPU a store is allowed");
+    }
+    Ok(())
 }

@@ -28,7 +28,8 @@ pub(super) const TESTS: &[Test] = &[
     test("pages in use stay, and sharing that saves nothing is refused with its rule", what_is_refused),
 ];
 
-const NO_ROOM: &str = "no room for a huge page of the size that sharing is worth for";
+pub(super) const NO_ROOM: &str = "no room for a huge page of the size that sharing is worth for";
+const ON_DEMAND: &str = "huge pages of the size are blocks on demand: there is no memmap to share";
 /// The pages of its memmap.
 const MEMMAP: u64 = 8;
 
@@ -60,14 +61,19 @@ fn with_page(kernel: &mut Kernel, hvo: bool, body: fn(&mut Kernel, Pfn, u32) -> 
         Resized { stopped: Some(_), .. } => return skip(&NO_ROOM),
     }
     let head = kernel.mm.hugetlb_take(order)?;
-    let outcome = body(kernel, head, order);
+    let outcome = if is_on_demand(kernel, head) { skip(&ON_DEMAND) } else { body(kernel, head, order) };
     kernel.mm.hugetlb_put(head)?;
     kernel.mm.hugetlb_resize(order, before)?;
     outcome
 }
 
+/// Whether the huge page at `head` is in memory on demand.
+fn is_on_demand(kernel: &Kernel, head: Pfn) -> bool {
+    kernel.block_of(head).is_some_and(|block| block.demand.is_some())
+}
+
 /// Every tail says which page is its head.
-fn leads_to(kernel: &Kernel, head: Pfn, order: u32) -> Outcome {
+pub(super) fn leads_to_head(kernel: &Kernel, head: Pfn, order: u32) -> Outcome {
     for i in 0..1 << order {
         let (kind, found) = kernel.mm.frames().use_of(head + i)?;
         check!(kind == PageKind::HugeTlb, "{} is {kind}", head + i);
@@ -86,7 +92,7 @@ fn a_pool(kernel: &mut Kernel) -> Outcome {
     same("huge pages", resized?.total, pool + 3)?;
     same("allocated pages", kernel.mm.frames().counts().allocated, counts.allocated + (3 << order))?;
     let head = kernel.mm.hugetlb_take(order)?;
-    let outcome = leads_to(kernel, head, order);
+    let outcome = leads_to_head(kernel, head, order);
     kernel.mm.hugetlb_put(head)?;
     kernel.mm.hugetlb_resize(order, pool)?;
     outcome?;
@@ -113,7 +119,7 @@ fn optimised(kernel: &mut Kernel) -> Outcome {
         let shares = kernel.mm.hugetlb.tails().as_flattened().iter().any(|tail| tail.frame.is_some());
         kernel.mm.optimise(head)?;
         let now = kernel.mm.frames().counts();
-        let outcome = is_shared(kernel, head).and_then(|()| leads_to(kernel, head, order));
+        let outcome = is_shared(kernel, head).and_then(|()| leads_to_head(kernel, head, order));
         let findings = kernel.mm.audit(&mut |_| {});
         kernel.mm.restore(head)?;
         outcome?;
@@ -133,7 +139,7 @@ fn restored(kernel: &mut Kernel) -> Outcome {
         );
         is_shared(kernel, head)?;
         kernel.mm.restore(head)?;
-        leads_to(kernel, head, order)?;
+        leads_to_head(kernel, head, order)?;
         for i in 0..MEMMAP {
             let va = kernel.mm.space().layout().page_address(head) + i * kernel.page_size();
             let store = translate::store(va);
@@ -184,7 +190,7 @@ fn without_frames(kernel: &mut Kernel) -> Outcome {
             is_shared(kernel, head)?;
             before.is_still(kernel)?;
         }
-        leads_to(kernel, head, order)
+        leads_to_head(kernel, head, order)
     })
 }
 
@@ -200,10 +206,14 @@ fn demoted(kernel: &mut Kernel) -> Outcome {
     }
     let head = kernel.mm.hugetlb_take(large)?;
     kernel.mm.hugetlb_put(head)?;
+    if is_on_demand(kernel, head) {
+        kernel.mm.hugetlb_resize(large, pools.0)?;
+        return skip(&ON_DEMAND);
+    }
     kernel.mm.hugetlb_demote(head, small)?;
     let parts = 1 << (large - small);
     let found = (has(kernel, large), has(kernel, small));
-    let outcome = leads_to(kernel, head + (1 << small), small);
+    let outcome = leads_to_head(kernel, head + (1 << small), small);
     kernel.mm.hugetlb_resize(small, pools.1)?;
     check!(found == (pools.0, pools.1 + parts), "{} and {} huge pages", found.0, found.1);
     outcome?;

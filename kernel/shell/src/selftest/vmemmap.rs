@@ -96,9 +96,11 @@ fn memmap_leaf_is_right(section: &Section, at: VirtAddr, leaf: u64, page: u64, l
 fn memmap_on_demand_is_right(kernel: &Kernel, block: Pfn) -> Outcome {
     let (size, numbers) = (kernel.page_size(), kernel.numbers());
     let order = |pfn: Pfn| kernel.mm.frames().pages().get(pfn).order();
-    let is_free = kernel.mm.frames().use_of(block)? == (PageKind::Free, block);
-    let is_image = is_free && order(block) == kernel.block_order();
-    let mut run = block;
+    // An offline block on demand has its heads too.
+    let (kind, head) = kernel.mm.frames().pages().use_of(block);
+    let is_image = (kind, head) == (PageKind::Free, block) && order(block) == kernel.block_order();
+    // A huge page may reach over the block's start.
+    let mut run = if head == block { block } else { head + (1 << order(head)) };
     for number in 0..numbers.memmap_pages {
         let va = struct_page(kernel, block) + number * size;
         let end = block + (number + 1) * (numbers.described / size);

@@ -118,6 +118,7 @@ impl<M: Machine> Frames<M> {
         let lent = block.memmap_inside;
         block.free.set_whole(g.section_order);
         self.count_lent(site, -lent.cast_signed());
+        self.demand.figures.given_back += lent - u64::from(g.shares_tables());
         self.demand.figures.collapsed += 1;
     }
 
