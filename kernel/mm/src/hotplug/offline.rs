@@ -79,8 +79,8 @@ impl<M: Machine> Mm<M> {
         self.offline_pages_unless(pages, &mut |_| false)
     }
 
-    /// [`Self::offline_pages`], unless `stop` ends it. That is asked after each batch that is not the last, and after each
-    /// block in use while nothing has moved.
+    /// [`Self::offline_pages`], unless `stop` ends it. That is asked between two batches, and before anything
+    /// has moved between two blocks in use.
     ///
     /// # Errors
     /// As [`Self::offline_pages`]; `BlockError::Interrupted` when `stop` said so.
@@ -155,7 +155,9 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// As [`Self::offline_pages_unless`].
     fn evacuate(&mut self, pages: PfnRange, stop: Stop<'_>) -> Result<u64> {
-        self.refuse_unmovable(pages, stop)?;
+        if !self.refuse_unmovable(pages, stop)? {
+            return Ok(0);
+        }
         let (mut rest, mut migrated, mut tries) = (pages, 0, 0);
         while let Some((Used { pfn, kind, .. }, out)) = self.evacuate_once(rest, &mut migrated, stop)? {
             tries += 1;
@@ -167,24 +169,19 @@ impl<M: Machine> Mm<M> {
         Ok(migrated)
     }
 
-    /// Refuses `pages` for the first page that can never move, so that nothing moves in vain.
-    fn refuse_unmovable(&self, pages: PfnRange, stop: Stop<'_>) -> Result<()> {
+    /// Refuses `pages` for the first page that can never move, so that nothing moves in vain. Returns whether any is in use.
+    fn refuse_unmovable(&self, pages: PfnRange, stop: Stop<'_>) -> Result<bool> {
         let g = self.granule();
-        for block in pages.blocks(g) {
-            let mut in_use = false;
-            let first = self.frames.each_used(PfnRange::new(block, g.section_pages), |used| {
-                in_use = true;
-                match self.check_movable(used) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(stays) => ControlFlow::Break(stays),
-                }
-            });
-            first.break_value().map_or(Ok(()), Err)?;
-            if in_use && stop(0) {
-                return Err(BlockError::Interrupted { migrated: 0 }.into());
+        let mut last = None;
+        let first = self.frames.each_used(pages, |used| {
+            let block = Some(used.pfn.align_down(g.section_order));
+            if last.is_some() && last != block && stop(0) {
+                return ControlFlow::Break(BlockError::Interrupted { migrated: 0 }.into());
             }
-        }
-        Ok(())
+            last = block;
+            self.check_movable(used).map_or_else(ControlFlow::Break, ControlFlow::Continue)
+        });
+        first.break_value().map_or(Ok(last.is_some()), Err)
     }
 
     /// One pass: a page for which there is no memory now is skipped. Returns the first such page, and what it needs.

@@ -117,13 +117,13 @@ pub(super) const TABLE: &[Case] = &[
     }),
     case!("Mm::offline_block_unless" on used,
         |rig| rig.mm.offline_block_unless(last(rig), &mut |_| false).map(drop),
-        refused: |rig| rig.mm.offline_block_unless(last(rig), &mut |_| true).map(drop)),
+        refused: |rig| rig.mm.offline_block_unless(Rig::pfn(rig.granule(), BOOT), &mut |_| false).map(drop)),
     case!("Mm::offline_pages_unless" on used, |rig| {
         let pages = PfnRange::inside(rig.granule(), dimm(rig));
         rig.mm.offline_pages_unless(pages, &mut |_| false).map(drop)
     }, refused: |rig| {
-        let pages = PfnRange::inside(rig.granule(), dimm(rig));
-        rig.mm.offline_pages_unless(pages, &mut |_| true).map(drop)
+        let pages = PfnRange::inside(rig.granule(), range(AT, dimm(rig).len() * 2));
+        rig.mm.offline_pages_unless(pages, &mut |_| false).map(drop)
     }),
     // Between the two the blocks are neither online nor offline, which the audit reports.
     case!("Frames::start_isolate" on used, |rig| {
