@@ -101,7 +101,8 @@ fn home() -> impl Strategy<Value = HomeChoice> {
     prop_oneof![
         6 => Just(HomeChoice::Plain(MemmapHome::SelfHosted)),
         4 => Just(HomeChoice::Plain(MemmapHome::Ram)),
-        3 => Just(HomeChoice::Plain(MemmapHome::SelfRange { reserve: 0 })),
+        5 => Just(HomeChoice::Plain(MemmapHome::Demand)),
+        4 => Just(HomeChoice::Plain(MemmapHome::SelfRange { reserve: 0 })),
         2 => (0..3u64, 0..700u64).prop_map(|(reserve, extra)| HomeChoice::Given { reserve, extra }),
         1 => any::<u8>().prop_map(HomeChoice::Wrong),
     ]
@@ -112,7 +113,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         20 => devices::op().prop_map(Op::Device),
         2 => (5..16u32).prop_map(Op::Compact),
-        2 => pick().prop_map(Op::RemovePart),
+        3 => pick().prop_map(Op::RemovePart),
         2 => pick().prop_map(Op::UnplugBoot),
         2 => (pick(), home()).prop_map(|(i, home)| Op::AddBoot(i, home)),
         5 => (pick(), 1..=3u64, home(), prop::option::of(zone()))
@@ -128,7 +129,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (pick(), any::<u64>()).prop_map(|(block, frame)| Op::Page(PageOp::Pin(block, frame))),
         1 => pick().prop_map(PageOp::PinTenant).prop_map(Op::Page),
         3 => pick().prop_map(PageOp::Unpin).prop_map(Op::Page),
-        1 => (pick(), any::<u64>()).prop_map(|(block, frame)| Op::Page(PageOp::Poison(block, frame))),
+        2 => (pick(), any::<u64>()).prop_map(|(block, frame)| Op::Page(PageOp::Poison(block, frame))),
         1 => pick().prop_map(PageOp::PoisonTenant).prop_map(Op::Page),
         3 => pick().prop_map(PageOp::Unpoison).prop_map(Op::Page),
         3 => (0..16u32).prop_map(PageOp::KernelAlloc).prop_map(Op::Page),

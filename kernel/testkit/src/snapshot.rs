@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hotmap_mm::frame::block::{BlockState, MemoryBlock};
-use hotmap_mm::frame::counts::Warnings;
+use hotmap_mm::frame::counts::{Counts, Warnings};
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::PfnRange;
 
@@ -76,7 +76,12 @@ impl Snapshot {
 
 fn books(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
     let mm = &rig.mm;
-    facts.push(Fact::Book(format!("{:?}", mm.frames().counts())));
+    let mut counts = mm.frames().counts();
+    if detail != Detail::Exact {
+        // Where a page moves, a block on demand may lend others than before.
+        counts = Counts { free: counts.free + counts.memmap_self, memmap_self: 0, ..counts };
+    }
+    facts.push(Fact::Book(format!("{counts:?}")));
     // What is reported once is not undone.
     let warnings = Warnings { remote_memmap: 0, ..mm.frames().warnings };
     facts.push(Fact::Book(format!("{warnings:?}")));
@@ -163,10 +168,21 @@ fn free_lists(rig: &Rig, block: &MemoryBlock, facts: &mut Vec<Fact>) {
     }
 }
 
+/// The addresses of the struct pages of each block on demand.
+fn memmaps_on_demand(rig: &Rig) -> Vec<std::ops::Range<u64>> {
+    let (spec, base) = (rig.machine.spec(), rig.shape.ram.iter().map(|r| r.0).min().unwrap_or(0));
+    let first = layout::base(spec, base) / spec.page;
+    let starts = rig.mm.frames().blocks().iter().filter(|b| b.demand.is_some()).map(|b| b.start.get());
+    let va = |frame: u64| layout::vmemmap(spec).start + (frame - first) * layout::STRUCT_PAGE;
+    starts.map(|start| va(start)..va(start + layout::block(spec) / spec.page)).collect()
+}
+
 /// What the tables mean, read by the specification's walker.
 fn tables(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
     let all = rig.machine.everything();
-    for l in &all.leaves {
+    let on_demand: Vec<_> = if detail == Detail::Exact { Vec::new() } else { memmaps_on_demand(rig) };
+    let moves = |va: u64| on_demand.iter().any(|memmap| memmap.contains(&va));
+    for l in all.leaves.iter().filter(|l| !moves(l.va)) {
         let tenant = layout::TENANTS.contains(&l.va);
         let memmap = layout::vmemmap(rig.machine.spec()).contains(&l.va);
         let moved = match detail {
@@ -178,9 +194,10 @@ fn tables(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
         facts.push(Fact::Leaf(MappedLeaf { leaf, ..*l }));
     }
     let same_frames = detail != Detail::WhereFramesMayDiffer;
-    facts.extend(
-        all.tables.iter().map(|t| Fact::Table(MappedTable { pa: if same_frames { t.pa } else { 0 }, ..*t })),
-    );
+    // At 4K a table of level 3 is one block's; at 16K and 64K it starts with some block's and serves others too.
+    let lent = |t: &MappedTable| t.level == 3 && rig.granule().page_size == 0x1000 && moves(t.va);
+    let tables = all.tables.iter().filter(|t| !lent(t));
+    facts.extend(tables.map(|t| Fact::Table(MappedTable { pa: if same_frames { t.pa } else { 0 }, ..*t })));
     for (at, why) in &all.reserved {
         facts.push(Fact::Book(format!("reserved entry at {at:#x}: {why}")));
     }

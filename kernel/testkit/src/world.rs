@@ -69,7 +69,7 @@ impl World {
     pub fn boot(g: Granule, shape: &Shape) -> Self {
         let mut rig = Rig::boot(g, shape);
         rig.mm.notifiers.register(NOTIFIER).expect("the only one");
-        let reference = Reference::boot(rig.machine.spec(), shape, &Seen::of(&rig.machine));
+        let mut reference = Reference::boot(rig.machine.spec(), shape, &Seen::of(&rig.machine));
         let seen = reference.check(&rig, "after boot");
         rig.assert_clean("after boot");
         let (answers, left) = (BTreeMap::new(), BTreeSet::new());
@@ -93,6 +93,9 @@ impl World {
         if fault.is_none() && veto.is_none() {
             return act(&mut self.rig);
         }
+        // What is undone may leave other pages lent than before.
+        let lends = self.reference.on_demand().next().is_some();
+        let detail = if detail == Detail::Exact && lends { Detail::WherePagesMayHaveMoved } else { detail };
         let before = Snapshot::of(&self.rig, detail);
         VETO.set(veto);
         self.rig.mm.frames_mut().faults.arm(fault.map_or(Plan::Off, Plan::Nth));
@@ -134,16 +137,17 @@ impl World {
         let mut answer = self.reference.add(&self.rig.machine, &self.seen, start, len, home);
         let backed = !matches!(answer, Answer::Refused(name, _) if name != "Out" && !name.contains("Altmap"));
         let there = self.left.contains(&start);
+        let tables_before = self.reference.tables(&self.seen).len();
         if plug.is_some() {
             answer = self.online_veto(answer);
-        }
-        if answer == Answer::Refused("AltmapPadding", None) {
-            self.warnings.altmap += 1;
         }
         if backed && !there {
             self.rig.machine.plug(start, len);
         }
-        let tables = backed.then(|| self.reference.tables_to_add(&self.rig.machine, start..start + len));
+        let tables = backed.then(|| {
+            self.reference.tables_to_add(&self.rig.machine, start..start + len)
+                + self.reference.image_tables(home)
+        });
         // Making a block for the memmap out of pieces moves tenants' pages; they stay where they are.
         let moves = home == MemmapHome::Ram && self.reference.spec.page == 0x1000;
         let detail = if moves { Detail::WherePagesMayHaveMoved } else { Detail::Exact };
@@ -155,6 +159,7 @@ impl World {
             }
         });
         self.answered("add", answer, &result, &what);
+        self.warnings.altmap += u64::from(answer == Answer::Refused("AltmapPadding", None));
         if result.is_ok() {
             self.reference.added(start, len, home);
             for block in self.reference.starts(start..start + len) {
@@ -163,9 +168,8 @@ impl World {
         } else if backed && !there {
             self.rig.machine.unplug(start);
         }
-        let before = self.seen.tables.len();
         self.settle(&what);
-        let new = self.seen.tables.len() - before;
+        let new = self.reference.tables(&self.seen).len() - tables_before;
         let exact = home != MemmapHome::Ram || self.reference.spec.page != 0x1000;
         if let (true, true, Some(tables)) = (result.is_ok(), exact, tables) {
             assert_eq!(new, tables, "{what}: new tables");

@@ -92,6 +92,7 @@ pub fn op() -> impl Strategy<Value = DeviceOp> {
     let memory = prop_oneof![
         Just(MemmapHome::SelfHosted),
         Just(MemmapHome::Ram),
+        Just(MemmapHome::Demand),
         Just(MemmapHome::SelfRange { reserve: 0 })
     ];
     let second = prop_oneof![4 => Just(None), 1 => (0..40u64).prop_map(Some)];
@@ -102,7 +103,7 @@ pub fn op() -> impl Strategy<Value = DeviceOp> {
         ),
         3 => (pick(), any::<u8>()).prop_map(|(i, wrong)| DeviceOp::CreateWrong(i, wrong)),
         5 => pick().prop_map(DeviceOp::Destroy),
-        3 => (pick(), any::<u64>()).prop_map(|(i, frame)| DeviceOp::Hold(i, frame)),
+        6 => (pick(), any::<u64>()).prop_map(|(i, frame)| DeviceOp::Hold(i, frame)),
         4 => (pick(), any::<u64>()).prop_map(|(i, frame)| DeviceOp::Release(i, frame)),
         6 => (pick(), memory, zone()).prop_map(|(i, home, zone)| DeviceOp::Give(i, home, zone)),
         4 => pick().prop_map(DeviceOp::TakeBack),
@@ -188,6 +189,7 @@ impl World {
             DeviceOp::CreateWrong(i, wrong) => self.create_wrong(i, wrong),
             DeviceOp::Destroy(i) => match device(i) {
                 Some(start) => self.destroy(start),
+                None if self.reference.given.contains_key(&FAR) => {}
                 None => self.no_device(FAR),
             },
             DeviceOp::Hold(i, frame) => {

@@ -6,9 +6,13 @@ use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::pfn::Pfn;
 
-use super::Reference;
+use hotmap_mm::hotplug::home::MemmapHome;
+
+use super::demand::{self, Runs};
 use super::frames::Frames;
 use super::seen::Seen;
+use super::{Home, Reference};
+use crate::layout;
 use crate::rig::Rig;
 
 impl Reference {
@@ -16,14 +20,16 @@ impl Reference {
     ///
     /// # Panics
     /// Then.
-    pub fn check(&self, rig: &Rig, when: &str) -> Seen {
+    pub fn check(&mut self, rig: &Rig, when: &str) -> Seen {
         let seen = Seen::of(&rig.machine);
+        self.learn_image(&seen);
         let used = self.used(&seen);
         self.check_counts(rig, &seen, &used, when);
         self.check_blocks(rig, &seen, &used, when);
         self.check_zones(rig, &used, when);
         self.check_memmap(&seen, when);
         self.check_placement(&seen, when);
+        self.check_demand(rig, &seen, when);
         self.check_devices(rig, when);
         let memory = self.blocks.values().flat_map(|b| b.memory.runs());
         let ram = memory.map(|r| r.start * self.spec.page..r.end * self.spec.page);
@@ -37,16 +43,40 @@ impl Reference {
         seen
     }
 
+    /// Each block on demand: its struct pages and entries are what was handed out of it makes them.
+    fn check_demand(&self, rig: &Rig, seen: &Seen, when: &str) {
+        let (page, mut image, lent) = (self.spec.page, self.image, self.lent(seen));
+        for start in self.on_demand() {
+            let frames = self.frames_of(start);
+            let homes = self.memmap_homes().into_values().collect::<Vec<_>>();
+            let in_ram = seen.all.leaves.iter().filter(|l| layout::vmemmap(self.spec).contains(&l.va));
+            let memmap = in_ram.map(|l| (l.leaf.pa / page, (l.size / page).trailing_zeros()));
+            let memmap = memmap.filter(|(frame, _)| !homes.contains(frame) && !lent.contains(*frame));
+            let tables = self.tables(seen).within(frames.clone()).runs().into_iter().flatten();
+            let one = |kind| move |frame: u64| (frame, (kind, 0));
+            let used: Runs = memmap
+                .map(|(frame, order)| (frame, (PageKind::MemmapRam, order)))
+                .chain(tables.map(one(PageKind::Table)))
+                .chain(seen.tenants.values().copied().map(one(PageKind::Tenant)))
+                .chain(self.pinned.keys().copied().map(one(PageKind::Pinned)))
+                .chain(self.poisoned.iter().copied().map(one(PageKind::Poisoned)))
+                .chain(self.kernel.iter().map(|(frame, order)| (*frame, (PageKind::Kernel, *order))))
+                .filter(|(frame, _)| frames.contains(frame))
+                .collect();
+            demand::check(&rig.machine, self.ram_start, start, &used, &mut image, when);
+        }
+    }
+
     fn check_counts(&self, rig: &Rig, seen: &Seen, used: &Frames, when: &str) {
         let mut expected = Counts::default();
         for (start, block) in &self.blocks {
             let own = self.own_memmap(*start);
-            let memmap = own.end - own.start;
+            let memmap = own.end - own.start + self.lent_by(seen, *start).len();
             expected.memmap_self += memmap;
             expected.present += if block.online.is_some() { block.memory.len() } else { memmap };
         }
         expected.memmap_ram = self.memmap_in_ram();
-        expected.tables = seen.tables.len();
+        expected.tables = self.tables(seen).len();
         let online = |frame: &&u64| self.blocks[&self.block_at(**frame)].online.is_some();
         expected.reserved = self.reserved.len() + self.poisoned.iter().filter(online).count() as u64;
         expected.allocated = self.tenants.values().map(|t| t.pages).sum::<u64>()
@@ -95,7 +125,10 @@ impl Reference {
             let listed: u64 = lists.iter().map(|r| r.end - r.start).sum();
             let free = Frames::of(lists);
             assert_eq!(listed, free.len(), "{when}: {start:#x}: a page is free twice");
-            assert_eq!(free, self.free_in(*start, used), "{when}: {start:#x} free pages");
+            // A block on demand keeps its lists while it is offline.
+            let on_demand = expected.home == Home::Added(MemmapHome::Demand);
+            let left = if on_demand { self.left_in(*start, used) } else { self.free_in(*start, used) };
+            assert_eq!(free, left, "{when}: {start:#x} free pages");
         }
     }
 
@@ -129,9 +162,9 @@ impl Reference {
         assert_eq!(lost, None, "{when}: a tenant's page is not in usable memory");
         let normal = online(Some(ZoneKind::Normal));
         let own = Frames::of(self.memmap_homes().into_values().map(|frame| frame..frame + 1));
-        let in_ram = seen.memmap.runs().into_iter().flat_map(|r| own.complement(r).runs());
+        let in_ram = seen.memmap.without(&own).without(&self.lent(seen)).runs();
         let kernel = self.kernel.iter().map(|(f, order)| *f..f + (1 << order));
-        for run in in_ram.chain(seen.tables.runs()).chain(kernel) {
+        for run in in_ram.into_iter().chain(self.tables(seen).runs()).chain(kernel) {
             assert_eq!(
                 normal.within(run.clone()).len(),
                 run.end - run.start,

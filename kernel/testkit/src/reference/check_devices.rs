@@ -109,8 +109,9 @@ impl Reference {
         layout::base(self.spec, self.ram_start) / self.span()
     }
 
-    /// How many frames of system RAM hold memmap: of blocks and devices that do not host it.
+    /// How many frames of system RAM hold memmap: of blocks and devices that do not host it, and of the image of a free block.
     pub(super) fn memmap_in_ram(&self) -> u64 {
-        self.memmap_mapped().len() - self.memmap_homes().len() as u64
+        let image = if self.on_demand().next().is_some() { 2 } else { 0 };
+        self.memmap_mapped().len() - self.memmap_homes().len() as u64 - self.memmap_on_demand() + image
     }
 }

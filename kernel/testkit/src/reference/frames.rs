@@ -34,6 +34,11 @@ impl Frames {
         Self::of(rest)
     }
 
+    /// The frames of the set that are not in `other`.
+    pub fn without(&self, other: &Self) -> Self {
+        Self::of(self.runs.iter().flat_map(|run| other.complement(run.clone()).runs))
+    }
+
     /// The frames of the set that are in `window`.
     pub fn within(&self, window: Range<u64>) -> Self {
         Self::of(self.runs.iter().map(|r| r.start.max(window.start)..r.end.min(window.end)))

@@ -97,6 +97,11 @@ impl Reference {
         homes
     }
 
+    /// How many pages of memmap blocks on demand have, with frames of their own or without.
+    pub fn memmap_on_demand(&self) -> u64 {
+        self.on_demand().count() as u64 * self.memmap_frames()
+    }
+
     /// The sections of which something is present.
     pub fn sections(&self) -> Vec<u64> {
         let ranges = self.devices.values().flat_map(|d| &d.ranges);

@@ -21,6 +21,7 @@ use hotmap_mm::hotplug::home::MemmapHome;
 use crate::arch::spec::Spec;
 use crate::layout;
 use crate::rig::Shape;
+use demand::RawImage;
 use devices::{Device, Given};
 use frames::Frames;
 use seen::Seen;
@@ -87,6 +88,8 @@ pub struct Reference {
     pub held: BTreeMap<u64, u32>,
     /// Runs that the kernel has: first frame and order.
     pub kernel: BTreeMap<u64, u32>,
+    /// The frames of the image of a free block, and that of its table: no entry may lead to them later.
+    pub image: RawImage,
     next_tenant: u32,
     clock: u64,
 }
@@ -115,6 +118,7 @@ impl Reference {
             poisoned: BTreeSet::new(),
             held: BTreeMap::new(),
             kernel: BTreeMap::new(),
+            image: RawImage::default(),
             next_tenant: 1,
             clock: 0,
         };
@@ -191,10 +195,61 @@ impl Reference {
         let first = start / self.spec.page;
         first..first + self.blocks[&start].kept
     }
+    /// The blocks whose memmap is populated on demand, by their first byte.
+    pub fn on_demand(&self) -> impl Iterator<Item = u64> + Clone {
+        let demand = |block: &Block| block.home == Home::Added(MemmapHome::Demand);
+        self.blocks.iter().filter(move |b| demand(b.1)).map(|b| *b.0)
+    }
+    /// What the block at `start` lends to its own memmap, as the walker sees it.
+    pub fn lent_by(&self, seen: &Seen, start: u64) -> Frames {
+        if self.blocks[&start].home != Home::Added(MemmapHome::Demand) {
+            return Frames::default();
+        }
+        let (page, pages) = (self.spec.page, self.touched(&(start..start + self.block_bytes())));
+        let memmap = self.memmap_va(pages.start)..self.memmap_va(pages.end);
+        let own = seen.all.leaves.iter().filter(|l| memmap.contains(&l.va) && l.leaf.writable);
+        let tables = seen.all.tables.iter().filter(|t| t.level == 3 && t.va == memmap.start);
+        let pa = own.map(|l| l.leaf.pa).chain(tables.map(|t| t.pa));
+        Frames::of(pa.map(|pa| pa / page..pa / page + 1)).within(self.frames_of(start))
+    }
+    /// What all blocks on demand lend.
+    pub fn lent(&self, seen: &Seen) -> Frames {
+        Frames::of(self.on_demand().flat_map(|start| self.lent_by(seen, start).runs()))
+    }
+    /// The frames of tables, but for those that are lent.
+    pub fn tables(&self, seen: &Seen) -> Frames {
+        let image = self.image.table.map(|table| table..table + 1);
+        Frames::of(seen.tables.without(&self.lent(seen)).runs().into_iter().chain(image))
+    }
+    /// Learns where the image is while its first block maps it, and forgets it with the last.
+    fn learn_image(&mut self, seen: &Seen) {
+        let Some(start) = self.on_demand().next() else {
+            self.image = RawImage::default();
+            return;
+        };
+        if self.image.head.is_some() {
+            return;
+        }
+        let (page, pages) = (self.spec.page, self.touched(&(start..start + self.block_bytes())));
+        let first = self.memmap_va(pages.start);
+        let frame = |va: u64| seen.all.leaves.iter().find(|l| l.va == va).map(|l| l.leaf.pa / page);
+        let table = seen.all.tables.iter().find(|t| page == 0x1000 && t.level == 3 && t.va == first);
+        let (head, zero) = (frame(first), frame(first + page));
+        self.image = RawImage { head, zero, table: table.map(|t| t.pa / page) };
+    }
+    /// How many more frames the blocks on demand of a zone may lend while they are used.
+    pub fn lendable(&self, seen: &Seen, zone: ZoneKind) -> u64 {
+        let most = self.memmap_frames() + u64::from(self.spec.page == 0x1000);
+        let of_zone = self.on_demand().filter(|start| self.blocks[start].online.is_some_and(|o| o.0 == zone));
+        of_zone.map(|start| most - self.lent_by(seen, start).len()).sum()
+    }
+
     /// Everything in use, as sets: what the tables show and what was handed out.
     pub fn used(&self, seen: &Seen) -> Frames {
         let mut all = [&seen.tables, &seen.memmap, &seen.tenant_frames()].map(Frames::runs).concat();
         all.extend(self.reserved.runs());
+        let image = [self.image.head, self.image.zero, self.image.table];
+        all.extend(image.into_iter().flatten().map(|frame| frame..frame + 1));
         all.extend(self.blocks.keys().map(|start| self.own_memmap(*start)));
         all.extend(self.pinned.keys().chain(&self.poisoned).map(|f| *f..f + 1));
         all.extend(self.kernel.iter().map(|(f, order)| *f..f + (1 << order)));
@@ -202,10 +257,14 @@ impl Reference {
     }
     /// What is free in the block at `start`.
     pub fn free_in(&self, start: u64, used: &Frames) -> Frames {
-        let block = &self.blocks[&start];
-        if block.online.is_none() {
+        if self.blocks[&start].online.is_none() {
             return Frames::default();
         }
+        self.left_in(start, used)
+    }
+    /// What nothing uses in the block at `start`, online or not.
+    pub fn left_in(&self, start: u64, used: &Frames) -> Frames {
+        let block = &self.blocks[&start];
         let holes = block.memory.complement(self.frames_of(start));
         Frames::of(used.runs().into_iter().chain(holes.runs())).complement(self.frames_of(start))
     }

@@ -22,7 +22,7 @@ pub enum Answer {
     Done,
     /// This error; with the page that it names, for those that name one.
     Refused(&'static str, Option<u64>),
-    /// Success, or out of memory: how far memory goes depends on how it is cut.
+    /// Success, or out of memory: how far memory goes depends on how it is cut, and on what is lent.
     DoneOrOut,
 }
 
@@ -78,7 +78,7 @@ impl Answer {
     pub fn assert<T>(self, result: &Result<T>, what: &str) {
         let got = result.as_ref().err().map(kind);
         let right = match (self, got) {
-            (Self::Done | Self::DoneOrOut, None) | (Self::DoneOrOut, Some(("Out", _))) => true,
+            (Self::Done | Self::DoneOrOut, None) | (Self::DoneOrOut, Some(("Out" | "Stays", _))) => true,
             (Self::Refused(name, page), Some((is, names))) => name == is && (page.is_none() || page == names),
             _ => false,
         };
@@ -142,9 +142,15 @@ impl Reference {
     fn room_to_add(&self, machine: &Emulated, seen: &Seen, range: Range<u64>, home: MemmapHome) -> Answer {
         let blocks = (range.end - range.start) / self.block_bytes();
         let tables = self.tables_to_add(machine, range);
-        let memmap = if home == MemmapHome::Ram { blocks * self.memmap_frames() } else { 0 };
+        let memmap = match home {
+            MemmapHome::Ram => blocks * self.memmap_frames(),
+            // The image: two frames, and the table that tables_to_add counts.
+            MemmapHome::Demand if self.on_demand().next().is_none() => 2,
+            _ => 0,
+        };
+        let tables = tables + self.image_tables(home);
         // At 4K memmap in system RAM is blocks while there are free runs, and base pages under a table each after that.
-        let cut = if self.spec.page == 0x1000 && memmap != 0 { blocks } else { 0 };
+        let cut = if self.spec.page == 0x1000 && home == MemmapHome::Ram { blocks } else { 0 };
         self.room(seen, tables, memmap, cut)
     }
 
@@ -155,9 +161,10 @@ impl Reference {
         // Making a block moves tenants' pages out of Normal, as far as Movable has room.
         let room = self.free(ZoneKind::Movable, &used);
         let pulled = if cut == 0 { 0 } else { room.min(self.tenants_in_zone(seen, ZoneKind::Normal)) };
+        let lendable = self.lendable(seen, ZoneKind::Normal);
         match free {
             _ if free + pulled < tables + memmap => OUT,
-            _ if free < tables + memmap + cut => Answer::DoneOrOut,
+            _ if free < tables + memmap + cut + lendable => Answer::DoneOrOut,
             _ => Answer::Done,
         }
     }
@@ -182,6 +189,12 @@ impl Reference {
             max_leaf: if per_block == block_leaf { block_leaf } else { spec.page },
         };
         self.linear_tables(machine, range) + need::tables(spec, machine.memory(), machine.root(), memmap)
+    }
+
+    /// The tables of the image of a free block that an addition makes: one at 4K, with the first block on demand.
+    pub fn image_tables(&self, home: MemmapHome) -> u64 {
+        let first = home == MemmapHome::Demand && self.on_demand().next().is_none();
+        u64::from(first && self.spec.page == 0x1000)
     }
 
     /// What taking `range` offline answers when a notifier vetoes: notifiers are asked before the pages are looked at.
@@ -225,11 +238,21 @@ impl Reference {
             return stuck;
         }
         let used = self.used(seen);
-        let mut moving = self.starts(range.clone()).flat_map(|s| self.tenant_frames_in(seen, s));
+        let moving: Vec<u64> =
+            self.starts(range.clone()).flat_map(|s| self.tenant_frames_in(seen, s)).collect();
         let outside = self.blocks.keys().filter(|s| !range.contains(s));
-        let room: u64 = outside.map(|s| self.free_in(*s, &used).len()).sum();
+        let room: u64 = outside.clone().map(|s| self.free_in(*s, &used).len()).sum();
+        let lends = |s: &&u64| self.blocks[*s].online.is_some() && self.on_demand().any(|on| on == **s);
+        let lendable = outside.filter(lends).count() as u64 * (self.memmap_frames() + 1);
+        let all = moving.len() as u64;
+        if lendable != 0 && all <= room && room < all + lendable {
+            return Answer::DoneOrOut;
+        }
+        if lendable != 0 && all > room {
+            return Answer::Refused("Stays", None);
+        }
         // They move in order, as far as there is room.
-        let first_left = moving.nth(usize::try_from(room).unwrap_or(usize::MAX));
+        let first_left = moving.get(usize::try_from(room).unwrap_or(usize::MAX)).copied();
         first_left.map_or(Answer::Done, |frame| Answer::Refused("Stays", Some(frame)))
     }
 
@@ -238,9 +261,9 @@ impl Reference {
         let block = self.frames_of(start);
         let first = |frames: Frames| frames.within(block.clone()).first();
         let own = self.own_memmap(start);
-        let others = Frames::of(seen.memmap.within(own.end..block.end).runs());
+        let others = seen.memmap.within(own.end..block.end).without(&self.lent_by(seen, start));
         let kernel = Frames::of(self.kernel.iter().map(|(f, order)| *f..f + (1 << order)));
-        let fixed = [seen.tables.clone(), others, kernel, self.reserved.clone()].map(first);
+        let fixed = [self.tables(seen), others, kernel, self.reserved.clone()].map(first);
         let unmovable = fixed.into_iter().flatten().min();
         let held = self.held.keys().filter_map(|va| seen.tenants.get(va)).copied();
         let pinned = held.chain(self.pinned.keys().copied()).filter(|f| block.contains(f)).min();
@@ -306,12 +329,24 @@ impl Reference {
         let used = self.used(seen);
         let (movable, normal) = (self.free(ZoneKind::Movable, &used), self.free(ZoneKind::Normal, &used));
         // Pages come from Movable while there are any, tables from Normal only.
-        let fits = tables + pages.saturating_sub(movable) <= normal;
-        (if fits { Answer::Done } else { OUT }, va)
+        let fits = |movable, normal| tables + pages.saturating_sub(movable) <= normal;
+        let lendable = ZoneKind::ALL.map(|zone| self.lendable(seen, zone));
+        let least = |free: u64, zone: ZoneKind| free.saturating_sub(lendable[zone as usize]);
+        let answer = if fits(least(movable, ZoneKind::Movable), least(normal, ZoneKind::Normal)) {
+            Answer::Done
+        } else if fits(movable, normal) {
+            Answer::DoneOrOut
+        } else {
+            OUT
+        };
+        (answer, va)
     }
 
-    /// How many pages of a new tenant each Movable block gets: the newest first.
+    /// How many pages of a new tenant each Movable block gets: the newest first. Nothing, when one of them may lend pages.
     pub fn movable_shares(&self, seen: &Seen, pages: u64) -> Vec<(u64, u64)> {
+        if self.lendable(seen, ZoneKind::Movable) != 0 {
+            return Vec::new();
+        }
         let (used, mut left) = (self.used(seen), pages);
         let newest_first = self.zone(ZoneKind::Movable).into_iter().rev();
         newest_first
@@ -380,6 +415,9 @@ impl Reference {
             if room { Answer::Done } else { OUT }
         } else if self.free_in(start, &used).contains(frame) {
             Answer::Done
+        } else if self.lent_by(seen, start).contains(frame) && self.blocks[&start].online.is_some() {
+            // It moves within its block.
+            if self.free_in(start, &used).is_empty() { OUT } else { Answer::Done }
         } else if used.contains(frame) {
             Answer::Refused("Unmovable", Some(frame))
         } else {
@@ -404,7 +442,11 @@ impl Reference {
     /// A run of `1 << order` frames for the kernel: the answer and the block that serves it, the oldest that can.
     pub fn kernel_alloc(&self, seen: &Seen, order: u32) -> (Answer, Option<u64>) {
         let used = self.used(seen);
-        let from = self.zone(ZoneKind::Normal).into_iter().find(|s| self.free_in(*s, &used).has_run(order));
+        // All of a block on demand leaves no page for the memmap of its head.
+        let whole = (self.block_bytes() / self.spec.page).ilog2();
+        let keeps = |start: u64| order == whole && self.on_demand().any(|on| on == start);
+        let serves = |start: &u64| !keeps(*start) && self.free_in(*start, &used).has_run(order);
+        let from = self.zone(ZoneKind::Normal).into_iter().find(serves);
         (if from.is_some() { Answer::Done } else { OUT }, from)
     }
 }

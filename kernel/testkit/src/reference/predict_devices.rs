@@ -172,7 +172,11 @@ impl Reference {
             return refused("NotBlockAligned", None);
         }
         let blocks = (memory.end - memory.start) / size;
-        let memmap = if home == MemmapHome::Ram { blocks * (self.memmap_frames() + 1) } else { 0 };
+        let memmap = match home {
+            MemmapHome::Ram => blocks * (self.memmap_frames() + 1),
+            MemmapHome::Demand => 3,
+            _ => 0,
+        };
         (self.plenty(seen, memmap), memory)
     }
 
@@ -199,7 +203,8 @@ impl Reference {
 
     /// Done, if there is room for so many frames and all tables that there could be; how far less goes is not promised.
     fn plenty(&self, seen: &Seen, frames: u64) -> Answer {
-        let enough = self.free(ZoneKind::Normal, &self.used(seen)) >= frames + MANY_TABLES;
+        let lendable = self.lendable(seen, ZoneKind::Normal);
+        let enough = self.free(ZoneKind::Normal, &self.used(seen)) >= frames + MANY_TABLES + lendable;
         if enough { Answer::Done } else { Answer::DoneOrOut }
     }
 
@@ -209,6 +214,10 @@ impl Reference {
         let blocks = self.zone(ZoneKind::Normal);
         if blocks.iter().any(|start| self.free_in(*start, &used).has_run(order)) {
             return (Answer::Done, None);
+        }
+        // Lent pages move as well, within their block.
+        if blocks.iter().any(|start| self.on_demand().any(|on| on == *start)) {
+            return (Answer::DoneOrOut, None);
         }
         let held: Vec<u64> = self.held.keys().filter_map(|va| seen.tenants.get(va)).copied().collect();
         let moving = Frames::of(seen.tenants.values().filter(|f| !held.contains(f)).map(|f| *f..f + 1));
@@ -226,7 +235,11 @@ impl Reference {
                 }
             }
         }
-        let room = ZoneKind::ALL.into_iter().map(|zone| self.free(zone, &used)).sum::<u64>() >= size;
-        if best.is_some() && room { (Answer::Done, best) } else { (OUT, None) }
+        let room = ZoneKind::ALL.into_iter().map(|zone| self.free(zone, &used)).sum::<u64>();
+        match best {
+            Some(_) if room >= size + self.lendable(seen, ZoneKind::Movable) => (Answer::Done, best),
+            Some(_) if room >= size => (Answer::DoneOrOut, None),
+            _ => (OUT, None),
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::machine::Emulated;
 pub struct Seen {
     /// Frames of tables.
     pub tables: Frames,
-    /// Frames that hold memmap, self-hosted or not.
+    /// Frames that hold memmap, self-hosted or not, and those of the image of a free block.
     pub memmap: Frames,
     /// Frames of tenants, by the virtual address that maps each.
     pub tenants: BTreeMap<u64, u64>,
@@ -26,17 +26,23 @@ impl Seen {
     /// Looks at `machine`.
     ///
     /// # Panics
-    /// When a frame holds two tables, or is mapped twice as memmap.
+    /// When a frame holds two tables, or is mapped twice as memmap and can be written to.
     pub fn of(machine: &Emulated) -> Self {
         let (spec, all) = (machine.spec(), machine.everything());
         let frame = |pa: u64| pa / spec.page;
         let tables = Frames::of(all.tables.iter().map(|t| frame(t.pa)..frame(t.pa) + 1));
-        assert_eq!(tables.len(), all.tables.len() as u64, "a frame holds two tables");
         let vmemmap = layout::vmemmap(spec);
+        let mut distinct: Vec<_> = all.tables.clone();
+        distinct.sort_by_key(|t| (t.pa, t.va));
+        // The table of the image is one for all free blocks (4K).
+        distinct.dedup_by(|b, a| a.pa == b.pa && a.level == 3 && b.level == 3 && vmemmap.contains(&b.va));
+        assert_eq!(tables.len(), distinct.len() as u64, "a frame holds two tables");
         let leaves = all.leaves.iter().filter(|l| vmemmap.contains(&l.va));
         let memmap = Frames::of(leaves.clone().map(|l| frame(l.leaf.pa)..frame(l.leaf.pa + l.size)));
-        let mapped: u64 = leaves.map(|l| l.size / spec.page).sum();
-        assert_eq!(memmap.len(), mapped, "a frame is mapped twice as memmap");
+        let mut own: Vec<u64> = leaves.filter(|l| l.leaf.writable).map(|l| l.leaf.pa).collect();
+        own.sort_unstable();
+        let twice = own.windows(2).find(|pair| pair[0] == pair[1]);
+        assert_eq!(twice, None, "a frame is mapped twice as memmap");
         let area = all.leaves.iter().filter(|l| layout::TENANTS.contains(&l.va));
         let tenants = area.map(|l| (l.va, frame(l.leaf.pa))).collect();
         Self { tables, memmap, tenants, all }

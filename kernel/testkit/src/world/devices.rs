@@ -41,13 +41,17 @@ impl World {
             (Some(device), Err(_)) => self.unplug_device(&device),
             (None, _) => {}
         }
-        let before = self.seen.tables.len();
+        let before = self.reference.tables(&self.seen).len();
         self.settle(&what);
         if result.is_ok() {
             let name = if early { "in a hole" } else { kind.name() };
             *self.answers.entry(("create", name)).or_default() += 1;
             if !in_ram {
-                assert_eq!(Some(self.seen.tables.len() - before), tables, "{what}: new tables");
+                assert_eq!(
+                    Some(self.reference.tables(&self.seen).len() - before),
+                    tables,
+                    "{what}: new tables"
+                );
             }
         }
     }
