@@ -237,7 +237,7 @@ fn one_frame_is_mapped_over_and_over_by_as_few_tables_as_can_be(g: Granule) {
             }
             Gone::SharedTable { table, .. } => tables.push((table, true)),
             Gone::Table(table) => tables.push((table, false)),
-            Gone::Leaf { .. } => panic!("every leaf is shared"),
+            Gone::Leaves { .. } => panic!("every leaf is shared"),
         });
         reaped.expect("broken entries");
         for (table, shared) in tables {

@@ -159,10 +159,10 @@ fn unmap<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, range: 
     };
     space.invalidate(pending);
     let reaped = space.reap(range, |gone| match gone {
-        Gone::Leaf { pa, .. } => {
-            let page = PfnRange::new(Pfn::containing(g, pa), 1);
-            frames.count_tenants(page, -1);
-            frames.free_tenants(page);
+        Gone::Leaves { pa, size, .. } => {
+            let pages = PfnRange::new(Pfn::containing(g, pa), size >> g.page_shift);
+            frames.count_tenants(pages, -1);
+            frames.free_tenants(pages);
         }
         Gone::Table(table) => frames.free_table(table),
         Gone::SharedLeaf { .. } | Gone::SharedTable { .. } => {}

@@ -12,7 +12,7 @@ use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::entry::descriptor::Descriptor;
 use crate::entry::flush::PendingInvalidation;
 use crate::entry::live_update::Contents;
-use crate::entry::slot::{self, Slot, read, write, write_run};
+use crate::entry::slot::{Entries, Slot, read, write, write_run};
 use crate::error::{Result, SpaceError};
 use crate::frame::demand::Image;
 use crate::frame::tables::TableFrames;
@@ -31,7 +31,7 @@ impl<M: Machine> Imager<'_, M> {
     /// The part of the walked range below `slot`, which leads to `table`: every entry of it at once.
     fn fill(&mut self, slot: &Slot, table: PhysAddr) -> Result<()> {
         let g = self.g;
-        let run = Run::of(g, table, slot.level + 1, slot.part);
+        let run = Entries::of(g, table, slot.level + 1, slot.part);
         let (head, other, each) = match self.image.table {
             Some(table) => (Descriptor::table(table).shared(), Descriptor::table(table).shared(), 1),
             None => (self.image.leaf(0), self.image.leaf(1), g.section_memmap >> g.page_shift),
@@ -97,21 +97,6 @@ fn image_level(g: Granule) -> u8 {
     if g.shares_tables() { LAST_LEVEL - 1 } else { LAST_LEVEL }
 }
 
-/// Neighbouring entries of one table.
-struct Run {
-    first: Slot,
-    count: usize,
-}
-
-impl Run {
-    /// The entries of `table`, of `level`, for `part`, which the table covers.
-    fn of(g: Granule, table: PhysAddr, level: u8, part: VirtRange) -> Self {
-        let first = slot::slot(g, table, level, VirtRange { start: part.start, end: part.start });
-        let count = usize::try_from(part.len() / first.span.len()).unwrap_or(0);
-        Self { first, count }
-    }
-}
-
 impl<M: Machine> KernelSpace<M> {
     /// Maps the image for every block of `memmap`, whole blocks' memmap. Publishing is the caller's.
     ///
@@ -157,7 +142,7 @@ impl<M: Machine> KernelSpace<M> {
         let path = self.path(memmap.start);
         let step = path.steps().find(|step| step.slot.level == level);
         let table = step.ok_or(SpaceError::NotMapped(memmap.start))?.slot.table;
-        let run = Run::of(g, table, level, memmap);
+        let run = Entries::of(g, table, level, memmap);
         let mut pending = PendingInvalidation::none();
         pending.add_leaves(memmap, g.page_size, g.shares_tables());
         self.machine.publish();
@@ -179,7 +164,7 @@ impl<M: Machine> KernelSpace<M> {
         for part in self.tables_of(memmap) {
             let path = self.path(part.start);
             let Some(step) = path.steps().find(|step| step.slot.level == image_level(g)) else { continue };
-            let run = Run::of(g, step.slot.table, image_level(g), part);
+            let run = Entries::of(g, step.slot.table, image_level(g), part);
             write_run::<M>(&self.machine, &run.first, run.count, |_| Descriptor::EMPTY)?;
             pending.add_leaves(part, g.page_size, g.shares_tables());
             // One page leads the walk through the tables that may be empty now.

@@ -6,13 +6,13 @@ use crate::entry::descriptor::Attributes;
 /// What `KernelSpace::reap` gives back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Gone {
-    /// A leaf of `size` bytes at `va` that mapped `pa`.
-    Leaf {
-        /// The virtual address that it mapped.
+    /// Leaves from `va` on that mapped what follows `pa`: one block, or pages of one table.
+    Leaves {
+        /// The virtual address that the first mapped.
         va: VirtAddr,
-        /// The frame.
+        /// The first frame.
         pa: PhysAddr,
-        /// The leaf's size in bytes.
+        /// The bytes that they mapped.
         size: u64,
     },
     /// A table page.

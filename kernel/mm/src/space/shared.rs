@@ -159,7 +159,7 @@ impl<M: Machine> KernelSpace<M> {
                     frames.free_table(table);
                 }
             }
-            Gone::Leaf { .. } => {}
+            Gone::Leaves { .. } => {}
         };
         self.reap(range, gone)
     }

@@ -1,6 +1,6 @@
 //! Unmapping the memmap of a range of pages, and giving its memory back to where it came from.
 
-use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::addr::VirtRange;
 use crate::frame::Frames;
 use crate::frame::section::Backing;
 use crate::frame::tables::TableFrames;
@@ -87,45 +87,15 @@ pub(super) fn free_leaves<M: Machine>(
         return;
     };
     space.invalidate(pending);
-    let (mut run, mut tails) = (Run::default(), Tails::default());
+    let mut tails = Tails::default();
     let reaped = space.reap(leaves, |gone| match gone {
-        Gone::Leaf { va, pa, size } if run.grow(va, pa, size, g.section_memmap) => {}
-        Gone::Leaf { va, pa, size } => core::mem::replace(&mut run, Run { va, pa, size }).release(frames),
+        Gone::Leaves { pa, size, .. } => {
+            source::release(frames, PfnRange::new(Pfn::containing(g, pa), size >> g.page_shift));
+        }
         Gone::Table(table) => frames.free_table(table),
         Gone::SharedLeaf { pa, entries, .. } => tails.forget(frames, pa, entries),
         Gone::SharedTable { table, .. } => tails.forget_table(frames, table),
     });
-    run.release(frames);
     tails.release(frames);
     debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");
-}
-
-/// Leaves that follow each other in both address spaces and describe the same section.
-#[derive(Clone, Copy, Default)]
-struct Run {
-    va: VirtAddr,
-    pa: PhysAddr,
-    size: u64,
-}
-
-impl Run {
-    /// Takes the leaf in, if it continues the run.
-    fn grow(&mut self, va: VirtAddr, pa: PhysAddr, size: u64, section: u64) -> bool {
-        let continues = self.size > 0
-            && self.va + self.size == va
-            && self.pa + self.size == pa
-            && self.va.align_down(section) == va.align_down(section);
-        if continues {
-            self.size += size;
-        }
-        continues
-    }
-
-    /// Gives the frames back: to an altmap at once, to system RAM one by one.
-    fn release<M: Machine>(self, frames: &mut Frames<M>) {
-        if self.size > 0 {
-            let g = frames.granule();
-            source::release(frames, PfnRange::new(Pfn::containing(g, self.pa), self.size >> g.page_shift));
-        }
-    }
 }
