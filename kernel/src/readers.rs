@@ -12,7 +12,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use hotmap_mm::frame::page::{Page, PageKind};
+use hotmap_mm::frame::pages::find_head;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_sync::board::{Board, Compound, Grace, Kind};
 use hotmap_sync::cpu::Cpu;
@@ -162,8 +162,9 @@ pub(crate) fn read(number: usize, mut stop: impl FnMut() -> bool) {
         };
         slot += 1;
         each_page(compound, &mut random, |pfn| {
-            let page = peek::struct_page(&section, vmemmap::struct_page(pfn));
-            note(&COUNTS[number], pfn, head_of(page, pfn), compound);
+            let page = |pfn: Pfn| Some(peek::struct_page(&section, vmemmap::struct_page(pfn.get())));
+            let found = find_head(Pfn::new(pfn), compound.order.into(), page);
+            note(&COUNTS[number], pfn, found, compound);
         });
     }
 }
@@ -187,19 +188,11 @@ fn each_page(compound: Compound, random: &mut Random, mut check: impl FnMut(u64)
     (0..AT_RANDOM).for_each(|_| check(head + random.next() % len));
 }
 
-fn note(count: &Count, pfn: u64, found: Option<u64>, compound: Compound) {
+fn note(count: &Count, pfn: u64, found: Option<Pfn>, compound: Compound) {
     count.checks.fetch_add(1, Relaxed);
-    if found != Some(compound.head) {
+    if found != Some(Pfn::new(compound.head)) {
         count.page.store(pfn, Relaxed);
         count.wrong.fetch_add(1, Relaxed);
-    }
-}
-
-/// The head of the compound page that `pfn` belongs to, by its struct page alone (Linux: `compound_head`).
-fn head_of(page: &Page, pfn: u64) -> Option<u64> {
-    match page.tail_order() {
-        Some(order) => pfn.checked_shr(order).map(|number| number << order),
-        None => (page.kind() != PageKind::Tail).then_some(pfn),
     }
 }
 

@@ -102,7 +102,7 @@ impl<'a, M: Machine> Pages<'a, M> {
 /// The head of the run that `pfn` belongs to, by struct pages that `page` can read: a run of `1 << order` pages is aligned
 /// to its size, so its head is one of the few pages that `pfn` rounds down to, up to `largest`; an ordered tail says which
 /// (Linux: `compound_head`).
-pub(crate) fn find_head<'a>(pfn: Pfn, largest: u32, page: impl Fn(Pfn) -> Option<&'a Page>) -> Option<Pfn> {
+pub fn find_head<'a>(pfn: Pfn, largest: u32, page: impl Fn(Pfn) -> Option<&'a Page>) -> Option<Pfn> {
     let own = page(pfn)?;
     if own.kind() != PageKind::Tail {
         return Some(pfn);

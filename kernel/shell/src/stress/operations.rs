@@ -94,12 +94,10 @@ impl Stress<'_> {
         let Some(head) = self.huge_page(|page| page.as_huge_head().is_optimised() == restore) else {
             return Ok(false);
         };
-        if restore {
-            return self.kernel.mm.restore(head).map(|()| true);
-        }
-        match self.kernel.mm.optimise(head) {
+        let changed = if restore { self.kernel.mm.restore(head) } else { self.kernel.mm.optimise(head) };
+        match changed {
             Ok(()) => Ok(true),
-            // Small memmaps, and those in altmaps.
+            // Small memmaps, and those in altmaps or on demand.
             Err(Error::Huge(HugeError::NotOptimisable { .. })) => Ok(false),
             Err(error) => Err(error),
         }
