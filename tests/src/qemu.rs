@@ -123,6 +123,11 @@ impl Qemu {
         Ok(launched)
     }
 
+    /// The process that was started: QEMU itself, unless [`Self::launch`] started it.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Closes the console's input.
     pub fn end_input(&mut self) {
         self.console_in = None;

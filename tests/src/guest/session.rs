@@ -146,6 +146,18 @@ impl Guest {
         waited.map(|(thing, _)| thing).map_err(|trouble| self.died(trouble))
     }
 
+    /// How many bytes of guest memory of `size` bytes, a size that only one backend has, the host has given QEMU (Linux
+    /// `/proc/PID/smaps`: Rss of the mapping). What QEMU itself spends for it, like its dirty bitmaps, is not in it.
+    ///
+    /// # Errors
+    /// Unknown when the host does not say.
+    pub fn resident(&self, size: u64) -> Checked<u64> {
+        let path = format!("/proc/{}/smaps", self.qemu.pid());
+        let smaps = std::fs::read_to_string(&path).unwrap_or_default();
+        resident_of(&smaps, size)
+            .ok_or_else(|| Trouble::Unknown(format!("{path} has no mapping of {size} bytes")))
+    }
+
     /// Everything printed so far.
     pub fn text(&self) -> String {
         self.qemu.console.text()
@@ -222,5 +234,27 @@ impl Drop for Guest {
         self.qemu.kill();
         let text = with_notes(&self.qemu.console.raw(), &self.notes);
         self.journal.add(&entry(&self.heading, &text, &self.qemu.complaints.text()));
+    }
+}
+/// The resident bytes of the mapping of `size` bytes.
+fn resident_of(smaps: &str, size: u64) -> Option<u64> {
+    let bytes = |line: &str, key| {
+        line.strip_prefix(key)?.trim().strip_suffix(" kB")?.parse().ok().map(|kib: u64| kib << 10)
+    };
+    let mut lines = smaps.lines().skip_while(|line| bytes(line, "Size:") != Some(size));
+    lines.find_map(|line| bytes(line, "Rss:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::resident_of;
+
+    #[test]
+    fn the_resident_part_of_a_mapping_is_found_by_its_size() {
+        let smaps = "7f00-7f10 rw-p 00000000 00:00 0\nSize:    64 kB\nRss:    12 kB\n\
+                     7e00-7f00 rw-p 00000000 00:00 0\nSize:    1024 kB\nKernelPageSize: 4 kB\nRss:    8 kB\n";
+        assert_eq!(resident_of(smaps, 1 << 20), Some(8 << 10));
+        assert_eq!(resident_of(smaps, 64 << 10), Some(12 << 10));
+        assert_eq!(resident_of(smaps, 4096), None);
     }
 }

@@ -8,6 +8,7 @@ mod cycles;
 mod dax;
 mod dax_compound;
 mod dedup;
+mod demand;
 mod device_tree;
 mod devices;
 mod entry;
@@ -51,6 +52,7 @@ pub fn all() -> Vec<Test> {
         life::tests,
         prefilled::tests,
         tenants::tests,
+        demand::tests,
         interrupt::tests,
         pinned::tests,
         refused::tests,

@@ -41,12 +41,38 @@ pub(super) fn tests() -> Vec<Test> {
             tests.push(Test::new(format!("stress/long/{granule}/{cpu}"), body).long());
         }
     }
+    tests.extend(per_granule("stress/demand", readers_in_blocks_on_demand));
     tests.extend(per_granule("stress/unaligned-pmem", a_region_starts_anywhere));
     tests.extend(per_granule("stress/users-own", what_was_there_stays));
     tests.extend(per_granule("stress/vetoed", a_run_that_fails_puts_everything_back));
     tests.push(Test::new("stress/full-heap", a_dimm_leaves_whatever_a_full_heap_refused));
     tests.push(Test::new("stress/leaving", a_dimm_leaves_under_readers));
     tests
+}
+
+/// Most memory is a DIMM on demand in zone Normal, so that huge pages lie in it: readers find the heads of their zeroed tails,
+/// while other pages of the blocks are taken and freed, and the blocks go and come.
+fn readers_in_blocks_on_demand(run: &Run, granule: Granule) -> Checked<String> {
+    // No huge page of 1 GiB takes all of it.
+    let (memory, blocks) = if granule == Granule::K64 { ("1G", 3) } else { ("256M", 7) };
+    let dimm = Dimm::new("c0", blocks * granule.block()).in_slot(0).cold();
+    let machine = Machine { smp: Some(4), ..slotted(granule).cpu("neoverse-n1").memory(memory) };
+    let machine = machine.append("memmap=demand online=manual").extra(dimm.iter().map(String::as_str));
+    let mut guest = Guest::boot(run, &machine)?;
+    let offline = guest.state()?;
+    for block in offline.blocks.iter().filter(|block| block.source == "dimm0") {
+        guest.tell(&format!("online {:#x} normal", block.start))?;
+    }
+    let start = guest.state()?;
+    let command = format!("stress {SHORT} {}", granule.bytes());
+    let reply = guest.ask_within(&command, Deadline::after(step() + Duration::from_secs(SHORT)))?;
+    let reply = reply.result().map_err(Trouble::Failed)?;
+    let read = number_before(&reply, " heads looked up, 0 wrong")?;
+    let populated = guest.state()?.memmap_demand.populated;
+    ensure!(read > 0 && populated > 0, "{read} heads read, {populated} memmap pages populated: {reply}");
+    is_still(&mut guest, &start, "stress on demand")?;
+    guest.finish()?;
+    Ok(format!("{read} heads read, {populated} memmap pages populated"))
 }
 
 /// A huge page fills a DIMM, three readers read it, and QEMU unplugs the DIMM meanwhile. No reader touches memory that

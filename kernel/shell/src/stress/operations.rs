@@ -147,7 +147,10 @@ impl Stress<'_> {
         let is_own = self.pool(order).total() > self.before.total(order);
         let Some(to) = to.filter(|_| is_own) else { return Ok(false) };
         self.hide(|shown, _| shown == head);
-        self.kernel.mm.hugetlb_demote(head, to).map(|()| true)
+        match self.kernel.mm.hugetlb_demote(head, to) {
+            Err(Error::Huge(HugeError::NotDemotable(_))) => Ok(false),
+            other => other.map(|()| true),
+        }
     }
 
     // Devices.
