@@ -42,8 +42,7 @@ fn ticks_per_second() -> u64 {
 impl<'a> Attention<'a> {
     /// For an offline of `pages`, which begins now.
     pub fn new<M: Machine>(subject: &'a dyn fmt::Display, mm: &Mm<M>, pages: PfnRange) -> Self {
-        let blocks = mm.frames().blocks_of(pages).iter();
-        Self { subject, pages: blocks.map(|block| block.tenant_pages).sum(), since: ticks() }
+        Self { subject, pages: mm.frames().tenant_pages(pages), since: ticks() }
     }
 
     /// Whether Ctrl-C was typed: what `Mm::offline_pages_unless` asks once `migrated` pages have migrated.

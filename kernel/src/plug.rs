@@ -5,7 +5,7 @@ use core::fmt;
 
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 use hotmap_mm::error::Result;
-use hotmap_mm::frame::block::{BlockState, MemoryBlock, Source};
+use hotmap_mm::frame::block::{BlockState, Source};
 use hotmap_mm::frame::page::PAGE_BYTES;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::range::HotRange;
@@ -109,15 +109,15 @@ pub fn take_away<M: Machine>(mm: &mut Mm<M>, name: Name, range: PhysRange) -> Re
 
 /// Whether any memory block of `range` is present.
 pub fn is_present<M: Machine>(mm: &Mm<M>, range: PhysRange) -> bool {
-    !mm.frames().blocks_of(PfnRange::inside(mm.granule(), range)).is_empty()
+    mm.frames().states_of(PfnRange::inside(mm.granule(), range)).next().is_some()
 }
 
 /// The state of the blocks of `range`: `online`, `offline` or `mixed`.
 pub fn state_of<M: Machine>(mm: &Mm<M>, range: PhysRange) -> &'static str {
-    let mut blocks = mm.frames().blocks_of(PfnRange::inside(mm.granule(), range)).iter();
-    let online = |b: &MemoryBlock| b.state.zone().is_some();
-    match blocks.next().map(online) {
-        Some(first) if blocks.any(|b| online(b) != first) => "mixed",
+    let mut online =
+        mm.frames().states_of(PfnRange::inside(mm.granule(), range)).map(|state| state.zone().is_some());
+    match online.next() {
+        Some(first) if online.any(|online| online != first) => "mixed",
         Some(true) => "online",
         _ => "offline",
     }

@@ -107,7 +107,7 @@ impl<M: Machine> Mm<M> {
     /// `Out` when memblock or the heap runs out: too little memory to boot.
     pub fn boot(space: KernelSpace<M>, memblock: &mut Memblock, home: MemmapHome) -> Result<Self> {
         let mut mm = Self {
-            frames: Frames::new(space.machine().clone(), space.layout()),
+            frames: Frames::new(space.machine().clone(), space.layout(), space.root()),
             hugetlb: HugeTlb::new(space.granule()),
             space,
             devices: Devices::new(),
@@ -231,7 +231,8 @@ fn boot_memmap_of_used<M: Machine>(
 ) -> Result<()> {
     let g = frames.granule();
     let used = |frames: &Frames<M>, memblock: &Memblock| {
-        let mut on_demand = frames.sections().iter().filter(|section| section.backing == Backing::Demand);
+        let mut on_demand =
+            frames.sections.as_slice().iter().filter(|section| section.backing == Backing::Demand);
         on_demand.find(|section| is_taken(g, memblock, section.start)).map(|section| section.start)
     };
     while let Some(start) = used(frames, memblock) {
@@ -248,17 +249,18 @@ fn boot_memmap_of_used<M: Machine>(
 fn boot_images<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>) -> Result<()> {
     let g = frames.granule();
     let on_demand = |frames: &Frames<M>, start: Pfn| frames.backing_of(start) == Backing::Demand;
-    for i in 0..frames.blocks.as_slice().len() {
-        let start = frames.blocks.as_slice()[i].start;
-        if !on_demand(frames, start) || on_demand(frames, Pfn::new(start.get() - g.section_pages)) {
-            continue;
-        }
+    let mut next = Pfn::new(0);
+    loop {
+        let rest = frames.blocks.range(next.get()..u64::MAX);
+        let Some(start) = rest.iter().map(|b| b.start).find(|start| on_demand(frames, *start)) else { break };
         let mut run = PfnRange::new(start, g.section_pages);
-        while on_demand(frames, run.end) {
+        while frames.blocks.get(run.end.get()).is_some() && on_demand(frames, run.end) {
             run.end = run.end + g.section_pages;
         }
         populate_image(space, frames, run)?;
+        frames.fold_boot_blocks(run)?;
         frames.zones[ZoneKind::Normal as usize].free += run.len();
+        next = run.end;
     }
     Ok(())
 }

@@ -36,6 +36,20 @@ pub fn reserve<T>(items: &mut Vec<T>, more: usize) -> Result<()> {
     items.try_reserve_exact(more).map_err(|_| no_heap::<T>(items.len() + more))
 }
 
+/// What an amortised list keeps spare.
+const SPARE: usize = 8;
+
+/// [`reserve`] for a list that grows item by item: by half of what it has, at least [`SPARE`].
+///
+/// # Errors
+/// `Out` when the heap has no room; the list is unchanged.
+pub fn reserve_amortised<T>(items: &mut Vec<T>, more: usize) -> Result<()> {
+    if items.capacity() - items.len() >= more {
+        return Ok(());
+    }
+    reserve(items, more.max(SPARE).max(items.len() / 2))
+}
+
 /// Gives back what capacity `items` does not use. Moving to a smaller buffer needs the heap for a moment; when it has no
 /// room the capacity is kept, which loses nothing.
 pub fn shrink<T>(items: &mut Vec<T>) {
@@ -65,6 +79,24 @@ impl<T: Keyed> List<T> {
     /// `Out` when the heap has no room.
     pub fn reserve(&mut self, more: usize) -> Result<()> {
         reserve(&mut self.items, more)
+    }
+    /// [`Self::reserve`] for a list that grows and shrinks item by item: when it has to grow, by some more.
+    ///
+    /// # Errors
+    /// `Out` when the heap has no room.
+    pub fn reserve_amortised(&mut self, more: usize) -> Result<()> {
+        reserve_amortised(&mut self.items, more)
+    }
+    /// Gives back capacity that is much more than what is used: the inverse of [`Self::reserve_amortised`].
+    pub fn shrink_amortised(&mut self) {
+        if self.items.capacity() > 2 * self.items.len() + 4 * SPARE {
+            self.items.shrink_to(self.items.len() + SPARE);
+        }
+    }
+    /// The last item whose key is not above `key`.
+    pub fn at_or_below(&self, key: u64) -> Option<&T> {
+        let above = self.items.partition_point(|item| item.key() <= key);
+        self.items.get(above.checked_sub(1)?)
     }
     /// Inserts an item for which room was reserved.
     pub fn insert(&mut self, item: T) {

@@ -16,7 +16,11 @@ impl<M: Machine> Mm<M> {
         let (kind, head) = self.frames.use_of(pfn)?;
         match kind {
             PageKind::Device | PageKind::DeviceMemmap => self.devices.hold(&self.frames, pfn)?,
-            PageKind::Free if self.frames.take_free(pfn, 0, PageKind::Pinned) => {}
+            PageKind::Free => {
+                self.frames.unfold_for(pfn)?;
+                let taken = self.frames.take_free(pfn, 0, PageKind::Pinned);
+                debug_assert!(taken, "a free page");
+            }
             PageKind::Tenant | PageKind::Pinned => {
                 let page = self.frames.pages().own(head);
                 page.set_refs(page.refs() + 1);

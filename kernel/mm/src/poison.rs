@@ -24,7 +24,10 @@ impl<M: Machine> Mm<M> {
         let (kind, head) = self.frames.use_of(pfn)?;
         let refs = self.frames.pages().get(head).refs();
         let moved = match kind {
-            PageKind::Free => None,
+            PageKind::Free => {
+                self.frames.unfold_for(pfn)?;
+                None
+            }
             PageKind::Tenant if refs <= 1 => Some(migrate_page(&mut self.space, &mut self.frames, pfn)?),
             PageKind::Tenant | PageKind::Pinned => return Err(PageError::Pinned { pfn, refs }.into()),
             PageKind::HugeTlb => {

@@ -258,8 +258,7 @@ fn optimise_and_restore(kernel: &mut Kernel, head: Pfn) -> Result<(Meter, Meter)
 
 /// The zone that all blocks of `pages` are online in, so that the cycle can end where it began.
 fn common_zone(kernel: &Kernel, pages: PfnRange) -> Result<ZoneKind, ShellError> {
-    let mut zones =
-        kernel.mm.frames().blocks().iter().filter(|b| pages.contains(b.start)).map(|b| b.state.zone());
+    let mut zones = kernel.mm.frames().blocks().filter(|b| pages.contains(b.start)).map(|b| b.state.zone());
     let first = zones.next().flatten();
     let same = zones.all(|zone| zone == first);
     first.filter(|_| same).ok_or(ShellError::Failed("not every block of the DIMM is online in one zone"))

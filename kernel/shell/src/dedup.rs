@@ -35,7 +35,7 @@ fn on_demand(kernel: &Kernel) -> (MemmapCost, u64) {
     let (frames, g) = (kernel.mm.frames(), kernel.granule());
     let each = kernel.block_pages() * PAGE_BYTES / kernel.page_size();
     let (mut cost, mut images) = (MemmapCost::default(), 0);
-    for block in frames.blocks().iter().filter(|block| leads_to_image(kernel, block)) {
+    for block in frames.blocks().filter(|block| leads_to_image(kernel, block)) {
         images += u64::from(block.is_image(g));
         cost.mapped += each;
         cost.own += frames.populated_pages(block.start);
@@ -129,7 +129,7 @@ fn table(kernel: &Kernel) {
         row(kernel, format_args!("memory on demand"), described, cost);
     }
     let all = total(kernel);
-    let described = kernel.mm.frames().sections().len() as u64 * kernel.block_pages();
+    let described = kernel.mm.frames().sections().count() as u64 * kernel.block_pages();
     row(kernel, format_args!("everything"), described, all);
     kprintln!(
         "{} shared frames serve {} pages of vmemmap: {} frames saved; {} pages of tables for vmemmap",

@@ -52,18 +52,19 @@ pub(super) fn mem(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
 pub(super) fn zones(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
     for kind in ZoneKind::ALL {
         let zone = kernel.mm.frames().zone(kind);
-        let (start, end) = zone.span(kernel.block_pages());
+        let (start, end) = kernel.mm.frames().zone_span(kind);
         kprintln!(
             "{kind:<8} pfn {:#x}..{:#x}  blocks {}  present {}  free {}",
             start.get(),
             end.get(),
-            zone.blocks().len(),
+            kernel.mm.frames().blocks_in(kind).count(),
             zone.present,
             zone.free
         );
         let mut runs = [0u64; MAX_ORDERS];
-        for block in zone.blocks().iter().filter_map(|start| kernel.mm.frames().block_of(*start)) {
-            each_free_run(kernel, block, |_, order| runs[order as usize] += 1);
+        for block in kernel.mm.frames().blocks_in(kind).filter_map(|start| kernel.mm.frames().block_of(start))
+        {
+            each_free_run(kernel, &block, |_, order| runs[order as usize] += 1);
         }
         for (order, runs) in runs.into_iter().enumerate() {
             if runs > 0 {
@@ -83,9 +84,9 @@ pub(super) fn blocks(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
             block.state.name(),
             block.state.zone().map_or("none", ZoneKind::name),
             Word(block.source),
-            Word(Memmap(kernel, block)),
-            kernel.usable_start(block),
-            kernel.free_pages(block),
+            Word(Memmap(kernel, &block)),
+            kernel.usable_start(&block),
+            kernel.free_pages(&block),
             block.tenant_pages
         );
     }

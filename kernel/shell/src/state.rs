@@ -1,10 +1,11 @@
 //! `state`: everything that a script may want to know. The keys are a contract: docs/reference/state.md.
 
 use hotmap_mm::frame::block::MemoryBlock;
+use hotmap_mm::frame::extents::Extent;
 use hotmap_mm::frame::page::PAGE_BYTES;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::layout::LINEAR_START;
-use hotmap_mm::pfn::PfnRange;
+use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::Outcome;
 use super::args::Words;
@@ -31,7 +32,13 @@ pub(super) fn state(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
             json.number("present", zone.present);
             json.number("free", zone.free);
         });
-        json.array("blocks", kernel.mm.frames().blocks(), |json, block| describe_block(kernel, json, block));
+        let frames = kernel.mm.frames();
+        let folded = frames.blocks().nth(MOST_BLOCKS).is_some();
+        let alone = |start: Pfn| !frames.extents().iter().any(|extent| extent.pages.contains(start));
+        let blocks = frames.blocks().filter(|block| !folded || alone(block.start));
+        json.number("blocks_folded", folded);
+        json.array("blocks", blocks, |json, block| describe_block(kernel, json, &block));
+        json.array("extents", frames.extents(), |json, extent| describe_extent(kernel, json, extent));
         json.array("dimms", kernel.dimms.all(), |json, dimm| {
             json.number("slot", dimm.slot);
             json.word("start", dimm.range.start);
@@ -80,7 +87,7 @@ struct ZoneRow {
 fn zones(kernel: &Kernel) -> impl Iterator<Item = ZoneRow> + '_ {
     let memory = ZoneKind::ALL.into_iter().map(|kind| {
         let zone = kernel.mm.frames().zone(kind);
-        let (start, end) = zone.span(kernel.block_pages());
+        let (start, end) = kernel.mm.frames().zone_span(kind);
         ZoneRow { name: kind.name(), span: PfnRange { start, end }, present: zone.present, free: zone.free }
     });
     let ranges = || kernel.mm.devices().iter().flat_map(|device| device.ranges());
@@ -125,6 +132,18 @@ fn memory(kernel: &Kernel, json: &mut Json) {
     });
 }
 
+/// The most blocks that are described one by one. With more, those of extents are only in `extents`.
+const MOST_BLOCKS: usize = 1024;
+
+fn describe_extent(kernel: &Kernel, json: &mut Json, extent: &Extent) {
+    json.word("start", kernel.address(extent.pages.start));
+    json.number("size", kernel.address(extent.pages.end) - kernel.address(extent.pages.start));
+    json.word("state", extent.state.name());
+    json.word("zone", extent.state.zone().map_or("none", ZoneKind::name));
+    json.word("source", extent.source);
+    json.number("node", extent.node);
+}
+
 fn describe_block(kernel: &Kernel, json: &mut Json, block: &MemoryBlock) {
     json.word("start", kernel.address(block.start));
     json.number("size", kernel.block_size());
@@ -143,7 +162,7 @@ fn describe_block(kernel: &Kernel, json: &mut Json, block: &MemoryBlock) {
 /// huge page takes as a whole lends nothing.
 fn on_demand(kernel: &Kernel, json: &mut Json) {
     let (frames, g) = (kernel.mm.frames(), kernel.granule());
-    let blocks = || frames.blocks().iter().filter(|block| block.demand.is_some());
+    let blocks = || frames.blocks().filter(|block| block.demand.is_some());
     let lending = || blocks().filter(|block| block.memmap_inside > 0);
     let private: u64 = lending().map(|block| frames.populated_pages(block.start)).sum();
     let lent: u64 = lending().map(|block| block.memmap_inside).sum();

@@ -108,7 +108,7 @@ fn a_region_comes_is_used_and_goes_without_a_trace(g: Granule) {
         regions.add(&mut rig.mm, address(HOT), None, policy).expect("it is welcome");
         assert_eq!(words(&regions), ["memory", "waiting", "refused", "waiting"]);
         let state = if policy.online { BlockState::Online(ZoneKind::Movable) } else { BlockState::Offline };
-        let added = rig.mm.frames().blocks().iter().filter(|block| block.source == Source::DeviceTree);
+        let added = rig.mm.frames().blocks().filter(|block| block.source == Source::DeviceTree);
         let added: vec::Vec<_> = added.map(|block| (block.start.address(g).get(), block.state)).collect();
         let size = if g.page_size == 65536 { 512 * MIB } else { 128 * MIB };
         let expected: vec::Vec<_> = (0..GIB / size).map(|i| (HOT + i * size, state)).collect();

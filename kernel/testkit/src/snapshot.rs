@@ -129,8 +129,8 @@ fn blocks(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
         )));
         if detail == Detail::Exact {
             facts.push(Fact::Book(format!("block {start:?}: tenants {}", block.tenant_pages)));
-            heads(rig, block, facts);
-            free_lists(rig, block, facts);
+            heads(rig, &block, facts);
+            free_lists(rig, &block, facts);
         }
     }
 }

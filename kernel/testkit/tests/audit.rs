@@ -2,6 +2,7 @@
 //! changed behind the model's back.
 #![cfg(not(miri))]
 
+use hotmap_mm::frame::block::MemoryBlock;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
@@ -12,6 +13,10 @@ use hotmap_testkit::rig::{MIB, Rig, Shape, spec_of};
 
 /// A DIMM whose tables are its own, online, with a tenant.
 const AT: u64 = 8 << 40;
+
+fn first_block(rig: &Rig) -> MemoryBlock {
+    rig.mm.frames().blocks().next().expect("boot has one")
+}
 
 fn boot(g: Granule) -> Rig {
     let mut rig = Rig::boot(g, &Shape::one("256 MiB", 0x4000_0000, 256 * MIB));
@@ -105,9 +110,9 @@ fn a_table_that_is_marked_as_something_else(g: Granule) {
 fn a_tenant_whose_page_is_a_free_one(g: Granule) {
     let rig = boot(g);
     let (va, _) = tenant(&rig);
-    let free = rig.mm.frames().blocks()[0].free.heads(&rig.mm.frames().pages(), 0).next();
-    let any = (0..=g.section_order)
-        .find_map(|o| rig.mm.frames().blocks()[0].free.heads(&rig.mm.frames().pages(), o).next());
+    let block = first_block(&rig);
+    let free = block.free.heads(&rig.mm.frames().pages(), 0).next();
+    let any = (0..=g.section_order).find_map(|o| block.free.heads(&rig.mm.frames().pages(), o).next());
     let free = free.or(any).expect("boot memory has free pages").address(g).get();
     let (at, raw) = entry(&rig, va);
     rig.machine.memory().poke(at, raw & !0x0000_ffff_ffff_f000 | free);
@@ -145,7 +150,7 @@ fn an_entry_that_was_taken_down_half_way(g: Granule) {
 
 fn free_pages_that_are_on_no_list_or_on_a_circle(g: Granule) {
     let rig = boot(g);
-    let (pages, block) = (rig.mm.frames().pages(), &rig.mm.frames().blocks()[0]);
+    let (pages, block) = (rig.mm.frames().pages(), &first_block(&rig));
     let orders = (0..=g.section_order).filter(|o| block.free.heads(&pages, *o).next().is_some());
     let order = orders.max().expect("boot memory has free pages");
     let head = block.free.heads(&pages, order).next().expect("one of that order");

@@ -53,7 +53,7 @@ fn in_pieces(g: Granule) -> (Rig, Vec<u32>, Vec<Pfn>) {
 }
 
 fn largest(rig: &Rig) -> Option<u32> {
-    rig.mm.frames().blocks().iter().filter_map(|b| b.free.largest()).max()
+    rig.mm.frames().blocks().filter_map(|b| b.free.largest()).max()
 }
 
 fn unharmed(rig: &Rig, tenants: &[u32]) {

@@ -330,7 +330,7 @@ fn memory_and_devices_keep_out_of_each_others_way(g: Granule) {
         create(&mut rig, FAR + block - SUBSECTION, 2 * SUBSECTION, DeviceType::Generic, MemmapHome::Ram);
     assert!(matches!(over, Err(Error::Range(RangeError::Exists { .. }))), "{over:?}");
     rig.assert_clean("refused");
-    assert_eq!(rig.mm.frames().blocks().iter().filter(|b| b.start >= Rig::pfn(g, FAR)).count(), 1);
+    assert_eq!(rig.mm.frames().blocks().filter(|b| b.start >= Rig::pfn(g, FAR)).count(), 1);
 }
 
 fn teardown_waits_for_the_last_hold_and_names_its_page(g: Granule) {

@@ -93,7 +93,8 @@ fn adding_when_memory_is_in_small_pieces(g: Granule) {
     }
     runs.sort();
     runs.iter().step_by(2).for_each(|pfn| rig.mm.frames_mut().free(*pfn));
-    let largest = rig.mm.frames().blocks()[0].free.largest().expect("half of it is free");
+    let largest =
+        rig.mm.frames().blocks().next().expect("a block").free.largest().expect("half of it is free");
     assert_eq!(largest, order);
     let (start, len) = (0x8000_0000, Rig::blocks(g, 1));
     rig.machine.plug(start, len);

@@ -43,7 +43,8 @@ fn a_range_with_one_altmap_hosts_its_memmap_at_its_start(g: Granule) {
     assert_eq!(rig.mm.frames().counts().memmap_self, memmap / g.page_size);
     rig.online(FAR, len, ZoneKind::Movable);
     rig.assert_clean("online");
-    let kept: Vec<_> = rig.mm.frames().blocks().iter().rev().take(3).map(|b| b.memmap_pages).collect();
+    let kept: Vec<_> = rig.mm.frames().blocks().map(|b| b.memmap_pages).collect();
+    let kept: Vec<_> = kept.into_iter().rev().take(3).collect();
     assert_eq!(kept, [0, 0, memmap / g.page_size], "only the first block keeps pages");
     let tenant = rig.mm.tenant_new(20).expect("room");
     assert_eq!(rig.mm.unplug(range(FAR, len)), Ok(Offlined { migrated: 20 }));
@@ -61,7 +62,7 @@ fn what_is_set_aside_may_fill_whole_blocks(g: Granule) {
     rig.online(FAR, len, ZoneKind::Movable);
     rig.assert_clean("online");
     let usable: u64 =
-        rig.mm.frames().blocks().iter().filter(|b| b.start >= Rig::pfn(g, FAR)).map(|b| b.free.pages()).sum();
+        rig.mm.frames().blocks().filter(|b| b.start >= Rig::pfn(g, FAR)).map(|b| b.free.pages()).sum();
     assert_eq!(usable, len / g.page_size - memmap);
     rig.mm.unplug(range(FAR, len)).expect("nothing in use");
     before.assert_same(&Snapshot::exact(&rig), "gone");
@@ -151,7 +152,7 @@ fn boot_memory_can_host_its_own_memmap_and_then_go(g: Granule) {
         rig.assert_clean(name);
         let own = Rig::blocks(g, 1) / g.page_size * 64 / g.page_size;
         let hosts: Vec<_> =
-            rig.mm.frames().blocks().iter().filter(|b| b.memmap_pages > 0).map(|b| b.start).collect();
+            rig.mm.frames().blocks().filter(|b| b.memmap_pages > 0).map(|b| b.start).collect();
         assert_eq!(rig.mm.frames().counts().memmap_self, hosts.len() as u64 * own, "{name}");
         for start in hosts {
             let bytes = PfnRange::new(start, g.section_pages).addresses(g);
@@ -175,7 +176,7 @@ fn boot_memory_can_host_its_own_memmap_and_then_go(g: Granule) {
 fn every_boot_block_that_boot_left_alone_hosts_itself(g: Granule) {
     let shape = Shape { memmap: MemmapHome::SelfHosted, ..Shape::one("1 GiB", 0x4000_0000, GIB) };
     let rig = Rig::boot(g, &shape);
-    let blocks = rig.mm.frames().blocks();
+    let blocks: Vec<_> = rig.mm.frames().blocks().collect();
     assert_eq!(blocks.len() as u64, GIB / Rig::blocks(g, 1));
     let hosting = blocks.iter().filter(|b| b.memmap_pages > 0).count();
     assert_eq!(hosting, blocks.len() - 1);
@@ -189,7 +190,7 @@ fn boot_memory_on_demand_can_go(g: Granule) {
         let mut rig = Rig::boot(g, &Shape { memmap: MemmapHome::Demand, ..shape });
         rig.assert_clean(name);
         let images: Vec<_> =
-            rig.mm.frames().blocks().iter().filter(|b| b.demand.is_some()).map(|b| b.start).collect();
+            rig.mm.frames().blocks().filter(|b| b.demand.is_some()).map(|b| b.start).collect();
         assert_eq!(rig.mm.frames().demand().blocks(), images.len() as u64, "{name}");
         for start in images {
             let bytes = PfnRange::new(start, g.section_pages).addresses(g);
@@ -210,7 +211,7 @@ fn boot_memory_on_demand_can_go(g: Granule) {
 fn every_boot_block_that_boot_left_alone_is_on_demand(g: Granule) {
     let shape = Shape { memmap: MemmapHome::Demand, ..Shape::one("1 GiB", 0x4000_0000, GIB) };
     let rig = Rig::boot(g, &shape);
-    let blocks = rig.mm.frames().blocks();
+    let blocks: Vec<_> = rig.mm.frames().blocks().collect();
     let images = blocks.iter().filter(|b| b.is_image(g)).count();
     assert_eq!(images, blocks.len() - 1);
     let one_block = Rig::blocks(g, 1) / g.page_size * 64 / g.page_size;

@@ -60,7 +60,7 @@ fn count(runs: &[(Pfn, u32)]) -> u64 {
 /// The planted runs and the blocks' first pages say what they said.
 fn intact(rig: &Rig, runs: &[(Pfn, u32)], when: &str) {
     let g = rig.granule();
-    if !rig.mm.frames().blocks().iter().any(|block| matches!(block.state, BlockState::GoingOffline(_))) {
+    if !rig.mm.frames().blocks().any(|block| matches!(block.state, BlockState::GoingOffline(_))) {
         rig.assert_clean(when);
     }
     for (i, (pfn, order)) in runs.iter().enumerate() {

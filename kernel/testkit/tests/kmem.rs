@@ -62,7 +62,7 @@ fn a_devices_memory_serves_the_system_and_goes_back(g: Granule) {
     rig.assert_clean("given");
     assert!(rig.mm.devices().is_empty());
     assert_eq!(rig.mm.frames().counts().present - before.present, Rig::blocks(g, 2) / g.page_size);
-    let given: Vec<_> = rig.mm.frames().blocks().iter().filter(|b| b.source == Source::Kmem).collect();
+    let given: Vec<_> = rig.mm.frames().blocks().filter(|b| b.source == Source::Kmem).collect();
     assert_eq!(given.len(), 2);
     assert!(given.iter().all(|b| b.state.zone() == Some(ZoneKind::Movable) && b.memmap_pages > 0));
     let tenant = rig.mm.tenant_new(9).expect("room");

@@ -194,7 +194,7 @@ fn what_fails_after_all_have_agreed_is_cancelled_last_first(g: Granule) {
         let sites = {
             let mut twin = boot(g);
             twin.machine.plug(AT, Rig::blocks(g, 2));
-            if !rig.mm.frames().blocks().iter().all(|b| b.source == Source::Boot) {
+            if !rig.mm.frames().blocks().all(|b| b.source == Source::Boot) {
                 twin.add(AT, Rig::blocks(g, 2), MemmapHome::SelfHosted).expect("room");
             }
             twin.mm.frames_mut().faults.arm(Plan::Off);

@@ -116,8 +116,7 @@ fn it_goes_with_its_memory(g: Granule) {
         rig.online(AT, len, ZoneKind::Movable);
         // But for the frames of its tables and memmap, which may be others.
         let all = |rig: &Rig| {
-            let free: Vec<_> =
-                rig.mm.frames().blocks().iter().map(|b| (b.free.pages(), b.poisoned)).collect();
+            let free: Vec<_> = rig.mm.frames().blocks().map(|b| (b.free.pages(), b.poisoned)).collect();
             (Snapshot::of(rig, Detail::WhereFramesMayDiffer), free)
         };
         let fresh = all(&rig);

@@ -5,7 +5,7 @@
 use super::{Auditor, Offender};
 use crate::entry::descriptor::Descriptor;
 use crate::entry::slot::Slot;
-use crate::frame::block::MemoryBlock;
+use crate::frame::block::{BlockState, MemoryBlock};
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::granule::LAST_LEVEL;
 use crate::hugetlb::tails::SharedTail;
@@ -17,7 +17,9 @@ impl<M: Machine> Auditor<'_, M> {
     pub(super) fn image(&mut self) {
         let (mm, g) = (self.mm, self.mm.granule());
         let demand = mm.frames.demand();
-        let found = mm.frames.blocks().iter().filter(|block| block.demand.is_some()).count() as u64;
+        let own = mm.frames.blocks.as_slice().iter().filter(|block| block.demand.is_some()).count() as u64;
+        let folded = mm.frames.extents().iter().map(|extent| extent.pages.len() >> g.section_order);
+        let found = own + folded.sum::<u64>();
         let at = Offender::Count { found, expected: demand.blocks() };
         self.find_unless(found == demand.blocks(), 3, "blocks on demand, and their count", at);
         let Some(image) = demand.image() else {
@@ -40,14 +42,12 @@ impl<M: Machine> Auditor<'_, M> {
         self.find_unless(clean, 3, "the image was written to", at);
     }
 
-    /// The block on demand whose memmap `slot` maps.
-    pub(super) fn demand_block(&self, slot: &Slot) -> Option<&MemoryBlock> {
+    /// Whether `slot` maps the memmap of a block on demand.
+    pub(super) fn is_of_demand(&self, slot: &Slot) -> bool {
         let layout = self.mm.space.layout();
-        if slot.level + 1 < LAST_LEVEL || !layout.vmemmap().contains(slot.span.start) {
-            return None;
-        }
-        let block = self.described.block(layout.pfn_of_page(slot.span.start)?)?;
-        block.demand.is_some().then_some(block)
+        slot.level + 1 >= LAST_LEVEL
+            && layout.vmemmap().contains(slot.span.start)
+            && layout.pfn_of_page(slot.span.start).is_some_and(|pfn| self.described.is_on_demand(pfn))
     }
 
     /// Whether an entry leads to what huge pages share.
@@ -124,7 +124,39 @@ impl<M: Machine> Auditor<'_, M> {
         self.find_unless(right, 3, "a memmap page on demand, and the page that is lent for it", at);
     }
 
-    /// The memmap pages of `block` in which runs begin, unless it is the image.
+    /// Every extent: whole blocks on demand, side by side, none of which has a record of its own. That their entries lead to
+    /// the image, the walk over the tables says.
+    pub(super) fn extents(&mut self) {
+        let (mm, g) = (self.mm, self.mm.granule());
+        let mut end = Pfn::new(0);
+        for extent in mm.frames.extents() {
+            let (pages, at) = (extent.pages, Offender::Memory(extent.pages.addresses(g)));
+            let whole = pages.start.is_aligned(g.section_order) && pages.end.is_aligned(g.section_order);
+            self.find_unless(
+                whole && !pages.is_empty() && pages.start >= end,
+                1,
+                "an extent is not whole blocks",
+                at,
+            );
+            let keys = || pages.start.get()..pages.end.get();
+            let alone =
+                mm.frames.blocks.range(keys()).is_empty() && mm.frames.sections.range(keys()).is_empty();
+            self.find_unless(alone, 1, "a block has a record of its own inside of an extent", at);
+            let going = matches!(extent.state, BlockState::GoingOffline(_));
+            self.find_unless(!going, 6, "a memory block is still going offline", at);
+            end = pages.end;
+            let blocks = pages.len() >> g.section_order;
+            self.ledger.summary.sections += blocks;
+            self.ledger.summary.blocks += blocks;
+            self.ledger.summary.heads += blocks;
+            self.memmap_mapped(pages);
+            if extent.state != BlockState::Offline {
+                self.ledger.marked.add(PageKind::Free, pages.start, pages.len());
+            }
+        }
+    }
+
+    /// The memmap pages of `block` in which runs begin.
     pub(super) fn runs_begin(&mut self, block: &MemoryBlock) {
         let g = self.mm.granule();
         // All of a block in a huge page: what is its head's is not the block's.
@@ -132,7 +164,7 @@ impl<M: Machine> Auditor<'_, M> {
         let whole = first.is_some_and(|page| {
             page.tail_order().is_some() || page.kind() == PageKind::HugeTlb && page.order() >= g.section_order
         });
-        if block.demand.is_none() || block.is_image(g) || whole {
+        if block.demand.is_none() || whole {
             return;
         }
         let each = g.page_size / PAGE_BYTES;

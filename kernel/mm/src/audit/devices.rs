@@ -28,7 +28,8 @@ impl<M: Machine> Auditor<'_, M> {
                 self.set_aside(device, altmap);
             }
         }
-        let found = mm.frames.sections().iter().map(|section| u64::from(section.device_subsections)).sum();
+        let found =
+            mm.frames.sections.as_slice().iter().map(|section| u64::from(section.device_subsections)).sum();
         let what = "subsections that are marked as a device's differ from what the devices have";
         self.find_unless(found == described, 1, what, Offender::Count { found, expected: described });
     }

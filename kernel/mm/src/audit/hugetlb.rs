@@ -26,7 +26,8 @@ impl Ledger<'_> {
             let found = free + self.pool(view, size, pool, Use::Taken, pool.taken());
             self.count(6, "optimised pages of a pool", found, pool.optimised());
         }
-        let expected = view.mm.frames.sections().iter().map(|section| u64::from(section.optimised)).sum();
+        let expected =
+            view.mm.frames.sections.as_slice().iter().map(|section| u64::from(section.optimised)).sum();
         self.count(6, "optimised huge pages of all sections", self.shared.in_sections, expected);
     }
 

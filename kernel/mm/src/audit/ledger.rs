@@ -4,6 +4,7 @@ use super::finding::{AuditSummary, Finding, Offender};
 use super::tally::Tally;
 use crate::frame::block::{BlockState, MemoryBlock};
 use crate::frame::counts::Counts;
+use crate::frame::extents::Extent;
 use crate::frame::page::PageKind;
 use crate::frame::zone::ZoneKind;
 use crate::granule::MAX_HUGE_SIZES;
@@ -96,15 +97,17 @@ impl<'a> Ledger<'a> {
     }
 
     /// I6: the counts of the pages by use, against `blocks` and what the struct pages say.
-    pub(super) fn counts(&mut self, blocks: &[MemoryBlock], counts: &Counts) {
+    pub(super) fn counts(&mut self, blocks: &[MemoryBlock], extents: &[Extent], counts: &Counts) {
         let marked = self.marked;
         let present = |online: bool| {
             let blocks = blocks.iter().filter(move |b| (b.state != BlockState::Offline) == online);
             blocks.map(|b| if online { b.present } else { b.own_memmap() }).sum::<u64>()
         };
+        let online = extents.iter().filter(|extent| extent.state != BlockState::Offline);
+        let folded = online.map(|extent| extent.pages.len());
         let of = |kinds: &[PageKind]| kinds.iter().map(|kind| marked.pages(*kind)).sum::<u64>();
         let found = Counts {
-            present: present(true) + present(false),
+            present: present(true) + present(false) + folded.sum::<u64>(),
             free: of(&[PageKind::Free]),
             allocated: of(&[PageKind::Kernel, PageKind::Tenant, PageKind::Pinned, PageKind::HugeTlb]),
             memmap_self: of(&[PageKind::MemmapSelf]),

@@ -12,13 +12,15 @@ struct Expected {
     /// The next block, and where in it.
     block: usize,
     at: Pfn,
+    /// The next extent.
+    extent: usize,
     /// The next range of a device that the CPU reaches.
     device: Option<PfnRange>,
 }
 
 impl Expected {
     fn new<M: Machine>(view: &View<'_, M>) -> Self {
-        Self { block: 0, at: Pfn::new(0), device: device_from(view, Pfn::new(0)) }
+        Self { block: 0, at: Pfn::new(0), extent: 0, device: device_from(view, Pfn::new(0)) }
     }
 
     /// The next run: a block's or a device's, whichever comes first.
@@ -45,7 +47,13 @@ impl Expected {
     fn next_memory<M: Machine>(&mut self, view: &View<'_, M>) -> Option<PhysRange> {
         let g = view.mm.granule();
         loop {
-            let block = view.mm.frames.blocks().get(self.block)?;
+            let block = view.mm.frames.blocks.as_slice().get(self.block);
+            let extent = view.mm.frames.extents().get(self.extent);
+            if let Some(extent) = extent.filter(|e| block.is_none_or(|block| e.pages.start < block.start)) {
+                self.extent += 1;
+                return Some(extent.pages.addresses(g));
+            }
+            let block = block?;
             let pages = block.pages(g);
             if block.present == g.section_pages {
                 self.block += 1;

@@ -58,6 +58,7 @@ impl<M: Machine> Mm<M> {
         let mut auditor = Auditor { mm: self, view, described, ledger: Ledger::new(report) };
         auditor.sections();
         auditor.blocks();
+        auditor.extents();
         auditor.devices();
         auditor.ledger.pools(&auditor.view);
         auditor.zones();

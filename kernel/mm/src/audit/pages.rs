@@ -13,7 +13,7 @@ impl<M: Machine> Auditor<'_, M> {
     pub(super) fn blocks(&mut self) {
         let g = self.mm.granule();
         let mm = self.mm;
-        for block in mm.frames.blocks() {
+        for block in mm.frames.blocks.as_slice() {
             self.ledger.summary.blocks += 1;
             let what = "a memory block is still going offline";
             let going = matches!(block.state, BlockState::GoingOffline(_));

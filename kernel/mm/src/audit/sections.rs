@@ -13,8 +13,9 @@ impl<M: Machine> Auditor<'_, M> {
     pub(super) fn sections(&mut self) {
         let g = self.mm.granule();
         let mm = self.mm;
-        let (sections, blocks) = (Ascending::new(mm.frames.sections()), Ascending::new(mm.frames.blocks()));
-        for section in mm.frames.sections() {
+        let (sections, blocks) =
+            (Ascending::new(mm.frames.sections.as_slice()), Ascending::new(mm.frames.blocks.as_slice()));
+        for section in mm.frames.sections.as_slice() {
             self.ledger.summary.sections += 1;
             let range = section.pages(g).addresses(g);
             if section.has_memory() && blocks.get(section.start.get()).is_none() {
@@ -30,7 +31,7 @@ impl<M: Machine> Auditor<'_, M> {
                 self.memory_altmap(section, altmap);
             }
         }
-        for block in mm.frames.blocks() {
+        for block in mm.frames.blocks.as_slice() {
             if sections.get(block.start.get()).is_none() {
                 let range = block.pages(g).addresses(g);
                 self.find(1, "a memory block whose section is not present", Offender::Memory(range));
@@ -58,7 +59,7 @@ impl<M: Machine> Auditor<'_, M> {
         self.memmap_mapped(run);
     }
 
-    fn memmap_mapped(&mut self, pages: PfnRange) {
+    pub(super) fn memmap_mapped(&mut self, pages: PfnRange) {
         let memmap = self.mm.space.layout().memmap(pages);
         let mut done = memmap.start;
         let walked = self.mm.space.scan(memmap, |slot, d| {
@@ -85,7 +86,13 @@ impl<M: Machine> Auditor<'_, M> {
         for idle in altmap.idle() {
             self.ledger.used.add(PageKind::MemmapSelf, idle.start, idle.len());
         }
-        let kept = self.mm.frames.blocks_of(range).iter().map(|block| block.memmap_pages);
+        let kept = self
+            .mm
+            .frames
+            .blocks
+            .range(range.start.get()..range.end.get())
+            .iter()
+            .map(|block| block.memmap_pages);
         let (pages, block) = (kept.sum(), section.start.address(g));
         let what = "the blocks keep other pages for their memmap than the altmap has";
         let expected = altmap.offset();

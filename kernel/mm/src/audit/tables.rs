@@ -25,7 +25,7 @@ impl<M: Machine> Auditor<'_, M> {
         self.table_frame(mm.space.root(), LINEAR_START);
         let upper_half = VirtRange { start: layout::LINEAR_START, end: VirtAddr::new(u64::MAX) };
         let walked = mm.space.scan(upper_half, |slot, d| {
-            let demand = d.is_valid() && self.demand_block(slot).is_some();
+            let demand = d.is_valid() && self.is_of_demand(slot);
             if d.is_valid() && d.is_shared() {
                 // The device or the huge page that shares it counts it, and checks what it leads to.
                 self.ledger.sharing.found += 1;

@@ -47,7 +47,8 @@ pub(super) struct Place<'a, M: Machine> {
 impl<'a, M: Machine> Place<'a, M> {
     pub(super) fn new(mm: &'a Mm<M>) -> Self {
         let device = Cell::new((PfnRange::default(), None));
-        let (sections, blocks) = (Ascending::new(mm.frames.sections()), Ascending::new(mm.frames.blocks()));
+        let (sections, blocks) =
+            (Ascending::new(mm.frames.sections.as_slice()), Ascending::new(mm.frames.blocks.as_slice()));
         Self { mm, sections, blocks, device }
     }
 
@@ -59,6 +60,14 @@ impl<'a, M: Machine> Place<'a, M> {
     /// The memory block that `pfn` is in.
     pub(super) fn block(&self, pfn: Pfn) -> Option<&'a MemoryBlock> {
         self.blocks.get(pfn.align_down(self.mm.granule().section_order).get())
+    }
+
+    /// Whether `pfn` is in a block on demand.
+    pub(super) fn is_on_demand(&self, pfn: Pfn) -> bool {
+        match self.block(pfn) {
+            Some(block) => block.demand.is_some(),
+            None => self.mm.frames.extent_of(pfn).is_some(),
+        }
     }
 
     /// The device that `pfn` is a page of.
@@ -87,7 +96,7 @@ impl<'a, M: Machine> Place<'a, M> {
     pub(super) fn altmap(&self, pfn: Pfn) -> Option<Pfn> {
         let backing = match self.device(pfn) {
             Some(device) => device.backing(),
-            None => self.section(pfn)?.backing,
+            None => self.mm.frames.backing_of(pfn),
         };
         match backing {
             Backing::Altmap(base) => Some(base),
@@ -101,7 +110,8 @@ impl<'a, M: Machine> Place<'a, M> {
         let g = self.mm.granule();
         let mut at = pages.start.align_down(g.subsection_order);
         while at < pages.end {
-            if self.section(at).is_some_and(|section| section.is_valid(g, at)) {
+            let folded = || self.mm.frames.extent_of(at).is_some_and(|extent| extent.present);
+            if self.section(at).map_or_else(folded, |section| section.is_valid(g, at)) {
                 return true;
             }
             at = at + g.subsection_pages;
@@ -136,11 +146,11 @@ impl<'a, M: Machine> View<'a, M> {
     fn readable_around(&self, pfn: Pfn) -> Option<PfnRange> {
         let (g, layout) = (self.mm.granule(), self.mm.space.layout());
         // Valid first: the struct page of a pfn out of nowhere has no address.
-        let section = self.place.section(pfn).filter(|section| section.is_valid(g, pfn))?;
-        let valid = if section.is_all_valid(g) {
-            section.pages(g)
-        } else {
-            PfnRange::new(pfn.align_down(g.subsection_order), g.subsection_pages)
+        let valid = match self.place.section(pfn) {
+            Some(section) if !section.is_valid(g, pfn) => return None,
+            Some(section) if section.is_all_valid(g) => section.pages(g),
+            Some(_) => PfnRange::new(pfn.align_down(g.subsection_order), g.subsection_pages),
+            None => self.mm.frames.extent_of(pfn).filter(|extent| extent.present)?.pages,
         };
         let path = self.mm.space.path(layout.page_address(pfn));
         let leaf = path.leaf()?.slot.span;

@@ -14,20 +14,27 @@ impl<M: Machine> Auditor<'_, M> {
             self.zone(zone);
         }
         let mm = self.mm;
-        self.ledger.counts(mm.frames.blocks(), &mm.frames.counts());
+        self.ledger.counts(mm.frames.blocks.as_slice(), mm.frames.extents(), &mm.frames.counts());
     }
 
     fn zone(&mut self, zone: ZoneKind) {
         let g = self.mm.granule();
         let (mm, counted) = (self.mm, self.mm.frames.zone(zone));
         let (mut members, mut free, mut present) = (0, 0, 0);
-        let of_zone = || mm.frames.blocks().iter().filter(|b| b.state.zone() == Some(zone));
+        let of_zone = || mm.frames.blocks.as_slice().iter().filter(|b| b.state.zone() == Some(zone));
+        let extents = || mm.frames.extents().iter().filter(|extent| extent.state.zone() == Some(zone));
         for block in of_zone() {
             members += 1;
             free += block.free.pages();
             present += block.present;
         }
-        misfiled(of_zone().map(|b| b.start), counted.blocks().iter().copied(), |start, listed| {
+        for extent in extents() {
+            members += 1;
+            free += extent.pages.len();
+            present += extent.pages.len();
+        }
+        let starts = of_zone().map(|block| block.start).chain(extents().map(|extent| extent.pages.start));
+        misfiled(starts, counted.blocks().iter().copied(), |start, listed| {
             let at = Offender::Block { block: start.address(g), found: listed, expected: 1 };
             self.find(6, "how often a block is in its zone's list", at);
         });

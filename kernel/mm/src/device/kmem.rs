@@ -110,9 +110,9 @@ impl Devices {
 /// `BlockError::State` where they are in different states.
 fn common_state<M: Machine>(frames: &Frames<M>, memory: PfnRange) -> Result<Option<ZoneKind>> {
     let g = frames.granule();
-    let state = |start: Pfn| frames.blocks.get(start.get()).map(|block| block.state);
+    let state = |start: Pfn| frames.state_of(start);
     let first = state(memory.start);
-    let other = memory.blocks(g).find(|start| state(*start) != first);
+    let other = frames.pieces(memory).find(|piece| piece.state != first).map(|piece| piece.pages.start);
     match (first, other) {
         (Some(first), None) => Ok(first.zone()),
         (_, other) => {

@@ -72,6 +72,10 @@ pub(super) fn claim_device<M: Machine>(
 /// `RangeError::Exists`.
 pub(super) fn refuse_present<M: Machine>(frames: &Frames<M>, range: PfnRange) -> Result<()> {
     let g = frames.granule();
+    if let Some(extent) = frames.extents().iter().find(|extent| extent.pages.overlaps(&range)) {
+        let present = extent.pages.start.max(range.start).address(g);
+        return Err(RangeError::Exists { range: range.addresses(g), present }.into());
+    }
     for section in frames.sections_of(range) {
         let part = section.part_of(g, range);
         if section.present.overlaps(Subsections::touched(g, section.start, part)) {

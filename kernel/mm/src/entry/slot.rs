@@ -94,6 +94,22 @@ pub(crate) fn change_run<M: Machine>(
     Ok(changed)
 }
 
+/// The entry of `level` on the way to `va` through the tables under `root`, if there are tables down to it.
+pub(crate) fn find<M: Machine>(
+    g: Granule,
+    machine: &M,
+    root: PhysAddr,
+    va: VirtAddr,
+    level: u8,
+) -> Option<Slot> {
+    let (mut table, part) = (root, VirtRange { start: va, end: va });
+    for above in g.start_level..level {
+        let entry = read::<M>(machine, &slot(g, table, above, part));
+        table = entry.is_table(above).then(|| entry.address(g))?;
+    }
+    Some(slot(g, table, level, part))
+}
+
 /// Writes `new` to `count` entries from `first` on, which neighbours in their table follow: from empty to valid, or from
 /// anything to empty, which is always legal. In bulk, since the memmap of a free block is mapped and unmapped by runs of
 /// entries: 12 instructions for each by itself, 5 here.

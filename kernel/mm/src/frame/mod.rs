@@ -6,6 +6,7 @@
 //!            zones      which blocks serve which allocation
 //!            counts     pages by use; changed here alone
 //!            demand     the memmap of blocks that is populated as they are used
+//!            extents    such blocks of which nothing is used, many in one record
 //!            pages()    the struct pages, through vmemmap
 //! ```
 
@@ -14,6 +15,7 @@ pub mod block;
 pub mod buddy;
 pub mod counts;
 pub mod demand;
+pub mod extents;
 pub(crate) mod links;
 mod occupancy;
 pub mod page;
@@ -23,6 +25,7 @@ pub mod tables;
 mod tenants;
 pub mod zone;
 
+use crate::addr::PhysAddr;
 use crate::debug::faults::Faults;
 use crate::debug::hooks::Hooks;
 use crate::error::{Error, PageError, Resource, Result};
@@ -36,6 +39,7 @@ use block::{BlockState, MemoryBlock};
 use buddy::Split;
 use counts::{Counts, Warnings};
 use demand::{Demand, described_order};
+use extents::Extent;
 use page::PageKind;
 use pages::Pages;
 use section::{Backing, Section};
@@ -60,6 +64,11 @@ pub struct Frames<M: Machine> {
     pub(crate) layout: Layout,
     pub(crate) sections: List<Section>,
     pub(crate) blocks: List<MemoryBlock>,
+    pub(crate) extents: List<Extent>,
+    /// Blocks on demand that are in no extent.
+    unfolded: usize,
+    /// The root of the translation tables.
+    root: PhysAddr,
     pub(crate) zones: [Zone; 2],
     pub(crate) altmaps: Altmaps,
     counts: Counts,
@@ -73,12 +82,15 @@ pub struct Frames<M: Machine> {
 
 impl<M: Machine> Frames<M> {
     /// No memory yet.
-    pub(crate) fn new(machine: M, layout: Layout) -> Self {
+    pub(crate) fn new(machine: M, layout: Layout, root: PhysAddr) -> Self {
         Self {
             machine,
             layout,
             sections: List::new(),
             blocks: List::new(),
+            extents: List::new(),
+            unfolded: 0,
+            root,
             zones: [Zone::new(), Zone::new()],
             altmaps: Altmaps::new(),
             counts: Counts::default(),
@@ -93,13 +105,21 @@ impl<M: Machine> Frames<M> {
     pub const fn granule(&self) -> Granule {
         self.layout.granule()
     }
-    /// The present sections, ascending.
-    pub fn sections(&self) -> &[Section] {
-        self.sections.as_slice()
-    }
-    /// The memory blocks, ascending.
-    pub fn blocks(&self) -> &[MemoryBlock] {
-        self.blocks.as_slice()
+    /// The present sections, ascending; those of extents as they would be by themselves.
+    pub fn sections(&self) -> impl Iterator<Item = Section> + Clone + '_ {
+        let g = self.granule();
+        let starts = move |e: &Extent| {
+            let start = e.pages.start;
+            (0..e.pages.len() >> g.section_order).map(move |i| start + (i << g.section_order))
+        };
+        let mut extents = self.extents.as_slice().iter().flat_map(starts).peekable();
+        let mut own = self.sections.as_slice().iter().peekable();
+        core::iter::from_fn(move || match (own.peek(), extents.peek()) {
+            (Some(section), folded) if folded.is_none_or(|start| section.start < *start) => {
+                own.next().cloned()
+            }
+            _ => extents.next().and_then(|start| self.section_of(start)),
+        })
     }
     /// The altmap whose range starts at `base`.
     pub fn altmap(&self, base: Pfn) -> Option<&Altmap> {
@@ -145,32 +165,31 @@ impl<M: Machine> Frames<M> {
         self.counts.present -= pages;
     }
 
-    /// The section that `pfn` is in, if it is present.
-    pub fn section_of(&self, pfn: Pfn) -> Option<&Section> {
-        let g = self.granule();
-        self.sections.get(pfn.align_down(g.section_order).get())
-    }
     /// The section that starts at `start`.
     pub(crate) fn section_mut(&mut self, start: Pfn) -> Option<&mut Section> {
         self.sections.get_mut(start.get())
     }
     /// What holds the memmap of the section of `pfn`.
     pub(crate) fn backing_of(&self, pfn: Pfn) -> Backing {
-        self.section_of(pfn).map_or(Backing::Ram, |section| section.backing)
+        let start = pfn.align_down(self.granule().section_order);
+        match self.sections.get(start.get()) {
+            Some(section) => section.backing,
+            None => self.extent_of(pfn).map_or(Backing::Ram, |_| Backing::Demand),
+        }
     }
-    /// The sections of which `pages` has something.
+    /// The sections of which `pages` has something, but for those of extents.
     pub(crate) fn sections_of(&self, pages: PfnRange) -> &[Section] {
         let g = self.granule();
         self.sections.range(pages.start.align_down(g.section_order).get()..pages.end.get())
     }
-    /// The blocks that begin in `pages`.
-    pub fn blocks_of(&self, pages: PfnRange) -> &[MemoryBlock] {
-        self.blocks.range(pages.start.get()..pages.end.get())
-    }
-    /// The block that `pfn` is in.
-    pub fn block_of(&self, pfn: Pfn) -> Option<&MemoryBlock> {
+    /// The first section of which `pages` has something.
+    pub(crate) fn first_section_of(&self, pages: PfnRange) -> Option<Pfn> {
         let g = self.granule();
-        self.blocks.get(pfn.align_down(g.section_order).get())
+        let whole = PfnRange { start: pages.start.align_down(g.section_order), end: pages.end };
+        let own = self.sections_of(pages).first().map(|section| section.start);
+        let folded = self.extents().iter().find(|extent| extent.pages.overlaps(&whole));
+        let folded = folded.map(|extent| extent.pages.start.max(whole.start));
+        own.into_iter().chain(folded).min()
     }
     pub(crate) fn block_of_mut(&mut self, pfn: Pfn) -> Option<&mut MemoryBlock> {
         let g = self.granule();
@@ -178,12 +197,27 @@ impl<M: Machine> Frames<M> {
     }
     /// The zone that the block of `pfn` is in.
     pub(crate) fn zone_of(&self, pfn: Pfn) -> Option<ZoneKind> {
-        self.block_of(pfn)?.state.zone()
+        self.state_of(pfn)?.zone()
+    }
+    /// The state of the block of `pfn`.
+    pub(crate) fn state_of(&self, pfn: Pfn) -> Option<BlockState> {
+        let start = pfn.align_down(self.granule().section_order);
+        let own = self.blocks.get(start.get()).map(|block| block.state);
+        own.or_else(|| self.extent_of(pfn).map(|extent| extent.state))
+    }
+    /// Whether the block of `pfn` is on demand.
+    pub(crate) fn is_on_demand(&self, pfn: Pfn) -> bool {
+        let start = pfn.align_down(self.granule().section_order);
+        let own = self.blocks.get(start.get()).map(|block| block.demand.is_some());
+        own.unwrap_or_else(|| self.extent_of(pfn).is_some())
     }
     /// Whether `pfn` has a struct page (I1).
     pub fn is_valid(&self, pfn: Pfn) -> bool {
         let g = self.granule();
-        self.section_of(pfn).is_some_and(|s| s.is_valid(g, pfn))
+        match self.sections.get(pfn.align_down(g.section_order).get()) {
+            Some(section) => section.is_valid(g, pfn),
+            None => self.extent_of(pfn).is_some_and(|extent| extent.present),
+        }
     }
     /// The use of `pfn` and the head that says so; no head does in a block that is offline, but for what keeps its mark.
     ///
@@ -193,7 +227,7 @@ impl<M: Machine> Frames<M> {
         if !self.is_valid(pfn) {
             return Err(PageError::NotPresent(pfn).into());
         }
-        let offline = || self.block_of(pfn).is_some_and(|block| block.state == BlockState::Offline);
+        let offline = || self.state_of(pfn) == Some(BlockState::Offline);
         match self.pages().use_of(pfn) {
             // A block on demand keeps its free lists.
             (PageKind::Free, _) if offline() => Ok((PageKind::Tail, pfn)),
@@ -238,7 +272,9 @@ impl<M: Machine> Frames<M> {
 
     pub(crate) fn take_from(&mut self, start: Pfn, order: u32) -> Option<Pfn> {
         let (g, pages) = (self.layout.granule(), Pages::new(&self.machine, self.layout));
-        let block = self.blocks.get_mut(start.get())?;
+        let Some(block) = self.blocks.get_mut(start.get()) else {
+            return self.take_unfolding(start, order);
+        };
         let BlockState::Online(zone) = block.state else { return None };
         let split = block.free.find(order)?;
         let pfn = match block.populated(g, split) {
@@ -247,6 +283,17 @@ impl<M: Machine> Frames<M> {
         };
         self.zones[zone as usize].free -= 1 << order;
         Some(pfn)
+    }
+
+    /// [`Self::take_from`] the extent at `start`: from its last block, which is unfolded for that.
+    #[cold]
+    fn take_unfolding(&mut self, start: Pfn, order: u32) -> Option<Pfn> {
+        let g = self.granule();
+        let extent = self.extent_of(start)?;
+        let serves = matches!(extent.state, BlockState::Online(_)) && order < g.section_order;
+        let last = Pfn::new(extent.pages.end.get() - g.section_pages);
+        serves.then(|| self.unfold_for(last).ok())??;
+        self.take_from(last, order)
     }
 
     fn take_oldest(&mut self, order: u32) -> Option<Pfn> {
@@ -279,7 +326,10 @@ impl<M: Machine> Frames<M> {
     /// Whether the block serves allocations and has a free page.
     fn serves(&self, block: Pfn) -> bool {
         let serves = |b: &MemoryBlock| matches!(b.state, BlockState::Online(_)) && b.free.pages() != 0;
-        self.blocks.get(block.get()).is_some_and(serves)
+        match self.blocks.get(block.get()) {
+            Some(block) => serves(block),
+            None => self.extent_of(block).is_some_and(|extent| matches!(extent.state, BlockState::Online(_))),
+        }
     }
 
     /// Gives back a run that starts at `pfn`. A page that is not the head of something allocated stays as it is: a warning.
@@ -324,8 +374,13 @@ impl<M: Machine> Frames<M> {
     }
 
     fn take_at(&mut self, pfn: Pfn, order: u32) -> Option<Pfn> {
-        let (g, pages) = (self.layout.granule(), Pages::new(&self.machine, self.layout));
+        let g = self.layout.granule();
         let start = pfn.align_down(g.section_order);
+        if self.extent_of(pfn).is_some_and(|extent| extent.state.zone().is_some() && order < g.section_order)
+        {
+            self.unfold(start).ok()?;
+        }
+        let (g, pages) = (self.layout.granule(), Pages::new(&self.machine, self.layout));
         let block = self.blocks.get_mut(start.get())?;
         let zone = block.state.zone()?;
         let (PageKind::Free, head) = pages.use_of(pfn) else { return None };

@@ -16,7 +16,10 @@ impl<M: Machine> Frames<M> {
         let (start, order) = MOVABLE_FROM.into_iter().find_map(|zone| {
             self.take_newest(zone, |frames, block| {
                 // The smallest run is the one that would be split, and split again, for one page after the other.
-                let order = frames.blocks.get(block.get())?.free.smallest()?.min(largest);
+                let own = frames.blocks.get(block.get());
+                let smallest =
+                    own.map_or(Some(frames.granule().section_order), |block| block.free.smallest());
+                let order = smallest?.min(largest);
                 frames.take_from(block, order).map(|pfn| (pfn, order))
             })
         })?;

@@ -63,6 +63,33 @@ impl Zone {
     pub fn reserve(&mut self, more: usize) -> Result<()> {
         list::reserve(&mut self.blocks, more)
     }
+    /// [`Self::reserve`] for entries that come one by one.
+    ///
+    /// # Errors
+    /// `Out` when the heap has no room.
+    pub(crate) fn reserve_amortised(&mut self, more: usize) -> Result<()> {
+        list::reserve_amortised(&mut self.blocks, more)
+    }
+    /// What was one entry, `first`'s, is two from here on, the other for `next`.
+    pub(crate) fn join_after(&mut self, first: Pfn, next: Pfn) {
+        let Some(at) = self.blocks.iter().position(|block| *block == first) else { return };
+        self.blocks.insert(at + 1, next);
+        if self.idle_from > at {
+            self.idle_from += 1;
+        }
+    }
+    /// The inverse of [`Self::join_after`]; whether `next` follows `first`, without which nothing has changed.
+    pub(crate) fn leave_after(&mut self, first: Pfn, next: Pfn) -> bool {
+        let Some(at) = self.blocks.iter().position(|block| *block == next) else { return false };
+        if at == 0 || self.blocks[at - 1] != first {
+            return false;
+        }
+        self.blocks.remove(at);
+        if self.idle_from > at {
+            self.idle_from -= 1;
+        }
+        true
+    }
     /// A block joins, as the newest.
     pub fn join(&mut self, block: Pfn) {
         self.blocks.push(block);
@@ -74,7 +101,7 @@ impl Zone {
         self.idle_from = self.blocks.len();
         list::shrink(&mut self.blocks);
     }
-    /// The blocks, oldest first.
+    /// The first blocks of its records, oldest first: a block, or an extent's first.
     pub fn blocks(&self) -> &[Pfn] {
         &self.blocks
     }
@@ -89,13 +116,6 @@ impl Zone {
     /// A page was freed in a block that serves, or a block serves again: searches start at the newest block again.
     pub fn note_freed(&mut self) {
         self.idle_from = self.blocks.len();
-    }
-    /// The first and last page of the zone's blocks, the last exclusive; `(0, 0)` when it has none.
-    pub fn span(&self, block_pages: u64) -> (Pfn, Pfn) {
-        match (self.blocks.iter().min(), self.blocks.iter().max()) {
-            (Some(first), Some(last)) => (*first, *last + block_pages),
-            _ => (Pfn::new(0), Pfn::new(0)),
-        }
     }
 }
 
@@ -126,13 +146,6 @@ mod tests {
         let mut zone = Zone::new();
         assert_eq!(zone.reserve(3), Ok(()));
         assert!(zone.blocks.capacity() >= 3);
-    }
-
-    #[test]
-    fn the_span_goes_from_the_lowest_block_to_the_highest() {
-        let empty = Pfn::new(0);
-        assert_eq!(zone(&[]).span(BLOCK), (empty, empty));
-        assert_eq!(zone(&[7, 3, 5]).span(BLOCK), (Pfn::new(3 * BLOCK), Pfn::new(8 * BLOCK)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::addr::PhysRange;
 use crate::error::{BlockError, BlockIs, BlockNeeds, Result};
 use crate::frame::Frames;
 use crate::frame::block::Source;
+use crate::frame::extents::Record;
 use crate::frame::zone::ZoneKind;
 use crate::hotplug::home::MemmapHome;
 use crate::hotplug::offline::Offlined;
@@ -47,7 +48,7 @@ impl<M: Machine> Mm<M> {
         let mut undo = Undo::new(self, range.pages(), &mut progress);
         undo.step(
             Step::ClaimSections,
-            |mm, _| claim_sections(&mut mm.frames, range),
+            |mm, _| claim_sections(&mut mm.frames, range, home),
             |mm, pages| drop_sections(&mut mm.frames, *pages),
         )?;
         undo.step(
@@ -89,9 +90,7 @@ impl<M: Machine> Mm<M> {
     pub fn remove_memory(&mut self, range: PhysRange) -> Result<()> {
         refuse_kmem(&self.frames, range)?;
         let pages = self.removable(range)?;
-        for start in pages.blocks(self.granule()) {
-            self.frames.require_offline(start)?;
-        }
+        self.frames.require_offline(pages)?;
         remove_offline(&mut self.space, &mut self.frames, pages);
         Ok(())
     }
@@ -136,17 +135,19 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// `RangeError::Empty`; `RangeError::NotBlockAligned`; `BlockError::Absent` when a block of it is not present (a
     /// warning); `SpaceError::WouldSplit` when it is a part of what the linear map has in one piece;
-    /// `AltmapError::HeldTogether` when a part holds the memmap of another.
+    /// `AltmapError::HeldTogether` when a part holds the memmap of another; `Out` when the heap has no room to part an extent.
     pub fn removable(&mut self, range: PhysRange) -> Result<PfnRange> {
         let g = self.granule();
         let range = whole_blocks(g, range.start, range.len())?;
         let pages = PfnRange::inside(g, range);
-        if let Some(absent) = pages.blocks(g).find(|start| self.frames.blocks.get(start.get()).is_none()) {
+        let absent = self.frames.pieces(pages).find(|piece| piece.record == Record::Absent);
+        if let Some(absent) = absent.map(|piece| piece.pages.start) {
             self.frames.warnings.bad_remove += 1;
             return Err(BlockError::Absent(absent.address(g)).into());
         }
         refuse_parted(&self.frames, pages)?;
         self.space.refuse_split(self.space.layout().linear_range(range))?;
+        self.frames.cut_extents(pages)?;
         Ok(pages)
     }
 }
@@ -163,10 +164,13 @@ fn remove_offline<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>
 /// What a device gave to the system goes back to the device (`memory_to_device`), not away.
 fn refuse_kmem<M: Machine>(frames: &Frames<M>, range: PhysRange) -> Result<()> {
     let g = frames.granule();
-    let mut blocks = frames.blocks_of(PfnRange::inside(g, range)).iter();
-    match blocks.find(|block| block.source == Source::Kmem) {
+    let pages = PfnRange::inside(g, range);
+    let own = frames.blocks.range(pages.start.get()..pages.end.get()).iter();
+    let given = own.filter(|block| block.source == Source::Kmem).map(|block| block.start);
+    let folded = frames.extents().iter().filter(|e| e.source == Source::Kmem && e.pages.overlaps(&pages));
+    match given.chain(folded.map(|extent| extent.pages.start.max(pages.start))).min() {
         Some(block) => {
-            let (block, is, needs) = (block.start.address(g), BlockIs::GivenByDevice, BlockNeeds::OwnMemory);
+            let (block, is, needs) = (block.address(g), BlockIs::GivenByDevice, BlockNeeds::OwnMemory);
             Err(BlockError::State { block, is, needs }.into())
         }
         None => Ok(()),

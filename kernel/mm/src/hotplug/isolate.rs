@@ -9,8 +9,9 @@ use core::ops::ControlFlow;
 use crate::error::{BlockError, BlockNeeds, Result};
 use crate::frame::Frames;
 use crate::frame::block::{BlockState, MemoryBlock};
+use crate::frame::extents::Piece;
 use crate::frame::page::PageKind;
-use crate::frame::zone::ZoneKind;
+use crate::frame::zone::{Zone, ZoneKind};
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
 
@@ -44,38 +45,41 @@ impl<M: Machine> Frames<M> {
     /// `BlockError::Absent`, `BlockError::State` when one is isolated already, `BlockError::NotWhole` for a boot block with
     /// holes. Nothing has changed then.
     pub fn start_isolate(&mut self, pages: PfnRange) -> Result<PfnRange> {
-        let g = self.granule();
+        self.cut_extents(pages)?;
         let mut going = PfnRange::default();
-        for start in pages.blocks(g) {
-            if self.can_isolate(start)? {
-                let first = if going.is_empty() { start } else { going.start };
-                going = PfnRange { start: first, end: start + g.section_pages };
+        for piece in self.pieces(pages) {
+            if self.can_isolate(piece)? {
+                let first = if going.is_empty() { piece.pages.start } else { going.start };
+                going = PfnRange { start: first, end: piece.pages.end };
             }
         }
-        for start in going.blocks(g) {
-            if let Some(block) = self.blocks.get_mut(start.get())
-                && let BlockState::Online(zone) = block.state
-            {
-                block.state = BlockState::GoingOffline(zone);
-            }
-        }
+        self.change_states(going, |state| match state {
+            BlockState::Online(zone) => BlockState::GoingOffline(zone),
+            other => other,
+        });
         Ok(going)
     }
 
-    /// Whether the block at `start` has to be isolated.
-    fn can_isolate(&self, start: Pfn) -> Result<bool> {
+    /// Changes the states of the blocks of `pages`.
+    fn change_states(&mut self, pages: PfnRange, change: impl Fn(BlockState) -> BlockState) {
+        let keys = || pages.start.get()..pages.end.get();
+        self.blocks.range_mut(keys()).iter_mut().for_each(|block| block.state = change(block.state));
+        self.extents.range_mut(keys()).iter_mut().for_each(|extent| extent.state = change(extent.state));
+    }
+
+    /// Whether the blocks of `piece` have to be isolated.
+    fn can_isolate(&self, piece: Piece) -> Result<bool> {
         let g = self.granule();
-        let address = start.address(g);
-        let block = self.blocks.get(start.get()).ok_or(BlockError::Absent(address))?;
-        match block.state {
+        let (start, address) = (piece.pages.start, piece.pages.start.address(g));
+        let state = piece.state.ok_or(BlockError::Absent(address))?;
+        let whole = self.blocks.get(start.get()).is_none_or(|block| block.present == g.section_pages);
+        match state {
             BlockState::Offline => Ok(false),
             BlockState::GoingOffline(_) => {
-                let (is, needs) = (block.state.described(), BlockNeeds::Online);
+                let (is, needs) = (state.described(), BlockNeeds::Online);
                 Err(BlockError::State { block: address, is, needs }.into())
             }
-            BlockState::Online(_) if block.present != g.section_pages => {
-                Err(BlockError::NotWhole(address).into())
-            }
+            BlockState::Online(_) if !whole => Err(BlockError::NotWhole(address).into()),
             BlockState::Online(_) => Ok(true),
         }
     }
@@ -87,49 +91,43 @@ impl<M: Machine> Frames<M> {
 
     /// Lets the isolated blocks of `pages` serve allocations again.
     pub fn undo_isolate(&mut self, pages: PfnRange) {
-        let g = self.granule();
-        for start in pages.blocks(g) {
-            if let Some(block) = self.blocks.get_mut(start.get())
-                && let BlockState::GoingOffline(zone) = block.state
-            {
-                block.state = BlockState::Online(zone);
-                self.zones[zone as usize].note_freed();
-            }
-        }
+        self.change_states(pages, |state| match state {
+            BlockState::GoingOffline(zone) => BlockState::Online(zone),
+            other => other,
+        });
+        self.zones.iter_mut().for_each(Zone::note_freed);
+        self.join_extents(pages.start);
+        self.join_extents(pages.end);
     }
 
     /// Whether a block that serves allocations has a free page for moving a page of `kind`: a huge page takes memmap, which
     /// only zone Normal serves.
     pub(crate) fn has_room_for(&self, kind: PageKind) -> bool {
-        self.blocks().iter().any(|block| match block.state {
-            BlockState::Online(ZoneKind::Movable) if kind == PageKind::HugeTlb => false,
-            BlockState::Online(_) => block.free.pages() != 0,
+        let serves = |state: BlockState| match state {
+            BlockState::Online(zone) => zone != ZoneKind::Movable || kind != PageKind::HugeTlb,
             BlockState::Offline | BlockState::GoingOffline(_) => false,
-        })
+        };
+        let free = |block: &MemoryBlock| block.free.pages() != 0;
+        self.blocks.as_slice().iter().any(|block| serves(block.state) && free(block))
+            || self.extents().iter().any(|extent| serves(extent.state))
     }
 
     /// The first isolated blocks side by side in `pages`.
     pub(crate) fn first_isolated_run(&self, pages: PfnRange) -> Option<PfnRange> {
-        let g = self.granule();
-        let start = pages.blocks(g).find(|start| self.is_isolated(*start))?;
-        let rest = PfnRange { start, end: pages.end };
-        let end = rest.blocks(g).find(|start| !self.is_isolated(*start)).unwrap_or(pages.end);
-        Some(PfnRange { start, end })
+        let isolated = |piece: &Piece| matches!(piece.state, Some(BlockState::GoingOffline(_)));
+        let first = self.pieces(pages).find(isolated)?;
+        let rest = PfnRange { start: first.pages.start, end: pages.end };
+        let end = self.pieces(rest).take_while(isolated).last()?.pages.end;
+        Some(PfnRange { start: rest.start, end })
     }
 
     /// The last isolated blocks side by side in `pages`.
     pub(crate) fn last_isolated_run(&self, pages: PfnRange) -> Option<PfnRange> {
-        let g = self.granule();
-        let last = pages.blocks(g).rev().find(|start| self.is_isolated(*start))?;
-        let rest = PfnRange { start: pages.start, end: last };
-        let before = rest.blocks(g).rev().find(|start| !self.is_isolated(*start));
-        let start = before.map_or(pages.start, |before| before + g.section_pages);
-        Some(PfnRange { start, end: last + g.section_pages })
-    }
-
-    fn is_isolated(&self, start: Pfn) -> bool {
-        let block = self.blocks.get(start.get());
-        block.is_some_and(|block| matches!(block.state, BlockState::GoingOffline(_)))
+        let (mut rest, mut last) = (pages, None);
+        while let Some(run) = self.first_isolated_run(rest) {
+            (rest.start, last) = (run.end, Some(run));
+        }
+        last
     }
 
     /// The first thing in use in `pages`.
@@ -147,13 +145,17 @@ impl<M: Machine> Frames<M> {
         let g = self.granule();
         let mut at = pages.start;
         while at < pages.end {
-            let block = self.block_of(at);
-            let idle = |b: &MemoryBlock| b.free.pages() + b.marked_inside() == b.usable(g).len();
-            let busy = block.filter(|b| b.state != BlockState::Offline && !idle(b));
-            let Some(block) = busy else {
-                at = at.align_down(g.section_order) + g.section_pages;
+            let start = at.align_down(g.section_order);
+            let Some(block) = self.blocks.get(start.get()) else {
+                // Nothing of an extent is in use.
+                at = self.piece_of(PfnRange { start, end: pages.end.align_up(g.section_order) }).pages.end;
                 continue;
             };
+            let idle = |b: &MemoryBlock| b.free.pages() + b.marked_inside() == b.usable(g).len();
+            if block.state == BlockState::Offline || idle(block) {
+                at = start + g.section_pages;
+                continue;
+            }
             let usable = block.usable(g);
             let part = PfnRange { start: at.max(usable.start), end: usable.end.min(pages.end) };
             self.each_used_in_block(part, &mut found)?;

@@ -13,6 +13,14 @@ impl<M: Machine> Mm<M> {
         let g = self.granule();
         let on_it = self.frames.blocks.iter_mut().filter(|block| block.pages(g).overlaps(&pages));
         on_it.for_each(|block| block.node = node);
+        let g = self.granule();
+        let whole = PfnRange {
+            start: pages.start.align_down(g.section_order),
+            end: pages.end.align_up(g.section_order),
+        };
+        // Without room to part an extent, all of it is on the node.
+        let _whole_extents = self.frames.cut_extents(whole);
+        self.frames.set_extents_node(whole, node);
     }
 
     /// The node of the device or the memory block at `pfn`.

@@ -54,8 +54,8 @@ impl<M: Machine> Mm<M> {
     /// As [`Self::offline_block`] and [`Self::offline_pages_unless`].
     pub fn offline_block_unless(&mut self, start: Pfn, stop: Stop<'_>) -> Result<Offlined> {
         let g = self.granule();
-        if let Some(block) = self.frames.blocks.get(start.get()).filter(|b| b.state == BlockState::Offline) {
-            let (block, is) = (start.address(g), block.state.described());
+        if let Some(state @ BlockState::Offline) = self.frames.state_of(start) {
+            let (block, is) = (start.address(g), state.described());
             return Err(BlockError::State { block, is, needs: BlockNeeds::Online }.into());
         }
         self.offline_pages_unless(PfnRange::new(start, g.section_pages), stop)

@@ -3,6 +3,7 @@
 use crate::error::{BlockError, BlockNeeds, Resource, Result};
 use crate::frame::Frames;
 use crate::frame::block::BlockState;
+use crate::frame::extents::{Piece, Record};
 use crate::frame::page::PageKind;
 use crate::frame::pages::Pages;
 use crate::frame::zone::ZoneKind;
@@ -18,8 +19,9 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// `BlockError::Absent`, and as [`Self::online_pages`].
     pub fn online_block(&mut self, start: Pfn, zone: ZoneKind) -> Result<()> {
-        self.frames.require_offline(start)?;
-        self.online_pages(PfnRange::new(start, self.granule().section_pages), zone, |_, _| {})
+        let block = PfnRange::new(start, self.granule().section_pages);
+        self.frames.require_offline(block)?;
+        self.online_pages(block, zone, |_, _| {})
     }
 
     /// Brings the blocks of `pages` online in `zone`: steps 6 and 7. `progress` is called after each.
@@ -34,9 +36,7 @@ impl<M: Machine> Mm<M> {
         mut progress: impl FnMut(&Self, Step),
     ) -> Result<()> {
         let range = pages.addresses(self.granule());
-        for start in pages.blocks(self.granule()) {
-            self.frames.require_offline(start)?;
-        }
+        self.frames.require_offline(pages)?;
         self.notifiers.ask(Direction::Online, range)?;
         if let Err(error) = self.frames.join_zone(pages, zone) {
             self.notifiers.cancel(Direction::Online, range);
@@ -51,14 +51,13 @@ impl<M: Machine> Mm<M> {
 }
 
 impl<M: Machine> Frames<M> {
-    /// Refuses a block that is not present or not offline.
-    pub(crate) fn require_offline(&self, start: Pfn) -> Result<()> {
-        let block = start.address(self.granule());
-        let state = self.blocks.get(start.get()).ok_or(BlockError::Absent(block))?.state;
-        match state {
-            BlockState::Offline => Ok(()),
-            _ => Err(BlockError::State { block, is: state.described(), needs: BlockNeeds::Offline }.into()),
-        }
+    /// Refuses pages of which a block is not present or not offline.
+    pub(crate) fn require_offline(&self, pages: PfnRange) -> Result<()> {
+        let other = self.pieces(pages).find(|piece| piece.state != Some(BlockState::Offline));
+        let Some(Piece { pages, state, .. }) = other else { return Ok(()) };
+        let block = pages.start.address(self.granule());
+        let is = state.ok_or(BlockError::Absent(block))?.described();
+        Err(BlockError::State { block, is, needs: BlockNeeds::Offline }.into())
     }
 
     /// Step 6: the blocks of `pages`, all offline, join `zone`.
@@ -66,36 +65,65 @@ impl<M: Machine> Frames<M> {
     /// # Errors
     /// `Out` when the heap has no room; nothing has changed then.
     pub(crate) fn join_zone(&mut self, pages: PfnRange, zone: ZoneKind) -> Result<()> {
-        let starts = pages.blocks(self.granule());
-        let count = starts.clone().count();
+        self.cut_extents(pages)?;
+        let count = self.pieces(pages).count();
         self.may_fail(Resource::Heap { bytes: count * size_of::<Pfn>() })?;
         self.zones[zone as usize].reserve(count)?;
-        for start in starts {
-            let Some(block) = self.blocks.get_mut(start.get()) else { continue };
-            block.state = BlockState::Online(zone);
-            let (present, memmap, poisoned) = (block.present, block.own_memmap(), block.poisoned);
-            self.charge(PageKind::Poisoned, poisoned);
-            self.zones[zone as usize].join(start);
-            self.zones[zone as usize].present += present;
-            self.add_present(present - memmap);
+        let mut rest = pages;
+        while !rest.is_empty() {
+            let piece = self.piece_of(rest);
+            match piece.record {
+                Record::Block => self.join_zone_block(piece.pages.start, zone),
+                Record::Extent => {
+                    self.set_extents_state(piece.pages, BlockState::Online(zone));
+                    self.zones[zone as usize].join(piece.pages.start);
+                    self.zones[zone as usize].present += piece.pages.len();
+                    self.add_present(piece.pages.len());
+                    self.join_extents(piece.pages.start);
+                }
+                Record::Absent => {}
+            }
+            rest.start = piece.pages.end;
         }
+        self.join_extents(pages.end);
         Ok(())
+    }
+
+    fn join_zone_block(&mut self, start: Pfn, zone: ZoneKind) {
+        let Some(block) = self.blocks.get_mut(start.get()) else { return };
+        block.state = BlockState::Online(zone);
+        let (present, memmap, poisoned) = (block.present, block.own_memmap(), block.poisoned);
+        self.charge(PageKind::Poisoned, poisoned);
+        self.zones[zone as usize].join(start);
+        self.zones[zone as usize].present += present;
+        self.add_present(present - memmap);
     }
 
     /// The inverse of [`Self::join_zone`].
     pub(crate) fn leave_zone(&mut self, pages: PfnRange) {
-        for start in pages.blocks(self.granule()) {
-            let Some(block) = self.blocks.get_mut(start.get()) else { continue };
-            let Some(zone) = block.state.zone() else { continue };
+        for zone in &mut self.zones {
+            zone.leave(pages);
+        }
+        let mut rest = pages;
+        while !rest.is_empty() {
+            let piece = self.piece_of(rest);
+            rest.start = piece.pages.end;
+            let Some(zone) = piece.state.and_then(BlockState::zone) else { continue };
+            if piece.record == Record::Extent {
+                self.set_extents_state(piece.pages, BlockState::Offline);
+                self.zones[zone as usize].present -= piece.pages.len();
+                self.remove_present(piece.pages.len());
+                self.join_extents(piece.pages.start);
+                continue;
+            }
+            let Some(block) = self.blocks.get_mut(piece.pages.start.get()) else { continue };
             block.state = BlockState::Offline;
             let (present, memmap, poisoned) = (block.present, block.own_memmap(), block.poisoned);
             self.uncharge(PageKind::Poisoned, poisoned);
             self.zones[zone as usize].present -= present;
             self.remove_present(present - memmap);
         }
-        for zone in &mut self.zones {
-            zone.leave(pages);
-        }
+        self.join_extents(pages.end);
     }
 
     /// Step 7: the usable pages of the blocks of `pages` go to the free lists, in the largest runs that alignment allows. A
@@ -103,9 +131,9 @@ impl<M: Machine> Frames<M> {
     pub(crate) fn release_to_buddy(&mut self, pages: PfnRange) {
         let g = self.granule();
         let free_memmap = self.hooks.frees_memmap();
+        self.count_folded(pages, 1);
         let struct_pages = Pages::new(&self.machine, self.layout);
-        for start in pages.blocks(g) {
-            let Some(block) = self.blocks.get_mut(start.get()) else { continue };
+        for block in self.blocks.range_mut(pages.start.get()..pages.end.get()) {
             let Some(zone) = block.state.zone() else { continue };
             if block.demand.is_some() {
                 self.zones[zone as usize].free += block.free.pages();
@@ -124,6 +152,19 @@ impl<M: Machine> Frames<M> {
         }
     }
 
+    /// The pages of `pages` in extents are free, or no longer: `sign` times as many more.
+    fn count_folded(&mut self, pages: PfnRange, sign: i64) {
+        let mut free = [0i64; ZoneKind::ALL.len()];
+        for piece in self.pieces(pages).filter(|piece| piece.record == Record::Extent) {
+            if let Some(zone) = piece.state.and_then(BlockState::zone) {
+                free[zone as usize] += sign * piece.pages.len().cast_signed();
+            }
+        }
+        for (zone, by) in self.zones.iter_mut().zip(free) {
+            zone.free = zone.free.wrapping_add_signed(by);
+        }
+    }
+
     /// Puts free pages of one boot block, in zone Normal, on its lists.
     pub(crate) fn put_boot_range(&mut self, range: PfnRange) {
         let struct_pages = Pages::new(&self.machine, self.layout);
@@ -138,9 +179,9 @@ impl<M: Machine> Frames<M> {
     /// The inverse of [`Self::release_to_buddy`], for blocks in which everything is free: their heads become tails, but
     /// for a block on demand, which keeps its lists.
     pub(crate) fn withdraw_from_buddy(&mut self, pages: PfnRange) {
+        self.count_folded(pages, -1);
         let struct_pages = Pages::new(&self.machine, self.layout);
-        for start in pages.blocks(self.layout.granule()) {
-            let Some(block) = self.blocks.get_mut(start.get()) else { continue };
+        for block in self.blocks.range_mut(pages.start.get()..pages.end.get()) {
             let Some(zone) = block.state.zone() else { continue };
             self.zones[zone as usize].free -= block.free.pages();
             if block.demand.is_none() {

@@ -27,13 +27,19 @@ use crate::space::table::KernelSpace;
 
 // Step 1. The sections exist from here on; nothing of them is valid before step 5 (I1).
 
-pub(crate) fn claim_sections<M: Machine>(frames: &mut Frames<M>, range: &HotRange) -> Result<()> {
+pub(crate) fn claim_sections<M: Machine>(
+    frames: &mut Frames<M>,
+    range: &HotRange,
+    home: MemmapHome,
+) -> Result<()> {
     let g = frames.granule();
     let blocks = range.pages().blocks(g);
     // A range that was validated before the model changed.
-    if let Some(start) = blocks.clone().find(|start| frames.sections.get(start.get()).is_some()) {
-        let present = start.address(g);
+    if let Some(present) = frames.first_section_of(range.pages()).map(|start| start.address(g)) {
         return Err(RangeError::Exists { range: range.pages().addresses(g), present }.into());
+    }
+    if home == MemmapHome::Demand {
+        return frames.claim_extent(range.pages(), range.source(), range.node());
     }
     let count = blocks.clone().count();
     frames.may_fail(Resource::Heap { bytes: count * size_of::<Section>() })?;
@@ -55,9 +61,10 @@ pub(crate) fn claim_sections<M: Machine>(frames: &mut Frames<M>, range: &HotRang
 
 pub(crate) fn drop_sections<M: Machine>(frames: &mut Frames<M>, pages: PfnRange) {
     let g = frames.granule();
+    frames.drop_extents(pages);
     // From the end, so that nothing of the range has to move up.
-    for start in pages.blocks(g).rev() {
-        frames.blocks.remove(start.get());
+    while let Some(start) = frames.blocks.range(pages.start.get()..pages.end.get()).last().map(|b| b.start) {
+        frames.forget_block(start);
         if frames.hooks.keeps_sections()
             && let Some(section) = frames.sections.get_mut(start.get())
         {
@@ -127,10 +134,8 @@ pub(crate) fn choose_backing<M: Machine>(
     let g = frames.granule();
     match home {
         MemmapHome::Ram => Ok(()),
-        MemmapHome::Demand => {
-            pages.blocks(g).for_each(|start| set_backing(frames, start, Backing::Demand, 0));
-            Ok(())
-        }
+        // An extent says so.
+        MemmapHome::Demand => Ok(()),
         MemmapHome::SelfHosted => {
             reserve_altmaps(frames, pages.blocks(g).count())?;
             for start in pages.blocks(g) {
@@ -186,8 +191,11 @@ fn set_backing<M: Machine>(frames: &mut Frames<M>, start: Pfn, backing: Backing,
 pub(crate) fn drop_backing<M: Machine>(frames: &mut Frames<M>, pages: PfnRange) {
     let in_use = frames.altmaps.remove_in(pages);
     debug_assert!(in_use == 0 || frames.hooks.any(), "{in_use} pages of an altmap are in use");
-    for start in pages.blocks(frames.granule()) {
-        set_backing(frames, start, Backing::Ram, 0);
+    for section in frames.sections.range_mut(pages.start.get()..pages.end.get()) {
+        section.backing = Backing::Ram;
+    }
+    for block in frames.blocks.range_mut(pages.start.get()..pages.end.get()) {
+        block.memmap_pages = 0;
     }
 }
 
@@ -215,10 +223,10 @@ pub(crate) fn refuse_parted<M: Machine>(frames: &Frames<M>, pages: PfnRange) -> 
 
 pub(crate) fn initialise_pages<M: Machine>(frames: &mut Frames<M>, pages: PfnRange) {
     let g = frames.granule();
-    let demand = frames.backing_of(pages.start) == Backing::Demand;
-    if !demand {
-        machine::zero_mapped(frames.machine(), frames.layout().memmap(pages));
+    if frames.backing_of(pages.start) == Backing::Demand {
+        return frames.set_extents_present(pages, true);
     }
+    machine::zero_mapped(frames.machine(), frames.layout().memmap(pages));
     for start in pages.blocks(g) {
         let all = Subsections::touched(g, start, PfnRange::new(start, g.section_pages));
         if let Some(section) = frames.sections.get_mut(start.get()) {
@@ -240,15 +248,14 @@ pub(crate) fn initialise_pages<M: Machine>(frames: &mut Frames<M>, pages: PfnRan
 }
 
 pub(crate) fn forget_pages<M: Machine>(frames: &mut Frames<M>, pages: PfnRange) {
-    let g = frames.granule();
-    for start in pages.blocks(g) {
-        let memmap = frames.blocks.get(start.get()).map_or(0, MemoryBlock::own_memmap);
-        frames.uncharge(PageKind::MemmapSelf, memmap);
-        frames.remove_present(memmap);
-        if let Some(section) = frames.sections.get_mut(start.get()) {
-            section.present = Subsections::default();
-        }
+    let keys = || pages.start.get()..pages.end.get();
+    let memmap = frames.blocks.range(keys()).iter().map(MemoryBlock::own_memmap).sum();
+    frames.uncharge(PageKind::MemmapSelf, memmap);
+    frames.remove_present(memmap);
+    for section in frames.sections.range_mut(keys()) {
+        section.present = Subsections::default();
     }
+    frames.set_extents_present(pages, false);
 }
 
 /// All of the linear map.

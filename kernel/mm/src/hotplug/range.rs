@@ -32,8 +32,8 @@ impl HotRange {
         let range = whole_blocks(g, start, len)?;
         refuse_beyond(mm.space.layout(), range)?;
         let pages = PfnRange::inside(g, range);
-        if let Some(section) = mm.frames.sections_of(pages).first() {
-            return Err(RangeError::Exists { range, present: section.start.address(g) }.into());
+        if let Some(present) = mm.frames.first_section_of(pages).map(|start| start.address(g)) {
+            return Err(RangeError::Exists { range, present }.into());
         }
         // What a device gave to the system is claimed by that device, also while it is on its way.
         mm.devices.refuse_claimed(g, pages)?;

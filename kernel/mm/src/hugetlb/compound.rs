@@ -9,6 +9,7 @@
 use crate::error::{Error, HugeError, PageError, PageNeeds, Resource, Result};
 use crate::frame::Frames;
 use crate::frame::block::{BlockState, MemoryBlock};
+use crate::frame::extents::{Piece, Record};
 use crate::frame::page::PageKind;
 use crate::frame::zone::ZoneKind;
 use crate::machine::{self, Machine};
@@ -74,7 +75,7 @@ pub(super) fn mark_compound<M: Machine>(frames: &Frames<M>, head: Pfn, order: u3
 /// Whether the tails of a huge page stay as a free run's are, zeroed: in a block on demand, where they are shared by
 /// construction, and each finds its head by rounding.
 fn keeps_zeroed_tails<M: Machine>(frames: &Frames<M>, head: Pfn) -> bool {
-    frames.block_of(head).is_some_and(|block| block.demand.is_some())
+    frames.is_on_demand(head)
 }
 
 /// The inverse of [`new_compound`]. All of its struct pages can be written.
@@ -111,7 +112,17 @@ pub(super) fn free_images<M: Machine>(frames: &Frames<M>, order: u32) -> Option<
     if order < g.section_order {
         return None;
     }
-    find_blocks(frames, order, |block| block.is_image(g))
+    ZoneKind::ALL.into_iter().find_map(|zone| {
+        let state = Some(BlockState::Online(zone));
+        let free = |piece: Piece| piece.record == Record::Extent && piece.state == state;
+        frames.extents().iter().filter(|extent| Some(extent.state) == state).find_map(|extent| {
+            // It begins in this extent, and may reach into those behind.
+            let (first, end) = (extent.pages.start.align_up(order), extent.pages.end);
+            let starts = (0..).map(|i| first + (i << order)).take_while(|start| *start < end);
+            let mut runs = starts.map(|start| PfnRange::new(start, 1 << order));
+            runs.find(|run| frames.pieces(*run).all(free))
+        })
+    })
 }
 
 /// The first whole free blocks of one zone that are `1 << order` pages, aligned, Normal's before Movable's. A block that

@@ -58,8 +58,7 @@ impl Parts {
 
 /// Whether the huge page at `head` is blocks on demand, and as a whole.
 pub(super) fn is_of_images<M: Machine>(frames: &Frames<M>, head: Pfn, order: u32) -> bool {
-    order >= frames.granule().section_order
-        && frames.block_of(head).is_some_and(|block| block.demand.is_some())
+    order >= frames.granule().section_order && frames.is_on_demand(head)
 }
 
 /// The memmap of each block of `run`, and whether it is the first.
@@ -86,11 +85,17 @@ impl HugeTlb {
         let g = frames.granule();
         let zone = frames.zone_of(run.start).unwrap_or(ZoneKind::Normal);
         let of = TailOf { zone, size: self.size_of(order)? };
-        let parts = self.make_parts(frames, of, run, order)?;
+        frames.take_images(run)?;
+        let parts = match self.make_parts(frames, of, run, order) {
+            Ok(parts) => parts,
+            Err(error) => {
+                frames.put_images(run);
+                return Err(error);
+            }
+        };
         for (memmap, first) in memmaps(space, run) {
             space.replace_image(memmap, |number| parts.entry(g, first, number))?;
         }
-        frames.take_images(run);
         frames.charge(PageKind::HugeTlb, run.len());
         self.tails.count(frames, of, tail_pages(g, order), 0);
         self.note_optimised(frames, run, order, true);

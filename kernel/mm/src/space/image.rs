@@ -14,9 +14,9 @@ use crate::entry::flush::PendingInvalidation;
 use crate::entry::live_update::Contents;
 use crate::entry::slot::{Entries, Slot, read, write, write_run};
 use crate::error::{Result, SpaceError};
-use crate::frame::demand::Image;
+use crate::frame::demand::{Image, image_level};
 use crate::frame::tables::TableFrames;
-use crate::granule::{Granule, LAST_LEVEL};
+use crate::granule::Granule;
 use crate::machine::{self, Machine};
 
 struct Imager<'a, M> {
@@ -90,11 +90,6 @@ impl<M: Machine> Visit for TableReaper<'_, M> {
         }
         Ok(())
     }
-}
-
-/// The level of the entries that lead to the image.
-fn image_level(g: Granule) -> u8 {
-    if g.shares_tables() { LAST_LEVEL - 1 } else { LAST_LEVEL }
 }
 
 impl<M: Machine> KernelSpace<M> {
@@ -189,13 +184,5 @@ impl<M: Machine> KernelSpace<M> {
     fn reap_tables(&mut self, frames: &mut dyn TableFrames, memmap: VirtRange) -> Result<()> {
         let g = self.granule();
         self.walk(memmap, &mut TableReaper::<M> { machine: &self.machine, frames, g })
-    }
-
-    /// Where the entries of a block's memmap are: the table and the index, of level 2 where a table serves one section (4K),
-    /// else of level 3.
-    pub(crate) fn memmap_entry(&self, memmap: VirtAddr) -> Option<(PhysAddr, u32)> {
-        let path = self.path(memmap);
-        let slot = path.steps().find(|step| step.slot.level == image_level(self.granule()))?.slot;
-        Some((slot.table, u32::try_from(slot.index).ok()?))
     }
 }

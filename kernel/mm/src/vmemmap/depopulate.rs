@@ -22,20 +22,18 @@ pub(crate) fn depopulate_sections<M: Machine>(
     if frames.hooks.keeps_memmap() {
         return;
     }
-    let is_demand = |frames: &Frames<M>, start: Pfn| frames.backing_of(start) == Backing::Demand;
-    let g = frames.granule();
-    let mut run = PfnRange { start: range.start, end: range.start };
-    while run.end < range.end {
-        let demand = is_demand(frames, run.start);
-        while run.end < range.end && is_demand(frames, run.end) == demand {
-            run.end = run.end + g.section_pages;
-        }
-        if demand {
+    let mut rest = range;
+    while !rest.is_empty() {
+        let demand = |start: Pfn| frames.backing_of(start) == Backing::Demand;
+        let first = demand(rest.start);
+        let alike = frames.pieces(rest).take_while(|piece| demand(piece.pages.start) == first);
+        let run = PfnRange { start: rest.start, end: alike.last().map_or(rest.end, |piece| piece.pages.end) };
+        if first {
             depopulate_image(space, frames, run);
         } else {
             depopulate_run(space, frames, run);
         }
-        run.start = run.end;
+        rest.start = run.end;
     }
 }
 

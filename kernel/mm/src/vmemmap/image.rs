@@ -2,7 +2,6 @@
 
 use crate::error::Result;
 use crate::frame::Frames;
-use crate::frame::demand::DemandMemmap;
 use crate::machine::Machine;
 use crate::pfn::PfnRange;
 use crate::space::table::KernelSpace;
@@ -24,13 +23,6 @@ pub(crate) fn populate_image<M: Machine>(
         return Err(error);
     }
     space.publish();
-    for start in pages.blocks(g) {
-        let entry = space.memmap_entry(space.layout().page_address(start));
-        if let (Some(block), Some((table, index))) = (frames.blocks.get_mut(start.get()), entry) {
-            block.demand = Some(DemandMemmap { table, index });
-            block.free.set_whole(g.section_order);
-        }
-    }
     Ok(())
 }
 
@@ -41,12 +33,6 @@ pub(crate) fn depopulate_image<M: Machine>(
     pages: PfnRange,
 ) {
     let g = frames.granule();
-    for start in pages.blocks(g) {
-        if let Some(block) = frames.blocks.get_mut(start.get()) {
-            block.demand = None;
-            block.free.forget();
-        }
-    }
     let unmapped = space.unmap_image(frames, space.layout().memmap(pages));
     debug_assert!(unmapped.is_ok(), "emptying an entry is always legal");
     frames.put_image(pages.len() >> g.section_order);

@@ -49,8 +49,9 @@ fn a_boot_block_goes(kernel: &mut Kernel) -> Outcome {
         expected.present -= usable;
         expected.free -= usable;
         counts_are(&kernel.mm.frames().counts(), &expected)?;
-        let listed =
-            ZoneKind::ALL.iter().any(|zone| kernel.mm.frames().zone(*zone).blocks().contains(&block));
+        let listed = ZoneKind::ALL
+            .into_iter()
+            .any(|zone| kernel.mm.frames().blocks_in(zone).any(|start| start == block));
         check!(!listed, "the block at {block} is offline, and in a zone");
         let address = kernel.address(block);
         let again = kernel.mm.offline_block(block);
@@ -152,7 +153,7 @@ fn what_holds(kernel: &Kernel, block: Pfn) -> Outcome<Error> {
 
 fn not_a_block(kernel: &mut Kernel) -> Outcome {
     let before = Snapshot::of(kernel);
-    let first = kernel.mm.frames().blocks().first().map_or(Pfn::new(0), |block| block.start);
+    let first = kernel.mm.frames().blocks().next().map_or(Pfn::new(0), |block| block.start);
     let inside = first + 1;
     let absent = Pfn::new(1 << 36);
     for pfn in [inside, absent] {

@@ -48,9 +48,8 @@ impl FreeLists {
     }
     fn of(kernel: &Kernel, zone: ZoneKind) -> Self {
         let mut lists = Self::default();
-        for block in kernel.mm.frames().zone(zone).blocks().iter().filter_map(|start| kernel.block_of(*start))
-        {
-            each_free_run(kernel, block, |pfn, order| lists.add(pfn, order));
+        for block in kernel.mm.frames().blocks_in(zone).filter_map(|start| kernel.block_of(start)) {
+            each_free_run(kernel, &block, |pfn, order| lists.add(pfn, order));
         }
         lists
     }
@@ -58,8 +57,8 @@ impl FreeLists {
 
 /// The largest order of which zone Normal has a free run.
 fn largest(kernel: &Kernel) -> Option<u32> {
-    let blocks = kernel.mm.frames().zone(ZoneKind::Normal).blocks().iter();
-    blocks.filter_map(|start| kernel.block_of(*start)?.free.largest()).max()
+    let blocks = kernel.mm.frames().blocks_in(ZoneKind::Normal);
+    blocks.filter_map(|start| kernel.block_of(start)?.free.largest()).max()
 }
 
 fn every_order(kernel: &mut Kernel) -> Outcome {
@@ -185,8 +184,7 @@ fn bad_frees(kernel: &mut Kernel) -> Outcome {
     let reserved = kernel.pfn(kernel.info.image.start);
     refuses_to_free(kernel, reserved)?;
     refuses_to_free(kernel, Pfn::new(1 << 36))?;
-    let hosted =
-        kernel.mm.frames().blocks().iter().find(|block| block.memmap_pages > 0).map(|block| block.start);
+    let hosted = kernel.mm.frames().blocks().find(|block| block.memmap_pages > 0).map(|block| block.start);
     hosted.map_or(Ok(()), |memmap| refuses_to_free(kernel, memmap))
 }
 
@@ -206,7 +204,7 @@ fn books_agree(kernel: &mut Kernel) -> Outcome {
     let mut free = 0;
     for kind in ZoneKind::ALL {
         let (zone, lists) = (kernel.mm.frames().zone(kind), FreeLists::of(kernel, kind));
-        let blocks = zone.blocks().iter().filter_map(|start| kernel.block_of(*start));
+        let blocks = kernel.mm.frames().blocks_in(kind).filter_map(|start| kernel.block_of(start));
         let (listed, present) = blocks.fold((0, 0), |(f, p), b| (f + b.free.pages(), p + b.present));
         same_at("free pages on the lists", kind, lists.pages, zone.free)?;
         same_at("free pages of the blocks", kind, listed, zone.free)?;

@@ -3,6 +3,8 @@
 //! Every block but the newest of boot RAM is isolated for this, and there the last page of each run is held. So a tenant's
 //! pages come to lie in runs in pieces, and letting go of the page beside one makes that run the cheapest.
 
+use alloc::vec::Vec;
+
 use hotmap_mm::error::Resource;
 use hotmap_mm::frame::block::{BlockState, Source};
 use hotmap_mm::frame::page::PageKind;
@@ -41,16 +43,20 @@ fn in_pieces(kernel: &mut Kernel, body: Body<'_>) -> Outcome {
         let outcome = hold(kernel, block, true).and_then(|()| hosting(kernel, PAGES, body));
         hold(kernel, block, false).and(outcome)
     });
-    for i in 0..kernel.mm.frames().blocks().len() {
-        let pages = kernel.section(kernel.mm.frames().blocks()[i].start);
+    for start in starts(kernel) {
+        let pages = kernel.section(start);
         kernel.mm.frames_mut().undo_isolate(pages);
     }
     outcome.and_then(|()| before.is_still(kernel))
 }
 
+fn starts(kernel: &Kernel) -> Vec<Pfn> {
+    kernel.mm.frames().blocks().map(|block| block.start).collect()
+}
+
 fn isolate_all_but(kernel: &mut Kernel, block: Pfn) -> Outcome {
-    for i in 0..kernel.mm.frames().blocks().len() {
-        let other = &kernel.mm.frames().blocks()[i];
+    for start in starts(kernel) {
+        let Some(other) = kernel.block_of(start) else { continue };
         if other.start == block || other.state == BlockState::Offline {
             continue;
         }

@@ -104,9 +104,9 @@ fn private_memory(kernel: &mut Kernel) -> Outcome {
         return skip(&"system RAM has no room for a device's memmap");
     }
     let (ranges, base, sections) =
-        (two_ranges(kernel), kernel.mm.frames().counts(), kernel.mm.frames().sections().len());
+        (two_ranges(kernel), kernel.mm.frames().counts(), kernel.mm.frames().sections().count());
     with_device(kernel, &ranges, DeviceType::Private, MemmapHome::Ram, &|kernel, start| {
-        same("sections", kernel.mm.frames().sections().len() as u64, sections as u64 + 2)?;
+        same("sections", kernel.mm.frames().sections().count() as u64, sections as u64 + 2)?;
         costs_its_memmap(kernel, &base)?;
         let device = find(kernel, start)?;
         same("pages of the device", device.pages(), ranges.iter().map(|r| pages(kernel, *r).len()).sum())?;

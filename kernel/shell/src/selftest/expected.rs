@@ -131,9 +131,9 @@ pub(super) trait Expected {
     /// The pages of the section that starts with `start`.
     fn section(&self, start: Pfn) -> PfnRange;
     /// The block that `pfn` is in.
-    fn block_of(&self, pfn: Pfn) -> Option<&MemoryBlock>;
+    fn block_of(&self, pfn: Pfn) -> Option<MemoryBlock>;
     /// The section that `pfn` is in.
-    fn section_of(&self, pfn: Pfn) -> Option<&Section>;
+    fn section_of(&self, pfn: Pfn) -> Option<Section>;
     /// The pages of a block that are not its own memmap.
     fn usable_pages(&self, block: &MemoryBlock) -> u64;
     /// Whether nothing of an online block is in use.
@@ -176,12 +176,12 @@ impl Expected for Kernel {
         PfnRange::new(start, self.section_pages())
     }
     #[inline(never)]
-    fn block_of(&self, pfn: Pfn) -> Option<&MemoryBlock> {
-        self.mm.frames().blocks().iter().find(|block| self.section(block.start).contains(pfn))
+    fn block_of(&self, pfn: Pfn) -> Option<MemoryBlock> {
+        self.mm.frames().blocks().find(|block| self.section(block.start).contains(pfn))
     }
     #[inline(never)]
-    fn section_of(&self, pfn: Pfn) -> Option<&Section> {
-        self.mm.frames().sections().iter().find(|section| self.section(section.start).contains(pfn))
+    fn section_of(&self, pfn: Pfn) -> Option<Section> {
+        self.mm.frames().sections().find(|section| self.section(section.start).contains(pfn))
     }
     fn usable_pages(&self, block: &MemoryBlock) -> u64 {
         self.section_pages() - block.memmap_pages - block.memmap_inside
@@ -204,7 +204,6 @@ impl Expected for Kernel {
                 .mm
                 .frames()
                 .sections()
-                .iter()
                 .any(|s| (*start..start + 2 * block).contains(&self.address(s.start).get()))
         };
         PhysAddr::new((2..).map(|i| end - i * block).find(is_free).unwrap_or(0))

@@ -140,7 +140,7 @@ fn a_block_going_offline(kernel: &mut Kernel) -> Outcome {
 
 /// The pages that blocks on demand lend to their memmap: a block that pages move to is used, and lends some.
 fn lent(kernel: &Kernel) -> i64 {
-    let blocks = kernel.mm.frames().blocks().iter().filter(|block| block.demand.is_some());
+    let blocks = kernel.mm.frames().blocks().filter(|block| block.demand.is_some());
     blocks.map(|block| block.memmap_inside.cast_signed()).sum()
 }
 

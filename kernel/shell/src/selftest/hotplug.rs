@@ -69,7 +69,7 @@ fn bad_ranges_are_refused(kernel: &mut Kernel) -> Outcome {
 
 fn only_offline_memory_goes(kernel: &mut Kernel) -> Outcome {
     let (before, warnings) = (Snapshot::of(kernel), kernel.mm.frames().warnings);
-    let online = kernel.mm.frames().blocks().iter().find(|block| block.state != BlockState::Offline);
+    let online = kernel.mm.frames().blocks().find(|block| block.state != BlockState::Offline);
     if let Some(memory) = online.map(|block| kernel.addresses(kernel.section(block.start))) {
         let refusal = Error::Block(BlockError::State {
             block: memory.start,
@@ -124,7 +124,7 @@ pub(super) fn with_blocks(
 /// What a machine counts with the image of a free block, which the first memory on demand makes: a page with the head, and one
 /// of tails. (Its table is among the tables.)
 fn with_image(kernel: &Kernel, base: &Counts, home: MemmapHome) -> Counts {
-    let is_there = kernel.mm.frames().sections().iter().any(|s| matches!(s.backing, Backing::Demand));
+    let is_there = kernel.mm.frames().sections().any(|s| matches!(s.backing, Backing::Demand));
     let pages = if home == MemmapHome::Demand && !is_there { 2 } else { 0 };
     Counts { memmap_ram: base.memmap_ram + pages, free: base.free - pages, ..*base }
 }
@@ -269,7 +269,7 @@ fn memmap_in(kernel: &Kernel, block: Pfn) -> u64 {
 fn free_runs(kernel: &Kernel, block: Pfn) -> u64 {
     let Some(block) = kernel.block_of(block) else { return 0 };
     let mut runs = 0;
-    each_free_run(kernel, block, |_, _| runs += 1);
+    each_free_run(kernel, &block, |_, _| runs += 1);
     runs
 }
 
@@ -299,7 +299,7 @@ fn struct_pages_are_clean(kernel: &mut Kernel) -> Outcome {
         kernel.mm.online_block(block, ZoneKind::Movable)?;
         with_tenant(kernel, memmap, |kernel, guest| {
             let first = frame_at(kernel, guest.page(kernel, 0))?;
-            let newest = kernel.mm.frames().zone(ZoneKind::Movable).blocks().last();
+            let newest = kernel.mm.frames().blocks_in(ZoneKind::Movable).last();
             same("where the tenant's first page is", first.get(), newest.map_or(0, |block| block.get()))
         })?;
         kernel.mm.offline_block(block)?;

@@ -33,8 +33,8 @@ pub(super) fn home(kernel: &Kernel, guest: &Guest) -> Outcome<(Pfn, ZoneKind)> {
         return Err(Error::Page(PageError::NotPresent(frame)).into());
     };
     let zone = block.state.zone().unwrap_or(ZoneKind::Normal);
-    let newest = kernel.mm.frames().zone(zone).blocks().last() == Some(&block.start);
-    let alone = block.tenant_pages == PAGES && block.free.pages() + PAGES == kernel.usable_pages(block);
+    let newest = kernel.mm.frames().blocks_in(zone).last() == Some(block.start);
+    let alone = block.tenant_pages == PAGES && block.free.pages() + PAGES == kernel.usable_pages(&block);
     let elsewhere = kernel.mm.frames().counts().free - block.free.pages();
     if newest && alone && block.present == kernel.section_pages() && elsewhere > PAGES {
         Ok((block.start, zone))
@@ -43,7 +43,7 @@ pub(super) fn home(kernel: &Kernel, guest: &Guest) -> Outcome<(Pfn, ZoneKind)> {
     }
 }
 
-fn block_of(kernel: &Kernel, start: Pfn) -> Outcome<&MemoryBlock> {
+fn block_of(kernel: &Kernel, start: Pfn) -> Outcome<MemoryBlock> {
     kernel.block_of(start).ok_or_else(|| Error::Block(BlockError::Absent(kernel.address(start))).into())
 }
 
@@ -69,7 +69,7 @@ fn a_tenant_moves(kernel: &mut Kernel) -> Outcome {
             is_used_as(kernel, frame, PageKind::Free)?;
         }
         let block = block_of(kernel, block)?;
-        check!(kernel.is_all_free(block), "{} free pages in the block that was emptied", block.free.pages());
+        check!(kernel.is_all_free(&block), "{} free pages in the block that was emptied", block.free.pages());
         counts_are(&kernel.mm.frames().counts(), &counts)
     })
 }

@@ -204,7 +204,7 @@ fn the_stack_has_a_guard(kernel: &mut Kernel) -> Outcome {
 fn leaves_are_large(kernel: &mut Kernel) -> Outcome {
     for block in kernel.mm.frames().blocks() {
         let memory = kernel.addresses(kernel.section(block.start));
-        let Some(together) = mapped_together(kernel, block, memory) else { continue };
+        let Some(together) = mapped_together(kernel, &block, memory) else { continue };
         // Around the image leaves are smaller, so look at more of them.
         let mixed = memory.overlaps(&together.constant);
         let step = if mixed { kernel.numbers().contiguous_pages } else { kernel.numbers().section };

@@ -91,7 +91,7 @@ fn what_is_refused(kernel: &mut Kernel) -> Outcome {
         kernel.mm.poison(root),
         Error::Page(PageError::Unmovable { pfn: root, kind: PageKind::Table }),
     )?;
-    let section = kernel.mm.frames().sections()[0].start;
+    let section = kernel.mm.frames().sections().next().map_or(Pfn::new(0), |section| section.start);
     let memmap = frame_at(kernel, kernel.mm.space().layout().page_address(section))?;
     let kind = kernel.mm.frames().use_of(memmap)?.0;
     is_refused(kernel.mm.poison(memmap), Error::Page(PageError::Unmovable { pfn: memmap, kind }))?;

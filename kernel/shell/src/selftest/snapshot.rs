@@ -46,7 +46,7 @@ impl Snapshot {
     pub(super) fn of(kernel: &Kernel) -> Self {
         let [normal, movable] = ZoneKind::ALL.map(|kind| {
             let zone = kernel.mm.frames().zone(kind);
-            [zone.present, zone.free, checksum(zone.blocks().iter().map(|pfn| pfn.get()))]
+            [zone.present, zone.free, checksum(kernel.mm.frames().blocks_in(kind).map(|start| start.get()))]
         });
         let tenants =
             kernel.mm.tenants().iter().flat_map(|t| [u64::from(t.id), t.range.start.get(), t.range.len()]);
@@ -129,17 +129,17 @@ pub(crate) fn checksum(values: impl Iterator<Item = u64>) -> u64 {
     values.fold(0, |sum, value| (sum ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) + 1)
 }
 
-fn blocks(blocks: &[MemoryBlock]) -> u64 {
-    checksum(blocks.iter().flat_map(|block| {
+fn blocks(blocks: impl Iterator<Item = MemoryBlock>) -> u64 {
+    checksum(blocks.flat_map(|block| {
         let inside = block.marked_inside();
         let MemoryBlock { start, state, memmap_pages, present, free, tenant_pages, .. } = block;
         let zone = state.zone().map_or(0, |zone| 1 + zone as u64);
-        [start.get(), zone, *memmap_pages, inside, *present, free.pages(), *tenant_pages]
+        [start.get(), zone, memmap_pages, inside, present, free.pages(), tenant_pages]
     }))
 }
 
 fn sections(kernel: &Kernel) -> u64 {
-    checksum(kernel.mm.frames().sections().iter().flat_map(|section| {
+    checksum(kernel.mm.frames().sections().flat_map(|section| {
         let Section { start, present, device_subsections, early, backing, optimised, memmap_run: _ } =
             section;
         let backing = match backing {
@@ -147,14 +147,14 @@ fn sections(kernel: &Kernel) -> u64 {
             Backing::Ram => 1,
             Backing::Demand => 2,
             Backing::Altmap(base) => {
-                3 + base.get() + kernel.mm.frames().altmap(*base).map_or(0, |a| a.alloc())
+                3 + base.get() + kernel.mm.frames().altmap(base).map_or(0, |a| a.alloc())
             }
         };
-        let (present, device) = (u64::from(present.count()), u64::from(*device_subsections));
+        let (present, device) = (u64::from(present.count()), u64::from(device_subsections));
         // That a section was there at boot matters while something of it is not: all of its memmap is.
-        let early = *early && present != kernel.numbers().section >> 21;
+        let early = early && present != kernel.numbers().section >> 21;
         // Whether a memmap is mapped by pages is a matter of luck; what shares in it is not.
-        [start.get(), present, device, u64::from(early), backing, u64::from(*optimised)]
+        [start.get(), present, device, u64::from(early), backing, u64::from(optimised)]
     }))
 }
 

@@ -72,13 +72,14 @@ fn spare(kernel: &Kernel, slot: u32, range: PhysRange) -> Option<Spare> {
     let pages = PfnRange { start: kernel.pfn(range.start), end: kernel.pfn(range.end) };
     let first = kernel.block_of(pages.start)?;
     let is_idle = |block: &MemoryBlock| block.state == BlockState::Offline || kernel.is_all_free(block);
-    let fits = |block: &MemoryBlock| block.state == first.state && is_idle(block);
+    let fits = |block: MemoryBlock| block.state == first.state && is_idle(&block);
     let alike = starts(kernel, pages).all(|start| kernel.block_of(start).is_some_and(fits));
     let zone = first.state.zone();
     let newest = zone.is_none_or(|zone| {
         // Going online again puts its blocks at the end of the zone's list, ascending.
-        let last = kernel.mm.frames().zone(zone).blocks().iter().rev().copied();
-        starts(kernel, pages).rev().eq(last.take(starts(kernel, pages).count()))
+        let all = kernel.mm.frames().blocks_in(zone).count();
+        let before = all.saturating_sub(starts(kernel, pages).count());
+        starts(kernel, pages).eq(kernel.mm.frames().blocks_in(zone).skip(before))
     });
     let home = home(kernel, pages);
     (alike && newest).then(|| Spare { range, pages, home, zone, before: kernel.mm.frames().counts(), slot })
@@ -142,8 +143,8 @@ fn put_back(kernel: &mut Kernel, spare: &Spare) -> Result<()> {
 
 /// The newest block of boot RAM, if it can go offline and come back as if nothing had been.
 pub(super) fn boot_block(kernel: &Kernel) -> Outcome<Pfn> {
-    let newest = kernel.mm.frames().zone(ZoneKind::Normal).blocks().last();
-    let block = newest.and_then(|start| kernel.block_of(*start));
+    let newest = kernel.mm.frames().blocks_in(ZoneKind::Normal).last();
+    let block = newest.and_then(|start| kernel.block_of(start));
     match block {
         Some(block)
             if block.source == Source::Boot

@@ -64,7 +64,7 @@ fn pages_are_where_they_belong(kernel: &mut Kernel) -> Outcome {
 
 fn memmap_is_mapped(kernel: &mut Kernel) -> Outcome {
     // What a device's struct pages are mapped by is `device`'s to say.
-    for section in kernel.mm.frames().sections().iter().filter(|section| section.device_subsections == 0) {
+    for section in kernel.mm.frames().sections().filter(|section| section.device_subsections == 0) {
         if matches!(section.backing, Backing::Demand) {
             memmap_on_demand_is_right(kernel, section.start)?;
             continue;
@@ -73,7 +73,7 @@ fn memmap_is_mapped(kernel: &mut Kernel) -> Outcome {
         let end = struct_page(kernel, section.start + kernel.section_pages());
         while at < end {
             let leaf = kernel.mm.space().path(at).leaf().map_or(0, |s| s.slot.span.len());
-            memmap_leaf_is_right(section, at, leaf, kernel.page_size(), kernel.numbers().memmap_leaf)?;
+            memmap_leaf_is_right(&section, at, leaf, kernel.page_size(), kernel.numbers().memmap_leaf)?;
             at = at + leaf;
         }
     }
@@ -160,7 +160,7 @@ fn tables_and_memmap_are_marked(kernel: &mut Kernel) -> Outcome {
         }
         let Some(described) = kernel.mm.space().layout().pfn_of_page(slot.span.start) else { return Ok(()) };
         let in_device = kernel.mm.devices().iter().any(|device| device.contains(kernel.pfn(pa)));
-        let kind = match kernel.section_of(described).map(|section| &section.backing) {
+        let kind = match kernel.section_of(described).map(|section| section.backing) {
             _ if in_device => PageKind::DeviceMemmap,
             Some(Backing::Altmap(_)) => PageKind::MemmapSelf,
             Some(Backing::Demand) if lent => PageKind::MemmapSelf,
@@ -178,9 +178,7 @@ fn holes_are_no_ram(kernel: &mut Kernel) -> Outcome {
         ram.iter().any(|range| range.covers(&page))
     };
     let online = |start: Pfn| kernel.block_of(start).is_some_and(|block| block.state != BlockState::Offline);
-    for section in
-        kernel.mm.frames().sections().iter().filter(|section| section.early && online(section.start))
-    {
+    for section in kernel.mm.frames().sections().filter(|section| section.early && online(section.start)) {
         let pages = kernel.section(section.start);
         let mut at = pages.start;
         while at < pages.end {

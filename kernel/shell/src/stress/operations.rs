@@ -204,12 +204,10 @@ impl Stress<'_> {
     /// The zone of all blocks of `pages`, those that the run has taken offline included, if there is one.
     fn zone_of_all(&self, pages: PfnRange) -> Option<ZoneKind> {
         let mut zones =
-            self.kernel.mm.frames().blocks().iter().filter(|block| pages.contains(block.start)).map(
-                |block| {
-                    let was = self.made.offline.iter().find(|(start, _)| *start == block.start);
-                    block.state.zone().or(was.map(|(_, zone)| *zone))
-                },
-            );
+            self.kernel.mm.frames().blocks().filter(|block| pages.contains(block.start)).map(|block| {
+                let was = self.made.offline.iter().find(|(start, _)| *start == block.start);
+                block.state.zone().or(was.map(|(_, zone)| *zone))
+            });
         let first = zones.next()??;
         zones.all(|zone| zone == Some(first)).then_some(first)
     }
@@ -226,7 +224,7 @@ impl Stress<'_> {
         let Some(Away { slot, range, zone }) = self.made.away else { return Ok(()) };
         let here = self.kernel.dimms.all().iter().any(|dimm| dimm.slot == slot && dimm.range == range);
         let pages = PfnRange::inside(self.kernel.granule(), range);
-        if here && !self.kernel.mm.frames().blocks().iter().any(|block| pages.contains(block.start)) {
+        if here && !self.kernel.mm.frames().blocks().any(|block| pages.contains(block.start)) {
             let hot = HotRange::new(&self.kernel.mm, range.start, range.len(), Source::Dimm(slot))?;
             let home = self.kernel.policy().home;
             self.kernel.mm.plug(&hot, home, zone, |_, _| {})?;
@@ -238,8 +236,7 @@ impl Stress<'_> {
     // Blocks of memory that was added.
 
     fn offline(&mut self) -> Done {
-        let online =
-            self.kernel.mm.frames().blocks().iter().filter(|block| matches!(block.source, Source::Dimm(_)));
+        let online = self.kernel.mm.frames().blocks().filter(|block| matches!(block.source, Source::Dimm(_)));
         let online = online.filter_map(|block| Some((block.start, block.state.zone()?)));
         let found = self.random.pick(online).filter(|_| !self.made.offline.is_full());
         let Some((start, zone)) = found else { return Ok(false) };

@@ -90,14 +90,10 @@ impl Reference {
     fn check_blocks(&self, rig: &Rig, seen: &Seen, used: &Frames, when: &str) {
         let g = rig.granule();
         let starts: Vec<_> = self.blocks.keys().map(|s| Rig::pfn(g, *s)).collect();
-        assert_eq!(
-            rig.mm.frames().blocks().iter().map(|b| b.start).collect::<Vec<_>>(),
-            starts,
-            "{when}: blocks"
-        );
+        assert_eq!(rig.mm.frames().blocks().map(|b| b.start).collect::<Vec<_>>(), starts, "{when}: blocks");
         let sections: Vec<_> = self.sections().into_iter().map(|pa| Rig::pfn(g, pa)).collect();
         assert_eq!(
-            rig.mm.frames().sections().iter().map(|s| s.start).collect::<Vec<_>>(),
+            rig.mm.frames().sections().map(|s| s.start).collect::<Vec<_>>(),
             sections,
             "{when}: sections"
         );

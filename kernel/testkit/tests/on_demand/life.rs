@@ -122,7 +122,7 @@ impl Life {
 
     /// The blocks on demand that are present, by the first byte, as the sections say.
     pub(crate) fn starts(&self) -> Vec<u64> {
-        let blocks = self.rig.mm.frames().blocks().iter();
+        let blocks = self.rig.mm.frames().blocks();
         blocks.filter(|b| b.demand.is_some()).map(|b| b.start.get() * self.g.page_size).collect()
     }
 

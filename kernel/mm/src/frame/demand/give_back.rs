@@ -120,6 +120,7 @@ impl<M: Machine> Frames<M> {
         self.count_lent(site, -lent.cast_signed());
         self.demand.figures.given_back += lent - u64::from(g.shares_tables());
         self.demand.figures.collapsed += 1;
+        self.fold(site.start);
     }
 
     /// Every memmap page of a block says what the image says, and shares it.

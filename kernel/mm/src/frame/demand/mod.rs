@@ -96,6 +96,11 @@ pub(crate) fn described_order(g: Granule) -> u32 {
     g.page_shift - PAGE_BYTES_SHIFT
 }
 
+/// The level of the entries of a block's memmap that lead to the image: above the last where a table serves one section (4K).
+pub(crate) fn image_level(g: Granule) -> u8 {
+    if g.shares_tables() { LAST_LEVEL - 1 } else { LAST_LEVEL }
+}
+
 /// A few memmap pages of one block, by their numbers in it.
 #[derive(Clone, Copy, Debug, Default)]
 struct MemmapPages {
@@ -190,6 +195,13 @@ impl<M: Machine> Frames<M> {
     /// The blocks whose memmap is populated on demand, and their image.
     pub const fn demand(&self) -> &Demand {
         &self.demand
+    }
+
+    /// Where the memmap of the block at `start`, which is on demand, is mapped: the table and the index of the entry.
+    pub(super) fn memmap_entry(&self, start: Pfn) -> Option<(PhysAddr, u32)> {
+        let (g, memmap) = (self.granule(), self.layout.page_address(start));
+        let slot = slot::find::<M>(g, &self.machine, self.root, memmap, image_level(g))?;
+        Some((slot.table, u32::try_from(slot.index).ok()?))
     }
 
     /// How many memmap pages of the block at `start` have a frame of their own: none of a block that is not on demand.
