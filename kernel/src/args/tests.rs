@@ -88,8 +88,8 @@ fn there_is_at_least_the_boot_cpu() {
 #[test]
 fn a_wrong_value_is_reported_with_the_legal_ones_and_the_one_that_is_used() {
     for (line, complaint) in [
-        ("memmap=nowhere", "memmap: 'nowhere' is not one of self, self-range, ram; used: self"),
-        ("boot_memmap=x", "boot_memmap: 'x' is not one of self, ram; used: ram"),
+        ("memmap=nowhere", "memmap: 'nowhere' is not one of self, self-range, ram, demand; used: self"),
+        ("boot_memmap=x", "boot_memmap: 'x' is not one of self, ram, demand; used: ram"),
         ("online=manual online=yes", "online: 'yes' is not one of auto, manual; used: manual"),
         (
             "pmem=map=mem pmem=on",

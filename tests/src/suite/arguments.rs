@@ -61,7 +61,7 @@ fn a_wrong_value_is_reported_and_counted(run: &Run) -> Checked<String> {
     let finished = run_to_end(run, &Machine::firmware().append(wrong).append("run=state"))?;
     ensure_eq!(finished.exit, Exit::FINE, "wrong values stop nothing");
     for complaint in [
-        "memmap: 'nowhere' is not one of self, self-range, ram; used: self",
+        "memmap: 'nowhere' is not one of self, self-range, ram, demand; used: self",
         "maxcpus: '0' is not a number from 1 to 4294967295; used: all",
         "heap: '2G' is not a size from 64 KiB to 1 GiB; used: 4 MiB",
     ] {
