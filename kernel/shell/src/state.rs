@@ -1,7 +1,7 @@
 //! `state`: everything that a script may want to know. The keys are a contract: docs/reference/state.md.
 
 use hotmap_mm::frame::block::MemoryBlock;
-use hotmap_mm::frame::extents::Extent;
+use hotmap_mm::frame::extent::Extent;
 use hotmap_mm::frame::page::PAGE_BYTES;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::layout::LINEAR_START;

@@ -172,7 +172,7 @@ fn free_lists(rig: &Rig, block: &MemoryBlock, facts: &mut Vec<Fact>) {
 fn memmaps_on_demand(rig: &Rig) -> Vec<std::ops::Range<u64>> {
     let (spec, base) = (rig.machine.spec(), rig.shape.ram.iter().map(|r| r.0).min().unwrap_or(0));
     let first = layout::base(spec, base) / spec.page;
-    let starts = rig.mm.frames().blocks().iter().filter(|b| b.demand.is_some()).map(|b| b.start.get());
+    let starts = rig.mm.frames().blocks().filter(|b| b.demand.is_some()).map(|b| b.start.get());
     let va = |frame: u64| layout::vmemmap(spec).start + (frame - first) * layout::STRUCT_PAGE;
     starts.map(|start| va(start)..va(start + layout::block(spec) / spec.page)).collect()
 }

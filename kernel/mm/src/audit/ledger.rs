@@ -4,7 +4,7 @@ use super::finding::{AuditSummary, Finding, Offender};
 use super::tally::Tally;
 use crate::frame::block::{BlockState, MemoryBlock};
 use crate::frame::counts::Counts;
-use crate::frame::extents::Extent;
+use crate::frame::extent::Extent;
 use crate::frame::page::PageKind;
 use crate::frame::zone::ZoneKind;
 use crate::granule::MAX_HUGE_SIZES;

@@ -5,7 +5,7 @@ use core::fmt;
 
 use crate::error::BlockIs;
 use crate::frame::buddy::FreeArea;
-use crate::frame::demand::DemandMemmap;
+use crate::frame::memmap::DemandMemmap;
 use crate::frame::zone::ZoneKind;
 use crate::granule::Granule;
 use crate::list::Keyed;

@@ -25,19 +25,19 @@ use crate::pfn::{Pfn, PfnRange};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Split {
     /// The free run.
-    pub(in crate::frame) head: Pfn,
+    pub(super) head: Pfn,
     /// log2 of its pages.
-    pub(in crate::frame) from: u32,
+    pub(super) from: u32,
     /// The first page that is taken.
-    pub(in crate::frame) pfn: Pfn,
+    pub(super) pfn: Pfn,
     /// log2 of the pages that are taken.
-    pub(in crate::frame) order: u32,
+    pub(super) order: u32,
 }
 
 /// Proof that each memmap page in which a head begins by this split has a frame of its own (I7): a block that is populated
 /// on demand gives it out once it has populated them.
 #[derive(Debug)]
-pub(in crate::frame) struct Populated(pub(in crate::frame) Split);
+pub(super) struct Populated(pub(super) Split);
 
 /// The free lists of a block that starts at `base`. One list for each order.
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ impl FreeArea {
 
     /// Takes the pages of a split; the rest of the run stays free.
     #[inline(always)]
-    pub(in crate::frame) fn take<M: Machine>(&mut self, pages: &Pages<'_, M>, proof: Populated) -> Pfn {
+    pub(super) fn take<M: Machine>(&mut self, pages: &Pages<'_, M>, proof: Populated) -> Pfn {
         let Split { head, from, pfn, order } = proof.0;
         self.unlink(pages, head, from);
         let mut run = head;

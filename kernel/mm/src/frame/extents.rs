@@ -13,53 +13,12 @@
 use crate::error::{Resource, Result};
 use crate::frame::Frames;
 use crate::frame::block::{BlockState, MemoryBlock, Source};
-use crate::frame::demand::DemandMemmap;
+use crate::frame::extent::{Extent, Piece, Record};
+use crate::frame::memmap::DemandMemmap;
 use crate::frame::section::{Backing, Section, Subsections};
 use crate::frame::zone::ZoneKind;
-use crate::list::Keyed;
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
-
-/// Neighbouring blocks, all alike: on demand, mapping the image.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Extent {
-    /// The blocks' pages.
-    pub pages: PfnRange,
-    /// What all of them are doing.
-    pub state: BlockState,
-    /// Where they came from.
-    pub source: Source,
-    /// Their NUMA node.
-    pub node: u32,
-    /// Whether their struct pages can be read (I1).
-    pub(crate) present: bool,
-}
-
-impl Keyed for Extent {
-    fn key(&self) -> u64 {
-        self.pages.start.get()
-    }
-}
-
-/// The record of some blocks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Record {
-    /// An extent's.
-    Extent,
-    /// A memory block.
-    Block,
-    /// None: nothing is present there.
-    Absent,
-}
-
-/// Neighbouring blocks that have one record, or none.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Piece {
-    pub(crate) pages: PfnRange,
-    pub(crate) record: Record,
-    /// Their state, if there is a record.
-    pub(crate) state: Option<BlockState>,
-}
 
 impl<M: Machine> Frames<M> {
     /// The extents, ascending.

@@ -13,7 +13,7 @@ use crate::addr::PhysRange;
 use crate::error::{BlockError, BlockIs, BlockNeeds, Result};
 use crate::frame::Frames;
 use crate::frame::block::Source;
-use crate::frame::extents::Record;
+use crate::frame::extent::Record;
 use crate::frame::zone::ZoneKind;
 use crate::hotplug::home::MemmapHome;
 use crate::hotplug::offline::Offlined;

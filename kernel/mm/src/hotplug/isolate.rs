@@ -9,7 +9,7 @@ use core::ops::ControlFlow;
 use crate::error::{BlockError, BlockNeeds, Result};
 use crate::frame::Frames;
 use crate::frame::block::{BlockState, MemoryBlock};
-use crate::frame::extents::Piece;
+use crate::frame::extent::Piece;
 use crate::frame::page::PageKind;
 use crate::frame::zone::{Zone, ZoneKind};
 use crate::machine::Machine;

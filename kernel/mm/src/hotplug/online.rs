@@ -3,7 +3,7 @@
 use crate::error::{BlockError, BlockNeeds, Resource, Result};
 use crate::frame::Frames;
 use crate::frame::block::BlockState;
-use crate::frame::extents::{Piece, Record};
+use crate::frame::extent::{Piece, Record};
 use crate::frame::page::PageKind;
 use crate::frame::pages::Pages;
 use crate::frame::zone::ZoneKind;

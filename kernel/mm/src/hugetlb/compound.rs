@@ -9,7 +9,7 @@
 use crate::error::{Error, HugeError, PageError, PageNeeds, Resource, Result};
 use crate::frame::Frames;
 use crate::frame::block::{BlockState, MemoryBlock};
-use crate::frame::extents::{Piece, Record};
+use crate::frame::extent::{Piece, Record};
 use crate::frame::page::PageKind;
 use crate::frame::zone::ZoneKind;
 use crate::machine::{self, Machine};

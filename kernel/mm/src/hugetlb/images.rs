@@ -15,7 +15,7 @@ use super::tails::TailOf;
 use crate::addr::{PhysAddr, VirtRange};
 use crate::entry::descriptor::{Attributes, Descriptor};
 use crate::error::Result;
-use crate::frame::demand::Image;
+use crate::frame::memmap::Image;
 use crate::frame::page::PageKind;
 use crate::frame::tables::TableFrames;
 use crate::frame::zone::ZoneKind;

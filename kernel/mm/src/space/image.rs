@@ -14,7 +14,7 @@ use crate::entry::flush::PendingInvalidation;
 use crate::entry::live_update::Contents;
 use crate::entry::slot::{Entries, Slot, read, write, write_run};
 use crate::error::{Result, SpaceError};
-use crate::frame::demand::{Image, image_level};
+use crate::frame::memmap::{Image, image_level};
 use crate::frame::tables::TableFrames;
 use crate::granule::Granule;
 use crate::machine::{self, Machine};

@@ -19,9 +19,10 @@ use super::check::{Outcome, check, fail, frame_at, is_refused, is_used_as, same,
 use super::entries::Bytes;
 use super::expected::Expected;
 use super::faults::fail_each;
-use super::hotplug::{is_gone, table_pages};
+use super::hotplug::is_gone;
 use super::snapshot::{Snapshot, counts_are};
 use super::subject::{Test, test};
+use super::tables::table_pages;
 use super::vmemmap::struct_page;
 use hotmap_kernel::arch::{peek, translate};
 use hotmap_kernel::kernel::Kernel;

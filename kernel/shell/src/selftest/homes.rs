@@ -14,10 +14,11 @@ use hotmap_mm::pfn::Pfn;
 
 use super::check::{Outcome, frame_at, is_refused, is_used_as, ran_out, same, same_at, skip};
 use super::expected::Expected;
-use super::hotplug::{a_life, add, hosts_itself, is_gone, table_pages};
+use super::hotplug::{a_life, add, hosts_itself, is_gone};
 use super::snapshot::{Snapshot, counts_are};
 use super::spare::{Spare, boot_block, with_spare};
 use super::subject::{Test, test};
+use super::tables::table_pages;
 use super::vmemmap::struct_page;
 use hotmap_kernel::kernel::Kernel;
 

@@ -12,10 +12,11 @@ use super::device::{ON_DEVICE, SUBSECTION, bytes, with_device};
 use super::entries::Bytes;
 use super::expected::Expected;
 use super::faults::fail_each;
-use super::hotplug::{table_pages, with_blocks};
+use super::hotplug::with_blocks;
 use super::snapshot::{Snapshot, counts_are};
 use super::spare::{Spare, with_spare};
 use super::subject::{Test, test};
+use super::tables::table_pages;
 use super::tenant::{Guest, with_tenant};
 use hotmap_kernel::kernel::Kernel;
 

@@ -44,6 +44,7 @@ mod poison;
 pub(crate) mod snapshot;
 mod spare;
 mod subject;
+mod tables;
 mod tenant;
 mod vmemmap;
 

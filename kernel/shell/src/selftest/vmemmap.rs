@@ -8,9 +8,9 @@ use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::check::{Outcome, check, is_used_as, same, same_at};
 use super::expected::Expected;
-use super::hotplug::{is_lent, table_pages};
 use super::paging::{Random, each_entry};
 use super::subject::{Test, test};
+use super::tables::{is_lent, table_pages};
 use hotmap_kernel::arch::translate;
 use hotmap_kernel::kernel::Kernel;
 

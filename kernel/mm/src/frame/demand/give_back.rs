@@ -10,6 +10,7 @@ use super::image::fill_head;
 use super::{MemmapPages, Site, split_pages};
 use crate::entry::descriptor::Descriptor;
 use crate::frame::Frames;
+use crate::frame::memmap::described_order;
 use crate::frame::pages::Pages;
 use crate::granule::MAX_ORDERS;
 use crate::machine::{self, Machine};
@@ -28,7 +29,7 @@ impl<M: Machine> Frames<M> {
         }
         let (mut frames, mut pages) = (None, split_pages(g, pfn, order, merged));
         if self.hooks.shares_early() {
-            pages.push((pfn.align_down(merged) - start) >> super::described_order(g));
+            pages.push((pfn.align_down(merged) - start) >> described_order(g));
         }
         self.unmap_own(&site, &pages, &mut frames);
         self.free_lent(&site, frames);
@@ -40,7 +41,7 @@ impl<M: Machine> Frames<M> {
         let g = self.granule();
         let start = run.align_down(g.section_order);
         let Some(site) = self.site_of(start) else { return };
-        let described = super::described_order(g);
+        let described = described_order(g);
         let (first, end) = ((run - start) >> described, (run + (1 << order) - start) >> described);
         let (mut frames, mut pages) = (None, MemmapPages::default());
         for number in first + 1..end {

@@ -1,53 +1,14 @@
 //! The image of a free block, which all free blocks on demand map.
 
-use core::sync::atomic::Ordering::Relaxed;
-
-use super::described_order;
 use crate::addr::PhysAddr;
-use crate::entry::descriptor::{Attributes, Descriptor};
 use crate::error::Result;
+use crate::frame::memmap::{Image, described_order};
 use crate::frame::page::PageKind;
 use crate::frame::tables::TableFrames;
 use crate::frame::{Frames, Mobility};
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::{self, Machine};
 use crate::pfn::Pfn;
-
-/// The frames of the image: system RAM, made with the first block on demand and freed with the last.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Image {
-    /// The first memmap page of a free block: the head of all of it, then zeroed struct pages.
-    pub head: PhysAddr,
-    /// Each other page: zeroed struct pages.
-    pub zero: PhysAddr,
-    /// The table of both, where a table serves one section (4K).
-    pub table: Option<PhysAddr>,
-}
-
-impl Image {
-    /// The entry of the memmap page `number` of a free block.
-    pub(crate) fn leaf(&self, number: u64) -> Descriptor {
-        let frame = if number == 0 { self.head } else { self.zero };
-        Descriptor::leaf(frame, Attributes::RODATA, LAST_LEVEL, false).shared()
-    }
-
-    /// Whether `pa` is in one of its frames.
-    pub fn contains(&self, pa: PhysAddr, g: Granule) -> bool {
-        let frame = pa.align_down(g.page_size);
-        frame == self.head || frame == self.zero || Some(frame) == self.table
-    }
-
-    /// Whether the frames still say what a free block says: nothing but the one head, without links.
-    pub(crate) fn is_clean<M: Machine>(&self, machine: &M, g: Granule) -> bool {
-        let words = usize::try_from(g.page_size / 8).unwrap_or(0);
-        let clean = |frame, from: usize| {
-            machine::table(machine, frame, words)[from..].iter().all(|word| word.load(Relaxed) == 0)
-        };
-        let head = machine::page_in(machine, self.head, 0);
-        let says = (head.kind(), head.order(), head.refs(), head.private(), head.links());
-        says == (PageKind::Free, g.section_order, 0, 0, (0, 0)) && clean(self.head, 3) && clean(self.zero, 0)
-    }
-}
 
 /// Makes `frame` the first memmap page of a free block.
 pub(super) fn fill_head<M: Machine>(machine: &M, g: Granule, frame: PhysAddr) {

@@ -25,8 +25,6 @@ mod populate;
 mod relocate;
 mod whole;
 
-pub use image::Image;
-
 use core::sync::atomic::Ordering::Acquire;
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
@@ -35,71 +33,10 @@ use crate::entry::slot::{self, Slot};
 use crate::frame::Frames;
 use crate::frame::block::MemoryBlock;
 use crate::frame::buddy::{Populated, Split};
-use crate::frame::page::PAGE_BYTES_SHIFT;
+use crate::frame::memmap::{Demand, DemandMemmap, described_order, image_level};
 use crate::granule::{Granule, LAST_LEVEL, MAX_ORDERS};
 use crate::machine::{self, Machine};
 use crate::pfn::Pfn;
-
-/// Where the memmap of a block is mapped: where a table serves one section (4K) the entry of level 2 that leads to it, else
-/// the first of the block's entries of level 3.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DemandMemmap {
-    /// The table.
-    pub(crate) table: PhysAddr,
-    /// The entry's index in it.
-    pub(crate) index: u32,
-}
-
-/// What is done on demand.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct DemandFigures {
-    /// Memmap pages that got a frame of their own.
-    pub populated: u64,
-    /// Memmap pages that lost it.
-    pub given_back: u64,
-    /// Blocks that left the image.
-    pub materialised: u64,
-    /// Blocks that became the image again.
-    pub collapsed: u64,
-}
-
-/// The blocks whose memmap is populated on demand.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Demand {
-    image: Option<Image>,
-    blocks: u64,
-    figures: DemandFigures,
-    skipped: u64,
-}
-
-impl Demand {
-    /// The image, while there is a block on demand.
-    pub const fn image(&self) -> Option<Image> {
-        self.image
-    }
-    /// How many blocks are on demand.
-    pub const fn blocks(&self) -> u64 {
-        self.blocks
-    }
-    /// What was done.
-    pub const fn figures(&self) -> DemandFigures {
-        self.figures
-    }
-    /// TLB maintenance that a fault on purpose left out.
-    pub(crate) const fn skipped(&self) -> u64 {
-        self.skipped
-    }
-}
-
-/// log2 of the pages that one memmap page describes: 6, 8, 10 at 4K, 16K, 64K.
-pub(crate) fn described_order(g: Granule) -> u32 {
-    g.page_shift - PAGE_BYTES_SHIFT
-}
-
-/// The level of the entries of a block's memmap that lead to the image: above the last where a table serves one section (4K).
-pub(crate) fn image_level(g: Granule) -> u8 {
-    if g.shares_tables() { LAST_LEVEL - 1 } else { LAST_LEVEL }
-}
 
 /// A few memmap pages of one block, by their numbers in it.
 #[derive(Clone, Copy, Debug, Default)]

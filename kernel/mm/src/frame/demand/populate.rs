@@ -13,7 +13,7 @@
 //! The table address of a live entry changes as a block is materialised at 4K: a window, in which readers wait.
 
 use super::image::{fill_head, fill_table};
-use super::{MemmapPages, Site, described_order, own_leaf};
+use super::{MemmapPages, Site, own_leaf};
 use crate::addr::PhysAddr;
 use crate::entry::descriptor::Descriptor;
 use crate::entry::flush::PendingInvalidation;
@@ -22,6 +22,7 @@ use crate::entry::slot::{self, Slot};
 use crate::error::{Error, Resource, Result};
 use crate::frame::Frames;
 use crate::frame::buddy::{Populated, Split};
+use crate::frame::memmap::described_order;
 use crate::frame::page::PageKind;
 use crate::frame::pages::Pages;
 use crate::machine::{self, Machine};
