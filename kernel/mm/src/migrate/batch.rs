@@ -120,22 +120,17 @@ fn migrate_pages<M: Machine>(
     let pages = &mut pages[..count];
     let copy = |machine: &M, page: &Exchange| machine::copy_frame(machine, page.from, page.to, g.page_size);
     if let Err(error) = space.exchange_pages(pages, copy) {
-        each_run(g, pages, |page| page.to, |run| frames.free_tenants(run));
+        runs(g, pages, |page| page.to).for_each(|run| frames.free_tenants(run));
         return Err(error);
     }
     for page in pages.iter() {
         frames.pages().own(Pfn::containing(g, page.to)).as_tenant().set_address(page.va);
     }
-    each_run(g, pages, |page| page.to, |run| frames.count_tenants(run, 1));
-    each_run(
-        g,
-        pages,
-        |page| page.from,
-        |run| {
-            frames.count_tenants(run, -1);
-            frames.free_tenants(run);
-        },
-    );
+    runs(g, pages, |page| page.to).for_each(|run| frames.count_tenants(run, 1));
+    for run in runs(g, pages, |page| page.from) {
+        frames.count_tenants(run, -1);
+        frames.free_tenants(run);
+    }
     Ok(Moved { pages: count as u64, left })
 }
 
@@ -168,25 +163,12 @@ fn take_targets<M: Machine>(frames: &mut Frames<M>, pages: &mut [Exchange]) -> (
     (taken, left.map(|address| Pfn::containing(g, address)))
 }
 
-/// Calls `f` for each run of frames side by side among those that `frame` names.
-fn each_run(
+/// The runs of frames side by side among those that `frame` names.
+fn runs(
     g: Granule,
     pages: &[Exchange],
-    frame: impl Fn(&Exchange) -> PhysAddr,
-    mut f: impl FnMut(PfnRange),
-) {
-    let mut run = PfnRange::default();
-    for page in pages {
-        let pfn = Pfn::containing(g, frame(page));
-        if pfn != run.end || run.is_empty() {
-            if !run.is_empty() {
-                f(run);
-            }
-            run = PfnRange::new(pfn, 0);
-        }
-        run.end = pfn + 1;
-    }
-    if !run.is_empty() {
-        f(run);
-    }
+    frame: impl Fn(&Exchange) -> PhysAddr + Copy,
+) -> impl Iterator<Item = PfnRange> {
+    let chunks = pages.chunk_by(move |a, b| frame(a) + g.page_size == frame(b));
+    chunks.map(move |run| PfnRange::new(Pfn::containing(g, frame(&run[0])), run.len() as u64))
 }
