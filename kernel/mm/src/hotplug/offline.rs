@@ -155,10 +155,11 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// As [`Self::offline_pages_unless`].
     fn evacuate(&mut self, pages: PfnRange, stop: Stop<'_>) -> Result<u64> {
-        if !self.refuse_unmovable(pages, stop)? {
+        let mut rest = self.refuse_unmovable(pages, stop)?;
+        if rest.is_empty() {
             return Ok(0);
         }
-        let (mut rest, mut migrated, mut tries) = (pages, 0, 0);
+        let (mut migrated, mut tries) = (0, 0);
         while let Some((Used { pfn, kind, .. }, out)) = self.evacuate_once(rest, &mut migrated, stop)? {
             tries += 1;
             if tries == MOST_TRIES || !self.frames.has_room_for(kind) {
@@ -169,19 +170,22 @@ impl<M: Machine> Mm<M> {
         Ok(migrated)
     }
 
-    /// Refuses `pages` for the first page that can never move, so that nothing moves in vain. Returns whether any is in use.
-    fn refuse_unmovable(&self, pages: PfnRange, stop: Stop<'_>) -> Result<bool> {
+    /// Refuses `pages` for the first page that can never move, so that nothing moves in vain. Returns the pages from the
+    /// first in use to the last.
+    fn refuse_unmovable(&self, pages: PfnRange, stop: Stop<'_>) -> Result<PfnRange> {
         let g = self.granule();
-        let mut last = None;
+        let mut in_use = PfnRange::default();
         let first = self.frames.each_used(pages, |used| {
-            let block = Some(used.pfn.align_down(g.section_order));
-            if last.is_some() && last != block && stop(0) {
+            if in_use.is_empty() {
+                in_use.start = used.pfn;
+            } else if used.pfn.align_down(g.section_order) >= in_use.end && stop(0) {
                 return ControlFlow::Break(BlockError::Interrupted { migrated: 0 }.into());
             }
-            last = block;
+            in_use.end = used.end;
             self.check_movable(used).map_or_else(ControlFlow::Break, ControlFlow::Continue)
         });
-        first.break_value().map_or(Ok(last.is_some()), Err)
+        in_use.end = in_use.end.min(pages.end);
+        first.break_value().map_or(Ok(in_use), Err)
     }
 
     /// One pass: a page for which there is no memory now is skipped. Returns the first such page, and what it needs.
