@@ -10,6 +10,7 @@
 #![cfg(loom)]
 
 mod board;
+mod demand;
 mod mailbox;
 mod publish;
 mod readers;
