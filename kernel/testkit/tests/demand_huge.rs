@@ -3,6 +3,7 @@
 
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, HugeError};
+use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::counts::Counts;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
@@ -10,7 +11,7 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
 use hotmap_testkit::arch::walker::Memory;
-use hotmap_testkit::rig::{GIB, MIB, Rig, Shape};
+use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
 /// Aligned for the largest huge page that is tried.
@@ -184,6 +185,43 @@ fn demoting_populates_the_parts(g: Granule) {
         resize(&mut rig, order, 0);
     }
     assert_eq!(rig.mm.frames().counts(), whole);
+}
+
+/// Boot RAM is full, so that the memmap of its huge page, as it is restored and joined into a block leaf, lies in a block on
+/// demand: each page of it is a run of its own there until the leaf is one.
+#[test]
+fn the_memmap_of_another_huge_page_lies_in_a_block_on_demand() {
+    let g = Granule::K4;
+    let order = 9;
+    let mut rig = Rig::boot(g, &Shape::one("512 MiB", 0x4000_0000, 512 * MIB));
+    resize(&mut rig, order, 1);
+    let head = rig.mm.hugetlb_take(order).expect("one is free");
+    rig.plug(AT, g.section_size, MemmapHome::Demand);
+    rig.online(AT, g.section_size, ZoneKind::Normal);
+    let whole = rig.mm.frames().counts();
+    let mut taken = Vec::new();
+    loop {
+        let page = rig.mm.frames_mut().alloc(0, PageKind::Kernel, Mobility::Unmovable).expect("room");
+        if page >= Rig::pfn(g, AT) {
+            rig.mm.frames_mut().free(page);
+            break;
+        }
+        taken.push(page);
+    }
+    for turn in 0..2 {
+        rig.mm.restore(head).expect("room in the block on demand");
+        rig.assert_clean(&format!("restored, turn {turn}"));
+        let memmap = rig.mm.space().translate(rig.mm.space().layout().page_address(head)).expect("mapped");
+        assert!(memmap.get() >= AT, "the memmap is at {memmap}");
+        rig.mm.optimise(head).expect("restored");
+        rig.assert_clean(&format!("optimised, turn {turn}"));
+    }
+    taken.into_iter().for_each(|page| rig.mm.frames_mut().free(page));
+    rig.mm.hugetlb_put(head).expect("taken");
+    resize(&mut rig, order, 0);
+    rig.mm.unplug(range(AT, g.section_size)).expect_err("memmap of boot RAM is in it");
+    rig.assert_clean("at the end");
+    assert!(rig.mm.frames().counts().free > whole.free, "the huge page is free");
 }
 
 hotmap_testkit::at_each_granule!(

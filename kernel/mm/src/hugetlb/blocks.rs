@@ -84,7 +84,7 @@ fn split_section<M: Machine>(
 ) -> Result<()> {
     let va = space.layout().page_address(start);
     let run = frame_at(space, va).ok_or(SpaceError::NotMapped(va))?;
-    split_run(frames, run);
+    split_run(frames, run)?;
     if let Err(error) = space.split_block(va, table.address(frames.granule())) {
         join_run(frames, run);
         return Err(error);
@@ -94,17 +94,22 @@ fn split_section<M: Machine>(
 }
 
 /// One head for each page of a run, so that each can be freed by itself.
-fn split_run<M: Machine>(frames: &Frames<M>, run: Pfn) {
-    for i in 0..1 << memmap_order(frames.granule()) {
-        frames.pages().mark(run + i, 0, KIND);
-    }
+///
+/// # Errors
+/// `Out` of frames for the memmap of the parts, in a block on demand; nothing has changed then.
+fn split_run<M: Machine>(frames: &mut Frames<M>, run: Pfn) -> Result<()> {
+    let order = memmap_order(frames.granule());
+    frames.populate_parts(run, order, 0)?;
+    (0..1 << order).for_each(|i| frames.pages().mark(run + i, 0, KIND));
+    Ok(())
 }
 
 /// The inverse of [`split_run`].
-fn join_run<M: Machine>(frames: &Frames<M>, run: Pfn) {
+fn join_run<M: Machine>(frames: &mut Frames<M>, run: Pfn) {
     let order = memmap_order(frames.granule());
     (0..1 << order).for_each(|i| frames.pages().own(run + i).clear_head());
     frames.pages().mark(run, order, KIND);
+    frames.give_back_inside(run, order);
 }
 
 fn set_run<M: Machine>(frames: &mut Frames<M>, start: Pfn, run: Option<Pfn>) {
@@ -158,7 +163,7 @@ fn move_memmap<M: Machine>(
 ) -> Result<Pfn> {
     let g = frames.granule();
     let run = alloc_or_compact(space, frames, memmap_order(g), KIND)?;
-    split_run(frames, run);
+    split_run(frames, run).inspect_err(|_| frames.free(run))?;
     // Before the struct pages are read-only: those of the old frames may be among them.
     memmap_frames(space, start).for_each(|frame| old.push(frames, frame));
     let memmap = memmap_of(space.layout(), start);
