@@ -15,6 +15,7 @@ impl<M: Machine> Auditor<'_, M> {
         let mm = self.mm;
         let (sections, blocks) =
             (Ascending::new(mm.frames.sections.as_slice()), Ascending::new(mm.frames.blocks.as_slice()));
+        let mut valid = PfnRange::default();
         for section in mm.frames.sections.as_slice() {
             self.ledger.summary.sections += 1;
             let range = section.pages(g).addresses(g);
@@ -24,13 +25,14 @@ impl<M: Machine> Auditor<'_, M> {
             if section.present.is_empty() {
                 self.find(1, "a section without present memory", Offender::Memory(range));
             }
-            self.memmap_of(section);
+            self.add_valid(section, &mut valid);
             if section.backing == Backing::Altmap(section.start)
                 && let Some(altmap) = mm.frames.altmap(section.start)
             {
                 self.memory_altmap(section, altmap);
             }
         }
+        self.memmap_mapped(valid);
         for block in mm.frames.blocks.as_slice() {
             if sections.get(block.start.get()).is_none() {
                 let range = block.pages(g).addresses(g);
@@ -39,41 +41,53 @@ impl<M: Machine> Auditor<'_, M> {
         }
     }
 
-    /// The struct pages of all valid pages of `section` are mapped, and can be written, but for those that tails share.
-    fn memmap_of(&mut self, section: &Section) {
+    /// The valid pages of `section`, after those of `run`, which ended in a section before.
+    fn add_valid(&mut self, section: &Section, run: &mut PfnRange) {
         let g = self.mm.granule();
-        let pages = section.pages(g);
-        if section.is_all_valid(g) {
-            return self.memmap_mapped(pages);
-        }
-        let mut run = PfnRange { start: pages.start, end: pages.start };
-        while run.end < pages.end {
-            let next = run.end + g.subsection_pages;
-            if section.is_valid(g, run.end) {
-                run.end = next;
+        let whole = section.is_all_valid(g);
+        let (mut rest, each) = (section.pages(g), if whole { g.section_pages } else { g.subsection_pages });
+        while !rest.is_empty() {
+            let part = PfnRange::new(rest.start, each);
+            rest.start = part.end;
+            if !whole && !section.is_valid(g, part.start) {
                 continue;
             }
-            self.memmap_mapped(run);
-            run = PfnRange { start: next, end: next };
+            if run.end == part.start {
+                run.end = part.end;
+            } else {
+                self.memmap_mapped(core::mem::replace(run, part));
+            }
         }
-        self.memmap_mapped(run);
     }
 
+    /// The struct pages of `pages`, which are valid, are mapped, and can be written, but for those that are shared. One walk for
+    /// what lies side by side: it looks into a table that many entries share once.
     pub(super) fn memmap_mapped(&mut self, pages: PfnRange) {
-        let memmap = self.mm.space.layout().memmap(pages);
+        if pages.is_empty() {
+            return;
+        }
+        let (mm, ledger) = (self.mm, &mut self.ledger);
+        let memmap = mm.space.layout().memmap(pages);
+        let mut missing = |va| {
+            let pfn = mm.space.layout().pfn_of_page(va).unwrap_or(pages.start);
+            let what = "a valid page has no struct page that can be used";
+            ledger.find(1, what, Offender::Mapping { va, pfn });
+        };
         let mut done = memmap.start;
-        let walked = self.mm.space.scan(memmap, |slot, d| {
+        let walked = mm.space.scan(memmap, |slot, d| {
             // A shared table is checked with the device that it belongs to.
             let usable = if d.is_leaf(slot.level) { d.is_writable() || d.is_shared() } else { d.is_shared() };
-            if d.is_valid() && usable && slot.span.contains(done) {
-                done = slot.span.end;
+            if !d.is_valid() || !usable || slot.span.end <= done {
+                return;
             }
+            if done < slot.span.start {
+                missing(done);
+            }
+            done = slot.span.end;
         });
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
         if done < memmap.end {
-            let pfn = self.mm.space.layout().pfn_of_page(done).unwrap_or(pages.start);
-            let what = "a valid page has no struct page that can be used";
-            self.find(1, what, Offender::Mapping { va: done, pfn });
+            missing(done);
         }
     }
 
