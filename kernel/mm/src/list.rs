@@ -28,35 +28,30 @@ fn no_heap<T>(items: usize) -> Error {
     Error::Out(Resource::Heap { bytes: items * size_of::<T>() })
 }
 
-/// Makes room for `more` items in `items`, exactly.
+/// A list has room for a multiple of this: one that grows and shrinks item by item moves each time it has to, and its size
+/// depends on its length alone.
+const STEP: usize = 8;
+
+/// Makes room for `more` items in `items`.
 ///
 /// # Errors
 /// `Out` when the heap has no room; the list is unchanged.
 pub fn reserve<T>(items: &mut Vec<T>, more: usize) -> Result<()> {
-    items.try_reserve_exact(more).map_err(|_| no_heap::<T>(items.len() + more))
-}
-
-/// What an amortised list keeps spare.
-const SPARE: usize = 8;
-
-/// [`reserve`] for a list that grows item by item: by half of what it has, at least [`SPARE`].
-///
-/// # Errors
-/// `Out` when the heap has no room; the list is unchanged.
-pub fn reserve_amortised<T>(items: &mut Vec<T>, more: usize) -> Result<()> {
-    if items.capacity() - items.len() >= more {
+    let needed = items.len() + more;
+    if items.capacity() >= needed {
         return Ok(());
     }
-    reserve(items, more.max(SPARE).max(items.len() / 2))
+    let room = needed.next_multiple_of(STEP) - items.len();
+    items.try_reserve_exact(room).map_err(|_| no_heap::<T>(needed))
 }
 
-/// Gives back what capacity `items` does not use. Moving to a smaller buffer needs the heap for a moment; when it has no
-/// room the capacity is kept, which loses nothing.
-pub fn shrink<T>(items: &mut Vec<T>) {
-    let mut exact = Vec::new();
-    if items.capacity() > items.len() && exact.try_reserve_exact(items.len()).is_ok() {
-        exact.append(items);
-        *items = exact;
+/// Gives back what capacity `items` does not use, but for the room of `spare` more. Moving to a smaller buffer needs the heap
+/// for a moment; when it has no room the capacity is kept, which loses nothing.
+pub fn shrink<T>(items: &mut Vec<T>, spare: usize) {
+    let (mut smaller, room) = (Vec::new(), (items.len() + spare).next_multiple_of(STEP));
+    if items.capacity() > room && smaller.try_reserve_exact(room).is_ok() {
+        smaller.append(items);
+        *items = smaller;
     }
 }
 
@@ -80,18 +75,9 @@ impl<T: Keyed> List<T> {
     pub fn reserve(&mut self, more: usize) -> Result<()> {
         reserve(&mut self.items, more)
     }
-    /// [`Self::reserve`] for a list that grows and shrinks item by item: when it has to grow, by some more.
-    ///
-    /// # Errors
-    /// `Out` when the heap has no room.
-    pub fn reserve_amortised(&mut self, more: usize) -> Result<()> {
-        reserve_amortised(&mut self.items, more)
-    }
-    /// Gives back capacity that is much more than what is used: the inverse of [`Self::reserve_amortised`].
-    pub fn shrink_amortised(&mut self) {
-        if self.items.capacity() > 2 * self.items.len() + 4 * SPARE {
-            self.items.shrink_to(self.items.len() + SPARE);
-        }
+    /// Gives back what capacity is not used, but for the room of `spare` more items.
+    pub fn shrink_to(&mut self, spare: usize) {
+        shrink(&mut self.items, spare);
     }
     /// The last item whose key is not above `key`.
     pub fn at_or_below(&self, key: u64) -> Option<&T> {
@@ -169,7 +155,7 @@ impl<T: Keyed> List<T> {
     }
     /// Gives back what capacity is not used.
     pub fn shrink(&mut self) {
-        shrink(&mut self.items);
+        shrink(&mut self.items, 0);
     }
     /// The item with this key.
     pub fn get(&self, key: u64) -> Option<&T> {
@@ -203,7 +189,10 @@ mod tests {
         assert_eq!(list.remove(3), Some(3));
         assert_eq!(list.remove(3), None);
         list.shrink();
-        assert_eq!(list.items.capacity(), 2);
+        assert_eq!(list.items.capacity(), STEP);
+        list.remove_where(0..u64::MAX, |_| true);
+        list.shrink();
+        assert_eq!(list.items.capacity(), 0);
     }
 
     #[test]

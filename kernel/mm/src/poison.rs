@@ -5,8 +5,8 @@
 //! struct page while the block is offline, so that the page is not free either when the block is online again (Linux refuses
 //! that: `memory_block_online` answers EHWPOISON since 6.2). It is forgotten when the memory is removed.
 
-use crate::error::{PageError, PageNeeds, Result};
-use crate::frame::block::BlockState;
+use crate::error::{Error, PageError, PageNeeds, Resource, Result};
+use crate::frame::block::{BlockState, MemoryBlock};
 use crate::frame::page::PageKind;
 use crate::machine::Machine;
 use crate::migrate::batch::migrate_page;
@@ -19,7 +19,8 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// `PageError::NotPresent`; `PageError::Poisoned` when it is already; `PageError::Pinned`, `HugeError::Taken` or
     /// `PageError::Unmovable` when it cannot be emptied; `PageError::State` for a hole and in a block that is offline;
-    /// `Out` when there is no page to move to. Nothing has changed then.
+    /// `Out` when there is no page to move to. Nothing has changed then. `Out` of the heap, for the record of a block on demand
+    /// that has just become free: what was in the page has moved then.
     pub fn poison(&mut self, pfn: Pfn) -> Result<Option<Pfn>> {
         let (kind, head) = self.frames.use_of(pfn)?;
         let refs = self.frames.pages().get(head).refs();
@@ -44,8 +45,9 @@ impl<M: Machine> Mm<M> {
             }
             _ => return Err(PageError::Unmovable { pfn, kind }.into()),
         };
-        let taken = self.frames.take_free(pfn, 0, PageKind::Poisoned);
-        debug_assert!(taken, "what has just been emptied is free");
+        if !self.frames.take_free(pfn, 0, PageKind::Poisoned) {
+            return Err(Error::Out(Resource::Heap { bytes: size_of::<MemoryBlock>() }));
+        }
         if let Some(block) = self.frames.block_of_mut(pfn) {
             block.poisoned += 1;
         }

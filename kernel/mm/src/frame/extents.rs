@@ -16,7 +16,7 @@ use crate::frame::block::{BlockState, MemoryBlock, Source};
 use crate::frame::extent::{Extent, Piece, Record};
 use crate::frame::memmap::DemandMemmap;
 use crate::frame::section::{Backing, Section, Subsections};
-use crate::frame::zone::ZoneKind;
+use crate::frame::zone::{Zone, ZoneKind};
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
 
@@ -72,8 +72,8 @@ impl<M: Machine> Frames<M> {
     /// # Errors
     /// `Out` when the heap has no room.
     fn reserve_extents(&mut self, more: usize) -> Result<()> {
-        self.extents.reserve_amortised(more + self.unfolded)?;
-        self.zones.iter_mut().try_for_each(|zone| zone.reserve_amortised(more))
+        self.extents.reserve(more + self.unfolded)?;
+        self.zones.iter_mut().try_for_each(|zone| zone.reserve(more))
     }
 
     /// Cuts the extents of `pages` at its ends, so that each is inside or outside.
@@ -162,14 +162,15 @@ impl<M: Machine> Frames<M> {
         let g = self.granule();
         let Some(extent) = self.extent_of(start).copied() else { return Ok(()) };
         self.reserve_extents(3)?;
-        self.sections.reserve_amortised(1)?;
-        self.blocks.reserve_amortised(1)?;
+        self.sections.reserve(1)?;
+        self.blocks.reserve(1)?;
         self.cut_extent(start);
         self.cut_extent(start + g.section_pages);
         self.extents.remove(start.get());
         self.unfolded += 1;
         self.sections.insert(self.section_in(&extent, start));
         self.blocks.insert(self.block_in(&extent, start));
+        self.shrink_records();
         Ok(())
     }
 
@@ -184,8 +185,7 @@ impl<M: Machine> Frames<M> {
         self.extents.insert(Extent { pages, state, source, node, present: true });
         self.join_extents(pages.end);
         self.join_extents(pages.start);
-        self.sections.shrink_amortised();
-        self.blocks.shrink_amortised();
+        self.shrink_records();
     }
 
     /// The blocks of `pages` become an extent, for boot, which has made a record for each.
@@ -204,7 +204,14 @@ impl<M: Machine> Frames<M> {
     /// Takes the extents of `pages`, which lie inside, out of the list.
     pub(crate) fn drop_extents(&mut self, pages: PfnRange) {
         self.extents.remove_where(pages.start.get()..pages.end.get(), |_| true);
-        self.extents.shrink_amortised();
+    }
+
+    /// Gives back what the heap holds for records that are gone.
+    pub(crate) fn shrink_records(&mut self) {
+        self.sections.shrink();
+        self.blocks.shrink();
+        self.extents.shrink_to(self.unfolded);
+        self.zones.iter_mut().for_each(Zone::shrink);
     }
 
     /// Whether the struct pages of the extents of `pages` can be read.

@@ -63,13 +63,6 @@ impl Zone {
     pub fn reserve(&mut self, more: usize) -> Result<()> {
         list::reserve(&mut self.blocks, more)
     }
-    /// [`Self::reserve`] for entries that come one by one.
-    ///
-    /// # Errors
-    /// `Out` when the heap has no room.
-    pub(crate) fn reserve_amortised(&mut self, more: usize) -> Result<()> {
-        list::reserve_amortised(&mut self.blocks, more)
-    }
     /// What was one entry, `first`'s, is two from here on, the other for `next`.
     pub(crate) fn join_after(&mut self, first: Pfn, next: Pfn) {
         let Some(at) = self.blocks.iter().position(|block| *block == first) else { return };
@@ -95,11 +88,15 @@ impl Zone {
         self.blocks.push(block);
         self.idle_from = self.blocks.len();
     }
+    /// Gives back what capacity is not used.
+    pub(crate) fn shrink(&mut self) {
+        list::shrink(&mut self.blocks, 0);
+    }
     /// All blocks of `pages` leave.
     pub fn leave(&mut self, pages: PfnRange) {
         self.blocks.retain(|block| !pages.contains(*block));
         self.idle_from = self.blocks.len();
-        list::shrink(&mut self.blocks);
+        list::shrink(&mut self.blocks, 0);
     }
     /// The first blocks of its records, oldest first: a block, or an extent's first.
     pub fn blocks(&self) -> &[Pfn] {

@@ -73,8 +73,7 @@ pub(crate) fn drop_sections<M: Machine>(frames: &mut Frames<M>, pages: PfnRange)
         }
         frames.sections.remove(start.get());
     }
-    frames.sections.shrink();
-    frames.blocks.shrink();
+    frames.shrink_records();
 }
 
 // Step 2. No leaf is larger than the range, which is what goes by itself.

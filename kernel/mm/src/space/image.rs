@@ -7,7 +7,7 @@
 
 use super::table::KernelSpace;
 use super::visitors::{ANYWHERE, table_below};
-use super::walk::{Next, Visit};
+use super::walk::{Next, PathEntry, Visit};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::entry::descriptor::Descriptor;
 use crate::entry::flush::PendingInvalidation;
@@ -27,41 +27,70 @@ struct Imager<'a, M> {
     g: Granule,
 }
 
+/// The entries of free blocks, of which each block has `each`, a power of two.
+struct Pattern {
+    head: Descriptor,
+    other: Descriptor,
+    each: usize,
+}
+
 impl<M: Machine> Imager<'_, M> {
-    /// The part of the walked range below `slot`, which leads to `table`: every entry of it at once.
+    fn pattern(&self) -> Pattern {
+        match self.image.table.map(|table| Descriptor::table(table).shared()) {
+            Some(table) => Pattern { head: table, other: table, each: 1 },
+            None => {
+                let each = usize::try_from(self.g.section_memmap >> self.g.page_shift).unwrap_or(1);
+                Pattern { head: self.image.leaf(0), other: self.image.leaf(1), each }
+            }
+        }
+    }
+
+    /// The part of the walked range below `slot`, which leads to `table`: every entry of it at once. The range begins with a
+    /// block, and so does a table.
     fn fill(&mut self, slot: &Slot, table: PhysAddr) -> Result<()> {
-        let g = self.g;
-        let run = Entries::of(g, table, slot.level + 1, slot.part);
-        let (head, other, each) = match self.image.table {
-            Some(table) => (Descriptor::table(table).shared(), Descriptor::table(table).shared(), 1),
-            None => (self.image.leaf(0), self.image.leaf(1), g.section_memmap >> g.page_shift),
-        };
-        // The walked range begins with a block, and a table too: `each` is a power of two.
-        write_run::<M>(self.machine, &run.first, run.count, |i| {
-            if i as u64 & (each - 1) == 0 { head } else { other }
-        })?;
-        self.done = slot.part.end;
-        Ok(())
+        let run = Entries::of(self.g, table, slot.level + 1, slot.part);
+        let Pattern { head, other, each } = self.pattern();
+        write_run::<M>(
+            self.machine,
+            &run.first,
+            run.count,
+            |i| if i & (each - 1) == 0 { head } else { other },
+        )
+    }
+
+    /// The table for `slot`, which is empty: filled before it is linked when all of it is in the walked range. That makes a
+    /// tebibyte at 16K cost a tenth.
+    fn make_table(&mut self, slot: &Slot) -> Result<(PhysAddr, bool)> {
+        let (g, table) = (self.g, self.frames.alloc_table()?);
+        let whole = slot.level + 1 == image_level(g) && slot.part == slot.span;
+        if whole {
+            let (entries, Pattern { head, other, each }) = (g.entries(slot.level + 1), self.pattern());
+            machine::fill_table(self.machine, table, 0..entries, other.bits());
+            for first in (0..entries).step_by(each).filter(|_| each > 1) {
+                machine::fill_table(self.machine, table, first..first + 1, head.bits());
+            }
+        } else {
+            machine::zero_frame(self.machine, table, g.page_size);
+        }
+        write::<M>(g, self.machine, slot, Descriptor::table(table), Contents::MayDiffer)?;
+        Ok((table, whole))
     }
 }
 
 impl<M: Machine> Visit for Imager<'_, M> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
         let g = self.g;
-        let below = table_below::<M>(self.machine, slot, g)?;
-        let table = match below {
-            Some(table) => table,
-            None => {
-                let table = self.frames.alloc_table()?;
-                machine::zero_frame(self.machine, table, g.page_size);
-                write::<M>(g, self.machine, slot, Descriptor::table(table), Contents::MayDiffer)?;
-                table
-            }
+        let (table, filled) = match table_below::<M>(self.machine, slot, g)? {
+            Some(table) => (table, false),
+            None => self.make_table(slot)?,
         };
         if slot.level + 1 < image_level(g) {
             return Ok(Next::Descend(table));
         }
-        self.fill(slot, table)?;
+        if !filled {
+            self.fill(slot, table)?;
+        }
+        self.done = slot.part.end;
         Ok(Next::Over)
     }
 }
@@ -158,12 +187,25 @@ impl<M: Machine> KernelSpace<M> {
         let mut pending = PendingInvalidation::none();
         for part in self.tables_of(memmap) {
             let path = self.path(part.start);
+            // One page leads the walk through the tables that may be empty now.
+            let page = VirtRange { start: part.start, end: part.start + g.page_size };
+            let above = path.steps().find(|step| step.slot.level + 1 == image_level(g));
+            let whole = |above: &&PathEntry| {
+                let table = above.descriptor.is_table(above.slot.level);
+                table && above.slot.span == part && bounds.covers(&part)
+            };
+            if let Some(above) = above.filter(whole) {
+                // The table goes with all that is in it.
+                let broken = above.descriptor.broken();
+                write::<M>(g, &self.machine, &above.slot, broken, Contents::MayDiffer)?;
+                pending.add_leaves(part, g.page_size, true);
+                self.break_emptied(page, bounds, image_level(g) - 1, &mut pending)?;
+                continue;
+            }
             let Some(step) = path.steps().find(|step| step.slot.level == image_level(g)) else { continue };
             let run = Entries::of(g, step.slot.table, image_level(g), part);
             write_run::<M>(&self.machine, &run.first, run.count, |_| Descriptor::EMPTY)?;
             pending.add_leaves(part, g.page_size, g.shares_tables());
-            // One page leads the walk through the tables that may be empty now.
-            let page = VirtRange { start: part.start, end: part.start + g.page_size };
             self.break_emptied(page, bounds, image_level(g), &mut pending)?;
         }
         Ok(pending)
