@@ -41,7 +41,12 @@ pub(super) fn tests() -> Vec<Test> {
             tests.push(Test::new(format!("stress/long/{granule}/{cpu}"), body).long());
         }
     }
-    tests.extend(per_granule("stress/demand", readers_in_blocks_on_demand));
+    tests.extend(per_granule("stress/demand", |run, granule| {
+        readers_in_blocks_on_demand(run, granule, SHORT)
+    }));
+    let long =
+        per_granule("stress/long/demand", |run, granule| readers_in_blocks_on_demand(run, granule, LONG));
+    tests.extend(long.into_iter().map(Test::long));
     tests.extend(per_granule("stress/unaligned-pmem", a_region_starts_anywhere));
     tests.extend(per_granule("stress/users-own", what_was_there_stays));
     tests.extend(per_granule("stress/vetoed", a_run_that_fails_puts_everything_back));
@@ -52,7 +57,7 @@ pub(super) fn tests() -> Vec<Test> {
 
 /// Most memory is a DIMM on demand in zone Normal, so that huge pages lie in it: readers find the heads of their zeroed tails,
 /// while other pages of the blocks are taken and freed, and the blocks go and come.
-fn readers_in_blocks_on_demand(run: &Run, granule: Granule) -> Checked<String> {
+fn readers_in_blocks_on_demand(run: &Run, granule: Granule, seconds: u64) -> Checked<String> {
     // No huge page of 1 GiB takes all of it.
     let (memory, blocks) = if granule == Granule::K64 { ("1G", 3) } else { ("256M", 7) };
     let dimm = Dimm::new("c0", blocks * granule.block()).in_slot(0).cold();
@@ -64,8 +69,8 @@ fn readers_in_blocks_on_demand(run: &Run, granule: Granule) -> Checked<String> {
         guest.tell(&format!("online {:#x} normal", block.start))?;
     }
     let start = guest.state()?;
-    let command = format!("stress {SHORT} {}", granule.bytes());
-    let reply = guest.ask_within(&command, Deadline::after(step() + Duration::from_secs(SHORT)))?;
+    let command = format!("stress {seconds} {}", granule.bytes() + seconds);
+    let reply = guest.ask_within(&command, Deadline::after(step() + Duration::from_secs(seconds)))?;
     let reply = reply.result().map_err(Trouble::Failed)?;
     let read = number_before(&reply, " heads looked up, 0 wrong")?;
     let populated = guest.state()?.memmap_demand.populated;
