@@ -47,14 +47,35 @@ impl<M: Machine> Frames<M> {
         }
     }
 
-    /// The pieces of `pages`, whole blocks, ascending.
+    /// The pieces of `pages`, whole blocks, ascending. The records are found once.
     pub(crate) fn pieces(&self, pages: PfnRange) -> impl Iterator<Item = Piece> + '_ {
-        let mut rest = pages;
+        let (g, mut rest) = (self.granule(), pages);
+        let mut blocks = self.blocks.range(pages.start.get()..pages.end.get()).iter().peekable();
+        let mut extents = self.extents_in(pages).iter().peekable();
         core::iter::from_fn(move || {
-            let piece = (!rest.is_empty()).then(|| self.piece_of(rest))?;
+            if rest.is_empty() {
+                return None;
+            }
+            let one = PfnRange::new(rest.start, g.section_pages);
+            let block = blocks.next_if(|block| block.start == rest.start);
+            let extent = extents.next_if(|extent| extent.pages.contains(rest.start));
+            let piece = match (block, extent) {
+                (Some(block), _) => Piece { pages: one, record: Record::Block, state: Some(block.state) },
+                (None, Some(extent)) => {
+                    let part = PfnRange { start: rest.start, end: extent.pages.end.min(rest.end) };
+                    Piece { pages: part, record: Record::Extent, state: Some(extent.state) }
+                }
+                (None, None) => Piece { pages: one, record: Record::Absent, state: None },
+            };
             rest.start = piece.pages.end;
             Some(piece)
         })
+    }
+
+    /// The extents that have something of `pages`, ascending.
+    pub(crate) fn extents_in(&self, pages: PfnRange) -> &[Extent] {
+        let first = self.extent_of(pages.start).map_or(pages.start, |extent| extent.pages.start);
+        self.extents.range(first.get()..pages.end.get())
     }
 
     /// The states of the blocks that are present of `pages`, whole blocks: one for neighbours that have one record.
@@ -128,6 +149,17 @@ impl<M: Machine> Frames<M> {
         if let Some(low) = self.extents.get_mut(low.pages.start.get()) {
             low.pages.end = high.pages.end;
         }
+    }
+
+    /// Joins the extents of `pages` with each other and with those beside them, where they are alike.
+    pub(crate) fn join_all_extents(&mut self, pages: PfnRange) {
+        let mut at = pages.start;
+        while let Some(extent) = self.extents.range(at.get()..pages.end.get() + 1).first() {
+            let (start, end) = (extent.pages.start, extent.pages.end);
+            self.join_extents(start);
+            at = end;
+        }
+        self.join_extents(pages.end);
     }
 
     /// `range` becomes an extent, offline; its struct pages cannot be read yet.

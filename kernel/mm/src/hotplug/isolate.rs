@@ -96,8 +96,7 @@ impl<M: Machine> Frames<M> {
             other => other,
         });
         self.zones.iter_mut().for_each(Zone::note_freed);
-        self.join_extents(pages.start);
-        self.join_extents(pages.end);
+        self.join_all_extents(pages);
     }
 
     /// Whether a block that serves allocations has a free page for moving a page of `kind`: a huge page takes memmap, which

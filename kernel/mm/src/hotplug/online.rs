@@ -66,9 +66,16 @@ impl<M: Machine> Frames<M> {
     /// `Out` when the heap has no room; nothing has changed then.
     pub(crate) fn join_zone(&mut self, pages: PfnRange, zone: ZoneKind) -> Result<()> {
         self.cut_extents(pages)?;
-        let count = self.pieces(pages).count();
+        let (blocks, folded) = (self.blocks.range(keys(pages)).len(), self.extents_in(pages).len());
+        let count = blocks + folded;
         self.may_fail(Resource::Heap { bytes: count * size_of::<Pfn>() })?;
         self.zones[zone as usize].reserve(count)?;
+        if folded == 0 {
+            for i in 0..blocks {
+                self.join_zone_block(pages.start + i as u64 * self.granule().section_pages, zone);
+            }
+            return Ok(());
+        }
         let mut rest = pages;
         while !rest.is_empty() {
             let piece = self.piece_of(rest);
@@ -104,26 +111,27 @@ impl<M: Machine> Frames<M> {
         for zone in &mut self.zones {
             zone.leave(pages);
         }
-        let mut rest = pages;
-        while !rest.is_empty() {
-            let piece = self.piece_of(rest);
-            rest.start = piece.pages.end;
-            let Some(zone) = piece.state.and_then(BlockState::zone) else { continue };
-            if piece.record == Record::Extent {
-                self.set_extents_state(piece.pages, BlockState::Offline);
-                self.zones[zone as usize].present -= piece.pages.len();
-                self.remove_present(piece.pages.len());
-                self.join_extents(piece.pages.start);
-                continue;
+        let mut gone = [0u64; ZoneKind::ALL.len()];
+        for extent in self.extents.range_mut(keys(pages)) {
+            if let Some(zone) = extent.state.zone() {
+                extent.state = BlockState::Offline;
+                gone[zone as usize] += extent.pages.len();
             }
-            let Some(block) = self.blocks.get_mut(piece.pages.start.get()) else { continue };
+        }
+        for (zone, gone) in ZoneKind::ALL.into_iter().zip(gone) {
+            self.zones[zone as usize].present -= gone;
+            self.remove_present(gone);
+        }
+        self.join_all_extents(pages);
+        for i in 0..self.blocks.range(keys(pages)).len() {
+            let block = &mut self.blocks.range_mut(keys(pages))[i];
+            let Some(zone) = block.state.zone() else { continue };
             block.state = BlockState::Offline;
             let (present, memmap, poisoned) = (block.present, block.own_memmap(), block.poisoned);
             self.uncharge(PageKind::Poisoned, poisoned);
             self.zones[zone as usize].present -= present;
             self.remove_present(present - memmap);
         }
-        self.join_extents(pages.end);
     }
 
     /// Step 7: the usable pages of the blocks of `pages` go to the free lists, in the largest runs that alignment allows. A
@@ -155,9 +163,10 @@ impl<M: Machine> Frames<M> {
     /// The pages of `pages` in extents are free, or no longer: `sign` times as many more.
     fn count_folded(&mut self, pages: PfnRange, sign: i64) {
         let mut free = [0i64; ZoneKind::ALL.len()];
-        for piece in self.pieces(pages).filter(|piece| piece.record == Record::Extent) {
-            if let Some(zone) = piece.state.and_then(BlockState::zone) {
-                free[zone as usize] += sign * piece.pages.len().cast_signed();
+        for extent in self.extents_in(pages) {
+            if let Some(zone) = extent.state.zone() {
+                let inside = extent.pages.end.min(pages.end) - extent.pages.start.max(pages.start);
+                free[zone as usize] += sign * inside.cast_signed();
             }
         }
         for (zone, by) in self.zones.iter_mut().zip(free) {
@@ -189,6 +198,11 @@ impl<M: Machine> Frames<M> {
             }
         }
     }
+}
+
+/// The keys of the records that begin in `pages`.
+fn keys(pages: PfnRange) -> core::ops::Range<u64> {
+    pages.start.get()..pages.end.get()
 }
 
 /// The parts of `usable`, pages of a block that is offline, between those that keep their mark: its memmap,
