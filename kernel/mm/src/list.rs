@@ -25,7 +25,7 @@ impl<T> Default for List<T> {
 }
 
 fn no_heap<T>(items: usize) -> Error {
-    Error::Out(Resource::Heap { bytes: items * size_of::<T>() })
+    Error::Out(Resource::Heap { bytes: items.saturating_mul(size_of::<T>()) })
 }
 
 /// A list has room for a multiple of this: one that grows and shrinks item by item moves each time it has to, and its size
@@ -37,11 +37,11 @@ const STEP: usize = 8;
 /// # Errors
 /// `Out` when the heap has no room; the list is unchanged.
 pub fn reserve<T>(items: &mut Vec<T>, more: usize) -> Result<()> {
-    let needed = items.len() + more;
+    let needed = items.len().saturating_add(more);
     if items.capacity() >= needed {
         return Ok(());
     }
-    let room = needed.next_multiple_of(STEP) - items.len();
+    let room = needed.checked_next_multiple_of(STEP).unwrap_or(needed) - items.len();
     items.try_reserve_exact(room).map_err(|_| no_heap::<T>(needed))
 }
 
@@ -174,6 +174,15 @@ mod tests {
     impl Keyed for u64 {
         fn key(&self) -> u64 {
             *self
+        }
+    }
+
+    #[test]
+    fn more_items_than_there_are_numbers_are_refused() {
+        let mut items: Vec<u64> = Vec::new();
+        for more in [usize::MAX, usize::MAX - 6, usize::MAX / 16] {
+            assert!(reserve(&mut items, more).is_err(), "{more}");
+            assert_eq!(items.capacity(), 0);
         }
     }
 
