@@ -301,7 +301,7 @@ impl Regions {
         let (name, range) = (name_at(start, None), parts[at]);
         plug::take_away(mm, name, range)?;
         parts.remove(at);
-        list::shrink(parts, 0);
+        list::shrink(parts);
         Ok(())
     }
 }
@@ -318,7 +318,7 @@ fn add_part<M: Machine>(
     list::reserve(parts, 1)?;
     let start = name.start;
     if let Err(error) = plug::bring_in(mm, name, len, policy) {
-        list::shrink(parts, 0);
+        list::shrink(parts);
         return Err(error);
     }
     let range = PhysRange { start, end: start + len };

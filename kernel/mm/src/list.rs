@@ -28,32 +28,31 @@ fn no_heap<T>(items: usize) -> Error {
     Error::Out(Resource::Heap { bytes: items.saturating_mul(size_of::<T>()) })
 }
 
-/// A list has room for a multiple of this: one that grows and shrinks item by item moves each time it has to, and its size
-/// depends on its length alone.
-const STEP: usize = 8;
-
-/// Makes room for `more` items in `items`.
+/// Makes room for `more` items in `items`, exactly.
 ///
 /// # Errors
 /// `Out` when the heap has no room; the list is unchanged.
 pub fn reserve<T>(items: &mut Vec<T>, more: usize) -> Result<()> {
-    let needed = items.len().saturating_add(more);
-    if items.capacity() >= needed {
-        return Ok(());
-    }
-    let room = needed.checked_next_multiple_of(STEP).unwrap_or(needed) - items.len();
-    items.try_reserve_exact(room).map_err(|_| no_heap::<T>(needed))
+    items.try_reserve_exact(more).map_err(|_| no_heap::<T>(items.len().saturating_add(more)))
 }
 
-/// Gives back what capacity `items` does not use, but for the room of `spare` more. Moving to a smaller buffer needs the heap
-/// for a moment; when it has no room the capacity is kept, which loses nothing.
-pub fn shrink<T>(items: &mut Vec<T>, spare: usize) {
-    let (mut smaller, room) = (Vec::new(), (items.len() + spare).next_multiple_of(STEP));
+/// Gives back what capacity `items` does not use. Moving to a smaller buffer needs the heap for a moment; when it has no
+/// room the capacity is kept, which loses nothing.
+pub fn shrink<T>(items: &mut Vec<T>) {
+    shrink_to(items, items.len());
+}
+
+fn shrink_to<T>(items: &mut Vec<T>, room: usize) {
+    let mut smaller = Vec::new();
     if items.capacity() > room && smaller.try_reserve_exact(room).is_ok() {
         smaller.append(items);
         *items = smaller;
     }
 }
+
+/// A [`List`] has room for a multiple of this: one that grows and shrinks item by item does not move each time, and its size
+/// depends on its length alone.
+const STEP: usize = 8;
 
 impl<T: Keyed> List<T> {
     /// An empty list.
@@ -73,11 +72,16 @@ impl<T: Keyed> List<T> {
     /// # Errors
     /// `Out` when the heap has no room.
     pub fn reserve(&mut self, more: usize) -> Result<()> {
+        let needed =
+            self.items.len().checked_add(more).and_then(|items| items.checked_next_multiple_of(STEP));
+        let room = needed.ok_or_else(|| no_heap::<T>(more))?;
+        let more = room - self.items.len();
         reserve(&mut self.items, more)
     }
     /// Gives back what capacity is not used, but for the room of `spare` more items.
     pub fn shrink_to(&mut self, spare: usize) {
-        shrink(&mut self.items, spare);
+        let room = (self.items.len() + spare).next_multiple_of(STEP);
+        shrink_to(&mut self.items, room);
     }
     /// The last item whose key is not above `key`.
     pub fn at_or_below(&self, key: u64) -> Option<&T> {
@@ -155,7 +159,7 @@ impl<T: Keyed> List<T> {
     }
     /// Gives back what capacity is not used.
     pub fn shrink(&mut self) {
-        shrink(&mut self.items, 0);
+        self.shrink_to(0);
     }
     /// The item with this key.
     pub fn get(&self, key: u64) -> Option<&T> {
@@ -179,10 +183,10 @@ mod tests {
 
     #[test]
     fn more_items_than_there_are_numbers_are_refused() {
-        let mut items: Vec<u64> = Vec::new();
+        let mut list: List<u64> = List::new();
         for more in [usize::MAX, usize::MAX - 6, usize::MAX / 16] {
-            assert!(reserve(&mut items, more).is_err(), "{more}");
-            assert_eq!(items.capacity(), 0);
+            assert!(list.reserve(more).is_err(), "{more}");
+            assert_eq!(list.items.capacity(), 0);
         }
     }
 

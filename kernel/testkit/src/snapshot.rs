@@ -87,7 +87,7 @@ fn books(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
     facts.push(Fact::Book(format!("{warnings:?}")));
     for kind in hotmap_mm::frame::zone::ZoneKind::ALL {
         let zone = mm.frames().zone(kind);
-        let mut blocks = zone.blocks().to_vec();
+        let mut blocks: Vec<_> = mm.frames().blocks_in(kind).collect();
         if detail == Detail::WhereFramesMayDiffer {
             blocks.sort_unstable();
         }

@@ -96,7 +96,10 @@ impl<'a, M: Machine> Place<'a, M> {
     pub(super) fn altmap(&self, pfn: Pfn) -> Option<Pfn> {
         let backing = match self.device(pfn) {
             Some(device) => device.backing(),
-            None => self.mm.frames.backing_of(pfn),
+            None => match self.section(pfn) {
+                Some(section) => section.backing,
+                None => self.mm.frames.extent_of(pfn).map(|_| Backing::Demand)?,
+            },
         };
         match backing {
             Backing::Altmap(base) => Some(base),

@@ -112,6 +112,7 @@ impl<M: Machine> Frames<M> {
         for (at, _) in [pages.start, pages.end].into_iter().zip(cuts).filter(|(_, inside)| *inside) {
             self.cut_extent(at);
         }
+        self.shrink_records();
         Ok(())
     }
 
@@ -160,6 +161,7 @@ impl<M: Machine> Frames<M> {
             at = end;
         }
         self.join_extents(pages.end);
+        self.shrink_records();
     }
 
     /// `range` becomes an extent, offline; its struct pages cannot be read yet.

@@ -90,13 +90,13 @@ impl Zone {
     }
     /// Gives back what capacity is not used.
     pub(crate) fn shrink(&mut self) {
-        list::shrink(&mut self.blocks, 0);
+        list::shrink(&mut self.blocks);
     }
     /// All blocks of `pages` leave.
     pub fn leave(&mut self, pages: PfnRange) {
         self.blocks.retain(|block| !pages.contains(*block));
         self.idle_from = self.blocks.len();
-        list::shrink(&mut self.blocks, 0);
+        list::shrink(&mut self.blocks);
     }
     /// The first blocks of its records, oldest first: a block, or an extent's first.
     pub fn blocks(&self) -> &[Pfn] {

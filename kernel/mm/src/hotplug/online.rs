@@ -93,6 +93,7 @@ impl<M: Machine> Frames<M> {
             rest.start = piece.pages.end;
         }
         self.join_extents(pages.end);
+        self.shrink_records();
         Ok(())
     }
 

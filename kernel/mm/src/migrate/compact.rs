@@ -51,8 +51,14 @@ pub(crate) fn compact<M: Machine>(
 
 /// A run that is free already.
 fn free_run<M: Machine>(frames: &Frames<M>, order: u32) -> Option<Pfn> {
-    online_in_normal(frames).find_map(|start| {
-        let block = frames.blocks.get(start.get())?;
+    let normal = BlockState::Online(ZoneKind::Normal);
+    let records = frames.zones[ZoneKind::Normal as usize].blocks();
+    records.iter().filter(|start| frames.state_of(**start) == Some(normal)).find_map(|start| {
+        let Some(block) = frames.blocks.get(start.get()) else {
+            // All of an extent is free; what is taken of it is its last block.
+            let last = Pfn::new(frames.extent_of(*start)?.pages.end.get() - frames.granule().section_pages);
+            return (order <= frames.granule().section_order).then_some(last);
+        };
         let largest = block.free.largest().filter(|largest| *largest >= order)?;
         block.free.heads(&frames.pages(), largest).next()
     })

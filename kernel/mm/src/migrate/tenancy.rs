@@ -53,7 +53,7 @@ impl<M: Machine> Mm<M> {
         while va < range.end {
             if let Err(error) = add_page(&mut self.space, &mut self.frames, id, va) {
                 unmap(&mut self.space, &mut self.frames, VirtRange { start: range.start, end: va });
-                list::shrink(&mut self.tenants.all, 0);
+                list::shrink(&mut self.tenants.all);
                 return Err(error);
             }
             va = va + g.page_size;
@@ -96,7 +96,7 @@ impl<M: Machine> Mm<M> {
         refuse_held(&self.space, &self.frames, range)?;
         unmap(&mut self.space, &mut self.frames, range);
         self.tenants.all.remove(at);
-        list::shrink(&mut self.tenants.all, 0);
+        list::shrink(&mut self.tenants.all);
         Ok(())
     }
 }

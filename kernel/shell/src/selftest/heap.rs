@@ -17,10 +17,7 @@ use hotmap_kernel::kernel::Kernel;
 pub(super) const TESTS: &[Test] = &[
     test("an allocation larger than the heap is refused and changes nothing", too_much_is_refused),
     test("a tenant is refused when the heap is exhausted", no_tenant_without_heap),
-    test(
-        "when the heap is exhausted a block stays offline, or uses room that there is",
-        no_online_without_heap,
-    ),
+    test("a block stays offline when the heap is exhausted", no_online_without_heap),
 ];
 
 fn out_of_heap(resource: Resource) -> bool {
@@ -84,10 +81,8 @@ fn no_online_without_heap(kernel: &mut Kernel) -> Outcome {
 fn refuses_to_go_online(kernel: &mut Kernel, block: Pfn) -> Outcome {
     let hoard = Hoard::new()?;
     let before = Snapshot::of(kernel);
-    let online = kernel.mm.online_block(block, ZoneKind::Normal);
-    // The zone's list may have room for it.
-    let offline = online.and_then(|()| kernel.mm.offline_block(block).map(drop));
+    let refused = kernel.mm.online_block(block, ZoneKind::Normal);
     let outcome = before.is_still(kernel);
     drop(hoard);
-    if online.is_ok() { Ok(offline?) } else { ran_out(online, out_of_heap) }.and(outcome)
+    ran_out(refused, out_of_heap).and(outcome)
 }

@@ -32,10 +32,6 @@ const OTHERS: [&str; 15] = [
     "heap bytes in use",
     "audit findings",
 ];
-/// The place of the heap's bytes among [`OTHERS`].
-const HEAP: usize = 13;
-/// On demand the lists of blocks and extents keep room for blocks that may be used: less than this many bytes more or less.
-const LIST_ROOM: u64 = 4096;
 /// The most findings that are told.
 const FINDINGS_SHOWN: u32 = 4;
 
@@ -79,11 +75,7 @@ impl Snapshot {
 
     /// The machine is as it was; every number that is not is told, and what an audit finds beyond what it found.
     pub(super) fn is_still(&self, kernel: &Kernel) -> Outcome {
-        let mut now = Self::of(kernel);
-        let room = now.others[HEAP].abs_diff(self.others[HEAP]) < LIST_ROOM;
-        if room && kernel.mm.frames().demand().blocks() > 0 {
-            now.others[HEAP] = self.others[HEAP];
-        }
+        let now = Self::of(kernel);
         let counts = compare(&COUNTS, &now.counts, &self.counts);
         let others = compare(&OTHERS, &now.others, &self.others);
         if others.is_err() {

@@ -167,7 +167,7 @@ impl World {
         let Some((zone, _)) = zone else { return };
         let blocks: Vec<u64> = self.reference.starts(memory).collect();
         let last: Vec<_> = blocks.iter().map(|start| Rig::pfn(g, *start)).collect();
-        if self.rig.mm.frames().zone(zone).blocks().ends_with(&last) {
+        if self.rig.mm.frames().blocks_in(zone).collect::<Vec<_>>().ends_with(&last) {
             blocks.into_iter().for_each(|block| self.reference.onlined(block, zone));
         }
     }
