@@ -31,23 +31,8 @@ impl<M: Machine> Frames<M> {
         self.extents.at_or_below(pfn.get()).filter(|extent| extent.pages.contains(pfn))
     }
 
-    /// The blocks from the first of `pages`, whole blocks, that share its record.
-    pub(crate) fn piece_of(&self, pages: PfnRange) -> Piece {
-        let g = self.granule();
-        let one = PfnRange::new(pages.start, g.section_pages);
-        if let Some(block) = self.blocks.get(pages.start.get()) {
-            return Piece { pages: one, record: Record::Block, state: Some(block.state) };
-        }
-        match self.extent_of(pages.start) {
-            Some(extent) => {
-                let part = PfnRange { start: pages.start, end: extent.pages.end.min(pages.end) };
-                Piece { pages: part, record: Record::Extent, state: Some(extent.state) }
-            }
-            None => Piece { pages: one, record: Record::Absent, state: None },
-        }
-    }
-
-    /// The pieces of `pages`, whole blocks, ascending. The records are found once.
+    /// The pieces of `pages`, whole blocks, ascending. The records are found once. From a page inside of a block on, nothing is
+    /// present: a caller that is given such a page refuses it as it refuses an absent block.
     pub(crate) fn pieces(&self, pages: PfnRange) -> impl Iterator<Item = Piece> + '_ {
         let (g, mut rest) = (self.granule(), pages);
         let mut blocks = self.blocks.range(pages.start.get()..pages.end.get()).iter().peekable();
@@ -56,9 +41,10 @@ impl<M: Machine> Frames<M> {
             if rest.is_empty() {
                 return None;
             }
-            let one = PfnRange::new(rest.start, g.section_pages);
+            let (one, whole) =
+                (PfnRange::new(rest.start, g.section_pages), rest.start.is_aligned(g.section_order));
             let block = blocks.next_if(|block| block.start == rest.start);
-            let extent = extents.next_if(|extent| extent.pages.contains(rest.start));
+            let extent = extents.next_if(|extent| whole && extent.pages.contains(rest.start));
             let piece = match (block, extent) {
                 (Some(block), _) => Piece { pages: one, record: Record::Block, state: Some(block.state) },
                 (None, Some(extent)) => {
@@ -103,20 +89,18 @@ impl<M: Machine> Frames<M> {
     /// `Out` when the heap has no room; nothing has changed then.
     pub(crate) fn cut_extents(&mut self, pages: PfnRange) -> Result<()> {
         let inside = |at: Pfn| self.extent_of(at).is_some_and(|extent| extent.pages.start < at);
-        let cuts = [pages.start, pages.end].map(inside);
-        if cuts == [false, false] {
+        if ![pages.start, pages.end].into_iter().any(inside) {
             return Ok(());
         }
         self.may_fail(Resource::Heap { bytes: 2 * size_of::<Extent>() })?;
         self.reserve_extents(2)?;
-        for (at, _) in [pages.start, pages.end].into_iter().zip(cuts).filter(|(_, inside)| *inside) {
-            self.cut_extent(at);
-        }
+        self.cut_extent(pages.start);
+        self.cut_extent(pages.end);
         self.shrink_records();
         Ok(())
     }
 
-    /// Cuts the extent around `at` in two. There is room for one more.
+    /// Cuts the extent around `at`, if `at` is inside of one, in two. There is room for one more.
     fn cut_extent(&mut self, at: Pfn) {
         let Some(extent) = self.extent_of(at).copied().filter(|extent| extent.pages.start < at) else {
             return;
@@ -164,7 +148,7 @@ impl<M: Machine> Frames<M> {
         self.shrink_records();
     }
 
-    /// `range` becomes an extent, offline; its struct pages cannot be read yet.
+    /// `pages` become an extent, offline; its struct pages cannot be read yet.
     ///
     /// # Errors
     /// `Out` when the heap has no room; nothing has changed then.
@@ -187,8 +171,7 @@ impl<M: Machine> Frames<M> {
         self.unfold(pfn.align_down(self.granule().section_order))
     }
 
-    /// [`Self::unfold_for`] the block at `start`, without fault injection. A block that has just been folded is unfolded again
-    /// in the room that it had.
+    /// [`Self::unfold_for`] the block at `start`, without fault injection: for a block that a free has just folded.
     ///
     /// # Errors
     /// As there.

@@ -45,7 +45,6 @@ impl<M: Machine> Frames<M> {
     /// `BlockError::Absent`, `BlockError::State` when one is isolated already, `BlockError::NotWhole` for a boot block with
     /// holes. Nothing has changed then.
     pub fn start_isolate(&mut self, pages: PfnRange) -> Result<PfnRange> {
-        self.cut_extents(pages)?;
         let mut going = PfnRange::default();
         for piece in self.pieces(pages) {
             if self.can_isolate(piece)? {
@@ -53,6 +52,7 @@ impl<M: Machine> Frames<M> {
                 going = PfnRange { start: first, end: piece.pages.end };
             }
         }
+        self.cut_extents(pages)?;
         self.change_states(going, |state| match state {
             BlockState::Online(zone) => BlockState::GoingOffline(zone),
             other => other,
@@ -147,7 +147,7 @@ impl<M: Machine> Frames<M> {
             let start = at.align_down(g.section_order);
             let Some(block) = self.blocks.get(start.get()) else {
                 // Nothing of an extent is in use.
-                at = self.piece_of(PfnRange { start, end: pages.end.align_up(g.section_order) }).pages.end;
+                at = self.extent_of(at).map_or(start + g.section_pages, |extent| extent.pages.end);
                 continue;
             };
             let idle = |b: &MemoryBlock| b.free.pages() + b.marked_inside() == b.usable(g).len();

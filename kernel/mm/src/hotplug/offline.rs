@@ -54,11 +54,12 @@ impl<M: Machine> Mm<M> {
     /// As [`Self::offline_block`] and [`Self::offline_pages_unless`].
     pub fn offline_block_unless(&mut self, start: Pfn, stop: Stop<'_>) -> Result<Offlined> {
         let g = self.granule();
-        if let Some(state @ BlockState::Offline) = self.frames.state_of(start) {
+        let pages = PfnRange::new(start, g.section_pages);
+        if let Some(state @ BlockState::Offline) = self.frames.states_of(pages).next() {
             let (block, is) = (start.address(g), state.described());
             return Err(BlockError::State { block, is, needs: BlockNeeds::Online }.into());
         }
-        self.offline_pages_unless(PfnRange::new(start, g.section_pages), stop)
+        self.offline_pages_unless(pages, stop)
     }
 
     /// Takes every block of `pages` offline that is not: all of them, or none. All are isolated before the first page moves,

@@ -77,8 +77,9 @@ impl<M: Machine> Frames<M> {
             return Ok(());
         }
         let mut rest = pages;
-        while !rest.is_empty() {
-            let piece = self.piece_of(rest);
+        loop {
+            let next = self.pieces(rest).next();
+            let Some(piece) = next else { break };
             match piece.record {
                 Record::Block => self.join_zone_block(piece.pages.start, zone),
                 Record::Extent => {
