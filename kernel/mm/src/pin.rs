@@ -18,8 +18,7 @@ impl<M: Machine> Mm<M> {
             PageKind::Device | PageKind::DeviceMemmap => self.devices.hold(&self.frames, pfn)?,
             PageKind::Free => {
                 self.frames.unfold_for(pfn)?;
-                let taken = self.frames.take_free(pfn, 0, PageKind::Pinned);
-                debug_assert!(taken, "a free page");
+                self.frames.take_free(pfn, 0, PageKind::Pinned)?;
             }
             PageKind::Tenant | PageKind::Pinned => {
                 let page = self.frames.pages().own(head);

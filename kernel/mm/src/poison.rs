@@ -5,8 +5,8 @@
 //! struct page while the block is offline, so that the page is not free either when the block is online again (Linux refuses
 //! that: `memory_block_online` answers EHWPOISON since 6.2). It is forgotten when the memory is removed.
 
-use crate::error::{Error, PageError, PageNeeds, Resource, Result};
-use crate::frame::block::{BlockState, MemoryBlock};
+use crate::error::{PageError, PageNeeds, Result};
+use crate::frame::block::BlockState;
 use crate::frame::page::PageKind;
 use crate::machine::Machine;
 use crate::migrate::batch::migrate_page;
@@ -45,9 +45,7 @@ impl<M: Machine> Mm<M> {
             }
             _ => return Err(PageError::Unmovable { pfn, kind }.into()),
         };
-        if !self.frames.take_free(pfn, 0, PageKind::Poisoned) {
-            return Err(Error::Out(Resource::Heap { bytes: size_of::<MemoryBlock>() }));
-        }
+        self.frames.take_free(pfn, 0, PageKind::Poisoned)?;
         if let Some(block) = self.frames.block_of_mut(pfn) {
             block.poisoned += 1;
         }

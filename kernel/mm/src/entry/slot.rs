@@ -110,7 +110,7 @@ pub(crate) fn find<M: Machine>(
     Some(slot(g, table, level, part))
 }
 
-/// Writes `new` to `count` entries from `first` on, which neighbours in their table follow: from empty to valid, or from
+/// Writes `new` to neighbouring entries: from empty to valid, or from
 /// anything to empty, which is always legal. In bulk, since the memmap of a free block is mapped and unmapped by runs of
 /// entries: 12 instructions for each by itself, 5 here.
 ///
@@ -118,15 +118,15 @@ pub(crate) fn find<M: Machine>(
 /// `SpaceError::AlreadyMapped` when an entry would be mapped over; those before it are written.
 pub(crate) fn write_run<M: Machine>(
     machine: &M,
-    first: &Slot,
-    count: usize,
+    run: &Entries,
     mut new: impl FnMut(usize) -> Descriptor,
 ) -> Result<()> {
+    let Entries { first, count } = *run;
     let entries = &machine::table(machine, first.table, first.index + count)[first.index..];
     for (i, entry) in entries.iter().enumerate() {
         let (old, new) = (Descriptor::from_bits(entry.load(Acquire)), new(i));
         if !old.is_empty() && !new.is_empty() {
-            return Err(SpaceError::AlreadyMapped(first.span.start + i as u64 * first.span.len()).into());
+            return Err(SpaceError::AlreadyMapped(run.span(i, i + 1).start).into());
         }
         entry.store(new.bits(), Release);
         machine.entry_written(first.table, first.index + i, old.bits(), new.bits());

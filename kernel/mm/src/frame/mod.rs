@@ -10,6 +10,7 @@
 //!            pages()    the struct pages, through vmemmap
 //! ```
 
+mod alloc;
 pub mod altmap;
 pub mod block;
 pub mod buddy;
@@ -38,10 +39,9 @@ use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
 use altmap::{Altmap, Altmaps};
 use block::{BlockState, MemoryBlock};
-use buddy::Split;
 use counts::{Counts, Warnings};
 use extent::Extent;
-use memmap::{Demand, described_order};
+use memmap::Demand;
 use page::PageKind;
 use pages::Pages;
 use section::{Backing, Section};
@@ -55,9 +55,6 @@ pub enum Mobility {
     /// It can be moved: from Movable first, newest block first.
     Movable,
 }
-
-/// The zones that serve movable pages, in the order in which they are asked.
-const MOVABLE_FROM: [ZoneKind; 2] = [ZoneKind::Movable, ZoneKind::Normal];
 
 /// The page frames of a machine.
 pub struct Frames<M: Machine> {
@@ -247,178 +244,5 @@ impl<M: Machine> Frames<M> {
     /// `Out`, on purpose.
     pub fn may_fail(&mut self, resource: Resource) -> Result<()> {
         if self.faults.hit() { Err(Error::Out(resource)) } else { Ok(()) }
-    }
-
-    /// Takes a run of `1 << order` pages.
-    ///
-    /// # Errors
-    /// `Out` when no zone that may serve it has one.
-    pub fn alloc(&mut self, order: u32, kind: PageKind, mobility: Mobility) -> Result<Pfn> {
-        self.may_fail(Resource::Frames { order })?;
-        self.take(order, kind, mobility).ok_or(Error::Out(Resource::Frames { order }))
-    }
-
-    /// [`Self::alloc`] without fault injection: `None` when there is no such run.
-    pub(crate) fn take(&mut self, order: u32, kind: PageKind, mobility: Mobility) -> Option<Pfn> {
-        let found = match mobility {
-            Mobility::Unmovable => self.take_oldest(order),
-            Mobility::Movable => MOVABLE_FROM
-                .into_iter()
-                .find_map(|zone| self.take_newest(zone, |frames, block| frames.take_from(block, order))),
-        };
-        let pfn = found?;
-        self.pages().mark(pfn, order, kind);
-        self.charge(kind, 1 << order);
-        Some(pfn)
-    }
-
-    pub(crate) fn take_from(&mut self, start: Pfn, order: u32) -> Option<Pfn> {
-        let (g, pages) = (self.layout.granule(), Pages::new(&self.machine, self.layout));
-        let Some(block) = self.blocks.get_mut(start.get()) else {
-            return self.take_unfolding(start, order);
-        };
-        let BlockState::Online(zone) = block.state else { return None };
-        let split = block.free.find(order)?;
-        let pfn = match block.populated(g, split) {
-            Some(populated) => block.free.take(&pages, populated),
-            None => self.take_populating(start, order, None)?,
-        };
-        self.zones[zone as usize].free -= 1 << order;
-        Some(pfn)
-    }
-
-    /// [`Self::take_from`] the extent at `start`: from its last block, which is unfolded for that.
-    #[cold]
-    fn take_unfolding(&mut self, start: Pfn, order: u32) -> Option<Pfn> {
-        let g = self.granule();
-        let extent = self.extent_of(start)?;
-        let serves = matches!(extent.state, BlockState::Online(_)) && order < g.section_order;
-        let last = Pfn::new(extent.pages.end.get() - g.section_pages);
-        serves.then(|| self.unfold_for(last).ok())??;
-        self.take_from(last, order)
-    }
-
-    fn take_oldest(&mut self, order: u32) -> Option<Pfn> {
-        let blocks = self.zones[ZoneKind::Normal as usize].blocks().len();
-        (0..blocks).find_map(|i| self.take_from(self.zones[ZoneKind::Normal as usize].blocks()[i], order))
-    }
-
-    /// What `take` takes from a block of `zone`, the newest one first that serves it.
-    #[inline(always)]
-    fn take_newest<T>(
-        &mut self,
-        zone: ZoneKind,
-        mut take: impl FnMut(&mut Self, Pfn) -> Option<T>,
-    ) -> Option<T> {
-        let mut found_free = false;
-        for at in (0..self.zones[zone as usize].searched().len()).rev() {
-            let block = self.zones[zone as usize].blocks()[at];
-            let found = take(self, block);
-            if found.is_some() {
-                return found;
-            }
-            found_free |= self.serves(block);
-            if !found_free {
-                self.zones[zone as usize].note_idle(at);
-            }
-        }
-        None
-    }
-
-    /// Whether the block serves allocations and has a free page.
-    fn serves(&self, block: Pfn) -> bool {
-        let serves = |b: &MemoryBlock| matches!(b.state, BlockState::Online(_)) && b.free.pages() != 0;
-        match self.blocks.get(block.get()) {
-            Some(block) => serves(block),
-            None => self.extent_of(block).is_some_and(|extent| matches!(extent.state, BlockState::Online(_))),
-        }
-    }
-
-    /// Gives back a run that starts at `pfn`. A page that is not the head of something allocated stays as it is: a warning.
-    pub fn free(&mut self, pfn: Pfn) {
-        let Some((kind, order)) = self.freeable(pfn) else {
-            self.warnings.bad_free += 1;
-            return;
-        };
-        self.uncharge(kind, 1 << order);
-        if self.hooks.loses_page(order) {
-            return;
-        }
-        self.put_back(pfn, order);
-    }
-
-    pub(crate) fn freeable(&self, pfn: Pfn) -> Option<(PageKind, u32)> {
-        let page = self.is_valid(pfn).then(|| self.pages().get(pfn))?;
-        let freeable = !matches!(
-            page.kind(),
-            PageKind::Tail
-                | PageKind::Free
-                | PageKind::Reserved
-                | PageKind::Hole
-                | PageKind::MemmapSelf
-                | PageKind::Device
-                | PageKind::DeviceMemmap
-                | PageKind::Poisoned
-                | PageKind::HugeTlb
-        );
-        freeable.then(|| (page.kind(), page.order()))
-    }
-
-    /// Takes `1 << order` free pages off their list, for `kind`; whether they could be taken. What follows a free of the
-    /// same pages can: a merge gives back at least the memmap that this split needs.
-    pub(crate) fn take_free(&mut self, pfn: Pfn, order: u32, kind: PageKind) -> bool {
-        let taken = self.take_at(pfn, order).is_some();
-        if taken {
-            self.pages().mark(pfn, order, kind);
-            self.charge(kind, 1 << order);
-        }
-        taken
-    }
-
-    fn take_at(&mut self, pfn: Pfn, order: u32) -> Option<Pfn> {
-        let g = self.layout.granule();
-        let start = pfn.align_down(g.section_order);
-        if self.extent_of(pfn).is_some_and(|extent| extent.state.zone().is_some() && order < g.section_order)
-        {
-            self.unfold(start).ok()?;
-        }
-        let (g, pages) = (self.layout.granule(), Pages::new(&self.machine, self.layout));
-        let block = self.blocks.get_mut(start.get())?;
-        let zone = block.state.zone()?;
-        let (PageKind::Free, head) = pages.use_of(pfn) else { return None };
-        let split = Split { head, from: pages.get(head).order(), pfn, order };
-        let taken = match block.populated(g, split) {
-            Some(populated) => block.free.take(&pages, populated),
-            None => self.take_populating(start, order, Some(pfn))?,
-        };
-        self.zones[zone as usize].free -= 1 << order;
-        Some(taken)
-    }
-
-    /// Puts a run on its block's free list. The caller has counted off what it was.
-    pub(crate) fn put_back(&mut self, pfn: Pfn, order: u32) {
-        let g = self.granule();
-        let pages = Pages::new(&self.machine, self.layout);
-        let Some(block) = self.blocks.get_mut(pfn.align_down(g.section_order).get()) else { return };
-        let zone = block.state.zone();
-        if zone.is_none() && block.demand.is_none() {
-            return;
-        }
-        pages.own(pfn).clear_head();
-        let merged = block.free.free(&pages, pfn, order);
-        let idle = || block.free.pages() + block.memmap_inside == g.section_pages;
-        let gives_back = block.demand.is_some() && (merged > described_order(g) || idle());
-        let online = matches!(block.state, BlockState::Online(_));
-        if let Some(zone) = zone {
-            let zone = &mut self.zones[zone as usize];
-            zone.free += 1 << order;
-            // An isolated block serves nothing: a search passes over it as before.
-            if online {
-                zone.note_freed();
-            }
-        }
-        if gives_back {
-            self.give_back(pfn, order, merged);
-        }
     }
 }

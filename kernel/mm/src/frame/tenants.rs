@@ -1,7 +1,8 @@
 //! Tenants' pages, taken and given back many at a time: each is a run of its own.
 
+use crate::frame::Frames;
+use crate::frame::alloc::MOVABLE_FROM;
 use crate::frame::page::{Page, PageKind};
-use crate::frame::{Frames, MOVABLE_FROM};
 use crate::machine::Machine;
 use crate::pfn::PfnRange;
 

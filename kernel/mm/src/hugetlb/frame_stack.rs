@@ -92,10 +92,11 @@ fn home_of<M: Machine>(frames: &Frames<M>, va: VirtAddr) -> Option<Pfn> {
 /// Allocates one frame: `home`, if that is free and in zone Normal.
 fn alloc_at<M: Machine>(frames: &mut Frames<M>, home: Option<Pfn>, kind: PageKind) -> Result<Pfn> {
     frames.may_fail(Resource::Frames { order: 0 })?;
-    let serves = |pfn| frames.block_of(pfn).is_some_and(|b| b.state == BlockState::Online(ZoneKind::Normal));
+    let serves = |pfn| frames.state_of(pfn) == Some(BlockState::Online(ZoneKind::Normal));
     let free = |pfn| serves(pfn) && matches!(frames.use_of(pfn), Ok((PageKind::Free, _)));
-    if let Some(home) = home.filter(|home| free(*home)) {
-        frames.take_free(home, 0, kind);
+    if let Some(home) = home.filter(|home| free(*home))
+        && frames.take_free(home, 0, kind).is_ok()
+    {
         return Ok(home);
     }
     frames.take(0, kind, Mobility::Unmovable).ok_or(Error::Out(Resource::Frames { order: 0 }))

@@ -92,7 +92,7 @@ impl HugeTlb {
             return Err(error);
         }
         self.tails.count(frames, sharing.of, sharing.mappings, 0);
-        self.set_optimised(frames, &sharing, true);
+        self.set_optimised(frames, sharing.page, true);
         Ok(())
     }
 
@@ -113,20 +113,25 @@ impl HugeTlb {
         refuse_unless_optimised(frames, head, true)?;
         let sharing = self.sharing(frames, head)?;
         unshare(space, frames, &sharing)?;
-        self.set_optimised(frames, &sharing, false);
+        self.set_optimised(frames, sharing.page, false);
         self.tails.count(frames, sharing.of, 0, sharing.mappings);
         join_memmap(space, frames, sharing.page);
         Ok(())
     }
 
-    /// Notes it in the head, its pool and its sections.
-    fn set_optimised<M: Machine>(&mut self, frames: &mut Frames<M>, sharing: &Sharing, optimised: bool) {
-        let (head, g) = (sharing.page.start, frames.granule());
-        frames.pages().own(head).as_huge_head().set_optimised(optimised);
-        if let Ok(pool) = self.pool_mut(sharing.order) {
+    /// Notes in the head, its pool and its sections that the huge page `page` shares its memmap, or no longer.
+    pub(super) fn set_optimised<M: Machine>(
+        &mut self,
+        frames: &mut Frames<M>,
+        page: PfnRange,
+        optimised: bool,
+    ) {
+        let g = frames.granule();
+        frames.pages().own(page.start).as_huge_head().set_optimised(optimised);
+        if let Ok(pool) = self.pool_mut(page.len().trailing_zeros()) {
             pool.optimised = if optimised { pool.optimised + 1 } else { pool.optimised - 1 };
         }
-        for start in sharing.page.section_starts(g) {
+        for start in page.section_starts(g) {
             if let Some(section) = frames.section_mut(start) {
                 section.optimised = if optimised { section.optimised + 1 } else { section.optimised - 1 };
             }

@@ -16,7 +16,7 @@ use crate::addr::{PhysAddr, VirtRange};
 use crate::entry::descriptor::{Attributes, Descriptor};
 use crate::error::Result;
 use crate::frame::memmap::Image;
-use crate::frame::page::PageKind;
+use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::frame::tables::TableFrames;
 use crate::frame::zone::ZoneKind;
 use crate::frame::{Frames, Mobility};
@@ -24,6 +24,7 @@ use crate::granule::{Granule, LAST_LEVEL};
 use crate::machine::{self, Machine};
 use crate::pfn::{Pfn, PfnRange};
 use crate::space::table::KernelSpace;
+use crate::vmemmap::sharing::pages_of_tails;
 
 /// What a huge page of blocks on demand is made of.
 #[derive(Clone, Copy)]
@@ -97,8 +98,8 @@ impl HugeTlb {
             space.replace_image(memmap, |number| parts.entry(g, first, number))?;
         }
         frames.charge(PageKind::HugeTlb, run.len());
-        self.tails.count(frames, of, tail_pages(g, order), 0);
-        self.note_optimised(frames, run, order, true);
+        self.tails.count(frames, of, pages_of_tails(order, PAGE_BYTES, g.page_size), 0);
+        self.set_optimised(frames, run, true);
         Ok(run.start)
     }
 
@@ -114,7 +115,7 @@ impl HugeTlb {
         let Some(image) = frames.demand().image() else { return Ok(()) };
         let zone = frames.zone_of(head).unwrap_or(ZoneKind::Normal);
         let of = TailOf { zone, size: self.size_of(order)? };
-        self.note_optimised(frames, run, order, false);
+        self.set_optimised(frames, run, false);
         let (own, table) = own_parts(space, run.start);
         for (memmap, _) in memmaps(space, run) {
             space.replace_image(memmap, |number| image_entry(image, number))?;
@@ -125,7 +126,7 @@ impl HugeTlb {
             frames.free(frame);
         }
         self.tails.put_table(frames, of, shared_entries(run, g));
-        self.tails.count(frames, of, 0, tail_pages(g, order));
+        self.tails.count(frames, of, 0, pages_of_tails(order, PAGE_BYTES, g.page_size));
         Ok(())
     }
 
@@ -175,31 +176,6 @@ impl HugeTlb {
             }
         }
     }
-
-    /// Notes in the head, its pool and its sections that the page shares its memmap, or no longer.
-    fn note_optimised<M: Machine>(
-        &mut self,
-        frames: &mut Frames<M>,
-        page: PfnRange,
-        order: u32,
-        optimised: bool,
-    ) {
-        frames.pages().own(page.start).as_huge_head().set_optimised(optimised);
-        let by = if optimised { 1 } else { -1 };
-        if let Ok(pool) = self.pool_mut(order) {
-            pool.optimised = pool.optimised.wrapping_add_signed(by);
-        }
-        for start in page.section_starts(frames.granule()) {
-            if let Some(section) = frames.section_mut(start) {
-                section.optimised = if optimised { section.optimised + 1 } else { section.optimised - 1 };
-            }
-        }
-    }
-}
-
-/// The memmap pages of a huge page of `1 << order` that are tails only.
-fn tail_pages(g: Granule, order: u32) -> u64 {
-    (crate::frame::page::PAGE_BYTES << order) / g.page_size - 1
 }
 
 /// How many entries of `run` lead to the shared table: those of all blocks but the first.

@@ -152,7 +152,7 @@ fn hold<M: Machine>(frames: &mut Frames<M>, run: PfnRange) {
     each_head(frames, run, |frames, pfn, order, kind| {
         if kind == PageKind::Free {
             let held = frames.take_free(pfn, order, HELD);
-            debug_assert!(held, "all of a free run");
+            debug_assert!(held.is_ok(), "all of a free run of a block with a record");
         }
     });
 }
@@ -170,8 +170,7 @@ fn empty<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, run: Pf
             }
         }
         // Its neighbours in the run are held or in use, so it is free by itself.
-        let held = frames.take_free(at, 0, HELD);
-        debug_assert!(held, "what has just been emptied is free");
+        frames.take_free(at, 0, HELD)?;
         at = at + (1 << order);
     }
     Ok(())

@@ -50,16 +50,11 @@ impl<M: Machine> Imager<'_, M> {
     fn fill(&mut self, slot: &Slot, table: PhysAddr) -> Result<()> {
         let run = Entries::of(self.g, table, slot.level + 1, slot.part);
         let Pattern { head, other, each } = self.pattern();
-        write_run::<M>(
-            self.machine,
-            &run.first,
-            run.count,
-            |i| if i & (each - 1) == 0 { head } else { other },
-        )
+        write_run::<M>(self.machine, &run, |i| if i & (each - 1) == 0 { head } else { other })
     }
 
-    /// The table for `slot`, which is empty: filled before it is linked when all of it is in the walked range. That makes a
-    /// tebibyte at 16K cost a tenth.
+    /// The table for `slot`, which is empty: filled before it is linked when all of it is in the walked range: 1 TiB is added in
+    /// 119 k instructions at 4K, entry by entry in 154 k.
     fn make_table(&mut self, slot: &Slot) -> Result<(PhysAddr, bool)> {
         let (g, table) = (self.g, self.frames.alloc_table()?);
         let whole = slot.level + 1 == image_level(g) && slot.part == slot.span;
@@ -171,9 +166,9 @@ impl<M: Machine> KernelSpace<M> {
         pending.add_leaves(memmap, g.page_size, g.shares_tables());
         self.machine.publish();
         self.machine.window_open(memmap);
-        write_run::<M>(&self.machine, &run.first, run.count, |_| Descriptor::EMPTY)?;
+        write_run::<M>(&self.machine, &run, |_| Descriptor::EMPTY)?;
         pending.invalidate(&self.machine);
-        write_run::<M>(&self.machine, &run.first, run.count, |i| new(i as u64))?;
+        write_run::<M>(&self.machine, &run, |i| new(i as u64))?;
         self.machine.publish();
         self.machine.window_close();
         Ok(())
@@ -204,7 +199,7 @@ impl<M: Machine> KernelSpace<M> {
             }
             let Some(step) = path.steps().find(|step| step.slot.level == image_level(g)) else { continue };
             let run = Entries::of(g, step.slot.table, image_level(g), part);
-            write_run::<M>(&self.machine, &run.first, run.count, |_| Descriptor::EMPTY)?;
+            write_run::<M>(&self.machine, &run, |_| Descriptor::EMPTY)?;
             pending.add_leaves(part, g.page_size, g.shares_tables());
             self.break_emptied(page, bounds, image_level(g), &mut pending)?;
         }

@@ -91,7 +91,7 @@ impl<M: Machine> Mapper<'_, M> {
         let (g, run) = (self.g, Entries::of(self.g, table, LAST_LEVEL, part));
         let first = Descriptor::leaf(self.pa(part.start), self.request.attributes, LAST_LEVEL, contiguous);
         let (mut at, mut next) = (0, first.bits());
-        let written = write_run::<M>(self.machine, &run.first, run.count, |i| {
+        let written = write_run::<M>(self.machine, &run, |i| {
             at = i;
             let page = Descriptor::from_bits(next);
             next += g.page_size;

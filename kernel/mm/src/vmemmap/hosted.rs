@@ -26,7 +26,7 @@ impl<M: Machine> Mm<M> {
         if is != PageKind::Free || !inside {
             return Err(PageError::State { pfn, is, needs: PageNeeds::FreeRun }.into());
         }
-        self.frames.take_free(pfn, order, PageKind::MemmapSelf);
+        self.frames.take_free(pfn, order, PageKind::MemmapSelf)?;
         if let Some(block) = self.frames.block_of_mut(pfn) {
             block.memmap_inside += 1 << order;
         }

@@ -10,6 +10,7 @@ mod memmap;
 pub mod need;
 pub mod predict;
 pub mod predict_devices;
+mod predict_pages;
 pub mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -34,13 +34,14 @@ impl<M: Machine> Frames<M> {
         let number = self.pages().get(from).as_lent().memmap_page();
         self.pages().mark(to, 0, PageKind::MemmapSelf);
         self.pages().own(to).as_lent().set_memmap_page(number);
-        let Some(site) = self.site_of(start) else { return Err(out) };
+        let site = self.site_of(start).ok_or(out)?;
         match number {
             Some(number) => self.move_memmap_page(&site, number, to),
             None => self.move_table(&site, to),
         }
         self.lend_taken(&site);
-        let Some(site) = self.site_of(start) else { return Err(out) };
+        // Again: the entries may be in another table now.
+        let site = self.site_of(start).ok_or(out)?;
         self.free_lent_page(&site, from);
         Ok(())
     }
