@@ -35,8 +35,8 @@ impl<M: Machine> Frames<M> {
         self.free_lent(&site, frames);
     }
 
-    /// Gives the memmap pages of the block at `start` back in which no run begins, of those that describe `run`, the pages of
-    /// one run. For what ends runs without freeing them.
+    /// Gives back the memmap pages inside of the run of `1 << order` pages at `run`, which is one run now: for what joins runs
+    /// without freeing them. Nothing to do in a block that is not on demand.
     pub(crate) fn give_back_inside(&mut self, run: Pfn, order: u32) {
         let g = self.granule();
         let start = run.align_down(g.section_order);
