@@ -6,12 +6,16 @@
 //! | [`measure`] | a DIMM's life on a machine that counts instructions |
 //! | [`linux`] | Linux's figures |
 //! | [`migrate`] | the cost of a DIMM that goes offline in use |
+//! | [`demand`] | the cost of memory with `memmap=demand` |
+//! | [`alloc`] | the cost of taking and freeing runs there |
 //! | [`audit`] | the cost of an audit |
 //! | [`dedup`] | the cost of shared struct pages |
 //! | [`table`] | the table, as text and as JSON |
 
+pub mod alloc;
 pub mod audit;
 pub mod dedup;
+pub mod demand;
 pub mod figures;
 pub mod linux;
 pub mod measure;

@@ -103,9 +103,9 @@ pub fn measure(run: &Run, subject: Subject) -> Checked<Life> {
 }
 
 fn machine(subject: Subject) -> Machine {
-    let word = if subject.memmap == Memmap::SelfHosted { "memmap=self" } else { "memmap=ram" };
+    let word = format!("memmap={}", subject.memmap.word());
     let machine = Machine { icount: true, ..Machine::firmware() };
-    machine.granule(subject.granule).cpu(subject.cpu).append("bench=on").append(word)
+    machine.granule(subject.granule).cpu(subject.cpu).append("bench=on").append(&word)
 }
 
 fn find(text: &str, operation: &str, bytes: u64) -> Checked<Figure> {

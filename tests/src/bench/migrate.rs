@@ -8,12 +8,16 @@ use crate::geometry::{GIB, Granule, size_text};
 use crate::guest::Guest;
 use crate::machine::Machine;
 use crate::run::Run;
+use crate::state::Memmap;
 use crate::trouble::{Checked, failed};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// The large DIMM, in bytes.
 pub const LARGE: u64 = 128 * GIB;
+/// Which DIMMs are measured at each granule.
+pub const ROWS: [(Memmap, u64); 4] =
+    [(Memmap::SelfHosted, GIB), (Memmap::SelfHosted, LARGE), (Memmap::Demand, GIB), (Memmap::Demand, LARGE)];
 /// How many times the cost of a page at 1 GiB it may be there, in percent.
 pub const GROWTH_GOAL: u64 = 120;
 
@@ -22,6 +26,8 @@ pub const GROWTH_GOAL: u64 = 120;
 pub struct Migrate {
     /// The granule.
     pub granule: Granule,
+    /// `memmap=`.
+    pub memmap: Memmap,
     /// The DIMM's bytes.
     pub size: u64,
     /// How many pages migrated.
@@ -45,9 +51,10 @@ pub const fn goal(granule: Granule) -> (u64, u64) {
 ///
 /// # Errors
 /// Failed when a figure is missing or zero, or not every page migrated; else as [`Guest`].
-pub fn measure(run: &Run, granule: Granule, size: u64) -> Checked<Migrate> {
+pub fn measure(run: &Run, granule: Granule, memmap: Memmap, size: u64) -> Checked<Migrate> {
     let machine = Machine { icount: true, ..Machine::firmware() };
-    let machine = machine.granule(granule).cpu("neoverse-n1").append("bench=on").maxmem("1T");
+    let machine = machine.granule(granule).cpu("neoverse-n1").maxmem("1T");
+    let machine = machine.append(&format!("bench=on memmap={}", memmap.word()));
     let mut guest = Guest::boot(run, &machine)?;
     guest.plug_well(&Dimm::new("bench", size).unreserved())?;
     let pages = goal(granule).0;
@@ -61,7 +68,7 @@ pub fn measure(run: &Run, granule: Granule, size: u64) -> Checked<Migrate> {
     let (instructions, unmapped) = (find("migrate")?, find("unmapped")?);
     ensure!(unmapped < instructions, "unmapped for {unmapped} of {instructions} instructions");
     guest.finish()?;
-    Ok(Migrate { granule, size, pages, instructions, unmapped })
+    Ok(Migrate { granule, memmap, size, pages, instructions, unmapped })
 }
 
 impl Migrate {
@@ -75,15 +82,17 @@ impl Migrate {
 pub fn missed(rows: &[Migrate]) -> Vec<String> {
     let mut missed = Vec::new();
     for row in rows {
-        let (is, (_, goal), granule) = (row.each(), goal(row.granule), row.granule);
+        let (is, (_, goal)) = (row.each(), goal(row.granule));
+        let machine = format!("{}, memmap={}", row.granule, row.memmap.word());
         if row.size == GIB && is > goal {
-            missed.push(format!("instructions of a page that migrates at {granule}: {is}, goal {goal}"));
+            missed.push(format!("instructions of a page that migrates at {machine}: {is}, goal {goal}"));
         }
-        let one = rows.iter().find(|one| one.granule == granule && one.size == GIB);
+        let like = |one: &&Migrate| (one.granule, one.memmap, one.size) == (row.granule, row.memmap, GIB);
+        let one = rows.iter().find(like);
         if one.is_some_and(|one| is * 100 > one.each() * GROWTH_GOAL) {
             let size = size_text(row.size);
             missed.push(format!(
-                "instructions of a page that leaves a DIMM of {size} at {granule}: {is}, goal {GROWTH_GOAL} % of those at 1G"
+                "instructions of a page that leaves a DIMM of {size} at {machine}: {is}, goal {GROWTH_GOAL} % of those at 1G"
             ));
         }
     }
@@ -95,11 +104,12 @@ pub fn text(rows: &[Migrate]) -> String {
     let mut text =
         String::from("\nTaking a DIMM offline that a tenant uses (guest instructions for each page):\n");
     for row in rows {
-        let (granule, size, pages) = (row.granule.name(), size_text(row.size), row.pages);
+        let (granule, memmap) = (row.granule.name(), row.memmap.word());
+        let (size, pages) = (size_text(row.size), row.pages);
         let (_, goal) = goal(row.granule);
         let _ = writeln!(
             text,
-            "{granule:<4} {size:>4}   {pages:>5} pages   each {:>5}   goal {goal:>5}   unmapped at most {:>6}",
+            "{granule:<4} {memmap:<6} {size:>4}   {pages:>5} pages   each {:>5}   goal {goal:>5}   unmapped at most {:>6}",
             row.each(),
             row.unmapped
         );
@@ -111,6 +121,7 @@ pub fn text(rows: &[Migrate]) -> String {
 pub fn json(row: &Migrate) -> Value {
     json!({
         "granule": row.granule.bytes(),
+        "memmap": row.memmap.word(),
         "dimm_bytes": row.size,
         "pages": row.pages,
         "instructions": row.instructions,
@@ -124,10 +135,12 @@ pub fn json(row: &Migrate) -> Value {
 mod tests {
     use super::{LARGE, Migrate, missed, text};
     use crate::geometry::{GIB, Granule};
+    use crate::state::Memmap;
 
     fn row(size: u64, each: u64) -> Migrate {
         Migrate {
             granule: Granule::K4,
+            memmap: Memmap::Demand,
             size,
             pages: 16_128,
             instructions: 16_128 * each + 7,
@@ -139,10 +152,10 @@ mod tests {
     fn a_page_has_a_goal_and_may_not_cost_more_in_a_large_dimm() {
         assert_eq!(missed(&[row(GIB, 600), row(LARGE, 720)]), Vec::<String>::new());
         assert_eq!(
-            missed(&[row(GIB, 601), row(LARGE, 722)]),
+            missed(&[Migrate { memmap: Memmap::SelfHosted, ..row(GIB, 1) }, row(GIB, 601), row(LARGE, 722)]),
             [
-                "instructions of a page that migrates at 4k: 601, goal 600",
-                "instructions of a page that leaves a DIMM of 128G at 4k: 722, goal 120 % of those at 1G"
+                "instructions of a page that migrates at 4k, memmap=demand: 601, goal 600",
+                "instructions of a page that leaves a DIMM of 128G at 4k, memmap=demand: 722, goal 120 % of those at 1G"
             ]
         );
     }
@@ -154,7 +167,10 @@ mod tests {
         let words: Vec<&str> = row.split_whitespace().collect();
         assert_eq!(
             words,
-            ["4k", "128G", "16128", "pages", "each", "431", "goal", "600", "unmapped", "at", "most", "9000"]
+            [
+                "4k", "demand", "128G", "16128", "pages", "each", "431", "goal", "600", "unmapped", "at",
+                "most", "9000"
+            ]
         );
     }
 }

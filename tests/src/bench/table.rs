@@ -1,7 +1,9 @@
 //! The figures beside Linux's, as text and as JSON.
 
+use super::alloc::{self, Alloc};
 use super::audit::{self, Audit};
 use super::dedup::{self, Shared};
+use super::demand::{self, Tebibyte};
 use super::linux::{BOOT_GOAL, IMAGE_GOAL, Linux, ROWS, goal, rows};
 use super::measure::Life;
 use super::migrate::{self, Migrate};
@@ -20,6 +22,12 @@ pub struct Results {
     pub apart: Vec<Life>,
     /// DIMMs of growing size on the reference CPU.
     pub scaling: Vec<Life>,
+    /// 1 GiB with `memmap=demand`, per granule.
+    pub on_demand: Vec<Life>,
+    /// 1 TiB with `memmap=demand`.
+    pub tebibytes: Vec<Tebibyte>,
+    /// Runs that are taken and freed on demand.
+    pub allocs: Vec<Alloc>,
     /// DIMMs of 1 GiB and larger that go offline in use.
     pub migrate: Vec<Migrate>,
     /// Audits of large DIMMs on the reference CPU.
@@ -107,6 +115,9 @@ impl Results {
             check(what, audit.per_gib(), audit::GOAL_PER_GIB);
         }
         check("bytes of the image".into(), self.image, IMAGE_GOAL);
+        missed.extend(self.on_demand.iter().flat_map(demand::missed));
+        missed.extend(self.tebibytes.iter().flat_map(Tebibyte::missed));
+        missed.extend(self.allocs.iter().flat_map(Alloc::missed));
         missed.extend(migrate::missed(&self.migrate));
         missed.extend(self.shared.iter().flat_map(Shared::missed));
         missed
@@ -139,6 +150,10 @@ impl Results {
         }
         self.system_ram_text(&mut text);
         self.scaling_text(&mut text);
+        if !self.on_demand.is_empty() {
+            text.push_str(&demand::text(&self.on_demand, &self.tebibytes));
+            text.push_str(&alloc::text(&self.allocs));
+        }
         if !self.migrate.is_empty() {
             text.push_str(&migrate::text(&self.migrate));
         }
@@ -241,6 +256,9 @@ impl Results {
             "reference": self.reference.iter().map(life_json).collect::<Vec<_>>(),
             "memmap_in_ram": self.from_ram.iter().map(life_json).collect::<Vec<_>>(),
             "apart": self.apart.iter().map(life_json).collect::<Vec<_>>(),
+            "on_demand": self.on_demand.iter().map(life_json).collect::<Vec<_>>(),
+            "tebibytes": self.tebibytes.iter().map(Tebibyte::json).collect::<Vec<_>>(),
+            "allocs": self.allocs.iter().map(Alloc::json).collect::<Vec<_>>(),
             "migrate": self.migrate.iter().map(migrate::json).collect::<Vec<_>>(),
             "shared": self.shared.iter().map(Shared::json).collect::<Vec<_>>(),
             "audits": self.audits.iter().map(Audit::json).collect::<Vec<_>>(),

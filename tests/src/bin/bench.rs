@@ -3,14 +3,14 @@
 use hotmap_tests::bench::measure::{Life, Subject, image_bytes, measure, standard};
 use hotmap_tests::bench::migrate;
 use hotmap_tests::bench::table::Results;
-use hotmap_tests::bench::{audit, dedup};
+use hotmap_tests::bench::{alloc, audit, dedup, demand};
 use hotmap_tests::geometry::{GIB, GRANULES};
 use hotmap_tests::options::Words;
 use hotmap_tests::output;
 use hotmap_tests::patience;
 use hotmap_tests::run::Run;
 use hotmap_tests::state::Memmap;
-use hotmap_tests::trouble::During;
+use hotmap_tests::trouble::{During, Trouble};
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -80,6 +80,7 @@ fn measure_all() -> Result<Results, (String, String)> {
         let subject = standard(granule, REFERENCE);
         results.reference.push(one(subject)?);
         results.from_ram.push(one(Subject { memmap: Memmap::Ram, ..subject })?);
+        results.on_demand.push(one(Subject { memmap: Memmap::Demand, ..subject })?);
         results.apart.push(one(standard(granule, APART))?);
         for gib in SIZES {
             results.scaling.push(one(Subject { size: gib * GIB, ..subject })?);
@@ -91,11 +92,15 @@ fn measure_all() -> Result<Results, (String, String)> {
             results.audits.push(measured.map_err(|trouble| (trouble.to_string(), run.journal.text()))?);
         }
     }
+    let told = |trouble: Trouble| (trouble.to_string(), run.journal.text());
     for granule in GRANULES {
-        for size in [GIB, migrate::LARGE] {
-            eprintln!("bench: offline in use, {granule}, {size} bytes");
-            let measured = migrate::measure(&run, granule, size).during("an offline in use");
-            results.migrate.push(measured.map_err(|trouble| (trouble.to_string(), run.journal.text()))?);
+        eprintln!("bench: memmap=demand, {granule}");
+        results.tebibytes.push(demand::measure(&run, granule).during("1 TiB on demand").map_err(told)?);
+        results.allocs.push(alloc::measure(&run, granule).during("runs on demand").map_err(told)?);
+        for (memmap, size) in migrate::ROWS {
+            eprintln!("bench: offline in use, {granule}, memmap={}, {size} bytes", memmap.word());
+            let measured = migrate::measure(&run, granule, memmap, size).during("an offline in use");
+            results.migrate.push(measured.map_err(told)?);
         }
     }
     for row in dedup::rows() {

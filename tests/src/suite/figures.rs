@@ -2,17 +2,19 @@
 
 use super::test::{Test, per_granule};
 use crate::bench::audit;
-use crate::bench::measure::{image_bytes, measure, standard};
-use crate::bench::migrate;
+use crate::bench::measure::{Subject, image_bytes, measure, standard};
 use crate::bench::table::Results;
+use crate::bench::{alloc, demand, migrate};
 use crate::geometry::{GIB, Granule};
 use crate::run::Run;
+use crate::state::Memmap;
 use crate::trouble::{Checked, failed};
 use crate::{ensure, ensure_eq};
 
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = per_granule("figures", within_the_goals);
     tests.extend(per_granule("figures-migrate", a_page_that_migrates_costs_the_same_in_a_large_dimm));
+    tests.extend(per_granule("figures-demand", memory_on_demand_within_the_goals));
     tests.extend(per_granule("figures-audit", an_audit_is_linear_in_blocks));
     tests
 }
@@ -32,11 +34,30 @@ fn an_audit_is_linear_in_blocks(run: &Run, granule: Granule) -> Checked<String> 
 
 /// With the goals of `make bench`, and a DIMM that is not as large as there.
 fn a_page_that_migrates_costs_the_same_in_a_large_dimm(run: &Run, granule: Granule) -> Checked<String> {
-    let rows = [migrate::measure(run, granule, GIB)?, migrate::measure(run, granule, 16 * GIB)?];
-    let [one, large] = &rows;
-    let remark = format!("{} and {} instructions, unmapped for {}", one.each(), large.each(), one.unmapped);
+    let measure = |memmap, size| migrate::measure(run, granule, memmap, size);
+    let [one, large] = [GIB, 16 * GIB].map(|size| measure(Memmap::SelfHosted, size));
+    let [demand, larger] = [GIB, 16 * GIB].map(|size| measure(Memmap::Demand, size));
+    let rows = [one?, large?, demand?, larger?];
+    let remark = format!("{:?} instructions, unmapped for {}", rows.map(|row| row.each()), rows[0].unmapped);
     match migrate::missed(&rows).as_slice() {
         [] => Ok(remark),
+        missed => failed(missed.join("; ")),
+    }
+}
+
+/// 1 GiB and 1 TiB with `memmap=demand`, and what runs cost there. Freeing a page is above its goal, which `make bench` says;
+/// here it has a limit.
+fn memory_on_demand_within_the_goals(run: &Run, granule: Granule) -> Checked<String> {
+    let subject = Subject { memmap: Memmap::Demand, ..standard(granule, "neoverse-n1") };
+    let (life, tebibyte) = (measure(run, subject)?, demand::measure(run, granule)?);
+    let alloc = alloc::measure(run, granule)?;
+    let (_, free) = alloc.more();
+    ensure!(free <= alloc::FREE_LIMIT, "freeing a page costs {free} more, limit {}", alloc::FREE_LIMIT);
+    let mut missed = demand::missed(&life);
+    missed.extend(tebibyte.missed());
+    missed.extend(alloc.missed().into_iter().filter(|sentence| !sentence.contains("freeing a page")));
+    match missed.as_slice() {
+        [] => Ok(format!("{} instructions; 1 TiB {:?}; {:?}", life.total(), tebibyte.cost, alloc.more())),
         missed => failed(missed.join("; ")),
     }
 }
