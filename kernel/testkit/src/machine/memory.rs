@@ -8,10 +8,11 @@
 //! kit and the model reach it through raw pointers and atomics only.
 #![expect(unsafe_code, reason = "the host memory behind the emulated RAM")]
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use memmap2::{MmapMut, MmapOptions};
 
 use crate::arch::walker::Memory;
 
@@ -29,8 +30,8 @@ pub(crate) fn host(bytes: u64) -> usize {
 struct Backing {
     start: u64,
     end: u64,
-    allocation: *mut u8,
-    layout: Layout,
+    /// Keeps the host memory until it is dropped.
+    _mapping: MmapMut,
     /// The host address of the range's first byte, congruent with its physical address modulo a chunk.
     first: *mut u8,
     /// A bit for each chunk: whether it has been filled.
@@ -39,25 +40,19 @@ struct Backing {
 
 impl Backing {
     fn new(start: u64, len: u64) -> Self {
-        // A plain request of a huge, weakly aligned, zeroed stretch is what the host gives without touching a page of it.
-        let layout = Layout::from_size_align(host(len + 2 * CHUNK), 16).expect("a range of RAM");
-        // SAFETY: the layout's size is not zero.
-        let allocation = unsafe { alloc_zeroed(layout) };
-        if allocation.is_null() {
-            handle_alloc_error(layout);
+        // The host promises nothing for it: a range may be larger than the host's memory. (Miri knows no such request.)
+        let mut request = MmapOptions::new();
+        request.len(host(len + 2 * CHUNK));
+        if !cfg!(miri) {
+            request.no_reserve_swap();
         }
-        let aligned = allocation.align_offset(host(CHUNK)) + host(start % CHUNK);
-        // SAFETY: aligned is below two chunks, which the layout has room for.
-        let first = unsafe { allocation.add(aligned) };
+        let mut mapping = request.map_anon().unwrap_or_else(|error| panic!("{len:#x} bytes of RAM: {error}"));
+        let mapped = mapping.as_mut_ptr();
+        let aligned = mapped.align_offset(host(CHUNK)) + host(start % CHUNK);
+        // SAFETY: K1; aligned is below two chunks, which the mapping has room for.
+        let first = unsafe { mapped.add(aligned) };
         let chunks = len.div_ceil(CHUNK) + 1;
-        Self {
-            start,
-            end: start + len,
-            allocation,
-            layout,
-            first,
-            filled: vec![0; host(chunks.div_ceil(64))],
-        }
+        Self { start, end: start + len, _mapping: mapping, first, filled: vec![0; host(chunks.div_ceil(64))] }
     }
 
     fn has(&self, pa: u64, len: u64) -> bool {
@@ -84,13 +79,6 @@ impl Backing {
         }
         // SAFETY: the caller has checked that pa is inside the range.
         unsafe { self.first.add(host(offset)) }
-    }
-}
-
-impl Drop for Backing {
-    fn drop(&mut self) {
-        // SAFETY: this is the allocation and its layout; K1 ends here.
-        unsafe { dealloc(self.allocation, self.layout) }
     }
 }
 
