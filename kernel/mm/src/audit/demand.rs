@@ -6,7 +6,9 @@ use super::{Auditor, Offender};
 use crate::entry::descriptor::Descriptor;
 use crate::entry::slot::Slot;
 use crate::frame::block::{BlockState, MemoryBlock};
+use crate::frame::extent::Record;
 use crate::frame::page::{PAGE_BYTES, PageKind};
+use crate::frame::zone::ZoneKind;
 use crate::granule::LAST_LEVEL;
 use crate::hugetlb::tails::SharedTail;
 use crate::machine::Machine;
@@ -29,7 +31,7 @@ impl<M: Machine> Auditor<'_, M> {
         for (frame, kind) in [image.head, image.zero]
             .map(|frame| (frame, PageKind::MemmapRam))
             .into_iter()
-            .chain(image.table.map(|table| (table, PageKind::Table)))
+            .chain(image.table.into_iter().chain(image.group).map(|table| (table, PageKind::Table)))
         {
             let pfn = Pfn::containing(g, frame);
             self.ledger.used.add(kind, pfn, 1);
@@ -40,6 +42,40 @@ impl<M: Machine> Auditor<'_, M> {
         let clean = image.is_clean(mm.space.machine(), g);
         let at = Offender::Pfn(Pfn::containing(g, image.head));
         self.find_unless(clean, 3, "the image was written to", at);
+        let entries = image.group.and_then(|table| self.page(Pfn::containing(g, table)));
+        let expected = entries.map_or(0, |page| u64::from(page.as_table().entries()));
+        let found = self.ledger.groups;
+        let at = Offender::Count { found, expected };
+        self.find_unless(found == expected, 3, "groups that share a table, and its count", at);
+    }
+
+    /// The entry of a group that leads to the table which groups share: all of its blocks are free, and no table comes from
+    /// them.
+    pub(super) fn group_entry(&mut self, slot: &Slot, d: Descriptor) {
+        self.ledger.sharing.known += 1;
+        self.ledger.groups += 1;
+        let table = self.mm.frames.demand().image().and_then(|image| image.group);
+        let free = self.group_is(slot, |zone| zone != Some(ZoneKind::Normal));
+        let right = free && table == Some(d.address(self.mm.granule()));
+        let what =
+            "the entry of a group leads elsewhere than to the table of free blocks, or not all of it is free";
+        self.find_unless(right, 3, what, Offender::Va(slot.span.start));
+    }
+
+    /// A group that has a table of its own has a block that is not free, or whose memory tables come from, or is offline.
+    pub(super) fn own_group(&mut self, slot: &Slot) {
+        let idle = self.group_is(slot, |zone| zone == Some(ZoneKind::Movable));
+        let what = "a group of free blocks has a table of its own";
+        self.find_unless(!idle, 7, what, Offender::Va(slot.span.start));
+    }
+
+    /// Whether all blocks of a group are in extents, of which each is in a `right` zone, or in none.
+    fn group_is(&self, slot: &Slot, right: impl Fn(Option<ZoneKind>) -> bool) -> bool {
+        let Some(first) = self.mm.space.layout().pfn_of_page(slot.span.start) else { return false };
+        let group = PfnRange::new(first, slot.span.len() / PAGE_BYTES);
+        let mut pieces = self.mm.frames.pieces(group);
+        pieces
+            .all(|piece| piece.record == Record::Extent && right(piece.state.and_then(|state| state.zone())))
     }
 
     /// Whether `slot` maps the memmap of a block on demand.

@@ -40,6 +40,8 @@ pub(super) struct Ledger<'a> {
     pub(super) own: Tally,
     /// Entries that lead to a frame which others lead to as well.
     pub(super) sharing: Sharing,
+    /// Entries of groups of free blocks that lead to one table.
+    pub(super) groups: u64,
 }
 
 /// Shared entries, as a walk reports them.
@@ -57,7 +59,7 @@ impl<'a> Ledger<'a> {
         let (summary, marked, used) = (AuditSummary::default(), Tally::default(), Tally::default());
         let (shared, sharing) = (SharedSeen::default(), Sharing::default());
         let (begun, own) = (Tally::default(), Tally::default());
-        Self { report, summary, marked, used, padded: false, shared, begun, own, sharing }
+        Self { report, summary, marked, used, padded: false, shared, begun, own, sharing, groups: 0 }
     }
 
     #[cold]

@@ -74,16 +74,16 @@ impl<M: Machine> Auditor<'_, M> {
             ledger.find(1, what, Offender::Mapping { va, pfn });
         };
         let mut done = memmap.start;
-        let walked = mm.space.scan(memmap, |slot, d| {
-            // A shared table is checked with the device that it belongs to.
+        let walked = mm.space.scan_where(memmap, |slot, d| {
+            // A shared table is checked with the device that it belongs to, or with the image.
             let usable = if d.is_leaf(slot.level) { d.is_writable() || d.is_shared() } else { d.is_shared() };
-            if !d.is_valid() || !usable || slot.span.end <= done {
-                return;
+            if d.is_valid() && usable {
+                if done < slot.span.start {
+                    missing(done);
+                }
+                done = slot.span.end;
             }
-            if done < slot.span.start {
-                missing(done);
-            }
-            done = slot.span.end;
+            !d.is_shared()
         });
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
         if done < memmap.end {

@@ -7,6 +7,7 @@ use super::{Auditor, Offender};
 use crate::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::entry::descriptor::Descriptor;
 use crate::entry::slot::Slot;
+use crate::frame::memmap::image_level;
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::layout::{self, LINEAR_SIZE, LINEAR_START, TENANTS};
 use crate::machine::Machine;
@@ -24,21 +25,12 @@ impl<M: Machine> Auditor<'_, M> {
         let (mut cover, mut runs) = (Cover::new(&self.view), Runs::default());
         self.table_frame(mm.space.root(), LINEAR_START);
         let upper_half = VirtRange { start: layout::LINEAR_START, end: VirtAddr::new(u64::MAX) };
-        let walked = mm.space.scan(upper_half, |slot, d| {
+        let walked = mm.space.scan_where(upper_half, |slot, d| {
             let demand = d.is_valid() && self.is_of_demand(slot);
             if d.is_valid() && d.is_shared() {
-                // The device or the huge page that shares it counts it, and checks what it leads to.
-                self.ledger.sharing.found += 1;
-                self.ledger.summary.leaves += u64::from(d.is_leaf(slot.level));
-                let at = Offender::Va(slot.span.start);
-                let read_only = d.is_table(slot.level) || !d.is_writable();
-                self.find_unless(read_only, 3, "a frame that many entries share can be written", at);
-                if demand && !self.is_of_huge_pages(slot, d) {
-                    self.image_entry(slot, d);
-                } else {
-                    self.ledger.huge_tail(&self.view, slot, d);
-                }
-            } else if demand && d.is_table(slot.level) && self.is_lent_frame(d) {
+                return self.shared_entry(slot, d, demand);
+            }
+            if demand && d.is_table(slot.level) && self.is_lent_frame(d) {
                 self.lent_table(slot, d);
             } else if d.is_table(slot.level) {
                 self.table(slot, d);
@@ -56,6 +48,7 @@ impl<M: Machine> Auditor<'_, M> {
                     Offender::Va(slot.span.start),
                 );
             }
+            true
         });
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
         self.run_broken(runs.finish());
@@ -64,6 +57,26 @@ impl<M: Machine> Auditor<'_, M> {
         self.find_unless(found == known, 3, what, Offender::Count { found, expected: known });
         let ledger = &mut self.ledger;
         cover.finish(&self.view, &mut |difference| ledger.linear_differs(difference));
+    }
+
+    /// An entry that leads where others do. The device or the huge page that shares that counts it, and checks what is there;
+    /// the image checks its own. Returns whether what is below is to be looked at.
+    fn shared_entry(&mut self, slot: &Slot, d: Descriptor, demand: bool) -> bool {
+        self.ledger.sharing.found += 1;
+        self.ledger.summary.leaves += u64::from(d.is_leaf(slot.level));
+        let at = Offender::Va(slot.span.start);
+        let read_only = d.is_table(slot.level) || !d.is_writable();
+        self.find_unless(read_only, 3, "a frame that many entries share can be written", at);
+        if slot.level + 1 == image_level(self.mm.granule()) {
+            self.group_entry(slot, d);
+            return false;
+        }
+        if demand && !self.is_of_huge_pages(slot, d) {
+            self.image_entry(slot, d);
+        } else {
+            self.ledger.huge_tail(&self.view, slot, d);
+        }
+        true
     }
 
     fn run_broken(&mut self, at: Option<VirtAddr>) {
@@ -77,6 +90,9 @@ impl<M: Machine> Auditor<'_, M> {
         let table = d.address(g);
         self.table_frame(table, slot.span.start);
         let regions = [LINEAR, self.mm.space.layout().vmemmap_bounds(), TENANTS];
+        if slot.level + 1 == image_level(g) && self.mm.space.layout().vmemmap().contains(slot.span.start) {
+            self.own_group(slot);
+        }
         let could_go = regions.iter().any(|region| region.covers(&slot.span));
         if could_go && self.mm.space.live_entries(table, slot.level + 1, 1) == 0 {
             let at = Offender::Mapping { va: slot.span.start, pfn: Pfn::containing(g, table) };

@@ -14,7 +14,7 @@ use crate::error::{Resource, Result};
 use crate::frame::Frames;
 use crate::frame::block::{BlockState, MemoryBlock, Source};
 use crate::frame::extent::{Extent, Piece, Record};
-use crate::frame::memmap::DemandMemmap;
+use crate::frame::memmap::{DemandMemmap, Groups};
 use crate::frame::section::{Backing, Section, Subsections};
 use crate::frame::zone::{Zone, ZoneKind};
 use crate::machine::Machine;
@@ -176,13 +176,25 @@ impl<M: Machine> Frames<M> {
     /// # Errors
     /// As there.
     pub(crate) fn unfold(&mut self, start: Pfn) -> Result<()> {
-        let g = self.granule();
+        let block = PfnRange::new(start, self.granule().section_pages);
+        if self.extent_of(start).is_none() {
+            return Ok(());
+        }
+        // First: that takes pages of other blocks.
+        let tables = self.get_group_tables(Groups::of(block))?;
+        self.part_groups(Groups::of(block), tables);
+        self.unfold_parted(block).inspect_err(|_| self.join_groups(block))
+    }
+
+    /// [`Self::unfold`], when its group has a table of its own.
+    fn unfold_parted(&mut self, block: PfnRange) -> Result<()> {
+        let start = block.start;
         let Some(extent) = self.extent_of(start).copied() else { return Ok(()) };
         self.reserve_extents(3)?;
         self.sections.reserve(1)?;
         self.blocks.reserve(1)?;
         self.cut_extent(start);
-        self.cut_extent(start + g.section_pages);
+        self.cut_extent(block.end);
         self.extents.remove(start.get());
         self.unfolded += 1;
         self.sections.insert(self.section_in(&extent, start));
@@ -203,6 +215,7 @@ impl<M: Machine> Frames<M> {
         self.join_extents(pages.end);
         self.join_extents(pages.start);
         self.shrink_records();
+        self.join_groups(pages);
     }
 
     /// The blocks of `pages` become an extent, for boot, which has made a record for each.

@@ -3,11 +3,14 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::addr::PhysAddr;
+use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::entry::descriptor::{Attributes, Descriptor};
 use crate::frame::page::{PAGE_BYTES_SHIFT, PageKind};
+use crate::frame::zone::ZoneKind;
 use crate::granule::{Granule, LAST_LEVEL};
+use crate::layout::Layout;
 use crate::machine::{self, Machine};
+use crate::pfn::PfnRange;
 
 /// Where the memmap of a block is mapped: where a table serves one section (4K) the entry of level 2 that leads to it, else
 /// the first of the block's entries of level 3.
@@ -70,6 +73,75 @@ pub(crate) fn image_level(g: Granule) -> u8 {
     if g.shares_tables() { LAST_LEVEL - 1 } else { LAST_LEVEL }
 }
 
+/// Some groups: of the blocks whose memmap one entry covers, one level above the image's (frame/demand/group).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Groups {
+    pages: PfnRange,
+    whole: bool,
+    cut: bool,
+}
+
+impl Groups {
+    /// Those that have memory of `pages`.
+    pub(crate) const fn of(pages: PfnRange) -> Self {
+        Self { pages, whole: true, cut: true }
+    }
+    /// Those of which `pages` are a part, but not all.
+    pub(crate) const fn cut_by(pages: PfnRange) -> Self {
+        Self { pages, whole: false, cut: true }
+    }
+    /// Those that are all in `pages`.
+    pub(crate) const fn inside(pages: PfnRange) -> Self {
+        Self { pages, whole: true, cut: false }
+    }
+    /// Those that part as `pages` go online in `zone`: in Normal, where tables come from, so that getting one never needs
+    /// another.
+    pub(crate) fn parted_by(pages: PfnRange, zone: ZoneKind) -> Self {
+        Self { pages, whole: zone == ZoneKind::Normal, cut: zone == ZoneKind::Normal }
+    }
+    /// What each covers of vmemmap.
+    pub(crate) fn spans(self, layout: Layout) -> impl Iterator<Item = VirtRange> {
+        let (g, memmap) = (layout.granule(), layout.memmap(self.pages));
+        let size = 1u64 << g.level_shift(image_level(g) - 1);
+        let mut next = memmap.start.align_down(size);
+        let all = core::iter::from_fn(move || {
+            let group = VirtRange { start: next, end: VirtAddr::new(next.get().saturating_add(size)) };
+            next = group.end;
+            (group.start < memmap.end).then_some(group)
+        });
+        all.filter(move |group| if memmap.covers(group) { self.whole } else { self.cut })
+    }
+}
+
+/// The entries of free blocks, of which each block has `each`, a power of two.
+#[derive(Clone, Copy)]
+pub(crate) struct Pattern {
+    head: Descriptor,
+    other: Descriptor,
+    each: usize,
+}
+
+impl Pattern {
+    /// The entry with index `i` of a table.
+    #[inline(always)]
+    pub(crate) const fn at(&self, i: usize) -> Descriptor {
+        if i & (self.each - 1) == 0 { self.head } else { self.other }
+    }
+    /// Fills `table`, of `level`, which no walk reaches yet.
+    pub(crate) fn fill<M: Machine>(&self, machine: &M, g: Granule, table: PhysAddr, level: u8) {
+        let entries = g.entries(level);
+        machine::fill_table(machine, table, 0..entries, self.other.bits());
+        for first in (0..entries).step_by(self.each).filter(|_| self.each > 1) {
+            machine::fill_table(machine, table, first..first + 1, self.head.bits());
+        }
+    }
+    /// Whether `table`, of `level`, has these entries and no others.
+    fn is_all_of<M: Machine>(&self, machine: &M, g: Granule, table: PhysAddr, level: u8) -> bool {
+        let entries = machine::table(machine, table, g.entries(level)).iter();
+        entries.enumerate().all(|(i, entry)| entry.load(Relaxed) == self.at(i).bits())
+    }
+}
+
 /// The frames of the image: system RAM, made with the first block on demand and freed with the last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Image {
@@ -79,6 +151,8 @@ pub struct Image {
     pub zero: PhysAddr,
     /// The table of both, where a table serves one section (4K).
     pub table: Option<PhysAddr>,
+    /// The table of free blocks that groups share (frame/demand/group), while one does.
+    pub group: Option<PhysAddr>,
 }
 
 impl Image {
@@ -88,20 +162,41 @@ impl Image {
         Descriptor::leaf(frame, Attributes::RODATA, LAST_LEVEL, false).shared()
     }
 
+    /// The entries of free blocks, at the level of the image.
+    pub(crate) fn pattern(&self, g: Granule) -> Pattern {
+        match self.table.map(|table| Descriptor::table(table).shared()) {
+            Some(table) => Pattern { head: table, other: table, each: 1 },
+            None => self.leaves(g),
+        }
+    }
+
+    /// The entries of the last level.
+    pub(crate) fn leaves(&self, g: Granule) -> Pattern {
+        let each = usize::try_from(g.section_memmap >> g.page_shift).unwrap_or(1);
+        Pattern { head: self.leaf(0), other: self.leaf(1), each }
+    }
+
     /// Whether `pa` is in one of its frames.
     pub fn contains(&self, pa: PhysAddr, g: Granule) -> bool {
         let frame = pa.align_down(g.page_size);
-        frame == self.head || frame == self.zero || Some(frame) == self.table
+        [Some(self.head), Some(self.zero), self.table, self.group].contains(&Some(frame))
     }
 
-    /// Whether the frames still say what a free block says: nothing but the one head, without links.
+    /// Whether the frames still say what a free block says: nothing but the one head, without links. The tables likewise.
     pub(crate) fn is_clean<M: Machine>(&self, machine: &M, g: Granule) -> bool {
         let words = usize::try_from(g.page_size / 8).unwrap_or(0);
         let clean = |frame, from: usize| {
             machine::table(machine, frame, words)[from..].iter().all(|word| word.load(Relaxed) == 0)
         };
+        let leads = |table: Option<PhysAddr>, pattern: Pattern, level: u8| {
+            table.is_none_or(|table| pattern.is_all_of(machine, g, table, level))
+        };
         let head = machine::page_in(machine, self.head, 0);
         let says = (head.kind(), head.order(), head.refs(), head.private(), head.links());
-        says == (PageKind::Free, g.section_order, 0, 0, (0, 0)) && clean(self.head, 3) && clean(self.zero, 0)
+        says == (PageKind::Free, g.section_order, 0, 0, (0, 0))
+            && clean(self.head, 3)
+            && clean(self.zero, 0)
+            && leads(self.table, self.leaves(g), LAST_LEVEL)
+            && leads(self.group, self.pattern(g), image_level(g))
     }
 }

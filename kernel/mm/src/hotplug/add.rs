@@ -14,6 +14,7 @@ use crate::error::{BlockError, BlockIs, BlockNeeds, Result};
 use crate::frame::Frames;
 use crate::frame::block::Source;
 use crate::frame::extent::Record;
+use crate::frame::memmap::Groups;
 use crate::frame::zone::ZoneKind;
 use crate::hotplug::home::MemmapHome;
 use crate::hotplug::offline::Offlined;
@@ -64,7 +65,7 @@ impl<M: Machine> Mm<M> {
         undo.step(
             Step::PopulateVmemmap,
             |mm, pages| match home {
-                MemmapHome::Demand => populate_image(&mut mm.space, &mut mm.frames, *pages),
+                MemmapHome::Demand => populate_image(&mut mm.space, &mut mm.frames, *pages, true),
                 _ => populate_range(&mut mm.space, &mut mm.frames, *pages, Frames::backing_of),
             },
             |mm, pages| depopulate_sections(&mut mm.space, &mut mm.frames, *pages),
@@ -91,6 +92,8 @@ impl<M: Machine> Mm<M> {
         refuse_kmem(&self.frames, range)?;
         let pages = self.removable(range)?;
         self.frames.require_offline(pages)?;
+        let tables = self.frames.get_group_tables(Groups::cut_by(pages))?;
+        self.frames.part_groups(Groups::cut_by(pages), tables);
         remove_offline(&mut self.space, &mut self.frames, pages);
         Ok(())
     }
@@ -125,7 +128,15 @@ impl<M: Machine> Mm<M> {
     /// [`Self::unplug`], also for what a device gave to the system.
     pub(crate) fn unplug_kmem(&mut self, range: PhysRange) -> Result<Offlined> {
         let pages = self.removable(range)?;
-        let offlined = self.offline_pages(pages)?;
+        let tables = self.frames.get_group_tables(Groups::cut_by(pages))?;
+        let offlined = match self.offline_pages(pages) {
+            Ok(offlined) => offlined,
+            Err(error) => {
+                self.frames.put_group_tables(tables);
+                return Err(error);
+            }
+        };
+        self.frames.part_groups(Groups::cut_by(pages), tables);
         remove_offline(&mut self.space, &mut self.frames, pages);
         Ok(offlined)
     }

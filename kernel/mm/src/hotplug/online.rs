@@ -4,6 +4,7 @@ use crate::error::{BlockError, BlockNeeds, Resource, Result};
 use crate::frame::Frames;
 use crate::frame::block::BlockState;
 use crate::frame::extent::{Piece, Record};
+use crate::frame::memmap::Groups;
 use crate::frame::page::PageKind;
 use crate::frame::pages::Pages;
 use crate::frame::zone::ZoneKind;
@@ -66,10 +67,18 @@ impl<M: Machine> Frames<M> {
     /// `Out` when the heap has no room; nothing has changed then.
     pub(crate) fn join_zone(&mut self, pages: PfnRange, zone: ZoneKind) -> Result<()> {
         self.cut_extents(pages)?;
+        let parting = Groups::parted_by(pages, zone);
+        let tables = self.get_group_tables(parting)?;
         let (blocks, folded) = (self.blocks.range(keys(pages)).len(), self.extents_in(pages).len());
         let count = blocks + folded;
-        self.may_fail(Resource::Heap { bytes: count * size_of::<Pfn>() })?;
-        self.zones[zone as usize].reserve(count)?;
+        let room = self
+            .may_fail(Resource::Heap { bytes: count * size_of::<Pfn>() })
+            .and_then(|()| self.zones[zone as usize].reserve(count));
+        if let Err(error) = room {
+            self.put_group_tables(tables);
+            return Err(error);
+        }
+        self.part_groups(parting, tables);
         if folded == 0 {
             for i in 0..blocks {
                 self.join_zone_block(pages.start + i as u64 * self.granule().section_pages, zone);
@@ -95,6 +104,7 @@ impl<M: Machine> Frames<M> {
         }
         self.join_extents(pages.end);
         self.shrink_records();
+        self.join_groups(pages);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use super::table::KernelSpace;
 use crate::addr::{PhysAddr, VirtRange};
 use crate::entry::descriptor::Descriptor;
 use crate::error::Result;
+use crate::granule::LAST_LEVEL;
 use crate::machine::Machine;
 
 /// A run of leaves that continue each other or share a frame, or of entries that lead to a shared table, all but the first.
@@ -49,12 +50,13 @@ impl<M: Machine> KernelSpace<M> {
         let g = self.granule();
         let attributes = |d: Descriptor| d.bits() ^ d.address(g).get();
         let mut open: Option<Run> = None;
-        let mut walked = None;
+        let mut walked = [None; LAST_LEVEL as usize];
         self.scan(range, |slot, d| {
             let table = d.is_table(slot.level);
             if table {
                 let shared = d.is_shared().then(|| d.address(g));
-                if core::mem::replace(&mut walked, shared) != shared || shared.is_none() {
+                let last = &mut walked[usize::from(slot.level)];
+                if core::mem::replace(last, shared) != shared || shared.is_none() {
                     return;
                 }
             } else if !d.is_leaf(slot.level) {
@@ -80,15 +82,15 @@ impl<M: Machine> KernelSpace<M> {
     /// How many table pages serve `range`, the root not counted, and one that is shared counted once.
     pub fn table_pages(&self, range: VirtRange) -> u64 {
         let g = self.granule();
-        let (mut pages, mut shared) = (0, None);
+        let (mut pages, mut shared) = (0, [None; LAST_LEVEL as usize]);
         let walked = self.scan(range, |slot, d| {
             if !d.is_table(slot.level) {
                 return;
             }
             // Entries that share a table follow each other, with tables of their own between them.
-            let table = d.is_shared().then(|| d.address(g));
-            pages += u64::from(table.is_none() || table != shared);
-            shared = table.or(shared);
+            let (table, last) = (d.is_shared().then(|| d.address(g)), &mut shared[usize::from(slot.level)]);
+            pages += u64::from(table.is_none() || table != *last);
+            *last = table.or(*last);
         });
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
         pages

@@ -3,6 +3,7 @@
 //! ```text
 //!   4K          one entry of level 2 for each block        [table][table][table]     all lead to the image's table
 //!   16K, 64K    entries of level 3                         [head][zero][zero]...[head][zero][zero]...
+//!   level above one entry for a whole group of blocks      [shared][shared]          all lead to one table of those
 //! ```
 
 use super::table::KernelSpace;
@@ -23,52 +24,45 @@ struct Imager<'a, M> {
     machine: &'a M,
     frames: &'a mut dyn TableFrames,
     image: Image,
+    /// Whether groups share a table.
+    shares: bool,
     done: VirtAddr,
     g: Granule,
 }
 
-/// The entries of free blocks, of which each block has `each`, a power of two.
-struct Pattern {
-    head: Descriptor,
-    other: Descriptor,
-    each: usize,
-}
-
 impl<M: Machine> Imager<'_, M> {
-    fn pattern(&self) -> Pattern {
-        match self.image.table.map(|table| Descriptor::table(table).shared()) {
-            Some(table) => Pattern { head: table, other: table, each: 1 },
-            None => {
-                let each = usize::try_from(self.g.section_memmap >> self.g.page_shift).unwrap_or(1);
-                Pattern { head: self.image.leaf(0), other: self.image.leaf(1), each }
-            }
-        }
-    }
-
     /// The part of the walked range below `slot`, which leads to `table`: every entry of it at once. The range begins with a
     /// block, and so does a table.
     fn fill(&mut self, slot: &Slot, table: PhysAddr) -> Result<()> {
         let run = Entries::of(self.g, table, slot.level + 1, slot.part);
-        let Pattern { head, other, each } = self.pattern();
-        write_run::<M>(self.machine, &run, |i| if i & (each - 1) == 0 { head } else { other })
+        let pattern = self.image.pattern(self.g);
+        write_run::<M>(self.machine, &run, |i| pattern.at(i))
     }
 
-    /// The table for `slot`, which is empty: filled before it is linked when all of it is in the walked range: 1 TiB is added in
-    /// 119 k instructions at 4K, entry by entry in 154 k.
-    fn make_table(&mut self, slot: &Slot) -> Result<(PhysAddr, bool)> {
-        let (g, table) = (self.g, self.frames.alloc_table()?);
-        let whole = slot.level + 1 == image_level(g) && slot.part == slot.span;
-        if whole {
-            let (entries, Pattern { head, other, each }) = (g.entries(slot.level + 1), self.pattern());
-            machine::fill_table(self.machine, table, 0..entries, other.bits());
-            for first in (0..entries).step_by(each).filter(|_| each > 1) {
-                machine::fill_table(self.machine, table, first..first + 1, head.bits());
+    /// Whether all below `slot` is in the walked range, and one table of entries.
+    fn is_group(&self, slot: &Slot) -> bool {
+        slot.level + 1 == image_level(self.g) && slot.part == slot.span
+    }
+
+    /// The table for `slot`, which is empty. One of a whole group is filled before it is linked; the groups of memory that can
+    /// do so share one.
+    fn make_table(&mut self, slot: &Slot) -> Result<PhysAddr> {
+        let (g, whole) = (self.g, self.is_group(slot));
+        let (table, shared) = match self.image.group.filter(|_| whole && self.shares) {
+            Some(table) => {
+                self.frames.share_table(table);
+                (table, true)
             }
-        } else {
+            None => (self.frames.alloc_table()?, false),
+        };
+        if whole && !shared {
+            self.image.pattern(g).fill(self.machine, g, table, slot.level + 1);
+        } else if !whole {
             machine::zero_frame(self.machine, table, g.page_size);
         }
-        write::<M>(g, self.machine, slot, Descriptor::table(table), Contents::MayDiffer)?;
-        Ok((table, whole))
+        let entry = Descriptor::table(table);
+        write::<M>(g, self.machine, slot, if shared { entry.shared() } else { entry }, Contents::MayDiffer)?;
+        Ok(table)
     }
 }
 
@@ -77,7 +71,7 @@ impl<M: Machine> Visit for Imager<'_, M> {
         let g = self.g;
         let (table, filled) = match table_below::<M>(self.machine, slot, g)? {
             Some(table) => (table, false),
-            None => self.make_table(slot)?,
+            None => (self.make_table(slot)?, self.is_group(slot)),
         };
         if slot.level + 1 < image_level(g) {
             return Ok(Next::Descend(table));
@@ -110,14 +104,20 @@ impl<M: Machine> Visit for TableReaper<'_, M> {
         let old = read::<M>(self.machine, slot);
         if old.is_broken() {
             write::<M>(self.g, self.machine, slot, Descriptor::EMPTY, Contents::MayDiffer)?;
-            self.frames.free_table(old.unbroken().address(self.g));
+            let table = old.unbroken().address(self.g);
+            if old.is_shared() {
+                self.frames.unshare_table(table);
+            } else {
+                self.frames.free_table(table);
+            }
         }
         Ok(())
     }
 }
 
 impl<M: Machine> KernelSpace<M> {
-    /// Maps the image for every block of `memmap`, whole blocks' memmap. Publishing is the caller's.
+    /// Maps the image for every block of `memmap`, whole blocks' memmap, whole groups by one table if `shares`. Publishing is
+    /// the caller's.
     ///
     /// # Errors
     /// `SpaceError::AlreadyMapped`; `Out` of tables. The tables are as before then.
@@ -126,9 +126,10 @@ impl<M: Machine> KernelSpace<M> {
         frames: &mut dyn TableFrames,
         memmap: VirtRange,
         image: Image,
+        shares: bool,
     ) -> Result<()> {
         let g = self.granule();
-        let mut imager = Imager::<M> { machine: &self.machine, frames, image, done: memmap.start, g };
+        let mut imager = Imager::<M> { machine: &self.machine, frames, image, shares, done: memmap.start, g };
         let result = self.walk(memmap, &mut imager);
         let done = imager.done;
         if result.is_err() {
@@ -141,7 +142,7 @@ impl<M: Machine> KernelSpace<M> {
     }
 
     /// Takes down what blocks on demand map for `memmap`: the image, or entries and tables of their own, whose frames lie in
-    /// the blocks and are the caller's. Frees the tables that are left empty.
+    /// the blocks and are the caller's. Frees the tables that are left empty. No group shares a table that is partly in it.
     ///
     /// # Errors
     /// None in practice: every change to an invalid entry is legal.

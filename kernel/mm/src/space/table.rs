@@ -249,10 +249,28 @@ impl<M: Machine> KernelSpace<M> {
     /// # Errors
     /// None in practice.
     pub fn scan(&self, range: VirtRange, mut found: impl FnMut(&Slot, Descriptor)) -> Result<()> {
+        self.scan_where(range, |slot, d| {
+            found(slot, d);
+            true
+        })
+    }
+
+    /// [`Self::scan`], into the tables for which `found` says so.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub(crate) fn scan_where(
+        &self,
+        range: VirtRange,
+        mut found: impl FnMut(&Slot, Descriptor) -> bool,
+    ) -> Result<()> {
         let g = self.granule();
         // `dyn`: one copy of the walk; scans are not measured.
-        let found: &mut dyn FnMut(&Slot, Descriptor) = &mut found;
-        self.walk(range, &mut Scanner::<M> { machine: &self.machine, found, shared: None, g })
+        let found: &mut dyn FnMut(&Slot, Descriptor) -> bool = &mut found;
+        self.walk(
+            range,
+            &mut Scanner::<M> { machine: &self.machine, found, shared: [None; LAST_LEVEL as usize], g },
+        )
     }
 
     /// How many entries of `table` are live, counted no further than `limit`.

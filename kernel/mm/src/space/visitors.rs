@@ -368,9 +368,9 @@ impl<M: Machine> Visit for Reaper<'_, M> {
 
 pub(super) struct Scanner<'a, M> {
     pub(super) machine: &'a M,
-    pub(super) found: &'a mut dyn FnMut(&Slot, Descriptor),
-    /// The shared table that has just been walked.
-    pub(super) shared: Option<PhysAddr>,
+    pub(super) found: &'a mut dyn FnMut(&Slot, Descriptor) -> bool,
+    /// The shared table that has just been walked below an entry of each level.
+    pub(super) shared: [Option<PhysAddr>; LAST_LEVEL as usize],
     pub(super) g: Granule,
 }
 
@@ -378,15 +378,14 @@ impl<M: Machine> Visit for Scanner<'_, M> {
     fn entry(&mut self, slot: &Slot) -> Result<Next> {
         let g = self.g;
         let d = read::<M>(self.machine, slot);
-        if !d.is_empty() {
-            (self.found)(slot, d);
-        }
-        if !d.is_table(slot.level) {
+        let into = !d.is_empty() && (self.found)(slot, d);
+        if !into || !d.is_table(slot.level) {
             return Ok(Next::Over);
         }
         let table = d.address(g);
-        let seen = d.is_shared() && self.shared == Some(table);
-        self.shared = d.is_shared().then_some(table);
+        let last = &mut self.shared[usize::from(slot.level)];
+        let seen = d.is_shared() && *last == Some(table);
+        *last = d.is_shared().then_some(table);
         Ok(if seen { Next::Over } else { Next::Descend(table) })
     }
 }

@@ -2,10 +2,10 @@
 
 use core::ops::AddAssign;
 
-use crate::addr::PhysAddr;
+use crate::addr::{PhysAddr, VirtAddr};
 use crate::entry::descriptor::Descriptor;
 use crate::entry::slot::Slot;
-use crate::granule::{Granule, LAST_LEVEL};
+use crate::granule::Granule;
 use crate::machine::Machine;
 use crate::pfn::PfnRange;
 use crate::space::table::KernelSpace;
@@ -47,8 +47,9 @@ impl AddAssign for MemmapCost {
 #[derive(Default)]
 struct Count {
     cost: MemmapCost,
-    /// The shared table whose entries are being looked at: what it maps has been counted with the entry that leads to it.
-    inside: Option<PhysAddr>,
+    /// Where the span ends of the shared table whose entries are being looked at: what it maps has been counted with the
+    /// entry that leads to it.
+    inside: VirtAddr,
     /// The last frame that was shared: tails of one compound page follow each other.
     last: Option<PhysAddr>,
 }
@@ -56,17 +57,15 @@ struct Count {
 impl Count {
     fn entry(&mut self, g: Granule, slot: &Slot, d: Descriptor) {
         let (address, pages) = (d.address(g), slot.part.len() >> g.page_shift);
+        let counted = slot.part.start < self.inside;
         if d.is_table(slot.level) {
-            if slot.level + 1 == LAST_LEVEL {
-                self.inside = d.is_shared().then_some(address);
-            }
-            if d.is_shared() {
+            if d.is_shared() && !counted {
+                self.inside = slot.part.end;
                 self.cost.mapped += pages;
                 self.cost.mappings += pages;
             }
             return;
         }
-        let counted = self.inside == Some(slot.table);
         if !d.is_valid() {
             return;
         }

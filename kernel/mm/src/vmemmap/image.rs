@@ -2,11 +2,12 @@
 
 use crate::error::Result;
 use crate::frame::Frames;
+use crate::frame::memmap::Groups;
 use crate::machine::Machine;
 use crate::pfn::PfnRange;
 use crate::space::table::KernelSpace;
 
-/// Maps the image for the blocks of `pages`.
+/// Maps the image for the blocks of `pages`; whole groups of them share a table, if `shares`.
 ///
 /// # Errors
 /// `Out`; nothing has changed then.
@@ -14,11 +15,13 @@ pub(crate) fn populate_image<M: Machine>(
     space: &mut KernelSpace<M>,
     frames: &mut Frames<M>,
     pages: PfnRange,
+    shares: bool,
 ) -> Result<()> {
     let g = frames.granule();
-    let blocks = pages.len() >> g.section_order;
-    let image = frames.get_image(blocks)?;
-    if let Err(error) = space.map_image(frames, space.layout().memmap(pages), image) {
+    let (blocks, memmap) = (pages.len() >> g.section_order, space.layout().memmap(pages));
+    let shares = shares && Groups::inside(pages).spans(space.layout()).next().is_some();
+    let image = frames.get_image(blocks, shares)?;
+    if let Err(error) = space.map_image(frames, memmap, image, shares) {
         frames.put_image(blocks);
         return Err(error);
     }

@@ -4,6 +4,7 @@
 
 mod bounds;
 mod faults;
+mod groups;
 mod life;
 mod lives;
 mod oracle;

@@ -2,7 +2,7 @@
 
 use crate::addr::PhysAddr;
 use crate::error::Result;
-use crate::frame::memmap::{Image, described_order};
+use crate::frame::memmap::{Image, image_level};
 use crate::frame::page::PageKind;
 use crate::frame::tables::TableFrames;
 use crate::frame::{Frames, Mobility};
@@ -16,35 +16,34 @@ pub(super) fn fill_head<M: Machine>(machine: &M, g: Granule, frame: PhysAddr) {
     machine::page_in(machine, frame, 0).set_head(PageKind::Free, g.section_order);
 }
 
-/// Makes `table`, which no walk reaches yet, a table of the image.
-pub(super) fn fill_table<M: Machine>(machine: &M, g: Granule, table: PhysAddr, image: Image) {
-    debug_assert_eq!(g.entries(LAST_LEVEL) as u64, g.section_pages >> described_order(g));
-    machine::fill_table(machine, table, 0..g.entries(LAST_LEVEL), image.leaf(1).bits());
-    machine::fill_table(machine, table, 0..1, image.leaf(0).bits());
-}
-
 impl<M: Machine> Frames<M> {
-    /// The image, for `blocks` more blocks; made if there is none.
+    /// The image, for `blocks` more blocks; made if there is none. With a table for groups if `groups` will share it.
     ///
     /// # Errors
     /// `Out`; nothing has changed then.
-    pub(crate) fn get_image(&mut self, blocks: u64) -> Result<Image> {
+    pub(crate) fn get_image(&mut self, blocks: u64, groups: bool) -> Result<Image> {
         let image = match self.demand.image {
             Some(image) => image,
             None => self.make_image()?,
         };
         self.demand.image = Some(image);
         self.demand.blocks += blocks;
-        Ok(image)
+        if groups && image.group.is_none() {
+            self.make_group(image).inspect_err(|_| self.put_image(blocks))
+        } else {
+            Ok(image)
+        }
     }
 
-    /// `blocks` blocks no longer need the image: it is freed with the last. No entry leads to it from them.
+    /// `blocks` blocks no longer need the image: it is freed with the last, and the table for groups with its last entry. No
+    /// entry leads to it from them.
     pub(crate) fn put_image(&mut self, blocks: u64) {
+        let g = self.granule();
         self.demand.blocks -= blocks;
+        self.put_group();
         if self.demand.blocks == 0
             && let Some(image) = self.demand.image.take()
         {
-            let g = self.granule();
             image.table.into_iter().for_each(|table| self.free_table(table));
             for frame in [image.head, image.zero] {
                 self.free(Pfn::containing(g, frame));
@@ -57,7 +56,7 @@ impl<M: Machine> Frames<M> {
         let head = self.alloc(0, PageKind::MemmapRam, Mobility::Unmovable)?;
         let zero =
             self.alloc(0, PageKind::MemmapRam, Mobility::Unmovable).inspect_err(|_| self.free(head))?;
-        let mut image = Image { head: head.address(g), zero: zero.address(g), table: None };
+        let mut image = Image { head: head.address(g), zero: zero.address(g), table: None, group: None };
         fill_head(&self.machine, g, image.head);
         machine::zero_frame(&self.machine, image.zero, g.page_size);
         if self.hooks.dirties_image() {
@@ -68,9 +67,32 @@ impl<M: Machine> Frames<M> {
                 self.free(head);
                 self.free(zero);
             })?;
-            fill_table(&self.machine, g, table, image);
+            image.leaves(g).fill(&self.machine, g, table, LAST_LEVEL);
             image.table = Some(table);
         }
         Ok(image)
+    }
+
+    /// The table that groups share, which no entry leads to yet.
+    fn make_group(&mut self, image: Image) -> Result<Image> {
+        let g = self.granule();
+        let table = self.alloc_table()?;
+        image.pattern(g).fill(&self.machine, g, table, image_level(g));
+        self.pages().own(Pfn::containing(g, table)).as_table().set_entries(0);
+        let image = Image { group: Some(table), ..image };
+        self.demand.image = Some(image);
+        Ok(image)
+    }
+
+    /// Frees the table that groups share, if none does.
+    fn put_group(&mut self) {
+        let g = self.granule();
+        let Some(image) = self.demand.image else { return };
+        let unused =
+            |table: &PhysAddr| self.pages().get(Pfn::containing(g, *table)).as_table().entries() == 0;
+        if let Some(table) = image.group.filter(unused) {
+            self.demand.image = Some(Image { group: None, ..image });
+            self.free_table(table);
+        }
     }
 }

@@ -14,12 +14,14 @@
 //! - A split begins runs, so it populates first, with pages of the block that it splits: [`populate`].
 //! - A merge ends runs: their memmap pages are zero by construction, and go back: [`give_back`]. Freeing allocates nothing
 //!   and writes only where runs began, so that it cannot fail.
+//! - Where all of a larger part of memory is free, not even its entries are its own: [`group`].
 //! - A lent page can move within its block, like a page in use: [`relocate`].
 //!
 //! A block that goes offline keeps its free lists: so the rule holds for it as well, and a free block goes offline and online
 //! without a look at its struct pages.
 
 mod give_back;
+mod group;
 mod image;
 mod populate;
 mod relocate;

@@ -12,7 +12,7 @@
 //! ```
 //! The table address of a live entry changes as a block is materialised at 4K: a window, in which readers wait.
 
-use super::image::{fill_head, fill_table};
+use super::image::fill_head;
 use super::{MemmapPages, Site, own_leaf};
 use crate::addr::PhysAddr;
 use crate::entry::descriptor::Descriptor;
@@ -25,6 +25,7 @@ use crate::frame::buddy::{Populated, Split};
 use crate::frame::memmap::described_order;
 use crate::frame::page::PageKind;
 use crate::frame::pages::Pages;
+use crate::granule::LAST_LEVEL;
 use crate::machine::{self, Machine};
 use crate::pfn::{Pfn, PfnRange};
 
@@ -134,7 +135,8 @@ impl<M: Machine> Frames<M> {
     /// The entries of a block, which are the image's, move to a table of its own.
     fn make_table(&mut self, site: &Site, table: PhysAddr) {
         let (Some(image), Some(slot)) = (self.demand.image, self.table_slot(site)) else { return };
-        fill_table(&self.machine, self.granule(), table, image);
+        let g = self.granule();
+        image.leaves(g).fill(&self.machine, g, table, LAST_LEVEL);
         self.swap_table(&slot, Descriptor::table(table));
     }
 

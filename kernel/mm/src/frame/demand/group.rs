@@ -1,0 +1,165 @@
+//! Groups: the blocks whose memmap one entry covers, one level above the image's. While all of them map the image, that
+//! entry leads to one table for all such groups.
+//!
+//! ```text
+//!                         one entry: 64 GiB, 8 GiB, 512 GiB of memory at 4K, 16K, 64K
+//!   level above           [shared][shared][shared]        one table: image, image, ... image
+//!   a block is unfolded   [shared][ own  ][shared]        its group gets a copy of that table, from system RAM
+//!   all is free again     [shared][shared][shared]        the copy is free
+//! ```
+//! The last group that leaves the shared table keeps it as its own, and the first that comes brings one.
+//!
+//! A table comes from Normal. So that getting one never needs another, groups part as their memory goes online there.
+
+use crate::addr::{VirtAddr, VirtRange};
+use crate::entry::descriptor::Descriptor;
+use crate::entry::live_update::Contents;
+use crate::entry::slot::{self, Slot};
+use crate::error::Result;
+use crate::frame::extent::Record;
+use crate::frame::memmap::{Groups, image_level};
+use crate::frame::page::{PAGE_BYTES, PageKind};
+use crate::frame::tables::TableFrames;
+use crate::frame::zone::ZoneKind;
+use crate::frame::{Frames, Mobility};
+use crate::machine::{self, Machine};
+use crate::pfn::{Pfn, PfnRange};
+
+/// Tables for groups that are to part: a stack of frames. To be used or given back.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct GroupTables(Option<Pfn>);
+
+impl<M: Machine> Frames<M> {
+    /// The entry above those of the image on the way to `va`, if it leads to a table.
+    fn group_entry(&self, va: VirtAddr) -> Option<(Slot, Descriptor)> {
+        let g = self.granule();
+        let slot = slot::find::<M>(g, &self.machine, self.root, va, image_level(g) - 1)?;
+        let entry = slot::read::<M>(&self.machine, &slot);
+        entry.is_table(slot.level).then_some((slot, entry))
+    }
+
+    /// The entry of a group that leads to the shared table.
+    fn shared_entry(&self, group: VirtRange) -> Option<Slot> {
+        self.group_entry(group.start).filter(|(_, entry)| entry.is_shared()).map(|(slot, _)| slot)
+    }
+
+    /// How many tables `groups` need to part.
+    pub(in crate::frame) fn group_tables_needed(&self, groups: Groups) -> u32 {
+        let Some(table) = self.demand.image.and_then(|image| image.group) else { return 0 };
+        let parting = groups.spans(self.layout).filter_map(|group| self.shared_entry(group)).count();
+        let entries = self.pages().get(Pfn::containing(self.granule(), table)).as_table().entries();
+        let parting = u32::try_from(parting).unwrap_or(u32::MAX);
+        parting - u32::from(parting == entries && parting != 0)
+    }
+
+    /// A table for each of `groups` that is to part.
+    ///
+    /// # Errors
+    /// `Out`; nothing has changed then.
+    pub(crate) fn get_group_tables(&mut self, groups: Groups) -> Result<GroupTables> {
+        let mut tables = GroupTables::default();
+        for _ in 0..self.group_tables_needed(groups) {
+            let table = match self.alloc(0, PageKind::Table, Mobility::Unmovable) {
+                Ok(table) => table,
+                Err(error) => {
+                    self.put_group_tables(tables);
+                    return Err(error);
+                }
+            };
+            self.pages().own(table).as_stacked().set_below(tables.0);
+            tables.0 = Some(table);
+        }
+        Ok(tables)
+    }
+
+    /// Gives back tables that were not needed.
+    pub(crate) fn put_group_tables(&mut self, mut tables: GroupTables) {
+        while let Some(table) = self.pop(&mut tables) {
+            self.free(table);
+        }
+    }
+
+    fn pop(&self, tables: &mut GroupTables) -> Option<Pfn> {
+        let table = tables.0?;
+        let page = self.pages().own(table);
+        tables.0 = page.as_stacked().below();
+        page.as_stacked().set_below(None);
+        Some(table)
+    }
+
+    /// Each of `groups` gets a table of its own, out of [`Self::get_group_tables`].
+    pub(crate) fn part_groups(&mut self, groups: Groups, mut tables: GroupTables) {
+        if self.demand.image.is_some_and(|image| image.group.is_some()) {
+            for group in groups.spans(self.layout) {
+                if let Some(slot) = self.shared_entry(group) {
+                    let table = self.pop(&mut tables);
+                    self.part_group(&slot, table);
+                }
+            }
+        }
+        self.put_group_tables(tables);
+    }
+
+    fn part_group(&mut self, slot: &Slot, table: Option<Pfn>) {
+        let g = self.granule();
+        let Some(group) = self.demand.image.and_then(|image| image.group) else { return };
+        match table {
+            Some(table) => {
+                let table = table.address(g);
+                machine::copy_frame(&self.machine, group, table, g.page_size);
+                self.swap_table(slot, Descriptor::table(table));
+                self.unshare_table(group);
+            }
+            None => self.mark_group(slot, Descriptor::table(group)),
+        }
+    }
+
+    /// The only group of a table shares it, or no longer does.
+    fn mark_group(&mut self, slot: &Slot, entry: Descriptor) {
+        let g = self.granule();
+        if let Some(image) = &mut self.demand.image {
+            image.group = entry.is_shared().then(|| entry.address(g));
+        }
+        let written = slot::write::<M>(g, &self.machine, slot, entry, Contents::Same);
+        debug_assert!(written.is_ok(), "{written:?}");
+        self.machine.publish();
+    }
+
+    /// The groups of `pages` of which all is free in Movable share the table again.
+    pub(crate) fn join_groups(&mut self, pages: PfnRange) {
+        for group in Groups::of(pages).spans(self.layout) {
+            if self.joins(group)
+                && let Some((slot, entry)) = self.group_entry(group.start)
+                && !entry.is_shared()
+            {
+                self.join_group(&slot, entry);
+            }
+        }
+    }
+
+    /// Whether all blocks of a group are in extents of Movable.
+    fn joins(&self, group: VirtRange) -> bool {
+        let Some(first) = self.layout.pfn_of_page(group.start) else { return false };
+        self.pieces(PfnRange::new(first, group.len() / PAGE_BYTES)).all(|piece| {
+            let zone = piece.state.and_then(|state| state.zone());
+            (piece.record, zone) == (Record::Extent, Some(ZoneKind::Movable))
+        })
+    }
+
+    fn join_group(&mut self, slot: &Slot, own: Descriptor) {
+        let g = self.granule();
+        match self.demand.image.and_then(|image| image.group) {
+            Some(group) => {
+                self.swap_table(slot, Descriptor::table(group).shared());
+                self.share_table(group);
+                self.free_table(own.address(g));
+            }
+            None => {
+                let table = Pfn::containing(g, own.address(g));
+                self.pages().own(table).as_table().set_entries(1);
+                self.mark_group(slot, own.shared());
+            }
+        }
+    }
+}
