@@ -3,16 +3,20 @@
 //! other from the tables.
 
 use super::{Auditor, Offender};
+use crate::addr::{PhysAddr, VirtRange};
 use crate::entry::descriptor::Descriptor;
-use crate::entry::slot::Slot;
+use crate::entry::slot::{self, Entries, Slot};
 use crate::frame::block::{BlockState, MemoryBlock};
-use crate::frame::extent::Record;
+use crate::frame::extent::{Piece, Record};
+use crate::frame::memmap::{Groups, image_level};
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::frame::zone::ZoneKind;
 use crate::granule::LAST_LEVEL;
 use crate::hugetlb::tails::SharedTail;
 use crate::machine::Machine;
 use crate::pfn::{Pfn, PfnRange};
+
+const NOT_THE_IMAGE: &str = "an entry of a free block leads elsewhere than to its image";
 
 impl<M: Machine> Auditor<'_, M> {
     /// The image is as many blocks' as are on demand, and says what a free block says.
@@ -62,8 +66,20 @@ impl<M: Machine> Auditor<'_, M> {
         self.find_unless(right, 3, what, Offender::Va(slot.span.start));
     }
 
+    /// Whether `slot` is the entry of a group, one level above the image's.
+    pub(super) fn is_group(&self, slot: &Slot) -> bool {
+        let layout = self.mm.space.layout();
+        slot.level + 1 == image_level(layout.granule()) && layout.vmemmap().contains(slot.span.start)
+    }
+
+    /// The pages of a group's blocks.
+    pub(super) fn group_pages(&self, slot: &Slot) -> Option<PfnRange> {
+        let first = self.mm.space.layout().pfn_of_page(slot.span.start)?;
+        Some(PfnRange::new(first, slot.span.len() / PAGE_BYTES))
+    }
+
     /// A group that has a table of its own has a block that is not free, or whose memory tables come from, or is offline.
-    pub(super) fn own_group(&mut self, slot: &Slot) {
+    pub(super) fn refuse_idle_group(&mut self, slot: &Slot) {
         let idle = self.group_is(slot, |zone| zone == Some(ZoneKind::Movable));
         let what = "a group of free blocks has a table of its own";
         self.find_unless(!idle, 7, what, Offender::Va(slot.span.start));
@@ -71,11 +87,24 @@ impl<M: Machine> Auditor<'_, M> {
 
     /// Whether all blocks of a group are in extents, of which each is in a `right` zone, or in none.
     fn group_is(&self, slot: &Slot, right: impl Fn(Option<ZoneKind>) -> bool) -> bool {
-        let Some(first) = self.mm.space.layout().pfn_of_page(slot.span.start) else { return false };
-        let group = PfnRange::new(first, slot.span.len() / PAGE_BYTES);
-        let mut pieces = self.mm.frames.pieces(group);
-        pieces
-            .all(|piece| piece.record == Record::Extent && right(piece.state.and_then(|state| state.zone())))
+        self.group_pages(slot).is_some_and(|group| {
+            let right = |piece: Piece| {
+                piece.record == Record::Extent && right(piece.state.and_then(|state| state.zone()))
+            };
+            self.mm.frames.pieces(group).all(right)
+        })
+    }
+
+    /// The entries of `table` for `memmap`, that of neighbouring blocks of an extent: all lead to the image.
+    pub(super) fn image_run(&mut self, table: PhysAddr, memmap: VirtRange) {
+        let (mm, g) = (self.mm, self.mm.granule());
+        let run = Entries::of(g, table, image_level(g), memmap);
+        let pattern = mm.frames.demand().image().map(|image| image.pattern(g));
+        let wrong = pattern.map_or(Some(0), |pattern| pattern.first_other(mm.space.machine(), &run));
+        self.ledger.summary.leaves += if g.shares_tables() { 0 } else { run.count as u64 };
+        if let Some(i) = wrong {
+            self.find(3, NOT_THE_IMAGE, Offender::Va(run.span(i, i + 1).start));
+        }
     }
 
     /// Whether `slot` maps the memmap of a block on demand.
@@ -122,12 +151,7 @@ impl<M: Machine> Auditor<'_, M> {
                 image.leaf((slot.span.start.get() % g.section_memmap) >> g.page_shift) == d
             }
         });
-        self.find_unless(
-            right,
-            3,
-            "an entry of a free block leads elsewhere than to its image",
-            Offender::Va(slot.span.start),
-        );
+        self.find_unless(right, 3, NOT_THE_IMAGE, Offender::Va(slot.span.start));
     }
 
     /// A table of a block on demand that is its own: a page that it lends.
@@ -161,7 +185,7 @@ impl<M: Machine> Auditor<'_, M> {
     }
 
     /// Every extent: whole blocks on demand, side by side, none of which has a record of its own. That their entries lead to
-    /// the image, the walk over the tables says.
+    /// the image, the walk over the tables says, where there are tables.
     pub(super) fn extents(&mut self) {
         let (mm, g) = (self.mm, self.mm.granule());
         let mut end = Pfn::new(0);
@@ -185,9 +209,19 @@ impl<M: Machine> Auditor<'_, M> {
             self.ledger.summary.sections += blocks;
             self.ledger.summary.blocks += blocks;
             self.ledger.summary.heads += blocks;
-            self.memmap_mapped(pages);
+            self.groups_mapped(pages);
             if extent.state != BlockState::Offline {
                 self.ledger.marked.add(PageKind::Free, pages.start, pages.len());
+            }
+        }
+    }
+
+    /// There are tables down to the entries of the image for all of `pages`, which are an extent's.
+    fn groups_mapped(&mut self, pages: PfnRange) {
+        let (g, space) = (self.mm.granule(), &self.mm.space);
+        for group in Groups::of(pages).spans(space.layout()) {
+            if slot::find::<M>(g, space.machine(), space.root(), group.start, image_level(g)).is_none() {
+                self.find(1, "a valid page has no struct page that can be used", Offender::Va(group.start));
             }
         }
     }

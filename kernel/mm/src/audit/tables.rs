@@ -7,7 +7,6 @@ use super::{Auditor, Offender};
 use crate::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::entry::descriptor::Descriptor;
 use crate::entry::slot::Slot;
-use crate::frame::memmap::image_level;
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::layout::{self, LINEAR_SIZE, LINEAR_START, TENANTS};
 use crate::machine::Machine;
@@ -17,46 +16,80 @@ use crate::pfn::{Pfn, PfnRange};
 const LINEAR: VirtRange =
     VirtRange { start: LINEAR_START, end: VirtAddr::new(LINEAR_START.get() + LINEAR_SIZE) };
 
+/// What entries that follow each other are part of.
+struct Open {
+    cover: Cover,
+    runs: Runs,
+}
+
 impl<M: Machine> Auditor<'_, M> {
     /// Every table and every leaf.
     pub(super) fn tables(&mut self) {
-        let g = self.mm.granule();
         let mm = self.mm;
-        let (mut cover, mut runs) = (Cover::new(&self.view), Runs::default());
+        let mut open = Open { cover: Cover::new(&self.view), runs: Runs::default() };
         self.table_frame(mm.space.root(), LINEAR_START);
         let upper_half = VirtRange { start: layout::LINEAR_START, end: VirtAddr::new(u64::MAX) };
-        let walked = mm.space.scan_where(upper_half, |slot, d| {
-            let demand = d.is_valid() && self.is_of_demand(slot);
-            if d.is_valid() && d.is_shared() {
-                return self.shared_entry(slot, d, demand);
-            }
-            if demand && d.is_table(slot.level) && self.is_lent_frame(d) {
-                self.lent_table(slot, d);
-            } else if d.is_table(slot.level) {
-                self.table(slot, d);
-            } else if d.is_leaf(slot.level) {
-                let broken = runs.leaf(g, slot, d);
-                self.run_broken(broken);
-                self.leaf(slot, d, &mut cover);
-                if demand && (self.is_lent_frame(d) || !self.is_huge_head(slot)) {
-                    self.lent_leaf(slot, d);
-                }
-            } else {
-                self.find(
-                    5,
-                    "an entry that was taken down is still remembered",
-                    Offender::Va(slot.span.start),
-                );
-            }
-            true
-        });
+        let walked = mm.space.scan_where(upper_half, |slot, d| self.entry(slot, d, &mut open));
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
+        let Open { mut cover, mut runs } = open;
         self.run_broken(runs.finish());
         let Sharing { found, known } = self.ledger.sharing;
         let what = "entries that share a frame, and entries that a device or a huge page accounts for";
         self.find_unless(found == known, 3, what, Offender::Count { found, expected: known });
         let ledger = &mut self.ledger;
         cover.finish(&self.view, &mut |difference| ledger.linear_differs(difference));
+    }
+
+    /// An entry that is not empty. Returns whether what is below is to be looked at.
+    fn entry(&mut self, slot: &Slot, d: Descriptor, open: &mut Open) -> bool {
+        let g = self.mm.granule();
+        let demand = d.is_valid() && self.is_of_demand(slot);
+        if d.is_valid() && d.is_shared() {
+            return self.shared_entry(slot, d, demand);
+        }
+        if demand && d.is_table(slot.level) && self.is_lent_frame(d) {
+            self.lent_table(slot, d);
+        } else if d.is_table(slot.level) {
+            self.table(slot, d);
+            return !self.is_group(slot) || self.own_group(slot, d, open);
+        } else if d.is_leaf(slot.level) {
+            let broken = open.runs.leaf(g, slot, d);
+            self.run_broken(broken);
+            self.leaf(slot, d, &mut open.cover);
+            if demand && (self.is_lent_frame(d) || !self.is_huge_head(slot)) {
+                self.lent_leaf(slot, d);
+            }
+        } else {
+            let at = Offender::Va(slot.span.start);
+            self.find(5, "an entry that was taken down is still remembered", at);
+        }
+        true
+    }
+
+    /// The table of a group that does not share one. What it says of extents is looked at in bulk, since all of it is alike;
+    /// returns whether all of it remains to be looked at.
+    fn own_group(&mut self, slot: &Slot, d: Descriptor, open: &mut Open) -> bool {
+        self.refuse_idle_group(slot);
+        let (mm, table) = (self.mm, d.address(self.mm.granule()));
+        let mut rest = slot.span;
+        let extents = self.group_pages(slot).map_or(&[][..], |group| mm.frames.extents_in(group));
+        for extent in extents {
+            let memmap = mm.space.layout().memmap(extent.pages);
+            let part = VirtRange { start: memmap.start.max(rest.start), end: memmap.end.min(rest.end) };
+            self.below(table, slot.level + 1, VirtRange { start: rest.start, end: part.start }, open);
+            self.image_run(table, part);
+            rest.start = part.end;
+        }
+        if !extents.is_empty() {
+            self.below(table, slot.level + 1, rest, open);
+        }
+        extents.is_empty()
+    }
+
+    fn below(&mut self, table: PhysAddr, level: u8, part: VirtRange, open: &mut Open) {
+        let mm = self.mm;
+        let walked = mm.space.scan_below(table, level, part, |slot, d| self.entry(slot, d, open));
+        debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
     }
 
     /// An entry that leads where others do. The device or the huge page that shares that counts it, and checks what is there;
@@ -67,7 +100,7 @@ impl<M: Machine> Auditor<'_, M> {
         let at = Offender::Va(slot.span.start);
         let read_only = d.is_table(slot.level) || !d.is_writable();
         self.find_unless(read_only, 3, "a frame that many entries share can be written", at);
-        if slot.level + 1 == image_level(self.mm.granule()) {
+        if self.is_group(slot) {
             self.group_entry(slot, d);
             return false;
         }
@@ -90,9 +123,6 @@ impl<M: Machine> Auditor<'_, M> {
         let table = d.address(g);
         self.table_frame(table, slot.span.start);
         let regions = [LINEAR, self.mm.space.layout().vmemmap_bounds(), TENANTS];
-        if slot.level + 1 == image_level(g) && self.mm.space.layout().vmemmap().contains(slot.span.start) {
-            self.own_group(slot);
-        }
         let could_go = regions.iter().any(|region| region.covers(&slot.span));
         if could_go && self.mm.space.live_entries(table, slot.level + 1, 1) == 0 {
             let at = Offender::Mapping { va: slot.span.start, pfn: Pfn::containing(g, table) };

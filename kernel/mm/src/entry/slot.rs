@@ -57,6 +57,13 @@ impl Entries {
         Self { first, count: usize::try_from(count).unwrap_or(0) }
     }
 
+    /// All entries of `table`, of `level`, wherever it is mapped.
+    pub(crate) fn all(g: Granule, table: PhysAddr, level: u8) -> Self {
+        let start = VirtAddr::new(0);
+        let first = slot(g, table, level, VirtRange { start, end: start });
+        Self { first, count: g.entries(level) }
+    }
+
     /// What the entries from number `from` up to number `to` cover.
     #[inline(always)]
     pub(crate) fn span(&self, from: usize, to: usize) -> VirtRange {

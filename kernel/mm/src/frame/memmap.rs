@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::entry::descriptor::{Attributes, Descriptor};
+use crate::entry::slot::Entries;
 use crate::frame::page::{PAGE_BYTES_SHIFT, PageKind};
 use crate::frame::zone::ZoneKind;
 use crate::granule::{Granule, LAST_LEVEL};
@@ -135,10 +136,11 @@ impl Pattern {
             machine::fill_table(machine, table, first..first + 1, self.head.bits());
         }
     }
-    /// Whether `table`, of `level`, has these entries and no others.
-    fn is_all_of<M: Machine>(&self, machine: &M, g: Granule, table: PhysAddr, level: u8) -> bool {
-        let entries = machine::table(machine, table, g.entries(level)).iter();
-        entries.enumerate().all(|(i, entry)| entry.load(Relaxed) == self.at(i).bits())
+    /// Which of neighbouring entries, beginning with a block's, is the first that is another.
+    pub(crate) fn first_other<M: Machine>(&self, machine: &M, run: &Entries) -> Option<usize> {
+        let Entries { first, count } = *run;
+        let entries = &machine::table(machine, first.table, first.index + count)[first.index..];
+        entries.iter().enumerate().position(|(i, entry)| entry.load(Relaxed) != self.at(i).bits())
     }
 }
 
@@ -189,7 +191,7 @@ impl Image {
             machine::table(machine, frame, words)[from..].iter().all(|word| word.load(Relaxed) == 0)
         };
         let leads = |table: Option<PhysAddr>, pattern: Pattern, level: u8| {
-            table.is_none_or(|table| pattern.is_all_of(machine, g, table, level))
+            table.is_none_or(|table| pattern.first_other(machine, &Entries::all(g, table, level)).is_none())
         };
         let head = machine::page_in(machine, self.head, 0);
         let says = (head.kind(), head.order(), head.refs(), head.private(), head.links());

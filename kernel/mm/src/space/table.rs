@@ -262,15 +262,27 @@ impl<M: Machine> KernelSpace<M> {
     pub(crate) fn scan_where(
         &self,
         range: VirtRange,
+        found: impl FnMut(&Slot, Descriptor) -> bool,
+    ) -> Result<()> {
+        self.scan_below(self.root, self.granule().start_level, range, found)
+    }
+
+    /// [`Self::scan_where`] in `table`, of `level`, through which all of `range` is mapped.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub(crate) fn scan_below(
+        &self,
+        table: PhysAddr,
+        level: u8,
+        range: VirtRange,
         mut found: impl FnMut(&Slot, Descriptor) -> bool,
     ) -> Result<()> {
         let g = self.granule();
         // `dyn`: one copy of the walk; scans are not measured.
         let found: &mut dyn FnMut(&Slot, Descriptor) -> bool = &mut found;
-        self.walk(
-            range,
-            &mut Scanner::<M> { machine: &self.machine, found, shared: [None; LAST_LEVEL as usize], g },
-        )
+        let shared = [None; LAST_LEVEL as usize];
+        walk_level(g, table, level, range, &mut Scanner::<M> { machine: &self.machine, found, shared, g })
     }
 
     /// How many entries of `table` are live, counted no further than `limit`.
