@@ -129,11 +129,13 @@ impl<M: Machine> Frames<M> {
     /// The groups of `pages` of which all is free in Movable share the table again.
     pub(crate) fn join_groups(&mut self, pages: PfnRange) {
         for group in Groups::of(pages).spans(self.layout) {
-            if self.joins(group)
-                && let Some((slot, entry)) = self.group_entry(group.start)
-                && !entry.is_shared()
-            {
-                self.join_group(&slot, entry);
+            // First what is cheap: while there is a shared table, most groups of large memory lead to it; else none does.
+            let any = self.demand.image.is_some_and(|image| image.group.is_some());
+            if any && self.shared_entry(group).is_some() || !self.joins(group) {
+                continue;
+            }
+            if let Some((slot, own)) = self.group_entry(group.start) {
+                self.join_group(&slot, own);
             }
         }
     }
