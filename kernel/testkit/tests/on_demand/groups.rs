@@ -11,7 +11,7 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_testkit::arch::walker;
+use hotmap_testkit::arch::walker::{self, Memory};
 use hotmap_testkit::layout;
 use hotmap_testkit::rig::{MIB, Rig, Shape, range, spec_of};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
@@ -54,14 +54,19 @@ fn with(g: Granule, len: u64, zone: ZoneKind) -> Rig {
     rig
 }
 
-/// The table with the entries of the memmap of the block at `block`.
-fn table(rig: &Rig, block: u64) -> u64 {
+/// Where the entries are that lead to the memmap of the block at `block`: that of its group, and its own.
+fn entries(rig: &Rig, block: u64) -> [u64; 2] {
     let spec = rig.machine.spec();
     let first =
         layout::vmemmap(spec).start + (block - layout::base(spec, RAM)) / spec.page * layout::STRUCT_PAGE;
     let walk = walker::walk(spec, rig.machine.memory(), rig.machine.root(), first).expect("mapped");
     let level = if spec.page == 0x1000 { 2 } else { 3 };
-    walk.reads[level].expect("down to the image").at / spec.page * spec.page
+    [level - 1, level].map(|level| walk.reads[level].expect("down to the image").at)
+}
+
+/// The table with the entries of the memmap of the block at `block`.
+fn table(rig: &Rig, block: u64) -> u64 {
+    entries(rig, block)[1] / rig.machine.spec().page * rig.machine.spec().page
 }
 
 /// The table of each group of `len` bytes.
@@ -275,7 +280,40 @@ fn random_lives(g: Granule) {
     assert!(seen.iter().all(|times| *times > 10), "{seen:?}");
 }
 
+/// What the auditor is there to find, done to the raw tables.
+fn the_auditor_finds_what_is_wrong_with_groups(g: Granule) {
+    let len = 2 * group(g);
+    let rig = with(g, len, ZoneKind::Movable);
+    let memory = rig.machine.memory();
+    let found = || {
+        let mut found = Vec::new();
+        rig.mm.audit(&mut |finding| found.push((finding.invariant, finding.what)));
+        found
+    };
+    let [group, entry] = entries(&rig, at(g));
+    let [at_group, at_entry] = [group, entry].map(|at| memory.read(at));
+    // A group that does not share, all of whose blocks are free: its count is one too many then, too.
+    memory.poke(group, at_group & !(1 << 56));
+    assert!(found().contains(&(7, "a group of free blocks has a table of its own")), "{:?}", found());
+    memory.poke(group, at_group);
+    // The table itself.
+    memory.poke(entry, 0);
+    assert!(found().contains(&(3, "the image was written to")), "{:?}", found());
+    memory.poke(entry, at_entry);
+    assert_eq!(found(), []);
+    // One in Normal, whose first entry leads elsewhere.
+    let rig = with(g, len, ZoneKind::Normal);
+    let [own, other] = [at(g), at(g) + g.section_size].map(|block| entries(&rig, block)[1]);
+    assert_ne!(own, other);
+    let raw = rig.machine.memory().read(other);
+    rig.machine.memory().poke(other, raw + g.page_size);
+    let mut wrong = Vec::new();
+    rig.mm.audit(&mut |finding| wrong.push((finding.invariant, finding.what)));
+    assert!(wrong.contains(&(3, "an entry of a free block leads elsewhere than to its image")), "{wrong:?}");
+}
+
 hotmap_testkit::at_each_granule!(
+    the_auditor_finds_what_is_wrong_with_groups,
     random_lives,
     free_groups_share_one_table,
     a_part_of_a_group_has_a_table_of_its_own,
