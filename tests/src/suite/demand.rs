@@ -113,6 +113,17 @@ fn qemu_sees_what_is_populated(run: &Run, granule: Granule) -> Checked<String> {
     Ok(format!("{private} frames of {memmap_pages}"))
 }
 
+/// The tables of a TiB: of the linear map one for each 512 GiB at 4K, 64 GiB at 16K, 4 TiB at 64K; of the memmap one that all
+/// groups share, and one for each end that is a part of a group; one above each kind.
+const fn most_tables(granule: Granule) -> u64 {
+    let linear = match granule {
+        Granule::K4 => 3,
+        Granule::K16 => 17,
+        Granule::K64 => 1,
+    };
+    linear + 3 + 2
+}
+
 /// A DIMM of a TiB that the host has not reserved is plugged, taken offline, online, and unplugged: no byte of it is touched.
 fn a_tebibyte_costs_the_host_nothing(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &machine(granule).maxmem("2T"))?;
@@ -120,7 +131,11 @@ fn a_tebibyte_costs_the_host_nothing(run: &Run, granule: Granule) -> Checked<Str
     let dimm = Dimm::new("d0", TIB).unreserved();
     let at = guest.plug_well(&dimm)?.address;
     ensure_eq!(guest.resident(TIB)?, 0, "bytes of the DIMM that are resident after the plug");
-    ensure_eq!(guest.state()?.memmap_demand.image_blocks, TIB / granule.block(), "blocks that map the image");
+    let plugged = guest.state()?;
+    ensure_eq!(plugged.memmap_demand.image_blocks, TIB / granule.block(), "blocks that map the image");
+    let tables = plugged.pages.tables - start.pages.tables;
+    ensure!(tables <= most_tables(granule), "{tables} tables for a TiB");
+    let image = looking::memmap_is_the_image(&mut guest, &plugged, granule, at).during("all free")?;
     for block in [at, at + TIB / 2, at + TIB - granule.block()] {
         guest.tell(&format!("offline {block:#x}"))?;
         guest.tell(&format!("online {block:#x}"))?;
@@ -130,6 +145,10 @@ fn a_tebibyte_costs_the_host_nothing(run: &Run, granule: Granule) -> Checked<Str
     guest.tell("tenant new 100")?;
     let used = guest.resident(TIB)?;
     ensure!((1..MOST_RESIDENT).contains(&used), "{used} bytes are resident with 100 pages in use");
+    let others =
+        looking::memmap_is_the_image(&mut guest, &plugged, granule, at).during("100 pages in use")?;
+    ensure_eq!(others, image, "the frames of the memmap of a block in another group");
+    guest.tell("audit").during("100 pages in use")?;
     guest.tell("tenant drop")?;
     guest.unplug_well(&dimm)?;
     ensure_eq!(guest.state()?.pages, start.pages, "pages after the DIMM");
