@@ -8,12 +8,14 @@
 //! | [`migrate`] | the cost of a DIMM that goes offline in use |
 //! | [`demand`] | the cost of memory with `memmap=demand` |
 //! | [`alloc`] | the cost of taking and freeing runs there |
+//! | [`churn`] | the cost of using memory there |
 //! | [`audit`] | the cost of an audit |
 //! | [`dedup`] | the cost of shared struct pages |
 //! | [`table`] | the table, as text and as JSON |
 
 pub mod alloc;
 pub mod audit;
+pub mod churn;
 pub mod dedup;
 pub mod demand;
 pub mod figures;

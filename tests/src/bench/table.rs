@@ -2,6 +2,7 @@
 
 use super::alloc::{self, Alloc};
 use super::audit::{self, Audit};
+use super::churn::{self, Churn};
 use super::dedup::{self, Shared};
 use super::demand::{self, Tebibyte};
 use super::linux::{BOOT_GOAL, IMAGE_GOAL, Linux, ROWS, goal, rows};
@@ -28,6 +29,8 @@ pub struct Results {
     pub tebibytes: Vec<Tebibyte>,
     /// Runs that are taken and freed on demand.
     pub allocs: Vec<Alloc>,
+    /// 1 GiB that is used, with both homes.
+    pub churns: Vec<Churn>,
     /// DIMMs of 1 GiB and larger that go offline in use.
     pub migrate: Vec<Migrate>,
     /// Audits of large DIMMs on the reference CPU.
@@ -118,6 +121,7 @@ impl Results {
         missed.extend(self.on_demand.iter().flat_map(demand::missed));
         missed.extend(self.tebibytes.iter().flat_map(Tebibyte::missed));
         missed.extend(self.allocs.iter().flat_map(Alloc::missed));
+        missed.extend(self.churns.iter().flat_map(Churn::missed));
         missed.extend(migrate::missed(&self.migrate));
         missed.extend(self.shared.iter().flat_map(Shared::missed));
         missed
@@ -153,6 +157,7 @@ impl Results {
         if !self.on_demand.is_empty() {
             text.push_str(&demand::text(&self.on_demand, &self.tebibytes));
             text.push_str(&alloc::text(&self.allocs));
+            text.push_str(&churn::text(&self.churns));
         }
         if !self.migrate.is_empty() {
             text.push_str(&migrate::text(&self.migrate));
@@ -259,6 +264,7 @@ impl Results {
             "on_demand": self.on_demand.iter().map(life_json).collect::<Vec<_>>(),
             "tebibytes": self.tebibytes.iter().map(Tebibyte::json).collect::<Vec<_>>(),
             "allocs": self.allocs.iter().map(Alloc::json).collect::<Vec<_>>(),
+            "churns": self.churns.iter().map(Churn::json).collect::<Vec<_>>(),
             "migrate": self.migrate.iter().map(migrate::json).collect::<Vec<_>>(),
             "shared": self.shared.iter().map(Shared::json).collect::<Vec<_>>(),
             "audits": self.audits.iter().map(Audit::json).collect::<Vec<_>>(),

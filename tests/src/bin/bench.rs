@@ -3,7 +3,7 @@
 use hotmap_tests::bench::measure::{Life, Subject, image_bytes, measure, standard};
 use hotmap_tests::bench::migrate;
 use hotmap_tests::bench::table::Results;
-use hotmap_tests::bench::{alloc, audit, dedup, demand};
+use hotmap_tests::bench::{alloc, audit, churn, dedup, demand};
 use hotmap_tests::geometry::{GIB, GRANULES};
 use hotmap_tests::options::Words;
 use hotmap_tests::output;
@@ -14,13 +14,14 @@ use hotmap_tests::trouble::{During, Trouble};
 use std::process::ExitCode;
 
 const HELP: &str = "\
-usage: bench [--json] [--strict]
+usage: bench [--json] [--strict] [--churn]
 
 Takes DIMMs through their lives on QEMU with exact instruction counting, and prints what each operation costs beside
 Linux's figures. The counts repeat exactly on the same QEMU.
 
   --json        print JSON
   --strict      exit status 1 when a goal is missed
+  --churn       measure only what using memory costs with memmap=demand
   --help        this text
 
 The progress is on standard error. exit status: 0 measured; 1 a goal is missed (--strict); 2 wrong usage, or a measurement
@@ -45,7 +46,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<bool, String> {
-    let words = Words::read(std::env::args().skip(1), &["--json", "--strict", "--help", "-h"], &[])?;
+    let words =
+        Words::read(std::env::args().skip(1), &["--json", "--strict", "--churn", "--help", "-h"], &[])?;
     if words.has("--help") || words.has("-h") {
         output::line(HELP);
         return Ok(true);
@@ -54,16 +56,29 @@ fn run() -> Result<bool, String> {
         return Err(format!("unexpected word {word}; --help lists the options"));
     }
     patience::check()?;
-    let results = measure_all().map_err(|(trouble, transcript)| {
-        eprintln!("{transcript}");
-        trouble
-    })?;
+    let only_churn = words.has("--churn");
+    let results =
+        if only_churn { measure_churn() } else { measure_all() }.map_err(|(trouble, transcript)| {
+            eprintln!("{transcript}");
+            trouble
+        })?;
     if words.has("--json") {
         output::line(format_args!("{:#}", results.json()));
+    } else if only_churn {
+        output::print(churn::text(&results.churns).trim_start());
     } else {
         output::print(results.text());
     }
     Ok(!words.has("--strict") || results.missed().is_empty())
+}
+
+/// What using memory costs, or the trouble and the guests' transcripts.
+fn measure_churn() -> Result<Results, (String, String)> {
+    let run = Run::new("bench").map_err(|trouble| (trouble.to_string(), String::new()))?;
+    let measured = GRANULES.into_iter().map(|granule| churn::measure(&run, granule).during("use on demand"));
+    let churns = measured.collect::<Result<_, _>>();
+    let churns = churns.map_err(|trouble: Trouble| (trouble.to_string(), run.journal.text()))?;
+    Ok(Results { churns, ..Results::default() })
 }
 
 /// The results, or the trouble and the guests' transcripts.
@@ -97,6 +112,7 @@ fn measure_all() -> Result<Results, (String, String)> {
         eprintln!("bench: memmap=demand, {granule}");
         results.tebibytes.push(demand::measure(&run, granule).during("1 TiB on demand").map_err(told)?);
         results.allocs.push(alloc::measure(&run, granule).during("runs on demand").map_err(told)?);
+        results.churns.push(churn::measure(&run, granule).during("use on demand").map_err(told)?);
         for (memmap, size) in migrate::ROWS {
             eprintln!("bench: offline in use, {granule}, memmap={}, {size} bytes", memmap.word());
             let measured = migrate::measure(&run, granule, memmap, size).during("an offline in use");

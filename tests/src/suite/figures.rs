@@ -4,7 +4,7 @@ use super::test::{Test, per_granule};
 use crate::bench::audit;
 use crate::bench::measure::{Subject, image_bytes, measure, standard};
 use crate::bench::table::Results;
-use crate::bench::{alloc, demand, migrate};
+use crate::bench::{alloc, churn, demand, migrate};
 use crate::geometry::{GIB, Granule};
 use crate::run::Run;
 use crate::state::Memmap;
@@ -15,6 +15,7 @@ pub(super) fn tests() -> Vec<Test> {
     let mut tests = per_granule("figures", within_the_goals);
     tests.extend(per_granule("figures-migrate", a_page_that_migrates_costs_the_same_in_a_large_dimm));
     tests.extend(per_granule("figures-demand", memory_on_demand_within_the_goals));
+    tests.extend(per_granule("figures-churn", a_million_random_operations_within_the_goal));
     tests.extend(per_granule("figures-audit", an_audit_is_linear_in_blocks));
     tests
 }
@@ -58,6 +59,16 @@ fn memory_on_demand_within_the_goals(run: &Run, granule: Granule) -> Checked<Str
     missed.extend(alloc.missed().into_iter().filter(|sentence| !sentence.contains("freeing a page")));
     match missed.as_slice() {
         [] => Ok(format!("{} instructions; 1 TiB {:?}; {:?}", life.total(), tebibyte.cost, alloc.more())),
+        missed => failed(missed.join("; ")),
+    }
+}
+
+/// Memory on demand is used: at most 10 % more for random operations, and adding has saved what the first of them cost.
+fn a_million_random_operations_within_the_goal(run: &Run, granule: Granule) -> Checked<String> {
+    let churn = churn::measure(run, granule)?;
+    ensure!(churn.demand.life < churn.own.life, "the life of a DIMM costs no less: {churn:?}");
+    match churn.missed().as_slice() {
+        [] => Ok(churn::text(&[churn]).lines().filter(|line| line.contains("more")).collect()),
         missed => failed(missed.join("; ")),
     }
 }
