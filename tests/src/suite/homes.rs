@@ -7,7 +7,7 @@ use crate::geometry::{GRANULES, Granule};
 use crate::guest::Guest;
 use crate::machine::{BOOTS, Boot, Machine};
 use crate::run::Run;
-use crate::state::{Block, BlockState, Memmap, ZoneName};
+use crate::state::{Block, BlockState, Memmap, State, ZoneName};
 use crate::trouble::{Checked, During, failed};
 use crate::{ensure, ensure_eq};
 
@@ -22,6 +22,7 @@ pub(super) fn tests() -> Vec<Test> {
             tests.push(Test::new(name, move |run: &Run| boot_memory_hosts_itself(run, boot, granule)));
         }
     }
+    tests.extend(per_granule("homes/boot-demand", boot_memory_on_demand));
     tests.extend(per_granule("homes/self-range", one_altmap_for_a_dimm));
     tests
 }
@@ -61,6 +62,51 @@ fn boot_memory_hosts_itself(run: &Run, boot: Boot, granule: Granule) -> Checked<
     goes_away_and_comes_back(&mut guest, granule, block)?;
     guest.finish()?;
     Ok(format!("{} of {} blocks", hosts.len(), start.blocks.len()))
+}
+
+/// `boot_memmap=demand`: every block that boot does not use maps the image, which is two pages and at 4K a table; it is used,
+/// goes offline, goes away, and comes back.
+fn boot_memory_on_demand(run: &Run, granule: Granule) -> Checked<String> {
+    let machine = slotted(granule).memory("2G");
+    // The last one counts. Both lines have the same length, so that the device trees have.
+    let lines = [
+        "boot_memmap=demand boot_memmap=ram memmap=demand",
+        "boot_memmap=ram boot_memmap=demand memmap=demand",
+    ];
+    let [plain, demand] = lines.map(|line| machine.clone().append(line));
+    let mut plain = Guest::boot(run, &plain)?;
+    let from_ram = plain.state()?;
+    plain.finish()?;
+    let mut guest = Guest::boot(run, &demand)?;
+    let start = guest.state()?;
+    let on_demand: Vec<u64> =
+        start.blocks.iter().filter(|b| b.memmap == Memmap::Demand).map(|b| b.start).collect();
+    let (count, all) = (on_demand.len(), start.blocks.len());
+    ensure!(count + 2 >= all && count < all, "{count} of {all} blocks are on demand");
+    ensure_eq!(start.memmap_demand.image_blocks, count as u64, "blocks that map the image");
+    let saved = count as u64 * granule.pages(granule.memmap_per_block()) - 2;
+    ensure_eq!(from_ram.pages.memmap_ram - start.pages.memmap_ram, saved, "pages of memmap that are saved");
+    let spent = |state: &State| state.pages.tables + state.pages.free + state.pages.memmap_ram;
+    ensure_eq!(spent(&start), spent(&from_ram), "free pages, tables and memmap");
+    let Some(block) = on_demand.last().copied() else { return failed("no block is on demand") };
+    let image = looking::memmap_is_the_image(&mut guest, &start, granule, block)?;
+    guest.tell("tenant new 1")?;
+    ensure!(guest.state()?.memmap_demand.lent > 0, "nothing is lent with a page in use");
+    guest.tell("tenant drop")?;
+    let again = looking::memmap_is_the_image(&mut guest, &start, granule, block).during("free again")?;
+    ensure_eq!(again, image, "the frames of the image");
+    let before = guest.state()?;
+    for (there, back) in [("offline", "online"), ("remove", "add")] {
+        guest.tell(&format!("{there} {block:#x}"))?;
+        let gone = guest.state()?.pages.present;
+        ensure_eq!(gone, before.pages.present - granule.pages(granule.block()), "pages present, {there}");
+        guest.tell("audit").during(there)?;
+        guest.tell(&format!("{back} {block:#x}"))?;
+        let now = guest.state()?;
+        ensure_eq!((now.pages, now.memmap_demand), (before.pages, before.memmap_demand), "after {back}");
+    }
+    guest.finish()?;
+    Ok(format!("{count} of {all} blocks, {saved} pages of memmap saved"))
 }
 
 /// An unused block goes offline: all pages but those of its memmap leave the free lists.

@@ -16,12 +16,14 @@ use crate::{ensure, ensure_eq};
 /// A CPU model and whether it has the 16K granule (QEMU `target/arm/cpu64.c`: ID_AA64MMFR0_EL1.TGran16).
 const CPUS: [(&str, bool); 3] = [("cortex-a72", false), ("neoverse-n1", true), ("max", true)];
 
-/// Where the memmap of boot memory and of DIMMs lies: the default, both self-hosted, and the DIMM's on demand.
-const HOMES: [(&str, &str); 4] = [
+/// Where the memmap of boot memory and of DIMMs lies: the default, self-hosted, and on demand.
+const HOMES: [(&str, &str); 6] = [
     ("with-dimm", ""),
     ("boot-memmap-self", "boot_memmap=self"),
     ("memmap-self-range", "memmap=self-range"),
     ("memmap-demand", "memmap=demand"),
+    ("boot-memmap-demand", "boot_memmap=demand"),
+    ("all-on-demand", "boot_memmap=demand memmap=demand"),
 ];
 
 /// What every such boot runs: self-tests, audit, state.
@@ -90,7 +92,7 @@ fn excused(granule: Granule, arguments: &str) -> Vec<&'static str> {
         // There the smallest huge page with a memmap to share is a whole block, and each block is self-hosted.
         excused.extend(SHARING);
     }
-    if arguments == "memmap=demand" && granule == Granule::K64 {
+    if arguments.contains("memmap=demand") && granule == Granule::K64 {
         // A whole block on demand has no memmap to share.
         excused.extend(SHARING);
     }

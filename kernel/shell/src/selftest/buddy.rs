@@ -4,13 +4,14 @@
 use alloc::vec::Vec;
 
 use hotmap_mm::error::{Error, Resource};
+use hotmap_mm::frame::block::MemoryBlock;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::frame::{Mobility, counts::Counts};
 use hotmap_mm::list;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
-use super::check::{Outcome, check, is_refused, is_used_as, same, same_at, skip};
+use super::check::{Outcome, check, fail, is_refused, is_used_as, same, same_at, skip};
 use super::expected::Expected;
 use super::paging::Random;
 use super::snapshot::counts_are;
@@ -55,14 +56,25 @@ impl FreeLists {
     }
 }
 
-/// The largest order of which zone Normal has a free run.
+/// The largest order of which zone Normal can give a run.
 fn largest(kernel: &Kernel) -> Option<u32> {
     let blocks = kernel.mm.frames().blocks_in(ZoneKind::Normal);
-    blocks.filter_map(|start| kernel.block_of(start)?.free.largest()).max()
+    blocks.filter_map(|start| largest_of(kernel, &kernel.block_of(start)?)).max()
+}
+
+/// The same of one block: one on demand keeps pages for the memmap of its runs, so that it cannot give all of itself.
+fn largest_of(kernel: &Kernel, block: &MemoryBlock) -> Option<u32> {
+    let most = kernel.block_order() - u32::from(block.demand.is_some());
+    block.free.largest().map(|largest| largest.min(most))
+}
+
+/// How many pages of its own the block of `pfn` lends to its memmap: none unless that is on demand.
+fn lent(kernel: &Kernel, pfn: Pfn) -> u64 {
+    kernel.block_of(pfn).filter(|block| block.demand.is_some()).map_or(0, |block| block.memmap_inside)
 }
 
 fn every_order(kernel: &mut Kernel) -> Outcome {
-    // A whole block is the largest run that there is.
+    // No run is larger than a block.
     for order in 0..=kernel.block_order() + 1 {
         let fits = largest(kernel).is_some_and(|largest| order <= largest);
         if fits {
@@ -79,9 +91,12 @@ fn one_run(kernel: &mut Kernel, order: u32) -> Outcome {
     let (before, lists, pages) =
         (kernel.mm.frames().counts(), FreeLists::of(kernel, ZoneKind::Normal), 1 << order);
     let run = kernel.mm.frames_mut().alloc(order, PageKind::Kernel, Mobility::Unmovable)?;
-    let mut taken = before;
-    taken.free -= pages;
+    // The rest of the machine lends what it lent before: what is more, the block of the run has begun to lend.
+    let (mut taken, more) = (before, kernel.mm.frames().counts().memmap_self - before.memmap_self);
+    check!(more <= lent(kernel, run), "{more} pages more hold memmap, and {run}'s block lends fewer");
+    taken.free -= pages + more;
     taken.allocated += pages;
+    taken.memmap_self += more;
     counts_are(&kernel.mm.frames().counts(), &taken)?;
     same_at("the offset in its order", run, run.get() % pages, 0)?;
     for pfn in [run, run + (pages / 2), run + (pages - 1)] {
@@ -132,8 +147,11 @@ fn is_apart(others: &[PfnRange], run: PfnRange) -> Outcome {
 fn kernel_memory_stays_out_of_movable(kernel: &mut Kernel) -> Outcome {
     let (normal, movable) = ZoneKind::ALL.map(|zone| FreeLists::of(kernel, zone)).into();
     let mut runs = Vec::new();
-    // Taken from the largest order down, each free run is taken as it is.
-    if list::reserve(&mut runs, normal.runs).is_err() {
+    // Taken from the largest order down, each free run is taken as it is; but all of a block on demand is taken in pieces, at
+    // most two of an order, since it lends some.
+    let blocks = kernel.mm.frames().blocks_in(ZoneKind::Normal).filter_map(|start| kernel.block_of(start));
+    let whole = blocks.filter(|block| block.free.largest() > largest_of(kernel, block)).count();
+    if list::reserve(&mut runs, normal.runs + whole * 2 * kernel.block_order() as usize).is_err() {
         return skip(&"the heap has no room for a list of all that is free");
     }
     let outcome = exhaust(kernel, &mut runs).and_then(|()| nothing_is_left(kernel, movable));
@@ -143,11 +161,14 @@ fn kernel_memory_stays_out_of_movable(kernel: &mut Kernel) -> Outcome {
     joined.are(&normal)
 }
 
-/// Takes all of zone Normal, as kernel memory.
+/// Takes all of zone Normal, as kernel memory. There is room for all runs.
 fn exhaust(kernel: &mut Kernel, runs: &mut Vec<Pfn>) -> Outcome {
     for order in (0..=kernel.block_order()).rev() {
         while let Ok(run) = kernel.mm.frames_mut().alloc(order, PageKind::Kernel, Mobility::Unmovable) {
-            check!(runs.len() < runs.capacity(), "more runs than the {} on the free lists", runs.capacity());
+            if runs.len() == runs.capacity() {
+                kernel.mm.frames_mut().free(run);
+                return Err(fail(format_args!("more than the {} runs that were expected", runs.len())));
+            }
             runs.push(run);
             let zone = kernel.block_of(run).and_then(|block| block.state.zone());
             check!(zone == Some(ZoneKind::Normal), "kernel memory at {run}, which is not in zone Normal");

@@ -1,4 +1,4 @@
-//! Compaction: with a page in use in every run, a run is made by moving the one page that can move.
+//! Compaction: with a page in use in every run, a run is made by moving the pages that can move.
 //!
 //! Every block but the newest of boot RAM is isolated for this, and there the last page of each run is held. So a tenant's
 //! pages come to lie in runs in pieces, and letting go of the page beside one makes that run the cheapest.
@@ -96,32 +96,37 @@ fn release(kernel: &mut Kernel, guest: &Guest, i: u64) -> Outcome<(Pfn, Pfn)> {
     Ok((frame, start))
 }
 
-/// A page of the tenant's, no earlier than `from`, that is alone in its run, but for the held page. (Another may be beside a
-/// table.)
-fn lonely(kernel: &Kernel, guest: &Guest, from: u64) -> Outcome<u64> {
-    let run = 1 << order(kernel);
+/// A page of the tenant's, no earlier than `from`, in a run of which the last page is held and all else can move: it is free,
+/// the tenant's, or lent by a block on demand. (Another may be beside a table.) Returns how many pages have to move, too.
+fn movable(kernel: &Kernel, guest: &Guest, from: u64) -> Outcome<(u64, u64)> {
+    let (run, frames) = (1 << order(kernel), kernel.mm.frames());
     for i in from..PAGES {
-        let frame = frame_at(kernel, guest.page(kernel, i))?.get();
-        let start = frame / run * run;
-        let others = (start..start + run - 1).filter(|pfn| *pfn != frame);
-        let free =
-            |pfn| kernel.mm.frames().use_of(Pfn::new(pfn)).is_ok_and(|(kind, _)| kind == PageKind::Free);
-        if others.into_iter().all(free) {
-            return Ok(i);
+        let start = Pfn::new(frame_at(kernel, guest.page(kernel, i))?.get() / run * run);
+        let (mut moving, mut stays) = (0, frames.use_of(start + (run - 1))?.0 != PageKind::Pinned);
+        for pfn in (0..run - 1).map(|at| start + at) {
+            match frames.use_of(pfn)?.0 {
+                PageKind::Free => {}
+                PageKind::Tenant => moving += 1,
+                _ if frames.is_lent(pfn) => moving += 1,
+                _ => stays = true,
+            }
+        }
+        if !stays {
+            return Ok((i, moving));
         }
     }
-    Err(fail(format_args!("no page of the tenant is alone in its run")))
+    Err(fail(format_args!("no page of the tenant is in a run of which all can move")))
 }
 
 fn a_run_is_made(kernel: &mut Kernel) -> Outcome {
     in_pieces(kernel, &|kernel, guest| {
         let order = order(kernel);
         ran_out(kernel.mm.compact(order), |out| matches!(out, Resource::Frames { .. }))?;
-        let i = lonely(kernel, guest, 0)?;
+        let (i, moving) = movable(kernel, guest, 0)?;
         let (frame, run) = release(kernel, guest, i)?;
         let made = kernel.mm.compact(order)?;
         same("the first page of the run", made.run.get(), run.get())?;
-        same("pages moved", made.moved, 1)?;
+        same("pages moved", made.moved, moving)?;
         let (kind, head) = kernel.mm.frames().use_of(frame)?;
         check!(kind == PageKind::Free && head == run, "{frame} is {kind}, of the run at {head}");
         same_at(
@@ -150,7 +155,7 @@ fn a_memmap_block_is_made(kernel: &mut Kernel) -> Outcome {
 fn memmap_is_a_block(kernel: &mut Kernel, guest: &Guest, spare: &Spare) -> Outcome {
     let mut next = 0;
     for _ in 0..4 {
-        let i = lonely(kernel, guest, next)?;
+        let (i, _) = movable(kernel, guest, next)?;
         release(kernel, guest, i)?;
         next = i + 1;
     }

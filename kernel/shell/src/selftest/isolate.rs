@@ -1,6 +1,6 @@
 //! Isolation and the walk over what is in use: what is free is passed, and so is memmap that a block hosts, wherever it lies.
 
-use hotmap_mm::error::{BlockError, BlockIs, BlockNeeds, Error, PageError};
+use hotmap_mm::error::{BlockError, BlockIs, BlockNeeds, Error, PageError, PageNeeds};
 use hotmap_mm::frame::block::BlockState;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
@@ -91,13 +91,61 @@ fn the_walk_finds_tenants(kernel: &mut Kernel) -> Outcome {
     })
 }
 
+/// Memmap inside of a block: what a driver keeps in one that has its memmap; in a block on demand, which refuses that, what it
+/// lends when a page is taken.
 fn planted_memmap_stays(kernel: &mut Kernel) -> Outcome {
     let (block, before) = (boot_block(kernel)?, Snapshot::of(kernel));
+    let outcome = if kernel.block_of(block).is_some_and(|block| block.demand.is_some()) {
+        lent_memmap_stays(kernel, block)
+    } else {
+        hosted_memmap_stays(kernel, block)
+    };
+    outcome.and_then(|()| before.is_still(kernel))
+}
+
+fn hosted_memmap_stays(kernel: &mut Kernel, block: Pfn) -> Outcome {
     let runs = [(block + 1037, 0), (block + kernel.section_pages() / 2, 3)];
     for (pfn, order) in runs {
         kernel.mm.host_memmap(pfn, order)?;
         kernel.mm.frames().pages().get(pfn).set_refs(7);
     }
+    let outcome = memmap_stays(kernel, block, &runs.map(|(pfn, order)| Mark { pfn, order, refs: 7 }));
+    for (pfn, _) in runs {
+        kernel.mm.unhost_memmap(pfn)?;
+    }
+    outcome
+}
+
+/// A poisoned page stays taken while the block is offline, so that the block goes on to lend.
+fn lent_memmap_stays(kernel: &mut Kernel, block: Pfn) -> Outcome {
+    let (planted, poisoned) = (block + 1037, block + 2074);
+    is_refused(
+        kernel.mm.host_memmap(planted, 0),
+        Error::Page(PageError::State { pfn: planted, is: PageKind::Free, needs: PageNeeds::NotOnDemand }),
+    )?;
+    kernel.mm.poison(poisoned)?;
+    let outcome = lent(kernel, block).and_then(|marks| memmap_stays(kernel, block, &marks));
+    kernel.mm.unpoison(poisoned)?;
+    outcome
+}
+
+/// The pages that a block lends to its memmap: as many as it counts.
+fn lent(kernel: &Kernel, block: Pfn) -> Outcome<heapless::Vec<Mark, 32>> {
+    let (mut marks, pages) = (heapless::Vec::new(), kernel.mm.frames().pages());
+    for i in 0..kernel.section_pages() {
+        let (pfn, page) = (block + i, pages.get(block + i));
+        if page.kind() == PageKind::MemmapSelf {
+            let mark = Mark { pfn, order: 0, refs: page.refs() };
+            check!(marks.push(mark).is_ok(), "the block at {block} lends more than {} pages", marks.len());
+        }
+    }
+    let counted = kernel.block_of(block).map_or(0, |block| block.memmap_inside);
+    check!(!marks.is_empty(), "the block at {block} lends nothing");
+    same_at("pages that are lent", block, marks.len() as u64, counted)?;
+    Ok(marks)
+}
+
+fn memmap_stays(kernel: &mut Kernel, block: Pfn, marks: &[Mark]) -> Outcome {
     let pages = kernel.section(block);
     let findings = kernel.mm.audit(&mut |_| {});
     let used = kernel.mm.frames().test_isolated(pages);
@@ -107,27 +155,32 @@ fn planted_memmap_stays(kernel: &mut Kernel) -> Outcome {
     let behind = kernel.mm.frames().test_isolated(pages);
     kernel.mm.unpin(last)?;
     let offline = kernel.mm.offline_block(block);
-    let gone = are_marked(kernel, &runs);
+    let gone = are_marked(kernel, marks);
     let online = kernel.mm.online_block(block, ZoneKind::Normal);
-    let back = are_marked(kernel, &runs);
-    for (pfn, _) in runs {
-        kernel.mm.unhost_memmap(pfn)?;
-    }
+    let back = are_marked(kernel, marks);
     offline?;
     online?;
     gone.and(back)?;
     check!(findings.is_clean(), "an audit with memmap inside a block: {findings}");
     check!(used.is_none(), "{used:?} is memmap, and was not passed over");
     check!(behind == Some(last), "{behind:?} is the first page in use, not {last}");
-    before.is_still(kernel)
+    Ok(())
 }
 
-fn are_marked(kernel: &Kernel, runs: &[(Pfn, u32)]) -> Outcome {
-    for (pfn, order) in runs {
+/// A run that holds memmap.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    pfn: Pfn,
+    order: u32,
+    refs: u32,
+}
+
+fn are_marked(kernel: &Kernel, marks: &[Mark]) -> Outcome {
+    for Mark { pfn, order, refs } in marks {
         let page = kernel.mm.frames().pages().get(*pfn);
         check!(page.kind() == PageKind::MemmapSelf, "{pfn} is {}, not memmap", page.kind());
         same_at("the order of the memmap", pfn, page.order().into(), u64::from(*order))?;
-        same_at("the references of the memmap", pfn, page.refs().into(), 7)?;
+        same_at("the references of the memmap", pfn, page.refs().into(), u64::from(*refs))?;
     }
     Ok(())
 }
