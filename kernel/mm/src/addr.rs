@@ -29,6 +29,10 @@ macro_rules! address {
                     None => None,
                 }
             }
+            /// `self + len`, or the last address of all when that wraps.
+            pub const fn saturating_add(self, len: u64) -> Self {
+                Self(self.0.saturating_add(len))
+            }
             /// Whether the address is a multiple of `align`, a power of two.
             pub const fn is_aligned(self, align: u64) -> bool {
                 self.0 & (align - 1) == 0

@@ -188,6 +188,26 @@ pub(crate) fn fill_table<M: Machine>(machine: &M, pa: PhysAddr, which: core::ops
     }
 }
 
+/// Writes leaves to the entries `which` of the table at `pa`, which no walk reaches yet: `first`, and each that follows says
+/// `step` more.
+pub(crate) fn fill_leaves<M: Machine>(
+    machine: &M,
+    pa: PhysAddr,
+    which: core::ops::Range<usize>,
+    (first, step): (u64, u64),
+) {
+    let mut next = first;
+    let mut fill = |entries: &[AtomicU64]| {
+        for entry in entries {
+            entry.store(next, Relaxed);
+            next = next.wrapping_add(step);
+        }
+    };
+    let (eights, rest) = table(machine, pa, which.end)[which.start..].as_chunks::<8>();
+    eights.iter().for_each(|eight| fill(eight));
+    fill(rest);
+}
+
 /// Whether two frames hold the same words. Frames of struct pages that are not written to meanwhile.
 pub(crate) fn same_contents<M: Machine>(machine: &M, a: PhysAddr, b: PhysAddr, len: u64) -> bool {
     let words =

@@ -48,6 +48,8 @@ register_bitfields![u64,
         DYING OFFSET(55) NUMBITS(1) [],
         /// Software's: the entry is shared. The MMU ignores bits 58 to 55 of a leaf and 58 to 51 of a table entry.
         SHARED OFFSET(56) NUMBITS(1) [],
+        /// Software's: the entry led to a table, and is broken with all that the table maps.
+        WHOLE OFFSET(57) NUMBITS(1) [],
     ],
 ];
 use DESCRIPTOR as D;
@@ -117,6 +119,10 @@ pub struct Descriptor(u64);
 impl Descriptor {
     /// The empty entry.
     pub const EMPTY: Self = Self(0);
+    /// The bit that every entry which a walk uses has, and no other.
+    pub(crate) const VALID_BIT: u64 = D::VALID::SET.value;
+    /// The bit that above the last level every entry has which leads to a table, broken or not, and no other.
+    pub(crate) const TABLE_BIT: u64 = D::TABLE::SET.value;
 
     /// The descriptor with these bits.
     pub const fn from_bits(bits: u64) -> Self {
@@ -226,13 +232,21 @@ impl Descriptor {
     pub fn broken(self) -> Self {
         self.with(D::VALID::CLEAR + D::DYING::SET)
     }
+    /// [`Self::broken`], for an entry that leads to a table which goes with all that it maps: leaves, and no other table.
+    pub fn broken_whole(self) -> Self {
+        self.broken().with(D::WHOLE::SET)
+    }
+    /// Whether it was broken by [`Self::broken_whole`].
+    pub fn is_broken_whole(self) -> bool {
+        self.is_broken() && D::WHOLE.is_set(self.0)
+    }
     /// Whether it is a broken entry.
     pub fn is_broken(self) -> bool {
         (D::VALID::CLEAR + D::DYING::SET).matches_all(self.0)
     }
     /// What a broken entry was.
     pub fn unbroken(self) -> Self {
-        self.with(D::VALID::SET + D::DYING::CLEAR)
+        self.with(D::VALID::SET + D::DYING::CLEAR + D::WHOLE::CLEAR)
     }
 }
 
@@ -289,6 +303,10 @@ mod tests {
         let d = Descriptor::leaf(PhysAddr::new(0x1_2345_0000), Attributes::DATA, 3, false);
         let b = d.broken();
         assert!(!b.is_valid() && b.is_broken() && !b.is_empty() && b.unbroken() == d);
+        let whole = d.broken_whole();
+        assert!(
+            whole.is_broken() && whole.is_broken_whole() && !b.is_broken_whole() && whole.unbroken() == d
+        );
         assert_eq!(b.address(Granule::K4), PhysAddr::new(0x1_2345_0000));
         assert_eq!(b.address(Granule::K64), PhysAddr::new(0x1_2345_0000));
     }

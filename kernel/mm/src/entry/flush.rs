@@ -22,11 +22,7 @@ impl PendingInvalidation {
     /// A leaf of `size` bytes at `va` was broken.
     #[inline(always)]
     pub fn add_leaf(&mut self, va: VirtAddr, size: u64) {
-        self.add_leaves(
-            VirtRange { start: va, end: VirtAddr::new(va.get().saturating_add(size)) },
-            size,
-            false,
-        );
+        self.add_leaves(VirtRange { start: va, end: va.saturating_add(size) }, size, false);
     }
 
     /// An entry for `span` was broken whose leaves are `size` bytes each; it pointed to a table of them when `table`.
@@ -46,7 +42,7 @@ impl PendingInvalidation {
 
     #[inline(always)]
     fn add(&mut self, va: VirtAddr, size: u64, stride: u64) {
-        let new = VirtRange { start: va, end: VirtAddr::new(va.get().saturating_add(size)) };
+        let new = VirtRange { start: va, end: va.saturating_add(size) };
         let old = self.range.unwrap_or(new);
         self.range = Some(VirtRange { start: old.start.min(new.start), end: old.end.max(new.end) });
         self.stride = stride;

@@ -16,13 +16,12 @@ use crate::frame::altmap::Altmap;
 use crate::frame::block::{BlockState, MemoryBlock, Source};
 use crate::frame::page::PageKind;
 use crate::frame::section::{Backing, Section, Subsections};
-use crate::frame::tables::TableFrames;
 use crate::hotplug::home::MemmapHome;
 use crate::hotplug::range::HotRange;
 use crate::layout;
 use crate::machine::{self, Machine};
 use crate::pfn::{Pfn, PfnRange};
-use crate::space::request::{Gone, MapRequest};
+use crate::space::request::MapRequest;
 use crate::space::table::KernelSpace;
 
 // Step 1. The sections exist from here on; nothing of them is valid before step 5 (I1).
@@ -110,12 +109,8 @@ pub(crate) fn unmap_linear<M: Machine>(space: &mut KernelSpace<M>, frames: &mut 
         return;
     };
     space.invalidate(pending);
-    let reaped = space.reap(range, |gone| {
-        // The leaf's memory is the range's own: it goes with the range. The tables go back.
-        if let Gone::Table(table) = gone {
-            frames.free_table(table);
-        }
-    });
+    // A leaf's memory is the range's own: it goes with the range. The tables go back.
+    let reaped = space.reap_unowned(frames, range);
     debug_assert!(reaped.is_ok(), "emptying a broken entry is always legal");
 }
 

@@ -146,12 +146,7 @@ impl<M: Machine> KernelSpace<M> {
         let ours = VirtRange { start: request.range.start, end: done };
         let keep: Keep<'_> = &mut |leaf| !ours.contains(leaf.start);
         self.break_leaves(request.range, ANYWHERE, true, keep)?.invalidate(&self.machine);
-        let gone: TakeBack<'_> = &mut |gone| {
-            if let Gone::Table(table) = gone {
-                frames.free_table(table);
-            }
-        };
-        self.reap(request.range, gone)
+        self.reap_unowned(frames, request.range)
     }
 
     /// Breaks every leaf of `range` that `keep` does not want to keep, and every table that is left without a live entry
@@ -240,7 +235,21 @@ impl<M: Machine> KernelSpace<M> {
     pub fn reap(&mut self, range: VirtRange, mut gone: impl FnMut(Gone)) -> Result<()> {
         let g = self.granule();
         let gone: TakeBack<'_> = &mut gone;
-        self.walk(range, &mut Reaper::<M> { machine: &self.machine, gone, g })
+        self.walk(range, &mut Reaper::<M> { machine: &self.machine, gone, leaves: true, g })
+    }
+
+    /// [`Self::reap`] where no leaf owns what it maps: the tables are freed, and leaves of a table that goes are not looked at.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn reap_unowned(&mut self, frames: &mut dyn TableFrames, range: VirtRange) -> Result<()> {
+        let g = self.granule();
+        let gone: TakeBack<'_> = &mut |gone| {
+            if let Gone::Table(table) = gone {
+                frames.free_table(table);
+            }
+        };
+        self.walk(range, &mut Reaper::<M> { machine: &self.machine, gone, leaves: false, g })
     }
 
     /// Calls `found` for every entry of `range` that is not empty, tables before what they lead to. What a shared table leads

@@ -3,12 +3,12 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::request::{Gone, Keep, MapRequest, TakeBack};
-use super::walk::{Next, Visit, live_entries};
+use super::walk::{Next, Visit};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::entry::descriptor::Descriptor;
 use crate::entry::flush::PendingInvalidation;
 use crate::entry::live_update::Contents;
-use crate::entry::slot::{Entries, Slot, change_run, read, write, write_run};
+use crate::entry::slot::{Entries, Slot, change_run, holds_live, holds_tables, read, write};
 use crate::error::{Result, SpaceError};
 use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
@@ -30,84 +30,78 @@ impl<M: Machine> Mapper<'_, M> {
         self.request.pa + (va - self.request.range.start)
     }
 
-    fn leaf_fits(&self, slot: &Slot) -> bool {
-        let g = self.g;
-        let size = slot.span.len();
-        g.leaf_levels[usize::from(slot.level)]
-            && slot.part == slot.span
-            && size <= self.request.max_leaf
-            && self.pa(slot.span.start).is_aligned(size)
-    }
-
-    /// Whether the whole run of entries around `slot` is mapped by this request, and congruently.
-    fn contiguous(&self, slot: &Slot) -> bool {
-        let g = self.g;
-        let Some(run) = g.contiguous_bytes(slot.level) else { return false };
-        let start = slot.span.start.align_down(run);
+    /// The part of the request that leaves of `level` map by whole, congruent runs of entries with the Contiguous bit.
+    fn contiguous(&self, level: u8) -> Option<VirtRange> {
         let range = self.request.range;
-        self.request.contiguous
-            && run <= self.request.max_leaf
-            && range.start <= start
-            && start + run <= range.end
-            && self.pa(start).is_aligned(run)
+        let run = self.g.contiguous_bytes(level).filter(|run| *run <= self.request.max_leaf)?;
+        let start = range.start.checked_align_up(run)?;
+        let whole = VirtRange { start, end: range.end.align_down(run) };
+        (!whole.is_empty() && self.pa(start).is_aligned(run)).then_some(whole)
     }
 
-    /// Whether the part of the request below `slot` is whole, congruent pages.
-    fn pages_fit(&self, slot: &Slot) -> bool {
-        let (size, part) = (self.g.page_size, slot.part);
-        size <= self.request.max_leaf
-            && part.start.is_aligned(size)
-            && part.end.is_aligned(size)
-            && self.pa(part.start).is_aligned(size)
-    }
-
-    /// The pages of the request that are mapped by whole, congruent runs of entries with the Contiguous bit.
-    fn contiguous_pages(&self) -> VirtRange {
-        let range = self.request.range;
-        let run = self.g.contiguous_bytes(LAST_LEVEL).filter(|run| *run <= self.request.max_leaf);
-        let start = run.and_then(|run| range.start.checked_align_up(run));
-        let whole = run.zip(start).filter(|(run, start)| self.pa(*start).is_aligned(*run));
-        match whole.filter(|_| self.request.contiguous) {
-            Some((run, start)) if start < range.end => VirtRange { start, end: range.end.align_down(run) },
-            _ => VirtRange { start: range.end, end: range.end },
+    /// How many leaves of `level` map what `part` begins with, all with the Contiguous bit or all without, and the first.
+    #[inline(always)]
+    fn leaves(&self, level: u8, part: VirtRange) -> Option<(usize, Descriptor)> {
+        let (g, start, pa) = (self.g, part.start, self.pa(part.start));
+        let size = 1 << g.level_shift(level);
+        if !g.leaf_levels[usize::from(level)]
+            || size > self.request.max_leaf
+            || !start.is_aligned(size)
+            || !pa.is_aligned(size)
+        {
+            return None;
         }
+        let (mut end, mut contiguous) = (part.end, false);
+        if self.request.contiguous
+            && let Some(whole) = self.contiguous(level).filter(|whole| start < whole.end)
+        {
+            contiguous = whole.start <= start;
+            end = end.min(if contiguous { whole.end } else { whole.start });
+        }
+        let count = usize::try_from((end - start) >> g.level_shift(level)).unwrap_or(0);
+        let first = Descriptor::leaf(pa, self.request.attributes, level, contiguous);
+        (count > 0).then_some((count, first))
     }
 
-    /// Maps the pages of `slot`'s part, by the entries of `table`: 13 instructions for each, by a visit of a walk 84.
+    /// Maps `count` leaves from `slot` on, which is empty, as far as the others are too. Returns how many.
     #[inline(never)]
-    fn pages(&mut self, slot: &Slot, table: PhysAddr) -> Result<()> {
-        let (part, whole) = (slot.part, self.contiguous_pages());
-        let (start, end) = (whole.start.clamp(part.start, part.end), whole.end.clamp(part.start, part.end));
-        self.run(table, VirtRange { start: part.start, end: start }, false)?;
-        self.run(table, VirtRange { start, end: end.max(start) }, true)?;
-        self.run(table, VirtRange { start: end.max(start), end: part.end }, false)
+    fn map_leaves(&mut self, slot: &Slot, (count, first): (usize, Descriptor)) -> Result<usize> {
+        let (run, size) = (Entries { first: *slot, count }, slot.span.len());
+        let mut next = first.bits();
+        let done = change_run::<M>(self.g, self.machine, &run, u64::MAX, |_, _| {
+            let leaf = Descriptor::from_bits(next);
+            next = next.wrapping_add(size);
+            Some(leaf)
+        })?;
+        self.done = run.span(0, done).end;
+        Ok(done)
     }
 
-    /// Maps the pages of `part`, by entries of `table` that all have the Contiguous bit, or none.
-    fn run(&mut self, table: PhysAddr, part: VirtRange, contiguous: bool) -> Result<()> {
-        if part.is_empty() {
-            return Ok(());
-        }
-        let (g, run) = (self.g, Entries::of(self.g, table, LAST_LEVEL, part));
-        let first = Descriptor::leaf(self.pa(part.start), self.request.attributes, LAST_LEVEL, contiguous);
-        let (mut at, mut next) = (0, first.bits());
-        let written = write_run::<M>(self.machine, &run, |i| {
-            at = i;
-            let page = Descriptor::from_bits(next);
-            next += g.page_size;
-            page
-        });
-        // The entry that was in the way is not ours.
-        self.done = run.span(0, if written.is_ok() { run.count } else { at }).end;
-        written
-    }
-
-    fn add_table(&mut self, slot: &Slot) -> Result<PhysAddr> {
-        let g = self.g;
+    /// A table for `slot`, which is empty. It is filled before it is linked, if the request maps all of it by its entries: for
+    /// 3 instructions each, one by one 7.
+    #[inline(never)]
+    fn make_table(&mut self, slot: &Slot) -> Result<Next> {
+        let (g, level) = (self.g, slot.level + 1);
         let table = self.frames.alloc_table()?;
-        machine::zero_frame(self.machine, table, g.page_size);
+        let run = Entries::of(g, table, level, slot.span);
+        let mut filled = 0;
+        while slot.part == slot.span
+            && filled < run.count
+            && let Some((count, first)) = self.leaves(level, run.span(filled, run.count))
+        {
+            let which = filled..filled + count;
+            machine::fill_leaves(self.machine, table, which, (first.bits(), run.first.span.len()));
+            filled += count;
+        }
+        if filled == 0 {
+            machine::zero_frame(self.machine, table, g.page_size);
+        }
         write::<M>(g, self.machine, slot, Descriptor::table(table), Contents::MayDiffer)?;
-        Ok(table)
+        if filled == 0 {
+            return Ok(Next::Descend(table));
+        }
+        self.done = slot.span.end;
+        Ok(Next::Over)
     }
 }
 
@@ -127,26 +121,24 @@ pub(super) fn table_below<M: Machine>(machine: &M, slot: &Slot, g: Granule) -> R
 }
 
 impl<M: Machine> Visit for Mapper<'_, M> {
-    fn entry(&mut self, slot: &Slot) -> Result<Next> {
-        let g = self.g;
-        let below = table_below::<M>(self.machine, slot, g)?;
-        if below.is_some() || !self.leaf_fits(slot) {
-            let table = match below {
-                Some(table) => table,
-                None if slot.level < LAST_LEVEL => self.add_table(slot)?,
-                // Below the last level there is nothing: a request that is not whole, congruent pages.
-                None => return Err(SpaceError::NotPages(slot.part.start).into()),
-            };
-            if slot.level + 1 < LAST_LEVEL || !self.pages_fit(slot) {
-                return Ok(Next::Descend(table));
-            }
-            return self.pages(slot, table).map(|()| Next::Over);
+    fn entries(&mut self, slot: &Slot, end: VirtAddr) -> Result<Next> {
+        if let Some(table) = table_below::<M>(self.machine, slot, self.g)? {
+            return Ok(Next::Descend(table));
         }
-        let pa = self.pa(slot.span.start);
-        let leaf = Descriptor::leaf(pa, self.request.attributes, slot.level, self.contiguous(slot));
-        write::<M>(g, self.machine, slot, leaf, Contents::MayDiffer)?;
-        self.done = slot.span.end;
-        Ok(Next::Over)
+        match self.leaves(slot.level, VirtRange { start: slot.part.start, end }) {
+            Some((1, leaf)) => {
+                write::<M>(self.g, self.machine, slot, leaf, Contents::MayDiffer)?;
+                self.done = slot.span.end;
+                return Ok(Next::Over);
+            }
+            Some(leaves) => return self.map_leaves(slot, leaves).map(Next::Past),
+            None => {}
+        }
+        if slot.level == LAST_LEVEL {
+            // A request that is not whole, congruent pages.
+            return Err(SpaceError::NotPages(slot.part.start).into());
+        }
+        self.make_table(slot)
     }
 }
 
@@ -165,57 +157,59 @@ pub(super) struct Breaker<'a, M> {
 }
 
 impl<M: Machine> Breaker<'_, M> {
-    /// Whether a table of pages goes with all that it maps, by the one entry that leads to it.
-    fn goes_whole(&mut self, slot: &Slot) -> bool {
-        slot.level + 1 == LAST_LEVEL
-            && slot.part == slot.span
+    /// Whether `table` goes with all that it maps, by the one entry that leads to it, `slot`.
+    fn goes_whole(&mut self, slot: &Slot, table: PhysAddr) -> bool {
+        slot.part == slot.span
             && !self.every_table
             && self.bounds.covers(&slot.span)
+            && !holds_tables(self.g, self.machine, slot, table)
             && !(self.keep)(slot.span)
     }
 
-    /// The pages of `slot`'s part, which `table` maps. As of a table, `keep` is asked once for all of them, and keeps none of
-    /// what it does not keep.
+    /// Breaks the leaves of `run`, up to the first entry that leads to a table; returns how many entries that were. As of a
+    /// table, `keep` is asked once for all of them, and keeps none of what it does not keep.
     #[inline(never)]
-    fn pages(&mut self, slot: &Slot, table: PhysAddr) -> Result<()> {
-        let (g, run) = (self.g, Entries::of(self.g, table, LAST_LEVEL, slot.part));
-        let all = !self.every_table && !(self.keep)(run.span(0, run.count));
-        let broken = if all {
-            change_run::<M>(g, self.machine, &run, |_, old| old.is_valid().then(|| old.broken()))?
+    fn leaves(&mut self, run: &Entries) -> Result<usize> {
+        let (g, all) = (self.g, !self.every_table && !(self.keep)(run.span(0, run.count)));
+        let (machine, tables, mut broken) = (self.machine, run.table_bits(), run.count..0);
+        let mut breaks = |i: usize, old: Descriptor| {
+            broken = broken.start.min(i)..i + 1;
+            old.broken()
+        };
+        // Two loops: what a call of `keep` needs would be kept up for each entry.
+        let done = if all {
+            change_run::<M>(g, machine, run, tables, |i, old| old.is_valid().then(|| breaks(i, old)))?
         } else {
-            change_run::<M>(g, self.machine, &run, |i, old| {
-                (old.is_valid() && !(self.keep)(run.span(i, i + 1))).then(|| old.broken())
+            change_run::<M>(g, machine, run, tables, |i, old| {
+                (old.is_valid() && !(self.keep)(run.span(i, i + 1))).then(|| breaks(i, old))
             })?
         };
         if !broken.is_empty() {
-            self.pending.add_leaves(run.span(broken.start, broken.end), g.page_size, false);
-            self.lost[usize::from(LAST_LEVEL)] = true;
+            self.pending.add_leaves(run.span(broken.start, broken.end), run.first.span.len(), false);
+            self.lost[usize::from(run.first.level)] = true;
         }
-        Ok(())
+        Ok(done)
     }
 }
 
 impl<M: Machine> Visit for Breaker<'_, M> {
-    fn entry(&mut self, slot: &Slot) -> Result<Next> {
+    fn entries(&mut self, slot: &Slot, end: VirtAddr) -> Result<Next> {
         let g = self.g;
         let old = read::<M>(self.machine, slot);
-        let table = old.is_table(slot.level);
-        let whole = table && !old.is_shared() && self.goes_whole(slot);
-        if table && !old.is_shared() && !whole {
-            if slot.level + 1 < LAST_LEVEL {
-                return Ok(Next::Descend(old.address(g)));
-            }
-            self.pages(slot, old.address(g))?;
-            return self.leave(slot).map(|()| Next::Over);
+        if !old.is_table(slot.level) {
+            return self.leaves(&Entries::after(g, slot, end)).map(Next::Past);
         }
-        if whole || old.is_valid() && !(self.keep)(slot.span) {
-            write::<M>(g, self.machine, slot, old.broken(), Contents::MayDiffer)?;
-            // What the table maps are pages: each of them may be in a TLB.
-            let leaf = if table { g.page_size } else { slot.span.len() };
-            self.pending.add_leaves(slot.span, leaf, table);
+        let (table, shared) = (old.address(g), old.is_shared());
+        let goes = if shared { !(self.keep)(slot.span) } else { self.goes_whole(slot, table) };
+        if goes {
+            let broken = if shared { old.broken() } else { old.broken_whole() };
+            write::<M>(g, self.machine, slot, broken, Contents::MayDiffer)?;
+            // Each leaf that the table maps may be in a TLB.
+            let leaf = if shared { g.page_size } else { 1 << g.level_shift(slot.level + 1) };
+            self.pending.add_leaves(slot.span, leaf, true);
             self.lost[usize::from(slot.level)] = true;
         }
-        Ok(Next::Over)
+        Ok(if goes || shared { Next::Over } else { Next::Descend(table) })
     }
 
     fn leave(&mut self, slot: &Slot) -> Result<()> {
@@ -226,9 +220,10 @@ impl<M: Machine> Visit for Breaker<'_, M> {
         }
         let old = read::<M>(self.machine, slot);
         let child = old.address(g);
-        let empty = live_entries(g, self.machine, child, slot.level + 1, 1) == 0;
-        if empty && self.bounds.covers(&slot.span) {
-            write::<M>(g, self.machine, slot, old.broken(), Contents::MayDiffer)?;
+        if self.bounds.covers(&slot.span) && !holds_live(g, self.machine, slot, child) {
+            let below = slot.level + 1 < LAST_LEVEL;
+            let broken = if below { old.broken() } else { old.broken_whole() };
+            write::<M>(g, self.machine, slot, broken, Contents::MayDiffer)?;
             self.pending.add_table(slot.span.start, slot.span.len());
             self.lost[usize::from(slot.level)] = true;
         }
@@ -239,25 +234,27 @@ impl<M: Machine> Visit for Breaker<'_, M> {
 pub(super) struct Reaper<'a, M> {
     pub(super) machine: &'a M,
     pub(super) gone: TakeBack<'a>,
+    /// Whether `gone` hears of leaves.
+    pub(super) leaves: bool,
     pub(super) g: Granule,
 }
 
-/// Pages of one table that are gone and follow each other: they mapped frames that do too, or shared one.
+/// Leaves of one table that are gone and follow each other: they mapped frames that do too, or shared one.
 #[derive(Clone, Copy)]
-struct Pages {
+struct Leaves {
     /// The number of the first.
     from: usize,
     first: Descriptor,
     count: u64,
-    /// What the next entry was, if its page is one of them, and how much more than the one before it.
+    /// What the next entry was, if its leaf is one of them, and how much more than the one before it.
     next: u64,
     step: u64,
 }
 
-impl Pages {
+impl Leaves {
     const NONE: Self = Self { from: 0, first: Descriptor::EMPTY, count: 0, next: 0, step: 0 };
 
-    /// Page number `i` of `run`, which `was` mapped, is gone; `gone` hears of those before it where it is not one of them.
+    /// Leaf number `i` of `run`, which `was` mapped, is gone; `gone` hears of those before it where it is not one of them.
     #[inline(always)]
     fn add(&mut self, g: Granule, run: &Entries, (i, was): (usize, Descriptor), gone: TakeBack<'_>) {
         if was.bits() == self.next {
@@ -265,12 +262,12 @@ impl Pages {
         } else {
             self.tell(g, run, gone);
             (self.from, self.first, self.count) = (i, was, 1);
-            self.step = if was.is_shared() { 0 } else { g.page_size };
+            self.step = if was.is_shared() { 0 } else { run.first.span.len() };
         }
-        self.next = was.bits() + self.step;
+        self.next = was.bits().wrapping_add(self.step);
     }
 
-    /// The next page is not gone.
+    /// The next leaf is not gone.
     #[inline(always)]
     const fn end(&mut self) {
         self.next = 0;
@@ -283,74 +280,74 @@ impl Pages {
             gone(if self.first.is_shared() {
                 Gone::SharedLeaf { va, pa, entries }
             } else {
-                Gone::Leaves { va, pa, size: entries << g.page_shift }
+                Gone::Leaves { va, pa, size: entries * run.first.span.len() }
             });
         }
     }
 }
 
 impl<M: Machine> Reaper<'_, M> {
-    /// Nothing leads to this table any more, so all that it maps is gone, whether its entries were broken or not. They stay
-    /// as they are: the next use of the frame clears it.
-    #[inline(never)]
-    fn table_of_pages(&mut self, slot: &Slot, table: PhysAddr) {
-        let (g, mut pages) = (self.g, Pages::NONE);
-        let run = Entries::of(g, table, LAST_LEVEL, slot.span);
-        for (i, entry) in machine::table(self.machine, table, run.count).iter().enumerate() {
+    /// Nothing leads to this table any more, so all that it maps is gone, whether its entries were broken or not. They stay as
+    /// they are: the next use of the frame clears it.
+    fn whole(&mut self, run: &Entries) {
+        if !self.leaves {
+            return;
+        }
+        let (g, mut leaves) = (self.g, Leaves::NONE);
+        for (i, entry) in machine::table(self.machine, run.first.table, run.count).iter().enumerate() {
             let was = Descriptor::from_bits(entry.load(Relaxed));
             if was.is_empty() {
-                pages.end();
+                leaves.end();
             } else {
-                pages.add(g, &run, (i, was), self.gone);
+                leaves.add(g, run, (i, was), self.gone);
             }
         }
-        pages.tell(g, &run, self.gone);
+        leaves.tell(g, run, self.gone);
     }
 
-    /// The pages of `slot`'s part, which `table` maps, as far as they are broken.
+    /// Empties what is broken of the leaves of `run`, up to the first entry that leads to a table; returns how many entries
+    /// that were.
     #[inline(never)]
-    fn pages(&mut self, slot: &Slot, table: PhysAddr) -> Result<()> {
-        let (g, run) = (self.g, Entries::of(self.g, table, LAST_LEVEL, slot.part));
-        let (mut pages, gone) = (Pages::NONE, &mut *self.gone);
-        change_run::<M>(g, self.machine, &run, |i, old| {
+    fn broken(&mut self, run: &Entries) -> Result<usize> {
+        let (g, tables) = (self.g, run.table_bits());
+        if !self.leaves {
+            return change_run::<M>(g, self.machine, run, tables, |_, old| {
+                old.is_broken().then_some(Descriptor::EMPTY)
+            });
+        }
+        let (mut leaves, gone) = (Leaves::NONE, &mut *self.gone);
+        let done = change_run::<M>(g, self.machine, run, tables, |i, old| {
             if !old.is_broken() {
-                pages.end();
+                leaves.end();
                 return None;
             }
-            pages.add(g, &run, (i, old), gone);
+            leaves.add(g, run, (i, old), gone);
             Some(Descriptor::EMPTY)
         })?;
-        pages.tell(g, &run, self.gone);
-        Ok(())
+        leaves.tell(g, run, self.gone);
+        Ok(done)
     }
 }
 
 impl<M: Machine> Visit for Reaper<'_, M> {
-    fn entry(&mut self, slot: &Slot) -> Result<Next> {
+    fn entries(&mut self, slot: &Slot, end: VirtAddr) -> Result<Next> {
         let g = self.g;
         let old = read::<M>(self.machine, slot);
         let was = if old.is_broken() { old.unbroken() } else { old };
-        let address = was.address(g);
-        let table = was.is_table(slot.level);
-        if table && !was.is_shared() {
-            if slot.level + 1 < LAST_LEVEL {
-                return Ok(Next::Descend(address));
-            }
-            if old.is_broken() {
-                self.table_of_pages(slot, address);
-            } else {
-                self.pages(slot, address)?;
-            }
+        if !was.is_table(slot.level) {
+            return self.broken(&Entries::after(g, slot, end)).map(Next::Past);
+        }
+        let table = was.address(g);
+        if old.is_broken_whole() {
+            self.whole(&Entries::of(g, table, slot.level + 1, slot.span));
             return self.leave(slot).map(|()| Next::Over);
+        }
+        if !was.is_shared() {
+            return Ok(Next::Descend(table));
         }
         if old.is_broken() {
             write::<M>(g, self.machine, slot, Descriptor::EMPTY, Contents::MayDiffer)?;
-            let va = slot.span.start;
-            (self.gone)(match (was.is_shared(), table) {
-                (true, true) => Gone::SharedTable { span: slot.span, table: address },
-                (true, false) => Gone::SharedLeaf { va, pa: address, entries: 1 },
-                (false, _) => Gone::Leaves { va, pa: address, size: slot.span.len() },
-            });
+            (self.gone)(Gone::SharedTable { span: slot.span, table });
         }
         Ok(Next::Over)
     }

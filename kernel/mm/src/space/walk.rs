@@ -16,15 +16,27 @@ pub enum Next {
     Descend(PhysAddr),
     /// On to the next entry.
     Over,
+    /// Past so many entries, this one counted; and past this one in any case.
+    Past(usize),
 }
 
 /// What a walk does at each entry.
 pub trait Visit {
-    /// At an entry that overlaps the range, before its children.
+    /// At an entry that overlaps the range, before its children. The range ends at `end`, or after the entry's table: a visitor
+    /// may go on to other entries of the table and say with [`Next::Past`] how far it went.
     ///
     /// # Errors
     /// Ends the walk.
-    fn entry(&mut self, slot: &Slot) -> Result<Next>;
+    fn entries(&mut self, slot: &Slot, _end: VirtAddr) -> Result<Next> {
+        self.entry(slot)
+    }
+    /// [`Self::entries`], of a visitor that takes them one by one.
+    ///
+    /// # Errors
+    /// Ends the walk.
+    fn entry(&mut self, _slot: &Slot) -> Result<Next> {
+        Ok(Next::Over)
+    }
     /// After the children of an entry that was descended into.
     ///
     /// # Errors
@@ -78,17 +90,25 @@ pub(super) fn walk_level<V: Visit>(
     let size = 1u64 << g.level_shift(level);
     loop {
         here.part.end = here.span.end.min(range.end);
-        if let Next::Descend(child) = visit.entry(&here)? {
-            walk_level::<V>(g, child, level + 1, here.part, visit)?;
-            visit.leave(&here)?;
+        match visit.entries(&here, range.end)? {
+            Next::Descend(child) => {
+                walk_level::<V>(g, child, level + 1, here.part, visit)?;
+                visit.leave(&here)?;
+            }
+            Next::Over => {}
+            Next::Past(entries) => {
+                let entries = entries.max(1);
+                here.index += entries - 1;
+                here.span.end = here.span.start.saturating_add(entries as u64 * size);
+            }
         }
-        if here.part.end >= range.end {
+        if here.span.end >= range.end {
             return Ok(());
         }
         // The next entry, by addition: a walk spends most of its instructions here. The last one of all saturates.
         let start = here.span.end;
         here.index += 1;
-        here.span = VirtRange { start, end: VirtAddr::new(start.get().saturating_add(size)) };
+        here.span = VirtRange { start, end: start.saturating_add(size) };
         here.part.start = start;
     }
 }
