@@ -11,6 +11,7 @@ use crate::entry::descriptor::Attributes;
 use crate::error::{Error, RangeError, Result};
 use crate::frame::altmap::Altmap;
 use crate::frame::block::{BlockState, MemoryBlock, Source};
+use crate::frame::memmap::Groups;
 use crate::frame::page::PageKind;
 use crate::frame::section::{Backing, Section, Subsections};
 use crate::frame::tables::TableFrames;
@@ -257,7 +258,8 @@ fn boot_images<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>) -
         while frames.blocks.get(run.end.get()).is_some() && on_demand(frames, run.end) {
             run.end = run.end + g.section_pages;
         }
-        populate_image(space, frames, run, false)?;
+        // Boot memory is in Normal.
+        populate_image(space, frames, run, Groups::none(run))?;
         frames.fold_boot_blocks(run)?;
         frames.zones[ZoneKind::Normal as usize].free += run.len();
         next = run.end;

@@ -8,7 +8,7 @@ use crate::entry::descriptor::Descriptor;
 use crate::entry::slot::{self, Entries, Slot};
 use crate::frame::block::{BlockState, MemoryBlock};
 use crate::frame::extent::{Piece, Record};
-use crate::frame::memmap::{Groups, image_level};
+use crate::frame::memmap::{DemandMemmap, Groups, image_level};
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::frame::zone::ZoneKind;
 use crate::granule::LAST_LEVEL;
@@ -35,7 +35,7 @@ impl<M: Machine> Auditor<'_, M> {
         for (frame, kind) in [image.head, image.zero]
             .map(|frame| (frame, PageKind::MemmapRam))
             .into_iter()
-            .chain(image.table.into_iter().chain(image.group).map(|table| (table, PageKind::Table)))
+            .chain(image.table.into_iter().chain(image.group_table).map(|table| (table, PageKind::Table)))
         {
             let pfn = Pfn::containing(g, frame);
             self.ledger.used.add(kind, pfn, 1);
@@ -46,11 +46,12 @@ impl<M: Machine> Auditor<'_, M> {
         let clean = image.is_clean(mm.space.machine(), g);
         let at = Offender::Pfn(Pfn::containing(g, image.head));
         self.find_unless(clean, 3, "the image was written to", at);
-        let entries = image.group.and_then(|table| self.page(Pfn::containing(g, table)));
+        let entries = image.group_table.and_then(|table| self.page(Pfn::containing(g, table)));
         let expected = entries.map_or(0, |page| u64::from(page.as_table().entries()));
         let found = self.ledger.groups;
         let at = Offender::Count { found, expected };
-        self.find_unless(found == expected, 3, "groups that share a table, and its count", at);
+        let right = found == expected && (found != 0) == image.group_table.is_some();
+        self.find_unless(right, 3, "groups that share a table, and its count", at);
     }
 
     /// The entry of a group that leads to the table which groups share: all of its blocks are free, and no table comes from
@@ -58,7 +59,7 @@ impl<M: Machine> Auditor<'_, M> {
     pub(super) fn group_entry(&mut self, slot: &Slot, d: Descriptor) {
         self.ledger.sharing.known += 1;
         self.ledger.groups += 1;
-        let table = self.mm.frames.demand().image().and_then(|image| image.group);
+        let table = self.mm.frames.demand().image().and_then(|image| image.group_table);
         let free = self.group_is(slot, |zone| zone != Some(ZoneKind::Normal));
         let right = free && table == Some(d.address(self.mm.granule()));
         let what =
@@ -224,6 +225,14 @@ impl<M: Machine> Auditor<'_, M> {
                 self.find(1, "a valid page has no struct page that can be used", Offender::Va(group.start));
             }
         }
+    }
+
+    /// A block on demand knows where its memmap is mapped.
+    pub(super) fn knows_its_entry(&mut self, block: &MemoryBlock) {
+        let Some(DemandMemmap { table, index }) = block.demand else { return };
+        let right = self.mm.frames.memmap_entry(block.start) == Some((table, index));
+        let at = Offender::Memory(block.pages(self.mm.granule()).addresses(self.mm.granule()));
+        self.find_unless(right, 1, "where the memmap of a block on demand is mapped", at);
     }
 
     /// The memmap pages of `block` in which runs begin.

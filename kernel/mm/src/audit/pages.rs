@@ -31,6 +31,7 @@ impl<M: Machine> Auditor<'_, M> {
             if block.demand.is_none() {
                 self.hosted_inside(block);
             }
+            self.knows_its_entry(block);
             self.runs_begin(block);
             self.free_lists(block, &tally);
             self.block_counts(block, &tally);

@@ -171,7 +171,7 @@ impl<M: Machine> Frames<M> {
         self.unfold(pfn.align_down(self.granule().section_order))
     }
 
-    /// [`Self::unfold_for`] the block at `start`, without fault injection: for a block that a free has just folded.
+    /// [`Self::unfold_for`] the block at `start`, without a fault of the heap: for a block that a free has just folded.
     ///
     /// # Errors
     /// As there.
@@ -182,12 +182,12 @@ impl<M: Machine> Frames<M> {
         }
         // First: that takes pages of other blocks.
         let tables = self.get_group_tables(Groups::of(block))?;
-        self.part_groups(Groups::of(block), tables);
-        self.unfold_parted(block).inspect_err(|_| self.join_groups(block))
+        self.unshare_groups(Groups::of(block), tables);
+        self.unfold_alone(block).inspect_err(|_| self.share_groups(block))
     }
 
     /// [`Self::unfold`], when its group has a table of its own.
-    fn unfold_parted(&mut self, block: PfnRange) -> Result<()> {
+    fn unfold_alone(&mut self, block: PfnRange) -> Result<()> {
         let start = block.start;
         let Some(extent) = self.extent_of(start).copied() else { return Ok(()) };
         self.reserve_extents(3)?;
@@ -215,7 +215,7 @@ impl<M: Machine> Frames<M> {
         self.join_extents(pages.end);
         self.join_extents(pages.start);
         self.shrink_records();
-        self.join_groups(pages);
+        self.share_groups(pages);
     }
 
     /// The blocks of `pages` become an extent, for boot, which has made a record for each.

@@ -11,7 +11,7 @@ use crate::frame::zone::ZoneKind;
 use crate::granule::{Granule, LAST_LEVEL};
 use crate::layout::Layout;
 use crate::machine::{self, Machine};
-use crate::pfn::PfnRange;
+use crate::pfn::{Pfn, PfnRange};
 
 /// Where the memmap of a block is mapped: where a table serves one section (4K) the entry of level 2 that leads to it, else
 /// the first of the block's entries of level 3.
@@ -78,7 +78,9 @@ pub(crate) fn image_level(g: Granule) -> u8 {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Groups {
     pages: PfnRange,
+    /// Those of which `pages` have all.
     whole: bool,
+    /// Those of which `pages` have a part.
     cut: bool,
 }
 
@@ -87,18 +89,28 @@ impl Groups {
     pub(crate) const fn of(pages: PfnRange) -> Self {
         Self { pages, whole: true, cut: true }
     }
-    /// Those of which `pages` are a part, but not all.
+    /// Those of which `pages` are a part, but not all: as those go, the rest of the group stays.
     pub(crate) const fn cut_by(pages: PfnRange) -> Self {
         Self { pages, whole: false, cut: true }
     }
-    /// Those that are all in `pages`.
+    /// Those that are all in `pages`, and share a table.
     pub(crate) const fn inside(pages: PfnRange) -> Self {
         Self { pages, whole: true, cut: false }
     }
-    /// Those that part as `pages` go online in `zone`: in Normal, where tables come from, so that getting one never needs
-    /// another.
-    pub(crate) fn parted_by(pages: PfnRange, zone: ZoneKind) -> Self {
-        Self { pages, whole: zone == ZoneKind::Normal, cut: zone == ZoneKind::Normal }
+    /// None of those of `pages`.
+    pub(crate) const fn none(pages: PfnRange) -> Self {
+        Self { pages, whole: false, cut: false }
+    }
+    /// Those that do not share as `pages` go online in `zone`: in Normal, where tables come from, all.
+    pub(crate) const fn unshared_by(pages: PfnRange, zone: ZoneKind) -> Self {
+        match zone {
+            ZoneKind::Normal => Self::of(pages),
+            ZoneKind::Movable => Self::none(pages),
+        }
+    }
+    /// Whether their tables are got some time before they are needed.
+    pub(crate) const fn are_for_later(self) -> bool {
+        !self.whole
     }
     /// What each covers of vmemmap.
     pub(crate) fn spans(self, layout: Layout) -> impl Iterator<Item = VirtRange> {
@@ -113,6 +125,11 @@ impl Groups {
         all.filter(move |group| if memmap.covers(group) { self.whole } else { self.cut })
     }
 }
+
+/// Tables for groups that share one: a stack of frames. To be used or given back.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct GroupTables(pub(super) Option<Pfn>);
 
 /// The entries of free blocks, of which each block has `each`, a power of two.
 #[derive(Clone, Copy)]
@@ -154,7 +171,7 @@ pub struct Image {
     /// The table of both, where a table serves one section (4K).
     pub table: Option<PhysAddr>,
     /// The table of free blocks that groups share (frame/demand/group), while one does.
-    pub group: Option<PhysAddr>,
+    pub group_table: Option<PhysAddr>,
 }
 
 impl Image {
@@ -181,7 +198,7 @@ impl Image {
     /// Whether `pa` is in one of its frames.
     pub fn contains(&self, pa: PhysAddr, g: Granule) -> bool {
         let frame = pa.align_down(g.page_size);
-        [Some(self.head), Some(self.zero), self.table, self.group].contains(&Some(frame))
+        [Some(self.head), Some(self.zero), self.table, self.group_table].contains(&Some(frame))
     }
 
     /// Whether the frames still say what a free block says: nothing but the one head, without links. The tables likewise.
@@ -199,6 +216,6 @@ impl Image {
             && clean(self.head, 3)
             && clean(self.zero, 0)
             && leads(self.table, self.leaves(g), LAST_LEVEL)
-            && leads(self.group, self.pattern(g), image_level(g))
+            && leads(self.group_table, self.pattern(g), image_level(g))
     }
 }

@@ -65,7 +65,9 @@ impl<M: Machine> Mm<M> {
         undo.step(
             Step::PopulateVmemmap,
             |mm, pages| match home {
-                MemmapHome::Demand => populate_image(&mut mm.space, &mut mm.frames, *pages, true),
+                MemmapHome::Demand => {
+                    populate_image(&mut mm.space, &mut mm.frames, *pages, Groups::inside(*pages))
+                }
                 _ => populate_range(&mut mm.space, &mut mm.frames, *pages, Frames::backing_of),
             },
             |mm, pages| depopulate_sections(&mut mm.space, &mut mm.frames, *pages),
@@ -87,13 +89,14 @@ impl<M: Machine> Mm<M> {
     ///
     /// # Errors
     /// As [`Self::removable`]; `BlockError::State` when a block is not offline, or a device gave it
-    /// (`memory_to_device` takes it back).
+    /// (`memory_to_device` takes it back); `Out` when no frame is free for the table of a group of which a part stays.
     pub fn remove_memory(&mut self, range: PhysRange) -> Result<()> {
         refuse_kmem(&self.frames, range)?;
         let pages = self.removable(range)?;
-        self.frames.require_offline(pages)?;
-        let tables = self.frames.get_group_tables(Groups::cut_by(pages))?;
-        self.frames.part_groups(Groups::cut_by(pages), tables);
+        let groups = Groups::cut_by(pages);
+        let ready = self.frames.require_offline(pages).and_then(|()| self.frames.get_group_tables(groups));
+        let tables = ready.inspect_err(|_| self.frames.join_all_extents(pages))?;
+        self.frames.unshare_groups(groups, tables);
         remove_offline(&mut self.space, &mut self.frames, pages);
         Ok(())
     }
@@ -128,15 +131,18 @@ impl<M: Machine> Mm<M> {
     /// [`Self::unplug`], also for what a device gave to the system.
     pub(crate) fn unplug_kmem(&mut self, range: PhysRange) -> Result<Offlined> {
         let pages = self.removable(range)?;
-        let tables = self.frames.get_group_tables(Groups::cut_by(pages))?;
+        let groups = Groups::cut_by(pages);
+        let tables = self.frames.get_group_tables(groups);
+        let tables = tables.inspect_err(|_| self.frames.join_all_extents(pages))?;
         let offlined = match self.offline_pages(pages) {
             Ok(offlined) => offlined,
             Err(error) => {
                 self.frames.put_group_tables(tables);
+                self.frames.join_all_extents(pages);
                 return Err(error);
             }
         };
-        self.frames.part_groups(Groups::cut_by(pages), tables);
+        self.frames.unshare_groups(groups, tables);
         remove_offline(&mut self.space, &mut self.frames, pages);
         Ok(offlined)
     }

@@ -97,6 +97,7 @@ impl<M: Machine> Frames<M> {
         });
         self.zones.iter_mut().for_each(Zone::note_freed);
         self.join_all_extents(pages);
+        self.share_groups(pages);
     }
 
     /// Whether a block that serves allocations has a free page for moving a page of `kind`: a huge page takes memmap, which

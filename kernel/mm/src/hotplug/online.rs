@@ -4,7 +4,7 @@ use crate::error::{BlockError, BlockNeeds, Resource, Result};
 use crate::frame::Frames;
 use crate::frame::block::BlockState;
 use crate::frame::extent::{Piece, Record};
-use crate::frame::memmap::Groups;
+use crate::frame::memmap::{GroupTables, Groups};
 use crate::frame::page::PageKind;
 use crate::frame::pages::Pages;
 use crate::frame::zone::ZoneKind;
@@ -64,21 +64,12 @@ impl<M: Machine> Frames<M> {
     /// Step 6: the blocks of `pages`, all offline, join `zone`.
     ///
     /// # Errors
-    /// `Out` when the heap has no room; nothing has changed then.
+    /// `Out` when the heap has no room, or no frame is free for the table of a group; nothing has changed then.
     pub(crate) fn join_zone(&mut self, pages: PfnRange, zone: ZoneKind) -> Result<()> {
         self.cut_extents(pages)?;
-        let parting = Groups::parted_by(pages, zone);
-        let tables = self.get_group_tables(parting)?;
+        let tables = self.get_room_in_zone(pages, zone).inspect_err(|_| self.join_all_extents(pages))?;
+        self.unshare_groups(Groups::unshared_by(pages, zone), tables);
         let (blocks, folded) = (self.blocks.range(keys(pages)).len(), self.extents_in(pages).len());
-        let count = blocks + folded;
-        let room = self
-            .may_fail(Resource::Heap { bytes: count * size_of::<Pfn>() })
-            .and_then(|()| self.zones[zone as usize].reserve(count));
-        if let Err(error) = room {
-            self.put_group_tables(tables);
-            return Err(error);
-        }
-        self.part_groups(parting, tables);
         if folded == 0 {
             for i in 0..blocks {
                 self.join_zone_block(pages.start + i as u64 * self.granule().section_pages, zone);
@@ -104,8 +95,24 @@ impl<M: Machine> Frames<M> {
         }
         self.join_extents(pages.end);
         self.shrink_records();
-        self.join_groups(pages);
+        self.share_groups(pages);
         Ok(())
+    }
+
+    /// What [`Self::join_zone`] can run out of. The tables first: that takes pages of the zone.
+    fn get_room_in_zone(&mut self, pages: PfnRange, zone: ZoneKind) -> Result<GroupTables> {
+        let tables = self.get_group_tables(Groups::unshared_by(pages, zone))?;
+        let count = self.blocks.range(keys(pages)).len() + self.extents_in(pages).len();
+        let room = self
+            .may_fail(Resource::Heap { bytes: count * size_of::<Pfn>() })
+            .and_then(|()| self.zones[zone as usize].reserve(count));
+        match room {
+            Ok(()) => Ok(tables),
+            Err(error) => {
+                self.put_group_tables(tables);
+                Err(error)
+            }
+        }
     }
 
     fn join_zone_block(&mut self, start: Pfn, zone: ZoneKind) {

@@ -48,7 +48,7 @@ impl<M: Machine> Imager<'_, M> {
     /// do so share one.
     fn make_table(&mut self, slot: &Slot) -> Result<PhysAddr> {
         let (g, whole) = (self.g, self.is_group(slot));
-        let (table, shared) = match self.image.group.filter(|_| whole && self.shares) {
+        let (table, shared) = match self.image.group_table.filter(|_| whole && self.shares) {
             Some(table) => {
                 self.frames.share_table(table);
                 (table, true)

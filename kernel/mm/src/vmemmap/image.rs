@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::pfn::PfnRange;
 use crate::space::table::KernelSpace;
 
-/// Maps the image for the blocks of `pages`; whole groups of them share a table, if `shares`.
+/// Maps the image for the blocks of `pages`, of which `sharing` share a table.
 ///
 /// # Errors
 /// `Out`; nothing has changed then.
@@ -15,11 +15,11 @@ pub(crate) fn populate_image<M: Machine>(
     space: &mut KernelSpace<M>,
     frames: &mut Frames<M>,
     pages: PfnRange,
-    shares: bool,
+    sharing: Groups,
 ) -> Result<()> {
     let g = frames.granule();
     let (blocks, memmap) = (pages.len() >> g.section_order, space.layout().memmap(pages));
-    let shares = shares && Groups::inside(pages).spans(space.layout()).next().is_some();
+    let shares = sharing.spans(space.layout()).next().is_some();
     let image = frames.get_image(blocks, shares)?;
     if let Err(error) = space.map_image(frames, memmap, image, shares) {
         frames.put_image(blocks);

@@ -104,7 +104,7 @@ fn a_part_of_a_group_has_a_table_of_its_own(g: Granule) {
 }
 
 /// Of three groups the last serves the page; then of the only one.
-fn a_group_parts_while_a_page_of_it_is_in_use(g: Granule) {
+fn a_group_has_a_table_while_a_page_of_it_is_in_use(g: Granule) {
     for groups in [3, 1] {
         let mut rig = with(g, groups * group(g), ZoneKind::Movable);
         let before = (Snapshot::exact(&rig), tables(&rig, groups * group(g)));
@@ -179,7 +179,7 @@ fn fail_each(what: &str, new: impl Fn() -> Rig, act: impl Fn(&mut Rig) -> Result
     let mut failed = 0;
     for n in 1.. {
         let mut rig = new();
-        let before = Snapshot::exact(&rig);
+        let before = (Snapshot::exact(&rig), rig.mm.frames().extents().to_vec());
         rig.mm.frames_mut().faults.arm(Plan::Nth(n));
         let result = act(&mut rig);
         let fired = rig.mm.frames().faults.fired();
@@ -189,7 +189,8 @@ fn fail_each(what: &str, new: impl Fn() -> Rig, act: impl Fn(&mut Rig) -> Result
             Ok(()) => {}
             Err(Error::Out(_)) => {
                 failed += 1;
-                before.assert_same(&Snapshot::exact(&rig), &format!("{what}, allocation {n}"));
+                before.0.assert_same(&Snapshot::exact(&rig), &format!("{what}, allocation {n}"));
+                assert_eq!(before.1, rig.mm.frames().extents(), "{what}, allocation {n}");
             }
             Err(other) => panic!("{what}, allocation {n}: {other}"),
         }
@@ -200,7 +201,7 @@ fn fail_each(what: &str, new: impl Fn() -> Rig, act: impl Fn(&mut Rig) -> Result
     failed
 }
 
-fn parting_undoes_itself(g: Granule) {
+fn what_groups_need_undoes_itself(g: Granule) {
     let (len, movable) = (2 * group(g), ZoneKind::Movable);
     let page = Rig::pfn(g, at(g) + g.section_size + g.page_size);
     let count = fail_each("pin", || with(g, len, movable), |rig| rig.mm.pin(page));
@@ -208,7 +209,7 @@ fn parting_undoes_itself(g: Granule) {
     let middle = range(at(g) + group(g) / 2, group(g));
     let count =
         fail_each("half of two groups", || with(g, len, movable), |rig| rig.mm.unplug(middle).map(drop));
-    assert_eq!(count, 2, "{}: the records at the ends, a table: the last group keeps the shared one", g.kind);
+    assert_eq!(count, 3, "{}: the records at the ends, two tables for later", g.kind);
     let offline = || {
         let mut rig = boot(g);
         rig.plug(at(g), len, MemmapHome::Demand);
@@ -280,6 +281,37 @@ fn random_lives(g: Granule) {
     assert!(seen.iter().all(|times| *times > 10), "{seen:?}");
 }
 
+/// A part of two groups goes while a page of one of them is in use: the page moves, and its group is free on the way.
+fn a_part_goes_whose_group_becomes_free_meanwhile(g: Granule) {
+    let half = group(g) / 2;
+    let mut rig = boot(g);
+    rig.plug(at(g), 6 * half, MemmapHome::Demand);
+    online(&mut rig, at(g), 2 * half, ZoneKind::Movable);
+    let tenant = rig.mm.tenant_new(1).expect("free memory");
+    online(&mut rig, at(g) + 2 * half, 4 * half, ZoneKind::Movable);
+    rig.assert_clean("a page of the first group is in use");
+    rig.mm.unplug(range(at(g) + half, half)).expect("its page moves");
+    rig.assert_clean("half of the first group is gone");
+    table(&rig, at(g) + 3 * half);
+    rig.mm.tenant_check(tenant).expect("whole");
+}
+
+/// The page that is in the way is pinned: all that goes stays, and once it is free its group shares again.
+fn a_part_stays(g: Granule) {
+    let (len, half) = (2 * group(g), group(g) / 2);
+    let mut rig = with(g, len, ZoneKind::Movable);
+    let before = Snapshot::exact(&rig);
+    let page = Rig::pfn(g, at(g) + half);
+    rig.mm.pin(page).expect("free");
+    let pinned = (Snapshot::exact(&rig), rig.mm.frames().extents().to_vec());
+    assert!(rig.mm.unplug(range(at(g) + half, half)).is_err());
+    rig.assert_clean("nothing went");
+    pinned.0.assert_same(&Snapshot::exact(&rig), "nothing went");
+    assert_eq!(pinned.1, rig.mm.frames().extents());
+    rig.mm.unpin(page).expect("pinned");
+    before.assert_same(&Snapshot::exact(&rig), "all is free");
+}
+
 /// What the auditor is there to find, done to the raw tables.
 fn the_auditor_finds_what_is_wrong_with_groups(g: Granule) {
     let len = 2 * group(g);
@@ -314,12 +346,14 @@ fn the_auditor_finds_what_is_wrong_with_groups(g: Granule) {
 
 hotmap_testkit::at_each_granule!(
     the_auditor_finds_what_is_wrong_with_groups,
+    a_part_goes_whose_group_becomes_free_meanwhile,
+    a_part_stays,
     random_lives,
     free_groups_share_one_table,
     a_part_of_a_group_has_a_table_of_its_own,
-    a_group_parts_while_a_page_of_it_is_in_use,
+    a_group_has_a_table_while_a_page_of_it_is_in_use,
     groups_of_normal_have_tables_of_their_own,
     two_halves_share_once_both_are_online,
     a_part_of_a_group_goes,
-    parting_undoes_itself
+    what_groups_need_undoes_itself
 );

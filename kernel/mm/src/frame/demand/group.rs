@@ -9,26 +9,23 @@
 //! ```
 //! The last group that leaves the shared table keeps it as its own, and the first that comes brings one.
 //!
-//! A table comes from Normal. So that getting one never needs another, groups part as their memory goes online there.
+//! A table comes from Normal. So that getting one never needs another, memory there does not share: its groups get tables of
+//! their own as it goes online. While Normal has no free page, a group of free blocks in Movable serves nothing.
 
 use crate::addr::{VirtAddr, VirtRange};
 use crate::entry::descriptor::Descriptor;
 use crate::entry::live_update::Contents;
 use crate::entry::slot::{self, Slot};
 use crate::error::Result;
+use crate::frame::block::BlockState;
 use crate::frame::extent::Record;
-use crate::frame::memmap::{Groups, image_level};
+use crate::frame::memmap::{GroupTables, Groups, image_level};
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::frame::tables::TableFrames;
 use crate::frame::zone::ZoneKind;
 use crate::frame::{Frames, Mobility};
 use crate::machine::{self, Machine};
 use crate::pfn::{Pfn, PfnRange};
-
-/// Tables for groups that are to part: a stack of frames. To be used or given back.
-#[derive(Debug, Default)]
-#[must_use]
-pub(crate) struct GroupTables(Option<Pfn>);
 
 impl<M: Machine> Frames<M> {
     /// The entry above those of the image on the way to `va`, if it leads to a table.
@@ -44,16 +41,25 @@ impl<M: Machine> Frames<M> {
         self.group_entry(group.start).filter(|(_, entry)| entry.is_shared()).map(|(slot, _)| slot)
     }
 
-    /// How many tables `groups` need to part.
-    pub(in crate::frame) fn group_tables_needed(&self, groups: Groups) -> u32 {
-        let Some(table) = self.demand.image.and_then(|image| image.group) else { return 0 };
-        let parting = groups.spans(self.layout).filter_map(|group| self.shared_entry(group)).count();
-        let entries = self.pages().get(Pfn::containing(self.granule(), table)).as_table().entries();
-        let parting = u32::try_from(parting).unwrap_or(u32::MAX);
-        parting - u32::from(parting == entries && parting != 0)
+    /// How many entries lead to the table that groups share.
+    fn group_entries(&self) -> u32 {
+        let table = self.demand.image.and_then(|image| image.group_table);
+        table.map_or(0, |table| self.pages().get(Pfn::containing(self.granule(), table)).as_table().entries())
     }
 
-    /// A table for each of `groups` that is to part.
+    /// How many tables `groups` need of those that share one: the last that shares keeps it, but others may come to share it
+    /// while tables are kept for later.
+    fn group_tables_needed(&self, groups: Groups) -> u32 {
+        let entries = self.group_entries();
+        if entries == 0 {
+            return 0;
+        }
+        let sharing = groups.spans(self.layout).filter_map(|group| self.shared_entry(group)).count();
+        let sharing = u32::try_from(sharing).unwrap_or(u32::MAX);
+        if sharing == entries && !groups.are_for_later() { sharing - 1 } else { sharing }
+    }
+
+    /// A table for each of `groups` that shares one.
     ///
     /// # Errors
     /// `Out`; nothing has changed then.
@@ -89,37 +95,36 @@ impl<M: Machine> Frames<M> {
     }
 
     /// Each of `groups` gets a table of its own, out of [`Self::get_group_tables`].
-    pub(crate) fn part_groups(&mut self, groups: Groups, mut tables: GroupTables) {
-        if self.demand.image.is_some_and(|image| image.group.is_some()) {
+    pub(crate) fn unshare_groups(&mut self, groups: Groups, mut tables: GroupTables) {
+        if self.group_entries() != 0 {
             for group in groups.spans(self.layout) {
                 if let Some(slot) = self.shared_entry(group) {
-                    let table = self.pop(&mut tables);
-                    self.part_group(&slot, table);
+                    self.unshare_group(&slot, &mut tables);
                 }
             }
         }
         self.put_group_tables(tables);
     }
 
-    fn part_group(&mut self, slot: &Slot, table: Option<Pfn>) {
+    fn unshare_group(&mut self, slot: &Slot, tables: &mut GroupTables) {
         let g = self.granule();
-        let Some(group) = self.demand.image.and_then(|image| image.group) else { return };
-        match table {
-            Some(table) => {
-                let table = table.address(g);
-                machine::copy_frame(&self.machine, group, table, g.page_size);
-                self.swap_table(slot, Descriptor::table(table));
-                self.unshare_table(group);
-            }
-            None => self.mark_group(slot, Descriptor::table(group)),
+        let Some(shared) = self.demand.image.and_then(|image| image.group_table) else { return };
+        if self.group_entries() == 1 {
+            return self.mark_group(slot, Descriptor::table(shared));
         }
+        let table = self.pop(tables);
+        debug_assert!(table.is_some(), "a table for each group that shares one");
+        let Some(table) = table.map(|table| table.address(g)) else { return };
+        machine::copy_frame(&self.machine, shared, table, g.page_size);
+        self.swap_table(slot, Descriptor::table(table));
+        self.unshare_table(shared);
     }
 
     /// The only group of a table shares it, or no longer does.
     fn mark_group(&mut self, slot: &Slot, entry: Descriptor) {
         let g = self.granule();
         if let Some(image) = &mut self.demand.image {
-            image.group = entry.is_shared().then(|| entry.address(g));
+            image.group_table = entry.is_shared().then(|| entry.address(g));
         }
         let written = slot::write::<M>(g, &self.machine, slot, entry, Contents::Same);
         debug_assert!(written.is_ok(), "{written:?}");
@@ -127,31 +132,30 @@ impl<M: Machine> Frames<M> {
     }
 
     /// The groups of `pages` of which all is free in Movable share the table again.
-    pub(crate) fn join_groups(&mut self, pages: PfnRange) {
+    pub(crate) fn share_groups(&mut self, pages: PfnRange) {
         for group in Groups::of(pages).spans(self.layout) {
             // First what is cheap: while there is a shared table, most groups of large memory lead to it; else none does.
-            let any = self.demand.image.is_some_and(|image| image.group.is_some());
-            if any && self.shared_entry(group).is_some() || !self.joins(group) {
+            if self.group_entries() != 0 && self.shared_entry(group).is_some() || !self.is_free_group(group) {
                 continue;
             }
             if let Some((slot, own)) = self.group_entry(group.start) {
-                self.join_group(&slot, own);
+                self.share_group(&slot, own);
             }
         }
     }
 
-    /// Whether all blocks of a group are in extents of Movable.
-    fn joins(&self, group: VirtRange) -> bool {
+    /// Whether all blocks of a group are in extents that are online in Movable. Not while they go offline: what is kept for
+    /// that time has to suffice.
+    fn is_free_group(&self, group: VirtRange) -> bool {
         let Some(first) = self.layout.pfn_of_page(group.start) else { return false };
-        self.pieces(PfnRange::new(first, group.len() / PAGE_BYTES)).all(|piece| {
-            let zone = piece.state.and_then(|state| state.zone());
-            (piece.record, zone) == (Record::Extent, Some(ZoneKind::Movable))
-        })
+        let free = (Record::Extent, Some(BlockState::Online(ZoneKind::Movable)));
+        let mut pieces = self.pieces(PfnRange::new(first, group.len() / PAGE_BYTES));
+        pieces.all(|piece| (piece.record, piece.state) == free)
     }
 
-    fn join_group(&mut self, slot: &Slot, own: Descriptor) {
+    fn share_group(&mut self, slot: &Slot, own: Descriptor) {
         let g = self.granule();
-        match self.demand.image.and_then(|image| image.group) {
+        match self.demand.image.and_then(|image| image.group_table) {
             Some(group) => {
                 self.swap_table(slot, Descriptor::table(group).shared());
                 self.share_table(group);

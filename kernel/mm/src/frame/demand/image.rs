@@ -28,8 +28,8 @@ impl<M: Machine> Frames<M> {
         };
         self.demand.image = Some(image);
         self.demand.blocks += blocks;
-        if groups && image.group.is_none() {
-            self.make_group(image).inspect_err(|_| self.put_image(blocks))
+        if groups && image.group_table.is_none() {
+            self.make_group_table(image).inspect_err(|_| self.put_image(blocks))
         } else {
             Ok(image)
         }
@@ -40,7 +40,7 @@ impl<M: Machine> Frames<M> {
     pub(crate) fn put_image(&mut self, blocks: u64) {
         let g = self.granule();
         self.demand.blocks -= blocks;
-        self.put_group();
+        self.put_group_table();
         if self.demand.blocks == 0
             && let Some(image) = self.demand.image.take()
         {
@@ -56,7 +56,8 @@ impl<M: Machine> Frames<M> {
         let head = self.alloc(0, PageKind::MemmapRam, Mobility::Unmovable)?;
         let zero =
             self.alloc(0, PageKind::MemmapRam, Mobility::Unmovable).inspect_err(|_| self.free(head))?;
-        let mut image = Image { head: head.address(g), zero: zero.address(g), table: None, group: None };
+        let mut image =
+            Image { head: head.address(g), zero: zero.address(g), table: None, group_table: None };
         fill_head(&self.machine, g, image.head);
         machine::zero_frame(&self.machine, image.zero, g.page_size);
         if self.hooks.dirties_image() {
@@ -74,24 +75,24 @@ impl<M: Machine> Frames<M> {
     }
 
     /// The table that groups share, which no entry leads to yet.
-    fn make_group(&mut self, image: Image) -> Result<Image> {
+    fn make_group_table(&mut self, image: Image) -> Result<Image> {
         let g = self.granule();
         let table = self.alloc_table()?;
         image.pattern(g).fill(&self.machine, g, table, image_level(g));
         self.pages().own(Pfn::containing(g, table)).as_table().set_entries(0);
-        let image = Image { group: Some(table), ..image };
+        let image = Image { group_table: Some(table), ..image };
         self.demand.image = Some(image);
         Ok(image)
     }
 
     /// Frees the table that groups share, if none does.
-    fn put_group(&mut self) {
+    fn put_group_table(&mut self) {
         let g = self.granule();
         let Some(image) = self.demand.image else { return };
         let unused =
             |table: &PhysAddr| self.pages().get(Pfn::containing(g, *table)).as_table().entries() == 0;
-        if let Some(table) = image.group.filter(unused) {
-            self.demand.image = Some(Image { group: None, ..image });
+        if let Some(table) = image.group_table.filter(unused) {
+            self.demand.image = Some(Image { group_table: None, ..image });
             self.free_table(table);
         }
     }

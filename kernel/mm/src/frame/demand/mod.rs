@@ -137,7 +137,7 @@ impl<M: Machine> Frames<M> {
     }
 
     /// Where the memmap of the block at `start`, which is on demand, is mapped: the table and the index of the entry.
-    pub(super) fn memmap_entry(&self, start: Pfn) -> Option<(PhysAddr, u32)> {
+    pub(crate) fn memmap_entry(&self, start: Pfn) -> Option<(PhysAddr, u32)> {
         let (g, memmap) = (self.granule(), self.layout.page_address(start));
         let slot = slot::find::<M>(g, &self.machine, self.root, memmap, image_level(g))?;
         Some((slot.table, u32::try_from(slot.index).ok()?))
