@@ -12,6 +12,7 @@ pub mod predict;
 pub mod predict_devices;
 mod predict_pages;
 pub mod seen;
+pub mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

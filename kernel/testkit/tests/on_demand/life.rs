@@ -16,6 +16,7 @@ use hotmap_mm::hugetlb::pool::Use;
 use hotmap_mm::pfn::Pfn;
 use hotmap_testkit::layout;
 use hotmap_testkit::reference::demand::{self, RawImage, Runs};
+use hotmap_testkit::reference::whole::{self, RawTails};
 use hotmap_testkit::rig::{Rig, Shape, range};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
@@ -39,6 +40,8 @@ pub(crate) struct Life {
     pub(crate) fault: Option<u64>,
     /// How many operations were undone because an allocation failed.
     pub(crate) undone: u64,
+    /// How many huge pages of whole blocks were made.
+    pub(crate) large: u64,
     /// The runs of each block on demand, by its first byte.
     pub(crate) blocks: BTreeMap<u64, Runs>,
 }
@@ -49,7 +52,7 @@ impl Life {
         rig.mm.hugetlb.hvo = false;
         let (runs, blocks) = (BTreeMap::new(), BTreeMap::new());
         let (pins, poisoned, tenants, taken) = Default::default();
-        Self { rig, g, runs, pins, poisoned, tenants, taken, fault: None, undone: 0, blocks }
+        Self { rig, g, runs, pins, poisoned, tenants, taken, fault: None, undone: 0, large: 0, blocks }
     }
 
     /// Does something, with an allocation that fails if one is to: what was undone left the machine as it was, and the
@@ -139,23 +142,28 @@ impl Life {
         self.runs.iter().for_each(|(frame, order)| add(*frame, PageKind::Kernel, *order));
         self.pins.iter().for_each(|frame| add(*frame, PageKind::Pinned, 0));
         self.poisoned.iter().for_each(|frame| add(*frame, PageKind::Poisoned, 0));
-        let pools = self.rig.mm.hugetlb.pools();
+        let pools = self.rig.mm.hugetlb.pools().filter(|pool| pool.order() < self.g.section_order);
         for (pool, which) in pools.flat_map(|pool| [(pool, Use::Free), (pool, Use::Taken)]) {
             let heads = pool.heads(self.rig.mm.frames(), which);
             heads.for_each(|head| add(head.get(), PageKind::HugeTlb, pool.order()));
         }
         let described = self.described(block);
+        // What huge pages of whole blocks share is mapped more than once.
+        let (mut shared, mut tables) = (BTreeSet::new(), BTreeSet::new());
         for leaf in &all.leaves {
             if layout::TENANTS.contains(&leaf.va) {
                 add(leaf.leaf.pa / page, PageKind::Tenant, 0);
             } else if layout::vmemmap(self.rig.machine.spec()).contains(&leaf.va)
                 && !described.contains(&leaf.va)
+                && (leaf.leaf.writable || shared.insert(leaf.leaf.pa))
             {
                 add(leaf.leaf.pa / page, PageKind::MemmapRam, (leaf.size / page).trailing_zeros());
             }
         }
         for table in all.tables.iter().filter(|t| !(t.level == 3 && described.contains(&t.va))) {
-            add(table.pa / page, PageKind::Table, 0);
+            if tables.insert((table.pa, table.level)) {
+                add(table.pa / page, PageKind::Table, 0);
+            }
         }
         used
     }
@@ -175,14 +183,53 @@ impl Life {
         let ram_start = self.rig.shape.ram.iter().map(|r| r.0).min().unwrap_or(0);
         let mut image = RawImage::default();
         self.blocks.clear();
+        let large = self.large_pages();
         for block in self.starts() {
+            let frame = block / self.g.page_size;
+            if let Some((head, order)) =
+                large.iter().find(|(head, order)| (*head..head + (1 << order)).contains(&frame))
+            {
+                self.check_lists(block, &Runs::new(), when);
+                self.blocks.insert(block, Runs::from([(*head, (PageKind::HugeTlb, *order))]));
+                continue;
+            }
             let used = self.used(block, &all);
             let machine = &self.rig.machine;
             let runs = demand::check(machine, ram_start, block, &used, &mut image, when);
             self.check_lists(block, &runs, when);
             self.blocks.insert(block, runs);
         }
+        self.check_large_pages(&large, &image, when);
         assert_eq!(self.rig.mm.frames().warnings.total(), 0, "{when}");
+    }
+
+    /// The huge pages of whole blocks on demand: first frame and order.
+    pub(crate) fn large_pages(&self) -> Vec<(u64, u32)> {
+        let pools = self.rig.mm.hugetlb.pools().filter(|pool| pool.order() >= self.g.section_order);
+        let uses = pools.flat_map(|pool| [(pool, Use::Free), (pool, Use::Taken)]);
+        let heads = uses.flat_map(|(pool, which)| {
+            let heads: Vec<Pfn> = pool.heads(self.rig.mm.frames(), which).collect();
+            heads.into_iter().map(|head| (head.get(), pool.order()))
+        });
+        let on_demand = |(head, _): &(u64, u32)| {
+            self.rig.mm.frames().block_of(Pfn::new(*head)).is_some_and(|block| block.demand.is_some())
+        };
+        heads.filter(on_demand).collect()
+    }
+
+    /// Each huge page of whole blocks on demand has a frame for its head, and shares the rest with those of its zone and order.
+    fn check_large_pages(&self, large: &[(u64, u32)], image: &RawImage, when: &str) {
+        let ram_start = self.rig.shape.ram.iter().map(|r| r.0).min().unwrap_or(0);
+        let mut tails = BTreeMap::<_, RawTails>::new();
+        for (head, order) in large {
+            let block = self.rig.mm.frames().block_of(Pfn::new(*head)).expect("present");
+            let page = head * self.g.page_size..(head + (1 << order)) * self.g.page_size;
+            let zone = block.state.zone().map(|zone| zone as usize);
+            let shared = tails.entry((zone, *order)).or_default();
+            whole::check(&self.rig.machine, ram_start, (page, *order), image, shared, when);
+        }
+        let frames: BTreeSet<_> = tails.values().map(|tails| tails.frame).collect();
+        assert_eq!(frames.len(), tails.len(), "{when}: zones or orders share a page of tails");
     }
 
     /// The block's free lists have the free runs, each once.
@@ -195,6 +242,39 @@ impl Life {
             let of_order = runs.iter().filter(|run| *run.1 == (PageKind::Free, order));
             let expected: Vec<u64> = of_order.map(|run| *run.0).collect();
             assert_eq!(listed, expected, "{when}: block {block:#x}: free runs of order {order}");
+        }
+    }
+
+    /// Whether there are blocks on demand for a huge page of `1 << order` frames: online in one zone, and each one free run.
+    pub(crate) fn has_free_blocks(&self, order: u32) -> bool {
+        let (page, each) = (self.g.page_size << order, self.g.section_size);
+        let free = |block: u64| {
+            let whole = (PageKind::Free, self.g.section_order);
+            let found = self.rig.mm.frames().block_of(Rig::pfn(self.g, block))?;
+            let is_free = self.blocks.get(&block)?.values().eq([&whole]);
+            found.state.zone().filter(|_| is_free).map(|zone| zone as usize)
+        };
+        let runs = self.blocks.keys().filter(|block| block.is_multiple_of(page));
+        let mut zones =
+            runs.map(|run| (*run..run + page).step_by(usize::try_from(each).expect("small")).map(free));
+        zones.any(|mut zones| {
+            zones.next().flatten().is_some_and(|zone| zones.all(|other| other == Some(zone)))
+        })
+    }
+
+    /// The blocks of boot memory that are on demand, by the first byte.
+    fn boot_blocks(&self) -> Vec<u64> {
+        self.starts().into_iter().filter(|block| *block < DIMM).collect()
+    }
+
+    /// The blocks of boot memory join zone Normal again, in the order in which boot had them join it.
+    pub(crate) fn boot_blocks_as_they_came(&mut self) {
+        let blocks: Vec<Pfn> = self.boot_blocks().into_iter().map(|block| Rig::pfn(self.g, block)).collect();
+        for block in &blocks {
+            self.rig.mm.offline_block(*block).expect("all is free");
+        }
+        for block in blocks {
+            self.rig.mm.online_block(block, ZoneKind::Normal).expect("offline");
         }
     }
 

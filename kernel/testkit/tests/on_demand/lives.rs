@@ -161,6 +161,36 @@ fn huge_pages(life: &mut Life, random: &mut Random) {
     }
 }
 
+/// A huge page of whole blocks is made, taken, or goes. It is refused only when no aligned run of free blocks is left, or no
+/// page of zone Normal for its head.
+fn large_pages(life: &mut Life, random: &mut Random) {
+    let (most, page) = (life.rig.mm.frames().counts().present, life.g.section_order);
+    let pools = life.rig.mm.hugetlb.pools().map(|pool| (pool.order(), pool.taken(), pool.total()));
+    let whole: Vec<_> = pools.filter(|(order, ..)| *order >= page && 1 << *order < most).collect();
+    let Some((order, taken, total)) = random.one_of(whole) else { return };
+    match random.below(4) {
+        0 | 1 => {
+            let grow = |rig: &mut Rig| {
+                let grown = rig.mm.hugetlb_resize(order, total + 1)?;
+                grown.stopped.map_or(Ok(()), Err)
+            };
+            match life.act(Detail::WherePagesMayHaveMoved, "a huge page of blocks", grow) {
+                Ok(()) => life.large += 1,
+                Err(_) => {
+                    life.check("no huge page of blocks");
+                    let room = life.rig.mm.frames().zone(ZoneKind::Normal).free < 8;
+                    assert!(room || !life.has_free_blocks(order), "there are blocks for order {order}");
+                }
+            }
+        }
+        2 => life.taken.extend(life.rig.mm.hugetlb_take(order)),
+        _ => {
+            let resized = life.rig.mm.hugetlb_resize(order, taken).expect("not fewer than are taken");
+            assert_eq!((resized.total, resized.stopped), (taken, None));
+        }
+    }
+}
+
 /// A DIMM comes, on demand or not, or goes; so does a device's memory.
 fn plug(life: &mut Life, random: &mut Random, zone: ZoneKind) {
     let len = Rig::blocks(life.g, 2);
@@ -200,13 +230,13 @@ fn compact(life: &mut Life, random: &mut Random) {
     let _made = life.act(Detail::WherePagesMayHaveMoved, "compact", |rig| rig.mm.compact(order));
 }
 
-fn step(life: &mut Life, random: &mut Random, zone: ZoneKind) -> &'static str {
+fn step(life: &mut Life, random: &mut Random, kind: &Kind) -> &'static str {
     life.fault = match random.below(8) {
         0..=3 => None,
         4..=6 => Some(random.below(3) + 1),
         _ => Some(random.below(40) + 1),
     };
-    let (name, op): (_, fn(&mut Life, &mut Random)) = match random.below(20) {
+    let (name, op): (_, fn(&mut Life, &mut Random)) = match random.below(20 + kind.large) {
         0..=3 => ("runs", runs),
         4..=6 => ("free", free_some),
         7 => ("thin", thin),
@@ -217,32 +247,45 @@ fn step(life: &mut Life, random: &mut Random, zone: ZoneKind) -> &'static str {
         14 | 15 => ("huge pages", huge_pages),
         16 => ("compact", compact),
         17 | 18 => {
-            block(life, random, zone);
+            block(life, random, kind.zone);
             return "block";
         }
-        _ => {
-            plug(life, random, zone);
+        19 => {
+            plug(life, random, kind.zone);
             return "plug";
         }
+        _ => ("large pages", large_pages),
     };
     op(life, random);
     name
 }
 
-fn life(g: Granule, seed: u64) {
-    let zone = if seed.is_multiple_of(2) { ZoneKind::Normal } else { ZoneKind::Movable };
-    // So little boot memory that tables and other blocks' memmap come from memory on demand as well.
-    let small = Shape::one("16 MiB", 0x4000_0000, 16 * MIB);
-    let large = Shape::one("256 MiB", 0x4000_0000, 256 * MIB);
-    let mut life = Life::new(g, if seed.is_multiple_of(4) { &small } else { &large });
+/// A kind of life.
+struct Kind {
+    /// The machine at boot.
+    shape: Shape,
+    /// The blocks of the DIMM.
+    blocks: u64,
+    /// The zone that memory goes online in.
+    zone: ZoneKind,
+    /// How many operations there are.
+    operations: u64,
+    /// Of `20 + large` operations this many are of huge pages of whole blocks.
+    large: u64,
+}
+
+/// A life from the first DIMM to the last, and how many huge pages of whole blocks were made in it.
+fn life(g: Granule, seed: u64, kind: &Kind) -> u64 {
+    let zone = kind.zone;
+    let mut life = Life::new(g, &kind.shape);
     let bare = Snapshot::exact(&life.rig);
-    let len = Rig::blocks(g, 3);
+    let len = Rig::blocks(g, kind.blocks);
     life.rig.plug(DIMM, len, MemmapHome::Demand);
     life.rig.online(DIMM, len, zone);
     life.make_device();
     let mut random = Random(0x9e37_79b9_7f4a_7c15u64.wrapping_mul(seed));
-    for op in 0..150 {
-        let name = step(&mut life, &mut random, zone);
+    for op in 0..kind.operations {
+        let name = step(&mut life, &mut random, kind);
         life.fault = None;
         life.check(&format!("after operation {op} ({name}) of seed {seed}"));
     }
@@ -267,11 +310,16 @@ fn life(g: Granule, seed: u64) {
     life.check("as it came");
     assert!(life.blocks.values().all(|runs| runs.len() == 1), "a block in which all is free is one run");
     let figures = life.rig.mm.frames().demand().figures();
-    println!("{} seed {seed}: {figures:?}, {} undone", g.kind, life.undone);
+    println!(
+        "{} seed {seed}: {figures:?}, {} huge pages of blocks, {} undone",
+        g.kind, life.large, life.undone
+    );
     life.rig.mm.unplug(range(DIMM, len)).expect("all is free");
     life.rig.machine.unplug(DIMM);
+    life.boot_blocks_as_they_came();
     life.check("gone");
     bare.assert_same(&Snapshot::exact(&life.rig), "after a life on demand");
+    life.large
 }
 
 /// How many times as many lives there are: `make test-long` sets HOTMAP_LONG, `make test` does not.
@@ -279,8 +327,41 @@ fn times() -> u64 {
     std::env::var("HOTMAP_LONG").map_or(1, |times| times.parse().expect("HOTMAP_LONG is a number"))
 }
 
-fn random_lives(g: Granule) {
-    (1..=4 * times()).for_each(|seed| life(g, seed));
+fn zone_of(seed: u64) -> ZoneKind {
+    if seed.is_multiple_of(2) { ZoneKind::Normal } else { ZoneKind::Movable }
 }
 
-hotmap_testkit::at_each_granule!(random_lives);
+fn random_lives(g: Granule) {
+    // So little boot memory that tables and other blocks' memmap come from memory on demand as well.
+    let small = Shape::one("16 MiB", 0x4000_0000, 16 * MIB);
+    let large = Shape::one("256 MiB", 0x4000_0000, 256 * MIB);
+    for seed in 1..=4 * times() {
+        let shape = if seed.is_multiple_of(4) { small.clone() } else { large.clone() };
+        life(g, seed, &Kind { shape, blocks: 3, zone: zone_of(seed), operations: 150, large: 0 });
+    }
+}
+
+/// Two huge pages of the smallest size that is whole blocks fit into the DIMM, and a block more.
+fn random_lives_with_huge_pages_of_blocks(g: Granule) {
+    let blocks = if g.page_size == 0x10000 { 3 } else { 17 };
+    let shape = Shape::one("256 MiB", 0x4000_0000, 256 * MIB);
+    let kind = |seed| Kind { shape: shape.clone(), blocks, zone: zone_of(seed), operations: 60, large: 20 };
+    let made: u64 = (1..=6 * times()).map(|seed| life(g, seed, &kind(seed))).sum();
+    assert!(made > 10, "{made} huge pages of whole blocks were made");
+}
+
+/// Blocks of boot memory that boot does not use are on demand as well.
+fn random_lives_with_boot_memory_on_demand(g: Granule) {
+    let size = if g.page_size == 0x10000 { 1536 * MIB } else { 384 * MIB };
+    let shape = Shape { memmap: MemmapHome::Demand, ..Shape::one("on demand", 0x4000_0000, size) };
+    for seed in 1..=4 * times() {
+        let kind = Kind { shape: shape.clone(), blocks: 2, zone: zone_of(seed), operations: 100, large: 2 };
+        life(g, seed, &kind);
+    }
+}
+
+hotmap_testkit::at_each_granule!(
+    random_lives,
+    random_lives_with_huge_pages_of_blocks,
+    random_lives_with_boot_memory_on_demand
+);
