@@ -74,9 +74,9 @@ impl Cost {
 /// The most that it may cost.
 pub const fn limits(granule: Granule) -> Cost {
     match granule {
-        Granule::K4 => Cost { plug: 150_000, unplug: 165_000, audit: 5_200_000, bytes: 84 << 10 },
-        Granule::K16 => Cost { plug: 3_500_000, unplug: 4_750_000, audit: 77_000_000, bytes: 2_324 << 10 },
-        Granule::K64 => Cost { plug: 320_000, unplug: 425_000, audit: 6_800_000, bytes: 132 << 10 },
+        Granule::K4 => Cost { plug: 30_000, unplug: 50_000, audit: 90_000, bytes: 84 << 10 },
+        Granule::K16 => Cost { plug: 180_000, unplug: 310_000, audit: 500_000, bytes: 2_324 << 10 },
+        Granule::K64 => Cost { plug: 165_000, unplug: 165_000, audit: 500_000, bytes: 132 << 10 },
     }
 }
 

@@ -74,14 +74,16 @@ impl<M: Machine> Auditor<'_, M> {
             ledger.find(1, what, Offender::Mapping { va, pfn });
         };
         let mut done = memmap.start;
-        let walked = mm.space.scan_where(memmap, |slot, d| {
+        let walked = mm.space.scan_where(memmap, |run, d| {
+            let span = run.span(0, run.count);
             // A shared table is checked with the device that it belongs to, or with the image.
-            let usable = if d.is_leaf(slot.level) { d.is_writable() || d.is_shared() } else { d.is_shared() };
+            let usable =
+                if d.is_leaf(run.first.level) { d.is_writable() || d.is_shared() } else { d.is_shared() };
             if d.is_valid() && usable {
-                if done < slot.span.start {
+                if done < span.start {
                     missing(done);
                 }
-                done = slot.span.end;
+                done = span.end;
             }
             !d.is_shared()
         });

@@ -6,7 +6,7 @@ use super::runs::Runs;
 use super::{Auditor, Offender};
 use crate::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use crate::entry::descriptor::Descriptor;
-use crate::entry::slot::Slot;
+use crate::entry::slot::{Entries, Slot};
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::layout::{self, LINEAR_SIZE, LINEAR_START, TENANTS};
 use crate::machine::Machine;
@@ -29,7 +29,7 @@ impl<M: Machine> Auditor<'_, M> {
         let mut open = Open { cover: Cover::new(&self.view), runs: Runs::default() };
         self.table_frame(mm.space.root(), LINEAR_START);
         let upper_half = VirtRange { start: layout::LINEAR_START, end: VirtAddr::new(u64::MAX) };
-        let walked = mm.space.scan_where(upper_half, |slot, d| self.entry(slot, d, &mut open));
+        let walked = mm.space.scan_where(upper_half, |run, d| self.entry(run, d, &mut open));
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
         let Open { mut cover, mut runs } = open;
         self.run_broken(runs.finish());
@@ -40,28 +40,24 @@ impl<M: Machine> Auditor<'_, M> {
         cover.finish(&self.view, &mut |difference| ledger.linear_differs(difference));
     }
 
-    /// An entry that is not empty. Returns whether what is below is to be looked at.
-    fn entry(&mut self, slot: &Slot, d: Descriptor, open: &mut Open) -> bool {
-        let g = self.mm.granule();
-        let demand = d.is_valid() && self.is_of_demand(slot);
+    /// An entry that is not empty, or leaves that continue the first. Returns whether what is below is to be looked at.
+    fn entry(&mut self, run: &Entries, d: Descriptor, open: &mut Open) -> bool {
+        let slot = &run.first;
         if d.is_valid() && d.is_shared() {
-            return self.shared_entry(slot, d, demand);
+            return self.shared_entry(slot, d);
         }
-        if demand && d.is_table(slot.level) && self.is_lent_frame(d) {
-            self.lent_table(slot, d);
-        } else if d.is_table(slot.level) {
-            self.table(slot, d);
-            return !self.is_group(slot) || self.own_group(slot, d, open);
-        } else if d.is_leaf(slot.level) {
-            let broken = open.runs.leaf(g, slot, d);
+        if d.is_leaf(slot.level) {
+            let broken = open.runs.leaves(self.mm.granule(), run, d);
             self.run_broken(broken);
-            self.leaf(slot, d, &mut open.cover);
-            if demand && (self.is_lent_frame(d) || !self.is_huge_head(slot)) {
-                self.lent_leaf(slot, d);
-            }
-        } else {
+            self.leaves(run, d, &mut open.cover);
+        } else if !d.is_table(slot.level) {
             let at = Offender::Va(slot.span.start);
             self.find(5, "an entry that was taken down is still remembered", at);
+        } else if self.is_of_demand(slot) && self.is_lent_frame(d) {
+            self.lent_table(slot, d);
+        } else {
+            self.table(slot, d);
+            return !self.is_group(slot) || self.own_group(slot, d, open);
         }
         true
     }
@@ -88,13 +84,13 @@ impl<M: Machine> Auditor<'_, M> {
 
     fn below(&mut self, table: PhysAddr, level: u8, part: VirtRange, open: &mut Open) {
         let mm = self.mm;
-        let walked = mm.space.scan_below(table, level, part, |slot, d| self.entry(slot, d, open));
+        let walked = mm.space.scan_below(table, level, part, |run, d| self.entry(run, d, open));
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
     }
 
     /// An entry that leads where others do. The device or the huge page that shares that counts it, and checks what is there;
     /// the image checks its own. Returns whether what is below is to be looked at.
-    fn shared_entry(&mut self, slot: &Slot, d: Descriptor, demand: bool) -> bool {
+    fn shared_entry(&mut self, slot: &Slot, d: Descriptor) -> bool {
         self.ledger.sharing.found += 1;
         self.ledger.summary.leaves += u64::from(d.is_leaf(slot.level));
         let at = Offender::Va(slot.span.start);
@@ -104,7 +100,7 @@ impl<M: Machine> Auditor<'_, M> {
             self.group_entry(slot, d);
             return false;
         }
-        if demand && !self.is_of_huge_pages(slot, d) {
+        if self.is_of_demand(slot) && !self.is_of_huge_pages(slot, d) {
             self.image_entry(slot, d);
         } else {
             self.ledger.huge_tail(&self.view, slot, d);
@@ -124,7 +120,7 @@ impl<M: Machine> Auditor<'_, M> {
         self.table_frame(table, slot.span.start);
         let regions = [LINEAR, self.mm.space.layout().vmemmap_bounds(), TENANTS];
         let could_go = regions.iter().any(|region| region.covers(&slot.span));
-        if could_go && self.mm.space.live_entries(table, slot.level + 1, 1) == 0 {
+        if could_go && self.mm.space.is_empty_table(table, slot.level + 1) {
             let at = Offender::Mapping { va: slot.span.start, pfn: Pfn::containing(g, table) };
             self.find(4, "an empty table was not freed", at);
         }
@@ -158,39 +154,54 @@ impl<M: Machine> Auditor<'_, M> {
         }
     }
 
-    fn leaf(&mut self, slot: &Slot, d: Descriptor, cover: &mut Cover) {
-        let g = self.mm.granule();
-        self.ledger.summary.leaves += 1;
-        let (va, size, pa) = (slot.span.start, slot.span.len(), d.address(g));
+    /// Leaves that continue the first, which is `d`. Those of the linear map are looked at together.
+    fn leaves(&mut self, run: &Entries, d: Descriptor, cover: &mut Cover) {
+        let (g, span) = (self.mm.granule(), run.span(0, run.count));
+        self.ledger.summary.leaves += run.count as u64;
         let both = d.is_writable() && d.is_executable();
-        self.find_unless(!both, 8, "a mapping that is writable and executable", Offender::Va(va));
-        if LINEAR.contains(va) {
-            self.linear_leaf(va, pa, size, cover);
-        } else if self.mm.space.layout().vmemmap().contains(va) {
-            self.memmap_leaf(slot.span, PfnRange::new(Pfn::containing(g, pa), size >> g.page_shift));
-        } else if TENANTS.contains(va) {
-            self.tenant_leaf(slot.span, Pfn::containing(g, pa));
+        self.find_unless(!both, 8, "a mapping that is writable and executable", Offender::Va(span.start));
+        if LINEAR.contains(span.start) {
+            return self.linear_leaves(span, d.address(g), cover);
+        }
+        let memmap = self.mm.space.layout().vmemmap().contains(span.start);
+        if !memmap && !TENANTS.contains(span.start) {
+            return;
+        }
+        let mut pa = d.address(g);
+        for i in 0..run.count {
+            let slot = run.nth(i);
+            let frames = PfnRange::new(Pfn::containing(g, pa), slot.span.len() >> g.page_shift);
+            if memmap {
+                self.memmap_leaf(&slot, d.moved_to(pa, g), frames);
+            } else {
+                self.tenant_leaf(slot.span, frames.start);
+            }
+            pa = pa + slot.span.len();
         }
     }
 
-    fn linear_leaf(&mut self, va: VirtAddr, pa: PhysAddr, size: u64, cover: &mut Cover) {
-        let g = self.mm.granule();
+    fn linear_leaves(&mut self, span: VirtRange, pa: PhysAddr, cover: &mut Cover) {
+        let (g, va) = (self.mm.granule(), span.start);
         if self.mm.space.layout().phys_base + (va - LINEAR_START) != pa {
-            let pfn = Pfn::containing(g, pa);
-            self.find(
-                8,
-                "the linear map leads to other memory than its address says",
-                Offender::Mapping { va, pfn },
-            );
+            let at = Offender::Mapping { va, pfn: Pfn::containing(g, pa) };
+            self.find(8, "the linear map leads to other memory than its address says", at);
             return;
         }
-        let leaf = PhysRange { start: pa, end: pa + size };
+        let memory = PhysRange { start: pa, end: pa + span.len() };
         let ledger = &mut self.ledger;
-        cover.mapped(&self.view, leaf, &mut |difference| ledger.linear_differs(difference));
+        cover.mapped(&self.view, memory, &mut |difference| ledger.linear_differs(difference));
+    }
+
+    /// A leaf of vmemmap: memmap that a block on demand has of its own, or other.
+    fn memmap_leaf(&mut self, slot: &Slot, d: Descriptor, frames: PfnRange) {
+        self.memmap_frames(slot.span, frames);
+        if self.is_of_demand(slot) && (self.is_lent_frame(d) || !self.is_huge_head(slot)) {
+            self.lent_leaf(slot, d);
+        }
     }
 
     /// A leaf of vmemmap is needed, and its frames are marked as memmap: as self-hosted when they lie in what they describe.
-    fn memmap_leaf(&mut self, span: VirtRange, frames: PfnRange) {
+    fn memmap_frames(&mut self, span: VirtRange, frames: PfnRange) {
         let at = Offender::Mapping { va: span.start, pfn: frames.start };
         let first = self.mm.space.layout().pfn_of_page(span.start).unwrap_or_default();
         let needed = self.described.any_valid(PfnRange::new(first, span.len() / PAGE_BYTES));

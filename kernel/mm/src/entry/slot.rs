@@ -74,6 +74,12 @@ impl Entries {
         Self { first, count: g.entries(level) }
     }
 
+    /// Entry number `i`, all of which is walked.
+    pub(crate) fn nth(&self, i: usize) -> Slot {
+        let span = self.span(i, i + 1);
+        Slot { index: self.first.index + i, span, part: span, ..self.first }
+    }
+
     /// What the entries from number `from` up to number `to` cover.
     #[inline(always)]
     pub(crate) fn span(&self, from: usize, to: usize) -> VirtRange {
@@ -99,6 +105,23 @@ fn before_bits<M: Machine>(machine: &M, run: &Entries, bits: u64) -> usize {
     before * 8 + rest.iter().take_while(|entry| entry.load(Relaxed) & bits == 0).count()
 }
 
+/// How many entries from `first` on, which is empty, are, up to `end`.
+pub(crate) fn empty_from<M: Machine>(g: Granule, machine: &M, first: &Slot, end: VirtAddr) -> usize {
+    before_bits(machine, &Entries::after(g, first, end), u64::MAX)
+}
+
+/// How many entries from the leaf `first` on continue it, up to `end`: neighbouring memory, the same attributes.
+pub(crate) fn leaves_from<M: Machine>(g: Granule, machine: &M, first: &Slot, end: VirtAddr) -> usize {
+    let run = Entries::after(g, first, end);
+    let mut next = read::<M>(machine, first).bits();
+    let continues = |entry: &&AtomicU64| {
+        let expected = next;
+        next = next.wrapping_add(first.span.len());
+        entry.load(Relaxed) == expected
+    };
+    entries_of(machine, &run).iter().take_while(continues).count()
+}
+
 /// Whether an entry of `table`, to which the entry `above` leads, leads to a table, or did before it was broken. Eight at a
 /// time: 3 instructions for each.
 pub(crate) fn holds_tables<M: Machine>(g: Granule, machine: &M, above: &Slot, table: PhysAddr) -> bool {
@@ -106,14 +129,20 @@ pub(crate) fn holds_tables<M: Machine>(g: Granule, machine: &M, above: &Slot, ta
     run.table_bits() != 0 && before_bits(machine, &run, run.table_bits()) < run.count
 }
 
-/// Whether an entry of `table`, to which the entry `above` leads, is live. First the one after the walked part: where tables
+/// Whether no entry of `table` is live.
+pub(crate) fn is_empty<M: Machine>(g: Granule, machine: &M, table: PhysAddr, level: u8) -> bool {
+    let all = Entries::all(g, table, level);
+    before_bits(machine, &all, Descriptor::VALID_BIT) == all.count
+}
+
+/// [`is_empty`] of `table`, to which the entry `above` leads. First the entry after the walked part is looked at: where tables
 /// go part by part, it is the next to go.
-pub(crate) fn holds_live<M: Machine>(g: Granule, machine: &M, above: &Slot, table: PhysAddr) -> bool {
+pub(crate) fn is_emptied<M: Machine>(g: Granule, machine: &M, above: &Slot, table: PhysAddr) -> bool {
     let level = above.level + 1;
-    let (part, all) = (Entries::of(g, table, level, above.part), Entries::all(g, table, level));
+    let part = Entries::of(g, table, level, above.part);
     let next = part.first.index + part.count;
-    next < all.count && machine::entry(machine, table, next).load(Relaxed) & Descriptor::VALID_BIT != 0
-        || before_bits(machine, &all, Descriptor::VALID_BIT) < all.count
+    let live = |index| machine::entry(machine, table, index).load(Relaxed) & Descriptor::VALID_BIT != 0;
+    !(next < g.entries(level) && live(next)) && is_empty(g, machine, table, level)
 }
 
 /// Changes the entries of `run` up to the first that has one of the bits `until`: `new` says what the entry of each number

@@ -12,13 +12,13 @@
 
 use super::request::{Gone, Keep, MapRequest, TakeBack};
 use super::visitors::{ANYWHERE, Breaker, Mapper, Reaper, Scanner};
+use super::walk::walk_level;
 use super::walk::{Path, PathEntry, Visit};
-use super::walk::{live_entries, walk_level};
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::debug::hooks::Hooks;
 use crate::entry::descriptor::Descriptor;
 use crate::entry::flush::PendingInvalidation;
-use crate::entry::slot::{Slot, read, slot};
+use crate::entry::slot::{Entries, Slot, is_empty, read, slot};
 use crate::error::{Result, SpaceError};
 use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
@@ -258,20 +258,24 @@ impl<M: Machine> KernelSpace<M> {
     /// # Errors
     /// None in practice.
     pub fn scan(&self, range: VirtRange, mut found: impl FnMut(&Slot, Descriptor)) -> Result<()> {
-        self.scan_where(range, |slot, d| {
-            found(slot, d);
+        // `dyn`: one copy of the walk; scans are not measured.
+        let found: &mut dyn FnMut(&Entries, Descriptor) -> bool = &mut |entries, d| {
+            found(&entries.first, d);
             true
-        })
+        };
+        let (g, shared, by_runs) = (self.granule(), [None; LAST_LEVEL as usize], false);
+        self.walk(range, &mut Scanner::<M> { machine: &self.machine, found, by_runs, shared, g })
     }
 
-    /// [`Self::scan`], into the tables for which `found` says so.
+    /// [`Self::scan`], into the tables for which `found` says so, and with leaves of one table that continue each other
+    /// together: neighbouring memory, the same attributes.
     ///
     /// # Errors
     /// None in practice.
     pub(crate) fn scan_where(
         &self,
         range: VirtRange,
-        found: impl FnMut(&Slot, Descriptor) -> bool,
+        found: impl FnMut(&Entries, Descriptor) -> bool,
     ) -> Result<()> {
         self.scan_below(self.root, self.granule().start_level, range, found)
     }
@@ -285,17 +289,16 @@ impl<M: Machine> KernelSpace<M> {
         table: PhysAddr,
         level: u8,
         range: VirtRange,
-        mut found: impl FnMut(&Slot, Descriptor) -> bool,
+        mut found: impl FnMut(&Entries, Descriptor) -> bool,
     ) -> Result<()> {
-        let g = self.granule();
-        // `dyn`: one copy of the walk; scans are not measured.
-        let found: &mut dyn FnMut(&Slot, Descriptor) -> bool = &mut found;
-        let shared = [None; LAST_LEVEL as usize];
-        walk_level(g, table, level, range, &mut Scanner::<M> { machine: &self.machine, found, shared, g })
+        let found: &mut dyn FnMut(&Entries, Descriptor) -> bool = &mut found;
+        let (g, shared, by_runs) = (self.granule(), [None; LAST_LEVEL as usize], true);
+        let mut scanner = Scanner::<M> { machine: &self.machine, found, by_runs, shared, g };
+        walk_level(g, table, level, range, &mut scanner)
     }
 
-    /// How many entries of `table` are live, counted no further than `limit`.
-    pub fn live_entries(&self, table: PhysAddr, level: u8, limit: usize) -> usize {
-        live_entries(self.granule(), &self.machine, table, level, limit)
+    /// Whether no entry of `table` is live.
+    pub(crate) fn is_empty_table(&self, table: PhysAddr, level: u8) -> bool {
+        is_empty(self.granule(), &self.machine, table, level)
     }
 }

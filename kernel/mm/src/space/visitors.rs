@@ -8,7 +8,9 @@ use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::entry::descriptor::Descriptor;
 use crate::entry::flush::PendingInvalidation;
 use crate::entry::live_update::Contents;
-use crate::entry::slot::{Entries, Slot, change_run, holds_live, holds_tables, read, write};
+use crate::entry::slot::{
+    Entries, Slot, change_run, empty_from, holds_tables, is_emptied, leaves_from, read, write,
+};
 use crate::error::{Result, SpaceError};
 use crate::frame::tables::TableFrames;
 use crate::granule::{Granule, LAST_LEVEL};
@@ -196,20 +198,21 @@ impl<M: Machine> Visit for Breaker<'_, M> {
     fn entries(&mut self, slot: &Slot, end: VirtAddr) -> Result<Next> {
         let g = self.g;
         let old = read::<M>(self.machine, slot);
-        if !old.is_table(slot.level) {
+        let table = old.is_table(slot.level);
+        if !table && slot.span.end < end {
             return self.leaves(&Entries::after(g, slot, end)).map(Next::Past);
         }
-        let (table, shared) = (old.address(g), old.is_shared());
-        let goes = if shared { !(self.keep)(slot.span) } else { self.goes_whole(slot, table) };
+        let (own, below) = (table && !old.is_shared(), old.address(g));
+        let goes = if own { self.goes_whole(slot, below) } else { old.is_valid() && !(self.keep)(slot.span) };
         if goes {
-            let broken = if shared { old.broken() } else { old.broken_whole() };
+            let broken = if own { old.broken_whole() } else { old.broken() };
             write::<M>(g, self.machine, slot, broken, Contents::MayDiffer)?;
-            // Each leaf that the table maps may be in a TLB.
-            let leaf = if shared { g.page_size } else { 1 << g.level_shift(slot.level + 1) };
-            self.pending.add_leaves(slot.span, leaf, true);
+            // Each leaf that the table maps may be in a TLB. What many entries share maps pages.
+            let leaf = if own { 1 << g.level_shift(slot.level + 1) } else { g.page_size };
+            self.pending.add_leaves(slot.span, if table { leaf } else { slot.span.len() }, table);
             self.lost[usize::from(slot.level)] = true;
         }
-        Ok(if goes || shared { Next::Over } else { Next::Descend(table) })
+        Ok(if own && !goes { Next::Descend(below) } else { Next::Over })
     }
 
     fn leave(&mut self, slot: &Slot) -> Result<()> {
@@ -220,7 +223,7 @@ impl<M: Machine> Visit for Breaker<'_, M> {
         }
         let old = read::<M>(self.machine, slot);
         let child = old.address(g);
-        if self.bounds.covers(&slot.span) && !holds_live(g, self.machine, slot, child) {
+        if self.bounds.covers(&slot.span) && is_emptied(g, self.machine, slot, child) {
             let below = slot.level + 1 < LAST_LEVEL;
             let broken = if below { old.broken() } else { old.broken_whole() };
             write::<M>(g, self.machine, slot, broken, Contents::MayDiffer)?;
@@ -365,19 +368,26 @@ impl<M: Machine> Visit for Reaper<'_, M> {
 
 pub(super) struct Scanner<'a, M> {
     pub(super) machine: &'a M,
-    pub(super) found: &'a mut dyn FnMut(&Slot, Descriptor) -> bool,
+    pub(super) found: &'a mut dyn FnMut(&Entries, Descriptor) -> bool,
+    /// Whether leaves that continue each other are found together.
+    pub(super) by_runs: bool,
     /// The shared table that has just been walked below an entry of each level.
     pub(super) shared: [Option<PhysAddr>; LAST_LEVEL as usize],
     pub(super) g: Granule,
 }
 
 impl<M: Machine> Visit for Scanner<'_, M> {
-    fn entry(&mut self, slot: &Slot) -> Result<Next> {
+    fn entries(&mut self, slot: &Slot, end: VirtAddr) -> Result<Next> {
         let g = self.g;
         let d = read::<M>(self.machine, slot);
-        let into = !d.is_empty() && (self.found)(slot, d);
+        if d.is_empty() {
+            return Ok(Next::Past(empty_from(g, self.machine, slot, end)));
+        }
+        let leaves = self.by_runs && d.is_leaf(slot.level) && !d.is_shared();
+        let count = if leaves { leaves_from(g, self.machine, slot, end) } else { 1 };
+        let into = (self.found)(&Entries { first: *slot, count }, d);
         if !into || !d.is_table(slot.level) {
-            return Ok(Next::Over);
+            return Ok(Next::Past(count));
         }
         let table = d.address(g);
         let last = &mut self.shared[usize::from(slot.level)];

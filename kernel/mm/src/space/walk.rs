@@ -1,13 +1,10 @@
 //! The walk itself: entries of a range, parents before children, at every level of every granule.
 
-use core::sync::atomic::Ordering::Acquire;
-
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::entry::descriptor::Descriptor;
 use crate::entry::slot::{Slot, slot};
 use crate::error::Result;
 use crate::granule::{Granule, LAST_LEVEL};
-use crate::machine::{self, Machine};
 
 /// What a walk does next.
 #[derive(Debug)]
@@ -111,16 +108,4 @@ pub(super) fn walk_level<V: Visit>(
         here.span = VirtRange { start, end: start.saturating_add(size) };
         here.part.start = start;
     }
-}
-
-/// How many entries of `table` are live, counted no further than `limit`.
-pub(super) fn live_entries<M: Machine>(
-    g: Granule,
-    machine: &M,
-    table: PhysAddr,
-    level: u8,
-    limit: usize,
-) -> usize {
-    let entries = machine::table(machine, table, g.entries(level));
-    entries.iter().filter(|e| Descriptor::from_bits(e.load(Acquire)).is_valid()).take(limit).count()
 }
