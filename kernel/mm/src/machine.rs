@@ -105,6 +105,8 @@ pub unsafe trait Machine: Clone {
         // SAFETY: this function's `# Safety`; through the MMU the range is one stretch.
         unsafe { self.zero(self.mapped(range.start, range.len(), Access::Write), range.len()) }
     }
+    /// Whether [`Self::entry_written`] does something.
+    const WATCHES_ENTRIES: bool = false;
     /// A checkpoint that the emulated machine uses to watch entry writes; the kernel's does nothing.
     fn entry_written(&self, _table: PhysAddr, _index: usize, _old: u64, _new: u64) {}
     /// How well the CPUs support that the size of a live leaf changes (FEAT_BBM, the least of all CPUs).

@@ -1,6 +1,7 @@
 //! The memmap of a block on demand, as values: where it is mapped, and the image that free blocks share. What is done with
 //! them is in frame/demand.
 
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
@@ -131,33 +132,34 @@ impl Groups {
 #[must_use]
 pub(crate) struct GroupTables(pub(super) Option<Pfn>);
 
-/// The entries of free blocks, of which each block has `each`, a power of two.
+/// The entries of free blocks, of which each block has `each`.
 #[derive(Clone, Copy)]
 pub(crate) struct Pattern {
-    head: Descriptor,
-    other: Descriptor,
-    each: usize,
+    pub(crate) each: usize,
+    /// The first of a block, and each other.
+    pub(crate) entries: [Descriptor; 2],
 }
 
 impl Pattern {
-    /// The entry with index `i` of a table.
-    #[inline(always)]
-    pub(crate) const fn at(&self, i: usize) -> Descriptor {
-        if i & (self.each - 1) == 0 { self.head } else { self.other }
-    }
     /// Fills `table`, of `level`, which no walk reaches yet.
     pub(crate) fn fill<M: Machine>(&self, machine: &M, g: Granule, table: PhysAddr, level: u8) {
-        let entries = g.entries(level);
-        machine::fill_table(machine, table, 0..entries, self.other.bits());
-        for first in (0..entries).step_by(self.each).filter(|_| self.each > 1) {
-            machine::fill_table(machine, table, first..first + 1, self.head.bits());
+        let (count, [first, other]) = (g.entries(level), self.entries);
+        machine::fill_table(machine, table, 0..count, other.bits());
+        if first != other {
+            let blocks = machine::table(machine, table, count).iter().step_by(self.each);
+            blocks.for_each(|entry| entry.store(first.bits(), Relaxed));
         }
     }
     /// Which of neighbouring entries, beginning with a block's, is the first that is another.
     pub(crate) fn first_other<M: Machine>(&self, machine: &M, run: &Entries) -> Option<usize> {
         let Entries { first, count } = *run;
         let entries = &machine::table(machine, first.table, first.index + count)[first.index..];
-        entries.iter().enumerate().position(|(i, entry)| entry.load(Relaxed) != self.at(i).bits())
+        let [head, other] = self.entries.map(|entry| entry.bits());
+        entries.chunks(self.each).enumerate().find_map(|(block, entries)| {
+            let says =
+                |(i, entry): (usize, &AtomicU64)| entry.load(Relaxed) != if i == 0 { head } else { other };
+            entries.iter().enumerate().position(says).map(|i| block * self.each + i)
+        })
     }
 }
 
@@ -184,7 +186,7 @@ impl Image {
     /// The entries of free blocks, at the level of the image.
     pub(crate) fn pattern(&self, g: Granule) -> Pattern {
         match self.table.map(|table| Descriptor::table(table).shared()) {
-            Some(table) => Pattern { head: table, other: table, each: 1 },
+            Some(table) => Pattern { each: 1, entries: [table; 2] },
             None => self.leaves(g),
         }
     }
@@ -192,7 +194,7 @@ impl Image {
     /// The entries of the last level.
     pub(crate) fn leaves(&self, g: Granule) -> Pattern {
         let each = usize::try_from(g.section_memmap >> g.page_shift).unwrap_or(1);
-        Pattern { head: self.leaf(0), other: self.leaf(1), each }
+        Pattern { each, entries: [self.leaf(0), self.leaf(1)] }
     }
 
     /// Whether `pa` is in one of its frames.

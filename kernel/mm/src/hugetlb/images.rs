@@ -15,7 +15,6 @@ use super::tails::TailOf;
 use crate::addr::{PhysAddr, VirtRange};
 use crate::entry::descriptor::{Attributes, Descriptor};
 use crate::error::Result;
-use crate::frame::memmap::Image;
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::frame::tables::TableFrames;
 use crate::frame::zone::ZoneKind;
@@ -46,13 +45,12 @@ impl Parts {
     fn tail_leaf(&self) -> Descriptor {
         Descriptor::leaf(self.tail, Attributes::RODATA, LAST_LEVEL, false).shared()
     }
-    /// The entry `number` of the memmap of a block, the `first` or another one.
-    fn entry(&self, g: Granule, first: bool, number: u64) -> Descriptor {
+    /// The first entry of the memmap of a block, and each other; of the `first` block or another one.
+    fn entries(&self, g: Granule, first: bool) -> [Descriptor; 2] {
         match (self.tails, self.table) {
-            (Some(_), Some(table)) if first => Descriptor::table(table),
-            (Some(tails), _) => Descriptor::table(tails).shared(),
-            (None, _) if first && number == 0 => self.head_leaf(g),
-            (None, _) => self.tail_leaf(),
+            (Some(_), Some(table)) if first => [Descriptor::table(table); 2],
+            (Some(tails), _) => [Descriptor::table(tails).shared(); 2],
+            (None, _) => [if first { self.head_leaf(g) } else { self.tail_leaf() }, self.tail_leaf()],
         }
     }
 }
@@ -95,7 +93,7 @@ impl HugeTlb {
             }
         };
         for (memmap, first) in memmaps(space, run) {
-            space.replace_image(memmap, |number| parts.entry(g, first, number))?;
+            space.replace_image(memmap, parts.entries(g, first))?;
         }
         frames.charge(PageKind::HugeTlb, run.len());
         self.tails.count(frames, of, pages_of_tails(order, PAGE_BYTES, g.page_size), 0);
@@ -118,7 +116,7 @@ impl HugeTlb {
         self.set_optimised(frames, run, false);
         let (own, table) = own_parts(space, run.start);
         for (memmap, _) in memmaps(space, run) {
-            space.replace_image(memmap, |number| image_entry(image, number))?;
+            space.replace_image(memmap, image.pattern(g).entries)?;
         }
         frames.uncharge(PageKind::HugeTlb, run.len());
         frames.put_images(run);
@@ -190,13 +188,6 @@ fn own_parts<M: Machine>(space: &KernelSpace<M>, head: Pfn) -> (Option<Pfn>, Opt
     let leaf = path.leaf();
     let pfn = |address| Pfn::containing(g, address);
     (leaf.map(|leaf| pfn(leaf.descriptor.address(g))), leaf.map(|leaf| pfn(leaf.slot.table)))
-}
-
-fn image_entry(image: Image, number: u64) -> Descriptor {
-    match image.table {
-        Some(table) => Descriptor::table(table).shared(),
-        None => image.leaf(number),
-    }
 }
 
 /// Writes the first memmap page of a huge page, and the table of its first block's entries, before any walk reaches them.

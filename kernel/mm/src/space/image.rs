@@ -13,9 +13,9 @@ use crate::addr::{PhysAddr, VirtAddr, VirtRange};
 use crate::entry::descriptor::Descriptor;
 use crate::entry::flush::PendingInvalidation;
 use crate::entry::live_update::Contents;
-use crate::entry::slot::{Entries, Slot, read, write, write_run};
+use crate::entry::slot::{Entries, Slot, empty_run, map_run, read, write};
 use crate::error::{Result, SpaceError};
-use crate::frame::memmap::{Image, image_level};
+use crate::frame::memmap::{Image, Pattern, image_level};
 use crate::frame::tables::TableFrames;
 use crate::granule::Granule;
 use crate::machine::{self, Machine};
@@ -35,8 +35,8 @@ impl<M: Machine> Imager<'_, M> {
     /// block, and so does a table.
     fn fill(&mut self, slot: &Slot, table: PhysAddr) -> Result<()> {
         let run = Entries::of(self.g, table, slot.level + 1, slot.part);
-        let pattern = self.image.pattern(self.g);
-        write_run::<M>(self.machine, &run, |i| pattern.at(i))
+        let Pattern { each, entries } = self.image.pattern(self.g);
+        map_run::<M>(self.machine, &run, each, entries)
     }
 
     /// Whether all below `slot` is in the walked range, and one table of entries.
@@ -152,12 +152,12 @@ impl<M: Machine> KernelSpace<M> {
         self.reap_tables(frames, memmap)
     }
 
-    /// Lets the entries of `memmap`, that of one block, lead elsewhere, in a window: `new` says where the entry of each number
-    /// does. Where a table serves one section (4K) it is the one that leads to that table.
+    /// Lets the entries of `memmap`, that of one block, lead elsewhere, in a window: the first one, and the others. Where a
+    /// table serves one section (4K) the first is all that there are: it leads to that table.
     ///
     /// # Errors
     /// `SpaceError::NotMapped` when nothing of a block on demand is mapped there.
-    pub(crate) fn replace_image(&mut self, memmap: VirtRange, new: impl Fn(u64) -> Descriptor) -> Result<()> {
+    pub(crate) fn replace_image(&mut self, memmap: VirtRange, entries: [Descriptor; 2]) -> Result<()> {
         let (g, level) = (self.granule(), image_level(self.granule()));
         let path = self.path(memmap.start);
         let step = path.steps().find(|step| step.slot.level == level);
@@ -167,9 +167,9 @@ impl<M: Machine> KernelSpace<M> {
         pending.add_leaves(memmap, g.page_size, g.shares_tables());
         self.machine.publish();
         self.machine.window_open(memmap);
-        write_run::<M>(&self.machine, &run, |_| Descriptor::EMPTY)?;
+        empty_run::<M>(&self.machine, &run);
         pending.invalidate(&self.machine);
-        write_run::<M>(&self.machine, &run, |i| new(i as u64))?;
+        map_run::<M>(&self.machine, &run, run.count, entries)?;
         self.machine.publish();
         self.machine.window_close();
         Ok(())
@@ -200,7 +200,7 @@ impl<M: Machine> KernelSpace<M> {
             }
             let Some(step) = path.steps().find(|step| step.slot.level == image_level(g)) else { continue };
             let run = Entries::of(g, step.slot.table, image_level(g), part);
-            write_run::<M>(&self.machine, &run, |_| Descriptor::EMPTY)?;
+            empty_run::<M>(&self.machine, &run);
             pending.add_leaves(part, g.page_size, g.shares_tables());
             self.break_emptied(page, bounds, image_level(g), &mut pending)?;
         }

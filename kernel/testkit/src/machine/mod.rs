@@ -246,6 +246,7 @@ unsafe impl Machine for Emulated {
         }
     }
 
+    const WATCHES_ENTRIES: bool = true;
     fn entry_written(&self, table: PhysAddr, index: usize, old: u64, new: u64) {
         let (table, index) = (table.get(), index as u64);
         self.with_mmu(|mmu, inner| mmu.written(inner.spec, &inner.memory, table, index, old, new));
