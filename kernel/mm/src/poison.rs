@@ -45,6 +45,7 @@ impl<M: Machine> Mm<M> {
             }
             _ => return Err(PageError::Unmovable { pfn, kind }.into()),
         };
+        self.frames.empty_lent(pfn);
         self.frames.take_free(pfn, 0, PageKind::Poisoned)?;
         if let Some(block) = self.frames.block_of_mut(pfn) {
             block.poisoned += 1;

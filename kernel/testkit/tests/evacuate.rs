@@ -6,6 +6,7 @@ use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{BlockError, Error, PageError, Resource, SpaceError};
 use hotmap_mm::frame::Mobility;
+use hotmap_mm::frame::buddy::Lists;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
@@ -36,7 +37,7 @@ fn looked_at(g: Granule, zone: ZoneKind, blocks: u64) -> usize {
     for pfn in inside {
         outside.push(page(&mut rig));
         rig.mm.frames_mut().free(pfn);
-        let searched = rig.mm.frames().zone(zone).searched();
+        let searched = rig.mm.frames().zone(zone).searched(Lists::Main);
         looked += searched.iter().filter(|block| all.contains(**block)).count();
     }
     assert!(outside.iter().all(|pfn| !all.contains(*pfn)));

@@ -36,10 +36,11 @@ fn machine(granule: Granule) -> Machine {
 }
 
 /// The memmap pages in which runs begin once the first page of a block is taken: its first, and those of the upper half, the
-/// second quarter, the second eighth, ... by hand.
+/// second quarter, the second eighth, ... by hand. At 4K the page is behind the 512 that are set aside: 9, 10 and 12 are in the
+/// next 512.
 const fn begun(granule: Granule) -> &'static [usize] {
     match granule {
-        Granule::K4 => &[0, 1, 2, 4, 8, 16, 32, 64, 128, 256],
+        Granule::K4 => &[0, 1, 2, 4, 8, 9, 10, 12, 16, 32, 64, 128, 256],
         Granule::K16 => &[0, 1, 2, 4, 8, 16],
         Granule::K64 => &[0, 1, 2, 4],
     }

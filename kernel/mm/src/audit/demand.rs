@@ -9,7 +9,7 @@ use crate::entry::slot::{self, Entries, Slot};
 use crate::frame::block::{BlockState, MemoryBlock};
 use crate::frame::extent::{Piece, Record};
 use crate::frame::memmap::{DemandMemmap, Groups, image_level};
-use crate::frame::page::{PAGE_BYTES, PageKind};
+use crate::frame::page::{PAGE_BYTES, Page, PageKind};
 use crate::frame::zone::ZoneKind;
 use crate::granule::LAST_LEVEL;
 use crate::hugetlb::tails::SharedTail;
@@ -229,10 +229,35 @@ impl<M: Machine> Auditor<'_, M> {
 
     /// A block on demand knows where its memmap is mapped.
     pub(super) fn knows_its_entry(&mut self, block: &MemoryBlock) {
-        let Some(DemandMemmap { table, index }) = block.demand else { return };
+        let Some(DemandMemmap { table, index, .. }) = block.demand else { return };
         let right = self.mm.frames.memmap_entry(block.start) == Some((table, index));
         let at = Offender::Memory(block.pages(self.mm.granule()).addresses(self.mm.granule()));
         self.find_unless(right, 1, "where the memmap of a block on demand is mapped", at);
+    }
+
+    /// Pages of `block` behind those that are set aside are lent only while none of them is free; the block knows which.
+    fn lent_outside(&mut self, block: &MemoryBlock, outside: u64, free_aside: bool) {
+        let at =
+            Offender::Block { block: block.start.address(self.mm.granule()), found: outside, expected: 0 };
+        self.find_unless(
+            !free_aside || outside == 0,
+            7,
+            "lent pages, while one that is set aside is free",
+            at,
+        );
+        let (mut link, mut listed) = (block.demand.map_or(0, |demand| demand.outside), 0);
+        while let Some(pfn) = link.checked_sub(1).map(|offset| block.start + u64::from(offset)) {
+            let lent = |page: &&Page| page.kind() == PageKind::MemmapSelf && !block.free.is_set_aside(pfn);
+            let Some(page) = self.page(pfn).filter(lent).filter(|_| listed < outside) else { break };
+            (listed, link) = (listed + 1, page.links().0);
+        }
+        let same = listed == outside && link == 0;
+        let at = Offender::Block {
+            block: block.start.address(self.mm.granule()),
+            found: listed,
+            expected: outside,
+        };
+        self.find_unless(same, 7, "the list of lent pages that are not set aside", at);
     }
 
     /// The memmap pages of `block` in which runs begin.
@@ -248,14 +273,19 @@ impl<M: Machine> Auditor<'_, M> {
         }
         let each = g.page_size / PAGE_BYTES;
         let (mut at, mut last) = (block.start, None);
+        let (mut outside, mut free_aside) = (0, false);
         let end = block.start + g.section_pages;
         while at < end {
-            let Some(order) = self.page(at).map(|page| page.order().min(g.section_order)) else { break };
+            let Some(page) = self.page(at) else { break };
+            let (aside, order) = (block.free.is_set_aside(at), page.order().min(g.section_order));
+            outside += u64::from(!aside && page.kind() == PageKind::MemmapSelf);
+            free_aside |= aside && page.kind() == PageKind::Free;
             let first = Pfn::new(at.get() / each * each);
             if last.replace(first) != Some(first) {
                 self.ledger.begun.add(PageKind::MemmapSelf, first, each);
             }
             at = at + (1 << order);
         }
+        self.lent_outside(block, outside, free_aside);
     }
 }

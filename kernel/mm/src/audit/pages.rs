@@ -136,8 +136,9 @@ impl<M: Machine> Auditor<'_, M> {
     fn free_lists(&mut self, block: &MemoryBlock, heads: &Tally) {
         let g = self.mm.granule();
         let (pages, mut listed) = (block.pages(g), Tally::default());
-        for order in 0..=g.section_order {
-            let (mut link, mut previous) = (block.free.first_link(order), 0);
+        let main = (0..=g.section_order).map(|order| (block.free.first_link(order), Some(order)));
+        for (first, listed_as) in main.chain([(block.free.first_aside_link(), None)]) {
+            let (mut link, mut previous) = (first, 0);
             while link != 0 {
                 let pfn = block.start + u64::from(link - 1);
                 let runs_out = listed.pages(PageKind::Free) >= g.section_pages;
@@ -145,7 +146,10 @@ impl<M: Machine> Auditor<'_, M> {
                     self.find(6, "a free list leads out of its block or in a circle", Offender::Pfn(pfn));
                     break;
                 };
-                let (kind, right) = (page.kind(), page.kind() == PageKind::Free && page.order() == order);
+                let (kind, order) = (page.kind(), page.order().min(g.section_order));
+                // All of the block is on its list, though its first pages are to be set aside.
+                let aside = block.free.is_set_aside(pfn) && order < g.section_order;
+                let right = kind == PageKind::Free && listed_as.map_or(aside, |is| is == order && !aside);
                 let (next, prev) = page.links();
                 self.find_unless(right, 6, "a page on a free list", Offender::Page { pfn, kind });
                 self.find_unless(prev == previous, 6, "a free list's links disagree", Offender::Pfn(pfn));

@@ -4,8 +4,9 @@
 
 use crate::error::{Error, Resource, Result};
 use crate::frame::block::{BlockState, MemoryBlock};
-use crate::frame::buddy::Split;
-use crate::frame::memmap::described_order;
+use crate::frame::buddy::{Lists, Split};
+use crate::frame::demand::taking::Wanted;
+use crate::frame::memmap::{LEAST_ASIDE_ORDER, described_order};
 use crate::frame::page::PageKind;
 use crate::frame::pages::Pages;
 use crate::frame::zone::ZoneKind;
@@ -30,14 +31,32 @@ impl<M: Machine> Frames<M> {
     pub(crate) fn take(&mut self, order: u32, kind: PageKind, mobility: Mobility) -> Option<Pfn> {
         let found = match mobility {
             Mobility::Unmovable => self.take_oldest(order),
-            Mobility::Movable => MOVABLE_FROM
-                .into_iter()
-                .find_map(|zone| self.take_newest(zone, |frames, block| frames.take_from(block, order))),
+            Mobility::Movable => MOVABLE_FROM.into_iter().find_map(|zone| {
+                self.take_newest(zone, Lists::Main, |frames, block| frames.take_from(block, order))
+            }),
         };
-        let pfn = found?;
+        let pfn = found.or_else(|| self.take_set_aside(order, mobility))?;
         self.pages().mark(pfn, order, kind);
         self.charge(kind, 1 << order);
         Some(pfn)
+    }
+
+    /// What no other memory serves: pages that blocks on demand set aside.
+    #[cold]
+    pub(super) fn take_set_aside(&mut self, order: u32, mobility: Mobility) -> Option<Pfn> {
+        if self.demand.blocks() == 0 {
+            return None;
+        }
+        match mobility {
+            Mobility::Unmovable => {
+                let blocks = self.zones[ZoneKind::Normal as usize].blocks().len();
+                (0..blocks)
+                    .find_map(|i| self.take_aside(self.zones[ZoneKind::Normal as usize].blocks()[i], order))
+            }
+            Mobility::Movable => MOVABLE_FROM.into_iter().find_map(|zone| {
+                self.take_newest(zone, Lists::Aside, |frames, block| frames.take_aside(block, order))
+            }),
+        }
     }
 
     pub(crate) fn take_from(&mut self, start: Pfn, order: u32) -> Option<Pfn> {
@@ -49,7 +68,7 @@ impl<M: Machine> Frames<M> {
         let split = block.free.find(order)?;
         let pfn = match block.populated(g, split) {
             Some(populated) => block.free.take(&pages, populated),
-            None => self.take_populating(start, order, None)?,
+            None => self.take_from_demand(start, order, Wanted::Main)?,
         };
         self.zones[zone as usize].free -= 1 << order;
         Some(pfn)
@@ -71,34 +90,37 @@ impl<M: Machine> Frames<M> {
         (0..blocks).find_map(|i| self.take_from(self.zones[ZoneKind::Normal as usize].blocks()[i], order))
     }
 
-    /// What `take` takes from a block of `zone`, the newest one first that serves it.
+    /// What `take` takes from `lists` of a block of `zone`, the newest one first that serves it.
     #[inline(always)]
     pub(super) fn take_newest<T>(
         &mut self,
         zone: ZoneKind,
+        lists: Lists,
         mut take: impl FnMut(&mut Self, Pfn) -> Option<T>,
     ) -> Option<T> {
         let mut found_free = false;
-        for at in (0..self.zones[zone as usize].searched().len()).rev() {
+        for at in (0..self.zones[zone as usize].searched(lists).len()).rev() {
             let block = self.zones[zone as usize].blocks()[at];
             let found = take(self, block);
             if found.is_some() {
                 return found;
             }
-            found_free |= self.serves(block);
+            found_free |= self.serves(block, lists);
             if !found_free {
-                self.zones[zone as usize].note_idle(at);
+                self.zones[zone as usize].note_idle(lists, at);
             }
         }
         None
     }
 
-    /// Whether the block serves allocations and has a free page.
-    fn serves(&self, block: Pfn) -> bool {
-        let serves = |b: &MemoryBlock| matches!(b.state, BlockState::Online(_)) && b.free.pages() != 0;
+    /// Whether the block serves allocations and has a free page on `lists`.
+    fn serves(&self, block: Pfn, lists: Lists) -> bool {
+        let main = lists == Lists::Main;
+        let serves = |state| matches!(state, BlockState::Online(_));
         match self.blocks.get(block.get()) {
-            Some(block) => serves(block),
-            None => self.extent_of(block).is_some_and(|extent| matches!(extent.state, BlockState::Online(_))),
+            Some(block) if main => serves(block.state) && block.free.largest().is_some(),
+            Some(block) => block.serves_aside(),
+            None => main && self.extent_of(block).is_some_and(|extent| serves(extent.state)),
         }
     }
 
@@ -157,8 +179,8 @@ impl<M: Machine> Frames<M> {
         let (PageKind::Free, head) = pages.use_of(pfn) else { return None };
         let split = Split { head, from: pages.get(head).order(), pfn, order };
         let taken = match block.populated(g, split) {
-            Some(populated) => block.free.take(&pages, populated),
-            None => self.take_populating(start, order, Some(pfn))?,
+            Some(populated) => block.free.take_any(&pages, populated),
+            None => self.take_from_demand(start, order, Wanted::At(pfn))?,
         };
         self.zones[zone as usize].free -= 1 << order;
         Some(taken)
@@ -168,15 +190,21 @@ impl<M: Machine> Frames<M> {
     pub(crate) fn put_back(&mut self, pfn: Pfn, order: u32) {
         let g = self.granule();
         let pages = Pages::new(&self.machine, self.layout);
-        let Some(block) = self.blocks.get_mut(pfn.align_down(g.section_order).get()) else { return };
+        let start = pfn.align_down(g.section_order);
+        let Some(block) = self.blocks.get_mut(start.get()) else { return };
         let zone = block.state.zone();
         if zone.is_none() && block.demand.is_none() {
             return;
         }
+        if block.free.sets_aside(pfn - start) {
+            return self.put_aside(pfn, order);
+        }
         pages.own(pfn).clear_head();
         let merged = block.free.free(&pages, pfn, order);
         let idle = || block.free.pages() + block.memmap_inside == g.section_pages;
-        let gives_back = block.demand.is_some() && (merged > described_order(g) || idle());
+        // The last page in use leaves free runs of at least as many pages as are set aside.
+        let gives_back =
+            merged >= LEAST_ASIDE_ORDER && block.demand.is_some() && (merged > described_order(g) || idle());
         let online = matches!(block.state, BlockState::Online(_));
         if let Some(zone) = zone {
             let zone = &mut self.zones[zone as usize];

@@ -14,7 +14,7 @@ use crate::error::{Resource, Result};
 use crate::frame::Frames;
 use crate::frame::block::{BlockState, MemoryBlock, Source};
 use crate::frame::extent::{Extent, Piece, Record};
-use crate::frame::memmap::{DemandMemmap, Groups};
+use crate::frame::memmap::{DemandMemmap, Groups, aside_order};
 use crate::frame::section::{Backing, Section, Subsections};
 use crate::frame::zone::{Zone, ZoneKind};
 use crate::machine::Machine;
@@ -274,9 +274,9 @@ impl<M: Machine> Frames<M> {
     pub(crate) fn block_in(&self, extent: &Extent, start: Pfn) -> MemoryBlock {
         let g = self.granule();
         let block = MemoryBlock::offline(start, extent.source, g.section_pages);
-        let demand = self.memmap_entry(start).map(|(table, index)| DemandMemmap { table, index });
+        let demand = self.memmap_entry(start).map(|(table, index)| DemandMemmap { table, index, outside: 0 });
         let mut block = MemoryBlock { state: extent.state, node: extent.node, demand, ..block };
-        block.free.set_whole(g.section_order);
+        block.free.set_whole(g.section_order, 1 << aside_order(g));
         block
     }
 

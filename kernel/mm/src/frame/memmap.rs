@@ -22,6 +22,8 @@ pub struct DemandMemmap {
     pub(crate) table: PhysAddr,
     /// The entry's index in it.
     pub(crate) index: u32,
+    /// Where the list of lent pages begins that are not among those set aside: an offset into the block plus one, or 0.
+    pub(crate) outside: u32,
 }
 
 /// What is done on demand.
@@ -44,6 +46,8 @@ pub struct Demand {
     pub(super) blocks: u64,
     pub(super) figures: DemandFigures,
     pub(super) skipped: u64,
+    /// The index of the block that was looked for last: where it is, most of the time, when it is looked for again.
+    pub(super) last: usize,
 }
 
 impl Demand {
@@ -69,6 +73,15 @@ impl Demand {
 pub(crate) fn described_order(g: Granule) -> u32 {
     g.page_shift - PAGE_BYTES_SHIFT
 }
+
+/// log2 of the pages that a block on demand sets aside for its memmap, at its start: as many as its whole memmap has. 9, 5, 3
+/// at 4K, 16K, 64K.
+pub(crate) fn aside_order(g: Granule) -> u32 {
+    g.section_order - described_order(g)
+}
+
+/// The least of [`aside_order`].
+pub(crate) const LEAST_ASIDE_ORDER: u32 = 3;
 
 /// The level of the entries of a block's memmap that lead to the image: above the last where a table serves one section (4K).
 pub(crate) fn image_level(g: Granule) -> u8 {

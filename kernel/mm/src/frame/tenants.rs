@@ -1,8 +1,9 @@
 //! Tenants' pages, taken and given back many at a time: each is a run of its own.
 
-use crate::frame::Frames;
 use crate::frame::alloc::MOVABLE_FROM;
+use crate::frame::buddy::Lists;
 use crate::frame::page::{Page, PageKind};
+use crate::frame::{Frames, Mobility};
 use crate::machine::Machine;
 use crate::pfn::PfnRange;
 
@@ -14,8 +15,8 @@ impl<M: Machine> Frames<M> {
     /// would get. `None` when no page is free.
     pub(crate) fn take_tenants(&mut self, most: u64) -> Option<PfnRange> {
         let largest = most.checked_ilog2()?.min(LARGEST);
-        let (start, order) = MOVABLE_FROM.into_iter().find_map(|zone| {
-            self.take_newest(zone, |frames, block| {
+        let found = MOVABLE_FROM.into_iter().find_map(|zone| {
+            self.take_newest(zone, Lists::Main, |frames, block| {
                 // The smallest run is the one that would be split, and split again, for one page after the other.
                 let own = frames.blocks.get(block.get());
                 let smallest =
@@ -23,7 +24,9 @@ impl<M: Machine> Frames<M> {
                 let order = smallest?.min(largest);
                 frames.take_from(block, order).map(|pfn| (pfn, order))
             })
-        })?;
+        });
+        let aside = || Some((self.take_set_aside(0, Mobility::Movable)?, 0));
+        let (start, order) = found.or_else(aside)?;
         let run = PfnRange::new(start, 1 << order);
         for page in self.pages().own_run(run) {
             page.set_head(PageKind::Tenant, 0);

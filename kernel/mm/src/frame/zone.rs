@@ -6,6 +6,7 @@ use core::fmt;
 use alloc::vec::Vec;
 
 use crate::error::Result;
+use crate::frame::buddy::Lists;
 use crate::list;
 use crate::pfn::{Pfn, PfnRange};
 
@@ -42,8 +43,8 @@ impl fmt::Display for ZoneKind {
 pub struct Zone {
     blocks: Vec<Pfn>,
     /// Every block from this position on is known to serve no page, since it has none free or is isolated: searches start
-    /// below it.
-    idle_from: usize,
+    /// below it. For pages that are not set aside, and for those that are.
+    idle_from: [usize; 2],
     /// Pages of memory in the zone.
     pub present: u64,
     /// Free pages in the zone.
@@ -53,7 +54,7 @@ pub struct Zone {
 impl Zone {
     /// A zone without blocks.
     pub const fn new() -> Self {
-        Self { blocks: Vec::new(), idle_from: 0, present: 0, free: 0 }
+        Self { blocks: Vec::new(), idle_from: [0; 2], present: 0, free: 0 }
     }
 
     /// Makes room for `more` blocks; [`Self::join`] cannot fail then.
@@ -67,9 +68,7 @@ impl Zone {
     pub(crate) fn join_after(&mut self, first: Pfn, next: Pfn) {
         let Some(at) = self.blocks.iter().position(|block| *block == first) else { return };
         self.blocks.insert(at + 1, next);
-        if self.idle_from > at {
-            self.idle_from += 1;
-        }
+        self.idle_from.iter_mut().filter(|from| **from > at).for_each(|from| *from += 1);
     }
     /// The inverse of [`Self::join_after`]; whether `next` follows `first`, without which nothing has changed.
     pub(crate) fn leave_after(&mut self, first: Pfn, next: Pfn) -> bool {
@@ -78,15 +77,13 @@ impl Zone {
             return false;
         }
         self.blocks.remove(at);
-        if self.idle_from > at {
-            self.idle_from -= 1;
-        }
+        self.idle_from.iter_mut().filter(|from| **from > at).for_each(|from| *from -= 1);
         true
     }
     /// A block joins, as the newest.
     pub fn join(&mut self, block: Pfn) {
         self.blocks.push(block);
-        self.idle_from = self.blocks.len();
+        self.idle_from = [self.blocks.len(); 2];
     }
     /// Gives back what capacity is not used.
     pub(crate) fn shrink(&mut self) {
@@ -95,24 +92,25 @@ impl Zone {
     /// All blocks of `pages` leave.
     pub fn leave(&mut self, pages: PfnRange) {
         self.blocks.retain(|block| !pages.contains(*block));
-        self.idle_from = self.blocks.len();
+        self.idle_from = [self.blocks.len(); 2];
         list::shrink(&mut self.blocks);
     }
     /// The first blocks of its records, oldest first: a block, or an extent's first.
     pub fn blocks(&self) -> &[Pfn] {
         &self.blocks
     }
-    /// The blocks that may serve a page, oldest first: a search looks at no others.
-    pub fn searched(&self) -> &[Pfn] {
-        &self.blocks[..self.idle_from]
+    /// The blocks that may serve a page of `lists`, oldest first: a search looks at no others.
+    pub fn searched(&self, lists: Lists) -> &[Pfn] {
+        &self.blocks[..self.idle_from[lists as usize]]
     }
-    /// Every block from `position` on has no free page or is isolated: the next search starts below.
-    pub fn note_idle(&mut self, position: usize) {
-        self.idle_from = self.idle_from.min(position);
+    /// Every block from `position` on has no free page on `lists` or is isolated: the next search starts below.
+    pub fn note_idle(&mut self, lists: Lists, position: usize) {
+        let from = &mut self.idle_from[lists as usize];
+        *from = position.min(*from);
     }
     /// A page was freed in a block that serves, or a block serves again: searches start at the newest block again.
     pub fn note_freed(&mut self) {
-        self.idle_from = self.blocks.len();
+        self.idle_from = [self.blocks.len(); 2];
     }
 }
 
@@ -148,11 +146,12 @@ mod tests {
     #[test]
     fn a_search_passes_over_idle_blocks_until_a_page_is_freed() {
         let mut zone = zone(&[1, 2, 3]);
-        assert_eq!(zone.searched().len(), 3);
-        zone.note_idle(1);
-        zone.note_idle(2);
-        assert_eq!(zone.searched(), [Pfn::new(BLOCK)], "the lower position holds");
+        assert_eq!(zone.searched(Lists::Main).len(), 3);
+        zone.note_idle(Lists::Main, 1);
+        zone.note_idle(Lists::Main, 2);
+        assert_eq!(zone.searched(Lists::Main), [Pfn::new(BLOCK)], "the lower position holds");
+        assert_eq!(zone.searched(Lists::Aside).len(), 3, "what is set aside is searched by itself");
         zone.note_freed();
-        assert_eq!(zone.searched(), zone.blocks());
+        assert_eq!(zone.searched(Lists::Main), zone.blocks());
     }
 }

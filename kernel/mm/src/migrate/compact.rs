@@ -12,7 +12,7 @@
 
 use crate::error::{Error, Resource, Result};
 use crate::frame::block::BlockState;
-use crate::frame::page::PageKind;
+use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::frame::zone::ZoneKind;
 use crate::frame::{Frames, Mobility};
 use crate::machine::Machine;
@@ -59,8 +59,8 @@ fn free_run<M: Machine>(frames: &Frames<M>, order: u32) -> Option<Pfn> {
             let last = Pfn::new(frames.extent_of(*start)?.pages.end.get() - frames.granule().section_pages);
             return (order <= frames.granule().section_order).then_some(last);
         };
-        let largest = block.free.largest().filter(|largest| *largest >= order)?;
-        block.free.heads(&frames.pages(), largest).next()
+        let (g, pages) = (frames.granule(), frames.pages());
+        (order..=g.section_order).rev().find_map(|order| block.free.heads(&pages, order).next())
     })
 }
 
@@ -133,19 +133,29 @@ fn candidate<M: Machine>(frames: &Frames<M>, order: u32) -> Option<(PfnRange, u6
 
 /// How many pages of `run` would have to move: `None` when one cannot, or when they are not fewer than `limit`.
 fn moving<M: Machine>(frames: &Frames<M>, run: PfnRange, limit: u64) -> Option<u64> {
+    let g = frames.granule();
+    let free = &frames.blocks.get(run.start.align_down(g.section_order).get())?.free;
+    // What is set aside is for lent pages to move to.
+    if free.is_set_aside(run.start) {
+        return None;
+    }
     let (pages, mut at, mut moving) = (frames.pages(), run.start, 0);
+    let (mut lent, mut inside) = (0, 0);
     while at < run.end && moving < limit {
         let page = pages.get(at);
         match page.kind() {
-            PageKind::Free if 1 << page.order() < run.len() => {}
+            PageKind::Free if 1 << page.order() < run.len() => inside += 1 << page.order(),
             PageKind::Tenant if page.refs() <= 1 => moving += 1,
-            PageKind::MemmapSelf if frames.is_lent(at) => moving += 1,
+            PageKind::MemmapSelf if frames.is_lent(at) => (moving, lent) = (moving + 1, lent + 1),
             // The block's own memmap is here as well: it stays where it is. A tail is the inside of a larger run.
             _ => return None,
         }
         at = at + (1 << page.order());
     }
-    (moving < limit).then_some(moving)
+    // Lent pages stay in their block, where a run that is split takes at most a page for each memmap page of it.
+    let outside = free.pages().saturating_sub(inside);
+    let room = lent == 0 || outside - outside.div_ceil(g.page_size / PAGE_BYTES) >= lent;
+    (room && moving < limit).then_some(moving)
 }
 
 fn hold<M: Machine>(frames: &mut Frames<M>, run: PfnRange) {
@@ -157,18 +167,26 @@ fn hold<M: Machine>(frames: &mut Frames<M>, run: PfnRange) {
     });
 }
 
+/// Lent pages move first: they have no other block to move to.
 fn empty<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, run: PfnRange) -> Result<()> {
+    empty_of(PageKind::MemmapSelf, frames, run, |frames, at| frames.relocate(at))?;
+    empty_of(PageKind::Tenant, frames, run, |frames, at| migrate_page(space, frames, at).map(drop))
+}
+
+fn empty_of<M: Machine>(
+    what: PageKind,
+    frames: &mut Frames<M>,
+    run: PfnRange,
+    mut empty: impl FnMut(&mut Frames<M>, Pfn) -> Result<()>,
+) -> Result<()> {
     let mut at = run.start;
     while at < run.end {
         let (kind, order) = (frames.pages().get(at).kind(), frames.pages().get(at).order());
-        match kind {
-            PageKind::Tenant => migrate_page(space, frames, at).map(drop)?,
-            PageKind::MemmapSelf => frames.relocate(at)?,
-            _ => {
-                at = at + (1 << order);
-                continue;
-            }
+        if kind != what {
+            at = at + (1 << order);
+            continue;
         }
+        empty(frames, at)?;
         // Its neighbours in the run are held or in use, so it is free by itself.
         frames.take_free(at, 0, HELD)?;
         at = at + (1 << order);

@@ -28,10 +28,12 @@ pub(super) const TESTS: &[Test] = &[
 ];
 
 /// The memmap pages in which runs begin once the first page of a block is taken: by hand, from its halves, quarters and so on,
-/// down to what one memmap page describes.
-const BEGUN: [&[u64]; 3] = [&[0, 1, 2, 4, 8, 16, 32, 64, 128, 256], &[0, 1, 2, 4, 8, 16], &[0, 1, 2, 4]];
+/// down to what one memmap page describes; and at 4K, where the page is behind the 512 that are set aside, from the halves of
+/// the next 512.
+const BEGUN: [&[u64]; 3] =
+    [&[0, 1, 2, 4, 8, 9, 10, 12, 16, 32, 64, 128, 256], &[0, 1, 2, 4, 8, 16], &[0, 1, 2, 4]];
 /// What the block lends: a page for each of them, and at 4K one for the table of its memmap.
-const LENT: [u64; 3] = [11, 6, 4];
+const LENT: [u64; 3] = [14, 6, 4];
 
 /// The frames of the image: of the first memmap page of a free block, and of each other.
 #[derive(Clone, Copy)]

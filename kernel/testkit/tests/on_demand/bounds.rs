@@ -6,9 +6,11 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
+use hotmap_testkit::reference::demand::{Runs, all_runs};
 use hotmap_testkit::rig::{Rig, Shape};
 
 use crate::life::{DIMM, Life};
+use crate::lives::times;
 
 fn boot(g: Granule, home: MemmapHome, blocks: u64) -> Life {
     let mut life = Life::new(g, &Shape::tiny());
@@ -146,12 +148,116 @@ fn as_many_large_runs_are_left_between_what_is_kept(g: Granule) {
     assert!(demand >= own, "{}: {demand} large runs on demand, {own} self-hosted", g.kind);
 }
 
+/// The runs of each block of the DIMM with its memmap at its start, by what was handed out.
+fn self_hosted(life: &Life, blocks: u64) -> Vec<Runs> {
+    let (spec, g) = (life.rig.machine.spec(), life.g);
+    let starts = (0..blocks).map(|i| DIMM + i * g.section_size);
+    let runs = starts.map(|block| {
+        let first = block / g.page_size;
+        let inside = life.runs.range(first..first + g.section_pages);
+        let mut used: Runs = inside.map(|(frame, order)| (*frame, (PageKind::Kernel, *order))).collect();
+        used.insert(first, (PageKind::MemmapSelf, life.set_aside().ilog2()));
+        all_runs(spec, block, &used)
+    });
+    runs.collect()
+}
+
+/// How many runs of `1 << order` pages the free runs are good for.
+fn good_for(runs: &Runs, order: u32) -> u64 {
+    let free = runs.values().filter(|run| run.0 == PageKind::Free && run.1 >= order);
+    free.map(|run| 1 << (run.1 - order)).sum()
+}
+
+/// Of each order and each block.
+fn compare(own: &mut Life, demand: &mut Life, blocks: u64, when: &str) {
+    demand.check(when);
+    let g = own.g;
+    let described = (g.page_size / 64).trailing_zeros();
+    for (own, (start, demand)) in self_hosted(own, blocks).iter().zip(&demand.blocks) {
+        for order in 0..g.section_order {
+            // At 4K the table of a block of which each memmap page is populated.
+            let table = u64::from(order <= described && g.page_size == 0x1000);
+            let (expected, found) = (good_for(own, order), good_for(demand, order) + table);
+            assert!(
+                found >= expected,
+                "{} {when}: {start:#x}: order {order}: {found} for {expected}",
+                g.kind
+            );
+        }
+    }
+}
+
+/// Takes a run from both; when one does not come out of the DIMM, both go back. Whatever is taken with the memmap inside is
+/// taken on demand too, but for what takes the page of the table at 4K.
+fn take_both(own: &mut Life, demand: &mut Life, order: u32, taken: &mut Vec<[u64; 2]>) -> bool {
+    let table = own.g.page_size == 0x1000 && order <= (own.g.page_size / 64).trailing_zeros();
+    let mut runs = [own, demand].map(|life| {
+        let run = life.rig.mm.frames_mut().alloc(order, PageKind::Kernel, Mobility::Movable).ok()?;
+        (run.get() * life.g.page_size >= DIMM).then(|| life.runs.insert(run.get(), order));
+        Some((life, run))
+    });
+    if let [Some((own, a)), Some((demand, b))] = &mut runs
+        && own.runs.contains_key(&a.get())
+    {
+        let there = demand.runs.contains_key(&b.get());
+        assert!(there || table, "order {order}: with the memmap inside there is one");
+        if there {
+            taken.push([a.get(), b.get()]);
+            return true;
+        }
+    }
+    for (life, run) in runs.into_iter().flatten() {
+        life.runs.remove(&run.get());
+        life.rig.mm.frames_mut().free(run);
+    }
+    false
+}
+
+/// After each phase of the same random history there are, in each block, as many free runs of each order as with the memmap at
+/// the start of the block.
+fn a_history(g: Granule, seed: u64) {
+    const BLOCKS: u64 = 2;
+    let [mut own, mut demand] =
+        [MemmapHome::SelfHosted, MemmapHome::Demand].map(|home| boot(g, home, BLOCKS));
+    let (mut state, mut taken) = (0x9e37_79b9_7f4a_7c15u64.wrapping_mul(seed), Vec::<[u64; 2]>::new());
+    for phase in 0..12 {
+        let below = |state: &mut u64, limit: u64| random(state) % limit;
+        let (most, count) = (below(&mut state, 6), 1 << (6 + below(&mut state, 9)));
+        for _ in 0..count {
+            let large = below(&mut state, 200) == 0;
+            let limit = if large { g.section_order } else { u32::try_from(most).expect("small") + 1 };
+            let order = u32::try_from(below(&mut state, limit.into())).expect("small");
+            if !take_both(&mut own, &mut demand, order, &mut taken) && !large {
+                break;
+            }
+        }
+        compare(&mut own, &mut demand, BLOCKS, &format!("seed {seed}, phase {phase}: taken"));
+        let (kept, width) = (below(&mut state, 30), (below(&mut state, 300) + 1) << most);
+        taken.sort_unstable();
+        let mut keep = |run: &[u64; 2]| {
+            let mut place = (run[0] / width + seed).wrapping_mul(0x2545_f491_4f6c_dd1d) | 1;
+            random(&mut place) % 40 < kept
+        };
+        let gone: Vec<[u64; 2]> = taken.iter().filter(|run| !keep(run)).copied().collect();
+        taken.retain(&mut keep);
+        for [a, b] in gone {
+            own.free(a);
+            demand.free(b);
+        }
+        compare(&mut own, &mut demand, BLOCKS, &format!("seed {seed}, phase {phase}: thinned"));
+    }
+    demand.empty();
+}
+
+fn random_histories_leave_as_many_free_runs(g: Granule) {
+    (1..=3 * times()).for_each(|seed| a_history(g, seed));
+}
+
 hotmap_testkit::at_each_granule!(
+    random_histories_leave_as_many_free_runs,
     a_block_full_of_single_pages_lends_its_whole_memmap,
     a_page_kept_of_every_64_keeps_no_more_than_a_whole_memmap,
     as_many_runs_of_each_order_as_self_hosted,
-    #[ignore = "lent pages keep the run that they lie in apart, and are lent because it is"]
     a_run_that_was_split_is_whole_again,
-    #[ignore = "lent pages keep free memory apart: a third to nine tenths of the large runs of a self-hosted block"]
     as_many_large_runs_are_left_between_what_is_kept,
 );

@@ -197,6 +197,7 @@ impl Life {
             let machine = &self.rig.machine;
             let runs = demand::check(machine, ram_start, block, &used, &mut image, when);
             self.check_lists(block, &runs, when);
+            self.check_aside(block, &runs, when);
             self.blocks.insert(block, runs);
         }
         self.check_large_pages(&large, &image, when);
@@ -230,6 +231,26 @@ impl Life {
         }
         let frames: BTreeSet<_> = tails.values().map(|tails| tails.frame).collect();
         assert_eq!(frames.len(), tails.len(), "{when}: zones or orders share a page of tails");
+    }
+
+    /// How many pages at the start of a block are set aside for its memmap: as many as its whole memmap has.
+    pub(crate) fn set_aside(&self) -> u64 {
+        self.g.section_pages * layout::STRUCT_PAGE / self.g.page_size
+    }
+
+    /// A page behind those that are set aside is lent only while none of them is free.
+    fn check_aside(&self, block: u64, runs: &Runs, when: &str) {
+        let end = block / self.g.page_size + self.set_aside();
+        let is = |kind, aside: bool| {
+            runs.iter().filter(move |run| run.1.0 == kind && (*run.0 < end) == aside).map(|run| *run.0)
+        };
+        let image = runs.len() == 1;
+        if let (Some(free), Some(lent)) =
+            (is(PageKind::Free, true).next(), is(PageKind::MemmapSelf, false).next())
+            && !image
+        {
+            panic!("{when}: block {block:#x}: {lent:#x} is lent and {free:#x} is free");
+        }
     }
 
     /// The block's free lists have the free runs, each once.

@@ -323,7 +323,7 @@ fn life(g: Granule, seed: u64, kind: &Kind) -> u64 {
 }
 
 /// How many times as many lives there are: `make test-long` sets HOTMAP_LONG, `make test` does not.
-fn times() -> u64 {
+pub(crate) fn times() -> u64 {
     std::env::var("HOTMAP_LONG").map_or(1, |times| times.parse().expect("HOTMAP_LONG is a number"))
 }
 

@@ -2,6 +2,7 @@
 //! the history of what was handed out says which should.
 #![cfg(not(miri))]
 
+mod aside;
 mod bounds;
 mod faults;
 mod groups;

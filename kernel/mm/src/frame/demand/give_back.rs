@@ -5,12 +5,15 @@
 //!   own frame, all zero: read-only; TLBI -> shared; TLBI -> the frame is free, and may merge in turn
 //! ```
 //! When all that is not free is lent to the memmap itself, the block collapses: it maps the image, and nothing is lent.
+//!
+//! A page that is set aside may have become free by that: lent pages elsewhere move there, as many as there are.
 
 use super::image::fill_head;
 use super::{MemmapPages, Site, split_pages};
 use crate::entry::descriptor::Descriptor;
 use crate::frame::Frames;
-use crate::frame::memmap::described_order;
+use crate::frame::block::{BlockState, MemoryBlock};
+use crate::frame::memmap::{aside_order, described_order};
 use crate::frame::pages::Pages;
 use crate::granule::MAX_ORDERS;
 use crate::machine::{self, Machine};
@@ -21,18 +24,44 @@ impl<M: Machine> Frames<M> {
     #[cold]
     pub(in crate::frame) fn give_back(&mut self, pfn: Pfn, order: u32, merged: u32) {
         let g = self.granule();
-        let start = pfn.align_down(g.section_order);
-        let Some(site) = self.site_of(start) else { return };
-        let block = self.blocks.at_mut(site.block);
-        if block.free.pages() + block.memmap_inside == g.section_pages {
+        let Some(block) = self.index_of(pfn.align_down(g.section_order)) else { return };
+        let MemoryBlock { free, memmap_inside, .. } = &self.blocks.as_slice()[block];
+        let idle = free.pages() + memmap_inside == g.section_pages;
+        let none_ends = merged <= order.max(described_order(g)) && !self.hooks.shares_early();
+        if none_ends && !idle && !free.is_set_aside(pfn) {
+            return;
+        }
+        let Some(site) = self.site_at(block) else { return };
+        if idle {
             return self.collapse(&site);
         }
         let (mut frames, mut pages) = (None, split_pages(g, pfn, order, merged));
         if self.hooks.shares_early() {
-            pages.push((pfn.align_down(merged) - start) >> described_order(g));
+            pages.push((pfn.align_down(merged) - site.start) >> described_order(g));
         }
         self.unmap_own(&site, &pages, &mut frames);
         self.free_lent(&site, frames);
+        self.gather(&site);
+    }
+
+    /// The `1 << order` pages at `pfn` of a block on demand, set aside and not counted any more, are free, and what else that
+    /// makes free.
+    #[cold]
+    pub(in crate::frame) fn put_aside(&mut self, pfn: Pfn, order: u32) {
+        let g = self.granule();
+        let struct_pages = Pages::new(&self.machine, self.layout);
+        let Some(block) = self.blocks.get_mut(pfn.align_down(g.section_order).get()) else { return };
+        struct_pages.own(pfn).clear_head();
+        let merged = block.free.free_any(&struct_pages, pfn, order);
+        let state = block.state;
+        if let Some(zone) = state.zone() {
+            let zone = &mut self.zones[zone as usize];
+            zone.free += 1 << order;
+            if matches!(state, BlockState::Online(_)) {
+                zone.note_freed();
+            }
+        }
+        self.give_back(pfn, order, merged);
     }
 
     /// Gives back the memmap pages inside of the run of `1 << order` pages at `run`, which is one run now: for what joins runs
@@ -55,6 +84,7 @@ impl<M: Machine> Frames<M> {
         }
         self.unmap_own(&site, &pages, &mut frames);
         self.free_lent(&site, frames);
+        self.gather(&site);
     }
 
     /// Frees a page that was lent and is not any more.
@@ -69,16 +99,18 @@ impl<M: Machine> Frames<M> {
         while let Some(frame) = frames {
             frames = self.pages().get(frame).as_stacked().below();
             let merged = self.free_one_lent(site, frame);
-            self.unmap_own(site, &split_pages(g, frame, 0, merged), &mut frames);
+            if merged > described_order(g) {
+                self.unmap_own(site, &split_pages(g, frame, 0, merged), &mut frames);
+            }
         }
     }
 
     /// A page that was lent is free. Returns the order of the run that it is part of now.
     fn free_one_lent(&mut self, site: &Site, frame: Pfn) -> u32 {
         self.count_lent(site, -1);
+        self.clear_lent(site, frame);
         let struct_pages = Pages::new(&self.machine, self.layout);
-        struct_pages.own(frame).clear_head();
-        self.blocks.at_mut(site.block).free.free(&struct_pages, frame, 0)
+        self.blocks.at_mut(site.block).free.free_any(&struct_pages, frame, 0)
     }
 
     /// Lets memmap pages of a block that are all zero share the image's again; puts what they mapped on the stack `frames`.
@@ -117,7 +149,7 @@ impl<M: Machine> Frames<M> {
         }
         let block = self.blocks.at_mut(site.block);
         let lent = block.memmap_inside;
-        block.free.set_whole(g.section_order);
+        block.free.set_whole(g.section_order, 1 << aside_order(g));
         self.count_lent(site, -lent.cast_signed());
         self.demand.figures.given_back += lent - u64::from(g.shares_tables());
         self.demand.figures.collapsed += 1;

@@ -17,6 +17,16 @@
 //! - Where all of a larger part of memory is free, not even its entries are its own: [`group`].
 //! - A lent page can move within its block, like a page in use: [`relocate`].
 //!
+//! **Where it lends (I7): a page outside of those set aside is lent only while none of them is free.** A block sets as many
+//! pages at its start aside as its whole memmap has, which are those that `memmap=self` would take: so no lent page lies
+//! between free runs that would be one with `memmap=self`. What the memmap does not need of them serves allocations for which
+//! there is no other run ([`taking`]).
+//!
+//! ```text
+//!   a block of 32768 pages (4K)   [t 0 1 2 4 ... |free, taken last ][  512  ][   1024   ][      2048     ] ...
+//!                                 |<------ set aside: 512 pages ------------>|
+//! ```
+//!
 //! A block that goes offline keeps its free lists: so the rule holds for it as well, and a free block goes offline and online
 //! without a look at its struct pages.
 
@@ -25,6 +35,7 @@ mod group;
 mod image;
 mod populate;
 mod relocate;
+pub(super) mod taking;
 mod whole;
 
 use core::sync::atomic::Ordering::Acquire;
@@ -35,7 +46,10 @@ use crate::entry::slot::{self, Slot};
 use crate::frame::Frames;
 use crate::frame::block::MemoryBlock;
 use crate::frame::buddy::{Populated, Split};
+use crate::frame::links::Links;
 use crate::frame::memmap::{Demand, DemandMemmap, described_order, image_level};
+use crate::frame::page::PageKind;
+use crate::frame::pages::Pages;
 use crate::granule::{Granule, LAST_LEVEL, MAX_ORDERS};
 use crate::machine::{self, Machine};
 use crate::pfn::Pfn;
@@ -63,10 +77,6 @@ impl MemmapPages {
     }
     fn numbers(&self) -> impl Iterator<Item = u64> + Clone + '_ {
         self.numbers[..self.count].iter().map(|number| u64::from(*number))
-    }
-    /// log2 of a run that has a page for each.
-    const fn chunk_order(&self) -> u32 {
-        self.count.next_power_of_two().trailing_zeros()
     }
 }
 
@@ -158,11 +168,27 @@ impl<M: Machine> Frames<M> {
         slot::read::<M>(&self.machine, &site.slot(number))
     }
 
+    /// The index of the block at `start`.
+    #[inline(always)]
+    fn index_of(&mut self, start: Pfn) -> Option<usize> {
+        let last = self.demand.last;
+        if self.blocks.as_slice().get(last).is_some_and(|block| block.start == start) {
+            return Some(last);
+        }
+        self.demand.last = self.blocks.index_of(start.get())?;
+        Some(self.demand.last)
+    }
+
     /// The site of the block at `start`, if it is on demand. At 4K its entries may be the image's.
     fn site_of(&self, start: Pfn) -> Option<Site> {
+        self.site_at(self.blocks.index_of(start.get())?)
+    }
+
+    /// The same of the block at this index of the list.
+    fn site_at(&self, block: usize) -> Option<Site> {
         let g = self.granule();
-        let block = self.blocks.index_of(start.get())?;
-        let DemandMemmap { table, index } = self.blocks.as_slice()[block].demand?;
+        let MemoryBlock { start, demand, .. } = self.blocks.as_slice()[block];
+        let DemandMemmap { table, index, .. } = demand?;
         let (memmap, page_size) = (self.layout.page_address(start), g.page_size);
         let site = Site { block, start, table, first: index as usize, memmap, page_size };
         if !g.shares_tables() {
@@ -174,7 +200,7 @@ impl<M: Machine> Frames<M> {
 
     /// The level 2 entry of the memmap of the block at `site` (4K).
     fn table_slot(&self, site: &Site) -> Option<Slot> {
-        let DemandMemmap { table, index } = self.blocks.as_slice()[site.block].demand?;
+        let DemandMemmap { table, index, .. } = self.blocks.as_slice()[site.block].demand?;
         let span = VirtRange { start: site.memmap, end: site.memmap + self.granule().section_memmap };
         Some(Slot { table, level: LAST_LEVEL - 1, index: index as usize, span, part: span })
     }
@@ -194,10 +220,25 @@ impl<M: Machine> Frames<M> {
         self.counts.memmap_self = self.counts.memmap_self.wrapping_add_signed(by);
     }
 
-    /// A page of a block that [`Self::take_from`] has taken is lent to its memmap.
-    fn lend_taken(&mut self, site: &Site) {
-        self.blocks.at_mut(site.block).memmap_inside += 1;
-        self.counts.memmap_self += 1;
+    /// The page at `pfn`, which is not free any more, is lent to the memmap of its block: what for, `number` says.
+    fn mark_lent(&mut self, site: &Site, pfn: Pfn, number: Option<u64>) {
+        let struct_pages = Pages::new(&self.machine, self.layout);
+        struct_pages.mark(pfn, 0, PageKind::MemmapSelf);
+        struct_pages.own(pfn).as_lent().set_memmap_page(number);
+        let block = self.blocks.at_mut(site.block);
+        if let Some(demand) = block.demand.as_mut().filter(|_| !block.free.is_set_aside(pfn)) {
+            Links::new(site.start, 0).push(&struct_pages, &mut demand.outside, pfn);
+        }
+    }
+
+    /// The inverse: the page says nothing any more.
+    fn clear_lent(&mut self, site: &Site, pfn: Pfn) {
+        let struct_pages = Pages::new(&self.machine, self.layout);
+        let block = self.blocks.at_mut(site.block);
+        if let Some(demand) = block.demand.as_mut().filter(|_| !block.free.is_set_aside(pfn)) {
+            Links::new(site.start, 0).unlink(&struct_pages, &mut demand.outside, pfn);
+        }
+        struct_pages.own(pfn).clear_head();
     }
 
     /// TLB maintenance for memmap pages whose entries changed, on every CPU.

@@ -1,9 +1,9 @@
 //! Before a split: the memmap pages in which runs begin get frames, out of the block itself.
 //!
 //! ```text
-//!   the smallest run that has a page for each    lend them: it is split within one memmap page, which has a frame
-//!   none of that size, but a larger one          carve it: the frames that its own split needs are its first pages
-//!   the image                                    materialise: as carving all of the block; the table too (4K)
+//!   runs within one memmap page with a page for each     lend them: that memmap page has a frame
+//!   a larger run                                         carve it: the frames that its own split needs are its first pages
+//!   the image                                            materialise: as carving all of the block; the table too (4K)
 //! ```
 //! An entry changes under readers, none of which meets a hole or a wrong struct page (Arm ARM, R_WHZWS):
 //!
@@ -13,6 +13,7 @@
 //! The table address of a live entry changes as a block is materialised at 4K: a window, in which readers wait.
 
 use super::image::fill_head;
+use super::taking::carve;
 use super::{MemmapPages, Site, own_leaf};
 use crate::addr::PhysAddr;
 use crate::entry::descriptor::Descriptor;
@@ -21,57 +22,15 @@ use crate::entry::live_update::Contents;
 use crate::entry::slot::{self, Slot};
 use crate::error::{Error, Resource, Result};
 use crate::frame::Frames;
+use crate::frame::block::BlockState;
 use crate::frame::buddy::{Populated, Split};
-use crate::frame::memmap::described_order;
-use crate::frame::page::PageKind;
+use crate::frame::memmap::{aside_order, described_order};
 use crate::frame::pages::Pages;
-use crate::granule::LAST_LEVEL;
+use crate::granule::{LAST_LEVEL, MAX_ORDERS};
 use crate::machine::{self, Machine};
 use crate::pfn::{Pfn, PfnRange};
 
 impl<M: Machine> Frames<M> {
-    /// Takes `1 << order` free pages of the block at `start`, which is on demand: those at `at`, or any. First the memmap
-    /// pages are populated in which runs begin by that. `None` when there is no such free run, or it is all of the block,
-    /// which leaves no page for the memmap of its head.
-    #[cold]
-    pub(in crate::frame) fn take_populating(
-        &mut self,
-        start: Pfn,
-        order: u32,
-        at: Option<Pfn>,
-    ) -> Option<Pfn> {
-        let g = self.granule();
-        if order >= g.section_order {
-            return None;
-        }
-        let mut site = self.site_of(start)?;
-        loop {
-            let split = self.find_split(&site, order, at)?;
-            let block = &self.blocks.as_slice()[site.block];
-            if block.is_image(g) {
-                let carved = carve(split.head, split.from, described_order(g), at);
-                site = self.materialise(site, carved)?;
-                continue;
-            }
-            let pages = split.memmap_pages(g);
-            if pages.is_empty() {
-                return Some(self.take_populated(&site, split));
-            }
-            let chunk = block.free.find(pages.chunk_order())?;
-            if chunk.from <= described_order(g) {
-                self.lend(&site, chunk, &pages, false);
-                return Some(self.take_populated(&site, split));
-            }
-            let carved = carve(chunk.head, chunk.from, described_order(g), at);
-            self.lend(&site, carved, &carved.memmap_pages(g), false);
-        }
-    }
-
-    fn take_populated(&mut self, site: &Site, split: Split) -> Pfn {
-        let struct_pages = Pages::new(&self.machine, self.layout);
-        self.blocks.at_mut(site.block).free.take(&struct_pages, Populated(split))
-    }
-
     /// Populates the memmap pages in which runs of `1 << to` begin, for the run at `run` of `1 << from`, in use, that they are
     /// to be. Nothing to do in a block that is not on demand.
     ///
@@ -98,36 +57,29 @@ impl<M: Machine> Frames<M> {
     fn populate_one(&mut self, start: Pfn, number: u64) -> Result<()> {
         let resource = Resource::Frames { order: 0 };
         self.may_fail(resource)?;
-        let frame = self.take_from(start, 0).ok_or(Error::Out(resource))?;
-        self.pages().mark(frame, 0, PageKind::MemmapSelf);
-        self.pages().own(frame).as_lent().set_memmap_page(Some(number));
+        let serves = matches!(self.state_of(start), Some(BlockState::Online(_)));
+        let block = self.blocks.index_of(start.get()).filter(|_| serves);
+        let frame = block.and_then(|block| self.take_lent(block, Some(number)));
+        let frame = frame.ok_or(Error::Out(resource))?;
         if let Some(site) = self.site_of(start) {
-            self.lend_taken(&site);
-            self.map_own(&site, &MemmapPages::one(number), frame);
+            self.map_own(&site, &MemmapPages::one(number), |_| frame);
         }
         Ok(())
     }
 
-    /// The split that takes `1 << order` free pages of a block.
-    fn find_split(&self, site: &Site, order: u32, at: Option<Pfn>) -> Option<Split> {
-        let Some(pfn) = at else { return self.blocks.as_slice()[site.block].free.find(order) };
-        let pages = self.pages();
-        let (PageKind::Free, head) = pages.use_of(pfn) else { return None };
-        let from = pages.get(head).order();
-        (from >= order).then_some(Split { head, from, pfn, order })
-    }
-
-    /// A block leaves the image; `carved` is the split of all of it from which the frames come. Returns where its entries are
-    /// from here on.
-    fn materialise(&mut self, site: Site, carved: Split) -> Option<Site> {
+    /// A block leaves the image, and lends its first pages, but not those at `at`. Returns where its entries are from here on.
+    pub(super) fn materialise(&mut self, site: &Site, at: Option<Pfn>) -> Option<Site> {
         let g = self.granule();
+        let aside = aside_order(g);
+        let carved = carve(site.start, aside, described_order(g).min(aside - 1), at);
+        let carved = Split { from: g.section_order, ..carved };
         let mut pages = carved.memmap_pages(g);
         pages.push(0);
         if g.shares_tables() {
-            self.make_table(&site, carved.pfn.address(g));
+            self.make_table(site, carved.pfn.address(g));
         }
-        let site = self.site_of(site.start)?;
-        self.lend(&site, carved, &pages, g.shares_tables());
+        let site = self.site_at(site.block)?;
+        self.lend_carved(&site, carved, &pages, g.shares_tables());
         self.demand.figures.materialised += 1;
         Some(site)
     }
@@ -158,29 +110,50 @@ impl<M: Machine> Frames<M> {
 
     /// Takes the run of `split`, which needs no frames but these: its first pages become the table of the block's entries, if
     /// there is to be one, and the frames of `pages`. The others are free again.
-    fn lend(&mut self, site: &Site, split: Split, pages: &MemmapPages, table: bool) {
+    pub(super) fn lend_carved(&mut self, site: &Site, split: Split, pages: &MemmapPages, table: bool) {
         let frames = split.pfn + u64::from(table);
-        self.map_own(site, pages, frames);
+        self.map_own(site, pages, |i| frames + i);
         let struct_pages = Pages::new(&self.machine, self.layout);
-        let free = &mut self.blocks.at_mut(site.block).free;
-        free.take(&struct_pages, Populated(split));
+        self.blocks.at_mut(site.block).free.take_any(&struct_pages, Populated(split));
         let numbers = table.then_some(None).into_iter().chain(pages.numbers().map(Some));
         let mut end = split.pfn;
         for number in numbers {
-            struct_pages.mark(end, 0, PageKind::MemmapSelf);
-            struct_pages.own(end).as_lent().set_memmap_page(number);
+            self.mark_lent(site, end, number);
             end = end + 1;
         }
-        free.put_range(&struct_pages, PfnRange { start: end, end: split.pfn + (1 << split.order) });
+        let struct_pages = Pages::new(&self.machine, self.layout);
+        let rest = PfnRange { start: end, end: split.pfn + (1 << split.order) };
+        self.blocks.at_mut(site.block).free.put_any_range(&struct_pages, rest);
         self.count_lent(site, (end - split.pfn).cast_signed());
     }
 
-    /// Maps memmap pages of a block to frames from `frame` on, which are free: what they say stays the same.
-    fn map_own(&mut self, site: &Site, pages: &MemmapPages, frame: Pfn) {
+    /// Lends a page for each of `pages`, of runs within one memmap page, of which there are enough.
+    pub(super) fn lend_small(&mut self, site: &Site, pages: &MemmapPages) -> Option<()> {
+        let mut frames = [site.start; MAX_ORDERS];
+        for (frame, number) in frames.iter_mut().zip(pages.numbers()) {
+            *frame = self.take_small(site)?;
+            self.mark_lent(site, *frame, Some(number));
+        }
+        self.count_lent(site, pages.numbers().count() as i64);
+        self.map_own(site, pages, |i| frames[usize::try_from(i).unwrap_or(0)]);
+        Some(())
+    }
+
+    /// Takes a page of a run within one memmap page; one that is set aside comes first.
+    fn take_small(&mut self, site: &Site) -> Option<Pfn> {
+        let described = described_order(self.granule());
+        let struct_pages = Pages::new(&self.machine, self.layout);
+        let free = &mut self.blocks.at_mut(site.block).free;
+        let split = free.find_small(&struct_pages, described)?;
+        Some(free.take_any(&struct_pages, Populated(split)))
+    }
+
+    /// Maps memmap pages of a block to frames, that of the `i`-th to `frame(i)`: what they say stays the same.
+    fn map_own(&mut self, site: &Site, pages: &MemmapPages, frame: impl Fn(u64) -> Pfn) {
         let g = self.granule();
         let (twice, on_image) = (self.hooks.lends_twice(), self.hooks.writes_heads_to_image());
         let image = self.demand.image.filter(|_| on_image).map(|image| image.zero);
-        let frame_of = |i: u64| image.unwrap_or((frame + if twice { 0 } else { i }).address(g));
+        let frame_of = |i: u64| image.unwrap_or_else(|| frame(if twice { 0 } else { i }).address(g));
         let leaves = || pages.numbers().zip((0..).map(|i| own_leaf(frame_of(i))));
         for (number, leaf) in leaves() {
             let frame = leaf.address(g);
@@ -211,12 +184,4 @@ impl<M: Machine> Frames<M> {
         let (from, to) = (slot::read::<M>(&self.machine, slot).address(g), new.address(g));
         from == to || machine::same_contents(&self.machine, from, to, g.page_size)
     }
-}
-
-/// The split that takes the first pages of a free run, as many as one memmap page describes; of its other half when the pages
-/// at `at` are to come from the first.
-fn carve(head: Pfn, from: u32, order: u32, at: Option<Pfn>) -> Split {
-    let half = head + (1 << (from - 1));
-    let pfn = if at.is_some_and(|at| head <= at && at < half) { half } else { head };
-    Split { head, from, pfn, order }
 }

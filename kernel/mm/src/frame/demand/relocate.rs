@@ -9,6 +9,8 @@ use super::{MemmapPages, Site, own_leaf};
 use crate::entry::descriptor::Descriptor;
 use crate::error::{Error, Resource, Result};
 use crate::frame::Frames;
+use crate::frame::block::{BlockState, MemoryBlock};
+use crate::frame::links::Links;
 use crate::frame::page::PageKind;
 use crate::machine::{self, Machine};
 use crate::pfn::Pfn;
@@ -25,25 +27,49 @@ impl<M: Machine> Frames<M> {
     /// # Errors
     /// `Out` when the block has no free page, or serves no allocations; nothing has changed then.
     pub(crate) fn relocate(&mut self, from: Pfn) -> Result<()> {
-        let g = self.granule();
-        let start = from.align_down(g.section_order);
-        let out = Error::Out(Resource::Frames { order: 0 });
         self.may_fail(Resource::Frames { order: 0 })?;
-        let to = self.take_from(start, 0).ok_or(out)?;
+        let out = Error::Out(Resource::Frames { order: 0 });
+        let serves = matches!(self.state_of(from), Some(BlockState::Online(_)));
+        serves.then(|| self.move_lent(from)).flatten().ok_or(out)
+    }
+
+    /// A page that has just become free may have been lent at once: what moved there moves back, or elsewhere.
+    pub(crate) fn empty_lent(&mut self, pfn: Pfn) {
+        if self.is_lent(pfn) {
+            let moved = self.move_lent(pfn);
+            debug_assert!(moved.is_some(), "where it was is free");
+        }
+    }
+
+    /// Moves lent pages of a block to pages that are set aside, while there are both.
+    pub(super) fn gather(&mut self, site: &Site) {
+        let outside = |block: &MemoryBlock| {
+            let first = block.demand.map(|demand| demand.outside);
+            first.filter(|first| *first != 0 && block.free.has_aside())
+        };
+        while let Some(first) = outside(&self.blocks.as_slice()[site.block]) {
+            let from = Links::new(site.start, 0).pfn_of(first);
+            if self.move_lent(from).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// [`Self::relocate`], in any block on demand. `None` when it has no free page.
+    fn move_lent(&mut self, from: Pfn) -> Option<()> {
+        let start = from.align_down(self.granule().section_order);
         // Before the struct page may be read-only.
         let number = self.pages().get(from).as_lent().memmap_page();
-        self.pages().mark(to, 0, PageKind::MemmapSelf);
-        self.pages().own(to).as_lent().set_memmap_page(number);
-        let site = self.site_of(start).ok_or(out)?;
+        let to = self.take_lent(self.blocks.index_of(start.get())?, number)?;
+        let site = self.site_of(start)?;
         match number {
             Some(number) => self.move_memmap_page(&site, number, to),
             None => self.move_table(&site, to),
         }
-        self.lend_taken(&site);
         // Again: the entries may be in another table now.
-        let site = self.site_of(start).ok_or(out)?;
+        let site = self.site_of(start)?;
         self.free_lent_page(&site, from);
-        Ok(())
+        Some(())
     }
 
     fn move_memmap_page(&mut self, site: &Site, number: u64, to: Pfn) {
