@@ -15,8 +15,6 @@ use std::fmt::Write;
 
 /// What a page that is taken, and one that is freed, may cost more than with `memmap=self`.
 pub const MORE_GOAL: (i64, i64) = (15, 10);
-/// What a page that is freed costs more at most, while its goal is missed.
-pub const FREE_LIMIT: i64 = 15;
 /// What a run of 512 pages may cost at 4K.
 pub const ORDER_9_GOAL: i64 = 1_400;
 /// What populating a memmap page may cost at 4K.
