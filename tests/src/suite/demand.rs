@@ -4,6 +4,7 @@
 use super::looking;
 use super::test::{Test, per_granule, slotted};
 use crate::dimm::Dimm;
+use crate::eyes;
 use crate::geometry::{GIB, Granule, MIB};
 use crate::guest::{Guest, Plugged};
 use crate::machine::Machine;
@@ -131,6 +132,14 @@ fn a_tebibyte_costs_the_host_nothing(run: &Run, granule: Granule) -> Checked<Str
     let start = guest.state()?;
     let dimm = Dimm::new("d0", TIB).unreserved();
     let at = guest.plug_well(&dimm)?.address;
+    // The DIMM begins and ends in the middle of tables of the linear map, between boot memory and another DIMM.
+    let above = Dimm::new("d1", GIB).unreserved();
+    ensure_eq!(guest.plug_well(&above)?.address, at + TIB, "the DIMM above");
+    guest.unplug_well(&dimm)?;
+    linear_map_is(&mut guest, at, false)?;
+    guest.plug_well(&dimm)?;
+    linear_map_is(&mut guest, at, true)?;
+    guest.unplug_well(&above)?;
     ensure_eq!(guest.resident(TIB)?, 0, "bytes of the DIMM that are resident after the plug");
     let plugged = guest.state()?;
     ensure_eq!(plugged.memmap_demand.image_blocks, TIB / granule.block(), "blocks that map the image");
@@ -155,6 +164,18 @@ fn a_tebibyte_costs_the_host_nothing(run: &Run, granule: Granule) -> Checked<Str
     ensure_eq!(guest.state()?.pages, start.pages, "pages after the DIMM");
     guest.finish()?;
     Ok(format!("{} KiB resident with 100 pages in use", used / 1024))
+}
+
+/// QEMU finds boot memory and the DIMM above in the linear map, and in all parts of the DIMM of a TiB at `at` what is mapped.
+fn linear_map_is(guest: &mut Guest, at: u64, mapped: bool) -> Checked<()> {
+    let state = guest.state()?;
+    let neighbours = [0x4000_0000, 0x4000_0000 + 128 * MIB, at + TIB, at + TIB + GIB - 1];
+    let own = [0, 1, 3 * GIB, 63 * GIB, 64 * GIB, TIB / 2 + 5, TIB - 1].map(|offset| at + offset);
+    for (place, mapped) in neighbours.map(|place| (place, true)).into_iter().chain(own.map(|o| (o, mapped))) {
+        let seen = eyes::translate(&mut guest.qmp, state.linear_address(place))?;
+        ensure_eq!(seen, mapped.then_some(place), "the linear map of {place:#x}");
+    }
+    Ok(())
 }
 
 /// A DIMM of two blocks in a zone, by hand. Its blocks are where tenants' pages come from if it is in Movable.
