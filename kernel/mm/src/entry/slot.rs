@@ -135,14 +135,17 @@ pub(crate) fn is_empty<M: Machine>(g: Granule, machine: &M, table: PhysAddr, lev
     before_bits(machine, &all, Descriptor::VALID_BIT) == all.count
 }
 
-/// [`is_empty`] of `table`, to which the entry `above` leads. First the entry after the walked part is looked at: where tables
-/// go part by part, it is the next to go.
+/// [`is_empty`] of `table`, to which the entry `above` leads. First the entries beside the walked part are looked at: a table
+/// has up to 8192, and what is left of them is mostly there.
 pub(crate) fn is_emptied<M: Machine>(g: Granule, machine: &M, above: &Slot, table: PhysAddr) -> bool {
     let level = above.level + 1;
     let part = Entries::of(g, table, level, above.part);
-    let next = part.first.index + part.count;
-    let live = |index| machine::entry(machine, table, index).load(Relaxed) & Descriptor::VALID_BIT != 0;
-    !(next < g.entries(level) && live(next)) && is_empty(g, machine, table, level)
+    let (before, after) = (part.first.index.wrapping_sub(1), part.first.index + part.count);
+    let live = |index: usize| {
+        index < g.entries(level)
+            && machine::entry(machine, table, index).load(Relaxed) & Descriptor::VALID_BIT != 0
+    };
+    !live(after) && !live(before) && is_empty(g, machine, table, level)
 }
 
 /// Changes the entries of `run` up to the first that has one of the bits `until`: `new` says what the entry of each number
