@@ -87,23 +87,29 @@ pub fn bring_in<M: Machine>(mm: &mut Mm<M>, name: Name, len: u64, policy: Policy
 /// # Errors
 /// Why it cannot be removed; it is as it was, but for pages that have migrated.
 pub fn take_away<M: Machine>(mm: &mut Mm<M>, name: Name, range: PhysRange) -> Result<()> {
-    let g = mm.granule();
-    // Checked before anything goes offline.
-    let pages = mm.removable(range)?;
-    let all_offline = pages
-        .blocks(g)
-        .all(|start| mm.frames().block_of(start).is_some_and(|b| b.state == BlockState::Offline));
-    if !all_offline {
-        let meter = Meter::start(&mm.frames().counts());
-        let mut attention = Attention::new(&name, mm, pages);
-        let offlined = mm.offline_pages_unless(pages, &mut |migrated| attention.stop(migrated))?;
-        klog!("{name}: offline, {} pages migrated", offlined.migrated);
-        print_figures("offline", range, meter.stop(|| mm.frames().counts()));
+    // Checked before anything goes offline, and with all that can run out.
+    let removal = mm.prepare_removal(range)?;
+    if let Err(error) = take_offline(mm, name, range, removal.pages()) {
+        mm.cancel_removal(removal);
+        return Err(error);
     }
     let meter = Meter::start(&mm.frames().counts());
-    mm.remove_memory(range)?;
+    mm.finish_removal(removal);
     print_figures("remove", range, meter.stop(|| mm.frames().counts()));
     klog!("{name}: {range} is gone");
+    Ok(())
+}
+
+/// Takes the blocks of `range` offline that are not.
+fn take_offline<M: Machine>(mm: &mut Mm<M>, name: Name, range: PhysRange, pages: PfnRange) -> Result<()> {
+    if mm.frames().states_of(pages).all(|state| state == BlockState::Offline) {
+        return Ok(());
+    }
+    let meter = Meter::start(&mm.frames().counts());
+    let mut attention = Attention::new(&name, mm, pages);
+    let offlined = mm.offline_pages_unless(pages, &mut |migrated| attention.stop(migrated))?;
+    klog!("{name}: offline, {} pages migrated", offlined.migrated);
+    print_figures("offline", range, meter.stop(|| mm.frames().counts()));
     Ok(())
 }
 

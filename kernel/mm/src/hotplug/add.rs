@@ -14,7 +14,7 @@ use crate::error::{BlockError, BlockIs, BlockNeeds, Result};
 use crate::frame::Frames;
 use crate::frame::block::Source;
 use crate::frame::extent::Record;
-use crate::frame::memmap::Groups;
+use crate::frame::memmap::{GroupTables, Groups};
 use crate::frame::zone::ZoneKind;
 use crate::hotplug::home::MemmapHome;
 use crate::hotplug::offline::Offlined;
@@ -88,17 +88,19 @@ impl<M: Machine> Mm<M> {
     /// Takes a range away whose blocks are all offline: steps 5 to 1.
     ///
     /// # Errors
-    /// As [`Self::removable`]; `BlockError::State` when a block is not offline, or a device gave it
-    /// (`memory_to_device` takes it back); `Out` when no frame is free for the table of a group of which a part stays.
+    /// As [`Self::prepare_removal`]; `BlockError::State` when a block is not offline.
     pub fn remove_memory(&mut self, range: PhysRange) -> Result<()> {
-        refuse_kmem(&self.frames, range)?;
-        let pages = self.removable(range)?;
-        let groups = Groups::cut_by(pages);
-        let ready = self.frames.require_offline(pages).and_then(|()| self.frames.get_group_tables(groups));
-        let tables = ready.inspect_err(|_| self.frames.join_all_extents(pages))?;
-        self.frames.unshare_groups(groups, tables);
-        remove_offline(&mut self.space, &mut self.frames, pages);
-        Ok(())
+        let removal = self.prepare_removal(range)?;
+        match self.frames.require_offline(removal.pages) {
+            Ok(()) => {
+                self.finish_removal(removal);
+                Ok(())
+            }
+            Err(error) => {
+                self.cancel_removal(removal);
+                Err(error)
+            }
+        }
     }
 
     /// Adds `range` and brings it online in `zone`: all seven steps.
@@ -130,30 +132,35 @@ impl<M: Machine> Mm<M> {
 
     /// [`Self::unplug`], also for what a device gave to the system.
     pub(crate) fn unplug_kmem(&mut self, range: PhysRange) -> Result<Offlined> {
-        let pages = self.removable(range)?;
-        let groups = Groups::cut_by(pages);
-        let tables = self.frames.get_group_tables(groups);
-        let tables = tables.inspect_err(|_| self.frames.join_all_extents(pages))?;
-        let offlined = match self.offline_pages(pages) {
-            Ok(offlined) => offlined,
-            Err(error) => {
-                self.frames.put_group_tables(tables);
-                self.frames.join_all_extents(pages);
-                return Err(error);
+        let removal = self.prepare(range)?;
+        match self.offline_pages(removal.pages) {
+            Ok(offlined) => {
+                self.finish_removal(removal);
+                Ok(offlined)
             }
-        };
-        self.frames.unshare_groups(groups, tables);
-        remove_offline(&mut self.space, &mut self.frames, pages);
-        Ok(offlined)
+            Err(error) => {
+                self.cancel_removal(removal);
+                Err(error)
+            }
+        }
     }
 
-    /// The pages of `range`, if it can be removed once its blocks are offline.
+    /// Checks that `range` can be removed once its blocks are offline, and gets what that can run out of. To be followed by
+    /// [`Self::finish_removal`] or [`Self::cancel_removal`].
     ///
     /// # Errors
     /// `RangeError::Empty`; `RangeError::NotBlockAligned`; `BlockError::Absent` when a block of it is not present (a
-    /// warning); `SpaceError::WouldSplit` when it is a part of what the linear map has in one piece;
-    /// `AltmapError::HeldTogether` when a part holds the memmap of another; `Out` when the heap has no room to part an extent.
-    pub fn removable(&mut self, range: PhysRange) -> Result<PfnRange> {
+    /// warning); `BlockError::State` when a device gave it (`memory_to_device` takes it back); `SpaceError::WouldSplit` when
+    /// it is a part of what the linear map has in one piece; `AltmapError::HeldTogether` when a part holds the memmap of
+    /// another; `Out` when the heap has no room to cut an extent, or no frame is free for the table of a group of which a part
+    /// stays.
+    pub fn prepare_removal(&mut self, range: PhysRange) -> Result<Removal> {
+        refuse_kmem(&self.frames, range)?;
+        self.prepare(range)
+    }
+
+    /// [`Self::prepare_removal`], also of what a device gave to the system.
+    fn prepare(&mut self, range: PhysRange) -> Result<Removal> {
         let g = self.granule();
         let range = whole_blocks(g, range.start, range.len())?;
         let pages = PfnRange::inside(g, range);
@@ -165,7 +172,41 @@ impl<M: Machine> Mm<M> {
         refuse_parted(&self.frames, pages)?;
         self.space.refuse_split(self.space.layout().linear_range(range))?;
         self.frames.cut_extents(pages)?;
-        Ok(pages)
+        match self.frames.get_group_tables(Groups::cut_by(pages)) {
+            Ok(tables) => Ok(Removal { pages, tables }),
+            Err(error) => {
+                self.frames.join_all_extents(pages);
+                Err(error)
+            }
+        }
+    }
+
+    /// The range stays.
+    pub fn cancel_removal(&mut self, removal: Removal) {
+        self.frames.put_group_tables(removal.tables);
+        self.frames.join_all_extents(removal.pages);
+    }
+
+    /// Removes a range, whose blocks are all offline: steps 5 to 1.
+    pub fn finish_removal(&mut self, Removal { pages, tables }: Removal) {
+        debug_assert!(self.frames.require_offline(pages).is_ok(), "what goes is offline");
+        self.frames.unshare_groups(Groups::cut_by(pages), tables);
+        remove_offline(&mut self.space, &mut self.frames, pages);
+    }
+}
+
+/// A range that is to be removed, and what is kept for that.
+#[derive(Debug)]
+#[must_use]
+pub struct Removal {
+    pages: PfnRange,
+    tables: GroupTables,
+}
+
+impl Removal {
+    /// The pages that go.
+    pub const fn pages(&self) -> PfnRange {
+        self.pages
     }
 }
 

@@ -89,8 +89,25 @@ pub(super) const TABLE: &[Case] = &[
     }),
     case!("Mm::unplug" on used, |rig| rig.mm.unplug(dimm(rig)).map(drop),
         refused: |rig| rig.mm.unplug(range(AT, dimm(rig).len() + rig.granule().section_size)).map(drop)),
-    case!("Mm::removable" on used, |rig| rig.mm.removable(dimm(rig)).map(drop),
-        refused: |rig| rig.mm.removable(range(AT, dimm(rig).len() * 2)).map(drop), allocates nothing),
+    case!("Mm::prepare_removal" on used, |rig| {
+        let removal = rig.mm.prepare_removal(dimm(rig))?;
+        assert_eq!(removal.pages(), PfnRange::inside(rig.granule(), dimm(rig)));
+        rig.mm.cancel_removal(removal);
+        Ok(())
+    }, refused: |rig| {
+        let too_much = range(AT, dimm(rig).len() * 2);
+        rig.mm.prepare_removal(too_much).map(|removal| rig.mm.cancel_removal(removal))
+    }, allocates nothing),
+    case!("Mm::cancel_removal" on used, |rig| {
+        let removal = rig.mm.prepare_removal(dimm(rig))?;
+        rig.mm.cancel_removal(removal);
+        Ok(())
+    }, allocates nothing),
+    case!("Mm::finish_removal" on offline, |rig| {
+        let removal = rig.mm.prepare_removal(dimm(rig))?;
+        rig.mm.finish_removal(removal);
+        Ok(())
+    }, allocates nothing),
     case!("Mm::set_node" on used, |rig| {
         let pages = PfnRange::inside(rig.granule(), dimm(rig));
         rig.mm.set_node(pages, 3);
