@@ -1,4 +1,4 @@
-//! Taking pages from the free lists, and giving them back: which zone and which block serve an allocation. A block on demand
+//! Taking pages from the free lists, and freeing them: which zone and which block serve an allocation. A block on demand
 //! populates its memmap before a split, and gives it back after a merge (frame/demand); an extent unfolds a block
 //! (frame/extents).
 
@@ -202,7 +202,7 @@ impl<M: Machine> Frames<M> {
         pages.own(pfn).clear_head();
         let merged = block.free.free(&pages, pfn, order);
         let idle = || block.free.pages() + block.memmap_inside == g.section_pages;
-        // The last page in use leaves free runs of at least as many pages as are set aside.
+        // A cheap test first: the last page in use merges into a run of at least as many pages as are set aside.
         let gives_back =
             merged >= LEAST_ASIDE_ORDER && block.demand.is_some() && (merged > described_order(g) || idle());
         let online = matches!(block.state, BlockState::Online(_));

@@ -86,8 +86,8 @@ pub struct MemoryBlock {
     pub node: u32,
     /// The pages at its start that hold its own memmap.
     pub memmap_pages: u64,
-    /// Pages further inside that are kept for its own memmap, marked so: what a block on demand lends (frame/demand), or a
-    /// driver's choice (vmemmap/hosted.rs).
+    /// Other pages that hold its own memmap, marked so: what a block on demand lends (frame/demand), or a driver's choice
+    /// (vmemmap/hosted.rs).
     pub memmap_inside: u64,
     /// Poisoned pages in it. Their marks, and those of `memmap_inside`, stay while it is offline.
     pub poisoned: u64,
@@ -110,8 +110,7 @@ impl MemoryBlock {
     pub const fn own_memmap(&self) -> u64 {
         self.memmap_pages + self.memmap_inside
     }
-    /// How many pages between [`Self::usable`]'s ends keep their mark as long as the block is present: the buddy allocator
-    /// never has them.
+    /// How many pages between [`Self::usable`]'s ends have a mark that they keep while the block is offline.
     pub const fn marked_inside(&self) -> u64 {
         self.memmap_inside + self.poisoned
     }

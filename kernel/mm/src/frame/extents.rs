@@ -1,5 +1,5 @@
 //! Extents: neighbouring blocks on demand that map the image, as one record. A block has a section and a memory block of its
-//! own while something of it is in use, or keeps a mark.
+//! own while something of it is in use or poisoned.
 //!
 //! ```text
 //!   blocks          |image|image|image|image| used |image|image|
@@ -8,7 +8,7 @@
 //!   all of a block is free again: it is folded, and joins the extents beside it
 //! ```
 //! A zone's list has one entry for each record, at the place of its first block. Unfolding needs the heap, and fails without
-//! a change when it has no room. Folding needs none: there is a slot for the extent of each block that is unfolded.
+//! a change when it has no room. Folding needs none: there is room for the extent of each block that is unfolded.
 
 use crate::error::{Resource, Result};
 use crate::frame::Frames;
@@ -180,7 +180,7 @@ impl<M: Machine> Frames<M> {
         if self.extent_of(start).is_none() {
             return Ok(());
         }
-        // First: that takes pages of other blocks.
+        // Before the records change: to allocate a table may change them too.
         let tables = self.get_group_tables(Groups::of(block))?;
         self.unshare_groups(Groups::of(block), tables);
         self.unfold_alone(block).inspect_err(|_| self.share_groups(block))
@@ -225,6 +225,7 @@ impl<M: Machine> Frames<M> {
     pub(crate) fn fold_boot_blocks(&mut self, pages: PfnRange) -> Result<()> {
         self.reserve_extents(2)?;
         for start in pages.blocks(self.granule()) {
+            // It counts one less.
             self.unfolded += 1;
             self.fold(start);
         }
@@ -236,7 +237,7 @@ impl<M: Machine> Frames<M> {
         self.extents.remove_where(pages.start.get()..pages.end.get(), |_| true);
     }
 
-    /// Gives back what the heap holds for records that are gone.
+    /// Frees what the heap holds for records that are gone.
     pub(crate) fn shrink_records(&mut self) {
         self.sections.shrink();
         self.blocks.shrink();
@@ -244,7 +245,7 @@ impl<M: Machine> Frames<M> {
         self.zones.iter_mut().for_each(Zone::shrink);
     }
 
-    /// Whether the struct pages of the extents of `pages` can be read.
+    /// Sets whether the struct pages of the extents of `pages` can be read.
     pub(crate) fn set_extents_present(&mut self, pages: PfnRange, present: bool) {
         let extents = self.extents.range_mut(pages.start.get()..pages.end.get());
         extents.iter_mut().for_each(|extent| extent.present = present);

@@ -33,10 +33,6 @@ pub struct DemandFigures {
     pub populated: u64,
     /// Memmap pages that lost it.
     pub given_back: u64,
-    /// Blocks that left the image.
-    pub materialised: u64,
-    /// Blocks that became the image again.
-    pub collapsed: u64,
 }
 
 /// The blocks whose memmap is populated on demand.
@@ -92,9 +88,9 @@ pub(crate) fn image_level(g: Granule) -> u8 {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Groups {
     pages: PfnRange,
-    /// Those of which `pages` have all.
+    /// Whether those are among them of which `pages` have all.
     whole: bool,
-    /// Those of which `pages` have a part.
+    /// Whether those are among them of which `pages` have a part.
     cut: bool,
 }
 

@@ -29,15 +29,15 @@ pub enum PageKind {
     /// Not a head: the head of the run around it says what it is; while the block is offline, no head does. With an order it
     /// is a compound page's, whose head is the page's number rounded down to it.
     Tail = 0,
-    /// Free, on its block's free list of that order.
+    /// Free, on its block's free list of that order, or on that of what is set aside.
     Free = 1,
-    /// Kept from boot: the image, the device tree, what the firmware reserved.
+    /// Kept from boot: the kernel's image, the device tree, what the firmware reserved.
     Reserved = 2,
     /// A hole in a boot section: there is no memory behind the page.
     Hole = 3,
     /// Holds struct pages, and is system RAM.
     MemmapRam = 4,
-    /// Holds struct pages of its own block (an altmap's frames).
+    /// Holds struct pages of its own block, or the table that maps them: an altmap's frames, and what a block on demand lends.
     MemmapSelf = 5,
     /// Holds a translation table.
     Table = 6,

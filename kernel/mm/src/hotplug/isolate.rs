@@ -2,7 +2,7 @@
 //! scanner).
 //!
 //! The scanner skips free runs, holes, devices' pages and poisoned pages, and a block's own memmap, wherever in the block it
-//! lies: both keep their mark as long as the block is present, and go with it.
+//! lies: both keep their mark while the block is offline, and go with it.
 
 use core::ops::ControlFlow;
 

@@ -1,12 +1,13 @@
 //! After a merge: the memmap pages in which no run begins any more share the image's zero page again, and their frames are
-//! free. Freeing allocates nothing and cannot fail.
+//! free. This needs no page and cannot fail.
 //!
 //! ```text
 //!   own frame, all zero: read-only; TLBI -> shared; TLBI -> the frame is free, and may merge in turn
 //! ```
 //! When all that is not free is lent to the memmap itself, the block collapses: it maps the image, and nothing is lent.
 //!
-//! A page that is set aside may have become free by that: lent pages elsewhere move there, as many as there are.
+//! A page that is set aside may have become free by that: lent pages elsewhere move there, as many as there is room for; the
+//! others stay.
 
 use super::image::fill_head;
 use super::{MemmapPages, Site, split_pages};
@@ -27,6 +28,7 @@ impl<M: Machine> Frames<M> {
         let Some(block) = self.index_of(pfn.align_down(g.section_order)) else { return };
         let MemoryBlock { free, memmap_inside, .. } = &self.blocks.as_slice()[block];
         let idle = free.pages() + memmap_inside == g.section_pages;
+        // Nothing to give back, nothing to collapse, nowhere to move to.
         let none_ends = merged <= order.max(described_order(g)) && !self.hooks.shares_early();
         if none_ends && !idle && !free.is_set_aside(pfn) {
             return;
@@ -152,7 +154,6 @@ impl<M: Machine> Frames<M> {
         block.free.set_whole(g.section_order, 1 << aside_order(g));
         self.count_lent(site, -lent.cast_signed());
         self.demand.figures.given_back += lent - u64::from(g.shares_tables());
-        self.demand.figures.collapsed += 1;
         self.fold(site.start);
     }
 

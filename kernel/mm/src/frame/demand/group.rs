@@ -1,5 +1,6 @@
-//! Groups: the blocks whose memmap one entry covers, one level above the image's. While all of them map the image, that
-//! entry leads to one table for all such groups.
+//! Groups: the blocks whose memmap one entry covers, one level above the image's. A whole group leads to one table for all
+//! such groups from the moment at which it is added, until a block of it is unfolded or goes online in Normal; and again
+//! once all of it is free and online in Movable.
 //!
 //! ```text
 //!                         one entry: 64 GiB, 8 GiB, 512 GiB of memory at 4K, 16K, 64K
@@ -7,10 +8,10 @@
 //!   a block is unfolded   [shared][ own  ][shared]        its group gets a copy of that table, from system RAM
 //!   all is free again     [shared][shared][shared]        the copy is free
 //! ```
-//! The last group that leaves the shared table keeps it as its own, and the first that comes brings one.
+//! The last group that leaves the shared table keeps it as its own, and the first that comes to share gives its own.
 //!
 //! A table comes from Normal. So that getting one never needs another, memory there does not share: its groups get tables of
-//! their own as it goes online. While Normal has no free page, a group of free blocks in Movable serves nothing.
+//! their own as it goes online. While Normal has no free page, no page can be allocated of a group of free blocks in Movable.
 
 use crate::addr::{VirtAddr, VirtRange};
 use crate::entry::descriptor::Descriptor;
@@ -144,8 +145,8 @@ impl<M: Machine> Frames<M> {
         }
     }
 
-    /// Whether all blocks of a group are in extents that are online in Movable. Not while they go offline: what is kept for
-    /// that time has to suffice.
+    /// Whether all blocks of a group are in extents that are online in Movable. Not while they go offline: a removal
+    /// holds the tables that it needs for that time.
     fn is_free_group(&self, group: VirtRange) -> bool {
         let Some(first) = self.layout.pfn_of_page(group.start) else { return false };
         let free = (Record::Extent, Some(BlockState::Online(ZoneKind::Movable)));

@@ -5,16 +5,27 @@
 //!
 //! ```text
 //!   memmap of a free block      |head|zero|zero|zero| ...  |zero|      all blocks lead to the same two frames
-//!   one page is taken           | 1  | 2  | 3  |zero| 4  ...|zero|      a page in which a run begins has a frame of its own
-//!   the block itself            [t 1 2 3 4 ... |taken|    free   |      lent: the frames, and the table of the entries (4K)
+//!   one page is taken           | 0  | 1  | 2  |zero| 4  ...|zero|      a page in which a run begins has a frame of its own
+//!   the block itself            [t 1 2 4 ... 0|free|taken|  free |      lent: the frames, and the table of the entries (4K)
 //!   all is free again           |head|zero|zero|zero| ...  |zero|      the image; nothing is lent
 //! ```
 //!
 //! **The rule (I7): a memmap page of such a block has a frame of its own exactly when a run begins in it.**
 //! - A split begins runs, so it populates first, with pages of the block that it splits: [`populate`].
-//! - A merge ends runs: their memmap pages are zero by construction, and go back: [`give_back`]. Freeing allocates nothing
-//!   and writes only where runs began, so that it cannot fail.
+//! - A merge ends runs: their memmap pages are zero by construction, and go back: [`give_back`]. Freeing needs no page and
+//!   writes only where runs began, so that it cannot fail.
 //! - Where all of a larger part of memory is free, not even its entries are its own: [`group`].
+//!
+//! What happens when the first page is taken where all was free, from the largest to the smallest; a free undoes it in the
+//! reverse order:
+//!
+//! ```text
+//!   the group gets a table of its own    get_group_tables, unshare_groups    share_groups
+//!   the block gets a record of its own   unfold (frame/extents)              fold
+//!   the block gets a table (4K)          materialise                         collapse
+//!   memmap pages get frames              map_own                             unmap_own
+//! ```
+//!
 //! - A lent page can move within its block, like a page in use: [`relocate`].
 //!
 //! **Where it lends (I7): a page outside of those set aside is lent only while none of them is free.** A block sets as many
@@ -23,7 +34,7 @@
 //! there is no other run ([`taking`]).
 //!
 //! ```text
-//!   a block of 32768 pages (4K)   [t 0 1 2 4 ... |free, taken last ][  512  ][   1024   ][      2048     ] ...
+//!   a block of 32768 pages (4K)   [t 1 2 4 ... 0 |free, taken last ][  512  ][   1024   ][      2048     ] ...
 //!                                 |<------ set aside: 512 pages ------------>|
 //! ```
 //!

@@ -10,7 +10,7 @@
 //! ```text
 //!   shared, read-only -> own frame with the same contents, read-only; TLBI on every CPU -> writable; TLBI here
 //! ```
-//! The table address of a live entry changes as a block is materialised at 4K: a window, in which readers wait.
+//! The table address of a live entry changes as tables are exchanged ([`Frames::swap_table`]): a window, in which readers wait.
 
 use super::image::fill_head;
 use super::taking::carve;
@@ -31,8 +31,8 @@ use crate::machine::{self, Machine};
 use crate::pfn::{Pfn, PfnRange};
 
 impl<M: Machine> Frames<M> {
-    /// Populates the memmap pages in which runs of `1 << to` begin, for the run at `run` of `1 << from`, in use, that they are
-    /// to be. Nothing to do in a block that is not on demand.
+    /// Populates the memmap pages in which runs begin, before the run of `1 << from` at `run`, in use, becomes runs of `1 << to`.
+    /// Nothing to do in a block that is not on demand.
     ///
     /// # Errors
     /// `Out` when the block has too few free pages; nothing has changed then.
@@ -80,7 +80,6 @@ impl<M: Machine> Frames<M> {
         }
         let site = self.site_at(site.block)?;
         self.lend_carved(&site, carved, &pages, g.shares_tables());
-        self.demand.figures.materialised += 1;
         Some(site)
     }
 
@@ -108,7 +107,7 @@ impl<M: Machine> Frames<M> {
         debug_assert!(broken.and(made).is_ok(), "going through an invalid entry is always legal");
     }
 
-    /// Takes the run of `split`, which needs no frames but these: its first pages become the table of the block's entries, if
+    /// Takes the run of `split`, which needs no frames but its own: its first pages become the table of the block's entries, if
     /// there is to be one, and the frames of `pages`. The others are free again.
     pub(super) fn lend_carved(&mut self, site: &Site, split: Split, pages: &MemmapPages, table: bool) {
         let frames = split.pfn + u64::from(table);

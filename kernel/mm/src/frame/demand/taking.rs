@@ -59,6 +59,7 @@ impl<M: Machine> Frames<M> {
             }
             site = self.materialise(&site, wanted.at())?;
         }
+        // At most twice: carving leaves enough runs within one memmap page. Lending those leaves `split`, which is larger, as it is.
         loop {
             let split = self.find_split(&site, order, wanted)?;
             let pages = split.memmap_pages(g);
