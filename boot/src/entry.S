@@ -300,9 +300,9 @@ hotmap_wait:
 hotmap_exit_block:
     .quad   0x20026, {exit_status}          // ADP_Stopped_ApplicationExit
 hotmap_no_ram_line:
-    .asciz  "error: there is no RAM where boot copies the image to (behind the device tree, 0x40400000 and up)\n"
+    .asciz  "error: there is no RAM where boot copies the image to (behind the device tree, 0x40400000 and up)\nhotmap: exit {exit_status}: boot cannot go on\n"
 hotmap_early_exception_line:
-    .asciz  "error: an exception in the entry code, before the kernel can report it\n"
+    .asciz  "error: an exception in the entry code, before the kernel can report it\nhotmap: exit {exit_status}: boot cannot go on\n"
     .balign 8
     .popsection
     .purgem hotmap_relocate

@@ -4,8 +4,9 @@
 
 use core::arch::global_asm;
 
-use hotmap_kernel::arch::{el2, mmu, semihosting};
+use hotmap_kernel::arch::{el2, mmu};
 use hotmap_kernel::drivers::windows;
+use hotmap_kernel::exit::Status;
 use hotmap_mm::layout;
 
 /// Where QEMU's virt has RAM; what runs below it runs in flash (hw/arm/virt.c, VIRT_MEM).
@@ -23,7 +24,7 @@ global_asm!(
     magic = const FDT_MAGIC,
     image = const layout::IMAGE_START.get(),
     sctlr = const mmu::SCTLR_OFF,
-    exit_status = const semihosting::EXIT_PANIC,
+    exit_status = const Status::Crashed as u32,
     leave_el2 = sym el2::apply,
     relocate = sym crate::relocate::relocate,
     main = sym crate::boot_main,

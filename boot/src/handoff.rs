@@ -9,6 +9,7 @@ use hotmap_kernel::arch::{cpu, image};
 use hotmap_kernel::boot_info::{BootInfo, BootWay};
 use hotmap_kernel::cpus::plan;
 use hotmap_kernel::drivers::windows::{self, BadTree, Loaded};
+use hotmap_kernel::exit::Status;
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::error::Error;
 use hotmap_mm::frame::page::PageKind;
@@ -142,11 +143,10 @@ pub(crate) const fn way(from_flash: bool) -> BootWay {
 
 impl Stop {
     /// The exit status.
-    pub(crate) const fn status(&self) -> u32 {
-        use hotmap_kernel::arch::semihosting::{EXIT_PANIC, EXIT_UNSUPPORTED};
+    pub(crate) const fn status(&self) -> Status {
         match self {
-            Self::Level3 | Self::NoGranule => EXIT_UNSUPPORTED,
-            _ => EXIT_PANIC,
+            Self::Level3 | Self::NoGranule => Status::Unsupported,
+            _ => Status::Crashed,
         }
     }
 

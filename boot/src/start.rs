@@ -3,9 +3,10 @@
 
 use core::mem::MaybeUninit;
 
-use hotmap_kernel::arch::{counter, cpu, mmu, semihosting, word};
+use hotmap_kernel::arch::{counter, cpu, mmu, word};
 use hotmap_kernel::boot_info::BootInfo;
 use hotmap_kernel::drivers::{platform, windows};
+use hotmap_kernel::exit::exit;
 use hotmap_kernel::{console, exceptions, kernel_main, kprint, kprintln};
 use hotmap_mm::entry::descriptor::MAIR;
 
@@ -52,7 +53,7 @@ pub(crate) extern "C" fn boot_main(dtb: u64, _load: u64, level: u64, from_flash:
     // Writing to the console does not fail.
     let _ = stop.say(info, &mut console::ConsoleWriter);
     kprintln!();
-    semihosting::exit(stop.status())
+    exit(stop.status(), "boot cannot go on")
 }
 
 fn prepare(info: &mut BootInfo, dtb: u64) -> Result<Roots, Stop> {

@@ -8,12 +8,13 @@ use hotmap_mm::space::table::KernelSpace;
 use hotmap_mm::{frame::counts::Counts, mm::Mm};
 
 use crate::arch::machine::Arm;
-use crate::arch::{bulk, counter, cpu, heap, semihosting, vmemmap};
+use crate::arch::{bulk, counter, cpu, heap, vmemmap};
 use crate::boot_info::BootInfo;
 use crate::console::{self, ConsoleWriter};
 use crate::dimms::Dimms;
 use crate::drivers::ged::{Ged, OstEvent, OstStatus};
 use crate::drivers::platform::Platform;
+use crate::exit::{Status, exit};
 use crate::inject::Injection;
 use crate::line::{self, Line, LineReader, Mode, Terminal};
 use crate::nvdimms::Nvdimms;
@@ -38,7 +39,7 @@ pub struct Kernel {
     /// What fails in the next operation.
     pub injection: Injection,
     /// The exit status so far: what `run=` ends with.
-    pub status: u32,
+    pub status: Status,
 }
 
 /// Runs one command line and prints its output; returns whether it succeeded. The shell is a package above this one.
@@ -60,7 +61,7 @@ pub fn kernel_main(info: &'static mut BootInfo, run: RunCommand) -> ! {
         Ok(mm) => mm,
         Err(error) => {
             kprintln!("error: {error}");
-            semihosting::exit(semihosting::EXIT_PANIC)
+            exit(Status::Crashed, "boot cannot go on")
         }
     };
     let info: &'static BootInfo = info;
@@ -73,7 +74,7 @@ pub fn kernel_main(info: &'static mut BootInfo, run: RunCommand) -> ! {
         nvdimms: Nvdimms::new(),
         regions: Regions::new(),
         injection: Injection::new(),
-        status: semihosting::EXIT_OK,
+        status: Status::Fine,
     };
     kernel.mm.set_bug(info.args.bug);
     kernel.set_nodes();
@@ -194,7 +195,7 @@ impl Kernel {
         let Some(ged) = &mut self.platform.ged else { return false };
         let events = ged.take_events();
         if events.power_down() {
-            semihosting::exit(self.status);
+            exit(self.status, "the power button was pressed");
         }
         if events.0 == 0 {
             return false;
@@ -211,13 +212,19 @@ impl Kernel {
     }
 
     fn run_and_exit(&mut self, commands: &str, run: RunCommand) -> ! {
+        let (mut all, mut failed) = (0, 0);
         for command in line::commands(commands) {
             self.service();
+            all += 1;
             if !run(self, command) {
-                self.status = semihosting::EXIT_FAILED;
+                failed += 1;
+                self.status = Status::Failed;
             }
         }
-        semihosting::exit(self.status)
+        match failed {
+            0 => exit(self.status, format_args!("{all} of {all} commands of run= succeeded")),
+            _ => exit(self.status, format_args!("{failed} of {all} commands of run= failed")),
+        }
     }
 }
 

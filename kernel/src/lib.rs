@@ -29,6 +29,8 @@ pub mod drivers;
 #[cfg(target_os = "none")]
 pub mod exceptions;
 #[cfg(target_os = "none")]
+pub mod exit;
+#[cfg(target_os = "none")]
 mod hugepages;
 pub mod inject;
 #[cfg(target_os = "none")]

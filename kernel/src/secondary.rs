@@ -2,7 +2,7 @@
 
 use hotmap_sync::mailbox::Mailbox;
 
-use crate::arch::{cpu, image, interrupts, semihosting, word};
+use crate::arch::{cpu, image, interrupts, word};
 use crate::cpus::start::{MAILBOXES, NO_INTERRUPTS};
 use crate::cpus::work::{self, Task};
 use crate::drivers::gic::own;
@@ -24,11 +24,11 @@ fn serve(number: usize) -> ! {
     let mailbox = &MAILBOXES[number];
     if !own::set_up_here() {
         mailbox.report_failure(NO_INTERRUPTS);
-        semihosting::halt();
+        cpu::halt();
     }
     // False: the boot CPU has given up, and does not wait for this CPU.
     if !mailbox.report() {
-        semihosting::halt();
+        cpu::halt();
     }
     loop {
         match mailbox.take() {

@@ -9,8 +9,8 @@ use super::args::Words;
 use super::{Outcome, ShellError};
 use crate::selftest;
 use crate::units::Units;
-use hotmap_kernel::arch::semihosting;
 use hotmap_kernel::attention::Attention;
+use hotmap_kernel::exit::exit;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 use hotmap_kernel::meter::{self, Meter};
@@ -165,5 +165,5 @@ pub(super) fn selftest(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
 
 /// In `run=` the commands before it have their say in the status.
 pub(super) fn poweroff(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
-    semihosting::exit(kernel.status)
+    exit(kernel.status, "poweroff")
 }

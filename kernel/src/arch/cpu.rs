@@ -106,3 +106,10 @@ pub fn wait_for_interrupt() {
 pub fn finish_accesses() {
     dsb(SY);
 }
+
+/// Stops this CPU for ever.
+pub fn halt() -> ! {
+    loop {
+        aarch64_cpu::asm::wfe();
+    }
+}

@@ -64,7 +64,7 @@ pub mod peek;
 #[cfg(target_os = "none")]
 pub mod probe;
 #[cfg(target_os = "none")]
-pub mod semihosting;
+pub(crate) mod semihosting;
 #[cfg(target_os = "none")]
 pub mod translate;
 #[cfg(target_os = "none")]

@@ -15,7 +15,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::start::{online, wait_until};
-use crate::arch::{cpu, semihosting};
+use crate::arch::cpu;
 use crate::drivers::gic::own::{self, Taken};
 use crate::per_cpu::{CPUS, PerCpu};
 
@@ -44,7 +44,7 @@ pub(crate) fn take() -> bool {
         match signal {
             WAKE => {}
             PARK => stay(number),
-            STOP => semihosting::halt(),
+            STOP => cpu::halt(),
             _ => return false,
         }
     }

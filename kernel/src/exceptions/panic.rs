@@ -5,7 +5,8 @@ use core::arch::asm;
 use core::panic::PanicInfo;
 
 use super::report;
-use crate::arch::{cpu, semihosting};
+use crate::arch::cpu;
+use crate::exit::{Status, exit};
 use crate::kprintln;
 
 #[panic_handler]
@@ -23,5 +24,5 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     // SAFETY: M1; reads one register.
     unsafe { asm!("mov {}, x29", out(reg) frame_pointer, options(nomem, nostack)) };
     report::print_backtrace(&[], frame_pointer);
-    semihosting::exit(semihosting::EXIT_PANIC)
+    exit(Status::Crashed, "panic")
 }

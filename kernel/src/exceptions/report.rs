@@ -7,8 +7,9 @@ use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use super::frame::Frame;
 use crate::arch::backtrace::Backtrace;
 use crate::arch::esr::Syndrome;
-use crate::arch::{cpu, fault, mmu_control, semihosting};
+use crate::arch::{cpu, fault, mmu_control};
 use crate::cpus::signals;
+use crate::exit::{Status, exit, leave};
 use crate::per_cpu::{CPUS, PerCpu};
 use crate::{console, kprint, kprintln};
 
@@ -49,7 +50,7 @@ fn kernel_stack() -> (Range<u64>, Range<u64>) {
 pub(super) fn fail(frame: &Frame) -> ! {
     begin_report();
     report(frame);
-    semihosting::exit(semihosting::EXIT_PANIC)
+    exit(Status::Crashed, "unexpected exception")
 }
 
 /// Guards against an exception in a report: the second report is one line, the third only the exit status, which needs no
@@ -67,10 +68,10 @@ pub(super) fn begin_report() {
         0 => {}
         1 => {
             kprintln!("\nexception: double fault in the report above");
-            semihosting::exit(semihosting::EXIT_PANIC)
+            exit(Status::Crashed, "double fault")
         }
-        2 => semihosting::exit(semihosting::EXIT_PANIC),
-        _ => semihosting::halt(),
+        2 => leave(Status::Crashed),
+        _ => cpu::halt(),
     }
 }
 
@@ -81,7 +82,7 @@ fn stop_the_others() {
     }
     let me = cpu::number() + 1;
     if REPORTER.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_err_and(|by| by != me) {
-        semihosting::halt();
+        cpu::halt();
     }
     signals::stop_others();
     let mut left = PATIENCE;

@@ -1,6 +1,7 @@
 //! Boots without input: they run `run="..."` or fail, and end.
 
 use super::record::{entry, sound_state};
+use crate::ensure_eq;
 use crate::machine::Machine;
 use crate::patience::Deadline;
 use crate::qemu::{Exit, Qemu};
@@ -29,6 +30,19 @@ impl Finished {
         }
     }
 
+    /// The status that the guest says it ends with, in its last line: all that is left of it where there is no exit channel.
+    ///
+    /// # Errors
+    /// Failed when the last line is another one.
+    pub fn said(&self) -> Checked<i32> {
+        let last = self.text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+        let status = last.strip_prefix("hotmap: exit ").and_then(|rest| rest.split_once(": "));
+        match status.and_then(|(status, why)| status.parse().ok().filter(|_| !why.is_empty())) {
+            Some(status) => Ok(status),
+            None => failed(format!("the last line says no exit status: {last:?}")),
+        }
+    }
+
     /// The state that a `state` command in `run=` printed.
     ///
     /// # Errors
@@ -38,10 +52,11 @@ impl Finished {
     }
 }
 
-/// Boots `machine`, waits until it ends by itself, and returns its status and output.
+/// Boots `machine`, waits until it ends by itself, and returns its status and output. The status is the one that the guest
+/// says, or 0 where there is no semihosting.
 ///
 /// # Errors
-/// Unknown when it does not end, or prints nothing at all (QEMU refused to start it).
+/// Failed when the guest says another status, or none; unknown when it does not end, or prints nothing at all (QEMU refused to start it).
 pub fn run_to_end(run: &Run, machine: &Machine) -> Checked<Finished> {
     let mut qemu = Qemu::start(machine, None)?;
     let ended = qemu.wait_exit(Deadline::for_step());
@@ -52,7 +67,11 @@ pub fn run_to_end(run: &Run, machine: &Machine) -> Checked<Finished> {
     if text.trim().is_empty() {
         return unknown(format!("the guest said nothing; {exit}; QEMU said {:?}", complaints.trim()));
     }
-    Ok(Finished { exit, text })
+    let finished = Finished { exit, text };
+    let (said, silent) = (finished.said()?, machine.command().contains("enable=off"));
+    let expected = if silent { Exit::FINE } else { Exit::Code(said) };
+    ensure_eq!(exit, expected, "QEMU's status, of a guest that says {said}");
+    Ok(finished)
 }
 
 #[cfg(test)]

@@ -64,11 +64,11 @@ fn ram_beyond_the_cpu_is_refused(run: &Run) -> Checked<String> {
 fn every_end_without_semihosting(run: &Run, machine: &Machine) -> Checked<String> {
     let machine = Machine { smp: Some(2), ..machine.clone() }.extra(NO_SEMIHOSTING);
     let finished = run_to_end(run, &machine.clone().append("run=\"cpus; audit\""))?;
-    ensure_eq!(finished.exit, Exit::FINE, "PSCI has one exit status");
+    ensure_eq!((finished.exit, finished.said()?), (Exit::FINE, 0), "PSCI has one exit status");
     finished.line("of `cpus`", |line| line.ends_with("online"))?;
     for cpu in [0, 1] {
         let finished = run_to_end(run, &machine.clone().append(&format!("run=\"crash {cpu}\"")))?;
-        ensure_eq!(finished.exit, Exit::FINE, "PSCI has one exit status");
+        ensure_eq!((finished.exit, finished.said()?), (Exit::FINE, 2), "PSCI has one exit status");
         ensure_eq!(count(&finished.text, "exception: "), 1, "reports of a crash of CPU {cpu}");
     }
     Ok(String::new())
@@ -80,7 +80,7 @@ fn a_refusal_ends_without_semihosting(run: &Run) -> Checked<String> {
         for entry in [Entry::El1, Entry::El2] {
             let machine = Machine { entry, ..Machine::by(boot) }.append("granule=5k").extra(NO_SEMIHOSTING);
             let finished = run_to_end(run, &machine)?;
-            ensure_eq!(finished.exit, Exit::FINE, "PSCI has one exit status");
+            ensure_eq!((finished.exit, finished.said()?), (Exit::FINE, 2), "PSCI has one exit status");
             ensure_eq!(count(&finished.text, "error: "), 1, "error lines");
         }
     }
@@ -97,7 +97,10 @@ fn says_once(run: &Run, machine: &Machine, line: &str) -> Checked<String> {
     let text = qemu.console.text();
     run.journal.add(&text);
     ensure_eq!(count(&text, "error: "), 1, "error lines");
-    ensure!(text.ends_with('\n'), "the line has an end");
+    ensure!(
+        text.ends_with(": boot cannot go on\n"),
+        "the last line says how it ends, and has an end: {text:?}"
+    );
     Ok(String::new())
 }
 
