@@ -258,8 +258,7 @@ fn boot_images<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>) -
         while frames.blocks.get(run.end.get()).is_some() && on_demand(frames, run.end) {
             run.end = run.end + g.section_pages;
         }
-        // Boot memory is in Normal.
-        populate_image(space, frames, run, Groups::none(run))?;
+        populate_image(space, frames, run, Groups::in_normal(run))?;
         frames.fold_boot_blocks(run)?;
         frames.zones[ZoneKind::Normal as usize].free += run.len();
         next = run.end;

@@ -17,7 +17,7 @@ impl<M: Machine> Mm<M> {
         match kind {
             PageKind::Device | PageKind::DeviceMemmap => self.devices.hold(&self.frames, pfn)?,
             PageKind::Free => {
-                self.frames.unfold_for(pfn)?;
+                self.frames.unfold(pfn)?;
                 self.frames.take_free(pfn, 0, PageKind::Pinned)?;
             }
             PageKind::Tenant | PageKind::Pinned => {

@@ -26,7 +26,7 @@ impl<M: Machine> Mm<M> {
         let refs = self.frames.pages().get(head).refs();
         let moved = match kind {
             PageKind::Free => {
-                self.frames.unfold_for(pfn)?;
+                self.frames.unfold(pfn)?;
                 None
             }
             PageKind::Tenant if refs <= 1 => Some(migrate_page(&mut self.space, &mut self.frames, pfn)?),

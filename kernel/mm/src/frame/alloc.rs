@@ -50,11 +50,12 @@ impl<M: Machine> Frames<M> {
         match mobility {
             Mobility::Unmovable => {
                 let blocks = self.zones[ZoneKind::Normal as usize].blocks().len();
-                (0..blocks)
-                    .find_map(|i| self.take_aside(self.zones[ZoneKind::Normal as usize].blocks()[i], order))
+                (0..blocks).find_map(|i| {
+                    self.take_set_aside_from(self.zones[ZoneKind::Normal as usize].blocks()[i], order)
+                })
             }
             Mobility::Movable => MOVABLE_FROM.into_iter().find_map(|zone| {
-                self.take_newest(zone, Lists::Aside, |frames, block| frames.take_aside(block, order))
+                self.take_newest(zone, Lists::Aside, |frames, block| frames.take_set_aside_from(block, order))
             }),
         }
     }
@@ -81,7 +82,7 @@ impl<M: Machine> Frames<M> {
         let extent = self.extent_of(start)?;
         let serves = matches!(extent.state, BlockState::Online(_)) && order < g.section_order;
         let last = Pfn::new(extent.pages.end.get() - g.section_pages);
-        serves.then(|| self.unfold_for(last).ok())??;
+        serves.then(|| self.unfold(last).ok())??;
         self.take_from(last, order)
     }
 
@@ -171,7 +172,7 @@ impl<M: Machine> Frames<M> {
         let g = self.layout.granule();
         let start = pfn.align_down(g.section_order);
         if self.extent_of(pfn).is_some_and(|e| e.state.zone().is_some() && order < g.section_order) {
-            self.unfold(start).ok()?;
+            self.unfold_again(start).ok()?;
         }
         let pages = Pages::new(&self.machine, self.layout);
         let block = self.blocks.get_mut(start.get())?;
@@ -197,7 +198,7 @@ impl<M: Machine> Frames<M> {
             return;
         }
         if block.free.sets_aside(pfn - start) {
-            return self.put_aside(pfn, order);
+            return self.free_set_aside(pfn, order);
         }
         pages.own(pfn).clear_head();
         let merged = block.free.free(&pages, pfn, order);
@@ -215,7 +216,7 @@ impl<M: Machine> Frames<M> {
             }
         }
         if gives_back {
-            self.give_back(pfn, order, merged);
+            self.after_merge(pfn, order, merged);
         }
     }
 }

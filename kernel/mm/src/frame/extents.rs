@@ -110,7 +110,7 @@ impl<M: Machine> Frames<M> {
         }
         self.extents.insert(Extent { pages: PfnRange { start: at, end: extent.pages.end }, ..extent });
         if let Some(zone) = extent.state.zone() {
-            self.zones[zone as usize].join_after(extent.pages.start, at);
+            self.zones[zone as usize].split_entry(extent.pages.start, at);
         }
     }
 
@@ -126,7 +126,7 @@ impl<M: Machine> Frames<M> {
             return;
         }
         if let Some(zone) = low.state.zone()
-            && !self.zones[zone as usize].leave_after(low.pages.start, at)
+            && !self.zones[zone as usize].merge_entry(low.pages.start, at)
         {
             return;
         }
@@ -162,20 +162,20 @@ impl<M: Machine> Frames<M> {
     /// The block of `pfn` leaves the extent that it is in, if it is in one, before a page of it is taken.
     ///
     /// # Errors
-    /// `Out` when the heap has no room; nothing has changed then.
-    pub(crate) fn unfold_for(&mut self, pfn: Pfn) -> Result<()> {
+    /// `Out` when the heap has no room, or no frame is free for the table of its group; nothing has changed then.
+    pub(crate) fn unfold(&mut self, pfn: Pfn) -> Result<()> {
         if self.extent_of(pfn).is_none() {
             return Ok(());
         }
         self.may_fail(Resource::Heap { bytes: size_of::<Section>() + size_of::<MemoryBlock>() })?;
-        self.unfold(pfn.align_down(self.granule().section_order))
+        self.unfold_again(pfn.align_down(self.granule().section_order))
     }
 
-    /// [`Self::unfold_for`] the block at `start`, without a fault of the heap: for a block that a free has just folded.
+    /// [`Self::unfold`] the block at `start`, without a fault of the heap: for a block that a free has just folded.
     ///
     /// # Errors
     /// As there.
-    pub(crate) fn unfold(&mut self, start: Pfn) -> Result<()> {
+    pub(crate) fn unfold_again(&mut self, start: Pfn) -> Result<()> {
         let block = PfnRange::new(start, self.granule().section_pages);
         if self.extent_of(start).is_none() {
             return Ok(());
@@ -186,7 +186,7 @@ impl<M: Machine> Frames<M> {
         self.unfold_alone(block).inspect_err(|_| self.share_groups(block))
     }
 
-    /// [`Self::unfold`], when its group has a table of its own.
+    /// [`Self::unfold_again`], when its group has a table of its own.
     fn unfold_alone(&mut self, block: PfnRange) -> Result<()> {
         let start = block.start;
         let Some(extent) = self.extent_of(start).copied() else { return Ok(()) };

@@ -84,43 +84,51 @@ pub(crate) fn image_level(g: Granule) -> u8 {
     if g.shares_tables() { LAST_LEVEL - 1 } else { LAST_LEVEL }
 }
 
+/// Which groups of those that have memory of some pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Which {
+    All,
+    /// Those of which the pages have all.
+    Whole,
+    /// Those of which the pages have a part.
+    Cut,
+    None,
+}
+
 /// Some groups: of the blocks whose memmap one entry covers, one level above the image's (frame/demand/group).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Groups {
     pages: PfnRange,
-    /// Whether those are among them of which `pages` have all.
-    whole: bool,
-    /// Whether those are among them of which `pages` have a part.
-    cut: bool,
+    which: Which,
 }
 
 impl Groups {
     /// Those that have memory of `pages`.
     pub(crate) const fn of(pages: PfnRange) -> Self {
-        Self { pages, whole: true, cut: true }
+        Self { pages, which: Which::All }
     }
     /// Those of which `pages` are a part, but not all: as those go, the rest of the group stays.
     pub(crate) const fn cut_by(pages: PfnRange) -> Self {
-        Self { pages, whole: false, cut: true }
+        Self { pages, which: Which::Cut }
     }
-    /// Those that are all in `pages`, and share a table.
-    pub(crate) const fn inside(pages: PfnRange) -> Self {
-        Self { pages, whole: true, cut: false }
+    /// Those that share a table from the moment at which `pages` are added: those that are all in `pages`.
+    pub(crate) const fn shared_by(pages: PfnRange) -> Self {
+        Self { pages, which: Which::Whole }
     }
-    /// None of those of `pages`.
-    pub(crate) const fn none(pages: PfnRange) -> Self {
-        Self { pages, whole: false, cut: false }
+    /// None, since `pages` are in Normal, where tables come from.
+    pub(crate) const fn in_normal(pages: PfnRange) -> Self {
+        Self { pages, which: Which::None }
     }
     /// Those that do not share as `pages` go online in `zone`: in Normal, where tables come from, all.
     pub(crate) const fn unshared_by(pages: PfnRange, zone: ZoneKind) -> Self {
         match zone {
             ZoneKind::Normal => Self::of(pages),
-            ZoneKind::Movable => Self::none(pages),
+            ZoneKind::Movable => Self { pages, which: Which::None },
         }
     }
-    /// Whether their tables are got some time before they are needed.
-    pub(crate) const fn are_for_later(self) -> bool {
-        !self.whole
+    /// Whether their tables are got some time before they are needed: others may come to share meanwhile.
+    pub(crate) fn are_for_later(self) -> bool {
+        self.which == Which::Cut
     }
     /// What each covers of vmemmap.
     pub(crate) fn spans(self, layout: Layout) -> impl Iterator<Item = VirtRange> {
@@ -132,7 +140,12 @@ impl Groups {
             next = group.end;
             (group.start < memmap.end).then_some(group)
         });
-        all.filter(move |group| if memmap.covers(group) { self.whole } else { self.cut })
+        all.filter(move |group| match self.which {
+            Which::All => true,
+            Which::Whole => memmap.covers(group),
+            Which::Cut => !memmap.covers(group),
+            Which::None => false,
+        })
     }
 }
 

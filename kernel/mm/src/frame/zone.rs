@@ -65,13 +65,13 @@ impl Zone {
         list::reserve(&mut self.blocks, more)
     }
     /// What was one entry, `first`'s, is two from here on, the other for `next`.
-    pub(crate) fn join_after(&mut self, first: Pfn, next: Pfn) {
+    pub(crate) fn split_entry(&mut self, first: Pfn, next: Pfn) {
         let Some(at) = self.blocks.iter().position(|block| *block == first) else { return };
         self.blocks.insert(at + 1, next);
         self.idle_from.iter_mut().filter(|from| **from > at).for_each(|from| *from += 1);
     }
-    /// The inverse of [`Self::join_after`]; whether `next` follows `first`, without which nothing has changed.
-    pub(crate) fn leave_after(&mut self, first: Pfn, next: Pfn) -> bool {
+    /// The inverse of [`Self::split_entry`]; whether `next` follows `first`, without which nothing has changed.
+    pub(crate) fn merge_entry(&mut self, first: Pfn, next: Pfn) -> bool {
         let Some(at) = self.blocks.iter().position(|block| *block == next) else { return false };
         if at == 0 || self.blocks[at - 1] != first {
             return false;

@@ -20,7 +20,7 @@ use crate::hotplug::home::MemmapHome;
 use crate::hotplug::offline::Offlined;
 use crate::hotplug::present::{
     choose_backing, claim_sections, drop_backing, drop_sections, forget_pages, initialise_pages, map_linear,
-    refuse_parted, unmap_linear,
+    refuse_cut, unmap_linear,
 };
 use crate::hotplug::range::{HotRange, whole_blocks};
 use crate::hotplug::step::Step;
@@ -66,7 +66,7 @@ impl<M: Machine> Mm<M> {
             Step::PopulateVmemmap,
             |mm, pages| match home {
                 MemmapHome::Demand => {
-                    populate_image(&mut mm.space, &mut mm.frames, *pages, Groups::inside(*pages))
+                    populate_image(&mut mm.space, &mut mm.frames, *pages, Groups::shared_by(*pages))
                 }
                 _ => populate_range(&mut mm.space, &mut mm.frames, *pages, Frames::backing_of),
             },
@@ -169,7 +169,7 @@ impl<M: Machine> Mm<M> {
             self.frames.warnings.bad_remove += 1;
             return Err(BlockError::Absent(absent.address(g)).into());
         }
-        refuse_parted(&self.frames, pages)?;
+        refuse_cut(&self.frames, pages)?;
         self.space.refuse_split(self.space.layout().linear_range(range))?;
         self.frames.cut_extents(pages)?;
         match self.frames.get_group_tables(Groups::cut_by(pages)) {

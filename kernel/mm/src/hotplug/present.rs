@@ -197,7 +197,7 @@ pub(crate) fn drop_backing<M: Machine>(frames: &mut Frames<M>, pages: PfnRange) 
 ///
 /// # Errors
 /// `AltmapError::HeldTogether`.
-pub(crate) fn refuse_parted<M: Machine>(frames: &Frames<M>, pages: PfnRange) -> Result<()> {
+pub(crate) fn refuse_cut<M: Machine>(frames: &Frames<M>, pages: PfnRange) -> Result<()> {
     let g = frames.granule();
     let host = |start: Pfn| match frames.sections.get(start.get()).map(|section| section.backing) {
         Some(Backing::Altmap(base)) => base,

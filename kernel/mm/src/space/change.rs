@@ -32,7 +32,7 @@ struct Rewriter<'a, M> {
 }
 
 impl<M: Machine> Visit for Rewriter<'_, M> {
-    fn entry(&mut self, slot: &Slot) -> Result<Next> {
+    fn visit(&mut self, slot: &Slot, _end: VirtAddr) -> Result<Next> {
         let g = self.g;
         let old = read::<M>(self.machine, slot);
         if old.is_table(slot.level) {

@@ -67,7 +67,7 @@ impl<M: Machine> Imager<'_, M> {
 }
 
 impl<M: Machine> Visit for Imager<'_, M> {
-    fn entry(&mut self, slot: &Slot) -> Result<Next> {
+    fn visit(&mut self, slot: &Slot, _end: VirtAddr) -> Result<Next> {
         let g = self.g;
         let (table, filled) = match table_below::<M>(self.machine, slot, g)? {
             Some(table) => (table, false),
@@ -92,7 +92,7 @@ struct TableReaper<'a, M> {
 }
 
 impl<M: Machine> Visit for TableReaper<'_, M> {
-    fn entry(&mut self, slot: &Slot) -> Result<Next> {
+    fn visit(&mut self, slot: &Slot, _end: VirtAddr) -> Result<Next> {
         let old = read::<M>(self.machine, slot);
         let was = if old.is_broken() { old.unbroken() } else { old };
         if slot.level + 1 < image_level(self.g) && was.is_table(slot.level) {

@@ -97,7 +97,7 @@ impl<M: Machine> Sharer<'_, M> {
 }
 
 impl<M: Machine> Visit for Sharer<'_, M> {
-    fn entry(&mut self, slot: &Slot) -> Result<Next> {
+    fn visit(&mut self, slot: &Slot, _end: VirtAddr) -> Result<Next> {
         let g = self.g;
         if let Some(table) = table_below::<M>(self.machine, slot, g)? {
             return Ok(Next::Descend(table));

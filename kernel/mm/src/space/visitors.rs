@@ -123,7 +123,7 @@ pub(super) fn table_below<M: Machine>(machine: &M, slot: &Slot, g: Granule) -> R
 }
 
 impl<M: Machine> Visit for Mapper<'_, M> {
-    fn entries(&mut self, slot: &Slot, end: VirtAddr) -> Result<Next> {
+    fn visit(&mut self, slot: &Slot, end: VirtAddr) -> Result<Next> {
         if let Some(table) = table_below::<M>(self.machine, slot, self.g)? {
             return Ok(Next::Descend(table));
         }
@@ -195,7 +195,7 @@ impl<M: Machine> Breaker<'_, M> {
 }
 
 impl<M: Machine> Visit for Breaker<'_, M> {
-    fn entries(&mut self, slot: &Slot, end: VirtAddr) -> Result<Next> {
+    fn visit(&mut self, slot: &Slot, end: VirtAddr) -> Result<Next> {
         let g = self.g;
         let old = read::<M>(self.machine, slot);
         let table = old.is_table(slot.level);
@@ -333,7 +333,7 @@ impl<M: Machine> Reaper<'_, M> {
 }
 
 impl<M: Machine> Visit for Reaper<'_, M> {
-    fn entries(&mut self, slot: &Slot, end: VirtAddr) -> Result<Next> {
+    fn visit(&mut self, slot: &Slot, end: VirtAddr) -> Result<Next> {
         let g = self.g;
         let old = read::<M>(self.machine, slot);
         let was = if old.is_broken() { old.unbroken() } else { old };
@@ -377,7 +377,7 @@ pub(super) struct Scanner<'a, M> {
 }
 
 impl<M: Machine> Visit for Scanner<'_, M> {
-    fn entries(&mut self, slot: &Slot, end: VirtAddr) -> Result<Next> {
+    fn visit(&mut self, slot: &Slot, end: VirtAddr) -> Result<Next> {
         let g = self.g;
         let d = read::<M>(self.machine, slot);
         if d.is_empty() {

@@ -24,16 +24,7 @@ pub trait Visit {
     ///
     /// # Errors
     /// Ends the walk.
-    fn entries(&mut self, slot: &Slot, _end: VirtAddr) -> Result<Next> {
-        self.entry(slot)
-    }
-    /// [`Self::entries`], of a visitor that takes them one by one.
-    ///
-    /// # Errors
-    /// Ends the walk.
-    fn entry(&mut self, _slot: &Slot) -> Result<Next> {
-        Ok(Next::Over)
-    }
+    fn visit(&mut self, slot: &Slot, end: VirtAddr) -> Result<Next>;
     /// After the children of an entry that was descended into.
     ///
     /// # Errors
@@ -87,7 +78,7 @@ pub(super) fn walk_level<V: Visit>(
     let size = 1u64 << g.level_shift(level);
     loop {
         here.part.end = here.span.end.min(range.end);
-        match visit.entries(&here, range.end)? {
+        match visit.visit(&here, range.end)? {
             Next::Descend(child) => {
                 walk_level::<V>(g, child, level + 1, here.part, visit)?;
                 visit.leave(&here)?;

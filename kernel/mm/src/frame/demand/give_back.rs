@@ -23,7 +23,7 @@ use crate::pfn::Pfn;
 impl<M: Machine> Frames<M> {
     /// The `1 << order` pages at `pfn` have become part of a free run of `1 << merged`, in a block on demand.
     #[cold]
-    pub(in crate::frame) fn give_back(&mut self, pfn: Pfn, order: u32, merged: u32) {
+    pub(in crate::frame) fn after_merge(&mut self, pfn: Pfn, order: u32, merged: u32) {
         let g = self.granule();
         let Some(block) = self.index_of(pfn.align_down(g.section_order)) else { return };
         let MemoryBlock { free, memmap_inside, .. } = &self.blocks.as_slice()[block];
@@ -49,7 +49,7 @@ impl<M: Machine> Frames<M> {
     /// The `1 << order` pages at `pfn` of a block on demand, set aside and not counted any more, are free, and what else that
     /// makes free.
     #[cold]
-    pub(in crate::frame) fn put_aside(&mut self, pfn: Pfn, order: u32) {
+    pub(in crate::frame) fn free_set_aside(&mut self, pfn: Pfn, order: u32) {
         let g = self.granule();
         let struct_pages = Pages::new(&self.machine, self.layout);
         let Some(block) = self.blocks.get_mut(pfn.align_down(g.section_order).get()) else { return };
@@ -63,7 +63,7 @@ impl<M: Machine> Frames<M> {
                 zone.note_freed();
             }
         }
-        self.give_back(pfn, order, merged);
+        self.after_merge(pfn, order, merged);
     }
 
     /// Gives back the memmap pages inside of the run of `1 << order` pages at `run`, which is one run now: for what joins runs

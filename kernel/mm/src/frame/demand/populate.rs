@@ -75,11 +75,12 @@ impl<M: Machine> Frames<M> {
         let carved = Split { from: g.section_order, ..carved };
         let mut pages = carved.memmap_pages(g);
         pages.push(0);
-        if g.shares_tables() {
-            self.make_table(site, carved.pfn.address(g));
+        let table = g.shares_tables().then_some(carved.pfn);
+        if let Some(table) = table {
+            self.make_table(site, table.address(g));
         }
         let site = self.site_at(site.block)?;
-        self.lend_carved(&site, carved, &pages, g.shares_tables());
+        self.lend_carved(&site, carved, table, &pages);
         Some(site)
     }
 
@@ -107,14 +108,14 @@ impl<M: Machine> Frames<M> {
         debug_assert!(broken.and(made).is_ok(), "going through an invalid entry is always legal");
     }
 
-    /// Takes the run of `split`, which needs no frames but its own: its first pages become the table of the block's entries, if
-    /// there is to be one, and the frames of `pages`. The others are free again.
-    pub(super) fn lend_carved(&mut self, site: &Site, split: Split, pages: &MemmapPages, table: bool) {
-        let frames = split.pfn + u64::from(table);
+    /// Takes the run of `split`, which needs no frames but its own: its first page is the block's `table`, if it has got one
+    /// there, the next become the frames of `pages`, and the others are free again.
+    pub(super) fn lend_carved(&mut self, site: &Site, split: Split, table: Option<Pfn>, pages: &MemmapPages) {
+        let frames = split.pfn + u64::from(table.is_some());
         self.map_own(site, pages, |i| frames + i);
         let struct_pages = Pages::new(&self.machine, self.layout);
         self.blocks.at_mut(site.block).free.take_any(&struct_pages, Populated(split));
-        let numbers = table.then_some(None).into_iter().chain(pages.numbers().map(Some));
+        let numbers = table.map(|_| None).into_iter().chain(pages.numbers().map(Some));
         let mut end = split.pfn;
         for number in numbers {
             self.mark_lent(site, end, number);

@@ -66,7 +66,7 @@ impl<M: Machine> Frames<M> {
             if !pages.is_empty() {
                 if !self.has_frames_for(&site, &pages) {
                     let carved = self.find_carved(&site, wanted.at())?;
-                    self.lend_carved(&site, carved, &carved.memmap_pages(g), false);
+                    self.lend_carved(&site, carved, None, &carved.memmap_pages(g));
                     continue;
                 }
                 self.lend_small(&site, &pages)?;
@@ -78,7 +78,7 @@ impl<M: Machine> Frames<M> {
 
     /// Takes `1 << order` pages that are set aside in the block at `start`.
     #[cold]
-    pub(in crate::frame) fn take_aside(&mut self, start: Pfn, order: u32) -> Option<Pfn> {
+    pub(in crate::frame) fn take_set_aside_from(&mut self, start: Pfn, order: u32) -> Option<Pfn> {
         let at = self.blocks.index_of(start.get())?;
         let block = &self.blocks.as_slice()[at];
         let zone = block.state.zone().filter(|_| block.serves_aside())?;

@@ -14,7 +14,7 @@ impl<M: Machine> Frames<M> {
     pub(crate) fn take_images(&mut self, run: PfnRange) -> Result<()> {
         let g = self.granule();
         for start in run.blocks(g) {
-            if let Err(error) = self.unfold_for(start) {
+            if let Err(error) = self.unfold(start) {
                 PfnRange { start: run.start, end: start }.blocks(g).for_each(|start| self.fold(start));
                 return Err(error);
             }
