@@ -80,6 +80,9 @@ fn uses(run: &Run, granule: Granule, memmap: Memmap) -> Checked<Uses> {
     }
     ensure!(guest.state()?.pages == start, "pages are missing: {start:?} became {:?}", guest.state()?.pages);
     guest.unplug_well(&dimm)?;
+    // QEMU says that the DIMM is gone before the guest has said what that cost; what it is asked then, it answers after that.
+    let left = guest.state()?.memmap_demand.image_blocks;
+    ensure!(left == 0, "{left} blocks on demand are left");
     let text = guest.text();
     let part = |operation| last(&text, operation, GIB).map_or(0, |figure| figure.instructions);
     let life = ["add", "online", "offline", "remove"].map(part);
