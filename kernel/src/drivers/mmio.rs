@@ -1,4 +1,7 @@
-//! Volatile accesses to one device window: the only place where these drivers dereference an address.
+//! Accesses to one device window: the only place where these drivers dereference an address. By safe-mmio, whose loads and
+//! stores are single instructions without write-back: a hypervisor that emulates a device is told of others too little to
+//! do what they do (Arm ARM, "ISS encoding for an exception from a Data Abort", ISV). `read_volatile` may become such a one
+//! (rust-lang/rust#131894).
 //!
 //! A [`Register`] is an offset with a width and, by `register_bitfields!`, fields: each access has the register's width, and
 //! a field of another register does not compile.
@@ -7,8 +10,16 @@
 use core::marker::PhantomData;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
+use safe_mmio::UniqueMmioPointer;
+use safe_mmio::fields::ReadWrite;
 use tock_registers::fields::FieldValue;
 use tock_registers::{RegisterLongName, UIntLike};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// What a register holds: 8, 16, 32 or 64 bits.
+pub(super) trait Word: UIntLike + FromBytes + IntoBytes + Immutable {}
+
+impl<T: UIntLike + FromBytes + IntoBytes + Immutable> Word for T {}
 
 /// A register of type `T` with the fields of `R`.
 pub(super) struct Register<T, R = ()> {
@@ -61,27 +72,25 @@ impl Window {
         Self { base: base.expect("a device at address 0"), bytes }
     }
 
-    fn pointer<T, R>(&self, register: Register<T, R>) -> *mut T {
+    fn pointer<T, R>(&mut self, register: Register<T, R>) -> UniqueMmioPointer<'_, ReadWrite<T>> {
         let offset = register.offset;
         assert!(offset.is_multiple_of(size_of::<T>()) && offset + size_of::<T>() <= self.bytes);
-        // SAFETY: M4; the assertion keeps the pointer inside the window and aligned.
-        unsafe { self.base.as_ptr().add(offset).cast() }
+        // SAFETY: M4; the assertion keeps the pointer inside the window and aligned, and the window is borrowed for it.
+        unsafe { UniqueMmioPointer::new(self.base.add(offset).cast()) }
     }
 
     /// Reads a register's value.
-    pub(super) fn get<T: UIntLike, R>(&mut self, register: Register<T, R>) -> T {
-        // SAFETY: M4; `pointer` gave an aligned address inside the window.
-        unsafe { self.pointer(register).read_volatile() }
+    pub(super) fn get<T: Word, R>(&mut self, register: Register<T, R>) -> T {
+        self.pointer(register).read()
     }
 
     /// Writes a register's value.
-    pub(super) fn set<T: UIntLike, R>(&mut self, register: Register<T, R>, value: T) {
-        // SAFETY: M4; `pointer` gave an aligned address inside the window.
-        unsafe { self.pointer(register).write_volatile(value) };
+    pub(super) fn set<T: Word, R>(&mut self, register: Register<T, R>, value: T) {
+        self.pointer(register).write(value);
     }
 
     /// Writes a register: these fields, and zeros elsewhere.
-    pub(super) fn write<T: UIntLike, R: RegisterLongName>(
+    pub(super) fn write<T: Word, R: RegisterLongName>(
         &mut self,
         register: Register<T, R>,
         fields: FieldValue<T, R>,
