@@ -20,6 +20,8 @@ use crate::drivers::nvdimm::port::MmioPort as NvdimmPort;
 use crate::drivers::nvdimm::{self, Nvdimm};
 use crate::drivers::windows::QEMU_VIRT;
 
+/// The file of fw_cfg with the ACPI tables (QEMU, include/hw/acpi/aml-build.h, ACPI_BUILD_TABLE_FILE).
+const ACPI_TABLES: &str = "etc/acpi/tables";
 /// How many interrupts have an ID of their own (IHI 0069, 2.2, without LPIs).
 const MOST_PENDING: u32 = 1020;
 
@@ -79,7 +81,7 @@ impl Platform {
     /// Sets the devices up. A device that is missing or does not work is logged and left out.
     pub fn bring_up(info: &BootInfo) -> Self {
         let machine = &info.machine;
-        let (ged, nvdimm) = (find_ged(machine), find_nvdimm(machine));
+        let (ged, nvdimm) = if has_acpi(machine) { (find_ged(), find_nvdimm()) } else { (None, None) };
         let mut platform = Self { gic: gic(info), uart_intid: None, ged, nvdimm };
         if let Console::Pl011(uart) = machine.console {
             platform.enable_console(uart);
@@ -153,11 +155,26 @@ fn gic(info: &BootInfo) -> Option<Gic> {
     unsafe { Gic::new(addresses) }.inspect_err(|error| crate::klog!("gic: {error}; idling by polling")).ok()
 }
 
-/// The memory-hotplug registers, if something answers there: they are not in the device tree, and `acpi=off` removes them.
-fn find_ged(machine: &MachineDescription) -> Option<Ged> {
-    if machine.compatible != QEMU_VIRT {
-        return None;
+/// Whether QEMU has made ACPI tables, which tell of the registers below: only then are they where QEMU's virt has them. That
+/// QEMU is there its fw_cfg says. The tree's `compatible` does not: other VMMs have the same one.
+fn has_acpi(machine: &MachineDescription) -> bool {
+    let Some(base) = machine.fw_cfg.filter(|_| machine.compatible == QEMU_VIRT).and_then(|r| mapped(r.start))
+    else {
+        return false;
+    };
+    // SAFETY: M4: boot mapped the window, and this is its only driver.
+    let port = unsafe { MmioPort::new(base) };
+    match FwCfg::new(port).and_then(|mut device| device.find(ACPI_TABLES)) {
+        Ok(file) => file.is_some(),
+        Err(error) => {
+            crate::klog!("{error}; no DIMM and no NVDIMM can be plugged");
+            false
+        }
     }
+}
+
+/// The memory-hotplug registers, if something answers there: an Image boot has ACPI tables too, and no such registers.
+fn find_ged() -> Option<Ged> {
     let (events, slots) = (mapped(ged::GED_BASE)?, mapped(ged::SLOTS_BASE)?);
     // SAFETY: M4: boot mapped the window as Device memory; reading the flags changes nothing.
     unsafe { probe_read32(slots + ged::FLAGS_OFFSET) }?;
@@ -165,11 +182,8 @@ fn find_ged(machine: &MachineDescription) -> Option<Ged> {
     Some(unsafe { Ged::new(events, slots) })
 }
 
-/// What tells of NVDIMMs, if something answers there: it is not in the device tree, and only `nvdimm=on` makes one.
-fn find_nvdimm(machine: &MachineDescription) -> Option<Nvdimm<NvdimmPort>> {
-    if machine.compatible != QEMU_VIRT {
-        return None;
-    }
+/// What tells of NVDIMMs, if something answers there: only `nvdimm=on` makes one.
+fn find_nvdimm() -> Option<Nvdimm<NvdimmPort>> {
     let register = mapped(nvdimm::REGISTER_BASE)?;
     // SAFETY: M4: boot mapped the window as Device memory; reading the register changes nothing.
     unsafe { probe_read32(register) }?;

@@ -21,7 +21,7 @@ use crate::per_cpu::CPUS;
 
 /// QEMU virt's first UART: where messages go before the device tree has been read.
 pub const EARLY_UART: u64 = 0x0900_0000;
-/// The root's `compatible` on QEMU's virt: there, and only there, the memory-hotplug registers are where `ged` says.
+/// The root's `compatible` on QEMU's virt. Other VMMs have the same one, and no fw_cfg.
 pub const QEMU_VIRT: &str = "linux,dummy-virt";
 /// Where RAM starts on QEMU's virt; below it are flash and devices (`hw/arm/virt.c`, `VIRT_MEM` in `base_memmap`).
 const QEMU_VIRT_RAM: PhysAddr = PhysAddr::new(0x4000_0000);
@@ -145,7 +145,7 @@ fn others(machine: &MachineDescription) -> Vec<Window, OTHERS> {
     if let Some(region) = machine.fw_cfg {
         add(Device::FwCfg, region);
     }
-    if machine.compatible == QEMU_VIRT {
+    if machine.fw_cfg.is_some() && machine.compatible == QEMU_VIRT {
         add(Device::EventSelector, Region { start: ged::GED_BASE, size: ged::WINDOW_BYTES });
         add(Device::MemorySlots, Region { start: ged::SLOTS_BASE, size: ged::WINDOW_BYTES });
         add(Device::Nvdimm, Region { start: nvdimm::REGISTER_BASE, size: nvdimm::WINDOW_BYTES });

@@ -37,6 +37,7 @@ pub(super) fn tests() -> Vec<Test> {
         tests.push(Test::new(name, move |run: &Run| a_lie_is_refused(run, &lie)));
     }
     tests.push(Test::new("device-tree/ppi-console", a_console_without_an_spi_is_polled));
+    tests.push(Test::new("device-tree/no-fw-cfg", what_nothing_announces_is_not_looked_for));
     tests
 }
 
@@ -148,6 +149,18 @@ fn root() -> Node {
 fn uart() -> Node {
     let node = Node::new("pl011@9000000").reg(0x0900_0000, 0x1000);
     node.bytes("compatible", b"arm,pl011\0arm,primecell\0".to_vec())
+}
+
+/// The tree of a VMM that calls itself what QEMU does, and has no fw_cfg. The memory-hotplug registers of QEMU are there all
+/// the same, with a DIMM in a slot: nothing says so, so that nothing reads them.
+fn what_nothing_announces_is_not_looked_for(run: &Run) -> Checked<String> {
+    let dimm = ["-object", "memory-backend-ram,id=m0,size=128M", "-device", "pc-dimm,id=d0,memdev=m0"];
+    let machine = boot_with(run, &root().child(uart()))?.extra(dimm).append("run=\"dimms; audit\"");
+    let finished = run_to_end(run, &machine)?;
+    ensure_eq!(finished.exit, Exit::FINE, "the exit status");
+    finished.line("that there are no slots", |line| line.starts_with("this machine has no DIMM slots"))?;
+    ensure!(!finished.text.contains("dimm0"), "a DIMM was found");
+    Ok(String::new())
 }
 
 /// A console, and what QEMU adds itself (memory, chosen).
