@@ -84,6 +84,17 @@ pub(crate) fn image_level(g: Granule) -> u8 {
     if g.shares_tables() { LAST_LEVEL - 1 } else { LAST_LEVEL }
 }
 
+/// What the groups that `memmap` has a part of cover of vmemmap: what one entry does, one level above the image's.
+pub(crate) fn group_spans(g: Granule, memmap: VirtRange) -> impl Iterator<Item = VirtRange> {
+    let size = 1u64 << g.level_shift(image_level(g) - 1);
+    let mut next = memmap.start.align_down(size);
+    core::iter::from_fn(move || {
+        let group = VirtRange { start: next, end: VirtAddr::new(next.get().saturating_add(size)) };
+        next = group.end;
+        (group.start < memmap.end).then_some(group)
+    })
+}
+
 /// Which groups of those that have memory of some pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Which {
@@ -132,15 +143,8 @@ impl Groups {
     }
     /// What each covers of vmemmap.
     pub(crate) fn spans(self, layout: Layout) -> impl Iterator<Item = VirtRange> {
-        let (g, memmap) = (layout.granule(), layout.memmap(self.pages));
-        let size = 1u64 << g.level_shift(image_level(g) - 1);
-        let mut next = memmap.start.align_down(size);
-        let all = core::iter::from_fn(move || {
-            let group = VirtRange { start: next, end: VirtAddr::new(next.get().saturating_add(size)) };
-            next = group.end;
-            (group.start < memmap.end).then_some(group)
-        });
-        all.filter(move |group| match self.which {
+        let memmap = layout.memmap(self.pages);
+        group_spans(layout.granule(), memmap).filter(move |group| match self.which {
             Which::All => true,
             Which::Whole => memmap.covers(group),
             Which::Cut => !memmap.covers(group),

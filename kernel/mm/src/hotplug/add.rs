@@ -91,16 +91,8 @@ impl<M: Machine> Mm<M> {
     /// As [`Self::prepare_removal`]; `BlockError::State` when a block is not offline.
     pub fn remove_memory(&mut self, range: PhysRange) -> Result<()> {
         let removal = self.prepare_removal(range)?;
-        match self.frames.require_offline(removal.pages) {
-            Ok(()) => {
-                self.finish_removal(removal);
-                Ok(())
-            }
-            Err(error) => {
-                self.cancel_removal(removal);
-                Err(error)
-            }
-        }
+        let offline = self.frames.require_offline(removal.pages);
+        self.conclude_removal(removal, offline)
     }
 
     /// Adds `range` and brings it online in `zone`: all seven steps.
@@ -133,16 +125,17 @@ impl<M: Machine> Mm<M> {
     /// [`Self::unplug`], also for what a device gave to the system.
     pub(crate) fn unplug_kmem(&mut self, range: PhysRange) -> Result<Offlined> {
         let removal = self.prepare(range)?;
-        match self.offline_pages(removal.pages) {
-            Ok(offlined) => {
-                self.finish_removal(removal);
-                Ok(offlined)
-            }
-            Err(error) => {
-                self.cancel_removal(removal);
-                Err(error)
-            }
+        let offlined = self.offline_pages(removal.pages);
+        self.conclude_removal(removal, offlined)
+    }
+
+    /// The range goes if its blocks are `offline`, and else stays.
+    fn conclude_removal<T>(&mut self, removal: Removal, offline: Result<T>) -> Result<T> {
+        match offline {
+            Ok(_) => self.finish_removal(removal),
+            Err(_) => self.cancel_removal(removal),
         }
+        offline
     }
 
     /// Checks that `range` can be removed once its blocks are offline, and gets what that can run out of. To be followed by

@@ -15,7 +15,7 @@ use crate::entry::flush::PendingInvalidation;
 use crate::entry::live_update::Contents;
 use crate::entry::slot::{Entries, Slot, empty_run, map_run, read, write};
 use crate::error::{Result, SpaceError};
-use crate::frame::memmap::{Image, Pattern, image_level};
+use crate::frame::memmap::{Image, Pattern, group_spans, image_level};
 use crate::frame::tables::TableFrames;
 use crate::granule::Granule;
 use crate::machine::{self, Machine};
@@ -24,8 +24,6 @@ struct Imager<'a, M> {
     machine: &'a M,
     frames: &'a mut dyn TableFrames,
     image: Image,
-    /// Whether groups share a table.
-    shares: bool,
     done: VirtAddr,
     g: Granule,
 }
@@ -48,7 +46,7 @@ impl<M: Machine> Imager<'_, M> {
     /// do so share one.
     fn make_table(&mut self, slot: &Slot) -> Result<PhysAddr> {
         let (g, whole) = (self.g, self.is_group(slot));
-        let (table, shared) = match self.image.group_table.filter(|_| whole && self.shares) {
+        let (table, shared) = match self.image.group_table.filter(|_| whole) {
             Some(table) => {
                 self.frames.share_table(table);
                 (table, true)
@@ -116,8 +114,8 @@ impl<M: Machine> Visit for TableReaper<'_, M> {
 }
 
 impl<M: Machine> KernelSpace<M> {
-    /// Maps the image for every block of `memmap`, whole blocks' memmap, whole groups by one table if `shares`. Publishing is
-    /// the caller's.
+    /// Maps the image for every block of `memmap`, whole blocks' memmap, whole groups by its table for groups, if it has one.
+    /// Publishing is the caller's.
     ///
     /// # Errors
     /// `SpaceError::AlreadyMapped`; `Out` of tables. The tables are as before then.
@@ -126,10 +124,9 @@ impl<M: Machine> KernelSpace<M> {
         frames: &mut dyn TableFrames,
         memmap: VirtRange,
         image: Image,
-        shares: bool,
     ) -> Result<()> {
         let g = self.granule();
-        let mut imager = Imager::<M> { machine: &self.machine, frames, image, shares, done: memmap.start, g };
+        let mut imager = Imager::<M> { machine: &self.machine, frames, image, done: memmap.start, g };
         let result = self.walk(memmap, &mut imager);
         let done = imager.done;
         if result.is_err() {
@@ -198,6 +195,10 @@ impl<M: Machine> KernelSpace<M> {
                 self.break_emptied(page, bounds, image_level(g) - 1, &mut pending)?;
                 continue;
             }
+            debug_assert!(
+                above.is_none_or(|above| !above.descriptor.is_shared()),
+                "a part of a group that shares"
+            );
             let Some(step) = path.steps().find(|step| step.slot.level == image_level(g)) else { continue };
             let run = Entries::of(g, step.slot.table, image_level(g), part);
             empty_run::<M>(&self.machine, &run);
@@ -209,13 +210,11 @@ impl<M: Machine> KernelSpace<M> {
 
     /// `memmap` cut where one table of image entries ends and the next begins.
     fn tables_of(&self, memmap: VirtRange) -> impl Iterator<Item = VirtRange> + use<M> {
-        let span = 1u64 << self.granule().level_shift(image_level(self.granule()) - 1);
-        let mut at = memmap.start;
-        core::iter::from_fn(move || {
-            let end = VirtAddr::new(at.align_down(span).get().saturating_add(span)).min(memmap.end);
-            let part = VirtRange { start: core::mem::replace(&mut at, end), end };
-            (!part.is_empty()).then_some(part)
-        })
+        let part = move |group: VirtRange| VirtRange {
+            start: group.start.max(memmap.start),
+            end: group.end.min(memmap.end),
+        };
+        group_spans(self.granule(), memmap).map(part).filter(|part| !part.is_empty())
     }
 
     /// Frees the broken tables of `memmap`. One walk: a table above goes after all tables below it.

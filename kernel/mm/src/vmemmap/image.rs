@@ -19,9 +19,8 @@ pub(crate) fn populate_image<M: Machine>(
 ) -> Result<()> {
     let g = frames.granule();
     let (blocks, memmap) = (pages.len() >> g.section_order, space.layout().memmap(pages));
-    let shares = sharing.spans(space.layout()).next().is_some();
-    let image = frames.get_image(blocks, shares)?;
-    if let Err(error) = space.map_image(frames, memmap, image, shares) {
+    let image = frames.get_image(blocks, sharing.spans(space.layout()).next().is_some())?;
+    if let Err(error) = space.map_image(frames, memmap, image) {
         frames.put_image(blocks);
         return Err(error);
     }

@@ -121,7 +121,7 @@ impl<M: Machine> Frames<M> {
         self.unshare_table(shared);
     }
 
-    /// The only group of a table shares it, or no longer does.
+    /// Writes the entry of the only group that leads to its table: as one that is shared, or as one that is not.
     fn mark_group(&mut self, slot: &Slot, entry: Descriptor) {
         let g = self.granule();
         if let Some(image) = &mut self.demand.image {

@@ -17,7 +17,8 @@ pub(super) fn fill_head<M: Machine>(machine: &M, g: Granule, frame: PhysAddr) {
 }
 
 impl<M: Machine> Frames<M> {
-    /// The image, for `blocks` more blocks; made if there is none. With a table for groups if `groups` will share it.
+    /// The image, for `blocks` more blocks; made if there is none. What is returned has a table for groups if whole `groups`
+    /// are to share it, and else none.
     ///
     /// # Errors
     /// `Out`; nothing has changed then.
@@ -28,10 +29,10 @@ impl<M: Machine> Frames<M> {
         };
         self.demand.image = Some(image);
         self.demand.blocks += blocks;
-        if groups && image.group_table.is_none() {
-            self.make_group_table(image).inspect_err(|_| self.put_image(blocks))
-        } else {
-            Ok(image)
+        match image.group_table {
+            _ if !groups => Ok(Image { group_table: None, ..image }),
+            Some(_) => Ok(image),
+            None => self.make_group_table(image).inspect_err(|_| self.put_image(blocks)),
         }
     }
 
