@@ -132,7 +132,7 @@ impl<'a> Buses<'a> {
         Ok(facts.entries(Property::Reg, reg, size)?.map(number))
     }
 
-    fn address_cells(&self, depth: usize) -> Result<usize, DtError> {
+    pub(crate) fn address_cells(&self, depth: usize) -> Result<usize, DtError> {
         let bus = &self.levels[depth];
         supported(bus.name, Property::AddressCells, bus.address_cells)
     }
@@ -146,6 +146,16 @@ impl<'a> Buses<'a> {
     /// Whether every bus from the children of `depth` up to the root says how it maps.
     fn reaches_cpu(&self, depth: usize) -> bool {
         self.levels[1..=depth].iter().all(|bus| bus.ranges.is_some())
+    }
+
+    /// `region`, an address for the children of `depth`, whose buses all say how they map, for the CPU.
+    pub(crate) fn on_the_cpus_bus(
+        &self,
+        depth: usize,
+        facts: &Facts<'a>,
+        region: Region,
+    ) -> Result<Region, DtError> {
+        self.translate(depth, facts, region)
     }
 
     /// `region`, an address for the children of `depth`, for the children of the root.

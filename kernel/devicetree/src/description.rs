@@ -5,6 +5,8 @@
 //! `Option` keeps its `None` in an unused value of the enum, which is not zero.
 use heapless::{String, Vec};
 
+use crate::error::DtError;
+
 /// How many memory regions fit. QEMU knows 128 NUMA nodes (`MAX_NODES`, include/sysemu/numa.h).
 pub const MEMORY_CAPACITY: usize = 128;
 /// How many persistent memory regions fit.
@@ -17,6 +19,12 @@ pub const RESERVED_CAPACITY: usize = 64;
 pub const CPU_CAPACITY: usize = 32;
 /// How many GICv3 redistributor regions fit. QEMU's virt has at most two (hw/arm/virt.c, VIRT_HIGH_GIC_REDIST2).
 pub const REDISTRIBUTOR_CAPACITY: usize = 8;
+/// How many entries of a PCI host's `interrupt-map` fit. QEMU's virt has 16 (hw/arm/virt.c, `create_pcie_irq_map`).
+pub const PCI_INTERRUPT_CAPACITY: usize = 32;
+/// How many virtio devices over MMIO fit. QEMU's virt has 32 places (hw/arm/virt.c, `NUM_VIRTIO_TRANSPORTS`).
+pub const VIRTIO_MMIO_CAPACITY: usize = 32;
+/// How many complaints fit.
+pub const COMPLAINT_CAPACITY: usize = 4;
 /// The longest boot argument string, in bytes. Linux's arm64 limit (`COMMAND_LINE_SIZE`) is the same.
 pub const BOOTARGS_CAPACITY: usize = 2048;
 /// The longest root `compatible` string, in bytes.
@@ -164,6 +172,94 @@ pub enum Gic {
     },
 }
 
+/// A range of addresses that a PCI host gives to devices' registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciWindow {
+    /// Its first address on the PCI bus, for the devices' base address registers.
+    pub bus: u64,
+    /// Where it is for the CPU.
+    pub region: Region,
+}
+
+/// An entry of `interrupt-map`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciInterrupt {
+    /// Bus, device and function as in bits 23:8 of a PCI address.
+    pub device: u32,
+    /// 1 for INTA to 4 for INTD.
+    pub pin: u32,
+    /// What it is at the GIC.
+    pub interrupt: Interrupt,
+}
+
+/// A PCI Express host (`pci-host-ecam-generic`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pci {
+    /// Configuration space (ECAM): 4 KiB for each function, from bus `first_bus` on. `None`: there is no such host.
+    pub ecam: Option<Region>,
+    /// The number of its first bus.
+    pub first_bus: u8,
+    /// What the devices read and write is what the CPU has in its caches.
+    pub coherent: bool,
+    /// For base address registers of 32 bits.
+    pub memory32: Option<PciWindow>,
+    /// For base address registers of 64 bits.
+    pub memory64: Option<PciWindow>,
+    /// For I/O ports.
+    pub io: Option<PciWindow>,
+    /// `interrupt-map`.
+    pub interrupts: Vec<PciInterrupt, PCI_INTERRUPT_CAPACITY>,
+    /// `interrupt-map-mask`: which bits of `device` and of `pin` are compared.
+    pub interrupt_mask: (u32, u32),
+}
+
+impl Pci {
+    /// No host; all zero bytes.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            ecam: None,
+            first_bus: 0,
+            coherent: false,
+            memory32: None,
+            memory64: None,
+            io: None,
+            interrupts: Vec::new(),
+            interrupt_mask: (0, 0),
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.ecam = None;
+        (self.first_bus, self.coherent) = (0, false);
+        (self.memory32, self.memory64, self.io) = (None, None, None);
+        self.interrupts.clear();
+        self.interrupt_mask = (0, 0);
+    }
+
+    /// The interrupt of `pin` (1 to 4) of a function; `None` for pin 0, which is none, and where the map has no entry.
+    #[must_use]
+    pub fn interrupt(&self, bus: u8, device: u8, function: u8, pin: u8) -> Option<Interrupt> {
+        let (device_mask, pin_mask) = self.interrupt_mask;
+        let address = u32::from(bus) << 16 | u32::from(device) << 11 | u32::from(function) << 8;
+        let (address, pin) =
+            (address & device_mask, Some(u32::from(pin)).filter(|pin| *pin != 0)? & pin_mask);
+        let matches = |e: &&PciInterrupt| e.device & device_mask == address && e.pin & pin_mask == pin;
+        self.interrupts.iter().find(matches).map(|entry| entry.interrupt)
+    }
+}
+
+/// A place for a virtio device over MMIO (`virtio,mmio`); its registers say whether there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VirtioMmio {
+    /// The registers.
+    pub region: Region,
+    /// Its interrupt, if the node has one and it is a GIC's.
+    pub interrupt: Option<Interrupt>,
+    /// What the device reads and writes is what the CPU has in its caches.
+    pub coherent: bool,
+}
+
 /// How PSCI is called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PsciConduit {
@@ -260,8 +356,12 @@ pub struct MachineDescription {
     pub cpu_count: u32,
     /// QEMU's fw_cfg registers.
     pub fw_cfg: Option<Region>,
-    /// PCI Express configuration space (ECAM).
-    pub pci_ecam: Option<Region>,
+    /// The PCI Express host.
+    pub pci: Pci,
+    /// Places for virtio devices over MMIO, in the order of the blob, the first [`VIRTIO_MMIO_CAPACITY`] of them.
+    pub virtio_mmio: Vec<VirtioMmio, VIRTIO_MMIO_CAPACITY>,
+    /// Why nodes of these two were left out, the first [`COMPLAINT_CAPACITY`] reasons.
+    pub complaints: Vec<DtError, COMPLAINT_CAPACITY>,
     /// Flash banks, in the order of the blob.
     pub flash: Vec<Region, FLASH_CAPACITY>,
 }
@@ -283,7 +383,9 @@ impl MachineDescription {
             cpus: Vec::new(),
             cpu_count: 0,
             fw_cfg: None,
-            pci_ecam: None,
+            pci: Pci::new(),
+            virtio_mmio: Vec::new(),
+            complaints: Vec::new(),
             flash: Vec::new(),
         }
     }
@@ -305,7 +407,7 @@ impl MachineDescription {
         reserved.chain(initrd).find(|(_, held)| held.overlaps(region))
     }
 
-    /// Back to nothing, field by field: assigning `new()` would build the 12 KiB on the stack.
+    /// Back to nothing, field by field: assigning `new()` would build the 15 KiB on the stack.
     pub(crate) fn clear(&mut self) {
         self.compatible.clear();
         self.memory.clear();
@@ -319,7 +421,9 @@ impl MachineDescription {
         self.cpus.clear();
         self.cpu_count = 0;
         self.fw_cfg = None;
-        self.pci_ecam = None;
+        self.pci.clear();
+        self.virtio_mmio.clear();
+        self.complaints.clear();
         self.flash.clear();
     }
 }

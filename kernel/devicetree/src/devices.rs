@@ -1,4 +1,4 @@
-//! Devices, known by `compatible`: the interrupt controller, PSCI, fw_cfg, PCI Express, flash, persistent memory; and
+//! Devices, known by `compatible`: the interrupt controller, PSCI, fw_cfg, PCI and virtio, flash, persistent memory; and
 //! the CPUs, known by where they are. Where a machine has two of a kind, the first one in the blob counts.
 use heapless::Vec;
 
@@ -13,17 +13,19 @@ use crate::memory;
 use crate::name::name;
 use crate::property::Property;
 use crate::value::strings;
+use crate::virtio::{self, Wiring};
 
 /// The devices that this crate reads. The strings are the bindings' in Linux's
 /// Documentation/devicetree/bindings: arm,gic.yaml, arm,gic-v3.yaml, psci.yaml, qemu,fw-cfg-mmio.yaml,
-/// host-generic-pci.yaml, mtd-physmap.yaml, pmem-region.txt.
+/// host-generic-pci.yaml, virtio/mmio.yaml, mtd-physmap.yaml, pmem-region.txt.
 #[derive(Clone, Copy)]
 enum Kind {
     GicV2,
     GicV3,
     Psci,
     FwCfg,
-    Ecam,
+    Pci,
+    VirtioMmio,
     Flash,
     Pmem,
 }
@@ -34,7 +36,8 @@ fn kind(compatible: &[u8]) -> Option<Kind> {
         b"arm,gic-v3" => Kind::GicV3,
         b"arm,psci-1.0" | b"arm,psci-0.2" | b"arm,psci" => Kind::Psci,
         b"qemu,fw-cfg-mmio" => Kind::FwCfg,
-        b"pci-host-ecam-generic" => Kind::Ecam,
+        b"pci-host-ecam-generic" => Kind::Pci,
+        b"virtio,mmio" => Kind::VirtioMmio,
         b"cfi-flash" => Kind::Flash,
         b"pmem-region" => Kind::Pmem,
         _ => return None,
@@ -42,11 +45,12 @@ fn kind(compatible: &[u8]) -> Option<Kind> {
 }
 
 /// Takes a node if it is one of these.
-pub(crate) fn read(
-    buses: &Buses<'_>,
+pub(crate) fn read<'a>(
+    buses: &Buses<'a>,
     depth: usize,
-    facts: &Facts<'_>,
+    facts: &Facts<'a>,
     out: &mut MachineDescription,
+    wiring: &mut Wiring<'a>,
 ) -> Result<(), DtError> {
     let Some(kind) = facts.compatible.and_then(|list| strings(list).find_map(kind)) else { return Ok(()) };
     match kind {
@@ -56,7 +60,8 @@ pub(crate) fn read(
         Kind::Psci if out.psci.conduit == PsciConduit::Absent => out.psci = psci(facts)?,
         Kind::Psci => {}
         Kind::FwCfg => first_region(buses, depth, facts, &mut out.fw_cfg)?,
-        Kind::Ecam => first_region(buses, depth, facts, &mut out.pci_ecam)?,
+        Kind::Pci => virtio::read_pci(buses, depth, facts, out, wiring),
+        Kind::VirtioMmio => virtio::read_mmio(buses, depth, facts, out, wiring),
         Kind::Flash => flash(buses, depth, facts, out)?,
         Kind::Pmem => memory::read_pmem(buses, depth, facts, out)?,
     }

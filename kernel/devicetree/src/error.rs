@@ -40,6 +40,10 @@ pub enum List {
     Redistributors,
     /// `flash`
     Flash,
+    /// A PCI host's `interrupt-map`
+    PciInterrupts,
+    /// `virtio_mmio`
+    VirtioMmio,
 }
 
 impl Display for List {
@@ -50,6 +54,8 @@ impl Display for List {
             Self::Reserved => "reservations",
             Self::Redistributors => "GICv3 redistributor regions",
             Self::Flash => "flash banks",
+            Self::PciInterrupts => "PCI interrupts",
+            Self::VirtioMmio => "virtio,mmio nodes",
         })
     }
 }
@@ -184,6 +190,15 @@ pub enum DtError {
         /// What it says.
         value: u32,
     },
+    /// A number of cells that is not a PCI bus's.
+    PciCells {
+        /// Whose property.
+        node: Name,
+        /// Which property.
+        property: Property,
+        /// What it must say.
+        need: u32,
+    },
     /// A number that is not of one cell, or where it may be of two, not of one or two.
     NumberSize {
         /// Whose property.
@@ -244,6 +259,13 @@ pub enum DtError {
         first: Region,
         /// The other.
         second: Region,
+    },
+    /// An entry of `interrupt-map` that is not an interrupt of the GIC.
+    InterruptMap {
+        /// Whose map.
+        node: Name,
+        /// The phandle of the interrupt controller in the entry.
+        parent: u32,
     },
     /// More entries than fit.
     TooMany {

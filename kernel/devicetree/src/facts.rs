@@ -45,6 +45,10 @@ pub(crate) struct Facts<'a> {
     pub(crate) enable_method: Option<&'a [u8]>,
     pub(crate) redistributor_regions: Option<u32>,
     pub(crate) redistributor_stride: Option<u64>,
+    pub(crate) interrupt_map: Option<&'a [u8]>,
+    pub(crate) interrupt_map_mask: Option<&'a [u8]>,
+    pub(crate) bus_range: Option<&'a [u8]>,
+    pub(crate) dma_coherent: bool,
     pub(crate) hotpluggable: bool,
     pub(crate) volatile: bool,
     pub(crate) no_map: bool,
@@ -93,6 +97,10 @@ impl<'a> Facts<'a> {
             "stdout-path" => self.stdout_path = Some(value::until_nul(value)),
             "method" => self.method = Some(value::until_nul(value)),
             "enable-method" => self.enable_method = Some(value),
+            "interrupt-map" => self.interrupt_map = Some(value),
+            "interrupt-map-mask" => self.interrupt_map_mask = Some(value),
+            "bus-range" => self.bus_range = Some(value),
+            "dma-coherent" => self.dma_coherent = true,
             "hotpluggable" => self.hotpluggable = true,
             "volatile" => self.volatile = true,
             "no-map" => self.no_map = true,
@@ -148,6 +156,12 @@ impl<'a> Facts<'a> {
         DtError::NumberSize { node: self.text(), property, size, cells }
     }
 
+    /// The error for a list of entries of `unit` bytes that is none.
+    #[cold]
+    pub(crate) fn wrong_size(&self, property: Property, value: &[u8], unit: usize) -> DtError {
+        DtError::PropertySize { node: self.text(), property, size: value.len(), unit }
+    }
+
     /// Splits a value into entries of `unit` bytes, of which there must be one at least and no part of one.
     pub(crate) fn entries<'v>(
         &self,
@@ -156,8 +170,7 @@ impl<'a> Facts<'a> {
         unit: usize,
     ) -> Result<ChunksExact<'v, u8>, DtError> {
         if value.is_empty() || !value.len().is_multiple_of(unit) {
-            let (node, size) = (self.text(), value.len());
-            return Err(DtError::PropertySize { node, property, size, unit });
+            return Err(self.wrong_size(property, value, unit));
         }
         Ok(value.chunks_exact(unit))
     }

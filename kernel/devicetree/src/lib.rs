@@ -42,14 +42,17 @@ mod scan;
 mod stdout;
 mod structure;
 mod value;
+mod virtio;
 
 pub use description::{
-    BOOTARGS_CAPACITY, COMPATIBLE_CAPACITY, CPU_CAPACITY, FLASH_CAPACITY, MEMORY_CAPACITY, NAME_CAPACITY,
-    PMEM_CAPACITY, REDISTRIBUTOR_CAPACITY, RESERVED_CAPACITY,
+    BOOTARGS_CAPACITY, COMPATIBLE_CAPACITY, COMPLAINT_CAPACITY, CPU_CAPACITY, FLASH_CAPACITY,
+    MEMORY_CAPACITY, NAME_CAPACITY, PCI_INTERRUPT_CAPACITY, PMEM_CAPACITY, REDISTRIBUTOR_CAPACITY,
+    RESERVED_CAPACITY, VIRTIO_MMIO_CAPACITY,
 };
 pub use description::{
-    Console, Cpu, EnableMethod, Gic, Held, Interrupt, InterruptKind, MachineDescription, MemoryRegion,
-    PmemRegion, Psci, PsciConduit, PsciVersion, Region, Reservation, Uart,
+    Console, Cpu, EnableMethod, Gic, Held, Interrupt, InterruptKind, MachineDescription, MemoryRegion, Pci,
+    PciInterrupt, PciWindow, PmemRegion, Psci, PsciConduit, PsciVersion, Region, Reservation, Uart,
+    VirtioMmio,
 };
 pub use error::{Block, DtError, List};
 pub use header::{HEADER_SIZE, total_size};

@@ -80,6 +80,15 @@ impl DtError {
             Self::Cells { bus, property, value } => {
                 write!(f, "{property} of {bus} is {value}; only 1 and 2 are supported")
             }
+            Self::PciCells { node, property, need } => {
+                write!(f, "{property} of {node} is not {need}, a PCI bus's")
+            }
+            Self::InterruptMap { node, parent } => {
+                write!(
+                    f,
+                    "interrupt-map of {node} has an entry for {parent:#x}, not an SPI or PPI of the GIC"
+                )
+            }
             Self::NumberSize { node, property, size, cells } => {
                 let needed = if *cells == 1 { "one cell" } else { "one or two cells" };
                 write!(f, "{property} of {node} is {size:#x} bytes, not {needed} of 4")

@@ -18,6 +18,12 @@ pub enum Property {
     Reg,
     /// `ranges`
     Ranges,
+    /// `bus-range`
+    BusRange,
+    /// `interrupt-map`
+    InterruptMap,
+    /// `interrupt-map-mask`
+    InterruptMapMask,
     /// `numa-node-id`
     NumaNodeId,
     /// `compatible`
@@ -52,6 +58,9 @@ impl Property {
             Self::InterruptParent => "interrupt-parent",
             Self::Reg => "reg",
             Self::Ranges => "ranges",
+            Self::BusRange => "bus-range",
+            Self::InterruptMap => "interrupt-map",
+            Self::InterruptMapMask => "interrupt-map-mask",
             Self::NumaNodeId => "numa-node-id",
             Self::Compatible => "compatible",
             Self::Bootargs => "bootargs",

@@ -10,6 +10,7 @@ use crate::property::Property;
 use crate::stdout::{self, InterruptController, Stdout};
 use crate::structure::MAX_DEPTH;
 use crate::value::{copy_text, until_nul};
+use crate::virtio::{self, Wiring};
 use crate::{chosen, devices, memory, reserved};
 
 /// What an open node makes of its children.
@@ -30,6 +31,7 @@ struct Scan<'a, 'o> {
     buses: Buses<'a>,
     places: [Place; MAX_DEPTH + 1],
     stdout: Stdout<'a>,
+    wiring: Wiring<'a>,
     out: &'o mut MachineDescription,
 }
 
@@ -38,15 +40,21 @@ struct Scan<'a, 'o> {
 pub(crate) fn scan(blob: &[u8], out: &mut MachineDescription) -> Result<(), DtError> {
     let tree = Tree::new_unaligned_fallible(blob).map_err(|_| DtError::Reader { index: 0 })?;
     let root = tree.root().map_err(|_| DtError::Reader { index: 0 })?.as_node();
-    let mut scan =
-        Scan { buses: Buses::new(), places: [Place::Plain; MAX_DEPTH + 1], stdout: Stdout::default(), out };
+    let mut scan = Scan {
+        buses: Buses::new(),
+        places: [Place::Plain; MAX_DEPTH + 1],
+        stdout: Stdout::default(),
+        wiring: Wiring::default(),
+        out,
+    };
     scan.root(root)?;
     for (index, item) in tree.all_nodes().map_err(|_| DtError::Reader { index: 0 })?.enumerate() {
         let (depth, node) = item.map_err(|_| DtError::Reader { index })?;
         let name = node.name().map_err(|_| DtError::NodeName { index })?;
         scan.node(depth, node, name)?;
     }
-    let Scan { mut buses, stdout, out, .. } = scan;
+    let Scan { mut buses, stdout, wiring, out, .. } = scan;
+    virtio::connect(&wiring, stdout.gic, out);
     out.console = stdout::resolve(&tree, &mut buses, &stdout)?;
     Ok(())
 }
@@ -112,7 +120,7 @@ impl<'a> Scan<'a, '_> {
             }
             _ => {
                 let was_absent = matches!(out.gic, Gic::Absent);
-                devices::read(buses, depth, facts, out)?;
+                devices::read(buses, depth, facts, out, &mut self.wiring)?;
                 if was_absent && !matches!(out.gic, Gic::Absent) {
                     self.stdout.gic = InterruptController::of(facts);
                 }

@@ -26,11 +26,20 @@ pub(crate) struct Stdout<'a> {
 pub(crate) struct InterruptController {
     phandle: Option<u32>,
     cells: Option<u32>,
+    /// Of its unit address, in an `interrupt-map`.
+    pub(crate) address_cells: Option<u32>,
 }
 
 impl InterruptController {
     pub(crate) fn of(facts: &Facts<'_>) -> Self {
-        Self { phandle: facts.phandle, cells: facts.interrupt_cells }
+        let (phandle, cells) = (facts.phandle, facts.interrupt_cells);
+        Self { phandle, cells, address_cells: facts.address_cells }
+    }
+
+    /// Whether a node with this interrupt parent means it, and in the GIC's three cells. A tree without interrupt parents
+    /// has one controller.
+    pub(crate) fn takes(self, parent: Option<u32>) -> bool {
+        self.cells == Some(3) && parent.is_none_or(|parent| self.phandle == Some(parent))
     }
 }
 
@@ -108,14 +117,13 @@ fn read(
     gic: InterruptController,
 ) -> Result<Console, DtError> {
     let Some([region]) = buses.regions(depth, facts)? else { return Ok(Console::Absent) };
-    let to_gic = buses.interrupt_parent(depth).is_none_or(|parent| gic.phandle == Some(parent));
-    let interrupt = facts.interrupts.filter(|_| to_gic && gic.cells == Some(3)).and_then(interrupt);
+    let interrupt = facts.interrupts.filter(|_| gic.takes(buses.interrupt_parent(depth))).and_then(interrupt);
     let uart = Uart { region, interrupt };
     Ok(if facts.is_compatible(b"arm,pl011") { Console::Pl011(uart) } else { Console::Other(uart) })
 }
 
 /// The first interrupt of `interrupts`, in the GIC's three cells.
-fn interrupt(value: &[u8]) -> Option<Interrupt> {
+pub(crate) fn interrupt(value: &[u8]) -> Option<Interrupt> {
     let kind = match u32_at(value, 0)? {
         0 => InterruptKind::Spi,
         1 => InterruptKind::Ppi,

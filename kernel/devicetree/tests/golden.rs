@@ -58,7 +58,7 @@ fn firmware_boot_with_gic_v3() {
     assert_eq!(machine.psci, HVC);
     assert_eq!(machine.cpus, cpus([0, 1, 2, 3], EnableMethod::Psci));
     assert_eq!(machine.cpu_count, 4);
-    assert_eq!((machine.fw_cfg, machine.pci_ecam), (FW_CFG, ECAM));
+    assert_eq!((machine.fw_cfg, machine.pci.ecam), (FW_CFG, ECAM));
     assert_eq!(machine.flash, [region(0, 0x400_0000), region(0x400_0000, 0x400_0000)]);
     assert_eq!((machine.initrd, machine.reserved.len(), machine.pmem.len()), (None, 0, 0));
 }
@@ -74,7 +74,7 @@ fn image_boot_at_el2_with_gic_v2_and_an_initrd() {
     assert_eq!(machine.psci, Psci { conduit: PsciConduit::Smc, version: PsciVersion::V1_0, cpu_on: None });
     assert_eq!(machine.cpus, cpus([0], EnableMethod::Absent), "QEMU gives one CPU alone no method");
     assert_eq!(machine.cpu_count, 1);
-    assert_eq!((machine.fw_cfg, machine.pci_ecam), (FW_CFG, ECAM));
+    assert_eq!((machine.fw_cfg, machine.pci.ecam), (FW_CFG, ECAM));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn what_the_bindings_allow_and_qemu_does_not_do() {
     assert_eq!(machine.gic, Gic::V3 { distributor, redistributors, redistributor_stride: 0x4_0000 });
     let uart = Uart { region: region(0x400_0000, 0x1000), interrupt: None };
     assert_eq!(machine.console, Console::Other(uart), "four interrupt cells are not the GIC's three");
-    assert_eq!(machine.pci_ecam, Some(region(0x80_0000_0000, 0x1000_0000)));
+    assert_eq!(machine.pci.ecam, Some(region(0x80_0000_0000, 0x1000_0000)));
     assert_eq!(machine.psci, Psci { conduit: PsciConduit::Smc, version: PsciVersion::V0_1, cpu_on: None });
     assert_eq!((machine.initrd, machine.cpu_count), (None, 0));
     let reserved: Vec<_> =

@@ -72,7 +72,9 @@ fn keeps_its_promises(machine: &MachineDescription) {
     let pmem: Vec<Region> = machine.pmem.iter().map(|entry| entry.region).collect();
     let reserved = machine.reserved.iter().map(|entry| entry.region);
     let all = memory.iter().chain(&pmem).copied().chain(reserved).chain(machine.initrd);
-    for region in all.chain(machine.fw_cfg).chain(machine.pci_ecam) {
+    let pci = [machine.pci.memory32, machine.pci.memory64, machine.pci.io].into_iter().flatten();
+    let buses = pci.map(|window| window.region).chain(machine.virtio_mmio.iter().map(|device| device.region));
+    for region in all.chain(machine.fw_cfg).chain(machine.pci.ecam).chain(buses) {
         assert!(region.size > 0 && region.start.checked_add(region.size).is_some(), "{region:x?}");
     }
     for list in [&memory, &pmem] {
@@ -236,7 +238,11 @@ fn machine() -> Writer {
 
 const NODES: [&str; 10] =
     ["chosen", "aliases", "cpus", "reserved-memory", "memory@0", "intc", "psci", "soc", "uart@1", "n"];
-const PROPERTIES: [&str; 24] = [
+const PROPERTIES: [&str; 28] = [
+    "interrupt-map",
+    "interrupt-map-mask",
+    "bus-range",
+    "dma-coherent",
     "#address-cells",
     "#size-cells",
     "#interrupt-cells",
@@ -262,7 +268,8 @@ const PROPERTIES: [&str; 24] = [
     "serial0",
     "x",
 ];
-const TEXTS: [&str; 18] = [
+const TEXTS: [&str; 19] = [
+    "virtio,mmio",
     "memory",
     "cpu",
     "okay",
@@ -301,7 +308,7 @@ fn piece() -> impl Strategy<Value = Piece> {
         2 => Just(Piece::End),
         1 => Just(Piece::Nop),
         5 => (select(&PROPERTIES[..]), select(&TEXTS[..])).prop_map(|(name, text)| Piece::Text(name, text)),
-        5 => (select(&PROPERTIES[..]), vec(cell, 0..9)).prop_map(|(name, cells)| Piece::Cells(name, cells)),
+        5 => (select(&PROPERTIES[..]), vec(cell, 0..15)).prop_map(|(name, cells)| Piece::Cells(name, cells)),
         1 => (select(&PROPERTIES[..]), vec(any::<u8>(), 0..9)).prop_map(|(name, bytes)| Piece::Bytes(name, bytes)),
     ]
 }

@@ -93,7 +93,7 @@ fn of_two_of_a_kind_the_first_counts() {
         Gic::V2 { distributor: region(0x1000_0000, 0x1000), cpu_interface: region(0x1000_1000, 0x1000) };
     assert_eq!(found.gic, expected);
     assert_eq!(found.fw_cfg, Some(region(0x1000_2000, 0x18)));
-    assert_eq!(found.pci_ecam, Some(region(0x1010_0000, 0x10_0000)));
+    assert_eq!(found.pci.ecam, Some(region(0x1010_0000, 0x10_0000)));
     assert_eq!(found.psci, Psci { conduit: PsciConduit::Smc, version: PsciVersion::V0_2, cpu_on: None });
 }
 

@@ -297,7 +297,7 @@ fn not_memory<'a>(
     loaded: &Loaded,
 ) -> impl Iterator<Item = (&'static str, PhysRange)> + 'a {
     let flash = machine.flash.iter().map(|flash| ("flash", range(*flash)));
-    let ecam = machine.pci_ecam.iter().map(|ecam| ("PCI configuration space", range(*ecam)));
+    let ecam = machine.pci.ecam.iter().map(|ecam| ("PCI configuration space", range(*ecam)));
     flash.chain(ecam).chain(loaded.flash.map(|flash| ("the flash that the image was started from", flash)))
 }
 

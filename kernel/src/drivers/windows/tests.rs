@@ -37,7 +37,7 @@ fn virt() -> Box<MachineDescription> {
     machine.console = uart(region(0x900_0000, 0x1000));
     machine.gic = v3(region(0x800_0000, 0x1_0000), region(0x80a_0000, 0xf6_0000));
     machine.fw_cfg = Some(region(0x902_0000, 0x18));
-    machine.pci_ecam = Some(region(0x40_1000_0000, 0x1000_0000));
+    machine.pci.ecam = Some(region(0x40_1000_0000, 0x1000_0000));
     machine.cpu_count = 4;
     machine
 }
