@@ -8,6 +8,7 @@ use hotmap_kernel::arch::psci::{self, Functions};
 use hotmap_kernel::arch::{cpu, image};
 use hotmap_kernel::boot_info::{BootInfo, BootWay};
 use hotmap_kernel::cpus::plan;
+use hotmap_kernel::drivers::virtio::find;
 use hotmap_kernel::drivers::windows::{self, BadTree, Loaded};
 use hotmap_kernel::exit::Status;
 use hotmap_mm::addr::{PhysAddr, PhysRange};
@@ -61,7 +62,9 @@ pub(crate) fn read(info: &mut BootInfo, dtb: u64, image: PhysRange) -> Result<()
     info.dtb = PhysRange { start, end: start + u64::from(size) };
     let from_flash = || PhysRange { start: PhysAddr::new(0), end: PhysAddr::new(image.len()) };
     let flash = (info.way == BootWay::Firmware).then(from_flash);
-    windows::check(&info.machine, &Loaded { image, blob: info.dtb, flash }).map_err(Stop::BadTree)?;
+    let loaded = Loaded { image, blob: info.dtb, flash };
+    windows::check(&info.machine, &loaded).map_err(Stop::BadTree)?;
+    find::find(&info.machine, &loaded, &mut info.virtio);
     info.args.read(&info.machine.bootargs);
     hotmap_kernel::drivers::platform::read_fw_cfg_args(&info.machine, &mut info.args);
     Ok(())

@@ -7,6 +7,7 @@ use hotmap_mm::granule::GranuleKind;
 use hotmap_mm::memblock::Memblock;
 
 use crate::args::BootArgs;
+use crate::drivers::virtio::found::Found;
 use crate::per_cpu::CPUS;
 
 /// How the image was started.
@@ -46,6 +47,8 @@ pub struct BootInfo {
     pub boot_affinity: u64,
     /// GICv3: each CPU's redistributor, by its number; 0 where there is none.
     pub redistributors: [u64; CPUS],
+    /// The virtio devices that the kernel drives.
+    pub virtio: Found,
     /// The root of the kernel's tables.
     pub root: PhysAddr,
     /// Where RAM starts: what the layout is computed from.
@@ -67,14 +70,16 @@ impl BootInfo {
     pub const fn new() -> Self {
         let none = PhysRange { start: PhysAddr::new(0), end: PhysAddr::new(0) };
         Self {
-            machine: MachineDescription::new(),
-            memblock: Memblock::new(),
+            // Constants, all of them zero: else each is built on the stack, and copied.
+            machine: const { MachineDescription::new() },
+            memblock: const { Memblock::new() },
             args: BootArgs::new(),
             granule: GranuleKind::K4,
             way: BootWay::Image,
             entry_level: 0,
             boot_affinity: 0,
             redistributors: [0; CPUS],
+            virtio: const { Found::new() },
             root: PhysAddr::new(0),
             ram_start: PhysAddr::new(0),
             image: none,

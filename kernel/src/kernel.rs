@@ -186,6 +186,8 @@ impl Kernel {
             self.use_pmem();
             self.injection.end(&mut self.mm.frames_mut().faults);
         }
+        // Behind all virtio devices: each has been asked for its events.
+        self.platform.rearm_virtio();
     }
 
     /// Handles the events of the slots; returns whether one announced an NVDIMM.

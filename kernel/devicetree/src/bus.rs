@@ -9,10 +9,10 @@
 //! Devicetree Specification 2.3.5 (cells), 2.3.6 (reg), 2.3.8 (ranges).
 use fdt::nodes::NodeName;
 
-use crate::description::Region;
 use crate::error::DtError;
 use crate::facts::{Facts, text};
 use crate::property::Property;
+use crate::region::Region;
 use crate::structure::MAX_DEPTH;
 use crate::value::{CELL, number};
 

@@ -1,9 +1,10 @@
 //! The /chosen node (Devicetree Specification 3.6): what the boot loader asks for. Its `stdout-path` is looked
 //! up later, by `stdout`: the node it names may stand before or after this one.
-use crate::description::{MachineDescription, Region};
+use crate::description::MachineDescription;
 use crate::error::DtError;
 use crate::facts::Facts;
 use crate::property::Property;
+use crate::region::Region;
 use crate::value::copy_text;
 
 /// Takes the boot arguments and the initial RAM disk.

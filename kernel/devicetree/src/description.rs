@@ -6,6 +6,8 @@
 use heapless::{String, Vec};
 
 use crate::error::DtError;
+use crate::name::NAME_CAPACITY;
+use crate::region::Region;
 
 /// How many memory regions fit. QEMU knows 128 NUMA nodes (`MAX_NODES`, include/sysemu/numa.h).
 pub const MEMORY_CAPACITY: usize = 128;
@@ -29,38 +31,6 @@ pub const COMPLAINT_CAPACITY: usize = 4;
 pub const BOOTARGS_CAPACITY: usize = 2048;
 /// The longest root `compatible` string, in bytes.
 pub const COMPATIBLE_CAPACITY: usize = 64;
-/// The longest node name that is kept, in bytes: 31 for the name (Devicetree Specification 2.2.1), '@' and
-/// 15 of the unit address. What is longer is cut: names are for messages only.
-pub const NAME_CAPACITY: usize = 47;
-
-/// A range of physical addresses: not empty, and its end does not wrap.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Region {
-    /// First byte.
-    pub start: u64,
-    /// Length in bytes.
-    pub size: u64,
-}
-
-impl Region {
-    /// One past the last byte.
-    #[must_use]
-    pub const fn end(self) -> u64 {
-        self.start.saturating_add(self.size)
-    }
-
-    /// Whether `address` is in it.
-    #[must_use]
-    pub const fn contains(self, address: u64) -> bool {
-        self.start <= address && address < self.end()
-    }
-
-    /// Whether the two share a byte.
-    #[must_use]
-    pub const fn overlaps(self, other: Self) -> bool {
-        self.start < other.end() && other.start < self.end()
-    }
-}
 
 /// A range of RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

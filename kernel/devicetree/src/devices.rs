@@ -5,13 +5,14 @@ use heapless::Vec;
 use crate::bus::Buses;
 use crate::description::{
     Cpu, EnableMethod, FLASH_CAPACITY, Gic, MachineDescription, Psci, PsciConduit, PsciVersion,
-    REDISTRIBUTOR_CAPACITY, Region,
+    REDISTRIBUTOR_CAPACITY,
 };
 use crate::error::{DtError, List};
 use crate::facts::Facts;
 use crate::memory;
 use crate::name::name;
 use crate::property::Property;
+use crate::region::Region;
 use crate::value::strings;
 use crate::virtio::{self, Wiring};
 

@@ -2,9 +2,9 @@
 //! names the rule. No variant holds a pointer (see the head of the crate).
 use core::fmt::{self, Display, Formatter};
 
-use crate::description::Region;
 use crate::name::Name;
 use crate::property::Property;
+use crate::region::Region;
 
 /// A block of the blob (Devicetree Specification 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,6 +37,7 @@ mod memory;
 mod message;
 mod name;
 mod property;
+mod region;
 mod reserved;
 mod scan;
 mod stdout;
@@ -46,17 +47,18 @@ mod virtio;
 
 pub use description::{
     BOOTARGS_CAPACITY, COMPATIBLE_CAPACITY, COMPLAINT_CAPACITY, CPU_CAPACITY, FLASH_CAPACITY,
-    MEMORY_CAPACITY, NAME_CAPACITY, PCI_INTERRUPT_CAPACITY, PMEM_CAPACITY, REDISTRIBUTOR_CAPACITY,
-    RESERVED_CAPACITY, VIRTIO_MMIO_CAPACITY,
+    MEMORY_CAPACITY, PCI_INTERRUPT_CAPACITY, PMEM_CAPACITY, REDISTRIBUTOR_CAPACITY, RESERVED_CAPACITY,
+    VIRTIO_MMIO_CAPACITY,
 };
 pub use description::{
     Console, Cpu, EnableMethod, Gic, Held, Interrupt, InterruptKind, MachineDescription, MemoryRegion, Pci,
-    PciInterrupt, PciWindow, PmemRegion, Psci, PsciConduit, PsciVersion, Region, Reservation, Uart,
-    VirtioMmio,
+    PciInterrupt, PciWindow, PmemRegion, Psci, PsciConduit, PsciVersion, Reservation, Uart, VirtioMmio,
 };
 pub use error::{Block, DtError, List};
 pub use header::{HEADER_SIZE, total_size};
+pub use name::NAME_CAPACITY;
 pub use property::Property;
+pub use region::Region;
 pub use structure::MAX_DEPTH;
 
 /// Reads the device tree in `blob` into `out`, whatever `out` held before.

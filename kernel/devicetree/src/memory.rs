@@ -10,11 +10,10 @@
 //!
 //! Two plain regions that overlap contradict each other, and so do two of the special ones: refused.
 use crate::bus::Buses;
-use crate::description::{
-    MEMORY_CAPACITY, MachineDescription, MemoryRegion, PMEM_CAPACITY, PmemRegion, Region,
-};
+use crate::description::{MEMORY_CAPACITY, MachineDescription, MemoryRegion, PMEM_CAPACITY, PmemRegion};
 use crate::error::{DtError, List};
 use crate::facts::Facts;
+use crate::region::Region;
 
 const TOO_MANY: DtError = DtError::TooMany { list: List::Memory, capacity: MEMORY_CAPACITY };
 

@@ -1,7 +1,9 @@
 //! Names of nodes and properties, as messages show them.
 use heapless::String;
 
-use crate::description::NAME_CAPACITY;
+/// The longest node name that is kept, in bytes: 31 for the name (Devicetree Specification 2.2.1), '@' and
+/// 15 of the unit address. What is longer is cut: names are for messages only.
+pub const NAME_CAPACITY: usize = 47;
 
 /// Text for a message; see [`NAME_CAPACITY`].
 pub(crate) type Name = String<NAME_CAPACITY, u8>;

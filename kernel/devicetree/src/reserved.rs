@@ -3,11 +3,12 @@
 use heapless::String;
 
 use crate::bus::Buses;
-use crate::description::{MachineDescription, RESERVED_CAPACITY, Region, Reservation};
+use crate::description::{MachineDescription, RESERVED_CAPACITY, Reservation};
 use crate::error::{DtError, List};
 use crate::facts::Facts;
 use crate::header::Blocks;
 use crate::name::name;
+use crate::region::Region;
 use crate::value::number;
 
 /// An entry of the memory reservation block: address and size, 64 bits each, whatever the cells are.

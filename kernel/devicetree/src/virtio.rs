@@ -15,11 +15,12 @@ use fdt::nodes::NodeName;
 
 use crate::bus::Buses;
 use crate::description::{
-    MachineDescription, Pci, PciInterrupt, PciWindow, Region, VIRTIO_MMIO_CAPACITY, VirtioMmio,
+    MachineDescription, Pci, PciInterrupt, PciWindow, VIRTIO_MMIO_CAPACITY, VirtioMmio,
 };
 use crate::error::{DtError, List};
 use crate::facts::{Facts, text};
 use crate::property::Property;
+use crate::region::Region;
 use crate::stdout::{InterruptController, interrupt};
 use crate::value::{CELL, number, u32_at};
 

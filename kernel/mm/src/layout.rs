@@ -5,7 +5,7 @@
 //! ```text
 //!  0xffff_0000_0000_0000  linear map, 128 TiB: va = pa - phys_base + this
 //!  0xffff_8000_8000_0000  the kernel image
-//!  0xffff_8001_0000_0000  devices (Device-nGnRE, never executable)
+//!  0xffff_8001_0000_0000  devices, 8 TiB (Device-nGnRE, never executable)
 //!  0xffff_9000_0000_0000  tenants: a vmalloc-like area
 //!  vmemmap_start          64 bytes for each page from first_pfn on
 //!  0xffff_ffff_c000_0000  vmemmap ends 1 GiB below the top
@@ -24,14 +24,14 @@ pub const LINEAR_SIZE: u64 = 1 << 47;
 pub const IMAGE_START: VirtAddr = VirtAddr::new(0xffff_8000_8000_0000);
 /// Devices.
 pub const DEVICES: VirtRange =
-    VirtRange { start: VirtAddr::new(0xffff_8001_0000_0000), end: VirtAddr::new(0xffff_8002_0000_0000) };
+    VirtRange { start: VirtAddr::new(0xffff_8001_0000_0000), end: VirtAddr::new(0xffff_8801_0000_0000) };
 /// Tenants' mappings.
 pub const TENANTS: VirtRange =
     VirtRange { start: VirtAddr::new(0xffff_9000_0000_0000), end: VirtAddr::new(0xffff_a000_0000_0000) };
 /// Where vmemmap ends: 1 GiB below the top.
 pub const VMEMMAP_END: VirtAddr = VirtAddr::new(0xffff_ffff_c000_0000);
 
-/// Where the device registers at `pa` are mapped: devices below 4 GiB lie one to one in [`DEVICES`].
+/// Where the device registers at `pa` are mapped: devices below 8 TiB lie one to one in [`DEVICES`].
 pub fn device_address(pa: PhysAddr) -> Option<VirtAddr> {
     let va = DEVICES.start.checked_add(pa.get())?;
     DEVICES.contains(va).then_some(va)

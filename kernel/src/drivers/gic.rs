@@ -24,7 +24,7 @@ pub use registers::GicAddresses;
 use registers::{ALL_PRIORITIES, DISTRIBUTOR_BYTES, FIRST_SPECIAL, GICD_ICPENDR, GICD_ITARGETSR, pointer};
 
 /// The first interrupt ID of the shared peripheral interrupts.
-const FIRST_SPI: u32 = 32;
+pub const FIRST_SPI: u32 = 32;
 /// `GicV3` knows one redistributor, the boot CPU's.
 const BOOT_CPU: usize = 0;
 
@@ -104,6 +104,15 @@ impl Gic {
                 enable().map_err(|_| SpiError(spi))
             }
         }
+    }
+
+    /// Lets `spi`, which [`Gic::enable_spi`] has taken, reach this CPU, or not.
+    pub fn set_enabled(&mut self, spi: u32, enabled: bool) {
+        // The controller had it when it was enabled first.
+        let _ = match &mut self.version {
+            Version::V2 { gic, .. } => gic.enable_interrupt(IntId::spi(spi), enabled).is_ok(),
+            Version::V3(gic) => gic.distributor().enable_interrupt(IntId::spi(spi), enabled).is_ok(),
+        };
     }
 
     /// Acknowledges the most urgent pending interrupt and gives its ID; `None` when there is none.

@@ -9,7 +9,9 @@ pub mod ged;
 pub mod gic;
 mod mmio;
 pub mod nvdimm;
+pub mod pci;
 pub mod pl011;
 #[cfg(target_os = "none")]
 pub mod platform;
+pub mod virtio;
 pub mod windows;

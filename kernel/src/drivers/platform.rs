@@ -3,9 +3,12 @@
 //! Devices are mapped one to one from `layout::DEVICES` on by boot, so a driver's address follows from the device tree's.
 #![expect(unsafe_code, reason = "hands register addresses to drivers; rule M4")]
 
+use alloc::vec::Vec;
+
 use hotmap_devicetree::{Console, Gic as GicNode, InterruptKind, MachineDescription, Uart};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::layout;
+use virtio_drivers::transport::DeviceType;
 
 use crate::arch::probe::probe_read32;
 use crate::arch::word;
@@ -15,9 +18,10 @@ use crate::cpus::plan;
 use crate::drivers::affinity;
 use crate::drivers::fw_cfg::{FwCfg, MmioPort};
 use crate::drivers::ged::{self, Ged};
-use crate::drivers::gic::{Gic, GicAddresses, Trigger};
+use crate::drivers::gic::{FIRST_SPI, Gic, GicAddresses, Trigger};
 use crate::drivers::nvdimm::port::MmioPort as NvdimmPort;
 use crate::drivers::nvdimm::{self, Nvdimm};
+use crate::drivers::virtio::find::{self, VirtioDevice};
 use crate::drivers::windows::QEMU_VIRT;
 
 /// The file of fw_cfg with the ACPI tables (QEMU, include/hw/acpi/aml-build.h, ACPI_BUILD_TABLE_FILE).
@@ -75,6 +79,14 @@ pub struct Platform {
     pub ged: Option<Ged>,
     /// What tells of NVDIMMs, where the machine has it.
     pub nvdimm: Option<Nvdimm<NvdimmPort>>,
+    /// The virtio devices of type memory, until their driver takes them.
+    pub virtio: Vec<VirtioDevice>,
+    /// SPIs of virtio devices: level-triggered, and enabled again by [`Platform::rearm_virtio`] once they are taken.
+    virtio_spis: Vec<u32>,
+    /// One of these was taken, and is off.
+    virtio_pending: bool,
+    /// A device has no interrupt: nothing may sleep.
+    polled: bool,
 }
 
 impl Platform {
@@ -82,7 +94,19 @@ impl Platform {
     pub fn bring_up(info: &BootInfo) -> Self {
         let machine = &info.machine;
         let (ged, nvdimm) = if has_acpi(machine) { (find_ged(), find_nvdimm()) } else { (None, None) };
-        let mut platform = Self { gic: gic(info), uart_intid: None, ged, nvdimm };
+        let (virtio, virtio_spis) = (find::open(&info.virtio, DeviceType::Memory), Vec::new());
+        let mut platform = Self {
+            gic: gic(info),
+            uart_intid: None,
+            ged,
+            nvdimm,
+            virtio,
+            virtio_spis,
+            virtio_pending: false,
+            polled: false,
+        };
+        platform.tell_of_buses(info);
+        platform.enable_virtio();
         if let Console::Pl011(uart) = machine.console {
             platform.enable_console(uart);
         }
@@ -107,6 +131,51 @@ impl Platform {
         }
     }
 
+    /// Logs what the device tree and the buses have that is not used.
+    fn tell_of_buses(&self, info: &BootInfo) {
+        for complaint in &info.machine.complaints {
+            crate::klog!("{complaint}; not used");
+        }
+        for (name, refusal) in &info.virtio.refusals {
+            crate::klog!("{name}: {refusal}; not used");
+        }
+    }
+
+    /// Enables the interrupts of the virtio devices; several may share one.
+    fn enable_virtio(&mut self) {
+        for at in 0..self.virtio.len() {
+            let spi = self.virtio[at].interrupt;
+            let known = spi.is_some_and(|spi| self.virtio_spis.contains(&spi));
+            let enabled = known
+                || spi.is_some_and(|spi| {
+                    self.virtio_spis.try_reserve(1).is_ok() && self.enable(spi, Trigger::Level)
+                });
+            match spi {
+                Some(spi) if enabled && !known => self.virtio_spis.push(spi),
+                Some(_) if enabled => {}
+                _ => {
+                    self.virtio[at].interrupt = None;
+                    self.polled = true;
+                }
+            }
+            let VirtioDevice { name, device_type, interrupt, .. } = &self.virtio[at];
+            match interrupt {
+                Some(spi) => crate::klog!("{name}: virtio {device_type:?}, SPI {spi}"),
+                None => crate::klog!("{name}: virtio {device_type:?}, polled: it has no SPI"),
+            }
+        }
+    }
+
+    /// Lets the virtio devices interrupt again, once each was asked for its events: an interrupt of theirs stays pending until
+    /// then, and [`Platform::wait`] turns it off when it takes it.
+    pub fn rearm_virtio(&mut self) {
+        let Some(gic) = self.gic.as_mut().filter(|_| self.virtio_pending) else { return };
+        self.virtio_pending = false;
+        for spi in &self.virtio_spis {
+            gic.set_enabled(*spi, true);
+        }
+    }
+
     /// Enables an SPI; returns whether the controller has it.
     fn enable(&mut self, spi: u32, trigger: Trigger) -> bool {
         let Some(gic) = &mut self.gic else { return false };
@@ -116,7 +185,7 @@ impl Platform {
     /// Sleeps until a device raises an interrupt, and takes it. The caller then looks at every device, and reads the console
     /// until it is empty: its interrupt is cleared. A console that cannot wake the CPU is polled instead.
     pub fn wait(&mut self) {
-        if self.gic.is_some() && self.uart_intid.is_some() {
+        if self.gic.is_some() && self.uart_intid.is_some() && !self.polled {
             crate::arch::cpu::wait_for_interrupt();
         }
         self.drain();
@@ -130,6 +199,10 @@ impl Platform {
             let Some(id) = gic.next_pending() else { return };
             if Some(id) == self.uart_intid {
                 crate::console::clear_receive_interrupt();
+            }
+            if let Some(spi) = id.checked_sub(FIRST_SPI).filter(|spi| self.virtio_spis.contains(spi)) {
+                gic.set_enabled(spi, false);
+                self.virtio_pending = true;
             }
             gic.end(id);
         }

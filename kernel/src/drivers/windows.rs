@@ -13,7 +13,6 @@ use core::fmt;
 use heapless::Vec;
 use hotmap_devicetree::{Console, Gic, MachineDescription, REDISTRIBUTOR_CAPACITY, Region};
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
-use hotmap_mm::layout;
 
 use super::affinity::REDISTRIBUTOR_BYTES;
 use super::{ged, nvdimm};
@@ -25,6 +24,8 @@ pub const EARLY_UART: u64 = 0x0900_0000;
 pub const QEMU_VIRT: &str = "linux,dummy-virt";
 /// Where RAM starts on QEMU's virt; below it are flash and devices (`hw/arm/virt.c`, `VIRT_MEM` in `base_memmap`).
 const QEMU_VIRT_RAM: PhysAddr = PhysAddr::new(0x4000_0000);
+/// Where the registers of these devices end; those of a bus may lie above.
+const DEVICES_END: u64 = 1 << 32;
 /// The most windows beside redistributors: UART, fw_cfg, three of QEMU's virt, two of a GIC.
 const OTHERS: usize = 7;
 
@@ -208,7 +209,7 @@ impl fmt::Display for BadTree {
             }
             Self::Unaligned(window) => write!(f, "not aligned to {:#x}", window.device.alignment()),
             Self::OutOfReach(_) => {
-                write!(f, "devices lie above 0 and below {}", Bytes(layout::DEVICES.len()))
+                write!(f, "devices lie above 0 and below {}", Bytes(DEVICES_END))
             }
             Self::Overlap { what, range, .. } => write!(f, "they overlap {what} at {range}"),
             Self::Memory { memory, what, range } => {
@@ -280,9 +281,21 @@ fn check_alone(window: Window) -> Result<(), BadTree> {
 }
 
 fn check_reach(window: Window) -> Result<(), BadTree> {
-    let last = PhysAddr::new(window.range.end.get().saturating_sub(1));
-    let in_reach = window.range.start.get() != 0 && layout::device_address(last).is_some();
+    let in_reach = window.range.start.get() != 0 && window.range.end.get() <= DEVICES_END;
     if in_reach { Ok(()) } else { Err(BadTree::OutOfReach(window)) }
+}
+
+/// What is where `range` is, of all that the kernel knows; the PCI configuration space only where there is nothing else.
+pub fn conflict(
+    machine: &MachineDescription,
+    loaded: &Loaded,
+    range: PhysRange,
+) -> Option<(&'static str, PhysRange)> {
+    let windows = claimed(machine);
+    let devices = windows.iter().map(|window| (window.device.name(), window.range));
+    let here = [("the image", loaded.image), ("the device tree", loaded.blob)];
+    let mut taken = here.into_iter().chain(memory(machine)).chain(devices).chain(not_memory(machine, loaded));
+    taken.find(|(_, taken)| taken.overlaps(&range))
 }
 
 /// Everything that the device tree calls memory.
@@ -298,7 +311,8 @@ fn not_memory<'a>(
 ) -> impl Iterator<Item = (&'static str, PhysRange)> + 'a {
     let flash = machine.flash.iter().map(|flash| ("flash", range(*flash)));
     let ecam = machine.pci.ecam.iter().map(|ecam| ("PCI configuration space", range(*ecam)));
-    flash.chain(ecam).chain(loaded.flash.map(|flash| ("the flash that the image was started from", flash)))
+    let started = loaded.flash.map(|flash| ("the flash that the image was started from", flash));
+    flash.chain(started).chain(ecam)
 }
 
 fn range(region: Region) -> PhysRange {
