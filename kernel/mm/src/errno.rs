@@ -97,6 +97,7 @@ const fn range_errno(error: &RangeError) -> Errno {
         | RangeError::NotBlockAligned { .. }
         | RangeError::NotBlockStart { .. }
         | RangeError::NotSubsectionAligned(_)
+        | RangeError::NotOneBlock { .. }
         | RangeError::NotCompoundAligned { .. } => Errno::EINVAL,
     }
 }
@@ -134,8 +135,8 @@ const fn block_errno(error: &BlockError) -> Errno {
             needs: BlockNeeds::Online | BlockNeeds::OwnMemory | BlockNeeds::SameState,
             ..
         } => Errno::EINVAL,
-        // The holes that `offline_pages` walks.
-        BlockError::NotWhole(_) => Errno::EINVAL,
+        // The holes that `offline_pages` walks. Linux hosts no memmap in a block of which only a part is plugged.
+        BlockError::NotWhole(_) | BlockError::MemmapUnplugged { .. } => Errno::EINVAL,
         // `notifier_to_errno(NOTIFY_BAD)`, what arm64's own notifier answers for boot memory.
         BlockError::Vetoed { .. } => Errno::EPERM,
         // A pending signal ends the loop of `offline_pages`.

@@ -18,7 +18,7 @@ impl<M: Machine> Mm<M> {
     ///
     /// # Errors
     /// `PageError::NotPresent`; `PageError::Poisoned` when it is already; `PageError::Pinned`, `HugeError::Taken` or
-    /// `PageError::Unmovable` when it cannot be emptied; `PageError::State` for a hole and in a block that is offline;
+    /// `PageError::Unmovable` when it cannot be emptied; `PageError::State` for a hole, an unplugged page, and in a block that is offline;
     /// `Out` when there is no page to move to. Nothing has changed then. `Out` of the heap, for the record of a block on demand
     /// that has just become free: what was in the page has moved then.
     pub fn poison(&mut self, pfn: Pfn) -> Result<Option<Pfn>> {
@@ -40,7 +40,7 @@ impl<M: Machine> Mm<M> {
                 None
             }
             PageKind::Poisoned => return Err(PageError::Poisoned(pfn).into()),
-            PageKind::Tail | PageKind::Hole => {
+            PageKind::Tail | PageKind::Hole | PageKind::Unplugged => {
                 return Err(PageError::State { pfn, is: kind, needs: PageNeeds::FreeOrTenant }.into());
             }
             _ => return Err(PageError::Unmovable { pfn, kind }.into()),

@@ -156,6 +156,7 @@ fn describe_block(kernel: &Kernel, json: &mut Json, block: &MemoryBlock) {
     json.number("tenant_pages", block.tenant_pages);
     json.number("free", kernel.free_pages(block));
     json.number("lent", block.memmap_inside);
+    json.number("plugged", block.present << kernel.granule().page_shift);
 }
 
 /// The blocks whose memmap is populated on demand: what is lent, by the counts, and what for, by the tables. A block that a

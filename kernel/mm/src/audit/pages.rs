@@ -83,7 +83,8 @@ impl<M: Machine> Auditor<'_, M> {
         tally
     }
 
-    /// The heads of an offline block behind its first pages: memmap, and poisoned pages, which are not counted meanwhile.
+    /// The heads of an offline block behind its first pages: memmap, and poisoned and unplugged pages, which are not counted
+    /// meanwhile.
     fn marked_inside(&mut self, block: &MemoryBlock, tally: &mut Tally) {
         let usable = block.usable(self.mm.granule());
         let mut at = usable.start;
@@ -95,7 +96,7 @@ impl<M: Machine> Auditor<'_, M> {
                     at = at + 1;
                     continue;
                 }
-                PageKind::Poisoned => {}
+                PageKind::Poisoned | PageKind::Unplugged => {}
                 PageKind::MemmapSelf => self.ledger.marked.add(kind, at, 1 << order),
                 _ => self.find(6, "a page in use in an offline block", Offender::Page { pfn: at, kind }),
             }
@@ -175,10 +176,10 @@ impl<M: Machine> Auditor<'_, M> {
         check("tenants' pages of a block", heads.pages(PageKind::Tenant), block.tenant_pages);
         check("self-hosted memmap pages of a block", heads.pages(PageKind::MemmapSelf), block.own_memmap());
         check("poisoned pages of a block", heads.pages(PageKind::Poisoned), block.poisoned);
-        if block.state != BlockState::Offline {
-            let holes = [PageKind::Hole, PageKind::Device, PageKind::DeviceMemmap].map(|k| heads.pages(k));
-            let holes: u64 = holes.iter().sum();
-            check("pages that are memory in a block", g.section_pages - holes, block.present);
-        }
+        check("unplugged pages of a block", heads.pages(PageKind::Unplugged), block.unplugged);
+        // A block with holes, which have no heads while it is offline, does not go offline.
+        let without = [PageKind::Hole, PageKind::Device, PageKind::DeviceMemmap, PageKind::Unplugged];
+        let without: u64 = without.map(|kind| heads.pages(kind)).iter().sum();
+        check("pages that are memory in a block", g.section_pages.saturating_sub(without), block.present);
     }
 }

@@ -20,6 +20,13 @@ pub enum BlockError {
     },
     /// A block with holes or with memory that the firmware keeps.
     NotWhole(PhysAddr),
+    /// A part of a block without its first pages, which hold its memmap: these stay plugged as long as any part is.
+    MemmapUnplugged {
+        /// The block's start.
+        block: PhysAddr,
+        /// What has to be plugged.
+        memmap: PhysRange,
+    },
     /// A notifier that does not want memory to go online or offline.
     Vetoed {
         /// The range that was to go.
@@ -43,6 +50,9 @@ impl fmt::Display for BlockError {
             }
             Self::NotWhole(block) => {
                 write!(f, "the memory block at {block} has holes: only a whole block can go")
+            }
+            Self::MemmapUnplugged { block, memmap } => {
+                write!(f, "the memory block at {block} has its memmap in {memmap}, which has to be plugged")
             }
             Self::Vetoed { range, by } => write!(f, "{range} stays as it is: vetoed by the notifier '{by}'"),
             Self::Interrupted { migrated } => {

@@ -81,6 +81,10 @@ pub enum PageNeeds {
     Pinned,
     /// Poisoned.
     Poisoned,
+    /// Of a part that is plugged.
+    Plugged,
+    /// Of a part that is not plugged.
+    Unplugged,
     /// Free or a tenant's.
     FreeOrTenant,
     /// Free, a tenant's or a device's.
@@ -105,6 +109,8 @@ impl fmt::Display for PageNeeds {
             Self::Held => "held",
             Self::Pinned => "pinned",
             Self::Poisoned => "poisoned",
+            Self::Plugged => "plugged",
+            Self::Unplugged => "unplugged",
             Self::FreeOrTenant => "free or a tenant's",
             Self::FreeTenantOrDevice => "free, a tenant's or a device's",
             Self::HugeHead => "the first page of a huge page",

@@ -30,8 +30,15 @@ pub enum RangeError {
         /// The memory block size in bytes.
         block: u64,
     },
-    /// Devices come and go in whole subsections.
+    /// Devices, and parts of a memory block, come and go in whole subsections.
     NotSubsectionAligned(PhysRange),
+    /// What has to lie in one memory block.
+    NotOneBlock {
+        /// The range.
+        range: PhysRange,
+        /// The memory block size in bytes.
+        block: u64,
+    },
     /// What has to be whole compound pages.
     NotCompoundAligned {
         /// The memory.
@@ -68,6 +75,9 @@ impl fmt::Display for RangeError {
             }
             Self::NotSubsectionAligned(range) => {
                 write!(f, "{range} is not aligned to the 2 MiB subsection")
+            }
+            Self::NotOneBlock { range, block } => {
+                write!(f, "{range} does not lie in one {} memory block", Bytes(block))
             }
             Self::NotCompoundAligned { range, size } => {
                 write!(f, "{range} is not aligned to the {} compound page", Bytes(size))

@@ -151,6 +151,7 @@ impl<M: Machine> Frames<M> {
                 | PageKind::DeviceMemmap
                 | PageKind::Poisoned
                 | PageKind::HugeTlb
+                | PageKind::Unplugged
         );
         freeable.then(|| (page.kind(), page.order()))
     }
@@ -168,7 +169,7 @@ impl<M: Machine> Frames<M> {
         Ok(())
     }
 
-    fn take_at(&mut self, pfn: Pfn, order: u32) -> Option<Pfn> {
+    pub(super) fn take_at(&mut self, pfn: Pfn, order: u32) -> Option<Pfn> {
         let g = self.layout.granule();
         let start = pfn.align_down(g.section_order);
         if self.extent_of(pfn).is_some_and(|e| e.state.zone().is_some() && order < g.section_order) {
@@ -176,14 +177,17 @@ impl<M: Machine> Frames<M> {
         }
         let pages = Pages::new(&self.machine, self.layout);
         let block = self.blocks.get_mut(start.get())?;
-        let zone = block.state.zone()?;
+        let zone = block.state.zone();
         let (PageKind::Free, head) = pages.use_of(pfn) else { return None };
         let split = Split { head, from: pages.get(head).order(), pfn, order };
         let taken = match block.populated(g, split) {
             Some(populated) => block.free.take_any(&pages, populated),
             None => self.take_from_demand(start, order, Wanted::At(pfn))?,
         };
-        self.zones[zone as usize].free -= 1 << order;
+        // Of blocks that are offline, those on demand have free pages: they count in no zone.
+        if let Some(zone) = zone {
+            self.zones[zone as usize].free -= 1 << order;
+        }
         Some(taken)
     }
 

@@ -22,6 +22,8 @@ pub enum Source {
     DeviceTree,
     /// A device that gave its memory to the system.
     Kmem,
+    /// The virtio-mem device of this number.
+    VirtioMem(u32),
 }
 
 impl fmt::Display for Source {
@@ -31,6 +33,7 @@ impl fmt::Display for Source {
             Self::Dimm(slot) => write!(f, "dimm{slot}"),
             Self::DeviceTree => f.write_str("dt"),
             Self::Kmem => f.write_str("kmem"),
+            Self::VirtioMem(device) => write!(f, "virtio-mem{device}"),
         }
     }
 }
@@ -91,7 +94,10 @@ pub struct MemoryBlock {
     pub memmap_inside: u64,
     /// Poisoned pages in it. Their marks, and those of `memmap_inside`, stay while it is offline.
     pub poisoned: u64,
-    /// The pages that are memory, its own memmap included: fewer than a block's worth only in a boot block with holes.
+    /// Pages without memory now: parts that are not plugged (frame/unplugged). They keep their mark likewise.
+    pub unplugged: u64,
+    /// The pages that are memory, its own memmap included: fewer than a block's worth only in a boot block with holes, and
+    /// while a part is not plugged.
     pub present: u64,
     /// Its free lists. While it is offline: none, but for a block on demand, which keeps them.
     pub free: FreeArea,
@@ -112,7 +118,7 @@ impl MemoryBlock {
     }
     /// How many pages between [`Self::usable`]'s ends have a mark that they keep while the block is offline.
     pub const fn marked_inside(&self) -> u64 {
-        self.memmap_inside + self.poisoned
+        self.memmap_inside + self.poisoned + self.unplugged
     }
     /// The pages that the buddy allocator may have, but for those of [`Self::marked_inside`].
     pub fn usable(&self, g: Granule) -> PfnRange {
@@ -134,8 +140,9 @@ mod tests {
 
     #[test]
     fn the_words_of_state_say_source_and_state() {
-        let sources = [Source::Boot, Source::Dimm(3), Source::DeviceTree, Source::Kmem];
-        assert_eq!(sources.map(|source| source.to_string()), ["boot", "dimm3", "dt", "kmem"]);
+        let sources = [Source::Boot, Source::Dimm(3), Source::DeviceTree, Source::Kmem, Source::VirtioMem(0)];
+        let words = ["boot", "dimm3", "dt", "kmem", "virtio-mem0"];
+        assert_eq!(sources.map(|source| source.to_string()), words);
         let states = [
             BlockState::Offline,
             BlockState::Online(ZoneKind::Normal),

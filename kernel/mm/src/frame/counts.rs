@@ -22,7 +22,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// The count that pages of `kind` are in; free pages, holes and devices' pages are counted elsewhere.
+    /// The count that pages of `kind` are in; free pages, devices' pages, and pages without memory are counted elsewhere.
     pub(super) fn of_mut(&mut self, kind: PageKind) -> Option<&mut u64> {
         match kind {
             PageKind::Kernel | PageKind::Tenant | PageKind::Pinned | PageKind::HugeTlb => {
@@ -32,9 +32,12 @@ impl Counts {
             PageKind::MemmapRam => Some(&mut self.memmap_ram),
             PageKind::Table => Some(&mut self.tables),
             PageKind::Reserved | PageKind::Poisoned => Some(&mut self.reserved),
-            PageKind::Tail | PageKind::Free | PageKind::Hole | PageKind::Device | PageKind::DeviceMemmap => {
-                None
-            }
+            PageKind::Tail
+            | PageKind::Free
+            | PageKind::Hole
+            | PageKind::Device
+            | PageKind::DeviceMemmap
+            | PageKind::Unplugged => None,
         }
     }
     /// Whether the pages are conserved (I6).

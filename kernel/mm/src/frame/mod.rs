@@ -26,6 +26,7 @@ pub mod pages;
 pub mod section;
 pub mod tables;
 mod tenants;
+mod unplugged;
 pub mod zone;
 
 use crate::addr::PhysAddr;

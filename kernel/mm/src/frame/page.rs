@@ -55,11 +55,13 @@ pub enum PageKind {
     DeviceMemmap = 12,
     /// A huge page of the pool: a compound page, whose tails say their order.
     HugeTlb = 13,
+    /// There is no memory behind the page now: a part of its block that is not plugged. Nothing touches its contents.
+    Unplugged = 14,
 }
 
 impl PageKind {
     /// How many kinds there are.
-    pub(crate) const COUNT: usize = 14;
+    pub(crate) const COUNT: usize = 15;
     const ALL: [Self; Self::COUNT] = [
         Self::Tail,
         Self::Free,
@@ -75,6 +77,7 @@ impl PageKind {
         Self::Device,
         Self::DeviceMemmap,
         Self::HugeTlb,
+        Self::Unplugged,
     ];
 
     /// Whether the page is a device's, and so not system RAM.
@@ -98,6 +101,7 @@ impl PageKind {
             Self::DeviceMemmap => "device (set aside)",
             Self::Poisoned => "poisoned",
             Self::HugeTlb => "huge page",
+            Self::Unplugged => "unplugged",
         }
     }
 }

@@ -19,8 +19,8 @@ use crate::frame::zone::ZoneKind;
 use crate::hotplug::home::MemmapHome;
 use crate::hotplug::offline::Offlined;
 use crate::hotplug::present::{
-    choose_backing, claim_sections, drop_backing, drop_sections, forget_pages, initialise_pages, map_linear,
-    refuse_cut, unmap_linear,
+    choose_backing, claim_sections, drop_backing, drop_sections, forget_pages, initialise_pages,
+    map_linear_in, refuse_cut, unmap_linear,
 };
 use crate::hotplug::range::{HotRange, whole_blocks};
 use crate::hotplug::step::Step;
@@ -46,6 +46,7 @@ impl<M: Machine> Mm<M> {
         mut progress: impl FnMut(&Self, Step),
     ) -> Result<()> {
         self.devices.refuse_claimed(self.granule(), range.pages())?;
+        let unit = range.removal_unit(self.granule());
         let mut undo = Undo::new(self, range.pages(), &mut progress);
         undo.step(
             Step::ClaimSections,
@@ -54,7 +55,7 @@ impl<M: Machine> Mm<M> {
         )?;
         undo.step(
             Step::MapLinear,
-            |mm, pages| map_linear(&mut mm.space, &mut mm.frames, *pages),
+            |mm, pages| map_linear_in(&mut mm.space, &mut mm.frames, *pages, unit),
             |mm, pages| unmap_linear(&mut mm.space, &mut mm.frames, *pages),
         )?;
         undo.step(
@@ -204,7 +205,11 @@ impl Removal {
 }
 
 /// Removes pages whose blocks are all offline: the inverse of [`Mm::add_memory`], step by step.
-fn remove_offline<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, pages: PfnRange) {
+pub(super) fn remove_offline<M: Machine>(
+    space: &mut KernelSpace<M>,
+    frames: &mut Frames<M>,
+    pages: PfnRange,
+) {
     forget_pages(frames, pages);
     depopulate_sections(space, frames, pages);
     drop_backing(frames, pages);

@@ -1,8 +1,8 @@
 //! Isolation, and the walk over what is in use (Linux: `start_isolate_page_range`, `test_pages_isolated`, and the migration
 //! scanner).
 //!
-//! The scanner skips free runs, holes, devices' pages and poisoned pages, and a block's own memmap, wherever in the block it
-//! lies: both keep their mark while the block is offline, and go with it.
+//! The scanner skips free runs, holes, devices' pages, poisoned and unplugged pages, and a block's own memmap, wherever in the
+//! block it lies: the last three keep their mark while the block is offline, and go with it.
 
 use core::ops::ControlFlow;
 
@@ -32,7 +32,13 @@ impl PageKind {
     pub const fn is_passed_over(self) -> bool {
         matches!(
             self,
-            Self::Free | Self::MemmapSelf | Self::Hole | Self::Poisoned | Self::Device | Self::DeviceMemmap
+            Self::Free
+                | Self::MemmapSelf
+                | Self::Hole
+                | Self::Poisoned
+                | Self::Device
+                | Self::DeviceMemmap
+                | Self::Unplugged
         )
     }
 }
@@ -72,7 +78,7 @@ impl<M: Machine> Frames<M> {
         let g = self.granule();
         let (start, address) = (piece.pages.start, piece.pages.start.address(g));
         let state = piece.state.ok_or(BlockError::Absent(address))?;
-        let whole = self.blocks.get(start.get()).is_none_or(|block| block.present == g.section_pages);
+        let whole = self.blocks.get(start.get()).is_none_or(|b| b.present + b.unplugged == g.section_pages);
         match state {
             BlockState::Offline => Ok(false),
             BlockState::GoingOffline(_) => {

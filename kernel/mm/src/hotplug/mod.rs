@@ -17,6 +17,7 @@ mod node;
 pub mod notify;
 pub mod offline;
 pub mod online;
+mod part;
 pub(crate) mod present;
 pub mod range;
 pub mod step;

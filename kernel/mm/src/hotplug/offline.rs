@@ -91,8 +91,9 @@ impl<M: Machine> Mm<M> {
             return Ok(Offlined::default());
         }
         self.ask_offline(going)?;
-        match self.evacuate(going, stop) {
-            Ok(migrated) => {
+        let mut migrated = 0;
+        match self.evacuate(going, &mut migrated, stop) {
+            Ok(()) => {
                 self.leave_zones(going);
                 Ok(Offlined { migrated })
             }
@@ -151,24 +152,24 @@ impl<M: Machine> Mm<M> {
         PfnRange { start: run.start + shift, end: run.end + shift }.addresses(self.granule())
     }
 
-    /// Empties `pages`; returns how many pages were migrated.
+    /// Empties `pages`, which are isolated; `migrated` counts the pages that move.
     ///
     /// # Errors
     /// As [`Self::offline_pages_unless`].
-    fn evacuate(&mut self, pages: PfnRange, stop: Stop<'_>) -> Result<u64> {
+    pub(super) fn evacuate(&mut self, pages: PfnRange, migrated: &mut u64, stop: Stop<'_>) -> Result<()> {
         let mut rest = self.refuse_unmovable(pages, stop)?;
         if rest.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
-        let (mut migrated, mut tries) = (0, 0);
-        while let Some((Used { pfn, kind, .. }, out)) = self.evacuate_once(rest, &mut migrated, stop)? {
+        let mut tries = 0;
+        while let Some((Used { pfn, kind, .. }, out)) = self.evacuate_once(rest, migrated, stop)? {
             tries += 1;
             if tries == MOST_TRIES || !self.frames.has_room_for(kind) {
                 return Err(PageError::Stays { pfn, tries, out }.into());
             }
             rest.start = pfn;
         }
-        Ok(migrated)
+        Ok(())
     }
 
     /// Refuses `pages` for the first page that can never move, so that nothing moves in vain. Returns the pages from the
@@ -190,7 +191,7 @@ impl<M: Machine> Mm<M> {
     }
 
     /// One pass: a page for which there is no memory now is skipped. Returns the first such page, and what it needs.
-    fn evacuate_once(
+    pub(super) fn evacuate_once(
         &mut self,
         pages: PfnRange,
         migrated: &mut u64,

@@ -173,7 +173,9 @@ impl<M: Machine> Frames<M> {
             if block.marked_inside() == 0 {
                 block.free.put_range(&struct_pages, usable);
             } else {
-                around_marked(&struct_pages, usable, |part| block.free.put_range(&struct_pages, part));
+                let whole = block.marked_inside() == block.unplugged;
+                let step = if whole { g.subsection_pages } else { 1 };
+                around_marked(&struct_pages, usable, step, |part| block.free.put_range(&struct_pages, part));
             }
             self.zones[zone as usize].free += block.free.pages();
         }
@@ -224,18 +226,23 @@ fn keys(pages: PfnRange) -> core::ops::Range<u64> {
     pages.start.get()..pages.end.get()
 }
 
-/// The parts of `usable`, pages of a block that is offline, between those that keep their mark: its memmap,
-/// poisoned pages.
-fn around_marked<M: Machine>(pages: &Pages<'_, M>, usable: PfnRange, mut found: impl FnMut(PfnRange)) {
+/// The parts of `usable`, pages of a block that is offline, between those that keep their mark: its memmap, poisoned pages,
+/// what is unplugged. Marks begin and end at multiples of `step` pages.
+fn around_marked<M: Machine>(
+    pages: &Pages<'_, M>,
+    usable: PfnRange,
+    step: u64,
+    mut found: impl FnMut(PfnRange),
+) {
     let mut part = PfnRange { start: usable.start, end: usable.start };
     while part.end < usable.end {
         let page = pages.get(part.end);
-        if matches!(page.kind(), PageKind::MemmapSelf | PageKind::Poisoned) {
+        if matches!(page.kind(), PageKind::MemmapSelf | PageKind::Poisoned | PageKind::Unplugged) {
             found(part);
             let end = part.end + (1 << page.order());
             part = PfnRange { start: end, end };
         } else {
-            part.end = part.end + 1;
+            part.end = part.end.align_down(step.ilog2()) + step;
         }
     }
     found(part);

@@ -75,12 +75,22 @@ pub(crate) fn drop_sections<M: Machine>(frames: &mut Frames<M>, pages: PfnRange)
     frames.shrink_records();
 }
 
-// Step 2. No leaf is larger than the range, which is what goes by itself.
+// Step 2. No leaf is larger than what goes by itself.
 
 pub(crate) fn map_linear<M: Machine>(
     space: &mut KernelSpace<M>,
     frames: &mut Frames<M>,
     pages: PfnRange,
+) -> Result<()> {
+    map_linear_in(space, frames, pages, pages.len())
+}
+
+/// [`map_linear`], such that each aligned `unit` pages can go by itself.
+pub(super) fn map_linear_in<M: Machine>(
+    space: &mut KernelSpace<M>,
+    frames: &mut Frames<M>,
+    pages: PfnRange,
+    unit: u64,
 ) -> Result<()> {
     let g = frames.granule();
     let physical = pages.addresses(g);
@@ -88,7 +98,7 @@ pub(crate) fn map_linear<M: Machine>(
         range: frames.layout().linear_range(physical),
         pa: physical.start,
         attributes: Attributes::DATA,
-        max_leaf: physical.len(),
+        max_leaf: unit << g.page_shift,
         contiguous: true,
     };
     space.map(frames, &request)?;
@@ -271,6 +281,7 @@ impl MemoryBlock {
             memmap_pages: 0,
             memmap_inside: 0,
             poisoned: 0,
+            unplugged: 0,
             present,
             free: crate::frame::buddy::FreeArea::new(start),
             tenant_pages: 0,

@@ -19,6 +19,7 @@ pub struct HotRange {
     pages: PfnRange,
     source: Source,
     node: u32,
+    in_blocks: bool,
 }
 
 impl HotRange {
@@ -37,7 +38,7 @@ impl HotRange {
         }
         // What a device gave to the system is claimed by that device, also while it is on its way.
         mm.devices.refuse_claimed(g, pages)?;
-        Ok(Self { pages, source, node: 0 })
+        Ok(Self { pages, source, node: 0, in_blocks: false })
     }
 
     /// The range's pages.
@@ -51,6 +52,15 @@ impl HotRange {
     /// Its NUMA node.
     pub const fn node(&self) -> u32 {
         self.node
+    }
+    /// The same range, of which single memory blocks can be removed later: no leaf of the linear map is larger than one.
+    /// (Otherwise removing a part of a leaf is refused: `SpaceError::WouldSplit`.)
+    pub const fn in_blocks(self) -> Self {
+        Self { in_blocks: true, ..self }
+    }
+    /// What is removed at once, in pages: the largest leaf of the linear map.
+    pub(crate) fn removal_unit(&self, g: Granule) -> u64 {
+        if self.in_blocks { g.section_pages } else { self.pages.len() }
     }
     /// Where the memory comes from.
     pub const fn source(&self) -> Source {

@@ -52,8 +52,11 @@ impl Batch {
     /// An empty batch.
     pub(crate) fn new(g: Granule) -> Self {
         let none = Exchange::new(VirtAddr::new(0), PhysAddr::new(0), PhysAddr::new(0));
-        let most = usize::try_from(BYTES >> g.page_shift).unwrap_or(0).clamp(LEAST_PAGES, MOST_PAGES);
-        Self { pages: [none; MOST_PAGES], len: 0, most }
+        Self { pages: [none; MOST_PAGES], len: 0, most: Self::most(g) }
+    }
+    /// How many pages a full batch has.
+    pub(crate) fn most(g: Granule) -> usize {
+        usize::try_from(BYTES >> g.page_shift).unwrap_or(0).clamp(LEAST_PAGES, MOST_PAGES)
     }
     /// Whether there is no room for another page.
     pub(crate) const fn is_full(&self) -> bool {

@@ -9,6 +9,7 @@
 #![expect(unsafe_code, reason = "the host memory behind the emulated RAM")]
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -18,6 +19,8 @@ use crate::arch::walker::Memory;
 
 /// What unwritten memory reads.
 pub const FILL: u8 = 0xa5;
+/// A range can be withheld in parts of this size: a virtio-mem device's.
+const PART: u64 = 2 << 20;
 /// Memory is filled in pieces of this size, when one is touched first: the largest page.
 const CHUNK: u64 = 0x1_0000;
 
@@ -36,6 +39,8 @@ struct Backing {
     first: *mut u8,
     /// A bit for each chunk: whether it has been filled.
     filled: Vec<u64>,
+    /// The parts, by number in the range, that are not there now.
+    withheld: BTreeSet<u64>,
 }
 
 impl Backing {
@@ -52,15 +57,30 @@ impl Backing {
         // SAFETY: K1; aligned is below two chunks, which the mapping has room for.
         let first = unsafe { mapped.add(aligned) };
         let chunks = len.div_ceil(CHUNK) + 1;
-        Self { start, end: start + len, _mapping: mapping, first, filled: vec![0; host(chunks.div_ceil(64))] }
+        Self {
+            start,
+            end: start + len,
+            _mapping: mapping,
+            first,
+            filled: vec![0; host(chunks.div_ceil(64))],
+            withheld: BTreeSet::new(),
+        }
     }
 
     fn has(&self, pa: u64, len: u64) -> bool {
         self.start <= pa && pa + len <= self.end
     }
 
+    /// Whether `len` bytes at `pa`, which are in the range, are there now.
+    fn is_provided(&self, pa: u64, len: u64) -> bool {
+        let offset = pa - self.start;
+        self.withheld.is_empty()
+            || self.withheld.range(offset / PART..=(offset + len - 1) / PART).next().is_none()
+    }
+
     /// The host address of `pa`, after all of `len` bytes there have been filled once.
     fn touch(&mut self, pa: u64, len: u64) -> *mut u8 {
+        assert!(self.is_provided(pa, len), "access to withheld memory: {pa:#x}..{:#x}", pa + len);
         let offset = pa - self.start;
         let (chunk, mask) = (offset / CHUNK, 1 << (offset / CHUNK % 64));
         if (offset + len - 1) / CHUNK == chunk && self.filled[host(chunk / 64)] & mask != 0 {
@@ -111,6 +131,24 @@ impl PhysMemory {
         let gone =
             ranges.remove(at.unwrap_or_else(|| panic!("the test unplugs {start:#x}, where no RAM starts")));
         gone.start..gone.end
+    }
+
+    /// `len` bytes at `start`, whole parts of a plugged range, are there from here on, with contents of their own, or not.
+    ///
+    /// # Panics
+    /// When no range has them.
+    pub fn provide(&self, start: u64, len: u64, there: bool) {
+        let mut ranges = self.ranges.borrow_mut();
+        let backing = ranges.iter_mut().find(|b| b.has(start, len)).expect("a part of a range");
+        let offset = start - backing.start;
+        assert!(offset.is_multiple_of(PART) && len.is_multiple_of(PART), "parts of 2 MiB");
+        for part in offset / PART..(offset + len) / PART {
+            let changed = if there { backing.withheld.remove(&part) } else { backing.withheld.insert(part) };
+            assert!(changed, "part {part} of the range at {:#x}: there already, or not", backing.start);
+            for chunk in part * (PART / CHUNK)..(part + 1) * (PART / CHUNK) {
+                backing.filled[host(chunk / 64)] &= !(1 << (chunk % 64));
+            }
+        }
     }
 
     /// What is plugged, by address.
@@ -203,6 +241,17 @@ mod tests {
         }
         assert!(memory.is_present(0x1000, 0x3000) && !memory.is_present(0x1000, 0x3001));
         assert!(!memory.is_present(0xff8, 8) && !memory.is_present(0x4000, 8));
+    }
+
+    #[test]
+    #[should_panic(expected = "access to withheld memory: 0x803ffff8..0x80400008")]
+    fn an_access_to_a_part_that_is_withheld_is_a_panic() {
+        let memory = PhysMemory::default();
+        memory.plug(0x8000_0000, 0x80_0000);
+        memory.provide(0x8040_0000, 0x40_0000, false);
+        memory.provide(0x8060_0000, 0x20_0000, true);
+        memory.pointer(0x8060_0000, 0x20_0000);
+        memory.pointer(0x803f_fff8, 16);
     }
 
     #[test]

@@ -113,6 +113,25 @@ pub(super) const TABLE: &[Case] = &[
         rig.mm.set_node(pages, 3);
         Ok(())
     }, allocates nothing),
+    // Parts of a block.
+    case!("Mm::add_block_part" on plugged, |rig| {
+        let (hot, first) = (one_block(rig)?, units(rig, 0, 3));
+        rig.mm.add_block_part(&hot, first, MemmapHome::Demand, |_, _| {})
+    }, refused: |rig| {
+        let (hot, second) = (one_block(rig)?, units(rig, 1, 3));
+        rig.mm.add_block_part(&hot, second, MemmapHome::Demand, |_, _| {})
+    }),
+    case!("Mm::plug_block_part" on plugged, |rig| {
+        let (hot, first) = (one_block(rig)?, units(rig, 0, 3));
+        rig.mm.plug_block_part(&hot, first, MemmapHome::SelfHosted, ZoneKind::Movable, |_, _| {})
+    }, refused: |rig| {
+        let (hot, second) = (one_block(rig)?, units(rig, 1, 3));
+        rig.mm.plug_block_part(&hot, second, MemmapHome::SelfHosted, ZoneKind::Movable, |_, _| {})
+    }),
+    case!("Mm::plug_part" on parted, |rig| rig.mm.plug_part(units(rig, many(rig) - 1, 1)),
+        refused: |rig| rig.mm.plug_part(units(rig, 2, 2))),
+    case!("Mm::unplug_part" on parted, |rig| rig.mm.unplug_part(units(rig, 1, 2), &mut |_| false).map(drop),
+        refused: |rig| rig.mm.unplug_part(units(rig, 2, 2), &mut |_| false).map(drop)),
     // Online and offline.
     case!("Mm::online_block" on offline, |rig| rig.mm.online_block(first(rig), ZoneKind::Normal),
         refused: |rig| rig.mm.online_block(Rig::pfn(rig.granule(), BOOT), ZoneKind::Normal)),
@@ -302,6 +321,15 @@ fn used(g: Granule) -> Rig {
     rig
 }
 
+/// A block on demand in Movable of which three units are plugged, with pages in use.
+fn parted(g: Granule) -> Rig {
+    let mut rig = plugged(g);
+    let (hot, first) = (one_block(&rig).expect("free"), units(&rig, 0, 3));
+    rig.mm.plug_block_part(&hot, first, MemmapHome::Demand, ZoneKind::Movable, |_, _| {}).expect("room");
+    rig.mm.tenant_new(200).expect("room");
+    rig
+}
+
 /// Normal memory that a huge page of [`huge`] fits into.
 fn normal(g: Granule) -> Rig {
     let mut rig = boot(g);
@@ -392,6 +420,22 @@ fn dimm(rig: &Rig) -> hotmap_mm::addr::PhysRange {
 
 fn hot(rig: &Rig, at: u64) -> Result<HotRange> {
     HotRange::new(&rig.mm, PhysAddr::new(at), dimm(rig).len(), Source::Dimm(0))
+}
+
+/// The first block of the DIMM.
+fn one_block(rig: &Rig) -> Result<HotRange> {
+    HotRange::new(&rig.mm, PhysAddr::new(AT), rig.granule().section_size, Source::VirtioMem(0))
+}
+
+/// How many subsections a block has.
+fn many(rig: &Rig) -> u64 {
+    rig.granule().section_pages / rig.granule().subsection_pages
+}
+
+/// `count` subsections of the first block, from number `from` on.
+fn units(rig: &Rig, from: u64, count: u64) -> PfnRange {
+    let each = rig.granule().subsection_pages;
+    PfnRange::new(first(rig) + from * each, count * each)
 }
 
 fn device(rig: &Rig, at: u64, len: u64) -> Result<hotmap_mm::device::range::DeviceRange> {

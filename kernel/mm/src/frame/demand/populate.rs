@@ -67,6 +67,29 @@ impl<M: Machine> Frames<M> {
         Ok(())
     }
 
+    /// Populates the memmap page of `pfn`, before a run begins there inside of a run in use. Nothing to do if it has a frame, or
+    /// its block is not on demand.
+    ///
+    /// # Errors
+    /// `Out` when the block has no free page; nothing has changed then.
+    pub(in crate::frame) fn populate_head(&mut self, pfn: Pfn) -> Result<()> {
+        let g = self.granule();
+        let start = pfn.align_down(g.section_order);
+        let number = (pfn - start) >> described_order(g);
+        if self.site_of(start).is_none_or(|site| !self.entry_at(&site, number).is_shared()) {
+            return Ok(());
+        }
+        let resource = Resource::Frames { order: 0 };
+        self.may_fail(resource)?;
+        let block = self.blocks.index_of(start.get());
+        let frame =
+            block.and_then(|block| self.take_lent(block, Some(number))).ok_or(Error::Out(resource))?;
+        if let Some(site) = self.site_of(start) {
+            self.map_own(&site, &MemmapPages::one(number), |_| frame);
+        }
+        Ok(())
+    }
+
     /// A block leaves the image, and lends its first pages, but not those at `at`. Returns where its entries are from here on.
     pub(super) fn materialise(&mut self, site: &Site, at: Option<Pfn>) -> Option<Site> {
         let g = self.granule();

@@ -56,7 +56,7 @@ impl<M: Machine> Frames<M> {
     }
 
     /// [`Self::relocate`], in any block on demand. `None` when it has no free page.
-    fn move_lent(&mut self, from: Pfn) -> Option<()> {
+    pub(in crate::frame) fn move_lent(&mut self, from: Pfn) -> Option<()> {
         let start = from.align_down(self.granule().section_order);
         // Before the struct page may be read-only.
         let number = self.pages().get(from).as_lent().memmap_page();
