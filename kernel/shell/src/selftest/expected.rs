@@ -184,7 +184,7 @@ impl Expected for Kernel {
         self.mm.frames().sections().find(|section| self.section(section.start).contains(pfn))
     }
     fn usable_pages(&self, block: &MemoryBlock) -> u64 {
-        self.section_pages() - block.memmap_pages - block.memmap_inside
+        self.section_pages() - block.memmap_pages - block.memmap_inside - block.unplugged
     }
     fn is_all_free(&self, block: &MemoryBlock) -> bool {
         block.free.pages() == self.usable_pages(block)

@@ -229,6 +229,8 @@ fn mapped_together(kernel: &Kernel, block: &MemoryBlock, memory: PhysRange) -> O
     let constant = PhysRange { start, end: start + (image::data().start - IMAGE_START) };
     let memory = match block.source {
         Source::Boot if block.present == kernel.section_pages() => memory,
+        // Blocks that were added together can go alone.
+        Source::VirtioMem(_) => memory,
         Source::Dimm(slot) => kernel.dimms.all().iter().find(|dimm| dimm.slot == slot)?.range,
         Source::Boot | Source::DeviceTree | Source::Kmem => return None,
     };
