@@ -49,6 +49,8 @@ pub struct BootArgs {
     pub online_auto: bool,
     /// `hotadd=auto|manual`.
     pub hotadd_auto: bool,
+    /// `virtio_mem=auto|off`: whether virtio memory devices are driven.
+    pub virtio_mem: bool,
     /// `pmem=map=dev|map=mem|off`.
     pub pmem: PmemUse,
     /// `run="cmd; cmd"`.
@@ -87,6 +89,7 @@ impl BootArgs {
             boot_memmap: MemmapHome::Ram,
             online_auto: true,
             hotadd_auto: false,
+            virtio_mem: true,
             pmem: PmemUse::Off,
             run: None,
             dumb: true,
@@ -131,6 +134,7 @@ impl BootArgs {
             "boot_memmap" => choose(&mut self.boot_memmap, value, &BOOT_MEMMAPS),
             "online" => choose(&mut self.online_auto, value, &AUTO),
             "hotadd" => choose(&mut self.hotadd_auto, value, &AUTO),
+            "virtio_mem" => choose(&mut self.virtio_mem, value, &[("auto", true), ("off", false)]),
             "pmem" => choose(&mut self.pmem, value, &PMEM_USES),
             "term" => choose(&mut self.dumb, value, &[("dumb", true), ("ansi", false)]),
             "bench" => choose(&mut self.bench, value, &SWITCH),

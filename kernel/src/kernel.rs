@@ -5,7 +5,7 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::Layout;
 use hotmap_mm::pfn::PfnRange;
 use hotmap_mm::space::table::KernelSpace;
-use hotmap_mm::{frame::counts::Counts, mm::Mm};
+use hotmap_mm::{frame::counts::Counts, frame::zone::ZoneKind, mm::Mm};
 
 use crate::arch::machine::Arm;
 use crate::arch::{bulk, counter, cpu, heap, vmemmap};
@@ -14,12 +14,14 @@ use crate::console::{self, ConsoleWriter};
 use crate::dimms::Dimms;
 use crate::drivers::ged::{Ged, OstEvent, OstStatus};
 use crate::drivers::platform::Platform;
+use crate::drivers::virtio::memory::{self, MemoryDevice};
 use crate::exit::{Status, exit};
 use crate::inject::Injection;
 use crate::line::{self, Line, LineReader, Mode, Terminal};
 use crate::nvdimms::Nvdimms;
 use crate::plug::Policy;
 use crate::regions::Regions;
+use crate::vmems::Vmems;
 use crate::{cpus, klog, kprintln, meter, readers};
 
 /// Everything that the kernel owns.
@@ -34,6 +36,8 @@ pub struct Kernel {
     pub dimms: Dimms,
     /// The NVDIMMs.
     pub nvdimms: Nvdimms,
+    /// The virtio memory devices.
+    pub vmems: Vmems<MemoryDevice>,
     /// The regions that the device tree sets aside.
     pub regions: Regions,
     /// What fails in the next operation.
@@ -72,6 +76,7 @@ pub fn kernel_main(info: &'static mut BootInfo, run: RunCommand) -> ! {
         platform,
         dimms: Dimms::new(),
         nvdimms: Nvdimms::new(),
+        vmems: Vmems::new(),
         regions: Regions::new(),
         injection: Injection::new(),
         status: Status::Fine,
@@ -84,6 +89,7 @@ pub fn kernel_main(info: &'static mut BootInfo, run: RunCommand) -> ! {
     kernel.find_regions();
     kernel.find_dimms();
     kernel.find_nvdimms();
+    kernel.find_vmems();
     kernel.use_pmem();
     if meter::is_on() {
         kprintln!("bench: boot {} {} 0 0", info.memblock.span().len(), counter::instructions());
@@ -172,6 +178,23 @@ impl Kernel {
         }
     }
 
+    /// Drives the virtio memory devices that were found.
+    fn find_vmems(&mut self) {
+        // Those that are not driven are reset, and interrupt no more.
+        let found = core::mem::take(&mut self.platform.virtio);
+        if !self.info.args.virtio_mem {
+            return;
+        }
+        let zone = self.info.args.online_auto.then_some(ZoneKind::Movable);
+        let policy = hotmap_resize::Policy { home: self.info.args.memmap, zone };
+        for device in found {
+            match memory::drive(device.transport) {
+                Ok(driven) => self.vmems.find(&mut self.mm, driven, policy, &device.name),
+                Err(fault) => kprintln!("virtio-mem ({}): refused: {fault}", device.name),
+            }
+        }
+    }
+
     /// Lists the NVDIMMs that are not listed yet, at boot and later; returns whether there were any.
     fn find_nvdimms(&mut self) -> bool {
         self.platform.nvdimm.as_mut().is_some_and(|device| !self.nvdimms.look(device).is_empty())
@@ -180,6 +203,7 @@ impl Kernel {
     /// Handles the events of all devices.
     pub fn service(&mut self) {
         let new_nvdimm = self.service_slots();
+        self.service_vmems();
         // An event that found the heap full is looked at again.
         if (new_nvdimm || self.nvdimms.is_pending()) && self.find_nvdimms() {
             self.injection.begin(&mut self.mm.frames_mut().faults);
@@ -188,6 +212,15 @@ impl Kernel {
         }
         // Behind all virtio devices: each has been asked for its events.
         self.platform.rearm_virtio();
+    }
+
+    /// Handles what the virtio memory devices say.
+    fn service_vmems(&mut self) {
+        let Self { vmems, mm, injection, .. } = self;
+        if vmems.needs_service() {
+            // Readers may be reading struct pages of huge pages in it, which are dissolved.
+            injection.around(mm, |mm| vmems.service(mm, readers::hide_pages));
+        }
     }
 
     /// Handles the events of the slots; returns whether one announced an NVDIMM.
@@ -276,6 +309,8 @@ fn interact(kernel: &mut Kernel, dumb: bool, run: RunCommand) -> ! {
         typing.note(byte);
         match byte.map(|byte| reader.push(byte)) {
             None if dumb && typing.goes_on() => {}
+            // A retry comes by the counter, which interrupts nothing.
+            None if kernel.vmems.is_waiting() => kernel.platform.drain(),
             None => kernel.platform.wait(),
             Some(None) => {}
             Some(Some(line)) => {

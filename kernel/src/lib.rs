@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!  kernel                        the main loop
-//!  plug dimms regions devices    sources of memory        secondary     the loop of the other CPUs
+//!  plug dimms vmems regions devices  sources of memory    secondary     the loop of the other CPUs
 //!    |                                                    exceptions    vectors, handlers, reports, panic
 //!    |                                                    readers       other CPUs read struct pages
 //!  platform                      brings the devices up    cpus          starts CPUs, gives them jobs, signals them
-//!  drivers                       GED, GIC, UART, fw_cfg, NVDIMM
+//!  drivers                       GED, GIC, UART, fw_cfg, NVDIMM, PCI, virtio
 //!  arch, lock                    the CPU
 //! ```
 //! A file uses what is below it.
@@ -49,6 +49,7 @@ pub mod regions;
 pub mod secondary;
 #[cfg(target_os = "none")]
 pub mod states;
+pub mod vmems;
 
 pub use drivers::console;
 #[cfg(target_os = "none")]

@@ -50,6 +50,10 @@ impl Meter {
         let (tables, ram) = read_counts(&counts());
         Self { instructions: now - self.instructions, tables: tables - self.tables, ram: ram - self.ram }
     }
+    /// The same without so many instructions: those of a wait for the machine.
+    pub const fn without(self, instructions: u64) -> Self {
+        Self { instructions: self.instructions.saturating_sub(instructions), ..self }
+    }
 }
 
 /// What one costs more than another.

@@ -74,7 +74,10 @@ pub(super) fn pin(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
 }
 
 pub(super) fn unpin(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
-    Ok(kernel.mm.unpin(words.page(kernel, "unpin PFN|addr:A")?)?)
+    kernel.mm.unpin(words.page(kernel, "unpin PFN|addr:A")?)?;
+    // What it held back may go now.
+    kernel.vmems.try_again(&mut kernel.mm);
+    Ok(())
 }
 
 /// The block that starts at `address`.

@@ -18,6 +18,7 @@ mod show;
 mod state;
 mod stress;
 mod units;
+mod vmems;
 mod walk;
 
 use core::fmt;
@@ -149,6 +150,13 @@ const TABLE: &[Command] = &[
     command("blocks", 0, "the memory blocks", show::blocks),
     command("dimms", 0, "the DIMMs and their states", show::dimms),
     command("nvdimms", 0, "the NVDIMMs and their states", show::nvdimms),
+    command(
+        vmems::VMEMS,
+        2,
+        "the virtio memory devices and what stays; rebind finds one anew, as after a reboot",
+        vmems::vmems,
+    )
+    .operation(Operation::WithWords),
     command("tables", 0, "pages of translation tables per region", show::tables),
     command("cpus", 0, "the CPUs, their jobs and their interrupts", show::cpus),
     command("layout", 0, "the virtual address space", show::layout),
@@ -296,6 +304,7 @@ boot_memmap=self|ram|demand
                      where the memmap of boot memory goes (ram)
 online=auto|manual   whether added memory goes online at once (auto)
 hotadd=auto|manual   whether hotpluggable regions of the device tree are added at boot (manual)
+virtio_mem=auto|off  whether virtio memory devices are driven (auto)
 pmem=off|dev|mem     persistent memory: unused, or a device with its memmap on it or in RAM (off); map=dev is dev
 hugepages=SIZE:N,... huge pages to set aside at boot, of up to four sizes (none)
 hvo=on|off           whether huge pages share their memmap when they are set aside (on)

@@ -13,6 +13,7 @@ use super::dax;
 use super::dedup;
 use super::hugetlb;
 use super::json::Json;
+use super::vmems;
 use crate::units::Units;
 use hotmap_kernel::arch::heap;
 use hotmap_kernel::cpus;
@@ -56,6 +57,7 @@ pub(super) fn state(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
             }
             json.word("state", kernel.nvdimm_state(nvdimm));
         });
+        vmems::describe(kernel, json);
         dax::describe(kernel, json);
         json.object("memmap_demand", |json| on_demand(kernel, json));
         json.object("dedup", |json| {

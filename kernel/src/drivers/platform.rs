@@ -193,7 +193,7 @@ impl Platform {
 
     /// Takes every interrupt that is pending, at most as many as there are IDs: registers that are no interrupt controller's
     /// may always read as one that is pending.
-    fn drain(&mut self) {
+    pub fn drain(&mut self) {
         let Some(gic) = &mut self.gic else { return };
         for _ in 0..MOST_PENDING {
             let Some(id) = gic.next_pending() else { return };

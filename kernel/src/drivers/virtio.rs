@@ -14,6 +14,8 @@ pub mod find;
 pub mod found;
 #[cfg(target_os = "none")]
 pub mod hal;
+#[cfg(target_os = "none")]
+pub mod memory;
 pub mod mmio;
 pub mod refusal;
 pub mod transport;
