@@ -35,3 +35,4 @@ pub mod shell;
 pub mod state;
 pub mod suite;
 pub mod trouble;
+pub mod vmem;

@@ -69,6 +69,8 @@ pub struct Machine {
     pub pmem_file: Option<PathBuf>,
     /// The device tree calls it volatile.
     pub pmem_volatile: bool,
+    /// Virtio memory devices, as `scripts/qemu --virtio-mem` takes them.
+    pub virtio_mem: Vec<String>,
     /// Boot arguments besides `granule=`.
     pub append: String,
     /// QEMU's own arguments.
@@ -93,6 +95,7 @@ impl Machine {
             pmem: None,
             pmem_file: None,
             pmem_volatile: false,
+            virtio_mem: Vec::new(),
             append: String::new(),
             extra: Vec::new(),
         }
@@ -136,6 +139,13 @@ impl Machine {
         self
     }
 
+    /// With one more virtio memory device.
+    #[must_use]
+    pub fn virtio_mem(mut self, device: &str) -> Self {
+        self.virtio_mem.push(device.to_owned());
+        self
+    }
+
     /// With one more boot argument.
     #[must_use]
     pub fn append(mut self, argument: &str) -> Self {
@@ -170,6 +180,9 @@ impl Machine {
         option("--hotpluggable", self.hotpluggable.clone());
         option("--pmem", self.pmem.clone());
         option("--pmem-file", self.pmem_file.as_ref().map(|path| path.display().to_string()));
+        for device in &self.virtio_mem {
+            option("--virtio-mem", Some(device.clone()));
+        }
         option("--append", Some(self.append.clone()).filter(|append| !append.is_empty()));
         arguments.extend(self.flags().into_iter().map(str::to_owned));
         arguments
@@ -237,12 +250,14 @@ mod tests {
             pmem: Some("64M".into()),
             pmem_file: Some("a/b".into()),
             pmem_volatile: true,
+            virtio_mem: vec!["4G,requested=1G".into(), "2G".into()],
             ..Machine::firmware()
         };
         let machine = machine.granule(Granule::K16).cpu("max").memory("2G").maxmem("8G");
         let machine = machine.append("memmap=ram").append("run=\"selftest; audit\"");
         let should = "--firmware --granule 16k --cpu max --memory 2G --maxmem 8G --smp 4 --gic 2 \
-                      --hotpluggable 1G --pmem 64M --pmem-file a/b --append";
+                      --hotpluggable 1G --pmem 64M --pmem-file a/b \
+                      --virtio-mem 4G,requested=1G --virtio-mem 2G --append";
         let mut should: Vec<String> = should.split(' ').map(str::to_owned).collect();
         should.push("memmap=ram run=\"selftest; audit\"".into());
         should.extend(["--el2", "--acpi-off", "--pmem-volatile", "--icount"].map(str::to_owned));

@@ -11,7 +11,7 @@ mod check;
 mod sources;
 
 use address::address;
-pub use sources::{Altmap, Device, DevicePart, DimmState, NvdimmState, Region, RegionPart};
+pub use sources::{Altmap, Device, DevicePart, DimmState, NvdimmState, Region, RegionPart, Stay, VirtioMem};
 
 /// The whole line.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -41,6 +41,9 @@ pub struct State {
     /// The NVDIMMs; absent from kernels older than the key.
     #[serde(default)]
     pub nvdimms: Vec<NvdimmState>,
+    /// The virtio memory devices; absent from kernels older than the key.
+    #[serde(default)]
+    pub virtio_mem: Vec<VirtioMem>,
     /// Device memory; absent from kernels older than the key.
     #[serde(default)]
     pub devices: Vec<Device>,
@@ -139,7 +142,7 @@ pub struct Block {
     pub state: BlockState,
     /// The zone it is in.
     pub zone: ZoneName,
-    /// `boot`, `dimmN`, `dt`, `kmem`.
+    /// `boot`, `dimmN`, `dt`, `kmem`, `virtio-memN`.
     pub source: String,
     /// Where its memmap lies.
     pub memmap: Memmap,
@@ -148,6 +151,8 @@ pub struct Block {
     pub usable_start: u64,
     /// Tenant pages in it.
     pub tenant_pages: u64,
+    /// Bytes of it that are plugged; absent from kernels older than the key.
+    pub plugged: Option<u64>,
     /// Pages of it that it lends to its own memmap; absent from kernels older than the key.
     #[serde(default)]
     pub lent: u64,

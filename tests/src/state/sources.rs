@@ -34,6 +34,44 @@ pub struct NvdimmState {
     pub state: String,
 }
 
+/// A virtio memory device.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct VirtioMem {
+    /// `virtio-memN`.
+    pub device: String,
+    /// NUMA node.
+    pub node: u64,
+    /// Physical address of its region.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// Bytes of its region.
+    pub region_size: u64,
+    /// Bytes of that which may be plugged now.
+    pub usable_size: u64,
+    /// Bytes of a device block.
+    pub block_size: u64,
+    /// Bytes that are to be plugged.
+    pub requested_size: u64,
+    /// Bytes that are plugged.
+    pub plugged_size: u64,
+    /// `steady`, `waiting`, `stuck` or `failed`.
+    pub state: String,
+    /// What stays as it is.
+    pub stuck: Vec<Stay>,
+}
+
+/// What a virtio memory device could not plug or unplug.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Stay {
+    /// Physical address.
+    #[serde(deserialize_with = "address")]
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Why.
+    pub why: String,
+}
+
 /// Memory that belongs to a device.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Device {

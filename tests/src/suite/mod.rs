@@ -34,6 +34,7 @@ mod smp;
 mod stress;
 mod tenants;
 mod test;
+mod virtio_mem;
 mod window;
 
 pub use test::{Body, Test};
@@ -60,6 +61,7 @@ pub fn all() -> Vec<Test> {
         poison::tests,
         several::tests,
         nvdimm::tests,
+        virtio_mem::tests,
         devices::tests,
         dax::tests,
         dax_compound::tests,
