@@ -6,6 +6,7 @@
 //! | [`measure`] | a DIMM's life on a machine that counts instructions |
 //! | [`linux`] | Linux's figures |
 //! | [`migrate`] | the cost of a DIMM that goes offline in use |
+//! | [`resize`] | the cost of a change of a virtio memory device's size |
 //! | [`demand`] | the cost of memory with `memmap=demand` |
 //! | [`alloc`] | the cost of taking and freeing runs there |
 //! | [`churn`] | the cost of using memory there |
@@ -22,4 +23,5 @@ pub mod figures;
 pub mod linux;
 pub mod measure;
 pub mod migrate;
+pub mod resize;
 pub mod table;

@@ -8,6 +8,7 @@ use super::demand::{self, Tebibyte};
 use super::linux::{BOOT_GOAL, IMAGE_GOAL, Linux, ROWS, goal, rows};
 use super::measure::Life;
 use super::migrate::{self, Migrate};
+use super::resize::{self, Resize};
 use crate::geometry::size_text;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -33,6 +34,8 @@ pub struct Results {
     pub churns: Vec<Churn>,
     /// DIMMs of 1 GiB and larger that go offline in use.
     pub migrate: Vec<Migrate>,
+    /// Virtio memory devices that request 1 GiB more and less.
+    pub resizes: Vec<Resize>,
     /// Audits of large DIMMs on the reference CPU.
     pub audits: Vec<Audit>,
     /// Struct pages that are shared.
@@ -162,6 +165,9 @@ impl Results {
         if !self.migrate.is_empty() {
             text.push_str(&migrate::text(&self.migrate));
         }
+        if !self.resizes.is_empty() {
+            text.push_str(&resize::text(&self.resizes));
+        }
         self.audits_text(&mut text);
         self.apart_text(&mut text);
         if !self.shared.is_empty() {
@@ -266,6 +272,7 @@ impl Results {
             "allocs": self.allocs.iter().map(Alloc::json).collect::<Vec<_>>(),
             "churns": self.churns.iter().map(Churn::json).collect::<Vec<_>>(),
             "migrate": self.migrate.iter().map(migrate::json).collect::<Vec<_>>(),
+            "resizes": self.resizes.iter().map(Resize::json).collect::<Vec<_>>(),
             "shared": self.shared.iter().map(Shared::json).collect::<Vec<_>>(),
             "audits": self.audits.iter().map(Audit::json).collect::<Vec<_>>(),
             "scaling": self.scaling.iter().map(life_json).collect::<Vec<_>>(),

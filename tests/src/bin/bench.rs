@@ -3,7 +3,7 @@
 use hotmap_tests::bench::measure::{Life, Subject, image_bytes, measure, standard};
 use hotmap_tests::bench::migrate;
 use hotmap_tests::bench::table::Results;
-use hotmap_tests::bench::{alloc, audit, churn, dedup, demand};
+use hotmap_tests::bench::{alloc, audit, churn, dedup, demand, resize};
 use hotmap_tests::geometry::{GIB, GRANULES};
 use hotmap_tests::options::Words;
 use hotmap_tests::output;
@@ -113,6 +113,11 @@ fn measure_all() -> Result<Results, (String, String)> {
         results.tebibytes.push(demand::measure(&run, granule).during("1 TiB on demand").map_err(told)?);
         results.allocs.push(alloc::measure(&run, granule).during("runs on demand").map_err(told)?);
         results.churns.push(churn::measure(&run, granule).during("use on demand").map_err(told)?);
+        for memmap in resize::HOMES {
+            eprintln!("bench: virtio memory, {granule}, memmap={}", memmap.word());
+            let measured = resize::measure(&run, granule, memmap).during("a resize of virtio memory");
+            results.resizes.push(measured.map_err(told)?);
+        }
         for (memmap, size) in migrate::ROWS {
             eprintln!("bench: offline in use, {granule}, memmap={}, {size} bytes", memmap.word());
             let measured = migrate::measure(&run, granule, memmap, size).during("an offline in use");

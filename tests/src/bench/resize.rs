@@ -1,0 +1,78 @@
+//! What a change of a virtio memory device's requested size costs: from the guest's look at the configuration until as much
+//! is plugged, 1 GiB up and down. What the guest spends on waiting for the device to answer is left out: that depends on the
+//! host.
+
+use super::figures::last;
+use crate::geometry::{GIB, Granule};
+use crate::guest::Guest;
+use crate::machine::Machine;
+use crate::run::Run;
+use crate::state::Memmap;
+use crate::trouble::{Checked, Trouble, failed};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// The homes of the memmap that are measured.
+pub const HOMES: [Memmap; 2] = [Memmap::SelfHosted, Memmap::Demand];
+
+/// A resize by 1 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resize {
+    /// The granule.
+    pub granule: Granule,
+    /// Where the memmap goes.
+    pub memmap: Memmap,
+    /// Instructions up.
+    pub up: u64,
+    /// Instructions down.
+    pub down: u64,
+}
+
+/// Resizes up and down once.
+///
+/// # Errors
+/// Failed when a figure is missing or zero, or something is left behind; else as [`Guest`].
+pub fn measure(run: &Run, granule: Granule, memmap: Memmap) -> Checked<Resize> {
+    let machine = Machine { icount: true, ..Machine::firmware() }.granule(granule).cpu("neoverse-n1");
+    let machine = machine.append("bench=on").append(&format!("memmap={}", memmap.word()));
+    let mut guest = Guest::boot(run, &machine.virtio_mem("4G,block=2M"))?;
+    let before = guest.state()?;
+    guest.resize(0, GIB)?;
+    let after = guest.resize(0, 0)?;
+    if after.pages != before.pages {
+        return failed(format!("the resize left something behind: {before:?} became {after:?}"));
+    }
+    let text = guest.text();
+    let find = |operation| match last(&text, operation, GIB) {
+        Some(figure) if figure.instructions > 0 => Ok(figure.instructions),
+        _ => Err(Trouble::Failed(format!("no 'bench: {operation} {GIB} ...' line with a count"))),
+    };
+    let resize = Resize { granule, memmap, up: find("plugged")?, down: find("unplugged")? };
+    guest.power_off()?;
+    Ok(resize)
+}
+
+/// The rows as text.
+pub fn text(rows: &[Resize]) -> String {
+    let mut text = String::from(
+        "\nA virtio memory device requests 1 GiB more, then 1 GiB less (guest instructions; waiting for its answers is left\n\
+         out; Linux was not measured):\n",
+    );
+    for Resize { granule, memmap, up, down } in rows {
+        let _ =
+            writeln!(text, "{:<4} memmap={:<7} up {up:>8}   down {down:>8}", granule.name(), memmap.word());
+    }
+    text
+}
+
+impl Resize {
+    /// The same as JSON.
+    pub fn json(&self) -> Value {
+        json!({
+            "granule": self.granule.bytes(),
+            "memmap": self.memmap.word(),
+            "up": self.up,
+            "down": self.down,
+        })
+    }
+}
