@@ -2,6 +2,7 @@
 
 pub mod devices;
 pub mod pages;
+pub mod parts;
 mod pick;
 
 use hotmap_mm::frame::altmap::Altmap;
@@ -12,6 +13,7 @@ use proptest::prelude::*;
 
 use devices::DeviceOp;
 use pages::PageOp;
+use parts::PartOp;
 use pick::{pick, pick_index, zone};
 
 use crate::layout;
@@ -60,6 +62,8 @@ pub enum Op {
     Page(PageOp),
     /// Something with devices.
     Device(DeviceOp),
+    /// Something with parts of blocks.
+    Part(PartOp),
 }
 
 /// Where the memmap of added memory goes, before it is known where that memory is.
@@ -111,7 +115,8 @@ fn home() -> impl Strategy<Value = HomeChoice> {
 fn op() -> impl Strategy<Value = Op> {
     let pick = pick_index;
     prop_oneof![
-        20 => devices::op().prop_map(Op::Device),
+        23 => devices::op().prop_map(Op::Device),
+        8 => parts::op().prop_map(Op::Part),
         2 => (5..16u32).prop_map(Op::Compact),
         3 => pick().prop_map(Op::RemovePart),
         2 => pick().prop_map(Op::UnplugBoot),
@@ -176,6 +181,7 @@ impl World {
             Op::Compact(order) => self.compact(order % (g.section_order + 1)),
             Op::Page(op) => self.page_step(op, &blocks),
             Op::Device(op) => self.device_step(op),
+            Op::Part(op) => self.part_step(op, &blocks, &self.slots()),
             Op::AddWrong { slot, wrong } => self.add_wrong(slot, wrong),
             Op::Unplug(i) => pick(dimms.iter(), i).into_iter().for_each(|d| self.unplug(d.0, d.1)),
             Op::Remove(i) => pick(dimms.iter(), i).into_iter().for_each(|d| self.remove(d.0, d.1)),

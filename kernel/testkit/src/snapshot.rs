@@ -123,9 +123,10 @@ fn books(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
 
 fn blocks(rig: &Rig, detail: Detail, facts: &mut Vec<Fact>) {
     for block in rig.mm.frames().blocks() {
-        let MemoryBlock { start, state, source, memmap_pages, present, poisoned, .. } = block;
+        let MemoryBlock { start, state, source, memmap_pages, present, poisoned, unplugged, .. } = block;
         facts.push(Fact::Book(format!(
-            "block {start:?}: {state:?} {source:?} memmap {memmap_pages} present {present} poisoned {poisoned}"
+            "block {start:?}: {state:?} {source:?} memmap {memmap_pages} present {present} poisoned {poisoned} \
+             unplugged {unplugged}"
         )));
         if detail == Detail::Exact {
             facts.push(Fact::Book(format!("block {start:?}: tenants {}", block.tenant_pages)));

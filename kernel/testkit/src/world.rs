@@ -2,6 +2,7 @@
 
 mod devices;
 mod pages;
+mod parts;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};

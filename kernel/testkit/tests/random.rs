@@ -120,6 +120,16 @@ const EVERYWHERE: &[(&str, &str)] = &[
     ("take back", "Done"),
     ("compact", "Done"),
     ("compact", "Out"),
+    ("add part", "Done"),
+    ("add part", "MemmapUnplugged"),
+    ("add part", "Exists"),
+    ("plug part", "Done"),
+    ("plug part", "PageState"),
+    ("unplug part", "Done"),
+    ("unplug part", "migrated"),
+    ("unplug part", "PageState"),
+    ("unplug part", "MemmapUnplugged"),
+    ("unplug part", "Unmovable"),
 ];
 
 /// What is rare, and happens in the long runs. (A taking back that is refused is rarer still; tests/kmem.rs has it by name.)

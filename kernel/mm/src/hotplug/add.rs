@@ -218,7 +218,7 @@ pub(super) fn remove_offline<M: Machine>(
 }
 
 /// What a device gave to the system goes back to the device (`memory_to_device`), not away.
-fn refuse_kmem<M: Machine>(frames: &Frames<M>, range: PhysRange) -> Result<()> {
+pub(super) fn refuse_kmem<M: Machine>(frames: &Frames<M>, range: PhysRange) -> Result<()> {
     let g = frames.granule();
     let pages = PfnRange::inside(g, range);
     let own = frames.blocks.range(pages.start.get()..pages.end.get()).iter();

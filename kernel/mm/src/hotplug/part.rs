@@ -16,7 +16,7 @@ use crate::frame::block::BlockState;
 use crate::frame::memmap::aside_order;
 use crate::frame::page::PageKind;
 use crate::frame::zone::ZoneKind;
-use crate::hotplug::add::remove_offline;
+use crate::hotplug::add::{refuse_kmem, remove_offline};
 use crate::hotplug::home::MemmapHome;
 use crate::hotplug::isolate::Used;
 use crate::hotplug::offline::{MOST_TRIES, Offlined, Stop};
@@ -97,7 +97,7 @@ impl<M: Machine> Mm<M> {
     ///
     /// # Errors
     /// `RangeError::Empty`, `RangeError::NotSubsectionAligned`, `RangeError::NotOneBlock`; `BlockError::Absent`;
-    /// `BlockError::State` while the block is isolated; `PageError::State` with the first page that is plugged; `Out` for the
+    /// `BlockError::State` while the block is isolated, and for what a device gave; `PageError::State` with the first page that is plugged; `Out` for the
     /// memmap on demand of what stays unplugged. Nothing has changed then.
     pub fn plug_part(&mut self, pages: PfnRange) -> Result<()> {
         self.require_part(pages)?;
@@ -117,7 +117,7 @@ impl<M: Machine> Mm<M> {
     ///
     /// # Errors
     /// - `RangeError::Empty`, `RangeError::NotSubsectionAligned`, `RangeError::NotOneBlock`; `BlockError::Absent`;
-    ///   `BlockError::State` while the block is isolated; `BlockError::NotWhole` for a boot block with holes.
+    ///   `BlockError::State` while the block is isolated, and for what a device gave; `BlockError::NotWhole` for a boot block with holes.
     /// - `BlockError::MemmapUnplugged` for the first pages of a block on demand, which its memmap takes.
     /// - The first page that cannot go: `PageError::State` if it is not plugged; `PageError::Unmovable`, also of the block's own
     ///   memmap; `PageError::Poisoned`; `PageError::Pinned`; `HugeError::Taken`; `PageError::Stays`.
@@ -205,10 +205,12 @@ impl<M: Machine> Mm<M> {
         Ok(start)
     }
 
-    /// [`Self::check_part`] of a block that is present and not isolated.
+    /// [`Self::check_part`] of a block that is present, not isolated, and no device's.
     fn require_part(&self, pages: PfnRange) -> Result<Pfn> {
         let start = self.check_part(pages)?;
-        let block = start.address(self.granule());
+        let g = self.granule();
+        let block = start.address(g);
+        refuse_kmem(&self.frames, PfnRange::new(start, g.section_pages).addresses(g))?;
         match self.frames.state_of(start).ok_or(BlockError::Absent(block))? {
             state @ BlockState::GoingOffline(_) => {
                 let (is, needs) = (state.described(), BlockNeeds::Online);

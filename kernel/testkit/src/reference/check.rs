@@ -1,17 +1,17 @@
 //! Holding a machine against what should be true of it.
 
-use hotmap_mm::frame::block::BlockState;
+use hotmap_mm::frame::block::{BlockState, MemoryBlock};
 use hotmap_mm::frame::counts::Counts;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
-use hotmap_mm::pfn::Pfn;
+use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use hotmap_mm::hotplug::home::MemmapHome;
 
 use super::demand::{self, Runs};
 use super::frames::Frames;
 use super::seen::Seen;
-use super::{Home, Reference};
+use super::{Block, Home, Reference};
 use crate::layout;
 use crate::rig::Rig;
 
@@ -22,7 +22,7 @@ impl Reference {
     /// Then.
     pub fn check(&mut self, rig: &Rig, when: &str) -> Seen {
         let seen = Seen::of(&rig.machine);
-        self.learn_image(&seen);
+        self.learn_image(rig);
         let used = self.used(&seen);
         self.check_counts(rig, &seen, &used, when);
         self.check_blocks(rig, &seen, &used, when);
@@ -31,7 +31,7 @@ impl Reference {
         self.check_placement(&seen, when);
         self.check_demand(rig, &seen, when);
         self.check_devices(rig, when);
-        let memory = self.blocks.values().flat_map(|b| b.memory.runs());
+        let memory = self.blocks.values().flat_map(|b| b.spanned().runs());
         let ram = memory.map(|r| r.start * self.spec.page..r.end * self.spec.page);
         let reachable = self.devices.values().filter(|d| d.is_reachable());
         let bytes = Frames::of(ram.chain(reachable.flat_map(|d| d.ranges.clone())));
@@ -61,6 +61,7 @@ impl Reference {
                 .chain(self.pinned.keys().copied().map(one(PageKind::Pinned)))
                 .chain(self.poisoned.iter().copied().map(one(PageKind::Poisoned)))
                 .chain(self.kernel.iter().map(|(frame, order)| (*frame, (PageKind::Kernel, *order))))
+                .chain(self.blocks[&start].unplugged.iter().map(|(f, o)| (*f, (PageKind::Unplugged, *o))))
                 .filter(|(frame, _)| frames.contains(frame))
                 .collect();
             demand::check(&rig.machine, self.ram_start, start, &used, &mut image, when);
@@ -108,6 +109,7 @@ impl Reference {
                 "{when}"
             );
             assert_eq!(block.present, expected.memory.len(), "{when}: {start:#x} present");
+            self.check_parts(rig, &block, expected, when);
             let poisoned = self.poisoned.range(self.frames_of(*start)).copied();
             let marked = poisoned.clone().map(|frame| rig.mm.frames().use_of(Pfn::new(frame)));
             assert!(marked.clone().all(|is| matches!(is, Ok((PageKind::Poisoned, _)))), "{when}: {start:#x}");
@@ -125,6 +127,22 @@ impl Reference {
             let on_demand = expected.home == Home::Added(MemmapHome::Demand);
             let left = if on_demand { self.left_in(*start, used) } else { self.free_in(*start, used) };
             assert_eq!(free, left, "{when}: {start:#x} free pages");
+        }
+    }
+
+    /// What is unplugged is marked so, run by run, and nothing else is.
+    fn check_parts(&self, rig: &Rig, block: &MemoryBlock, expected: &Block, when: &str) {
+        let (frames, missing) = (rig.mm.frames(), expected.missing());
+        assert_eq!(block.unplugged, missing.len(), "{when}: {} unplugged", block.start);
+        let of = |parts: Vec<PfnRange>| Frames::of(parts.into_iter().map(|p| p.start.get()..p.end.get()));
+        assert_eq!(of(frames.unplugged_parts(block.start).collect()), missing, "{when}: {}", block.start);
+        let plugged = missing.complement(self.frames_of(block.start.get() * self.spec.page));
+        assert_eq!(of(frames.plugged_parts(block.start).collect()), plugged, "{when}: {}", block.start);
+        for (first, order) in &expected.unplugged {
+            let (head, last) = (Pfn::new(*first), Pfn::new(first + (1 << order) - 1));
+            let is = [head, last].map(|pfn| frames.use_of(pfn));
+            assert_eq!(is, [Ok((PageKind::Unplugged, head)); 2], "{when}: order {order}");
+            assert_eq!(frames.pages().get(head).order(), *order, "{when}: {head}");
         }
     }
 

@@ -117,7 +117,7 @@ impl Reference {
     pub fn is_present(&self, range: &Range<u64>) -> bool {
         let page = self.spec.page;
         let overlap = |start: u64, end: u64| start < range.end && range.start < end;
-        let ram = self.blocks.values().flat_map(|b| b.memory.runs()).any(|run| {
+        let ram = self.blocks.values().flat_map(|b| b.spanned().runs()).any(|run| {
             let (start, end) = (run.start * page, run.end * page);
             overlap(start / SUBSECTION * SUBSECTION, end.next_multiple_of(SUBSECTION))
         });

@@ -8,6 +8,7 @@ pub mod devices;
 pub mod frames;
 mod memmap;
 pub mod need;
+pub mod parts;
 pub mod predict;
 pub mod predict_devices;
 mod predict_pages;
@@ -17,12 +18,13 @@ pub mod whole;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
 
 use crate::arch::spec::Spec;
 use crate::layout;
-use crate::rig::Shape;
+use crate::rig::{Rig, Shape};
 use demand::RawImage;
 use devices::{Device, Given};
 use frames::Frames;
@@ -40,7 +42,7 @@ pub enum Home {
 /// A memory block.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// Its frames that are memory.
+    /// Its frames that are memory now.
     pub memory: Frames,
     /// Where from.
     pub home: Home,
@@ -50,6 +52,8 @@ pub struct Block {
     pub memmap: Option<u64>,
     /// The bytes that can only go together with it.
     pub group: Range<u64>,
+    /// The runs of frames that are not plugged: the order by the first frame.
+    pub unplugged: BTreeMap<u64, u32>,
     /// The zone, if online, and when it joined: later is larger.
     pub online: Option<(ZoneKind, u64)>,
 }
@@ -159,8 +163,9 @@ impl Reference {
             let memory = memory.within(self.frames_of(start));
             let online = Some((ZoneKind::Normal, self.tick()));
             let group = start..start + self.block_bytes();
-            self.blocks
-                .insert(start, Block { memory, home: Home::Boot, kept: 0, memmap: None, group, online });
+            let unplugged = BTreeMap::new();
+            let block = Block { memory, home: Home::Boot, kept: 0, memmap: None, group, unplugged, online };
+            self.blocks.insert(start, block);
         }
     }
 
@@ -223,21 +228,17 @@ impl Reference {
         let image = self.image.table.map(|table| table..table + 1);
         Frames::of(seen.tables.without(&self.lent(seen)).runs().into_iter().chain(image))
     }
-    /// Learns where the image is while its first block maps it, and forgets it with the last.
-    fn learn_image(&mut self, seen: &Seen) {
-        let Some(start) = self.on_demand().next() else {
+    /// Remembers where the image is, from its first block to its last. That is the model's word, since a block of which a
+    /// part is unplugged maps no more than a page of it; [`demand::check`] holds it against what blocks map.
+    fn learn_image(&mut self, rig: &Rig) {
+        if self.on_demand().next().is_none() {
             self.image = RawImage::default();
-            return;
-        };
-        if self.image.head.is_some() {
-            return;
+        } else if self.image.head.is_none() {
+            let image = rig.mm.frames().demand().image().expect("there are blocks on demand");
+            let frame = |pa: PhysAddr| pa.get() / self.spec.page;
+            let (head, zero) = (Some(frame(image.head)), Some(frame(image.zero)));
+            self.image = RawImage { head, zero, table: image.table.map(frame) };
         }
-        let (page, pages) = (self.spec.page, self.touched(&(start..start + self.block_bytes())));
-        let first = self.memmap_va(pages.start);
-        let frame = |va: u64| seen.all.leaves.iter().find(|l| l.va == va).map(|l| l.leaf.pa / page);
-        let table = seen.all.tables.iter().find(|t| page == 0x1000 && t.level == 3 && t.va == first);
-        let (head, zero) = (frame(first), frame(first + page));
-        self.image = RawImage { head, zero, table: table.map(|t| t.pa / page) };
     }
     /// How many more frames the blocks on demand of a zone may lend while they are used.
     pub fn lendable(&self, seen: &Seen, zone: ZoneKind) -> u64 {
@@ -314,6 +315,7 @@ impl Reference {
                 memmap: (!matches!(home, MemmapHome::Ram | MemmapHome::Demand))
                     .then_some(host + reserve + before),
                 group: if one_for_all { range.clone() } else { alone },
+                unplugged: BTreeMap::new(),
                 online: None,
             };
             self.blocks.insert(block, new);

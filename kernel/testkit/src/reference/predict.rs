@@ -42,6 +42,8 @@ pub const fn kind(error: &Error) -> (&'static str, Option<u64>) {
         Error::Range(RangeError::NotBlockAligned { .. }) => ("NotBlockAligned", None),
         Error::Range(RangeError::BeyondLinearMap { .. }) => ("BeyondLinearMap", None),
         Error::Range(RangeError::Exists { .. }) => ("Exists", None),
+        Error::Range(RangeError::NotOneBlock { .. }) => ("NotOneBlock", None),
+        Error::Block(BlockError::MemmapUnplugged { .. }) => ("MemmapUnplugged", None),
         Error::Out(_) => ("Out", None),
         Error::Space(SpaceError::WouldSplit { .. }) => ("WouldSplit", None),
         Error::Block(BlockError::Absent(_)) => ("NoBlock", None),
@@ -228,7 +230,7 @@ impl Reference {
     pub fn offline_all(&self, seen: &Seen, range: Range<u64>) -> Answer {
         for start in self.starts(range.clone()) {
             let Some(block) = self.blocks.get(&start) else { return Answer::Refused("NoBlock", None) };
-            if block.online.is_some() && block.memory.len() != self.block_bytes() / self.spec.page {
+            if block.online.is_some() && block.spanned().len() != self.block_bytes() / self.spec.page {
                 return Answer::Refused("NotWhole", None);
             }
         }
@@ -258,10 +260,17 @@ impl Reference {
 
     /// The first page in a block that cannot be moved, and why.
     fn first_stuck(&self, seen: &Seen, start: u64) -> Option<Answer> {
-        let block = self.frames_of(start);
+        self.first_stuck_in(seen, start, self.frames_of(start))
+    }
+
+    /// The first page of `block`, frames of the block at `start`, that cannot be moved, and why.
+    pub(super) fn first_stuck_in(&self, seen: &Seen, start: u64, block: Range<u64>) -> Option<Answer> {
         let first = |frames: Frames| frames.within(block.clone()).first();
         let own = self.own_memmap(start);
-        let others = seen.memmap.within(own.end..block.end).without(&self.lent_by(seen, start));
+        let others = seen
+            .memmap
+            .within(own.end.max(block.start)..block.end.max(own.end))
+            .without(&self.lent_by(seen, start));
         let kernel = Frames::of(self.kernel.iter().map(|(f, order)| *f..f + (1 << order)));
         let fixed = [self.tables(seen), others, kernel, self.reserved.clone()].map(first);
         let unmovable = fixed.into_iter().flatten().min();

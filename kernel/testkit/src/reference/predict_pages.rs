@@ -2,6 +2,7 @@
 
 use hotmap_mm::frame::zone::ZoneKind;
 
+use super::frames::Frames;
 use super::need::{self, Mapping};
 use super::predict::{Answer, OUT};
 use super::seen::Seen;
@@ -140,14 +141,31 @@ impl Reference {
         }
     }
 
+    /// Whether the block at `start` is on demand and all of it is free.
+    pub fn is_all_free_on_demand(&self, start: u64, used: &Frames) -> bool {
+        self.on_demand().any(|on| on == start)
+            && self.free_in(start, used).len() == self.block_bytes() / self.spec.page
+    }
+
     /// A run of `1 << order` frames for the kernel: the answer and the block that serves it, the oldest that can.
     pub fn kernel_alloc(&self, seen: &Seen, order: u32) -> (Answer, Option<u64>) {
         let used = self.used(seen);
         // All of a block on demand leaves no page for the memmap of its head.
         let whole = (self.block_bytes() / self.spec.page).ilog2();
         let keeps = |start: u64| order == whole && self.on_demand().any(|on| on == start);
-        let serves = |start: &u64| !keeps(*start) && self.free_in(*start, &used).has_run(order);
-        let from = self.zone(ZoneKind::Normal).into_iter().find(serves);
+        let has_run = |start: &u64| !keeps(*start) && self.free_in(*start, &used).has_run(order);
+        // What a block on demand sets aside comes last.
+        let aside = |start: u64| {
+            let first = start / self.spec.page;
+            let some = self.on_demand().any(|on| on == start) && !self.is_all_free_on_demand(start, &used);
+            let aside = first..first + self.memmap_frames();
+            if some { Frames::of([aside]) } else { Frames::default() }
+        };
+        let has_other = |start: &u64| {
+            has_run(start) && self.free_in(*start, &used).without(&aside(*start)).has_run(order)
+        };
+        let zone = self.zone(ZoneKind::Normal);
+        let from = zone.iter().copied().find(has_other).or_else(|| zone.into_iter().find(has_run));
         (if from.is_some() { Answer::Done } else { OUT }, from)
     }
 }
