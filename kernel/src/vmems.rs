@@ -209,12 +209,23 @@ impl<D: Driven> Vmems<D> {
         })
     }
 
-    /// Follows the devices that have changed, or whose retry is due. `before` is called with the pages of each.
+    /// Follows the devices that have changed, or whose retry is due; then those that are stuck, since their neighbour may have
+    /// held them. `before` is called with the pages of each.
     pub fn service<M: Machine>(&mut self, mm: &mut Mm<M>, mut before: impl FnMut(PfnRange)) {
-        for vmem in self.all.iter_mut().filter(|vmem| vmem.changed || vmem.is_due()) {
-            vmem.changed = false;
-            before(vmem.pages(mm.granule()));
-            vmem.follow(mm);
+        let changed = |vmem: &Vmem<D>| vmem.changed || vmem.is_due();
+        let stuck = |vmem: &Vmem<D>| vmem.resizer.status() == Status::Stuck;
+        // Which are followed is said before the first is: none is followed twice.
+        let (mut first, mut then) = (0u32, 0u32);
+        for (i, vmem) in self.all.iter().enumerate() {
+            first |= u32::from(changed(vmem)) << i;
+            then |= u32::from(stuck(vmem) && !changed(vmem)) << i;
+        }
+        for which in [first, then] {
+            for (_, vmem) in self.all.iter_mut().enumerate().filter(|(i, _)| which >> i & 1 != 0) {
+                vmem.changed = false;
+                before(vmem.pages(mm.granule()));
+                vmem.follow(mm);
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use core::ops::Range;
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::error::{RangeError, Result};
+use hotmap_mm::frame::block::Source;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::machine::Machine;
@@ -93,7 +94,8 @@ impl Resizer {
             Piece::OfBlock(_) => {
                 let block = self.chunk_of(range.start);
                 match mm.frames().block_of(self.pages(&block).start).map(|b| b.source) {
-                    Some(source) if source == self.source() => mm.plug_part(self.pages(range)),
+                    // Neighbouring regions may share a block: it has the source of the one that brought it.
+                    Some(Source::VirtioMem(_)) => mm.plug_part(self.pages(range)),
                     _ => {
                         let range = physical(range);
                         Err(RangeError::Exists { range, present: PhysAddr::new(block.start) }.into())

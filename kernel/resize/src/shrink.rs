@@ -51,7 +51,8 @@ impl Resizer {
         let last = self.chunk_of(top.end - 1);
         let parted = candidates.parted.contains(&last.start);
         let alone = candidates.alone.contains(&last.start);
-        match self.whole_chunks(&last, excess, alone).filter(|_| !parted && top.end == self.used_end(&last)) {
+        let whole = !parted && top.end == self.used_end(&last) && self.has_alone(mm, &last);
+        match whole.then(|| self.whole_chunks(mm, &last, excess, alone)).flatten() {
             Some(run) => self.shrink_chunks(mm, candidates, &run, stop),
             None => self.shrink_units(mm, candidates, top.start.max(last.start)..top.end, excess, stop),
         }
@@ -73,8 +74,24 @@ impl Resizer {
         self.last_used(0..range.end).map_or(0, |used| used.end)
     }
 
+    /// Whether no other device has memory in the chunk: only one that the region has not all of can have two.
+    fn has_alone<M: Machine>(&self, mm: &Mm<M>, chunk: &Range<u64>) -> bool {
+        let region = self.config.region();
+        if region.start <= chunk.start && chunk.end <= region.end {
+            return true;
+        }
+        let present = mm.frames().block_of(self.pages(chunk).start).map_or(0, |block| block.present);
+        present << self.granule.page_shift == self.used_in(chunk)
+    }
+
     /// Whole chunks, `last` and those below it, of which at most `excess` bytes are used; only `last` if `alone`.
-    fn whole_chunks(&self, last: &Range<u64>, excess: u64, alone: bool) -> Option<Range<u64>> {
+    fn whole_chunks<M: Machine>(
+        &self,
+        mm: &Mm<M>,
+        last: &Range<u64>,
+        excess: u64,
+        alone: bool,
+    ) -> Option<Range<u64>> {
         let (size, mut used) = (self.chunk(), self.used_in(last));
         if used > excess {
             return None;
@@ -83,7 +100,7 @@ impl Resizer {
         while !alone && start >= size {
             let below = start - size..start;
             let more = self.used_in(&below);
-            if more == 0 || used + more > excess {
+            if more == 0 || used + more > excess || !self.has_alone(mm, &below) {
                 break;
             }
             (start, used) = (below.start, used + more);

@@ -40,6 +40,8 @@ pub(super) fn tests() -> Vec<Test> {
     tests.extend(per_granule("virtio-mem/host-memory", the_host_gets_its_memory_back));
     tests.extend(per_granule("virtio-mem/meanwhile", the_last_request_counts));
     tests.extend(per_granule("virtio-mem/several", several_devices));
+    tests.extend(per_granule("virtio-mem/neighbours", two_in_one_block));
+    tests.extend(per_granule("virtio-mem/untouched", what_is_unplugged_is_not_touched));
     tests.extend(per_granule("virtio-mem/rebind", plugged_when_it_is_found));
     tests.extend(per_granule("virtio-mem/manual", offline_until_told));
     tests.extend(per_granule("virtio-mem/inject", each_allocation_fails));
@@ -213,6 +215,70 @@ fn several_devices(run: &Run, granule: Granule) -> Checked<String> {
     guest.resize(0, 0)?;
     guest.finish()?;
     Ok(String::new())
+}
+
+/// With dynamic-memslots QEMU has no memory at all where a large part of the region is unplugged: a guest that touched it would
+/// end with an abort. All of what is plugged is used, the rest of its blocks is not.
+fn what_is_unplugged_is_not_touched(run: &Run, granule: Granule) -> Checked<String> {
+    let (slots, remark) = match has_memslots()? {
+        true => (",dynamic-memslots=on", ""),
+        false => ("", "this QEMU has no dynamic-memslots"),
+    };
+    for memmap in HOMES {
+        let device = format!("virtio-mem-pci,id=vm0,memdev=m,block-size=2M{slots}");
+        let extra = ["-object", "memory-backend-ram,id=m,size=16G", "-device", &device];
+        let machine = Machine::firmware().granule(granule).extra(extra);
+        let mut guest = Guest::boot(run, &machine.append(&format!("memmap={}", memmap.word())))?;
+        let start = guest.state()?;
+        for size in [3 * STEP, granule.block() + STEP] {
+            guest.resize(0, size)?;
+            let movable =
+                guest.state()?.zones.iter().find(|zone| zone.name == "Movable").map_or(0, |zone| zone.free);
+            guest.tell(&format!("tenant new {}", movable.max(1)))?;
+            guest.tell("audit").during(&format!("with {size:#x} plugged and in use"))?;
+            guest.resize(0, size - STEP)?;
+            guest.tell("tenant check")?;
+            guest.tell("tenant drop")?;
+        }
+        guest.resize(0, 0)?;
+        ensure_eq!(guest.state()?.pages, start.pages, "pages at the end, memmap={}", memmap.word());
+        guest.finish()?;
+    }
+    Ok(remark.to_owned())
+}
+
+/// Whether QEMU's device has the property.
+fn has_memslots() -> Checked<bool> {
+    let qemu = std::env::var("QEMU").unwrap_or_else(|_| "qemu-system-aarch64".into());
+    let help = std::process::Command::new(&qemu).args(["-device", "virtio-mem-pci,help"]).output();
+    match help {
+        Ok(help) => Ok(String::from_utf8_lossy(&help.stdout).contains("dynamic-memslots")),
+        Err(error) => crate::trouble::unknown(format!("{qemu} cannot be asked for its properties: {error}")),
+    }
+}
+
+/// Two regions that meet in the middle of a memory block.
+fn two_in_one_block(run: &Run, granule: Granule) -> Checked<String> {
+    let size = granule.block() * 5 / 2;
+    let device = format!("{}M,block=2M", size / MIB);
+    let machine =
+        Machine::image().granule(granule).virtio_mem(&device).virtio_mem(&device).append("memmap=ram");
+    let mut guest = Guest::boot(run, &machine)?;
+    let start = guest.state()?;
+    let starts = [0, 1].map(|n| start.virtio_mem[n].start);
+    let meet = starts[0].max(starts[1]);
+    ensure!(!meet.is_multiple_of(granule.block()), "the regions start at {starts:x?}: no block is shared");
+    for sizes in [[size, size], [size, STEP], [2 * STEP, size], [size, 0], [STEP, 3 * STEP], [0, size]] {
+        for (number, size) in sizes.into_iter().enumerate() {
+            guest.resize(number, size)?;
+        }
+        guest.tell("audit").during(&format!("at {sizes:x?}"))?;
+    }
+    guest.resize(1, 0)?;
+    let end = guest.state()?;
+    ensure_eq!((end.pages, end.blocks), (start.pages, start.blocks), "pages and blocks at the end");
+    guest.finish()?;
+    Ok(format!("{starts:x?}"))
 }
 
 /// A device that has memory plugged when it is found: it is used, and nothing is plugged or unplugged for that.

@@ -7,6 +7,7 @@ mod answers;
 mod guest;
 mod hostile;
 mod model;
+mod neighbours;
 mod random;
 mod sizes;
 mod stays;

@@ -101,7 +101,8 @@ impl State {
 }
 
 impl Model {
-    /// A device of which nothing is plugged, at addresses where the machine has room for `room` and nothing else.
+    /// A device of which nothing is plugged, at addresses in `room`, for which the machine gets addresses if it
+    /// is not empty.
     pub(crate) fn new(
         machine: &Emulated,
         block_size: u64,
@@ -109,8 +110,10 @@ impl Model {
         region_size: u64,
         room: Range<u64>,
     ) -> Self {
-        machine.plug(room.start, room.end - room.start);
-        machine.memory().provide(room.start, room.end - room.start, false);
+        if !room.is_empty() {
+            machine.plug(room.start, room.end - room.start);
+            machine.memory().provide(room.start, room.end - room.start, false);
+        }
         let extra = region_size;
         let config = Config {
             block_size,
