@@ -162,6 +162,42 @@ fn others(machine: &MachineDescription) -> Vec<Window, OTHERS> {
     windows
 }
 
+/// What is at an address. Not its name: boot keeps it, and a pointer of before the move to the high addresses leads nowhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Occupant {
+    /// The image.
+    Image,
+    /// The device tree blob.
+    Tree,
+    /// RAM.
+    Ram,
+    /// Persistent memory.
+    Pmem,
+    /// Flash.
+    Flash,
+    /// The flash that the image was started from.
+    StartFlash,
+    /// The PCI host's configuration space.
+    PciConfiguration,
+    /// A device's registers.
+    Registers(Device),
+}
+
+impl fmt::Display for Occupant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Image => "the image",
+            Self::Tree => "the device tree",
+            Self::Ram => "RAM",
+            Self::Pmem => "persistent memory",
+            Self::Flash => "flash",
+            Self::StartFlash => "the flash that the image was started from",
+            Self::PciConfiguration => "PCI configuration space",
+            Self::Registers(device) => device.name(),
+        })
+    }
+}
+
 /// Why the device tree cannot be right.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BadTree {
@@ -176,7 +212,7 @@ pub enum BadTree {
         /// The registers.
         window: Window,
         /// What else is there.
-        what: &'static str,
+        what: Occupant,
         /// Where.
         range: PhysRange,
     },
@@ -185,7 +221,7 @@ pub enum BadTree {
         /// The memory.
         memory: PhysRange,
         /// What else is there.
-        what: &'static str,
+        what: Occupant,
         /// Where.
         range: PhysRange,
     },
@@ -244,10 +280,8 @@ pub fn check(machine: &MachineDescription, loaded: &Loaded) -> Result<(), BadTre
             check_reach(*window)?;
         }
         check_alone(*window)?;
-        let others = windows[..at].iter().map(|other| (other.device.name(), other.range));
-        let here = [("the image", loaded.image), ("the device tree", loaded.blob)];
-        let mut taken =
-            here.into_iter().chain(memory(machine)).chain(not_memory(machine, loaded)).chain(others);
+        let others = registers(&windows[..at]);
+        let mut taken = here(loaded).chain(memory(machine)).chain(not_memory(machine, loaded)).chain(others);
         if let Some((what, range)) = taken.find(|(_, range)| range.overlaps(&window.range)) {
             return Err(BadTree::Overlap { window: *window, what, range });
         }
@@ -290,28 +324,36 @@ pub fn conflict(
     machine: &MachineDescription,
     loaded: &Loaded,
     range: PhysRange,
-) -> Option<(&'static str, PhysRange)> {
+) -> Option<(Occupant, PhysRange)> {
     let windows = claimed(machine);
-    let devices = windows.iter().map(|window| (window.device.name(), window.range));
-    let here = [("the image", loaded.image), ("the device tree", loaded.blob)];
-    let mut taken = here.into_iter().chain(memory(machine)).chain(devices).chain(not_memory(machine, loaded));
-    taken.find(|(_, taken)| taken.overlaps(&range))
+    let taken = here(loaded).chain(memory(machine)).chain(registers(&windows));
+    taken.chain(not_memory(machine, loaded)).find(|(_, taken)| taken.overlaps(&range))
+}
+
+/// What the kernel brings along.
+fn here(loaded: &Loaded) -> impl Iterator<Item = (Occupant, PhysRange)> {
+    [(Occupant::Image, loaded.image), (Occupant::Tree, loaded.blob)].into_iter()
+}
+
+/// Registers.
+fn registers(windows: &[Window]) -> impl Iterator<Item = (Occupant, PhysRange)> + '_ {
+    windows.iter().map(|window| (Occupant::Registers(window.device), window.range))
 }
 
 /// Everything that the device tree calls memory.
-fn memory(machine: &MachineDescription) -> impl Iterator<Item = (&'static str, PhysRange)> + '_ {
-    let memory = machine.memory.iter().map(|memory| ("RAM", range(memory.region)));
-    memory.chain(machine.pmem.iter().map(|pmem| ("persistent memory", range(pmem.region))))
+fn memory(machine: &MachineDescription) -> impl Iterator<Item = (Occupant, PhysRange)> + '_ {
+    let memory = machine.memory.iter().map(|memory| (Occupant::Ram, range(memory.region)));
+    memory.chain(machine.pmem.iter().map(|pmem| (Occupant::Pmem, range(pmem.region))))
 }
 
 /// What is neither memory nor registers that the kernel uses.
 fn not_memory<'a>(
     machine: &'a MachineDescription,
     loaded: &Loaded,
-) -> impl Iterator<Item = (&'static str, PhysRange)> + 'a {
-    let flash = machine.flash.iter().map(|flash| ("flash", range(*flash)));
-    let ecam = machine.pci.ecam.iter().map(|ecam| ("PCI configuration space", range(*ecam)));
-    let started = loaded.flash.map(|flash| ("the flash that the image was started from", flash));
+) -> impl Iterator<Item = (Occupant, PhysRange)> + 'a {
+    let flash = machine.flash.iter().map(|flash| (Occupant::Flash, range(*flash)));
+    let ecam = machine.pci.ecam.iter().map(|ecam| (Occupant::PciConfiguration, range(*ecam)));
+    let started = loaded.flash.map(|flash| (Occupant::StartFlash, flash));
     flash.chain(started).chain(ecam)
 }
 

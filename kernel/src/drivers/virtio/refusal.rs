@@ -7,6 +7,8 @@ use virtio_drivers::Error;
 use virtio_drivers::transport::mmio::MmioError;
 use virtio_drivers::transport::pci::VirtioPciError;
 
+use crate::drivers::windows::Occupant;
+
 /// Why a device, or the PCI host, is not used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
@@ -17,7 +19,7 @@ pub enum Refusal {
         /// The registers.
         range: PhysRange,
         /// What else is there.
-        what: &'static str,
+        what: Occupant,
         /// Where.
         by: PhysRange,
     },
