@@ -1,6 +1,6 @@
-//! The end of a run: one line on the console that says the status and why, then the status itself, by semihosting. Without
-//! that the machine is powered off by PSCI, and what the line says is all that is left of the status; without PSCI this CPU
-//! waits for ever.
+//! The end of a run: one line on the console that says the status and why, then the status itself: through a virtio console
+//! with QEMU's testdev behind it, else by semihosting. Without either the machine is powered off by PSCI, and what the line
+//! says is all that is left of the status; without PSCI this CPU waits for ever.
 //!
 //! ```text
 //!   hotmap: exit 1: 2 of 5 commands of run= failed
@@ -9,6 +9,7 @@
 use core::fmt::Display;
 
 use crate::arch::{cpu, psci, semihosting};
+use crate::drivers::virtio::console;
 use crate::kprintln;
 
 /// The exit status of a run.
@@ -28,6 +29,9 @@ pub enum Status {
 /// Ends the run with `status`, and says so, and why.
 pub fn exit(status: Status, why: impl Display) -> ! {
     kprintln!("hotmap: exit {}: {why}", status as u32);
+    if let Err((name, refusal)) = console::send(status as u32) {
+        kprintln!("exit: {name}: {refusal}; the status does not go through it");
+    }
     leave(status)
 }
 
@@ -35,6 +39,8 @@ pub fn exit(status: Status, why: impl Display) -> ! {
 ///
 /// Needs [`crate::exceptions::install`] first: without semihosting its trap is undefined.
 pub fn leave(status: Status) -> ! {
+    // What it refuses cannot be said here, and was said unless the console has failed.
+    let _ = console::send(status as u32);
     semihosting::exit(status as u32);
     psci::system_off();
     cpu::halt()

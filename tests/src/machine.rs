@@ -38,6 +38,39 @@ pub enum Entry {
     El3,
 }
 
+/// How the guest gives its exit status: `--exit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// The script's default.
+    Semihosting,
+    /// A virtio console on PCI, with QEMU's testdev behind it.
+    Testdev,
+    /// The same as a `virtio,mmio` device.
+    TestdevMmio,
+}
+
+/// Every channel.
+pub const CHANNELS: [Channel; 3] = [Channel::Semihosting, Channel::Testdev, Channel::TestdevMmio];
+
+impl Channel {
+    /// As `scripts/qemu` names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Semihosting => "semihosting",
+            Self::Testdev => "testdev",
+            Self::TestdevMmio => "testdev-mmio",
+        }
+    }
+
+    /// QEMU's own status for the guest's.
+    pub const fn qemus(self, status: i32) -> i32 {
+        match self {
+            Self::Semihosting => status,
+            Self::Testdev | Self::TestdevMmio => 2 * status + 1,
+        }
+    }
+}
+
 /// One configuration of `scripts/qemu`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -71,6 +104,8 @@ pub struct Machine {
     pub pmem_volatile: bool,
     /// Virtio memory devices, as `scripts/qemu --virtio-mem` takes them.
     pub virtio_mem: Vec<String>,
+    /// The way of the exit status.
+    pub exit: Channel,
     /// Boot arguments besides `granule=`.
     pub append: String,
     /// QEMU's own arguments.
@@ -96,6 +131,7 @@ impl Machine {
             pmem_file: None,
             pmem_volatile: false,
             virtio_mem: Vec::new(),
+            exit: Channel::Semihosting,
             append: String::new(),
             extra: Vec::new(),
         }
@@ -183,6 +219,7 @@ impl Machine {
         for device in &self.virtio_mem {
             option("--virtio-mem", Some(device.clone()));
         }
+        option("--exit", Some(self.exit.name().to_owned()).filter(|_| self.exit != Channel::Semihosting));
         option("--append", Some(self.append.clone()).filter(|append| !append.is_empty()));
         arguments.extend(self.flags().into_iter().map(str::to_owned));
         arguments
@@ -223,7 +260,7 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
-    use super::{Entry, Machine};
+    use super::{Channel, Entry, Machine};
     use crate::geometry::Granule;
 
     #[test]
@@ -251,13 +288,14 @@ mod tests {
             pmem_file: Some("a/b".into()),
             pmem_volatile: true,
             virtio_mem: vec!["4G,requested=1G".into(), "2G".into()],
+            exit: Channel::TestdevMmio,
             ..Machine::firmware()
         };
         let machine = machine.granule(Granule::K16).cpu("max").memory("2G").maxmem("8G");
         let machine = machine.append("memmap=ram").append("run=\"selftest; audit\"");
         let should = "--firmware --granule 16k --cpu max --memory 2G --maxmem 8G --smp 4 --gic 2 \
                       --hotpluggable 1G --pmem 64M --pmem-file a/b \
-                      --virtio-mem 4G,requested=1G --virtio-mem 2G --append";
+                      --virtio-mem 4G,requested=1G --virtio-mem 2G --exit testdev-mmio --append";
         let mut should: Vec<String> = should.split(' ').map(str::to_owned).collect();
         should.push("memmap=ram run=\"selftest; audit\"".into());
         should.extend(["--el2", "--acpi-off", "--pmem-volatile", "--icount"].map(str::to_owned));

@@ -10,6 +10,8 @@
 //! Source: Virtual I/O Device (VIRTIO) Version 1.2.
 
 #[cfg(target_os = "none")]
+pub mod console;
+#[cfg(target_os = "none")]
 pub mod find;
 pub mod found;
 #[cfg(target_os = "none")]

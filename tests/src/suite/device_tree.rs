@@ -76,6 +76,18 @@ pub(super) fn with_nodes(run: &Run, granule: Granule, nodes: &[Node]) -> Checked
     with_blob(run, granule, &blob)
 }
 
+/// A firmware boot with QEMU's tree in which `from`, which is there once, is `to`, of the same length.
+pub(super) fn with_change(run: &Run, from: &[u8], to: &[u8]) -> Checked<Machine> {
+    let mut blob = qemus_blob(run)?;
+    let is_here = |at: &usize| blob[*at..].starts_with(from);
+    let places: Vec<usize> = (0..blob.len()).filter(is_here).collect();
+    let [at] = places[..] else {
+        return unknown(format!("{from:x?} is in the tree {} times", places.len()));
+    };
+    blob[at..at + from.len()].copy_from_slice(to);
+    with_blob(run, Granule::K4, &blob)
+}
+
 /// The tree of a machine that has a console and what `nodes` say.
 pub(super) fn machine_of(nodes: &[Node]) -> Node {
     nodes.iter().cloned().fold(root().child(uart()), Node::child)

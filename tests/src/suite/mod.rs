@@ -4,6 +4,7 @@ mod arguments;
 mod arithmetic;
 mod blocks;
 mod bugs;
+mod buses;
 mod cycles;
 mod dax;
 mod dax_compound;
@@ -12,6 +13,7 @@ mod demand;
 mod device_tree;
 mod devices;
 mod entry;
+mod exits;
 mod figures;
 mod harness;
 mod homes;
@@ -47,6 +49,8 @@ pub fn all() -> Vec<Test> {
         shapes::tests,
         smp::tests,
         entry::tests,
+        exits::tests,
+        buses::tests,
         arguments::tests,
         device_tree::tests,
         regions::tests,

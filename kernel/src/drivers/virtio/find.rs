@@ -1,5 +1,5 @@
 //! Finds the devices at boot, with the MMU off, and opens their transports later, when the kernel has mapped them.
-#![expect(unsafe_code, reason = "hands register addresses to the scanners; rules B1, M4")]
+#![expect(unsafe_code, reason = "hands register addresses to the scanners; rules B1, M4, M9")]
 
 use hotmap_devicetree::{InterruptKind, MachineDescription, Region};
 use hotmap_mm::addr::{PhysAddr, PhysRange};
@@ -9,13 +9,13 @@ use virtio_drivers::transport::DeviceType;
 
 use super::found::{Device, Found, Name, range};
 use super::hal::KernelHal;
-use super::mmio;
 use super::refusal::Refusal;
 use super::transport::VirtioTransport;
+use super::{console, mmio};
 use crate::arch::probe::probe_read32;
 use crate::arch::{cpu, word};
 use crate::drivers::pci::{self, ecam};
-use crate::drivers::windows::{self, Loaded};
+use crate::drivers::windows::{self, Loaded, Occupant};
 
 /// A device for its driver.
 pub struct VirtioDevice {
@@ -37,6 +37,8 @@ pub fn find(machine: &MachineDescription, loaded: &Loaded, found: &mut Found) {
         found.refuse(Name::Host, refusal);
     }
     find_mmio(machine, loaded, reach, found);
+    // SAFETY: M9: boot looks once.
+    unsafe { console::remember(found) };
 }
 
 /// That `range` is below `reach`, and nothing else is there.
@@ -44,8 +46,10 @@ fn check(machine: &MachineDescription, loaded: &Loaded, reach: u64, range: PhysR
     if range.start.get() == 0 || range.end.get() > reach {
         return Err(Refusal::OutOfReach(range));
     }
-    // The configuration space, which the last one is, does not conflict with itself.
-    match windows::conflict(machine, loaded, range).filter(|(_, by)| !by.covers(&range)) {
+    // A bus's configuration space does not conflict with all of it.
+    let other =
+        |(what, by): &(Occupant, PhysRange)| *what != Occupant::PciConfiguration || !by.covers(&range);
+    match windows::conflict(machine, loaded, range).filter(other) {
         Some((what, by)) => Err(Refusal::Taken { range, what, by }),
         None => Ok(()),
     }
