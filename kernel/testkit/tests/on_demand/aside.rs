@@ -155,7 +155,32 @@ fn compaction_passes_over_lent_pages_without_a_place(g: Granule) {
     life.empty();
 }
 
+/// One page that is set aside is free, and a run is split whose memmap needs more: what is lent of that run for it moves to
+/// the page.
+fn too_few_that_are_set_aside_are_lent_all_the_same(g: Granule) {
+    let mut life = boot(g, ZoneKind::Movable);
+    let half = DIMM / g.page_size + g.section_pages / 2;
+    while life.alloc(g.section_order - 1, Mobility::Movable) {}
+    assert!(life.runs.contains_key(&half));
+    while life.alloc(0, Mobility::Movable) {}
+    let one = used_aside_after_check(&mut life);
+    life.free(one);
+    life.free(half);
+    life.check("a page that is set aside, and half of the block");
+    assert!(life.alloc(0, Mobility::Movable));
+    life.check("a page of that half");
+    assert!(!lent_outside(&life).is_empty(), "{}: one page is not enough", g.kind);
+    life.empty();
+}
+
+/// A page that is set aside and in use.
+fn used_aside_after_check(life: &mut Life) -> u64 {
+    life.check("full");
+    *used_aside(life).first().expect("all of them are used")
+}
+
 hotmap_testkit::at_each_granule!(
+    too_few_that_are_set_aside_are_lent_all_the_same,
     compaction_passes_over_lent_pages_without_a_place,
     they_serve_what_no_other_page_serves,
     at_most_as_many_are_lent_elsewhere,

@@ -67,6 +67,8 @@ impl<M: Machine> Frames<M> {
                 if !self.has_frames_for(&site, &pages) {
                     let carved = self.find_carved(&site, wanted.at())?;
                     self.lend_carved(&site, carved, None, &carved.memmap_pages(g));
+                    // As many as were set aside, and too few.
+                    self.gather(&site);
                     continue;
                 }
                 self.lend_small(&site, &pages)?;
