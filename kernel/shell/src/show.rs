@@ -1,7 +1,7 @@
 //! Commands that show how things are, for people.
 
 use hotmap_mm::addr::{Bytes, VirtAddr, VirtRange};
-use hotmap_mm::frame::block::MemoryBlock;
+use hotmap_mm::frame::block::{MemoryBlock, Source};
 use hotmap_mm::frame::page::PAGE_BYTES;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::MAX_ORDERS;
@@ -77,9 +77,11 @@ pub(super) fn zones(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
 
 pub(super) fn blocks(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
     let width = if kernel.mm.frames().demand().blocks() == 0 { 5 } else { "512 of 512".len() };
+    let virtio = |block: MemoryBlock| matches!(block.source, Source::VirtioMem(_));
+    let sources = if kernel.mm.frames().blocks().any(virtio) { "virtio-mem0".len() } else { "dimm10".len() };
     for block in kernel.mm.frames().blocks() {
-        kprintln!(
-            "{}  {:<13} {:<8} {:<6} memmap {:<width$} usable from {}  free {:>6}  tenants {}",
+        kprint!(
+            "{}  {:<13} {:<8} {:<sources$} memmap {:<width$} usable from {}  free {:>6}  tenants {}",
             kernel.address(block.start),
             block.state.name(),
             block.state.zone().map_or("none", ZoneKind::name),
@@ -89,6 +91,10 @@ pub(super) fn blocks(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
             kernel.free_pages(&block),
             block.tenant_pages
         );
+        if block.unplugged != 0 {
+            kprint!("  {} plugged", Bytes(block.present * kernel.page_size()));
+        }
+        kprint!("\n");
     }
     kprintln!("a memory block is {}", Bytes(kernel.block_size()));
     Ok(())
@@ -116,8 +122,8 @@ struct Word<T>(T);
 
 impl<T: core::fmt::Display> core::fmt::Display for Word<T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let mut text = heapless::String::<16>::new();
-        // Longer than 16 bytes cannot happen: "dimm4294967295".
+        let mut text = heapless::String::<20>::new();
+        // Longer than 20 bytes cannot happen: "virtio-mem4294967295".
         let _ = core::fmt::write(&mut text, format_args!("{}", self.0));
         f.pad(&text)
     }
