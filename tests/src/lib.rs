@@ -5,6 +5,7 @@
 //! | [`machine`], [`qemu`] | typed options of `scripts/qemu`; one QEMU process and its exit status |
 //! | [`serial`], [`shell`] | the serial console; commands and replies at the prompt |
 //! | [`qmp`], [`dimm`], [`eyes`] | QEMU's control socket; DIMMs; memory and mappings as QEMU sees them |
+//! | [`a64`] | instructions by their encodings, and QEMU's log of those that a run executed |
 //! | [`state`], [`geometry`] | `state` as types; the numbers per granule, written down independently of the kernel |
 //! | [`ktap`] | the output of the kernel's self-tests |
 //! | [`guest`] | a booted machine |
@@ -13,6 +14,7 @@
 //! | [`bench`] | figures, and Linux's beside them |
 //! | [`demo`] | the life of a DIMM, narrated |
 
+pub mod a64;
 pub mod bench;
 pub mod demo;
 pub mod dimm;

@@ -19,6 +19,7 @@ mod harness;
 mod homes;
 mod hugetlb;
 mod inject;
+mod instructions;
 mod interrupt;
 mod kmem;
 mod life;
@@ -51,6 +52,7 @@ pub fn all() -> Vec<Test> {
         entry::tests,
         exits::tests,
         buses::tests,
+        instructions::tests,
         arguments::tests,
         device_tree::tests,
         regions::tests,

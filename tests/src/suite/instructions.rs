@@ -1,0 +1,125 @@
+//! Which instructions the kernel executes, by QEMU's log of each: none that needs Normal memory while the MMU is off, and
+//! plain loads and stores at device registers. TCG executes the others as well; hardware and KVM need not.
+
+use super::nvdimm::SWITCH;
+use super::test::Test;
+use crate::a64::log::{self, Executed, OPTIONS};
+use crate::dimm::Dimm;
+use crate::geometry::{GIB, MIB};
+use crate::guest::{Guest, Plugged, run_to_end};
+use crate::machine::{BOOTS, Entry, Machine};
+use crate::qemu::Exit;
+use crate::run::Run;
+use crate::trouble::{Checked, Trouble};
+use crate::{ensure, ensure_eq};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::process::Command;
+
+pub(super) fn tests() -> Vec<Test> {
+    let mut tests = Vec::new();
+    for boot in BOOTS {
+        for (entry, level) in [(Entry::El1, "el1"), (Entry::El2, "el2")] {
+            for gic in [2, 3] {
+                let machine = Machine { entry, gic: Some(gic), smp: Some(2), ..Machine::by(boot) };
+                let name = format!("instructions/boot/{}/{level}-gic{gic}", boot.name());
+                tests.push(Test::new(name, move |run: &Run| a_boot(run, &machine)));
+            }
+        }
+    }
+    tests.push(Test::new("instructions/refused", a_refused_boot));
+    tests.push(Test::new("instructions/devices/gic2", |run: &Run| every_device(run, 2)));
+    tests.push(Test::new("instructions/devices/gic3", |run: &Run| every_device(run, 3)));
+    tests
+}
+
+/// A boot with two CPUs and arguments from fw_cfg: all that happens with the MMU off.
+fn a_boot(run: &Run, machine: &Machine) -> Checked<String> {
+    let machine = machine.clone().virtio_mem("1G,block=2M").append("run=\"state; dimms\"");
+    let (machine, file) = logged(run, machine.extra(["-fw_cfg", "name=opt/hotmap/args,string=memmap=ram"]))?;
+    let finished = run_to_end(run, &machine)?;
+    ensure_eq!(finished.exit, Exit::FINE, "a boot one instruction at a time");
+    sound(&file)
+}
+
+/// A boot that ends with the MMU off: the console's lock is taken, and the machine powered off.
+fn a_refused_boot(run: &Run) -> Checked<String> {
+    let (machine, file) = logged(run, Machine::firmware().append("granule=8k"))?;
+    let finished = run_to_end(run, &machine)?;
+    ensure_eq!(finished.exit, Exit::PANIC, "a granule that there is not");
+    let executed = read(&file)?;
+    ensure_eq!(executed.exclusives_with_mmu_on, 0, "the MMU was never on");
+    offends_not(&executed)?;
+    Ok(remark(&executed))
+}
+
+/// Every device that there is a driver for: UART in both directions, GIC, timer, GED, DIMM slots, NVDIMMs, PCI, virtio.
+fn every_device(run: &Run, gic: u32) -> Checked<String> {
+    let machine = Machine { gic: Some(gic), smp: Some(2), ..Machine::firmware() }
+        .virtio_mem("1G,requested=128M,block=2M")
+        .extra(SWITCH)
+        .extra(["-fw_cfg", "name=opt/hotmap/args,string=memmap=ram"]);
+    let (machine, file) = logged(run, machine)?;
+    let mut guest = Guest::boot(run, &machine)?;
+    guest.await_resize(0)?;
+    let (dimm, nvdimm) = (Dimm::new("d0", 128 * MIB), Dimm::nvdimm("n0", GIB));
+    let Plugged { .. } = guest.plug_well(&dimm)?;
+    guest.unplug_well(&dimm)?;
+    guest.plug_without_waiting(&nvdimm)?;
+    guest.wait_for("the NVDIMM", crate::patience::Deadline::for_step(), |text| {
+        text.contains("nvdimm0: ").then_some(())
+    })?;
+    guest.tell("cpus")?;
+    guest.power_off()?;
+    let executed = read(&file)?;
+    for device in ["pl011", "gic", "fwcfg", "acpi-ged", "acpi-mem-hotplug", "nvdimm", "pcie", "virtio"] {
+        let reached = executed.devices.keys().any(|name| name.contains(device));
+        ensure!(reached, "no access to {device}: {:?}", executed.devices);
+    }
+    offends_not(&executed)?;
+    Ok(remark(&executed))
+}
+
+/// `machine` with a log of each instruction, and the log's file.
+fn logged(run: &Run, machine: Machine) -> Checked<(Machine, PathBuf)> {
+    let file = run.path("instructions");
+    let path = file.display().to_string();
+    let help = std::env::var_os("QEMU").unwrap_or_else(|| "qemu-system-aarch64".into());
+    let help = Command::new(help).arg("-help").output();
+    let help = help.map_err(|error| Trouble::Unknown(format!("QEMU does not start: {error}")))?;
+    // QEMU 8.1 has a new name for it.
+    let one_at_a_time: &[&str] = if String::from_utf8_lossy(&help.stdout).contains("one-insn-per-tb") {
+        &["-accel", "tcg,one-insn-per-tb=on"]
+    } else {
+        &["-singlestep"]
+    };
+    let machine = machine.extra(one_at_a_time.iter().copied()).extra(OPTIONS).extra(["-D", &path]);
+    Ok((machine, file))
+}
+
+fn read(file: &PathBuf) -> Checked<Executed> {
+    let log = File::open(file).and_then(|file| log::read(BufReader::new(file)));
+    log.map_err(|error| Trouble::Unknown(format!("QEMU's log: {error}")))
+}
+
+/// The rules hold, and the log is one that could say otherwise: the kernel's locks are found with the MMU on.
+fn sound(file: &PathBuf) -> Checked<String> {
+    let executed = read(file)?;
+    ensure!(executed.exclusives_with_mmu_on > 0, "no lock was taken: {executed:?}");
+    offends_not(&executed)?;
+    Ok(remark(&executed))
+}
+
+fn offends_not(executed: &Executed) -> Checked {
+    ensure!(executed.with_mmu_off > 1000 && !executed.devices.is_empty(), "an empty log: {executed:?}");
+    let offences = executed.needing_normal_memory.iter().chain(&executed.without_syndrome);
+    let offences: Vec<&str> = offences.map(String::as_str).collect();
+    ensure!(offences.is_empty(), "with the MMU off, or at a device: {}", offences.join("; "));
+    Ok(())
+}
+
+fn remark(executed: &Executed) -> String {
+    let accesses: usize = executed.devices.values().sum();
+    format!("{} instructions with the MMU off, {accesses} accesses to devices", executed.with_mmu_off)
+}
