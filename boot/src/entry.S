@@ -114,8 +114,14 @@ hotmap_no_blob:
     mov     x6, x20
     mov     x7, x3
 hotmap_copy:
-    ldp     x8, x9, [x6], #16
-    stp     x8, x9, [x7], #16
+    ldp     x8, x9, [x6], #64
+    ldp     x10, x11, [x6, #-48]
+    ldp     x12, x13, [x6, #-32]
+    ldp     x14, x15, [x6, #-16]
+    stp     x8, x9, [x7], #64
+    stp     x10, x11, [x7, #-48]
+    stp     x12, x13, [x7, #-32]
+    stp     x14, x15, [x7, #-16]
     cmp     x6, x5
     b.lo    hotmap_copy
     adr     x4, hotmap_in_ram
@@ -143,11 +149,12 @@ hotmap_in_ram:
     hotmap_address x0, _bss_start
     hotmap_address x1, _bss_end
 hotmap_clear_bss:
+    stp     xzr, xzr, [x0], #64
+    stp     xzr, xzr, [x0, #-48]
+    stp     xzr, xzr, [x0, #-32]
+    stp     xzr, xzr, [x0, #-16]
     cmp     x0, x1
-    b.hs    hotmap_bss_is_clear
-    stp     xzr, xzr, [x0], #16
-    b       hotmap_clear_bss
-hotmap_bss_is_clear:
+    b.lo    hotmap_clear_bss
     // The words that hold link-time addresses now hold load addresses.
     movz    x0, #{image} >> 48, lsl #48
     movk    x0, #({image} >> 32) & 0xffff, lsl #32
