@@ -34,7 +34,7 @@ pub enum PageError {
         /// Its references, the owner's included.
         refs: u32,
     },
-    /// A page that is still in use after all passes over the range that was to go offline.
+    /// A page that is still in use after all passes over the range that was to go.
     Stays {
         /// The page, the first that is left.
         pfn: Pfn,
