@@ -18,6 +18,7 @@ pub mod found;
 pub mod hal;
 #[cfg(target_os = "none")]
 pub mod memory;
+pub mod message;
 pub mod mmio;
 pub mod refusal;
 pub mod transport;

@@ -2,32 +2,23 @@
 //! (QEMU, chardev/testdev.c).
 //!
 //! It has to work from a panic, with the MMU off too. So the device is set up when the run ends, once, in memory of its own:
-//! no lock, no heap, and each wait ends. Without VIRTIO_CONSOLE_F_MULTIPORT queue 0 receives, which is left unused, and
-//! queue 1 transmits (virtio 1.2, 5.3.2).
+//! no lock, no heap, and each wait ends.
 #![expect(unsafe_code, reason = "static memory that a device reads; rules M4, M8 and M9")]
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-use virtio_drivers::queue::VirtQueue;
-use virtio_drivers::transport::{DeviceStatus, DeviceType, Transport};
+use virtio_drivers::transport::DeviceType;
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
 use super::found::{Device, Found, Name};
 use super::hal::{physical, registers};
+use super::message;
 use super::refusal::Refusal;
 use super::transport::VirtioTransport;
 use crate::arch::{counter, cpu};
 
-/// The queue that transmits, and how many descriptors it has.
-const TRANSMIT: u16 = 1;
-const DESCRIPTORS: usize = 2;
-/// The unit of the old layout's addresses, the crate's.
-const GUEST_PAGE: u32 = 0x1000;
-const _: () = assert!(GUEST_PAGE as usize == PAGE_SIZE);
-/// The feature without which a device has the layout of before virtio 1.0.
-const VERSION_1: u64 = 1 << 32;
 /// What is written, by the status.
 static MESSAGES: [&[u8]; 4] = [b"0q", b"1q", b"2q", b"3q"];
 /// How long an answer is waited for: in seconds, and in looks, if the counter stands still.
@@ -86,35 +77,12 @@ pub fn send(status: u32) -> Result<(), (Name, Refusal)> {
 fn transmit(device: &Device, status: u32) -> Result<(), Refusal> {
     // SAFETY: M4: boot has mapped the registers, and nothing else drives this device.
     let mut transport = unsafe { VirtioTransport::open::<OwnPages>(device) }?;
-    begin(&mut transport)?;
-    let queue = VirtQueue::<OwnPages, DESCRIPTORS>::new(&mut transport, TRANSMIT, false, false);
-    let mut queue = queue.map_err(Refusal::Queue)?;
-    transport.finish_init();
-    let message = MESSAGES[status as usize % MESSAGES.len()];
-    // SAFETY: M8: the message lives for ever.
-    unsafe { queue.add(&[message], &mut []) }.map_err(Refusal::Queue)?;
-    transport.notify(TRANSMIT);
-    if wait(|| queue.can_pop()) { Ok(()) } else { Err(Refusal::Silent) }
-}
-
-/// Initializes the device up to its queues (virtio 1.2, 3.1.1).
-fn begin(transport: &mut VirtioTransport) -> Result<(), Refusal> {
     transport.reset()?;
-    let status = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER;
-    transport.set_status(status);
-    let features = transport.read_device_features() & VERSION_1;
-    transport.write_driver_features(features);
-    transport.set_guest_page_size(GUEST_PAGE);
-    if transport.requires_legacy_layout() {
-        return Ok(());
-    }
-    transport.set_status(status | DeviceStatus::FEATURES_OK);
-    let taken = transport.get_status().contains(DeviceStatus::FEATURES_OK);
-    if taken { Ok(()) } else { Err(Refusal::Features(features)) }
+    message::transmit::<_, OwnPages>(&mut transport, MESSAGES[status as usize % MESSAGES.len()], wait)
 }
 
 /// Waits for a bounded time until `done`; whether it was.
-fn wait(done: impl Fn() -> bool) -> bool {
+fn wait(done: &dyn Fn() -> bool) -> bool {
     let (start, limit) = (counter::ticks(), SECONDS * counter::ticks_per_second());
     for _ in 0..LOOKS {
         if done() {
