@@ -12,14 +12,15 @@
     reason = "physical memory is reached by raw pointers while the MMU is off; rules F1, B1"
 )]
 
-use hotmap_kernel::arch::cpu;
 use hotmap_kernel::arch::image::{STACK_BYTES, secondary_stack};
+use hotmap_kernel::arch::{caches, cpu, word};
 use hotmap_kernel::boot_info::BootInfo;
 use hotmap_kernel::drivers::windows;
 use hotmap_mm::addr::{PhysAddr, PhysRange, VirtAddr, VirtRange};
 use hotmap_mm::boot;
 use hotmap_mm::entry::descriptor::Attributes;
 use hotmap_mm::error::Result;
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::{self, Layout};
 use hotmap_mm::machine::{Access, Machine};
@@ -42,6 +43,12 @@ unsafe impl Machine for Physical {
         core::ptr::null_mut()
     }
     fn publish(&self) {}
+    /// Every table is cleared before it is written: lines of before go first.
+    unsafe fn zero(&self, ptr: *mut u8, len: u64) {
+        caches::clean_invalidate(ptr as u64, len);
+        // SAFETY: this function's `# Safety`.
+        unsafe { ptr.write_bytes(0, word(len)) };
+    }
     fn invalidate(&self, _range: VirtRange, _stride: u64, _tables: bool) {
         // No TLB has been filled: the MMU is off, and entry.S invalidates everything before the MMU goes on.
     }
@@ -174,5 +181,9 @@ fn identity(layout: Layout, memblock: &Memblock, image: &Image) -> Result<PhysAd
         end: VirtAddr::new(image.text.start.get() + g.page_size),
     };
     boot::map_boot(&mut space, &mut scratch, &request(g, range, image.text.start, Attributes::TEXT))?;
+    // The walker reads all tables through the caches.
+    for table in scratch.taken().iter().filter(|taken| taken.kind == Some(PageKind::Table)) {
+        caches::clean_invalidate(table.range.start.get(), table.range.len());
+    }
     Ok(space.root())
 }

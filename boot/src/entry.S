@@ -84,7 +84,7 @@ hotmap_counter_done:
     cmp     x20, x1
     b.hs    hotmap_in_ram
 
-    // --- In flash: copy _image_start.._data_end to RAM ---
+    // --- In flash: copy _image_start.._load_end to RAM ---
     // x3 = where to, x5 = the end of what is copied, x6 = from, x7 = to.
     // QEMU puts the DTB at the start of RAM then. Keep clear of it: it is padded, and can exceed 2 MiB.
     mov     x22, #1
@@ -110,7 +110,14 @@ hotmap_no_blob:
     bic     x3, x3, x4                      // a multiple of 2 MiB
     hotmap_address x0, hotmap_copy_vectors  // there may be no RAM: a fault in the copy says so
     bl      hotmap_set_vectors
-    hotmap_address x5, _data_end
+    hotmap_address x1, _image_end
+    sub     x1, x1, x20
+    add     x1, x1, x3
+    mov     x5, x3
+    mov     x0, x3
+    bl      hotmap_clean_invalidate         // lines of before; all that is written is cleaned again before the MMU goes on
+    mov     x3, x5
+    hotmap_address x5, _load_end
     mov     x6, x20
     mov     x7, x3
 hotmap_copy:
@@ -141,11 +148,26 @@ hotmap_in_ram:
     cmp     x21, #3
     csel    x0, x1, x0, eq
     bl      hotmap_set_vectors
+    cbnz    x22, hotmap_has_clean_memory
+    hotmap_address x0, _load_end            // the loader has cleaned the file (booting.rst), not what comes behind it
+    hotmap_address x1, _image_end
+    bl      hotmap_clean_invalidate
+hotmap_has_clean_memory:
     hotmap_address x0, _stack_end
     mov     sp, x0
     mov     x29, xzr
     mov     x30, xzr
     bl      hotmap_to_el1
+    hotmap_address x0, _data_load
+    hotmap_address x1, _data_start
+    hotmap_address x2, _data_end
+hotmap_copy_data:
+    cmp     x1, x2
+    b.hs    hotmap_has_data
+    ldp     x3, x4, [x0], #16
+    stp     x3, x4, [x1], #16
+    b       hotmap_copy_data
+hotmap_has_data:
     hotmap_address x0, _bss_start
     hotmap_address x1, _bss_end
 hotmap_clear_bss:
@@ -229,6 +251,11 @@ hotmap_go_high:
     add     x25, x6, x0
     add     x26, x7, x0
     hotmap_relocate
+    // All of the image, with the stack: what was written to it is read through the caches from here on. The tables are clean
+    // (early_map.rs).
+    adr     x0, _head
+    hotmap_address x1, _image_end
+    bl      hotmap_clean_invalidate
     hotmap_address x0, _stack_end
     add     x0, x0, x19
 

@@ -5,7 +5,7 @@ use core::fmt;
 
 use hotmap_devicetree::{DtError, MachineDescription};
 use hotmap_kernel::arch::psci::{self, Functions};
-use hotmap_kernel::arch::{cpu, image};
+use hotmap_kernel::arch::{caches, cpu, image};
 use hotmap_kernel::boot_info::{BootInfo, BootWay};
 use hotmap_kernel::cpus::plan;
 use hotmap_kernel::drivers::virtio::find;
@@ -52,8 +52,11 @@ fn blob(at: u64, len: usize) -> &'static [u8] {
 
 /// Reads the device tree at `dtb`, checks where it puts devices and memory, and reads the boot arguments.
 pub(crate) fn read(info: &mut BootInfo, dtb: u64, image: PhysRange) -> Result<(), Stop> {
+    // A loader may have written it through its caches, and this CPU reads it with its own off.
+    caches::clean_invalidate(dtb, hotmap_devicetree::HEADER_SIZE as u64);
     let header = blob(dtb, hotmap_devicetree::HEADER_SIZE);
     let size = hotmap_devicetree::total_size(header).map_err(Stop::DeviceTree)?;
+    caches::clean_invalidate(dtb, u64::from(hotmap_devicetree::used_size(header)));
     hotmap_devicetree::parse(blob(dtb, size as usize), &mut info.machine).map_err(Stop::DeviceTree)?;
     if let Some(functions) = Functions::of(&info.machine.psci) {
         psci::init(&functions);

@@ -17,7 +17,7 @@ use core::cell::UnsafeCell;
 use core::mem::offset_of;
 
 use aarch64_cpu::registers::{MAIR_EL1, Readable, SCTLR_EL1, TCR_EL1, TTBR1_EL1};
-use hotmap_kernel::arch::{cpu, image};
+use hotmap_kernel::arch::{caches, image};
 use hotmap_kernel::boot_info::BootInfo;
 use hotmap_kernel::cpus::plan;
 use hotmap_kernel::per_cpu::CPUS;
@@ -87,6 +87,9 @@ const _: () = {
     assert!(offset_of!(Parameters, low_stride) == offset_of!(Parameters, low_stacks) + 8);
 };
 
+/// The bytes of its stack that a CPU uses with its MMU off, at most: for `hotmap_to_el1`.
+const STACK_AT_ENTRY: u64 = 4096;
+
 unsafe extern "C" {
     static hotmap_secondary: u8;
     static hotmap_secondary_vectors: u8;
@@ -111,7 +114,11 @@ pub(crate) fn prepare(info: &mut BootInfo) {
     let words = PARAMETERS.0.get();
     // SAFETY: B3: no other CPU runs yet.
     unsafe { words.write(parameters) };
-    // They read it with their caches off.
-    cpu::clean_to_memory(words as u64, size_of::<Parameters>() as u64);
+    // They read it with their caches off, and use their stacks so before their MMU goes on.
+    caches::clean_invalidate(words as u64, size_of::<Parameters>() as u64);
+    for number in 1..=info.stacks.len() / image::STACK_BYTES {
+        let end = image::secondary_stack(image::end(), number).end.get();
+        caches::clean_invalidate(end - STACK_AT_ENTRY, STACK_AT_ENTRY);
+    }
     info.secondary_entry = info.image.start + (&raw const hotmap_secondary as u64 - IMAGE_START.get());
 }

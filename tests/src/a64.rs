@@ -1,8 +1,10 @@
 //! Which A64 instructions may do what, by their encodings (Arm ARM, "A64 Instruction Set Encoding", Loads and Stores).
 //!
-//! [`log`] reads what QEMU executed.
+//! [`log`] and [`caches`] read what QEMU executed.
 
+pub mod caches;
 pub mod log;
+pub mod store;
 
 /// Bits `high` to `low` of an instruction.
 const fn bits(word: u32, high: u32, low: u32) -> u32 {

@@ -46,6 +46,14 @@ pub fn total_size(header: &[u8]) -> Result<u32, DtError> {
     Ok(total_size)
 }
 
+/// How many bytes of the device tree are read, its padding excluded, from its header: up to the end of the block that ends
+/// last. All of it where the memory reservation block, whose size the header does not say, comes behind the others.
+pub fn used_size(header: &[u8]) -> u32 {
+    let at = |offset| u32_at(header, offset).unwrap_or_default();
+    let end = at(8).saturating_add(at(36)).max(at(12).saturating_add(at(32)));
+    if at(16) < end { end.min(at(4)) } else { at(4) }
+}
+
 /// Checks the header and cuts the blob into its blocks.
 pub(crate) fn split(blob: &[u8]) -> Result<Blocks<'_>, DtError> {
     let total_size = total_size(blob)?;

@@ -55,7 +55,7 @@ pub use description::{
     PciInterrupt, PciWindow, PmemRegion, Psci, PsciConduit, PsciVersion, Reservation, Uart, VirtioMmio,
 };
 pub use error::{Block, DtError, List};
-pub use header::{HEADER_SIZE, total_size};
+pub use header::{HEADER_SIZE, total_size, used_size};
 pub use name::NAME_CAPACITY;
 pub use property::Property;
 pub use region::Region;

@@ -8,18 +8,10 @@ use aarch64_cpu::registers::{
     ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1,
     MPIDR_EL1, Readable, TPIDR_EL1,
 };
-use tock_registers::register_bitfields;
 
 use super::features::Features;
 use super::psci::AFFINITY;
 use crate::per_cpu::CPUS;
-
-register_bitfields![u64,
-    CTR [
-        /// log2 of the words in the smallest data cache line.
-        DminLine OFFSET(16) NUMBITS(4) []
-    ]
-];
 
 macro_rules! read {
     ($register:literal) => {{
@@ -79,18 +71,6 @@ pub fn send_event() {
 pub fn send_sgi(value: u64) {
     // SAFETY: M1; the register is there on every machine with a GICv3 whose set-up succeeded.
     unsafe { asm!("msr icc_sgi1r_el1, {}", "isb", in(reg) value, options(nostack, preserves_flags)) };
-}
-
-/// Cleans and invalidates the data cache for `len` bytes at `start`, so that a CPU with its caches off reads them.
-pub fn clean_to_memory(start: u64, len: u64) {
-    let line = 4 << CTR::DminLine.read(read!("ctr_el0"));
-    let mut at = start & !(line - 1);
-    while at < start + len {
-        // SAFETY: M1: cleaning and invalidating a line changes no value.
-        unsafe { asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) };
-        at += line;
-    }
-    finish_accesses();
 }
 
 /// Sleeps until an interrupt is pending, masked or not (Arm ARM D1 "Wait for Interrupt"). Returns at once if one is pending

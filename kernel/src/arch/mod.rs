@@ -42,6 +42,8 @@ pub mod tlb;
 #[cfg(target_os = "none")]
 pub mod bulk;
 #[cfg(target_os = "none")]
+pub mod caches;
+#[cfg(target_os = "none")]
 pub mod counter;
 #[cfg(target_os = "none")]
 pub mod cpu;

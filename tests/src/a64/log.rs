@@ -98,13 +98,13 @@ impl Reader {
 }
 
 /// `0xADDRESS:  WORD  mnemonic`.
-fn instruction(line: &str) -> Option<(u64, u32)> {
+pub(super) fn instruction(line: &str) -> Option<(u64, u32)> {
     let (address, rest) = line.strip_prefix("0x")?.split_once(':')?;
     let word = rest.split_whitespace().next().filter(|word| word.len() == 8)?;
     Some((hex(address)?, u32::from_str_radix(word, 16).ok()?))
 }
 
-fn hex(digits: &str) -> Option<u64> {
+pub(super) fn hex(digits: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 

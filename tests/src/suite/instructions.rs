@@ -3,19 +3,23 @@
 
 use super::nvdimm::SWITCH;
 use super::test::Test;
+use crate::a64::caches;
 use crate::a64::log::{self, Executed, OPTIONS};
 use crate::dimm::Dimm;
-use crate::geometry::{GIB, MIB};
+use crate::geometry::{GIB, GRANULES, Granule, MIB};
 use crate::guest::{Guest, Plugged, run_to_end};
-use crate::machine::{BOOTS, Entry, Machine};
-use crate::qemu::Exit;
+use crate::machine::{BOOTS, Boot, Entry, Machine};
+use crate::qemu::{Exit, IMAGE_VARIABLE, root};
 use crate::run::Run;
-use crate::trouble::{Checked, Trouble};
+use crate::trouble::{Checked, Trouble, unknown};
 use crate::{ensure, ensure_eq};
 use std::fs::File;
 use std::io::BufReader;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// Where QEMU loads the image in an image boot (hw/arm/boot.c: 2 MiB behind the start of RAM).
+const IMAGE_AT: u64 = 0x4020_0000;
 
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = Vec::new();
@@ -26,6 +30,12 @@ pub(super) fn tests() -> Vec<Test> {
                 let name = format!("instructions/boot/{}/{level}-gic{gic}", boot.name());
                 tests.push(Test::new(name, move |run: &Run| a_boot(run, &machine)));
             }
+        }
+    }
+    for granule in GRANULES {
+        for boot in BOOTS {
+            let name = format!("instructions/caches/{}/{granule}", boot.name());
+            tests.push(Test::new(name, move |run: &Run| what_is_written_is_cleaned(run, boot, granule)));
         }
     }
     tests.push(Test::new("instructions/refused", a_refused_boot));
@@ -81,9 +91,69 @@ fn every_device(run: &Run, gic: u32) -> Checked<String> {
     Ok(remark(&executed))
 }
 
+/// Each line that is written with the MMU off is cleaned and invalidated before its first store and after its last one. In
+/// an image boot the boot protocol promises the first for the image file (Linux, Documentation/arch/arm64/booting.rst).
+fn what_is_written_is_cleaned(run: &Run, boot: Boot, granule: Granule) -> Checked<String> {
+    let fifo = run.path("registers");
+    let made = Command::new("mkfifo").arg(&fifo).status();
+    ensure!(made.is_ok_and(|status| status.success()), "no FIFO");
+    let reader = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || File::open(fifo).and_then(|log| caches::read(BufReader::new(log)))
+    });
+    let machine = Machine::by(boot).granule(granule).virtio_mem("1G,block=2M").append("run=\"mem\"");
+    let finished = run_to_end(run, &one_at_a_time(machine, &fifo)?.extra(caches::OPTIONS))?;
+    ensure_eq!(finished.exit, Exit::FINE, "a boot one instruction at a time");
+    let Ok(Ok(lines)) = reader.join() else { return unknown("QEMU's log cannot be read") };
+    ensure!(lines.switched && lines.stored.len() > 1000, "a log without stores: {}", lines.stored.len());
+    let promised = match boot {
+        Boot::Image => IMAGE_AT..IMAGE_AT + image_bytes()?,
+        Boot::Firmware => 0..0,
+    };
+    let before: Vec<String> = lines
+        .not_before
+        .iter()
+        .filter(|line| !promised.contains(line))
+        .map(|line| format!("{line:#x}"))
+        .collect();
+    let after: Vec<String> = lines.not_after.iter().map(|line| format!("{line:#x}")).collect();
+    ensure!(
+        before.is_empty(),
+        "{} of {} lines not cleaned before: {}",
+        before.len(),
+        lines.stored.len(),
+        span(&before)
+    );
+    ensure!(
+        after.is_empty(),
+        "{} of {} lines not invalidated after: {}",
+        after.len(),
+        lines.stored.len(),
+        span(&after)
+    );
+    Ok(format!("{} lines are written with the MMU off", lines.stored.len()))
+}
+
+fn span(lines: &[String]) -> String {
+    format!("{:?} to {:?}", lines.first(), lines.last())
+}
+
+/// The bytes of the image file.
+fn image_bytes() -> Checked<u64> {
+    let file =
+        std::env::var_os(IMAGE_VARIABLE).map_or_else(|| root().join("target/hotmap.Image"), PathBuf::from);
+    let metadata = std::fs::metadata(&file);
+    metadata.map(|metadata| metadata.len()).map_err(|error| Trouble::Unknown(format!("no image: {error}")))
+}
+
 /// `machine` with a log of each instruction, and the log's file.
 fn logged(run: &Run, machine: Machine) -> Checked<(Machine, PathBuf)> {
     let file = run.path("instructions");
+    Ok((one_at_a_time(machine, &file)?.extra(OPTIONS), file))
+}
+
+/// `machine` with one instruction for each of TCG's blocks, and what it logs in `file`.
+fn one_at_a_time(machine: Machine, file: &Path) -> Checked<Machine> {
     let path = file.display().to_string();
     let help = std::env::var_os("QEMU").unwrap_or_else(|| "qemu-system-aarch64".into());
     let help = Command::new(help).arg("-help").output();
@@ -94,8 +164,7 @@ fn logged(run: &Run, machine: Machine) -> Checked<(Machine, PathBuf)> {
     } else {
         &["-singlestep"]
     };
-    let machine = machine.extra(one_at_a_time.iter().copied()).extra(OPTIONS).extra(["-D", &path]);
-    Ok((machine, file))
+    Ok(machine.extra(one_at_a_time.iter().copied()).extra(["-D", &path]))
 }
 
 fn read(file: &PathBuf) -> Checked<Executed> {

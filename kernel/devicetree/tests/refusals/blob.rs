@@ -1,6 +1,6 @@
 //! The blob: its header, its blocks, its tokens.
 
-use hotmap_devicetree::{HEADER_SIZE, MAX_DEPTH, total_size};
+use hotmap_devicetree::{HEADER_SIZE, MAX_DEPTH, total_size, used_size};
 
 use crate::support::{Writer, patch, read};
 use crate::{machine, refusal, refusal_with};
@@ -36,6 +36,25 @@ fn header_rules() {
         refusal_of_header(LAST_COMPATIBLE, 18),
         "version 17 (compatible back to 18) is not version 17"
     );
+}
+
+/// Words 1 to 9: totalsize, the offsets of structure, strings and reservations, three that do not matter, the sizes of strings
+/// and structure (Devicetree Specification, 5.2).
+#[test]
+fn the_used_size_ends_with_the_last_block() {
+    let header = |words: [u32; 9]| {
+        let words = core::iter::once(0xd00d_feed).chain(words);
+        words.flat_map(u32::to_be_bytes).collect::<Vec<u8>>()
+    };
+    let strings_last = header([0x10_0000, 56, 0x200, 40, 17, 16, 0, 0x80, 0x1a8]);
+    assert_eq!(used_size(&strings_last), 0x280);
+    let structure_last = header([0x10_0000, 0x400, 0x200, 40, 17, 16, 0, 0x80, 0x1a8]);
+    assert_eq!(used_size(&structure_last), 0x5a8);
+    let reservations_last = header([0x10_0000, 56, 0x200, 0x800, 17, 16, 0, 0x80, 0x1a8]);
+    assert_eq!(used_size(&reservations_last), 0x10_0000);
+    let absurd = header([0x1000, u32::MAX, 0x200, 40, 17, 16, 0, 0x80, u32::MAX]);
+    assert_eq!(used_size(&absurd), 0x1000);
+    assert_eq!(used_size(&[]), 0);
 }
 
 #[test]
