@@ -15,6 +15,8 @@ use crate::{Failure, Resizer, Status};
 pub const MOST_TRIES: u32 = 10;
 /// How often a request that the device refuses is tried again at once: what it asks for may have changed meanwhile.
 const MOST_REFUSALS: u32 = 3;
+/// How often the requested size may change in one try.
+const MOST_CHANGES: u32 = 100;
 
 /// What one piece led to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -123,11 +125,16 @@ impl Resizer {
         stop: Stop<'_>,
     ) -> Result<bool, Failure> {
         self.stuck.clear();
-        let mut this = Try::new();
+        let (mut this, mut changes) = (Try::new(), 0);
         loop {
             if self.read_config(device)? {
                 self.stuck.clear();
                 this = Try::new();
+                changes += 1;
+            }
+            if changes > MOST_CHANGES {
+                // The next change interrupts again.
+                return Ok(false);
             }
             let (target, used) = (self.target(), self.in_use());
             let step = if used < target {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
-use hotmap_resize::{Policy, Resizer};
+use hotmap_resize::{Policy, Resizer, Status};
 use hotmap_testkit::rig::{MIB, Rig, Shape};
 use proptest::prelude::*;
 use virtio_mem::{Answer, BlockState, Config, Device, Fault, Request};
@@ -83,6 +83,53 @@ impl Device for Liar {
             None => Ok(BlockState::Unplugged),
         }
     }
+}
+
+/// A device that requests another size each time that it is asked.
+struct Fickle(Config);
+
+impl Device for Fickle {
+    fn config(&mut self) -> Result<Config, Fault> {
+        self.0.requested_size ^= UNIT;
+        Ok(self.0)
+    }
+    fn plug(&mut self, blocks: Range<u64>) -> Result<Answer, Fault> {
+        self.0.plugged_size += blocks.end - blocks.start;
+        Ok(Answer::Ack)
+    }
+    fn unplug(&mut self, blocks: Range<u64>) -> Result<Answer, Fault> {
+        self.0.plugged_size -= blocks.end - blocks.start;
+        Ok(Answer::Ack)
+    }
+    fn unplug_all(&mut self) -> Result<Answer, Fault> {
+        self.0.plugged_size = 0;
+        Ok(Answer::Ack)
+    }
+    fn state(&mut self, _: Range<u64>) -> Result<BlockState, Fault> {
+        Ok(BlockState::Unplugged)
+    }
+}
+
+#[test]
+fn a_device_that_never_stops_changing_its_mind_is_left_until_it_interrupts_again() {
+    let g = Granule::K4;
+    let mut rig = Rig::boot(g, &Shape::one("192 MiB", 0x4000_0000, 192 * MIB));
+    rig.machine.plug(0x8000_0000, 256 * MIB);
+    let size = 256 * MIB;
+    let config = Config {
+        block_size: UNIT,
+        node: None,
+        addr: 0x8000_0000,
+        region_size: size,
+        usable_region_size: size,
+        plugged_size: 0,
+        requested_size: 8 * UNIT,
+    };
+    let policy = Policy { home: MemmapHome::Ram, zone: Some(ZoneKind::Movable) };
+    let mut resizer = Resizer::new(0, config, policy, g);
+    let status = resizer.follow(&mut rig.mm, &mut Fickle(config), &mut |_| false);
+    assert_eq!(status, Status::Stuck);
+    rig.assert_clean("after it was left");
 }
 
 fn says() -> impl Strategy<Value = Says> {
