@@ -1,13 +1,17 @@
 //! Memmap on demand: blocks that map the image of a free block until a run begins in a page of their memmap.
 #![cfg(not(miri))]
 
+use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::{BlockError, Error};
 use hotmap_mm::frame::Mobility;
+use hotmap_mm::frame::block::Source;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
-use hotmap_testkit::rig::{GIB, MIB, Rig, Shape};
+use hotmap_mm::hotplug::range::HotRange;
+use hotmap_mm::pfn::PfnRange;
+use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
 const AT: u64 = 0x1_0000_0000;
@@ -41,6 +45,32 @@ fn one_page_and_back() {
         rig.unplug(AT, len);
         rig.assert_clean("gone");
         before.assert_same(&Snapshot::exact(&rig), "after a life on demand");
+    }
+}
+
+/// A free block goes between two that are offline: what is alike on both sides of it stays.
+#[test]
+fn what_goes_takes_no_neighbour_along() {
+    for g in Granule::ALL {
+        let mut rig = boot(g);
+        let before = Snapshot::exact(&rig);
+        let block = Rig::blocks(g, 1);
+        rig.machine.plug(AT, 5 * block);
+        let hot = HotRange::new(&rig.mm, PhysAddr::new(AT), 5 * block, Source::DeviceTree).expect("free");
+        rig.mm.add_memory(&hot.in_blocks(), MemmapHome::Demand, |_, _| {}).expect("room");
+        rig.online(AT, 5 * block, ZoneKind::Movable);
+        for at in [AT, AT + 4 * block] {
+            rig.mm.offline_pages(PfnRange::new(Rig::pfn(g, at), g.section_pages)).expect("nothing uses it");
+        }
+        for (start, len) in [(AT + block, block), (AT + 2 * block, 2 * block)] {
+            rig.mm.unplug(range(start, len)).expect("nothing uses it");
+            rig.assert_clean("one went");
+        }
+        for at in [AT, AT + 4 * block] {
+            rig.mm.remove_memory(range(at, block)).expect("it is offline");
+        }
+        rig.machine.unplug(AT);
+        before.assert_same(&Snapshot::exact(&rig), "after all went");
     }
 }
 

@@ -114,8 +114,12 @@ impl<M: Machine> Frames<M> {
         }
     }
 
-    /// Joins the extents that meet at `at`, if they are alike, and side by side in their zone.
+    /// Joins the extents that meet at `at`, if they are alike, and side by side in their zone. Where one of them is about to
+    /// be removed they stay two.
     pub(crate) fn join_extents(&mut self, at: Pfn) {
+        if self.removing.is_some_and(|pages| at == pages.start || at == pages.end) {
+            return;
+        }
         let (Some(low), Some(high)) =
             (self.extent_of(Pfn::new(at.get() - 1)).copied(), self.extent_of(at).copied())
         else {

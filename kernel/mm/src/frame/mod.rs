@@ -67,6 +67,8 @@ pub struct Frames<M: Machine> {
     pub(crate) extents: List<Extent>,
     /// Blocks on demand that are in no extent.
     unfolded: usize,
+    /// What is about to be removed: no extent reaches across its ends.
+    pub(crate) removing: Option<PfnRange>,
     /// The root of the translation tables.
     root: PhysAddr,
     pub(crate) zones: [Zone; 2],
@@ -90,6 +92,7 @@ impl<M: Machine> Frames<M> {
             blocks: List::new(),
             extents: List::new(),
             unfolded: 0,
+            removing: None,
             root,
             zones: [Zone::new(), Zone::new()],
             altmaps: Altmaps::new(),

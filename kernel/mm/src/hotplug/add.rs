@@ -167,7 +167,10 @@ impl<M: Machine> Mm<M> {
         self.space.refuse_split(self.space.layout().linear_range(range))?;
         self.frames.cut_extents(pages)?;
         match self.frames.get_group_tables(Groups::cut_by(pages)) {
-            Ok(tables) => Ok(Removal { pages, tables }),
+            Ok(tables) => {
+                self.frames.removing = Some(pages);
+                Ok(Removal { pages, tables })
+            }
             Err(error) => {
                 self.frames.join_all_extents(pages);
                 Err(error)
@@ -178,6 +181,7 @@ impl<M: Machine> Mm<M> {
     /// The range stays.
     pub fn cancel_removal(&mut self, removal: Removal) {
         self.frames.put_group_tables(removal.tables);
+        self.frames.removing = None;
         self.frames.join_all_extents(removal.pages);
     }
 
@@ -186,6 +190,7 @@ impl<M: Machine> Mm<M> {
         debug_assert!(self.frames.require_offline(pages).is_ok(), "what goes is offline");
         self.frames.unshare_groups(Groups::cut_by(pages), tables);
         remove_offline(&mut self.space, &mut self.frames, pages);
+        self.frames.removing = None;
     }
 }
 
