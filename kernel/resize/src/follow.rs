@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use hotmap_mm::error::{Error, PageError};
+use hotmap_mm::error::{Error, PageError, RangeError};
 use hotmap_mm::hotplug::offline::Stop;
 use hotmap_mm::machine::Machine;
 use hotmap_mm::mm::Mm;
@@ -53,15 +53,20 @@ pub(crate) enum Step {
 struct Try {
     /// Where growing looks on.
     from: u64,
+    /// How much it asks for at once.
+    most: u64,
     candidates: Candidates,
     refusals: u32,
+    /// What is idle is given back, and no more.
+    ends: bool,
     /// Whether another try may do better by itself.
     may_pass: bool,
 }
 
 impl Try {
     const fn new() -> Self {
-        Self { from: 0, candidates: Candidates::all(), refusals: 0, may_pass: false }
+        let candidates = Candidates::all();
+        Self { from: 0, most: u64::MAX, candidates, refusals: 0, ends: false, may_pass: false }
     }
 }
 
@@ -69,14 +74,17 @@ impl Resizer {
     /// Plugs or unplugs until as much is plugged as the device asks for, or no more can be done. What it asks for may change
     /// meanwhile: the last word counts. `stop` ends an offline.
     pub fn follow<M: Machine>(&mut self, mm: &mut Mm<M>, device: &mut impl Device, stop: Stop<'_>) -> Status {
+        self.stuck_changed = false;
         if let Status::Failed(_) = self.status {
             return self.status;
         }
+        let before = core::mem::take(&mut self.stuck);
         self.status = match self.try_to_follow(mm, device, stop) {
             Ok(_) if self.in_use() == self.target() && self.idle.is_empty() => Status::Steady,
             Ok(may_pass) => self.next_try(may_pass),
             Err(failure) => Status::Failed(failure),
         };
+        self.stuck_changed = !self.stuck.is_like(&before);
         self.status
     }
 
@@ -124,7 +132,6 @@ impl Resizer {
         device: &mut impl Device,
         stop: Stop<'_>,
     ) -> Result<bool, Failure> {
-        self.stuck.clear();
         let (mut this, mut changes) = (Try::new(), 0);
         loop {
             if self.read_config(device)? {
@@ -137,8 +144,10 @@ impl Resizer {
                 return Ok(false);
             }
             let (target, used) = (self.target(), self.in_use());
-            let step = if used < target {
-                self.grow(mm, device, this.from, target - used)?
+            let step = if this.ends {
+                Step::End
+            } else if used < target {
+                self.grow(mm, device, this.from, target - used, &mut this.most)?
             } else if used > target {
                 self.shrink(mm, &mut this.candidates, used - target, stop)
             } else {
@@ -164,7 +173,7 @@ impl Resizer {
             Step::Stays { at, why } => {
                 this.may_pass |= matches!(why, Error::Out(_) | Error::Page(PageError::Stays { .. }));
                 if growing {
-                    this.from = at.end;
+                    this.from = if is_beyond(&why) { u64::MAX } else { at.end };
                 }
                 self.stuck.note(at, why);
                 true
@@ -172,7 +181,7 @@ impl Resizer {
             Step::Short { at, why } => {
                 self.stuck.note(at, why);
                 this.may_pass = true;
-                false
+                !core::mem::replace(&mut this.ends, true)
             }
             Step::Refused => {
                 this.refusals += 1;
@@ -183,7 +192,11 @@ impl Resizer {
                 this.may_pass = true;
                 false
             }
-            Step::Interrupted | Step::End => false,
+            Step::Interrupted => {
+                this.ends = true;
+                true
+            }
+            Step::End => false,
         }
     }
 
@@ -222,9 +235,17 @@ impl Resizer {
         match self.idle.as_slice().last().cloned().filter(|_| excess > 0) {
             Some(idle) => {
                 let start = idle.start.max(idle.end.saturating_sub(excess));
+                if let Err(why) = self.plugged.reserve(1) {
+                    return Ok(Step::Short { at: start..idle.end, why });
+                }
                 self.give_back(device, start..idle.end)
             }
             None => Ok(Step::End),
         }
     }
+}
+
+/// Whether all that is above is refused as well.
+fn is_beyond(why: &Error) -> bool {
+    matches!(why, Error::Range(RangeError::BeyondLinearMap { range, reach }) if range.end > reach.end)
 }

@@ -13,22 +13,28 @@ use crate::piece::Piece;
 use crate::{Failure, Resizer, Status};
 
 impl Resizer {
-    /// Plugs and adds the next piece at or above `from`, at most `need` bytes, of what is usable.
+    /// Plugs and adds the next piece at or above `from`, at most `need` bytes, of what is usable. Whole blocks come by `most`
+    /// bytes at once, which is halved where so many cannot be had, and doubled where they can.
     pub(crate) fn grow<M: Machine>(
         &mut self,
         mm: &mut Mm<M>,
         device: &mut impl Device,
         from: u64,
         need: u64,
+        most: &mut u64,
     ) -> Result<Step, Failure> {
-        let Some(next) = self.next_unused(from, need) else { return Ok(Step::End) };
-        let mut piece = self.first_piece(mm, next);
         loop {
-            let step = self.grow_by(mm, device, &piece)?;
-            match (step, half(&piece, self.chunk())) {
-                // Less memory may be had for fewer blocks.
-                (Step::Short { .. }, Some(less)) => piece = less,
-                (step, _) => return Ok(step),
+            let Some(next) = self.next_unused(from, need) else { return Ok(Step::End) };
+            let piece = at_most(self.first_piece(mm, next), *most, self.chunk());
+            let blocks = (piece.range().end - piece.range().start) / self.chunk();
+            match self.grow_by(mm, device, &piece)? {
+                // Fewer blocks need less memory, and one that is refused keeps no other.
+                Step::Short { .. } | Step::Stays { .. } if blocks > 1 => *most = blocks / 2 * self.chunk(),
+                Step::Done => {
+                    *most = most.saturating_mul(2);
+                    return Ok(Step::Done);
+                }
+                step => return Ok(step),
             }
         }
     }
@@ -39,7 +45,7 @@ impl Resizer {
         let window = usable.start.max(from)..usable.end.max(from);
         let idle = self.idle.inside(window.clone()).next();
         let next = idle.or_else(|| self.plugged.first_gap(window))?;
-        Some(next.start..next.end.min(next.start + need))
+        Some(next.start..next.end.min(next.start.saturating_add(need)))
     }
 
     fn grow_by<M: Machine>(
@@ -100,9 +106,12 @@ impl Resizer {
     }
 }
 
-/// The first half of a piece of several blocks.
-fn half(piece: &Piece, block: u64) -> Option<Piece> {
-    let Piece::Whole(range) = piece else { return None };
-    let blocks = (range.end - range.start) / block;
-    (blocks > 1).then(|| Piece::Whole(range.start..range.start + blocks / 2 * block))
+/// The first blocks of a piece of several: `most` bytes, or one block.
+fn at_most(piece: Piece, most: u64, block: u64) -> Piece {
+    match piece {
+        Piece::Whole(range) if range.end - range.start > most => {
+            Piece::Whole(range.start..range.start + (most / block).max(1) * block)
+        }
+        piece => piece,
+    }
 }

@@ -132,6 +132,7 @@ pub struct Resizer {
     plugged: Ranges,
     idle: Ranges,
     stuck: Stuck,
+    stuck_changed: bool,
     status: Status,
 }
 
@@ -147,6 +148,7 @@ impl Resizer {
             plugged: Ranges::new(),
             idle: Ranges::new(),
             stuck: Stuck::new(),
+            stuck_changed: false,
             status: Status::Steady,
         }
     }
@@ -174,6 +176,10 @@ impl Resizer {
     pub const fn stuck(&self) -> &Stuck {
         &self.stuck
     }
+    /// Whether the last [`Self::follow`] found that something else stays than the one before.
+    pub const fn stuck_changed(&self) -> bool {
+        self.stuck_changed
+    }
     /// Its NUMA node, 0 if it names none.
     pub fn node(&self) -> u32 {
         self.config.node.map_or(0, u32::from)
@@ -194,6 +200,7 @@ impl Resizer {
     fn usable(&self) -> core::ops::Range<u64> {
         let usable = self.config.usable();
         let unit = self.unit();
-        usable.start.next_multiple_of(unit)..usable.end / unit * unit
+        let start = usable.start.checked_next_multiple_of(unit).unwrap_or(usable.end);
+        start..usable.end / unit * unit
     }
 }

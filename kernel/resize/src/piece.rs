@@ -46,7 +46,7 @@ impl Resizer {
     /// The chunk of the address `at`.
     pub(crate) fn chunk_of(&self, at: u64) -> Range<u64> {
         let start = PhysAddr::new(at).align_down(self.chunk()).get();
-        start..start + self.chunk()
+        start..start.saturating_add(self.chunk())
     }
     /// The pages of a range.
     pub(crate) fn pages(&self, range: &Range<u64>) -> PfnRange {
@@ -65,7 +65,7 @@ impl Resizer {
         }
         let size = self.chunk();
         let mut end = block.end;
-        while end + size <= range.end && !exists(&(end..end + size)) {
+        while range.end - end >= size && !exists(&(end..end + size)) {
             end += size;
         }
         Piece::Whole(range.start..end)

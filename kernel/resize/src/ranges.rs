@@ -41,6 +41,7 @@ impl Ranges {
         let at = self.0.partition_point(|r| r.end < range.start);
         let joined = self.0[at..].partition_point(|r| r.start <= range.end);
         if joined == 0 {
+            debug_assert!(self.0.len() < self.0.capacity(), "without room");
             return self.0.insert(at, range);
         }
         let last = &self.0[at + joined - 1];
@@ -62,6 +63,7 @@ impl Ranges {
             (true, false) => self.0[at] = after,
             (false, true) => self.0[at] = before,
             (false, false) => {
+                debug_assert!(self.0.len() < self.0.capacity(), "without room");
                 self.0[at] = before;
                 self.0.insert(at + 1, after);
             }
@@ -112,6 +114,7 @@ mod tests {
     #[test]
     fn neighbours_are_one_range_and_a_hole_makes_two() {
         let mut ranges = Ranges::new();
+        assert!(ranges.reserve(4).is_ok());
         ranges.insert(2..4);
         ranges.insert(6..8);
         ranges.insert(4..6);
@@ -131,6 +134,7 @@ mod tests {
             let (mut ranges, mut set) = (Ranges::new(), alloc::collections::BTreeSet::new());
             for (start, len) in steps {
                 let range = start..start + len;
+                prop_assert!(ranges.reserve(1).is_ok());
                 let inside = range.clone().filter(|n| set.contains(n)).count() as u64;
                 prop_assert_eq!(ranges.bytes_in(&range), inside);
                 let gap = range.clone().find(|n| !set.contains(n));

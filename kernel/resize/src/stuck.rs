@@ -42,6 +42,13 @@ impl Stuck {
     pub fn is_empty(&self) -> bool {
         self.listed.is_empty() && self.more == 0
     }
+    /// Whether the same ranges stay, for reasons of the same kind.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let kind = |stay: &Stay| core::mem::discriminant(&stay.why);
+        let alike = |(a, b): (&Stay, &Stay)| a.range == b.range && kind(a) == kind(b);
+        (self.listed.len(), self.more) == (other.listed.len(), other.more)
+            && self.listed.iter().zip(&other.listed).all(alike)
+    }
     pub(crate) fn clear(&mut self) {
         *self = Self::new();
     }

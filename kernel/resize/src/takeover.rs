@@ -73,7 +73,8 @@ impl Resizer {
     fn trim(&mut self, device: &mut impl Device) -> Result<MmResult<()>, Failure> {
         let unit = self.unit();
         let part = |range: &Range<u64>| {
-            let whole = range.start.next_multiple_of(unit)..range.end / unit * unit;
+            let start = range.start.checked_next_multiple_of(unit).unwrap_or(range.end);
+            let whole = start..range.end / unit * unit;
             if whole.start >= whole.end {
                 Some(range.clone())
             } else if range.start < whole.start {

@@ -65,6 +65,25 @@ fn a_held_page_in_a_block_that_goes_in_part_is_passed_over() {
 }
 
 #[test]
+fn what_stays_is_news_once_and_another_unit_is_news_again() {
+    let g = Granule::K4;
+    let mut guest = Guest::new(g, MemmapHome::Ram, UNIT, 2 * g.section_size);
+    guest.resize(g.section_size);
+    let (low, high) = (REGION + 5 * UNIT, REGION + 9 * UNIT);
+    guest.rig.mm.pin(pfn(g, low)).unwrap();
+    guest.resize(0);
+    assert!(guest.resizer.stuck_changed());
+    guest.follow("again");
+    assert!(!guest.resizer.stuck_changed(), "the same unit for the same reason");
+    guest.resize(10 * UNIT);
+    guest.rig.mm.pin(pfn(g, high)).unwrap();
+    guest.rig.mm.unpin(pfn(g, low)).unwrap();
+    guest.resize(0);
+    let stays = guest.resizer.stuck().as_slice();
+    assert!(stays.len() == 1 && guest.resizer.stuck_changed(), "as many, and another one: {stays:?}");
+}
+
+#[test]
 fn pages_in_use_move_out_of_what_goes() {
     for (g, home) in Granule::ALL.into_iter().flat_map(|g| HOMES.map(|home| (g, home))) {
         let mut guest = Guest::new(g, home, UNIT, 2 * g.section_size);
