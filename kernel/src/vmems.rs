@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
-use hotmap_mm::error::Result;
+use hotmap_mm::error::{RangeError, Result};
 use hotmap_mm::granule::Granule;
 use hotmap_mm::list;
 use hotmap_mm::machine::Machine;
@@ -69,14 +69,14 @@ impl<D: Driven> Vmem<D> {
     /// Follows the size that it asks for, and says what changed.
     fn follow<M: Machine>(&mut self, mm: &mut Mm<M>) {
         let (before, waited) = (self.resizer.plugged().total(), self.device.waited());
-        let (was, stayed) = (self.resizer.status(), self.resizer.stuck().as_slice().len());
+        let was = self.resizer.status();
         let name = self.resizer.source();
         let meter = Meter::start(&mm.frames().counts());
         let mut attention = Attention::new(&name, mm, self.pages(mm.granule()));
         let status = self.resizer.follow(mm, &mut self.device, &mut |migrated| attention.stop(migrated));
         let meter = meter.stop(|| mm.frames().counts()).without(self.device.waited() - waited);
         self.say_what_changed(before, meter);
-        if status != was || self.resizer.stuck().as_slice().len() != stayed {
+        if status != was || self.resizer.stuck_changed() {
             self.say_what_stays(mm.granule(), status);
         }
         self.retry_at = match status {
@@ -105,7 +105,9 @@ impl<D: Driven> Vmem<D> {
             return kprintln!("{name}: given up: {failure}");
         }
         let mut said = None;
-        for stay in self.resizer.stuck().as_slice() {
+        // A retry that finds what the one before found says so in no line.
+        let stays = if self.resizer.stuck_changed() { self.resizer.stuck().as_slice() } else { &[] };
+        for stay in stays {
             let block = PhysAddr::new(stay.range.start).align_down(g.section_size);
             if said.replace(block) != Some(block) {
                 kprintln!("{name}: {} stays as it is: {}", range(&stay.range), stay.why);
@@ -180,6 +182,11 @@ impl<D: Driven> Vmems<D> {
         place: &dyn core::fmt::Display,
     ) -> core::result::Result<(), Refused> {
         let config = device.config().map_err(Refused::Fault)?;
+        let region = range(&config.region());
+        let mut regions = self.all.iter().map(|vmem| range(&vmem.resizer.config().region()));
+        if let Some(PhysRange { start: present, .. }) = regions.find(|other| other.overlaps(&region)) {
+            return Err(Refused::Model(RangeError::Exists { range: region, present }.into()));
+        }
         list::reserve(&mut self.all, 1).map_err(Refused::Model)?;
         let number = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
         let mut resizer = Resizer::new(number, config, policy, mm.granule());
@@ -209,8 +216,8 @@ impl<D: Driven> Vmems<D> {
         })
     }
 
-    /// Follows the devices that have changed, or whose retry is due; then those that are stuck, since their neighbour may have
-    /// held them. `before` is called with the pages of each.
+    /// Follows the devices that have changed, or whose retry is due; then those that are stuck, if that moved memory, since
+    /// their neighbour may have held them. `before` is called with the pages of each.
     pub fn service<M: Machine>(&mut self, mm: &mut Mm<M>, mut before: impl FnMut(PfnRange)) {
         let changed = |vmem: &Vmem<D>| vmem.changed || vmem.is_due();
         let stuck = |vmem: &Vmem<D>| vmem.resizer.status() == Status::Stuck;
@@ -221,10 +228,17 @@ impl<D: Driven> Vmems<D> {
             then |= u32::from(stuck(vmem) && !changed(vmem)) << i;
         }
         for which in [first, then] {
+            let mut moved = false;
             for (_, vmem) in self.all.iter_mut().enumerate().filter(|(i, _)| which >> i & 1 != 0) {
                 vmem.changed = false;
                 before(vmem.pages(mm.granule()));
+                let used = vmem.resizer.in_use();
                 vmem.follow(mm);
+                moved |= vmem.resizer.in_use() != used;
+            }
+            // Two that wait for each other would be tried for ever.
+            if !moved {
+                return;
             }
         }
     }
@@ -286,3 +300,6 @@ fn after(tries: u32) -> u64 {
 const fn after(tries: u32) -> u64 {
     FIRST_RETRY << tries
 }
+
+#[cfg(test)]
+mod tests;
