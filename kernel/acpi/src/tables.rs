@@ -1,0 +1,63 @@
+//! The tables in the file, one behind the other (ACPI 6.5, 5.2.6).
+
+use crate::aml;
+use crate::announced::Announced;
+use crate::cursor::{Cursor, Source};
+use crate::problem::{Problem, What};
+
+/// Bytes of a table's header: signature and length first.
+const HEADER_BYTES: u32 = 36;
+
+/// The most bytes of the file that QEMU makes (include/hw/acpi/aml-build.h, `ACPI_BUILD_TABLE_MAX_SIZE`).
+const MOST_BYTES: u32 = 0x20_0000;
+
+/// Reads the `size` bytes of the file `etc/acpi/tables`, as far as needed: up to the first bytes that are no table (QEMU fills
+/// the file up with zeros, hw/arm/virt-acpi-build.c, `acpi_align_size`), or until everything is found.
+pub fn read<S: Source>(source: &mut S, size: u32) -> Announced {
+    let mut found = Announced::new();
+    if size > MOST_BYTES {
+        found.note(Problem { at: 0, what: What::File { size, most: MOST_BYTES } });
+        return found;
+    }
+    let mut cursor = Cursor::new(source);
+    loop {
+        match read_table(&mut cursor, size, &mut found) {
+            Ok(true) if !found.is_complete() => {}
+            Ok(_) => return found,
+            Err(problem) => {
+                found.note(problem);
+                return found;
+            }
+        }
+    }
+}
+
+/// Reads a table; false: there is none.
+fn read_table<S: Source>(cursor: &mut Cursor<S>, size: u32, found: &mut Announced) -> Result<bool, Problem> {
+    let start = cursor.at();
+    let problem = |what| Problem { at: start, what };
+    let room = size - start;
+    if room < HEADER_BYTES {
+        return Ok(false);
+    }
+    let signature: [u8; 4] = cursor.bytes(size)?;
+    if signature == [0; 4] {
+        return Ok(false);
+    }
+    if !signature.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_') {
+        return Err(problem(What::Signature(signature)));
+    }
+    let length = u32::from_le_bytes(cursor.bytes(size)?);
+    if length < HEADER_BYTES || length > room {
+        return Err(problem(What::Length { signature, length, room }));
+    }
+    let end = start + length;
+    if matches!(&signature, b"DSDT" | b"SSDT") {
+        cursor.go_to(start + HEADER_BYTES);
+        aml::read(cursor, end, found);
+    }
+    if !found.is_complete() {
+        cursor.go_to(end);
+    }
+    Ok(true)
+}
