@@ -112,7 +112,7 @@ pub(crate) struct Roots {
 /// `Out` when boot memory runs out, `AlreadyMapped` when the device tree puts two things in one place.
 pub(crate) fn build(g: Granule, info: &mut BootInfo, image: &Image) -> Result<Roots> {
     let windows = windows::mapped(&info.machine, &info.redistributors);
-    let (memblock, found) = (&mut info.memblock, &info.virtio);
+    let (memblock, virtio, acpi) = (&mut info.memblock, &info.virtio, &info.acpi);
     let layout = Layout::new(g, info.ram_start, cpu::features().pa_bits());
     let mut space = boot::new_space(Physical, layout, memblock)?;
     boot::map_boot_ram(&mut space, memblock, image.constant())?;
@@ -127,7 +127,7 @@ pub(crate) fn build(g: Granule, info: &mut BootInfo, image: &Image) -> Result<Ro
         boot::map_boot(&mut space, memblock, &request)?;
     }
     map_stacks(&mut space, memblock, image, info.stacks)?;
-    for range in windows.iter().map(|window| window.range).chain(found.ranges()) {
+    for range in windows.iter().map(|window| window.range).chain(virtio.ranges()).chain(acpi.ranges()) {
         map_device(&mut space, memblock, range)?;
     }
     let ttbr0 = identity(layout, memblock, image)?;

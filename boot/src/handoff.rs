@@ -8,6 +8,7 @@ use hotmap_kernel::arch::psci::{self, Functions};
 use hotmap_kernel::arch::{caches, cpu, image};
 use hotmap_kernel::boot_info::{BootInfo, BootWay};
 use hotmap_kernel::cpus::plan;
+use hotmap_kernel::drivers::platform;
 use hotmap_kernel::drivers::virtio::find;
 use hotmap_kernel::drivers::windows::{self, BadTree, Loaded};
 use hotmap_kernel::exit::Status;
@@ -69,7 +70,7 @@ pub(crate) fn read(info: &mut BootInfo, dtb: u64, image: PhysRange) -> Result<()
     windows::check(&info.machine, &loaded).map_err(Stop::BadTree)?;
     find::find(&info.machine, &loaded, &mut info.virtio);
     info.args.read(&info.machine.bootargs);
-    hotmap_kernel::drivers::platform::read_fw_cfg_args(&info.machine, &mut info.args);
+    platform::read_fw_cfg(info, &loaded);
     Ok(())
 }
 

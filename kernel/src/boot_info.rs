@@ -7,6 +7,7 @@ use hotmap_mm::granule::GranuleKind;
 use hotmap_mm::memblock::Memblock;
 
 use crate::args::BootArgs;
+use crate::drivers::acpi;
 use crate::drivers::virtio::found::Found;
 use crate::per_cpu::CPUS;
 
@@ -49,6 +50,8 @@ pub struct BootInfo {
     pub redistributors: [u64; CPUS],
     /// The virtio devices that the kernel drives.
     pub virtio: Found,
+    /// The registers that ACPI announces.
+    pub acpi: acpi::Found,
     /// The root of the kernel's tables.
     pub root: PhysAddr,
     /// Where RAM starts: what the layout is computed from.
@@ -80,6 +83,7 @@ impl BootInfo {
             boot_affinity: 0,
             redistributors: [0; CPUS],
             virtio: const { Found::new() },
+            acpi: const { acpi::Found::new() },
             root: PhysAddr::new(0),
             ram_start: PhysAddr::new(0),
             image: none,

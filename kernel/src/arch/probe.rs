@@ -1,4 +1,4 @@
-//! A load that may abort: whether a device is there that nothing describes.
+//! A load that may abort: whether a device is where the device tree says.
 //!
 //! On QEMU a read of nothing is a synchronous external abort, which the exception handler recognises by its address. (On
 //! hardware it may be an SError instead, which is reported like any unexpected exception.)

@@ -1,9 +1,9 @@
 //! Memory hotplug as QEMU's ACPI does it: the Generic Event Device says that something happened, the slot registers say
-//! to which DIMM. There are no ACPI tables to read here: the two windows are used as the DSDT's code would use them.
+//! to which DIMM. The DSDT announces both windows ([`super::acpi`]); they are used as its code would use them.
 //!
 //! Sources: QEMU `docs/specs/acpi_mem_hotplug.rst` (the slot registers), `hw/acpi/memory_hotplug.c` (what they do),
-//! `docs/specs/acpi_hw_reduced_hotplug.rst` and `hw/acpi/generic_event_device.c` (the event selector), `hw/arm/virt.c`
-//! (where they are and which interrupt), ACPI 6.5, 6.3.5 "_OST" (event and status codes).
+//! `docs/specs/acpi_hw_reduced_hotplug.rst` and `hw/acpi/generic_event_device.c` (the event selector), ACPI 6.5, 6.3.5
+//! "_OST" (event and status codes).
 //!
 //! ```text
 //!  device_add:  flags ENABLED|INSERTING -> ack_insert -> memory added  -> report(INSERTION, SUCCESS)
@@ -21,21 +21,13 @@ use tock_registers::register_bitfields;
 
 use super::mmio::{Register, Window};
 
-/// Physical address of the event selector on QEMU's virt (`VIRT_ACPI_GED`). Not in the device tree.
-pub const GED_BASE: u64 = 0x0908_0000;
-/// Physical address of the slot registers on QEMU's virt (`VIRT_PCDIMM_ACPI`). Not in the device tree.
-pub const SLOTS_BASE: u64 = 0x0907_0000;
-/// The event's shared peripheral interrupt (`VIRT_ACPI_GED` in `a15irqmap`), **edge** triggered: ID 41.
-pub const GED_SPI: u32 = 9;
-/// Bytes to map for each of the two windows.
-pub const WINDOW_BYTES: u64 = 0x1000;
 /// The most slots that a machine can have (`ACPI_MAX_RAM_SLOTS`).
 pub const MAX_SLOTS: u32 = 256;
 
 /// Bytes of the event selector (`ACPI_GED_EVT_SEL_LEN`).
-const EVENTS_BYTES: usize = 4;
+pub const EVENTS_BYTES: usize = 4;
 /// Bytes of the slot registers (`MEMORY_HOTPLUG_IO_LEN`).
-const SLOTS_BYTES: usize = 0x18;
+pub const SLOTS_BYTES: usize = 0x18;
 
 register_bitfields![u32,
     /// `ACPI_GED_MEM_HOTPLUG_EVT`, `ACPI_GED_PWR_DOWN_EVT`, `ACPI_GED_NVDIMM_HOTPLUG_EVT`.
@@ -192,6 +184,30 @@ impl fmt::Display for NoSlot {
     }
 }
 
+/// The slot registers are none: why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotSlots {
+    /// Bits of a slot's flags are set that no QEMU sets.
+    Flags(u32),
+    /// The reserved bytes of slot 0 are zero, as of a slot that does not exist.
+    NoSlots,
+    /// A slot exists beyond the last that there can be.
+    TooMany,
+}
+
+impl fmt::Display for NotSlots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("dimms: what answers at the slot registers is none: ")?;
+        match self {
+            Self::Flags(flags) => {
+                write!(f, "the flags of slot 0 are {flags:#x}, of which bits 0 to 2 are used")
+            }
+            Self::NoSlots => f.write_str("it has no slot 0"),
+            Self::TooMany => write!(f, "it has a slot {MAX_SLOTS}; the most slots are {MAX_SLOTS}"),
+        }
+    }
+}
+
 /// The event selector and the slot registers.
 #[derive(Debug)]
 pub struct Ged {
@@ -205,30 +221,20 @@ impl Ged {
     /// has.
     ///
     /// # Safety
-    /// M4. The registers exist only on a machine with ACPI and memory slots (firmware boot, `slots=` and `maxmem=`):
-    /// [probe](crate::arch::probe) [`FLAGS_OFFSET`] bytes into the slot registers first, because elsewhere
-    /// they abort. (Not the event selector: to read it is to clear it.)
-    pub unsafe fn new(ged_base: usize, slots_base: usize) -> Self {
+    /// M4. The registers exist only where ACPI announces them: elsewhere they abort.
+    ///
+    /// # Errors
+    /// [`NotSlots`].
+    pub unsafe fn new(ged_base: usize, slots_base: usize) -> Result<Self, NotSlots> {
         // SAFETY: M4, which the caller promises.
         let (events, slots) =
             unsafe { (Window::new(ged_base, EVENTS_BYTES), Window::new(slots_base, SLOTS_BYTES)) };
         let mut ged = Self { events, slots, count: 0 };
-        ged.count = ged.count_slots();
-        ged
-    }
-
-    /// How many slots there are. `memory_hotplug.c` answers reads of a reserved offset with all ones, and any read with
-    /// zero while a slot that does not exist is selected. A machine that answers neither way has every slot that it may
-    /// have: the surplus ones read as empty.
-    fn count_slots(&mut self) -> u32 {
-        let mut exists = |slot| {
-            self.slots.set(write::SELECT, slot);
-            self.slots.get(read::RESERVED) != 0
-        };
-        if !exists(0) || exists(MAX_SLOTS) {
-            return MAX_SLOTS;
-        }
-        (1..MAX_SLOTS).find(|&slot| !exists(slot)).unwrap_or(MAX_SLOTS)
+        ged.count = count_slots(|slot| {
+            ged.slots.set(write::SELECT, slot);
+            (ged.slots.get(read::FLAGS), ged.slots.get(read::RESERVED))
+        })?;
+        Ok(ged)
     }
 
     /// How many slots the machine has.
@@ -319,9 +325,24 @@ impl Ged {
     }
 }
 
-/// Where a probe may look without changing anything: the flags of the slot that is selected, in bytes from the slot
-/// registers' base.
-pub const FLAGS_OFFSET: usize = read::FLAGS.offset();
+/// How many slots there are, by the flags and the reserved bytes of each. `memory_hotplug.c` answers reads of a reserved
+/// offset with all ones, and any read with zero while a slot that does not exist is selected. A bus that answers every read
+/// with the same has no slots.
+fn count_slots(mut look: impl FnMut(u32) -> (u32, u16)) -> Result<u32, NotSlots> {
+    let (flags, reserved) = look(0);
+    let used = FLAGS::ENABLED::SET + FLAGS::INSERTING::SET + FLAGS::REMOVING::SET;
+    if flags & !used.mask() != 0 {
+        return Err(NotSlots::Flags(flags));
+    }
+    if reserved == 0 {
+        return Err(NotSlots::NoSlots);
+    }
+    let mut exists = |slot| look(slot).1 != 0;
+    if exists(MAX_SLOTS) {
+        return Err(NotSlots::TooMany);
+    }
+    Ok((1..MAX_SLOTS).find(|&slot| !exists(slot)).unwrap_or(MAX_SLOTS))
+}
 
 #[cfg(test)]
 mod tests;

@@ -45,10 +45,6 @@ impl<T, R> Register<T, R> {
     pub(super) const fn nth(self, n: usize) -> Self {
         Self::at(self.offset + n * size_of::<T>())
     }
-    /// Bytes from its window's start.
-    pub(super) const fn offset(self) -> usize {
-        self.offset
-    }
 }
 
 /// A device's register window.

@@ -1,6 +1,7 @@
 //! The devices of QEMU's virt machine that the kernel drives. Each constructor takes the virtual address of the registers
 //! (with the MMU off: the physical one) and cites rule **M4** of [`crate::arch`].
 
+pub mod acpi;
 pub mod affinity;
 pub mod console;
 pub mod fw_cfg;

@@ -1,8 +1,7 @@
 //! NVDIMMs, by the interface of QEMU's ACPI: a register takes the address of a page with a question, and QEMU writes its
-//! answer into the same page. The kernel reads no ACPI tables: it uses the register as the DSDT's `_FIT` method does.
+//! answer into the same page. An SSDT announces the register ([`super::acpi`]); it is used as that table's `_FIT` method does.
 //!
-//! Source: QEMU `docs/specs/acpi_nvdimm.rst` (the page, "Read FIT"), `hw/acpi/nvdimm.c` (what it does), `hw/arm/virt.c`
-//! (where the register is). One table lists the NVDIMMs that were present at boot and those that were added later; an event
+//! Source: QEMU `docs/specs/acpi_nvdimm.rst` (the page, "Read FIT"), `hw/acpi/nvdimm.c` (what it does). One table lists the NVDIMMs that were present at boot and those that were added later; an event
 //! announces the latter ([`super::ged::Events::nvdimm`]).
 //!
 //! ```text
@@ -25,10 +24,8 @@ pub mod port;
 
 use nfit::{NfitError, Region};
 
-/// Physical address of the register on QEMU's virt (`VIRT_NVDIMM_ACPI`). Not in the device tree.
-pub const REGISTER_BASE: u64 = 0x0909_0000;
-/// Bytes to map for it. (The register itself has 4, `NVDIMM_ACPI_IO_LEN`.)
-pub const WINDOW_BYTES: u64 = 0x1000;
+/// Bytes of the register (`NVDIMM_ACPI_IO_LEN`).
+pub const REGISTER_BYTES: usize = 4;
 /// Bytes of the page (`NVDIMM_DSM_MEMORY_SIZE`).
 pub const PAGE_BYTES: usize = 4096;
 

@@ -1,12 +1,13 @@
-//! The machine around the CPU: where its devices are, and bringing them up.
+//! The machine around the CPU: where its devices are, by the device tree and by ACPI, and bringing them up.
 //!
-//! Devices are mapped one to one from `layout::DEVICES` on by boot, so a driver's address follows from the device tree's.
+//! Devices are mapped one to one from `layout::DEVICES` on by boot, so a driver's address follows from theirs.
 #![expect(unsafe_code, reason = "hands register addresses to drivers; rule M4")]
 
 use alloc::vec::Vec;
 
-use hotmap_devicetree::{Console, Gic as GicNode, InterruptKind, MachineDescription, Uart};
-use hotmap_mm::addr::PhysAddr;
+use hotmap_acpi::Interrupt;
+use hotmap_devicetree::{Console, Gic as GicNode, InterruptKind, Uart};
+use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::layout;
 use virtio_drivers::transport::DeviceType;
 
@@ -15,17 +16,20 @@ use crate::arch::word;
 use crate::args::BootArgs;
 use crate::boot_info::BootInfo;
 use crate::cpus::plan;
+use crate::drivers::acpi::Slots;
 use crate::drivers::affinity;
-use crate::drivers::fw_cfg::{FwCfg, MmioPort};
-use crate::drivers::ged::{self, Ged};
+use crate::drivers::fw_cfg::{File, FwCfg, MmioPort};
+use crate::drivers::ged::Ged;
 use crate::drivers::gic::{FIRST_SPI, Gic, GicAddresses, Trigger};
+use crate::drivers::nvdimm::Nvdimm;
 use crate::drivers::nvdimm::port::MmioPort as NvdimmPort;
-use crate::drivers::nvdimm::{self, Nvdimm};
 use crate::drivers::virtio::find::{self, VirtioDevice};
-use crate::drivers::windows::QEMU_VIRT;
+use crate::drivers::windows::Loaded;
 
 /// The file of fw_cfg with the ACPI tables (QEMU, include/hw/acpi/aml-build.h, ACPI_BUILD_TABLE_FILE).
 const ACPI_TABLES: &str = "etc/acpi/tables";
+/// The file of fw_cfg with more boot arguments.
+const ARGUMENTS: &str = "opt/hotmap/args";
 /// How many interrupts have an ID of their own (IHI 0069, 2.2, without LPIs).
 const MOST_PENDING: u32 = 1020;
 
@@ -50,19 +54,32 @@ fn gicr_typer(at: u64) -> Option<u64> {
     Some(half(at)? | half(at + 4)? << 32)
 }
 
-/// Reads more boot arguments from QEMU's `-fw_cfg name=opt/hotmap/args,string=...`. Runs with the MMU off.
-pub fn read_fw_cfg_args(machine: &MachineDescription, args: &mut BootArgs) {
+/// Reads from QEMU's fw_cfg more boot arguments (`-fw_cfg name=opt/hotmap/args,string=...`), and what its ACPI tables announce.
+/// Runs with the MMU off.
+pub fn read_fw_cfg(info: &mut BootInfo, loaded: &Loaded) {
+    let BootInfo { machine, args, virtio, acpi, .. } = info;
     let Some(region) = machine.fw_cfg else { return };
-    let mut buffer = [0; crate::args::RUN_CAPACITY];
     // SAFETY: M4: the MMU is off, so the registers are at their physical address.
     let port = unsafe { MmioPort::new(word(region.start)) };
-    match FwCfg::new(port).and_then(|mut device| device.read("opt/hotmap/args", &mut buffer)) {
-        Ok(Some(bytes)) => match core::str::from_utf8(bytes) {
-            Ok(text) => args.read(text.trim_end_matches('\0')),
-            Err(error) => args.refuse(format_args!("opt/hotmap/args is not UTF-8: {error}")),
-        },
-        Ok(None) => {}
-        Err(error) => args.refuse(format_args!("opt/hotmap/args: {error}")),
+    let found = FwCfg::new(port).and_then(|mut device| Ok((device.find([ARGUMENTS, ACPI_TABLES])?, device)));
+    let ([arguments, tables], mut device) = match found {
+        Ok(found) => found,
+        Err(error) => return args.refuse(format_args!("{ARGUMENTS}: {error}")),
+    };
+    if let Some(file) = arguments {
+        read_arguments(&mut device, file, args);
+    }
+    if let Some(file) = tables {
+        acpi.take(&device.read_acpi(file), machine, loaded, virtio);
+    }
+}
+
+fn read_arguments(device: &mut FwCfg<MmioPort>, file: File, args: &mut BootArgs) {
+    let mut buffer = [0; crate::args::RUN_CAPACITY];
+    match device.read(file, &mut buffer).map(core::str::from_utf8) {
+        Ok(Ok(text)) => args.read(text.trim_end_matches('\0')),
+        Ok(Err(error)) => args.refuse(format_args!("{ARGUMENTS} is not UTF-8: {error}")),
+        Err(error) => args.refuse(format_args!("{ARGUMENTS}: {error}")),
     }
 }
 
@@ -92,14 +109,12 @@ pub struct Platform {
 impl Platform {
     /// Sets the devices up. A device that is missing or does not work is logged and left out.
     pub fn bring_up(info: &BootInfo) -> Self {
-        let machine = &info.machine;
-        let (ged, nvdimm) = if has_acpi(machine) { (find_ged(), find_nvdimm()) } else { (None, None) };
         let (virtio, virtio_spis) = (find::open(&info.virtio, DeviceType::Memory), Vec::new());
         let mut platform = Self {
             gic: gic(info),
             uart_intid: None,
-            ged,
-            nvdimm,
+            ged: None,
+            nvdimm: info.acpi.nvdimm.and_then(nvdimm),
             virtio,
             virtio_spis,
             virtio_pending: false,
@@ -107,14 +122,28 @@ impl Platform {
         };
         platform.tell_of_buses(info);
         platform.enable_virtio();
-        if let Console::Pl011(uart) = machine.console {
+        if let Console::Pl011(uart) = info.machine.console {
             platform.enable_console(uart);
         }
-        if platform.ged.is_some() {
-            // Edge: configured as level it never arrives.
-            platform.enable(ged::GED_SPI, Trigger::Edge);
+        if let Some(slots) = &info.acpi.slots {
+            platform.use_slots(slots);
         }
         platform
+    }
+
+    /// Takes the memory slots, and lets their events wake the CPU.
+    fn use_slots(&mut self, slots: &Slots) {
+        self.ged = ged(slots);
+        if self.ged.is_none() {
+            return;
+        }
+        let enabled = slots.interrupt.is_some_and(|Interrupt { gsi, edge }| {
+            self.enable(gsi - FIRST_SPI, if edge { Trigger::Edge } else { Trigger::Level })
+        });
+        if !enabled {
+            crate::klog!("dimms: the slots' events are polled: they have no interrupt");
+            self.polled = true;
+        }
     }
 
     /// Lets the console's interrupt wake the CPU; a console without one is polled.
@@ -135,6 +164,9 @@ impl Platform {
     fn tell_of_buses(&self, info: &BootInfo) {
         for complaint in &info.machine.complaints {
             crate::klog!("{complaint}; not used");
+        }
+        for refusal in &info.acpi.refusals {
+            crate::klog!("{refusal}");
         }
         for (name, refusal) in &info.virtio.refusals {
             crate::klog!("{name}: {refusal}; not used");
@@ -228,39 +260,19 @@ fn gic(info: &BootInfo) -> Option<Gic> {
     unsafe { Gic::new(addresses) }.inspect_err(|error| crate::klog!("gic: {error}; idling by polling")).ok()
 }
 
-/// Whether QEMU has made ACPI tables, which tell of the registers below: only then are they where QEMU's virt has them. That
-/// QEMU is there its fw_cfg says. The tree's `compatible` does not: other VMMs have the same one.
-fn has_acpi(machine: &MachineDescription) -> bool {
-    let Some(base) = machine.fw_cfg.filter(|_| machine.compatible == QEMU_VIRT).and_then(|r| mapped(r.start))
-    else {
-        return false;
-    };
-    // SAFETY: M4: boot mapped the window, and this is its only driver.
-    let port = unsafe { MmioPort::new(base) };
-    match FwCfg::new(port).and_then(|mut device| device.find(ACPI_TABLES)) {
-        Ok(file) => file.is_some(),
-        Err(error) => {
-            crate::klog!("{error}; no DIMM and no NVDIMM can be plugged");
-            false
-        }
-    }
+/// The memory slots that ACPI announces, if that is what answers there.
+fn ged(found: &Slots) -> Option<Ged> {
+    let (events, slots) = (mapped(found.events.start.get())?, mapped(found.slots.start.get())?);
+    // SAFETY: M4: ACPI announces the registers, boot mapped them, and this is their only driver.
+    let ged = unsafe { Ged::new(events, slots) };
+    ged.inspect_err(|error| crate::klog!("{error}; not used")).ok()
 }
 
-/// The memory-hotplug registers, if something answers there: an Image boot has ACPI tables too, and no such registers.
-fn find_ged() -> Option<Ged> {
-    let (events, slots) = (mapped(ged::GED_BASE)?, mapped(ged::SLOTS_BASE)?);
-    // SAFETY: M4: boot mapped the window as Device memory; reading the flags changes nothing.
-    unsafe { probe_read32(slots + ged::FLAGS_OFFSET) }?;
-    // SAFETY: M4: the registers answered, and this is their only driver.
-    Some(unsafe { Ged::new(events, slots) })
-}
-
-/// What tells of NVDIMMs, if something answers there: only `nvdimm=on` makes one.
-fn find_nvdimm() -> Option<Nvdimm<NvdimmPort>> {
-    let register = mapped(nvdimm::REGISTER_BASE)?;
-    // SAFETY: M4: boot mapped the window as Device memory; reading the register changes nothing.
-    unsafe { probe_read32(register) }?;
-    // SAFETY: M4: the register answered, and this is its only driver. M6: the machine is brought up once.
+/// What tells of NVDIMMs, at the register that ACPI announces.
+fn nvdimm(register: PhysRange) -> Option<Nvdimm<NvdimmPort>> {
+    let register = mapped(register.start.get())?;
+    // SAFETY: M4: ACPI announces the register, boot mapped it, and this is its only driver. M6: the machine is brought up
+    // once.
     let port = unsafe { NvdimmPort::new(register) };
     port.inspect_err(|error| crate::klog!("nvdimm: {error}")).ok().map(Nvdimm::new)
 }

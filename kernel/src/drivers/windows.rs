@@ -1,5 +1,5 @@
-//! Where the devices' registers are, by the device tree and by QEMU's memory map, and the rules for it: a device tree may say
-//! anything. [`check`] comes before the first access to a register whose address the tree gives.
+//! Where the devices' registers are, by the device tree and by ACPI, and the rules for it: both may say anything. [`check`]
+//! comes before the first access to a register whose address the tree gives, [`check_announced`] before one of ACPI's.
 //!
 //! ```text
 //!            below 4 GiB, aligned, as large as what the driver uses
@@ -12,99 +12,25 @@ use core::fmt;
 
 use heapless::Vec;
 use hotmap_devicetree::{Console, Gic, MachineDescription, REDISTRIBUTOR_CAPACITY, Region};
-use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
+use hotmap_mm::addr::{PhysAddr, PhysRange};
 
 use super::affinity::REDISTRIBUTOR_BYTES;
-use super::{ged, nvdimm};
 use crate::per_cpu::CPUS;
+
+mod window;
+
+pub use window::{BadWindow, Device, Occupant, Window};
+
+use window::DEVICES_END;
 
 /// QEMU virt's first UART: where messages go before the device tree has been read.
 pub const EARLY_UART: u64 = 0x0900_0000;
 /// The root's `compatible` on QEMU's virt. Other VMMs have the same one, and no fw_cfg.
-pub const QEMU_VIRT: &str = "linux,dummy-virt";
+const QEMU_VIRT: &str = "linux,dummy-virt";
 /// Where RAM starts on QEMU's virt; below it are flash and devices (`hw/arm/virt.c`, `VIRT_MEM` in `base_memmap`).
 const QEMU_VIRT_RAM: PhysAddr = PhysAddr::new(0x4000_0000);
-/// Where the registers of these devices end; those of a bus may lie above.
-const DEVICES_END: u64 = 1 << 32;
-/// The most windows beside redistributors: UART, fw_cfg, three of QEMU's virt, two of a GIC.
-const OTHERS: usize = 7;
-
-/// A device whose registers the kernel uses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Device {
-    /// The console's UART, a PL011.
-    Uart,
-    /// A GICv2's distributor.
-    DistributorV2,
-    /// A GICv2's CPU interface.
-    CpuInterface,
-    /// A GICv3's distributor.
-    DistributorV3,
-    /// A GICv3's redistributor, or a region of them.
-    Redistributor,
-    /// QEMU's firmware configuration device.
-    FwCfg,
-    /// The Generic Event Device's event selector.
-    EventSelector,
-    /// The memory slots.
-    MemorySlots,
-    /// The NVDIMM register.
-    Nvdimm,
-}
-
-impl Device {
-    /// Its name in messages.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Uart => "UART",
-            Self::DistributorV2 | Self::DistributorV3 => "GIC distributor",
-            Self::CpuInterface => "GIC CPU interface",
-            Self::Redistributor => "GIC redistributor",
-            Self::FwCfg => "fw_cfg",
-            Self::EventSelector => "GED event selector",
-            Self::MemorySlots => "memory slots",
-            Self::Nvdimm => "NVDIMM register",
-        }
-    }
-
-    /// The bytes that its driver uses. Sources: DDI 0183, 3.2; IHI 0048, 4.1.2 and 4.1.3 (a CPU interface without GICC_DIR);
-    /// IHI 0069, 12.8 and 12.10; QEMU, docs/specs/fw_cfg.rst (without the DMA register).
-    pub const fn bytes(self) -> u64 {
-        match self {
-            Self::Uart | Self::DistributorV2 | Self::CpuInterface => 0x1000,
-            Self::DistributorV3 => 0x1_0000,
-            Self::Redistributor => REDISTRIBUTOR_BYTES,
-            Self::FwCfg => 0x10,
-            Self::EventSelector | Self::MemorySlots => ged::WINDOW_BYTES,
-            Self::Nvdimm => nvdimm::WINDOW_BYTES,
-        }
-    }
-
-    /// What its registers' address is a multiple of: a GIC's frame (the same chapters), a PL011's page, fw_cfg's widest
-    /// access.
-    const fn alignment(self) -> u64 {
-        match self {
-            Self::DistributorV3 | Self::Redistributor => 0x1_0000,
-            Self::FwCfg => 8,
-            _ => 0x1000,
-        }
-    }
-}
-
-/// A device's registers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Window {
-    /// Whose they are.
-    pub device: Device,
-    /// Where: no more than the driver uses, and less only where the device tree gives less.
-    pub range: PhysRange,
-}
-
-impl Window {
-    fn of(device: Device, region: Region) -> Self {
-        Self { device, range: range(Region { start: region.start, size: region.size.min(device.bytes()) }) }
-    }
-}
+/// The most windows beside redistributors: UART, fw_cfg, two of a GIC.
+const OTHERS: usize = 4;
 
 /// The console's registers: the device tree's, or where QEMU's virt has its first UART (hw/arm/virt.c, `VIRT_UART`), so that
 /// a kernel without a console can at least say so.
@@ -146,11 +72,6 @@ fn others(machine: &MachineDescription) -> Vec<Window, OTHERS> {
     if let Some(region) = machine.fw_cfg {
         add(Device::FwCfg, region);
     }
-    if machine.fw_cfg.is_some() && machine.compatible == QEMU_VIRT {
-        add(Device::EventSelector, Region { start: ged::GED_BASE, size: ged::WINDOW_BYTES });
-        add(Device::MemorySlots, Region { start: ged::SLOTS_BASE, size: ged::WINDOW_BYTES });
-        add(Device::Nvdimm, Region { start: nvdimm::REGISTER_BASE, size: nvdimm::WINDOW_BYTES });
-    }
     match &machine.gic {
         Gic::Absent => {}
         Gic::V2 { distributor, cpu_interface } => {
@@ -162,60 +83,11 @@ fn others(machine: &MachineDescription) -> Vec<Window, OTHERS> {
     windows
 }
 
-/// What is at an address. Not its name: boot keeps it, and a pointer of before the move to the high addresses leads nowhere.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Occupant {
-    /// The image.
-    Image,
-    /// The device tree blob.
-    Tree,
-    /// RAM.
-    Ram,
-    /// Persistent memory.
-    Pmem,
-    /// Flash.
-    Flash,
-    /// The flash that the image was started from.
-    StartFlash,
-    /// The PCI host's configuration space.
-    PciConfiguration,
-    /// A device's registers.
-    Registers(Device),
-}
-
-impl fmt::Display for Occupant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Image => "the image",
-            Self::Tree => "the device tree",
-            Self::Ram => "RAM",
-            Self::Pmem => "persistent memory",
-            Self::Flash => "flash",
-            Self::StartFlash => "the flash that the image was started from",
-            Self::PciConfiguration => "PCI configuration space",
-            Self::Registers(device) => device.name(),
-        })
-    }
-}
-
 /// Why the device tree cannot be right.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BadTree {
-    /// Fewer bytes than the driver uses.
-    Small(Window),
-    /// An address that the device cannot have.
-    Unaligned(Window),
-    /// Address 0, or one that the kernel does not map.
-    OutOfReach(Window),
-    /// Registers where something else is.
-    Overlap {
-        /// The registers.
-        window: Window,
-        /// What else is there.
-        what: Occupant,
-        /// Where.
-        range: PhysRange,
-    },
+    /// A device's registers.
+    Window(BadWindow),
     /// Memory where something else is.
     Memory {
         /// The memory.
@@ -229,25 +101,17 @@ pub enum BadTree {
     BelowRam(PhysRange),
 }
 
+impl From<BadWindow> for BadTree {
+    fn from(bad: BadWindow) -> Self {
+        Self::Window(bad)
+    }
+}
+
 impl fmt::Display for BadTree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("device tree: ")?;
-        if let Self::Small(window)
-        | Self::Unaligned(window)
-        | Self::OutOfReach(window)
-        | Self::Overlap { window, .. } = self
-        {
-            write!(f, "{} registers at {}: ", window.device.name(), window.range)?;
-        }
         match self {
-            Self::Small(window) => {
-                write!(f, "{:#x} bytes, and the driver uses {:#x}", window.range.len(), window.device.bytes())
-            }
-            Self::Unaligned(window) => write!(f, "not aligned to {:#x}", window.device.alignment()),
-            Self::OutOfReach(_) => {
-                write!(f, "devices lie above 0 and below {}", Bytes(DEVICES_END))
-            }
-            Self::Overlap { what, range, .. } => write!(f, "they overlap {what} at {range}"),
+            Self::Window(bad) => write!(f, "{bad}"),
             Self::Memory { memory, what, range } => {
                 write!(f, "memory at {memory}: it overlaps {what} at {range}")
             }
@@ -280,11 +144,8 @@ pub fn check(machine: &MachineDescription, loaded: &Loaded) -> Result<(), BadTre
             check_reach(*window)?;
         }
         check_alone(*window)?;
-        let others = registers(&windows[..at]);
-        let mut taken = here(loaded).chain(memory(machine)).chain(not_memory(machine, loaded)).chain(others);
-        if let Some((what, range)) = taken.find(|(_, range)| range.overlaps(&window.range)) {
-            return Err(BadTree::Overlap { window: *window, what, range });
-        }
+        let taken = here(loaded).chain(memory(machine)).chain(not_memory(machine, loaded));
+        check_free(*window, taken.chain(registers(&windows[..at])))?;
     }
     for (_, memory) in memory(machine) {
         if machine.compatible == QEMU_VIRT && memory.start < QEMU_VIRT_RAM {
@@ -300,23 +161,48 @@ pub fn check(machine: &MachineDescription, loaded: &Loaded) -> Result<(), BadTre
 /// Checks that the redistributors that are used can be mapped. (A region of them may lie anywhere.)
 ///
 /// # Errors
-/// [`BadTree::OutOfReach`].
+/// [`BadTree::Window`] with [`BadWindow::OutOfReach`].
 pub fn check_redistributors(machine: &MachineDescription, redistributors: &[u64]) -> Result<(), BadTree> {
-    mapped(machine, redistributors).iter().try_for_each(|window| check_reach(*window))
+    Ok(mapped(machine, redistributors).iter().try_for_each(|window| check_reach(*window))?)
+}
+
+/// Checks a window that the device tree does not have, against all that the device tree has, and `others`.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn check_announced(
+    machine: &MachineDescription,
+    loaded: &Loaded,
+    others: impl Iterator<Item = (Occupant, PhysRange)>,
+    window: Window,
+) -> Result<(), BadWindow> {
+    check_reach(window)?;
+    check_alone(window)?;
+    check_free(window, conflict(machine, loaded, window.range).into_iter().chain(others))
+}
+
+fn check_free(
+    window: Window,
+    mut taken: impl Iterator<Item = (Occupant, PhysRange)>,
+) -> Result<(), BadWindow> {
+    match taken.find(|(_, range)| range.overlaps(&window.range)) {
+        Some((what, range)) => Err(BadWindow::Overlap { window, what, range }),
+        None => Ok(()),
+    }
 }
 
 /// The rules for one window alone.
-fn check_alone(window: Window) -> Result<(), BadTree> {
+fn check_alone(window: Window) -> Result<(), BadWindow> {
     let Window { device, range } = window;
     if !range.start.is_aligned(device.alignment()) {
-        return Err(BadTree::Unaligned(window));
+        return Err(BadWindow::Unaligned(window));
     }
-    if range.len() < device.bytes() { Err(BadTree::Small(window)) } else { Ok(()) }
+    if range.len() < device.bytes() { Err(BadWindow::Small(window)) } else { Ok(()) }
 }
 
-fn check_reach(window: Window) -> Result<(), BadTree> {
+fn check_reach(window: Window) -> Result<(), BadWindow> {
     let in_reach = window.range.start.get() != 0 && window.range.end.get() <= DEVICES_END;
-    if in_reach { Ok(()) } else { Err(BadTree::OutOfReach(window)) }
+    if in_reach { Ok(()) } else { Err(BadWindow::OutOfReach(window)) }
 }
 
 /// What is where `range` is, of all that the kernel knows; the PCI configuration space only where there is nothing else.
@@ -336,7 +222,7 @@ fn here(loaded: &Loaded) -> impl Iterator<Item = (Occupant, PhysRange)> {
 }
 
 /// Registers.
-fn registers(windows: &[Window]) -> impl Iterator<Item = (Occupant, PhysRange)> + '_ {
+pub(super) fn registers(windows: &[Window]) -> impl Iterator<Item = (Occupant, PhysRange)> + '_ {
     windows.iter().map(|window| (Occupant::Registers(window.device), window.range))
 }
 

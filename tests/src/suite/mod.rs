@@ -1,5 +1,6 @@
 //! The boot tests: one file per subject, each a list of named functions that boot a machine and check a rule.
 
+mod acpi;
 mod arguments;
 mod arithmetic;
 mod blocks;
@@ -53,6 +54,7 @@ pub fn all() -> Vec<Test> {
         exits::tests,
         buses::tests,
         instructions::tests,
+        acpi::tests,
         arguments::tests,
         device_tree::tests,
         regions::tests,

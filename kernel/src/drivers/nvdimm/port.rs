@@ -6,14 +6,12 @@ use core::fmt;
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr};
 
-use super::{PAGE_BYTES, Port};
+use super::{PAGE_BYTES, Port, REGISTER_BYTES};
 use crate::arch::{cpu, translate};
 use crate::drivers::mmio::{Register, Window};
 
 /// The register takes the page's physical address.
 const ADDRESS: Register<u32> = Register::at(0);
-/// Bytes of the register (`NVDIMM_ACPI_IO_LEN`).
-const REGISTER_BYTES: usize = 4;
 
 /// Aligned to its size, so that it lies in one page frame of any granule.
 #[repr(C, align(4096))]
@@ -53,8 +51,7 @@ impl MmioPort {
     /// The device whose register is at `base`.
     ///
     /// # Safety
-    /// M4, and M6: there is no other port. The register exists only on a machine with `nvdimm=on`:
-    /// [probe](crate::arch::probe) it first (reading it changes nothing).
+    /// M4, and M6: there is no other port. The register exists only where ACPI announces it: elsewhere it aborts.
     ///
     /// # Errors
     /// [`OutOfReach`].
