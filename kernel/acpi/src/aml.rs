@@ -1,9 +1,9 @@
 //! The declarations in a definition block, as far as needed (ACPI 6.5, 20.2.5).
 
 use crate::announced::{Announced, Interrupt, OpRegion};
-use crate::cursor::{Cursor, Source};
+use crate::cursor::{Cursor, Stop};
 use crate::name;
-use crate::problem::{Problem, What};
+use crate::problem::What;
 
 /// The most packages in each other: QEMU's regions are in a scope, a device and a method.
 const MOST_DEEP: u32 = 8;
@@ -80,26 +80,26 @@ impl Place {
 }
 
 /// Reads the terms up to `end`, the end of the table.
-pub(crate) fn read<S: Source>(cursor: &mut Cursor<S>, end: u32, found: &mut Announced) {
+pub(crate) fn read(cursor: &mut Cursor, end: u32, found: &mut Announced) {
     Reader { cursor, found }.terms(end, Place::Scope, 0);
 }
 
-struct Reader<'a, 'b, S> {
-    cursor: &'a mut Cursor<'b, S>,
+struct Reader<'a, 'b> {
+    cursor: &'a mut Cursor<'b>,
     found: &'a mut Announced,
 }
 
-impl<S: Source> Reader<'_, '_, S> {
+impl Reader<'_, '_> {
     /// Reads a package's terms, up to the first that cannot be read; the caller goes on behind the package.
     fn terms(&mut self, end: u32, place: Place, depth: u32) {
         while self.cursor.at() < end && !place.is_done(self.found) {
-            if let Err(problem) = self.term(end, place, depth) {
-                return self.found.note(problem);
+            if self.term(end, place, depth).is_err() {
+                return;
             }
         }
     }
 
-    fn term(&mut self, end: u32, place: Place, depth: u32) -> Result<(), Problem> {
+    fn term(&mut self, end: u32, place: Place, depth: u32) -> Result<(), Stop> {
         match self.cursor.byte(end)? {
             op::NAME => self.named_data(end, place),
             op::SCOPE => {
@@ -136,7 +136,7 @@ impl<S: Source> Reader<'_, '_, S> {
     }
 
     /// A term whose opcode has two bytes.
-    fn extended(&mut self, end: u32, place: Place, depth: u32) -> Result<(), Problem> {
+    fn extended(&mut self, end: u32, place: Place, depth: u32) -> Result<(), Stop> {
         match self.cursor.byte(end)? {
             op::DEVICE => {
                 let package = self.package(end)?;
@@ -160,17 +160,17 @@ impl<S: Source> Reader<'_, '_, S> {
     }
 
     /// Reads the terms of a package whose name was read.
-    fn inside(&mut self, package: u32, place: Place, depth: u32) -> Result<(), Problem> {
+    fn inside(&mut self, package: u32, place: Place, depth: u32) -> Result<(), Stop> {
         if depth < MOST_DEEP {
             self.terms(package, place, depth + 1);
         } else {
-            self.found.note(self.cursor.problem(What::Deep));
+            self.cursor.stop(What::Deep);
         }
         self.leave_out(package)
     }
 
     /// Goes on behind a package, unless there is nothing left to look for.
-    fn leave_out(&mut self, package: u32) -> Result<(), Problem> {
+    fn leave_out(&mut self, package: u32) -> Result<(), Stop> {
         if !self.found.is_complete() {
             self.cursor.go_to(package);
         }
@@ -178,7 +178,7 @@ impl<S: Source> Reader<'_, '_, S> {
     }
 
     /// `OperationRegion`: kept, if it is the one that is looked for in this place.
-    fn region(&mut self, end: u32, place: Place) -> Result<(), Problem> {
+    fn region(&mut self, end: u32, place: Place) -> Result<(), Stop> {
         let name = name::last_segment(self.cursor, end)?;
         let space = self.cursor.byte(end)?;
         let place = match (place, &name) {
@@ -193,7 +193,7 @@ impl<S: Source> Reader<'_, '_, S> {
         let mut constant = || {
             let opcode = self.cursor.byte(end)?;
             let constant = constant(self.cursor, opcode, end)?;
-            constant.ok_or_else(|| self.cursor.problem(What::NotConstant(name)))
+            constant.ok_or_else(|| self.cursor.stop(What::NotConstant(name)))
         };
         let (start, bytes) = (constant()?, constant()?);
         place.get_or_insert(OpRegion { space, start, bytes });
@@ -201,7 +201,7 @@ impl<S: Source> Reader<'_, '_, S> {
     }
 
     /// `Name`: leaves the object out, unless it is the `_CRS` of the event device.
-    fn named_data(&mut self, end: u32, place: Place) -> Result<(), Problem> {
+    fn named_data(&mut self, end: u32, place: Place) -> Result<(), Stop> {
         let name = name::last_segment(self.cursor, end)?;
         let opcode = self.cursor.byte(end)?;
         match opcode {
@@ -225,7 +225,7 @@ impl<S: Source> Reader<'_, '_, S> {
 
     /// The first extended interrupt descriptor of a resource template (ACPI 6.5, 6.4): a large descriptor has its length in two
     /// bytes, a small one in three bits.
-    fn resources(&mut self, end: u32) -> Result<(), Problem> {
+    fn resources(&mut self, end: u32) -> Result<(), Stop> {
         const LARGE: u8 = 0x80;
         const INTERRUPT: u8 = 0x89;
         /// Bit 1 of the interrupt's flags.
@@ -254,7 +254,7 @@ impl<S: Source> Reader<'_, '_, S> {
     }
 
     /// Leaves an argument out that is a constant, a name, or a variable of a method.
-    fn simple(&mut self, end: u32) -> Result<(), Problem> {
+    fn simple(&mut self, end: u32) -> Result<(), Stop> {
         let opcode = self.cursor.byte(end)?;
         match opcode {
             op::LOCAL_0..=op::ARG_6 => Ok(()),
@@ -267,7 +267,7 @@ impl<S: Source> Reader<'_, '_, S> {
     }
 
     /// PkgLength (20.2.4); returns where the package ends. The length counts its own bytes.
-    fn package(&mut self, end: u32) -> Result<u32, Problem> {
+    fn package(&mut self, end: u32) -> Result<u32, Stop> {
         let start = self.cursor.at();
         let lead = u32::from(self.cursor.byte(end)?);
         let more = lead >> 6;
@@ -279,18 +279,18 @@ impl<S: Source> Reader<'_, '_, S> {
         if length > more && length <= room {
             Ok(start + length)
         } else {
-            Err(Problem { at: start, what: What::Package { length, room } })
+            Err(self.cursor.stop_at(start, What::Package { length, room }))
         }
     }
 
     /// The problem of an opcode that was just read.
-    fn not_read(&self, opcode: u8) -> Problem {
-        Problem { at: self.cursor.at() - 1, what: What::Opcode(opcode) }
+    fn not_read(&mut self, opcode: u8) -> Stop {
+        self.cursor.stop_at(self.cursor.at() - 1, What::Opcode(opcode))
     }
 }
 
 /// The integer that begins with `opcode` (20.2.3); `None`: it is no constant.
-fn constant<S: Source>(cursor: &mut Cursor<S>, opcode: u8, end: u32) -> Result<Option<u64>, Problem> {
+fn constant(cursor: &mut Cursor, opcode: u8, end: u32) -> Result<Option<u64>, Stop> {
     let bytes = match opcode {
         op::ZERO => return Ok(Some(0)),
         op::ONE => return Ok(Some(1)),

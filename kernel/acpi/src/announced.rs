@@ -57,9 +57,4 @@ impl Announced {
     pub(crate) fn is_complete(&self) -> bool {
         self.slots.is_some() && self.events.is_some() && self.interrupt.is_some() && self.nvdimm.is_some()
     }
-
-    /// Keeps the first problem.
-    pub(crate) fn note(&mut self, problem: Problem) {
-        self.problem.get_or_insert(problem);
-    }
 }

@@ -2,6 +2,10 @@
 
 use crate::problem::{Problem, What};
 
+/// Reading cannot go on here: the cursor has noted why. (Not the problem itself: it would be copied through every caller.)
+#[derive(Debug)]
+pub(crate) struct Stop;
+
 /// Where the tables come from.
 pub trait Source {
     /// The next eight bytes, the first one lowest; zeros behind the end.
@@ -9,17 +13,18 @@ pub trait Source {
 }
 
 /// Where in the stream reading is.
-pub(crate) struct Cursor<'a, S> {
-    source: &'a mut S,
+pub(crate) struct Cursor<'a> {
+    source: &'a mut dyn Source,
     /// Bytes that are taken from the source and not read yet, the next one lowest.
     word: u64,
     left: u32,
     at: u32,
+    problem: Option<Problem>,
 }
 
-impl<'a, S: Source> Cursor<'a, S> {
-    pub(crate) fn new(source: &'a mut S) -> Self {
-        Self { source, word: 0, left: 0, at: 0 }
+impl<'a> Cursor<'a> {
+    pub(crate) fn new(source: &'a mut dyn Source) -> Self {
+        Self { source, word: 0, left: 0, at: 0, problem: None }
     }
 
     /// Bytes from the start of the file.
@@ -27,14 +32,28 @@ impl<'a, S: Source> Cursor<'a, S> {
         self.at
     }
 
-    pub(crate) fn problem(&self, what: What) -> Problem {
-        Problem { at: self.at, what }
+    /// The first problem.
+    pub(crate) fn problem(&self) -> Option<Problem> {
+        self.problem
+    }
+
+    /// Notes a problem at byte `at`, unless there was one before.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn stop_at(&mut self, at: u32, what: What) -> Stop {
+        self.problem.get_or_insert(Problem { at, what });
+        Stop
+    }
+
+    /// Notes a problem here.
+    pub(crate) fn stop(&mut self, what: What) -> Stop {
+        self.stop_at(self.at, what)
     }
 
     /// The next byte, which must lie before `end`.
-    pub(crate) fn byte(&mut self, end: u32) -> Result<u8, Problem> {
+    pub(crate) fn byte(&mut self, end: u32) -> Result<u8, Stop> {
         if self.at >= end {
-            return Err(self.problem(What::End));
+            return Err(self.stop(What::End));
         }
         if self.left == 0 {
             (self.word, self.left) = (self.source.next(), 8);
@@ -46,7 +65,7 @@ impl<'a, S: Source> Cursor<'a, S> {
         Ok(byte)
     }
 
-    pub(crate) fn bytes<const N: usize>(&mut self, end: u32) -> Result<[u8; N], Problem> {
+    pub(crate) fn bytes<const N: usize>(&mut self, end: u32) -> Result<[u8; N], Stop> {
         let mut bytes = [0; N];
         for byte in &mut bytes {
             *byte = self.byte(end)?;
@@ -55,7 +74,7 @@ impl<'a, S: Source> Cursor<'a, S> {
     }
 
     /// A little-endian number of `bytes` bytes, at most 8.
-    pub(crate) fn number(&mut self, bytes: u32, end: u32) -> Result<u64, Problem> {
+    pub(crate) fn number(&mut self, bytes: u32, end: u32) -> Result<u64, Stop> {
         let mut number = 0;
         for place in 0..bytes {
             number |= u64::from(self.byte(end)?) << (place * 8);
@@ -64,13 +83,13 @@ impl<'a, S: Source> Cursor<'a, S> {
     }
 
     /// Leaves the next `count` bytes out, which must lie before `end`.
-    pub(crate) fn skip(&mut self, count: u32, end: u32) -> Result<(), Problem> {
+    pub(crate) fn skip(&mut self, count: u32, end: u32) -> Result<(), Stop> {
         match self.at.checked_add(count).filter(|to| *to <= end) {
             Some(to) => {
                 self.go_to(to);
                 Ok(())
             }
-            None => Err(self.problem(What::End)),
+            None => Err(self.stop(What::End)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! NameString (ACPI 6.5, 20.2.2): `\` or `^`s, then no, one, two or more segments of four characters.
 
-use crate::cursor::{Cursor, Source};
-use crate::problem::{Problem, What};
+use crate::cursor::{Cursor, Stop};
+use crate::problem::What;
 
 const ROOT: u8 = b'\\';
 const PARENT: u8 = b'^';
@@ -15,17 +15,13 @@ pub(crate) fn begins(byte: u8) -> bool {
 }
 
 /// Reads a name, and returns its last segment; of a name without any, all zeros.
-pub(crate) fn last_segment<S: Source>(cursor: &mut Cursor<S>, end: u32) -> Result<[u8; 4], Problem> {
+pub(crate) fn last_segment(cursor: &mut Cursor, end: u32) -> Result<[u8; 4], Stop> {
     let first = cursor.byte(end)?;
     last_segment_after(first, cursor, end)
 }
 
 /// Reads a name whose first byte was read.
-pub(crate) fn last_segment_after<S: Source>(
-    first: u8,
-    cursor: &mut Cursor<S>,
-    end: u32,
-) -> Result<[u8; 4], Problem> {
+pub(crate) fn last_segment_after(first: u8, cursor: &mut Cursor, end: u32) -> Result<[u8; 4], Stop> {
     let mut first = first;
     if first == ROOT {
         first = cursor.byte(end)?;
@@ -48,13 +44,13 @@ pub(crate) fn last_segment_after<S: Source>(
     Ok(last)
 }
 
-fn segment<S: Source>(first: u8, cursor: &mut Cursor<S>, end: u32) -> Result<[u8; 4], Problem> {
+fn segment(first: u8, cursor: &mut Cursor, end: u32) -> Result<[u8; 4], Stop> {
     let [second, third, fourth] = cursor.bytes(end)?;
     let name = [first, second, third, fourth];
     let bad =
         name.into_iter().enumerate().find(|&(at, byte)| !leads(byte) && (at == 0 || !byte.is_ascii_digit()));
     match bad {
-        Some((_, byte)) => Err(cursor.problem(What::Name(byte))),
+        Some((_, byte)) => Err(cursor.stop(What::Name(byte))),
         None => Ok(name),
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::aml;
 use crate::announced::Announced;
-use crate::cursor::{Cursor, Source};
-use crate::problem::{Problem, What};
+use crate::cursor::{Cursor, Source, Stop};
+use crate::problem::What;
 
 /// Bytes of a table's header: signature and length first.
 const HEADER_BYTES: u32 = 36;
@@ -13,29 +13,23 @@ const MOST_BYTES: u32 = 0x20_0000;
 
 /// Reads the `size` bytes of the file `etc/acpi/tables`, as far as needed: up to the first bytes that are no table (QEMU fills
 /// the file up with zeros, hw/arm/virt-acpi-build.c, `acpi_align_size`), or until everything is found.
-pub fn read<S: Source>(source: &mut S, size: u32) -> Announced {
+pub fn read(source: &mut dyn Source, size: u32) -> Announced {
     let mut found = Announced::new();
-    if size > MOST_BYTES {
-        found.note(Problem { at: 0, what: What::File { size, most: MOST_BYTES } });
-        return found;
-    }
     let mut cursor = Cursor::new(source);
-    loop {
-        match read_table(&mut cursor, size, &mut found) {
-            Ok(true) if !found.is_complete() => {}
-            Ok(_) => return found,
-            Err(problem) => {
-                found.note(problem);
-                return found;
-            }
-        }
+    if size > MOST_BYTES {
+        cursor.stop(What::File { size, most: MOST_BYTES });
+    } else {
+        while let Ok(true) = read_table(&mut cursor, size, &mut found)
+            && !found.is_complete()
+        {}
     }
+    found.problem = cursor.problem();
+    found
 }
 
 /// Reads a table; false: there is none.
-fn read_table<S: Source>(cursor: &mut Cursor<S>, size: u32, found: &mut Announced) -> Result<bool, Problem> {
+fn read_table(cursor: &mut Cursor, size: u32, found: &mut Announced) -> Result<bool, Stop> {
     let start = cursor.at();
-    let problem = |what| Problem { at: start, what };
     let room = size - start;
     if room < HEADER_BYTES {
         return Ok(false);
@@ -45,11 +39,11 @@ fn read_table<S: Source>(cursor: &mut Cursor<S>, size: u32, found: &mut Announce
         return Ok(false);
     }
     if !signature.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_') {
-        return Err(problem(What::Signature(signature)));
+        return Err(cursor.stop_at(start, What::Signature(signature)));
     }
     let length = u32::from_le_bytes(cursor.bytes(size)?);
     if length < HEADER_BYTES || length > room {
-        return Err(problem(What::Length { signature, length, room }));
+        return Err(cursor.stop_at(start, What::Length { signature, length, room }));
     }
     let end = start + length;
     if matches!(&signature, b"DSDT" | b"SSDT") {
