@@ -199,9 +199,11 @@ impl Machine {
         self
     }
 
-    /// The arguments for `scripts/qemu`, without `--qmp`.
+    /// The arguments for `scripts/qemu`, without `--qmp`. TCG on every host: the tests rely on what it emulates, and on its
+    /// counts of instructions.
     pub fn arguments(&self) -> Vec<String> {
-        let mut arguments = vec![format!("--{}", self.boot.name())];
+        let mut arguments = ["--accel", "tcg"].map(str::to_owned).to_vec();
+        arguments.push(format!("--{}", self.boot.name()));
         let mut option = |name: &str, value: Option<String>| {
             if let Some(value) = value {
                 arguments.extend([name.to_owned(), value]);
@@ -265,14 +267,17 @@ mod tests {
 
     #[test]
     fn the_default_machine_names_only_its_boot_way() {
-        assert_eq!(Machine::firmware().arguments(), ["--firmware"]);
-        assert_eq!(Machine::image().arguments(), ["--image"]);
+        assert_eq!(Machine::firmware().arguments(), ["--accel", "tcg", "--firmware"]);
+        assert_eq!(Machine::image().arguments(), ["--accel", "tcg", "--image"]);
     }
 
     #[test]
     fn the_command_can_be_typed() {
         let machine = Machine::image().append("run=\"a; b\"").extra(["-initrd", "x"]);
-        assert_eq!(machine.command(), "scripts/qemu --image --append 'run=\"a; b\"' -- -initrd x");
+        assert_eq!(
+            machine.command(),
+            "scripts/qemu --accel tcg --image --append 'run=\"a; b\"' -- -initrd x"
+        );
     }
 
     #[test]
@@ -293,7 +298,7 @@ mod tests {
         };
         let machine = machine.granule(Granule::K16).cpu("max").memory("2G").maxmem("8G");
         let machine = machine.append("memmap=ram").append("run=\"selftest; audit\"");
-        let should = "--firmware --granule 16k --cpu max --memory 2G --maxmem 8G --smp 4 --gic 2 \
+        let should = "--accel tcg --firmware --granule 16k --cpu max --memory 2G --maxmem 8G --smp 4 --gic 2 \
                       --hotpluggable 1G --pmem 64M --pmem-file a/b \
                       --virtio-mem 4G,requested=1G --virtio-mem 2G --exit testdev-mmio --append";
         let mut should: Vec<String> = should.split(' ').map(str::to_owned).collect();
