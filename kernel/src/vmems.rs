@@ -117,6 +117,9 @@ impl<D: Driven> Vmem<D> {
             Status::Waiting { tries } => {
                 klog!("{name}: try {tries} of {MOST_TRIES}; the next is by the timer")
             }
+            Status::Stuck if self.resizer.stuck().is_empty() => {
+                kprintln!("{name}: stuck: no more of its region can be used; request another size");
+            }
             Status::Stuck => kprintln!("{name}: stuck: unpin what is held, or request another size"),
             _ => {}
         }
@@ -125,14 +128,14 @@ impl<D: Driven> Vmem<D> {
     /// Forgets what it knows of the device, whose memory leaves the kernel and stays plugged, and finds it anew.
     ///
     /// # Errors
-    /// Why some of its memory cannot leave; all of it is as it was then.
+    /// Why some of its memory cannot leave, or what the heap has no room for; all of it is as it was then.
     fn rebind<M: Machine>(&mut self, mm: &mut Mm<M>) -> Result<()> {
         self.resizer.leave(mm, &mut |_| false)?;
         if let Err(fault) = self.device.restart() {
             self.resizer.fail(Failure::Fault(fault));
             return Ok(());
         }
-        self.resizer.take_over(&mut self.device)
+        self.resizer.take_over(mm, &mut self.device)
     }
 }
 
@@ -191,7 +194,7 @@ impl<D: Driven> Vmems<D> {
         let number = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
         let mut resizer = Resizer::new(number, config, policy, mm.granule());
         let found = config.plugged_size;
-        resizer.take_over(&mut device).map_err(Refused::Model)?;
+        resizer.take_over(mm, &mut device).map_err(Refused::Model)?;
         klog!(
             "{} ({place}): {} at {}, in blocks of {}",
             resizer.source(),
@@ -294,11 +297,11 @@ const fn now() -> u64 {
 }
 #[cfg(target_os = "none")]
 fn after(tries: u32) -> u64 {
-    crate::arch::counter::ticks_per_second() * (FIRST_RETRY << tries) / 1000
+    crate::arch::counter::ticks_per_second() * (FIRST_RETRY << tries.saturating_sub(1)) / 1000
 }
 #[cfg(not(target_os = "none"))]
 const fn after(tries: u32) -> u64 {
-    FIRST_RETRY << tries
+    FIRST_RETRY << tries.saturating_sub(1)
 }
 
 #[cfg(test)]

@@ -23,6 +23,10 @@ impl Ranges {
     pub fn total(&self) -> u64 {
         self.0.iter().map(|range| range.end - range.start).sum()
     }
+    /// The bytes of the list itself.
+    pub const fn bytes(&self) -> usize {
+        self.0.len() * size_of::<Range<u64>>()
+    }
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -212,7 +212,7 @@ fn a_region_at_the_end_of_the_addresses_is_not_used() {
                 };
                 let mut device = Agrees(config);
                 let mut resizer = Resizer::new(0, config, Policy { home: MemmapHome::Ram, zone: MOVABLE }, g);
-                resizer.take_over(&mut device).unwrap();
+                resizer.take_over(&mut rig.mm, &mut device).unwrap();
                 for _ in 0..3 {
                     let status = resizer.follow(&mut rig.mm, &mut device, &mut |_| false);
                     assert!(status != Status::Steady || resizer.target() == 0, "{} {config:x?}", g.kind);

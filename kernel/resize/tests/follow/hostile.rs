@@ -166,7 +166,7 @@ proptest! {
         let policy = Policy { home, zone: Some(ZoneKind::Movable) };
         let mut resizer = Resizer::new(0, config, policy, g);
         if found {
-            let _ = resizer.take_over(&mut device);
+            let _ = resizer.take_over(&mut rig.mm, &mut device);
             rig.assert_clean("after taking over");
         }
         for round in 0..12 {

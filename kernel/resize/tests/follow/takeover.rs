@@ -1,5 +1,6 @@
 //! A device that has memory plugged when it is found.
 
+use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_resize::Status;
@@ -33,7 +34,7 @@ fn what_is_plugged_is_found_and_used() {
             let plugged = guest.model.plugged();
             guest.model.request(guest.model.config().plugged_size);
             let size = guest.model.config().plugged_size;
-            guest.resizer.take_over(&mut guest.model).unwrap();
+            guest.resizer.take_over(&mut guest.rig.mm, &mut guest.model).unwrap();
             guest.check("found");
             assert_eq!(guest.follow("taken over"), Status::Steady);
             guest.assert_steady("taken over");
@@ -50,10 +51,32 @@ fn what_is_plugged_beyond_the_request_is_given_back() {
     for (g, home) in Granule::ALL.into_iter().flat_map(|g| HOMES.map(|home| (g, home))) {
         let mut guest = found(g, home, &[(0, 5), (9, 4)]);
         guest.model.request(3 * UNIT);
-        guest.resizer.take_over(&mut guest.model).unwrap();
+        guest.resizer.take_over(&mut guest.rig.mm, &mut guest.model).unwrap();
         guest.follow("taken over");
         guest.assert_steady("taken over");
         guest.assert_plugged_up_to(REGION + 3 * UNIT);
+    }
+}
+
+#[test]
+fn a_list_for_which_there_is_no_room_is_made_the_next_time() {
+    let g = Granule::K16;
+    for n in 1.. {
+        let mut guest = Guest::new(g, MemmapHome::Ram, UNIT, 3 * g.section_size);
+        guest.resize(10 * UNIT);
+        let before = (guest.resizer.plugged().clone(), guest.resizer.idle().clone());
+        guest.resizer.leave(&mut guest.rig.mm, &mut |_| false).unwrap();
+        guest.rig.mm.frames_mut().faults.arm(Plan::Nth(n));
+        let taken = guest.resizer.take_over(&mut guest.rig.mm, &mut guest.model);
+        let fired = guest.rig.mm.frames().faults.fired();
+        guest.rig.mm.frames_mut().faults.arm(Plan::Off);
+        assert_eq!(taken.is_err(), fired, "allocation {n}: {taken:?}");
+        guest.follow("after it was taken over, or not");
+        guest.assert_steady("after it was taken over, or not");
+        assert_eq!((guest.resizer.plugged().clone(), guest.resizer.idle().clone()), before);
+        if !fired {
+            break;
+        }
     }
 }
 
@@ -72,7 +95,7 @@ fn device_blocks_smaller_than_a_unit_are_given_back_where_they_make_no_unit() {
         hotmap_resize::Policy { home: MemmapHome::Ram, zone: None },
         g,
     );
-    guest.resizer.take_over(&mut guest.model).unwrap();
+    guest.resizer.take_over(&mut guest.rig.mm, &mut guest.model).unwrap();
     let units = [REGION + 2 * MIB..REGION + 4 * MIB, REGION + 10 * MIB..REGION + 12 * MIB];
     assert_eq!(guest.model.plugged(), units);
     guest.follow("taken over");
