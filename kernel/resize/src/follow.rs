@@ -1,7 +1,5 @@
 //! Following the requested size: grow or shrink, piece by piece, and read the configuration again after each.
 
-use core::ops::Range;
-
 use hotmap_mm::error::{Error, PageError, RangeError};
 use hotmap_mm::hotplug::offline::Stop;
 use hotmap_mm::machine::Machine;
@@ -9,6 +7,7 @@ use hotmap_mm::mm::Mm;
 use virtio_mem::{Answer, Device, Request};
 
 use crate::shrink::Candidates;
+use crate::step::Step;
 use crate::{Failure, Resizer, Status};
 
 /// How often a device is tried again by itself while nothing else has changed.
@@ -17,37 +16,6 @@ pub const MOST_TRIES: u32 = 10;
 const MOST_REFUSALS: u32 = 3;
 /// How often the requested size may change in one try.
 const MOST_CHANGES: u32 = 100;
-
-/// What one piece led to.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Step {
-    /// It is plugged, or idle.
-    Done,
-    /// Nothing has changed: smaller pieces are tried next.
-    Again,
-    /// It stays as it is, until something else changes.
-    Stays {
-        /// The piece.
-        at: Range<u64>,
-        /// Why.
-        why: Error,
-    },
-    /// Memory is short for it.
-    Short {
-        /// The piece.
-        at: Range<u64>,
-        /// What is short.
-        why: Error,
-    },
-    /// The device said NACK.
-    Refused,
-    /// The device said BUSY.
-    Busy,
-    /// The console ended it.
-    Interrupted,
-    /// There is no piece.
-    End,
-}
 
 /// One try to have as much plugged as the device asks for.
 struct Try {

@@ -8,8 +8,8 @@ use hotmap_mm::machine::Machine;
 use hotmap_mm::mm::Mm;
 use virtio_mem::{Answer, Device, Request};
 
-use crate::follow::Step;
 use crate::piece::Piece;
+use crate::step::Step;
 use crate::{Failure, Resizer, Status};
 
 impl Resizer {

@@ -25,6 +25,7 @@ mod grow;
 mod piece;
 pub mod ranges;
 mod shrink;
+mod step;
 pub mod stuck;
 mod takeover;
 

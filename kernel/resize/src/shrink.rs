@@ -16,8 +16,8 @@ use hotmap_mm::machine::Machine;
 use hotmap_mm::mm::Mm;
 
 use crate::Resizer;
-use crate::follow::Step;
 use crate::piece::physical;
+use crate::step::Step;
 
 /// What is still to be tried, and in which steps.
 pub(crate) struct Candidates {

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::config::ConfigRule;
+use crate::rule::ConfigRule;
 use crate::wire::{Answer, Request};
 
 /// Why a device cannot be used, or not any more.

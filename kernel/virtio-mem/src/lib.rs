@@ -16,13 +16,15 @@
 mod config;
 mod driver;
 mod fault;
+mod rule;
 mod wire;
 
 use core::ops::Range;
 
-pub use config::{Config, ConfigRule};
+pub use config::Config;
 pub use driver::{VirtioMem, Waiter};
 pub use fault::Fault;
+pub use rule::ConfigRule;
 pub use wire::{Answer, BlockState, Request};
 
 /// What a policy needs of a device. Addresses and lengths are in bytes; each range is of whole device blocks.
