@@ -69,6 +69,27 @@ pub const ROWS: [Linux; 3] = [
     },
 ];
 
+/// What 1 GiB more of a virtio memory device costs Linux, and 1 GiB less, online and offline included, in millions of guest
+/// instructions: Debian's kernels on QEMU 10, CPU max, November 2026. Its memmap is in system RAM.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LinuxResize {
+    /// The granule.
+    pub granule: Granule,
+    /// Which build.
+    pub build: &'static str,
+    /// 1 GiB more.
+    pub up: f64,
+    /// 1 GiB less.
+    pub down: f64,
+}
+
+/// The rows; there are none for 64K.
+pub const RESIZES: [LinuxResize; 3] = [
+    LinuxResize { granule: Granule::K4, build: "6.12.107", up: 23.7, down: 141.6 },
+    LinuxResize { granule: Granule::K4, build: "7.2.13", up: 23.9, down: 68.3 },
+    LinuxResize { granule: Granule::K16, build: "7.2.13, 16K", up: 6.2, down: 17.1 },
+];
+
 impl Linux {
     /// The four operations together, at Linux's best.
     pub fn life(&self) -> f64 {

@@ -3,6 +3,7 @@
 //! host.
 
 use super::figures::last;
+use super::linux::RESIZES;
 use crate::geometry::{GIB, Granule};
 use crate::guest::Guest;
 use crate::machine::Machine;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// The homes of the memmap that are measured.
-pub const HOMES: [Memmap; 2] = [Memmap::SelfHosted, Memmap::Demand];
+pub const HOMES: [Memmap; 3] = [Memmap::Ram, Memmap::SelfHosted, Memmap::Demand];
 
 /// A resize by 1 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +56,18 @@ pub fn measure(run: &Run, granule: Granule, memmap: Memmap) -> Checked<Resize> {
 /// The rows as text.
 pub fn text(rows: &[Resize]) -> String {
     let mut text = String::from(
-        "\nA virtio memory device requests 1 GiB more, then 1 GiB less (guest instructions; waiting for its answers is left\n\
-         out; Linux was not measured):\n",
+        "\nA virtio memory device requests 1 GiB more, then 1 GiB less (millions of guest instructions; waiting for its\n\
+         answers is left out; Linux on QEMU 10, CPU max, memmap in system RAM):\n",
     );
     for Resize { granule, memmap, up, down } in rows {
-        let _ =
-            writeln!(text, "{:<4} memmap={:<7} up {up:>8}   down {down:>8}", granule.name(), memmap.word());
+        let name = format!("{} memmap={}", granule.name(), memmap.word());
+        let (up, down) = (*up as f64 / 1e6, *down as f64 / 1e6);
+        let _ = writeln!(text, "{name:<20} up {up:>8.3}   down {down:>8.3}");
+        for linux in RESIZES.iter().filter(|row| row.granule == *granule && *memmap == Memmap::Ram) {
+            let name = format!("  Linux {}", linux.build);
+            let times = format!("fewer by {:.0}x, {:.0}x", linux.up / up, linux.down / down);
+            let _ = writeln!(text, "{name:<20} up {:>8.3}   down {:>8.3}   {times}", linux.up, linux.down);
+        }
     }
     text
 }
@@ -74,5 +81,26 @@ impl Resize {
             "up": self.up,
             "down": self.down,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Resize, text};
+    use crate::geometry::Granule;
+    use crate::state::Memmap;
+
+    #[test]
+    fn linuxs_rows_stand_below_the_one_with_the_same_memmap() {
+        let row = |granule, memmap| Resize { granule, memmap, up: 1_000_000, down: 100_000 };
+        let rows = [
+            row(Granule::K16, Memmap::Ram),
+            row(Granule::K16, Memmap::Demand),
+            row(Granule::K64, Memmap::Ram),
+        ];
+        let text = text(&rows);
+        let linux: Vec<&str> = text.lines().filter(|line| line.starts_with("  Linux")).collect();
+        assert_eq!(linux.len(), 1, "{text}");
+        assert!(linux[0].contains("7.2.13, 16K") && linux[0].ends_with("fewer by 6x, 171x"), "{}", linux[0]);
     }
 }
