@@ -224,7 +224,7 @@ impl<D: Driven> Vmems<D> {
     pub fn service<M: Machine>(&mut self, mm: &mut Mm<M>, mut before: impl FnMut(PfnRange)) {
         let changed = |vmem: &Vmem<D>| vmem.changed || vmem.is_due();
         let stuck = |vmem: &Vmem<D>| vmem.resizer.status() == Status::Stuck;
-        // Which are followed is said before the first is: none is followed twice.
+        // Decided before the first is followed, so that none is followed twice. Boot finds at most 16 devices.
         let (mut first, mut then) = (0u32, 0u32);
         for (i, vmem) in self.all.iter().enumerate() {
             first |= u32::from(changed(vmem)) << i;

@@ -10,7 +10,7 @@
 
 use core::ops::Range;
 
-use hotmap_mm::error::{BlockError, Error, Result as MmResult};
+use hotmap_mm::error::{BlockError, Error};
 use hotmap_mm::hotplug::offline::Stop;
 use hotmap_mm::machine::Machine;
 use hotmap_mm::mm::Mm;
@@ -74,7 +74,7 @@ impl Resizer {
         self.last_used(0..range.end).map_or(0, |used| used.end)
     }
 
-    /// Whether no other device has memory in the chunk: only one that the region has not all of can have two.
+    /// Whether no other device has memory in the chunk. A chunk that lies in the region as a whole has one device.
     fn has_alone<M: Machine>(&self, mm: &Mm<M>, chunk: &Range<u64>) -> bool {
         let region = self.config.region();
         if region.start <= chunk.start && chunk.end <= region.end {
@@ -119,8 +119,8 @@ impl Resizer {
             return Step::Short { at: run.clone(), why };
         }
         let single = run.end - run.start == self.chunk();
-        match remove_blocks(mm, run, stop) {
-            Ok(()) => {
+        match mm.unplug_unless(physical(run), stop) {
+            Ok(_) => {
                 self.set_idle(run);
                 Step::Done
             }
@@ -150,16 +150,16 @@ impl Resizer {
         excess: u64,
         stop: Stop<'_>,
     ) -> Step {
+        if self.unit() == self.chunk() {
+            // More is used than is to go, and no smaller units.
+            return Step::End;
+        }
         let last = used.end - self.unit();
         let several = used.start.max(used.end.saturating_sub(excess));
         let start = if candidates.single.contains(&last) { last } else { several };
         let units = start..used.end;
         if let Err(why) = self.idle.reserve(1) {
             return Step::Short { at: units, why };
-        }
-        if self.unit() == self.chunk() {
-            // More is used than is to go, and no smaller units.
-            return Step::End;
         }
         match mm.unplug_part(self.pages(&units), stop) {
             Ok(_) => {
@@ -182,21 +182,6 @@ impl Resizer {
     fn set_idle(&mut self, range: &Range<u64>) {
         while let Some(used) = self.last_used(0..range.end).filter(|used| used.end > range.start) {
             self.idle.insert(used.start.max(range.start)..used.end);
-        }
-    }
-}
-
-/// Takes the blocks of `run` offline and removes them.
-fn remove_blocks<M: Machine>(mm: &mut Mm<M>, run: &Range<u64>, stop: Stop<'_>) -> MmResult<()> {
-    let removal = mm.prepare_removal(physical(run))?;
-    match mm.offline_pages_unless(removal.pages(), stop) {
-        Ok(_) => {
-            mm.finish_removal(removal);
-            Ok(())
-        }
-        Err(error) => {
-            mm.cancel_removal(removal);
-            Err(error)
         }
     }
 }

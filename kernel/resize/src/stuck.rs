@@ -18,7 +18,7 @@ pub struct Stay {
 /// The most that are listed: what is found after these is counted.
 pub const MOST_LISTED: usize = 64;
 
-/// What stays, ascending.
+/// What stays.
 #[derive(Clone, Debug, Default)]
 pub struct Stuck {
     listed: Vec<Stay>,

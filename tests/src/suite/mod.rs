@@ -39,6 +39,7 @@ mod stress;
 mod tenants;
 mod test;
 mod virtio_mem;
+mod virtio_mem_random;
 mod window;
 
 pub use test::{Body, Test};
@@ -70,6 +71,7 @@ pub fn all() -> Vec<Test> {
         several::tests,
         nvdimm::tests,
         virtio_mem::tests,
+        virtio_mem_random::tests,
         devices::tests,
         dax::tests,
         dax_compound::tests,

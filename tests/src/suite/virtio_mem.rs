@@ -14,10 +14,7 @@ use crate::trouble::{Checked, During};
 use crate::{ensure, ensure_eq};
 
 /// What the device block is, unless a test says otherwise: QEMU's default on a host with 2 MiB huge pages.
-const STEP: u64 = 2 * MIB;
-/// How many sizes a guest is asked for in a row, under tenants, with each home of the memmap.
-const SIZES: [(Memmap, u64); 3] = [(Memmap::SelfHosted, 1000), (Memmap::Ram, 250), (Memmap::Demand, 250)];
-
+pub(super) const STEP: u64 = 2 * MIB;
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = Vec::new();
     for granule in GRANULES {
@@ -26,10 +23,6 @@ pub(super) fn tests() -> Vec<Test> {
                 let body = move |run: &Run| follows(run, granule, boot, gic);
                 tests.push(Test::new(format!("virtio-mem/{granule}/{}-gic{gic}", boot.name()), body));
             }
-        }
-        for (memmap, sizes) in SIZES {
-            let body = move |run: &Run| many_sizes(run, granule, memmap, sizes);
-            tests.push(Test::new(format!("virtio-mem/many-sizes/{granule}/memmap-{}", memmap.word()), body));
         }
         for memmap in HOMES {
             let body = move |run: &Run| in_steps(run, granule, memmap);
@@ -50,7 +43,7 @@ pub(super) fn tests() -> Vec<Test> {
     tests
 }
 
-fn machine(granule: Granule, device: &str) -> Machine {
+pub(super) fn machine(granule: Granule, device: &str) -> Machine {
     Machine::firmware().granule(granule).virtio_mem(&format!("{device},block=2M"))
 }
 
@@ -149,14 +142,9 @@ fn a_held_page_stays(run: &Run, granule: Granule) -> Checked<String> {
     let said = guest.text();
     ensure!(said.contains("stays as it is"), "a line says what stays: {said}");
     guest.tell(&format!("unpin addr:{held:#x}"))?;
-    let state = guest.await_resize(0)?;
-    ensure_eq!(state.virtio_mem[0].plugged_size, 0, "once the page was released");
+    ensure_eq!(guest.await_resize(0)?.virtio_mem[0].plugged_size, 0, "once the page was released");
     guest.finish()?;
-    Ok(stay_free(&state))
-}
-
-fn stay_free(state: &State) -> String {
-    format!("{} free pages", state.pages.free)
+    Ok(String::new())
 }
 
 /// What a tenant wrote to is the host's again once it is unplugged.
@@ -369,48 +357,4 @@ fn switched_off(run: &Run) -> Checked<String> {
     ensure_eq!(finished.exit, Exit::FINE, "the run");
     ensure!(finished.text.contains("virtio memory devices: 0"), "{}", finished.text);
     Ok(String::new())
-}
-
-/// Numbers that are the same in each run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % bound
-    }
-}
-
-/// Many sizes, each followed before the next, with tenants that come and go: the end is the start.
-fn many_sizes(run: &Run, granule: Granule, memmap: Memmap, sizes: u64) -> Checked<String> {
-    let machine = machine(granule, "2G").memory("512M").append(&format!("memmap={}", memmap.word()));
-    let mut guest = Guest::boot(run, &machine)?;
-    let start = guest.state()?;
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut steady = 0;
-    for n in 0..sizes {
-        let size = random.below(GIB / STEP + 1) * STEP;
-        guest.request(0, size)?;
-        if random.below(8) == 0 {
-            let pages = 1 + random.below(64 * MIB / granule.bytes());
-            // It may be more than is free.
-            guest.ask(&format!("tenant new {pages}"))?;
-        }
-        if random.below(8) == 0 {
-            guest.tell("tenant check")?;
-            guest.tell("tenant drop")?;
-        }
-        let state = guest.await_resize(0).during(&format!("size {n}"))?;
-        steady += u64::from(state.virtio_mem[0].state == "steady");
-    }
-    guest.tell("tenant drop")?;
-    guest.resize(0, 0)?;
-    let end = guest.state()?;
-    ensure_eq!(end.pages, start.pages, "pages after {sizes} sizes");
-    ensure_eq!(end.zones, start.zones, "zones after {sizes} sizes");
-    ensure_eq!(end.blocks, start.blocks, "blocks after {sizes} sizes");
-    guest.finish()?;
-    Ok(format!("{steady} of {sizes} sizes were reached"))
 }

@@ -17,7 +17,7 @@ use crate::frame::extent::Record;
 use crate::frame::memmap::{GroupTables, Groups};
 use crate::frame::zone::ZoneKind;
 use crate::hotplug::home::MemmapHome;
-use crate::hotplug::offline::Offlined;
+use crate::hotplug::offline::{Offlined, Stop};
 use crate::hotplug::present::{
     choose_backing, claim_sections, drop_backing, drop_sections, forget_pages, initialise_pages,
     map_linear_in, refuse_cut, unmap_linear,
@@ -119,8 +119,17 @@ impl<M: Machine> Mm<M> {
     /// As [`Self::offline_pages`] and [`Self::remove_memory`]; every block is in the state in which it was, and pages that
     /// have migrated stay where they are.
     pub fn unplug(&mut self, range: PhysRange) -> Result<Offlined> {
-        refuse_kmem(&self.frames, range)?;
-        self.unplug_kmem(range)
+        self.unplug_unless(range, &mut |_| false)
+    }
+
+    /// [`Self::unplug`], unless `stop` ends it.
+    ///
+    /// # Errors
+    /// As [`Self::unplug`] and [`Self::offline_pages_unless`].
+    pub fn unplug_unless(&mut self, range: PhysRange, stop: Stop<'_>) -> Result<Offlined> {
+        let removal = self.prepare_removal(range)?;
+        let offlined = self.offline_pages_unless(removal.pages, stop);
+        self.conclude_removal(removal, offlined)
     }
 
     /// [`Self::unplug`], also for what a device gave to the system.

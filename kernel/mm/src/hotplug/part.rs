@@ -97,8 +97,8 @@ impl<M: Machine> Mm<M> {
     ///
     /// # Errors
     /// `RangeError::Empty`, `RangeError::NotSubsectionAligned`, `RangeError::NotOneBlock`; `BlockError::Absent`;
-    /// `BlockError::State` while the block is isolated, and for what a device gave; `PageError::State` with the first page that is plugged; `Out` for the
-    /// memmap on demand of what stays unplugged. Nothing has changed then.
+    /// `BlockError::State` while the block is isolated, and for what a device gave; `PageError::State` with the first page that
+    /// is plugged; `Out` for the memmap on demand of what stays unplugged. Nothing has changed then.
     pub fn plug_part(&mut self, pages: PfnRange) -> Result<()> {
         self.require_part(pages)?;
         let mut at = pages.start;
@@ -117,7 +117,8 @@ impl<M: Machine> Mm<M> {
     ///
     /// # Errors
     /// - `RangeError::Empty`, `RangeError::NotSubsectionAligned`, `RangeError::NotOneBlock`; `BlockError::Absent`;
-    ///   `BlockError::State` while the block is isolated, and for what a device gave; `BlockError::NotWhole` for a boot block with holes.
+    ///   `BlockError::State` while the block is isolated, and for what a device gave; `BlockError::NotWhole` for a boot block
+    ///   with holes.
     /// - `BlockError::MemmapUnplugged` for the first pages of a block on demand, which its memmap takes.
     /// - The first page that cannot go: `PageError::State` if it is not plugged; `PageError::Unmovable`, also of the block's own
     ///   memmap; `PageError::Poisoned`; `PageError::Pinned`; `HugeError::Taken`; `PageError::Stays`.
@@ -156,10 +157,8 @@ impl<M: Machine> Mm<M> {
         if outside.is_ok() {
             return Ok(());
         }
-        self.frames.undo_isolate(PfnRange::new(
-            pages.start.align_down(self.granule().section_order),
-            self.granule().section_pages,
-        ));
+        let g = self.granule();
+        self.frames.undo_isolate(PfnRange::new(pages.start.align_down(g.section_order), g.section_pages));
         self.empty_within(pages, migrated, stop)
     }
 

@@ -130,6 +130,11 @@ pub(super) const TABLE: &[Case] = &[
     }),
     case!("Mm::plug_part" on parted, |rig| rig.mm.plug_part(units(rig, many(rig) - 1, 1)),
         refused: |rig| rig.mm.plug_part(units(rig, 2, 2))),
+    case!("Mm::unplug_unless" on used, |rig| rig.mm.unplug_unless(dimm(rig), &mut |_| false).map(drop),
+    refused: |rig| {
+        let more = range(AT, dimm(rig).len() + rig.granule().section_size);
+        rig.mm.unplug_unless(more, &mut |_| false).map(drop)
+    }),
     case!("Mm::unplug_part" on parted, |rig| rig.mm.unplug_part(units(rig, 1, 2), &mut |_| false).map(drop),
         refused: |rig| rig.mm.unplug_part(units(rig, 2, 2), &mut |_| false).map(drop)),
     // Online and offline.
