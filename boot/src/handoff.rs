@@ -51,8 +51,8 @@ fn blob(at: u64, len: usize) -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(at as *const u8, len) }
 }
 
-/// Reads the device tree at `dtb`, checks where it puts devices and memory, and reads the boot arguments.
-pub(crate) fn read(info: &mut BootInfo, dtb: u64, image: PhysRange) -> Result<(), Stop> {
+/// Reads the device tree at `dtb`; returns what the kernel brings along.
+pub(crate) fn read(info: &mut BootInfo, dtb: u64, image: PhysRange) -> Result<Loaded, Stop> {
     // A loader may have written it through its caches, and this CPU reads it with its own off.
     caches::clean_invalidate(dtb, hotmap_devicetree::HEADER_SIZE as u64);
     let header = blob(dtb, hotmap_devicetree::HEADER_SIZE);
@@ -66,11 +66,15 @@ pub(crate) fn read(info: &mut BootInfo, dtb: u64, image: PhysRange) -> Result<()
     info.dtb = PhysRange { start, end: start + u64::from(size) };
     let from_flash = || PhysRange { start: PhysAddr::new(0), end: PhysAddr::new(image.len()) };
     let flash = (info.way == BootWay::Firmware).then(from_flash);
-    let loaded = Loaded { image, blob: info.dtb, flash };
-    windows::check(&info.machine, &loaded).map_err(Stop::BadTree)?;
-    find::find(&info.machine, &loaded, &mut info.virtio);
+    Ok(Loaded { image, blob: info.dtb, flash })
+}
+
+/// Checks where the device tree puts devices and memory, and reads the boot arguments.
+pub(crate) fn look_around(info: &mut BootInfo, loaded: &Loaded) -> Result<(), Stop> {
+    windows::check(&info.machine, loaded).map_err(Stop::BadTree)?;
+    find::find(&info.machine, loaded, &mut info.virtio);
     info.args.read(&info.machine.bootargs);
-    platform::read_fw_cfg(info, &loaded);
+    platform::read_fw_cfg(info, loaded);
     Ok(())
 }
 

@@ -40,8 +40,6 @@ pub(crate) extern "C" fn boot_main(dtb: u64, _load: u64, level: u64, from_flash:
     let info = unsafe { INFO.write(BootInfo::new()) };
     // From here on a panic can be reported, and the run can end without semihosting. (At EL3 these vectors are not used.)
     exceptions::install();
-    // SAFETY: M4: the MMU is off, so the UART is at its physical address.
-    unsafe { console::init(word(windows::EARLY_UART)) };
     info.entry_level = level;
     info.boot_affinity = cpu::affinity();
     info.way = handoff::way(from_flash != 0);
@@ -49,6 +47,8 @@ pub(crate) extern "C" fn boot_main(dtb: u64, _load: u64, level: u64, from_flash:
         Ok(roots) => go_high(info, &roots),
         Err(stop) => stop,
     };
+    // SAFETY: M4: the MMU is off, so the UART is at its physical address.
+    unsafe { console::init_last_resort() };
     kprint!("error: ");
     // Writing to the console does not fail.
     let _ = stop.say(info, &mut console::ConsoleWriter);
@@ -57,11 +57,16 @@ pub(crate) extern "C" fn boot_main(dtb: u64, _load: u64, level: u64, from_flash:
 }
 
 fn prepare(info: &mut BootInfo, dtb: u64) -> Result<Roots, Stop> {
+    let image = Image::here();
+    let loaded = handoff::read(info, dtb, image.whole())?;
+    if let Some((model, uart)) = windows::sound_console(&info.machine, &loaded) {
+        // SAFETY: M4: the MMU is off, so the UART is at its physical address.
+        unsafe { console::init(model, word(uart)) };
+    }
     if info.entry_level == 3 {
         return Err(Stop::Level3);
     }
-    let image = Image::here();
-    handoff::read(info, dtb, image.whole())?;
+    handoff::look_around(info, &loaded)?;
     handoff::choose_granule(info)?;
     platform::find_redistributors(info);
     handoff::check_redistributors(info)?;
@@ -93,9 +98,10 @@ fn go_high(info: &mut BootInfo, roots: &Roots) -> ! {
 /// The first code at the high address.
 extern "C" fn high_main(info: &'static mut BootInfo) -> ! {
     exceptions::install();
-    if let Some(uart) = platform::mapped(windows::console(&info.machine).start) {
+    let (model, registers) = windows::console(&info.machine);
+    if let Some(uart) = platform::mapped(registers.start) {
         // SAFETY: M4: the early map has the console's window there.
-        unsafe { console::init(uart) };
+        unsafe { console::init(model, uart) };
     }
     counter::adopt();
     let (guard, low) = (&raw const _guard_start as u64, &raw const _stack_start as u64);

@@ -104,6 +104,8 @@ pub struct Machine {
     pub pmem_volatile: bool,
     /// Virtio memory devices, as `scripts/qemu --virtio-mem` takes them.
     pub virtio_mem: Vec<String>,
+    /// Where the first serial port goes, as `scripts/qemu --serial` takes it; `None` is stdio.
+    pub serial: Option<String>,
     /// The way of the exit status.
     pub exit: Channel,
     /// Boot arguments besides `granule=`.
@@ -131,6 +133,7 @@ impl Machine {
             pmem_file: None,
             pmem_volatile: false,
             virtio_mem: Vec::new(),
+            serial: None,
             exit: Channel::Semihosting,
             append: String::new(),
             extra: Vec::new(),
@@ -221,6 +224,7 @@ impl Machine {
         for device in &self.virtio_mem {
             option("--virtio-mem", Some(device.clone()));
         }
+        option("--serial", self.serial.clone());
         option("--exit", Some(self.exit.name().to_owned()).filter(|_| self.exit != Channel::Semihosting));
         option("--append", Some(self.append.clone()).filter(|append| !append.is_empty()));
         arguments.extend(self.flags().into_iter().map(str::to_owned));
@@ -293,6 +297,7 @@ mod tests {
             pmem_file: Some("a/b".into()),
             pmem_volatile: true,
             virtio_mem: vec!["4G,requested=1G".into(), "2G".into()],
+            serial: Some("null".into()),
             exit: Channel::TestdevMmio,
             ..Machine::firmware()
         };
@@ -300,7 +305,7 @@ mod tests {
         let machine = machine.append("memmap=ram").append("run=\"selftest; audit\"");
         let should = "--accel tcg --firmware --granule 16k --cpu max --memory 2G --maxmem 8G --smp 4 --gic 2 \
                       --hotpluggable 1G --pmem 64M --pmem-file a/b \
-                      --virtio-mem 4G,requested=1G --virtio-mem 2G --exit testdev-mmio --append";
+                      --virtio-mem 4G,requested=1G --virtio-mem 2G --serial null --exit testdev-mmio --append";
         let mut should: Vec<String> = should.split(' ').map(str::to_owned).collect();
         should.push("memmap=ram run=\"selftest; audit\"".into());
         should.extend(["--el2", "--acpi-off", "--pmem-volatile", "--icount"].map(str::to_owned));

@@ -8,6 +8,7 @@ use heapless::{String, Vec};
 use crate::error::DtError;
 use crate::name::NAME_CAPACITY;
 use crate::region::Region;
+use crate::stdout::Console;
 
 /// How many memory regions fit. QEMU knows 128 NUMA nodes (`MAX_NODES`, include/sysemu/numa.h).
 pub const MEMORY_CAPACITY: usize = 128;
@@ -95,27 +96,12 @@ impl Interrupt {
             InterruptKind::Spi => self.number.saturating_add(32),
         }
     }
-}
 
-/// A console's registers and its interrupt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Uart {
-    /// The register window.
-    pub region: Region,
-    /// Its interrupt, if the node has one and it is a GIC's.
-    pub interrupt: Option<Interrupt>,
-}
-
-/// What `stdout-path` names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Console {
-    /// There is no `stdout-path`, or it names a node that is not for us (`status`, or not on our bus).
-    #[default]
-    Absent,
-    /// Compatible with `arm,pl011`.
-    Pl011(Uart),
-    /// Something else with registers.
-    Other(Uart),
+    /// Whether it is raised by an edge, not by a level.
+    #[must_use]
+    pub const fn is_edge(self) -> bool {
+        matches!(self.flags & 0xf, 1 | 2)
+    }
 }
 
 /// The interrupt controller.

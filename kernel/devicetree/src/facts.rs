@@ -45,6 +45,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) enable_method: Option<&'a [u8]>,
     pub(crate) redistributor_regions: Option<u32>,
     pub(crate) redistributor_stride: Option<u64>,
+    pub(crate) reg_shift: Option<u32>,
+    pub(crate) reg_io_width: Option<u32>,
     pub(crate) interrupt_map: Option<&'a [u8]>,
     pub(crate) interrupt_map_mask: Option<&'a [u8]>,
     pub(crate) bus_range: Option<&'a [u8]>,
@@ -84,6 +86,8 @@ impl<'a> Facts<'a> {
                 self.redistributor_stride = Some(self.number(Property::RedistributorStride, value)?);
             }
             "cpu_on" => self.cpu_on = Some(self.one_cell(Property::CpuOn, value)?),
+            "reg-shift" => self.reg_shift = Some(self.one_cell(Property::RegShift, value)?),
+            "reg-io-width" => self.reg_io_width = Some(self.one_cell(Property::RegIoWidth, value)?),
             "numa-node-id" => self.numa_node = Some(self.one_cell(Property::NumaNodeId, value)?),
             "linux,initrd-start" => self.initrd_start = Some(self.number(Property::InitrdStart, value)?),
             "linux,initrd-end" => self.initrd_end = Some(self.number(Property::InitrdEnd, value)?),

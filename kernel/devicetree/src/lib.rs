@@ -51,14 +51,15 @@ pub use description::{
     VIRTIO_MMIO_CAPACITY,
 };
 pub use description::{
-    Console, Cpu, EnableMethod, Gic, Held, Interrupt, InterruptKind, MachineDescription, MemoryRegion, Pci,
-    PciInterrupt, PciWindow, PmemRegion, Psci, PsciConduit, PsciVersion, Reservation, Uart, VirtioMmio,
+    Cpu, EnableMethod, Gic, Held, Interrupt, InterruptKind, MachineDescription, MemoryRegion, Pci,
+    PciInterrupt, PciWindow, PmemRegion, Psci, PsciConduit, PsciVersion, Reservation, VirtioMmio,
 };
 pub use error::{Block, DtError, List};
 pub use header::{HEADER_SIZE, total_size, used_size};
 pub use name::NAME_CAPACITY;
 pub use property::Property;
 pub use region::Region;
+pub use stdout::{Console, Spacing, Uart};
 pub use structure::MAX_DEPTH;
 
 /// Reads the device tree in `blob` into `out`, whatever `out` held before.

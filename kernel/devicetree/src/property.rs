@@ -16,6 +16,10 @@ pub enum Property {
     InterruptParent,
     /// `reg`
     Reg,
+    /// `reg-shift`
+    RegShift,
+    /// `reg-io-width`
+    RegIoWidth,
     /// `ranges`
     Ranges,
     /// `bus-range`
@@ -57,6 +61,8 @@ impl Property {
             Self::Phandle => "phandle",
             Self::InterruptParent => "interrupt-parent",
             Self::Reg => "reg",
+            Self::RegShift => "reg-shift",
+            Self::RegIoWidth => "reg-io-width",
             Self::Ranges => "ranges",
             Self::BusRange => "bus-range",
             Self::InterruptMap => "interrupt-map",

@@ -1,7 +1,7 @@
 //! How `stdout-path` is resolved, and when the console's interrupt is one that the GIC delivers.
 mod support;
 
-use hotmap_devicetree::{Console, Interrupt, InterruptKind, Uart};
+use hotmap_devicetree::{Console, Interrupt, InterruptKind, Spacing, Uart};
 use support::{Writer, read, region};
 
 const GIC: u32 = 1;
@@ -137,4 +137,48 @@ fn an_interrupt_is_three_cells_of_a_kind_that_is_known() {
     assert_eq!(interrupt(Some(GIC), None, &[2, 7, 8]), None);
     assert_eq!(interrupt(Some(GIC), None, &[0, 1]), None);
     assert_eq!(interrupt(Some(GIC), None, &[]), None);
+}
+
+/// A 16550 with these properties.
+fn ns16550(compatible: &[u8], shift: Option<u32>, width: Option<u32>) -> Console {
+    let mut writer = machine(None);
+    writer.begin("uart@1").property("compatible", compatible).reg(&[(0x1000, 0x100)]);
+    for (name, value) in [("reg-shift", shift), ("reg-io-width", width)] {
+        if let Some(value) = value {
+            writer.cells(name, &[value]);
+        }
+    }
+    writer.end();
+    console(writer, "/uart@1")
+}
+
+/// The binding's values (serial/8250.yaml), with its defaults.
+#[test]
+fn a_16550_says_how_its_registers_lie() {
+    let uart = Uart { region: region(0x1000, 0x100), interrupt: None };
+    for (shift, width, spacing, bytes) in [
+        (None, None, Spacing { shift: 0, width: 1 }, 8),
+        (Some(0), Some(1), Spacing { shift: 0, width: 1 }, 8),
+        (Some(1), Some(2), Spacing { shift: 1, width: 2 }, 16),
+        (Some(2), None, Spacing { shift: 2, width: 1 }, 32),
+        (Some(2), Some(4), Spacing { shift: 2, width: 4 }, 32),
+        (Some(4), Some(4), Spacing { shift: 4, width: 4 }, 128),
+    ] {
+        for compatible in [&b"ns16550a\0"[..], b"ns16550\0", b"vendor,uart\0ns16550a\0"] {
+            assert_eq!(ns16550(compatible, shift, width), Console::Ns16550(uart, spacing));
+        }
+        assert_eq!(spacing.bytes(), bytes, "{spacing:?}");
+    }
+}
+
+#[test]
+fn a_16550_whose_registers_overlap_or_have_no_width_is_not_driven() {
+    let uart = Uart { region: region(0x1000, 0x100), interrupt: None };
+    for (shift, width) in
+        [(0, 4), (0, 2), (1, 4), (5, 1), (256, 1), (u32::MAX, 1), (3, 8), (2, 3), (2, 0), (2, 257)]
+    {
+        let console = ns16550(b"ns16550a\0", Some(shift), Some(width));
+        assert_eq!(console, Console::Other(uart), "reg-shift {shift}, reg-io-width {width}");
+    }
+    assert_eq!(ns16550(b"ns8250\0", None, None), Console::Other(uart), "no 16550");
 }

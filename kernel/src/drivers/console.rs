@@ -21,7 +21,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use heapless::Deque;
 
-use crate::drivers::pl011::Pl011;
+use crate::arch::word;
+use crate::drivers::uart::{Model, Uart};
+use crate::drivers::windows;
 use crate::lock::{self, Lock};
 
 /// Prints command output.
@@ -53,7 +55,7 @@ const INTERRUPT: u8 = 0x03;
 const KEPT: usize = 1024;
 
 struct Console {
-    uart: Option<Pl011>,
+    uart: Uart,
     /// What was typed and is not read yet.
     typed: Deque<u8, KEPT>,
     /// Whether what was printed last left its line open. (False at first, so that all of the console is in .bss.)
@@ -63,17 +65,17 @@ struct Console {
 }
 
 static CONSOLE: Lock<Console> =
-    Lock::new(Console { uart: None, typed: Deque::new(), mid_line: false, line_break: None });
+    Lock::new(Console { uart: Uart::Absent, typed: Deque::new(), mid_line: false, line_break: None });
 static QUIET: AtomicBool = AtomicBool::new(false);
 
 impl Console {
     fn try_read_byte(&mut self) -> Option<u8> {
-        self.typed.pop_front().or_else(|| self.uart.as_mut()?.try_read_byte())
+        self.typed.pop_front().or_else(|| self.uart.try_read_byte())
     }
 
     fn interrupted(&mut self) -> bool {
         while !self.typed.is_full() {
-            match self.uart.as_mut().and_then(Pl011::try_read_byte) {
+            match self.uart.try_read_byte() {
                 None => return false,
                 Some(INTERRUPT) => return true,
                 // There is room.
@@ -84,11 +86,11 @@ impl Console {
     }
 
     fn write_bytes(&mut self, bytes: &[u8]) {
-        let (Some(uart), Some(&last)) = (&mut self.uart, bytes.last()) else { return };
+        let Some(&last) = bytes.last() else { return };
         if let Some(line_break) = self.line_break.take() {
-            uart.write_bytes(line_break.as_bytes());
+            self.uart.write_bytes(line_break.as_bytes());
         }
-        uart.write_bytes(bytes);
+        self.uart.write_bytes(bytes);
         self.mid_line = last != b'\n';
     }
 }
@@ -100,19 +102,31 @@ impl Write for Console {
     }
 }
 
-/// Starts printing through the PL011 at `base`, or, when there is a console already, moves it to `base` without
+/// Starts printing through the UART at `base`, or, when there is a console already, moves it to `base` without
 /// disturbing the device (the same UART seen through another mapping).
 ///
 /// # Safety
-/// M4: a PL011's registers are at `base`: its physical address with the MMU off, or a Device mapping of it.
-pub unsafe fn init(base: usize) {
+/// M4: such a UART's registers are at `base`: its physical address with the MMU off, or a Device mapping of it.
+pub unsafe fn init(model: Model, base: usize) {
     let mut console = CONSOLE.lock();
     // SAFETY: M4, which the caller promises; the console holds the only driver of this UART.
-    let mut uart = unsafe { Pl011::new(base) };
-    if console.uart.is_none() {
+    let mut uart = unsafe { Uart::new(model, base) };
+    if !console.uart.is_present() {
         uart.enable();
     }
-    console.uart = Some(uart);
+    console.uart = uart;
+}
+
+/// If nothing has told yet where the console is, starts printing through QEMU virt's first UART: boot ends here, and says why
+/// to that one or to none.
+///
+/// # Safety
+/// M4: the MMU is off, unless [`init`] was called.
+pub unsafe fn init_last_resort() {
+    if !CONSOLE.lock().uart.is_present() {
+        // SAFETY: M4, which the caller promises.
+        unsafe { init(Model::Pl011, word(windows::EARLY_UART)) };
+    }
 }
 
 /// Whether log lines are dropped.
@@ -156,17 +170,13 @@ pub fn interrupted() -> bool {
 
 /// Lets the UART raise its interrupt for received bytes (SPI 1 on QEMU's virt), so that WFI wakes.
 pub fn enable_receive_interrupt() {
-    if let Some(uart) = &mut CONSOLE.lock().uart {
-        uart.enable_receive_interrupt();
-    }
+    CONSOLE.lock().uart.enable_receive_interrupt();
 }
 
 /// Clears the UART's receive interrupts. Call it before reading the bytes: a byte that arrives between the two would raise no
 /// interrupt otherwise.
 pub fn clear_receive_interrupt() {
-    if let Some(uart) = &mut CONSOLE.lock().uart {
-        uart.clear_receive_interrupt();
-    }
+    CONSOLE.lock().uart.clear_receive_interrupt();
 }
 
 /// Runs `body` while a line is open on the screen. The first thing that it prints is preceded by `line_break`, and its

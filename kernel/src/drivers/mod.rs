@@ -9,10 +9,12 @@ pub mod ged;
 #[cfg(target_os = "none")]
 pub mod gic;
 mod mmio;
+pub mod ns16550;
 pub mod nvdimm;
 pub mod pci;
 pub mod pl011;
 #[cfg(target_os = "none")]
 pub mod platform;
+pub mod uart;
 pub mod virtio;
 pub mod windows;

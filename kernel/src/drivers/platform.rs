@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use hotmap_acpi::Interrupt;
-use hotmap_devicetree::{Console, Gic as GicNode, InterruptKind, Uart};
+use hotmap_devicetree::{Gic as GicNode, InterruptKind, Uart};
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::layout;
 use virtio_drivers::transport::DeviceType;
@@ -122,7 +122,7 @@ impl Platform {
         };
         platform.tell_of_buses(info);
         platform.enable_virtio();
-        if let Console::Pl011(uart) = info.machine.console {
+        if let Some(uart) = info.machine.console.uart() {
             platform.enable_console(uart);
         }
         if let Some(slots) = &info.acpi.slots {
@@ -137,9 +137,9 @@ impl Platform {
         if self.ged.is_none() {
             return;
         }
-        let enabled = slots.interrupt.is_some_and(|Interrupt { gsi, edge }| {
-            self.enable(gsi - FIRST_SPI, if edge { Trigger::Edge } else { Trigger::Level })
-        });
+        let enabled = slots
+            .interrupt
+            .is_some_and(|Interrupt { gsi, edge }| self.enable(gsi - FIRST_SPI, trigger(edge)));
         if !enabled {
             crate::klog!("dimms: the slots' events are polled: they have no interrupt");
             self.polled = true;
@@ -154,7 +154,7 @@ impl Platform {
             crate::klog!(
                 "console: PPI {number} belongs to one CPU and cannot be the UART's; the console is polled"
             );
-        } else if self.enable(interrupt.number, Trigger::Level) {
+        } else if self.enable(interrupt.number, trigger(interrupt.is_edge())) {
             self.uart_intid = Some(interrupt.intid());
             crate::console::enable_receive_interrupt();
         }
@@ -239,6 +239,10 @@ impl Platform {
             gic.end(id);
         }
     }
+}
+
+const fn trigger(edge: bool) -> Trigger {
+    if edge { Trigger::Edge } else { Trigger::Level }
 }
 
 fn gic(info: &BootInfo) -> Option<Gic> {

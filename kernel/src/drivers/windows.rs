@@ -15,6 +15,7 @@ use hotmap_devicetree::{Console, Gic, MachineDescription, REDISTRIBUTOR_CAPACITY
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 
 use super::affinity::REDISTRIBUTOR_BYTES;
+use super::uart::Model;
 use crate::per_cpu::CPUS;
 
 mod window;
@@ -23,21 +24,26 @@ pub use window::{BadWindow, Device, Occupant, Window};
 
 use window::DEVICES_END;
 
-/// QEMU virt's first UART: where messages go before the device tree has been read.
+/// QEMU virt's first UART (hw/arm/virt.c, `VIRT_UART`): where the reason goes why boot ends before a device tree has told of
+/// a console.
 pub const EARLY_UART: u64 = 0x0900_0000;
-/// The root's `compatible` on QEMU's virt. Other VMMs have the same one, and no fw_cfg.
+/// The root's `compatible` on QEMU's virt. Other VMMs have the same one, but no fw_cfg beside it.
 const QEMU_VIRT: &str = "linux,dummy-virt";
 /// Where RAM starts on QEMU's virt; below it are flash and devices (`hw/arm/virt.c`, `VIRT_MEM` in `base_memmap`).
 const QEMU_VIRT_RAM: PhysAddr = PhysAddr::new(0x4000_0000);
 /// The most windows beside redistributors: UART, fw_cfg, two of a GIC.
 const OTHERS: usize = 4;
 
-/// The console's registers: the device tree's, or where QEMU's virt has its first UART (hw/arm/virt.c, `VIRT_UART`), so that
-/// a kernel without a console can at least say so.
-pub fn console(machine: &MachineDescription) -> Region {
+/// The console's kind and registers: the device tree's, or QEMU virt's first UART, so that a kernel without a console can at
+/// least say so.
+pub fn console(machine: &MachineDescription) -> (Model, Region) {
     match machine.console {
-        Console::Pl011(uart) => uart.region,
-        Console::Absent | Console::Other(_) => Region { start: EARLY_UART, size: Device::Uart.bytes() },
+        Console::Pl011(uart) => (Model::Pl011, uart.region),
+        Console::Ns16550(uart, spacing) => (Model::Ns16550(spacing), uart.region),
+        Console::Absent | Console::Other(_) => {
+            let size = Device::Uart(Model::Pl011).bytes();
+            (Model::Pl011, Region { start: EARLY_UART, size })
+        }
     }
 }
 
@@ -68,7 +74,8 @@ fn others(machine: &MachineDescription) -> Vec<Window, OTHERS> {
     let mut add = |device, region| {
         let _ = windows.push(Window::of(device, region));
     };
-    add(Device::Uart, console(machine));
+    let (model, region) = console(machine);
+    add(Device::Uart(model), region);
     if let Some(region) = machine.fw_cfg {
         add(Device::FwCfg, region);
     }
@@ -140,15 +147,10 @@ pub struct Loaded {
 pub fn check(machine: &MachineDescription, loaded: &Loaded) -> Result<(), BadTree> {
     let windows = claimed(machine);
     for (at, window) in windows.iter().enumerate() {
-        if window.device != Device::Redistributor {
-            check_reach(*window)?;
-        }
-        check_alone(*window)?;
-        let taken = here(loaded).chain(memory(machine)).chain(not_memory(machine, loaded));
-        check_free(*window, taken.chain(registers(&windows[..at])))?;
+        check_claimed(machine, loaded, *window, &windows[..at])?;
     }
     for (_, memory) in memory(machine) {
-        if machine.compatible == QEMU_VIRT && memory.start < QEMU_VIRT_RAM {
+        if is_qemus(machine) && memory.start < QEMU_VIRT_RAM {
             return Err(BadTree::BelowRam(memory));
         }
         if let Some((what, range)) = not_memory(machine, loaded).find(|(_, range)| range.overlaps(&memory)) {
@@ -156,6 +158,34 @@ pub fn check(machine: &MachineDescription, loaded: &Loaded) -> Result<(), BadTre
         }
     }
     Ok(())
+}
+
+/// The console's kind and the address of its registers, if these break no rule: boot prints there before it checks all
+/// windows.
+pub fn sound_console(machine: &MachineDescription, loaded: &Loaded) -> Option<(Model, u64)> {
+    let windows = claimed(machine);
+    let (window, others) = windows.split_first()?;
+    check_claimed(machine, loaded, *window, others).ok()?;
+    let (model, region) = console(machine);
+    Some((model, region.start))
+}
+
+fn is_qemus(machine: &MachineDescription) -> bool {
+    machine.compatible == QEMU_VIRT && machine.fw_cfg.is_some()
+}
+
+fn check_claimed(
+    machine: &MachineDescription,
+    loaded: &Loaded,
+    window: Window,
+    others: &[Window],
+) -> Result<(), BadWindow> {
+    if window.device != Device::Redistributor {
+        check_reach(window)?;
+    }
+    check_alone(window)?;
+    let taken = here(loaded).chain(memory(machine)).chain(not_memory(machine, loaded));
+    check_free(window, taken.chain(registers(others)))
 }
 
 /// Checks that the redistributors that are used can be mapped. (A region of them may lie anywhere.)

@@ -64,6 +64,8 @@ pub(super) fn begin_report() {
     // SAFETY: M7: a report ends in an exit, so this CPU does not continue what it was printing. Another CPU has had the
     // time to end its line, and stops at the signal.
     unsafe { console::seize() };
+    // SAFETY: M4: before the MMU goes on, boot has called `console::init`.
+    unsafe { console::init_last_resort() };
     match before {
         0 => {}
         1 => {

@@ -42,7 +42,7 @@ pub(super) fn tests() -> Vec<Test> {
 }
 
 /// The tree that QEMU makes for the same machine.
-fn qemus_blob(run: &Run) -> Checked<Vec<u8>> {
+pub(super) fn qemus_blob(run: &Run) -> Checked<Vec<u8>> {
     blob_of(run, &Machine::firmware())
 }
 
@@ -58,7 +58,7 @@ pub(super) fn blob_of(run: &Run, machine: &Machine) -> Checked<Vec<u8>> {
     std::fs::read(&file).map_err(|error| Trouble::Unknown(format!("cannot read the dumped tree: {error}")))
 }
 
-fn with_blob(run: &Run, granule: Granule, blob: &[u8]) -> Checked<Machine> {
+pub(super) fn with_blob(run: &Run, granule: Granule, blob: &[u8]) -> Checked<Machine> {
     let file = save(run, blob)?;
     Ok(Machine::firmware().granule(granule).extra(["-dtb", &file.to_string_lossy()]))
 }
@@ -246,7 +246,11 @@ fn lies() -> Vec<Lie> {
         lie("fw-cfg-far", with(fw_cfg(0x1_0000_0000)), &["fw_cfg", "0x100000000..", "below 4 GiB"]),
         lie("fw-cfg-in-ram", with(fw_cfg(0x5000_0000)), &["fw_cfg", "RAM"]),
         lie("ram-from-0", more_ram(0, RAM_BASE), &["RAM", "0x0.."]),
-        lie("ram-over-flash", more_ram(0x400_0000, 64 * MIB), &["0x4000000..", "RAM starts at 0x40000000"]),
+        lie(
+            "ram-over-flash",
+            more_ram(0x400_0000, 64 * MIB).child(fw_cfg(0x902_0000)),
+            &["0x4000000..", "RAM starts at 0x40000000"],
+        ),
         lie("ram-over-uart", more_ram(0x900_0000, MIB), &["UART", "RAM"]),
     ]
 }

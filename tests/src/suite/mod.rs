@@ -6,6 +6,7 @@ mod arithmetic;
 mod blocks;
 mod bugs;
 mod buses;
+mod consoles;
 mod cycles;
 mod dax;
 mod dax_compound;
@@ -58,6 +59,7 @@ pub fn all() -> Vec<Test> {
         acpi::tests,
         arguments::tests,
         device_tree::tests,
+        consoles::tests,
         regions::tests,
         life::tests,
         prefilled::tests,

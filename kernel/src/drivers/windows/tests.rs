@@ -2,7 +2,7 @@
 extern crate std;
 
 use super::*;
-use hotmap_devicetree::{MemoryRegion, PmemRegion, Uart};
+use hotmap_devicetree::{MemoryRegion, PmemRegion, Spacing, Uart};
 use std::boxed::Box;
 use std::string::{String, ToString};
 
@@ -98,6 +98,51 @@ fn windows_smaller_than_what_the_driver_uses_are_refused() {
 }
 
 #[test]
+fn a_16550_has_eight_registers_as_far_apart_as_it_says() {
+    let at = |start, size, shift, width| {
+        let uart = Uart { region: region(start, size), interrupt: None };
+        refusal(|m| m.console = Console::Ns16550(uart, Spacing { shift, width }))
+    };
+    assert_eq!(at(0x3eff_1001, 8, 0, 1), "taken", "bytes need no alignment");
+    assert!(
+        at(0x3eff_1002, 32, 2, 4).ends_with("UART registers at 0x3eff1002..0x3eff1022: not aligned to 0x4")
+    );
+    assert!(at(0x3eff_1000, 8, 2, 1).contains("0x8 bytes, and the driver uses 0x20"));
+    assert_eq!(
+        at(0x3fff_ffe0, 0x1000, 2, 4),
+        "taken",
+        "only the registers must be free, RAM begins behind them"
+    );
+}
+
+/// Boot prints there before the rest of the tree is checked: a wrong window elsewhere costs no message, one of the console
+/// costs no access.
+#[test]
+fn the_console_is_used_if_its_own_window_is_sound() {
+    let found = |change: fn(&mut MachineDescription)| {
+        let mut machine = virt();
+        change(&mut machine);
+        sound_console(&machine, &loaded()).map(|(_, start)| start)
+    };
+    assert_eq!(found(|_| {}), Some(0x900_0000));
+    assert_eq!(found(|m| m.fw_cfg = Some(region(0, 0x18))), Some(0x900_0000));
+    assert_eq!(found(|m| m.console = uart(region(0x900_1000, 0x1000))), Some(0x900_1000));
+    assert_eq!(found(|m| m.console = Console::Absent), Some(0x900_0000), "the last resort");
+    for (start, why) in [
+        (0, "address 0"),
+        (0x900_0800, "not aligned"),
+        (0x5000_0000, "in RAM"),
+        (0x4040_0000, "in the image"),
+        (0x800_0000, "the GIC's"),
+        (0x1_0000_0000, "out of reach"),
+    ] {
+        let mut machine = virt();
+        machine.console = uart(region(start, 0x1000));
+        assert_eq!(sound_console(&machine, &loaded()), None, "{why}");
+    }
+}
+
+#[test]
 fn an_address_that_a_device_cannot_have_is_refused() {
     let odd = refusal(|m| m.gic = v3(region(0x800_0800, 0x1_0000), region(0x80a_0000, 0xf6_0000)));
     assert!(
@@ -155,6 +200,11 @@ fn memory_over_flash_or_devices_is_refused() {
         let window = below.contains("they overlap RAM");
         assert!(window || below.ends_with("on QEMU's virt, RAM starts at 0x40000000"), "{below}");
     }
+    let another_vmm = refusal(|m| {
+        m.fw_cfg = None;
+        m.memory.insert(0, ram(0x2000_0000, 0x1000_0000)).expect("it fits");
+    });
+    assert_eq!(another_vmm, "taken", "it calls itself what QEMU does, and its RAM may start lower");
     let over = with(0x40_1000_0000, 0x1000);
     assert!(over.ends_with("it overlaps PCI configuration space at 0x4010000000..0x4020000000"), "{over}");
     let elsewhere = |flash: &[Region]| {

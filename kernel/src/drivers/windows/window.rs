@@ -6,6 +6,7 @@ use hotmap_devicetree::Region;
 use hotmap_mm::addr::{Bytes, PhysAddr, PhysRange};
 
 use crate::drivers::affinity::REDISTRIBUTOR_BYTES;
+use crate::drivers::uart::Model;
 use crate::drivers::{ged, nvdimm};
 
 /// Where the registers of these devices end; those of a bus may lie above.
@@ -14,8 +15,8 @@ pub(super) const DEVICES_END: u64 = 1 << 32;
 /// A device whose registers the kernel uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Device {
-    /// The console's UART, a PL011.
-    Uart,
+    /// The console's UART.
+    Uart(Model),
     /// A GICv2's distributor.
     DistributorV2,
     /// A GICv2's CPU interface.
@@ -38,7 +39,7 @@ impl Device {
     /// Its name in messages.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Uart => "UART",
+            Self::Uart(_) => "UART",
             Self::DistributorV2 | Self::DistributorV3 => "GIC distributor",
             Self::CpuInterface => "GIC CPU interface",
             Self::Redistributor => "GIC redistributor",
@@ -53,7 +54,8 @@ impl Device {
     /// IHI 0069, 12.8 and 12.10; QEMU, docs/specs/fw_cfg.rst (without the DMA register), and the drivers' sources.
     pub const fn bytes(self) -> u64 {
         match self {
-            Self::Uart | Self::DistributorV2 | Self::CpuInterface => 0x1000,
+            Self::Uart(Model::Ns16550(spacing)) => spacing.bytes(),
+            Self::Uart(Model::Pl011) | Self::DistributorV2 | Self::CpuInterface => 0x1000,
             Self::DistributorV3 => 0x1_0000,
             Self::Redistributor => REDISTRIBUTOR_BYTES,
             Self::FwCfg => 0x10,
@@ -70,7 +72,8 @@ impl Device {
             Self::DistributorV3 | Self::Redistributor => 0x1_0000,
             Self::FwCfg => 8,
             Self::EventSelector | Self::MemorySlots | Self::Nvdimm => 4,
-            Self::Uart | Self::DistributorV2 | Self::CpuInterface => 0x1000,
+            Self::Uart(Model::Ns16550(spacing)) => spacing.width as u64,
+            Self::Uart(Model::Pl011) | Self::DistributorV2 | Self::CpuInterface => 0x1000,
         }
     }
 }
