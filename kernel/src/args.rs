@@ -57,6 +57,8 @@ pub struct BootArgs {
     pub run: Option<String<RUN_CAPACITY>>,
     /// `term=dumb|ansi`; dumb unless an argument says that there is a terminal.
     pub dumb: bool,
+    /// `script=on`: replies are framed for a program, without prompt and echo.
+    pub script: bool,
     /// `heap=SIZE`.
     pub heap: u64,
     /// `bench=on`: count instructions, log nothing but the figures.
@@ -93,6 +95,7 @@ impl BootArgs {
             pmem: PmemUse::Off,
             run: None,
             dumb: true,
+            script: false,
             heap: 4 << 20,
             bench: false,
             hugepages: Vec::new(),
@@ -137,6 +140,7 @@ impl BootArgs {
             "virtio_mem" => choose(&mut self.virtio_mem, value, &[("auto", true), ("off", false)]),
             "pmem" => choose(&mut self.pmem, value, &PMEM_USES),
             "term" => choose(&mut self.dumb, value, &[("dumb", true), ("ansi", false)]),
+            "script" => choose(&mut self.script, value, &SWITCH),
             "bench" => choose(&mut self.bench, value, &SWITCH),
             "run" => return self.set_run(value),
             "heap" => self.set_heap(value),

@@ -10,7 +10,7 @@ use core::fmt::Display;
 
 use crate::arch::{cpu, psci, semihosting};
 use crate::drivers::virtio::console;
-use crate::kprintln;
+use crate::{kprintln, script};
 
 /// The exit status of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,8 +26,11 @@ pub enum Status {
     Unsupported = 3,
 }
 
-/// Ends the run with `status`, and says so, and why.
+/// Ends the run with `status`, and says so, and why. A frame of `script=on` ends first, unless the run ends out of order.
 pub fn exit(status: Status, why: impl Display) -> ! {
+    if matches!(status, Status::Fine | Status::Failed) {
+        script::end();
+    }
     kprintln!("hotmap: exit {}: {why}", status as u32);
     if let Err((name, refusal)) = console::send(status as u32) {
         kprintln!("exit: {name}: {refusal}; the status does not go through it");

@@ -1,4 +1,4 @@
-//! The kernel after boot: one value that owns everything, an idle loop, and the shell.
+//! The kernel after boot: one value that owns everything, and how it handles the events of devices.
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::granule::Granule;
@@ -10,19 +10,18 @@ use hotmap_mm::{frame::counts::Counts, frame::zone::ZoneKind, mm::Mm};
 use crate::arch::machine::Arm;
 use crate::arch::{bulk, counter, cpu, heap, vmemmap};
 use crate::boot_info::BootInfo;
-use crate::console::{self, ConsoleWriter};
+use crate::console;
 use crate::dimms::Dimms;
 use crate::drivers::ged::{Ged, OstEvent, OstStatus};
 use crate::drivers::platform::Platform;
 use crate::drivers::virtio::memory::{self, MemoryDevice};
 use crate::exit::{Status, exit};
 use crate::inject::Injection;
-use crate::line::{self, Line, LineReader, Mode, Terminal};
 use crate::nvdimms::Nvdimms;
 use crate::plug::Policy;
 use crate::regions::Regions;
 use crate::vmems::Vmems;
-use crate::{cpus, klog, kprintln, meter, readers};
+use crate::{commands, cpus, klog, kprintln, meter, readers, script};
 
 /// Everything that the kernel owns.
 pub struct Kernel {
@@ -94,10 +93,7 @@ pub fn kernel_main(info: &'static mut BootInfo, run: RunCommand) -> ! {
     if meter::is_on() {
         kprintln!("bench: boot {} {} 0 0", info.memblock.span().len(), counter::instructions());
     }
-    match &info.args.run {
-        Some(commands) => kernel.run_and_exit(commands, run),
-        None => interact(&mut kernel, info.args.dumb, run),
-    }
+    commands::take(&mut kernel, run)
 }
 
 /// Prints the result of boot.
@@ -230,7 +226,9 @@ impl Kernel {
         let Some(ged) = &mut self.platform.ged else { return false };
         let events = ged.take_events();
         if events.power_down() {
-            exit(self.status, "the power button was pressed");
+            let why = "the power button was pressed";
+            script::cut_off(why);
+            exit(self.status, why);
         }
         if events.0 == 0 {
             return false;
@@ -246,84 +244,12 @@ impl Kernel {
         events.nvdimm()
     }
 
-    fn run_and_exit(&mut self, commands: &str, run: RunCommand) -> ! {
-        let (mut all, mut failed) = (0, 0);
-        for command in line::commands(commands) {
-            self.service();
-            all += 1;
-            if !run(self, command) {
-                failed += 1;
-                self.status = Status::Failed;
-            }
-        }
-        match failed {
-            0 => exit(self.status, format_args!("{all} of {all} commands of run= succeeded")),
-            _ => exit(self.status, format_args!("{failed} of {all} commands of run= failed")),
-        }
-    }
-}
-
-/// Whether a line is being typed.
-#[derive(Default)]
-struct Typing {
-    /// When the last byte of the open line came, as [`counter::ticks`].
-    last: Option<u64>,
-}
-
-impl Typing {
-    /// The time without a byte after which a line counts as abandoned: one second divided by this.
-    const PATIENCE: u64 = 4;
-
-    fn note(&mut self, byte: Option<u8>) {
-        match byte {
-            Some(b'\r' | b'\n') => self.last = None,
-            Some(_) => self.last = Some(counter::ticks()),
-            None => {}
-        }
-    }
-
-    fn goes_on(&self) -> bool {
-        let patience = counter::ticks_per_second() / Self::PATIENCE;
-        self.last.is_some_and(|last| counter::ticks().wrapping_sub(last) < patience)
-    }
-}
-
-fn interact(kernel: &mut Kernel, dumb: bool, run: RunCommand) -> ! {
-    let terminal = Terminal::new(ConsoleWriter);
-    let mode = if dumb { Mode::Dumb } else { Mode::Ansi };
-    let mut reader = LineReader::new(mode, &terminal);
-    reader.prompt();
-    let mut typing = Typing::default();
-    loop {
-        // A script sends a line in one piece: events wait for its end, so that nothing is printed between a command and its
-        // reply.
-        if dumb && typing.goes_on() {
-            core::hint::spin_loop();
+    /// Waits for the next event. A retry comes by the counter, which interrupts nothing.
+    pub(crate) fn idle(&mut self) {
+        if self.vmems.is_waiting() {
+            self.platform.drain();
         } else {
-            let ((), printed) = console::interject(reader.line_break(), || kernel.service());
-            if printed {
-                reader.redraw();
-            }
-        }
-        let byte = console::try_read_byte();
-        typing.note(byte);
-        match byte.map(|byte| reader.push(byte)) {
-            None if dumb && typing.goes_on() => {}
-            // A retry comes by the counter, which interrupts nothing.
-            None if kernel.vmems.is_waiting() => kernel.platform.drain(),
-            None => kernel.platform.wait(),
-            Some(None) => {}
-            Some(Some(line)) => {
-                match line {
-                    Line::Text(text) => {
-                        for command in line::commands(&text) {
-                            run(kernel, command);
-                        }
-                    }
-                    Line::TooLong => kprintln!("error: {}", Line::TooLong),
-                }
-                reader.prompt();
-            }
+            self.platform.wait();
         }
     }
 }

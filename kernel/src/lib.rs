@@ -1,7 +1,8 @@
 //! The machine under the memory model: exceptions, drivers, the console and its line editor.
 //!
 //! ```text
-//!  kernel                        the main loop
+//!  commands, script              the main loop: where commands come from
+//!  kernel                        all that the kernel owns; the events of devices
 //!  plug dimms vmems regions devices  sources of memory    secondary     the loop of the other CPUs
 //!    |                                                    exceptions    vectors, handlers, reports, panic
 //!    |                                                    readers       other CPUs read struct pages
@@ -21,6 +22,8 @@ pub mod arch;
 pub mod args;
 pub mod attention;
 pub mod boot_info;
+#[cfg(target_os = "none")]
+pub mod commands;
 pub mod cpus;
 #[cfg(target_os = "none")]
 pub mod devices;
@@ -45,6 +48,8 @@ pub mod plug;
 #[cfg(target_os = "none")]
 pub mod readers;
 pub mod regions;
+#[cfg(target_os = "none")]
+pub mod script;
 #[cfg(target_os = "none")]
 pub mod secondary;
 #[cfg(target_os = "none")]

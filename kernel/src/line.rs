@@ -25,12 +25,14 @@
 mod ansi;
 mod dumb;
 mod keys;
+mod script;
 mod terminal;
 mod text;
 
 use core::fmt;
 
 use keys::Decoder;
+pub use script::ScriptReader;
 pub use terminal::Terminal;
 pub use text::{Line, MAX_LINE, PROMPT, Text};
 

@@ -310,6 +310,7 @@ hugepages=SIZE:N,... huge pages to set aside at boot, of up to four sizes (none)
 hvo=on|off           whether huge pages share their memmap when they are set aside (on)
 run=\"cmd; cmd\"       run these, then power off: status 0 if all succeeded, else 1
 term=dumb|ansi       the console's terminal (dumb; scripts/qemu says ansi on a terminal)
+script=on|off        frame replies for a program: ready, begin N, end N STATUS; no prompt, no echo (off)
 heap=SIZE            the kernel heap, 64K to 1G (4M: 12000 memory blocks at once)
 maxcpus=N            how many CPUs run, the boot CPU included (all, up to 8)
 bench=on|off         log nothing, print what each operation costs (off)

@@ -192,6 +192,14 @@ pub fn interject<R>(line_break: &'static str, body: impl FnOnce() -> R) -> (R, b
     (result, printed)
 }
 
+/// Ends the line that the last print left open, if it did.
+pub fn complete_line() {
+    let mut console = CONSOLE.lock();
+    if console.mid_line {
+        console.write_bytes(b"\n");
+    }
+}
+
 /// Whether another CPU is printing.
 pub fn is_held_elsewhere() -> bool {
     lock::is_held_elsewhere(&CONSOLE)

@@ -33,6 +33,7 @@ mod poison;
 mod prefilled;
 mod refused;
 mod regions;
+mod script;
 mod several;
 mod shapes;
 mod smp;
@@ -58,6 +59,7 @@ pub fn all() -> Vec<Test> {
         instructions::tests,
         acpi::tests,
         arguments::tests,
+        script::tests,
         device_tree::tests,
         consoles::tests,
         regions::tests,
