@@ -3,8 +3,8 @@
 //! `gva2gpa` walks the guest's own translation tables with QEMU's walker, from the registers of the CPU; `xp` reads
 //! physical memory. Both exist only as commands of the human monitor (QEMU `hmp-commands.hx`).
 
-use crate::qmp::Qmp;
-use crate::trouble::{Checked, Trouble, unknown};
+use hotmap_client::error::{Checked, Error, unknown};
+use hotmap_client::qmp::Qmp;
 
 /// Translates virtual address `address` by the guest's current tables; `None` if it is not mapped.
 ///
@@ -12,7 +12,7 @@ use crate::trouble::{Checked, Trouble, unknown};
 /// Unknown when QEMU's answer cannot be read.
 pub fn translate(qmp: &mut Qmp, address: u64) -> Checked<Option<u64>> {
     let answer = qmp.monitor(&format!("gva2gpa {address:#x}"))?;
-    parse_gva2gpa(&answer).ok_or_else(|| Trouble::Unknown(format!("gva2gpa answered {answer:?}")))
+    parse_gva2gpa(&answer).ok_or_else(|| Error::Unknown(format!("gva2gpa answered {answer:?}")))
 }
 
 /// `count` 8-byte words of physical memory at `address`.

@@ -1,6 +1,6 @@
 //! Verdicts, and how they are printed: a line for each test as it ends, the reasons, the counts at the end.
 
-use crate::trouble::{Checked, Trouble};
+use hotmap_client::error::{Checked, Error};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::IsTerminal;
@@ -36,13 +36,37 @@ impl Verdict {
     }
 }
 
+/// What a test returns that did not fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remark {
+    /// Passed, with a remark for its line.
+    Passed(String),
+    /// The test does not apply here (an older QEMU, a small host), with the reason.
+    Skipped(String),
+}
+
+impl Remark {
+    /// The sentence.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Passed(text) | Self::Skipped(text) => text,
+        }
+    }
+}
+
+impl From<String> for Remark {
+    fn from(text: String) -> Self {
+        Self::Passed(text)
+    }
+}
+
 /// One test that has ended.
 #[derive(Clone, Debug)]
 pub struct Ended {
     /// Its name.
     pub name: String,
-    /// What it returned: a remark for the line, or the trouble.
-    pub outcome: Checked<String>,
+    /// What it returned: a remark for the line, or the error.
+    pub outcome: Checked<Remark>,
     /// Wall time.
     pub took: Duration,
     /// What the guest printed, for the tail.
@@ -55,10 +79,10 @@ impl Ended {
     /// The verdict.
     pub const fn verdict(&self) -> Verdict {
         match self.outcome {
-            Ok(_) => Verdict::Passed,
-            Err(Trouble::Failed(_)) => Verdict::Failed,
-            Err(Trouble::Unknown(_)) => Verdict::Unknown,
-            Err(Trouble::Skipped(_)) => Verdict::Skipped,
+            Ok(Remark::Passed(_)) => Verdict::Passed,
+            Ok(Remark::Skipped(_)) => Verdict::Skipped,
+            Err(Error::Failed(_)) => Verdict::Failed,
+            Err(Error::Unknown(_)) => Verdict::Unknown,
         }
     }
 }
@@ -135,8 +159,8 @@ impl Paint {
 pub fn lines(ended: &Ended, number: usize, total: usize, paint: Paint) -> String {
     let verdict = ended.verdict();
     let remark = match &ended.outcome {
-        Ok(remark) => remark.clone(),
-        Err(trouble) => trouble.why().to_owned(),
+        Ok(remark) => remark.text().to_owned(),
+        Err(error) => error.why().to_owned(),
     };
     let width = total.to_string().len();
     let seconds = ended.took.as_secs_f64();
@@ -165,11 +189,11 @@ pub fn tail(transcript: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ended, Paint, Summary, Verdict, lines};
-    use crate::trouble::{Checked, failed, skipped, unknown};
+    use super::{Ended, Paint, Remark, Summary, Verdict, lines};
+    use hotmap_client::error::{Checked, failed, unknown};
     use std::time::Duration;
 
-    fn ended(outcome: Checked<String>) -> Ended {
+    fn ended(outcome: Checked<Remark>) -> Ended {
         let transcript = (1..=40).map(|n| format!("line {n}\n")).collect();
         let log = Some("target/boot-tests/x.log".into());
         Ended { name: "life/4k".into(), outcome, took: Duration::from_millis(420), transcript, log }
@@ -177,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_pass_is_one_line_with_its_remark() {
-        let text = lines(&ended(Ok("61 self-tests".into())), 3, 120, Paint::off());
+        let text = lines(&ended(Ok(Remark::Passed("61 self-tests".into()))), 3, 120, Paint::off());
         assert!(text.starts_with("[  3/120] passed  life/4k "), "{text}");
         assert!(text.ends_with(" 0.42 s  61 self-tests\n"), "{text}");
         assert_eq!(text.lines().count(), 1);
@@ -186,7 +210,7 @@ mod tests {
     #[test]
     fn what_did_not_pass_says_why_and_shows_the_end_of_the_transcript() {
         for outcome in [failed("lost a page"), unknown("hang")] {
-            let why = outcome.clone().expect_err("trouble").why().to_owned();
+            let why = outcome.clone().expect_err("error").why().to_owned();
             let text = lines(&ended(outcome), 1, 1, Paint::off());
             assert!(
                 text.contains(&why) && text.contains("| line 40\n") && !text.contains("| line 15\n"),
@@ -194,7 +218,10 @@ mod tests {
             );
             assert!(text.contains("transcript: target/boot-tests/x.log"), "{text}");
         }
-        assert_eq!(lines(&ended(skipped("QEMU 7.2")), 1, 1, Paint::off()).lines().count(), 1);
+        assert_eq!(
+            lines(&ended(Ok(Remark::Skipped("QEMU 7.2".into()))), 1, 1, Paint::off()).lines().count(),
+            1
+        );
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Runs tests in parallel and prints the verdict of each as it ends.
 
 use crate::output;
-use crate::qemu::root;
-use crate::report::{Ended, Paint, Summary, Verdict, lines};
-use crate::run::Run;
+use crate::report::{Ended, Paint, Remark, Summary, Verdict, lines};
 use crate::say;
 use crate::suite::Test;
-use crate::trouble::Checked;
+use hotmap_client::error::Checked;
+use hotmap_client::qemu::root;
+use hotmap_client::run::Run;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,7 +63,10 @@ pub fn run_all(tests: &[Test], plan: &Plan) -> Summary {
 }
 
 fn once_more(ended: &Ended) -> String {
-    let why = ended.outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    let why = match &ended.outcome {
+        Ok(remark) => remark.text(),
+        Err(error) => error.why(),
+    };
     format!("  {:<7} {}: {}", ended.verdict().word(), ended.name, why.lines().next().unwrap_or_default())
 }
 
@@ -88,11 +91,12 @@ fn run_one(test: &Test, logs: &Path) -> Ended {
 }
 
 /// Saves the whole transcript. A full disk does not change the verdict.
-fn save(logs: &Path, name: &str, outcome: &Checked<String>, transcript: &str) -> Option<String> {
+fn save(logs: &Path, name: &str, outcome: &Checked<Remark>, transcript: &str) -> Option<String> {
     let path = logs.join(format!("{}.log", name.replace('/', "-")));
     let verdict = match outcome {
-        Ok(remark) => format!("passed: {remark}"),
-        Err(trouble) => format!("{trouble:?}"),
+        Ok(Remark::Passed(remark)) => format!("passed: {remark}"),
+        Ok(Remark::Skipped(why)) => format!("skipped: {why}"),
+        Err(error) => format!("{error:?}"),
     };
     std::fs::create_dir_all(logs).ok()?;
     std::fs::write(&path, format!("{transcript}\n=== {name}: {verdict}\n")).ok()?;
@@ -103,12 +107,13 @@ fn save(logs: &Path, name: &str, outcome: &Checked<String>, transcript: &str) ->
 #[cfg(test)]
 mod tests {
     use super::{Plan, run_all};
-    use crate::report::{Paint, Verdict};
-    use crate::run::Run;
+    use crate::report::{Paint, Remark, Verdict};
     use crate::suite::{Body, Test};
-    use crate::trouble::{Checked, failed, unknown};
+    use hotmap_client::error::{Checked, failed, unknown};
+    use hotmap_client::run::Run;
 
     fn test(name: &str, body: fn(&Run) -> Checked<String>) -> Test {
+        let body = move |run: &Run| body(run).map(Remark::from);
         Test { name: name.into(), long: false, body: Box::new(body) as Body }
     }
 

@@ -2,14 +2,14 @@
 //! (`-icount`, one CPU, `bench=on`).
 
 use super::figures::read;
-use crate::dimm::Dimm;
-use crate::ensure;
-use crate::geometry::{GIB, Granule};
-use crate::guest::Guest;
-use crate::machine::Machine;
-use crate::run::Run;
-use crate::state::Memmap;
-use crate::trouble::{Checked, Trouble};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::ensure;
+use hotmap_client::error::{Checked, Error};
+use hotmap_client::geometry::{GIB, Granule};
+use hotmap_client::guest::Guest;
+use hotmap_client::machine::Machine;
+use hotmap_client::run::Run;
+use hotmap_client::state::Memmap;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -70,8 +70,7 @@ fn fill(guest: &mut Guest, granule: Granule, order: u32, count: u64) -> Checked<
         let operation = format!("{what}-{order}");
         let mut figures = reply.lines().filter_map(read);
         let figure = figures.find(|f| f.operation == operation && f.bytes == bytes && f.instructions > 0);
-        let missing =
-            || Trouble::Failed(format!("no 'bench: {operation} {bytes} ...' with a count: {reply}"));
+        let missing = || Error::Failed(format!("no 'bench: {operation} {bytes} ...' with a count: {reply}"));
         figure.map(|figure| figure.instructions.cast_signed()).ok_or_else(missing)
     };
     let populated = guest.state()?.memmap_demand.populated - before;
@@ -197,7 +196,7 @@ pub fn text(rows: &[Alloc]) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Alloc, Each, text};
-    use crate::geometry::Granule;
+    use hotmap_client::geometry::Granule;
 
     const OWN: Each = Each { page: (262, 378), order_9: (265, 377) };
 

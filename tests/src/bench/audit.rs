@@ -1,12 +1,12 @@
 //! What an audit of a large DIMM costs. The machine counts instructions (`-icount`, one CPU, `bench=on`).
 
 use super::figures;
-use crate::dimm::Dimm;
-use crate::geometry::{GIB, Granule, size_text};
-use crate::guest::Guest;
-use crate::machine::Machine;
-use crate::run::Run;
-use crate::trouble::{Checked, failed};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, failed};
+use hotmap_client::geometry::{GIB, Granule, size_text};
+use hotmap_client::guest::Guest;
+use hotmap_client::machine::Machine;
+use hotmap_client::run::Run;
 use serde_json::{Value, json};
 
 /// Instructions that an audit may cost for each GiB: 300 million for a TiB.

@@ -2,14 +2,14 @@
 //! operations. The machine counts instructions (`-icount`, one CPU, `bench=on`).
 
 use super::figures::{last, read};
-use crate::dimm::Dimm;
-use crate::ensure;
-use crate::geometry::{GIB, Granule, MIB};
-use crate::guest::Guest;
-use crate::machine::Machine;
-use crate::run::Run;
-use crate::state::Memmap;
-use crate::trouble::{Checked, Trouble};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::ensure;
+use hotmap_client::error::{Checked, Error};
+use hotmap_client::geometry::{GIB, Granule, MIB};
+use hotmap_client::guest::Guest;
+use hotmap_client::machine::Machine;
+use hotmap_client::run::Run;
+use hotmap_client::state::Memmap;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -55,7 +55,7 @@ const fn pages(granule: Granule) -> u64 {
 fn find(reply: &str, operation: &str) -> Checked<u64> {
     let mut figures = reply.lines().filter_map(read);
     let figure = figures.find(|figure| figure.operation == operation && figure.instructions > 0);
-    let missing = || Trouble::Failed(format!("no 'bench: {operation}' line with a count: {reply}"));
+    let missing = || Error::Failed(format!("no 'bench: {operation}' line with a count: {reply}"));
     figure.map(|figure| figure.instructions).ok_or_else(missing)
 }
 
@@ -182,7 +182,7 @@ fn millions(instructions: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::{Churn, Uses, text};
-    use crate::geometry::Granule;
+    use hotmap_client::geometry::Granule;
 
     fn row(pages: u64, churns: [u64; 3]) -> Churn {
         let own = Uses { life: 300_000, pages: 100_000_000, runs: 250_000, churns: [1_000_000; 3] };

@@ -2,12 +2,12 @@
 //! destroyed. The machine counts instructions (`-icount`, one CPU, `bench=on`).
 
 use super::figures::{Figure, last};
-use crate::ensure;
-use crate::geometry::{GIB, Granule, size_text};
-use crate::guest::Guest;
-use crate::machine::Machine;
-use crate::run::Run;
-use crate::trouble::{Checked, failed};
+use hotmap_client::ensure;
+use hotmap_client::error::{Checked, failed};
+use hotmap_client::geometry::{GIB, Granule, size_text};
+use hotmap_client::guest::Guest;
+use hotmap_client::machine::Machine;
+use hotmap_client::run::Run;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -217,7 +217,7 @@ pub fn text(rows: &[Shared]) -> String {
 mod tests {
     use super::{Shared, TIB, What, machine, rows, text};
     use crate::bench::figures::Figure;
-    use crate::geometry::Granule;
+    use hotmap_client::geometry::Granule;
 
     fn figure(operation: &str, instructions: u64, tables: i64, ram: i64) -> Figure {
         Figure { operation: operation.into(), bytes: TIB, instructions, tables, ram }

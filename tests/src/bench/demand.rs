@@ -4,13 +4,13 @@
 use super::audit;
 use super::figures::last;
 use super::measure::Life;
-use crate::dimm::Dimm;
-use crate::geometry::{GIB, Granule};
-use crate::guest::Guest;
-use crate::machine::Machine;
-use crate::run::Run;
-use crate::state::State;
-use crate::trouble::{Checked, Trouble, failed};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, Error, failed};
+use hotmap_client::geometry::{GIB, Granule};
+use hotmap_client::guest::Guest;
+use hotmap_client::machine::Machine;
+use hotmap_client::run::Run;
+use hotmap_client::state::State;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -102,7 +102,7 @@ pub fn measure(run: &Run, granule: Granule) -> Checked<Tebibyte> {
     let text = guest.text();
     let find = |operation| match last(&text, operation, TIB) {
         Some(figure) if figure.instructions > 0 => Ok(figure.instructions),
-        _ => Err(Trouble::Failed(format!("no 'bench: {operation} {TIB} ...' line with a count"))),
+        _ => Err(Error::Failed(format!("no 'bench: {operation} {TIB} ...' line with a count"))),
     };
     let cost = Cost {
         plug: find("add")? + find("online")?,
@@ -185,7 +185,7 @@ pub fn text(lives: &[Life], tebibytes: &[Tebibyte]) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Tebibyte, limits, text};
-    use crate::geometry::Granule;
+    use hotmap_client::geometry::Granule;
 
     #[test]
     fn a_tebibyte_may_cost_the_limits_and_no_more() {

@@ -1,6 +1,6 @@
 //! Linux 6.12's figures: the same QEMU and machine, a 1 GiB DIMM, measured the same way.
 
-use crate::geometry::Granule;
+use hotmap_client::geometry::Granule;
 
 /// One row, in millions of guest instructions.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -120,7 +120,7 @@ pub fn rows(granule: Granule) -> impl Iterator<Item = &'static Linux> {
 #[cfg(test)]
 mod tests {
     use super::{goal, rows};
-    use crate::geometry::Granule;
+    use hotmap_client::geometry::Granule;
 
     #[test]
     fn linuxs_best_life_at_4k_is_34_million() {

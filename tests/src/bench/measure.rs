@@ -3,15 +3,15 @@
 //! Each measurement boots its own guest: tables and free lists are as boot leaves them.
 
 use super::figures::{Figure, clears_by, last};
-use crate::dimm::Dimm;
-use crate::ensure;
-use crate::geometry::{GIB, Granule};
-use crate::guest::Guest;
-use crate::machine::Machine;
-use crate::qemu::{IMAGE_VARIABLE, root};
-use crate::run::Run;
-use crate::state::Memmap;
-use crate::trouble::{Checked, Trouble, failed};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::ensure;
+use hotmap_client::error::{Checked, Error, failed};
+use hotmap_client::geometry::{GIB, Granule};
+use hotmap_client::guest::Guest;
+use hotmap_client::machine::Machine;
+use hotmap_client::qemu::{IMAGE_VARIABLE, root};
+use hotmap_client::run::Run;
+use hotmap_client::state::Memmap;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +143,7 @@ pub fn image_bytes() -> Checked<u64> {
     let path =
         std::env::var_os(IMAGE_VARIABLE).map_or_else(|| root().join("target/hotmap.Image"), Into::into);
     let metadata = std::fs::metadata(&path);
-    metadata.map(|file| file.len()).map_err(|error| Trouble::Unknown(format!("{}: {error}", path.display())))
+    metadata.map(|file| file.len()).map_err(|error| Error::Unknown(format!("{}: {error}", path.display())))
 }
 
 /// The subject that Linux was measured with: 1 GiB, self-hosted.
@@ -154,7 +154,7 @@ pub const fn standard(granule: Granule, cpu: &'static str) -> Subject {
 #[cfg(test)]
 mod tests {
     use super::{Figure, Life, find, machine, standard};
-    use crate::geometry::Granule;
+    use hotmap_client::geometry::Granule;
 
     fn figure(operation: &str, instructions: u64, tables: i64, ram: i64) -> Figure {
         Figure { operation: operation.into(), bytes: 1 << 30, instructions, tables, ram }

@@ -2,14 +2,14 @@
 //! unmapped. The machine counts instructions (`-icount`, one CPU, `bench=on`).
 
 use super::figures::last;
-use crate::dimm::Dimm;
-use crate::ensure;
-use crate::geometry::{GIB, Granule, size_text};
-use crate::guest::Guest;
-use crate::machine::Machine;
-use crate::run::Run;
-use crate::state::Memmap;
-use crate::trouble::{Checked, failed};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::ensure;
+use hotmap_client::error::{Checked, failed};
+use hotmap_client::geometry::{GIB, Granule, size_text};
+use hotmap_client::guest::Guest;
+use hotmap_client::machine::Machine;
+use hotmap_client::run::Run;
+use hotmap_client::state::Memmap;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -134,8 +134,8 @@ pub fn json(row: &Migrate) -> Value {
 #[cfg(test)]
 mod tests {
     use super::{LARGE, Migrate, missed, text};
-    use crate::geometry::{GIB, Granule};
-    use crate::state::Memmap;
+    use hotmap_client::geometry::{GIB, Granule};
+    use hotmap_client::state::Memmap;
 
     fn row(size: u64, each: u64) -> Migrate {
         Migrate {

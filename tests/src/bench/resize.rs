@@ -4,12 +4,12 @@
 
 use super::figures::last;
 use super::linux::RESIZES;
-use crate::geometry::{GIB, Granule};
-use crate::guest::Guest;
-use crate::machine::Machine;
-use crate::run::Run;
-use crate::state::Memmap;
-use crate::trouble::{Checked, Trouble, failed};
+use hotmap_client::error::{Checked, Error, failed};
+use hotmap_client::geometry::{GIB, Granule};
+use hotmap_client::guest::Guest;
+use hotmap_client::machine::Machine;
+use hotmap_client::run::Run;
+use hotmap_client::state::Memmap;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -46,7 +46,7 @@ pub fn measure(run: &Run, granule: Granule, memmap: Memmap) -> Checked<Resize> {
     let text = guest.text();
     let find = |operation| match last(&text, operation, GIB) {
         Some(figure) if figure.instructions > 0 => Ok(figure.instructions),
-        _ => Err(Trouble::Failed(format!("no 'bench: {operation} {GIB} ...' line with a count"))),
+        _ => Err(Error::Failed(format!("no 'bench: {operation} {GIB} ...' line with a count"))),
     };
     let resize = Resize { granule, memmap, up: find("plugged")?, down: find("unplugged")? };
     guest.power_off()?;
@@ -87,8 +87,8 @@ impl Resize {
 #[cfg(test)]
 mod tests {
     use super::{Resize, text};
-    use crate::geometry::Granule;
-    use crate::state::Memmap;
+    use hotmap_client::geometry::Granule;
+    use hotmap_client::state::Memmap;
 
     #[test]
     fn linuxs_rows_stand_below_the_one_with_the_same_memmap() {

@@ -9,7 +9,7 @@ use super::linux::{BOOT_GOAL, IMAGE_GOAL, Linux, ROWS, goal, rows};
 use super::measure::Life;
 use super::migrate::{self, Migrate};
 use super::resize::{self, Resize};
-use crate::geometry::size_text;
+use hotmap_client::geometry::size_text;
 use serde_json::{Value, json};
 use std::fmt::Write;
 

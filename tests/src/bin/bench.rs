@@ -1,16 +1,16 @@
 //! What a DIMM's life costs in guest instructions, beside Linux's figures: `make bench`.
 
+use hotmap_client::error::{During, Error};
+use hotmap_client::geometry::{GIB, GRANULES};
+use hotmap_client::patience;
+use hotmap_client::run::Run;
+use hotmap_client::state::Memmap;
 use hotmap_tests::bench::measure::{Life, Subject, image_bytes, measure, standard};
 use hotmap_tests::bench::migrate;
 use hotmap_tests::bench::table::Results;
 use hotmap_tests::bench::{alloc, audit, churn, dedup, demand, resize};
-use hotmap_tests::geometry::{GIB, GRANULES};
 use hotmap_tests::options::Words;
 use hotmap_tests::output;
-use hotmap_tests::patience;
-use hotmap_tests::run::Run;
-use hotmap_tests::state::Memmap;
-use hotmap_tests::trouble::{During, Trouble};
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -58,9 +58,9 @@ fn run() -> Result<bool, String> {
     patience::check()?;
     let only_churn = words.has("--churn");
     let results =
-        if only_churn { measure_churn() } else { measure_all() }.map_err(|(trouble, transcript)| {
+        if only_churn { measure_churn() } else { measure_all() }.map_err(|(error, transcript)| {
             eprintln!("{transcript}");
-            trouble
+            error
         })?;
     if words.has("--json") {
         output::line(format_args!("{:#}", results.json()));
@@ -72,24 +72,24 @@ fn run() -> Result<bool, String> {
     Ok(!words.has("--strict") || results.missed().is_empty())
 }
 
-/// What using memory costs, or the trouble and the guests' transcripts.
+/// What using memory costs, or the error and the guests' transcripts.
 fn measure_churn() -> Result<Results, (String, String)> {
-    let run = Run::new("bench").map_err(|trouble| (trouble.to_string(), String::new()))?;
+    let run = Run::new("bench").map_err(|error| (error.to_string(), String::new()))?;
     let measured = GRANULES.into_iter().map(|granule| churn::measure(&run, granule).during("use on demand"));
     let churns = measured.collect::<Result<_, _>>();
-    let churns = churns.map_err(|trouble: Trouble| (trouble.to_string(), run.journal.text()))?;
+    let churns = churns.map_err(|error: Error| (error.to_string(), run.journal.text()))?;
     Ok(Results { churns, ..Results::default() })
 }
 
-/// The results, or the trouble and the guests' transcripts.
+/// The results, or the error and the guests' transcripts.
 fn measure_all() -> Result<Results, (String, String)> {
-    let run = Run::new("bench").map_err(|trouble| (trouble.to_string(), String::new()))?;
+    let run = Run::new("bench").map_err(|error| (error.to_string(), String::new()))?;
     let one = |subject: Subject| -> Result<Life, (String, String)> {
         eprintln!("bench: {subject:?}");
         let life = measure(&run, subject).during(&format!("{subject:?}"));
-        life.map_err(|trouble| (trouble.to_string(), run.journal.text()))
+        life.map_err(|error| (error.to_string(), run.journal.text()))
     };
-    let image = image_bytes().map_err(|trouble| (trouble.to_string(), String::new()))?;
+    let image = image_bytes().map_err(|error| (error.to_string(), String::new()))?;
     let mut results = Results { image, ..Results::default() };
     for granule in GRANULES {
         let subject = standard(granule, REFERENCE);
@@ -104,10 +104,10 @@ fn measure_all() -> Result<Results, (String, String)> {
             let what = format!("an audit of {gib} GiB at {granule}");
             eprintln!("bench: {what}");
             let measured = audit::measure(&run, granule, gib).during(&what);
-            results.audits.push(measured.map_err(|trouble| (trouble.to_string(), run.journal.text()))?);
+            results.audits.push(measured.map_err(|error| (error.to_string(), run.journal.text()))?);
         }
     }
-    let told = |trouble: Trouble| (trouble.to_string(), run.journal.text());
+    let told = |error: Error| (error.to_string(), run.journal.text());
     for granule in GRANULES {
         eprintln!("bench: memmap=demand, {granule}");
         results.tebibytes.push(demand::measure(&run, granule).during("1 TiB on demand").map_err(told)?);
@@ -127,7 +127,7 @@ fn measure_all() -> Result<Results, (String, String)> {
     for row in dedup::rows() {
         eprintln!("bench: {row:?}");
         let measured = dedup::measure(row, &run).during(&format!("{row:?}"));
-        results.shared.push(measured.map_err(|trouble| (trouble.to_string(), run.journal.text()))?);
+        results.shared.push(measured.map_err(|error| (error.to_string(), run.journal.text()))?);
     }
     Ok(results)
 }

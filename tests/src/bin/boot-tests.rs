@@ -1,8 +1,8 @@
 //! Boots the built image on many machines and checks what it does: `make test` runs all of it.
 
+use hotmap_client::patience;
 use hotmap_tests::options::Words;
 use hotmap_tests::output;
-use hotmap_tests::patience;
 use hotmap_tests::report::{Paint, Verdict};
 use hotmap_tests::runner::{Plan, run_all};
 use hotmap_tests::say;

@@ -1,12 +1,12 @@
 //! The whole life of a DIMM, narrated, without any input: `make demo`.
 
+use hotmap_client::geometry::Granule;
+use hotmap_client::patience;
+use hotmap_client::run::Run;
 use hotmap_tests::demo::tell;
-use hotmap_tests::geometry::Granule;
 use hotmap_tests::options::Words;
 use hotmap_tests::output;
-use hotmap_tests::patience;
 use hotmap_tests::report::{Paint, tail};
-use hotmap_tests::run::Run;
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -40,11 +40,11 @@ fn run() -> Result<(), (u8, String)> {
     }
     let granule: Granule = words.value("--granule").unwrap_or("4k").parse().map_err(usage)?;
     patience::check().map_err(usage)?;
-    let run = Run::new("demo").map_err(|trouble| (1, trouble.to_string()))?;
-    tell(&run, granule, Paint::for_stdout()).map_err(|trouble| {
+    let run = Run::new("demo").map_err(|error| (1, error.to_string()))?;
+    tell(&run, granule, Paint::for_stdout()).map_err(|error| {
         if !output::is_closed() {
             eprint!("\nThe end of the guest's console:\n{}", tail(&run.journal.text()));
         }
-        (1, trouble.to_string())
+        (1, error.to_string())
     })
 }

@@ -1,13 +1,13 @@
 //! The demo's voice: what is done, what the guest prints, and what QEMU reports, told apart.
 
-use crate::dimm::Dimm;
-use crate::guest::{Guest, Plugged, Unplug};
 use crate::output;
 use crate::report::Paint;
 use crate::say;
-use crate::shell::PROMPT;
-use crate::state::State;
-use crate::trouble::{Checked, failed, unknown};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, failed, unknown};
+use hotmap_client::guest::{Guest, Plugged, Unplug};
+use hotmap_client::shell::PROMPT;
+use hotmap_client::state::State;
 
 /// Bold (ECMA-48 section 8.3.117).
 pub(super) const BOLD: u8 = 1;

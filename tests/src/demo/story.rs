@@ -3,16 +3,16 @@
 use super::narrator::{BOLD, Narrator, must};
 use crate::bench::linux::rows;
 use crate::bench::measure::{Life, measure, standard};
-use crate::dimm::Dimm;
 use crate::eyes;
-use crate::geometry::{GIB, Granule};
-use crate::guest::{Guest, Plugged, Unplug};
-use crate::machine::Machine;
 use crate::report::Paint;
-use crate::run::Run;
 use crate::say;
-use crate::state::{Pages, State};
-use crate::trouble::Checked;
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::Checked;
+use hotmap_client::geometry::{GIB, Granule};
+use hotmap_client::guest::{Guest, Plugged, Unplug};
+use hotmap_client::machine::Machine;
+use hotmap_client::run::Run;
+use hotmap_client::state::{Pages, State};
 
 /// The reference CPU for the figures.
 const REFERENCE: &str = "neoverse-n1";

@@ -1,12 +1,12 @@
 //! The devices that only QEMU's ACPI tables announce: found where they are announced, and not looked for elsewhere.
 
 use super::test::Test;
-use crate::guest::run_to_end;
-use crate::machine::{BOOTS, Boot, Machine};
-use crate::qemu::Exit;
-use crate::run::Run;
-use crate::trouble::{Checked, Trouble};
-use crate::{ensure, ensure_eq};
+use hotmap_client::error::{Checked, Error};
+use hotmap_client::guest::run_to_end;
+use hotmap_client::machine::{BOOTS, Boot, Machine};
+use hotmap_client::qemu::Exit;
+use hotmap_client::run::Run;
+use hotmap_client::{ensure, ensure_eq};
 
 /// What `dimms` says of a machine without slots.
 const NO_SLOTS: &str = "this machine has no DIMM slots";
@@ -40,11 +40,11 @@ pub(super) fn tests() -> Vec<Test> {
 /// No access to a device aborts (QEMU's own log of exceptions), nothing is refused, and `dimms` says what there is.
 fn nothing_aborts(run: &Run, machine: &Machine, expected: &str) -> Checked<String> {
     let log = run.path("exceptions.log");
-    let logged = log.to_str().ok_or_else(|| Trouble::Unknown("a path that is not UTF-8".into()))?;
+    let logged = log.to_str().ok_or_else(|| Error::Unknown("a path that is not UTF-8".into()))?;
     let machine = machine.clone().extra(["-d", "int", "-D", logged]).append("run=\"dimms\"");
     let finished = run_to_end(run, &machine)?;
     ensure_eq!(finished.exit, Exit::FINE, "the machine runs");
-    let exceptions = std::fs::read_to_string(&log).map_err(|error| Trouble::Unknown(error.to_string()))?;
+    let exceptions = std::fs::read_to_string(&log).map_err(|error| Error::Unknown(error.to_string()))?;
     ensure!(exceptions.contains("Taking exception"), "QEMU logs no exception, not even the last one");
     let aborts = exceptions.lines().filter(|line| line.contains("Abort]")).count();
     ensure_eq!(aborts, 0, "accesses to nothing");

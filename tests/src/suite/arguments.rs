@@ -1,14 +1,14 @@
 //! Boot arguments: how they are passed, how wrong ones are reported, and the exit statuses of `run=`.
 
 use super::test::{Test, per_granule, slotted};
-use crate::geometry::{GIB, Granule, MIB};
-use crate::guest::{Guest, run_to_end};
-use crate::machine::Machine;
-use crate::patience::Deadline;
-use crate::qemu::{Exit, Qemu};
-use crate::run::Run;
-use crate::trouble::{Checked, During};
-use crate::{ensure, ensure_eq};
+use hotmap_client::error::{Checked, During};
+use hotmap_client::geometry::{GIB, Granule, MIB};
+use hotmap_client::guest::{Guest, run_to_end};
+use hotmap_client::machine::Machine;
+use hotmap_client::patience::Deadline;
+use hotmap_client::qemu::{Exit, Qemu};
+use hotmap_client::run::Run;
+use hotmap_client::{ensure, ensure_eq};
 
 /// How often typing ahead is tried.
 const TYPED_AHEAD_ROUNDS: u32 = 8;

@@ -15,10 +15,10 @@
 //!   always    tables += t, at most as many as are allowed;  allocated and reserved unchanged
 //! ```
 
-use crate::geometry::Granule;
-use crate::state::{Memmap, Pages};
-use crate::trouble::Checked;
-use crate::{ensure, ensure_eq};
+use hotmap_client::error::Checked;
+use hotmap_client::geometry::Granule;
+use hotmap_client::state::{Memmap, Pages};
+use hotmap_client::{ensure, ensure_eq};
 
 /// Memory that was added: whole blocks.
 #[derive(Clone, Copy, Debug)]
@@ -90,8 +90,8 @@ impl Added {
 #[cfg(test)]
 mod tests {
     use super::Added;
-    use crate::geometry::{GIB, Granule, MIB};
-    use crate::state::{Memmap, Pages};
+    use hotmap_client::geometry::{GIB, Granule, MIB};
+    use hotmap_client::state::{Memmap, Pages};
 
     const BEFORE: Pages = Pages {
         present: 262_144,

@@ -3,13 +3,13 @@
 use super::arithmetic::Added;
 use super::looking;
 use super::test::{Test, per_granule, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::{Granule, size_text};
-use crate::guest::Guest;
-use crate::run::Run;
-use crate::state::{Block, BlockState, Memmap, ZoneName};
-use crate::trouble::{Checked, During, failed};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During, failed};
+use hotmap_client::geometry::{Granule, size_text};
+use hotmap_client::guest::Guest;
+use hotmap_client::run::Run;
+use hotmap_client::state::{Block, BlockState, Memmap, ZoneName};
+use hotmap_client::{ensure, ensure_eq};
 
 pub(super) fn tests() -> Vec<Test> {
     let mut tests =

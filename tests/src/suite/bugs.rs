@@ -3,14 +3,14 @@
 use super::devices::HOT;
 use super::looking;
 use super::test::{Test, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::{GRANULES, Granule, MIB};
-use crate::guest::{Guest, Plugged, run_to_end};
-use crate::machine::Machine;
-use crate::qemu::Exit;
-use crate::run::Run;
-use crate::trouble::{Checked, During, Trouble, failed};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During, Error, failed};
+use hotmap_client::geometry::{GRANULES, Granule, MIB};
+use hotmap_client::guest::{Guest, Plugged, run_to_end};
+use hotmap_client::machine::Machine;
+use hotmap_client::qemu::Exit;
+use hotmap_client::run::Run;
+use hotmap_client::{ensure, ensure_eq};
 
 /// The faults that an audit during a DIMM's life finds, in the order of the invariants that they break.
 const BUGS: [(&str, &str); 8] = [
@@ -264,7 +264,7 @@ fn qemu_sees_it_too(run: &Run, granule: Granule) -> Checked<String> {
         let state = guest.state()?;
         guest.unplug_well(&dimm)?;
         let seen = looking::nothing_is_left(&mut guest, &state, granule, plugged);
-        ensure!(matches!(seen, Err(Trouble::Failed(_))), "QEMU does not see bug={bug}: {seen:?}");
+        ensure!(matches!(seen, Err(Error::Failed(_))), "QEMU does not see bug={bug}: {seen:?}");
     }
     Ok(String::new())
 }

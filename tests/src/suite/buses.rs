@@ -3,13 +3,13 @@
 
 use super::device_tree::with_change;
 use super::test::Test;
-use crate::geometry::Granule;
-use crate::guest::{Guest, run_to_end};
-use crate::machine::{BOOTS, Machine};
-use crate::qemu::Exit;
-use crate::run::Run;
-use crate::trouble::{Checked, failed};
-use crate::{ensure, ensure_eq};
+use hotmap_client::error::{Checked, failed};
+use hotmap_client::geometry::Granule;
+use hotmap_client::guest::{Guest, run_to_end};
+use hotmap_client::machine::{BOOTS, Machine};
+use hotmap_client::qemu::Exit;
+use hotmap_client::run::Run;
+use hotmap_client::{ensure, ensure_eq};
 
 /// Two virtio-mem devices, and between them devices that the kernel does not drive.
 const DEVICES: [&str; 18] = [

@@ -5,17 +5,17 @@
 
 use super::device_tree::{qemus_blob, with_blob};
 use super::test::{Test, per_granule};
-use crate::dimm::Dimm;
 use crate::fdt::{Node, add_to_root};
-use crate::geometry::{Granule, MIB};
-use crate::guest::{Guest, run_to_end};
-use crate::machine::Machine;
-use crate::patience::Deadline;
-use crate::qemu::Exit;
-use crate::qmp::Qmp;
-use crate::run::Run;
-use crate::trouble::{Checked, Trouble, failed, unknown};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, Error, failed, unknown};
+use hotmap_client::geometry::{Granule, MIB};
+use hotmap_client::guest::{Guest, run_to_end};
+use hotmap_client::machine::Machine;
+use hotmap_client::patience::Deadline;
+use hotmap_client::qemu::Exit;
+use hotmap_client::qmp::Qmp;
+use hotmap_client::run::Run;
+use hotmap_client::{ensure, ensure_eq};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -47,7 +47,7 @@ fn a_16550_is_the_console(run: &Run, granule: Granule) -> Checked<String> {
     }
     guest.finish()?;
     let said =
-        std::fs::read(&silent).map_err(|error| Trouble::Unknown(format!("{}: {error}", silent.display())))?;
+        std::fs::read(&silent).map_err(|error| Error::Unknown(format!("{}: {error}", silent.display())))?;
     ensure_eq!(said.len(), 0, "bytes that PL011 was sent, which is no console");
     Ok(String::new())
 }
@@ -105,7 +105,7 @@ fn tree(run: &Run) -> Checked<Vec<u8>> {
     let [was, is] = [b"/pl011@9000000\0", b"/uart@3eff1000\0"];
     let node = Node::new("uart@3eff1000").text("compatible", "ns16550a").reg(REGISTERS, 8);
     let node = node.cells("interrupts", &[0, SPI, 4]);
-    let mut blob = add_to_root(&qemus_blob(run)?, &[node]).map_err(Trouble::Unknown)?;
+    let mut blob = add_to_root(&qemus_blob(run)?, &[node]).map_err(Error::Unknown)?;
     let places: Vec<usize> = (0..blob.len()).filter(|at| blob[*at..].starts_with(was)).collect();
     if places.is_empty() {
         return unknown("QEMU's tree names no PL011 by its path");
@@ -126,7 +126,7 @@ fn firmware(qtest: &Path, qmp: &Path) -> Checked {
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
     };
-    let lost = |error: std::io::Error| Trouble::Unknown(format!("qtest: {error}"));
+    let lost = |error: std::io::Error| Error::Unknown(format!("qtest: {error}"));
     let mut replies = BufReader::new(stream.try_clone().map_err(lost)?);
     for (offset, value) in [(0x10, PORT), (0x04, 1)] {
         writeln!(&stream, "writel {:#x} {value:#x}", FUNCTION + offset).map_err(lost)?;

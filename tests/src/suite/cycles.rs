@@ -1,12 +1,12 @@
 //! After 100 cycles of plug and unplug the counts are those of the start.
 
 use super::test::{Test, per_granule, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::Granule;
-use crate::guest::Guest;
-use crate::run::Run;
-use crate::trouble::{Checked, During};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During};
+use hotmap_client::geometry::Granule;
+use hotmap_client::guest::Guest;
+use hotmap_client::run::Run;
+use hotmap_client::{ensure, ensure_eq};
 
 /// Cycles.
 const CYCLES: u32 = 100;

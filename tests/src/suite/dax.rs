@@ -3,13 +3,14 @@
 use super::devices::{HOT, Home, PMEM, all_is_as_before, device, machine, qemu_sees};
 use super::looking;
 use super::test::{Test, per_granule};
-use crate::geometry::{GIB, Granule, MIB, RAM_BASE};
-use crate::guest::Guest;
-use crate::machine::Boot;
-use crate::run::Run;
-use crate::state::{Altmap, Device, DevicePart, State};
-use crate::trouble::{Checked, During, failed};
-use crate::{ensure, ensure_eq, eyes};
+use crate::eyes;
+use hotmap_client::error::{Checked, During, failed};
+use hotmap_client::geometry::{GIB, Granule, MIB, RAM_BASE};
+use hotmap_client::guest::Guest;
+use hotmap_client::machine::Boot;
+use hotmap_client::run::Run;
+use hotmap_client::state::{Altmap, Device, DevicePart, State};
+use hotmap_client::{ensure, ensure_eq};
 
 /// The ranges that devices are created from.
 const SUBSECTION: u64 = 2 * MIB;

@@ -5,15 +5,16 @@ use super::devices::{Home, PMEM, all_is_as_before, machine};
 use super::looking;
 use super::nvdimm::with_cold;
 use super::test::{Test, per_granule};
-use crate::dimm::Dimm;
-use crate::geometry::{GIB, Granule, MIB, PAGE_STRUCT_BYTES};
-use crate::guest::{Guest, run_to_end};
-use crate::machine::{Boot, Machine};
-use crate::qemu::Exit;
-use crate::run::Run;
-use crate::state::State;
-use crate::trouble::{Checked, During, failed};
-use crate::{ensure, ensure_eq, eyes};
+use crate::eyes;
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During, failed};
+use hotmap_client::geometry::{GIB, Granule, MIB, PAGE_STRUCT_BYTES};
+use hotmap_client::guest::{Guest, run_to_end};
+use hotmap_client::machine::{Boot, Machine};
+use hotmap_client::qemu::Exit;
+use hotmap_client::run::Run;
+use hotmap_client::state::State;
+use hotmap_client::{ensure, ensure_eq};
 
 const TIB: u64 = 1024 * GIB;
 

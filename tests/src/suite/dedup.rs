@@ -4,14 +4,15 @@
 use super::devices::{PMEM, machine};
 use super::nvdimm::with_cold;
 use super::test::{Test, per_granule, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::{GIB, Granule};
-use crate::guest::Guest;
-use crate::machine::Boot;
-use crate::run::Run;
-use crate::state::State;
-use crate::trouble::{Checked, During, failed};
-use crate::{ensure, ensure_eq, eyes};
+use crate::eyes;
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During, failed};
+use hotmap_client::geometry::{GIB, Granule};
+use hotmap_client::guest::Guest;
+use hotmap_client::machine::Boot;
+use hotmap_client::run::Run;
+use hotmap_client::state::State;
+use hotmap_client::{ensure, ensure_eq};
 
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = per_granule("dedup/device", a_device);

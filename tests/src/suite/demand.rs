@@ -3,15 +3,15 @@
 
 use super::looking;
 use super::test::{Test, per_granule, slotted};
-use crate::dimm::Dimm;
 use crate::eyes;
-use crate::geometry::{GIB, Granule, MIB};
-use crate::guest::{Guest, Plugged};
-use crate::machine::Machine;
-use crate::run::Run;
-use crate::state::{MemmapDemand, State};
-use crate::trouble::{Checked, During};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During};
+use hotmap_client::geometry::{GIB, Granule, MIB};
+use hotmap_client::guest::{Guest, Plugged};
+use hotmap_client::machine::Machine;
+use hotmap_client::run::Run;
+use hotmap_client::state::{MemmapDemand, State};
+use hotmap_client::{ensure, ensure_eq};
 
 const TIB: u64 = 1 << 40;
 /// The most memory of the host that a DIMM of a TiB may cost while 100 pages of it are used.
@@ -293,7 +293,7 @@ fn a_devices_memory_is_on_demand(run: &Run, granule: Granule) -> Checked<String>
     let mut guest = Guest::boot(run, &machine)?;
     let start = guest.state()?;
     let Some(device) = start.devices.first().cloned() else {
-        return crate::trouble::failed("no device of the persistent memory");
+        return hotmap_client::error::failed("no device of the persistent memory");
     };
     guest.tell(&format!("dax kmem {:#x}", device.start))?;
     let state = guest.state()?;

@@ -3,13 +3,13 @@
 use super::matrix::{COMMANDS, checks_itself, self_tests_pass};
 use super::test::{Test, per_granule};
 use crate::fdt::{Node, add_to_root};
-use crate::geometry::{Granule, MIB, RAM_BASE};
-use crate::guest::run_to_end;
-use crate::machine::{Boot, Machine};
-use crate::qemu::{Exit, Qemu};
-use crate::run::Run;
-use crate::trouble::{Checked, Trouble, failed, unknown};
-use crate::{ensure, ensure_eq};
+use hotmap_client::error::{Checked, Error, failed, unknown};
+use hotmap_client::geometry::{Granule, MIB, RAM_BASE};
+use hotmap_client::guest::run_to_end;
+use hotmap_client::machine::{Boot, Machine};
+use hotmap_client::qemu::{Exit, Qemu};
+use hotmap_client::run::Run;
+use hotmap_client::{ensure, ensure_eq};
 use std::path::PathBuf;
 
 /// A test's name and its tree.
@@ -51,11 +51,11 @@ pub(super) fn blob_of(run: &Run, machine: &Machine) -> Checked<Vec<u8>> {
     let file = run.path("virt.dtb");
     let dump = format!("dumpdtb={}", file.display());
     let mut qemu = Qemu::start(&machine.clone().extra(["-machine", &dump]), None)?;
-    let exit = qemu.wait_exit(crate::patience::Deadline::for_step())?;
+    let exit = qemu.wait_exit(hotmap_client::patience::Deadline::for_step())?;
     if exit != Exit::FINE {
         return unknown(format!("QEMU does not dump its device tree: {exit}: {}", qemu.complaints.text()));
     }
-    std::fs::read(&file).map_err(|error| Trouble::Unknown(format!("cannot read the dumped tree: {error}")))
+    std::fs::read(&file).map_err(|error| Error::Unknown(format!("cannot read the dumped tree: {error}")))
 }
 
 pub(super) fn with_blob(run: &Run, granule: Granule, blob: &[u8]) -> Checked<Machine> {
@@ -65,14 +65,13 @@ pub(super) fn with_blob(run: &Run, granule: Granule, blob: &[u8]) -> Checked<Mac
 
 fn save(run: &Run, blob: &[u8]) -> Checked<PathBuf> {
     let file = run.path("given.dtb");
-    std::fs::write(&file, blob)
-        .map_err(|error| Trouble::Unknown(format!("cannot write the tree: {error}")))?;
+    std::fs::write(&file, blob).map_err(|error| Error::Unknown(format!("cannot write the tree: {error}")))?;
     Ok(file)
 }
 
 /// A firmware boot with these nodes added to the tree that QEMU makes.
 pub(super) fn with_nodes(run: &Run, granule: Granule, nodes: &[Node]) -> Checked<Machine> {
-    let blob = add_to_root(&qemus_blob(run)?, nodes).map_err(Trouble::Unknown)?;
+    let blob = add_to_root(&qemus_blob(run)?, nodes).map_err(Error::Unknown)?;
     with_blob(run, granule, &blob)
 }
 
@@ -113,7 +112,7 @@ fn a_hole_in_ram(run: &Run, granule: Granule) -> Checked<String> {
     let hole = Node::new("hole@52800000").reg(start, size).bytes("no-map", Vec::new());
     let machine = with_nodes(run, granule, &[reserved_memory(hole)])?;
     let remark = checks_itself(run, &machine.clone().append(COMMANDS), Boot::Firmware, granule)?;
-    let mut guest = crate::guest::Guest::boot(run, &machine)?;
+    let mut guest = hotmap_client::guest::Guest::boot(run, &machine)?;
     let state = guest.state()?;
     for inside in [start, start + size / 2, start + size - 8] {
         let seen = crate::eyes::translate(&mut guest.qmp, state.linear_address(inside))?;
@@ -135,8 +134,9 @@ fn a_hole_in_ram(run: &Run, granule: Granule) -> Checked<String> {
 fn reserved_memory_is_never_allocated(run: &Run, granule: Granule) -> Checked<String> {
     let (start, size) = (RAM_BASE + 256 * MIB, 16 * MIB);
     let kept = reserved_memory(Node::new("kept@50000000").reg(start, size));
-    let mut guest = crate::guest::Guest::boot(run, &with_nodes(run, granule, &[kept])?.memory("512M"))?;
-    let mut plain = crate::guest::Guest::boot(run, &with_nodes(run, granule, &[])?.memory("512M"))?;
+    let mut guest =
+        hotmap_client::guest::Guest::boot(run, &with_nodes(run, granule, &[kept])?.memory("512M"))?;
+    let mut plain = hotmap_client::guest::Guest::boot(run, &with_nodes(run, granule, &[])?.memory("512M"))?;
     let (state, without) = (guest.state()?, plain.state()?);
     let more = state.pages.reserved.checked_sub(without.pages.reserved);
     ensure_eq!(more, Some(granule.pages(size)), "pages that /reserved-memory keeps");
@@ -278,7 +278,7 @@ fn a_console_without_an_spi_is_polled(run: &Run) -> Checked<String> {
         blob.windows(12).enumerate().filter(|(_, w)| *w == cells(0)).map(|(at, _)| at).collect();
     let [at] = places[..] else { return unknown(format!("SPI 1 is in the tree {} times", places.len())) };
     blob.splice(at..at + 12, cells(1));
-    let mut guest = crate::guest::Guest::boot(run, &with_blob(run, Granule::K4, &blob)?)?;
+    let mut guest = hotmap_client::guest::Guest::boot(run, &with_blob(run, Granule::K4, &blob)?)?;
     let line = guest.text().lines().find(|line| line.contains("PPI")).map(str::to_owned);
     for _ in 0..3 {
         guest.tell("audit")?;

@@ -5,15 +5,15 @@ use super::looking;
 use super::nvdimm::{place_of, plug, with_cold};
 use super::regions::{read_word, unknown_io, write_word};
 use super::test::{Test, per_granule};
-use crate::dimm::Dimm;
-use crate::geometry::{GIB, GRANULES, Granule, MIB, RAM_BASE};
-use crate::guest::{Guest, Plugged};
-use crate::machine::{BOOTS, Boot, Machine};
-use crate::patience::Deadline;
-use crate::run::Run;
-use crate::state::{Altmap, Device, DevicePart, State};
-use crate::trouble::{Checked, During, failed};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During, failed};
+use hotmap_client::geometry::{GIB, GRANULES, Granule, MIB, RAM_BASE};
+use hotmap_client::guest::{Guest, Plugged};
+use hotmap_client::machine::{BOOTS, Boot, Machine};
+use hotmap_client::patience::Deadline;
+use hotmap_client::run::Run;
+use hotmap_client::state::{Altmap, Device, DevicePart, State};
+use hotmap_client::{ensure, ensure_eq};
 
 /// Where `scripts/qemu --hotpluggable 1G --pmem 1G` puts its regions: above 1 GiB of boot RAM.
 pub(super) const HOT: u64 = RAM_BASE + GIB;

@@ -5,14 +5,14 @@ use super::device_tree::with_nodes;
 use super::smp::all_run;
 use super::test::Test;
 use crate::fdt::Node;
-use crate::geometry::{GIB, Granule};
-use crate::guest::run_to_end;
-use crate::machine::{BOOTS, Entry, Machine};
-use crate::patience::Deadline;
-use crate::qemu::{Exit, Qemu};
-use crate::run::Run;
-use crate::trouble::Checked;
-use crate::{ensure, ensure_eq};
+use hotmap_client::error::Checked;
+use hotmap_client::geometry::{GIB, Granule};
+use hotmap_client::guest::run_to_end;
+use hotmap_client::machine::{BOOTS, Entry, Machine};
+use hotmap_client::patience::Deadline;
+use hotmap_client::qemu::{Exit, Qemu};
+use hotmap_client::run::Run;
+use hotmap_client::{ensure, ensure_eq};
 use std::time::Duration;
 
 /// QEMU without semihosting: the exit instruction is undefined.

@@ -2,14 +2,14 @@
 
 use super::device_tree::with_change;
 use super::test::Test;
-use crate::ensure_eq;
-use crate::geometry::Granule;
-use crate::guest::run_to_end;
-use crate::machine::{Boot, CHANNELS, Channel, Machine};
-use crate::patience::Deadline;
-use crate::qemu::{Exit, Qemu};
-use crate::run::Run;
-use crate::trouble::{Checked, Trouble};
+use hotmap_client::ensure_eq;
+use hotmap_client::error::{Checked, Error};
+use hotmap_client::geometry::Granule;
+use hotmap_client::guest::run_to_end;
+use hotmap_client::machine::{Boot, CHANNELS, Channel, Machine};
+use hotmap_client::patience::Deadline;
+use hotmap_client::qemu::{Exit, Qemu};
+use hotmap_client::run::Run;
 
 /// QEMU's MMIO transport with the registers of virtio 1.0; its default is the old layout.
 const MODERN: [&str; 2] = ["-global", "virtio-mmio.force-legacy=false"];
@@ -95,7 +95,7 @@ fn one_digit_and_a_q_are_written(run: &Run) -> Checked<String> {
     extra[5] = &chardev;
     run_to_end(run, &Machine::firmware().append("run=\"offline 0x1000\"").extra(extra))?;
     let written =
-        std::fs::read(&file).map_err(|error| Trouble::Unknown(format!("{}: {error}", file.display())))?;
+        std::fs::read(&file).map_err(|error| Error::Unknown(format!("{}: {error}", file.display())))?;
     ensure_eq!(String::from_utf8_lossy(&written), "1q", "what the console was given");
     Ok(String::new())
 }

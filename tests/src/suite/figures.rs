@@ -5,11 +5,11 @@ use crate::bench::audit;
 use crate::bench::measure::{Subject, image_bytes, measure, standard};
 use crate::bench::table::Results;
 use crate::bench::{alloc, churn, demand, migrate};
-use crate::geometry::{GIB, Granule};
-use crate::run::Run;
-use crate::state::Memmap;
-use crate::trouble::{Checked, failed};
-use crate::{ensure, ensure_eq};
+use hotmap_client::error::{Checked, failed};
+use hotmap_client::geometry::{GIB, Granule};
+use hotmap_client::run::Run;
+use hotmap_client::state::Memmap;
+use hotmap_client::{ensure, ensure_eq};
 
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = per_granule("figures", within_the_goals);

@@ -1,15 +1,17 @@
 //! The harness and the launcher against a real QEMU.
 
 use super::test::{Test, slotted};
-use crate::geometry::{Granule, MIB};
-use crate::guest::{Guest, run_to_end};
-use crate::machine::Machine;
-use crate::patience::Deadline;
-use crate::qemu::{Exit, Qemu};
-use crate::qmp::{Qmp, Refusal};
-use crate::run::Run;
-use crate::trouble::{Checked, Trouble, failed};
-use crate::{dimm::Dimm, ensure, ensure_eq, eyes};
+use crate::eyes;
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, Error, failed};
+use hotmap_client::geometry::{Granule, MIB};
+use hotmap_client::guest::{Guest, run_to_end};
+use hotmap_client::machine::Machine;
+use hotmap_client::patience::Deadline;
+use hotmap_client::qemu::{Exit, Qemu};
+use hotmap_client::qmp::{Qmp, Refusal};
+use hotmap_client::run::Run;
+use hotmap_client::{ensure, ensure_eq};
 use qapi::qmp::{query_memory_devices, quit};
 use std::process::Command;
 
@@ -46,10 +48,10 @@ fn a_bare_qemu_answers(run: &Run) -> Checked<String> {
 fn a_qemu_that_refuses_to_start_is_unknown(run: &Run) -> Checked<String> {
     let machine = slotted(Granule::K4).extra(["-device", "no-such-device"]);
     let silent = run_to_end(run, &machine).err();
-    let Some(Trouble::Unknown(why)) = silent else { return failed(format!("run_to_end says {silent:?}")) };
+    let Some(Error::Unknown(why)) = silent else { return failed(format!("run_to_end says {silent:?}")) };
     ensure!(why.contains("no-such-device"), "QEMU's own sentence is lost: {why}");
     match Guest::boot(run, &machine).err() {
-        Some(Trouble::Unknown(why)) if why.contains("no-such-device") => {
+        Some(Error::Unknown(why)) if why.contains("no-such-device") => {
             Ok(why.lines().next().unwrap_or("").to_owned())
         }
         other => failed(format!("Guest::boot says {other:?}")),

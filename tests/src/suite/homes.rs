@@ -2,14 +2,14 @@
 
 use super::looking;
 use super::test::{Test, per_granule, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::{GRANULES, Granule};
-use crate::guest::Guest;
-use crate::machine::{BOOTS, Boot, Machine};
-use crate::run::Run;
-use crate::state::{Block, BlockState, Memmap, State, ZoneName};
-use crate::trouble::{Checked, During, failed};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During, failed};
+use hotmap_client::geometry::{GRANULES, Granule};
+use hotmap_client::guest::Guest;
+use hotmap_client::machine::{BOOTS, Boot, Machine};
+use hotmap_client::run::Run;
+use hotmap_client::state::{Block, BlockState, Memmap, State, ZoneName};
+use hotmap_client::{ensure, ensure_eq};
 
 /// Pages in use, which must migrate.
 const TENANT_PAGES: u64 = 500;

@@ -2,15 +2,16 @@
 //! walker tells to which frames the memmap is mapped.
 
 use super::test::{Test, per_granule, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::{GIB, Granule, MIB, PAGE_STRUCT_BYTES, size_text};
-use crate::guest::{Guest, Unplug, run_to_end};
-use crate::machine::Machine;
-use crate::qemu::Exit;
-use crate::run::Run;
-use crate::state::State;
-use crate::trouble::{Checked, During, Trouble, failed};
-use crate::{ensure, ensure_eq, eyes};
+use crate::eyes;
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During, Error, failed};
+use hotmap_client::geometry::{GIB, Granule, MIB, PAGE_STRUCT_BYTES, size_text};
+use hotmap_client::guest::{Guest, Unplug, run_to_end};
+use hotmap_client::machine::Machine;
+use hotmap_client::qemu::Exit;
+use hotmap_client::run::Run;
+use hotmap_client::state::State;
+use hotmap_client::{ensure, ensure_eq};
 
 /// Pages of memmap of a huge page that is worth sharing, at every granule.
 const MEMMAP: u64 = 8;
@@ -43,7 +44,7 @@ fn frames(guest: &mut Guest, state: &State, head: u64) -> Checked<Vec<u64>> {
     pages
         .map(|va| {
             let frame = eyes::translate(&mut guest.qmp, va)?;
-            frame.ok_or_else(|| Trouble::Failed(format!("{va:#x} is not mapped")))
+            frame.ok_or_else(|| Error::Failed(format!("{va:#x} is not mapped")))
         })
         .collect()
 }

@@ -4,13 +4,13 @@
 use super::life::is_listed_online;
 use super::refused::nothing_changed;
 use super::test::{Test, per_granule, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::Granule;
-use crate::guest::{Guest, Plugged, Unplug};
-use crate::run::Run;
-use crate::state::{Memmap, State};
-use crate::trouble::{Checked, During, failed};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During, failed};
+use hotmap_client::geometry::Granule;
+use hotmap_client::guest::{Guest, Plugged, Unplug};
+use hotmap_client::run::Run;
+use hotmap_client::state::{Memmap, State};
+use hotmap_client::{ensure, ensure_eq};
 
 /// 1 TiB away from all memory, where no table exists.
 const FAR: u64 = 1 << 40;

@@ -5,14 +5,14 @@ use super::nvdimm::SWITCH;
 use super::test::Test;
 use crate::a64::caches;
 use crate::a64::log::{self, Executed, OPTIONS};
-use crate::dimm::Dimm;
-use crate::geometry::{GIB, GRANULES, Granule, MIB};
-use crate::guest::{Guest, Plugged, run_to_end};
-use crate::machine::{BOOTS, Boot, Entry, Machine};
-use crate::qemu::{Exit, IMAGE_VARIABLE, root};
-use crate::run::Run;
-use crate::trouble::{Checked, Trouble, unknown};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, Error, unknown};
+use hotmap_client::geometry::{GIB, GRANULES, Granule, MIB};
+use hotmap_client::guest::{Guest, Plugged, run_to_end};
+use hotmap_client::machine::{BOOTS, Boot, Entry, Machine};
+use hotmap_client::qemu::{Exit, IMAGE_VARIABLE, root};
+use hotmap_client::run::Run;
+use hotmap_client::{ensure, ensure_eq};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ fn every_device(run: &Run, gic: u32) -> Checked<String> {
     let Plugged { .. } = guest.plug_well(&dimm)?;
     guest.unplug_well(&dimm)?;
     guest.plug_without_waiting(&nvdimm)?;
-    guest.wait_for("the NVDIMM", crate::patience::Deadline::for_step(), |text| {
+    guest.wait_for("the NVDIMM", hotmap_client::patience::Deadline::for_step(), |text| {
         text.contains("nvdimm0: ").then_some(())
     })?;
     guest.tell("cpus")?;
@@ -143,7 +143,7 @@ fn image_bytes() -> Checked<u64> {
     let file =
         std::env::var_os(IMAGE_VARIABLE).map_or_else(|| root().join("target/hotmap.Image"), PathBuf::from);
     let metadata = std::fs::metadata(&file);
-    metadata.map(|metadata| metadata.len()).map_err(|error| Trouble::Unknown(format!("no image: {error}")))
+    metadata.map(|metadata| metadata.len()).map_err(|error| Error::Unknown(format!("no image: {error}")))
 }
 
 /// `machine` with a log of each instruction, and the log's file.
@@ -157,7 +157,7 @@ fn one_at_a_time(machine: Machine, file: &Path) -> Checked<Machine> {
     let path = file.display().to_string();
     let help = std::env::var_os("QEMU").unwrap_or_else(|| "qemu-system-aarch64".into());
     let help = Command::new(help).arg("-help").output();
-    let help = help.map_err(|error| Trouble::Unknown(format!("QEMU does not start: {error}")))?;
+    let help = help.map_err(|error| Error::Unknown(format!("QEMU does not start: {error}")))?;
     // QEMU 8.1 has a new name for it.
     let one_at_a_time: &[&str] = if String::from_utf8_lossy(&help.stdout).contains("one-insn-per-tb") {
         &["-accel", "tcg,one-insn-per-tb=on"]
@@ -169,7 +169,7 @@ fn one_at_a_time(machine: Machine, file: &Path) -> Checked<Machine> {
 
 fn read(file: &PathBuf) -> Checked<Executed> {
     let log = File::open(file).and_then(|file| log::read(BufReader::new(file)));
-    log.map_err(|error| Trouble::Unknown(format!("QEMU's log: {error}")))
+    log.map_err(|error| Error::Unknown(format!("QEMU's log: {error}")))
 }
 
 /// The rules hold, and the log is one that could say otherwise: the kernel's locks are found with the MMU on.

@@ -1,15 +1,15 @@
 //! Ctrl-C ends an offline between two batches, and what else is typed meanwhile is read after it.
 
 use super::test::{Test, per_granule, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::Granule;
-use crate::guest::{Guest, Unplug};
-use crate::patience::Deadline;
-use crate::run::Run;
-use crate::shell::find_reply;
-use crate::state::BlockState;
-use crate::trouble::{Checked, During, failed, unknown};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During, failed, unknown};
+use hotmap_client::geometry::Granule;
+use hotmap_client::guest::{Guest, Unplug};
+use hotmap_client::patience::Deadline;
+use hotmap_client::run::Run;
+use hotmap_client::shell::find_reply;
+use hotmap_client::state::BlockState;
+use hotmap_client::{ensure, ensure_eq};
 
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = per_granule("interrupt/offline", ctrl_c_ends_an_offline);

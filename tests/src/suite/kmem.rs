@@ -4,13 +4,13 @@
 use super::devices::{HOT, Home, PMEM, all_is_as_before, machine, memory_of};
 use super::looking;
 use super::test::{Test, per_granule};
-use crate::geometry::{GIB, Granule, MIB};
-use crate::guest::Guest;
-use crate::machine::Boot;
-use crate::run::Run;
-use crate::state::{BlockState, Memmap, ZoneName};
-use crate::trouble::{Checked, During, failed};
-use crate::{ensure, ensure_eq};
+use hotmap_client::error::{Checked, During, failed};
+use hotmap_client::geometry::{GIB, Granule, MIB};
+use hotmap_client::guest::Guest;
+use hotmap_client::machine::Boot;
+use hotmap_client::run::Run;
+use hotmap_client::state::{BlockState, Memmap, ZoneName};
+use hotmap_client::{ensure, ensure_eq};
 
 /// Pages in use, which must migrate when the device takes its memory back.
 const TENANT_PAGES: u64 = 1000;

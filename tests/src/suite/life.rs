@@ -3,14 +3,15 @@
 use super::arithmetic::Added;
 use super::looking;
 use super::test::{Test, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::{GIB, GRANULES, Granule};
-use crate::guest::{Guest, Plugged};
-use crate::machine::Machine;
-use crate::run::Run;
-use crate::state::{BlockState, Memmap, State, ZoneName};
-use crate::trouble::{Checked, During};
-use crate::{ensure, ensure_eq, eyes};
+use crate::eyes;
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During};
+use hotmap_client::geometry::{GIB, GRANULES, Granule};
+use hotmap_client::guest::{Guest, Plugged};
+use hotmap_client::machine::Machine;
+use hotmap_client::run::Run;
+use hotmap_client::state::{BlockState, Memmap, State, ZoneName};
+use hotmap_client::{ensure, ensure_eq};
 
 /// The reference, which has no FEAT_BBM, and the CPU with all features.
 const CPUS: [&str; 2] = ["neoverse-n1", "max"];
@@ -36,8 +37,12 @@ pub(super) fn tests() -> Vec<Test> {
             }
         }
         tests.push(Test::new(format!("life/{granule}/far"), move |run: &Run| far_away(run, granule)));
-        let el2 =
-            Machine { entry: crate::machine::Entry::El2, smp: Some(4), gic: Some(2), ..slotted(granule) };
+        let el2 = Machine {
+            entry: hotmap_client::machine::Entry::El2,
+            smp: Some(4),
+            gic: Some(2),
+            ..slotted(granule)
+        };
         let body = move |run: &Run| whole_life(run, &el2, granule, Memmap::SelfHosted);
         tests.push(Test::new(format!("life/{granule}/el2-gic2-smp4"), body));
     }
@@ -112,7 +117,10 @@ fn lives(
 /// `state` lists the DIMM where QEMU put it, and each of its blocks online in Movable.
 pub(super) fn is_listed_online(state: &State, plugged: Plugged, granule: Granule, memmap: Memmap) -> Checked {
     let Some(dimm) = state.dimm(plugged.slot) else {
-        return crate::trouble::failed(format!("slot {} is not listed: {:?}", plugged.slot, state.dimms));
+        return hotmap_client::error::failed(format!(
+            "slot {} is not listed: {:?}",
+            plugged.slot, state.dimms
+        ));
     };
     let place = (dimm.start, dimm.size, dimm.state.as_str());
     ensure_eq!(place, (plugged.address, plugged.size, "online"), "DIMM in slot {}", plugged.slot);

@@ -1,10 +1,11 @@
 //! Mappings and memory as QEMU sees them: its table walker and its view of physical memory.
 
-use crate::geometry::{Granule, PAGE_STRUCT_BYTES};
-use crate::guest::{Guest, Plugged};
-use crate::state::{Memmap, State};
-use crate::trouble::{Checked, failed};
-use crate::{ensure, ensure_eq, eyes};
+use crate::eyes;
+use hotmap_client::error::{Checked, failed};
+use hotmap_client::geometry::{Granule, PAGE_STRUCT_BYTES};
+use hotmap_client::guest::{Guest, Plugged};
+use hotmap_client::state::{Memmap, State};
+use hotmap_client::{ensure, ensure_eq};
 use std::collections::BTreeSet;
 
 /// A sample of a DIMM's physical addresses: its first and last bytes, and some in between.

@@ -1,17 +1,17 @@
 //! {4K, 16K, 64K} x {Image boot, firmware boot} x CPUs: the self-tests and the audit on each.
 
 use super::test::Test;
-use crate::dimm::Dimm;
-use crate::geometry::{GIB, GRANULES, Granule};
-use crate::guest::{Finished, run_to_end};
-use crate::ktap::judge;
-use crate::machine::{BOOTS, Boot, Machine};
-use crate::qemu::Exit;
-use crate::report::Verdict;
-use crate::run::Run;
-use crate::state::BootWay;
-use crate::trouble::{Checked, failed, unknown};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, failed, unknown};
+use hotmap_client::geometry::{GIB, GRANULES, Granule};
+use hotmap_client::guest::{Finished, run_to_end};
+use hotmap_client::ktap::Verdict;
+use hotmap_client::ktap::judge;
+use hotmap_client::machine::{BOOTS, Boot, Machine};
+use hotmap_client::qemu::Exit;
+use hotmap_client::run::Run;
+use hotmap_client::state::BootWay;
+use hotmap_client::{ensure, ensure_eq};
 
 /// A CPU model and whether it has the 16K granule (QEMU `target/arm/cpu64.c`: ID_AA64MMFR0_EL1.TGran16).
 const CPUS: [(&str, bool); 3] = [("cortex-a72", false), ("neoverse-n1", true), ("max", true)];
@@ -132,7 +132,7 @@ pub(super) fn plan_is_kept(text: &str, exit: Exit) -> Checked<String> {
     match judgement.verdict {
         Verdict::Passed => Ok(format!("{} self-tests, {} skipped", tally.passed, tally.skipped)),
         Verdict::Failed => failed(judgement.why),
-        Verdict::Unknown | Verdict::Skipped => unknown(judgement.why),
+        Verdict::Unknown => unknown(judgement.why),
     }
 }
 

@@ -3,17 +3,17 @@
 use super::life::is_listed_online;
 use super::matrix::{COMMANDS, checks_itself};
 use super::test::{Test, per_granule, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::{GIB, GRANULES, Granule, MIB};
-use crate::guest::{Guest, Plugged, run_to_end};
-use crate::machine::{Boot, Machine};
-use crate::patience::Deadline;
-use crate::qemu::Exit;
-use crate::qmp::Refusal;
-use crate::run::Run;
-use crate::state::{Memmap, NvdimmState, State};
-use crate::trouble::{Checked, During, failed};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During, failed};
+use hotmap_client::geometry::{GIB, GRANULES, Granule, MIB};
+use hotmap_client::guest::{Guest, Plugged, run_to_end};
+use hotmap_client::machine::{Boot, Machine};
+use hotmap_client::patience::Deadline;
+use hotmap_client::qemu::Exit;
+use hotmap_client::qmp::Refusal;
+use hotmap_client::run::Run;
+use hotmap_client::state::{Memmap, NvdimmState, State};
+use hotmap_client::{ensure, ensure_eq};
 
 /// The machine's option: without it QEMU has no NVDIMMs and no register for them.
 pub(super) const SWITCH: [&str; 2] = ["-machine", "nvdimm=on"];

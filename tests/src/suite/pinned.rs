@@ -2,13 +2,13 @@
 
 use super::life::is_listed_online;
 use super::test::{Test, per_granule, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::Granule;
-use crate::guest::{Guest, Unplug};
-use crate::run::Run;
-use crate::state::Memmap;
-use crate::trouble::{Checked, During, failed};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During, failed};
+use hotmap_client::geometry::Granule;
+use hotmap_client::guest::{Guest, Unplug};
+use hotmap_client::run::Run;
+use hotmap_client::state::Memmap;
+use hotmap_client::{ensure, ensure_eq};
 
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = per_granule("pinned/free-page", |run, granule| held_by_one_page(run, granule, false));

@@ -1,12 +1,12 @@
 //! A poisoned page is out of use, its contents have been migrated, and its DIMM can be pulled. `compact` beside it.
 
 use super::test::{Test, per_granule, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::Granule;
-use crate::guest::Guest;
-use crate::run::Run;
-use crate::trouble::{Checked, During};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During};
+use hotmap_client::geometry::Granule;
+use hotmap_client::guest::Guest;
+use hotmap_client::run::Run;
+use hotmap_client::{ensure, ensure_eq};
 
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = per_granule("poison/dimm", a_dimm_with_a_poisoned_page_can_be_pulled);

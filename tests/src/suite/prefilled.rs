@@ -3,13 +3,13 @@
 use super::looking;
 use super::matrix::plan_is_kept;
 use super::test::{Test, per_granule, slotted};
-use crate::dimm::Dimm;
-use crate::ensure;
-use crate::geometry::Granule;
-use crate::guest::Guest;
-use crate::qemu::Exit;
-use crate::run::Run;
-use crate::trouble::{Checked, During, Trouble};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::ensure;
+use hotmap_client::error::{Checked, During, Error};
+use hotmap_client::geometry::Granule;
+use hotmap_client::guest::Guest;
+use hotmap_client::qemu::Exit;
+use hotmap_client::run::Run;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -50,13 +50,13 @@ fn struct_pages_are_clean(run: &Run, granule: Granule) -> Checked<String> {
     let plan = plan_is_kept(&reply, Exit::FINE)?;
     guest.unplug_well(&dimm)?;
     let end = guest.state()?;
-    crate::ensure_eq!(end.pages, start.pages, "pages after the filled DIMM");
+    hotmap_client::ensure_eq!(end.pages, start.pages, "pages after the filled DIMM");
     guest.finish()?;
     Ok(format!("{} bytes of memmap without {FILL:#x}; {plan}", granule.memmap_per_block()))
 }
 
 /// Tenants in all of it, so that every struct page is used once.
-fn uses_every_page(guest: &mut Guest, state: &crate::state::State, granule: Granule) -> Checked {
+fn uses_every_page(guest: &mut Guest, state: &hotmap_client::state::State, granule: Granule) -> Checked {
     ensure!(state.tenant_pages() == 0, "tenants before any were made");
     guest.tell(&format!("tenant new {}", granule.usable_pages_per_block()))?;
     guest.tell("tenant check")?;
@@ -66,7 +66,7 @@ fn uses_every_page(guest: &mut Guest, state: &crate::state::State, granule: Gran
 
 /// The offset of the first 8-byte word, in the first `length` bytes of the file, that still is the fill.
 fn filled_words(file: &Path, length: u64) -> Checked<Option<u64>> {
-    let cannot = |error: std::io::Error| Trouble::Unknown(format!("cannot read {}: {error}", file.display()));
+    let cannot = |error: std::io::Error| Error::Unknown(format!("cannot read {}: {error}", file.display()));
     let mut bytes = Vec::new();
     File::open(file).map_err(cannot)?.take(length).read_to_end(&mut bytes).map_err(cannot)?;
     let at = bytes.chunks_exact(8).position(|word| word.iter().all(|&byte| byte == FILL));

@@ -2,14 +2,15 @@
 
 use super::life::is_listed_online;
 use super::test::{Test, per_granule, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::{GIB, Granule, MIB};
-use crate::guest::{Guest, Plugged};
-use crate::qmp::Refusal;
-use crate::run::Run;
-use crate::state::{Memmap, State};
-use crate::trouble::{Checked, During, failed, skipped};
-use crate::{ensure, ensure_eq};
+use crate::report::Remark;
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During, failed};
+use hotmap_client::geometry::{GIB, Granule, MIB};
+use hotmap_client::guest::{Guest, Plugged};
+use hotmap_client::qmp::Refusal;
+use hotmap_client::run::Run;
+use hotmap_client::state::{Memmap, State};
+use hotmap_client::{ensure, ensure_eq};
 
 /// An address beyond the 48-bit linear map, which is 128 TiB from the base of RAM.
 const OUT_OF_REACH: u64 = (1 << 47) + (1 << 42);
@@ -92,13 +93,13 @@ fn a_good_one_still_works(guest: &mut Guest, granule: Granule) -> Checked {
 }
 
 /// Beyond what the linear map can show. The machine needs more than 47 bits of physical address for it.
-fn out_of_reach(run: &Run, granule: Granule) -> Checked<String> {
+fn out_of_reach(run: &Run, granule: Granule) -> Checked<Remark> {
     let machine = slotted(granule).cpu("max").maxmem("200T");
     let mut guest = Guest::boot(run, &machine)?;
     let dimm = Dimm::new("far", granule.block()).at(OUT_OF_REACH);
     // QEMU itself may refuse the address: that says nothing about the guest.
     if let Err(Refusal::Refused(why)) = dimm.plug(&mut guest.qmp) {
-        return skipped(format!("QEMU cannot place a DIMM at {OUT_OF_REACH:#x}: {why}"));
+        return Ok(Remark::Skipped(format!("QEMU cannot place a DIMM at {OUT_OF_REACH:#x}: {why}")));
     }
     let info = dimm.find(&mut guest.qmp)?;
     let slot = info.and_then(|info| u64::try_from(info.slot).ok()).unwrap_or_default();
@@ -115,5 +116,5 @@ fn out_of_reach(run: &Run, granule: Granule) -> Checked<String> {
     guest.unplug_well(&dimm).during("ejecting the far DIMM")?;
     a_good_one_still_works(&mut guest, granule)?;
     guest.finish()?;
-    Ok(reason)
+    Ok(reason.into())
 }

@@ -6,16 +6,17 @@ use super::device_tree::{reserved_memory, with_nodes};
 use super::life::HOMES;
 use super::looking;
 use super::test::{Test, per_granule};
-use crate::dimm::Dimm;
+use crate::eyes;
 use crate::fdt::Node;
-use crate::geometry::{GIB, GRANULES, Granule, MIB, RAM_BASE};
-use crate::guest::{Guest, Plugged, run_to_end};
-use crate::machine::{BOOTS, Boot, Machine};
-use crate::qemu::Exit;
-use crate::run::Run;
-use crate::state::{BlockState, Memmap, Region, RegionPart, State, ZoneName};
-use crate::trouble::{Checked, During, Trouble, failed};
-use crate::{ensure, ensure_eq, eyes};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During, Error, failed};
+use hotmap_client::geometry::{GIB, GRANULES, Granule, MIB, RAM_BASE};
+use hotmap_client::guest::{Guest, Plugged, run_to_end};
+use hotmap_client::machine::{BOOTS, Boot, Machine};
+use hotmap_client::qemu::Exit;
+use hotmap_client::run::Run;
+use hotmap_client::state::{BlockState, Memmap, Region, RegionPart, State, ZoneName};
+use hotmap_client::{ensure, ensure_eq};
 use std::os::unix::fs::FileExt;
 
 /// Where `scripts/qemu --hotpluggable 1G --pmem 64M` puts its regions: above 1 GiB of boot RAM.
@@ -379,6 +380,6 @@ pub(super) fn write_word(file: &std::fs::File, offset: u64, word: u64) -> Checke
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "map_err gives it away")]
-pub(super) fn unknown_io(error: std::io::Error) -> Trouble {
-    Trouble::Unknown(format!("the pmem file: {error}"))
+pub(super) fn unknown_io(error: std::io::Error) -> Error {
+    Error::Unknown(format!("the pmem file: {error}"))
 }

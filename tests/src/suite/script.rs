@@ -1,15 +1,15 @@
 //! `script=on`: each reply stands in a frame of its own, whatever the line was and however its commands end.
 
 use super::test::{Test, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::Granule;
-use crate::machine::Machine;
-use crate::patience::Deadline;
-use crate::qemu::{Exit, Qemu};
-use crate::qmp::Qmp;
-use crate::run::{Journal, Run};
-use crate::trouble::{Checked, failed, unknown};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, failed, unknown};
+use hotmap_client::geometry::Granule;
+use hotmap_client::machine::Machine;
+use hotmap_client::patience::Deadline;
+use hotmap_client::qemu::{Exit, Qemu};
+use hotmap_client::qmp::Qmp;
+use hotmap_client::run::{Journal, Run};
+use hotmap_client::{ensure, ensure_eq};
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -90,7 +90,7 @@ impl Session {
 
     /// A run that ends by itself: as [`Session::end`].
     fn batch(run: &Run, machine: &Machine) -> Checked<(Exit, Vec<Frame>, String)> {
-        let finished = crate::guest::run_to_end(run, &machine.clone().append("script=on"))?;
+        let finished = hotmap_client::guest::run_to_end(run, &machine.clone().append("script=on"))?;
         let (frames, outside) = frames(finished.text.as_bytes())?;
         Ok((finished.exit, frames, outside.last().cloned().unwrap_or_default()))
     }
@@ -265,7 +265,7 @@ fn ctrl_c_ends_a_command_and_its_frame_says_so(run: &Run) -> Checked<String> {
 
 fn without_the_argument_there_is_no_frame(run: &Run) -> Checked<String> {
     let machine = slotted(Granule::K4).append("script=off run=\"mem; poweroff\"");
-    let text = crate::guest::run_to_end(run, &machine)?.text;
+    let text = hotmap_client::guest::run_to_end(run, &machine)?.text;
     let framed = |line: &str| ["ready ", "begin ", "end "].iter().any(|word| line.starts_with(word));
     ensure!(!text.lines().any(framed), "{text}");
     Ok(String::new())

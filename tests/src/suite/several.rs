@@ -2,17 +2,17 @@
 
 use super::life::is_listed_online;
 use super::test::{Test, per_granule, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::{GIB, Granule};
-use crate::guest::{Guest, Plugged, run_to_end};
-use crate::machine::Machine;
-use crate::patience::Deadline;
-use crate::qemu::Exit;
-use crate::qmp::{is_deleted, ost_of};
-use crate::run::Run;
-use crate::state::Memmap;
-use crate::trouble::{Checked, During};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During};
+use hotmap_client::geometry::{GIB, Granule};
+use hotmap_client::guest::{Guest, Plugged, run_to_end};
+use hotmap_client::machine::Machine;
+use hotmap_client::patience::Deadline;
+use hotmap_client::qemu::Exit;
+use hotmap_client::qmp::{is_deleted, ost_of};
+use hotmap_client::run::Run;
+use hotmap_client::state::Memmap;
+use hotmap_client::{ensure, ensure_eq};
 
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = per_granule("several/at-once", at_once);
@@ -64,7 +64,7 @@ fn at_once(run: &Run, granule: Granule) -> Checked<String> {
     }
     for dimm in &dimms {
         let end = guest.await_removal(dimm)?;
-        ensure_eq!(end, crate::guest::Unplug::Gone, "{}", dimm.id);
+        ensure_eq!(end, hotmap_client::guest::Unplug::Gone, "{}", dimm.id);
     }
     let end = guest.state()?;
     ensure_eq!(end.pages, start.pages, "pages after four DIMMs");
@@ -103,7 +103,7 @@ fn place_of(guest: &mut Guest, dimm: &Dimm) -> Checked<Plugged> {
         let (address, slot) = (u64::try_from(info.addr).ok()?, u64::try_from(info.slot).ok()?);
         Some(Plugged { address, size: dimm.size, slot, status: 0 })
     });
-    place.map_or_else(|| crate::trouble::unknown(format!("QEMU does not list {}", dimm.id)), Ok)
+    place.map_or_else(|| hotmap_client::error::unknown(format!("QEMU does not list {}", dimm.id)), Ok)
 }
 
 /// Another DIMM in the same slot: nothing of the first one remains.
@@ -137,7 +137,7 @@ fn a_second_request_is_not_for_the_next_dimm(run: &Run, granule: Granule) -> Che
     guest.await_ejection_begun(&first)?;
     guest.ask_back(&first).during("the second request, while the guest migrates")?;
     let end = guest.await_removal(&first)?;
-    ensure_eq!(end, crate::guest::Unplug::Gone, "the DIMM whose removal was requested twice");
+    ensure_eq!(end, hotmap_client::guest::Unplug::Gone, "the DIMM whose removal was requested twice");
     let next = Dimm::new("next", 2 * granule.block()).at(8 * GIB).in_slot(3);
     let plugged = guest.plug_without_waiting(&next)?;
     let taken = guest.qmp.wait_event("an event about the next DIMM", Deadline::for_step(), |event| {

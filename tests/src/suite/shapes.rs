@@ -2,13 +2,14 @@
 
 use super::matrix::{COMMANDS, checks_itself};
 use super::test::Test;
-use crate::geometry::{GRANULES, Granule, MIB, RAM_BASE};
-use crate::guest::{Guest, run_to_end};
-use crate::machine::{BOOTS, Boot, Entry, Machine};
-use crate::qemu::Exit;
-use crate::run::Run;
-use crate::trouble::{Checked, Trouble, unknown};
-use crate::{ensure, ensure_eq, eyes};
+use crate::eyes;
+use hotmap_client::error::{Checked, Error, unknown};
+use hotmap_client::geometry::{GRANULES, Granule, MIB, RAM_BASE};
+use hotmap_client::guest::{Guest, run_to_end};
+use hotmap_client::machine::{BOOTS, Boot, Entry, Machine};
+use hotmap_client::qemu::Exit;
+use hotmap_client::run::Run;
+use hotmap_client::{ensure, ensure_eq};
 
 /// A shape of RAM: its name, boot RAM, maxmem, and QEMU's other arguments.
 const SHAPES: [(&str, &str, &str, &[&str]); 5] = [
@@ -100,5 +101,5 @@ fn initrd_address(guest: &mut Guest, name: &str) -> Checked<u64> {
     let Some(digits) = line.and_then(|line| line.split_whitespace().next()?.strip_prefix("addr=")) else {
         return unknown(format!("QEMU does not list the initrd: {roms}"));
     };
-    u64::from_str_radix(digits, 16).map_err(|error| Trouble::Unknown(format!("{digits}: {error}")))
+    u64::from_str_radix(digits, 16).map_err(|error| Error::Unknown(format!("{digits}: {error}")))
 }

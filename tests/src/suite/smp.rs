@@ -5,13 +5,13 @@ use super::device_tree;
 use super::matrix::self_tests_pass;
 use super::test::{Test, per_granule, slotted};
 use crate::fdt::Node;
-use crate::geometry::{GRANULES, Granule};
-use crate::guest::{Finished, run_to_end};
-use crate::machine::{BOOTS, Boot, Entry, Machine};
-use crate::qemu::Exit;
-use crate::run::Run;
-use crate::trouble::{Checked, During, Trouble, failed};
-use crate::{ensure, ensure_eq};
+use hotmap_client::error::{Checked, During, Error, failed};
+use hotmap_client::geometry::{GRANULES, Granule};
+use hotmap_client::guest::{Finished, run_to_end};
+use hotmap_client::machine::{BOOTS, Boot, Entry, Machine};
+use hotmap_client::qemu::Exit;
+use hotmap_client::run::Run;
+use hotmap_client::{ensure, ensure_eq};
 
 /// What every such boot runs.
 const COMMANDS: &str = "run=\"selftest cpus; cpus; audit; state\"";
@@ -174,8 +174,7 @@ fn a_cpu_that_does_not_start_is_left_out(run: &Run) -> Checked<String> {
     let machine = Machine::firmware();
     let tree = device_tree::blob_of(run, &with_cpus(&machine, 4)).during("the tree of four CPUs")?;
     let file = run.path("four.dtb");
-    std::fs::write(&file, tree)
-        .map_err(|error| Trouble::Unknown(format!("cannot write the tree: {error}")))?;
+    std::fs::write(&file, tree).map_err(|error| Error::Unknown(format!("cannot write the tree: {error}")))?;
     let machine = with_cpus(&machine, 2).append("run=\"cpus; state\"");
     let finished = run_to_end(run, &machine.extra(["-dtb", &file.to_string_lossy()]))?;
     ensure_eq!(finished.exit, Exit::FINE, "two of four CPUs");

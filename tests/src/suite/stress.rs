@@ -3,15 +3,15 @@
 
 use super::nvdimm::SWITCH;
 use super::test::{Test, per_granule, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::{GIB, GRANULES, Granule};
-use crate::guest::{Guest, Unplug};
-use crate::machine::Machine;
-use crate::patience::{Deadline, step};
-use crate::run::Run;
-use crate::state::{Block, State};
-use crate::trouble::{Checked, Trouble};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, Error};
+use hotmap_client::geometry::{GIB, GRANULES, Granule};
+use hotmap_client::guest::{Guest, Unplug};
+use hotmap_client::machine::Machine;
+use hotmap_client::patience::{Deadline, step};
+use hotmap_client::run::Run;
+use hotmap_client::state::{Block, State};
+use hotmap_client::{ensure, ensure_eq};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -71,7 +71,7 @@ fn readers_in_blocks_on_demand(run: &Run, granule: Granule, seconds: u64) -> Che
     let start = guest.state()?;
     let command = format!("stress {seconds} {}", granule.bytes() + seconds);
     let reply = guest.ask_within(&command, Deadline::after(step() + Duration::from_secs(seconds)))?;
-    let reply = reply.result().map_err(Trouble::Failed)?;
+    let reply = reply.result().map_err(Error::Failed)?;
     let read = number_before(&reply, " heads looked up, 0 wrong")?;
     let populated = guest.state()?.memmap_demand.populated;
     ensure!(read > 0 && populated > 0, "{read} heads read, {populated} memmap pages populated: {reply}");
@@ -99,7 +99,7 @@ fn a_dimm_leaves_under_readers(run: &Run) -> Checked<String> {
             Unplug::Refused(_) => held += 1,
         }
         let reply = guest.await_reply(&command, Deadline::after(step() + Duration::from_secs(8)))?;
-        let reply = reply.result().map_err(|why| Trouble::Failed(format!("seed {seed}: {why}")))?;
+        let reply = reply.result().map_err(|why| Error::Failed(format!("seed {seed}: {why}")))?;
         let read = number_before(&reply, " heads looked up, 0 wrong")?;
         ensure!(read > 0, "seed {seed}: nothing was read");
         guest.finish()?;
@@ -226,7 +226,7 @@ fn a_dimm_leaves_whatever_a_full_heap_refused(run: &Run) -> Checked<String> {
     let lost = guest.state()?.dimms.iter().filter(|d| d.state == "refused").count() + taken.len();
     for slot in [taken[0], taken[taken.len() - 1]] {
         let dimm = dimms.iter().find(|dimm| dimm.slot.map(u64::from) == Some(slot));
-        guest.unplug_well(dimm.ok_or_else(|| Trouble::Failed(format!("no DIMM in slot {slot}")))?)?;
+        guest.unplug_well(dimm.ok_or_else(|| Error::Failed(format!("no DIMM in slot {slot}")))?)?;
     }
     guest.tell("audit")?;
     guest.power_off()?;
@@ -259,7 +259,7 @@ fn all_comes_and_goes(
     }
     let deadline = Deadline::after(step() + Duration::from_secs(4 * seconds));
     let reply = guest.await_reply(&command, deadline)?;
-    let reply = reply.result().map_err(|why| Trouble::Failed(format!("seed {seed}: {why}")))?;
+    let reply = reply.result().map_err(|why| Error::Failed(format!("seed {seed}: {why}")))?;
     dimms.all_go(&mut guest)?;
     let read = number_before(&reply, " heads looked up, 0 wrong")?;
     ensure!(read > 0, "seed {seed}: nothing was read");
@@ -291,7 +291,7 @@ fn nothing_is_left_out(run: &Run, machine: &Machine, granule: Granule) -> Checke
 /// The number that stands before `sign`, and after the last ` `.
 fn number_before(text: &str, sign: &str) -> Checked<u64> {
     let number = text.lines().find_map(|line| line.split_once(sign)?.0.rsplit(' ').next()?.parse().ok());
-    number.ok_or_else(|| Trouble::Failed(format!("no line with '{sign}': {text}")))
+    number.ok_or_else(|| Error::Failed(format!("no line with '{sign}': {text}")))
 }
 
 /// `stress: done/refused: grow 12/3 ...`
@@ -304,7 +304,7 @@ fn tally(text: &str) -> Checked<Tally> {
         Some(((*name).to_owned(), (done.parse().ok()?, refused.parse().ok()?)))
     });
     let tally: Option<Tally> = pairs.collect();
-    tally.ok_or_else(|| Trouble::Failed(format!("no line that counts operations: {text}")))
+    tally.ok_or_else(|| Error::Failed(format!("no line that counts operations: {text}")))
 }
 
 /// The DIMMs that are plugged and unplugged over QMP.

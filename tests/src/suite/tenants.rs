@@ -1,13 +1,13 @@
 //! Pages in use: tenants fill a DIMM, so that unplugging it migrates pages.
 
 use super::test::{Test, per_granule, slotted};
-use crate::dimm::Dimm;
-use crate::geometry::Granule;
-use crate::guest::{Guest, Plugged};
-use crate::run::Run;
-use crate::state::State;
-use crate::trouble::{Checked, During};
-use crate::{ensure, ensure_eq};
+use hotmap_client::dimm::Dimm;
+use hotmap_client::error::{Checked, During};
+use hotmap_client::geometry::Granule;
+use hotmap_client::guest::{Guest, Plugged};
+use hotmap_client::run::Run;
+use hotmap_client::state::State;
+use hotmap_client::{ensure, ensure_eq};
 
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = per_granule("tenants/migrate", unplug_migrates_pages_in_use);
@@ -58,15 +58,15 @@ fn a_dimm_stays_if_its_pages_cannot_migrate(run: &Run, granule: Granule) -> Chec
     guest.tell(&format!("tenant new {count}"))?;
     let full = guest.state()?;
     match guest.unplug(&dimm)? {
-        crate::guest::Unplug::Gone => {
-            return crate::trouble::failed("the DIMM was unplugged although its pages had no place");
+        hotmap_client::guest::Unplug::Gone => {
+            return hotmap_client::error::failed("the DIMM was unplugged although its pages had no place");
         }
-        crate::guest::Unplug::Refused(status) => ensure!(status != 0, "refused with status 0"),
+        hotmap_client::guest::Unplug::Refused(status) => ensure!(status != 0, "refused with status 0"),
     }
     let after = guest.state()?;
     ensure_eq!(after.pages.present, full.pages.present, "present pages after the refusal");
     ensure_eq!(after.tenant_pages(), count, "tenant pages after the refusal");
-    super::life::is_listed_online(&after, plugged, granule, crate::state::Memmap::SelfHosted)?;
+    super::life::is_listed_online(&after, plugged, granule, hotmap_client::state::Memmap::SelfHosted)?;
     guest.tell("tenant check").during("after the refusal")?;
     guest.tell("audit").during("after the refusal")?;
     guest.tell("tenant drop")?;

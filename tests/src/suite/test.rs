@@ -1,12 +1,13 @@
 //! What a boot test is, and the machines that most of them start from.
 
-use crate::geometry::{GRANULES, Granule};
-use crate::machine::Machine;
-use crate::run::Run;
-use crate::trouble::Checked;
+use crate::report::Remark;
+use hotmap_client::error::Checked;
+use hotmap_client::geometry::{GRANULES, Granule};
+use hotmap_client::machine::Machine;
+use hotmap_client::run::Run;
 
 /// What a test does. It returns a remark for its line.
-pub type Body = Box<dyn Fn(&Run) -> Checked<String> + Send + Sync>;
+pub type Body = Box<dyn Fn(&Run) -> Checked<Remark> + Send + Sync>;
 
 /// A boot test.
 pub struct Test {
@@ -19,11 +20,11 @@ pub struct Test {
 }
 
 impl Test {
-    pub(super) fn new(
+    pub(super) fn new<R: Into<Remark>>(
         name: impl Into<String>,
-        body: impl Fn(&Run) -> Checked<String> + Send + Sync + 'static,
+        body: impl Fn(&Run) -> Checked<R> + Send + Sync + 'static,
     ) -> Self {
-        Self { name: name.into(), long: false, body: Box::new(body) }
+        Self { name: name.into(), long: false, body: Box::new(move |run| body(run).map(Into::into)) }
     }
 
     pub(super) fn long(mut self) -> Self {
@@ -33,7 +34,10 @@ impl Test {
 }
 
 /// The same test at each granule: `name/4k`, `name/16k`, `name/64k`.
-pub(super) fn per_granule(name: &str, body: fn(&Run, Granule) -> Checked<String>) -> Vec<Test> {
+pub(super) fn per_granule<R: Into<Remark> + 'static>(
+    name: &str,
+    body: fn(&Run, Granule) -> Checked<R>,
+) -> Vec<Test> {
     let test = |granule| Test::new(format!("{name}/{granule}"), move |run: &Run| body(run, granule));
     GRANULES.into_iter().map(test).collect()
 }

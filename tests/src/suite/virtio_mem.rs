@@ -4,14 +4,14 @@
 use super::life::HOMES;
 use super::looking;
 use super::test::{Test, per_granule};
-use crate::geometry::{GIB, GRANULES, Granule, MIB};
-use crate::guest::{Guest, Plugged, run_to_end};
-use crate::machine::{BOOTS, Boot, Machine};
-use crate::qemu::Exit;
-use crate::run::Run;
-use crate::state::{BlockState, Memmap, State, ZoneName};
-use crate::trouble::{Checked, During};
-use crate::{ensure, ensure_eq};
+use hotmap_client::error::{Checked, During};
+use hotmap_client::geometry::{GIB, GRANULES, Granule, MIB};
+use hotmap_client::guest::{Guest, Plugged, run_to_end};
+use hotmap_client::machine::{BOOTS, Boot, Machine};
+use hotmap_client::qemu::Exit;
+use hotmap_client::run::Run;
+use hotmap_client::state::{BlockState, Memmap, State, ZoneName};
+use hotmap_client::{ensure, ensure_eq};
 
 /// What the device block is, unless a test says otherwise: QEMU's default on a host with 2 MiB huge pages.
 pub(super) const STEP: u64 = 2 * MIB;
@@ -135,7 +135,7 @@ fn a_held_page_stays(run: &Run, granule: Granule) -> Checked<String> {
     let device = &state.virtio_mem[0];
     ensure_eq!((device.plugged_size, device.state.as_str()), (STEP, "stuck"), "with a page held: {device:?}");
     let [stay] = device.stuck.as_slice() else {
-        return crate::trouble::failed(format!("one unit should stay: {:?}", device.stuck));
+        return hotmap_client::error::failed(format!("one unit should stay: {:?}", device.stuck));
     };
     ensure_eq!((stay.start, stay.size), (held / STEP * STEP, STEP), "what stays: {}", stay.why);
     ensure!(stay.why.contains("pinned") || stay.why.contains("held"), "why it stays: {}", stay.why);
@@ -241,7 +241,9 @@ fn has_memslots() -> Checked<bool> {
     let help = std::process::Command::new(&qemu).args(["-device", "virtio-mem-pci,help"]).output();
     match help {
         Ok(help) => Ok(String::from_utf8_lossy(&help.stdout).contains("dynamic-memslots")),
-        Err(error) => crate::trouble::unknown(format!("{qemu} cannot be asked for its properties: {error}")),
+        Err(error) => {
+            hotmap_client::error::unknown(format!("{qemu} cannot be asked for its properties: {error}"))
+        }
     }
 }
 

@@ -2,12 +2,12 @@
 
 use super::test::Test;
 use super::virtio_mem::{STEP, machine};
-use crate::ensure_eq;
-use crate::geometry::{GIB, GRANULES, Granule, MIB};
-use crate::guest::Guest;
-use crate::run::Run;
-use crate::state::Memmap;
-use crate::trouble::{Checked, During};
+use hotmap_client::ensure_eq;
+use hotmap_client::error::{Checked, During};
+use hotmap_client::geometry::{GIB, GRANULES, Granule, MIB};
+use hotmap_client::guest::Guest;
+use hotmap_client::run::Run;
+use hotmap_client::state::Memmap;
 
 /// How many sizes a guest is asked for in a row, under tenants, with each home of the memmap.
 const SIZES: [(Memmap, u64); 3] = [(Memmap::SelfHosted, 1000), (Memmap::Ram, 250), (Memmap::Demand, 250)];

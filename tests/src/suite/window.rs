@@ -3,13 +3,13 @@
 
 use super::matrix::self_tests_pass;
 use super::test::{Test, slotted};
-use crate::geometry::{GRANULES, Granule, MIB, size_text};
-use crate::guest::{Finished, Guest, run_to_end};
-use crate::machine::Machine;
-use crate::qemu::Exit;
-use crate::run::Run;
-use crate::trouble::{Checked, Trouble, failed, unknown};
-use crate::{ensure, ensure_eq};
+use hotmap_client::error::{Checked, Error, failed, unknown};
+use hotmap_client::geometry::{GRANULES, Granule, MIB, size_text};
+use hotmap_client::guest::{Finished, Guest, run_to_end};
+use hotmap_client::machine::Machine;
+use hotmap_client::qemu::Exit;
+use hotmap_client::run::Run;
+use hotmap_client::{ensure, ensure_eq};
 
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = Vec::new();
@@ -49,7 +49,7 @@ fn retries(finished: &Finished) -> Checked<Vec<u64>> {
     let retries =
         rows.take_while(|words| words.last() == Some(&"online")).map(|words| words.get(5)?.parse().ok());
     let retries: Option<Vec<u64>> = retries.collect();
-    retries.ok_or_else(|| Trouble::Failed("`cpus` has no column of retries".into()))
+    retries.ok_or_else(|| Error::Failed("`cpus` has no column of retries".into()))
 }
 
 fn readers_wait_for_a_split(run: &Run, count: u32) -> Checked<String> {

@@ -4,7 +4,7 @@ use super::Results;
 use crate::bench::audit::{Audit, GOAL_PER_GIB};
 use crate::bench::figures::Figure;
 use crate::bench::measure::{Life, standard};
-use crate::geometry::Granule;
+use hotmap_client::geometry::Granule;
 
 fn life(granule: Granule, add: u64) -> Life {
     let figure = |operation: &str, instructions| Figure {

@@ -2,6 +2,7 @@
 
 use super::record::{entry, sound_state, with_notes};
 use crate::ensure_eq;
+use crate::error::{Checked, During, Error, failed};
 use crate::machine::Machine;
 use crate::patience::Deadline;
 use crate::qemu::{Exit, Qemu};
@@ -9,7 +10,6 @@ use crate::qmp::Qmp;
 use crate::run::{Journal, Run};
 use crate::shell::{PROMPT, Reply, find_reply, is_at_prompt};
 use crate::state::State;
-use crate::trouble::{Checked, During, Trouble, failed};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Numbers the sockets: a test may boot several guests.
@@ -40,11 +40,11 @@ impl Guest {
         let connected = Qmp::connect(&socket, Deadline::for_step(), || qemu.ended().is_some());
         let qmp = match connected {
             Ok(qmp) => qmp,
-            Err(trouble) => {
+            Err(error) => {
                 qemu.kill();
                 let said = format!("{} {}", qemu.complaints.text(), qemu.console.text());
                 run.journal.add(&said);
-                return Err(trouble.during(&format!("QEMU said {:?}", said.trim())));
+                return Err(error.during(&format!("QEMU said {:?}", said.trim())));
             }
         };
         let (notes, journal) = (Vec::new(), run.journal.clone());
@@ -143,7 +143,7 @@ impl Guest {
         found: impl FnMut(&str) -> Option<T>,
     ) -> Checked<T> {
         let waited = self.qemu.console.wait(self.at_prompt, what, deadline, found);
-        waited.map(|(thing, _)| thing).map_err(|trouble| self.died(trouble))
+        waited.map(|(thing, _)| thing).map_err(|error| self.died(error))
     }
 
     /// How many bytes of guest memory of `size` bytes, a size that only one backend has, the host has given QEMU (Linux
@@ -155,7 +155,7 @@ impl Guest {
         let path = format!("/proc/{}/smaps", self.qemu.pid());
         let smaps = std::fs::read_to_string(&path).unwrap_or_default();
         resident_of(&smaps, size)
-            .ok_or_else(|| Trouble::Unknown(format!("{path} has no mapping of {size} bytes")))
+            .ok_or_else(|| Error::Unknown(format!("{path} has no mapping of {size} bytes")))
     }
 
     /// Everything printed so far.
@@ -209,17 +209,16 @@ impl Guest {
     }
 
     /// Makes a console that ended, because the guest died, a failure: the test knows what happened.
-    pub(super) fn died(&mut self, trouble: Trouble) -> Trouble {
-        let ended =
-            ["the console ended", "closed its monitor"].iter().any(|sign| trouble.why().contains(sign));
+    pub(super) fn died(&mut self, error: Error) -> Error {
+        let ended = ["the console ended", "closed its monitor"].iter().any(|sign| error.why().contains(sign));
         if !ended {
-            return trouble;
+            return error;
         }
         match self.qemu.wait_exit(Deadline::for_step()) {
             Ok(exit) => {
-                Trouble::Failed(format!("{trouble}: {exit}; QEMU says {:?}", self.qemu.complaints.text()))
+                Error::Failed(format!("{error}: {exit}; QEMU says {:?}", self.qemu.complaints.text()))
             }
-            Err(_) => trouble,
+            Err(_) => error,
         }
     }
 

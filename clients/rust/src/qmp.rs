@@ -4,8 +4,8 @@
 //! the socket has one; and a `device_add` that QEMU refuses can hang QEMU itself while the guest spins. So a thread of
 //! our own splits the stream into lines, and every wait here has a deadline.
 
+use crate::error::{Checked, Error, unknown};
 use crate::patience::Deadline;
-use crate::trouble::{Checked, Trouble, unknown};
 use qapi::qmp::{ACPIOSTInfo, Event, QapiCapabilities, QmpMessage, human_monitor_command, qmp_capabilities};
 use qapi::{Command, Execute};
 use std::io::{BufRead, BufReader, Write};
@@ -26,7 +26,7 @@ pub enum Refusal {
     NoAnswer(String),
 }
 
-impl From<Refusal> for Trouble {
+impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         // In both cases the test has learned nothing about the guest.
         match refusal {
@@ -69,13 +69,13 @@ impl Qmp {
     /// # Errors
     /// Unknown when the greeting does not come or cannot be read.
     pub fn over(stream: UnixStream, deadline: Deadline) -> Checked<Self> {
-        let torn = |error: std::io::Error| Trouble::Unknown(format!("QMP socket: {error}"));
+        let torn = |error: std::io::Error| Error::Unknown(format!("QMP socket: {error}"));
         stream.set_write_timeout(Some(crate::patience::step())).map_err(torn)?;
         let lines = read_lines(stream.try_clone().map_err(torn)?);
         let mut qmp = Self { stream, lines, events: Vec::new(), version: (0, 0) };
         let greeting = qmp.line(deadline)?;
         let greeting: QapiCapabilities = serde_json::from_str(&greeting)
-            .map_err(|error| Trouble::Unknown(format!("not a QMP greeting ({error}): {greeting}")))?;
+            .map_err(|error| Error::Unknown(format!("not a QMP greeting ({error}): {greeting}")))?;
         qmp.version = (greeting.QMP.version.qemu.major, greeting.QMP.version.qemu.minor);
         qmp.execute(&qmp_capabilities { enable: None })?;
         Ok(qmp)
@@ -98,7 +98,7 @@ impl Qmp {
         self.stream.write_all(&line).map_err(|error| no_answer(format!("cannot be sent: {error}")))?;
         let deadline = Deadline::for_step();
         loop {
-            let line = self.line(deadline).map_err(|trouble| no_answer(trouble.why().to_owned()))?;
+            let line = self.line(deadline).map_err(|error| no_answer(error.why().to_owned()))?;
             if self.keep_event(&line) {
                 continue;
             }
@@ -140,8 +140,7 @@ impl Qmp {
                 }
                 seen += 1;
             }
-            let line =
-                self.line(deadline).map_err(|trouble| trouble.during(&format!("waiting for {what}")))?;
+            let line = self.line(deadline).map_err(|error| error.during(&format!("waiting for {what}")))?;
             self.keep_event(&line);
         }
     }
@@ -167,7 +166,7 @@ impl Qmp {
     fn line(&mut self, deadline: Deadline) -> Checked<String> {
         let left = deadline.left().unwrap_or_default();
         self.lines.recv_timeout(left).map_err(|error| {
-            Trouble::Unknown(match error {
+            Error::Unknown(match error {
                 RecvTimeoutError::Timeout => "hang: QEMU's monitor did not answer".into(),
                 RecvTimeoutError::Disconnected => "QEMU closed its monitor".into(),
             })

@@ -2,12 +2,12 @@
 
 use super::record::{entry, sound_state};
 use crate::ensure_eq;
+use crate::error::{Checked, failed, unknown};
 use crate::machine::Machine;
 use crate::patience::Deadline;
 use crate::qemu::{Exit, Qemu};
 use crate::run::Run;
 use crate::state::State;
-use crate::trouble::{Checked, failed, unknown};
 
 /// The exit status and the output of a guest that has ended.
 #[derive(Clone, Debug)]

@@ -7,8 +7,8 @@
 //!   QEMU stdout --pipe--> reader thread --> transcript: Vec<u8> --clean()--> text for parsers and people
 //! ```
 
+use crate::error::{Checked, unknown};
 use crate::patience::Deadline;
-use crate::trouble::{Checked, unknown};
 use std::io::Read;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -157,8 +157,8 @@ pub fn clean(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Transcript, clean, last_line};
+    use crate::error::Error;
     use crate::patience::Deadline;
-    use crate::trouble::Trouble;
     use std::io::Write;
     use std::time::Duration;
 
@@ -189,8 +189,8 @@ mod tests {
         let deadline = Deadline::after(Duration::from_secs(20));
         let found = transcript.wait(0, "a prompt", deadline, |text| text.find("hotmap> ")).expect("found");
         assert_eq!(found.0, 0);
-        let trouble = transcript.wait(0, "rain", deadline, |t| t.find("rain")).expect_err("no rain");
-        assert_eq!(trouble, Trouble::Unknown("the console ended before rain".into()));
+        let error = transcript.wait(0, "rain", deadline, |t| t.find("rain")).expect_err("no rain");
+        assert_eq!(error, Error::Unknown("the console ended before rain".into()));
         feeder.join().expect("feeder");
         transcript.join();
         assert_eq!(transcript.text(), "hotmap> bye");
@@ -201,8 +201,8 @@ mod tests {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         let transcript = Transcript::of(reader);
         let deadline = Deadline::after(Duration::from_millis(10));
-        let trouble = transcript.wait(0, "a prompt", deadline, |_| None::<()>).expect_err("silent");
-        assert!(trouble.why().starts_with("hang: waited in vain for a prompt"), "{trouble}");
+        let error = transcript.wait(0, "a prompt", deadline, |_| None::<()>).expect_err("silent");
+        assert!(error.why().starts_with("hang: waited in vain for a prompt"), "{error}");
         drop(writer);
     }
 

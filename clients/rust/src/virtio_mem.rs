@@ -1,10 +1,10 @@
 //! Virtio memory devices as QEMU has them: what is requested, and what is plugged.
 
+use crate::error::{Checked, failed, unknown};
 use crate::guest::Guest;
 use crate::patience::Deadline;
 use crate::qmp::{Qmp, Refusal};
 use crate::state::{State, VirtioMem};
-use crate::trouble::{Checked, failed, unknown};
 use qapi::qmp::{MemoryDeviceInfo, VirtioMEMDeviceInfo, qom_set, query_memory_devices};
 
 /// The device `vmN` as `query-memory-devices` lists it.

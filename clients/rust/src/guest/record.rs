@@ -1,8 +1,8 @@
 //! What is kept of a guest: its `state`, and its entry in the journal.
 
 use crate::ensure;
+use crate::error::{Checked, failed};
 use crate::state::State;
-use crate::trouble::{Checked, failed};
 
 pub(super) fn sound_state(line: &str) -> Checked<State> {
     let state = State::parse(line).or_else(failed)?;

@@ -11,9 +11,9 @@
 
 use super::session::Guest;
 use crate::dimm::Dimm;
+use crate::error::{Checked, During, failed};
 use crate::patience::Deadline;
 use crate::qmp::{is_deleted, ost_of};
-use crate::trouble::{Checked, During, failed};
 
 /// `_OST` source event of a device check, what an insertion is (ACPI 6.5, table 6.41 "OST Source Event Codes").
 const SOURCE_INSERT: i64 = 1;
@@ -95,7 +95,7 @@ impl Guest {
             ost_of(event, &dimm.id).filter(|ost| ost.source == SOURCE_INSERT).map(|ost| ost.status)
         };
         let status = self.qmp.wait_event(&what, Deadline::for_step(), wanted);
-        let status = status.map_err(|trouble| self.died(trouble))?;
+        let status = status.map_err(|error| self.died(error))?;
         self.note(&format!("QEMU event: ACPI_DEVICE_OST {} (1, {status})", dimm.id));
         Ok(Plugged { status, ..plugged })
     }
@@ -142,7 +142,7 @@ impl Guest {
             (ost.source == SOURCE_EJECT && ost.status == EJECTION_IN_PROGRESS).then_some(())
         };
         let waited = self.qmp.wait_event(&what, Deadline::for_step(), begun);
-        waited.map_err(|trouble| self.died(trouble))
+        waited.map_err(|error| self.died(error))
     }
 
     /// Waits until a DIMM whose removal was requested is unplugged or refused.
@@ -159,7 +159,7 @@ impl Guest {
             (ost.source == SOURCE_EJECT && ost.status != EJECTION_IN_PROGRESS)
                 .then_some(Unplug::Refused(ost.status))
         });
-        let end = end.map_err(|trouble| self.died(trouble))?;
+        let end = end.map_err(|error| self.died(error))?;
         self.note(&format!("QEMU event: {} {end:x?}", dimm.id));
         if end == Unplug::Gone {
             dimm.forget(&mut self.qmp).map_err(Into::into).during("taking the backend away")?;

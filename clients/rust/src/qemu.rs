@@ -3,10 +3,10 @@
 //! With `--exec` the script becomes QEMU, so that killing the child kills QEMU. QEMU's exit status is the guest's (by
 //! semihosting); it is also 1 when QEMU refuses its arguments, and then the console is silent.
 
+use crate::error::{Checked, Error, unknown};
 use crate::machine::Machine;
 use crate::patience::Deadline;
 use crate::serial::{Transcript, last_line};
-use crate::trouble::{Checked, Trouble, unknown};
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -64,10 +64,14 @@ impl std::fmt::Display for Exit {
 
 /// The repository: where `scripts/` and `target/` are.
 pub fn root() -> PathBuf {
-    // `cargo run` says where the package is now; the compiled-in path serves a binary that is started by itself.
-    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    let package = PathBuf::from(package);
-    package.parent().map_or_else(|| package.clone(), Path::to_path_buf)
+    // `cargo run` says where the package is now; the compiled-in path serves a binary that is started by itself, and a
+    // package of another repository.
+    let now = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let then = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let above = |package: &Path| {
+        package.ancestors().find(|top| top.join("scripts/qemu").exists()).map(Path::to_path_buf)
+    };
+    now.as_deref().and_then(above).or_else(|| above(then)).unwrap_or_else(|| then.to_path_buf())
 }
 
 /// A running QEMU. Dropping it kills the process.
@@ -140,7 +144,7 @@ impl Qemu {
     pub fn spawn(command: &mut Command) -> Checked<Self> {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| {
-            Trouble::Unknown(format!("cannot start {}: {error}", command.get_program().display()))
+            Error::Unknown(format!("cannot start {}: {error}", command.get_program().display()))
         })?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return unknown("the child has no pipes");
@@ -164,7 +168,7 @@ impl Qemu {
     pub fn type_in(&mut self, bytes: &[u8]) -> Checked {
         let Some(pipe) = &mut self.console_in else { return unknown("the console's input is closed") };
         let written = pipe.write_all(bytes).and_then(|()| pipe.flush());
-        written.map_err(|error| Trouble::Unknown(format!("cannot type on the console: {error}")))
+        written.map_err(|error| Error::Unknown(format!("cannot type on the console: {error}")))
     }
 
     /// The exit, if QEMU has ended.
@@ -247,15 +251,15 @@ mod tests {
     #[test]
     fn a_process_that_does_not_end_is_unknown_and_is_killed_on_drop() {
         let mut qemu = shell("echo busy; exec sleep 1000");
-        let trouble = qemu.wait_exit(Deadline::after(Duration::from_millis(50))).expect_err("still running");
-        assert!(trouble.why().starts_with("hang: still running"), "{trouble}");
+        let error = qemu.wait_exit(Deadline::after(Duration::from_millis(50))).expect_err("still running");
+        assert!(error.why().starts_with("hang: still running"), "{error}");
         qemu.kill();
         assert_eq!(qemu.ended(), Some(Exit::Signal(9)));
     }
 
     #[test]
     fn a_missing_program_is_unknown() {
-        let trouble = Qemu::spawn(&mut Command::new("/nonexistent/qemu")).expect_err("absent");
-        assert!(trouble.why().contains("cannot start /nonexistent/qemu"), "{trouble}");
+        let error = Qemu::spawn(&mut Command::new("/nonexistent/qemu")).expect_err("absent");
+        assert!(error.why().contains("cannot start /nonexistent/qemu"), "{error}");
     }
 }

@@ -54,8 +54,8 @@ fn an_event_of_another_device_is_not_ours() {
     let mut qmp = connected(&[&format!("{OST}\n{VERSION}")]);
     qmp.execute(&query_version {}).expect("answer");
     let soon = Deadline::after(Duration::from_millis(20));
-    let trouble = qmp.wait_event("OST of d1", soon, |event| ost_of(event, "d1").map(drop)).expect_err("d0's");
-    assert!(trouble.why().contains("waiting for OST of d1: hang"), "{trouble}");
+    let error = qmp.wait_event("OST of d1", soon, |event| ost_of(event, "d1").map(drop)).expect_err("d0's");
+    assert!(error.why().contains("waiting for OST of d1: hang"), "{error}");
     qmp.forget_events();
     assert!(qmp.events.is_empty());
 }

@@ -6,7 +6,6 @@
 //! is unknown, which is not passed.
 
 use crate::qemu::Exit;
-use crate::report::Verdict;
 
 mod line;
 
@@ -221,6 +220,17 @@ pub fn parse(text: &str) -> Vec<Document> {
     }
     reader.close_from(0);
     reader.finished
+}
+
+/// What a run of self-tests says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every result is `ok`, and plan, count and exit status agree.
+    Passed,
+    /// A result is `not ok`.
+    Failed,
+    /// Nothing is known: no plan, results that do not add up, an exit status that contradicts them.
+    Unknown,
 }
 
 /// The outcome of a self-test run.

@@ -1,8 +1,7 @@
 //! Transcripts that pass, that fail, and that must be unknown.
 
-use super::{Tally, judge, parse};
+use super::{Tally, Verdict, judge, parse};
 use crate::qemu::Exit;
-use crate::report::Verdict;
 
 fn verdict(text: &str, exit: Exit) -> Verdict {
     judge(text, 1, exit).verdict

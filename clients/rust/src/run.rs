@@ -1,6 +1,6 @@
 //! One running test: its name, its directory for sockets and files, and the journal of the guests that it booted.
 
-use crate::trouble::{Checked, Trouble};
+use crate::error::{Checked, Error};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tempfile::TempDir;
@@ -41,7 +41,7 @@ impl Run {
     pub fn new(name: &str) -> Checked<Self> {
         // Not under target/: a Unix socket's path has 108 bytes (unix(7)).
         let room = tempfile::Builder::new().prefix("hotmap-").tempdir();
-        let room = room.map_err(|error| Trouble::Unknown(format!("no temporary directory: {error}")))?;
+        let room = room.map_err(|error| Error::Unknown(format!("no temporary directory: {error}")))?;
         Ok(Self { name: name.to_owned(), journal: Journal::default(), room })
     }
 
@@ -57,7 +57,7 @@ impl Run {
     pub fn filled_file(&self, file: &str, size: u64, fill: u8) -> Checked<PathBuf> {
         let path = self.path(file);
         write_filled(&path, size, fill)
-            .map_err(|error| Trouble::Unknown(format!("cannot fill {}: {error}", path.display())))?;
+            .map_err(|error| Error::Unknown(format!("cannot fill {}: {error}", path.display())))?;
         Ok(path)
     }
 }
