@@ -238,12 +238,18 @@ fn memory_stays_on_its_devices_node(g: Granule) {
 }
 
 /// Fail each allocation, and all from each on; `back` takes a success back.
-fn fail_each(rig: &mut Rig, what: &str, act: impl Fn(&mut Rig) -> Result<()>, back: impl Fn(&mut Rig)) {
+fn fail_each(
+    rig: &mut Rig,
+    what: &str,
+    detail: Detail,
+    act: impl Fn(&mut Rig) -> Result<()>,
+    back: impl Fn(&mut Rig),
+) {
     let g = rig.granule();
     for plan in [Plan::Nth as fn(u64) -> Plan, Plan::From] {
         let mut failures = 0;
         for n in 1.. {
-            let before = Snapshot::of(rig, Detail::Exact);
+            let before = Snapshot::of(rig, detail);
             rig.mm.frames_mut().faults.arm(plan(n));
             let result = act(rig);
             let fired = rig.mm.frames().faults.fired();
@@ -255,7 +261,7 @@ fn fail_each(rig: &mut Rig, what: &str, act: impl Fn(&mut Rig) -> Result<()>, ba
                 Err(Error::Out(_)) => failures += 1,
                 Err(other) => panic!("{when}: {other}"),
             }
-            before.assert_same(&Snapshot::of(rig, Detail::Exact), &when);
+            before.assert_same(&Snapshot::of(rig, detail), &when);
             if !fired {
                 break;
             }
@@ -268,12 +274,50 @@ fn fail_each(rig: &mut Rig, what: &str, act: impl Fn(&mut Rig) -> Result<()>, ba
 
 fn every_allocation_fails_in_turn_both_ways(g: Granule) {
     let mut rig = boot(g);
-    fail_each(&mut rig, "give", give, |rig| assert_eq!(take_back(rig), Ok(0)));
+    fail_each(&mut rig, "give", Detail::Exact, give, |rig| assert_eq!(take_back(rig), Ok(0)));
     give(&mut rig).expect("room");
-    fail_each(&mut rig, "take back", |rig| take_back(rig).map(drop), |rig| give(rig).expect("room"));
+    fail_each(
+        &mut rig,
+        "take back",
+        Detail::Exact,
+        |rig| take_back(rig).map(drop),
+        |rig| give(rig).expect("room"),
+    );
+}
+
+/// Online and offline, with each home: the undo marks what was poisoned before.
+fn poisoned_pages_stay_so_when_taking_back_fails(g: Granule) {
+    let homes = [
+        (MemmapHome::SelfHosted, Detail::Exact),
+        (MemmapHome::Demand, Detail::Exact),
+        (MemmapHome::Ram, Detail::WhereFramesMayDiffer),
+    ];
+    for (home, detail) in homes {
+        for online in [true, false] {
+            let mut rig = boot(g);
+            let bad = || {
+                let middle = FAR + Rig::blocks(g, 1) + Rig::blocks(g, 1) / 2;
+                [middle, middle + 3 * g.page_size, FAR + Rig::blocks(g, 3) - g.page_size]
+            };
+            let given = |rig: &mut Rig| {
+                let start = Rig::pfn(g, start(g));
+                let memory = rig.mm.device_to_memory(start, home, ZoneKind::Movable).expect("room");
+                for at in bad() {
+                    rig.mm.poison(Rig::pfn(g, at)).expect("it is free");
+                }
+                if !online {
+                    rig.mm.offline_pages(memory).expect("all is free");
+                }
+            };
+            given(&mut rig);
+            let what = format!("take back, memmap {home:?}, online {online}");
+            fail_each(&mut rig, &what, detail, |rig| take_back(rig).map(drop), given);
+        }
+    }
 }
 
 hotmap_testkit::at_each_granule!(
+    poisoned_pages_stay_so_when_taking_back_fails,
     a_devices_memory_serves_the_system_and_goes_back,
     what_is_held_or_dying_or_too_small_stays,
     private_memory_is_not_for_the_system,

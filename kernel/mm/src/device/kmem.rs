@@ -6,6 +6,8 @@
 //! cannot be refused: neither injected faults nor notifiers apply to it. The memmap that was written into the blocks is not
 //! undone: the device's contents are lost there.
 
+use alloc::vec::Vec;
+
 use crate::device::devices::Devices;
 use crate::device::given::Kmem;
 use crate::device::memremap::undo_memremap;
@@ -14,10 +16,12 @@ use crate::device::range::DeviceRange;
 use crate::error::{BlockError, BlockIs, BlockNeeds, DeviceError, PageError, RangeError, Resource, Result};
 use crate::frame::Frames;
 use crate::frame::block::{BlockState, Source};
+use crate::frame::page::PageKind;
 use crate::frame::zone::ZoneKind;
 use crate::hotplug::home::MemmapHome;
 use crate::hotplug::notify::Direction;
 use crate::hotplug::range::HotRange;
+use crate::list;
 use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
@@ -58,11 +62,12 @@ impl<M: Machine> Mm<M> {
         let given = self.devices.kmem.get(start.get()).cloned();
         let Kmem { device, memory, home } = given.ok_or(DeviceError::Absent(start.address(g)))?;
         let zone = common_state(&self.frames, memory)?;
+        let poisoned = poisoned(&mut self.frames, memory)?;
         let offlined = self.unplug_kmem(memory.addresses(g))?;
         // Before its record goes, which it would conflict with.
         let record = self.devices.kmem.remove(start.get());
         if let Err(error) = self.memremap_pages(&device, |_, _| {}) {
-            again(self, |mm| plug(mm, memory, device.node, home, zone));
+            again(self, |mm| plug_with(mm, memory, device.node, home, zone, &poisoned));
             record.into_iter().for_each(|record| self.devices.kmem.insert(record));
             return Err(error);
         }
@@ -137,6 +142,50 @@ fn plug<M: Machine>(
         Some(zone) => mm.plug(&range, home, zone, |_, _| {}),
         None => mm.add_memory(&range, home, |_, _| {}),
     }
+}
+
+/// [`plug`], with pages that are poisoned. They are marked as any page is, in a block that is online.
+fn plug_with<M: Machine>(
+    mm: &mut Mm<M>,
+    memory: PfnRange,
+    node: u32,
+    home: MemmapHome,
+    zone: Option<ZoneKind>,
+    poisoned: &[Pfn],
+) -> Result<()> {
+    if poisoned.is_empty() {
+        return plug(mm, memory, node, home, zone);
+    }
+    plug(mm, memory, node, home, Some(zone.unwrap_or(ZoneKind::Movable)))?;
+    for &pfn in poisoned {
+        mm.poison(pfn)?;
+    }
+    if zone.is_none() {
+        mm.offline_pages(memory)?;
+    }
+    Ok(())
+}
+
+/// The poisoned pages of `memory`, ascending.
+///
+/// # Errors
+/// `Out` of the heap.
+fn poisoned<M: Machine>(frames: &mut Frames<M>, memory: PfnRange) -> Result<Vec<Pfn>> {
+    let g = frames.granule();
+    let mut found = Vec::new();
+    let keys = memory.start.get()..memory.end.get();
+    let count: u64 = frames.blocks.range(keys.clone()).iter().map(|block| block.poisoned).sum();
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    if count == 0 {
+        return Ok(found);
+    }
+    frames.may_fail(Resource::Heap { bytes: count.saturating_mul(size_of::<Pfn>()) })?;
+    list::reserve(&mut found, count)?;
+    for block in frames.blocks.range(keys).iter().filter(|block| block.poisoned > 0) {
+        let pages = (0..g.section_pages).map(|page| block.start + page);
+        found.extend(pages.filter(|pfn| frames.pages().use_of(*pfn).0 == PageKind::Poisoned));
+    }
+    Ok(found)
 }
 
 /// Does something without the notifiers.
