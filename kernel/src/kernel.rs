@@ -244,13 +244,9 @@ impl Kernel {
         events.nvdimm()
     }
 
-    /// Waits for the next event. A retry comes by the counter, which interrupts nothing.
+    /// Waits for the next event, or until a virtio memory device is to be tried again.
     pub(crate) fn idle(&mut self) {
-        if self.vmems.is_waiting() {
-            self.platform.drain();
-        } else {
-            self.platform.wait();
-        }
+        self.platform.wait(self.vmems.next_retry());
     }
 }
 

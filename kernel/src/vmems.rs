@@ -159,9 +159,9 @@ impl<D: Driven> Vmems<D> {
     pub fn all(&self) -> &[Vmem<D>] {
         &self.all
     }
-    /// Whether one is to be tried again at some time.
-    pub fn is_waiting(&self) -> bool {
-        self.all.iter().any(|vmem| vmem.retry_at.is_some())
+    /// When one is to be tried again, in ticks.
+    pub fn next_retry(&self) -> Option<u64> {
+        self.all.iter().filter_map(|vmem| vmem.retry_at).min()
     }
 
     /// One more device, found at `place`: what it has plugged is taken over, and the size that it asks for followed.

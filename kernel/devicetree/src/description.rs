@@ -3,6 +3,8 @@
 //! [`MachineDescription::new`] is all zero bytes, so that a static one costs the image nothing (.bss). This is
 //! why "the tree says nothing" is a first variant `Absent` here and not an `Option` around an enum: an
 //! `Option` keeps its `None` in an unused value of the enum, which is not zero.
+use core::num::NonZeroU32;
+
 use heapless::{String, Vec};
 
 use crate::error::DtError;
@@ -302,6 +304,8 @@ pub struct MachineDescription {
     pub bootargs: String<BOOTARGS_CAPACITY>,
     /// Where `stdout-path` points.
     pub console: Console,
+    /// The ID of the generic timer's virtual timer interrupt, if it is a GIC's.
+    pub timer: Option<NonZeroU32>,
     /// The interrupt controller.
     pub gic: Gic,
     /// Power State Coordination Interface.
@@ -334,6 +338,7 @@ impl MachineDescription {
             initrd: None,
             bootargs: String::new(),
             console: Console::Absent,
+            timer: None,
             gic: Gic::Absent,
             psci: Psci { conduit: PsciConduit::Absent, version: PsciVersion::Absent, cpu_on: None },
             cpus: Vec::new(),
@@ -372,6 +377,7 @@ impl MachineDescription {
         self.initrd = None;
         self.bootargs.clear();
         self.console = Console::Absent;
+        self.timer = None;
         self.gic = Gic::Absent;
         self.psci = Psci::default();
         self.cpus.clear();

@@ -18,7 +18,7 @@ use crate::virtio::{self, Wiring};
 
 /// The devices that this crate reads. The strings are the bindings' in Linux's
 /// Documentation/devicetree/bindings: arm,gic.yaml, arm,gic-v3.yaml, psci.yaml, qemu,fw-cfg-mmio.yaml,
-/// host-generic-pci.yaml, virtio/mmio.yaml, mtd-physmap.yaml, pmem-region.txt.
+/// host-generic-pci.yaml, virtio/mmio.yaml, mtd-physmap.yaml, pmem-region.txt, timer/arm,arch_timer.yaml.
 #[derive(Clone, Copy)]
 enum Kind {
     GicV2,
@@ -29,6 +29,7 @@ enum Kind {
     VirtioMmio,
     Flash,
     Pmem,
+    Timer,
 }
 
 fn kind(compatible: &[u8]) -> Option<Kind> {
@@ -41,6 +42,7 @@ fn kind(compatible: &[u8]) -> Option<Kind> {
         b"virtio,mmio" => Kind::VirtioMmio,
         b"cfi-flash" => Kind::Flash,
         b"pmem-region" => Kind::Pmem,
+        b"arm,armv8-timer" => Kind::Timer,
         _ => return None,
     })
 }
@@ -65,6 +67,7 @@ pub(crate) fn read<'a>(
         Kind::VirtioMmio => virtio::read_mmio(buses, depth, facts, out, wiring),
         Kind::Flash => flash(buses, depth, facts, out)?,
         Kind::Pmem => memory::read_pmem(buses, depth, facts, out)?,
+        Kind::Timer => virtio::read_timer(buses, depth, facts, out, wiring),
     }
     Ok(())
 }

@@ -11,6 +11,8 @@
 //!   interrupt-map  phys.hi phys.mid phys.lo   pin   phandle   (the controller's unit address)   specifier
 //!                  `-- bits 15:8: device and function; only these and the pin are compared, under interrupt-map-mask
 //! ```
+use core::num::NonZeroU32;
+
 use fdt::nodes::NodeName;
 
 use crate::bus::Buses;
@@ -37,6 +39,8 @@ const GIC_CELLS: u32 = 3;
 pub(crate) struct Wiring<'a> {
     /// The `interrupt-map` of the PCI host, with the node for messages.
     map: Option<(NodeName<'a>, &'a [u8])>,
+    /// The interrupt controller of `timer`.
+    timer: Option<u32>,
     /// The interrupt controller of each entry of `virtio_mmio`.
     parents: [Option<u32>; VIRTIO_MMIO_CAPACITY],
 }
@@ -162,10 +166,28 @@ pub(crate) fn connect(wiring: &Wiring<'_>, gic: InterruptController, out: &mut M
     for (device, parent) in out.virtio_mmio.iter_mut().zip(wiring.parents) {
         device.interrupt = device.interrupt.filter(|_| gic.takes(parent));
     }
+    out.timer = out.timer.filter(|_| gic.takes(wiring.timer));
     let Some((node, map)) = wiring.map else { return };
     if let Err(error) = pci_interrupts(node, map, gic, &mut out.pci) {
         out.pci.interrupts.clear();
         complain(out, error);
+    }
+}
+
+/// Takes the interrupt of the first generic timer's virtual timer: of the secure, the non-secure, the virtual and the
+/// hypervisor's it is the third.
+pub(crate) fn read_timer(
+    buses: &Buses<'_>,
+    depth: usize,
+    facts: &Facts<'_>,
+    out: &mut MachineDescription,
+    wiring: &mut Wiring<'_>,
+) {
+    const VIRTUAL: usize = 2 * GIC_CELLS as usize * CELL;
+    if out.timer.is_none() {
+        let virtual_timer = facts.interrupts.and_then(|all| all.get(VIRTUAL..)).and_then(interrupt);
+        out.timer = virtual_timer.and_then(|interrupt| NonZeroU32::new(interrupt.intid()));
+        wiring.timer = buses.interrupt_parent(depth);
     }
 }
 

@@ -182,3 +182,23 @@ fn a_16550_whose_registers_overlap_or_have_no_width_is_not_driven() {
     }
     assert_eq!(ns16550(b"ns8250\0", None, None), Console::Other(uart), "no 16550");
 }
+
+/// The ID of the virtual timer's interrupt in a machine whose timer's interrupts, go to `parent`.
+fn timer(parent: u32, cells: &[u32]) -> Option<u32> {
+    let mut writer = machine(Some(GIC));
+    writer.begin("timer").text("compatible", "arm,armv8-timer").cells("interrupt-parent", &[parent]);
+    writer.cells("interrupts", cells).end();
+    read(&writer.blob()).expect("parses").timer.map(u32::from)
+}
+
+/// timer/arm,arch_timer.yaml: secure, non-secure, virtual, hypervisor.
+#[test]
+fn the_virtual_timer_has_the_third_interrupt() {
+    let all = [1, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4];
+    assert_eq!(timer(GIC, &all), Some(27));
+    assert_eq!(timer(OTHER, &all), None);
+    assert_eq!(timer(GIC, &all[..9]), Some(27), "without a hypervisor's");
+    assert_eq!(timer(GIC, &all[..8]), None, "a part of one");
+    assert_eq!(timer(GIC, &all[..6]), None);
+    assert_eq!(timer(GIC, &[]), None);
+}

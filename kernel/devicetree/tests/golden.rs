@@ -55,6 +55,7 @@ fn firmware_boot_with_gic_v3() {
     assert_eq!(machine.console, Console::Pl011(UART));
     assert_eq!(UART.interrupt.map(Interrupt::intid), Some(33));
     assert_eq!(machine.gic, qemu_gic_v3());
+    assert_eq!(machine.timer.map(u32::from), Some(27));
     assert_eq!(machine.psci, HVC);
     assert_eq!(machine.cpus, cpus([0, 1, 2, 3], EnableMethod::Psci));
     assert_eq!(machine.cpu_count, 4);

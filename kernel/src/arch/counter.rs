@@ -50,7 +50,7 @@ macro_rules! read {
 
 macro_rules! write {
     ($register:literal, $value:expr) => {
-        // SAFETY: M1; this module owns the PMU, and its overflow interrupt stays disabled.
+        // SAFETY: M1; this module owns the virtual timer and the PMU, whose overflow interrupt stays disabled.
         unsafe { asm!(concat!("msr ", $register, ", {}"), in(reg) $value, options(nomem, nostack, preserves_flags)) }
     };
 }
@@ -64,6 +64,16 @@ pub fn ticks() -> u64 {
 /// How many [`ticks`] a second has (CNTFRQ_EL0, which firmware or QEMU has set).
 pub fn ticks_per_second() -> u64 {
     read!("cntfrq_el0")
+}
+
+/// Raises this CPU's virtual timer interrupt once [`ticks`] has reached `at`, or takes it back (Arm ARM, "CNTV_CVAL_EL0",
+/// "CNTV_CTL_EL0": ENABLE, with IMASK clear).
+pub fn set_timer(at: Option<u64>) {
+    if let Some(at) = at {
+        write!("cntv_cval_el0", at);
+    }
+    write!("cntv_ctl_el0", u64::from(at.is_some()));
+    isb(SY);
 }
 
 /// Whether this CPU counts instructions: it has a PMU with an event counter, and the event is implemented (PMCEID0_EL0).

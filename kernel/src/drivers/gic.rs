@@ -106,6 +106,19 @@ impl Gic {
         }
     }
 
+    /// Lets the private interrupt with ID `id`, 16 to 31 and raised by a level, reach this CPU.
+    ///
+    /// # Errors
+    /// Another ID.
+    pub fn enable_ppi(&mut self, id: u32) -> Result<(), PpiError> {
+        let wrong = PpiError(id);
+        let id = IntId::try_from(id).ok().filter(|id| id.is_private() && !id.is_sgi()).ok_or(wrong)?;
+        match &mut self.version {
+            Version::V2 { gic, .. } => gic.enable_interrupt(id, true).map_err(|_| wrong),
+            Version::V3(gic) => gic.enable_interrupt(id, Some(BOOT_CPU), true).map_err(|_| wrong),
+        }
+    }
+
     /// Lets `spi`, which [`Gic::enable_spi`] has taken, reach this CPU, or not.
     pub fn set_enabled(&mut self, spi: u32, enabled: bool) {
         // The controller had it when it was enabled first.
@@ -160,6 +173,16 @@ impl core::fmt::Display for SetupError {
             Self::NoRedistributor => f.write_str("no redistributor has the boot CPU's affinity"),
             Self::Gic(error) => write!(f, "{error}"),
         }
+    }
+}
+
+/// What is no private interrupt of the controller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PpiError(pub u32);
+
+impl core::fmt::Display for PpiError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "interrupt {} is no CPU's own", self.0)
     }
 }
 

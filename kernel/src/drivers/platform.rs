@@ -11,6 +11,7 @@ use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::layout;
 use virtio_drivers::transport::DeviceType;
 
+use crate::arch::counter;
 use crate::arch::probe::probe_read32;
 use crate::arch::word;
 use crate::args::BootArgs;
@@ -102,6 +103,8 @@ pub struct Platform {
     virtio_spis: Vec<u32>,
     /// One of these was taken, and is off.
     virtio_pending: bool,
+    /// The timer's interrupt can end a sleep.
+    has_timer: bool,
     /// A device has no interrupt: nothing may sleep.
     polled: bool,
 }
@@ -118,10 +121,12 @@ impl Platform {
             virtio,
             virtio_spis,
             virtio_pending: false,
+            has_timer: false,
             polled: false,
         };
         platform.tell_of_buses(info);
         platform.enable_virtio();
+        platform.has_timer = info.machine.timer.is_some_and(|timer| platform.enable_timer(timer.get()));
         if let Some(uart) = info.machine.console.uart() {
             platform.enable_console(uart);
         }
@@ -214,11 +219,24 @@ impl Platform {
         gic.enable_spi(spi, trigger).inspect_err(|error| crate::klog!("gic: {error}")).is_ok()
     }
 
-    /// Sleeps until a device raises an interrupt, and takes it. The caller then looks at every device, and reads the console
-    /// until it is empty: its interrupt is cleared. A console that cannot wake the CPU is polled instead.
-    pub fn wait(&mut self) {
-        if self.gic.is_some() && self.uart_intid.is_some() && !self.polled {
+    fn enable_timer(&mut self, id: u32) -> bool {
+        let Some(gic) = &mut self.gic else { return false };
+        gic.enable_ppi(id).inspect_err(|error| crate::klog!("timer: {error}; retries are polled")).is_ok()
+    }
+
+    /// Sleeps until a device raises an interrupt or the counter reaches `until`, in ticks, and takes the interrupt. The caller
+    /// then looks at every device, and reads the console until it is empty: its interrupt is cleared. What cannot wake the CPU
+    /// is polled instead.
+    pub fn wait(&mut self, until: Option<u64>) {
+        let can_wake = self.gic.is_some() && self.uart_intid.is_some() && !self.polled;
+        if can_wake && (until.is_none() || self.has_timer) {
+            if until.is_some() {
+                counter::set_timer(until);
+            }
             crate::arch::cpu::wait_for_interrupt();
+            if until.is_some() {
+                counter::set_timer(None);
+            }
         }
         self.drain();
     }

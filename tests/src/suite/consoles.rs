@@ -4,10 +4,11 @@
 //! part through QEMU's qtest socket (docs/devel/testing/qtest.rst), before the first instruction.
 
 use super::device_tree::{qemus_blob, with_blob};
+use super::looking;
 use super::test::{Test, per_granule};
 use crate::fdt::{Node, add_to_root};
 use hotmap_client::dimm::Dimm;
-use hotmap_client::error::{Checked, Error, failed, unknown};
+use hotmap_client::error::{Checked, Error, unknown};
 use hotmap_client::geometry::{Granule, MIB};
 use hotmap_client::guest::{Guest, run_to_end};
 use hotmap_client::machine::Machine;
@@ -42,7 +43,7 @@ fn a_16550_is_the_console(run: &Run, granule: Granule) -> Checked<String> {
     let mut guest = Guest::boot(run, &machine(run, granule)?)?;
     guest.plug_well(&Dimm::new("d0", 1024 * MIB))?;
     for _ in 0..3 {
-        falls_asleep(&mut guest)?;
+        looking::falls_asleep(&mut guest)?;
         guest.tell("audit")?;
     }
     guest.finish()?;
@@ -50,25 +51,6 @@ fn a_16550_is_the_console(run: &Run, granule: Granule) -> Checked<String> {
         std::fs::read(&silent).map_err(|error| Error::Unknown(format!("{}: {error}", silent.display())))?;
     ensure_eq!(said.len(), 0, "bytes that PL011 was sent, which is no console");
     Ok(String::new())
-}
-
-/// Waits until CPU 0 is behind a WFI, from which only an interrupt wakes it: a console that is polled never gets there.
-fn falls_asleep(guest: &mut Guest) -> Checked {
-    const WFI: &str = "0xd503207f";
-    let deadline = Deadline::for_step();
-    loop {
-        let registers = guest.qmp.monitor("info registers")?;
-        let pc = registers.split_whitespace().find_map(|word| word.strip_prefix("PC="));
-        let pc = pc.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-        let Some(pc) = pc else { return unknown(format!("no PC in {registers:?}")) };
-        if guest.qmp.monitor(&format!("x /1xw {:#x}", pc - 4))?.contains(WFI) {
-            return Ok(());
-        }
-        if deadline.left().is_none() {
-            return failed(format!("the CPU does not sleep at the prompt; it is at {pc:#x}"));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// A boot that ends before the MMU is on says why on the console that the device tree names.

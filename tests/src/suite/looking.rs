@@ -1,12 +1,14 @@
 //! Mappings and memory as QEMU sees them: its table walker and its view of physical memory.
 
 use crate::eyes;
-use hotmap_client::error::{Checked, failed};
+use hotmap_client::error::{Checked, failed, unknown};
 use hotmap_client::geometry::{Granule, PAGE_STRUCT_BYTES};
 use hotmap_client::guest::{Guest, Plugged};
+use hotmap_client::patience::Deadline;
 use hotmap_client::state::{Memmap, State};
 use hotmap_client::{ensure, ensure_eq};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// A sample of a DIMM's physical addresses: its first and last bytes, and some in between.
 fn samples(plugged: Plugged) -> [u64; 4] {
@@ -153,4 +155,23 @@ pub(super) fn struct_page_words(guest: &mut Guest, state: &State, pfn: u64) -> C
         return failed(format!("QEMU finds no struct page for pfn {pfn:#x}"));
     };
     eyes::words(&mut guest.qmp, frame, 8)
+}
+
+/// Waits until CPU 0 is behind a WFI, from which only an interrupt wakes it: a console that is polled never gets there.
+pub(super) fn falls_asleep(guest: &mut Guest) -> Checked {
+    const WFI: &str = "0xd503207f";
+    let deadline = Deadline::for_step();
+    loop {
+        let registers = guest.qmp.monitor("info registers")?;
+        let pc = registers.split_whitespace().find_map(|word| word.strip_prefix("PC="));
+        let pc = pc.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        let Some(pc) = pc else { return unknown(format!("no PC in {registers:?}")) };
+        if guest.qmp.monitor(&format!("x /1xw {:#x}", pc - 4))?.contains(WFI) {
+            return Ok(());
+        }
+        if deadline.left().is_none() {
+            return failed(format!("the CPU does not sleep at the prompt; it is at {pc:#x}"));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

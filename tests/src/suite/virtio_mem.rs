@@ -39,6 +39,10 @@ pub(super) fn tests() -> Vec<Test> {
     tests.extend(per_granule("virtio-mem/manual", offline_until_told));
     tests.extend(per_granule("virtio-mem/inject", each_allocation_fails));
     tests.extend(per_granule("virtio-mem/large-blocks", large_device_blocks));
+    for gic in [2, 3] {
+        let body = move |run: &Run| busy_while_migrating(run, gic);
+        tests.push(Test::new(format!("virtio-mem/busy/gic{gic}"), body));
+    }
     tests.push(Test::new("virtio-mem/off", switched_off));
     tests
 }
@@ -358,5 +362,25 @@ fn switched_off(run: &Run) -> Checked<String> {
     let finished = run_to_end(run, &machine)?;
     ensure_eq!(finished.exit, Exit::FINE, "the run");
     ensure!(finished.text.contains("virtio memory devices: 0"), "{}", finished.text);
+    Ok(String::new())
+}
+
+/// A device answers BUSY while QEMU migrates the guest. The kernel sleeps, tries again when its timer ends that, and has what
+/// was requested once the migration is over.
+fn busy_while_migrating(run: &Run, gic: u32) -> Checked<String> {
+    let machine = Machine { gic: Some(gic), ..machine(Granule::K4, "4G") };
+    let mut guest = Guest::boot(run, &machine)?;
+    for line in ["migrate_set_parameter max-bandwidth 1M", "migrate -d \"exec:cat > /dev/null\""] {
+        let said = guest.qmp.monitor(line)?;
+        ensure_eq!(said.trim(), "", "what QEMU says to {line}");
+    }
+    guest.request(0, GIB)?;
+    let state = guest.state()?;
+    let device = &state.virtio_mem[0];
+    ensure_eq!((device.plugged_size, device.state.as_str()), (0, "waiting"), "{device:?}");
+    looking::falls_asleep(&mut guest)?;
+    guest.qmp.monitor("migrate_cancel")?;
+    is_all_there(&guest.await_resize(0)?, GIB)?;
+    guest.finish()?;
     Ok(String::new())
 }
