@@ -9,4 +9,7 @@ mod session;
 
 pub use batch::{Finished, run_to_end};
 pub use hotplug::{Plugged, Unplug};
-pub use session::Guest;
+pub use session::{Guest, Phase};
+
+#[cfg(test)]
+mod tests;

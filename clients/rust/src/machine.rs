@@ -110,6 +110,10 @@ pub struct Machine {
     pub exit: Channel,
     /// Boot arguments besides `granule=`.
     pub append: String,
+    /// The image; `None` leaves the one that `HOTMAP_IMAGE` names, or the built one.
+    pub kernel: Option<PathBuf>,
+    /// The path of `scripts/qemu`; `None` is the one of [`crate::qemu::root`].
+    pub launcher: Option<PathBuf>,
     /// QEMU's own arguments.
     pub extra: Vec<String>,
 }
@@ -136,6 +140,8 @@ impl Machine {
             serial: None,
             exit: Channel::Semihosting,
             append: String::new(),
+            kernel: None,
+            launcher: None,
             extra: Vec::new(),
         }
     }
@@ -193,6 +199,12 @@ impl Machine {
         }
         self.append.push_str(argument);
         self
+    }
+
+    /// With framed replies, and without a prompt: `script=on`.
+    #[must_use]
+    pub fn framed(self) -> Self {
+        self.append("script=on")
     }
 
     /// With more of QEMU's own arguments.

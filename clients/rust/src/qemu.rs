@@ -1,4 +1,7 @@
-//! One QEMU process, started by `scripts/qemu`: its console, its messages and its exit status.
+//! One QEMU: its console, its messages and its exit status.
+//!
+//! [`Qemu::start`] runs `scripts/qemu`, [`Qemu::spawn`] any command line with the serial console on stdio, and
+//! [`Qemu::attach`] takes the console of a QEMU that another program has started.
 //!
 //! With `--exec` the script becomes QEMU, so that killing the child kills QEMU. QEMU's exit status is the guest's (by
 //! semihosting); it is also 1 when QEMU refuses its arguments, and then the console is silent.
@@ -7,10 +10,11 @@ use crate::error::{Checked, Error, unknown};
 use crate::machine::Machine;
 use crate::patience::Deadline;
 use crate::serial::{Transcript, last_line};
-use std::io::Write;
+use crate::shell::exit_of;
+use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// How often to ask whether a process has ended (Unix has no wait with a time-out).
@@ -74,11 +78,11 @@ pub fn root() -> PathBuf {
     now.as_deref().and_then(above).or_else(|| above(then)).unwrap_or_else(|| then.to_path_buf())
 }
 
-/// A running QEMU. Dropping it kills the process.
-#[derive(Debug)]
+/// A QEMU. Dropping it kills the process, if this crate has started it.
 pub struct Qemu {
-    child: Child,
-    console_in: Option<ChildStdin>,
+    /// `None`: another program has started it.
+    child: Option<Child>,
+    console_in: Option<Box<dyn Write + Send>>,
     /// The serial console.
     pub console: Transcript,
     /// QEMU's messages.
@@ -88,13 +92,21 @@ pub struct Qemu {
     has_launcher: bool,
 }
 
-fn script() -> Command {
-    Command::new(root().join("scripts/qemu"))
+impl std::fmt::Debug for Qemu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Qemu").field("child", &self.child).field("exit", &self.exit).finish_non_exhaustive()
+    }
+}
+
+fn script(machine: &Machine) -> Command {
+    Command::new(machine.launcher.clone().unwrap_or_else(|| root().join("scripts/qemu")))
 }
 
 fn add_arguments<'a>(script: &'a mut Command, machine: &Machine) -> &'a mut Command {
     script.args(machine.arguments());
-    if let Some(image) = std::env::var_os(IMAGE_VARIABLE) {
+    if let Some(image) =
+        machine.kernel.clone().or_else(|| std::env::var_os(IMAGE_VARIABLE).map(PathBuf::from))
+    {
         script.arg("--kernel").arg(image);
     }
     if !machine.extra.is_empty() {
@@ -109,7 +121,7 @@ impl Qemu {
     /// # Errors
     /// Unknown when the script cannot be started; what QEMU refuses shows later, in its status and complaints.
     pub fn start(machine: &Machine, qmp: Option<&Path>) -> Checked<Self> {
-        let mut script = script();
+        let mut script = script(machine);
         script.arg("--exec");
         if let Some(socket) = qmp {
             script.arg("--qmp").arg(socket);
@@ -122,14 +134,27 @@ impl Qemu {
     /// # Errors
     /// Unknown when the script cannot be started.
     pub fn launch(machine: &Machine) -> Checked<Self> {
-        let mut launched = Self::spawn(add_arguments(&mut script(), machine))?;
+        let mut launched = Self::spawn(add_arguments(&mut script(machine), machine))?;
         launched.has_launcher = true;
         Ok(launched)
     }
 
-    /// The process that was started: QEMU itself, unless [`Self::launch`] started it.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+    /// The process that was started: QEMU itself, unless [`Self::launch`] started it; `None` after [`Self::attach`].
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Takes the serial console of a QEMU that another program has started and will end, such as the two ends of a
+    /// socket. A thread reads `output` to its end. The exit status is the one that the guest says in its last line.
+    pub fn attach(output: impl Read + Send + 'static, input: impl Write + Send + 'static) -> Self {
+        Self {
+            child: None,
+            console_in: Some(Box::new(input)),
+            console: Transcript::of(output),
+            complaints: Transcript::of(std::io::empty()),
+            exit: None,
+            has_launcher: false,
+        }
     }
 
     /// Closes the console's input.
@@ -149,12 +174,11 @@ impl Qemu {
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return unknown("the child has no pipes");
         };
-        let console_in = child.stdin.take();
-        let console = Transcript::of(stdout);
+        let console_in = child.stdin.take().map(|pipe| Box::new(pipe) as Box<dyn Write + Send>);
         Ok(Self {
-            child,
+            child: Some(child),
             console_in,
-            console,
+            console: Transcript::of(stdout),
             complaints: Transcript::of(stderr),
             exit: None,
             has_launcher: false,
@@ -171,10 +195,13 @@ impl Qemu {
         written.map_err(|error| Error::Unknown(format!("cannot type on the console: {error}")))
     }
 
-    /// The exit, if QEMU has ended.
+    /// The exit, if QEMU has ended; after [`Self::attach`], if the guest has said its status.
     pub fn ended(&mut self) -> Option<Exit> {
         if self.exit.is_none() {
-            self.exit = self.child.try_wait().ok().flatten().map(Exit::of);
+            self.exit = match &mut self.child {
+                Some(child) => child.try_wait().ok().flatten().map(Exit::of),
+                None => exit_of(&self.console.text()).map(|(status, _)| Exit::Code(status)),
+            };
         }
         self.exit
     }
@@ -186,8 +213,7 @@ impl Qemu {
     pub fn wait_exit(&mut self, deadline: Deadline) -> Checked<Exit> {
         loop {
             if let Some(exit) = self.ended() {
-                self.console.join();
-                self.complaints.join();
+                self.complete();
                 return Ok(exit);
             }
             if deadline.left().is_none() {
@@ -198,20 +224,28 @@ impl Qemu {
         }
     }
 
-    /// Ends QEMU at once and completes the transcripts.
+    /// Ends QEMU at once and completes the transcripts. A QEMU that another program has started goes on.
     pub fn kill(&mut self) {
-        if self.ended().is_none() {
+        let running = self.ended().is_none();
+        if let Some(child) = self.child.as_mut().filter(|_| running) {
             if self.has_launcher {
                 // SIGTERM, which the script passes on: SIGKILL would leave QEMU without a parent.
-                drop(Command::new("kill").arg(self.child.id().to_string()).status());
+                drop(Command::new("kill").arg(child.id().to_string()).status());
             } else {
-                drop(self.child.kill());
+                drop(child.kill());
             }
-            self.exit = self.child.wait().ok().map(Exit::of);
+            self.exit = child.wait().ok().map(Exit::of);
         }
         self.console_in = None;
-        self.console.join();
-        self.complaints.join();
+        self.complete();
+    }
+
+    /// Reads to the end what a process that has ended printed. Another program's console may stay open.
+    fn complete(&mut self) {
+        if self.child.is_some() {
+            self.console.join();
+            self.complaints.join();
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Commands at the guest's prompt, and how the reply to each is found.
+//! Commands at the guest's prompt, and how the reply to each is found. With `script=on` there is no prompt: [`crate::frame`].
 //!
 //! A DIMM's log lines may appear between commands at any moment, each time followed by a new prompt. So a reply is not
 //! what is printed next: it is what lies between the line with a prompt and the command's echo, and the next prompt at
@@ -20,14 +20,23 @@ pub const ERROR: &str = "error: ";
 /// A command's reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The text between echo and prompt, without the last line end.
+    /// What was printed, without the last line end.
     pub text: String,
+    /// Whether a command of the line failed.
+    pub failed: bool,
 }
 
 impl Reply {
-    /// The first error line's sentence, if there is one.
+    /// What a command line printed at the prompt: it failed if there is an error line.
+    pub fn of(text: &str) -> Self {
+        let failed = text.lines().any(|line| line.starts_with(ERROR));
+        Self { text: text.to_owned(), failed }
+    }
+
+    /// The first error line's sentence, if the line failed.
     pub fn error(&self) -> Option<&str> {
-        self.text.lines().find_map(|line| line.strip_prefix(ERROR))
+        let sentence = || self.text.lines().find_map(|line| line.strip_prefix(ERROR));
+        self.failed.then(|| sentence().unwrap_or("a failure without an error line"))
     }
 
     /// The text, or the error's sentence.
@@ -54,7 +63,17 @@ pub fn find_reply(text: &str, command: &str) -> Option<Reply> {
     let start = line_starts(text).find(|&at| text[at..].starts_with(&echo))? + echo.len();
     let rest = &text[start..];
     let end = line_starts(rest).find(|&at| rest[at..].starts_with(PROMPT))?;
-    Some(Reply { text: rest[..end].trim_end_matches('\n').to_owned() })
+    Some(Reply::of(rest[..end].trim_end_matches('\n')))
+}
+
+/// The status and the reason of the line that ends a run, `hotmap: exit N: why`.
+pub fn exit_of(text: &str) -> Option<(i32, &str)> {
+    text.split_inclusive('\n').rev().find_map(|line| ends_run(line.strip_suffix('\n')?))
+}
+
+fn ends_run(line: &str) -> Option<(i32, &str)> {
+    let (status, why) = line.strip_prefix("hotmap: exit ")?.split_once(": ")?;
+    Some((status.parse().ok()?, why)).filter(|_| !why.is_empty())
 }
 
 /// Whether the console waits for a command: the last line is a prompt and nothing else.
@@ -112,14 +131,14 @@ mod tests {
 
     #[test]
     fn an_error_line_makes_the_reply_an_error() {
-        let reply = Reply { text: "offlining 0x40000000\nerror: page 0x40000 is pinned".into() };
+        let reply = Reply::of("offlining 0x40000000\nerror: page 0x40000 is pinned");
         assert_eq!(reply.result(), Err("page 0x40000 is pinned".into()));
-        assert_eq!(Reply { text: "no error: none".into() }.result(), Ok("no error: none".into()));
+        assert_eq!(Reply::of("no error: none").result(), Ok("no error: none".into()));
     }
 
     #[test]
     fn values_are_found_by_key() {
-        let reply = Reply { text: "tables 3\ntables_peak 9".into() };
+        let reply = Reply::of("tables 3\ntables_peak 9");
         assert_eq!(reply.value("tables"), Some("3"));
         assert_eq!(reply.value("table"), None);
     }

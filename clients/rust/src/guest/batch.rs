@@ -7,6 +7,8 @@ use crate::machine::Machine;
 use crate::patience::Deadline;
 use crate::qemu::{Exit, Qemu};
 use crate::run::Run;
+use crate::serial::last_line;
+use crate::shell::exit_of;
 use crate::state::State;
 
 /// The exit status and the output of a guest that has ended.
@@ -35,10 +37,9 @@ impl Finished {
     /// # Errors
     /// Failed when the last line is another one.
     pub fn said(&self) -> Checked<i32> {
-        let last = self.text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-        let status = last.strip_prefix("hotmap: exit ").and_then(|rest| rest.split_once(": "));
-        match status.and_then(|(status, why)| status.parse().ok().filter(|_| !why.is_empty())) {
-            Some(status) => Ok(status),
+        let last = last_line(&self.text);
+        match exit_of(&format!("{last}\n")) {
+            Some((status, _)) => Ok(status),
             None => failed(format!("the last line says no exit status: {last:?}")),
         }
     }

@@ -1,28 +1,40 @@
-//! A guest at its prompt: commands, replies, and its end.
+//! A guest that takes commands: their replies, and its end.
 
 use super::record::{entry, sound_state, with_notes};
 use crate::ensure_eq;
 use crate::error::{Checked, During, Error, failed};
+use crate::frame::{READY, find_frame, is_ready, last_frame};
 use crate::machine::Machine;
 use crate::patience::Deadline;
 use crate::qemu::{Exit, Qemu};
 use crate::qmp::Qmp;
 use crate::run::{Journal, Run};
-use crate::shell::{PROMPT, Reply, find_reply, is_at_prompt};
+use crate::shell::{PROMPT, Reply, exit_of, find_reply, is_at_prompt};
 use crate::state::State;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Numbers the sockets: a test may boot several guests.
 static SOCKETS: AtomicUsize = AtomicUsize::new(0);
 
-/// A guest at its prompt.
+/// Whether a guest is still going to say that it takes commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It boots: its prompt, or `ready 1`, comes.
+    Booting,
+    /// It has booted, and waits for a command: nothing comes before one is typed.
+    Waiting,
+}
+
+/// A guest that takes commands, at its prompt or with `script=on`.
 #[derive(Debug)]
 pub struct Guest {
     qemu: Qemu,
     /// QEMU's control socket.
     pub qmp: Qmp,
-    /// Where in the transcript the last prompt stands.
+    /// Where in the transcript the last prompt stands, or the end of the last frame.
     at_prompt: usize,
+    /// The number of the last frame that was read; `None` at a prompt.
+    frame: Option<u64>,
     /// The host's actions, each with its position in the transcript.
     notes: Vec<(usize, String)>,
     journal: Journal,
@@ -30,10 +42,10 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Boots `machine` and waits for the first prompt.
+    /// Boots `machine` and waits until it takes commands.
     ///
     /// # Errors
-    /// Failed when the guest dies before the prompt, unknown when it hangs or QEMU does not start.
+    /// Failed when the guest dies before that, unknown when it hangs or QEMU does not start.
     pub fn boot(run: &Run, machine: &Machine) -> Checked<Self> {
         let socket = run.path(&format!("qmp-{}", SOCKETS.fetch_add(1, Ordering::Relaxed)));
         let mut qemu = Qemu::start(machine, Some(&socket))?;
@@ -47,11 +59,30 @@ impl Guest {
                 return Err(error.during(&format!("QEMU said {:?}", said.trim())));
             }
         };
-        let (notes, journal) = (Vec::new(), run.journal.clone());
-        let heading = machine.command();
-        let mut guest = Self { qemu, qmp, at_prompt: 0, notes, journal, heading };
-        guest.wait_for("the first prompt", Deadline::for_step(), |text| is_at_prompt(text).then_some(()))?;
-        guest.at_prompt = guest.last_prompt();
+        Self::over(qemu, qmp, Phase::Booting, &machine.command(), &run.journal)
+    }
+
+    /// A guest on a QEMU of your own: [`Qemu::spawn`] or [`Qemu::attach`] has its console, and [`Qmp`] its control socket.
+    /// Its transcript goes to `journal`, with `heading` above it, when it is dropped. Replies are framed if the guest frames
+    /// them (`script=on`).
+    ///
+    /// # Errors
+    /// As [`Guest::boot`].
+    pub fn over(qemu: Qemu, qmp: Qmp, phase: Phase, heading: &str, journal: &Journal) -> Checked<Self> {
+        let (notes, journal, heading) = (Vec::new(), journal.clone(), heading.to_owned());
+        let mut guest = Self { qemu, qmp, at_prompt: 0, frame: None, notes, journal, heading };
+        guest.frame = match phase {
+            Phase::Booting => guest.wait_for("the first prompt", Deadline::for_step(), |text| {
+                is_ready(text).then_some(Some(0)).or(is_at_prompt(text).then_some(None))
+            })?,
+            Phase::Waiting => {
+                guest.type_raw("\n")?;
+                guest.wait_for("the reply to a blank line", Deadline::for_step(), |text| {
+                    last_frame(text).map(Some).or(is_at_prompt(text).then_some(None))
+                })?
+            }
+        };
+        guest.at_prompt = guest.reply_end();
         Ok(guest)
     }
 
@@ -88,20 +119,26 @@ impl Guest {
         self.qemu.type_in(characters.as_bytes())
     }
 
-    /// Waits for the reply to a command that has been typed.
+    /// Waits for the reply to a command that has been typed. Replies come in the order of the commands.
     ///
     /// # Errors
     /// As [`Guest::ask`].
     pub fn await_reply(&mut self, command: &str, deadline: Deadline) -> Checked<Reply> {
-        let reply =
-            self.wait_for(&format!("the reply to '{command}'"), deadline, |text| find_reply(text, command))?;
-        self.at_prompt = self.last_prompt();
+        let next = self.next_frame();
+        let reply = self
+            .wait_for(&format!("the reply to '{command}'"), deadline, |text| reply_in(text, next, command))?;
+        self.frame = next;
+        self.at_prompt = self.reply_end();
         Ok(reply)
     }
 
     /// Whether the reply to a typed command is complete, so that [`Guest::await_reply`] returns at once.
     pub fn has_replied(&self, command: &str) -> bool {
-        find_reply(&self.text_since(self.at_prompt), command).is_some()
+        reply_in(&self.text_since(self.at_prompt), self.next_frame(), command).is_some()
+    }
+
+    fn next_frame(&self) -> Option<u64> {
+        self.frame.map(|last| last + 1)
     }
 
     /// Gives a command that must succeed, and returns its reply.
@@ -140,10 +177,19 @@ impl Guest {
         &mut self,
         what: &str,
         deadline: Deadline,
-        found: impl FnMut(&str) -> Option<T>,
+        mut found: impl FnMut(&str) -> Option<T>,
     ) -> Checked<T> {
-        let waited = self.qemu.console.wait(self.at_prompt, what, deadline, found);
-        waited.map(|(thing, _)| thing).map_err(|error| self.died(error))
+        // The console of another program's QEMU may stay open when the guest has ended.
+        let attached = self.qemu.pid().is_none();
+        let or_ended = |text: &str| match found(text) {
+            None if attached => exit_of(text).map(|(status, why)| Err(format!("exit {status}: {why}"))),
+            thing => thing.map(Ok),
+        };
+        match self.qemu.console.wait(self.at_prompt, what, deadline, or_ended) {
+            Ok((Ok(thing), _)) => Ok(thing),
+            Ok((Err(exit), _)) => failed(format!("the guest ended before {what}: {exit}")),
+            Err(error) => Err(self.died(error)),
+        }
     }
 
     /// How many bytes of guest memory of `size` bytes, a size that only one backend has, the host has given QEMU (Linux
@@ -152,7 +198,8 @@ impl Guest {
     /// # Errors
     /// Unknown when the host does not say.
     pub fn resident(&self, size: u64) -> Checked<u64> {
-        let path = format!("/proc/{}/smaps", self.qemu.pid());
+        let pid = self.qemu.pid().ok_or_else(|| Error::Unknown("another program started QEMU".into()))?;
+        let path = format!("/proc/{pid}/smaps");
         let smaps = std::fs::read_to_string(&path).unwrap_or_default();
         resident_of(&smaps, size)
             .ok_or_else(|| Error::Unknown(format!("{path} has no mapping of {size} bytes")))
@@ -222,9 +269,15 @@ impl Guest {
         }
     }
 
-    fn last_prompt(&self) -> usize {
+    /// Where the next reply is looked for: at the last prompt, or behind the last frame that was read.
+    fn reply_end(&self) -> usize {
         let raw = self.qemu.console.raw();
-        raw.windows(PROMPT.len()).rposition(|window| window == PROMPT.as_bytes()).unwrap_or_default()
+        let mark = match self.frame {
+            None => PROMPT.to_owned(),
+            Some(0) => format!("{READY}\n"),
+            Some(number) => format!("\nend {number} "),
+        };
+        raw.windows(mark.len()).rposition(|window| window == mark.as_bytes()).unwrap_or_default()
     }
 }
 
@@ -235,6 +288,15 @@ impl Drop for Guest {
         self.journal.add(&entry(&self.heading, &text, &self.qemu.complaints.text()));
     }
 }
+
+/// The reply to `command`: frame `number`, or what lies between echo and prompt.
+fn reply_in(text: &str, number: Option<u64>, command: &str) -> Option<Reply> {
+    match number {
+        Some(number) => find_frame(text, number),
+        None => find_reply(text, command),
+    }
+}
+
 /// The resident bytes of the mapping of `size` bytes.
 fn resident_of(smaps: &str, size: u64) -> Option<u64> {
     let bytes = |line: &str, key| {
