@@ -6,6 +6,7 @@ use hotmap_mm::hugetlb::pool::Resized;
 use hotmap_mm::mm::Mm;
 
 use crate::arch::machine::Arm;
+use crate::attention::Attention;
 use crate::kernel::Kernel;
 use crate::{klog, kprintln};
 
@@ -21,7 +22,9 @@ impl Kernel {
 
 fn set_aside(mm: &mut Mm<Arm>, size: u64, count: u64) {
     let order = mm.hugetlb.order_of(size);
-    match order.and_then(|order| mm.hugetlb_resize(order, count)) {
+    let mut attention = Attention::new(&"huge pages");
+    let mut stop = |total: u64| attention.stop(format_args!("{total} of {count}"));
+    match order.and_then(|order| mm.hugetlb_resize_unless(order, count, &mut stop)) {
         Ok(Resized { total, stopped: None }) => klog!("huge pages: {total} of {}", Bytes(size)),
         Ok(Resized { total, stopped: Some(error) }) => {
             kprintln!("warning: huge pages: {total} of {}, not {count}: {error}", Bytes(size));

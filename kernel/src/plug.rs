@@ -14,7 +14,7 @@ use hotmap_mm::machine::Machine;
 use hotmap_mm::mm::Mm;
 use hotmap_mm::pfn::PfnRange;
 
-use crate::attention::Attention;
+use crate::attention;
 use crate::meter::{self, Meter};
 use crate::{klog, kprintln};
 
@@ -106,8 +106,8 @@ fn take_offline<M: Machine>(mm: &mut Mm<M>, name: Name, range: PhysRange, pages:
         return Ok(());
     }
     let meter = Meter::start(&mm.frames().counts());
-    let mut attention = Attention::new(&name, mm, pages);
-    let offlined = mm.offline_pages_unless(pages, &mut |migrated| attention.stop(migrated))?;
+    let mut stop = attention::of_offline(&name, mm, pages);
+    let offlined = mm.offline_pages_unless(pages, &mut stop)?;
     klog!("{name}: offline, {} pages migrated", offlined.migrated);
     print_figures("offline", range, meter.stop(|| mm.frames().counts()));
     Ok(())

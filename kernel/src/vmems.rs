@@ -20,7 +20,7 @@ use hotmap_resize::follow::MOST_TRIES;
 use hotmap_resize::{Failure, Policy, Resizer, Status};
 use virtio_mem::{Device, Fault};
 
-use crate::attention::Attention;
+use crate::attention;
 use crate::meter::{self, Meter};
 use crate::{klog, kprintln};
 
@@ -72,8 +72,8 @@ impl<D: Driven> Vmem<D> {
         let was = self.resizer.status();
         let name = self.resizer.source();
         let meter = Meter::start(&mm.frames().counts());
-        let mut attention = Attention::new(&name, mm, self.pages(mm.granule()));
-        let status = self.resizer.follow(mm, &mut self.device, &mut |migrated| attention.stop(migrated));
+        let mut stop = attention::of_offline(&name, mm, self.pages(mm.granule()));
+        let status = self.resizer.follow(mm, &mut self.device, &mut stop);
         let meter = meter.stop(|| mm.frames().counts()).without(self.device.waited() - waited);
         self.say_what_changed(before, meter);
         if status != was || self.resizer.stuck_changed() {

@@ -66,6 +66,7 @@ impl Error {
             Self::Page(error) => page_errno(error),
             Self::Device(error) => device_errno(error),
             Self::Huge(error) => huge_errno(error),
+            Self::Interrupted => Errno::EINTR,
             Self::Tenant(TenantError::Absent(_)) => Errno::ESRCH,
             Self::Tenant(TenantError::Corrupt { .. }) => Errno::EIO,
         }
@@ -249,6 +250,7 @@ mod tests {
             (Error::Huge(HugeError::NotOptimisable { pfn, rule: HvoRule::Altmap }), 22, "EINVAL"),
             (Error::Huge(HugeError::InUse { bytes: 2 << 20, used: 5, asked: 3 }), 16, "EBUSY"),
             (Error::Huge(HugeError::Taken(pfn)), 16, "EBUSY"),
+            (Error::Interrupted, 4, "EINTR"),
             (Error::Tenant(TenantError::Absent(3)), 3, "ESRCH"),
             (Error::Tenant(TenantError::Corrupt { tenant: 1, at: va, found: 0, expected: 1 }), 5, "EIO"),
         ];

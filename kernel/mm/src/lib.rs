@@ -50,4 +50,5 @@ pub mod pfn;
 mod pin;
 pub mod poison;
 pub mod space;
+pub mod stop;
 pub mod vmemmap;

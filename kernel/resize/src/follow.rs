@@ -1,9 +1,9 @@
 //! Following the requested size: grow or shrink, piece by piece, and read the configuration again after each.
 
 use hotmap_mm::error::{Error, PageError, RangeError};
-use hotmap_mm::hotplug::offline::Stop;
 use hotmap_mm::machine::Machine;
 use hotmap_mm::mm::Mm;
+use hotmap_mm::stop::Stop;
 use virtio_mem::{Answer, Device, Request};
 
 use crate::shrink::Candidates;

@@ -11,9 +11,9 @@
 use core::ops::Range;
 
 use hotmap_mm::error::{BlockError, Error};
-use hotmap_mm::hotplug::offline::Stop;
 use hotmap_mm::machine::Machine;
 use hotmap_mm::mm::Mm;
+use hotmap_mm::stop::Stop;
 
 use crate::Resizer;
 use crate::piece::physical;

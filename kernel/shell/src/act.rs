@@ -1,6 +1,7 @@
 //! Commands that change something, and those that check.
 
 use hotmap_mm::addr::PhysAddr;
+use hotmap_mm::audit::Finding;
 use hotmap_mm::error::{Error, RangeError, TenantError};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::pfn::{Pfn, PfnRange};
@@ -9,7 +10,7 @@ use super::args::Words;
 use super::{Outcome, ShellError};
 use crate::selftest;
 use crate::units::Units;
-use hotmap_kernel::attention::Attention;
+use hotmap_kernel::attention::{self, Attention};
 use hotmap_kernel::exit::exit;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
@@ -24,7 +25,9 @@ pub(super) fn tenant(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
             if count == 0 {
                 return Err(ShellError::BadWord("at least one page"));
             }
-            let id = kernel.mm.tenant_new(count)?;
+            let mut attention = Attention::new(&"tenant new");
+            let mut stop = |done: u64| attention.stop(format_args!("{done} of {count} pages are filled"));
+            let id = kernel.mm.tenant_new_unless(count, &mut stop)?;
             kprintln!("tenant {id} holds {count} pages");
             Ok(())
         }
@@ -45,9 +48,11 @@ fn tenant_id(words: &mut Words<'_>) -> Result<Option<u32>, ShellError> {
 
 fn check_tenants(kernel: &Kernel, words: &mut Words<'_>) -> Outcome {
     let wanted = tenant_id(words)?;
-    let mut checked = 0;
+    let (mut checked, mut attention) = (0, Attention::new(&"tenant check"));
     for tenant in kernel.mm.tenants().iter().filter(|t| wanted.is_none_or(|id| id == t.id)) {
-        let pages = kernel.mm.tenant_check(tenant.id)?;
+        let mut stop =
+            |done: u64| attention.stop(format_args!("{done} pages of tenant {} are right", tenant.id));
+        let pages = kernel.mm.tenant_check_unless(tenant.id, &mut stop)?;
         kprintln!("tenant {}: {pages} pages hold what was written", tenant.id);
         checked += 1;
     }
@@ -115,8 +120,8 @@ pub(super) fn online(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
 pub(super) fn offline(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let start = block_at(kernel, words.address("offline ADDR")?)?;
     let pages = PfnRange::new(start, kernel.granule().section_pages);
-    let mut attention = Attention::new(&"offline", &kernel.mm, pages);
-    let offlined = kernel.mm.offline_block_unless(start, &mut |migrated| attention.stop(migrated))?;
+    let mut stop = attention::of_offline(&"offline", &kernel.mm, pages);
+    let offlined = kernel.mm.offline_block_unless(start, &mut stop)?;
     kprintln!("offline; {} pages migrated", offlined.migrated);
     Ok(())
 }
@@ -138,12 +143,15 @@ const FINDINGS_SHOWN: usize = 16;
 pub(super) fn audit(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
     let mut found = 0;
     let meter = Meter::start(&kernel.mm.frames().counts());
-    let summary = kernel.mm.audit(&mut |finding| {
+    let mut report = |finding: &Finding| {
         if found < FINDINGS_SHOWN {
             kprintln!("{finding}");
         }
         found += 1;
-    });
+    };
+    let mut attention = Attention::new(&"audit");
+    let mut stop = |seen: u64| attention.stop(format_args!("{seen} heads and leaves were looked at"));
+    let summary = kernel.mm.audit_unless(&mut report, &mut stop).ok_or(Error::Interrupted)?;
     let cost = meter.stop(|| kernel.mm.frames().counts());
     kprintln!("{summary}");
     if meter::is_on() {
@@ -162,6 +170,7 @@ pub(super) fn selftest(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     match selftest::run(kernel, name) {
         selftest::Verdict::Passed => Ok(()),
         selftest::Verdict::Failed => Err(ShellError::Failed("the tests named above are not ok")),
+        selftest::Verdict::Interrupted => Err(Error::Interrupted.into()),
         selftest::Verdict::NoSubject => Err(ShellError::BadWord("a subject (selftest list names them)")),
     }
 }

@@ -15,6 +15,7 @@ use super::args::Words;
 use super::{Outcome, ShellError};
 use crate::units::Units;
 use hotmap_kernel::arch::{bulk, counter, exchange, fault};
+use hotmap_kernel::attention::{self, Attention};
 use hotmap_kernel::dimms::Dimm;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::meter::Meter;
@@ -55,11 +56,18 @@ pub(super) fn bench(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
         kprintln!("instructions are not counted here: start with --icount, on a CPU with a PMU");
     }
     kprintln!("bench: clears memory by {:?}", bulk::method());
-    for _ in 0..cycles {
+    let mut attention = Attention::new(&"bench");
+    for done in 0..cycles {
+        if attention.stop(format_args!("{done} of {cycles} cycles")) {
+            break;
+        }
         cycle(kernel, &dimm)?;
     }
-    Ok(())
+    Ok(attention.outcome()?)
 }
+
+/// How many runs are taken between two looks at the console: what is counted must not depend on it.
+const LOOK: u64 = 1024;
 
 fn last_dimm(kernel: &Kernel) -> Result<Dimm, ShellError> {
     let last = kernel.dimms.all().iter().rev().find(|dimm| kernel.dimm_state(dimm) != "refused").copied();
@@ -76,7 +84,9 @@ fn in_use(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let pages = PfnRange::inside(kernel.granule(), dimm.range);
     let zone = common_zone(kernel, pages)?;
     let (_, empty) = offline(kernel, pages, zone)?;
-    let tenant = kernel.mm.tenant_new(count)?;
+    let mut attention = Attention::new(&"bench");
+    let mut stop = |done: u64| attention.stop(format_args!("{done} of {count} pages are filled"));
+    let tenant = kernel.mm.tenant_new_unless(count, &mut stop)?;
     exchange::take_longest();
     let measured = offline(kernel, pages, zone);
     let unmapped = exchange::take_longest();
@@ -91,7 +101,8 @@ fn in_use(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
 /// Takes `pages` offline, and online again; returns how many pages migrated, and what the offline cost.
 fn offline(kernel: &mut Kernel, pages: PfnRange, zone: ZoneKind) -> Result<(u64, Meter), Error> {
     let meter = Meter::start(&kernel.mm.frames().counts());
-    let migrated = kernel.mm.offline_pages(pages)?.migrated;
+    let mut stop = attention::of_offline(&"bench", &kernel.mm, pages);
+    let migrated = kernel.mm.offline_pages_unless(pages, &mut stop)?.migrated;
     let meter = meter.stop(|| kernel.mm.frames().counts());
     kernel.mm.online_pages(pages, zone, |_, _| {})?;
     Ok((migrated, meter))
@@ -103,7 +114,8 @@ fn cycle(kernel: &mut Kernel, dimm: &Dimm) -> Outcome {
     let pages = PfnRange::inside(kernel.granule(), dimm.range);
     let zone = common_zone(kernel, pages)?;
     let meter = Meter::start(&kernel.mm.frames().counts());
-    kernel.mm.offline_pages(pages)?;
+    let mut stop = attention::of_offline(&"bench", &kernel.mm, pages);
+    kernel.mm.offline_pages_unless(pages, &mut stop)?;
     let offline = meter.stop(|| kernel.mm.frames().counts());
     let meter = Meter::start(&kernel.mm.frames().counts());
     if let Err(error) = kernel.mm.remove_memory(dimm.range) {
@@ -150,7 +162,11 @@ fn fill(kernel: &mut Kernel, order: u64, count: u64, stride: u64) -> Outcome {
     let order = u32::try_from(order).map_err(|_| ShellError::BadWord("an order"))?;
     let meter = Meter::start(&kernel.mm.frames().counts());
     let (mut runs, mut got) = (Chain::default(), 0);
+    let mut attention = Attention::new(&"bench");
+    let mut stop =
+        |got: u64| got.is_multiple_of(LOOK) && attention.stop(format_args!("{got} of {count} runs"));
     while got < count
+        && !stop(got)
         && let Ok(run) = kernel.mm.frames_mut().alloc(order, PageKind::Pinned, Mobility::Movable)
     {
         runs.push(kernel, run);
@@ -174,7 +190,7 @@ fn fill(kernel: &mut Kernel, order: u64, count: u64, stride: u64) -> Outcome {
         kernel.mm.frames_mut().free(run);
     }
     report_fill(kernel, "drain", order, got - freed, meter);
-    Ok(())
+    Ok(attention.outcome()?)
 }
 
 /// `count` times a random one of `live` places: a run is taken for it, or its run is freed. Of 16 runs one has `1 << 9` pages,
@@ -187,7 +203,11 @@ fn churn(kernel: &mut Kernel, count: u64, live: u64) -> Outcome {
     runs.resize(places, None);
     let meter = Meter::start(&kernel.mm.frames().counts());
     let (mut random, mut taken) = (Random(1), 0);
-    for _ in 0..count {
+    let mut attention = Attention::new(&"bench");
+    for done in 0..count {
+        if done.is_multiple_of(LOOK) && attention.stop(format_args!("{done} of {count} times")) {
+            break;
+        }
         let place = &mut runs[random.below(live)];
         match place.take() {
             Some(run) => kernel.mm.frames_mut().free(run),
@@ -207,7 +227,7 @@ fn churn(kernel: &mut Kernel, count: u64, live: u64) -> Outcome {
         kernel.mm.frames_mut().free(run);
     }
     report_fill(kernel, "drain", 0, 0, meter);
-    Ok(())
+    Ok(attention.outcome()?)
 }
 
 /// xorshift64 (Marsaglia, "Xorshift RNGs").

@@ -11,13 +11,14 @@ use hotmap_mm::error::{DeviceError, Error, RangeError};
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
-use hotmap_mm::pfn::Pfn;
+use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::args::Words;
 use super::json::Json;
 use super::{Outcome, ShellError};
 use crate::units::Units;
 use hotmap_kernel::arch::peek;
+use hotmap_kernel::attention;
 use hotmap_kernel::devices::Wanted;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::meter::{self, Meter};
@@ -224,7 +225,10 @@ fn kmem(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     };
     words.end(KMEM)?;
     if back {
-        let migrated = kernel.mm.memory_to_device(start)?;
+        let given = kernel.mm.devices().kmem().iter().find(|kmem| kmem.device().start == start);
+        let memory = given.map_or(PfnRange::new(start, 0), |kmem| kmem.memory());
+        let mut stop = attention::of_offline(&"dax kmem", &kernel.mm, memory);
+        let migrated = kernel.mm.memory_to_device_unless(start, &mut stop)?;
         kprintln!("a device again; {migrated} pages migrated");
     } else {
         let home = kernel.policy().home;

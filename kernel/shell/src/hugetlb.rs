@@ -7,6 +7,7 @@ use super::args::Words;
 use super::json::Json;
 use super::{Outcome, ShellError};
 use crate::units::Units;
+use hotmap_kernel::attention::Attention;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::{kprint, kprintln};
 
@@ -53,7 +54,9 @@ fn resize(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let asked = words.number(HUGETLB)?;
     words.end(HUGETLB)?;
     let bytes = kernel.page_size() << order;
-    let Resized { total, stopped } = kernel.mm.hugetlb_resize(order, asked)?;
+    let mut attention = Attention::new(&"hugetlb");
+    let mut stop = |total: u64| attention.stop(format_args!("{total} huge pages of {asked}"));
+    let Resized { total, stopped } = kernel.mm.hugetlb_resize_unless(order, asked, &mut stop)?;
     kprintln!("{}: {total} huge pages", Bytes(bytes));
     stopped.map_or(Ok(()), |why| Err(ShellError::Pool { bytes, total, asked, why }))
 }

@@ -21,6 +21,7 @@ use hotmap_mm::error::Result;
 use super::args::Words;
 use super::{Outcome, ShellError};
 use hotmap_kernel::arch::{counter, fault};
+use hotmap_kernel::attention::Attention;
 use hotmap_kernel::drivers::console;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
@@ -30,20 +31,17 @@ use run::{Before, Made, Random, Stress, dimms};
 
 pub(super) const STRESS: &str = "stress SECONDS [SEED]";
 
-/// The time between two lines of progress.
-const SECONDS_BETWEEN_LINES: u64 = 2;
-
 pub(super) fn stress(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let seconds = words.number(STRESS)?;
     let seed = if words.left() == 0 { 1 } else { words.number(STRESS)? };
     words.end(STRESS)?;
-    let before = Before::of(kernel);
+    let (before, mut attention) = (Before::of(kernel), Attention::new(&"stress"));
     let watching = readers::start();
     kprintln!("stress: seed {seed}, {seconds} s, {watching} CPUs read");
     let was_quiet = console::set_quiet(true);
     let mut tally = Tally::default();
     let mut stress = Stress { kernel, before, random: Random(seed), made: Made::default() };
-    let run = stress.run_for(seconds, &mut tally);
+    let run = stress.run_for(seconds, &mut tally, &mut attention);
     // However the run ended. Its own error is the first, and the one that is reported.
     let outcome = run.and(stress.wind_down().map_err(ShellError::from));
     let Stress { before, .. } = stress;
@@ -57,7 +55,8 @@ pub(super) fn stress(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
         return Err(ShellError::Failed("a reader found another head than there is"));
     }
     before.is_still(kernel)?;
-    super::act::audit(kernel, &mut Words::new(""))
+    super::act::audit(kernel, &mut Words::new(""))?;
+    Ok(attention.outcome()?)
 }
 
 /// What the readers found, and what windows cost.
@@ -94,17 +93,16 @@ impl fmt::Display for Tally {
 }
 
 impl Stress<'_> {
-    fn run_for(&mut self, seconds: u64, tally: &mut Tally) -> Outcome {
+    fn run_for(&mut self, seconds: u64, tally: &mut Tally, attention: &mut Attention<'_>) -> Outcome {
         let (second, start) = (counter::ticks_per_second(), counter::ticks());
-        let (end, mut line) = (seconds * second, SECONDS_BETWEEN_LINES * second);
+        let end = seconds * second;
         loop {
             let now = counter::ticks().wrapping_sub(start);
             if now >= end {
                 return Ok(());
             }
-            if now >= line {
-                line += SECONDS_BETWEEN_LINES * second;
-                kprintln!("stress: {} s", now / second);
+            if attention.stop(format_args!("{} s", now / second)) {
+                return Ok(());
             }
             self.kernel.service();
             fault::stretch_next(LOOKS);

@@ -9,6 +9,7 @@ use super::args::Words;
 use super::show::regions;
 use super::{Outcome, ShellError};
 use crate::units::Units;
+use hotmap_kernel::attention::Attention;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::{kprintln, number};
 
@@ -142,9 +143,14 @@ pub(super) fn ptdump(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     if wanted.is_some_and(|name| !regions.iter().any(|(known, _)| *known == name)) {
         return Err(ShellError::BadWord("one of linear, image, devices, tenants, vmemmap"));
     }
+    let mut attention = Attention::new(&"ptdump");
     for (name, range) in regions.iter().filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name)) {
         kprintln!("{name}:");
         kernel.mm.space().runs(*range, |run| {
+            // What is left of the walk is short without the lines.
+            if attention.stop(format_args!("at {}", run.range.start)) {
+                return;
+            }
             if run.is_table() {
                 kprintln!(
                     "  {} -> the table above, {}, again for each {}",
@@ -164,6 +170,7 @@ pub(super) fn ptdump(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
                 run.descriptor
             );
         })?;
+        attention.outcome()?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod dedup;
 mod demand;
 mod device_tree;
 mod devices;
+mod ended;
 mod entry;
 mod exits;
 mod figures;
@@ -68,6 +69,7 @@ pub fn all() -> Vec<Test> {
         tenants::tests,
         demand::tests,
         interrupt::tests,
+        ended::tests,
         pinned::tests,
         refused::tests,
         inject::tests,

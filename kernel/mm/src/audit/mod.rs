@@ -38,6 +38,7 @@ use crate::frame::pages::find_head;
 use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::Pfn;
+use crate::stop::Stop;
 use ledger::Ledger;
 use view::{Place, View};
 
@@ -49,30 +50,53 @@ struct Auditor<'a, M: Machine> {
     /// The memory that leaves of vmemmap describe.
     described: Place<'a, M>,
     ledger: Ledger<'a>,
+    stop: Stop<'a>,
+    /// Whether `stop` has ended the audit: what is left is not looked at.
+    stopped: bool,
 }
 
 impl<M: Machine> Mm<M> {
     /// Checks I1 to I8 by walking everything. `report` is called for each finding.
     pub fn audit(&self, report: &mut dyn FnMut(&Finding)) -> AuditSummary {
+        self.audit_unless(report, &mut |_| false).unwrap_or_default()
+    }
+
+    /// [`Self::audit`], unless `stop`, asked at each block and each table with how many heads and leaves were looked at, ends
+    /// it: `None`, and what was reported until then holds.
+    pub fn audit_unless(&self, report: &mut dyn FnMut(&Finding), stop: Stop<'_>) -> Option<AuditSummary> {
         let (view, described) = (View::new(self), Place::new(self));
-        let mut auditor = Auditor { mm: self, view, described, ledger: Ledger::new(report) };
+        let mut auditor =
+            Auditor { mm: self, view, described, ledger: Ledger::new(report), stop, stopped: false };
         auditor.sections();
         auditor.blocks();
+        if auditor.stopped {
+            return None;
+        }
         auditor.extents();
         auditor.devices();
         auditor.ledger.pools(&auditor.view);
         auditor.zones();
         auditor.tables();
+        if auditor.stopped {
+            return None;
+        }
         auditor.tenants();
         auditor.ledger.shared_tails(&auditor.view);
         auditor.image();
         let skipped = self.space.skipped_invalidations() + self.frames.demand().skipped();
         auditor.ledger.compare(skipped);
-        auditor.ledger.summary
+        Some(auditor.ledger.summary)
     }
 }
 
 impl<M: Machine> Auditor<'_, M> {
+    /// Whether the audit ends here.
+    fn is_stopped(&mut self) -> bool {
+        let summary = &self.ledger.summary;
+        self.stopped = self.stopped || (self.stop)(summary.heads + summary.leaves);
+        self.stopped
+    }
+
     fn find(&mut self, invariant: u8, what: &'static str, at: Offender) {
         self.ledger.find(invariant, what, at);
     }

@@ -14,6 +14,9 @@ impl<M: Machine> Auditor<'_, M> {
         let g = self.mm.granule();
         let mm = self.mm;
         for block in mm.frames.blocks.as_slice() {
+            if self.is_stopped() {
+                return;
+            }
             self.ledger.summary.blocks += 1;
             let what = "a memory block is still going offline";
             let going = matches!(block.state, BlockState::GoingOffline(_));

@@ -31,6 +31,9 @@ impl<M: Machine> Auditor<'_, M> {
         let upper_half = VirtRange { start: layout::LINEAR_START, end: VirtAddr::new(u64::MAX) };
         let walked = mm.space.scan_where(upper_half, |run, d| self.entry(run, d, &mut open));
         debug_assert!(walked.is_ok(), "a scan has nothing to fail at");
+        if self.stopped {
+            return;
+        }
         let Open { mut cover, mut runs } = open;
         self.run_broken(runs.finish());
         let Sharing { found, known } = self.ledger.sharing;
@@ -42,6 +45,9 @@ impl<M: Machine> Auditor<'_, M> {
 
     /// An entry that is not empty, or leaves that continue the first. Returns whether what is below is to be looked at.
     fn entry(&mut self, run: &Entries, d: Descriptor, open: &mut Open) -> bool {
+        if self.stopped {
+            return false;
+        }
         let slot = &run.first;
         if d.is_valid() && d.is_shared() {
             return self.shared_entry(slot, d);
@@ -57,7 +63,7 @@ impl<M: Machine> Auditor<'_, M> {
             self.lent_table(slot, d);
         } else {
             self.table(slot, d);
-            return !self.is_group(slot) || self.own_group(slot, d, open);
+            return !self.is_stopped() && (!self.is_group(slot) || self.own_group(slot, d, open));
         }
         true
     }

@@ -25,6 +25,7 @@ use crate::list;
 use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
+use crate::stop::Stop;
 
 impl<M: Machine> Mm<M> {
     /// Gives a device's memory to the system: its whole memory blocks go online in `zone`.
@@ -58,12 +59,20 @@ impl<M: Machine> Mm<M> {
     /// `DeviceError::Absent`, why a block cannot go, or what making the device again ran out of; every block is in the
     /// state in which it was then.
     pub fn memory_to_device(&mut self, start: Pfn) -> Result<u64> {
+        self.memory_to_device_unless(start, &mut |_| false)
+    }
+
+    /// [`Self::memory_to_device`], unless `stop` ends it.
+    ///
+    /// # Errors
+    /// As [`Self::memory_to_device`] and [`Self::offline_pages_unless`].
+    pub fn memory_to_device_unless(&mut self, start: Pfn, stop: Stop<'_>) -> Result<u64> {
         let g = self.granule();
         let given = self.devices.kmem.get(start.get()).cloned();
         let Kmem { device, memory, home } = given.ok_or(DeviceError::Absent(start.address(g)))?;
         let zone = common_state(&self.frames, memory)?;
         let poisoned = poisoned(&mut self.frames, memory)?;
-        let offlined = self.unplug_kmem(memory.addresses(g))?;
+        let offlined = self.unplug_kmem(memory.addresses(g), stop)?;
         // Before its record goes, which it would conflict with.
         let record = self.devices.kmem.remove(start.get());
         if let Err(error) = self.memremap_pages(&device, |_, _| {}) {

@@ -44,6 +44,8 @@ pub enum Error {
     Huge(HugeError),
     /// A tenant.
     Tenant(TenantError),
+    /// The operation was asked to stop.
+    Interrupted,
 }
 
 macro_rules! from {
@@ -79,6 +81,7 @@ impl fmt::Display for Error {
             Self::Device(error) => error.fmt(f),
             Self::Huge(error) => error.fmt(f),
             Self::Tenant(error) => error.fmt(f),
+            Self::Interrupted => f.write_str("interrupted"),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::frame::extent::Record;
 use crate::frame::memmap::{GroupTables, Groups};
 use crate::frame::zone::ZoneKind;
 use crate::hotplug::home::MemmapHome;
-use crate::hotplug::offline::{Offlined, Stop};
+use crate::hotplug::offline::Offlined;
 use crate::hotplug::present::{
     choose_backing, claim_sections, drop_backing, drop_sections, forget_pages, initialise_pages,
     map_linear_in, refuse_cut, unmap_linear,
@@ -29,6 +29,7 @@ use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::PfnRange;
 use crate::space::table::KernelSpace;
+use crate::stop::Stop;
 use crate::vmemmap::depopulate::depopulate_sections;
 use crate::vmemmap::image::populate_image;
 use crate::vmemmap::populate::populate_range;
@@ -132,10 +133,10 @@ impl<M: Machine> Mm<M> {
         self.conclude_removal(removal, offlined)
     }
 
-    /// [`Self::unplug`], also for what a device gave to the system.
-    pub(crate) fn unplug_kmem(&mut self, range: PhysRange) -> Result<Offlined> {
+    /// [`Self::unplug_unless`], also for what a device gave to the system.
+    pub(crate) fn unplug_kmem(&mut self, range: PhysRange, stop: Stop<'_>) -> Result<Offlined> {
         let removal = self.prepare(range)?;
-        let offlined = self.offline_pages(removal.pages);
+        let offlined = self.offline_pages_unless(removal.pages, stop);
         self.conclude_removal(removal, offlined)
     }
 

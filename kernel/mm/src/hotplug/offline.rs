@@ -21,6 +21,7 @@ use crate::machine::Machine;
 use crate::migrate::batch::Batch;
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
+use crate::stop::Stop;
 
 /// The most passes over what goes offline; the bound is this kernel's. In Linux an allocation that fails ends
 /// `migrate_pages`, whose ten retries (NR_MAX_MIGRATE_PAGES_RETRY, mm/migrate.c, read in November 2026) are for busy
@@ -28,9 +29,6 @@ use crate::pfn::{Pfn, PfnRange};
 /// a later pass can do better in two cases: an allocation failed on purpose, or a dissolved huge page reached out of the
 /// range.
 pub const MOST_TRIES: u32 = 10;
-
-/// Asked between two batches of an offline, with how many pages have migrated: whether it is to stop.
-pub type Stop<'a> = &'a mut dyn FnMut(u64) -> bool;
 
 /// The result of an offline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -48,7 +46,7 @@ impl<M: Machine> Mm<M> {
         self.offline_block_unless(start, &mut |_| false)
     }
 
-    /// [`Self::offline_block`], unless `stop` ends it.
+    /// [`Self::offline_block`], unless `stop`, asked between two batches with how many pages have migrated, ends it.
     ///
     /// # Errors
     /// As [`Self::offline_block`] and [`Self::offline_pages_unless`].

@@ -19,13 +19,14 @@ use crate::frame::zone::ZoneKind;
 use crate::hotplug::add::{refuse_kmem, remove_offline};
 use crate::hotplug::home::MemmapHome;
 use crate::hotplug::isolate::Used;
-use crate::hotplug::offline::{MOST_TRIES, Offlined, Stop};
+use crate::hotplug::offline::{MOST_TRIES, Offlined};
 use crate::hotplug::range::HotRange;
 use crate::hotplug::step::Step;
 use crate::machine::Machine;
 use crate::migrate::batch::Batch;
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
+use crate::stop::Stop;
 
 impl<M: Machine> Mm<M> {
     /// Adds the block `range`, of which `plugged` is memory now, and brings it online in `zone`.

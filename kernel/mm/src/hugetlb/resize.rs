@@ -12,6 +12,7 @@ use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::Pfn;
 use crate::space::table::KernelSpace;
+use crate::stop::Stop;
 
 impl<M: Machine> Mm<M> {
     /// Sets the count of the pool of pages of `1 << order`, page by page. A page that cannot be added (no free run of its
@@ -21,6 +22,15 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// `HugeError::Size`; `HugeError::InUse` when more are in use: nothing has changed then.
     pub fn hugetlb_resize(&mut self, order: u32, count: u64) -> Result<Resized> {
+        self.hugetlb_resize_unless(order, count, &mut |_| false)
+    }
+
+    /// [`Self::hugetlb_resize`], unless `stop`, asked after each page with the count that is reached, ends it: that is
+    /// `stopped` too, by `Error::Interrupted`.
+    ///
+    /// # Errors
+    /// As [`Self::hugetlb_resize`].
+    pub fn hugetlb_resize_unless(&mut self, order: u32, count: u64, stop: Stop<'_>) -> Result<Resized> {
         let Self { space, frames, hugetlb, .. } = self;
         let pool = hugetlb.pool_mut(order)?;
         let (mut total, used) = (pool.total(), pool.taken());
@@ -36,6 +46,9 @@ impl<M: Machine> Mm<M> {
             total = hugetlb.pool_mut(order)?.total();
             if let Err(error) = step {
                 return Ok(Resized { total, stopped: Some(error) });
+            }
+            if total != count && stop(total) {
+                return Ok(Resized { total, stopped: Some(Error::Interrupted) });
             }
         }
         Ok(Resized { total, stopped: None })

@@ -16,6 +16,7 @@ use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
 use crate::space::request::{Gone, MapRequest};
 use crate::space::table::KernelSpace;
+use crate::stop::Stop;
 
 /// The word at `va` of tenant `id`: different for every tenant and address, and for neighbours in most bits.
 fn pattern(id: u32, va: VirtAddr) -> u64 {
@@ -33,6 +34,14 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// `RangeError::Empty` for no pages, `Out` when pages, tables, heap or addresses run out; nothing is left of it then.
     pub fn tenant_new(&mut self, count: u64) -> Result<u32> {
+        self.tenant_new_unless(count, &mut |_| false)
+    }
+
+    /// [`Self::tenant_new`], unless `stop`, asked after each page with how many there are, ends it.
+    ///
+    /// # Errors
+    /// As [`Self::tenant_new`], and `Error::Interrupted`.
+    pub fn tenant_new_unless(&mut self, count: u64, stop: Stop<'_>) -> Result<u32> {
         let g = self.granule();
         let bytes = count.saturating_mul(g.page_size);
         if bytes > TENANTS.len() {
@@ -51,7 +60,9 @@ impl<M: Machine> Mm<M> {
         let id = self.tenants.next_id;
         let mut va = range.start;
         while va < range.end {
-            if let Err(error) = add_page(&mut self.space, &mut self.frames, id, va) {
+            let done = (va - range.start) >> g.page_shift;
+            let next = if stop(done) { Err(Error::Interrupted) } else { Ok(()) };
+            if let Err(error) = next.and_then(|()| add_page(&mut self.space, &mut self.frames, id, va)) {
                 unmap(&mut self.space, &mut self.frames, VirtRange { start: range.start, end: va });
                 list::shrink(&mut self.tenants.all);
                 return Err(error);
@@ -68,10 +79,21 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// `TenantError::Absent`, `TenantError::Corrupt` with the first wrong word.
     pub fn tenant_check(&self, id: u32) -> Result<u64> {
+        self.tenant_check_unless(id, &mut |_| false)
+    }
+
+    /// [`Self::tenant_check`], unless `stop`, asked before each page with how many are right, ends it.
+    ///
+    /// # Errors
+    /// As [`Self::tenant_check`], and `Error::Interrupted`.
+    pub fn tenant_check_unless(&self, id: u32, stop: Stop<'_>) -> Result<u64> {
         let g = self.granule();
         let Tenant { range, .. } = self.tenants.all[self.tenants.position(id)?];
         let mut va = range.start;
         while va < range.end {
+            if stop((va - range.start) >> g.page_shift) {
+                return Err(Error::Interrupted);
+            }
             for (i, word) in
                 machine::words(self.space.machine(), va, g.page_size, Access::Read).iter().enumerate()
             {

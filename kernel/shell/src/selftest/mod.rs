@@ -49,6 +49,7 @@ mod tenant;
 mod vmemmap;
 
 use check::{Failure, Outcome};
+use hotmap_kernel::attention::Attention;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 use ktap::Block;
@@ -61,6 +62,8 @@ pub(crate) enum Verdict {
     Passed,
     /// Something is.
     Failed,
+    /// Ctrl-C ended it between two tests.
+    Interrupted,
     /// There is no such subject; nothing ran.
     NoSubject,
 }
@@ -109,8 +112,12 @@ pub(crate) fn run(kernel: &mut Kernel, name: Option<&str>) -> Verdict {
         return Verdict::NoSubject;
     }
     let mut block = Block::open(None, count);
+    let mut attention = Attention::new(&"# selftest");
     for subject in SUBJECTS.iter().filter(wanted) {
-        let outcome = run_subject(kernel, subject);
+        let outcome = run_subject(kernel, subject, &mut attention);
+        if attention.outcome().is_err() {
+            return bail_out(outcome);
+        }
         block.result(subject.name, outcome);
     }
     match block.verdict() {
@@ -119,17 +126,28 @@ pub(crate) fn run(kernel: &mut Kernel, name: Option<&str>) -> Verdict {
     }
 }
 
-fn run_subject(kernel: &mut Kernel, subject: &Subject) -> Outcome {
+/// Ends the output as TAP has it, when a subject was not done. What has failed counts for more.
+fn bail_out(outcome: Outcome) -> Verdict {
+    kprintln!("Bail out! interrupted");
+    if matches!(outcome, Err(Failure::Failed(_))) { Verdict::Failed } else { Verdict::Interrupted }
+}
+
+fn run_subject(kernel: &mut Kernel, subject: &Subject, attention: &mut Attention<'_>) -> Outcome {
     snapshot::is_sound(kernel)?;
     let before = Snapshot::of(kernel);
     let mut block = Block::open(Some(subject.name), subject.tests.len() + 1);
     for test in subject.tests {
+        if attention.stop(format_args!("{}: {}", subject.name, test.name)) {
+            break;
+        }
         let outcome = (test.run)(kernel);
         block.result(test.name, outcome);
     }
     // A subject of which nothing could run is skipped, although that has changed nothing.
     let verdict = block.verdict();
     let unchanged = before.is_still(kernel);
-    block.result(UNCHANGED, unchanged);
+    if attention.outcome().is_ok() {
+        block.result(UNCHANGED, unchanged);
+    }
     unchanged.and(verdict)
 }

@@ -232,6 +232,8 @@ pub(super) const TABLE: &[Case] = &[
     // Tenants, and compaction.
     case!("Mm::tenant_new" on used, |rig| rig.mm.tenant_new(3).map(drop),
         refused: |rig| rig.mm.tenant_new(0).map(drop)),
+    case!("Mm::tenant_new_unless" on used, |rig| rig.mm.tenant_new_unless(3, &mut |_| false).map(drop),
+        refused: |rig| rig.mm.tenant_new_unless(3, &mut |done| done == 2).map(drop)),
     case!("Mm::tenant_drop" on used, |rig| rig.mm.tenant_drop(1),
         refused: |rig| rig.mm.tenant_drop(2), allocates nothing),
     case!("Mm::compact" on in_pieces, |rig| rig.mm.compact(pieces(rig.granule()) + 1).map(drop),
@@ -241,6 +243,10 @@ pub(super) const TABLE: &[Case] = &[
         let resized = rig.mm.hugetlb_resize(huge(rig.granule()), 2)?;
         resized.stopped.map_or(Ok(()), Err)
     }, refused: |rig| rig.mm.hugetlb_resize(1, 2).map(drop)),
+    case!("Mm::hugetlb_resize_unless" on normal, |rig| {
+        let resized = rig.mm.hugetlb_resize_unless(huge(rig.granule()), 2, &mut |_| false)?;
+        resized.stopped.map_or(Ok(()), Err)
+    }, refused: |rig| rig.mm.hugetlb_resize_unless(1, 2, &mut |_| false).map(drop)),
     case!("Mm::hugetlb_take" on pooled, |rig| rig.mm.hugetlb_take(huge(rig.granule())).map(drop),
         refused: |rig| rig.mm.hugetlb_take(1).map(drop), allocates nothing),
     case!("Mm::hugetlb_put" on pooled, |rig| {
@@ -290,6 +296,9 @@ pub(super) const TABLE: &[Case] = &[
     }),
     case!("Mm::memory_to_device" on given, |rig| rig.mm.memory_to_device(first(rig)).map(drop),
         refused: |rig| rig.mm.memory_to_device(Rig::pfn(rig.granule(), BOOT)).map(drop)),
+    case!("Mm::memory_to_device_unless" on given, |rig| {
+        rig.mm.memory_to_device_unless(first(rig), &mut |_| false).map(drop)
+    }, refused: |rig| rig.mm.memory_to_device_unless(Rig::pfn(rig.granule(), BOOT), &mut |_| false).map(drop)),
 ];
 
 /// Where boot RAM begins.
