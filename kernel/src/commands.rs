@@ -2,14 +2,19 @@
 //! between them.
 
 use crate::arch::counter;
+use crate::boot_info::BootInfo;
 use crate::console::{self, ConsoleWriter};
 use crate::exit::{Status, exit};
-use crate::kernel::{Kernel, RunCommand};
+use crate::kernel::Kernel;
 use crate::line::{self, Line, LineReader, Mode, ScriptReader, Terminal};
 use crate::{kprintln, script};
 
-/// Takes commands until the run ends.
-pub fn take(kernel: &mut Kernel, run: RunCommand) -> ! {
+/// Runs one command line and prints its output; returns whether it succeeded. The shell is a package above this one.
+pub type RunCommand = fn(&mut Kernel, &str) -> bool;
+
+/// The first function after boot: takes commands until the run ends.
+pub fn kernel_main(info: &'static mut BootInfo, run: RunCommand) -> ! {
+    let kernel = &mut Kernel::boot(info);
     let args = &kernel.info.args;
     if args.script {
         script::turn_on();

@@ -21,7 +21,7 @@ use crate::nvdimms::Nvdimms;
 use crate::plug::Policy;
 use crate::regions::Regions;
 use crate::vmems::Vmems;
-use crate::{commands, cpus, klog, kprintln, meter, readers, script};
+use crate::{cpus, klog, kprintln, meter, readers, script};
 
 /// Everything that the kernel owns.
 pub struct Kernel {
@@ -43,57 +43,6 @@ pub struct Kernel {
     pub injection: Injection,
     /// The exit status so far: what `run=` ends with.
     pub status: Status,
-}
-
-/// Runs one command line and prints its output; returns whether it succeeded. The shell is a package above this one.
-pub type RunCommand = fn(&mut Kernel, &str) -> bool;
-
-/// The first function after boot, at the high addresses, on the boot CPU.
-pub fn kernel_main(info: &'static mut BootInfo, run: RunCommand) -> ! {
-    console::set_quiet(info.args.bench);
-    if info.args.bench {
-        meter::turn_on();
-    }
-    bulk::init(&cpu::features());
-    let layout = Layout::new(info.granule.granule(), info.ram_start, cpu::features().pa_bits());
-    let machine = Arm::new(layout.phys_base);
-    vmemmap::set(layout.vmemmap(), layout.first_pfn().get());
-    heap::init(&machine, info.heap);
-    let space = KernelSpace::new(machine, layout, info.root);
-    let mm = match Mm::boot(space, &mut info.memblock, info.args.boot_memmap) {
-        Ok(mm) => mm,
-        Err(error) => {
-            kprintln!("error: {error}");
-            exit(Status::Crashed, "boot cannot go on")
-        }
-    };
-    let info: &'static BootInfo = info;
-    let platform = Platform::bring_up(info);
-    let mut kernel = Kernel {
-        info,
-        mm,
-        platform,
-        dimms: Dimms::new(),
-        nvdimms: Nvdimms::new(),
-        vmems: Vmems::new(),
-        regions: Regions::new(),
-        injection: Injection::new(),
-        status: Status::Fine,
-    };
-    kernel.mm.set_bug(info.args.bug);
-    kernel.set_nodes();
-    greet(info, &kernel.mm.frames().counts());
-    kernel.set_huge_pages_aside();
-    cpus::start::start(info);
-    kernel.find_regions();
-    kernel.find_dimms();
-    kernel.find_nvdimms();
-    kernel.find_vmems();
-    kernel.use_pmem();
-    if meter::is_on() {
-        kprintln!("bench: boot {} {} 0 0", info.memblock.span().len(), counter::instructions());
-    }
-    commands::take(&mut kernel, run)
 }
 
 /// Prints the result of boot.
@@ -124,6 +73,54 @@ fn greet(info: &BootInfo, counts: &Counts) {
 }
 
 impl Kernel {
+    /// Takes over what boot has found, and brings up everything, at the high addresses, on the boot CPU.
+    pub(crate) fn boot(info: &'static mut BootInfo) -> Self {
+        console::set_quiet(info.args.bench);
+        if info.args.bench {
+            meter::turn_on();
+        }
+        bulk::init(&cpu::features());
+        let layout = Layout::new(info.granule.granule(), info.ram_start, cpu::features().pa_bits());
+        let machine = Arm::new(layout.phys_base);
+        vmemmap::set(layout.vmemmap(), layout.first_pfn().get());
+        heap::init(&machine, info.heap);
+        let space = KernelSpace::new(machine, layout, info.root);
+        let mm = match Mm::boot(space, &mut info.memblock, info.args.boot_memmap) {
+            Ok(mm) => mm,
+            Err(error) => {
+                kprintln!("error: {error}");
+                exit(Status::Crashed, "boot cannot go on")
+            }
+        };
+        let info: &'static BootInfo = info;
+        let platform = Platform::bring_up(info);
+        let mut kernel = Self {
+            info,
+            mm,
+            platform,
+            dimms: Dimms::new(),
+            nvdimms: Nvdimms::new(),
+            vmems: Vmems::new(),
+            regions: Regions::new(),
+            injection: Injection::new(),
+            status: Status::Fine,
+        };
+        kernel.mm.set_bug(info.args.bug);
+        kernel.set_nodes();
+        greet(info, &kernel.mm.frames().counts());
+        kernel.set_huge_pages_aside();
+        cpus::start::start(info);
+        kernel.find_regions();
+        kernel.find_dimms();
+        kernel.find_nvdimms();
+        kernel.find_vmems();
+        kernel.use_pmem();
+        if meter::is_on() {
+            kprintln!("bench: boot {} {} 0 0", info.memblock.span().len(), counter::instructions());
+        }
+        kernel
+    }
+
     /// The granule.
     pub const fn granule(&self) -> Granule {
         self.mm.granule()

@@ -56,6 +56,6 @@ pub mod secondary;
 pub mod states;
 pub mod vmems;
 
-pub use drivers::console;
 #[cfg(target_os = "none")]
-pub use kernel::kernel_main;
+pub use commands::kernel_main;
+pub use drivers::console;
