@@ -78,7 +78,7 @@ fn ctrl_c_ends(run: &Run, command: &str, delay: u64) -> Checked<String> {
     let after = guest.state()?;
     ensure_eq!(after.pages, before.pages, "pages after the interruption");
     let blocks = |state: &State| -> Vec<_> {
-        state.blocks.iter().map(|block| (block.start, block.state, block.zone.clone())).collect()
+        state.blocks.iter().map(|block| (block.start, block.state, block.zone)).collect()
     };
     ensure_eq!(blocks(&after), blocks(&before), "blocks after the interruption");
     ensure_eq!(after.tenant_pages(), before.tenant_pages(), "tenants' pages after the interruption");
