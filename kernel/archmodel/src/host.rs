@@ -4,12 +4,12 @@
 
 use std::collections::BTreeSet;
 
+use hotmap_emulator::arch::walker::Memory;
+use hotmap_emulator::machine::memory::PhysMemory;
 use hotmap_mm::addr::{PhysAddr, VirtRange};
 use hotmap_mm::error::Resource;
 use hotmap_mm::frame::altmap::Altmap;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_testkit::arch::walker::Memory;
-use hotmap_testkit::machine::memory::PhysMemory;
 
 use crate::error::{Error, Result};
 use crate::geometry::Geometry;

@@ -1,8 +1,8 @@
 //! DIMMs on the emulated machine.
 
+use hotmap_emulator::rig::{GIB, Rig, Shape, range};
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
-use hotmap_testkit::rig::{GIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
 use super::*;

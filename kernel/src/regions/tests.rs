@@ -5,11 +5,11 @@ use std::string::{String, ToString};
 use std::vec;
 
 use hotmap_devicetree::{MemoryRegion, PmemRegion, Reservation};
+use hotmap_emulator::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::frame::block::BlockState;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
-use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
 use hotmap_mm::error::PageError;

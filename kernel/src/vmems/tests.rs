@@ -1,8 +1,8 @@
 //! Several devices on the emulated machine, none of which plugs anything.
 
+use hotmap_emulator::rig::{MIB, Rig, Shape};
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
-use hotmap_testkit::rig::{MIB, Rig, Shape};
 use virtio_mem::{Answer, BlockState, Config};
 
 use super::*;

@@ -1,20 +1,15 @@
-//! What the memory model is tested with, on the host: an emulated machine whose TLB forgets nothing by itself, a walker that
-//! was written from the Arm ARM and shares no line with the model, and a reference model that predicts every operation.
+//! What the memory model is tested with, on the host, beside the emulated machine (`hotmap-emulator`): a reference model that
+//! predicts every operation, random histories, and snapshots that say what differs.
 //!
 //! ```text
-//!  tests -> rig ----------> hotmap-mm (the code that the kernel runs)
-//!            |                  | Machine: frames, mapped memory, TLB maintenance
-//!            v                  v
-//!         reference          machine: RAM with holes, MMU, stale TLB
-//!         snapshot  <------  arch: the specification's walker and rules, reading raw table bytes
+//!  tests -> world -> reference   what each operation does, and to which state it leads
+//!             |
+//!             +---> ops          random operations (proptest)
+//!             +---> snapshot     everything about a machine, as facts
 //! ```
 
-pub mod arch;
-pub mod layout;
-pub mod machine;
 pub mod ops;
 pub mod reference;
-pub mod rig;
 pub mod snapshot;
 pub mod world;
 

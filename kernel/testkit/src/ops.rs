@@ -16,10 +16,10 @@ use pages::PageOp;
 use parts::PartOp;
 use pick::{pick, pick_index, zone};
 
-use crate::layout;
 use crate::reference::{Block, Home};
-use crate::rig::Rig;
 use crate::world::World;
+use hotmap_emulator::layout;
+use hotmap_emulator::rig::Rig;
 
 /// An operation; `pick` chooses among what there is when it is done.
 #[derive(Clone, Copy, Debug)]

@@ -7,10 +7,10 @@ use hotmap_mm::frame::counts::{Counts, Warnings};
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::pfn::PfnRange;
 
-use crate::arch::spec::Leaf;
-use crate::arch::walker::{MappedLeaf, MappedTable};
-use crate::layout;
-use crate::rig::Rig;
+use hotmap_emulator::arch::spec::Leaf;
+use hotmap_emulator::arch::walker::{MappedLeaf, MappedTable};
+use hotmap_emulator::layout;
+use hotmap_emulator::rig::Rig;
 
 /// How much of a machine is compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

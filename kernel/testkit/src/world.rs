@@ -21,8 +21,8 @@ use hotmap_mm::hotplug::range::HotRange;
 use crate::reference::predict::{Answer, is_shortage, kind};
 use crate::reference::seen::Seen;
 use crate::reference::{Home, Reference};
-use crate::rig::{Rig, Shape, range};
 use crate::snapshot::{Detail, Snapshot};
+use hotmap_emulator::rig::{Rig, Shape, range};
 
 thread_local! {
     /// What the notifier says no to.

@@ -2,14 +2,14 @@
 //! changed behind the model's back.
 #![cfg(not(miri))]
 
+use hotmap_emulator::arch::walker::{self, Memory};
+use hotmap_emulator::layout;
+use hotmap_emulator::rig::{MIB, Rig, Shape, spec_of};
 use hotmap_mm::frame::block::MemoryBlock;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
-use hotmap_testkit::arch::walker::{self, Memory};
-use hotmap_testkit::layout;
-use hotmap_testkit::rig::{MIB, Rig, Shape, spec_of};
 
 /// A DIMM whose tables are its own, online, with a tenant.
 const AT: u64 = 8 << 40;

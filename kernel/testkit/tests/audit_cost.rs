@@ -1,10 +1,10 @@
 //! What an audit costs, in accesses to table entries and struct pages: so much for each block, whatever is present beside it.
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{MIB, Rig, Shape};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
-use hotmap_testkit::rig::{MIB, Rig, Shape};
 
 const AT: u64 = 8 << 40;
 /// How many blocks are added at a time.

@@ -1,11 +1,11 @@
 //! Booting: every granule with every shape of RAM, checked against the reference model.
 #![cfg(not(miri))]
 
+use hotmap_emulator::layout;
+use hotmap_emulator::rig::{GIB, MIB, Rig, Shape, spec_of};
 use hotmap_mm::error::{Error, Resource};
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
-use hotmap_testkit::layout;
-use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, spec_of};
 use hotmap_testkit::world::World;
 
 /// Counts, blocks, free lists, the linear map, vmemmap and tables are what the shape says, and the audit is clean.

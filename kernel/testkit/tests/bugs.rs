@@ -2,6 +2,7 @@
 //! by a check that refuses the step.
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{MIB, Rig, Shape, range};
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::audit::AuditSummary;
 use hotmap_mm::debug::bugs::Bug;
@@ -13,7 +14,6 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
-use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 
 /// A slot that shares no table below the first level with boot RAM: at 4K 512 GiB, at 16K and 64K 4 TiB, are one entry's.
 const FAR: u64 = 8 << 40;

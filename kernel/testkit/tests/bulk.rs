@@ -1,6 +1,8 @@
 //! Leaves of each level are mapped, broken and reaped by runs of one table: as leaf by leaf, by the specification's walker.
 #![cfg(not(miri))]
 
+use hotmap_emulator::arch::spec::Spec;
+use hotmap_emulator::rig::{GIB, Rig, Shape, spec_of};
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::entry::descriptor::Attributes;
@@ -9,8 +11,6 @@ use hotmap_mm::frame::tables::TableFrames;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::TENANTS;
 use hotmap_mm::space::request::{Gone, MapRequest};
-use hotmap_testkit::arch::spec::Spec;
-use hotmap_testkit::rig::{GIB, Rig, Shape, spec_of};
 use hotmap_testkit::snapshot::Snapshot;
 
 /// What is mapped: aligned as leaves of every size are.

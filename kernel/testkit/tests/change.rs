@@ -2,6 +2,8 @@
 //! The judge is the emulated machine, which reads the memory itself and forgets nothing that a TLB may hold.
 #![cfg(not(miri))]
 
+use hotmap_emulator::machine::violation::Rule;
+use hotmap_emulator::rig::{GIB, Rig, Shape};
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::debug::faults::Plan;
@@ -18,8 +20,6 @@ use hotmap_mm::machine::Machine;
 use hotmap_mm::pfn::Pfn;
 use hotmap_mm::space::request::{Gone, MapRequest};
 use hotmap_mm::space::shared::SharedFrame;
-use hotmap_testkit::machine::violation::Rule;
-use hotmap_testkit::rig::{GIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;
 
 /// RAM enough behind it for the largest block.

@@ -2,6 +2,7 @@
 //! memmap block in system RAM is made with it, and of base pages when it cannot be.
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{MIB, Rig, Shape, range};
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, Resource};
 use hotmap_mm::frame::Mobility;
@@ -10,7 +11,6 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
 const AT: u64 = 0x8000_0000;

@@ -1,10 +1,10 @@
 //! A hundred lives of DIMMs leave nothing behind.
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{MIB, Rig, Shape};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
-use hotmap_testkit::rig::{MIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;
 
 /// Several DIMMs with their memmap at both homes, in use, unplugged in both orders; migration every time.

@@ -5,6 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use hotmap_emulator::arch::walker::{self, Memory};
+use hotmap_emulator::machine::Emulated;
+use hotmap_emulator::rig::{GIB, MIB, Rig, Shape, range, spec_of};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::debug::parts::undo_memremap_parts;
@@ -20,9 +23,6 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::mm::Mm;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_testkit::arch::walker::{self, Memory};
-use hotmap_testkit::machine::Emulated;
-use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range, spec_of};
 use hotmap_testkit::snapshot::Snapshot;
 
 /// Where no table is shared with boot memory.

@@ -1,6 +1,7 @@
 //! Memmap on demand: blocks that map the image of a free block until a run begins in a page of their memmap.
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::{BlockError, Error};
 use hotmap_mm::frame::Mobility;
@@ -11,7 +12,6 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::pfn::PfnRange;
-use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
 const AT: u64 = 0x1_0000_0000;

@@ -1,6 +1,8 @@
 //! Huge pages in blocks on demand: their memmap is shared by construction.
 #![cfg(not(miri))]
 
+use hotmap_emulator::arch::walker::Memory;
+use hotmap_emulator::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, HugeError};
 use hotmap_mm::frame::Mobility;
@@ -10,8 +12,6 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
-use hotmap_testkit::arch::walker::Memory;
-use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
 /// Aligned for the largest huge page that is tried.

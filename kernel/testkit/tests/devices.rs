@@ -2,6 +2,7 @@
 //! and what may not be made of it. The oracles: numbers worked out by hand, the specification's walker, snapshots.
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{GIB, MIB, Rig, Shape};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::device::holds::Teardown;
@@ -14,7 +15,6 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::{home::MemmapHome, step::Step};
 use hotmap_mm::pfn::Pfn;
-use hotmap_testkit::rig::{GIB, MIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;
 
 /// Where no table is shared with boot memory.

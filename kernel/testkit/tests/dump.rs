@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hotmap_emulator::arch::spec::Leaf;
+use hotmap_emulator::rig::{GIB, MIB, Rig, Shape};
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::device::compound::{Compound, TailScope};
 use hotmap_mm::device::pagemap::DeviceType;
@@ -16,8 +18,6 @@ use hotmap_mm::pfn::PfnRange;
 use hotmap_mm::space::dump::Run;
 use hotmap_mm::space::request::MapRequest;
 use hotmap_mm::vmemmap::cost::{MemmapCost, memmap_cost};
-use hotmap_testkit::arch::spec::Leaf;
-use hotmap_testkit::rig::{GIB, MIB, Rig, Shape};
 
 const DEVICE: u64 = 8 << 40;
 const LEN: u64 = 4 * GIB;

@@ -2,6 +2,7 @@
 //! counted where it can be counted exactly.
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{MIB, Rig, Shape, range};
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{BlockError, Error, PageError, Resource, SpaceError};
@@ -13,7 +14,6 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 use hotmap_testkit::world::World;
 

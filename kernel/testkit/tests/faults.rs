@@ -1,6 +1,7 @@
 //! Every allocation fails in turn: the operation is undone to the last frame, and succeeds once the fault is gone.
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{MIB, Rig, Shape, range};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, PageError, Resource, Result};
@@ -12,7 +13,6 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
 /// DIMMs beside boot RAM, and where every table is missing: a table's worth of addresses away, and at the very end of the

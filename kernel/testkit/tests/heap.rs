@@ -5,6 +5,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use hotmap_emulator::rig::{Rig, Shape, range};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::frame::block::Source;
@@ -13,7 +14,6 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::pfn::Pfn;
-use hotmap_testkit::rig::{Rig, Shape, range};
 
 thread_local! {
     /// Bytes that this thread has allocated and not freed.

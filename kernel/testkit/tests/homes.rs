@@ -2,6 +2,7 @@
 //! memory in itself.
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::{AltmapError, Error, Resource};
 use hotmap_mm::frame::altmap::Altmap;
@@ -13,7 +14,6 @@ use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::pfn::PfnRange;
-use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
 const FAR: u64 = 8 << 40;

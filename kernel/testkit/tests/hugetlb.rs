@@ -2,6 +2,7 @@
 //! stays, and every page of a huge page leads to its head.
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, HugeError, PageError, Resource};
 use hotmap_mm::frame::page::PageKind;
@@ -10,7 +11,6 @@ use hotmap_mm::granule::{Granule, GranuleKind};
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hugetlb::pool::{Resized, Use};
 use hotmap_mm::pfn::Pfn;
-use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
 const AT: u64 = 0x8000_0000;

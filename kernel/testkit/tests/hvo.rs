@@ -4,6 +4,7 @@
 //! stale translation used, and at the first touch of vmemmap inside a window.
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{GIB, MIB, Rig, Shape};
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::BbmRule;
@@ -16,7 +17,6 @@ use hotmap_mm::granule::{Granule, GranuleKind};
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hugetlb::pool::{Resized, Use};
 use hotmap_mm::pfn::Pfn;
-use hotmap_testkit::rig::{GIB, MIB, Rig, Shape};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
 const AT: u64 = 0x8000_0000;
@@ -544,7 +544,7 @@ fn what_is_wrong_with_a_shared_page_is_found(g: Granule) {
     // The entry of a page of tails, found by the specification's walker, made writable behind the model's back.
     let va = rig.mm.space().layout().page_address(head).get() + g.page_size;
     let spec = rig.machine.spec();
-    let walk = hotmap_testkit::arch::walker::walk(spec, rig.machine.memory(), rig.machine.root(), va);
+    let walk = hotmap_emulator::arch::walker::walk(spec, rig.machine.memory(), rig.machine.root(), va);
     let read = walk.expect("mapped").reads[3].expect("a page");
     rig.machine.memory().poke(read.at, read.raw & !(1 << 7));
     assert!(found(&rig).contains("I3: a frame that many entries share can be written"), "{}", found(&rig));

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use hotmap_emulator::layout;
+use hotmap_emulator::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_mm::error::{BlockError, BlockIs, BlockNeeds, Error, PageError};
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::block::BlockState;
@@ -13,8 +15,6 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_testkit::layout;
-use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
 const AT: u64 = 0x8000_0000;

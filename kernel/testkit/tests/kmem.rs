@@ -1,6 +1,8 @@
 //! Device memory given to the system, and back: all of it, or nothing.
 #![cfg(not(miri))]
 
+use hotmap_emulator::arch::walker::Memory;
+use hotmap_emulator::rig::{MIB, Rig, Shape};
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::device::holds::Teardown;
@@ -12,8 +14,6 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_testkit::arch::walker::Memory;
-use hotmap_testkit::rig::{MIB, Rig, Shape};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
 const FAR: u64 = 8 << 40;
@@ -216,7 +216,7 @@ fn what_a_device_gave_only_goes_back_to_it(g: Granule) {
     let mut rig = boot(g);
     give(&mut rig).expect("room");
     let before = Snapshot::exact(&rig);
-    let memory = hotmap_testkit::rig::range(FAR + Rig::blocks(g, 1), Rig::blocks(g, 2));
+    let memory = hotmap_emulator::rig::range(FAR + Rig::blocks(g, 1), Rig::blocks(g, 2));
     assert!(matches!(rig.mm.unplug(memory), Err(Error::Block(BlockError::State { .. }))));
     assert!(matches!(rig.mm.remove_memory(memory), Err(Error::Block(BlockError::State { .. }))));
     before.assert_same(&Snapshot::exact(&rig), "refused");

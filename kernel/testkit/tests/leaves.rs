@@ -2,6 +2,8 @@
 //! no sooner, boot's sections keep their memmap, and what is not there cannot be removed.
 #![cfg(not(miri))]
 
+use hotmap_emulator::layout;
+use hotmap_emulator::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_mm::addr::{PhysAddr, VirtRange};
 use hotmap_mm::device::holds::Teardown;
 use hotmap_mm::device::pagemap::DeviceType;
@@ -12,8 +14,6 @@ use hotmap_mm::frame::tables::TableFrames;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::space::request::{Gone, MapRequest};
-use hotmap_testkit::layout;
-use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
 /// Where no table is shared with boot memory.

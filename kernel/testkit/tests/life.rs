@@ -1,6 +1,7 @@
 //! A DIMM's life: added, online, used, offline, removed; with its memmap at either home; and what may not be removed.
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::{BlockError, BlockIs, Error, PageError, RangeError, SpaceError};
 use hotmap_mm::frame::block::{BlockState, Source};
@@ -9,7 +10,6 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::{home::MemmapHome, step::Step};
-use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
 const HOMES: [MemmapHome; 2] = [MemmapHome::SelfHosted, MemmapHome::Ram];

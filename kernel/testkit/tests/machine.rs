@@ -4,6 +4,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use hotmap_emulator::machine::violation::Rule;
+use hotmap_emulator::rig::{MIB, Rig, Shape, range};
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::entry::descriptor::{Attributes, Descriptor};
@@ -13,8 +15,6 @@ use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::layout::TENANTS;
 use hotmap_mm::machine::{Access, Machine};
 use hotmap_mm::space::request::{Gone, MapRequest};
-use hotmap_testkit::machine::violation::Rule;
-use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 
 const DIMM: u64 = 0x8000_0000;
 
@@ -141,7 +141,7 @@ fn entries_under_one_contiguous_bit_must_agree(g: Granule) {
         return;
     }
     let neighbour = leaf.slot.table.get() + leaf.slot.index as u64 * 8 + 8;
-    let raw = hotmap_testkit::arch::walker::Memory::read(rig.machine.memory(), neighbour);
+    let raw = hotmap_emulator::arch::walker::Memory::read(rig.machine.memory(), neighbour);
     rig.machine.memory().poke(neighbour, raw & !(1 << 52));
     touch(&rig, leaf.slot.span, Access::Read);
     assert_eq!(broken(&rig), [Rule::ContiguousRun]);

@@ -1,13 +1,13 @@
 //! A mapping that cannot be made leaves the tables as they were, byte for byte, whatever was in its way.
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{GIB, Rig, Shape};
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::entry::descriptor::Attributes;
 use hotmap_mm::error::{Error, SpaceError};
 use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::TENANTS;
 use hotmap_mm::space::request::MapRequest;
-use hotmap_testkit::rig::{GIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;
 
 /// RAM enough behind it for the largest block; nothing is accessed through these mappings.

@@ -1,12 +1,12 @@
 //! The model's whole life in little memory, for Miri: it checks every pointer that a frame becomes. Miri takes some ten
 //! thousand times as long as the machine, so it audits at 4K only, where tables have the fewest entries.
 
+use hotmap_emulator::rig::{Rig, Shape};
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::Error;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
-use hotmap_testkit::rig::{Rig, Shape};
 
 const AT: u64 = 0x8000_0000;
 

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use hotmap_emulator::rig::{MIB, Rig, Shape, range};
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{BlockError, Error, PageError, Resource, Result};
@@ -15,7 +16,6 @@ use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hotplug::{home::MemmapHome, step::Step};
 use hotmap_mm::pfn::PfnRange;
-use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
 const AT: u64 = 0x8000_0000;

@@ -2,6 +2,7 @@
 //! anything moves.
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{MIB, Rig, Shape};
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, PageError, Resource};
 use hotmap_mm::frame::Mobility;
@@ -11,7 +12,6 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::offline::Offlined;
 use hotmap_mm::pfn::Pfn;
-use hotmap_testkit::rig::{MIB, Rig, Shape};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 use hotmap_testkit::world::World;
 

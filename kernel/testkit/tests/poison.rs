@@ -2,6 +2,7 @@
 //! while its block is offline and online again, and is forgotten with its memory.
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{MIB, Rig, Shape};
 use hotmap_mm::addr::VirtAddr;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, PageError, PageNeeds, Resource};
@@ -11,7 +12,6 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
-use hotmap_testkit::rig::{MIB, Rig, Shape};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
 const AT: u64 = 0x8000_0000;

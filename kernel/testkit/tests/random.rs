@@ -5,9 +5,9 @@ use hotmap_mm::hotplug::home::MemmapHome;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use hotmap_emulator::rig::{MIB, Shape};
 use hotmap_mm::granule::Granule;
 use hotmap_testkit::ops;
-use hotmap_testkit::rig::{MIB, Shape};
 use hotmap_testkit::world::World;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 

@@ -1,13 +1,13 @@
 //! What may not be added is refused with the rule and the value, and changes nothing.
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{MIB, Rig, Shape};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::{Error, RangeError};
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_testkit::rig::{MIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;
 
 /// RAM that begins above the linear map's base at every granule.

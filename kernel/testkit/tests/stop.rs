@@ -1,10 +1,10 @@
 //! What takes long and is not an offline, stopped at each moment at which it asks (evacuate.rs has the offline).
 #![cfg(not(miri))]
 
+use hotmap_emulator::rig::{GIB, Rig, Shape};
 use hotmap_mm::error::Error;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hugetlb::pool::Resized;
-use hotmap_testkit::rig::{GIB, Rig, Shape};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
 const PAGES: u64 = 9;

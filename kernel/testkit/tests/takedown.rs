@@ -1,6 +1,8 @@
 //! Runs of pages are taken down in bulk: entry for entry as one by one, by the raw words of the tables, and given back as runs.
 #![cfg(not(miri))]
 
+use hotmap_emulator::arch::walker::Memory;
+use hotmap_emulator::rig::{GIB, Rig, Shape, spec_of};
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
 use hotmap_mm::entry::descriptor::Attributes;
 use hotmap_mm::frame::tables::TableFrames;
@@ -9,8 +11,6 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::layout::TENANTS;
 use hotmap_mm::space::request::{Gone, MapRequest};
 use hotmap_mm::space::shared::SharedFrame;
-use hotmap_testkit::arch::walker::Memory;
-use hotmap_testkit::rig::{GIB, Rig, Shape, spec_of};
 use hotmap_testkit::snapshot::Snapshot;
 
 /// RAM behind it; nothing is accessed through these mappings.

@@ -3,12 +3,12 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use hotmap_emulator::rig::MIB;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_resize::follow::MOST_TRIES;
 use hotmap_resize::{Failure, Status};
-use hotmap_testkit::rig::MIB;
 use virtio_mem::{Answer, Request};
 
 use crate::guest::{Guest, HOMES};

@@ -1,5 +1,6 @@
 //! What else happens to the memory of a device: vetoes, Ctrl-C, blocks changed by hand, a region at the end of the addresses.
 
+use hotmap_emulator::rig::{MIB, Rig, Shape};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::{BlockError, Error, RangeError};
 use hotmap_mm::frame::zone::ZoneKind;
@@ -8,7 +9,6 @@ use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::notify::{Direction, Event, Notifier, Veto};
 use hotmap_mm::pfn::{Pfn, PfnRange};
 use hotmap_resize::{Policy, Resizer, Status};
-use hotmap_testkit::rig::{MIB, Rig, Shape};
 use virtio_mem::Config;
 
 use crate::guest::{Guest, HOMES, REGION};

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use hotmap_emulator::rig::{MIB, Rig, Shape};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
@@ -9,7 +10,6 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
 use hotmap_resize::{Policy, Resizer, Status};
-use hotmap_testkit::rig::{MIB, Rig, Shape};
 use virtio_mem::Answer;
 
 use crate::model::Model;

@@ -4,11 +4,11 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use hotmap_emulator::rig::{MIB, Rig, Shape};
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_resize::{Policy, Resizer, Status};
-use hotmap_testkit::rig::{MIB, Rig, Shape};
 use proptest::prelude::*;
 use virtio_mem::{Answer, BlockState, Config, Device, Fault, Request};
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 
-use hotmap_testkit::machine::Emulated;
+use hotmap_emulator::machine::Emulated;
 use virtio_mem::{Answer, BlockState, Config, Device, Fault, Request};
 
 /// The step in which the machine's RAM comes and goes.

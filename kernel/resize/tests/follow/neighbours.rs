@@ -1,12 +1,12 @@
 //! Two devices whose regions meet in the middle of a memory block, which they share.
 
+use hotmap_emulator::rig::{MIB, Rig, Shape};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
 use hotmap_resize::{Policy, Resizer, Status};
-use hotmap_testkit::rig::{MIB, Rig, Shape};
 use hotmap_testkit::snapshot::Snapshot;
 
 use crate::guest::HOMES;

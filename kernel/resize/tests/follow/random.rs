@@ -1,12 +1,12 @@
 //! Random sizes under tenants, with pins, answers and changes at random: the two sides agree after each, and at the end the
 //! guest is as it was at the start.
 
+use hotmap_emulator::rig::MIB;
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
 use hotmap_resize::Status;
-use hotmap_testkit::rig::MIB;
 use proptest::prelude::*;
 use virtio_mem::Answer;
 

@@ -1,10 +1,10 @@
 //! How much is plugged, where, and in which steps.
 
+use hotmap_emulator::rig::MIB;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_resize::{Policy, Status};
-use hotmap_testkit::rig::MIB;
 use hotmap_testkit::snapshot::Snapshot;
 use virtio_mem::{Answer, Request};
 

@@ -1,5 +1,6 @@
 //! What cannot move stays, and as much as can be goes.
 
+use hotmap_emulator::rig::{MIB, range};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::{Error, PageError, RangeError};
 use hotmap_mm::frame::block::Source;
@@ -8,7 +9,6 @@ use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::pfn::Pfn;
 use hotmap_resize::Status;
-use hotmap_testkit::rig::{MIB, range};
 
 use crate::guest::{Guest, HOMES, REGION};
 

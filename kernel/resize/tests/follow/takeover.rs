@@ -1,10 +1,10 @@
 //! A device that has memory plugged when it is found.
 
+use hotmap_emulator::rig::MIB;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_resize::Status;
-use hotmap_testkit::rig::MIB;
 use virtio_mem::{Answer, Device};
 
 use crate::guest::{Guest, HOMES, REGION};

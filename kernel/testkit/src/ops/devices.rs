@@ -10,8 +10,8 @@ use super::pick::{pick, pick_index, zone};
 use crate::reference::Home;
 use crate::reference::devices::SUBSECTION;
 use crate::reference::frames::Frames;
-use crate::rig::Rig;
 use crate::world::World;
+use hotmap_emulator::rig::Rig;
 
 /// How long a device is, or how far from its area's start it begins.
 #[derive(Clone, Copy, Debug)]

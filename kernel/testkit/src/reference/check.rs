@@ -12,8 +12,8 @@ use super::demand::{self, Runs};
 use super::frames::Frames;
 use super::seen::Seen;
 use super::{Block, Home, Reference};
-use crate::layout;
-use crate::rig::Rig;
+use hotmap_emulator::layout;
+use hotmap_emulator::rig::Rig;
 
 impl Reference {
     /// Fails the test when `rig` is not what it should be; returns what the walker saw.

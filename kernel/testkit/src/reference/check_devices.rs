@@ -9,8 +9,8 @@ use super::Reference;
 use super::devices::{Device, SUBSECTION};
 use super::frames::Frames;
 use super::seen::Seen;
-use crate::layout;
-use crate::rig::Rig;
+use hotmap_emulator::layout;
+use hotmap_emulator::rig::Rig;
 
 impl Reference {
     /// The devices are those that should be there, with these accounts, and so are those whose memory the system has.

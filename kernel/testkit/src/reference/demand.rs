@@ -7,10 +7,10 @@ use std::ops::Range;
 
 use hotmap_mm::frame::page::PageKind;
 
-use crate::arch::spec::{Entry, Spec};
-use crate::arch::walker::{self, Memory};
-use crate::layout;
-use crate::machine::Emulated;
+use hotmap_emulator::arch::spec::{Entry, Spec};
+use hotmap_emulator::arch::walker::{self, Memory};
+use hotmap_emulator::layout;
+use hotmap_emulator::machine::Emulated;
 
 /// The runs of a block: kind and order by the first frame.
 pub type Runs = BTreeMap<u64, (PageKind, u32)>;
@@ -228,7 +228,7 @@ fn share(memmap: &RawMemmap, image: &mut RawImage, when: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::spec::{SPEC_4K, SPEC_64K};
+    use hotmap_emulator::arch::spec::{SPEC_4K, SPEC_64K};
 
     const BLOCK: u64 = 0x1_0000_0000;
 

@@ -10,7 +10,7 @@ use super::devices::{Device, Hosted, SUBSECTION};
 use super::frames::Frames;
 use super::seen::Seen;
 use super::{Home, Reference};
-use crate::layout;
+use hotmap_emulator::layout;
 
 impl Reference {
     /// The bytes that one page of memmap describes.

@@ -22,12 +22,12 @@ use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
 
-use crate::arch::spec::Spec;
-use crate::layout;
-use crate::rig::{Rig, Shape};
 use demand::RawImage;
 use devices::{Device, Given};
 use frames::Frames;
+use hotmap_emulator::arch::spec::Spec;
+use hotmap_emulator::layout;
+use hotmap_emulator::rig::{Rig, Shape};
 use seen::Seen;
 
 /// Where a block's memory and memmap come from.
@@ -132,7 +132,9 @@ impl Reference {
         let mut sorted = shape.ram.clone();
         sorted.sort_unstable();
         for (start, len) in sorted {
-            for block in (start / size * size..start + len).step_by(crate::machine::memory::host(size)) {
+            for block in
+                (start / size * size..start + len).step_by(hotmap_emulator::machine::memory::host(size))
+            {
                 reference.boot_block(block, &memory);
             }
         }
@@ -183,7 +185,7 @@ impl Reference {
     }
     /// The starts of the blocks of a range.
     pub fn starts(&self, range: Range<u64>) -> impl Iterator<Item = u64> + Clone + use<> {
-        range.step_by(crate::machine::memory::host(self.block_bytes()))
+        range.step_by(hotmap_emulator::machine::memory::host(self.block_bytes()))
     }
     /// Whether a page of the bytes of `range` is poisoned.
     pub fn is_poisoned(&self, range: Range<u64>) -> bool {

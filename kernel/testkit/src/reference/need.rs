@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::arch::spec::{Entry, Spec};
-use crate::arch::walker::Memory;
+use hotmap_emulator::arch::spec::{Entry, Spec};
+use hotmap_emulator::arch::walker::Memory;
 
 /// A mapping that is about to be made.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +66,7 @@ fn missing(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::spec::{SPEC_4K, SPEC_64K};
+    use hotmap_emulator::arch::spec::{SPEC_4K, SPEC_64K};
     use std::collections::BTreeMap;
 
     struct Sparse(BTreeMap<u64, u64>);

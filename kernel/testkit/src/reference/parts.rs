@@ -8,7 +8,7 @@ use super::frames::Frames;
 use super::predict::{Answer, OUT};
 use super::seen::Seen;
 use super::{Block, Home, Reference};
-use crate::machine::Emulated;
+use hotmap_emulator::machine::Emulated;
 
 /// What a part begins and ends at a multiple of, in bytes.
 pub const UNIT: u64 = 2 << 20;

@@ -12,8 +12,8 @@ use super::Reference;
 use super::frames::Frames;
 use super::need::{self, Mapping};
 use super::seen::Seen;
-use crate::layout;
-use crate::machine::Emulated;
+use hotmap_emulator::layout;
+use hotmap_emulator::machine::Emulated;
 
 /// An answer, as far as it is promised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -13,7 +13,7 @@ use super::need::{self, Mapping};
 use super::predict::{Answer, OUT};
 use super::seen::Seen;
 use super::{Reference, layout};
-use crate::machine::Emulated;
+use hotmap_emulator::machine::Emulated;
 
 /// More tables than any single operation of the sequences makes.
 const MANY_TABLES: u64 = 24;

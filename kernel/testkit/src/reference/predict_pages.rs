@@ -7,8 +7,8 @@ use super::need::{self, Mapping};
 use super::predict::{Answer, OUT};
 use super::seen::Seen;
 use super::{Reference, Tenant};
-use crate::layout;
-use crate::machine::Emulated;
+use hotmap_emulator::layout;
+use hotmap_emulator::machine::Emulated;
 
 impl Reference {
     /// A new tenant of `pages` pages: the answer and the address that it gets, the lowest gap.

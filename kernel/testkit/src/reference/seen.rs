@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::frames::Frames;
-use crate::arch::spec::Spec;
-use crate::arch::walker::Everything;
-use crate::layout;
-use crate::machine::Emulated;
+use hotmap_emulator::arch::spec::Spec;
+use hotmap_emulator::arch::walker::Everything;
+use hotmap_emulator::layout;
+use hotmap_emulator::machine::Emulated;
 
 /// Frames in use that the tables show.
 #[derive(Clone, Debug)]

@@ -7,9 +7,9 @@ use std::ops::Range;
 use hotmap_mm::frame::page::PageKind;
 
 use super::demand::{RawImage, RawMemmap};
-use crate::arch::walker::Memory;
-use crate::layout;
-use crate::machine::Emulated;
+use hotmap_emulator::arch::walker::Memory;
+use hotmap_emulator::layout;
+use hotmap_emulator::machine::Emulated;
 
 /// What huge pages of whole blocks of one zone and order share, as far as it is seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -37,7 +37,7 @@ pub fn check(
         (machine.spec(), format!("{} {when}: the huge page at {page:x?}", machine.spec().name));
     let words = |frame: u64| machine.memory().read_table(frame * spec.page, spec.page / 8);
     let outside = |frame: u64| !page.contains(&(frame * spec.page));
-    for block in page.clone().step_by(crate::machine::memory::host(layout::block(spec))) {
+    for block in page.clone().step_by(hotmap_emulator::machine::memory::host(layout::block(spec))) {
         let (memmap, first) = (RawMemmap::read(machine, ram_start, block), block == page.start);
         let own: Vec<u64> = memmap.own.keys().copied().collect();
         assert_eq!(

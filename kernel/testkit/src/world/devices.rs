@@ -11,8 +11,8 @@ use hotmap_mm::hotplug::notify::Direction;
 use super::World;
 use crate::reference::devices::{Device, Given};
 use crate::reference::predict::Answer;
-use crate::rig::Rig;
 use crate::snapshot::Detail;
+use hotmap_emulator::rig::Rig;
 
 impl World {
     /// Makes a device.

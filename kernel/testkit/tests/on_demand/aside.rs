@@ -1,6 +1,7 @@
 //! The pages that a block on demand sets aside for its memmap: they serve allocations last, and while others have them, pages
 //! elsewhere are lent, which come back.
 
+use hotmap_emulator::rig::{Rig, Shape};
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::page::PageKind;
@@ -8,7 +9,6 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
-use hotmap_testkit::rig::{Rig, Shape};
 
 use crate::life::{DIMM, Life};
 

@@ -1,5 +1,6 @@
 //! What memmap on demand costs at most: never more pages than a memmap that is there from the start, and never a large run.
 
+use hotmap_emulator::rig::{Rig, Shape};
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
@@ -7,7 +8,6 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
 use hotmap_testkit::reference::demand::{Runs, all_runs};
-use hotmap_testkit::rig::{Rig, Shape};
 
 use crate::life::{DIMM, Life};
 use crate::lives::times;

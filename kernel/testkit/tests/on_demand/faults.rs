@@ -1,6 +1,7 @@
 //! Every allocation fails in turn, and each operation undoes itself; and freeing, which allocates nothing, succeeds under a
 //! plan in which every allocation fails.
 
+use hotmap_emulator::rig::{MIB, Rig, Shape, range};
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, Result};
 use hotmap_mm::frame::Mobility;
@@ -9,7 +10,6 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::Snapshot;
 
 use crate::life::{DIMM, Life};

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use hotmap_emulator::arch::walker::{self, Memory};
+use hotmap_emulator::layout;
+use hotmap_emulator::rig::{MIB, Rig, Shape, range, spec_of};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{Error, Result};
@@ -11,9 +14,6 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_testkit::arch::walker::{self, Memory};
-use hotmap_testkit::layout;
-use hotmap_testkit::rig::{MIB, Rig, Shape, range, spec_of};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
 const RAM: u64 = 0x4000_0000;

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hotmap_emulator::layout;
+use hotmap_emulator::rig::{Rig, Shape, range};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::device::pagemap::DeviceType;
@@ -14,10 +16,8 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hugetlb::pool::Use;
 use hotmap_mm::pfn::Pfn;
-use hotmap_testkit::layout;
 use hotmap_testkit::reference::demand::{self, RawImage, Runs};
 use hotmap_testkit::reference::whole::{self, RawTails};
-use hotmap_testkit::rig::{Rig, Shape, range};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
 /// Where memory on demand is: a DIMM that stays, one that comes and goes, a device that gives its memory.
@@ -130,7 +130,7 @@ impl Life {
     }
 
     /// What was handed out of the block at `block`. Where tenants, tables and other blocks' memmap are is the walker's to say.
-    fn used(&self, block: u64, all: &hotmap_testkit::arch::walker::Everything) -> Runs {
+    fn used(&self, block: u64, all: &hotmap_emulator::arch::walker::Everything) -> Runs {
         let (page, first) = (self.g.page_size, block / self.g.page_size);
         let inside = |frame: u64| (first..first + self.g.section_pages).contains(&frame);
         let mut used = Runs::new();

@@ -1,12 +1,12 @@
 //! Random lives of memory on demand; after every operation the second walker and the history are held against each other.
 
+use hotmap_emulator::rig::{MIB, Rig, Shape, range};
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
-use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
 use crate::life::{DEVICE, DIMM, GUEST, Life};

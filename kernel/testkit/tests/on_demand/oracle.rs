@@ -2,17 +2,17 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use hotmap_emulator::arch::walker::{self, Memory};
+use hotmap_emulator::layout;
+use hotmap_emulator::rig::{Rig, Shape};
 use hotmap_mm::debug::bugs::Bug;
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
-use hotmap_testkit::arch::walker::{self, Memory};
-use hotmap_testkit::layout;
 use hotmap_testkit::reference::demand::{self, RawImage, RawMemmap, Runs};
 use hotmap_testkit::reference::whole::{self, RawTails};
-use hotmap_testkit::rig::{Rig, Shape};
 
 use crate::life::DIMM;
 

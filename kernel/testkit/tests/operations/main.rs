@@ -5,9 +5,9 @@
 mod source;
 mod table;
 
+use hotmap_emulator::rig::Rig;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::granule::Granule;
-use hotmap_testkit::rig::Rig;
 use hotmap_testkit::snapshot::Snapshot;
 use table::{Case, NOT_OPERATIONS, TABLE};
 

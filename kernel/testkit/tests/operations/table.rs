@@ -1,5 +1,6 @@
 //! How each operation is done and refused.
 
+use hotmap_emulator::rig::{GIB, MIB, Rig, Shape, range};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::debug::parts::undo_memremap_parts;
@@ -15,7 +16,6 @@ use hotmap_mm::hotplug::notify::{MAX_NOTIFIERS, Notifier};
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::hugetlb::pool::Use;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_testkit::rig::{GIB, MIB, Rig, Shape, range};
 
 /// One operation.
 pub(super) struct Case {

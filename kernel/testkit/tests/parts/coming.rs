@@ -1,5 +1,6 @@
 //! A block comes with a part, and parts come and go.
 
+use hotmap_emulator::rig::{MIB, Rig, Shape, range};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::{Error, PageError};
 use hotmap_mm::frame::block::{BlockState, Source};
@@ -7,7 +8,6 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
-use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
 use crate::machine::{AT, HOMES, Parts};

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use hotmap_emulator::arch::walker::Memory;
+use hotmap_emulator::rig::Rig;
 use hotmap_mm::error::{BlockError, Error, PageError};
 use hotmap_mm::frame::Mobility;
 use hotmap_mm::frame::page::PageKind;
@@ -9,8 +11,6 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::Pfn;
-use hotmap_testkit::arch::walker::Memory;
-use hotmap_testkit::rig::Rig;
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
 use crate::machine::{AT, HOMES, Parts};

@@ -1,5 +1,6 @@
 //! A machine with a block of which some units are plugged, and the check of both against each other.
 
+use hotmap_emulator::rig::{MIB, Rig, Shape, range};
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::error::Result;
 use hotmap_mm::frame::Mobility;
@@ -11,7 +12,6 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::pfn::{Pfn, PfnRange};
-use hotmap_testkit::rig::{MIB, Rig, Shape, range};
 use std::collections::BTreeSet;
 
 /// The block that comes in parts.

@@ -1,5 +1,6 @@
 //! What is refused, and what is undone.
 
+use hotmap_emulator::rig::Rig;
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::debug::faults::Plan;
 use hotmap_mm::error::{BlockError, Error, PageError, PageNeeds, RangeError, Result};
@@ -10,7 +11,6 @@ use hotmap_mm::granule::Granule;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::pfn::PfnRange;
-use hotmap_testkit::rig::Rig;
 use hotmap_testkit::snapshot::{Detail, Snapshot};
 
 use crate::machine::{AT, HOMES, Parts};

@@ -1,19 +1,28 @@
-//! Physical memory that comes and goes: RAM ranges with holes between them, each backed by one stretch of host memory, so
-//! that neighbouring frames are neighbours for the host too. An access to memory that is not there is a panic.
+//! Physical memory that comes and goes: RAM ranges with holes between them. An access to memory that is not there is a panic.
 //!
-//! The host's memory is committed as it is touched, and what is touched for the first time reads 0xa5: real memory is not
-//! zero, even though an emulator's usually is.
+//! The host's memory is allocated in slabs as they are touched, so that a range may be larger than the host's memory, or than
+//! its addresses: a browser has 32 bits. What is touched for the first time reads 0xa5: real memory is not zero, even though
+//! an emulator's usually is.
 //!
-//! Rule that the unsafe code relies on: **K1** a range's host memory lives exactly as long as the range is plugged, and the
-//! kit and the model reach it through raw pointers and atomics only.
+//! ```text
+//!  range   |--------|--------|--------|--------|     slabs of 2 MiB, cut where physical addresses are multiples of it
+//!  slabs       null     |        null     |
+//!                       v                 v
+//!  host             [ 2 MiB ]         [ 2 MiB ]
+//! ```
+//! An access over several slabs needs them side by side: they are moved together then. Who makes one owns all of that memory:
+//! it clears or copies a block, and no reference leads into it.
+//!
+//! Rule that the unsafe code relies on: **K1** a slab's host memory lives as long as its range is plugged, and the kit and the
+//! model reach it through raw pointers and atomics only.
 #![expect(unsafe_code, reason = "the host memory behind the emulated RAM")]
 
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-use memmap2::{MmapMut, MmapOptions};
 
 use crate::arch::walker::Memory;
 
@@ -21,23 +30,51 @@ use crate::arch::walker::Memory;
 pub const FILL: u8 = 0xa5;
 /// A range can be withheld in parts of this size: a virtio-mem device's.
 const PART: u64 = 2 << 20;
+/// Host memory is allocated in pieces of this size.
+const SLAB: u64 = 2 << 20;
 /// Memory is filled in pieces of this size, when one is touched first: the largest page.
 const CHUNK: u64 = 0x1_0000;
 
 /// A number of bytes as the host counts them.
-pub(crate) fn host(bytes: u64) -> usize {
-    usize::try_from(bytes).expect("the host has 64-bit addresses")
+pub fn host(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("the host has addresses for it")
+}
+
+/// Host memory, aligned as physical memory is to the largest page.
+struct Host {
+    first: *mut u8,
+    layout: Layout,
+}
+
+impl Host {
+    fn of(slabs: usize) -> Self {
+        let bytes = host(SLAB).saturating_mul(slabs);
+        let layout = Layout::from_size_align(bytes, host(CHUNK)).expect("the host has addresses for it");
+        // SAFETY: the size is not zero.
+        let first = unsafe { alloc(layout) };
+        if first.is_null() {
+            handle_alloc_error(layout);
+        }
+        Self { first, layout }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // SAFETY: it was allocated with this layout; K1: its range is gone.
+        unsafe { dealloc(self.first, self.layout) }
+    }
 }
 
 /// One plugged range.
 struct Backing {
     start: u64,
     end: u64,
-    /// Keeps the host memory until it is dropped.
-    _mapping: MmapMut,
-    /// The host address of the range's first byte, congruent with its physical address modulo a chunk.
-    first: *mut u8,
-    /// A bit for each chunk: whether it has been filled.
+    /// The host address of each slab; null while nothing of it has been touched.
+    slabs: Vec<*mut u8>,
+    /// What they lie in. A slab that has moved leaves its place unused.
+    memory: Vec<Host>,
+    /// A bit for each chunk, from the first slab's start on: whether it has been filled.
     filled: Vec<u64>,
     /// The parts, by number in the range, that are not there now.
     withheld: BTreeSet<u64>,
@@ -45,30 +82,25 @@ struct Backing {
 
 impl Backing {
     fn new(start: u64, len: u64) -> Self {
-        // The host promises nothing for it: a range may be larger than the host's memory. (Miri knows no such request.)
-        let mut request = MmapOptions::new();
-        request.len(host(len + 2 * CHUNK));
-        if !cfg!(miri) {
-            request.no_reserve_swap();
-        }
-        let mut mapping = request.map_anon().unwrap_or_else(|error| panic!("{len:#x} bytes of RAM: {error}"));
-        let mapped = mapping.as_mut_ptr();
-        let aligned = mapped.align_offset(host(CHUNK)) + host(start % CHUNK);
-        // SAFETY: K1; aligned is below two chunks, which the mapping has room for.
-        let first = unsafe { mapped.add(aligned) };
-        let chunks = len.div_ceil(CHUNK) + 1;
+        let slabs = host((start + len).div_ceil(SLAB) - start / SLAB);
+        let chunks = slabs * host(SLAB / CHUNK);
         Self {
             start,
             end: start + len,
-            _mapping: mapping,
-            first,
-            filled: vec![0; host(chunks.div_ceil(64))],
+            slabs: vec![null_mut(); slabs],
+            memory: Vec::new(),
+            filled: vec![0; chunks.div_ceil(64)],
             withheld: BTreeSet::new(),
         }
     }
 
     fn has(&self, pa: u64, len: u64) -> bool {
         self.start <= pa && pa + len <= self.end
+    }
+
+    /// Where the first slab begins: at or below the range.
+    fn base(&self) -> u64 {
+        self.start / SLAB * SLAB
     }
 
     /// Whether `len` bytes at `pa`, which are in the range, are there now.
@@ -81,24 +113,59 @@ impl Backing {
     /// The host address of `pa`, after all of `len` bytes there have been filled once.
     fn touch(&mut self, pa: u64, len: u64) -> *mut u8 {
         assert!(self.is_provided(pa, len), "access to withheld memory: {pa:#x}..{:#x}", pa + len);
-        let offset = pa - self.start;
+        let offset = pa - self.base();
+        let first = host(offset / SLAB);
         let (chunk, mask) = (offset / CHUNK, 1 << (offset / CHUNK % 64));
+        let within = host(offset % SLAB);
         if (offset + len - 1) / CHUNK == chunk && self.filled[host(chunk / 64)] & mask != 0 {
-            // SAFETY: the caller has checked that pa is inside the range.
-            return unsafe { self.first.add(host(offset)) };
+            // SAFETY: a chunk that is filled is in a slab that is there.
+            return unsafe { self.slabs[first].add(within) };
         }
+        self.allocate(first..host((offset + len).div_ceil(SLAB)));
         for chunk in offset / CHUNK..(offset + len).div_ceil(CHUNK) {
             let (word, mask) = (host(chunk / 64), 1 << (chunk % 64));
             if self.filled[word] & mask == 0 {
                 self.filled[word] |= mask;
                 let at = chunk * CHUNK;
-                let bytes = CHUNK.min(self.end - self.start - at);
-                // SAFETY: K1; the chunk is inside the range.
-                unsafe { self.first.add(host(at)).write_bytes(FILL, host(bytes)) };
+                // SAFETY: K1; a chunk lies in one slab, which has been allocated.
+                unsafe {
+                    self.slabs[host(at / SLAB)].add(host(at % SLAB)).write_bytes(FILL, host(CHUNK));
+                }
             }
         }
-        // SAFETY: the caller has checked that pa is inside the range.
-        unsafe { self.first.add(host(offset)) }
+        // SAFETY: as above.
+        unsafe { self.slabs[first].add(within) }
+    }
+
+    /// Gives these slabs host memory side by side; what some of them hold moves there.
+    fn allocate(&mut self, which: Range<usize>) {
+        let first = self.slabs[which.start];
+        let in_place = |(number, slab): (usize, &*mut u8)| {
+            !slab.is_null() && slab.addr() == first.addr().wrapping_add(number * host(SLAB))
+        };
+        if self.slabs[which.clone()].iter().enumerate().all(in_place) {
+            return;
+        }
+        let memory = Host::of(which.len());
+        for (number, slab) in self.slabs[which].iter_mut().enumerate() {
+            // SAFETY: the new memory has room for as many slabs.
+            let place = unsafe { memory.first.add(number * host(SLAB)) };
+            if !slab.is_null() {
+                // SAFETY: K1; both are of a slab's size, and the new one was just allocated.
+                unsafe { slab.copy_to_nonoverlapping(place, host(SLAB)) };
+            }
+            *slab = place;
+        }
+        self.memory.push(memory);
+    }
+
+    /// The physical address behind a host address in one of the slabs.
+    fn address_of(&self, ptr: *const u8) -> Option<u64> {
+        let bases = (self.base()..).step_by(host(SLAB));
+        self.slabs.iter().zip(bases).filter(|(slab, _)| !slab.is_null()).find_map(|(slab, base)| {
+            let offset = ptr.addr().checked_sub(slab.addr()).filter(|offset| *offset < host(SLAB))?;
+            Some(base + offset as u64)
+        })
     }
 }
 
@@ -108,6 +175,8 @@ pub struct PhysMemory {
     ranges: RefCell<Vec<Backing>>,
     /// Which range was used last.
     last: Cell<usize>,
+    /// The pointer that was given out last: physical and host address, and length.
+    given: Cell<(u64, usize, u64)>,
 }
 
 impl PhysMemory {
@@ -126,6 +195,7 @@ impl PhysMemory {
     /// # Panics
     /// When no range starts there.
     pub fn unplug(&self, start: u64) -> Range<u64> {
+        self.given.set((0, 0, 0));
         let mut ranges = self.ranges.borrow_mut();
         let at = ranges.iter().position(|b| b.start == start);
         let gone =
@@ -145,7 +215,8 @@ impl PhysMemory {
         for part in offset / PART..(offset + len) / PART {
             let changed = if there { backing.withheld.remove(&part) } else { backing.withheld.insert(part) };
             assert!(changed, "part {part} of the range at {:#x}: there already, or not", backing.start);
-            for chunk in part * (PART / CHUNK)..(part + 1) * (PART / CHUNK) {
+            let first = (backing.start - backing.base() + part * PART) / CHUNK;
+            for chunk in first..first + PART / CHUNK {
                 backing.filled[host(chunk / 64)] &= !(1 << (chunk % 64));
             }
         }
@@ -169,21 +240,22 @@ impl PhysMemory {
     /// When they are not all present.
     pub fn pointer(&self, pa: u64, len: u64) -> *mut u8 {
         let mut ranges = self.ranges.borrow_mut();
-        if let Some(backing) = ranges.get_mut(self.last.get()).filter(|b| b.has(pa, len)) {
-            return backing.touch(pa, len);
+        if !ranges.get(self.last.get()).is_some_and(|b| b.has(pa, len)) {
+            let at = ranges.iter().position(|b| b.has(pa, len));
+            self.last.set(at.unwrap_or_else(|| panic!("access to absent memory: {pa:#x}..{:#x}", pa + len)));
         }
-        let at = ranges.iter().position(|b| b.has(pa, len));
-        self.last.set(at.unwrap_or_else(|| panic!("access to absent memory: {pa:#x}..{:#x}", pa + len)));
-        ranges[self.last.get()].touch(pa, len)
+        let ptr = ranges[self.last.get()].touch(pa, len);
+        self.given.set((pa, ptr.addr(), len));
+        ptr
     }
 
     /// The physical address behind a host address that [`Self::pointer`] gave out.
     pub fn address_of(&self, ptr: *const u8) -> Option<u64> {
-        let ranges = self.ranges.borrow();
-        ranges.iter().find_map(|b| {
-            let offset = (ptr.addr() as u64).checked_sub(b.first.addr() as u64)?;
-            (offset < b.end - b.start).then_some(b.start + offset)
-        })
+        let (pa, first, len) = self.given.get();
+        match ptr.addr().checked_sub(first).map(|offset| offset as u64) {
+            Some(offset) if offset < len => Some(pa + offset),
+            _ => self.ranges.borrow().iter().find_map(|backing| backing.address_of(ptr)),
+        }
     }
 
     /// Writes 64 bits past the model: for tests that break something.
@@ -234,13 +306,32 @@ mod tests {
         let memory = PhysMemory::default();
         memory.plug(0x1000, 0x3000);
         memory.plug(0x10_0000, 0x1000);
-        for pa in [0x1000, 0x3ff8, 0x10_0000] {
+        memory.plug(0x8_4020_0000, 1 << 40);
+        for pa in [0x1000, 0x3ff8, 0x10_0000, 0x8_4020_0000, 0xff_0000_0000] {
             let ptr = memory.pointer(pa, 8);
             assert_eq!(memory.address_of(ptr), Some(pa));
             assert_eq!(ptr.addr() as u64 % CHUNK, pa % CHUNK, "aligned as the physical address is");
         }
         assert!(memory.is_present(0x1000, 0x3000) && !memory.is_present(0x1000, 0x3001));
         assert!(!memory.is_present(0xff8, 8) && !memory.is_present(0x4000, 8));
+    }
+
+    /// Each of three slabs by itself first; a range of which no slab begins where it begins.
+    #[test]
+    fn miri_slabs_that_are_used_together_move_together_with_what_they_hold() {
+        let memory = PhysMemory::default();
+        memory.plug(0x8010_0000, 0x70_0000);
+        let places = [0x8010_0008, 0x8030_0000, 0x8050_0ff0];
+        for (value, pa) in (1..).zip(places) {
+            memory.poke(pa, value);
+        }
+        let all = memory.pointer(0x8010_0000, 0x70_0000);
+        for (value, pa) in (1..).zip(places) {
+            assert_eq!(memory.read(pa), value);
+            assert_eq!(memory.pointer(pa, 8).addr() - all.addr(), host(pa - 0x8010_0000));
+        }
+        assert_eq!(memory.read(0x8070_0000), 0xa5a5_a5a5_a5a5_a5a5, "of the slab that was not touched");
+        assert_eq!(memory.pointer(0x8010_0000, 0x70_0000), all, "they stay");
     }
 
     #[test]
