@@ -7,10 +7,11 @@ use core::num::NonZeroU32;
 
 use heapless::{String, Vec};
 
+use crate::console::Console;
 use crate::error::DtError;
+use crate::interrupt::Interrupt;
 use crate::name::NAME_CAPACITY;
 use crate::region::Region;
-use crate::stdout::Console;
 
 /// How many memory regions fit. QEMU knows 128 NUMA nodes (`MAX_NODES`, include/sysemu/numa.h).
 pub const MEMORY_CAPACITY: usize = 128;
@@ -67,43 +68,6 @@ pub struct Reservation {
     /// The name of the /reserved-memory child, with its unit address; empty for an entry of the memory
     /// reservation block, which has none.
     pub name: String<NAME_CAPACITY, u8>,
-}
-
-/// Which kind of GIC interrupt (Linux Documentation/devicetree/bindings/interrupt-controller/arm,gic.yaml, first cell).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InterruptKind {
-    /// Shared peripheral interrupt.
-    Spi,
-    /// Private peripheral interrupt.
-    Ppi,
-}
-
-/// A GIC interrupt specifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interrupt {
-    /// First cell.
-    pub kind: InterruptKind,
-    /// Second cell: the number within the kind.
-    pub number: u32,
-    /// Third cell: 1 and 2 edge, 4 and 8 level.
-    pub flags: u32,
-}
-
-impl Interrupt {
-    /// The INTID (GIC architecture specification, IHI 0069, 2.2): PPIs start at 16, SPIs at 32.
-    #[must_use]
-    pub const fn intid(self) -> u32 {
-        match self.kind {
-            InterruptKind::Ppi => self.number.saturating_add(16),
-            InterruptKind::Spi => self.number.saturating_add(32),
-        }
-    }
-
-    /// Whether it is raised by an edge, not by a level.
-    #[must_use]
-    pub const fn is_edge(self) -> bool {
-        matches!(self.flags & 0xf, 1 | 2)
-    }
 }
 
 /// The interrupt controller.

@@ -28,11 +28,13 @@
 
 mod bus;
 mod chosen;
+mod console;
 mod description;
 mod devices;
 mod error;
 mod facts;
 mod header;
+mod interrupt;
 mod memory;
 mod message;
 mod name;
@@ -45,21 +47,22 @@ mod structure;
 mod value;
 mod virtio;
 
+pub use console::{Console, Spacing, Uart};
 pub use description::{
     BOOTARGS_CAPACITY, COMPATIBLE_CAPACITY, COMPLAINT_CAPACITY, CPU_CAPACITY, FLASH_CAPACITY,
     MEMORY_CAPACITY, PCI_INTERRUPT_CAPACITY, PMEM_CAPACITY, REDISTRIBUTOR_CAPACITY, RESERVED_CAPACITY,
     VIRTIO_MMIO_CAPACITY,
 };
 pub use description::{
-    Cpu, EnableMethod, Gic, Held, Interrupt, InterruptKind, MachineDescription, MemoryRegion, Pci,
-    PciInterrupt, PciWindow, PmemRegion, Psci, PsciConduit, PsciVersion, Reservation, VirtioMmio,
+    Cpu, EnableMethod, Gic, Held, MachineDescription, MemoryRegion, Pci, PciInterrupt, PciWindow, PmemRegion,
+    Psci, PsciConduit, PsciVersion, Reservation, VirtioMmio,
 };
 pub use error::{Block, DtError, List};
 pub use header::{HEADER_SIZE, total_size, used_size};
+pub use interrupt::{Interrupt, InterruptKind};
 pub use name::NAME_CAPACITY;
 pub use property::Property;
 pub use region::Region;
-pub use stdout::{Console, Spacing, Uart};
 pub use structure::MAX_DEPTH;
 
 /// Reads the device tree in `blob` into `out`, whatever `out` held before.
