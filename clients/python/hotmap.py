@@ -30,8 +30,7 @@ import threading
 import time
 
 STEP = 60 * float(os.environ.get("HOTMAP_TIMEOUT", "1"))
-INSERTION, EJECTION = 1, 3  # _OST source events (ACPI 6.5, table 6.41)
-IN_PROGRESS = 0x84  # the _OST status of an ejection that has begun (ACPI 6.5, table 6.43)
+INSERTION, EJECTION, IN_PROGRESS = 1, 3, 0x84  # _OST: two source events, a status (ACPI 6.5, tables 6.41 and 6.43)
 EXIT = re.compile(r"^hotmap: exit (\d+): ([^\r\n]+)\r?\n", re.M)
 
 # What a command line printed, and whether one of its commands failed.
@@ -128,8 +127,8 @@ class Qmp:
     def __init__(self, path, gone=lambda: False, timeout=None):
         """Connects to the Unix socket that QEMU makes while it starts. `gone` says whether QEMU has ended."""
         end = time.monotonic() + (timeout or STEP)
-        self.events, self._rest, self._socket = [], b"", socket.socket(socket.AF_UNIX)
-        while error := self._socket.connect_ex(str(path)):
+        self.events, self._rest, self.socket = [], b"", socket.socket(socket.AF_UNIX)
+        while error := self.socket.connect_ex(str(path)):
             if gone() or time.monotonic() >= end:
                 raise (Closed if gone() else Hang)(f"no QMP socket at {path}: {os.strerror(error)}")
             time.sleep(0.005)
@@ -138,9 +137,9 @@ class Qmp:
 
     def _message(self, end, what):
         while b"\n" not in self._rest:
-            self._socket.settimeout(max(0.001, end - time.monotonic()))
+            self.socket.settimeout(max(0.001, end - time.monotonic()))
             try:
-                data = self._socket.recv(65536)
+                data = self.socket.recv(65536)
             except socket.timeout as error:
                 raise Hang(f"QEMU: waited in vain for {what}") from error
             except OSError:
@@ -155,7 +154,7 @@ class Qmp:
         """Executes a command and returns what QEMU returns. Arguments whose name has a `-` are passed by `**{...}`."""
         end = time.monotonic() + STEP
         try:
-            self._socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+            self.socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
         except OSError as error:
             raise Closed("QEMU closed its monitor") from error
         while "event" in (answer := self._message(end, f"the answer to {command}")):
@@ -202,9 +201,10 @@ class Guest(contextlib.AbstractContextManager):
 
     def __exit__(self, *_):
         """Kills QEMU, if this module has started it."""
+        self.qmp.socket.close()
         if self.process:
-            self.process.kill()
-            self.process.wait()
+            with self.process:  # waits, and closes the pipes
+                self.process.kill()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -374,11 +374,11 @@ def start(command, timeout=None):
         qmp = Qmp(path, lambda: process.poll() is not None, timeout)
         return Guest(Console(process.stdout, process.stdin), qmp, process, folder=folder, timeout=timeout)
     except BaseException as error:
-        process.kill()
-        status = process.wait()
+        with process:
+            process.kill()
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, Closed):
-            raise Ended(f"{error}: exit {status}", status) from None
+            raise Ended(f"{error}: exit {process.returncode}", process.returncode) from None
         raise
 
 

@@ -5,6 +5,7 @@
 //! | [`eyes`] | memory and mappings as QEMU sees them |
 //! | [`a64`] | instructions by their encodings, and QEMU's log of those that a run executed |
 //! | [`fdt`] | device trees, written byte by byte |
+//! | [`cases`] | the cases that every client passes |
 //! | [`suite`], [`runner`], [`report`] | the tests; running them in parallel; their verdicts |
 //! | [`options`], [`output`] | the command line; standard output that may close |
 //! | [`bench`] | figures, and Linux's beside them |
@@ -12,6 +13,7 @@
 
 pub mod a64;
 pub mod bench;
+pub mod cases;
 pub mod demo;
 pub mod eyes;
 pub mod fdt;

@@ -39,6 +39,8 @@ pub struct Dimm {
     pub address: Option<u64>,
     /// Slot number; QEMU chooses when `None`.
     pub slot: Option<u32>,
+    /// NUMA node, which the machine must have; QEMU says 0 when `None`.
+    pub node: Option<u32>,
     /// The file that backs it (shared), so that its contents can be read from the host; `None` is anonymous memory.
     pub file: Option<PathBuf>,
     /// Whether the host reserves memory for it: false for DIMMs larger than the host's memory.
@@ -49,7 +51,7 @@ impl Dimm {
     /// A DIMM of `size` bytes of anonymous memory, placed by QEMU.
     pub fn new(id: &str, size: u64) -> Self {
         let (id, kind) = (id.to_owned(), Kind::PcDimm);
-        Self { id, kind, size, address: None, slot: None, file: None, reserve: true }
+        Self { id, kind, size, address: None, slot: None, node: None, file: None, reserve: true }
     }
 
     /// An NVDIMM of `size` bytes of anonymous memory, placed by QEMU.
@@ -68,6 +70,13 @@ impl Dimm {
     #[must_use]
     pub fn in_slot(mut self, slot: u32) -> Self {
         self.slot = Some(slot);
+        self
+    }
+
+    /// On this NUMA node.
+    #[must_use]
+    pub fn on_node(mut self, node: u32) -> Self {
+        self.node = Some(node);
         self
     }
 
@@ -114,6 +123,7 @@ impl Dimm {
         let mut properties = vec![("memdev".to_owned(), self.backend().into())];
         properties.extend(self.address.map(|address| ("addr".to_owned(), address.into())));
         properties.extend(self.slot.map(|slot| ("slot".to_owned(), slot.into())));
+        properties.extend(self.node.map(|node| ("node".to_owned(), node.into())));
         device_add::new(self.kind.driver(), Some(self.id.clone()), None, properties)
     }
 
@@ -125,6 +135,9 @@ impl Dimm {
         }
         if let Some(slot) = self.slot {
             device.push_str(&format!(",slot={slot}"));
+        }
+        if let Some(node) = self.node {
+            device.push_str(&format!(",node={node}"));
         }
         let reserve = if self.reserve { "" } else { ",reserve=off" };
         let backend = format!("memory-backend-ram,id={},size={}{reserve}", self.backend(), self.size);
@@ -226,9 +239,9 @@ mod tests {
 
     #[test]
     fn a_cold_dimm_is_two_arguments() {
-        let cold = Dimm::new("c", MIB).at(0x9000_0000).in_slot(1).cold();
+        let cold = Dimm::new("c", MIB).at(0x9000_0000).in_slot(1).on_node(2).cold();
         assert_eq!(cold[1], "memory-backend-ram,id=mem-c,size=1048576");
-        assert_eq!(cold[3], "pc-dimm,id=c,memdev=mem-c,addr=0x90000000,slot=1");
+        assert_eq!(cold[3], "pc-dimm,id=c,memdev=mem-c,addr=0x90000000,slot=1,node=2");
         assert_eq!(Dimm::nvdimm("n", MIB).cold()[3], "nvdimm,id=n,memdev=mem-n");
     }
 }

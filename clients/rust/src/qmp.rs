@@ -9,6 +9,7 @@ use crate::patience::Deadline;
 use qapi::qmp::{ACPIOSTInfo, Event, QapiCapabilities, QmpMessage, human_monitor_command, qmp_capabilities};
 use qapi::{Command, Execute};
 use std::io::{BufRead, BufReader, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -36,7 +37,7 @@ impl From<Refusal> for Error {
     }
 }
 
-/// A connection that has negotiated its capabilities.
+/// A connection that has negotiated its capabilities. Dropping it closes it.
 #[derive(Debug)]
 pub struct Qmp {
     stream: UnixStream,
@@ -174,6 +175,13 @@ impl Qmp {
     }
 }
 
+/// QEMU serves one client at a time, and the reader has a copy of the socket.
+impl Drop for Qmp {
+    fn drop(&mut self) {
+        drop(self.stream.shutdown(Shutdown::Both));
+    }
+}
+
 /// Splits the stream into lines until its end; the thread ends with the socket.
 fn read_lines(stream: UnixStream) -> Receiver<String> {
     let (sender, receiver) = channel();
@@ -196,6 +204,12 @@ pub fn ost_of<'a>(event: &'a Event, device: &str) -> Option<&'a ACPIOSTInfo> {
         }
         _ => None,
     }
+}
+
+/// Whether an event says that QEMU could not unplug `device`, although the guest had released it. (`MEM_UNPLUG_ERROR`,
+/// which is deprecated, comes beside it.)
+pub fn is_unplug_error(event: &Event, device: &str) -> bool {
+    matches!(event, Event::DEVICE_UNPLUG_GUEST_ERROR { data, .. } if data.device.as_deref() == Some(device))
 }
 
 /// Whether an event says that `device` is gone.

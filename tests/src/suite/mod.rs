@@ -6,6 +6,7 @@ mod arithmetic;
 mod blocks;
 mod bugs;
 mod buses;
+mod clients;
 mod consoles;
 mod cycles;
 mod dax;
@@ -51,6 +52,7 @@ pub use test::{Body, Test};
 pub fn all() -> Vec<Test> {
     let subjects: &[fn() -> Vec<Test>] = &[
         harness::tests,
+        clients::tests,
         matrix::tests,
         shapes::tests,
         smp::tests,

@@ -11,9 +11,9 @@
 
 use super::session::Guest;
 use crate::dimm::Dimm;
-use crate::error::{Checked, During, failed};
+use crate::error::{Checked, During, failed, unknown};
 use crate::patience::Deadline;
-use crate::qmp::{is_deleted, ost_of};
+use crate::qmp::{is_deleted, is_unplug_error, ost_of};
 
 /// `_OST` source event of a device check, what an insertion is (ACPI 6.5, table 6.41 "OST Source Event Codes").
 const SOURCE_INSERT: i64 = 1;
@@ -153,13 +153,16 @@ impl Guest {
         let what = format!("DEVICE_DELETED or a refusal of {}", dimm.id);
         let end = self.qmp.wait_event(&what, Deadline::for_steps(2), |event| {
             if is_deleted(event, &dimm.id) {
-                return Some(Unplug::Gone);
+                return Some(Ok(Unplug::Gone));
+            }
+            if is_unplug_error(event, &dimm.id) {
+                return Some(unknown(format!("QEMU cannot unplug {}", dimm.id)));
             }
             let ost = ost_of(event, &dimm.id)?;
             (ost.source == SOURCE_EJECT && ost.status != EJECTION_IN_PROGRESS)
-                .then_some(Unplug::Refused(ost.status))
+                .then_some(Ok(Unplug::Refused(ost.status)))
         });
-        let end = end.map_err(|error| self.died(error))?;
+        let end = end.map_err(|error| self.died(error))??;
         self.note(&format!("QEMU event: {} {end:x?}", dimm.id));
         if end == Unplug::Gone {
             dimm.forget(&mut self.qmp).map_err(Into::into).during("taking the backend away")?;

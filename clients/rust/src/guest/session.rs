@@ -106,7 +106,7 @@ impl Guest {
     /// Types a command and does not wait for the reply: [`Guest::await_reply`] does.
     ///
     /// # Errors
-    /// Unknown when QEMU is gone.
+    /// As [`Guest::type_raw`].
     pub fn type_command(&mut self, command: &str) -> Checked {
         self.type_raw(&format!("{command}\n"))
     }
@@ -114,9 +114,9 @@ impl Guest {
     /// Types characters as they are.
     ///
     /// # Errors
-    /// Unknown when QEMU is gone.
+    /// Failed when QEMU has ended.
     pub fn type_raw(&mut self, characters: &str) -> Checked {
-        self.qemu.type_in(characters.as_bytes())
+        self.qemu.type_in(characters.as_bytes()).map_err(|error| self.died(error))
     }
 
     /// Waits for the reply to a command that has been typed. Replies come in the order of the commands.
@@ -255,9 +255,20 @@ impl Guest {
         self.qemu.wait_exit(Deadline::for_step())
     }
 
+    /// Waits for the guest to end by itself. Returns the status that it says in its last line, or QEMU's if there is none.
+    ///
+    /// # Errors
+    /// Unknown when it does not end.
+    pub fn wait_end(&mut self) -> Checked<Exit> {
+        let exit = self.qemu.wait_exit(Deadline::for_step())?;
+        Ok(exit_of(&self.text()).map_or(exit, |(status, _)| Exit::Code(status)))
+    }
+
     /// Makes a console that ended, because the guest died, a failure: the test knows what happened.
     pub(super) fn died(&mut self, error: Error) -> Error {
-        let ended = ["the console ended", "closed its monitor"].iter().any(|sign| error.why().contains(sign));
+        let ended = ["the console ended", "closed its monitor", "cannot type"]
+            .iter()
+            .any(|sign| error.why().contains(sign));
         if !ended {
             return error;
         }

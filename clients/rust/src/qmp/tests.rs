@@ -67,6 +67,18 @@ fn a_refusal_is_qemus_own_sentence() {
     assert_eq!(refusal, Refusal::Refused("a used slot".into()));
 }
 
+/// QEMU serves one client at a time: the next one waits until the socket is closed.
+#[test]
+fn dropping_it_closes_the_socket() {
+    let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+    let mut writer = theirs.try_clone().expect("clone");
+    writeln!(writer, "{GREETING}\n{{\"return\": {{}}}}").expect("greet");
+    drop(Qmp::over(ours, Deadline::for_step()).expect("greeted"));
+    theirs.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
+    let read: Result<Vec<String>, _> = BufReader::new(theirs).lines().collect();
+    assert_eq!(read.expect("an end, not a time-out").len(), 1, "the command, then the end");
+}
+
 #[test]
 fn a_closed_socket_is_no_answer() {
     let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
