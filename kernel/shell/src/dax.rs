@@ -14,6 +14,7 @@ use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::args::Words;
+use super::help::fold;
 use super::json::Json;
 use super::{Outcome, ShellError};
 use crate::units::Units;
@@ -46,7 +47,7 @@ pub(super) fn dax(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
         }
         Some("help") => {
             words.end("dax help")?;
-            [CREATE, DESTROY, KMEM, READ, WRITE].iter().for_each(|usage| kprintln!("usage: {usage}"));
+            [CREATE, DESTROY, KMEM, READ, WRITE].iter().for_each(|usage| fold("usage:", 7, usage));
         }
         Some(_) => return Err(ShellError::Usage(DAX)),
     }

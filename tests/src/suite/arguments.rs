@@ -170,7 +170,8 @@ fn a_word_that_is_not_understood_is_an_error(run: &Run) -> Checked<String> {
     guest.tell(&format!("dax create {pmem:#x},16M"))?;
     let before = guest.state()?;
     let help = guest.tell("help")?;
-    let names: Vec<&str> = help.lines().filter_map(|line| line.split(' ').next()).collect();
+    let names: Vec<&str> =
+        help.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
     ensure!(names.contains(&"dax") && names.contains(&"poweroff"), "help lists {names:?}");
     let first = names.iter().map(|name| format!("{name} frobnicate"));
     let later = [

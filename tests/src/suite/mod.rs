@@ -20,6 +20,7 @@ mod entry;
 mod exits;
 mod figures;
 mod harness;
+mod help;
 mod homes;
 mod hugetlb;
 mod inject;
@@ -63,6 +64,7 @@ pub fn all() -> Vec<Test> {
         acpi::tests,
         arguments::tests,
         script::tests,
+        help::tests,
         device_tree::tests,
         consoles::tests,
         regions::tests,
