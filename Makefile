@@ -21,7 +21,7 @@ quiet := $(shell test -t 2 || echo --quiet)
 host_tool := cargo run $(quiet) -p hotmap-tests --bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-long check check-miri check-docs bench gdb image clean fmt setup setup-build
+.PHONY: help run demo test test-long check check-miri check-docs bench gdb image dist clean fmt setup setup-build
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -38,13 +38,17 @@ help:
 	@echo '  make check-docs   run again every command that the documents quote, and compare'
 	@echo '  make gdb          the kernel in a debugger, stopped at its first instruction'
 	@echo '  make image        only build target/hotmap.Image, at most 1 MiB (PROFILE=debug: with debug checks)'
+	@echo '  make dist         dist/hotmap-VERSION.tar.gz: image, symbols, clients, examples, pages; no repository needed'
 	@echo '  make fmt          format the source'
 	@echo '  make clean        remove what was built'
 	@echo
 	@echo 'QEMU_OPTIONS="..." passes options to scripts/qemu (its --help lists them); QEMU=path chooses the binary.'
 
-# Paths of the registry's crates in the image begin with the crate's name, so that builds on two machines are equal.
-remap = $$(for d in $${CARGO_HOME:-$$HOME/.cargo}/registry/src/*/; do \
+# Paths in the image and in its symbols do not depend on the folder: those of the registry's crates begin with the crate's
+# name, those of the standard library are rustc's own (the component rust-src would replace them), the rest is in /hotmap.
+remap = --config "target.$(target).rustflags=['--remap-path-prefix=$(CURDIR)=/hotmap', \
+	'--remap-path-prefix=$$(rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$$(rustc -vV | sed -n "s/^commit-hash: //p")']" \
+	$$(for d in $${CARGO_HOME:-$$HOME/.cargo}/registry/src/*/; do \
 	printf "%s " "--config" "target.$(target).rustflags=['--remap-path-prefix=$$d=']"; done)
 
 setup:
@@ -57,7 +61,7 @@ setup-build:
 image: setup-build
 	@cargo fetch $(quiet) --locked
 	@$(if $(quiet),echo 'building the kernel ($(PROFILE)) ...' >&2)
-	@cargo build $(quiet) --profile $(cargo_profile) -p hotmap --target $(target) $(call remap)
+	@cargo build $(quiet) --profile $(cargo_profile) -p hotmap --target $(target) $(remap)
 	@scripts/image $(if $(filter debug,$(PROFILE)),--no-limit) $(elf) $(image)
 
 run: setup image
@@ -65,6 +69,11 @@ run: setup image
 
 demo: setup image
 	@$(host_tool) demo
+
+dist:
+	@test $(PROFILE) = release || { echo 'error: make dist packs the release image, not PROFILE=$(PROFILE)' >&2; exit 2; }
+	@$(MAKE) image
+	@scripts/dist $(elf) $(image)
 
 # scripts/test builds the image, after the host tests: a build that fails is counted.
 test: setup
@@ -96,4 +105,4 @@ fmt: setup-build
 
 clean:
 	@cargo clean $(quiet) || rm -rf $(build_dir)
-	@rm -rf $(image) target/test-logs target/gdb-console.log .cache
+	@rm -rf $(image) dist target/test-logs target/gdb-console.log .cache
