@@ -7,6 +7,7 @@
 //! | [`fdt`] | device trees, written byte by byte |
 //! | [`cases`] | the cases that every client passes |
 //! | [`suite`], [`runner`], [`report`] | the tests; running them in parallel; their verdicts |
+//! | [`schema`] | a validator for the schema of `state` |
 //! | [`options`], [`output`] | the command line; standard output that may close |
 //! | [`bench`] | figures, and Linux's beside them |
 //! | [`demo`] | the life of a DIMM, narrated |
@@ -21,4 +22,5 @@ pub mod options;
 pub mod output;
 pub mod report;
 pub mod runner;
+pub mod schema;
 pub mod suite;

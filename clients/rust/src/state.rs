@@ -4,19 +4,23 @@
 //! docs/reference/state.md explains each key.
 
 use crate::geometry::Granule;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 mod address;
 mod check;
+mod schema;
 mod sources;
 
-use address::address;
+use address::{address, address_schema};
+pub use schema::schema;
 pub use sources::{Altmap, Device, DevicePart, DimmState, NvdimmState, Region, RegionPart, Stay, VirtioMem};
 
 /// The whole line.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct State {
     /// The kernel's version: a number or a word.
+    #[schemars(with = "String")]
     pub version: serde_json::Value,
     /// Bytes per page.
     pub granule: u64,
@@ -34,8 +38,14 @@ pub struct State {
     pub pages: Pages,
     /// The zones.
     pub zones: Vec<Zone>,
+    /// Whether `blocks` leaves out those that `extents` has; absent from kernels older than the key.
+    #[serde(default)]
+    pub blocks_folded: bool,
     /// The memory blocks, by address.
     pub blocks: Vec<Block>,
+    /// Neighbouring blocks on demand that are alike; absent from kernels older than the key.
+    #[serde(default)]
+    pub extents: Vec<Extent>,
     /// The occupied DIMM slots.
     pub dimms: Vec<DimmState>,
     /// The NVDIMMs; absent from kernels older than the key.
@@ -64,7 +74,7 @@ pub struct State {
 }
 
 /// How the kernel was booted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BootWay {
     /// `-kernel`.
@@ -74,21 +84,24 @@ pub enum BootWay {
 }
 
 /// The linear map: virtual `start` maps physical `phys_base`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Linear {
     /// Virtual address.
     #[serde(deserialize_with = "address")]
+    #[schemars(schema_with = "address_schema")]
     pub start: u64,
     /// Physical address.
     #[serde(deserialize_with = "address")]
+    #[schemars(schema_with = "address_schema")]
     pub phys_base: u64,
 }
 
 /// The struct page of pfn p is at `start + (p - first_pfn) * page_bytes`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Vmemmap {
     /// Virtual address.
     #[serde(deserialize_with = "address")]
+    #[schemars(schema_with = "address_schema")]
     pub start: u64,
     /// The pfn whose struct page is at `start`.
     pub first_pfn: u64,
@@ -97,7 +110,7 @@ pub struct Vmemmap {
 }
 
 /// Counts of granule pages of system RAM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Pages {
     /// All of them.
     pub present: u64,
@@ -116,7 +129,7 @@ pub struct Pages {
 }
 
 /// A zone.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Zone {
     /// `Normal`, `Movable`.
     pub name: String,
@@ -131,10 +144,11 @@ pub struct Zone {
 }
 
 /// A memory block.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Block {
     /// Physical address.
     #[serde(deserialize_with = "address")]
+    #[schemars(schema_with = "address_schema")]
     pub start: u64,
     /// Bytes.
     pub size: u64,
@@ -144,13 +158,20 @@ pub struct Block {
     pub zone: ZoneName,
     /// `boot`, `dimmN`, `dt`, `kmem`, `virtio-memN`.
     pub source: String,
+    /// NUMA node; absent from kernels older than the key.
+    #[serde(default)]
+    pub node: u64,
     /// Where its memmap lies.
     pub memmap: Memmap,
     /// The first physical address after its own memmap.
     #[serde(deserialize_with = "address")]
+    #[schemars(schema_with = "address_schema")]
     pub usable_start: u64,
     /// Tenant pages in it.
     pub tenant_pages: u64,
+    /// Pages on its free lists; absent from kernels older than the key.
+    #[serde(default)]
+    pub free: u64,
     /// Bytes of it that are plugged; absent from kernels older than the key.
     pub plugged: Option<u64>,
     /// Pages of it that it lends to its own memmap; absent from kernels older than the key.
@@ -158,8 +179,27 @@ pub struct Block {
     pub lent: u64,
 }
 
+/// Neighbouring memory blocks on demand, of which nothing is used.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct Extent {
+    /// Physical address.
+    #[serde(deserialize_with = "address")]
+    #[schemars(schema_with = "address_schema")]
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Whether the allocator uses them.
+    pub state: BlockState,
+    /// The zone they are in.
+    pub zone: ZoneName,
+    /// As a block's.
+    pub source: String,
+    /// NUMA node.
+    pub node: u64,
+}
+
 /// `blocks[].state`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BlockState {
     /// In use.
@@ -171,7 +211,7 @@ pub enum BlockState {
 }
 
 /// `blocks[].zone`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum ZoneName {
     /// For all uses.
     Normal,
@@ -183,7 +223,7 @@ pub enum ZoneName {
 }
 
 /// `blocks[].memmap`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Memmap {
     /// Populated at boot.
@@ -198,7 +238,7 @@ pub enum Memmap {
 }
 
 /// The blocks whose memmap is populated on demand.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct MemmapDemand {
     /// Blocks that map the image.
     pub image_blocks: u64,
@@ -217,7 +257,7 @@ pub struct MemmapDemand {
 }
 
 /// What shares its memmap.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Dedup {
     /// Frames to which several pages of vmemmap are mapped.
     pub shared_pages: u64,
@@ -231,7 +271,7 @@ pub struct Dedup {
 }
 
 /// A pool of huge pages.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct HugePool {
     /// Bytes of a page.
     pub size: u64,
@@ -246,7 +286,7 @@ pub struct HugePool {
 }
 
 /// The kernel's heap arena.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Heap {
     /// Bytes.
     pub size: u64,

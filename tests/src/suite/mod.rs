@@ -36,6 +36,7 @@ mod poison;
 mod prefilled;
 mod refused;
 mod regions;
+mod schema;
 mod script;
 mod several;
 mod shapes;
@@ -64,6 +65,7 @@ pub fn all() -> Vec<Test> {
         acpi::tests,
         arguments::tests,
         script::tests,
+        schema::tests,
         help::tests,
         device_tree::tests,
         consoles::tests,

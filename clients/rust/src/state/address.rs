@@ -1,5 +1,6 @@
 //! Addresses in JSON.
 
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -10,4 +11,9 @@ pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64,
     digits
         .and_then(|digits| u64::from_str_radix(digits, 16).ok())
         .ok_or_else(|| D::Error::custom(format!("an address is a string \"0x...\", not \"{text}\"")))
+}
+
+/// An address in the schema.
+pub(super) fn address_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "pattern": "^0x[0-9a-f]+$"})
 }

@@ -1,30 +1,36 @@
 //! Where memory comes from, in `state`: DIMMs, NVDIMMs, the regions of the device tree, and devices.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::address::address;
+use super::address::{address, address_schema};
 
 /// An occupied DIMM slot.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct DimmState {
     /// Slot number.
     pub slot: u64,
     /// Physical address.
     #[serde(deserialize_with = "address")]
+    #[schemars(schema_with = "address_schema")]
     pub start: u64,
     /// Bytes.
     pub size: u64,
+    /// NUMA node; absent from kernels older than the key.
+    #[serde(default)]
+    pub node: u64,
     /// `online`, `offline`, `refused`, ...
     pub state: String,
 }
 
 /// A range of an NVDIMM.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct NvdimmState {
     /// Its slot, as QEMU counts.
     pub number: u64,
     /// Physical address.
     #[serde(deserialize_with = "address")]
+    #[schemars(schema_with = "address_schema")]
     pub start: u64,
     /// Bytes.
     pub size: u64,
@@ -35,7 +41,7 @@ pub struct NvdimmState {
 }
 
 /// A virtio memory device.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct VirtioMem {
     /// `virtio-memN`.
     pub device: String,
@@ -43,6 +49,7 @@ pub struct VirtioMem {
     pub node: u64,
     /// Physical address of its region.
     #[serde(deserialize_with = "address")]
+    #[schemars(schema_with = "address_schema")]
     pub start: u64,
     /// Bytes of its region.
     pub region_size: u64,
@@ -61,10 +68,11 @@ pub struct VirtioMem {
 }
 
 /// What a virtio memory device could not plug or unplug.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Stay {
     /// Physical address.
     #[serde(deserialize_with = "address")]
+    #[schemars(schema_with = "address_schema")]
     pub start: u64,
     /// Bytes.
     pub size: u64,
@@ -73,10 +81,11 @@ pub struct Stay {
 }
 
 /// Memory that belongs to a device.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Device {
     /// Physical address of its first range: its name.
     #[serde(deserialize_with = "address")]
+    #[schemars(schema_with = "address_schema")]
     pub start: u64,
     /// Bytes of its first range.
     pub size: u64,
@@ -94,6 +103,7 @@ pub struct Device {
     pub altmap: Option<Altmap>,
     /// First physical address that is its user's.
     #[serde(deserialize_with = "address")]
+    #[schemars(schema_with = "address_schema")]
     pub usable_start: u64,
     /// Holds on its pages.
     pub holds: u64,
@@ -102,7 +112,7 @@ pub struct Device {
 }
 
 /// A device's altmap, in pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Altmap {
     /// The pfn at which it starts.
     pub base_pfn: u64,
@@ -117,20 +127,22 @@ pub struct Altmap {
 }
 
 /// A range of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct DevicePart {
     /// Physical address.
     #[serde(deserialize_with = "address")]
+    #[schemars(schema_with = "address_schema")]
     pub start: u64,
     /// Bytes.
     pub size: u64,
 }
 
 /// A region of the device tree.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Region {
     /// Physical address.
     #[serde(deserialize_with = "address")]
+    #[schemars(schema_with = "address_schema")]
     pub start: u64,
     /// Bytes.
     pub size: u64,
@@ -147,10 +159,11 @@ pub struct Region {
 }
 
 /// A part of a region, as it was added.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct RegionPart {
     /// Physical address.
     #[serde(deserialize_with = "address")]
+    #[schemars(schema_with = "address_schema")]
     pub start: u64,
     /// Bytes.
     pub size: u64,
