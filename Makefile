@@ -21,7 +21,7 @@ quiet := $(shell test -t 2 || echo --quiet)
 host_tool := cargo run $(quiet) -p hotmap-tests --bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-long check check-miri check-docs bench gdb image dist clean fmt setup setup-build
+.PHONY: help run demo test test-long check check-miri check-docs bench gdb image dist clean fmt setup setup-build setup-gdb
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -36,7 +36,7 @@ help:
 	@echo '  make check-miri   the memory model under Miri (installs a nightly toolchain)'
 	@echo '  make bench        guest instructions per operation, beside Linux (JSON=1: as JSON)'
 	@echo '  make check-docs   run again every command that the documents quote, and compare'
-	@echo '  make gdb          the kernel in a debugger, stopped at its first instruction'
+	@echo '  make gdb          the kernel in a debugger (PROFILE=debug: with locals); scripts/console is its console'
 	@echo '  make image        only build target/hotmap.Image, at most 1 MiB (PROFILE=debug: with debug checks)'
 	@echo '  make dist         dist/hotmap-VERSION.tar.gz: image, symbols, clients, examples, pages; no repository needed'
 	@echo '  make fmt          format the source'
@@ -53,6 +53,9 @@ remap = --config "target.$(target).rustflags=['--remap-path-prefix=$(CURDIR)=/ho
 
 setup:
 	@scripts/setup
+
+setup-gdb:
+	@scripts/setup --gdb
 
 # Building needs no QEMU.
 setup-build:
@@ -85,7 +88,7 @@ test-long: setup
 bench: setup image
 	@$(host_tool) bench -- $(if $(filter-out 0,$(JSON)),--json)
 
-gdb: setup image
+gdb: setup-gdb image
 	@scripts/gdb $(elf) $(QEMU_OPTIONS)
 
 check: setup-build

@@ -11,6 +11,7 @@ mod consoles;
 mod cycles;
 mod dax;
 mod dax_compound;
+mod debugger;
 mod dedup;
 mod demand;
 mod device_tree;
@@ -54,6 +55,7 @@ pub use test::{Body, Test};
 pub fn all() -> Vec<Test> {
     let subjects: &[fn() -> Vec<Test>] = &[
         harness::tests,
+        debugger::tests,
         clients::tests,
         matrix::tests,
         shapes::tests,
