@@ -108,5 +108,5 @@ extern "C" fn high_main(info: &'static mut BootInfo) -> ! {
     exceptions::set_kernel_stack(low..&raw const _stack_end as u64, low - guard);
     hotmap_kernel::arch::mmu_control::forget_identity_map();
     secondary::prepare(info);
-    kernel_main(info, hotmap_shell::run)
+    kernel_main(info, hotmap_shell::SHELL)
 }

@@ -6,34 +6,42 @@ use crate::boot_info::BootInfo;
 use crate::console::{self, ConsoleWriter};
 use crate::exit::{Status, exit};
 use crate::kernel::Kernel;
-use crate::line::{self, Line, LineReader, Mode, ScriptReader, Terminal};
+use crate::line::{self, Event, Line, LineReader, Mode, ScriptReader, Terminal};
 use crate::{kprintln, script};
 
-/// Runs one command line and prints its output; returns whether it succeeded. The shell is a package above this one.
-pub type RunCommand = fn(&mut Kernel, &str) -> bool;
+/// The shell, a package above this one.
+#[derive(Clone, Copy)]
+pub struct Shell {
+    /// Runs one command and prints its output; returns whether it succeeded.
+    pub run: fn(&mut Kernel, &str) -> bool,
+    /// Calls its last argument for each word that can complete a command, up to the cursor ([`line::Offer`]).
+    pub complete: Complete,
+}
+
+type Complete = fn(&Kernel, &str, &mut dyn FnMut(&str));
 
 /// The first function after boot: takes commands until the run ends.
-pub fn kernel_main(info: &'static mut BootInfo, run: RunCommand) -> ! {
+pub fn kernel_main(info: &'static mut BootInfo, shell: Shell) -> ! {
     let kernel = &mut Kernel::boot(info);
     let args = &kernel.info.args;
     if args.script {
         script::turn_on();
     }
     match &args.run {
-        Some(commands) => run_and_exit(kernel, commands, run),
-        None if args.script => serve(kernel, run),
-        None => interact(kernel, args.dumb, run),
+        Some(commands) => run_and_exit(kernel, commands, shell),
+        None if args.script => serve(kernel, shell),
+        None => interact(kernel, args.dumb, shell),
     }
 }
 
 /// The commands of `run=`, each in a frame of its own.
-fn run_and_exit(kernel: &mut Kernel, commands: &str, run: RunCommand) -> ! {
+fn run_and_exit(kernel: &mut Kernel, commands: &str, shell: Shell) -> ! {
     let (mut all, mut failed) = (0, 0);
     for command in line::commands(commands) {
         kernel.service();
         all += 1;
         script::begin();
-        if !run(kernel, command) {
+        if !(shell.run)(kernel, command) {
             failed += 1;
             kernel.status = Status::Failed;
             script::fail();
@@ -47,7 +55,7 @@ fn run_and_exit(kernel: &mut Kernel, commands: &str, run: RunCommand) -> ! {
 }
 
 /// A program's lines, each in a frame.
-fn serve(kernel: &mut Kernel, run: RunCommand) -> ! {
+fn serve(kernel: &mut Kernel, shell: Shell) -> ! {
     let mut reader = ScriptReader::new();
     loop {
         kernel.service();
@@ -56,18 +64,18 @@ fn serve(kernel: &mut Kernel, run: RunCommand) -> ! {
             Some(None) => {}
             Some(Some(line)) => {
                 script::begin();
-                run_line(kernel, &line, run);
+                run_line(kernel, &line, shell);
                 script::end();
             }
         }
     }
 }
 
-fn run_line(kernel: &mut Kernel, line: &Line, run: RunCommand) {
+fn run_line(kernel: &mut Kernel, line: &Line, shell: Shell) {
     match line {
         Line::Text(text) => {
             for command in line::commands(text) {
-                if !run(kernel, command) {
+                if !(shell.run)(kernel, command) {
                     script::fail();
                 }
             }
@@ -105,7 +113,7 @@ impl Typing {
 }
 
 /// A person's lines, or those of a script that reads what a person sees.
-fn interact(kernel: &mut Kernel, dumb: bool, run: RunCommand) -> ! {
+fn interact(kernel: &mut Kernel, dumb: bool, shell: Shell) -> ! {
     let terminal = Terminal::new(ConsoleWriter);
     let mode = if dumb { Mode::Dumb } else { Mode::Ansi };
     let mut reader = LineReader::new(mode, &terminal);
@@ -128,8 +136,11 @@ fn interact(kernel: &mut Kernel, dumb: bool, run: RunCommand) -> ! {
             None if dumb && typing.goes_on() => {}
             None => kernel.idle(),
             Some(None) => {}
-            Some(Some(line)) => {
-                run_line(kernel, &line, run);
+            Some(Some(Event::Complete)) => {
+                reader.complete(&|text, offer| (shell.complete)(kernel, text, offer));
+            }
+            Some(Some(Event::Line(line))) => {
+                run_line(kernel, &line, shell);
                 reader.prompt();
             }
         }

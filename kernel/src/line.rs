@@ -2,18 +2,24 @@
 //!
 //! - [`Mode::Dumb`] (`term=dumb`, the default): echoes what is typed and sends no escape sequence, so that a script reads
 //!   what a person sees.
-//! - [`Mode::Ansi`]: editing within the line and history, by the `embedded-cli` crate.
+//! - [`Mode::Ansi`]: editing within the line, history with search, and completion.
 //!
 //! ```text
-//!  byte --> keys::Decoder --> Key --> dumb::Editor or ansi::Editor --> Line --> the shell
-//!                                              |
-//!                                      Terminal (echo)
+//!  byte --> keys::Decoder --> Key --> dumb::Editor or ansi::Editor --> Event --> the shell
+//!                                        Buffer |  Buffer, History
+//!                                               v
+//!                                       Terminal (echo)
 //! ```
 //!
 //! In both modes LF, CR and CRLF end a line (CRLF once), Ctrl-C and Ctrl-U drop it, a line of more than [`MAX_LINE`]
-//! bytes is reported instead of cut, and the prompt comes in one piece.
+//! bytes or with others than ASCII is reported instead of cut, and the prompt comes in one piece.
 //!
-//! The shell's loop: [`LineReader::prompt`]; [`LineReader::push`] every byte; on a [`Line`] run it, then prompt again.
+//! ([`ScriptReader`] is for programs: no echo.) Two crates do not fit: `embedded-cli` 0.2 knows no width, completes the first
+//! word only, and splits the line into words; `noline` 0.5 reads inside its own loop, so that nothing can be printed above
+//! the prompt meanwhile, and needs an answer from the terminal before the first key.
+//!
+//! The shell's loop: [`LineReader::prompt`]; [`LineReader::push`] every byte; on [`Event::Line`] run it, then prompt again; on
+//! [`Event::Complete`] call [`LineReader::complete`].
 //! [`LineReader::print_async`] prints what happens in between above the line that is being typed. Code that prints
 //! through the global console instead is wrapped so:
 //!
@@ -23,7 +29,9 @@
 //! ```
 
 mod ansi;
+mod buffer;
 mod dumb;
+mod history;
 mod keys;
 mod script;
 mod terminal;
@@ -31,7 +39,8 @@ mod text;
 
 use core::fmt;
 
-use keys::Decoder;
+pub use ansi::Offer;
+use keys::{Decoder, Key};
 pub use script::ScriptReader;
 pub use terminal::Terminal;
 pub use text::{Line, MAX_LINE, PROMPT, Text};
@@ -56,6 +65,16 @@ enum Editor<'t, W: fmt::Write> {
     Ansi(ansi::Editor<'t, W>),
 }
 
+/// What a byte completed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is no allocator here, and one event at a time")]
+pub enum Event {
+    /// A line, not blank.
+    Line(Line),
+    /// Tab, which asks for [`LineReader::complete`].
+    Complete,
+}
+
 /// Reads lines from a terminal, byte by byte.
 pub struct LineReader<'t, W: fmt::Write> {
     terminal: &'t Terminal<W>,
@@ -78,14 +97,18 @@ impl<'t, W: fmt::Write> LineReader<'t, W> {
     /// Asks for a line: after start, and after every [`Line`] has been dealt with.
     pub fn prompt(&mut self) {
         self.prompted = true;
+        if let Editor::Ansi(editor) = &self.editor {
+            editor.ask_width();
+        }
         self.redraw();
     }
 
     /// Takes one typed byte. Gives a line when it is complete; a blank one only brings the prompt again.
-    pub fn push(&mut self, byte: u8) -> Option<Line> {
+    pub fn push(&mut self, byte: u8) -> Option<Event> {
         let key = self.decoder.push(byte)?;
         let finished = match &mut self.editor {
             Editor::Dumb(editor) => editor.key(key),
+            Editor::Ansi(_) if key == Key::Tab => return Some(Event::Complete),
             Editor::Ansi(editor) => editor.key(key),
         }?;
         match finished {
@@ -95,8 +118,15 @@ impl<'t, W: fmt::Write> LineReader<'t, W> {
             }
             line => {
                 self.prompted = false;
-                Some(line)
+                Some(Event::Line(line))
             }
+        }
+    }
+
+    /// Completes the word before the cursor with one of `offer`.
+    pub fn complete(&mut self, offer: Offer<'_>) {
+        if let Editor::Ansi(editor) = &mut self.editor {
+            editor.complete(offer);
         }
     }
 

@@ -9,6 +9,7 @@ mod act;
 mod args;
 mod bench;
 mod command;
+mod complete;
 mod dax;
 mod dedup;
 mod harm;
@@ -32,6 +33,7 @@ use hotmap_mm::addr::Bytes;
 use hotmap_mm::error::Error;
 
 use args::Words;
+use hotmap_kernel::commands::Shell;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 use hotmap_kernel::regions::Refusal;
@@ -103,8 +105,11 @@ impl ShellError {
 
 type Outcome = Result<(), ShellError>;
 
+/// What boot gives to the kernel.
+pub const SHELL: Shell = Shell { run, complete: complete::complete };
+
 /// Runs one command line; returns whether it succeeded. A failure prints one line that starts with `error: `.
-pub fn run(kernel: &mut Kernel, line: &str) -> bool {
+fn run(kernel: &mut Kernel, line: &str) -> bool {
     let mut words = Words::new(line);
     let name = words.next().unwrap_or("");
     let outcome = match table::find(name) {

@@ -1,214 +1,281 @@
-//! The editor for a real terminal: editing within the line and history, by the `embedded-cli` crate.
+//! The editor for a real terminal (ECMA-48): editing within the line, history, and completion.
 //!
-//! Three properties of that crate do not fit the shell:
-//!
-//! 1. It splits the line into words and removes quotes, and the shell needs the line as it was typed. So the three
-//!    characters that its tokeniser knows (space, quote, backslash) go in as others, U+0080 to U+0082, which no
-//!    keyboard sends, and come out as themselves: the crate sees one long word. ([`hide`], [`reveal`].)
-//! 2. It prints the prompt as soon as a line was handed over, which is before the command's output. So its prompt is empty
-//!    while a command runs.
-//! 3. A character without room is dropped without an error. It is not echoed either, which is how this file notices.
-//!
-//! (The other library, `noline` 0.5, reads inside its own loop: nothing can be printed above the prompt meanwhile, and
-//! it needs an answer from the terminal before the first key.)
+//! The line takes one row of the screen, whatever its length: what does not fit is beyond `<` and `>`, and moves in with the
+//! cursor. So drawing needs the terminal's width and nothing else. Each prompt asks for it (CPR, "cursor position report",
+//! of the last column), and goes on without waiting: the answer is a key like any other. A terminal that does not answer
+//! counts as [`COLUMNS`] wide.
 
-use core::convert::Infallible;
-use core::fmt;
+use core::fmt::Write;
 
-use embedded_cli::cli::{Cli, CliBuilder, CliHandle};
-use embedded_cli::command::RawCommand;
-use embedded_cli::service::{Autocomplete, CommandProcessor, Help, ProcessError};
-use embedded_io::{ErrorType, Write};
-
+use super::buffer::Buffer;
+use super::history::History;
 use super::keys::Key;
 use super::terminal::Terminal;
 use super::text::{Line, MAX_LINE, PROMPT, Text};
 
-/// Room for a line in which every character takes the two bytes of a hidden one.
-const EDIT_BYTES: usize = 2 * MAX_LINE;
-/// Room for old lines.
-const HISTORY_BYTES: usize = 2048;
+/// The width of a terminal that does not tell it.
+const COLUMNS: usize = 80;
+/// What is narrower than this is not drawn right.
+const NARROWEST: usize = PROMPT.len() + 4;
+/// To the last column (CUF stops there), report the position (DSR 6), to the first column.
+const ASK_WIDTH: &str = "\x1b[999C\x1b[6n\r";
+/// Erase from the cursor to the end of the row (EL 0).
+const ERASE_REST: &str = "\x1b[K";
+/// The cursor goes home, and the screen is erased (CUP, ED 2).
+const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
+const BELL: &str = "\x07";
+/// The most words that a completion lists.
+const MOST_LISTED: usize = 100;
 
-/// The bytes that the crate takes for these keys.
-const UP: &[u8] = b"\x1b[A";
-const DOWN: &[u8] = b"\x1b[B";
-const RIGHT: &[u8] = b"\x1b[C";
-const LEFT: &[u8] = b"\x1b[D";
-const BACKSPACE: &[u8] = b"\x08";
-const ENTER: u8 = b'\n';
+/// Calls its argument for each word that may stand where the last one of the text is: the text of one command, up to the
+/// cursor.
+pub type Offer<'a> = &'a dyn Fn(&str, &mut dyn FnMut(&str));
 
-/// The characters that the tokeniser must not see, and what it sees instead.
-const HIDDEN: [(char, char); 3] = [(' ', '\u{80}'), ('"', '\u{81}'), ('\\', '\u{82}')];
-
-fn hide(typed: char) -> char {
-    HIDDEN.iter().find(|pair| pair.0 == typed).map_or(typed, |pair| pair.1)
-}
-
-fn reveal(stored: char) -> char {
-    HIDDEN.iter().find(|pair| pair.1 == stored).map_or(stored, |pair| pair.0)
-}
-
-fn is_hidden(stored: char) -> bool {
-    reveal(stored) != stored
-}
-
-/// The terminal as the crate's writer: hidden characters are shown, and CRLF is LF.
-struct Echo<'t, W: fmt::Write>(&'t Terminal<W>);
-
-impl<W: fmt::Write> ErrorType for Echo<'_, W> {
-    type Error = Infallible;
-}
-
-impl<W: fmt::Write> Write for Echo<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        // The crate writes whole characters. If it did not, only the echo would be wrong.
-        let text = core::str::from_utf8(bytes).unwrap_or("?");
-        if text == "\r\n" {
-            self.0.send("\n");
-        } else {
-            text.split_inclusive(is_hidden).for_each(|piece| self.send_piece(piece));
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
-
-impl<W: fmt::Write> Echo<'_, W> {
-    /// Sends text whose last character alone may be a hidden one.
-    fn send_piece(&self, piece: &str) {
-        let plain = piece.trim_end_matches(is_hidden);
-        self.0.send(plain);
-        let hidden = piece.get(plain.len()..).unwrap_or_default();
-        hidden.chars().for_each(|hidden| self.0.send(reveal(hidden).encode_utf8(&mut [0; 4])));
-    }
-}
-
-/// No completion and no help, as the crate's traits say it.
-struct Nothing;
-impl Autocomplete for Nothing {}
-impl Help for Nothing {}
-
-/// Receives what the crate takes for a command: the whole line. Not called for an empty one.
-struct Taker {
-    /// The line; `None` if it is too long.
-    line: Option<Text>,
-}
-
-impl<W: Write<Error = Infallible>> CommandProcessor<W, Infallible> for Taker {
-    fn process<'a>(
-        &mut self,
-        cli: &mut CliHandle<'_, W, Infallible>,
-        command: RawCommand<'a>,
-    ) -> Result<(), ProcessError<'a, Infallible>> {
-        cli.set_prompt("");
-        let mut line = Text::new();
-        let fits = command.name().chars().all(|stored| line.push(reveal(stored)).is_ok());
-        self.line = fits.then_some(line);
-        Ok(())
-    }
-}
-
-pub(super) struct Editor<'t, W: fmt::Write> {
+pub(super) struct Editor<'t, W: Write> {
     terminal: &'t Terminal<W>,
-    cli: Cli<Echo<'t, W>, Infallible, [u8; EDIT_BYTES], [u8; HISTORY_BYTES]>,
-    /// Whether characters were typed that had no room.
-    overflowed: bool,
+    buffer: Buffer,
+    history: History,
+    /// What was typed when the search in the history began: what it looks for.
+    wanted: Text,
+    /// Where in the history the line that is shown starts, while one is.
+    shown: Option<usize>,
+    columns: usize,
+    /// The first character on the screen.
+    first: usize,
 }
 
-impl<'t, W: fmt::Write> Editor<'t, W> {
-    pub(super) fn new(terminal: &'t Terminal<W>) -> Self {
-        let built = CliBuilder::default()
-            .writer(Echo(terminal))
-            .command_buffer([0; EDIT_BYTES])
-            .history_buffer([0; HISTORY_BYTES])
-            .prompt("")
-            .build();
-        let Ok(cli) = built;
-        Self { terminal, cli, overflowed: false }
+impl<'t, W: Write> Editor<'t, W> {
+    pub(super) const fn new(terminal: &'t Terminal<W>) -> Self {
+        Self {
+            terminal,
+            buffer: Buffer::new(),
+            history: History::new(),
+            wanted: Text::new(),
+            shown: None,
+            columns: COLUMNS,
+            first: 0,
+        }
     }
 
     pub(super) fn key(&mut self, key: Key) -> Option<Line> {
         match key {
-            Key::Char(byte) => self.insert(char::from(byte)),
             Key::Enter => return Some(self.finish()),
-            Key::Backspace => self.feed(BACKSPACE),
-            Key::Delete => {
-                // Forwards, if that goes, and back over what was passed.
-                if self.moves(RIGHT) {
-                    self.feed(BACKSPACE);
-                }
+            Key::Up => return self.search(true),
+            Key::Down => return self.search(false),
+            Key::Columns(columns) => {
+                self.columns = usize::from(columns).max(NARROWEST);
+                self.refresh();
+                return None;
             }
-            Key::Left => self.feed(LEFT),
-            Key::Right => self.feed(RIGHT),
-            Key::Up => self.recall(UP),
-            Key::Down => self.recall(DOWN),
-            Key::Home => while self.moves(LEFT) {},
-            Key::End => while self.moves(RIGHT) {},
-            Key::Kill => {
-                self.clear();
-                self.draw();
+            _ => self.shown = None,
+        }
+        match key {
+            Key::Char(byte) => self.insert(byte),
+            Key::NotAscii(byte) => {
+                self.buffer.refuse_byte(byte);
+                self.terminal.send(BELL);
             }
             Key::Interrupt => {
+                self.buffer.end();
+                self.refresh();
                 self.terminal.send("^C\n");
-                self.clear();
+                self.buffer.clear();
                 self.draw();
             }
+            Key::Backspace => self.edit(Buffer::backspace),
+            Key::Delete => self.edit(Buffer::delete),
+            Key::Left => self.edit(Buffer::left),
+            Key::Right => self.edit(Buffer::right),
+            Key::EraseWord => self.edit(|buffer| buffer.erase_word() > 0),
+            Key::Home => self.always(Buffer::home),
+            Key::End => self.always(Buffer::end),
+            Key::Kill => self.always(Buffer::clear),
+            Key::Cut => self.always(Buffer::cut),
+            Key::Redraw => {
+                self.terminal.send(CLEAR_SCREEN);
+                self.draw();
+            }
+            Key::Enter | Key::Up | Key::Down | Key::Columns(_) | Key::Tab => {}
         }
         None
     }
 
-    /// Draws prompt and line in place of whatever the screen's line shows. The cursor goes to the line's end: that is where
-    /// the crate's drawing leaves the terminal's.
+    /// Asks the terminal for its width. The cursor is at the beginning of a row.
+    pub(super) fn ask_width(&self) {
+        self.terminal.send(ASK_WIDTH);
+    }
+
+    /// Draws prompt and line, and puts the cursor where it is, on an empty row.
     pub(super) fn draw(&mut self) {
-        let terminal = self.terminal;
-        terminal.muted(|| while self.moves(RIGHT) {});
-        let Ok(()) = self.cli.set_prompt(PROMPT);
+        self.terminal.send(PROMPT);
+        if self.buffer.len() == 0 {
+            self.first = 0;
+            return;
+        }
+        let room = self.columns - 1 - PROMPT.len();
+        let (len, cursor) = (self.buffer.len(), self.buffer.cursor());
+        self.first = first_shown(self.first, cursor, len, room);
+        let end = len.min(self.first + room);
+        let (cut_left, cut_right) = (self.first > 0, end < len);
+        self.terminal.send(if cut_left { "<" } else { "" });
+        let seen = self.first + usize::from(cut_left)..end - usize::from(cut_right);
+        self.terminal.send(self.buffer.text().get(seen).unwrap_or_default());
+        self.terminal.send(if cut_right { ">" } else { "" });
+        if cursor != end {
+            let column = PROMPT.len() + cursor - self.first;
+            self.terminal.send_fmt(format_args!("\r\x1b[{column}C"));
+        }
     }
 
-    fn insert(&mut self, typed: char) {
-        let mut bytes = [0; 4];
-        let hidden = hide(typed).encode_utf8(&mut bytes).as_bytes();
-        let terminal = self.terminal;
-        self.overflowed |= !terminal.sends(|| self.feed(hidden));
-    }
-
-    fn clear(&mut self) {
-        let terminal = self.terminal;
-        terminal.muted(|| {
-            while self.moves(RIGHT) {}
-            while self.moves(BACKSPACE) {}
+    /// Completes the word before the cursor by what all words of `offer` have in common that it can become. If that is
+    /// nothing, lists them.
+    pub(super) fn complete(&mut self, offer: Offer<'_>) {
+        let before = self.buffer.before_cursor();
+        let command = before.rsplit(';').next().unwrap_or_default().trim_ascii_start();
+        let word = command.rsplit(' ').next().unwrap_or_default();
+        let (mut common, mut count) = (Text::new(), 0_usize);
+        offer(command, &mut |offered| {
+            let Some(rest) = offered.strip_prefix(word) else { return };
+            count += 1;
+            if count == 1 {
+                // What is offered is shorter than a line.
+                let _ = common.push_str(rest);
+            } else {
+                let same = common.bytes().zip(rest.bytes()).take_while(|(a, b)| a == b).count();
+                common.truncate(same);
+            }
         });
-        self.overflowed = false;
+        match count {
+            0 => self.terminal.send(BELL),
+            // What ends so goes on.
+            1 if common.ends_with(':') || common.is_empty() && word.ends_with(':') => {}
+            1 => {
+                // As above.
+                let _ = common.push(' ');
+            }
+            _ if common.is_empty() => self.list(&Text::try_from(command).unwrap_or_default(), offer),
+            _ => {}
+        }
+        for byte in common.bytes().take(MAX_LINE - self.buffer.len()) {
+            self.buffer.insert(byte);
+        }
+        self.refresh();
     }
 
-    /// Replaces the line by an older or newer one.
-    fn recall(&mut self, key: &[u8]) {
-        if self.moves(key) {
-            self.overflowed = false;
+    /// Lists what `offer` has for the last word of `command`, in place of the line, which is drawn again by the caller.
+    fn list(&self, command: &str, offer: Offer<'_>) {
+        let word = command.rsplit(' ').next().unwrap_or_default();
+        let (mut column, mut count) = (0, 0);
+        self.terminal.send("\r");
+        self.terminal.send(ERASE_REST);
+        offer(command, &mut |offered| {
+            if !offered.starts_with(word) {
+                return;
+            }
+            count += 1;
+            if count > MOST_LISTED {
+                return;
+            }
+            if column > 0 && column + 2 + offered.len() >= self.columns {
+                self.terminal.send("\n");
+                column = 0;
+            }
+            self.terminal.send(if column > 0 { "  " } else { "" });
+            self.terminal.send(offered);
+            column += offered.len() + if column > 0 { 2 } else { 0 };
+        });
+        if count > MOST_LISTED {
+            self.terminal.send_fmt(format_args!("\nand {} more", count - MOST_LISTED));
+        }
+        self.terminal.send("\n");
+    }
+
+    fn insert(&mut self, typed: u8) {
+        let simple =
+            self.buffer.is_at_end() && self.first == 0 && self.buffer.len() + 1 < self.columns - PROMPT.len();
+        if !self.buffer.insert(typed) {
+            self.terminal.send(BELL);
+        } else if simple {
+            self.terminal.send(char::from(typed).encode_utf8(&mut [0; 4]));
+        } else {
+            self.refresh();
         }
     }
 
+    /// Does `change`, which says whether it has changed anything.
+    fn edit(&mut self, change: impl FnOnce(&mut Buffer) -> bool) {
+        if change(&mut self.buffer) {
+            self.refresh();
+        }
+    }
+
+    fn always(&mut self, change: impl FnOnce(&mut Buffer)) {
+        change(&mut self.buffer);
+        self.refresh();
+    }
+
+    /// Draws the row again.
+    fn refresh(&mut self) {
+        self.terminal.send("\r");
+        self.terminal.send(ERASE_REST);
+        self.draw();
+    }
+
+    /// Replaces the line by the next older or newer one that begins as the line did when the search began.
+    fn search(&mut self, older: bool) -> Option<Line> {
+        let text = self.buffer.text();
+        if self.shown.is_none() {
+            // A line has the same room.
+            self.wanted = Text::try_from(text).unwrap_or_default();
+        }
+        let found = match (older, self.shown) {
+            (true, shown) => self.history.older(shown.unwrap_or(self.history.end()), &self.wanted, text),
+            (false, Some(shown)) => self.history.newer(shown, &self.wanted, text),
+            (false, None) => return None,
+        };
+        match found {
+            Some((at, line)) => {
+                self.shown = Some(at);
+                self.buffer.set(line);
+            }
+            None if older => return None,
+            None => {
+                self.shown = None;
+                self.buffer.set(&self.wanted);
+            }
+        }
+        self.refresh();
+        None
+    }
+
+    /// Leaves the whole line on the screen, on as many rows as it needs.
     fn finish(&mut self) -> Line {
-        let mut taker = Taker { line: Some(Text::new()) };
-        let Ok(()) = self.cli.process_byte::<Nothing, _>(ENTER, &mut taker);
-        let overflowed = core::mem::take(&mut self.overflowed);
-        taker.line.filter(|_| !overflowed).map_or(Line::TooLong, Line::Text)
-    }
-
-    /// Gives the crate bytes that do not end a line.
-    fn feed(&mut self, bytes: &[u8]) {
-        let mut unused = Taker { line: None };
-        for &byte in bytes {
-            let Ok(()) = self.cli.process_byte::<Nothing, _>(byte, &mut unused);
+        let len = self.buffer.len();
+        if self.first > 0 || len > self.columns - 1 - PROMPT.len() {
+            self.terminal.send("\r");
+            self.terminal.send(ERASE_REST);
+            self.terminal.send(PROMPT);
+            self.terminal.send(self.buffer.text());
         }
+        self.terminal.send("\n");
+        self.history.push(self.buffer.text());
+        (self.shown, self.first) = (None, 0);
+        self.buffer.finish()
     }
+}
 
-    /// Gives the crate a key's bytes, and says whether the key did anything.
-    fn moves(&mut self, key: &[u8]) -> bool {
-        let terminal = self.terminal;
-        terminal.sends(|| self.feed(key))
+/// The first of `len` characters that is shown where there is room for `room`, so that the one at `cursor` is among them, and
+/// not beyond a mark. It was `before`: it changes if it has to, by half a row.
+fn first_shown(before: usize, cursor: usize, len: usize, room: usize) -> usize {
+    if len <= room {
+        return 0;
     }
+    let ends = |first: usize| first + room >= len;
+    let sees = |first: usize| {
+        (first == 0 || cursor > first) && (ends(first) || cursor + 1 < first + room) && cursor <= first + room
+    };
+    // Not further than the line, so that its end uses the row.
+    let last = len - room;
+    let first = before.min(last);
+    if sees(first) { first } else { cursor.saturating_sub(room / 2).min(last) }
 }

@@ -6,6 +6,9 @@
 pub(super) enum Key {
     /// A printable ASCII character.
     Char(u8),
+    /// A byte that is not ASCII.
+    NotAscii(u8),
+    Tab,
     /// The end of a line.
     Enter,
     /// BS or DEL: the character before the cursor.
@@ -20,6 +23,14 @@ pub(super) enum Key {
     End,
     /// Ctrl-U: the whole line.
     Kill,
+    /// Ctrl-K: from the cursor on.
+    Cut,
+    /// Ctrl-W: the word before the cursor.
+    EraseWord,
+    /// Ctrl-L: the screen is drawn again.
+    Redraw,
+    /// The terminal says in which column the cursor is (CPR): how wide it is, when that is the last one.
+    Columns(u16),
     /// Ctrl-C.
     Interrupt,
 }
@@ -27,42 +38,44 @@ pub(super) enum Key {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Ground,
-    /// After CR: an LF belongs to it.
-    Return,
     /// After ESC.
     Escape,
     /// After ESC O.
     Ss3,
-    /// After ESC [, with the first number so far.
-    Csi(u8),
+    /// After ESC [, with the first number and the last one so far.
+    Csi(u16, u16),
 }
 
 /// Decodes one byte at a time.
 pub(super) struct Decoder {
     state: State,
+    /// The last character was CR: an LF belongs to it. A terminal's answer may come between the two.
+    after_return: bool,
 }
 
 impl Decoder {
     pub(super) const fn new() -> Self {
-        Self { state: State::Ground }
+        Self { state: State::Ground, after_return: false }
     }
 
     /// Takes a byte; gives a key when one is complete. What means nothing to a line is dropped.
     pub(super) fn push(&mut self, byte: u8) -> Option<Key> {
         let state = core::mem::replace(&mut self.state, State::Ground);
         match (state, byte) {
-            (State::Return, b'\n') => None,
-            (State::Escape, b'[') => self.enter(State::Csi(0)),
+            (State::Escape, b'[') => self.enter(State::Csi(0, 0)),
             (State::Escape, b'O') => self.enter(State::Ss3),
             // ESC and a character is Meta with it; nothing here is bound to that.
             (State::Escape, b' '..=b'~') => None,
-            (State::Ss3, b' '..=b'~') => final_byte(byte, 0),
-            (State::Csi(number), b'0'..=b'9') => {
-                self.enter(State::Csi(number.saturating_mul(10).saturating_add(byte - b'0')))
+            (State::Ss3, b' '..=b'~') => final_byte(byte, 0, 0),
+            // `last` is the number that is being received; the first one is kept when the next begins.
+            (State::Csi(first, last), b'0'..=b'9') => {
+                self.enter(State::Csi(first, last.saturating_mul(10).saturating_add(u16::from(byte - b'0'))))
             }
-            // Parameter and intermediate bytes; only the first number matters for the keys below.
-            (State::Csi(number), b' '..=b'?') => self.enter(State::Csi(number)),
-            (State::Csi(number), b'@'..=b'~') => final_byte(byte, number),
+            (State::Csi(0, last), b';') => self.enter(State::Csi(last, 0)),
+            (State::Csi(first, _), b';') => self.enter(State::Csi(first, 0)),
+            // Other parameter and intermediate bytes.
+            (state @ State::Csi(..), b' '..=b'?') => self.enter(state),
+            (State::Csi(first, last), b'@'..=b'~') => final_byte(byte, first, last),
             // A control character cancels a sequence and means what it always means.
             _ => self.ground(byte),
         }
@@ -74,13 +87,14 @@ impl Decoder {
     }
 
     fn ground(&mut self, byte: u8) -> Option<Key> {
+        if byte == 0x1b {
+            return self.enter(State::Escape);
+        }
+        let after_return = core::mem::replace(&mut self.after_return, byte == b'\r');
         match byte {
+            b'\n' if after_return => None,
             b'\n' => Some(Key::Enter),
-            b'\r' => {
-                self.state = State::Return;
-                Some(Key::Enter)
-            }
-            0x1b => self.enter(State::Escape),
+            b'\r' => Some(Key::Enter),
             0x01 => Some(Key::Home),
             0x02 => Some(Key::Left),
             0x03 => Some(Key::Interrupt),
@@ -88,20 +102,24 @@ impl Decoder {
             0x05 => Some(Key::End),
             0x06 => Some(Key::Right),
             0x08 | 0x7f => Some(Key::Backspace),
-            // A tab separates words like a space, and is as wide as one in the echo.
-            b'\t' => Some(Key::Char(b' ')),
+            b'\t' => Some(Key::Tab),
+            0x0b => Some(Key::Cut),
+            0x0c => Some(Key::Redraw),
             0x0e => Some(Key::Down),
             0x10 => Some(Key::Up),
             0x15 => Some(Key::Kill),
+            0x17 => Some(Key::EraseWord),
             b' '..=b'~' => Some(Key::Char(byte)),
+            0x80.. => Some(Key::NotAscii(byte)),
             _ => None,
         }
     }
 }
 
-/// The key of a complete sequence with first parameter `number`.
-fn final_byte(byte: u8, number: u8) -> Option<Key> {
-    match (byte, number) {
+/// The key of a complete sequence with these first and last parameters.
+fn final_byte(byte: u8, first: u16, last: u16) -> Option<Key> {
+    match (byte, if first == 0 { last } else { first }) {
+        (b'R', _) => Some(Key::Columns(last)),
         (b'A', _) => Some(Key::Up),
         (b'B', _) => Some(Key::Down),
         (b'C', _) => Some(Key::Right),
@@ -132,6 +150,7 @@ mod tests {
         assert_eq!(keys(b"\r\n"), [Key::Enter]);
         assert_eq!(keys(b"\n\n\r\r\r\n\n"), [Key::Enter; 6]);
         assert_eq!(keys(b"\r\na"), [Key::Enter, Key::Char(b'a')]);
+        assert_eq!(keys(b"\r\x1b[1;80R\n"), [Key::Enter, Key::Columns(80)]);
     }
 
     #[test]
@@ -152,6 +171,11 @@ mod tests {
     }
 
     #[test]
+    fn what_edits_a_line_is_a_key() {
+        assert_eq!(keys(b"\t\x0b\x0c\x17"), [Key::Tab, Key::Cut, Key::Redraw, Key::EraseWord]);
+    }
+
+    #[test]
     fn an_unknown_sequence_leaves_nothing_behind() {
         assert_eq!(keys(b"\x1b[200~x\x1b[?25hy\x1bbz"), [b'x', b'y', b'z'].map(Key::Char));
         assert_eq!(keys(b"\x1b[9999999999~"), []);
@@ -164,7 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ascii_is_dropped() {
-        assert_eq!(keys("é\u{0}\u{80}a".as_bytes()), [Key::Char(b'a')]);
+    fn what_is_not_ascii_is_told_byte_by_byte_and_an_unknown_control_character_is_not() {
+        let bytes = [0xc3, 0xa9].map(Key::NotAscii);
+        assert_eq!(keys("é\u{0}\u{7}".as_bytes()), bytes);
+        assert_eq!(keys(b"\x1b[\xffA"), [Key::NotAscii(0xff), Key::Char(b'A')]);
+    }
+
+    #[test]
+    fn a_cursor_position_report_has_the_column() {
+        assert_eq!(keys(b"\x1b[24;80R"), [Key::Columns(80)]);
+        assert_eq!(keys(b"\x1b[1;132R\x1b[;7R"), [Key::Columns(132), Key::Columns(7)]);
     }
 }

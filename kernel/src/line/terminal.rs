@@ -1,4 +1,5 @@
-//! Where the line editors echo to: a writer that several of them can share, which knows where the cursor is not.
+//! Where the line editors echo to: a writer that several of them can share, which knows whether it is at the beginning of a
+//! line.
 
 use core::cell::{Cell, RefCell};
 use core::fmt;
@@ -7,31 +8,28 @@ use core::fmt;
 pub struct Terminal<W: fmt::Write> {
     out: RefCell<W>,
     at_line_start: Cell<bool>,
-    /// While true, what is sent is dropped: an editor is being driven for its effect on the line alone.
-    muted: Cell<bool>,
-    /// How many pieces of text were sent, dropped ones included.
-    sent: Cell<usize>,
 }
 
 impl<W: fmt::Write> Terminal<W> {
     /// A terminal that is written to through `out`.
     pub const fn new(out: W) -> Self {
-        Self {
-            out: RefCell::new(out),
-            at_line_start: Cell::new(true),
-            muted: Cell::new(false),
-            sent: Cell::new(0),
-        }
+        Self { out: RefCell::new(out), at_line_start: Cell::new(true) }
     }
 
     pub(super) fn send(&self, text: &str) {
-        self.sent.set(self.sent.get().wrapping_add(1));
-        if self.muted.get() || text.is_empty() {
+        if text.is_empty() {
             return;
         }
         self.at_line_start.set(text.ends_with('\n'));
         // A failed write has no other place to be reported.
         let _ = self.out.borrow_mut().write_str(text);
+    }
+
+    /// Sends formatted text that ends no line.
+    pub(super) fn send_fmt(&self, text: fmt::Arguments<'_>) {
+        self.at_line_start.set(false);
+        // As in `send`.
+        let _ = self.out.borrow_mut().write_fmt(text);
     }
 
     /// Sends what puts the cursor at the beginning of an empty line.
@@ -42,20 +40,6 @@ impl<W: fmt::Write> Terminal<W> {
 
     pub(super) fn at_line_start(&self) -> bool {
         self.at_line_start.get()
-    }
-
-    /// Runs `body` with the echo off.
-    pub(super) fn muted(&self, body: impl FnOnce()) {
-        let before = self.muted.replace(true);
-        body();
-        self.muted.set(before);
-    }
-
-    /// Runs `body` and says whether it sent anything, seen or not.
-    pub(super) fn sends(&self, body: impl FnOnce()) -> bool {
-        let before = self.sent.get();
-        body();
-        self.sent.get() != before
     }
 
     pub(super) fn writer(&self) -> Writer<'_, W> {

@@ -1,8 +1,13 @@
-//! Both modes, seen from outside: the lines that come out, and a screen drawn from the echo by an independent model of a
-//! terminal.
+//! Both modes, seen from outside: the lines that come out, and what an independent model of a terminal shows.
 extern crate std;
 
+mod complete;
+mod random;
+mod screen;
+mod script;
+
 use super::*;
+use screen::Screen;
 use std::rc::Rc;
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -18,63 +23,69 @@ impl fmt::Write for Sent {
     }
 }
 
-/// The screen after `sent`, with `|` where the cursor is: ECMA-48 as far as a line editor goes, on a terminal of endless
-/// width that takes LF for CRLF.
-fn screen(sent: &str) -> String {
-    let (mut rows, mut column) = (std::vec![Vec::new()], 0_usize);
-    let mut chars = sent.chars();
-    while let Some(c) = chars.next() {
-        let row = rows.last_mut().expect("there is always a row");
-        match c {
-            '\n' => (rows.push(Vec::new()), column = 0).0,
-            '\r' => column = 0,
-            '\x08' => column = column.saturating_sub(1),
-            '\x1b' => {
-                let sequence: String = chars.by_ref().take_while(|c| !"CDK@P".contains(*c)).collect();
-                let end = sent[..sent.len() - chars.as_str().len()].chars().next_back();
-                match (sequence.as_str(), end) {
-                    ("[", Some('C')) => column += 1,
-                    ("[", Some('D')) => column = column.checked_sub(1).expect("left of the first column"),
-                    ("[2", Some('K')) => row.iter_mut().for_each(|c| *c = ' '),
-                    ("[", Some('@')) => row.insert(column, ' '),
-                    ("[", Some('P')) => drop((column < row.len()).then(|| row.remove(column))),
-                    other => panic!("the terminal was sent {other:?}"),
-                }
-            }
-            c => {
-                assert!(!c.is_control(), "the terminal was sent {c:?}");
-                row.resize(row.len().max(column + 1), ' ');
-                row[column] = c;
-                column += 1;
-            }
-        }
-    }
-    let row = rows.last_mut().expect("there is always a row");
-    while row.len() > column && row.last() == Some(&' ') {
-        row.pop();
-    }
-    row.resize(row.len().max(column), ' ');
-    row.insert(column, '|');
-    rows.iter()
-        .map(|row| row.iter().collect::<String>().trim_end().to_string())
-        .collect::<Vec<_>>()
-        .join("\n")
+/// Wider than the longest line.
+const WIDE: usize = 2000;
+
+/// A person at a terminal, and a shell without commands.
+struct Session<'t> {
+    reader: LineReader<'t, Sent>,
+    sent: Sent,
+    /// How much of it the screen has received.
+    seen: usize,
+    screen: Screen,
+    /// What was entered.
+    lines: Vec<String>,
 }
 
-/// Types `bytes` at the prompt as a shell without commands would take them: the lines, and the screen.
-fn typed(mode: Mode, bytes: &[u8]) -> (Vec<String>, String) {
+impl Session<'_> {
+    /// The screen receives what was sent, and its answers arrive.
+    fn settle(&mut self) {
+        let new = self.sent.0.borrow()[self.seen..].to_string();
+        self.seen += new.len();
+        self.screen.receive(&new);
+        if let Some(byte) = self.screen.answers.pop_front() {
+            assert_eq!(self.reader.push(byte), None, "an answer is no event");
+            self.settle();
+        }
+    }
+
+    fn types(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            match self.reader.push(byte) {
+                None => {}
+                Some(Event::Complete) => self.reader.complete(&complete::offer),
+                Some(Event::Line(line)) => {
+                    self.lines.push(line.to_string());
+                    self.reader.prompt();
+                }
+            }
+            self.settle();
+        }
+    }
+
+    fn event(&mut self, event: &str) {
+        self.reader.print_async(|out| out.write_str(event).expect("it is a string"));
+        self.settle();
+    }
+}
+
+/// Runs `act` at a prompt on a screen of this width.
+fn at<R>(mode: Mode, width: usize, act: impl FnOnce(&mut Session<'_>) -> R) -> R {
     let sent = Sent::default();
     let terminal = Terminal::new(sent.clone());
     let mut reader = LineReader::new(mode, &terminal);
     reader.prompt();
-    let mut lines = Vec::new();
-    for &byte in bytes {
-        if let Some(line) = reader.push(byte) {
-            lines.push(line.to_string());
-            reader.prompt();
-        }
-    }
-    (lines, screen(&sent.0.borrow()))
+    let mut session = Session { reader, sent, seen: 0, screen: Screen::new(width, 24), lines: Vec::new() };
+    session.settle();
+    act(&mut session)
+}
+
+/// Types `bytes`: the lines that come out, and the screen.
+fn typed(mode: Mode, bytes: &[u8]) -> (Vec<String>, String) {
+    at(mode, WIDE, |session| {
+        session.types(bytes);
+        (core::mem::take(&mut session.lines), session.screen.picture())
+    })
 }
 
 const BOTH: [Mode; 2] = [Mode::Dumb, Mode::Ansi];
@@ -195,14 +206,13 @@ fn the_prompt_is_sent_in_one_piece() {
 
 /// Types `before`, lets something print `event`, types `after`.
 fn interrupted(mode: Mode, before: &[u8], event: &str, after: &[u8]) -> (Vec<String>, String) {
-    let sent = Sent::default();
-    let terminal = Terminal::new(sent.clone());
-    let mut reader = LineReader::new(mode, &terminal);
-    reader.prompt();
-    before.iter().for_each(|&byte| assert_eq!(reader.push(byte), None));
-    reader.print_async(|out| out.write_str(event).expect("it is a string"));
-    let lines = after.iter().filter_map(|&byte| reader.push(byte)).map(|line| line.to_string()).collect();
-    (lines, screen(&sent.0.borrow()))
+    at(mode, WIDE, |session| {
+        session.types(before);
+        assert!(session.lines.is_empty());
+        session.event(event);
+        session.types(after);
+        (core::mem::take(&mut session.lines), session.screen.picture())
+    })
 }
 
 #[test]
@@ -211,10 +221,10 @@ fn what_arrives_by_itself_is_printed_above_and_typing_goes_on() {
         let (lines, screen) = interrupted(Mode::Ansi, b"sta", event, b"te\n");
         assert_eq!(
             (lines, screen.as_str()),
-            (std::vec!["state".to_string()], "dimm0: plugged\nhotmap> state\n|")
+            (std::vec!["state".to_string()], "dimm0: plugged\nhotmap> state\nhotmap> |")
         );
         let (lines, screen) = interrupted(Mode::Dumb, b"sta", event, b"te\n");
-        let seen = "hotmap> sta\ndimm0: plugged\nhotmap> state\n|";
+        let seen = "hotmap> sta\ndimm0: plugged\nhotmap> state\nhotmap> |";
         assert_eq!((lines, screen.as_str()), (std::vec!["state".to_string()], seen));
     }
 }
@@ -222,32 +232,27 @@ fn what_arrives_by_itself_is_printed_above_and_typing_goes_on() {
 #[test]
 fn an_event_in_the_middle_of_a_key_or_of_an_edit_spoils_neither() {
     let (lines, screen) = interrupted(Mode::Ansi, b"ab\x1b[", "event\n", b"Dc\n");
-    assert_eq!((lines, screen.as_str()), (std::vec!["acb".to_string()], "event\nhotmap> acb\n|"));
-    // The cursor was before b; the event leaves it at the end.
+    assert_eq!((lines, screen.as_str()), (std::vec!["acb".to_string()], "event\nhotmap> acb\nhotmap> |"));
     let (lines, screen) = interrupted(Mode::Ansi, b"ab\x1b[D", "event\n", b"c\n");
-    assert_eq!((lines, screen.as_str()), (std::vec!["abc".to_string()], "event\nhotmap> abc\n|"));
+    assert_eq!((lines, screen.as_str()), (std::vec!["acb".to_string()], "event\nhotmap> acb\nhotmap> |"));
 }
 
 #[test]
 fn while_a_command_runs_nothing_is_broken_off_and_no_prompt_drawn() {
     for mode in BOTH {
-        let sent = Sent::default();
-        let terminal = Terminal::new(sent.clone());
-        let mut reader = LineReader::new(mode, &terminal);
-        reader.prompt();
-        assert_eq!(b"x\n".iter().filter_map(|&byte| reader.push(byte)).count(), 1);
-        reader.print_async(|out| out.write_str("reply\n").expect("it is a string"));
-        assert_eq!(
-            (reader.line_break(), screen(&sent.0.borrow()).as_str()),
-            ("", "hotmap> x\nreply\n|"),
-            "{mode:?}"
-        );
+        let picture = at(mode, WIDE, |session| {
+            assert_eq!(b"x\n".iter().filter_map(|&byte| session.reader.push(byte)).count(), 1);
+            session.event("reply\n");
+            assert_eq!(session.reader.line_break(), "", "{mode:?}");
+            session.screen.picture()
+        });
+        assert_eq!(picture, "hotmap> x\nreply\n|", "{mode:?}");
     }
 }
 
 #[test]
 fn ansi_mode_edits_within_the_line() {
-    for (bytes, line, at) in [
+    for (bytes, line, shown) in [
         (&b"ac\x1b[Db"[..], "abc", "ab|c"),
         (b"bc\x01a", "abc", "a|bc"),
         (b"bc\x1b[Ha\x1b[Fd", "abcd", "abcd|"),
@@ -255,9 +260,14 @@ fn ansi_mode_edits_within_the_line() {
         (b"axbc\x01\x1b[C\x1b[3~", "abc", "a|bc"),
         (b"abc\x1b[3~", "abc", "abc|"),
         (b"a c\x1b[D\"b\"", "a \"b\"c", "a \"b\"|c"),
+        (b"abcd\x1b[D\x1b[D\x0b", "ab", "ab|"),
+        (b"pin one two  \x17", "pin one ", "pin one |"),
+        (b"pin one two\x17\x17\x17\x17x", "x", "x|"),
+        (b"one two\x1b[D\x17", "one o", "one |o"),
+        (b"abc\x15d", "d", "d|"),
     ] {
         let (_, screen) = typed(Mode::Ansi, bytes);
-        assert_eq!(screen, std::format!("hotmap> {at}"));
+        assert_eq!(screen, std::format!("hotmap> {shown}"));
         let (lines, _) = typed(Mode::Ansi, &[bytes, b"\n"].concat());
         assert_eq!(lines, [line]);
     }
@@ -272,79 +282,76 @@ fn ansi_mode_recalls_lines_as_they_were_typed() {
     assert_eq!(lines, ["run \"a b\"", "run \"a b\" --x"]);
 }
 
-/// Random keys against a model that is a vector and an index.
 #[test]
-fn random_editing_ends_where_a_plain_model_ends() {
-    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-    for _ in 0..300 {
-        let (mut bytes, mut model, mut cursor) = (Vec::new(), Vec::<u8>::new(), 0);
-        for _ in 0..60 {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            match seed >> 60 {
-                0 | 1 => (bytes.extend(b"\x1b[D"), cursor = cursor.max(1) - 1).0,
-                2 => (bytes.extend(b"\x1b[C"), cursor = model.len().min(cursor + 1)).0,
-                3 => (bytes.push(1), cursor = 0).0,
-                4 => (bytes.push(5), cursor = model.len()).0,
-                5 | 6 => {
-                    bytes.push(0x7f);
-                    if cursor > 0 {
-                        cursor -= 1;
-                        model.remove(cursor);
-                    }
-                }
-                7 => {
-                    bytes.extend(b"\x1b[3~");
-                    if cursor < model.len() {
-                        model.remove(cursor);
-                    }
-                }
-                _ => {
-                    let typed = b"ab \"\\-xyz"[usize::try_from(seed >> 40 & 0xff).expect("a byte") % 9];
-                    bytes.push(typed);
-                    model.insert(cursor, typed);
-                    cursor += 1;
-                }
-            }
+fn dumb_mode_erases_a_word_too() {
+    let (lines, screen) = typed(Mode::Dumb, b"pin one two \x17three\n\x17");
+    assert_eq!(
+        (lines, screen.as_str()),
+        (std::vec!["pin one three".to_string()], "hotmap> pin one three\nhotmap> |")
+    );
+}
+
+#[test]
+fn ctrl_l_leaves_the_line_on_an_empty_screen() {
+    let (lines, screen) = typed(Mode::Ansi, b"a\nbc\x1b[D\x0cd\n");
+    assert_eq!(
+        (lines, screen.as_str()),
+        (std::vec!["a".to_string(), "bdc".to_string()], "hotmap> bdc\nhotmap> |")
+    );
+}
+
+#[test]
+fn a_line_with_a_byte_that_is_not_ascii_is_refused_as_a_whole() {
+    for mode in BOTH {
+        let (lines, screen) = typed(mode, "caf\u{e9} x\nok\n".as_bytes());
+        assert_eq!(lines, ["byte 4 of the line is 0xc3, which is not printable ASCII", "ok"], "{mode:?}");
+        assert_eq!(screen, "hotmap> caf x\nhotmap> ok\nhotmap> |", "{mode:?}");
+        for drop in ["\x15", "\x03"] {
+            let (lines, _) = typed(mode, std::format!("\u{e9}a{drop}b\n").as_bytes());
+            assert_eq!(lines, ["b"], "{mode:?}");
         }
-        let text = String::from_utf8(model).expect("ASCII");
-        let shown = std::format!("hotmap> {}|{}", &text[..cursor], &text[cursor..]);
-        assert_eq!(typed(Mode::Ansi, &bytes).1.trim_end(), shown.trim_end());
-        let lines = typed(Mode::Ansi, &[&bytes[..], b"\n"].concat()).0;
-        assert_eq!(lines, if text.trim().is_empty() { Vec::new() } else { std::vec![text] });
     }
-}
-
-/// What a program gets for `bytes`: the lines as the shell says them.
-fn scripted(bytes: &[u8]) -> Vec<String> {
-    let mut reader = ScriptReader::new();
-    bytes.iter().filter_map(|&byte| reader.push(byte)).map(|line| line.to_string()).collect()
-}
-
-#[test]
-fn a_programs_line_ends_each_give_one_line_blank_ones_too() {
-    assert_eq!(scripted(b"a\nb\rc\r\n\n \t\n\r\r\nd"), ["a", "b", "c", "", "  ", "", ""]);
-    assert_eq!(scripted(br#"run "a b" \ ; '"#), [""; 0]);
-    assert_eq!(scripted(b"run \"a\tb\" \\ ; '\n"), [r#"run "a b" \ ; '"#]);
+    let (lines, bells) = at(Mode::Ansi, WIDE, |session| {
+        session.types("a\u{e9}\n\x1b[A\n".as_bytes());
+        (session.lines.clone(), session.screen.bells)
+    });
+    assert_eq!((lines[1].as_str(), bells), ("a", 2), "what was taken is recalled; each byte rings");
 }
 
 #[test]
-fn a_programs_line_that_is_too_long_or_not_ascii_is_reported_and_the_next_one_is_not() {
-    let longest = "x".repeat(MAX_LINE);
-    assert_eq!(scripted(std::format!("{longest}\n").as_bytes()), [longest.as_str()]);
-    let fault = "the line is longer than 1024 bytes";
-    assert_eq!(scripted(std::format!("{longest}x\nok\n").as_bytes()), [fault, "ok"]);
-    for (line, byte, column) in
-        [("caf\u{e9} x", "0xc3", 4), ("\x1b[A", "0x1b", 1), ("a\0", "0x00", 2), ("ab\x7f", "0x7f", 3)]
-    {
-        let fault = std::format!("byte {column} of the line is {byte}, which is not printable ASCII");
-        assert_eq!(scripted(std::format!("{line}\nok\n").as_bytes()), [fault.as_str(), "ok"]);
+fn arrow_up_finds_the_lines_that_begin_as_the_one_that_is_typed() {
+    let up_and_down = |keys: &str| {
+        let bytes = std::format!("pin 1\nmem\npin 2\npin 2\nstate\n{keys}\n");
+        typed(Mode::Ansi, bytes.as_bytes()).0.pop()
+    };
+    for (keys, line) in [
+        ("\x1b[A", "state"),
+        ("p\x1b[A", "pin 2"),
+        ("p\x1b[A\x1b[A", "pin 1"),
+        ("p\x1b[A\x1b[A\x1b[A", "pin 1"),
+        ("p\x1b[A\x1b[A\x1b[B", "pin 2"),
+        ("p\x1b[A\x1b[A\x1b[B\x1b[B", "p"),
+        ("p\x1b[A\x1b[B\x1b[B\x1b[A", "pin 2"),
+        ("x\x1b[A", "x"),
+        ("p\x1b[Ax\x1b[A", "pin 2x"),
+        ("p\x1b[A\x15m\x1b[A", "mem"),
+    ] {
+        assert_eq!(up_and_down(keys).as_deref(), Some(line), "{keys:?}");
     }
-    // The first fault of a line is the one that is said.
-    assert!(scripted(std::format!("{longest}x\x7f\n").as_bytes())[0].contains("longer"));
-    assert!(scripted(std::format!("\x7f{longest}x\n").as_bytes())[0].contains("byte 1 "));
+    // The same line again is no step.
+    let (lines, _) = typed(Mode::Ansi, b"pin 2\nmem\npin 2\np\x1b[A\x1b[A\x1b[B\n");
+    assert_eq!(lines.last().map(String::as_str), Some("p"));
 }
 
 #[test]
-fn ctrl_c_that_comes_too_late_for_a_programs_command_changes_no_line() {
-    assert_eq!(scripted(b"\x03sta\x03te\n\x03\n"), ["state", ""]);
+fn a_terminal_that_does_not_tell_its_width_has_80_columns() {
+    let sent = Sent::default();
+    let terminal = Terminal::new(sent.clone());
+    let mut reader = LineReader::new(Mode::Ansi, &terminal);
+    reader.prompt();
+    "x".repeat(100).bytes().for_each(|byte| drop(reader.push(byte)));
+    let mut screen = Screen::new(80, 24);
+    screen.receive(&sent.0.borrow());
+    let rows = screen.rows();
+    assert_eq!((rows.len(), rows[0].starts_with("hotmap> <xxx")), (1, true), "{rows:?}");
 }

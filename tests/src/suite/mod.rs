@@ -43,6 +43,7 @@ mod several;
 mod shapes;
 mod smp;
 mod stress;
+mod tab;
 mod tenants;
 mod test;
 mod virtio_mem;
@@ -69,6 +70,7 @@ pub fn all() -> Vec<Test> {
         script::tests,
         schema::tests,
         help::tests,
+        tab::tests,
         device_tree::tests,
         consoles::tests,
         regions::tests,

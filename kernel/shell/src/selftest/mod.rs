@@ -97,6 +97,11 @@ const SUBJECTS: &[Subject] = &[
 /// The last test of every subject.
 const UNCHANGED: &str = "leaves the machine as it was";
 
+/// The subjects' names, for completion.
+pub(crate) fn names(offer: &mut dyn FnMut(&str)) {
+    SUBJECTS.iter().for_each(|subject| offer(subject.name));
+}
+
 /// Lists the subjects.
 pub(crate) fn list() {
     for subject in SUBJECTS {
