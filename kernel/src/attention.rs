@@ -8,6 +8,7 @@ use hotmap_mm::machine::Machine;
 use hotmap_mm::mm::Mm;
 use hotmap_mm::pfn::PfnRange;
 
+use crate::arch::counter;
 use crate::{console, kprintln};
 
 /// The time between two lines, in seconds.
@@ -31,33 +32,16 @@ pub struct Attention<'a> {
     stopped: bool,
 }
 
-#[cfg(target_os = "none")]
-fn ticks() -> u64 {
-    crate::arch::counter::ticks()
-}
-#[cfg(target_os = "none")]
-fn ticks_per_second() -> u64 {
-    crate::arch::counter::ticks_per_second()
-}
-#[cfg(not(target_os = "none"))]
-fn ticks() -> u64 {
-    0
-}
-#[cfg(not(target_os = "none"))]
-fn ticks_per_second() -> u64 {
-    1
-}
-
 impl<'a> Attention<'a> {
     /// For an operation that begins now.
     pub fn new(subject: &'a dyn fmt::Display) -> Self {
-        let (quiet, second, said) = (console::is_quiet(), ticks_per_second(), ticks());
+        let (quiet, second, said) = (console::is_quiet(), counter::ticks_per_second(), counter::ticks());
         Self { subject, quiet, second, said, looked: None, stopped: false }
     }
 
     /// Whether Ctrl-C was typed since it began. Says `progress`, every two seconds.
     pub fn stop(&mut self, progress: fmt::Arguments<'_>) -> bool {
-        let now = ticks();
+        let now = counter::ticks();
         if self.looked.is_none_or(|looked| now.wrapping_sub(looked) >= self.second / LOOKS) {
             self.looked = Some(now);
             self.stopped |= console::interrupted();

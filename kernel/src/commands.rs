@@ -2,11 +2,14 @@
 //! between them.
 
 use crate::arch::counter;
+#[cfg(target_os = "none")]
 use crate::boot_info::BootInfo;
 use crate::console::{self, ConsoleWriter};
 use crate::exit::{Status, exit};
 use crate::kernel::Kernel;
 use crate::line::{self, Event, Line, LineReader, Mode, ScriptReader, Terminal};
+#[cfg(target_os = "none")]
+use crate::takeover;
 use crate::{kprintln, script};
 
 /// The shell, a package above this one.
@@ -21,8 +24,9 @@ pub struct Shell {
 type Complete = fn(&Kernel, &str, &mut dyn FnMut(&str));
 
 /// The first function after boot: takes commands until the run ends.
+#[cfg(target_os = "none")]
 pub fn kernel_main(info: &'static mut BootInfo, shell: Shell) -> ! {
-    let kernel = &mut Kernel::boot(info);
+    let kernel = &mut takeover::take_over(info);
     let args = &kernel.info.args;
     if args.script {
         script::turn_on();
@@ -60,7 +64,7 @@ fn serve(kernel: &mut Kernel, shell: Shell) -> ! {
     loop {
         kernel.service();
         match console::try_read_byte().map(|byte| reader.push(byte)) {
-            None => kernel.idle(),
+            None => idle(kernel),
             Some(None) => {}
             Some(Some(line)) => {
                 script::begin();
@@ -85,6 +89,11 @@ fn run_line(kernel: &mut Kernel, line: &Line, shell: Shell) {
             script::fail();
         }
     }
+}
+
+/// Waits for the next event, or until a virtio memory device is to be tried again.
+fn idle(kernel: &mut Kernel) {
+    kernel.platform.wait(kernel.vmems.next_retry());
 }
 
 /// Whether a line is being typed.
@@ -134,7 +143,7 @@ fn interact(kernel: &mut Kernel, dumb: bool, shell: Shell) -> ! {
         typing.note(byte);
         match byte.map(|byte| reader.push(byte)) {
             None if dumb && typing.goes_on() => {}
-            None => kernel.idle(),
+            None => idle(kernel),
             Some(None) => {}
             Some(Some(Event::Complete)) => {
                 reader.complete(&|text, offer| (shell.complete)(kernel, text, offer));

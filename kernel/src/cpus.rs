@@ -8,9 +8,14 @@
 //! ```
 
 pub mod plan;
-#[cfg(target_os = "none")]
+#[cfg_attr(
+    not(target_os = "none"),
+    expect(dead_code, reason = "what other CPUs do has no caller on the host")
+)]
 pub mod signals;
-#[cfg(target_os = "none")]
 pub mod start;
-#[cfg(target_os = "none")]
+#[cfg_attr(
+    not(target_os = "none"),
+    expect(dead_code, reason = "what other CPUs do has no caller on the host")
+)]
 pub mod work;

@@ -8,8 +8,10 @@
 
 use core::fmt::Display;
 
+#[cfg(target_os = "none")]
 use crate::arch::{cpu, psci, semihosting};
-use crate::drivers::virtio::console;
+#[cfg(target_os = "none")]
+use crate::drivers::virtio;
 use crate::{kprintln, script};
 
 /// The exit status of a run.
@@ -32,7 +34,8 @@ pub fn exit(status: Status, why: impl Display) -> ! {
         script::end();
     }
     kprintln!("hotmap: exit {}: {why}", status as u32);
-    if let Err((name, refusal)) = console::send(status as u32) {
+    #[cfg(target_os = "none")]
+    if let Err((name, refusal)) = virtio::console::send(status as u32) {
         kprintln!("exit: {name}: {refusal}; the status does not go through it");
     }
     leave(status)
@@ -41,10 +44,20 @@ pub fn exit(status: Status, why: impl Display) -> ! {
 /// Ends the run with `status`, without the line: for when the console has failed.
 ///
 /// Needs [`crate::exceptions::install`] first: without semihosting its trap is undefined.
+#[cfg(target_os = "none")]
 pub fn leave(status: Status) -> ! {
     // What it refuses cannot be said here, and was said unless the console has failed.
-    let _ = console::send(status as u32);
+    let _ = virtio::console::send(status as u32);
     semihosting::exit(status as u32);
     psci::system_off();
     cpu::halt()
+}
+
+/// Ends the run with `status`: the host goes on.
+///
+/// # Panics
+/// Always.
+#[cfg(not(target_os = "none"))]
+pub fn leave(status: Status) -> ! {
+    panic!("the run ends with status {}", status as u32)
 }

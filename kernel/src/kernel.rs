@@ -2,26 +2,22 @@
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::granule::Granule;
-use hotmap_mm::layout::Layout;
 use hotmap_mm::pfn::PfnRange;
-use hotmap_mm::space::table::KernelSpace;
 use hotmap_mm::{frame::counts::Counts, frame::zone::ZoneKind, mm::Mm};
 
 use crate::arch::machine::Arm;
-use crate::arch::{bulk, counter, cpu, heap, vmemmap};
+use crate::arch::vmemmap;
 use crate::boot_info::BootInfo;
-use crate::console;
 use crate::dimms::Dimms;
 use crate::drivers::ged::{Ged, OstEvent, OstStatus};
-use crate::drivers::platform::Platform;
-use crate::drivers::virtio::memory::{self, MemoryDevice};
+use crate::drivers::platform::{MemoryDevice, Platform};
 use crate::exit::{Status, exit};
 use crate::inject::Injection;
 use crate::nvdimms::Nvdimms;
 use crate::plug::Policy;
 use crate::regions::Regions;
 use crate::vmems::Vmems;
-use crate::{cpus, klog, kprintln, meter, readers, script};
+use crate::{cpus, klog, kprintln, readers, script};
 
 /// Everything that the kernel owns.
 pub struct Kernel {
@@ -73,27 +69,10 @@ fn greet(info: &BootInfo, counts: &Counts) {
 }
 
 impl Kernel {
-    /// Takes over what boot has found, and brings up everything, at the high addresses, on the boot CPU.
-    pub(crate) fn boot(info: &'static mut BootInfo) -> Self {
-        console::set_quiet(info.args.bench);
-        if info.args.bench {
-            meter::turn_on();
-        }
-        bulk::init(&cpu::features());
-        let layout = Layout::new(info.granule.granule(), info.ram_start, cpu::features().pa_bits());
-        let machine = Arm::new(layout.phys_base);
+    /// The kernel over `mm` and the devices of `platform`: brings up everything that `info` asks for.
+    pub fn new(info: &'static BootInfo, mm: Mm<Arm>, platform: Platform) -> Self {
+        let layout = mm.space().layout();
         vmemmap::set(layout.vmemmap(), layout.first_pfn().get());
-        heap::init(&machine, info.heap);
-        let space = KernelSpace::new(machine, layout, info.root);
-        let mm = match Mm::boot(space, &mut info.memblock, info.args.boot_memmap) {
-            Ok(mm) => mm,
-            Err(error) => {
-                kprintln!("error: {error}");
-                exit(Status::Crashed, "boot cannot go on")
-            }
-        };
-        let info: &'static BootInfo = info;
-        let platform = Platform::bring_up(info);
         let mut kernel = Self {
             info,
             mm,
@@ -115,9 +94,6 @@ impl Kernel {
         kernel.find_nvdimms();
         kernel.find_vmems();
         kernel.use_pmem();
-        if meter::is_on() {
-            kprintln!("bench: boot {} {} 0 0", info.memblock.span().len(), counter::instructions());
-        }
         kernel
     }
 
@@ -174,16 +150,16 @@ impl Kernel {
     /// Drives the virtio memory devices that were found.
     fn find_vmems(&mut self) {
         // Those that are not driven are reset, and interrupt no more.
-        let found = core::mem::take(&mut self.platform.virtio);
+        let found = self.platform.take_memory_devices();
         if !self.info.args.virtio_mem {
             return;
         }
         let zone = self.info.args.online_auto.then_some(ZoneKind::Movable);
         let policy = hotmap_resize::Policy { home: self.info.args.memmap, zone };
-        for device in found {
-            match memory::drive(device.transport) {
-                Ok(driven) => self.vmems.find(&mut self.mm, driven, policy, &device.name),
-                Err(fault) => kprintln!("virtio-mem ({}): refused: {fault}", device.name),
+        for (name, device) in found {
+            match device {
+                Ok(device) => self.vmems.find(&mut self.mm, device, policy, &name),
+                Err(fault) => kprintln!("virtio-mem ({name}): refused: {fault}"),
             }
         }
     }
@@ -239,11 +215,6 @@ impl Kernel {
             }
         }
         events.nvdimm()
-    }
-
-    /// Waits for the next event, or until a virtio memory device is to be tried again.
-    pub(crate) fn idle(&mut self) {
-        self.platform.wait(self.vmems.next_retry());
     }
 }
 

@@ -14,7 +14,7 @@
 //!
 //! What has no assembly in it (syndrome decoding, TLB plans, control-register values, line editing, the parsers of
 //! device registers) compiles for the host too, where `cargo test -p hotmap-kernel` runs its tests.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_os = "none", no_std)]
 
 extern crate alloc;
 
@@ -22,21 +22,17 @@ pub mod arch;
 pub mod args;
 pub mod attention;
 pub mod boot_info;
-#[cfg(target_os = "none")]
+#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "the host gives commands by itself"))]
 pub mod commands;
 pub mod cpus;
-#[cfg(target_os = "none")]
 pub mod devices;
 pub mod dimms;
 pub mod drivers;
 #[cfg(target_os = "none")]
 pub mod exceptions;
-#[cfg(target_os = "none")]
 pub mod exit;
-#[cfg(target_os = "none")]
 mod hugepages;
 pub mod inject;
-#[cfg(target_os = "none")]
 pub mod kernel;
 pub mod line;
 pub mod lock;
@@ -45,15 +41,18 @@ pub mod number;
 pub mod nvdimms;
 pub mod per_cpu;
 pub mod plug;
-#[cfg(target_os = "none")]
+#[cfg_attr(
+    not(target_os = "none"),
+    expect(dead_code, reason = "what other CPUs do has no caller on the host")
+)]
 pub mod readers;
 pub mod regions;
-#[cfg(target_os = "none")]
 pub mod script;
 #[cfg(target_os = "none")]
 pub mod secondary;
-#[cfg(target_os = "none")]
 pub mod states;
+#[cfg(target_os = "none")]
+mod takeover;
 pub mod vmems;
 
 #[cfg(target_os = "none")]

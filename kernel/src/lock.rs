@@ -92,14 +92,8 @@ const fn is_alone() -> bool {
 }
 
 /// What `holder` is while this CPU holds the lock.
-#[cfg(target_os = "none")]
 fn this_cpu() -> usize {
     crate::arch::cpu::number() + 1
-}
-/// The host's tests run as one CPU.
-#[cfg(not(target_os = "none"))]
-const fn this_cpu() -> usize {
-    1
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use hotmap_mm::frame::counts::Counts;
 
+use crate::arch::counter;
+
 static ON: AtomicBool = AtomicBool::new(false);
 
 /// Prints figures from now on (`bench=on`).
@@ -29,24 +31,15 @@ fn read_counts(counts: &Counts) -> (i64, i64) {
     (counts.tables.cast_signed(), counts.memmap_ram.cast_signed())
 }
 
-#[cfg(target_os = "none")]
-fn instructions() -> u64 {
-    crate::arch::counter::instructions()
-}
-#[cfg(not(target_os = "none"))]
-fn instructions() -> u64 {
-    0
-}
-
 impl Meter {
     /// Starts counting.
     pub fn start(counts: &Counts) -> Self {
         let (tables, ram) = read_counts(counts);
-        Self { tables, ram, instructions: instructions() }
+        Self { tables, ram, instructions: counter::instructions() }
     }
     /// The difference since the start.
     pub fn stop(self, counts: impl FnOnce() -> Counts) -> Self {
-        let now = instructions();
+        let now = counter::instructions();
         let (tables, ram) = read_counts(&counts());
         Self { instructions: now - self.instructions, tables: tables - self.tables, ram: ram - self.ram }
     }

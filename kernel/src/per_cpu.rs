@@ -5,10 +5,8 @@
 pub use hotmap_sync::cpu::CPUS;
 
 /// A value for each CPU, by the CPU's number, which is below [`CPUS`]: no index fails.
-#[cfg(target_os = "none")]
 pub(crate) struct PerCpu<T>(pub(crate) [T; CPUS]);
 
-#[cfg(target_os = "none")]
 impl<T> core::ops::Index<usize> for PerCpu<T> {
     type Output = T;
     #[inline]

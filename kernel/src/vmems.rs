@@ -20,6 +20,7 @@ use hotmap_resize::follow::MOST_TRIES;
 use hotmap_resize::{Failure, Policy, Resizer, Status};
 use virtio_mem::{Device, Fault};
 
+use crate::arch::counter;
 use crate::attention;
 use crate::meter::{self, Meter};
 use crate::{klog, kprintln};
@@ -287,21 +288,13 @@ const fn range(range: &Range<u64>) -> PhysRange {
     PhysRange { start: PhysAddr::new(range.start), end: PhysAddr::new(range.end) }
 }
 
-#[cfg(target_os = "none")]
 fn now() -> u64 {
-    crate::arch::counter::ticks()
+    counter::ticks()
 }
-#[cfg(not(target_os = "none"))]
-const fn now() -> u64 {
-    0
-}
-#[cfg(target_os = "none")]
+
+/// How long to wait after so many tries, in ticks.
 fn after(tries: u32) -> u64 {
-    crate::arch::counter::ticks_per_second() * (FIRST_RETRY << tries.saturating_sub(1)) / 1000
-}
-#[cfg(not(target_os = "none"))]
-const fn after(tries: u32) -> u64 {
-    FIRST_RETRY << tries.saturating_sub(1)
+    counter::ticks_per_second() * (FIRST_RETRY << tries.saturating_sub(1)) / 1000
 }
 
 #[cfg(test)]

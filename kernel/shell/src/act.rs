@@ -8,6 +8,7 @@ use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use super::args::Words;
 use super::{Outcome, ShellError};
+#[cfg(target_os = "none")]
 use crate::selftest;
 use crate::units::Units;
 use hotmap_kernel::attention::{self, Attention};
@@ -161,6 +162,7 @@ pub(super) fn audit(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
     if found == 0 { Ok(()) } else { Err(ShellError::Failed("the invariants named above do not hold")) }
 }
 
+#[cfg(target_os = "none")]
 pub(super) fn selftest(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let name = words.next();
     if name == Some("list") {
@@ -178,4 +180,10 @@ pub(super) fn selftest(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
 /// In `run=` the commands before it have their say in the status.
 pub(super) fn poweroff(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
     exit(kernel.status, "poweroff")
+}
+
+/// The self-tests look at the CPU beside the model: an emulated machine has none.
+#[cfg(not(target_os = "none"))]
+pub(super) fn selftest(_: &mut Kernel, _: &mut Words<'_>) -> Outcome {
+    Err(ShellError::Failed("the self-tests need the bare machine"))
 }

@@ -5,7 +5,9 @@ use core::fmt::{Display, Write};
 use heapless::String;
 use hotmap_mm::frame::block::BlockState;
 
-use super::{selftest, table};
+#[cfg(target_os = "none")]
+use super::selftest;
+use super::table;
 use crate::units::Units;
 use hotmap_kernel::kernel::Kernel;
 
@@ -63,6 +65,7 @@ fn offer_one(kernel: &Kernel, name: &str, part: &str, word: &str, offer: &mut dy
     }
     match part {
         "COMMAND" => names(offer),
+        #[cfg(target_os = "none")]
         "NAME" => selftest::names(offer),
         "addr:A" if word.starts_with("addr:") => addresses(kernel, name, "addr:", offer),
         "addr:A" => offer("addr:"),

@@ -1,13 +1,13 @@
 //! The shell: one table of commands, and the self-tests, which are one of them. A command succeeds, or prints the reason in
 //! one line. The package is above the kernel, which knows only the function that runs a command line.
 #![no_std]
-#![cfg(target_os = "none")]
 
 extern crate alloc;
 
 mod act;
 mod args;
 mod bench;
+mod checksum;
 mod command;
 mod complete;
 mod dax;
@@ -16,6 +16,7 @@ mod harm;
 mod help;
 mod hugetlb;
 mod json;
+#[cfg(target_os = "none")]
 mod selftest;
 mod show;
 mod state;

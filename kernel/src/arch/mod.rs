@@ -36,38 +36,40 @@ pub mod esr;
 pub mod features;
 pub mod interrupts;
 pub mod mmu;
+pub mod peek;
 pub mod psci;
 pub mod tlb;
-
-#[cfg(target_os = "none")]
-pub mod bulk;
-#[cfg(target_os = "none")]
-pub mod caches;
-#[cfg(target_os = "none")]
-pub mod counter;
-#[cfg(target_os = "none")]
-pub mod cpu;
-#[cfg(target_os = "none")]
-pub mod exchange;
-#[cfg(target_os = "none")]
-pub mod fault;
-#[cfg(target_os = "none")]
-pub mod heap;
-#[cfg(target_os = "none")]
-pub mod image;
-#[cfg(target_os = "none")]
-pub mod machine;
-#[cfg(target_os = "none")]
-mod memcpy;
-#[cfg(target_os = "none")]
-pub mod mmu_control;
-#[cfg(target_os = "none")]
-pub mod peek;
-#[cfg(target_os = "none")]
-pub mod probe;
-#[cfg(target_os = "none")]
-pub(crate) mod semihosting;
-#[cfg(target_os = "none")]
-pub mod translate;
-#[cfg(target_os = "none")]
+pub mod translation;
+#[cfg_attr(
+    not(target_os = "none"),
+    expect(dead_code, reason = "what other CPUs do has no caller on the host")
+)]
 pub(crate) mod vmemmap;
+
+/// Gives the modules of the bare machine one condition.
+macro_rules! bare {
+    ($($(#[$attribute:meta])* $visibility:vis mod $name:ident;)+) => {
+        $(#[cfg(target_os = "none")] $(#[$attribute])* $visibility mod $name;)+
+    };
+}
+bare! {
+    pub mod bulk;
+    pub mod caches;
+    pub mod counter;
+    pub mod cpu;
+    pub mod exchange;
+    pub mod fault;
+    pub mod heap;
+    pub mod image;
+    pub mod machine;
+    mod memcpy;
+    pub mod mmu_control;
+    pub mod probe;
+    pub(crate) mod semihosting;
+    pub mod translate;
+}
+
+#[cfg(not(target_os = "none"))]
+mod hosted;
+#[cfg(not(target_os = "none"))]
+pub use hosted::{bulk, counter, cpu, exchange, fault, heap, machine, translate};

@@ -14,6 +14,7 @@ use hotmap_mm::pfn::Pfn;
 use hotmap_sync::readers::Inside;
 
 use super::machine::Arm;
+#[cfg(target_os = "none")]
 use super::probe::probe_read32;
 
 /// Word `index` of the page `pfn`; `None` when that is not a tenant's page, or has no such word.
@@ -52,6 +53,15 @@ pub(crate) fn struct_page<'a>(_section: &'a Inside<'_>, va: VirtAddr) -> &'a Pag
 /// Whether a load at `va` aborts. Device registers may change when they are read, so they are not: an address of theirs
 /// counts as one that aborts.
 pub fn load_aborts(va: VirtAddr) -> bool {
+    DEVICES.contains(va) || aborts(va)
+}
+
+#[cfg(target_os = "none")]
+fn aborts(va: VirtAddr) -> bool {
     // SAFETY: M4: outside of the devices' area is memory or nothing, and reading memory is harmless.
-    DEVICES.contains(va) || unsafe { probe_read32(super::word(va.get())) }.is_none()
+    unsafe { probe_read32(super::word(va.get())) }.is_none()
+}
+#[cfg(not(target_os = "none"))]
+fn aborts(va: VirtAddr) -> bool {
+    super::translate::load(va).address().is_none()
 }

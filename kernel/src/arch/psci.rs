@@ -51,6 +51,15 @@ impl Functions {
 #[cfg(target_os = "none")]
 pub use calls::{cpu_on, init, system_off};
 
+/// Where there is no firmware, no other CPU is started.
+///
+/// # Errors
+/// Always.
+#[cfg(not(target_os = "none"))]
+pub const fn cpu_on(_affinity: u64, _entry: u64) -> Result<(), smccc::psci::error::Error> {
+    Err(smccc::psci::error::Error::NotSupported)
+}
+
 #[cfg(target_os = "none")]
 mod calls {
     use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};

@@ -16,6 +16,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::start::{online, wait_until};
 use crate::arch::cpu;
+#[cfg(target_os = "none")]
 use crate::drivers::gic::own::{self, Taken};
 use crate::per_cpu::{CPUS, PerCpu};
 
@@ -30,7 +31,14 @@ static PARKED: PerCpu<AtomicBool> = PerCpu([const { AtomicBool::new(false) }; CP
 /// How many interrupts each CPU has taken.
 static INTERRUPTS: PerCpu<AtomicU64> = PerCpu([const { AtomicU64::new(0) }; CPUS]);
 
+/// Where there is one CPU, no signal is sent.
+#[cfg(not(target_os = "none"))]
+mod own {
+    pub(super) const fn send(_signal: u32, _number: usize) {}
+}
+
 /// Takes the signals that are pending here. `false` if the interrupt is not a signal.
+#[cfg(target_os = "none")]
 pub(crate) fn take() -> bool {
     let number = cpu::number();
     if number == 0 {
@@ -51,6 +59,7 @@ pub(crate) fn take() -> bool {
     true
 }
 
+#[cfg(target_os = "none")]
 fn stay(number: usize) {
     PARKED[number].store(true, Ordering::Release);
     while HOLD.load(Ordering::Acquire) {
@@ -107,6 +116,7 @@ impl Drop for Parked {
 
 /// Stops all other CPUs, for a CPU that reports what ends the run. The boot CPU takes no signals, and continues until the run
 /// ends.
+#[cfg(target_os = "none")]
 pub(crate) fn stop_others() {
     for number in online().skip(1).filter(|number| *number != cpu::number()) {
         own::send(STOP, number);

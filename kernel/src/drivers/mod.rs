@@ -15,6 +15,9 @@ pub mod pci;
 pub mod pl011;
 #[cfg(target_os = "none")]
 pub mod platform;
+#[cfg(not(target_os = "none"))]
+#[path = "platform/hosted.rs"]
+pub mod platform;
 pub mod uart;
 pub mod virtio;
 pub mod windows;

@@ -10,6 +10,7 @@ use hotmap_devicetree::{Gic as GicNode, InterruptKind, Uart};
 use hotmap_mm::addr::{PhysAddr, PhysRange};
 use hotmap_mm::layout;
 use virtio_drivers::transport::DeviceType;
+use virtio_mem::Fault;
 
 use crate::arch::counter;
 use crate::arch::probe::probe_read32;
@@ -25,6 +26,9 @@ use crate::drivers::gic::{FIRST_SPI, Gic, GicAddresses, Trigger};
 use crate::drivers::nvdimm::Nvdimm;
 use crate::drivers::nvdimm::port::MmioPort as NvdimmPort;
 use crate::drivers::virtio::find::{self, VirtioDevice};
+use crate::drivers::virtio::found::Name;
+use crate::drivers::virtio::memory;
+pub use crate::drivers::virtio::memory::MemoryDevice;
 use crate::drivers::windows::Loaded;
 
 /// The file of fw_cfg with the ACPI tables (QEMU, include/hw/acpi/aml-build.h, ACPI_BUILD_TABLE_FILE).
@@ -176,6 +180,15 @@ impl Platform {
         for (name, refusal) in &info.virtio.refusals {
             crate::klog!("{name}: {refusal}; not used");
         }
+    }
+
+    /// Hands out the virtio memory devices, with what is wrong with one. Those that are dropped are reset, and interrupt no
+    /// more.
+    pub fn take_memory_devices(
+        &mut self,
+    ) -> impl Iterator<Item = (Name, Result<MemoryDevice, Fault>)> + use<> {
+        let found = core::mem::take(&mut self.virtio);
+        found.into_iter().map(|device| (device.name, memory::drive(device.transport)))
     }
 
     /// Enables the interrupts of the virtio devices; several may share one.

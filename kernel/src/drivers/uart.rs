@@ -1,6 +1,9 @@
 //! The console's UART, of the kinds that the kernel drives.
 #![expect(unsafe_code, reason = "the registers' address comes from outside; rule M4")]
 
+#[cfg(not(target_os = "none"))]
+mod hosted;
+
 use hotmap_devicetree::Spacing;
 
 use crate::drivers::ns16550::Ns16550;
@@ -15,7 +18,10 @@ pub enum Model {
     Ns16550(Spacing),
 }
 
-/// A UART, or none yet, which drops what is sent.
+#[cfg(not(target_os = "none"))]
+pub use hosted::take_printed;
+
+/// A UART, or none yet, which drops what is sent (on the host: keeps it).
 #[repr(u8)] // all zeros is `Absent`: it belongs in .bss
 pub enum Uart {
     /// There is none.
@@ -58,7 +64,10 @@ impl Uart {
     /// Sends bytes.
     pub fn write_bytes(&mut self, bytes: &[u8]) {
         match self {
+            #[cfg(target_os = "none")]
             Self::Absent => {}
+            #[cfg(not(target_os = "none"))]
+            Self::Absent => hosted::write_bytes(bytes),
             Self::Pl011(uart) => uart.write_bytes(bytes),
             Self::Ns16550(uart) => uart.write_bytes(bytes),
         }

@@ -37,7 +37,7 @@ struct FreeLists {
 
 impl FreeLists {
     fn add(&mut self, pfn: Pfn, order: u32) {
-        let run = super::snapshot::checksum([pfn.get(), u64::from(order)].into_iter());
+        let run = crate::checksum::checksum([pfn.get(), u64::from(order)].into_iter());
         self.sum = self.sum.wrapping_add(run);
         self.pages += 1 << order;
         self.runs += 1;

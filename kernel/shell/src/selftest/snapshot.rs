@@ -9,6 +9,7 @@ use hotmap_mm::frame::zone::ZoneKind;
 
 use super::check::{Outcome, check, fail};
 use super::expected::Expected;
+use crate::checksum::checksum;
 use hotmap_kernel::arch::heap;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
@@ -122,11 +123,6 @@ fn compare(names: &[&str], found: &[u64], expected: &[u64]) -> Outcome {
         }
     }
     outcome
-}
-
-/// One number for a sequence; two that differ have the same once in 2^64.
-pub(crate) fn checksum(values: impl Iterator<Item = u64>) -> u64 {
-    values.fold(0, |sum, value| (sum ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) + 1)
 }
 
 fn blocks(blocks: impl Iterator<Item = MemoryBlock>) -> u64 {

@@ -8,7 +8,7 @@ use hotmap_mm::granule::MAX_HUGE_SIZES;
 use hotmap_mm::hugetlb::pool::{Pool, Use};
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
-use crate::selftest::snapshot::checksum;
+use crate::checksum::checksum;
 use crate::{Outcome, ShellError};
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
