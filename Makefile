@@ -70,7 +70,14 @@ image: setup-build
 run: setup image
 	@scripts/qemu $(QEMU_OPTIONS)
 
-demo: setup image
+# The program builds while the kernel does: linking the kernel keeps one CPU busy.
+demo: setup
+	@test -e $(image) -a -e $(build_dir)/debug/demo || \
+		echo 'demo: building the kernel and the program that drives it: about two minutes on 2 CPUs, the first time' >&2
+	@cargo fetch $(quiet) --locked
+	@cargo build --quiet -p hotmap-tests --bin demo & program=$$!; $(MAKE) image; built=$$?; \
+		$(if $(quiet),kill -0 $$program 2>/dev/null && echo 'building the demo ...' >&2;) \
+		wait $$program && test $$built = 0
 	@$(host_tool) demo
 
 dist:
