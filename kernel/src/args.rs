@@ -3,6 +3,8 @@
 //! An unknown key or a wrong value is reported with what is legal and what is used, and counted in `state`. The boot ends
 //! over it only with `strict=on`, or where going on makes no sense: no such granule, commands that cannot be read.
 
+mod effect;
+
 use core::fmt::{self, Write};
 
 use heapless::{String, Vec};
@@ -12,6 +14,7 @@ use hotmap_mm::granule::{GranuleKind, MAX_HUGE_SIZES};
 use hotmap_mm::hotplug::home::MemmapHome;
 
 use crate::number;
+pub use effect::InEffect;
 
 /// The longest `run=` value in bytes.
 pub const RUN_CAPACITY: usize = 2048;
@@ -137,9 +140,9 @@ impl BootArgs {
             "boot_memmap" => choose(&mut self.boot_memmap, value, &BOOT_MEMMAPS),
             "online" => choose(&mut self.online_auto, value, &AUTO),
             "hotadd" => choose(&mut self.hotadd_auto, value, &AUTO),
-            "virtio_mem" => choose(&mut self.virtio_mem, value, &[("auto", true), ("off", false)]),
+            "virtio_mem" => choose(&mut self.virtio_mem, value, &VIRTIO_MEM),
             "pmem" => choose(&mut self.pmem, value, &PMEM_USES),
-            "term" => choose(&mut self.dumb, value, &[("dumb", true), ("ansi", false)]),
+            "term" => choose(&mut self.dumb, value, &TERMS),
             "script" => choose(&mut self.script, value, &SWITCH),
             "bench" => choose(&mut self.bench, value, &SWITCH),
             "run" => return self.set_run(value),
@@ -274,6 +277,8 @@ fn key_and_value(word: &str) -> (&str, &str) {
 
 const AUTO: [(&str, bool); 2] = [("auto", true), ("manual", false)];
 const SWITCH: [(&str, bool); 2] = [("on", true), ("off", false)];
+const VIRTIO_MEM: [(&str, bool); 2] = [("auto", true), ("off", false)];
+const TERMS: [(&str, bool); 2] = [("dumb", true), ("ansi", false)];
 const MEMMAP_HOMES: [(&str, MemmapHome); 4] = [
     ("self", MemmapHome::SelfHosted),
     ("self-range", MemmapHome::SelfRange { reserve: 0 }),

@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 
 use hotmap_mm::addr::{PhysAddr, PhysRange};
-use hotmap_mm::error::{Resource, Result};
+use hotmap_mm::error::{Error, Resource, Result};
 use hotmap_mm::frame::block::Source;
 use hotmap_mm::list;
 use hotmap_mm::machine::Machine;
@@ -27,8 +27,8 @@ pub struct Dimm {
     pub range: PhysRange,
     /// Its NUMA node.
     pub node: u32,
-    /// Whether its memory could not be added: it waits to be ejected.
-    pub refused: bool,
+    /// Why its memory could not be added: then it waits to be ejected.
+    pub refusal: Option<Error>,
 }
 
 /// The DIMMs in their slots.
@@ -73,8 +73,8 @@ impl Dimms {
         // Room for every slot was reserved at boot. Without it, a refused DIMM is not listed, and can be ejected all the
         // same.
         if self.present.len() < self.present.capacity() {
-            let refused = result.is_err();
-            self.present.insert(at, Dimm { slot: slot.number, range, node: slot.node, refused });
+            let refusal = result.err();
+            self.present.insert(at, Dimm { slot: slot.number, range, node: slot.node, refusal });
         }
         result.inspect_err(|error| kprintln!("dimm{}: refused: {error}", slot.number))
     }
@@ -90,7 +90,7 @@ impl Dimms {
         };
         let dimm = self.present[at];
         // Without a block, its memory was removed and could not be added again (a self-test found the heap full).
-        if dimm.refused || !plug::is_present(mm, dimm.range) {
+        if dimm.refusal.is_some() || !plug::is_present(mm, dimm.range) {
             klog!("dimm{slot}: {} is gone", dimm.range);
         } else {
             let name = Name { source: Source::Dimm(slot), start: dimm.range.start, node: dimm.node };

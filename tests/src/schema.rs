@@ -29,7 +29,7 @@ impl Validator<'_> {
                 "enum" if !rule.as_array().is_some_and(|all| all.contains(value)) => {
                     found.push(format!("{place}: {value} is none of {rule}"));
                 }
-                "minimum" if value.as_f64() < rule.as_f64() => {
+                "minimum" if value.as_f64().is_some_and(|value| Some(value) < rule.as_f64()) => {
                     found.push(format!("{place}: {value} is less than {rule}"))
                 }
                 "pattern" if rule == "^0x[0-9a-f]+$" => {
@@ -119,7 +119,7 @@ mod tests {
                 "start": {"type": "string", "pattern": "^0x[0-9a-f]+$"}}}},
             "type": "object", "required": ["size", "node"],
             "properties": {
-                "size": {"type": "integer", "minimum": 1}, "node": {"type": ["integer", "null"]},
+                "size": {"type": "integer", "minimum": 1}, "node": {"type": ["integer", "null"], "minimum": 0},
                 "word": {"oneOf": [{"const": "one"}, {"const": "two"}]},
                 "parts": {"type": "array", "items": {"$ref": "#/$defs/Part"}}}});
         let good = json!({"size": 1, "node": null, "word": "two", "parts": [{"start": "0x1f"}]});

@@ -8,17 +8,21 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 mod address;
+mod args;
 mod check;
 mod schema;
 mod sources;
 
 use address::{address, address_schema};
+pub use args::{Args, HugePages};
 pub use schema::schema;
 pub use sources::{Altmap, Device, DevicePart, DimmState, NvdimmState, Region, RegionPart, Stay, VirtioMem};
 
 /// The whole line.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct State {
+    /// The version of the keys, 1; absent from kernels older than the key.
+    pub schema: Option<u64>,
     /// The kernel's version: a number or a word.
     #[schemars(with = "String")]
     pub version: serde_json::Value,
@@ -48,6 +52,12 @@ pub struct State {
     pub extents: Vec<Extent>,
     /// The occupied DIMM slots.
     pub dimms: Vec<DimmState>,
+    /// ACPI memory slots of the machine; absent from kernels older than the key.
+    #[serde(default)]
+    pub slots: u64,
+    /// The tenants, by address; absent from kernels older than the key.
+    #[serde(default)]
+    pub tenants: Vec<TenantState>,
     /// The NVDIMMs; absent from kernels older than the key.
     #[serde(default)]
     pub nvdimms: Vec<NvdimmState>,
@@ -69,6 +79,8 @@ pub struct State {
     pub warnings: u64,
     /// How many boot arguments are unknown or have a wrong value.
     pub wrong_arguments: u64,
+    /// The boot arguments in effect; absent from kernels older than the key.
+    pub args: Option<Args>,
     /// The kernel's heap; absent from kernels older than the key.
     pub heap: Option<Heap>,
 }
@@ -141,6 +153,20 @@ pub struct Zone {
     pub present: u64,
     /// Of these, free.
     pub free: u64,
+    /// What it has of each NUMA node, by the node's number; absent from kernels older than the key.
+    #[serde(default)]
+    pub nodes: Vec<ZoneNode>,
+}
+
+/// What a zone has of one NUMA node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct ZoneNode {
+    /// The node's number, or 0 if none is named.
+    pub node: u64,
+    /// Pages that belong to the zone.
+    pub present: u64,
+    /// Of these, free.
+    pub free: u64,
 }
 
 /// A memory block.
@@ -158,7 +184,7 @@ pub struct Block {
     pub zone: ZoneName,
     /// `boot`, `dimmN`, `dt`, `kmem`, `virtio-memN`.
     pub source: String,
-    /// NUMA node; absent from kernels older than the key.
+    /// Its NUMA node, or 0 if none is named; absent from kernels older than the key.
     #[serde(default)]
     pub node: u64,
     /// Where its memmap lies.
@@ -235,6 +261,15 @@ pub enum Memmap {
     SelfHosted,
     /// The image of a free block, and pages of the block as it is used.
     Demand,
+}
+
+/// A user of movable pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct TenantState {
+    /// Its number.
+    pub id: u64,
+    /// Its pages.
+    pub pages: u64,
 }
 
 /// The blocks whose memmap is populated on demand.

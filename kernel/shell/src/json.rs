@@ -1,6 +1,6 @@
 //! JSON, written as it is made: a state of thousands of blocks needs no buffer, and no heap that might be exhausted.
 
-use core::fmt::{self, Display};
+use core::fmt::{self, Display, Write};
 
 use hotmap_kernel::kprint;
 
@@ -48,6 +48,18 @@ impl Json {
     pub(super) fn word(&mut self, key: &str, value: impl Display) {
         self.member(key, format_args!("\"{value}\""));
     }
+    /// A member that is a string of any text.
+    pub(super) fn text(&mut self, key: &str, value: impl Display) {
+        self.key(key);
+        kprint!("\"");
+        // The console takes all of it.
+        let _ = write!(Escaped, "{value}");
+        kprint!("\"");
+    }
+    /// A member that is `null`.
+    pub(super) fn null(&mut self, key: &str) {
+        self.member(key, format_args!("null"));
+    }
     /// A member that is an object.
     pub(super) fn object(&mut self, key: &str, members: impl FnOnce(&mut Self)) {
         self.key(key);
@@ -75,5 +87,21 @@ impl Json {
                 json.braces('{', '}', |json| members(json, item));
             }
         });
+    }
+}
+
+/// Prints what is written to it as the inside of a string (RFC 8259, section 7).
+struct Escaped;
+
+impl Write for Escaped {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            match c {
+                '"' | '\\' => kprint!("\\{c}"),
+                '\0'..' ' => kprint!("\\u{:04x}", u32::from(c)),
+                _ => kprint!("{c}"),
+            }
+        }
+        Ok(())
     }
 }

@@ -143,6 +143,9 @@ pub(super) fn dimms(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
             dimm.node,
             kernel.dimm_state(dimm)
         );
+        if let Some(reason) = kernel.dimm_reason(dimm) {
+            kprintln!("  {reason}");
+        }
     }
     kprintln!("{} of {slots} slots in use", kernel.dimms.all().len());
     Ok(())

@@ -16,6 +16,7 @@ use super::json::Json;
 use super::vmems;
 use crate::units::Units;
 use hotmap_kernel::arch::heap;
+use hotmap_kernel::args::InEffect;
 use hotmap_kernel::cpus;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::plug;
@@ -32,6 +33,11 @@ pub(super) fn state(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
             json.number("end_pfn", zone.span.end.get());
             json.number("present", zone.present);
             json.number("free", zone.free);
+            json.array("nodes", nodes(kernel, zone.kind), |json, part| {
+                json.number("node", part.node);
+                json.number("present", part.present);
+                json.number("free", part.free);
+            });
         });
         let frames = kernel.mm.frames();
         let folded = frames.blocks().nth(MOST_BLOCKS).is_some();
@@ -46,16 +52,25 @@ pub(super) fn state(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
             json.number("size", dimm.range.len());
             json.number("node", dimm.node);
             json.word("state", kernel.dimm_state(dimm));
+            match kernel.dimm_reason(dimm) {
+                Some(reason) => json.text("reason", reason),
+                None => json.null("reason"),
+            }
         });
+        json.number("slots", kernel.platform.ged.as_ref().map_or(0, |ged| ged.slot_count()));
         json.array("nvdimms", kernel.nvdimms.all(), |json, nvdimm| {
             json.number("number", nvdimm.number);
             json.word("start", nvdimm.range.start);
             json.number("size", nvdimm.range.len());
             match nvdimm.node {
                 Some(node) => json.number("node", node),
-                None => json.number("node", "null"),
+                None => json.null("node"),
             }
             json.word("state", kernel.nvdimm_state(nvdimm));
+        });
+        json.array("tenants", kernel.mm.tenants(), |json, tenant| {
+            json.number("id", tenant.id);
+            json.number("pages", tenant.range.len() / kernel.page_size());
         });
         vmems::describe(kernel, json);
         dax::describe(kernel, json);
@@ -68,6 +83,7 @@ pub(super) fn state(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
         let wrong_arguments = u64::from(kernel.info.args.wrong);
         json.number("warnings", kernel.mm.frames().warnings.total() + wrong_arguments);
         json.number("wrong_arguments", wrong_arguments);
+        json.object("args", |json| arguments(kernel, json));
         let (used, size) = heap::usage();
         json.object("heap", |json| {
             json.number("size", size);
@@ -80,6 +96,8 @@ pub(super) fn state(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
 /// A zone, in words and numbers.
 struct ZoneRow {
     name: &'static str,
+    /// `None`: Device.
+    kind: Option<ZoneKind>,
     span: PfnRange,
     present: u64,
     free: u64,
@@ -90,12 +108,19 @@ fn zones(kernel: &Kernel) -> impl Iterator<Item = ZoneRow> + '_ {
     let memory = ZoneKind::ALL.into_iter().map(|kind| {
         let zone = kernel.mm.frames().zone(kind);
         let (start, end) = kernel.mm.frames().zone_span(kind);
-        ZoneRow { name: kind.name(), span: PfnRange { start, end }, present: zone.present, free: zone.free }
+        ZoneRow {
+            name: kind.name(),
+            kind: Some(kind),
+            span: PfnRange { start, end },
+            present: zone.present,
+            free: zone.free,
+        }
     });
     let ranges = || kernel.mm.devices().iter().flat_map(|device| device.ranges());
     let (start, end) = (ranges().map(|r| r.start).min(), ranges().map(|r| r.end).max());
     let device = start.zip(end).map(|(start, end)| ZoneRow {
         name: "Device",
+        kind: None,
         span: PfnRange { start, end },
         present: ranges().map(PfnRange::len).sum(),
         free: 0,
@@ -103,8 +128,62 @@ fn zones(kernel: &Kernel) -> impl Iterator<Item = ZoneRow> + '_ {
     memory.chain(device)
 }
 
+/// What a zone, or a block or device in it, has of one NUMA node, in pages.
+struct Part {
+    node: u32,
+    present: u64,
+    free: u64,
+}
+
+/// A zone's blocks; of Device (`None`), the devices.
+fn parts(kernel: &Kernel, zone: Option<ZoneKind>) -> impl Iterator<Item = Part> + '_ {
+    let is_in = move |block: &MemoryBlock| zone.is_some() && block.state.zone() == zone;
+    let blocks = kernel.mm.frames().blocks().filter(is_in).map(|block| Part {
+        node: block.node,
+        present: block.present,
+        free: kernel.free_pages(&block),
+    });
+    let devices = kernel.mm.devices().iter().filter(move |_| zone.is_none());
+    blocks.chain(devices.map(|device| Part { node: device.node(), present: device.pages(), free: 0 }))
+}
+
+/// What a zone has of each node, by the node's number.
+fn nodes(kernel: &Kernel, zone: Option<ZoneKind>) -> impl Iterator<Item = Part> + '_ {
+    let after = move |last: Option<u32>| {
+        let node =
+            parts(kernel, zone).map(|part| part.node).filter(|node| last.is_none_or(|l| *node > l)).min()?;
+        let none = Part { node, present: 0, free: 0 };
+        Some(parts(kernel, zone).filter(|part| part.node == node).fold(none, |sum, part| Part {
+            node,
+            present: sum.present + part.present,
+            free: sum.free + part.free,
+        }))
+    };
+    core::iter::successors(after(None), move |part| after(Some(part.node)))
+}
+
+/// The boot arguments in effect.
+fn arguments(kernel: &Kernel, json: &mut Json) {
+    for (name, value) in kernel.info.args.in_effect() {
+        match value {
+            InEffect::Word(word) => json.word(name, word),
+            InEffect::Number(number) => json.number(name, number),
+            InEffect::Text(text) => json.text(name, text),
+            InEffect::Unset => json.null(name),
+            InEffect::Pools(pools) => json.array(name, pools, |json, (size, count)| {
+                json.number("size", size);
+                json.number("count", count);
+            }),
+        }
+    }
+}
+
+/// The version of the keys: it changes if one is renamed, removed or means something else.
+const SCHEMA: u32 = 1;
+
 fn machine(kernel: &Kernel, json: &mut Json) {
     let base = kernel.mm.space().layout().phys_base;
+    json.number("schema", SCHEMA);
     json.word("version", env!("CARGO_PKG_VERSION"));
     json.number("granule", kernel.page_size());
     json.number("va_bits", kernel.granule().va_bits);
@@ -186,7 +265,7 @@ fn describe_region(kernel: &Kernel, json: &mut Json, region: &Region) {
     json.number("volatile", region.kind == RegionKind::Pmem { volatile: true });
     match region.node {
         Some(node) => json.number("node", node),
-        None => json.number("node", "null"),
+        None => json.null("node"),
     }
     json.word("state", kernel.region_state(region));
     json.array("added", region.parts(), |json, part| {

@@ -167,3 +167,41 @@ fn later_arguments_win() {
     args.read("granule=16k granule=4k memmap=ram heap=2M");
     assert_eq!((args.granule, args.memmap, args.heap), (GranuleKind::K4, MemmapHome::Ram, 2 << 20));
 }
+
+/// Each argument but those that end the boot, with a value that is not its default.
+const OTHER_VALUES: [(&str, &str, InEffect<'static>); 17] = [
+    ("granule", "64k", InEffect::Word("64k")),
+    ("memmap", "self-range", InEffect::Word("self-range")),
+    ("boot_memmap", "demand", InEffect::Word("demand")),
+    ("online", "manual", InEffect::Word("manual")),
+    ("hotadd", "auto", InEffect::Word("auto")),
+    ("virtio_mem", "off", InEffect::Word("off")),
+    ("pmem", "map=dev", InEffect::Word("dev")),
+    ("hugepages", "2M:3", InEffect::Pools(&[(2 << 20, 3)])),
+    ("hvo", "off", InEffect::Word("off")),
+    ("run", "\"mem; audit\"", InEffect::Text("mem; audit")),
+    ("term", "ansi", InEffect::Word("ansi")),
+    ("script", "on", InEffect::Word("on")),
+    ("heap", "8M", InEffect::Number(8 << 20)),
+    ("maxcpus", "3", InEffect::Number(3)),
+    ("bench", "on", InEffect::Word("on")),
+    ("strict", "on", InEffect::Word("on")),
+    ("bug", "skip-tlbi", InEffect::Word("skip-tlbi")),
+];
+
+#[test]
+fn each_argument_is_in_effect_as_it_was_given() {
+    let defaults = BootArgs::new();
+    for ((name, value, wanted), (known, default)) in OTHER_VALUES.into_iter().zip(defaults.in_effect()) {
+        assert_eq!(name, known);
+        assert_ne!(wanted, default, "{name}");
+        let mut args = BootArgs::new();
+        let mut line = String::<64>::new();
+        write!(line, "{name}={value}").expect("fits");
+        args.read(&line);
+        assert_eq!(args.complaints.as_str(), "", "{line}");
+        for ((name, found), (_, default)) in args.in_effect().into_iter().zip(defaults.in_effect()) {
+            assert_eq!(found, if name == known { wanted } else { default }, "{name} after {line}");
+        }
+    }
+}

@@ -27,6 +27,7 @@ mod hugetlb;
 mod inject;
 mod instructions;
 mod interrupt;
+mod keys;
 mod kmem;
 mod life;
 mod looking;
@@ -67,6 +68,7 @@ pub fn all() -> Vec<Test> {
         instructions::tests,
         acpi::tests,
         arguments::tests,
+        keys::tests,
         script::tests,
         schema::tests,
         help::tests,

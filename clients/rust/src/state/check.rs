@@ -10,6 +10,16 @@ impl super::Pages {
     }
 }
 
+impl super::Zone {
+    /// Its nodes are in order, and have its pages. A kernel older than the key lists none.
+    fn nodes_add_up(&self) -> bool {
+        let sum = |of: fn(&super::ZoneNode) -> u64| self.nodes.iter().map(of).sum::<u64>();
+        let ordered = self.nodes.windows(2).all(|pair| pair[0].node < pair[1].node);
+        let pages = (sum(|node| node.present), sum(|node| node.free));
+        self.nodes.is_empty() || ordered && pages == (self.present, self.free)
+    }
+}
+
 impl State {
     /// One sentence for each contradiction in this line.
     pub fn contradictions(&self) -> Vec<String> {
@@ -32,6 +42,7 @@ impl State {
         for zone in &self.zones {
             claim(zone.free <= zone.present, format!("zone {} has more free than present pages", zone.name));
             claim(zone.start_pfn <= zone.end_pfn, format!("zone {} ends before it starts", zone.name));
+            claim(zone.nodes_add_up(), format!("zone {} has other pages than its nodes", zone.name));
         }
         for block in &self.blocks {
             claim(
@@ -46,6 +57,13 @@ impl State {
             let apart = one.start + one.size <= two.start;
             claim(apart, format!("blocks {:#x} and {:#x} overlap or are out of order", one.start, two.start));
         }
+        // A kernel without `schema` has no list of tenants.
+        let (tenants, in_blocks) =
+            (self.tenants.iter().map(|tenant| tenant.pages).sum::<u64>(), self.tenant_pages());
+        claim(
+            self.schema.is_none() || tenants == in_blocks,
+            format!("tenants have {tenants} pages, and blocks have {in_blocks} of theirs"),
+        );
         let Dedup { shared_pages, mappings, saved_pages, .. } = self.dedup;
         claim(
             shared_pages + saved_pages == mappings && shared_pages <= mappings / 2,

@@ -19,8 +19,11 @@ pub struct DimmState {
     /// NUMA node; absent from kernels older than the key.
     #[serde(default)]
     pub node: u64,
-    /// `online`, `offline`, `refused`, ...
+    /// `online`, `offline`, `mixed` or `refused`.
     pub state: String,
+    /// Why not all of it is online; `None` if it is, and from kernels older than the key.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// A range of an NVDIMM.

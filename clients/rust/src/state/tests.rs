@@ -144,3 +144,44 @@ fn impossible_blocks_and_zones_are_named() {
     state.blocks[0].start = 0x8000_0000;
     assert!(state.contradictions().iter().any(|sentence| sentence.contains("overlap")));
 }
+
+/// The keys that came with `schema`: absent from an older line, and complete where they are.
+#[test]
+fn the_keys_of_schema_1_are_read() {
+    let older = state();
+    assert_eq!((older.schema, older.slots, older.args.as_ref()), (None, 0, None));
+    assert_eq!(older.dimms[0].reason, None);
+    let args = r#""args":{"granule":"4k","memmap":"self","boot_memmap":"ram","online":"manual","hotadd":"manual","virtio_mem":"auto","pmem":"off","hugepages":[{"size":2097152,"count":4}],"hvo":"on","run":"echo \"a\\b\"","term":"dumb","script":"off","heap":4194304,"maxcpus":null,"bench":"off","strict":"off","bug":null}"#;
+    let line = LINE
+        .replacen("\"version\"", "\"schema\":1,\"version\"", 1)
+        .replacen(
+            "\"regions\"",
+            &format!("\"slots\":8,\"tenants\":[{{\"id\":3,\"pages\":7}}],{args},\"regions\""),
+            1,
+        )
+        .replacen("\"state\":\"online\"}]", "\"node\":1,\"state\":\"refused\",\"reason\":\"too small\"}]", 1)
+        .replacen(
+            "\"free\":256744}",
+            "\"free\":256744,\"nodes\":[{\"node\":0,\"present\":262144,\"free\":256744}]}",
+            1,
+        );
+    let state = State::parse(&line).expect("a line of schema 1");
+    assert_eq!((state.schema, state.slots, state.tenants[0].id), (Some(1), 8, 3));
+    assert_eq!((state.dimms[0].node, state.dimms[0].reason.as_deref()), (1, Some("too small")));
+    let args = state.args.as_ref().expect("arguments");
+    assert_eq!(args.run.as_deref(), Some(r#"echo "a\b""#));
+    assert_eq!((args.hugepages[0].count, args.maxcpus, args.bug.as_deref()), (4, None, None));
+    assert_eq!(state.contradictions(), older.contradictions());
+    for (right, wrong, word) in [
+        ("\"id\":3,\"pages\":7", "\"id\":3,\"pages\":8", "tenants have 8 pages"),
+        ("\"node\":0,\"present\":262144", "\"node\":0,\"present\":262143", "other pages than its nodes"),
+    ] {
+        let state = State::parse(&line.replacen(right, wrong, 1)).expect("well-formed");
+        assert!(state.contradictions().iter().any(|sentence| sentence.contains(word)), "{word}");
+    }
+    for key in ["granule", "run", "maxcpus", "bug", "hugepages"] {
+        let (before, after) = line.split_once("\"args\"").expect("arguments");
+        let without = format!("{before}\"args\"{}", after.replacen(&format!("\"{key}\":"), "\"other\":", 1));
+        assert!(State::parse(&without).expect_err(key).contains(key), "{key}");
+    }
+}

@@ -63,7 +63,7 @@ fn find(kernel: &Kernel) -> Outcome<Spare> {
     if dimms.is_empty() {
         return skip(&NO_DIMM);
     }
-    let usable = dimms.iter().filter(|dimm| !dimm.refused);
+    let usable = dimms.iter().filter(|dimm| dimm.refusal.is_none());
     let found = usable.rev().find_map(|dimm| spare(kernel, dimm.slot, dimm.range));
     found.map_or(skip(&BUSY_DIMM), Ok)
 }

@@ -188,7 +188,7 @@ impl Stress<'_> {
 
     /// The memory of the DIMM in the first slot goes. Those in other slots are for what drives the machine from outside.
     fn dimm_goes(&mut self) -> Done {
-        let first = self.kernel.dimms.all().first().filter(|dimm| dimm.slot == 0 && !dimm.refused);
+        let first = self.kernel.dimms.all().first().filter(|dimm| dimm.slot == 0 && dimm.refusal.is_none());
         let Some(Dimm { slot, range, .. }) = first.filter(|_| self.made.away.is_none()).copied() else {
             return Ok(false);
         };
