@@ -20,6 +20,15 @@ pub fn parse(text: &str) -> Option<u64> {
     fits.then(|| value << shift)
 }
 
+/// Whether `text` is digits and a suffix: a number, which may be too large for [`parse`].
+pub fn looks_like_one(text: &str) -> bool {
+    let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let (digits, radix) = hex.map_or((text, 10), |hex| (hex, 16));
+    let end = digits.find(|c: char| !c.is_digit(radix) && c != '_').unwrap_or(digits.len());
+    let (digits, suffix) = digits.split_at(end);
+    digits.contains(|c: char| c.is_digit(radix)) && shift_of(suffix).is_some()
+}
+
 fn shift_of(suffix: &str) -> Option<u32> {
     let mut letters = suffix.chars();
     let shift = match letters.next().map(|c| c.to_ascii_uppercase()) {
@@ -35,7 +44,7 @@ fn shift_of(suffix: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{looks_like_one, parse};
 
     #[test]
     fn numbers_are_read_as_people_write_them() {
@@ -58,6 +67,18 @@ mod tests {
         for text in ["", "0x", "12x", "M", "-1", "1.5G", "99999999999999999999", "16777216T", "1MM", "0x1gg"]
         {
             assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_too_large_is_one() {
+        for text in
+            ["99999999999999999999", "16777216T", "0x1_0000_0000_0000_0000", "4096", "0xfffffffffffffffffK"]
+        {
+            assert!(looks_like_one(text), "{text}");
+        }
+        for text in ["", "0x", "12x", "M", "-1", "1.5G", "_", "0xg"] {
+            assert!(!looks_like_one(text), "{text}");
         }
     }
 }

@@ -108,6 +108,7 @@ const fn altmap_errno(error: &AltmapError) -> Errno {
         AltmapError::HeldTogether { .. } => Errno::EBUSY,
         // `memremap_pages`, `add_pages` and `altmap_alloc_block_buf`.
         AltmapError::Misplaced { .. }
+        | AltmapError::TooLarge { .. }
         | AltmapError::Padding { .. }
         | AltmapError::NotWholePages { .. }
         | AltmapError::OnPrivate(_)
@@ -209,6 +210,7 @@ mod tests {
             (Error::Out(Resource::Slots { what: "notifiers" }), 28, "ENOSPC"),
             (Error::Out(Resource::TenantAddresses { bytes: 1 }), 12, "ENOMEM"),
             (Error::Altmap(AltmapError::Misplaced { base: pa, range }), 22, "EINVAL"),
+            (Error::Altmap(AltmapError::TooLarge { pages: 9, range, of: 8 }), 22, "EINVAL"),
             (Error::Altmap(AltmapError::Padding { base: pa, pages: 511 }), 22, "EINVAL"),
             (Error::Altmap(AltmapError::OnPrivate(range)), 22, "EINVAL"),
             (Error::Device(DeviceError::Private(range)), 22, "EINVAL"),

@@ -3,6 +3,7 @@
 use hotmap_mm::addr::PhysAddr;
 use hotmap_mm::audit::Finding;
 use hotmap_mm::error::{Error, RangeError, TenantError};
+use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
@@ -25,6 +26,10 @@ pub(super) fn tenant(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
             let count = words.number(TENANT)?;
             if count == 0 {
                 return Err(ShellError::BadWord("at least one page"));
+            }
+            let free = kernel.mm.frames().counts().free;
+            if count > free {
+                return Err(ShellError::Pages { wanted: count, free });
             }
             let mut attention = Attention::new(&"tenant new");
             let mut stop = |done: u64| attention.stop(format_args!("{done} of {count} pages are filled"));
@@ -66,21 +71,48 @@ fn check_tenants(kernel: &Kernel, words: &mut Words<'_>) -> Outcome {
 
 fn drop_tenants(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     if let Some(id) = tenant_id(words)? {
-        return Ok(kernel.mm.tenant_drop(id)?);
+        return drop_tenant(kernel, id);
     }
+    let mut dropped = 0;
     while let Some(tenant) = kernel.mm.tenants().last() {
-        let id = tenant.id;
-        kernel.mm.tenant_drop(id)?;
+        drop_tenant(kernel, tenant.id)?;
+        dropped += 1;
     }
+    kprintln!("tenants dropped: {dropped}");
+    Ok(())
+}
+
+fn drop_tenant(kernel: &mut Kernel, id: u32) -> Outcome {
+    let tenant = kernel.mm.tenants().iter().find(|tenant| tenant.id == id);
+    let pages = tenant.map_or(0, |tenant| tenant.range.len() / kernel.page_size());
+    kernel.mm.tenant_drop(id)?;
+    kprintln!("tenant {id} is gone, and its {pages} pages are free");
     Ok(())
 }
 
 pub(super) fn pin(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
-    Ok(kernel.mm.pin(words.page(kernel, "pin PFN|addr:A")?)?)
+    let pfn = words.page(kernel, "pin PFN|addr:A")?;
+    kernel.mm.pin(pfn)?;
+    if let Some((_, refs)) = use_of(kernel, pfn) {
+        kprintln!("{pfn} is held, references: {refs}");
+    }
+    Ok(())
+}
+
+/// What a page is used for, and its references; `None` if it has no struct page any more.
+fn use_of(kernel: &Kernel, pfn: Pfn) -> Option<(PageKind, u32)> {
+    let (kind, head) = kernel.mm.frames().use_of(pfn).ok()?;
+    Some((kind, kernel.mm.frames().pages().get(head).refs()))
 }
 
 pub(super) fn unpin(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
-    kernel.mm.unpin(words.page(kernel, "unpin PFN|addr:A")?)?;
+    let pfn = words.page(kernel, "unpin PFN|addr:A")?;
+    kernel.mm.unpin(pfn)?;
+    match use_of(kernel, pfn) {
+        None => kprintln!("{pfn} is released, and its device is gone"),
+        Some((PageKind::Free, _)) => kprintln!("{pfn} is released, and free"),
+        Some((_, refs)) => kprintln!("{pfn} is released, references: {refs}"),
+    }
     // What it held back may go now.
     kernel.vmems.try_again(&mut kernel.mm);
     Ok(())
@@ -115,7 +147,10 @@ pub(super) fn online(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
             named.ok_or(ShellError::Usage(ONLINE))?
         }
     };
-    Ok(kernel.mm.online_block(start, zone)?)
+    kernel.mm.online_block(start, zone)?;
+    let free = kernel.mm.frames().block_of(start).map_or(0, |block| kernel.free_pages(&block));
+    kprintln!("online in zone {zone}; {free} pages are free");
+    Ok(())
 }
 
 pub(super) fn offline(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {

@@ -8,6 +8,16 @@ use crate::units::Units;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::number;
 
+/// The number that `word` says.
+///
+/// # Errors
+/// `TooLarge`, or `BadWord` with what was expected.
+pub(super) fn read(word: &str, expected: &'static str) -> Result<u64, ShellError> {
+    number::parse(word).ok_or_else(|| {
+        if number::looks_like_one(word) { ShellError::TooLarge } else { ShellError::BadWord(expected) }
+    })
+}
+
 /// The words that are left.
 pub(super) struct Words<'a>(core::str::SplitAsciiWhitespace<'a>);
 
@@ -37,14 +47,14 @@ impl<'a> Words<'a> {
     /// A number.
     pub(super) fn number(&mut self, usage: &'static str) -> Result<u64, ShellError> {
         let word = self.next().ok_or(ShellError::Usage(usage))?;
-        number::parse(word).ok_or(ShellError::BadWord("a number (4096, 0x1000, 4K)"))
+        read(word, "a number (4096, 0x1000, 4K)")
     }
 
     /// A physical address: `0x80000000` or `addr:0x80000000`.
     pub(super) fn address(&mut self, usage: &'static str) -> Result<PhysAddr, ShellError> {
         let word = self.next().ok_or(ShellError::Usage(usage))?;
         let digits = word.strip_prefix("addr:").unwrap_or(word);
-        number::parse(digits).map(PhysAddr::new).ok_or(ShellError::BadWord("an address (0x80000000, 2G)"))
+        read(digits, "an address (0x80000000, 2G)").map(PhysAddr::new)
     }
 
     /// A range that may leave its length out: `0x80000000` or `0x80000000,128M`.
@@ -52,21 +62,18 @@ impl<'a> Words<'a> {
         let word = self.next().ok_or(ShellError::Usage(usage))?;
         let word = word.strip_prefix("addr:").unwrap_or(word);
         let (start, len) = word.split_once(',').map_or((word, None), |(start, len)| (start, Some(len)));
-        let bad = ShellError::BadWord("an address (0x80000000), or one with a size (0x80000000,128M)");
-        match (number::parse(start), len.map(number::parse)) {
-            (Some(start), None) => Ok((PhysAddr::new(start), None)),
-            (Some(start), Some(Some(len))) => Ok((PhysAddr::new(start), Some(len))),
-            _ => Err(bad),
-        }
+        let expected = "an address (0x80000000), or one with a size (0x80000000,128M)";
+        let len = len.map(|len| read(len, expected)).transpose()?;
+        Ok((PhysAddr::new(read(start, expected)?), len))
     }
 
     /// A page: a pfn, `pfn:N`, or the address of any of its bytes as `addr:A`.
     pub(super) fn page(&mut self, kernel: &Kernel, usage: &'static str) -> Result<Pfn, ShellError> {
         let word = self.next().ok_or(ShellError::Usage(usage))?;
-        let bad = ShellError::BadWord("a pfn (0x80000) or an address (addr:0x80000000)");
+        let expected = "a pfn (0x80000) or an address (addr:0x80000000)";
         match word.strip_prefix("addr:") {
-            Some(address) => number::parse(address).map(|a| kernel.pfn(PhysAddr::new(a))).ok_or(bad),
-            None => number::parse(word.strip_prefix("pfn:").unwrap_or(word)).map(Pfn::new).ok_or(bad),
+            Some(address) => Ok(kernel.pfn(PhysAddr::new(read(address, expected)?))),
+            None => read(word.strip_prefix("pfn:").unwrap_or(word), expected).map(Pfn::new),
         }
     }
 }

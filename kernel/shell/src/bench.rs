@@ -11,21 +11,26 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::range::HotRange;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
-use super::args::Words;
+use super::args::{Words, read};
 use super::{Outcome, ShellError};
 use crate::units::Units;
 use hotmap_kernel::arch::{bulk, counter, exchange, fault};
 use hotmap_kernel::attention::{self, Attention};
 use hotmap_kernel::dimms::Dimm;
 use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::kprintln;
 use hotmap_kernel::meter::Meter;
-use hotmap_kernel::{kprintln, number};
 
 pub(super) const BENCH: &str =
     "bench [CYCLES|hugetlb SIZE|offline PAGES|fill ORDER COUNT [STRIDE]|churn COUNT [LIVE]]";
 
 /// One line for each operation: `bench: OPERATION BYTES INSTRUCTIONS TABLES RAM`, the last two as changes in pages.
 pub(super) fn bench(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
+    if !counter::have_instruction_counter() || counter::instructions() == 0 {
+        return Err(ShellError::Failed(
+            "instructions are not counted here, and without a count the figures mean nothing: start with --icount, on a CPU with a PMU",
+        ));
+    }
     if words.peek() == Some("hugetlb") {
         return huge_page(kernel, words);
     }
@@ -48,13 +53,10 @@ pub(super) fn bench(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     }
     let cycles = match words.next() {
         None => 1,
-        Some(word) => number::parse(word).ok_or(ShellError::BadWord("a number of cycles"))?,
+        Some(word) => read(word, "a number of cycles, hugetlb, offline, fill or churn")?,
     };
     words.end(BENCH)?;
     let dimm = last_dimm(kernel)?;
-    if !counter::have_instruction_counter() || counter::instructions() == 0 {
-        kprintln!("instructions are not counted here: start with --icount, on a CPU with a PMU");
-    }
     kprintln!("bench: clears memory by {:?}", bulk::method());
     let mut attention = Attention::new(&"bench");
     for done in 0..cycles {

@@ -13,7 +13,7 @@ use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
-use super::args::Words;
+use super::args::{Words, read as read_number};
 use super::help::fold;
 use super::json::Json;
 use super::{Outcome, ShellError};
@@ -22,8 +22,8 @@ use hotmap_kernel::arch::peek;
 use hotmap_kernel::attention;
 use hotmap_kernel::devices::Wanted;
 use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::kprintln;
 use hotmap_kernel::meter::{self, Meter};
-use hotmap_kernel::{kprintln, number};
 
 pub(super) const DAX: &str = "dax [list|create|destroy|kmem|read|write|help] ...";
 const CREATE: &str = "dax create ADDR[,SIZE]... [--align SIZE] [--map dev|mem] \
@@ -146,39 +146,50 @@ fn parse(kernel: &Kernel, words: &mut Words<'_>) -> Result<Request, ShellError> 
     let tails = TailScope::Page;
     let mut request = Request { ranges, count: 0, kind: None, on_device, reserve: 0, align: None, tails };
     while let Some(word) = words.peek() {
-        if !word.starts_with("--") {
+        if word.starts_with("--") {
+            words.next();
+            option(&mut request, word, words)?;
+        } else {
             let (start, len) = words.range(CREATE)?;
             // Without a size: to the end of what there is.
             let rest = || kernel.memory_behind(start).map(|behind| behind.range.end - start);
             let len = len.or_else(rest).ok_or(ShellError::BadWord("a size (0x100000000,2M)"))?;
             *request.ranges.get_mut(request.count).ok_or(ShellError::Usage(CREATE))? = (start, len);
             request.count += 1;
-            continue;
-        }
-        words.next();
-        let value = words.next().ok_or(ShellError::Usage(CREATE))?;
-        let understood = match (word, value) {
-            ("--map", "dev" | "mem") => {
-                request.on_device = value == "dev";
-                true
-            }
-            ("--type", _) => {
-                request.kind = DeviceType::from_name(value);
-                request.kind.is_some()
-            }
-            ("--align", _) => {
-                request.align = number::parse(value);
-                request.align.is_some()
-            }
-            ("--tail", _) => TailScope::from_name(value).map(|tails| request.tails = tails).is_some(),
-            ("--reserve", _) => number::parse(value).map(|pages| request.reserve = pages).is_some(),
-            _ => false,
-        };
-        if !understood {
-            return Err(ShellError::Usage(CREATE));
         }
     }
-    if request.count == 0 { Err(ShellError::Usage(CREATE)) } else { Ok(request) }
+    match request {
+        Request { count: 0, .. } => Err(ShellError::Usage(CREATE)),
+        Request { reserve: 1.., on_device: false, .. } => {
+            Err(ShellError::BadWord("--map dev with --reserve: nothing else is set aside on the device"))
+        }
+        request => Ok(request),
+    }
+}
+
+/// One option: `--map dev` or `--map=dev`.
+fn option(request: &mut Request, word: &str, words: &mut Words<'_>) -> Result<(), ShellError> {
+    let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+    let value = value.or_else(|| words.next()).unwrap_or_default();
+    match name {
+        "--map" => match value {
+            "dev" | "mem" => request.on_device = value == "dev",
+            _ => return Err(ShellError::BadWord("dev or mem after --map")),
+        },
+        "--type" => {
+            let kind = DeviceType::from_name(value);
+            let expected = ShellError::BadWord("fs-dax, generic, coherent or private after --type");
+            request.kind = Some(kind.ok_or(expected)?);
+        }
+        "--align" => request.align = Some(read_number(value, "a size after --align (2M)")?),
+        "--tail" => {
+            let tails = TailScope::from_name(value);
+            request.tails = tails.ok_or(ShellError::BadWord("page or device after --tail"))?;
+        }
+        "--reserve" => request.reserve = read_number(value, "a number of pages after --reserve")?,
+        _ => return Err(ShellError::BadWord("one of --align, --map, --type, --reserve, --tail")),
+    }
+    Ok(())
 }
 
 /// What an operation cost, where figures are asked for (`bench=on`).
@@ -203,11 +214,13 @@ fn page(kernel: &Kernel, words: &mut Words<'_>, usage: &'static str) -> Result<P
 fn destroy(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let start = page(kernel, words, DESTROY)?;
     words.end(DESTROY)?;
-    let bytes = kernel.mm.devices().iter().find(|device| device.start() == start).map_or(0, Pagemap::pages);
+    let pages = kernel.mm.devices().iter().find(|device| device.start() == start).map_or(0, Pagemap::pages);
+    let bytes = pages * kernel.page_size();
     let meter = Meter::start(&kernel.mm.frames().counts());
     match kernel.mm.memunmap_pages(start)? {
         Teardown::Gone => {
-            figures(kernel, "dax-destroy", bytes * kernel.page_size(), meter);
+            figures(kernel, "dax-destroy", bytes, meter);
+            kprintln!("dax@{:x}: gone, {}", kernel.address(start).get(), Bytes(bytes));
             Ok(())
         }
         Teardown::Waits { pfn, holds } => {
@@ -254,6 +267,7 @@ fn write(kernel: &Kernel, words: &mut Words<'_>) -> Outcome {
     let (at, value) = (words.address(WRITE)?, words.number(WRITE)?);
     words.end(WRITE)?;
     peek::device_word(&kernel.mm, at).ok_or(NO_WORD)?.store(value, Relaxed);
+    kprintln!("{at}: {value:#018x} is written");
     Ok(())
 }
 

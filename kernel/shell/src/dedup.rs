@@ -156,8 +156,14 @@ fn picture(kernel: &Kernel, pfn: Pfn) -> Outcome {
     let order = kernel.mm.frames().pages().get(head).order();
     let (size, per_page) = (kernel.page_size(), kernel.page_size() / PAGE_BYTES);
     kprintln!("{kind} at {head}: {} pages, {}", 1u64 << order, Bytes(size << order));
+    if 1 << order < per_page {
+        let (bytes, first) = ((1u64 << order) * PAGE_BYTES, Pfn::new(head.get() / per_page * per_page));
+        let last = first + (per_page - 1);
+        kprintln!("{bytes} bytes of memmap, in the page for {first} to {last}: no page of its own to share");
+        return Ok(());
+    }
     kprintln!("  memmap page  struct pages of            leads to");
-    let pages = ((1 << order) / per_page).max(1);
+    let pages = (1 << order) / per_page;
     let mut open: Option<Group> = None;
     for index in 0..pages {
         let va = kernel.mm.space().layout().page_address(head) + index * size;

@@ -29,7 +29,7 @@ fn veto(event: Event, unwanted: Direction) -> Result<(), Veto> {
 
 pub(super) fn inject(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     match words.next() {
-        None => show(kernel),
+        None => {}
         Some("alloc") => {
             let plan = plan(words.next().ok_or(ShellError::Usage(INJECT))?)?;
             words.end(INJECT)?;
@@ -52,6 +52,7 @@ pub(super) fn inject(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
         }
         Some(_) => return Err(ShellError::Usage(INJECT)),
     }
+    show(kernel);
     Ok(())
 }
 
@@ -75,7 +76,14 @@ pub(super) fn poison(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
 }
 
 pub(super) fn unpoison(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
-    Ok(kernel.mm.unpoison(words.page(kernel, "unpoison PFN|addr:A")?)?)
+    let pfn = words.page(kernel, "unpoison PFN|addr:A")?;
+    kernel.mm.unpoison(pfn)?;
+    let offline = kernel.mm.frames().block_of(pfn).is_none_or(|block| block.state.zone().is_none());
+    kprintln!(
+        "{pfn} is {}",
+        if offline { "not poisoned any more; its block is offline" } else { "free again" }
+    );
+    Ok(())
 }
 
 /// Writes what is there: harmless, unless the struct page is a shared tail's, which is read-only.
@@ -84,6 +92,7 @@ pub(super) fn scribble(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     kernel.mm.frames().use_of(pfn)?;
     let page = kernel.mm.frames().pages().get(pfn);
     page.set_refs(page.refs());
+    kprintln!("{pfn}: its struct page was written, with what it held");
     Ok(())
 }
 

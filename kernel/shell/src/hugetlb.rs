@@ -20,8 +20,9 @@ pub(super) fn hugetlb(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
             list(kernel);
             return Ok(());
         }
-        Some("take" | "put" | "demote" | "optimise" | "restore") => {}
-        Some(_) => return resize(kernel, words),
+        Some("take" | "put" | "demote" | "optimise" | "optimize" | "restore") => {}
+        Some(word) if word.starts_with(|c: char| c.is_ascii_digit()) => return resize(kernel, words),
+        Some(_) => return Err(ShellError::Usage(HUGETLB)),
     }
     let word = words.next().unwrap_or_default();
     if word == "take" {
@@ -33,13 +34,27 @@ pub(super) fn hugetlb(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let pfn = words.page(kernel, HUGETLB)?;
     if word == "demote" {
         let to = order(kernel, words)?;
-        return Ok(kernel.mm.hugetlb_demote(pfn, to)?);
+        let order =
+            kernel.mm.frames().use_of(pfn).map_or(to, |_| kernel.mm.frames().pages().get(pfn).order());
+        kernel.mm.hugetlb_demote(pfn, to)?;
+        let (count, size) = (1u64 << order.saturating_sub(to), Bytes(kernel.page_size() << to));
+        kprintln!("{pfn} is {count} huge pages of {size} now");
+        return Ok(());
     }
     words.end(HUGETLB)?;
     match word {
-        "put" => kernel.mm.hugetlb_put(pfn)?,
-        "optimise" => kernel.mm.optimise(pfn)?,
-        _ => kernel.mm.restore(pfn)?,
+        "put" => {
+            kernel.mm.hugetlb_put(pfn)?;
+            kprintln!("{pfn} is in its pool again");
+        }
+        "restore" => {
+            kernel.mm.restore(pfn)?;
+            kprintln!("{pfn} is restored: its memmap has frames of its own");
+        }
+        _ => {
+            kernel.mm.optimise(pfn)?;
+            kprintln!("{pfn} is optimised: its memmap is shared");
+        }
     }
     Ok(())
 }

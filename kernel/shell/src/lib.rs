@@ -31,6 +31,7 @@ use core::fmt;
 use heapless::String;
 
 use hotmap_mm::addr::Bytes;
+use hotmap_mm::errno::Errno;
 use hotmap_mm::error::Error;
 
 use args::Words;
@@ -46,6 +47,15 @@ pub enum ShellError {
     Usage(&'static str),
     /// A word that should have been a number, a pfn or an address; what was expected.
     BadWord(&'static str),
+    /// A number that does not fit into 64 bits.
+    TooLarge,
+    /// More pages than there are free ones.
+    Pages {
+        /// How many were asked for.
+        wanted: u64,
+        /// How many are free.
+        free: u64,
+    },
     /// The model refused.
     Model(Error),
     /// A pool of huge pages did not reach the size that was asked for, and keeps the pages that it has.
@@ -86,6 +96,10 @@ impl fmt::Display for ShellError {
         match self {
             Self::Usage(usage) => write!(f, "usage: {usage}"),
             Self::BadWord(expected) => write!(f, "expected {expected}"),
+            Self::TooLarge => f.write_str("the number is too large: 0xffffffffffffffff is the largest"),
+            Self::Pages { wanted, free } => {
+                write!(f, "{wanted} pages wanted, and {free} are free ({})", Errno::ENOMEM)
+            }
             Self::Region(refusal) => write!(f, "{refusal} ({})", refusal.errno()),
             Self::Model(error) => write!(f, "{error} ({})", error.errno()),
             Self::Pool { bytes, total, asked, why } => {

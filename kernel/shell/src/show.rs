@@ -2,6 +2,7 @@
 
 use hotmap_mm::addr::{Bytes, VirtAddr, VirtRange};
 use hotmap_mm::frame::block::{MemoryBlock, Source};
+use hotmap_mm::frame::counts::Counts;
 use hotmap_mm::frame::page::PAGE_BYTES;
 use hotmap_mm::frame::zone::ZoneKind;
 use hotmap_mm::granule::MAX_ORDERS;
@@ -30,9 +31,9 @@ pub(super) fn regions(kernel: &Kernel) -> [(&'static str, VirtRange); 5] {
     ]
 }
 
-pub(super) fn mem(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
-    let counts = kernel.mm.frames().counts();
-    let rows = [
+/// Pages by use, by name.
+pub(super) const fn by_use(counts: &Counts) -> [(&'static str, u64); 7] {
+    [
         ("present", counts.present),
         ("free", counts.free),
         ("allocated", counts.allocated),
@@ -40,8 +41,11 @@ pub(super) fn mem(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
         ("memmap (system RAM)", counts.memmap_ram),
         ("tables", counts.tables),
         ("reserved", counts.reserved),
-    ];
-    for (name, pages) in rows {
+    ]
+}
+
+pub(super) fn mem(kernel: &mut Kernel, _: &mut Words<'_>) -> Outcome {
+    for (name, pages) in by_use(&kernel.mm.frames().counts()) {
         kprintln!("{name:<22} {pages:>10} pages {:>10} KiB", pages * (kernel.page_size() >> 10));
     }
     let (used, size) = heap::usage();

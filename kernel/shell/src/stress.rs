@@ -95,7 +95,7 @@ impl fmt::Display for Tally {
 impl Stress<'_> {
     fn run_for(&mut self, seconds: u64, tally: &mut Tally, attention: &mut Attention<'_>) -> Outcome {
         let (second, start) = (counter::ticks_per_second(), counter::ticks());
-        let end = seconds * second;
+        let end = seconds.saturating_mul(second);
         loop {
             let now = counter::ticks().wrapping_sub(start);
             if now >= end {

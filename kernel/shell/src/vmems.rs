@@ -22,6 +22,9 @@ pub(super) fn vmems(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
                 None => return Err(ShellError::BadWord("the number of a virtio memory device")),
                 Some(result) => result?,
             }
+            if let Some(vmem) = kernel.vmems.all().get(number) {
+                kprintln!("{} was found anew: {}", vmem.resizer().source(), vmem.resizer().status().name());
+            }
         }
         Some(_) => return Err(ShellError::Usage(VMEMS)),
     }

@@ -5,13 +5,13 @@ use hotmap_mm::error::{Error, PageError, SpaceError};
 use hotmap_mm::frame::page::{PAGE_BYTES, PageKind};
 use hotmap_mm::pfn::Pfn;
 
-use super::args::Words;
+use super::args::{Words, read};
 use super::show::regions;
 use super::{Outcome, ShellError};
 use crate::units::Units;
 use hotmap_kernel::attention::Attention;
 use hotmap_kernel::kernel::Kernel;
-use hotmap_kernel::{kprintln, number};
+use hotmap_kernel::kprintln;
 
 const USAGE: &str = "walk pfn:N|addr:A";
 
@@ -19,15 +19,14 @@ const USAGE: &str = "walk pfn:N|addr:A";
 pub(super) fn walk(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     let word = words.next().ok_or(ShellError::Usage(USAGE))?;
     if let Some(address) = word.strip_prefix("addr:") {
-        let address = number::parse(address).ok_or(ShellError::BadWord("an address after addr:"))?;
+        let address = read(address, "an address after addr:")?;
         if VirtAddr::new(address) >= hotmap_mm::layout::LINEAR_START {
             return walk_to(kernel, VirtAddr::new(address));
         }
         return walk_page(kernel, kernel.pfn(PhysAddr::new(address)));
     }
     let pfn = word.strip_prefix("pfn:").ok_or(ShellError::Usage(USAGE))?;
-    let pfn = number::parse(pfn).ok_or(ShellError::BadWord("a number after pfn:"))?;
-    walk_page(kernel, Pfn::new(pfn))
+    walk_page(kernel, Pfn::new(read(pfn, "a number after pfn:")?))
 }
 
 fn walk_page(kernel: &Kernel, pfn: Pfn) -> Outcome {

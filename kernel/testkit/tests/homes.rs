@@ -99,7 +99,7 @@ fn a_drivers_altmap_may_keep_more_than_it_needs_but_not_lose_pages(g: Granule) {
     let short = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 0, exact - 1)));
     assert!(matches!(short, Err(Error::Out(Resource::Altmap { .. }))), "{short:?}");
     let beyond = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base, 0, len / g.page_size + 1)));
-    assert!(matches!(beyond, Err(Error::Altmap(AltmapError::Misplaced { .. }))), "{beyond:?}");
+    assert!(matches!(beyond, Err(Error::Altmap(AltmapError::TooLarge { .. }))), "{beyond:?}");
     let elsewhere = rig.add(FAR, len, MemmapHome::Given(Altmap::new(base + 1, 0, exact)));
     assert!(matches!(elsewhere, Err(Error::Altmap(AltmapError::Misplaced { .. }))), "{elsewhere:?}");
     before.assert_same(&Snapshot::exact(&rig), "refused");

@@ -182,7 +182,7 @@ fn impossible() -> Vec<Refusal> {
         |start: u64, end: u64| format!("{start:#x}..{end:#x} is not aligned to the 2 MiB subsection");
     let end = FREE + SUBSECTION;
     let private = format!("an altmap on {FREE:#x}..{end:#x}: private memory is out of the CPU's reach");
-    let large = format!("the altmap at {FREE:#x} does not start and fit its range {FREE:#x}..{end:#x}");
+    let large = format!(" pages, and {FREE:#x}..{end:#x} has ");
     let beyond =
         format!("{:#x}..{:#x} is out of the linear map's reach", 1_u64 << 48, (1_u64 << 48) + SUBSECTION);
     let end_of_all = u64::MAX << 20;
@@ -225,13 +225,7 @@ fn not_there() -> Vec<Refusal> {
 
 fn not_so_called() -> Vec<Refusal> {
     let five: String = (0..5).map(|i| format!(" {:#x},2M", FREE + i * 4 * MIB)).collect();
-    let commands = [
-        format!("create{five}"),
-        format!("create {FREE:#x},2M --map disk"),
-        format!("create {FREE:#x},2M --type tape"),
-        format!("create {FREE:#x},2M --map"),
-        "create".into(),
-    ];
+    let commands = [format!("create{five}"), "create".into()];
     commands.into_iter().map(|command| (command, "usage: dax create".into())).collect()
 }
 

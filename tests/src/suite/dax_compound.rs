@@ -143,7 +143,7 @@ fn what_is_no_compound_page(run: &Run, granule: Granule) -> Checked<String> {
             format!("{PMEM:#x},{align_text} --align {align_text} --map dev"),
             format!("what {one} sets aside for its memmap leaves no compound page of {} MiB", align / MIB),
         ),
-        (format!("{PMEM:#x} --align 2M --tail none"), "usage: dax create".into()),
+        (format!("{PMEM:#x} --align 2M --tail none"), "expected page or device after --tail".into()),
     ];
     for (options, rule) in cases {
         let refused = guest.tell_in_vain(&format!("dax create {options}"))?;

@@ -50,6 +50,7 @@ mod test;
 mod virtio_mem;
 mod virtio_mem_random;
 mod window;
+mod words;
 
 pub use test::{Body, Test};
 
@@ -69,6 +70,7 @@ pub fn all() -> Vec<Test> {
         acpi::tests,
         arguments::tests,
         keys::tests,
+        words::tests,
         script::tests,
         schema::tests,
         help::tests,

@@ -7,7 +7,7 @@ use crate::device::range::DeviceRange;
 use crate::device::steps::refuse_present;
 use crate::error::{AltmapError, DeviceError, RangeError, Result};
 use crate::frame::altmap::Altmap;
-use crate::granule::{Granule, SUBSECTION_SHIFT};
+use crate::granule::{Granule, PAGE_BYTES, SUBSECTION_SHIFT};
 use crate::hotplug::home::MemmapHome;
 use crate::hotplug::range::{refuse_beyond, whole};
 use crate::machine::Machine;
@@ -19,8 +19,8 @@ impl<M: Machine> Mm<M> {
     ///
     /// # Errors
     /// `DeviceError::Ranges`; `RangeError::Empty`, `RangeError::Wraps`, `RangeError::NotSubsectionAligned`,
-    /// `RangeError::BeyondLinearMap` or `RangeError::Exists`; `AltmapError::OnPrivate`, `AltmapError::Ranges` or
-    /// `AltmapError::Misplaced` for the memmap's place.
+    /// `RangeError::BeyondLinearMap` or `RangeError::Exists`; `AltmapError::OnPrivate`, `AltmapError::Ranges`,
+    /// `AltmapError::Misplaced` or `AltmapError::TooLarge` for the memmap's place.
     pub fn device_range(
         &self,
         ranges: &[(PhysAddr, u64)],
@@ -131,8 +131,9 @@ fn choose_altmap<M: Machine>(
     };
     // Before it is added to: what does not fit is not tried out.
     if reserve > first.len() {
-        let (base, range) = (first.start.address(g), first.addresses(g));
-        return Err(AltmapError::Misplaced { base, range }.into());
+        let (memmap, of) = (first.len() * PAGE_BYTES / g.page_size, first.len());
+        let pages = reserve.saturating_add(memmap);
+        return Err(AltmapError::TooLarge { pages, range: first.addresses(g), of }.into());
     }
     let altmap = if dedup == Dedup::Shared {
         let (range, size) = (first.addresses(g), compound.bytes(g));

@@ -7,12 +7,21 @@ use crate::addr::{Bytes, PhysAddr, PhysRange};
 /// Why memmap cannot be in an altmap, or an altmap cannot be left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AltmapError {
-    /// An altmap that does not start at its range's start, or does not fit into it.
+    /// An altmap that does not start at its range's start.
     Misplaced {
         /// Where the altmap starts.
         base: PhysAddr,
         /// The range.
         range: PhysRange,
+    },
+    /// An altmap that does not fit into its range.
+    TooLarge {
+        /// The pages of reserve and memmap.
+        pages: u64,
+        /// The range.
+        range: PhysRange,
+        /// The pages of the range.
+        of: u64,
     },
     /// An altmap that would lose pages to padding before its first block.
     Padding {
@@ -48,7 +57,10 @@ impl fmt::Display for AltmapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Misplaced { base, range } => {
-                write!(f, "the altmap at {base} does not start and fit its range {range}")
+                write!(f, "the altmap at {base} does not start its range {range}")
+            }
+            Self::TooLarge { pages, range, of } => {
+                write!(f, "reserve and memmap are {pages} pages, and {range} has {of}")
             }
             Self::Padding { base, pages } => {
                 write!(f, "the altmap at {base} would lose {pages} pages to padding before its first block")

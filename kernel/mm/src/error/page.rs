@@ -59,7 +59,9 @@ impl fmt::Display for PageError {
             Self::Stays { pfn, tries, out } => {
                 write!(f, "{pfn} cannot go: out of memory: {out}; tries: {tries}")
             }
-            Self::Poisoned(pfn) => write!(f, "{pfn} is poisoned: it is out of use already"),
+            Self::Poisoned(pfn) => {
+                write!(f, "{pfn} is poisoned already: it stays out of use until it is unpoisoned")
+            }
         }
     }
 }

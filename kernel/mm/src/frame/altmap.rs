@@ -11,7 +11,6 @@
 //! name a page that is in use. A cursor that only moves back over the very last allocation, or when nothing is in use,
 //! keeps I2.
 
-use crate::addr::PhysRange;
 use crate::error::{AltmapError, Error, Resource, Result};
 use crate::frame::page::PAGE_BYTES;
 use crate::granule::Granule;
@@ -107,14 +106,17 @@ impl Altmap {
     /// Checks that the altmap belongs to `range`: it starts where the range starts, and ends inside.
     ///
     /// # Errors
-    /// `AltmapError::Misplaced`.
+    /// `AltmapError::Misplaced` or `AltmapError::TooLarge`.
     pub fn check_range(&self, g: Granule, range: PfnRange) -> Result<()> {
-        let inside = self.reserve.checked_add(self.free).is_some_and(|offset| offset <= range.len());
-        if self.base_pfn == range.start && inside {
-            return Ok(());
+        let (pages, of) = (self.reserve.saturating_add(self.free), range.len());
+        if self.base_pfn != range.start {
+            let base = self.base_pfn.address(g);
+            return Err(AltmapError::Misplaced { base, range: range.addresses(g) }.into());
         }
-        let range: PhysRange = range.addresses(g);
-        Err(AltmapError::Misplaced { base: self.base_pfn.address(g), range }.into())
+        if pages > of {
+            return Err(AltmapError::TooLarge { pages, range: range.addresses(g), of }.into());
+        }
+        Ok(())
     }
 
     /// The same altmap with nothing in use.
@@ -341,12 +343,13 @@ mod tests {
     fn an_altmap_belongs_to_the_start_of_its_range() {
         let range = PfnRange::new(Pfn::new(0x8_0000), 1024);
         assert_eq!(Altmap::new(Pfn::new(0x8_0000), 512, 512).check_range(Granule::K4, range), Ok(()));
-        for bad in [Altmap::new(Pfn::new(0x8_0001), 0, 512), Altmap::new(Pfn::new(0x8_0000), 513, 512)] {
-            assert!(matches!(
-                bad.check_range(Granule::K4, range),
-                Err(Error::Altmap(AltmapError::Misplaced { .. }))
-            ));
-        }
+        let refusal = |base, reserve| {
+            let altmap = Altmap::new(Pfn::new(base), reserve, 512);
+            altmap.check_range(Granule::K4, range).expect_err("refused")
+        };
+        assert!(matches!(refusal(0x8_0001, 0), Error::Altmap(AltmapError::Misplaced { .. })));
+        let too_large = |error| matches!(error, Error::Altmap(AltmapError::TooLarge { of: 1024, .. }));
+        assert!(too_large(refusal(0x8_0000, 513)) && too_large(refusal(0x8_0000, u64::MAX)));
     }
 
     #[test]

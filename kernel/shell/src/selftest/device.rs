@@ -272,12 +272,13 @@ fn bad_altmaps_are_refused(kernel: &Kernel, apart: &[Bytes; 5]) -> Outcome {
     refuses(&apart[..1], DeviceType::Private, ON_DEVICE, Error::Altmap(AltmapError::OnPrivate(range)))?;
     refuses(&apart[..2], DeviceType::Generic, ON_DEVICE, Error::Altmap(AltmapError::Ranges { ranges: 2 }))?;
     let (first, pages) = (kernel.pfn(range.start), SUBSECTION / kernel.page_size());
-    for (base, reserve, free) in [(first + 1, 0, 1), (first, 1, pages), (first, u64::MAX, 2)] {
+    let given = |base, reserve, free, error: AltmapError| {
         let altmap = MemmapHome::Given(Altmap::new(base, reserve, free));
-        let error = Error::Altmap(AltmapError::Misplaced { base: kernel.address(base), range });
-        refuses(&apart[..1], DeviceType::Generic, altmap, error)?;
-    }
-    Ok(())
+        refuses(&apart[..1], DeviceType::Generic, altmap, error.into())
+    };
+    given(first + 1, 0, 1, AltmapError::Misplaced { base: kernel.address(first + 1), range })?;
+    given(first, 1, pages, AltmapError::TooLarge { pages: pages + 1, range, of: pages })?;
+    given(first, u64::MAX, 2, AltmapError::TooLarge { pages: u64::MAX, range, of: pages })
 }
 
 fn what_is_taken_is_refused(kernel: &mut Kernel) -> Outcome {

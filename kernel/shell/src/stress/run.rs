@@ -9,7 +9,7 @@ use hotmap_mm::hugetlb::pool::{Pool, Use};
 use hotmap_mm::pfn::{Pfn, PfnRange};
 
 use crate::checksum::checksum;
-use crate::{Outcome, ShellError};
+use crate::{Outcome, ShellError, show};
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::kprintln;
 use hotmap_kernel::readers;
@@ -43,16 +43,27 @@ impl Before {
 
     pub(super) fn is_still(&self, kernel: &Kernel) -> Outcome {
         let now = kernel.mm.frames().counts();
-        // Other huge pages are optimised now than at the start, and DIMMs come and go from outside.
-        if self.pools.iter().any(|(.., optimised)| *optimised > 0) || dimms(kernel) != self.dimms {
-            kprintln!("stress: the page counts are not compared");
-            return Ok(());
+        let why = if dimms(kernel) != self.dimms {
+            Some("a DIMM came or went during the run")
+        } else if self.pools.iter().any(|(.., optimised)| *optimised > 0) {
+            Some("other huge pages share their memmap now than before")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            kprintln!("stress: the pages by use are not compared with those before: {why}");
+        } else if now == self.counts {
+            kprintln!("stress: the pages by use are as before");
+        } else {
+            let (before, now) = (show::by_use(&self.counts), show::by_use(&now));
+            for ((name, before), (_, now)) in
+                before.into_iter().zip(now).filter(|(before, now)| before != now)
+            {
+                kprintln!("stress: pages {name}: {before} before, {now} now");
+            }
+            return Err(ShellError::Failed("the pages by use are not as before"));
         }
-        if now == self.counts {
-            return Ok(());
-        }
-        kprintln!("before: {:?}\nafter:  {now:?}", self.counts);
-        Err(ShellError::Failed("the pages by use are not as they were"))
+        Ok(())
     }
 }
 

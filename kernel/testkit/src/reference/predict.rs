@@ -57,7 +57,7 @@ pub const fn kind(error: &Error) -> (&'static str, Option<u64>) {
         Error::Page(PageError::Poisoned(pfn)) => ("Poisoned", Some(pfn.get())),
         Error::Block(BlockError::Vetoed { .. }) => ("Vetoed", None),
         Error::Tenant(TenantError::Absent(_)) => ("NoTenant", None),
-        Error::Altmap(AltmapError::Misplaced { .. }) => ("BadAltmap", None),
+        Error::Altmap(AltmapError::Misplaced { .. } | AltmapError::TooLarge { .. }) => ("BadAltmap", None),
         Error::Altmap(AltmapError::Padding { .. }) => ("AltmapPadding", None),
         Error::Altmap(AltmapError::OnPrivate(_)) => ("AltmapOnPrivate", None),
         Error::Altmap(AltmapError::Ranges { .. }) => ("AltmapRanges", None),
