@@ -20,6 +20,7 @@ mod ended;
 mod entry;
 mod exits;
 mod figures;
+mod fuzz;
 mod harness;
 mod help;
 mod homes;
@@ -71,6 +72,7 @@ pub fn all() -> Vec<Test> {
         arguments::tests,
         keys::tests,
         words::tests,
+        fuzz::tests,
         script::tests,
         schema::tests,
         help::tests,
