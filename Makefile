@@ -3,6 +3,9 @@
 
 PROFILE ?= release
 JSON ?=
+# Groups of boot tests for make test (tests.toml lists them), and whether their results are TAP.
+GROUP ?=
+TAP ?=
 # More options for scripts/qemu (run, gdb), e.g. make run QEMU_OPTIONS="--granule 64k --cpu neoverse-n1"
 QEMU_OPTIONS ?=
 
@@ -31,6 +34,7 @@ help:
 	@echo '  make demo         the whole life of a hot-plugged DIMM, narrated'
 	@echo '  make run          the kernel on QEMU, with its shell (Ctrl-A X quits)'
 	@echo '  make test         all tests: host tests, then boot tests under QEMU'
+	@echo '                    (GROUP="life smp": these groups of boot tests; TAP=1: boot tests as TAP; JUNIT=file: XML)'
 	@echo '  make test-long    all tests, with more random sequences and those that take long'
 	@echo '  make check        the fast part: format, clippy, host tests; no QEMU'
 	@echo '  make check-miri   the memory model under Miri (installs a nightly toolchain)'
@@ -87,7 +91,7 @@ dist:
 
 # scripts/test builds the image, after the host tests: a build that fails is counted.
 test: setup
-	@scripts/test
+	@scripts/test $(if $(GROUP),--group "$(GROUP)") $(if $(filter-out 0,$(TAP)),--tap)
 
 test-long: setup
 	@scripts/test --long

@@ -8,6 +8,7 @@
 //! | [`cases`] | the cases that every client passes |
 //! | [`suite`], [`runner`], [`report`] | the tests; running them in parallel; their verdicts |
 //! | [`schema`] | a validator for the schema of `state` |
+//! | [`manifest`] | what can be tested, for programs that choose |
 //! | [`options`], [`output`] | the command line; standard output that may close |
 //! | [`bench`] | figures, and Linux's beside them |
 //! | [`demo`] | the life of a DIMM, narrated |
@@ -18,6 +19,7 @@ pub mod cases;
 pub mod demo;
 pub mod eyes;
 pub mod fdt;
+pub mod manifest;
 pub mod options;
 pub mod output;
 pub mod report;

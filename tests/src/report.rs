@@ -1,5 +1,8 @@
 //! Verdicts, and how they are printed: a line for each test as it ends, the reasons, the counts at the end.
 
+pub mod junit;
+pub mod tap;
+
 use hotmap_client::error::{Checked, Error};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,6 +37,11 @@ impl Verdict {
             Self::Skipped => "skipped",
         }
     }
+}
+
+/// The group of a test.
+pub fn group_of(name: &str) -> &str {
+    name.split('/').next().unwrap_or(name)
 }
 
 /// What a test returns that did not fail.
@@ -76,6 +84,16 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// The sentence: the remark, or why it did not pass.
+    pub fn why(&self) -> &str {
+        self.outcome.as_ref().map_or_else(Error::why, Remark::text)
+    }
+
+    /// The first word of its name.
+    pub fn group(&self) -> &str {
+        group_of(&self.name)
+    }
+
     /// The verdict.
     pub const fn verdict(&self) -> Verdict {
         match self.outcome {
@@ -158,10 +176,7 @@ impl Paint {
 /// The line for one test, and, unless it passed, the reason and the end of the guest's transcript.
 pub fn lines(ended: &Ended, number: usize, total: usize, paint: Paint) -> String {
     let verdict = ended.verdict();
-    let remark = match &ended.outcome {
-        Ok(remark) => remark.text().to_owned(),
-        Err(error) => error.why().to_owned(),
-    };
+    let remark = ended.why();
     let width = total.to_string().len();
     let seconds = ended.took.as_secs_f64();
     let word = paint.verdict(verdict);

@@ -1,7 +1,7 @@
 //! Runs tests in parallel and prints the verdict of each as it ends.
 
 use crate::output;
-use crate::report::{Ended, Paint, Remark, Summary, Verdict, lines};
+use crate::report::{Ended, Paint, Remark, Summary, Verdict, lines, tap};
 use crate::say;
 use crate::suite::Test;
 use hotmap_client::error::Checked;
@@ -22,6 +22,8 @@ pub struct Plan {
     pub logs: PathBuf,
     /// Colours, or none.
     pub paint: Paint,
+    /// TAP instead of lines for people.
+    pub tap: bool,
 }
 
 impl Plan {
@@ -31,12 +33,15 @@ impl Plan {
     }
 }
 
-/// Runs all `tests`, prints a line for each, repeats those that did not pass at the end, and returns the counts.
-pub fn run_all(tests: &[Test], plan: &Plan) -> Summary {
+/// Runs all `tests`, prints a line for each, repeats those that did not pass at the end, and returns the counts and the ends.
+pub fn run_all(tests: &[Test], plan: &Plan) -> (Summary, Vec<Ended>) {
     let next = AtomicUsize::new(0);
     let (sender, ends) = channel();
     let mut summary = Summary::default();
-    let mut again: Vec<String> = Vec::new();
+    let mut all: Vec<Ended> = Vec::new();
+    if plan.tap {
+        output::print(tap::head(tests.len()));
+    }
     let stdout = Mutex::new(());
     std::thread::scope(|scope| {
         for _ in 0..plan.jobs.clamp(1, tests.len().max(1)) {
@@ -45,29 +50,35 @@ pub fn run_all(tests: &[Test], plan: &Plan) -> Summary {
             scope.spawn(move || work(tests, next, logs, &sender));
         }
         drop(sender);
-        for (number, ended) in ends.iter().enumerate() {
+        for (number, mut ended) in (1..).zip(ends) {
             let _line = stdout.lock();
-            output::print(lines(&ended, number + 1, tests.len(), plan.paint));
+            output::print(match plan.tap {
+                true => tap::lines(&ended, number),
+                false => lines(&ended, number, tests.len(), plan.paint),
+            });
             summary.add(ended.verdict());
-            if ended.verdict() != Verdict::Passed {
-                again.push(once_more(&ended));
+            if ended.verdict() == Verdict::Passed {
+                // The log file has it.
+                ended.transcript.clear();
             }
+            all.push(ended);
         }
     });
-    if !again.is_empty() && summary.count(Verdict::Passed) > 0 {
+    let mut again: Vec<String> =
+        all.iter().filter(|ended| ended.verdict() != Verdict::Passed).map(once_more).collect();
+    if plan.tap {
+        output::print(tap::tail(&summary));
+    } else if !again.is_empty() && summary.count(Verdict::Passed) > 0 {
         say!("\nnot passed:");
         again.sort();
         again.iter().for_each(output::line);
     }
-    summary
+    (summary, all)
 }
 
 fn once_more(ended: &Ended) -> String {
-    let why = match &ended.outcome {
-        Ok(remark) => remark.text(),
-        Err(error) => error.why(),
-    };
-    format!("  {:<7} {}: {}", ended.verdict().word(), ended.name, why.lines().next().unwrap_or_default())
+    let why = ended.why().lines().next().unwrap_or_default();
+    format!("  {:<7} {}: {why}", ended.verdict().word(), ended.name)
 }
 
 /// One worker: takes the next test until none is left, or standard output is closed.
@@ -120,7 +131,7 @@ mod tests {
     #[test]
     fn every_test_runs_once_and_leaves_its_transcript() {
         let logs = tempfile::tempdir().expect("a directory");
-        let plan = Plan { jobs: 3, logs: logs.path().to_owned(), paint: Paint::off() };
+        let plan = Plan { jobs: 3, logs: logs.path().to_owned(), paint: Paint::off(), tap: false };
         let mut tests: Vec<Test> =
             (0..10).map(|n| test(&format!("fine/{n}"), |_| Ok("well".into()))).collect();
         tests.push(test("bad", |run| {
@@ -128,7 +139,8 @@ mod tests {
             failed("untrue")
         }));
         tests.push(test("odd", |_| unknown("silence")));
-        let summary = run_all(&tests, &plan);
+        let (summary, ends) = run_all(&tests, &plan);
+        assert_eq!(ends.len(), tests.len());
         let counts =
             [Verdict::Passed, Verdict::Failed, Verdict::Unknown].map(|verdict| summary.count(verdict));
         assert_eq!(counts, [10, 1, 1]);
@@ -139,7 +151,7 @@ mod tests {
 
     #[test]
     fn nothing_to_run_is_not_fine() {
-        let plan = Plan { jobs: 2, logs: std::env::temp_dir(), paint: Paint::off() };
-        assert!(!run_all(&[], &plan).is_fine());
+        let plan = Plan { jobs: 2, logs: std::env::temp_dir(), paint: Paint::off(), tap: false };
+        assert!(!run_all(&[], &plan).0.is_fine());
     }
 }

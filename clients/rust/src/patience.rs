@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// What one step (a prompt, a reply, an event, an exit) may take at scale 1.
-const STEP: Duration = Duration::from_secs(60);
+pub const STEP: Duration = Duration::from_secs(60);
 
 /// The environment variable that scales every deadline.
 pub const VARIABLE: &str = "HOTMAP_TIMEOUT";

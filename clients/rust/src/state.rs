@@ -5,17 +5,16 @@
 
 use crate::geometry::Granule;
 use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::Deserialize;
 
 mod address;
 mod args;
 mod check;
-mod schema;
 mod sources;
 
 use address::{address, address_schema};
 pub use args::{Args, HugePages};
-pub use schema::schema;
 pub use sources::{Altmap, Device, DevicePart, DimmState, NvdimmState, Region, RegionPart, Stay, VirtioMem};
 
 /// The whole line.
@@ -398,6 +397,11 @@ impl State {
     pub fn granule(&self) -> Option<Granule> {
         crate::geometry::GRANULES.into_iter().find(|granule| granule.bytes() == self.granule)
     }
+}
+
+/// The JSON Schema (draft 2020-12) of the line. It requires every key that this version of the kernel prints, and allows others.
+pub fn schema() -> serde_json::Value {
+    SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<State>().to_value()
 }
 
 #[cfg(test)]

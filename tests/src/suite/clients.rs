@@ -12,7 +12,7 @@ use std::process::Command;
 /// Programs that must succeed, from the top of the tree.
 const EXAMPLES: [(&str, &str, &[&str]); 2] = [
     ("first", "python3", &["examples/first.py"]),
-    ("test_hotplug", "python3", &["-m", "unittest", "examples/test_hotplug.py"]),
+    ("hotplug", "python3", &["-m", "unittest", "examples/test_hotplug.py"]),
 ];
 
 pub(super) fn tests() -> Vec<Test> {

@@ -1,6 +1,6 @@
 //! The harness and the launcher against a real QEMU.
 
-use super::test::{Test, slotted};
+use super::test::{SELF_TESTS, Test, slotted};
 use crate::eyes;
 use hotmap_client::dimm::Dimm;
 use hotmap_client::error::{Checked, Error, failed};
@@ -24,6 +24,7 @@ pub(super) fn tests() -> Vec<Test> {
         Test::new("launcher/end-of-input", the_end_of_the_input_powers_off),
         Test::new("harness/refused-device", a_refused_device_is_qemus_sentence),
         Test::new("harness/eyes", qemu_sees_ram_and_nothing_else),
+        Test::new("harness/manifest", the_manifest_has_the_self_tests_that_the_kernel_lists),
     ]
 }
 
@@ -118,4 +119,20 @@ fn qemu_sees_ram_and_nothing_else(run: &Run) -> Checked<String> {
     ensure!(eyes::words(&mut guest.qmp, outside, 1).is_err(), "words of nothing were read");
     guest.finish()?;
     Ok(String::new())
+}
+
+fn the_manifest_has_the_self_tests_that_the_kernel_lists(run: &Run) -> Checked<String> {
+    let finished = run_to_end(run, &Machine::image().append("run=\"selftest list\""))?;
+    let subject = |line: &'_ str| -> Option<String> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        matches!(words.as_slice(), [_, count, "tests"] if count.parse::<u32>().is_ok())
+            .then(|| words[0].to_owned())
+    };
+    let listed: Vec<String> = finished.text.lines().filter_map(subject).collect();
+    ensure_eq!(
+        listed,
+        SELF_TESTS.map(str::to_owned),
+        "the self-tests, which tests/src/suite/test.rs lists too"
+    );
+    Ok(format!("{} subjects", listed.len()))
 }

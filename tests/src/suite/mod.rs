@@ -53,7 +53,7 @@ mod virtio_mem_random;
 mod window;
 mod words;
 
-pub use test::{Body, Test};
+pub use test::{Body, SELF_TESTS, Test};
 
 /// All tests, in the order in which they run.
 pub fn all() -> Vec<Test> {

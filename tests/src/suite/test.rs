@@ -6,6 +6,13 @@ use hotmap_client::geometry::{GRANULES, Granule};
 use hotmap_client::machine::Machine;
 use hotmap_client::run::Run;
 
+/// The subjects of the kernel's self-tests. The boot test `harness/manifest` compares them with what the kernel lists.
+pub const SELF_TESTS: [&str; 22] = [
+    "paging", "live", "vmemmap", "heap", "cpus", "buddy", "blocks", "tenant", "migrate", "hotplug",
+    "isolate", "compact", "poison", "notify", "homes", "demand", "device", "altmap", "dedup", "kmem",
+    "hugetlb", "faults",
+];
+
 /// What a test does. It returns a remark for its line.
 pub type Body = Box<dyn Fn(&Run) -> Checked<Remark> + Send + Sync>;
 

@@ -185,3 +185,13 @@ fn the_keys_of_schema_1_are_read() {
         assert!(State::parse(&without).expect_err(key).contains(key), "{key}");
     }
 }
+
+/// The release has the file.
+#[test]
+fn the_file_is_that_of_the_types() {
+    let file =
+        std::fs::read_to_string(crate::qemu::root().join("state.schema.json")).expect("state.schema.json");
+    let written: serde_json::Value = serde_json::from_str(&file).expect("JSON");
+    let hint = "cargo run -q -p hotmap-client --example state-schema >state.schema.json";
+    assert_eq!(written, super::schema(), "run: {hint}");
+}
