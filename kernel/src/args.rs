@@ -3,7 +3,7 @@
 //! An unknown key or a wrong value is reported with what is legal and what is used, and counted in `state`. The boot ends
 //! over it only with `strict=on`, or where going on makes no sense: no such granule, commands that cannot be read.
 
-mod effect;
+pub mod effect;
 
 use core::fmt::{self, Write};
 
@@ -14,7 +14,6 @@ use hotmap_mm::granule::{GranuleKind, MAX_HUGE_SIZES};
 use hotmap_mm::hotplug::home::MemmapHome;
 
 use crate::number;
-pub use effect::InEffect;
 
 /// The longest `run=` value in bytes.
 pub const RUN_CAPACITY: usize = 2048;

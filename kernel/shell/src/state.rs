@@ -16,7 +16,7 @@ use super::json::Json;
 use super::vmems;
 use crate::units::Units;
 use hotmap_kernel::arch::heap;
-use hotmap_kernel::args::InEffect;
+use hotmap_kernel::args::effect::InEffect;
 use hotmap_kernel::cpus;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::plug;

@@ -1,5 +1,6 @@
 //! Boot arguments, right and wrong.
 
+use super::effect::InEffect;
 use super::*;
 
 #[test]
