@@ -30,7 +30,7 @@ import threading
 import time
 
 STEP = 60 * float(os.environ.get("HOTMAP_TIMEOUT", "1"))
-INSERTION, EJECTION, IN_PROGRESS = 1, 3, 0x84  # _OST: two source events, a status (ACPI 6.5, tables 6.41 and 6.43)
+INSERTION, EJECTION, IN_PROGRESS = 1, 3, 0x84  # _OST: two source events, a status (ACPI 6.5, 6.3.5)
 EXIT = re.compile(r"^hotmap: exit (\d+): ([^\r\n]+)\r?\n", re.M)
 
 # What a command line printed, and whether one of its commands failed.

@@ -130,7 +130,7 @@ pub struct Slot {
     pub flags: Flags,
 }
 
-/// The event that an OST report is about (ACPI 6.5, table 6.9 "OST Source Event Codes", and the notification values).
+/// The event that an OST report is about (ACPI 6.5, 6.3.5 "_OST", source event codes, and the notification values).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OstEvent {
     /// Device Check, 1: an insertion.
@@ -149,7 +149,7 @@ impl OstEvent {
     }
 }
 
-/// How it went (ACPI 6.5, tables 6.10 to 6.12, "OST Status Codes").
+/// How it went (ACPI 6.5, 6.3.5 "_OST", status codes).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OstStatus {
     /// 0: done.

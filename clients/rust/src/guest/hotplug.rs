@@ -15,11 +15,11 @@ use crate::error::{Checked, During, failed, unknown};
 use crate::patience::Deadline;
 use crate::qmp::{is_deleted, is_unplug_error, ost_of};
 
-/// `_OST` source event of a device check, what an insertion is (ACPI 6.5, table 6.41 "OST Source Event Codes").
+/// `_OST` source event of a device check, what an insertion is (ACPI 6.5, 6.3.5 "_OST", source event codes).
 const SOURCE_INSERT: i64 = 1;
 /// `_OST` source event of an ejection request (the same table).
 const SOURCE_EJECT: i64 = 3;
-/// Ejection in progress (ACPI 6.5, table 6.43 "Device Insertion/Ejection Processing status codes").
+/// Ejection in progress (ACPI 6.5, 6.3.5 "_OST", ejection processing).
 const EJECTION_IN_PROGRESS: i64 = 0x84;
 
 /// A plugged DIMM: where QEMU put it, and the status that the guest reported.
