@@ -138,7 +138,11 @@ fn is_still(guest: &mut Guest, start: &State, what: &str) -> Checked {
     ensure_eq!(end.pages, start.pages, "pages after {what}");
     // A tenant's pages may be in other blocks now.
     let blocks = |state: &State| -> Vec<_> {
-        state.blocks.iter().map(|block| Block { tenant_pages: 0, ..block.clone() }).collect()
+        state
+            .blocks
+            .iter()
+            .map(|block| Block { tenant_pages: 0, free: 0, lent: 0, ..block.clone() })
+            .collect()
     };
     ensure_eq!(blocks(&end), blocks(start), "blocks after {what}");
     ensure_eq!(end.dimms, start.dimms, "DIMMs after {what}");
