@@ -2,29 +2,14 @@
 //! between them.
 
 use crate::arch::counter;
-#[cfg(target_os = "none")]
 use crate::boot_info::BootInfo;
 use crate::console::{self, ConsoleWriter};
 use crate::exit::{Status, exit};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Shell};
 use crate::line::{self, Event, Line, LineReader, Mode, ScriptReader, Terminal};
-#[cfg(target_os = "none")]
-use crate::takeover;
-use crate::{kprintln, script};
-
-/// The shell, a package above this one.
-#[derive(Clone, Copy)]
-pub struct Shell {
-    /// Runs one command and prints its output; returns whether it succeeded.
-    pub run: fn(&mut Kernel, &str) -> bool,
-    /// Calls its last argument for each word that can complete a command, up to the cursor ([`line::Offer`]).
-    pub complete: Complete,
-}
-
-type Complete = fn(&Kernel, &str, &mut dyn FnMut(&str));
+use crate::{kprintln, script, takeover};
 
 /// The first function after boot: takes commands until the run ends.
-#[cfg(target_os = "none")]
 pub fn kernel_main(info: &'static mut BootInfo, shell: Shell) -> ! {
     let kernel = &mut takeover::take_over(info);
     let args = &kernel.info.args;

@@ -41,6 +41,17 @@ pub struct Kernel {
     pub status: Status,
 }
 
+/// The shell, a package above this one.
+#[derive(Clone, Copy)]
+pub struct Shell {
+    /// Runs one command and prints its output; returns whether it succeeded.
+    pub run: fn(&mut Kernel, &str) -> bool,
+    /// Calls its last argument for each word that can complete a command, up to the cursor ([`Offer`](crate::line::Offer)).
+    pub complete: Complete,
+}
+
+type Complete = fn(&Kernel, &str, &mut dyn FnMut(&str));
+
 /// Prints the result of boot.
 fn greet(info: &BootInfo, counts: &Counts) {
     klog!(

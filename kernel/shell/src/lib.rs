@@ -35,8 +35,7 @@ use hotmap_mm::errno::Errno;
 use hotmap_mm::error::Error;
 
 use args::Words;
-use hotmap_kernel::commands::Shell;
-use hotmap_kernel::kernel::Kernel;
+use hotmap_kernel::kernel::{Kernel, Shell};
 use hotmap_kernel::kprintln;
 use hotmap_kernel::regions::Refusal;
 

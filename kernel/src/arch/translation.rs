@@ -1,42 +1,8 @@
 //! What the CPU answers when it is asked how it translates an address.
-//!
-//! Arm ARM (DDI 0487), "AT S1E1R", "AT S1E1W" and "PAR_EL1". The instruction walks the tables in force for a load or a
-//! store at EL1, and never faults: the answer is in PAR_EL1.
-//!
-//! ```text
-//!  F = 0   63..56 ATTR, as in MAIR   47..12 PA          8..7 SH      0
-//!  F = 1                                       6..1 fault status    1
-//! ```
 
 use core::fmt;
 
 use hotmap_mm::addr::PhysAddr;
-#[cfg(target_os = "none")]
-use hotmap_mm::addr::VirtAddr;
-#[cfg(target_os = "none")]
-use tock_registers::register_bitfields;
-
-#[cfg(target_os = "none")]
-register_bitfields![u64,
-    PAR [
-        /// The access would fault.
-        F OFFSET(0) NUMBITS(1) [],
-        /// With F: the fault status.
-        FST OFFSET(1) NUMBITS(6) [],
-        /// Without F: the address, and the memory's attributes as in a byte of MAIR_EL1.
-        PA OFFSET(12) NUMBITS(36) [],
-        ATTR OFFSET(56) NUMBITS(8) []
-    ]
-];
-#[cfg(target_os = "none")]
-/// The bits of an address that translation does not change, for PAR_EL1.
-const OFFSET: u64 = 0xfff;
-
-/// The value of a field that has at most 8 bits.
-#[cfg(target_os = "none")]
-const fn byte(field: u64) -> u8 {
-    field.to_le_bytes()[0]
-}
 
 /// What the CPU answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,16 +41,6 @@ impl Translation {
             Self::Mapped { pa, .. } => Some(pa),
             Self::Fault(_) => None,
         }
-    }
-
-    /// What PAR_EL1 says about `va`.
-    #[cfg(target_os = "none")]
-    pub(super) fn from_par(par: u64, va: VirtAddr) -> Self {
-        if PAR::F.is_set(par) {
-            return Self::Fault(byte(PAR::FST.read(par)));
-        }
-        let pa = PhysAddr::new(PAR::PA.val(PAR::PA.read(par)).value | va.get() & OFFSET);
-        Self::Mapped { pa, attributes: byte(PAR::ATTR.read(par)) }
     }
 }
 

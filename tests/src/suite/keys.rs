@@ -1,5 +1,6 @@
 //! `state` for programs: the version of its keys, and what it says of nodes, tenants, slots, arguments and reasons.
 
+use super::shapes::NUMA;
 use super::test::{Test, slotted};
 use hotmap_client::dimm::Dimm;
 use hotmap_client::error::{Checked, failed};
@@ -10,21 +11,9 @@ use hotmap_client::run::Run;
 use hotmap_client::state::{State, TenantState, ZoneNode};
 use hotmap_client::{ensure, ensure_eq};
 
-/// Boot RAM on two nodes, and a DIMM on the second.
-const TWO_NODES: [&str; 12] = [
-    "-object",
-    "memory-backend-ram,id=n0,size=640M",
-    "-object",
-    "memory-backend-ram,id=n1,size=384M",
-    "-numa",
-    "node,nodeid=0,memdev=n0",
-    "-numa",
-    "node,nodeid=1,memdev=n1",
-    "-object",
-    "memory-backend-ram,id=m0,size=256M",
-    "-device",
-    "pc-dimm,id=d0,memdev=m0,node=1",
-];
+/// On the second node of boot RAM.
+const DIMM: [&str; 4] =
+    ["-object", "memory-backend-ram,id=m0,size=256M", "-device", "pc-dimm,id=d0,memdev=m0,node=1"];
 
 pub(super) fn tests() -> Vec<Test> {
     vec![
@@ -52,7 +41,7 @@ fn zone_nodes(state: &State, name: &str) -> Vec<ZoneNode> {
 
 /// The border of the nodes is a border of blocks at 4K. [`Guest::state`] checks that each zone's nodes have its pages.
 fn blocks_and_zones_name_their_nodes(run: &Run) -> Checked<String> {
-    let mut guest = Guest::boot(run, &slotted(Granule::K4).extra(TWO_NODES))?;
+    let mut guest = Guest::boot(run, &slotted(Granule::K4).extra(NUMA).extra(DIMM))?;
     let state = guest.state()?;
     let border = GIB + 640 * MIB;
     for block in &state.blocks {

@@ -26,7 +26,8 @@ const SHAPES: [(&str, &str, &str, &[&str]); 5] = [
 const UNRESERVED: [&str; 4] =
     ["-object", "memory-backend-ram,id=big,size=12G,reserve=off", "-machine", "memory-backend=big"];
 
-const NUMA: [&str; 8] = [
+/// Boot RAM of 1 GiB on two nodes.
+pub(super) const NUMA: [&str; 8] = [
     "-object",
     "memory-backend-ram,id=n0,size=640M",
     "-object",

@@ -76,7 +76,7 @@ impl<M: Machine> Mm<M> {
         // Before its record goes, which it would conflict with.
         let record = self.devices.kmem.remove(start.get());
         if let Err(error) = self.memremap_pages(&device, |_, _| {}) {
-            again(self, |mm| plug_with(mm, memory, device.node, home, zone, &poisoned));
+            again(self, |mm| plug_again(mm, memory, device.node, home, zone, &poisoned));
             record.into_iter().for_each(|record| self.devices.kmem.insert(record));
             return Err(error);
         }
@@ -153,8 +153,8 @@ fn plug<M: Machine>(
     }
 }
 
-/// [`plug`], with pages that are poisoned. They are marked as any page is, in a block that is online.
-fn plug_with<M: Machine>(
+/// Plugs `memory` as it was before: with these poisoned pages, which are marked as any page is, in a block that is online.
+fn plug_again<M: Machine>(
     mm: &mut Mm<M>,
     memory: PfnRange,
     node: u32,
@@ -191,8 +191,14 @@ fn poisoned<M: Machine>(frames: &mut Frames<M>, memory: PfnRange) -> Result<Vec<
     frames.may_fail(Resource::Heap { bytes: count.saturating_mul(size_of::<Pfn>()) })?;
     list::reserve(&mut found, count)?;
     for block in frames.blocks.range(keys).iter().filter(|block| block.poisoned > 0) {
-        let pages = (0..g.section_pages).map(|page| block.start + page);
-        found.extend(pages.filter(|pfn| frames.pages().use_of(*pfn).0 == PageKind::Poisoned));
+        let (mut at, end) = (block.start, block.start + g.section_pages);
+        while at < end {
+            let (kind, head) = frames.pages().use_of(at);
+            if kind == PageKind::Poisoned {
+                found.push(head);
+            }
+            at = head + (1 << frames.pages().get(head).order());
+        }
     }
     Ok(found)
 }

@@ -32,9 +32,6 @@ impl Platform {
         core::iter::empty()
     }
 
-    /// Nothing is waited for.
-    pub const fn wait(&mut self, _until: Option<u64>) {}
-
     /// No interrupt waits.
     pub const fn rearm_virtio(&mut self) {}
 }
