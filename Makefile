@@ -77,7 +77,7 @@ run: setup image
 # The program builds while the kernel does: linking the kernel keeps one CPU busy.
 demo: setup
 	@test -e $(image) -a -e $(build_dir)/debug/demo || \
-		echo 'demo: building the kernel and the program that drives it: about two minutes on 2 CPUs, the first time' >&2
+		echo 'demo: building the kernel and the program that drives it: about a minute and a half on 2 CPUs, the first time' >&2
 	@cargo fetch $(quiet) --locked
 	@cargo build --quiet -p hotmap-tests --bin demo & program=$$!; $(MAKE) image; built=$$?; \
 		$(if $(quiet),kill -0 $$program 2>/dev/null && echo 'building the demo ...' >&2;) \
