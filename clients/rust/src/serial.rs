@@ -67,6 +67,12 @@ impl Transcript {
         self.shared.lock().bytes.clone()
     }
 
+    /// Where `mark` begins the last time that it was read.
+    pub fn last(&self, mark: &str) -> Option<usize> {
+        let bytes = mark.as_bytes();
+        self.shared.lock().bytes.windows(bytes.len().max(1)).rposition(|window| window == bytes)
+    }
+
     /// Waits until `found` returns a value for the text since `position`, and returns it with the position reached.
     ///
     /// # Errors

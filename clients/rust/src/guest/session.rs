@@ -282,13 +282,12 @@ impl Guest {
 
     /// Where the next reply is looked for: at the last prompt, or behind the last frame that was read.
     fn reply_end(&self) -> usize {
-        let raw = self.qemu.console.raw();
         let mark = match self.frame {
             None => PROMPT.to_owned(),
             Some(0) => format!("{READY}\n"),
             Some(number) => format!("\nend {number} "),
         };
-        raw.windows(mark.len()).rposition(|window| window == mark.as_bytes()).unwrap_or_default()
+        self.qemu.console.last(&mark).unwrap_or_default()
     }
 }
 
