@@ -24,7 +24,8 @@ quiet := $(shell test -t 2 || echo --quiet)
 host_tool := cargo run $(quiet) -p hotmap-tests --bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-long check check-miri check-docs bench gdb image dist clean fmt setup setup-build setup-gdb
+.PHONY: help run demo test test-long check check-miri check-docs bench gdb image dist clean fmt setup setup-build setup-gdb setup-web \
+	wasm page playground test-web
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -40,6 +41,8 @@ help:
 	@echo '  make check-miri   the memory model under Miri (installs a nightly toolchain)'
 	@echo '  make bench        guest instructions per operation, beside Linux (JSON=1: as JSON)'
 	@echo '  make check-docs   run again every command that the documents quote, and compare'
+	@echo '  make playground   the memory model in the browser: builds one page and serves it (PORT=8000; Ctrl-C ends it)'
+	@echo '  make test-web     the tests of that page, in Chromium; screenshots in target/playground/screenshots'
 	@echo '  make gdb          the kernel in a debugger (PROFILE=debug: with locals); scripts/console is its console'
 	@echo '  make image        only build target/hotmap.Image, at most 1 MiB (PROFILE=debug: with debug checks)'
 	@echo '  make dist         dist/hotmap-VERSION.tar.gz: image, symbols, clients, examples, pages; no repository needed'
@@ -60,6 +63,9 @@ setup:
 
 setup-gdb:
 	@scripts/setup --gdb
+
+setup-web:
+	@scripts/setup --web
 
 # Building needs no QEMU.
 setup-build:
@@ -101,6 +107,30 @@ bench: setup image
 
 gdb: setup-gdb image
 	@scripts/gdb $(elf) $(QEMU_OPTIONS)
+
+# The page: npm's packages as the lock file has them, without those that are native programs for other systems.
+page_dir := playground/page
+page := target/playground/index.html
+wasm := $(build_dir)/wasm32-unknown-unknown/playground/hotmap_playground.wasm
+
+wasm: setup-web
+	@cargo build $(quiet) --locked --profile playground -p hotmap-playground --target wasm32-unknown-unknown
+
+$(page_dir)/node_modules/.package-lock.json: $(page_dir)/package-lock.json
+	@cd $(page_dir) && npm ci --omit=optional --no-audit --no-fund --loglevel=error
+	@touch $@
+
+page: wasm $(page_dir)/node_modules/.package-lock.json
+	@node $(page_dir)/build.js $(wasm) $(page)
+
+PORT ?= 8000
+playground: page
+	@echo 'http://127.0.0.1:$(PORT)/ (Ctrl-C ends it; $(page) works as a file too)'
+	@python3 -m http.server --bind 127.0.0.1 --directory $(dir $(page)) $(PORT) 2>/dev/null || \
+		{ status=$$?; test $$status = 130 || { echo "error: port $(PORT) cannot be used: make playground PORT=8001"; exit 1; }; }
+
+test-web: page
+	@cd $(page_dir) && node --test --test-reporter=spec test/
 
 check: setup-build
 	@cargo fmt --all --check

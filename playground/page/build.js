@@ -1,0 +1,43 @@
+// usage: node build.js MACHINE.wasm OUT.html
+//
+// Builds the page: one file that needs nothing else. Its limit is 1.5 MB.
+
+import { readFileSync, writeFileSync, mkdirSync, existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { rollup } from '@rollup/wasm-node';
+
+const LIMIT = 1_500_000;
+const here = dirname(fileURLToPath(import.meta.url));
+
+/** Finds packages: the file that `import` of their package.json names. */
+const packages = {
+  name: 'packages',
+  resolveId: (id) => (/^[\w@]/.test(id) ? fileURLToPath(import.meta.resolve(id)) : null),
+};
+
+/** All modules as one. */
+export async function script() {
+  const bundle = await rollup({ input: join(here, 'src/main.js'), plugins: [packages], onwarn: (warning) => { throw new Error(warning.message); } });
+  const { output } = await bundle.generate({ format: 'es' });
+  return output[0].code.replaceAll('</script', '<\\/script');
+}
+
+/** The page, with a machine's code. */
+export async function page(machine) {
+  const parts = { style: readFileSync(join(here, 'src/page.css'), 'utf8'), machine: machine.toString('base64'), script: await script() };
+  return readFileSync(join(here, 'index.html'), 'utf8').replace(/\{\{(\w+)\}\}/g, (_, name) => parts[name]);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [machine, out] = process.argv.slice(2);
+  if (!machine || !out || !existsSync(machine)) {
+    console.error('usage: node build.js MACHINE.wasm OUT.html');
+    process.exit(2);
+  }
+  const text = await page(readFileSync(machine));
+  if (text.length > LIMIT) throw new Error(`${out}: ${text.length} bytes, and ${LIMIT} are the limit`);
+  mkdirSync(dirname(out), { recursive: true });
+  writeFileSync(out, text);
+  console.error(`${out}: ${text.length} bytes`);
+}

@@ -1,0 +1,55 @@
+// Starts the page: with the machine in it, or, as /?watch, with the guest behind the server that served it.
+
+import { render } from 'preact';
+import { App } from './app.js';
+import { html } from './draw/svg.js';
+import { decode } from './link.js';
+import { FIRST, Session } from './session.js';
+import { bytes, HttpSource, WasmSource } from './source.js';
+
+const root = document.getElementById('page');
+
+/** The session of the address, or a new machine. Returns what is wrong with the address, if something is. */
+async function begin(session) {
+  try {
+    const linked = await decode(location.hash);
+    if (linked) {
+      await session.open(linked);
+      return '';
+    }
+    await session.start(FIRST);
+    return '';
+  } catch (error) {
+    await session.start(FIRST);
+    return `The link cannot be read: ${error.message}. This is a new machine.`;
+  }
+}
+
+async function watch() {
+  const session = new Session(new HttpSource());
+  session.live = [];
+  session.source.listen((event) => {
+    if (event.log) session.live = [...session.live, event.log].slice(-200);
+    session.refresh();
+  });
+  await session.refresh();
+  return { session, notice: '' };
+}
+
+async function play() {
+  const code = document.getElementById('machine').textContent.trim();
+  const session = new Session(await WasmSource.from(bytes(code)));
+  const notice = await begin(session);
+  window.addEventListener('hashchange', async () => {
+    const linked = await decode(location.hash).catch(() => null);
+    if (linked && JSON.stringify(linked.requests) !== JSON.stringify(session.requests)) session.open(linked);
+  });
+  return { session, notice };
+}
+
+const wanted = new URLSearchParams(location.search).has('watch');
+(wanted ? watch() : play()).then(({ session, notice }) => {
+  window.hotmap = session;
+  root.replaceChildren();
+  render(html`<${App} session=${session} notice=${notice}/>`, root);
+}, (error) => { root.textContent = `The page cannot start: ${error.message}`; });

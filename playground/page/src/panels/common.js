@@ -1,0 +1,30 @@
+// What panels share.
+
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { html } from '../draw/svg.js';
+
+/** A part of the page with its heading. */
+export function Panel({ title, name, note, children, tools }) {
+  return html`<section class=${`panel ${name}`} aria-labelledby=${`title-${name}`} id=${name}>
+    <header><h2 id=${`title-${name}`}>${title}</h2>${note && html`<p class="note">${note}</p>`}${tools}</header>${children}</section>`;
+}
+
+/** Why there is nothing to draw. */
+export const Missing = ({ view, what }) => html`<p class="missing">${what}: ${view?.error ?? 'not there yet'}</p>`;
+
+/** Whether a view can be drawn. */
+export const has = (view) => Boolean(view) && !view.error;
+
+/** A drawing that is as wide as its place: `draw(width)`. */
+export function Drawing({ draw, least = 320 }) {
+  const place = useRef(null);
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    const measure = () => setWidth(Math.max(least, Math.floor(place.current.clientWidth)));
+    measure();
+    const observer = new ResizeObserver(measure);
+    observer.observe(place.current);
+    return () => observer.disconnect();
+  }, []);
+  return html`<div class="place" ref=${place}>${width > 0 && draw(width)}</div>`;
+}

@@ -1,0 +1,55 @@
+// Two prompts: the kernel's shell, and the monitor, where the VMM plugs and unplugs. What they printed, above.
+
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { html } from '../draw/svg.js';
+import { shownArgs } from '../exercises.js';
+import { Panel } from './common.js';
+
+const PROMPTS = { line: 'hotmap>', monitor: '(qemu)' };
+
+/** The text of one answer: what was printed, and what the kernel logged. */
+const printed = (answer) => [answer.log, answer.text, answer.ok ? '' : `error: ${answer.error}`].filter(Boolean).join('\n').trimEnd();
+
+function Entry({ request, answer, secret }) {
+  const typed = request.do === 'boot' ? `boot: ${request.granule} pages, ${request.memory}, ${shownArgs(request, secret)}` : `${PROMPTS[request.do]} ${request.text}`;
+  const bad = !answer.ok || answer.status > 0;
+  return html`<div class="entry"><div class="typed mono">${typed}</div><pre class=${bad ? 'bad' : ''}>${printed(answer)}</pre></div>`;
+}
+
+function Prompt({ kind, session, history }) {
+  const [text, setText] = useState('');
+  const [back, setBack] = useState(0);
+  const older = (step) => {
+    const next = Math.min(Math.max(back + step, 0), history.length);
+    setBack(next);
+    setText(next ? history[history.length - next] : '');
+  };
+  const submit = (event) => {
+    event.preventDefault();
+    if (!text.trim()) return;
+    session.run({ do: kind, text: text.trim() });
+    setText('');
+    setBack(0);
+  };
+  const onKeyDown = (event) => {
+    if (event.key !== 'ArrowUp' && event.key !== 'ArrowDown') return;
+    event.preventDefault();
+    older(event.key === 'ArrowUp' ? 1 : -1);
+  };
+  const label = kind === 'line' ? 'Command for the kernel\'s shell' : 'Command for the monitor (the VMM)';
+  return html`<form class="prompt" onSubmit=${submit}><label class="mono" for=${`prompt-${kind}`}>${PROMPTS[kind]}</label>
+    <input id=${`prompt-${kind}`} class="mono" aria-label=${label} value=${text} onInput=${(event) => setText(event.target.value)} onKeyDown=${onKeyDown}
+      autocomplete="off" autocapitalize="off" spellcheck="false" placeholder=${kind === 'line' ? 'help, tenant new 500, walk addr:0x80000000, …' : 'plug 1G, unplug 0, virtio-mem 0 2G'}/>
+    <button type="submit">Run</button></form>`;
+}
+
+export function ConsolePanel({ session, secret }) {
+  const log = useRef(null);
+  const { shown, requests } = session;
+  useEffect(() => { log.current.scrollTop = log.current.scrollHeight; }, [shown.length, session.at]);
+  const typed = (kind) => requests.filter((request) => request.do === kind).map((request) => request.text);
+  return html`<${Panel} name="console" title="Console">
+    <div class="log" ref=${log} role="log" aria-live="polite" aria-label="What the machine printed" tabindex="0">
+      ${shown.map((answer, at) => html`<${Entry} key=${at} request=${requests[at]} answer=${answer} secret=${secret}/>`)}${session.live?.map((line) => html`<pre>${line}</pre>`)}</div>
+    ${session.source.can.act && html`<${Prompt} kind="line" session=${session} history=${typed('line')}/><${Prompt} kind="monitor" session=${session} history=${typed('monitor')}/>`}<//>`;
+}

@@ -1,0 +1,55 @@
+// The history of the session, and the sub-steps of the operation that is shown.
+
+import { html } from '../draw/svg.js';
+import { shownArgs } from '../exercises.js';
+import { Panel } from './common.js';
+
+const nameOf = (request, secret) => (request.do === 'boot' ? `boot ${shownArgs(request, secret)}` : `${request.do === 'monitor' ? '(qemu)' : 'hotmap>'} ${request.text}`);
+
+/** One event of a sub-step, in words. */
+export function eventText(event) {
+  switch (event.kind) {
+    case 'write': return `writes ${event.old} → ${event.new} at ${event.pa}, level ${event.level}, for ${event.va}${event.rule ? ` (${event.rule})` : ''}`;
+    case 'tlbi': return event.all ? 'tlbi: all' : `tlbi ${event.va}${event.bytes ? `, ${event.bytes} bytes` : ''}`;
+    case 'dsb': return 'dsb: waits until all CPUs have done so';
+    case 'stale': return `a TLB keeps a stale entry for ${event.va}`;
+    default: return `${event.kind}${event.va ? ` ${event.va}` : ''}`;
+  }
+}
+
+const EVENTS = 8;
+
+function Events({ step }) {
+  const events = step?.events ?? [];
+  if (!events.length) return null;
+  return html`<ul class="events mono">${events.slice(0, EVENTS).map((event) => html`<li class=${event.kind === 'stale' ? 'bad' : ''}>${eventText(event)}</li>`)}
+    ${events.length > EVENTS && html`<li>${events.length - EVENTS} more</li>`}</ul>`;
+}
+
+function Steps({ session }) {
+  const { trace } = session;
+  if (!trace) return html`<p class="quiet" id="no-steps">This operation has no sub-steps.</p>`;
+  const last = trace.steps.length - 1;
+  const at = session.step ?? last;
+  const go = (step) => session.goStep(step >= last ? null : Math.max(step, -1));
+  return html`<div class="steps" role="group" aria-label="Sub-steps">
+    <button type="button" onClick=${() => go(at - 1)} disabled=${at < 0 || session.busy}>Step back</button>
+    <button type="button" onClick=${() => go(at + 1)} disabled=${at >= last || session.busy}>Step forward</button>
+    <ol>${trace.steps.map((step, index) => html`<li class=${index > at ? 'later' : ''} aria-current=${index === at ? 'step' : undefined}><button type="button" class="plain" onClick=${() => go(index)}>${step.step}</button></li>`)}</ol>
+    ${trace.undone && html`<p class="bad">The operation failed: the steps before it were undone.</p>`}
+    <p role="status">${at < 0 ? 'before the first step' : `after step ${at + 1} of ${last + 1}: ${trace.steps[at].step}`}</p>
+    <${Events} step=${trace.steps[at]}/></div>`;
+}
+
+export function HistoryPanel({ session, secret }) {
+  const { requests, at } = session;
+  if (!session.source.can.act) return null;
+  const name = requests[at] ? nameOf(requests[at], secret) : '';
+  return html`<${Panel} name="history" title="History">
+    <div class="slider"><button type="button" aria-label="Back in history" disabled=${at <= 0 || session.busy} onClick=${() => session.goto(at - 1)}>◀</button>
+      <input type="range" min="0" max=${Math.max(requests.length - 1, 0)} value=${at} aria-label="Moment of the session" aria-valuetext=${`${at + 1} of ${requests.length}: ${name}`}
+        onInput=${(event) => session.goto(Number(event.target.value))}/>
+      <button type="button" aria-label="Forward in history" disabled=${at >= requests.length - 1 || session.busy} onClick=${() => session.goto(at + 1)}>▶</button>
+      <output>${at + 1} of ${requests.length}: <code>${name}</code></output></div>
+    <${Steps} session=${session}/><//>`;
+}

@@ -1,0 +1,94 @@
+// Physical memory and vmemmap, and the neighbourhood of the chosen page.
+
+import { useState } from 'preact/hooks';
+import { drawLens, runOf } from '../draw/lens.js';
+import { drawMap, usesOf } from '../draw/map.js';
+import { everyBlock } from '../draw/fold.js';
+import { html } from '../draw/svg.js';
+import { USES, useClass } from '../draw/theme.js';
+import { hex, num, size, target } from '../format.js';
+import { Drawing, has, Missing, Panel } from './common.js';
+
+function Legend({ memory }) {
+  return html`<ul class="legend" aria-label="Legend">${usesOf(memory).map((use) => html`<li>
+    <svg class="drawing" width="14" height="14" aria-hidden="true"><rect class=${useClass(use)} width="14" height="14" rx="2"/></svg>${USES[use]?.[0] ?? use}</li>`)}
+    <li><svg class="drawing" width="18" height="14" aria-hidden="true"><circle class="glow" cx="9" cy="7" r="4"/></svg>frame that is shared</li></ul>`;
+}
+
+/** Arrow keys move between rows and, in a row, from run to run. */
+function onKey(event, { session, memory }) {
+  const rows = [...event.currentTarget.querySelectorAll('.row')];
+  const at = rows.indexOf(document.activeElement);
+  const { key } = event;
+  if (at < 0 || !['ArrowUp', 'ArrowDown', 'ArrowLeft', 'ArrowRight'].includes(key)) return;
+  event.preventDefault();
+  if (key === 'ArrowUp' || key === 'ArrowDown') {
+    rows[Math.min(Math.max(at + (key === 'ArrowDown' ? 1 : -1), 0), rows.length - 1)].focus();
+    return;
+  }
+  const starts = everyBlock(memory).flatMap((block) => block.runs.map((run) => run.first_pfn));
+  const pfn = Math.floor(session.address / memory.page_size);
+  const next = key === 'ArrowRight' ? starts.find((start) => start > pfn) : starts.findLast((start) => start < pfn);
+  if (next !== undefined) session.choose(`addr:${hex(next * memory.page_size)}`);
+}
+
+/** The address under the pointer, in the strip of a row. */
+function pointed(row, event, memory) {
+  const strip = event.currentTarget.querySelector('.frame')?.getBoundingClientRect();
+  const into = strip && event.clientX ? (event.clientX - strip.left) / strip.width : -1;
+  if (into < 0 || into >= 1) return null;
+  const [from, bytes] = row.whole ? [row.start, row.size] : [num(row.block.start), row.block.size];
+  return from + Math.floor((into * bytes) / memory.page_size) * memory.page_size;
+}
+
+export function MapPanel({ session }) {
+  const [open, setOpen] = useState(new Set());
+  const { memory, vmemmap } = session.views;
+  if (!has(memory)) return html`<${Panel} name="map" title="Memory"><${Missing} view=${memory} what="Memory"/><//>`;
+  const toggle = (start) => {
+    const next = new Set(open);
+    if (!next.delete(start)) next.add(start);
+    setOpen(next);
+  };
+  const onRow = (row, event) => {
+    const address = pointed(row, event, memory);
+    if (address !== null) session.choose(`addr:${hex(address)}`);
+    else if (row.times > 1 || open.has(row.start)) toggle(row.start);
+    else session.choose(`addr:${hex(row.start)}`);
+  };
+  const unfold = open.size > 0
+    ? html`<button type="button" onClick=${() => setOpen(new Set())}>Fold blocks that look alike</button>`
+    : html`<button type="button" onClick=${() => setOpen(new Set(memory.blocks.map((block) => num(block.start))))}>Show each block</button>`;
+  const note = `${size(memory.page_size)} pages, blocks of ${size(memory.block_size ?? memory.blocks[0]?.size ?? 0)}. An arrow leads from struct pages to the frame that holds them. Click in a strip to choose a page.`;
+  return html`<${Panel} name="map" title="Memory" note=${note} tools=${unfold}>
+    <div onKeyDown=${(event) => onKey(event, { session, memory })}>
+      <${Drawing} least="600" draw=${(width) => drawMap({ memory, vmemmap: has(vmemmap) ? vmemmap : null }, { width, open, chosen: session.address, onRow })}/></div>
+    ${!has(vmemmap) && html`<${Missing} view=${vmemmap} what="vmemmap"/>`}
+    <${Legend} memory=${memory}/><//>`;
+}
+
+/** The field for an address, and the picture around it. */
+export function LensPanel({ session }) {
+  const { memory, vmemmap, page } = session.views;
+  const choose = (event) => {
+    event.preventDefault();
+    const of = target(new FormData(event.target).get('look'));
+    if (of) session.choose(of);
+  };
+  const form = html`<form class="look" onSubmit=${choose}>
+    <label>Page or address <input name="look" class="mono" key=${session.look} defaultValue=${session.look ?? ''} placeholder="addr:0x80000000" spellcheck="false"/></label>
+    <button type="submit">Look</button></form>`;
+  const ready = has(memory) && has(vmemmap) && session.address >= 0 && memory.page_size;
+  return html`<${Panel} name="lens" title="The chosen page" tools=${form}>
+    ${has(page) && has(memory) && html`<p class="says" id="says">${says(page, memory)}</p>`}
+    ${ready ? html`<${Drawing} least="600" draw=${(width) => drawLens({ memory, vmemmap }, { width, pfn: Math.floor(session.address / memory.page_size), onPage: (pfn) => session.choose(`pfn:${hex(pfn)}`) })}/>`
+    : html`<p class="missing">Choose a page of physical memory.</p>`}<//>`;
+}
+
+/** The chain from a page to the frame of its struct page, in words. */
+function says(page, memory) {
+  const frame = page.frame && hex(num(page.frame) - (num(page.frame) % memory.page_size));
+  const home = frame && runOf(memory, num(frame) / memory.page_size);
+  const where = home ? `, ${home.run?.use === 'memmap' ? 'memmap' : USES[home.run?.use]?.[0] ?? 'memory'} of ${home.block.source}` : '';
+  return html`pfn <b>${hex(page.pfn)}</b> (${page.pa}) is <b>${USES[page.use]?.[0] ?? page.use}</b>. Its struct page is at <b>${page.va}</b>, ${frame ? html`in the frame at <b>${frame}</b>${where}${page.readonly ? ', read-only' : ''}.` : 'which is not mapped.'}`;
+}

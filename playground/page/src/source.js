@@ -1,0 +1,73 @@
+// Where a machine is: in this page (wasm), or behind a server (make watch). Both answer the same requests.
+
+/** An answer to a request that cannot be answered. */
+const refusal = (error) => ({ ok: false, error: String(error?.message ?? error) });
+
+/** The bytes of base64 text. */
+export function bytes(base64) {
+  const text = atob(base64);
+  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+}
+
+/** The emulated machine, compiled to WebAssembly. `boot` makes a new instance: a machine that trapped leaves nothing. */
+export class WasmSource {
+  /** `module` is a WebAssembly.Module. */
+  constructor(module) {
+    this.module = module;
+    this.live = false;
+    this.can = { act: true, step: true };
+  }
+
+  static async from(code) {
+    return new WasmSource(await WebAssembly.compile(code));
+  }
+
+  /** Answers a request: an object with the field `do`. Never throws. */
+  async ask(request) {
+    try {
+      if (request.do === 'boot' || !this.exports) this.exports = (await WebAssembly.instantiate(this.module, {})).exports;
+      return this.#call(request);
+    } catch (error) {
+      this.exports = null;
+      return refusal(`the machine has stopped: ${error.message}`);
+    }
+  }
+
+  #call(request) {
+    const text = new TextEncoder().encode(JSON.stringify(request));
+    const { memory, alloc, free, call, release } = this.exports;
+    const at = alloc(text.length);
+    new Uint8Array(memory.buffer, at, text.length).set(text);
+    const answer = call(at, text.length);
+    free(at, text.length);
+    const length = new DataView(memory.buffer).getUint32(answer, true);
+    const reply = new TextDecoder().decode(new Uint8Array(memory.buffer, answer + 4, length));
+    release(answer);
+    return JSON.parse(reply);
+  }
+}
+
+/** A guest under QEMU, behind the server of `make watch`. It is only looked at. */
+export class HttpSource {
+  constructor(base = '') {
+    this.base = base;
+    this.live = true;
+    this.can = { act: false, step: false };
+  }
+
+  async ask(request) {
+    try {
+      const reply = await fetch(`${this.base}/call`, { method: 'POST', body: JSON.stringify(request), headers: { 'content-type': 'application/json' } });
+      return await reply.json();
+    } catch (error) {
+      return refusal(`the server does not answer: ${error.message}`);
+    }
+  }
+
+  /** Calls `changed(event)` whenever the guest's state has changed. */
+  listen(changed) {
+    const events = new EventSource(`${this.base}/events`);
+    events.onmessage = ({ data }) => changed(JSON.parse(data));
+    return () => events.close();
+  }
+}
