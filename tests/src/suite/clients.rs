@@ -54,7 +54,7 @@ fn succeeds(run: &Run, program: &str, arguments: &[&str]) -> Checked<String> {
     }
 }
 
-fn output(run: &Run, program: &str, arguments: &[&str]) -> Checked<(Exit, String)> {
+pub(super) fn output(run: &Run, program: &str, arguments: &[&str]) -> Checked<(Exit, String)> {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(root()).env("PYTHONDONTWRITEBYTECODE", "1");
     let mut child = Qemu::spawn(&mut command)?;

@@ -30,6 +30,7 @@ mod instructions;
 mod interrupt;
 mod keys;
 mod kmem;
+mod lab;
 mod life;
 mod looking;
 mod matrix;
@@ -71,6 +72,7 @@ pub fn all() -> Vec<Test> {
         acpi::tests,
         arguments::tests,
         keys::tests,
+        lab::tests,
         words::tests,
         fuzz::tests,
         script::tests,
