@@ -17,7 +17,7 @@ build_dir := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 cargo_profile := $(if $(filter debug,$(PROFILE)),kernel-debug,$(PROFILE))
 elf := $(build_dir)/$(target)/$(cargo_profile)/hotmap
 image := target/hotmap.Image
-host_packages := -p hotmap-mm -p hotmap-sync -p hotmap-devicetree -p hotmap-acpi -p virtio-mem -p hotmap-resize -p hotmap-kernel -p hotmap-shell -p hotmap-emulator -p hotmap-testkit -p hotmap-archmodel -p hotmap-client -p hotmap-tests
+host_packages := -p hotmap-mm -p hotmap-sync -p hotmap-devicetree -p hotmap-acpi -p virtio-mem -p hotmap-resize -p hotmap-kernel -p hotmap-shell -p hotmap-emulator -p hotmap-testkit -p hotmap-archmodel -p hotmap-client -p hotmap-playground -p hotmap-tests
 kernel_packages := -p hotmap -p hotmap-kernel -p hotmap-shell -p hotmap-mm -p hotmap-sync -p hotmap-devicetree -p hotmap-acpi -p virtio-mem -p hotmap-resize
 # cargo's progress is for a terminal; a log gets one line, and the errors.
 quiet := $(shell test -t 2 || echo --quiet)
@@ -51,12 +51,13 @@ help:
 	@echo
 	@echo 'QEMU_OPTIONS="..." passes options to scripts/qemu (its --help lists them); QEMU=path chooses the binary.'
 
-# Paths in the image and in its symbols do not depend on the folder: those of the registry's crates begin with the crate's
-# name, those of the standard library are rustc's own (the component rust-src would replace them), the rest is in /hotmap.
-remap = --config "target.$(target).rustflags=['--remap-path-prefix=$(CURDIR)=/hotmap', \
+# Paths in the image, its symbols and the playground's module do not depend on the folder: those of the registry's crates
+# begin with the crate's name, those of the standard library are rustc's own (the component rust-src would replace them), the
+# rest is in /hotmap.
+remap = --config "target.$(1).rustflags=['--remap-path-prefix=$(CURDIR)=/hotmap', \
 	'--remap-path-prefix=$$(rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$$(rustc -vV | sed -n "s/^commit-hash: //p")']" \
 	$$(for d in $${CARGO_HOME:-$$HOME/.cargo}/registry/src/*/; do \
-	printf "%s " "--config" "target.$(target).rustflags=['--remap-path-prefix=$$d=']"; done)
+	printf "%s " "--config" "target.$(1).rustflags=['--remap-path-prefix=$$d=']"; done)
 
 setup:
 	@scripts/setup
@@ -74,7 +75,7 @@ setup-build:
 image: setup-build
 	@cargo fetch $(quiet) --locked
 	@$(if $(quiet),echo 'building the kernel ($(PROFILE)) ...' >&2)
-	@cargo build $(quiet) --profile $(cargo_profile) -p hotmap --target $(target) $(remap)
+	@cargo build $(quiet) --profile $(cargo_profile) -p hotmap --target $(target) $(call remap,$(target))
 	@scripts/image $(if $(filter debug,$(PROFILE)),--no-limit) $(elf) $(image)
 
 run: setup image
@@ -111,10 +112,14 @@ gdb: setup-gdb image
 # The page: npm's packages as the lock file has them, without those that are native programs for other systems.
 page_dir := playground/page
 page := target/playground/index.html
+wasm_limit := 716800
 wasm := $(build_dir)/wasm32-unknown-unknown/playground/hotmap_playground.wasm
 
 wasm: setup-web
-	@cargo build $(quiet) --locked --profile playground -p hotmap-playground --target wasm32-unknown-unknown
+	@cargo build $(quiet) --locked --profile playground -p hotmap-playground --lib --target wasm32-unknown-unknown \
+		$(call remap,wasm32-unknown-unknown)
+	@size=$$(stat -c %s $(wasm)); test $$size -le $(wasm_limit) || \
+		{ echo "error: the module has $$size bytes, and may have $(wasm_limit)" >&2; exit 1; }
 
 $(page_dir)/node_modules/.package-lock.json: $(page_dir)/package-lock.json
 	@cd $(page_dir) && npm ci --omit=optional --no-audit --no-fund --loglevel=error

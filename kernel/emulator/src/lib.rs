@@ -13,6 +13,7 @@
 //! ```
 
 pub mod arch;
+pub mod devices;
 pub mod layout;
 pub mod machine;
 pub mod rig;

@@ -44,7 +44,7 @@ macro_rules! kprintln {
 macro_rules! klog {
     ($($arg:tt)*) => {
         if !$crate::console::is_quiet() {
-            $crate::console::print_line(::core::format_args!($($arg)*));
+            $crate::console::log_line(::core::format_args!($($arg)*));
         }
     };
 }
@@ -151,6 +151,13 @@ pub fn print_line(text: fmt::Arguments<'_>) {
     // As in `print`.
     let _ = console.write_fmt(text);
     console.write_bytes(b"\n");
+}
+
+/// Prints a log line: what [`klog!`](crate::klog) calls.
+pub fn log_line(text: fmt::Arguments<'_>) {
+    #[cfg(not(target_os = "none"))]
+    let _log = crate::drivers::uart::hosted::Log::begin();
+    print_line(text);
 }
 
 /// Sends bytes as they are.

@@ -7,6 +7,9 @@
 //! a field of another register does not compile.
 #![expect(unsafe_code, reason = "device registers are raw addresses; rule M4")]
 
+#[cfg(not(target_os = "none"))]
+pub(crate) mod hosted;
+
 use core::marker::PhantomData;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 
@@ -77,11 +80,25 @@ impl Window {
 
     /// Reads a register's value.
     pub(super) fn get<T: Word, R>(&mut self, register: Register<T, R>) -> T {
+        #[cfg(not(target_os = "none"))]
+        if let Some(value) = hosted::load(self.base.addr().get() + register.offset, size_of::<T>()) {
+            return T::read_from_prefix(&value.to_le_bytes())
+                .map_or(<T as UIntLike>::zero(), |(value, _)| value);
+        }
         self.pointer(register).read()
     }
 
     /// Writes a register's value.
     pub(super) fn set<T: Word, R>(&mut self, register: Register<T, R>, value: T) {
+        #[cfg(not(target_os = "none"))]
+        {
+            let mut word = [0; 8];
+            word[..size_of::<T>()].copy_from_slice(value.as_bytes());
+            let at = self.base.addr().get() + register.offset;
+            if hosted::store(at, size_of::<T>(), u64::from_le_bytes(word)) {
+                return;
+            }
+        }
         self.pointer(register).write(value);
     }
 

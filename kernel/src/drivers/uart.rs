@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "the registers' address comes from outside; rule M4")]
 
 #[cfg(not(target_os = "none"))]
-mod hosted;
+pub mod hosted;
 
 use hotmap_devicetree::Spacing;
 

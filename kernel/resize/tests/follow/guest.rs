@@ -12,7 +12,7 @@ use hotmap_mm::pfn::Pfn;
 use hotmap_resize::{Policy, Resizer, Status};
 use virtio_mem::Answer;
 
-use crate::model::Model;
+use hotmap_emulator::devices::virtio_mem::Model;
 
 /// Where the region begins: at a multiple of 2 MiB, in the middle of a memory block.
 pub(crate) const REGION: u64 = 0x8420_0000;

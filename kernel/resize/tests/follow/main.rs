@@ -7,7 +7,6 @@ mod answers;
 mod edges;
 mod guest;
 mod hostile;
-mod model;
 mod neighbours;
 mod random;
 mod sizes;

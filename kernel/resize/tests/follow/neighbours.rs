@@ -10,7 +10,7 @@ use hotmap_resize::{Policy, Resizer, Status};
 use hotmap_testkit::snapshot::Snapshot;
 
 use crate::guest::HOMES;
-use crate::model::Model;
+use hotmap_emulator::devices::virtio_mem::Model;
 
 const UNIT: u64 = 2 * MIB;
 /// The first byte of a memory block at every granule.

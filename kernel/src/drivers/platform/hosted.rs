@@ -1,35 +1,56 @@
-//! A machine without devices of its own: what is plugged, the host plugs by a call.
+//! The devices of an emulated machine: memory slots, and virtio memory. The host raises their events, and calls
+//! [`Kernel::service`](crate::kernel::Kernel::service).
+#![expect(unsafe_code, reason = "hands register addresses to the driver; rule M4")]
 
-use core::ops::Range;
+use hotmap_emulator::devices::slots::Slots;
+use hotmap_emulator::devices::virtio_mem::Model;
+use virtio_mem::Fault;
 
-use virtio_mem::{Answer, BlockState, Config, Device, Fault};
-
-use crate::drivers::ged::Ged;
+use crate::drivers::ged::{EVENTS_BYTES, Ged, SLOTS_BYTES};
+use crate::drivers::mmio::hosted::attach;
 use crate::drivers::nvdimm::{Nvdimm, Port};
 use crate::drivers::virtio::found::Name;
 use crate::vmems::Driven;
 
+/// Where QEMU's virt has the event selector and the slot registers (hw/arm/virt.c, VIRT_ACPI_GED, VIRT_PCDIMM_ACPI).
+const EVENTS_BASE: usize = 0x0908_0000;
+const SLOTS_BASE: usize = 0x0907_0000;
+
 /// A device that there is none of.
 pub enum Nothing {}
 
-/// No virtio memory device.
-pub type MemoryDevice = Nothing;
+/// A virtio memory device.
+pub type MemoryDevice = Model;
 
 /// The devices.
 #[derive(Default)]
 pub struct Platform {
-    /// No memory slots.
+    /// The memory-hotplug registers, where the machine has them.
     pub ged: Option<Ged>,
     /// No NVDIMM register.
     pub nvdimm: Option<Nvdimm<Nothing>>,
+    /// The virtio devices of type memory, until their driver takes them.
+    memory: Vec<Model>,
 }
 
 impl Platform {
-    /// There are none.
+    /// These devices, of which this thread's kernel alone has drivers. Slots that are none are logged and left out.
+    pub fn with(slots: &Slots, memory: Vec<Model>) -> Self {
+        attach(EVENTS_BASE, EVENTS_BYTES, slots.events());
+        attach(SLOTS_BASE, SLOTS_BYTES, slots.registers());
+        // SAFETY: M4: devices were attached at both addresses, so that no access reaches the host's memory.
+        let ged = unsafe { Ged::new(EVENTS_BASE, SLOTS_BASE) };
+        Self { ged: ged.ok(), nvdimm: None, memory }
+    }
+
+    /// Hands out the virtio memory devices.
     pub fn take_memory_devices(
         &mut self,
     ) -> impl Iterator<Item = (Name, Result<MemoryDevice, Fault>)> + use<> {
-        core::iter::empty()
+        let found = core::mem::take(&mut self.memory);
+        // Where QEMU's virt has the registers of its transports (hw/arm/virt.c, VIRT_MMIO).
+        let names = (0x0a00_0000..).step_by(0x200).map(Name::Mmio);
+        names.zip(found.into_iter().map(Ok))
     }
 
     /// No interrupt waits.
@@ -48,32 +69,14 @@ impl Port for Nothing {
     }
 }
 
-impl Device for Nothing {
-    fn config(&mut self) -> Result<Config, Fault> {
-        match *self {}
-    }
-    fn plug(&mut self, _blocks: Range<u64>) -> Result<Answer, Fault> {
-        match *self {}
-    }
-    fn unplug(&mut self, _blocks: Range<u64>) -> Result<Answer, Fault> {
-        match *self {}
-    }
-    fn unplug_all(&mut self) -> Result<Answer, Fault> {
-        match *self {}
-    }
-    fn state(&mut self, _blocks: Range<u64>) -> Result<BlockState, Fault> {
-        match *self {}
-    }
-}
-
-impl Driven for Nothing {
+impl Driven for Model {
     fn take_interrupt(&mut self) -> bool {
-        match *self {}
+        Self::take_interrupt(self)
     }
     fn restart(&mut self) -> Result<(), Fault> {
-        match *self {}
+        Ok(())
     }
     fn waited(&self) -> u64 {
-        match *self {}
+        0
     }
 }

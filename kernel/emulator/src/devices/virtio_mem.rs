@@ -5,38 +5,46 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 
-use hotmap_emulator::machine::Emulated;
 use virtio_mem::{Answer, BlockState, Config, Device, Fault, Request};
+
+use crate::machine::Emulated;
+use crate::machine::memory::host;
 
 /// The step in which the machine's RAM comes and goes.
 const PART: u64 = 2 << 20;
 
 /// A request, and what it was answered.
-pub(crate) type Asked = (Request, Range<u64>, Answer);
+pub type Asked = (Request, Range<u64>, Answer);
 
 /// What a test changes while the driver asks.
 type Script = Box<dyn FnMut(&mut State, Request, &Range<u64>) -> Option<Answer>>;
 
 /// The device's side.
-pub(crate) struct State {
-    pub(crate) config: Config,
-    pub(crate) plugged: Vec<bool>,
+pub struct State {
+    /// Its configuration.
+    pub config: Config,
+    /// Whether each device block is plugged.
+    pub plugged: Vec<bool>,
     /// The least that stays usable beyond what is requested.
-    pub(crate) extra: u64,
-    pub(crate) asked: Vec<Asked>,
+    pub extra: u64,
+    /// The requests since [`Model::take_asked`].
+    pub asked: Vec<Asked>,
+    /// The configuration has changed since [`Model::take_interrupt`].
+    changed: bool,
     machine: Emulated,
 }
 
-/// A device.
+/// A device; clones are the same.
 #[derive(Clone)]
-pub(crate) struct Model {
-    pub(crate) state: Rc<RefCell<State>>,
+pub struct Model {
+    /// Its side.
+    pub state: Rc<RefCell<State>>,
     script: Rc<RefCell<Option<Script>>>,
 }
 
 impl State {
     fn index(&self, at: u64) -> usize {
-        usize::try_from((at - self.config.addr) / self.config.block_size).unwrap()
+        host((at - self.config.addr) / self.config.block_size)
     }
     fn valid(&self, blocks: &Range<u64>) -> bool {
         let end = self.config.addr + self.config.usable_region_size;
@@ -54,12 +62,12 @@ impl State {
     /// RAM comes and goes by 2 MiB: where all of that is plugged, there is some.
     fn has_ram(&self, part: u64) -> bool {
         let (size, region) = (self.config.block_size, self.config.region());
-        let mut blocks = (part / size * size..part + PART).step_by(usize::try_from(size).unwrap());
+        let mut blocks = (part / size * size..part + PART).step_by(host(size));
         blocks.all(|at| region.contains(&at) && self.plugged[self.index(at)])
     }
     fn set(&mut self, blocks: &Range<u64>, to: bool) {
         let parts = blocks.start / PART * PART..blocks.end.next_multiple_of(PART);
-        let parts: Vec<u64> = (parts.start..parts.end).step_by(usize::try_from(PART).unwrap()).collect();
+        let parts: Vec<u64> = (parts.start..parts.end).step_by(host(PART)).collect();
         let before: Vec<bool> = parts.iter().map(|part| self.has_ram(*part)).collect();
         let size = self.config.block_size;
         let flags = self.flags(blocks);
@@ -74,8 +82,9 @@ impl State {
         }
     }
     /// What is requested from here on.
-    pub(crate) fn request(&mut self, size: u64) {
+    pub fn request(&mut self, size: u64) {
         self.config.requested_size = size;
+        self.changed = true;
         let usable = (size + self.extra).min(self.config.region_size);
         self.config.usable_region_size = self.config.usable_region_size.max(usable);
     }
@@ -103,13 +112,7 @@ impl State {
 impl Model {
     /// A device of which nothing is plugged, at addresses in `room`, for which the machine gets addresses if it
     /// is not empty.
-    pub(crate) fn new(
-        machine: &Emulated,
-        block_size: u64,
-        addr: u64,
-        region_size: u64,
-        room: Range<u64>,
-    ) -> Self {
+    pub fn new(machine: &Emulated, block_size: u64, addr: u64, region_size: u64, room: Range<u64>) -> Self {
         if !room.is_empty() {
             machine.plug(room.start, room.end - room.start);
             machine.memory().provide(room.start, room.end - room.start, false);
@@ -123,38 +126,42 @@ impl Model {
             usable_region_size: region_size,
             ..Config::default()
         };
-        let plugged = vec![false; usize::try_from(region_size / block_size).unwrap()];
-        let state = State { config, plugged, extra, asked: Vec::new(), machine: machine.clone() };
+        let plugged = vec![false; host(region_size / block_size)];
+        let state =
+            State { config, plugged, extra, asked: Vec::new(), changed: false, machine: machine.clone() };
         Self { state: Rc::new(RefCell::new(state)), script: Rc::new(RefCell::new(None)) }
     }
+
     /// Before each request `script` is asked: what it answers the driver gets, and nothing is done.
-    pub(crate) fn script(
-        &self,
-        script: impl FnMut(&mut State, Request, &Range<u64>) -> Option<Answer> + 'static,
-    ) {
+    pub fn script(&self, script: impl FnMut(&mut State, Request, &Range<u64>) -> Option<Answer> + 'static) {
         *self.script.borrow_mut() = Some(Box::new(script));
     }
-    pub(crate) fn no_script(&self) {
+    /// The device answers by itself again.
+    pub fn no_script(&self) {
         *self.script.borrow_mut() = None;
     }
-    pub(crate) fn request(&self, size: u64) {
+    /// What is requested from here on, of which an interrupt tells.
+    pub fn request(&self, size: u64) {
         self.state.borrow_mut().request(size);
     }
-    pub(crate) fn config(&self) -> Config {
+    /// Takes the interrupt; whether the configuration has changed.
+    pub fn take_interrupt(&self) -> bool {
+        std::mem::take(&mut self.state.borrow_mut().changed)
+    }
+    /// The configuration.
+    pub fn config(&self) -> Config {
         self.state.borrow().config
     }
     /// The requests since the last call.
-    pub(crate) fn take_asked(&self) -> Vec<Asked> {
+    pub fn take_asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.state.borrow_mut().asked)
     }
     /// What is plugged.
-    pub(crate) fn plugged(&self) -> Vec<Range<u64>> {
+    pub fn plugged(&self) -> Vec<Range<u64>> {
         let state = self.state.borrow();
         let Config { addr, block_size, .. } = state.config;
         let mut ranges: Vec<Range<u64>> = Vec::new();
-        for (at, _) in
-            (addr..).step_by(usize::try_from(block_size).unwrap()).zip(&state.plugged).filter(|(_, p)| **p)
-        {
+        for (at, _) in (addr..).step_by(host(block_size)).zip(&state.plugged).filter(|(_, p)| **p) {
             match ranges.last_mut() {
                 Some(last) if last.end == at => last.end += block_size,
                 _ => ranges.push(at..at + block_size),

@@ -1,0 +1,248 @@
+//! A session, asked as the page asks it. The oracle is arithmetic: pages of memory, and 64 bytes of struct page for each.
+
+use hotmap_playground::Session;
+use serde_json::{Value, json};
+
+const GRANULES: [(&str, u64, u64); 3] =
+    [("4k", 0x1000, 128 << 20), ("16k", 0x4000, 128 << 20), ("64k", 0x1_0000, 512 << 20)];
+const GIB: u64 = 1 << 30;
+
+/// A session whose requests must be answered.
+struct Page(Session);
+
+impl Page {
+    fn boot(request: Value) -> Self {
+        let mut page = Self(Session::new());
+        page.must(&request);
+        page
+    }
+    fn ask(&mut self, request: &Value) -> Value {
+        serde_json::from_str(&self.0.call(&request.to_string())).expect("an answer is JSON")
+    }
+    fn must(&mut self, request: &Value) -> Value {
+        let answer = self.ask(request);
+        assert_eq!(answer["ok"], true, "{request}: {answer}");
+        answer
+    }
+    /// A line or a monitor command that succeeds, and what it prints.
+    fn tell(&mut self, what: &str, text: &str) -> String {
+        let answer = self.must(&json!({ "do": what, "text": text }));
+        assert_eq!(answer["status"], 0, "{text}: {answer}");
+        answer["text"].as_str().expect("a text").to_owned()
+    }
+    /// One that is refused, and what it prints.
+    fn refused(&mut self, what: &str, text: &str) -> String {
+        let answer = self.must(&json!({ "do": what, "text": text }));
+        assert_eq!(answer["status"], 1, "{text}: {answer}");
+        answer["text"].as_str().expect("a text").to_owned()
+    }
+    fn state(&mut self) -> Value {
+        self.must(&json!({ "do": "state" }))["state"].clone()
+    }
+    fn pages(&mut self, key: &str) -> u64 {
+        self.state()["pages"][key].as_u64().unwrap_or_else(|| panic!("pages.{key} is a number"))
+    }
+}
+
+fn boot(granule: &str, args: &str) -> Value {
+    json!({ "do": "boot", "granule": granule, "memory": "1G", "args": args })
+}
+
+#[test]
+fn a_dimm_comes_is_used_and_goes_without_a_trace() {
+    for (granule, page_size, section) in GRANULES {
+        let mut page = Page::boot(boot(granule, "memmap=self"));
+        let before = page.state();
+        let free = page.pages("free");
+        let told = page.tell("monitor", "plug 1G");
+        assert_eq!(
+            told, "slot 0: 1 GiB at 0x80000000\nACPI_DEVICE_OST slot 0: insertion: success\n",
+            "{granule}"
+        );
+        let memmap = GIB / page_size * 64 / page_size;
+        let state = page.state();
+        assert_eq!(state["pages"]["present"], 2 * GIB / page_size);
+        assert_eq!(state["pages"]["memmap_self"], memmap);
+        assert_eq!(state["pages"]["free"], free + GIB / page_size - memmap);
+        assert_eq!(state["dimms"][0]["start"], "0x80000000");
+        assert_eq!(state["blocks"].as_array().map(Vec::len), usize::try_from(2 * GIB / section).ok());
+        page.tell("line", "tenant new 100; tenant check; tenant drop; audit");
+        let gone = page.tell("monitor", "unplug 0");
+        assert_eq!(gone, "ACPI_DEVICE_OST slot 0: ejection: pending\nDEVICE_DELETED slot 0\n");
+        let mut after = page.state();
+        // Tables that the first tenant needed stay, as on any kernel.
+        let tables = after["pages"]["tables"].as_u64().zip(before["pages"]["tables"].as_u64());
+        let kept = tables.map_or(0, |(after, before)| after - before);
+        assert!(kept <= 3, "{granule}: {kept} tables");
+        for (key, gained) in [("free", 0), ("allocated", kept), ("tables", kept)] {
+            let now = after["pages"][key].as_u64().expect("a number");
+            let was = before["pages"][key].as_u64().expect("a number");
+            match key {
+                "free" => assert_eq!(now + kept, was),
+                "tables" => assert_eq!(now, was + gained),
+                _ => {}
+            }
+            after["pages"][key] = before["pages"][key].clone();
+        }
+        after["blocks"] = before["blocks"].clone();
+        after["zones"] = before["zones"].clone();
+        assert_eq!(after, before, "{granule}");
+    }
+}
+
+#[test]
+fn the_log_is_apart_from_what_a_command_prints() {
+    let mut page = Page::boot(boot("4k", ""));
+    let answer = page.must(&json!({ "do": "monitor", "text": "plug 1G" }));
+    let log = answer["log"].as_str().expect("a log");
+    for (number, step) in (1..).zip(["claim sections", "map linearly", "choose backing", "populate vmemmap"])
+    {
+        assert!(log.contains(&format!("dimm0: {number} {step}")), "{log}");
+    }
+    let answer = page.must(&json!({ "do": "line", "text": "tenant new 5" }));
+    assert_eq!(
+        (answer["text"].as_str(), answer["log"].as_str()),
+        (Some("tenant 1 holds 5 pages\n"), Some(""))
+    );
+}
+
+#[test]
+fn what_is_held_makes_an_unplug_fail_until_it_is_released() {
+    let mut page = Page::boot(boot("4k", ""));
+    page.tell("monitor", "plug 1G");
+    page.tell("line", "pin addr:0x88300000");
+    let state = page.state();
+    let told = page.refused("monitor", "unplug 0");
+    assert!(told.ends_with("ejection: busy: the device is in use\n"), "{told}");
+    assert_eq!(page.state(), state);
+    page.tell("line", "unpin addr:0x88300000");
+    assert!(page.tell("monitor", "unplug 0").contains("DEVICE_DELETED slot 0"));
+    assert_eq!(page.state()["dimms"], json!([]));
+}
+
+#[test]
+fn slots_and_nodes_are_the_requests() {
+    let mut page = Page::boot(json!({ "do": "boot", "nodes": ["512M", "1G"], "slots": 2, "args": "" }));
+    assert_eq!((page.pages("present"), page.state()["slots"].as_u64()), (1536 * 256, Some(2)));
+    // Device memory begins at the next GiB.
+    assert!(page.tell("monitor", "plug 256M node=1 slot=1").starts_with("slot 1: 256 MiB at 0xc0000000\n"));
+    assert!(page.tell("monitor", "plug 512M at=0x140000000").starts_with("slot 0: 512 MiB at 0x140000000\n"));
+    let nodes: Vec<u64> =
+        page.state()["dimms"].as_array().expect("a list").iter().filter_map(|d| d["node"].as_u64()).collect();
+    assert_eq!(nodes, [0, 1]);
+    assert_eq!(page.refused("monitor", "plug 128M"), "all memory slots are in use");
+    assert_eq!(page.refused("monitor", "unplug 7"), "the machine has no memory slot 7");
+    page.tell("monitor", "unplug 0");
+    assert_eq!(page.refused("monitor", "unplug 0"), "slot 0 is empty");
+    for wrong in ["plug 3M", "plug x", "plug 128M at=0xc0000000", "plug 128M at=0x40000000", "nothing", ""] {
+        let state = page.state();
+        page.refused("monitor", wrong);
+        assert_eq!(page.state(), state, "{wrong}");
+    }
+}
+
+/// A DIMM of half a block is inserted, and the kernel cannot use it; it can be ejected.
+#[test]
+fn a_dimm_that_the_kernel_refuses_waits_in_its_slot() {
+    let mut page = Page::boot(boot("4k", ""));
+    let told = page.refused("monitor", "plug 64M");
+    assert!(told.ends_with("ACPI_DEVICE_OST slot 0: insertion: failure\n"), "{told}");
+    assert_eq!(page.state()["dimms"][0]["state"], "refused");
+    page.tell("monitor", "unplug 0");
+    assert_eq!(page.state()["dimms"], json!([]));
+}
+
+#[test]
+fn virtio_memory_follows_the_size_that_is_requested() {
+    for (granule, _, section) in GRANULES {
+        let mut page = Page::boot(
+            json!({ "do": "boot", "granule": granule, "memory": "1G", "virtio_mem": ["4G"], "args": "memmap=ram" }),
+        );
+        let present = page.pages("present");
+        for size in [section, 2 * section + 64 * (2 << 20), 4 * section, section, 0] {
+            let text = format!("virtio-mem 0 {size}");
+            assert!(page.tell("monitor", &text).contains("plugged of"), "{granule}: {text}");
+            let state = page.state();
+            assert_eq!(
+                state["virtio_mem"][0]["plugged_size"], size,
+                "{granule}: {text}: {}",
+                state["virtio_mem"]
+            );
+            let plugged: u64 = state["blocks"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .filter(|block| block["source"] == "virtio-mem0")
+                .filter_map(|block| block["plugged"].as_u64())
+                .sum();
+            assert_eq!(plugged, size, "{granule}: {text}");
+            page.tell("line", "audit");
+        }
+        assert_eq!(page.pages("present"), present);
+        assert_eq!(page.refused("monitor", "virtio-mem 1 2M"), "there is no virtio-mem1");
+        page.refused("monitor", "virtio-mem 0 5G");
+    }
+}
+
+#[test]
+fn boot_arguments_are_the_kernels() {
+    let mut page =
+        Page::boot(boot("16k", "memmap=demand hugepages=32M:2 granule=64k bug=skip-tlbi nonsense"));
+    let args = page.state()["args"].clone();
+    assert_eq!((args["granule"].as_str(), args["memmap"].as_str()), (Some("64k"), Some("demand")));
+    assert_eq!((&args["bug"], &page.state()["wrong_arguments"]), (&json!("skip-tlbi"), &json!(1)));
+    let mut none = Page(Session::new());
+    for (args, why) in [
+        ("strict=on nonsense", "unknown boot argument: nonsense"),
+        ("granule=8k", "there are 4k, 16k and 64k"),
+    ] {
+        let answer = none.ask(&json!({ "do": "boot", "args": args }));
+        assert_eq!(answer["ok"], false);
+        assert!(answer["error"].as_str().expect("an error").contains(why), "{answer}");
+    }
+    for memory in ["1", "x", "0", "2T", "1G1"] {
+        assert_eq!(none.ask(&json!({ "do": "boot", "memory": memory }))["ok"], false, "{memory}");
+    }
+}
+
+/// Without the TLB invalidation, what migrates is reached by what it was: the machine notices, and goes on.
+#[test]
+fn a_rule_that_a_bug_breaks_is_told() {
+    let mut page = Page::boot(boot("4k", "bug=skip-tlbi"));
+    page.tell("line", "tenant new 20");
+    let answer = page.must(&json!({ "do": "line", "text": "offline 0x78000000; tenant check" }));
+    let violations = answer["violations"].as_array().expect("some");
+    assert!(
+        violations.iter().any(|v| v.as_str().is_some_and(|v| v.starts_with("StaleTranslation"))),
+        "{answer}"
+    );
+    assert_eq!(page.must(&json!({ "do": "line", "text": "zones" })).get("violations"), None);
+}
+
+#[test]
+fn a_wrong_request_is_an_error_and_changes_nothing() {
+    let mut page = Page(Session::new());
+    for early in [json!({ "do": "state" }), json!({ "do": "line", "text": "audit" })] {
+        assert_eq!(page.ask(&early)["error"], "there is no machine: boot first");
+    }
+    page.must(&boot("4k", ""));
+    let state = page.state();
+    for wrong in [json!({}), json!({ "do": "dance" }), json!({ "do": "line" }), json!(7)] {
+        assert_eq!(page.ask(&wrong)["ok"], false, "{wrong}");
+    }
+    assert_eq!(page.0.call("{").find("\"ok\":false"), Some(1));
+    assert!(page.refused("line", "frobnicate").starts_with("error: frobnicate: "));
+    assert_eq!(page.state(), state);
+}
+
+/// `poweroff` ends the machine, as a panic does.
+#[test]
+fn a_machine_that_ends_is_booted_again() {
+    let mut page = Page::boot(boot("4k", ""));
+    let answer = page.ask(&json!({ "do": "line", "text": "poweroff" }));
+    assert_eq!(answer["ok"], false);
+    assert!(answer["error"].as_str().expect("an error").ends_with("boot again"), "{answer}");
+    assert_eq!(page.ask(&json!({ "do": "state" }))["error"], "there is no machine: boot first");
+    page.must(&boot("16k", ""));
+    page.tell("line", "audit");
+}
