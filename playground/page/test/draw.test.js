@@ -37,7 +37,7 @@ test('blocks that state lists as one are as many rows or blocks as there are', (
 
 test('the chosen page\'s arrow is lit, and leads into the block itself when it hosts its own memmap', () => {
   const svg = render(drawMap({ memory: sample.memory(1), vmemmap: sample.vmemmap(1) }, { chosen: 0x88300000 }));
-  assert.equal((svg.match(/class="arrow  lit"/g) ?? []).length, 1);
+  assert.equal((svg.match(/class="arrow lit"/g) ?? []).length, 1);
 });
 
 test('a shared frame glows, and a read-only range is marked', () => {

@@ -54,13 +54,13 @@ function frames(pages) {
   return [...found.values()];
 }
 
-const text = (x, y, content, kind = '') => html`<text class=${kind} x=${px(x)} y=${y}>${content}</text>`;
+const text = (x, y, content, kind = null) => html`<text class=${kind} x=${px(x)} y=${y}>${content}</text>`;
 
 /** One page of vmemmap as a box. */
 function box(page, x, y, wide, chosen) {
   const label = page.frame === null ? 'not mapped' : `pfn ${hex(page.first)}…`;
   return html`<g><title>${page.frame === null ? `struct pages of pfn ${hex(page.first)}: not mapped` : `struct pages from pfn ${hex(page.first)} are in frame ${hex(page.frame)}`}</title>
-    <rect class=${page.frame === null ? 'frame' : `run ${page.shared ? 'use-huge' : 'use-memmap'}`} stroke-dasharray=${page.frame === null ? '3 3' : ''}
+    <rect class=${page.frame === null ? 'frame' : `run ${page.shared ? 'use-huge' : 'use-memmap'}`} stroke-dasharray=${page.frame === null ? '3 3' : null}
       x=${px(x)} y=${y} width=${px(wide - 6)} height="30" rx="2" opacity=".85"/>
     ${page.range?.readonly && html`<rect class="readonly" x=${px(x)} y=${y} width=${px(wide - 6)} height="30"/>`}
     ${chosen && html`<rect class="chosen" x=${px(x)} y=${y} width=${px(wide - 6)} height="30" rx="2"/>`}
@@ -70,7 +70,7 @@ function box(page, x, y, wide, chosen) {
 /** One frame as a box; a frame that several pages share glows. */
 function frameBox(frame, memory, x, y, wide, lit) {
   const there = runOf(memory, frame.frame / memory.page_size);
-  const home = there ? there.block.source : '';
+  const home = there ? there.block.source.replace(/ .*/, '') : '';
   return html`<g><rect class=${`run ${useClass(there?.run?.use ?? 'memmap')}`} x=${px(x)} y=${y} width=${px(wide)} height="30" rx="2"/>
     ${frame.readonly && html`<rect class="readonly" x=${px(x)} y=${y} width=${px(wide)} height="30"/>`}
     ${frame.pages > 1 && html`<rect class="glow" x=${px(x)} y=${y} width=${px(wide)} height="30" rx="2"/>`}

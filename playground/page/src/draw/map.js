@@ -2,12 +2,12 @@
 
 import { hex, num, plural, sentence, size } from '../format.js';
 import { everyBlock, fold, place } from './fold.js';
-import { arrow, drawing, html, patterns, px } from './svg.js';
+import { drawing, html, patterns, px, rounded } from './svg.js';
 import { shade, USES, useClass } from './theme.js';
 import { BACKING, isShared, mapping, perPage } from './vmemmap.js';
 
 const ROW = 22;
-const GAP = 8;
+const GAP = 12;
 const HEAD = 30;
 const LABELS = 178;
 /** At most this many arrows: more cannot be told apart. */
@@ -73,8 +73,8 @@ function strip(row, y, view, at, options) {
     <text class="mono small" x="4" y="14">${hex(row.start)}</text>
     <text class="quiet small" x=${LABELS - 8} y="14" text-anchor="end">${times(row)}</text>
     ${pile && html`<rect class="paper" x=${left + 4} y="4" width=${width} height=${ROW}/><rect class="paper" x=${left + 2} y="2" width=${width} height=${ROW}/>`}
-    <g class=${block.state === 'online' ? '' : 'dim'} opacity=${block.state === 'online' ? 1 : 0.6}>${runs(row, view.page_size, at.memory)}</g>
-    <rect class="frame" x=${left} y="0" width=${width} height=${ROW} stroke-dasharray=${block.state === 'online' ? '' : '4 3'}/>
+    <g opacity=${block.state === 'online' ? 1 : 0.6}>${runs(row, view.page_size, at.memory)}</g>
+    <rect class="frame" x=${left} y="0" width=${width} height=${ROW} stroke-dasharray=${block.state === 'online' ? null : '4 3'}/>
     ${block.state !== 'online' && html`<text class="small strong" x=${left + width - 6} y="15" text-anchor="end">${block.state}</text>`}
     <rect class="focus" x="1" y="-3" width=${LABELS + width + 4} height=${ROW + 6} rx="3"/>
   </g>`;
@@ -163,17 +163,22 @@ function arrows(parts, placed, { memory: view, vmemmap }, at, pfn) {
     const y = ys.get(there.row) + ROW;
     return { lit, part, a, y };
   }).filter(Boolean);
-  const wanted = [...drawn.filter((one) => !one.lit).slice(0, ARROWS), ...drawn.filter((one) => one.lit)];
-  return wanted.map(({ lit, part, a, y }) => html`
-    ${part.shared && html`<circle class="glow" cx=${px(a)} cy=${y - 4} r="4.5"/>`}
-    ${bow(part.x, part.y + ROW / 2, a, y - (part.shared ? 1 : 4), [part.shared ? 'shared' : '', lit ? 'lit' : ''].join(' '))}`);
+  const wanted = [...once(drawn.filter((one) => !one.lit), (one) => `${Math.round(one.part.x)} ${one.part.y} ${Math.round(one.a)} ${one.y}`).slice(0, ARROWS), ...drawn.filter((one) => one.lit)];
+  const glowing = once(drawn.filter(({ part }) => part.shared), (one) => `${Math.round(one.a / 4)} ${one.y}`);
+  return html`${wanted.map(({ lit, part, a, y }) => route({ x: part.x + Math.min(part.wide / 2, 12), y: part.y + ROW, a, b: y, gutter: at.vmemmap[0] - 14 - (lit ? 6 : 0), kind: kindOf(part, lit) }))}
+    ${glowing.map(({ a, y }) => html`<circle class="glow" cx=${px(a)} cy=${y - 5} r="3.5"/>`)}`;
 }
 
-/** From the left edge of a vmemmap range to a frame: below the strip, so that it hides nothing, up into the frame. */
-function bow(x, y, a, b, kind) {
-  const low = Math.max(y, b) + 9;
-  const path = `M${px(x)},${px(y)}C${px(x - 40)},${px(y)} ${px(x - 50)},${px(low)} ${px(x - 90)},${px(low)}L${px(a + 10)},${px(low)}Q${px(a)},${px(low)} ${px(a)},${px(b + 5)}`;
-  return html`<path class=${`arrow ${kind}`} d=${path}/><polygon class=${`tip ${kind}`} points=${`${px(a)},${px(b)} ${px(a - 3.5)},${px(b + 6)} ${px(a + 3.5)},${px(b + 6)}`}/>`;
+const kindOf = (part, lit) => [part.shared && 'shared', lit && 'lit'].filter(Boolean).join(' ');
+
+/** The first of those with the same key. */
+const once = (list, key) => [...new Map(list.map((one) => [key(one), one])).values()];
+
+/** From below a range of vmemmap (x, y) along the gaps between rows, through the gutter, up into a frame (a, b). */
+function route({ x, y, a, b, gutter, kind }) {
+  const [out, back] = [y + 6, b + 9];
+  const points = y === b ? [[x, y], [x, back], [a, back], [a, b + 5]] : [[x, y], [x, out], [gutter, out], [gutter, back], [a, back], [a, b + 5]];
+  return html`<path class=${`arrow ${kind}`} d=${rounded(points)}/><polygon class=${`tip ${kind}`} points=${`${px(a)},${px(b - 3)} ${px(a - 3.5)},${px(b + 4)} ${px(a + 3.5)},${px(b + 4)}`}/>`;
 }
 
 /** The chosen page's place in its row. */

@@ -17,7 +17,7 @@ export function drawStruct(page, { width = 560 } = {}) {
     const field = page.fields[index];
     const [x, y] = [left + (at % 16) * wide, 22 + Math.floor(at / 16) * 44];
     return html`<g><title>${field ? `+${field.offset} ${field.name}: ${field.value ?? ''} ${field.meaning}` : `+${at}: spare`}</title>
-      <rect class="bit" x=${px(x)} y=${y} width=${px(wide)} height="22" fill=${tint(index)}/>
+      <rect class="bit" x=${px(x)} y=${y} width=${px(wide)} height="22" fill=${tint(field?.value == null ? -1 : index)}/>
       <text class="mono" x=${px(x + wide / 2)} y=${y + 15} text-anchor="middle" opacity=${byte === '00' ? 0.5 : 1}>${byte}</text>
       ${field?.offset === at && html`<text class="small quiet" x=${px(x + 1)} y=${y + 34}>${clip(field.name, field.bytes * wide)}</text>`}</g>`;
   });

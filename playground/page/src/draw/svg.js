@@ -20,14 +20,15 @@ export const patterns = () => html`<defs>
 /** Numbers in a path have one decimal: a tenth of a pixel. */
 export const px = (value) => Math.round(value * 10) / 10;
 
-/** An arrow from (x, y) to (a, b), with its tip. */
-export function arrow({ x, y, a, b, kind = '', bend = 0.5 }) {
-  const [sx, sy, tx, ty] = [x, y, a, b].map(px);
-  const middle = px(sx + (tx - sx) * bend);
-  const left = tx < sx;
-  const tip = left ? `${tx},${ty} ${tx + 6},${ty - 3.5} ${tx + 6},${ty + 3.5}` : `${tx},${ty} ${tx - 6},${ty - 3.5} ${tx - 6},${ty + 3.5}`;
-  return html`<path class=${`arrow ${kind}`} d=${`M${sx},${sy}C${middle},${sy} ${middle},${ty} ${tx},${ty}`}/>
-    <polygon class=${`tip ${kind}`} points=${tip}/>`;
+/** A path through points, with rounded corners. */
+export function rounded(points, radius = 4) {
+  const towards = ([x, y], [a, b]) => {
+    const far = Math.hypot(a - x, b - y) || 1;
+    const step = Math.min(radius, far / 2) / far;
+    return [px(x + (a - x) * step), px(y + (b - y) * step)];
+  };
+  const corners = points.slice(1, -1).map((point, at) => `L${towards(point, points[at])}Q${point.map(px)} ${towards(point, points[at + 2])}`);
+  return `M${points[0].map(px)}${corners.join('')}L${points.at(-1).map(px)}`;
 }
 
 /** An arrow down, from (x, y) to (a, b). */

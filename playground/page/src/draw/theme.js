@@ -60,7 +60,7 @@ svg.drawing{font:12px system-ui,"DejaVu Sans",sans-serif;fill:var(--ink);display
 .drawing .arrow.shared{stroke:var(--glow);opacity:.9}
 .drawing .tip{fill:var(--quiet)} .drawing .tip.lit{fill:var(--lit)} .drawing .tip.shared{fill:var(--glow)}
 .drawing .chosen{fill:none;stroke:var(--lit);stroke-width:2.5}
-.drawing .glow{fill:none;stroke:var(--glow);stroke-width:3;filter:drop-shadow(0 0 3px var(--glow))}
+.drawing .glow{fill:none;stroke:var(--glow);stroke-width:2.5;filter:drop-shadow(0 0 2.5px var(--glow))}
 .drawing .readonly{fill:url(#readonly)}
 .drawing .row{cursor:pointer} .drawing .row:focus{outline:none}
 .drawing .row:focus-visible .focus,.drawing .cell:focus-visible{stroke:var(--focus);stroke-width:2.5}

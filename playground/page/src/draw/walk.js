@@ -15,13 +15,16 @@ export function bits(field) {
 /** The 64 bits of a descriptor, as characters, bit 63 first. */
 export const binary = (descriptor) => big(descriptor).toString(2).padStart(64, '0');
 
+/** Fields that say nothing. */
+const EMPTY = /^(RES0|ignored|PBHA|reserved)/;
+
 /** One bit of a descriptor: the field that has it gives its tint. */
 function bit(step, at, x, y, wide, fields) {
   const index = fields.findIndex((field) => at <= field.high && at >= field.low);
   const value = binary(step.descriptor)[63 - at];
   const field = fields[index];
   return html`<g><title>${field ? `bits ${field.bits}, ${field.name}: ${field.meaning ?? field.value}` : `bit ${at}`}</title>
-    <rect class="bit" x=${px(x)} y=${y} width=${px(wide)} height="17" fill=${index < 0 ? 'var(--panel)' : `hsl(${(index * 67 + 205) % 360} 60% 55% / .38)`}/>
+    <rect class="bit" x=${px(x)} y=${y} width=${px(wide)} height="17" fill=${index < 0 || EMPTY.test(field.name) ? 'var(--panel)' : `hsl(${(index * 67 + 205) % 360} 60% 55% / .38)`}/>
     <text class="mono small" x=${px(x + wide / 2)} y=${y + 12.5} text-anchor="middle" opacity=${value === '1' ? 1 : 0.45}>${value}</text></g>`;
 }
 
@@ -62,7 +65,7 @@ export function entriesOf(step, pageSize, vaBits = 48) {
 /** What the walk ends with. */
 export function outcome(walk) {
   if (walk.fault) return `fault: ${typeof walk.fault === 'string' ? walk.fault : JSON.stringify(walk.fault)}`;
-  const more = [walk.leaf && `a leaf of ${size(walk.leaf)}`, 'writable' in walk && (walk.writable ? 'writable' : 'read-only'), walk.lands_in, walk.source && `memory of ${walk.source}`];
+  const more = [walk.leaf && `a leaf of ${size(walk.leaf)}`, 'writable' in walk && (walk.writable ? 'writable' : 'read-only'), walk.lands_in, walk.source && `memory of ${walk.source.replace(/ .*/, '')}`];
   return `physical address ${sentence([walk.pa, ...more])}`;
 }
 
@@ -110,8 +113,8 @@ export function drawTree(view, { width = 700, lit = new Set() } = {}) {
   const names = tree.descendants().map((one) => {
     const { node, times } = one.data;
     return html`<g><circle class=${isLit(one) ? 'litfill' : 'use-table'} cx=${x(one)} cy=${y(one)} r="6"/>
-      <text class=${isLit(one) ? 'mono strong' : 'mono'} x=${x(one) + 13} y=${y(one) + 4}>${times > 1 ? `${times} tables` : node.pa}</text>
-      <text class="quiet" x=${Math.max(250, x(one) + 130)} y=${y(one) + 4}>${`level ${node.level}${node.for ? `, ${node.for}` : ''}: ${entriesText(node.entries)}`}</text></g>`;
+      <text class=${isLit(one) ? 'mono strong' : 'mono'} x=${x(one) + 13} y=${y(one) + 4}>${times > 1 ? `${times} tables` : node.pa}${node.times > 1 ? ` (${node.times} entries lead here)` : ''}</text>
+      <text class="quiet" x=${Math.max(250, x(one) + (node.times > 1 ? 290 : 130))} y=${y(one) + 4}>${`level ${node.level}${node.for ? `, ${node.for}` : ''}: ${entriesText(node.entries)}`}</text></g>`;
   });
   return drawing({ width, height: 24 + rows * 24, label: `The tree of translation tables: ${plural(view.nodes.length, 'table')}, root ${view.root}`, children: html`${links}${names}` });
 }
