@@ -28,9 +28,26 @@ export class WasmSource {
       if (request.do === 'boot' || !this.exports) this.exports = (await WebAssembly.instantiate(this.module, {})).exports;
       return this.#call(request);
     } catch (error) {
+      const said = this.#panic() ?? error.message;
       this.exports = null;
-      return refusal(`the machine has stopped: ${error.message}`);
+      return refusal(`the machine has stopped: ${said}; go back in history, or boot`);
     }
+  }
+
+  /** What a panic said before the trap, or null. */
+  #panic() {
+    try {
+      const at = this.exports?.panicked?.();
+      return at ? this.#text(at) : null;
+    } catch {
+      return null;
+    }
+  }
+
+  /** The text at `at`: its length, then its bytes. */
+  #text(at) {
+    const { buffer } = this.exports.memory;
+    return new TextDecoder().decode(new Uint8Array(buffer, at + 4, new DataView(buffer).getUint32(at, true)));
   }
 
   #call(request) {
@@ -40,8 +57,7 @@ export class WasmSource {
     new Uint8Array(memory.buffer, at, text.length).set(text);
     const answer = call(at, text.length);
     free(at, text.length);
-    const length = new DataView(memory.buffer).getUint32(answer, true);
-    const reply = new TextDecoder().decode(new Uint8Array(memory.buffer, answer + 4, length));
+    const reply = this.#text(answer);
     release(answer);
     return JSON.parse(reply);
   }
