@@ -2,12 +2,13 @@
 
 const dimms = (state) => state.blocks.filter((block) => block.source.startsWith('dimm'));
 
-/** Bugs whose finding at an audit names one invariant, with the commands that bring it out. */
+/** Bugs whose first finding at an audit names this invariant (docs/evidence/bugs.md). */
 export const BUGS = [
-  { bug: 'lost-page', invariant: 'I6' },
+  { bug: 'stale-section', invariant: 'I1' },
+  { bug: 'altmap-leak', invariant: 'I2' },
   { bug: 'empty-table', invariant: 'I4' },
-  { bug: 'keep-linear', invariant: 'I8' },
-  { bug: 'keep-memmap', invariant: 'I7' },
+  { bug: 'skip-tlbi', invariant: 'I5' },
+  { bug: 'lost-page', invariant: 'I6' },
 ];
 
 export const EXERCISES = [
@@ -32,9 +33,9 @@ export const EXERCISES = [
   {
     id: 'save',
     title: 'Save 4095 pages',
-    machine: { args: 'memmap=self' },
+    machine: { args: 'memmap=ram' },
     task: 'The struct pages of a huge page are almost all alike, so pages of vmemmap can share one frame. Make pools of huge pages until at least 4095 pages are saved.',
-    hint: 'Plug a DIMM of 4 GiB. A huge page of 1 GiB saves 4094 pages: hugetlb 1G 1. Something small does the rest.',
+    hint: 'Plug a DIMM of 4 GiB. hugetlb 1G 1 makes a huge page of 1 GiB, which saves 4094 pages: something small does the rest.',
     done: ({ state }) => state.dedup.saved_pages >= 4095,
   },
   {

@@ -1,0 +1,237 @@
+// The page in a browser: buttons, drag, prompts, history, the link, exercises, the keyboard, widths, colours.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, before, test } from 'node:test';
+import { PAGE, launch, Visitor } from './browser.js';
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+let browser;
+before(async () => { browser = await launch(); });
+after(() => browser?.close());
+
+/** A test with a page of its own, which must not report an error. */
+const visit = (name, work, options) => test(name, async (t) => {
+  const visitor = await Visitor.open(browser, options);
+  await work(visitor, t);
+  await visitor.close();
+});
+
+const slot = (number) => `.slots > li:nth-child(${number + 1})`;
+
+visit('a page from a file boots a machine', async (visitor, t) => {
+  const state = await visitor.state();
+  assert.equal(state.granule, 4096);
+  assert.equal(state.blocks.length, 8);
+  const ready = await visitor.page.evaluate(() => performance.getEntriesByType('navigation')[0].loadEventEnd + window.hotmap.asked);
+  t.diagnostic(`loaded and drawn after ${Math.round(ready)} ms`);
+  assert.ok(ready < 10_000, `${ready} ms`);
+});
+
+visit('the button of a slot plugs the chosen DIMM, in seven steps, and unplugs it', async (visitor) => {
+  await visitor.page.getByLabel('4G', { exact: true }).check();
+  await visitor.request(() => visitor.press('Plug 4G into slot 2'));
+  assert.deepEqual((await visitor.state()).dimms.map((dimm) => [dimm.slot, dimm.size]), [[2, 4 * 2 ** 30]]);
+  const log = await visitor.page.getByRole('log').textContent();
+  for (const step of ['1 claim sections', '4 populate vmemmap', '7 go online']) assert.ok(log.includes(step), step);
+  await visitor.request(() => visitor.press('Unplug dimm2'));
+  assert.deepEqual((await visitor.state()).dimms, []);
+});
+
+visit('a DIMM is dragged from the shelf into a slot, and back', async (visitor) => {
+  await visitor.request(() => visitor.page.locator('.dimm', { hasText: '1G' }).first().dragTo(visitor.page.locator(slot(1))));
+  assert.deepEqual((await visitor.state()).dimms.map((dimm) => dimm.slot), [1]);
+  await visitor.request(() => visitor.page.locator(slot(1)).dragTo(visitor.page.locator('.shelf')));
+  assert.deepEqual((await visitor.state()).dimms, []);
+});
+
+visit('each action has a button that types its command', async (visitor) => {
+  await visitor.monitor('plug 1G');
+  await visitor.page.locator('input[name=look]').fill('addr:0x88300000');
+  await visitor.press('Look');
+  await visitor.idle();
+  const typed = {
+    'New tenant': 'tenant new 500', 'Check tenants': 'tenant check', 'Drop tenants': 'tenant drop', 'Huge pages': 'hugetlb 2M 4',
+    Pin: 'pin addr:0x88300000', Unpin: 'unpin addr:0x88300000', Poison: 'poison addr:0x88300000',
+    'Offline block': 'offline 0x88000000', 'Online block': 'online 0x88000000', Compact: 'compact 9', 'Fail allocation': 'inject alloc 3', Audit: 'audit',
+  };
+  for (const [name, line] of Object.entries(typed)) {
+    const answer = await visitor.request(() => visitor.press(name));
+    assert.equal((await visitor.session('requests')).at(-1).text, line);
+    assert.equal(answer.ok, true, `${name}: ${answer.error}`);
+    assert.equal(answer.status, 0, `${name}: ${answer.text}`);
+  }
+  await visitor.page.getByLabel('range of the device, and options').fill('0x200000000,256M');
+  assert.equal((await visitor.request(() => visitor.press('Create device'))).ok, true);
+  const buttons = await visitor.page.locator('.actions button').allTextContents();
+  assert.deepEqual(buttons.filter((name) => !(name in typed)), ['Create device']);
+});
+
+visit('the prompt runs a line, shows what failed, and has a history', async (visitor) => {
+  assert.match((await visitor.type('tenant new 5')).text, /tenant 1 holds 5 pages/);
+  const answer = await visitor.type('offline 0x1000');
+  assert.equal(answer.status, 1);
+  assert.match(await visitor.page.locator('.log .bad').last().textContent(), /error: offline/);
+  const prompt = visitor.page.locator('#prompt-line');
+  await prompt.press('ArrowUp');
+  await prompt.press('ArrowUp');
+  assert.equal(await prompt.inputValue(), 'tenant new 5');
+  await prompt.press('ArrowDown');
+  assert.equal(await prompt.inputValue(), 'offline 0x1000');
+});
+
+visit('the slider and its buttons go back and forward in history', async (visitor) => {
+  await visitor.monitor('plug 1G');
+  await visitor.type('tenant new 500');
+  const last = await visitor.state();
+  await visitor.press('Back in history');
+  await visitor.idle();
+  assert.deepEqual((await visitor.state()).tenants, []);
+  await visitor.page.getByLabel('Moment of the session').fill('0');
+  await visitor.idle();
+  assert.deepEqual((await visitor.state()).dimms, []);
+  await visitor.page.getByLabel('Moment of the session').fill('2');
+  await visitor.idle();
+  assert.deepEqual(await visitor.state(), last);
+  await visitor.press('Back in history');
+  await visitor.idle();
+  await visitor.press('Forward in history');
+  await visitor.idle();
+  assert.deepEqual(await visitor.state(), last);
+});
+
+visit('a link carries the whole session', async (visitor) => {
+  await visitor.monitor('plug 1G');
+  await visitor.type('tenant new 500');
+  await visitor.page.locator('input[name=look]').fill('addr:0x88300000');
+  await visitor.press('Look');
+  await visitor.idle();
+  await visitor.press('Copy link');
+  await visitor.page.waitForFunction(() => location.hash.startsWith('#s='));
+  const address = visitor.page.url();
+  assert.ok(address.length - PAGE.length < 400, `${address.length}`);
+  const other = await Visitor.open(browser, { address });
+  assert.deepEqual(await other.state(), await visitor.state());
+  assert.equal(await other.session('look'), 'addr:0x88300000');
+  await other.close();
+});
+
+visit('a link that cannot be read is a message and a new machine', async (visitor) => {
+  assert.match(await visitor.page.getByRole('alert').textContent(), /The link cannot be read/);
+  assert.equal((await visitor.session('requests')).length, 1);
+}, { address: `${PAGE}#s=AAAA` });
+
+visit('a new machine has the granule, the RAM and the arguments that were chosen', async (visitor) => {
+  await visitor.press('New machine');
+  await visitor.page.getByLabel('Granule').selectOption('64k');
+  await visitor.page.getByLabel('Boot RAM').selectOption('2G');
+  await visitor.page.getByLabel('memmap= of added memory').selectOption('demand');
+  await visitor.press('Boot');
+  await visitor.page.waitForFunction(() => window.hotmap.state.granule === 65536);
+  await visitor.idle();
+  const state = await visitor.state();
+  assert.equal(state.args.memmap, 'demand');
+  assert.equal(state.pages.present, 2 * 2 ** 30 / 65536);
+});
+
+visit('a machine that has stopped is a message, and goes on from the past', async (visitor) => {
+  await visitor.page.evaluate(() => { window.hotmap.source.exports = { alloc: () => { throw new Error('trap'); } }; });
+  await visitor.type('mem');
+  assert.match(await visitor.page.locator('.log').textContent(), /the machine has stopped/);
+  await visitor.press('Back in history');
+  await visitor.idle();
+  assert.equal((await visitor.state()).granule, 4096);
+  assert.equal(await visitor.page.getByRole('alert').count(), 0);
+});
+
+const exercise = (visitor, title) => visitor.page.locator('.exercise', { hasText: title }).first();
+
+/** Opens an exercise and boots its machine. */
+async function begin(visitor, title) {
+  const place = exercise(visitor, title);
+  await place.locator('summary').first().click();
+  await place.getByRole('button', { name: 'Begin' }).click();
+  await visitor.page.waitForFunction(() => window.hotmap.requests.length === 1);
+  await visitor.idle();
+  return place;
+}
+
+/** Checks an exercise. Returns what the page says. */
+async function check(place) {
+  await place.getByRole('button', { name: 'Check' }).click();
+  await place.locator('p[role=status]', { hasText: /./ }).waitFor();
+  await place.page().waitForTimeout(200);
+  return place.locator('p[role=status]').textContent();
+}
+
+visit('exercise: the DIMM holds its own memmap', async (visitor) => {
+  const place = await begin(visitor, 'Make the DIMM hold its own memmap');
+  await visitor.monitor('plug 1G');
+  assert.match(await check(place), /Not yet/);
+  await visitor.press('New machine');
+  await visitor.press('Boot');
+  await visitor.page.waitForFunction(() => window.hotmap.state.args.memmap === 'self');
+  await visitor.idle();
+  await visitor.monitor('plug 1G');
+  assert.match(await check(place), /Done/);
+});
+
+visit('exercise: 4095 pages are saved', async (visitor) => {
+  const place = await begin(visitor, 'Save 4095 pages');
+  await visitor.monitor('plug 4G');
+  await visitor.type('hugetlb 1G 1');
+  await visitor.idle();
+  assert.match(await check(place), /Not yet/);
+  await visitor.type('hugetlb 2M 1');
+  assert.ok((await visitor.state()).dedup.saved_pages >= 4095);
+  assert.match(await check(place), /Done/);
+});
+
+visit('exercise: a DIMM in use leaves', async (visitor) => {
+  const place = await begin(visitor, 'Take a DIMM away that is in use');
+  await visitor.monitor('plug 1G');
+  await visitor.type('tenant new 500');
+  assert.match(await check(place), /Not yet/);
+  await visitor.monitor('unplug 0');
+  assert.match(await check(place), /Done/);
+});
+
+visit('all can be done by keyboard', async (visitor) => {
+  const { page } = visitor;
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'prompt-line');
+  await page.keyboard.type('tenant new 7');
+  await visitor.request(() => page.keyboard.press('Enter'));
+  assert.deepEqual((await visitor.state()).tenants.map((tenant) => tenant.pages), [7]);
+  const names = new Set();
+  for (let at = 0; at < 80; at += 1) {
+    await page.keyboard.press('Tab');
+    names.add(await page.evaluate(() => document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent));
+  }
+  for (const name of ['New machine', 'Copy link', 'Plug 1G into slot 0', 'Back in history', 'Audit', 'Look']) assert.ok([...names].some((one) => one.startsWith(name)), `${name} cannot be reached`);
+});
+
+for (const [width, scheme] of [[1024, 'light'], [1024, 'dark'], [1920, 'light'], [1920, 'dark']]) {
+  visit(`at ${width} px, ${scheme}: nothing is wider than the page, and axe finds nothing`, async (visitor) => {
+    await visitor.monitor('plug 1G');
+    await visitor.type('tenant new 500; hugetlb 2M 4');
+    const { page } = visitor;
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), width);
+    await visitor.screenshot(`${width}-${scheme}`);
+    await page.evaluate(axe);
+    const { violations } = await page.evaluate(() => window.axe.run());
+    assert.deepEqual(violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.target).slice(0, 4)}: ${one.help}`), []);
+  }, { width, height: width === 1024 ? 768 : 1080, scheme });
+}
+
+visit('the switch chooses dark or light', async (visitor) => {
+  const paper = () => visitor.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const light = await paper();
+  await visitor.page.getByLabel('Theme').selectOption('dark');
+  assert.notEqual(await paper(), light);
+  await visitor.page.getByLabel('Theme').selectOption('system');
+  assert.equal(await paper(), light);
+});
