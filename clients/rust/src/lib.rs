@@ -26,19 +26,33 @@
 //! A QEMU with a command line of your own is started by [`qemu::Qemu::spawn`], one that runs already is attached to by
 //! [`qemu::Qemu::attach`]; [`guest::Guest::over`] makes a guest of either. docs/guide/scripting.md says what the command line
 //! needs.
+//! Without the default feature `qemu` there are [`state`] and [`geometry`] alone: they need no process and no socket.
 
+#[cfg(feature = "qemu")]
 pub mod dimm;
+#[cfg(feature = "qemu")]
 pub mod error;
+#[cfg(feature = "qemu")]
 pub mod frame;
 pub mod geometry;
+#[cfg(feature = "qemu")]
 pub mod guest;
+#[cfg(feature = "qemu")]
 pub mod ktap;
+#[cfg(feature = "qemu")]
 pub mod machine;
+#[cfg(feature = "qemu")]
 pub mod patience;
+#[cfg(feature = "qemu")]
 pub mod qemu;
+#[cfg(feature = "qemu")]
 pub mod qmp;
+#[cfg(feature = "qemu")]
 pub mod run;
+#[cfg(feature = "qemu")]
 pub mod serial;
+#[cfg(feature = "qemu")]
 pub mod shell;
 pub mod state;
+#[cfg(feature = "qemu")]
 pub mod virtio_mem;

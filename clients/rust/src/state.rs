@@ -13,7 +13,7 @@ mod args;
 mod check;
 mod sources;
 
-use address::{address, address_schema};
+use address::{address, address_schema, optional_address};
 pub use args::{Args, HugePages};
 pub use sources::{Altmap, Device, DevicePart, DimmState, NvdimmState, Region, RegionPart, Stay, VirtioMem};
 
@@ -29,6 +29,10 @@ pub struct State {
     pub granule: u64,
     /// Virtual address bits.
     pub va_bits: u64,
+    /// Physical address of the table at which a walk of the upper half starts (TTBR1_EL1); absent from kernels older than the key.
+    #[serde(default, deserialize_with = "optional_address")]
+    #[schemars(schema_with = "address_schema", !default)]
+    pub root: Option<u64>,
     /// `image` or `firmware`.
     pub boot: BootWay,
     /// CPUs online.

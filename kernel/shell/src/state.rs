@@ -187,6 +187,7 @@ fn machine(kernel: &Kernel, json: &mut Json) {
     json.word("version", env!("CARGO_PKG_VERSION"));
     json.number("granule", kernel.page_size());
     json.number("va_bits", kernel.granule().va_bits);
+    json.word("root", kernel.mm.space().root());
     json.word("boot", kernel.info.way.name());
     json.number("cpus", cpus::start::online().count());
     json.object("linear", |json| {

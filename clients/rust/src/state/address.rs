@@ -13,6 +13,11 @@ pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64,
         .ok_or_else(|| D::Error::custom(format!("an address is a string \"0x...\", not \"{text}\"")))
 }
 
+/// An address that older kernels do not print.
+pub(super) fn optional_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    address(deserializer).map(Some)
+}
+
 /// An address in the schema.
 pub(super) fn address_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "pattern": "^0x[0-9a-f]+$"})

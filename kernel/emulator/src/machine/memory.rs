@@ -137,6 +137,25 @@ impl Backing {
         unsafe { self.slabs[first].add(within) }
     }
 
+    /// What is `offset` bytes behind the first slab's start.
+    fn copy_out(&self, mut offset: u64, mut bytes: &mut [u8]) {
+        while !bytes.is_empty() {
+            let chunk = offset / CHUNK;
+            let (part, rest) = bytes.split_at_mut(host(CHUNK - offset % CHUNK).min(bytes.len()));
+            if self.filled[host(chunk / 64)] & 1 << (chunk % 64) == 0 {
+                part.fill(FILL);
+            } else {
+                // SAFETY: K1; a chunk that is filled is in a slab that is there, and none of it is written meanwhile.
+                unsafe {
+                    let from = self.slabs[host(offset / SLAB)].add(host(offset % SLAB));
+                    from.copy_to_nonoverlapping(part.as_mut_ptr(), part.len());
+                }
+            }
+            offset += part.len() as u64;
+            bytes = rest;
+        }
+    }
+
     /// Gives these slabs host memory side by side; what some of them hold moves there.
     fn allocate(&mut self, which: Range<usize>) {
         let first = self.slabs[which.start];
@@ -258,6 +277,19 @@ impl PhysMemory {
         }
     }
 
+    /// Fills `bytes` with what is at `pa`, and changes nothing: memory that was never touched stays so. `false` when not all
+    /// of it is there.
+    pub fn copy_out(&self, pa: u64, bytes: &mut [u8]) -> bool {
+        let (ranges, len) = (self.ranges.borrow(), bytes.len() as u64);
+        let within = |b: &&Backing| pa.checked_add(len).is_some() && b.has(pa, len);
+        let Some(backing) = ranges.iter().find(within) else { return false };
+        len == 0
+            || backing.is_provided(pa, len) && {
+                backing.copy_out(pa - backing.base(), bytes);
+                true
+            }
+    }
+
     /// Writes 64 bits past the model: for tests that break something.
     pub fn poke(&self, pa: u64, value: u64) {
         let ptr = self.pointer(pa & !7, 8).cast::<AtomicU64>();
@@ -332,6 +364,30 @@ mod tests {
         }
         assert_eq!(memory.read(0x8070_0000), 0xa5a5_a5a5_a5a5_a5a5, "of the slab that was not touched");
         assert_eq!(memory.pointer(0x8010_0000, 0x70_0000), all, "they stay");
+    }
+
+    #[test]
+    fn miri_a_copy_is_what_memory_reads_and_touches_nothing() {
+        let memory = PhysMemory::default();
+        memory.plug(0x8010_0000, 0x70_0000);
+        memory.poke(0x801f_fff8, 0x0102_0304_0506_0708);
+        let mut bytes = [0; 0x1_0010];
+        assert!(memory.copy_out(0x801f_fff0, &mut bytes));
+        assert_eq!(
+            bytes[..17],
+            [[FILL; 8], [8, 7, 6, 5, 4, 3, 2, 1]]
+                .as_flattened()
+                .iter()
+                .chain([&FILL])
+                .copied()
+                .collect::<Vec<_>>()
+        );
+        assert!(bytes[16..].iter().all(|byte| *byte == FILL));
+        assert_eq!(memory.ranges.borrow()[0].memory.len(), 1, "the slab that was written");
+        memory.provide(0x8030_0000, 0x20_0000, false);
+        for absent in [0x800f_fff0, 0x802f_fff8, 0x807f_fff8, u64::MAX - 8] {
+            assert!(!memory.copy_out(absent, &mut bytes[..16]), "{absent:#x}");
+        }
     }
 
     #[test]
