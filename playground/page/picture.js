@@ -1,7 +1,9 @@
-// usage: node picture.js NAME [FILE] [OPTION=VALUE...] >PICTURE.svg
+// usage: scripts/picture NAME [FILE] [OPTION=VALUE...] >PICTURE.svg
 //
-// Draws a picture without a browser, by the functions that the page uses. FILE (or standard input) is JSON: an object of
-// views by name, {"memory": {...}, "vmemmap": {...}, ...}, as the playground and `make watch` give them.
+// Draws a picture without a browser, by the functions that the page uses. FILE (or standard input) is a transcript of the
+// console, with what the pictures need: map and lens `state` and `ptdump vmemmap`, walk `state` and `walk addr:ADDR`. Or it
+// is JSON, an object of views by name, {"memory": {...}, "vmemmap": {...}, ...}, as the playground and `make watch` give
+// them.
 //
 //   map      memory and vmemmap      chosen=ADDR open=ADDR,ADDR (rows not folded)
 //   lens     memory and vmemmap      pfn=PFN
@@ -16,9 +18,11 @@ import { fileURLToPath } from 'node:url';
 import { render } from 'preact-render-to-string';
 import { h } from 'preact';
 import { drawLens } from './src/draw/lens.js';
-import { drawMap } from './src/draw/map.js';
+import { drawLegend } from './src/draw/legend.js';
+import { drawMap, usesOf } from './src/draw/map.js';
 import { drawStruct } from './src/draw/struct.js';
 import { pictureStyle } from './src/draw/theme.js';
+import { views } from './src/transcript.js';
 import { drawTree, drawWalk, tablesOf } from './src/draw/walk.js';
 
 const PICTURES = {
@@ -36,21 +40,46 @@ export function picture(name, views, options = {}) {
   const missing = needs.find((view) => !views[view] || views[view].error);
   if (missing) throw new Error(`${name}: the view '${missing}' is missing`);
   const svg = draw(views, options);
-  const { children } = svg.props;
-  return `${render(h(svg.type, { ...svg.props, children: [h('style', { dangerouslySetInnerHTML: { __html: pictureStyle() } }), children] }))}\n`;
+  const legend = name === 'map' ? drawLegend(usesOf(views.memory), { y: svg.props.height + 8, width: svg.props.width }) : null;
+  const height = svg.props.height + (legend ? legend.height + 12 : 0);
+  const children = [svg.props.children, legend?.children];
+  return `${render(h(svg.type, { ...svg.props, height, viewBox: `0 0 ${svg.props.width} ${height}`, children: [h('style', { dangerouslySetInnerHTML: { __html: pictureStyle() } }), children] }))}\n`;
+}
+
+/** The views in a text, which is JSON of them or a transcript. */
+function viewsIn(text) {
+  let json;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return views(text);
+  }
+  return 'blocks' in json ? views(JSON.stringify(json)) : json;
+}
+
+const OPTIONS = ['width', 'chosen', 'open', 'pfn', 'pageSize'];
+
+/** OPTION=VALUE as [OPTION, VALUE]. */
+function option(word) {
+  const [key, value] = word.split('=');
+  if (!OPTIONS.includes(key)) throw new Error(`there is no option '${key}'; there are ${OPTIONS.join(', ')}`);
+  const numbers = value.split(',').map(Number);
+  if (value === '' || numbers.some((one) => !(one >= 0)) || (key !== 'open' && numbers.length > 1)) throw new Error(`${key} is a number, not '${value}'`);
+  return [key, key === 'open' ? value : numbers[0]];
 }
 
 function main([name, ...rest]) {
-  const file = rest.find((word) => !word.includes('='));
-  const options = Object.fromEntries(rest.filter((word) => word.includes('=')).map((word) => word.split('=')).map(([key, value]) => [key, key === 'open' ? value : Number(value)]));
-  process.stdout.write(picture(name, JSON.parse(readFileSync(file ?? 0, 'utf8')), options));
+  const [file, second] = rest.filter((word) => !word.includes('='));
+  if (second !== undefined) throw new Error(`one FILE at most, and '${second}' is the second`);
+  const options = Object.fromEntries(rest.filter((word) => word.includes('=')).map(option));
+  process.stdout.write(picture(name, viewsIn(readFileSync(file ?? 0, 'utf8')), options));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   try {
     main(process.argv.slice(2));
   } catch (error) {
-    console.error(`error: ${error.message}`);
+    console.error(`error: ${error.code === 'ENOENT' ? `cannot read ${error.path}: there is no such file` : error.message}`);
     process.exit(2);
   }
 }

@@ -208,7 +208,7 @@ export function drawMap({ memory, vmemmap }, options = {}) {
   const label = `Physical memory: ${plural(memory.blocks.length, 'block')}${vmemmap ? ', and vmemmap with the frames that hold it' : ''}`;
   return drawing({ width, height, label, role: options.onRow ? 'group' : 'img', children: html`${patterns()}
     <text class="strong" x=${at.memory[0]} y="14">physical memory</text>
-    ${vmemmap && html`<text class="strong" x=${at.vmemmap[0]} y="14">${at.vmemmap[1] > 240 ? 'vmemmap: the struct pages, by address' : 'vmemmap: struct pages'}</text>`}
+    ${vmemmap && html`<text class="strong" x=${at.vmemmap[0]} y="14">${at.vmemmap[1] > 270 ? 'vmemmap: the struct pages, by address' : 'vmemmap: struct pages'}</text>`}
     ${heads.map((head) => heading(head.row, head.total, head.y, at))}
     ${placed.map(({ row, y }) => strip(row, y, memory, at, { ...options, focus }))}
     ${parts.map((part) => memmapRect(part, holds(part.range, pfn, memory)))}

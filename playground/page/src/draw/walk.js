@@ -49,7 +49,7 @@ function level(step, y, { width, entries, chosen, onStep, at }) {
     <text class="mono" x="92" y=${y}>${`table ${step.table}`}</text>
     <text class="mono" x=${width - 12} y=${y} text-anchor="end">${`${step.descriptor} = ${step.type}`}</text>
     ${table(step, entries, 38, y + 8, Math.min(360, width - 220))}
-    ${fields.length > 0 && Array.from({ length: 64 }, (_, i) => bit(step, 63 - i, 38 + i * wide, y + 34, wide, fields))}
+    ${Array.from({ length: 64 }, (_, i) => bit(step, 63 - i, 38 + i * wide, y + 34, wide, fields))}
     ${[63, 47, 31, 15, 0].map((n) => html`<text class="quiet small" x=${px(38 + (63.5 - n) * wide)} y=${y + 63} text-anchor="middle">${n}</text>`)}
   </g>`;
 }
