@@ -2,6 +2,7 @@
 
 use hotmap_mm::addr::Bytes;
 use hotmap_mm::hugetlb::pool::{Resized, Use};
+use hotmap_mm::pfn::Pfn;
 
 use super::args::Words;
 use super::json::Json;
@@ -76,6 +77,37 @@ fn resize(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     stopped.map_or(Ok(()), |why| Err(ShellError::Pool { bytes, total, asked, why }))
 }
 
+/// The most runs of huge pages that a line names.
+const RUNS_SHOWN: usize = 8;
+
+/// The first pages of a pool's huge pages: those that follow each other, up or down, as `FIRST to LAST`.
+fn list_heads(name: &str, heads: impl Iterator<Item = Pfn>, pages: u64) {
+    let mut heads = heads.peekable();
+    if heads.peek().is_none() {
+        return;
+    }
+    kprint!("          {name}:");
+    for shown in 0..RUNS_SHOWN {
+        let Some(first) = heads.next() else { break };
+        let (mut last, mut step) = (first, None);
+        let follows = |last: Pfn, next: &Pfn, step: Option<bool>| {
+            let up = next.get() > last.get();
+            next.get().abs_diff(last.get()) == pages && step.is_none_or(|step| step == up)
+        };
+        while let Some(next) = heads.next_if(|next| follows(last, next, step)) {
+            (step, last) = (Some(next > last), next);
+        }
+        kprint!("{} {:#x}", if shown == 0 { "" } else { "," }, first.get());
+        if last != first {
+            kprint!(" to {:#x}", last.get());
+        }
+    }
+    match heads.count() {
+        0 => kprint!("\n"),
+        more => kprintln!(", and {more} more"),
+    }
+}
+
 fn list(kernel: &Kernel) {
     let tails: u64 = kernel.mm.hugetlb.tails().as_flattened().iter().map(|tail| tail.mappings).sum();
     let pages = kernel.mm.hugetlb.tails().as_flattened().iter().filter(|tail| tail.frame.is_some()).count();
@@ -87,6 +119,9 @@ fn list(kernel: &Kernel) {
             pool.free(),
             pool.optimised()
         );
+        for (which, name) in [(Use::Free, "free"), (Use::Taken, "in use")] {
+            list_heads(name, pool.heads(kernel.mm.frames(), which), 1 << pool.order());
+        }
     }
     let hvo = if kernel.mm.hugetlb.hvo { "on" } else { "off" };
     kprintln!("hvo={hvo}: {tails} pages of memmap are mapped to {pages} shared ones");

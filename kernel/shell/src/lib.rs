@@ -16,6 +16,7 @@ mod harm;
 mod help;
 mod hugetlb;
 mod json;
+mod ptdump;
 #[cfg(target_os = "none")]
 mod selftest;
 mod show;

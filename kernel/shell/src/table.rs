@@ -3,7 +3,7 @@
 use super::args::Words;
 use super::command::{Command, Group, Operation, command};
 use super::{Outcome, ShellError};
-use super::{act, bench, dax, dedup, harm, help, hugetlb, show, state, stress, vmems, walk};
+use super::{act, bench, dax, dedup, harm, help, hugetlb, ptdump, show, state, stress, vmems, walk};
 use hotmap_kernel::kernel::Kernel;
 
 const HELP: &str = "help [COMMAND|args|bugs]";
@@ -52,9 +52,11 @@ const LOOK: &[Command] = &[
     command("walk pfn:N|addr:A", 1, "the table entries that lead to a page's struct page", walk::walk)
         .more("Level by level, to the frame behind it. A virtual address is walked itself.")
         .example("walk addr:0x40000000"),
-    command("page PFN|addr:A", 1, "what a page is used for", walk::page).example("page addr:0x40000000"),
-    command("ptdump [linear|image|devices|tenants|vmemmap]", 1, "what is mapped", walk::ptdump)
-        .more("Neighbouring leaves that are alike are one line.")
+    command(walk::PAGE, 2, "what a page is used for", walk::page)
+        .more("--raw shows the bytes of its struct page, and the name of each field.")
+        .example("page --raw addr:0x40000000"),
+    command("ptdump [linear|image|devices|tenants|vmemmap]", 1, "what is mapped", ptdump::ptdump)
+        .more("Leaves that are alike are one line, and so are compound pages that share memmap.")
         .example("ptdump vmemmap"),
     command(dedup::DEDUP, 1, "struct pages, mapped against backed by frames", dedup::dedup)
         .more("With a page: how the struct pages of its compound page are mapped.")

@@ -6,12 +6,10 @@ use hotmap_mm::frame::page::{PAGE_BYTES, PageKind};
 use hotmap_mm::pfn::Pfn;
 
 use super::args::{Words, read};
-use super::show::regions;
 use super::{Outcome, ShellError};
 use crate::units::Units;
-use hotmap_kernel::attention::Attention;
 use hotmap_kernel::kernel::Kernel;
-use hotmap_kernel::kprintln;
+use hotmap_kernel::{kprint, kprintln};
 
 const USAGE: &str = "walk pfn:N|addr:A";
 
@@ -113,9 +111,51 @@ impl core::fmt::Display for Lent<'_> {
     }
 }
 
+pub(super) const PAGE: &str = "page [--raw] PFN|addr:A";
+
+/// The fields of a struct page, as `Page` has them: offset, bytes, name. What is spare takes three lines.
+const FIELDS: [(usize, usize, &str); 10] = [
+    (0, 1, "kind"),
+    (1, 1, "order"),
+    (2, 2, "flags"),
+    (4, 4, "refs"),
+    (8, 4, "next"),
+    (12, 4, "prev"),
+    (16, 8, "private"),
+    (24, 16, "spare"),
+    (40, 16, "spare"),
+    (56, 8, "spare"),
+];
+
+/// The bytes of a page's own struct page, field by field.
+fn raw(kernel: &Kernel, pfn: Pfn) {
+    let page = kernel.mm.frames().pages().get(pfn);
+    let bytes = page.bytes();
+    kprintln!("{pfn}: struct page at {}", kernel.mm.space().layout().page_address(pfn));
+    for (offset, len, name) in FIELDS {
+        let field = || bytes.iter().skip(offset).take(len);
+        kprint!("  +{offset:<3}{name:<8}");
+        field().for_each(|byte| kprint!(" {byte:02x}"));
+        match name {
+            "kind" => kprintln!("  {}", page.checked_kind().map_or("no kind", PageKind::name)),
+            "spare" => kprintln!(),
+            _ => kprintln!("  {:#x}", field().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))),
+        }
+    }
+}
+
 pub(super) fn page(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
-    let pfn = words.page(kernel, "page PFN|addr:A")?;
+    let is_raw = words.peek() == Some("--raw");
+    if is_raw {
+        words.next();
+    }
+    let pfn = words.page(kernel, PAGE)?;
+    words.end(PAGE)?;
     let (kind, head) = kernel.mm.frames().use_of(pfn)?;
+    if is_raw {
+        raw(kernel, pfn);
+        return Ok(());
+    }
     let page = kernel.mm.frames().pages().get(head);
     kprintln!(
         "{pfn} ({}), struct page at {}",
@@ -132,44 +172,6 @@ pub(super) fn page(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     }
     if kernel.mm.frames().is_lent(pfn) {
         kprintln!("{}", Lent(kernel, pfn));
-    }
-    Ok(())
-}
-
-pub(super) fn ptdump(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
-    let wanted = words.next();
-    let regions = regions(kernel);
-    if wanted.is_some_and(|name| !regions.iter().any(|(known, _)| *known == name)) {
-        return Err(ShellError::BadWord("one of linear, image, devices, tenants, vmemmap"));
-    }
-    let mut attention = Attention::new(&"ptdump");
-    for (name, range) in regions.iter().filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name)) {
-        kprintln!("{name}:");
-        kernel.mm.space().runs(*range, |run| {
-            // What is left of the walk is short without the lines.
-            if attention.stop(format_args!("at {}", run.range.start)) {
-                return;
-            }
-            if run.is_table() {
-                kprintln!(
-                    "  {} -> the table above, {}, again for each {}",
-                    run.range,
-                    run.pa,
-                    Bytes(run.leaf)
-                );
-                return;
-            }
-            let one =
-                if run.is_one_frame() && run.range.len() > run.leaf { ", all to one frame" } else { "" };
-            kprintln!(
-                "  {} -> {}  {:>7} leaves  {}{one}",
-                run.range,
-                run.pa,
-                Bytes(run.leaf),
-                run.descriptor
-            );
-        })?;
-        attention.outcome()?;
     }
     Ok(())
 }

@@ -78,6 +78,9 @@ fn two_pages_of_each_have_memory(run: &Run, granule: Granule) -> Checked<String>
                 ensure_eq!(set_aside, home == Home::Device, "frame {frame:#x} is set aside, {options}");
             }
         }
+        let lines = looking::dump_agrees(&mut guest, &state)?;
+        ensure!(lines < 20, "ptdump prints {lines} lines, {options}");
+        looking::raw_agrees(&mut guest, &state, granule.pages(PMEM + usable))?;
         let list = guest.tell("dax list")?;
         let compounds = (GIB - usable) / align;
         let tails = if tail == "page" { compounds } else { 1 };

@@ -26,7 +26,7 @@ const BATCH: usize = 64;
 const STEPS: u32 = 4;
 
 /// Each command, with `N` for a number, `S` for a size, `A` for an address, `P` for a page and `W` for a word of an option.
-const GRAMMAR: [&str; 78] = [
+const GRAMMAR: [&str; 79] = [
     "help",
     "help args",
     "help bugs",
@@ -48,6 +48,7 @@ const GRAMMAR: [&str; 78] = [
     "walk P",
     "page P",
     "page P",
+    "page --raw P",
     "ptdump W",
     "dedup",
     "dedup P",

@@ -1,6 +1,7 @@
 //! Huge pages: pools from the shell and at boot, the cost of their memmap, and a DIMM that a huge page holds. QEMU's
 //! walker tells to which frames the memmap is mapped.
 
+use super::looking;
 use super::test::{Test, per_granule, slotted};
 use crate::eyes;
 use hotmap_client::dimm::Dimm;
@@ -72,6 +73,11 @@ fn a_pool_shares_its_memmap(run: &Run, granule: Granule) -> Checked<String> {
     ensure!(shared.iter().all(|frame| *frame == shared[0]), "one page for all: {shared:x?}");
     guest.tell("audit").during("with a pool")?;
     let head = heads[0];
+    let lines = looking::dump_agrees(&mut guest, &state)?;
+    ensure!(lines < 30, "ptdump prints {lines} lines");
+    for pfn in [head, head + 1, head + size / granule.bytes() - 1] {
+        looking::raw_agrees(&mut guest, &state, pfn)?;
+    }
     let taken = guest.tell(&format!("hugetlb take {text}"))?;
     let refused = guest.tell_in_vain(&format!("hugetlb {text} 0"))?;
     ensure!(refused.contains("1 huge pages of") && refused.contains("in use"), "{refused}");

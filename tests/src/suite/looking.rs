@@ -157,6 +157,69 @@ pub(super) fn struct_page_words(guest: &mut Guest, state: &State, pfn: u64) -> C
     eyes::words(&mut guest.qmp, frame, 8)
 }
 
+/// `ptdump vmemmap` leads to shared frames as often as `state` counts, however it folds lines, and QEMU finds the frame of the
+/// last line that it folds. Returns how many lines there are.
+pub(super) fn dump_agrees(guest: &mut Guest, state: &State) -> Checked<usize> {
+    let text = guest.tell("ptdump vmemmap")?;
+    let lines: Vec<Dumped> = text.lines().skip(1).filter_map(Dumped::read).collect();
+    let (mut each, mut last) = (Vec::new(), None);
+    for line in &lines {
+        let pages = (line.end - line.start) / state.granule;
+        each.push(match (line.folds, line.one_frame) {
+            (Some((above, times)), _) => times * each.iter().rev().take(above).sum::<u64>(),
+            (None, true) => pages,
+            (None, false) => 0,
+        });
+        if let (Some(_), Some(frame)) = (line.folds, last) {
+            let seen = eyes::translate(&mut guest.qmp, line.end - state.granule)?;
+            let same = text.contains("to the same shared frame");
+            ensure!(!same || seen == Some(frame), "QEMU finds {seen:x?} behind {:#x}: {text}", line.end);
+        }
+        last = line.frame;
+    }
+    ensure_eq!(each.iter().sum::<u64>(), state.dedup.mappings, "mappings to shared frames in {text}");
+    Ok(lines.len())
+}
+
+/// A line of `ptdump`.
+struct Dumped {
+    start: u64,
+    end: u64,
+    frame: Option<u64>,
+    one_frame: bool,
+    /// How many lines above it, and how often.
+    folds: Option<(usize, u64)>,
+}
+
+impl Dumped {
+    fn read(line: &str) -> Option<Self> {
+        let hex = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (start, end) = words.first()?.split_once("..")?;
+        let folds = match words.as_slice() {
+            [_, "the", above, "lines", "above,", times, ..] => {
+                Some((above.parse().ok()?, times.parse().ok()?))
+            }
+            _ => None,
+        };
+        let frame = line.split_once("-> ").and_then(|(_, rest)| hex(rest.split_whitespace().next()?));
+        let one_frame = line.contains("all to one frame") || line.contains("the table above");
+        Some(Self { start: hex(start)?, end: hex(end)?, frame, one_frame, folds })
+    }
+}
+
+/// `page --raw` shows the bytes that QEMU reads.
+pub(super) fn raw_agrees(guest: &mut Guest, state: &State, pfn: u64) -> Checked {
+    let text = guest.tell(&format!("page --raw {pfn:#x}"))?;
+    let fields = text.lines().filter(|line| line.starts_with("  +"));
+    let byte = |word: &str| (word.len() == 2).then(|| u8::from_str_radix(word, 16).ok()).flatten();
+    let shown: Vec<u8> = fields.flat_map(|line| line.split_whitespace().skip(2).filter_map(byte)).collect();
+    let words = struct_page_words(guest, state, pfn)?;
+    let there: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
+    ensure_eq!(shown, there, "the bytes of pfn {pfn:#x}: {text}");
+    Ok(())
+}
+
 /// Waits until CPU 0 is behind a WFI, from which only an interrupt wakes it: a console that is polled never gets there.
 pub(super) fn falls_asleep(guest: &mut Guest) -> Checked {
     const WFI: &str = "0xd503207f";

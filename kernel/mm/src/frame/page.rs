@@ -122,7 +122,7 @@ impl fmt::Display for PageKind {
 pub struct Page {
     kind: AtomicU8,
     order: AtomicU8,
-    _flags: AtomicU16,
+    flags: AtomicU16,
     refs: AtomicU32,
     /// Free: the next head on the list, as an offset into the block plus one; 0 ends the list.
     next: AtomicU32,
@@ -130,7 +130,7 @@ pub struct Page {
     prev: AtomicU32,
     /// What it means depends on the use: see the views.
     private: AtomicU64,
-    _spare: [AtomicU64; 5],
+    spare: [AtomicU64; 5],
 }
 
 const _: () = assert!(size_of::<Page>() as u64 == PAGE_BYTES && 1 << PAGE_BYTES_SHIFT == PAGE_BYTES);
@@ -187,6 +187,22 @@ impl Page {
         self.refs.store(0, Relaxed);
         self.private.store(0, Relaxed);
         self.set_links(0, 0);
+    }
+    /// All of it, as it lies in memory (`repr(C)`, little-endian).
+    pub fn bytes(&self) -> [u8; 64] {
+        let word = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        let [kind, order] = [&self.kind, &self.order].map(|byte| u32::from(byte.load(Relaxed)));
+        let first = word(kind | order << 8 | u32::from(self.flags.load(Relaxed)) << 16, self.refs());
+        let (next, prev) = self.links();
+        let mut words = [first, word(next, prev), self.private(), 0, 0, 0, 0, 0];
+        for (word, spare) in words[3..].iter_mut().zip(&self.spare) {
+            *word = spare.load(Relaxed);
+        }
+        let mut bytes = [0; 64];
+        for (part, word) in bytes.chunks_exact_mut(8).zip(words) {
+            part.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
     }
     /// The references held on the run.
     pub fn refs(&self) -> u32 {
