@@ -17,6 +17,8 @@ build_dir := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 cargo_profile := $(if $(filter debug,$(PROFILE)),kernel-debug,$(PROFILE))
 elf := $(build_dir)/$(target)/$(cargo_profile)/hotmap
 image := target/hotmap.Image
+page_dir := playground/page
+report := target/report
 host_packages := -p hotmap-mm -p hotmap-sync -p hotmap-devicetree -p hotmap-acpi -p virtio-mem -p hotmap-resize -p hotmap-kernel -p hotmap-shell -p hotmap-emulator -p hotmap-testkit -p hotmap-archmodel -p hotmap-client -p hotmap-view -p hotmap-playground -p hotmap-tests
 kernel_packages := -p hotmap -p hotmap-kernel -p hotmap-shell -p hotmap-mm -p hotmap-sync -p hotmap-devicetree -p hotmap-acpi -p virtio-mem -p hotmap-resize
 # cargo's progress is for a terminal; a log gets one line, and the errors.
@@ -25,7 +27,7 @@ host_tool := cargo run $(quiet) -p hotmap-tests --bin
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test test-long check check-miri check-docs bench gdb image dist clean fmt setup setup-build setup-gdb setup-web \
-	wasm page playground test-web
+	wasm page playground test-web report
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -33,6 +35,7 @@ help:
 	@echo 'hotmap: an arm64 mini-kernel about memory that is added and removed while it runs'
 	@echo
 	@echo '  make demo         the whole life of a hot-plugged DIMM, narrated'
+	@echo '  make report       the demo, and a page of its run with pictures: $(report)/index.html'
 	@echo '  make run          the kernel on QEMU, with its shell (Ctrl-A X quits)'
 	@echo '  make test         all tests: host tests, then boot tests under QEMU'
 	@echo '                    (GROUP="life smp": these groups of boot tests; TAP=1: boot tests as TAP; JUNIT=file: XML)'
@@ -91,6 +94,12 @@ demo: setup
 		wait $$program && test $$built = 0
 	@$(host_tool) demo
 
+# The demo's run as one page.
+report: image $(page_dir)/node_modules/.package-lock.json
+	@mkdir -p $(report)
+	@$(host_tool) demo -- --record $(report)/demo.json
+	@node $(page_dir)/report.js $(report)/demo.json $(report)/index.html
+
 dist:
 	@test $(PROFILE) = release || { echo 'error: make dist packs the release image, not PROFILE=$(PROFILE)' >&2; exit 2; }
 	@$(MAKE) image
@@ -110,7 +119,6 @@ gdb: setup-gdb image
 	@scripts/gdb $(elf) $(QEMU_OPTIONS)
 
 # The page: npm's packages as the lock file has them, without those that are native programs for other systems.
-page_dir := playground/page
 page := target/playground/index.html
 wasm_limit := 716800
 wasm := $(build_dir)/wasm32-unknown-unknown/playground/hotmap_playground.wasm

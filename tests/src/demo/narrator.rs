@@ -1,5 +1,6 @@
 //! The demo's voice: what is done, what the guest prints, and what QEMU reports, told apart.
 
+use super::record::{Event, Record};
 use crate::output;
 use crate::report::Paint;
 use crate::say;
@@ -22,13 +23,13 @@ const CYAN: u8 = 36;
 pub(super) struct Narrator {
     guest: Guest,
     paint: Paint,
-    chapter: u32,
+    record: Record,
 }
 
 impl Narrator {
     /// Narrates a guest at its first prompt.
     pub(super) const fn new(guest: Guest, paint: Paint) -> Self {
-        Self { guest, paint, chapter: 0 }
+        Self { guest, paint, record: Record::new() }
     }
 
     /// The guest.
@@ -36,40 +37,60 @@ impl Narrator {
         &mut self.guest
     }
 
-    /// Ends the story: audit, no warnings, power off with status 0.
+    /// Ends the story: audit, no warnings, power off with status 0. Returns what was told.
     ///
     /// # Errors
     /// As [`Guest::finish`].
-    pub(super) fn finish(self) -> Checked {
-        self.guest.finish()
+    pub(super) fn finish(self) -> Checked<Record> {
+        self.guest.finish()?;
+        Ok(self.record)
     }
 
     /// A heading.
     pub(super) fn chapter(&mut self, title: &str) {
-        self.chapter += 1;
-        say!("\n{}", self.paint.colour(BOLD, &format!("{}. {title}", self.chapter)));
+        let number = self.record.chapters() + 1;
+        say!("\n{}", self.paint.colour(BOLD, &format!("{number}. {title}")));
+        self.record.add(Event::Chapter { number, title: title.into() });
     }
 
     /// A sentence about what comes next.
-    pub(super) fn say(&self, sentence: &str) {
+    pub(super) fn say(&mut self, sentence: &str) {
         say!("{sentence}");
+        self.record.add(Event::Say { text: sentence.into() });
     }
 
     /// A fact that the demo has checked.
-    pub(super) fn checked(&self, sentence: &str) {
+    pub(super) fn checked(&mut self, sentence: &str) {
         say!("{} {sentence}", self.paint.colour(GREEN, "checked:"));
+        self.record.add(Event::Checked { text: sentence.into() });
     }
 
     /// An action or an event at QEMU's monitor.
-    pub(super) fn monitor(&self, sentence: &str) {
+    pub(super) fn monitor(&mut self, sentence: &str) {
         say!("{} {sentence}", self.paint.colour(CYAN, "QEMU monitor:"));
+        self.record.add(Event::Monitor { text: sentence.into() });
     }
 
     /// What the guest printed, indented.
-    pub(super) fn quote(&self, words: &str) {
-        for line in words.lines().filter(|line| !line.trim().is_empty()) {
+    pub(super) fn quote(&mut self, words: &str) {
+        let lines: Vec<&str> = words.lines().filter(|line| !line.trim().is_empty()).collect();
+        for line in &lines {
             say!("    {line}");
         }
+        self.record.add(Event::Guest { text: lines.join("\n") });
+    }
+
+    /// Records what the memory looks like now, for a picture; prints nothing.
+    ///
+    /// # Errors
+    /// As [`Guest::tell`].
+    pub(super) fn picture(&mut self, title: &str, command: &str) -> Checked {
+        let mut transcript = String::new();
+        for command in command.split("; ") {
+            transcript += &format!("{}\n", self.guest.tell(command)?);
+        }
+        self.record.add(Event::Picture { title: title.into(), transcript });
+        Ok(())
     }
 
     /// Gives a command that must succeed and shows it with its reply.
@@ -96,13 +117,17 @@ impl Narrator {
         self.quote(&lines.join("\n"));
         let hidden = reply.lines().count() - lines.len();
         if hidden > 0 {
-            say!("    {}", self.paint.colour(DIM, &format!("({hidden} other lines)")));
+            let text = format!("({hidden} other lines)");
+            say!("    {}", self.paint.colour(DIM, &text));
+            self.record.add(Event::Guest { text });
         }
         Ok(())
     }
 
-    fn shown(&self, command: &str) {
-        say!("    {}", self.paint.colour(BOLD, &format!("{PROMPT}{command}")));
+    fn shown(&mut self, command: &str) {
+        let text = format!("{PROMPT}{command}");
+        say!("    {}", self.paint.colour(BOLD, &text));
+        self.record.add(Event::Command { text });
     }
 
     /// Plugs a DIMM and shows what the guest says to it. Returns the state after it.
@@ -142,7 +167,7 @@ impl Narrator {
     }
 
     /// Shows what arrived by itself since a position: the lines that are neither prompt, echo nor reply.
-    fn heard(&self, since: usize) {
+    fn heard(&mut self, since: usize) {
         let text = self.guest.text_since(since);
         let arrived = |line: &&str| !line.starts_with(PROMPT.trim_end()) && !line.starts_with("{\"");
         let lines: Vec<&str> = text.lines().filter(arrived).collect();
@@ -150,7 +175,7 @@ impl Narrator {
     }
 
     /// Shows what the guest said while it booted.
-    pub(super) fn boot_log(&self) {
+    pub(super) fn boot_log(&mut self) {
         let text = self.guest.text();
         self.quote(text.split(PROMPT).next().unwrap_or_default());
     }

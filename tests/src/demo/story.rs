@@ -1,7 +1,8 @@
 //! The whole life of a DIMM, chapter by chapter. Every number in it is measured now, and every claim is checked.
 
 use super::narrator::{BOLD, Narrator, must};
-use crate::bench::linux::rows;
+use super::record::{Event, Figure, Record};
+use crate::bench::linux::rows as rows_of_linux;
 use crate::bench::measure::{Life, measure, standard};
 use crate::eyes;
 use crate::report::Paint;
@@ -17,11 +18,14 @@ use hotmap_client::state::{Pages, State};
 /// The reference CPU for the figures.
 const REFERENCE: &str = "neoverse-n1";
 
-/// Tells it all at one granule.
+/// What a picture of the memory is drawn from.
+const MEMORY: &str = "state; ptdump vmemmap";
+
+/// Tells it all at one granule. Returns what was told.
 ///
 /// # Errors
 /// Failed when anything is not as told.
-pub fn tell(run: &Run, granule: Granule, paint: Paint) -> Checked {
+pub fn tell(run: &Run, granule: Granule, paint: Paint) -> Checked<Record> {
     let machine = Machine::firmware().granule(granule);
     say!("{}", paint.colour(BOLD, "hotmap: the life of a hot-plugged DIMM"));
     say!("Lines that start with 'QEMU monitor:' are QEMU's, indented lines are the guest's own.");
@@ -35,11 +39,12 @@ pub fn tell(run: &Run, granule: Granule, paint: Paint) -> Checked {
     leave(&mut narrator, &dimm, plugged, &state, count)?;
     nothing_is_left(&mut narrator, &start)?;
     narrator.chapter("Power off");
-    narrator.finish()?;
+    let mut record = narrator.finish()?;
     say!("exit status 0");
+    record.add(Event::Say { text: "exit status 0".into() });
     let life = measure(run, standard(granule, REFERENCE))?;
-    figures(&life, paint);
-    Ok(())
+    record.add(figures(&life, paint));
+    Ok(record)
 }
 
 fn boot(narrator: &mut Narrator, machine: &Machine) -> Checked<State> {
@@ -49,6 +54,7 @@ fn boot(narrator: &mut Narrator, machine: &Machine) -> Checked<State> {
     narrator.command("mem")?;
     let state = narrator.guest().state()?;
     must(state.dimms.is_empty(), || "there is a DIMM already".into())?;
+    narrator.picture("Before: the memory that was there at boot", MEMORY)?;
     Ok(state)
 }
 
@@ -72,6 +78,7 @@ fn plug(narrator: &mut Narrator, dimm: &Dimm, start: &State, granule: Granule) -
         "it cost {tables} page(s) of system RAM for tables, none for memmap; {gained} pages are free to use"
     ));
     narrator.command_lines("blocks", |line| line.contains("dimm"))?;
+    narrator.picture("The DIMM is here, and its memmap is in the DIMM itself", MEMORY)?;
     Ok((plugged, state))
 }
 
@@ -101,6 +108,7 @@ fn use_it(narrator: &mut Narrator, plugged: Plugged, granule: Granule) -> Checke
         state.blocks_in(plugged.address, plugged.size).iter().map(|block| block.tenant_pages).sum();
     must(inside == count, || format!("{inside} of {count} tenant pages are in the DIMM"))?;
     narrator.checked(&format!("all {count} tenant pages are in the DIMM"));
+    narrator.picture("The tenant's pages are in the DIMM", MEMORY)?;
     Ok(count)
 }
 
@@ -132,6 +140,7 @@ fn leave(narrator: &mut Narrator, dimm: &Dimm, plugged: Plugged, online: &State,
         must(frame.is_none(), || format!("the DIMM's {what} is still mapped"))?;
     }
     narrator.checked("QEMU finds neither the DIMM's memmap nor its memory mapped any more");
+    narrator.picture("The DIMM is gone, and the tenant's pages are in boot RAM", MEMORY)?;
     Ok(())
 }
 
@@ -147,29 +156,30 @@ fn nothing_is_left(narrator: &mut Narrator, start: &State) -> Checked {
     Ok(())
 }
 
-fn figures(life: &Life, paint: Paint) {
+fn figures(life: &Life, paint: Paint) -> Event {
     let granule = life.subject.granule;
+    let (machine, version) = (life.subject.cpu, life.qemu);
+    let machine = format!("QEMU {}.{}, {machine}, {granule} pages", version.0, version.1);
+    let mut rows = Vec::new();
     say!("\n{}", paint.colour(BOLD, "The figures"));
-    say!(
-        "The same life on a counting machine (QEMU {}.{}, {}, {granule} pages), in guest instructions:",
-        life.qemu.0,
-        life.qemu.1,
-        life.subject.cpu
-    );
+    say!("The same life on a counting machine ({machine}), in guest instructions:");
     for figure in [&life.add, &life.online, &life.offline, &life.remove] {
         say!("    {:<8} {:>9}", figure.operation, figure.instructions);
+        let instructions = figure.instructions as f64;
+        rows.push(Figure { name: figure.operation.to_string(), instructions, ram: None });
     }
-    say!("    {:<8} {:>9}   and {} kB of system RAM", "sum", life.total(), life.system_ram() >> 10);
-    for linux in rows(granule) {
-        let times = linux.life() * 1e6 / life.total() as f64;
-        say!(
-            "    Linux 6.12, {}: {:.1} million, {times:.0} times as many, and {} of system RAM",
-            linux.build,
-            linux.life(),
-            linux.ram_self
-        );
+    let (sum, ram) = (life.total(), format!("{} kB", life.system_ram() >> 10));
+    say!("    {:<8} {sum:>9}   and {ram} of system RAM", "sum");
+    rows.push(Figure { name: "sum".into(), instructions: sum as f64, ram: Some(ram) });
+    for linux in rows_of_linux(granule) {
+        let (name, millions) = (format!("Linux 6.12, {}", linux.build), linux.life());
+        let times = millions * 1e6 / sum as f64;
+        let ram = &linux.ram_self;
+        say!("    {name}: {millions:.1} million, {times:.0} times as many, and {ram} of system RAM");
+        rows.push(Figure { name, instructions: millions * 1e6, ram: Some(ram.to_string()) });
     }
     say!("`make bench` has them all.");
+    Event::Figures { machine, rows }
 }
 
 fn seen(frame: Option<u64>) -> String {
