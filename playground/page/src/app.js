@@ -7,6 +7,7 @@ import { encode } from './link.js';
 import { AuditPanel, CountsPanel, StructPanel, TlbPanel, WalkPanel } from './panels/details.js';
 import { ConsolePanel } from './panels/console.js';
 import { ExercisesPanel } from './panels/exercises.js';
+import { GuidePanel } from './panels/guide.js';
 import { HistoryPanel } from './panels/history.js';
 import { MachinePanel } from './panels/machine.js';
 import { LensPanel, MapPanel } from './panels/map.js';
@@ -26,7 +27,6 @@ function NewMachine({ session, setSecret }) {
     const form = Object.fromEntries(new FormData(event.target));
     const args = [`memmap=${form.memmap}`, form.boot_memmap !== 'ram' && `boot_memmap=${form.boot_memmap}`, form.bug !== 'none' && `bug=${form.bug}`, form.more].filter(Boolean).join(' ');
     setSecret(false);
-    session.look = null;
     session.start({ args, granule: form.granule, memory: form.memory, ...(form.virtio && { virtio_mem: [form.virtio] }) });
   };
   return html`<button type="button" onClick=${() => dialog.current.showModal()}>New machine</button>
@@ -100,7 +100,7 @@ export function App({ session, notice }) {
     ${(notice || session.failure) && html`<p class="notice bad" role="alert">${notice || session.failure}</p>`}
     <main aria-busy=${session.busy ? 'true' : 'false'}>
       <div class="side"><${MachinePanel} session=${session}/><${ExercisesPanel} session=${session} setSecret=${setSecret}/></div>
-      <div class="centre"><${HistoryPanel} session=${session} secret=${secret}/><${MapPanel} session=${session}/><${LensPanel} session=${session}/>
+      <div class="centre"><${GuidePanel} session=${session}/><${HistoryPanel} session=${session} secret=${secret}/><${MapPanel} session=${session}/><${LensPanel} session=${session}/>
         <div class="pair"><${CountsPanel} session=${session}/><${AuditPanel} session=${session}/></div><${ConsolePanel} session=${session} secret=${secret}/></div>
       <div class="details"><${WalkPanel} session=${session}/><${StructPanel} session=${session}/><${TlbPanel} session=${session}/></div>
     </main>`;

@@ -2,16 +2,27 @@
 
 import { num } from './format.js';
 
-/** Views that every picture needs; the others are asked for when something is chosen. */
+/** Views that every picture needs. */
 const ALWAYS = ['memory', 'vmemmap', 'tables', 'tlb', 'audit'];
+/** Moments whose views are kept. */
+const KEPT = 64;
 
 /** The machine of a page that is opened without a link. */
 export const FIRST = { do: 'boot', args: 'memmap=self', granule: '4k', memory: '1G', slots: 8 };
+
+/** The view `audit` as {clean, counted, findings: [{invariant, text}]}. */
+function audited({ summary, findings = [], ...rest }) {
+  const split = (line) => (typeof line === 'string' ? { invariant: /^(I\d)?/.exec(line)[0], text: line.replace(/^I\d: /, '') } : line);
+  return { clean: findings.length === 0, counted: summary?.replace(/^clean: /, ''), ...rest, findings: findings.map(split) };
+}
 
 export class Session {
   /** `source` answers requests; `changed()` is called when there is something new to draw. */
   constructor(source, changed = () => {}) {
     Object.assign(this, { source, changed, requests: [], answers: [], at: -1, look: null, step: null, views: {}, state: null, trace: null, busy: false, failure: null });
+    /** The requests that the machine has answered since it booted. */
+    this.done = [];
+    this.moments = new Map();
   }
 
   /** The answers up to the one that is shown. */
@@ -21,6 +32,15 @@ export class Session {
 
   get boot() {
     return this.requests[0];
+  }
+
+  /** The physical address that is chosen, or -1: an address of the upper half has none here. */
+  get address() {
+    const [kind, value] = (this.look ?? '').split(':');
+    if (!value) return -1;
+    const number = num(value);
+    if (kind === 'pfn') return number * (this.state?.granule ?? 4096);
+    return number < 2 ** 52 ? number : -1;
   }
 
   /** Runs `work` while `busy`; one at a time, in order. */
@@ -41,103 +61,126 @@ export class Session {
 
   /** Boots another machine: the session begins anew. */
   start(request) {
-    return this.#alone(() => this.#replay([{ ...FIRST, ...request, do: 'boot' }], 0));
+    return this.open({ requests: [{ ...FIRST, ...request, do: 'boot' }], at: 0, look: null });
   }
 
   /** Takes over a session, from a link. */
   open({ requests, at, look }) {
-    this.look = look;
-    return this.#alone(() => this.#replay(requests, at));
+    return this.#alone(async () => {
+      Object.assign(this, { requests, answers: [], at, look, step: null, done: [] });
+      await this.#show();
+    });
   }
 
   /** Runs a request behind the one that is shown. What came after it is dropped. Returns its answer. */
   run(request) {
     return this.#alone(async () => {
-      this.requests.length = this.at + 1;
+      await this.#reach();
+      this.requests = [...this.requests.slice(0, this.at + 1), request];
       this.answers.length = this.at + 1;
-      const answer = await this.source.ask(request);
-      this.requests.push(request);
-      this.answers.push(answer);
       this.at += 1;
       this.step = null;
-      await this.#look();
-      return answer;
+      await this.#show();
+      return this.answers[this.at];
     });
   }
 
-  /** Shows the machine after request `at`. Going back boots again and runs the requests up to there. */
+  /** Shows the machine after request `at`. Of several wishes that wait, the last counts. */
   goto(at) {
     const to = Math.min(Math.max(at, 0), this.requests.length - 1);
-    return this.#alone(() => (to === this.at ? null : this.#replay(this.requests, to)));
+    this.wanted = to;
+    return this.#alone(async () => {
+      if (this.wanted !== to || to === this.at) return;
+      this.at = to;
+      this.step = null;
+      await this.#show();
+    });
   }
 
   /** Shows the machine after sub-step `step` of the request that is shown; null: after all of them. */
   goStep(step) {
-    this.step = step;
-    return this.#alone(() => this.#look());
+    return this.#alone(() => {
+      this.step = step;
+      return this.#show();
+    });
   }
 
   /** Chooses a page or an address: "pfn:..." or "addr:...". */
   choose(look) {
-    this.look = look;
-    return this.#alone(() => this.#chosen());
+    return this.#alone(() => {
+      this.look = look;
+      return this.#show();
+    });
   }
 
   /** Asks again for what is shown: a live guest has changed. */
   refresh() {
-    return this.#alone(() => this.#look());
+    return this.#alone(() => this.#show());
   }
 
-  async #replay(requests, to) {
-    const forward = requests === this.requests && to > this.at && this.at >= 0;
-    const answers = forward ? this.answers.slice(0, this.at + 1) : [];
-    for (let next = answers.length; next <= to; next += 1) answers.push(await this.source.ask(requests[next]));
-    Object.assign(this, { requests, answers: [...answers, ...(requests === this.requests ? this.answers.slice(to + 1) : [])], at: to, step: null });
-    await this.#look();
+  /** Asks the machine that is shown. */
+  ask(request) {
+    return this.#alone(async () => {
+      await this.#reach();
+      return this.source.ask(request);
+    });
+  }
+
+  /** Makes the machine the one after request `at`: runs what is missing, or boots again and runs all. */
+  async #reach() {
+    if (this.source.live) return;
+    const wanted = this.requests.slice(0, this.at + 1);
+    const begun = this.done.length <= wanted.length && this.done.every((request, at) => request === wanted[at]);
+    if (!begun) this.done = [];
+    for (let next = this.done.length; next < wanted.length; next += 1) {
+      this.answers[next] = await this.source.ask(wanted[next]);
+      this.done.push(wanted[next]);
+    }
   }
 
   /** A view, or {error}. A view that the source does not know is a message, not a failure. */
   async #view(name, of) {
     const request = { do: 'view', name, ...(of && { of }), ...(this.step !== null && { at: this.step }) };
     const answer = await this.source.ask(request);
+    if (answer.ok && name === 'audit') return audited(answer.view);
     return answer.ok ? answer.view : { error: answer.error ?? 'no answer' };
   }
 
-  async #look() {
-    const began = performance.now();
-    const state = await this.source.ask({ do: 'state' });
-    this.failure = state.ok ? null : state.error;
-    if (state.ok) this.state = state.state;
-    if (this.source.can.step) {
-      const trace = await this.source.ask({ do: 'trace' });
-      this.trace = trace.ok && trace.steps?.length ? trace : null;
+  /** A part of what is shown, by `read`; of a machine in the page it is read once for each moment. */
+  async #moment(key, read) {
+    if (this.source.live) return read();
+    const name = JSON.stringify([key, this.step, this.requests.slice(0, this.at + 1)]);
+    if (!this.moments.has(name)) {
+      await this.#reach();
+      this.moments.set(name, await read());
+      if (this.moments.size > KEPT) this.moments.delete(this.moments.keys().next().value);
     }
+    return this.moments.get(name);
+  }
+
+  async #show() {
+    const began = performance.now();
+    if (this.answers.length <= this.at) await this.#reach();
+    const all = await this.#moment('all', () => this.#all());
+    Object.assign(this, all);
+    this.look ??= this.#first();
+    const chosen = await this.#moment(this.look, async () => ({ walk: await this.#view('walk', this.look), page: await this.#view('page', this.look) }));
+    this.views = { ...all.views, ...chosen };
+    this.asked = performance.now() - began;
+  }
+
+  /** What is shown whatever is chosen. */
+  async #all() {
+    const state = await this.source.ask({ do: 'state' });
+    const trace = this.source.can.step ? await this.source.ask({ do: 'trace' }) : {};
     const views = {};
     for (const name of ALWAYS) views[name] = await this.#view(name);
-    this.views = { ...this.views, ...views };
-    this.look ??= this.#first();
-    await this.#chosen();
-    this.asked = performance.now() - began;
+    return { state: state.ok ? state.state : this.state, failure: state.ok ? null : state.error, trace: trace.ok && trace.steps?.length ? trace : null, views };
   }
 
   /** What is chosen at first: a page of the newest block, in whose memmap there is most to see. */
   #first() {
     const block = this.state?.blocks?.at(-1);
-    return block ? `addr:${block.usable_start ?? block.start}` : null;
-  }
-
-  async #chosen() {
-    if (!this.look) return;
-    const [walk, page] = [await this.#view('walk', this.look), await this.#view('page', this.look)];
-    this.views = { ...this.views, walk, page };
-  }
-
-  /** The physical address that is chosen, or -1: an address of the upper half has none here. */
-  get address() {
-    const [kind, value] = (this.look ?? '').split(':');
-    if (!value) return -1;
-    const number = num(value);
-    if (kind === 'pfn') return number * (this.state?.granule ?? 4096);
-    return number < 2 ** 52 ? number : -1;
+    return block ? `addr:${block.usable_start ?? block.start}` : 'pfn:0';
   }
 }

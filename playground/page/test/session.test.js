@@ -23,17 +23,37 @@ test('going back boots again and runs what came before', async () => {
   await session.run({ do: 'line', text: 'audit' });
   asked.length = 0;
   await session.goto(1);
-  assert.deepEqual(asked, ['boot', 'plug 1G']);
   assert.equal(session.requests.length, 3);
+  await session.run({ do: 'line', text: 'mem' });
+  assert.deepEqual(asked, ['boot', 'plug 1G', 'mem']);
 });
 
-test('going forward runs only what comes next', async () => {
+test('a moment that was shown is shown again without the machine', async () => {
   const { session, asked } = await begun();
   await session.run({ do: 'monitor', text: 'plug 1G' });
+  const { dimms } = session.state;
   await session.goto(0);
+  assert.deepEqual(session.state.dimms, []);
   asked.length = 0;
   await session.goto(1);
-  assert.deepEqual(asked, ['plug 1G']);
+  assert.deepEqual([asked, session.state.dimms], [[], dimms]);
+});
+
+test('a machine like one before has its answers', async () => {
+  const { session } = await begun();
+  await session.start({});
+  assert.equal(session.shown.length, 1);
+  assert.equal(session.shown[0].ok, true);
+});
+
+test('of several moments that are wished for, the last is shown', async () => {
+  const { session, asked } = await begun();
+  for (const text of ['a', 'b', 'c']) await session.run({ do: 'line', text });
+  const other = new Session(session.source);
+  await other.open({ requests: session.requests, at: 3, look: null });
+  asked.length = 0;
+  await Promise.all([other.goto(2), other.goto(1), other.goto(0)]);
+  assert.deepEqual([asked, other.at], [['boot'], 0]);
 });
 
 test('a command in the past drops what came after it', async () => {
@@ -55,5 +75,6 @@ test('a view is asked for at the sub-step that is shown', async () => {
   const { ask } = session.source;
   session.source.ask = (request) => { seen.push(request); return ask(request); };
   await session.goStep(0);
+  assert.ok(seen.length > 0);
   assert.ok(seen.filter((request) => request.do === 'view').every((request) => request.at === 0));
 });

@@ -9,7 +9,7 @@ import { Panel } from './common.js';
 async function check(exercise, session, answer) {
   const { state, requests, answers, boot, views } = session;
   if (!state) return false;
-  const facts = exercise.facts ? await exercise.facts((request) => session.source.ask(request)) : {};
+  const facts = exercise.facts ? await exercise.facts((request) => session.ask(request)) : {};
   return exercise.done({ state, requests, answers, boot, audit: views.audit, answer, facts });
 }
 
@@ -38,7 +38,6 @@ export function ExercisesPanel({ session, setSecret }) {
   const begin = (exercise) => {
     setBegun(exercise.id);
     setSecret(Boolean(exercise.secret));
-    session.look = null;
     session.start(typeof exercise.machine === 'function' ? exercise.machine() : exercise.machine);
   };
   const solve = (id) => setSolved(new Set([...solved, id]));

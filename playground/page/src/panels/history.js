@@ -1,29 +1,39 @@
 // The history of the session, and the sub-steps of the operation that is shown.
 
 import { html } from '../draw/svg.js';
+import { count, size } from '../format.js';
 import { shownArgs } from '../exercises.js';
 import { Panel } from './common.js';
 
 const nameOf = (request, secret) => (request.do === 'boot' ? `boot ${shownArgs(request, secret)}` : `${request.do === 'monitor' ? '(qemu)' : 'hotmap>'} ${request.text}`);
 
-/** One event of a sub-step, in words. */
+/** One event of a sub-step, in words. The break-before-make rule is in parentheses. */
 export function eventText(event) {
   switch (event.kind) {
-    case 'write': return `writes ${event.old} → ${event.new} at ${event.pa}, level ${event.level}, for ${event.va}${event.rule ? ` (${event.rule})` : ''}`;
-    case 'tlbi': return event.all ? 'tlbi: all' : `tlbi ${event.va}${event.bytes ? `, ${event.bytes} bytes` : ''}`;
-    case 'dsb': return 'dsb: waits until all CPUs have done so';
-    case 'stale': return `a TLB keeps a stale entry for ${event.va}`;
+    case 'write': return `entry of level ${event.level} for ${event.va}: ${event.old} → ${event.new}${event.times ? `, reached ${event.times} times` : ''}${event.rule ? ` (${event.rule})` : ''}`;
+    case 'build': return `entry at ${event.pa}, to which nothing leads yet: ${event.old} → ${event.new}`;
+    case 'tlbi': return `tlbi: the TLBs forget ${event.all ? 'all' : `${event.va}${event.bytes ? `, ${size(event.bytes)}` : ''}`}`;
+    case 'dsb': return 'dsb: from here on each CPU sees it';
+    case 'open': return `readers of ${event.va}, ${size(event.bytes)}, wait from here on`;
+    case 'close': return 'readers go on';
+    case 'stale': return `a TLB may still lead ${event.va}${event.bytes ? `, ${size(event.bytes)},` : ''} to ${event.pa ?? 'what was there'}: stale`;
+    case 'ask': return `asks for ${event.what}${event.failed ? ': refused' : ''}`;
+    case 'ram': return `memory ${event.pa}, ${size(event.bytes)}: ${event.there ? 'is there' : 'is gone'}`;
+    case 'violation': return `breaks ${event.rule}: ${event.va} → ${event.pa}`;
     default: return `${event.kind}${event.va ? ` ${event.va}` : ''}`;
   }
 }
+
+/** Whether an event is what must not happen. A stale entry must only not be used. */
+const isBad = (event) => event.kind === 'violation' || event.legal === false || event.failed === true;
 
 const EVENTS = 8;
 
 function Events({ step }) {
   const events = step?.events ?? [];
   if (!events.length) return null;
-  return html`<ul class="events mono">${events.slice(0, EVENTS).map((event) => html`<li class=${event.kind === 'stale' ? 'bad' : ''}>${eventText(event)}</li>`)}
-    ${events.length > EVENTS && html`<li>${events.length - EVENTS} more</li>`}</ul>`;
+  return html`<ul class="events mono">${events.slice(0, EVENTS).map((event) => html`<li class=${isBad(event) ? 'bad' : event.kind === 'stale' ? 'warn' : null}>${eventText(event)}</li>`)}
+    ${events.length + (step.more ?? 0) > EVENTS && html`<li>${count(events.length + (step.more ?? 0) - EVENTS)} more</li>`}</ul>`;
 }
 
 function Steps({ session }) {
