@@ -20,6 +20,8 @@ export class Session {
   /** `source` answers requests; `changed()` is called when there is something new to draw. */
   constructor(source, changed = () => {}) {
     Object.assign(this, { source, changed, requests: [], answers: [], at: -1, look: null, step: null, views: {}, state: null, trace: null, busy: false, failure: null });
+    /** How many requests were run, for tests. */
+    this.ran = 0;
     /** The requests that the machine has answered since it booted. */
     this.done = [];
     this.moments = new Map();
@@ -81,6 +83,7 @@ export class Session {
       this.at += 1;
       this.step = null;
       await this.#show();
+      this.ran += 1;
       return this.answers[this.at];
     });
   }

@@ -47,11 +47,11 @@ export class Visitor {
     await this.page.evaluate(() => new Promise((done) => { requestAnimationFrame(() => requestAnimationFrame(done)); }));
   }
 
-  /** Does something by `act`, and waits until the machine has answered: until there is one request more. */
+  /** Does something by `act`, and waits until the machine has answered: until one request more has run. */
   async request(act) {
-    const before = await this.page.evaluate(() => window.hotmap.requests.length);
+    const before = await this.page.evaluate(() => window.hotmap.ran);
     await act();
-    await this.page.waitForFunction((n) => window.hotmap.requests.length > n, before);
+    await this.page.waitForFunction((n) => window.hotmap.ran > n, before);
     await this.idle();
     return this.answer();
   }
