@@ -5,6 +5,7 @@
 import { readFileSync, writeFileSync, mkdirSync, existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { deflateRawSync } from 'node:zlib';
 import { rollup } from '@rollup/wasm-node';
 
 const LIMIT = 1_500_000;
@@ -23,9 +24,9 @@ export async function script() {
   return output[0].code.replaceAll('</script', '<\\/script');
 }
 
-/** The page, with a machine's code. */
+/** The page, with a machine's code, deflated. */
 export async function page(machine) {
-  const parts = { style: readFileSync(join(here, 'src/page.css'), 'utf8'), machine: machine.toString('base64'), script: await script() };
+  const parts = { style: readFileSync(join(here, 'src/page.css'), 'utf8'), machine: deflateRawSync(machine, { level: 9 }).toString('base64'), script: await script() };
   return readFileSync(join(here, 'index.html'), 'utf8').replace(/\{\{(\w+)\}\}/g, (_, name) => parts[name]);
 }
 

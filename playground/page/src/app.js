@@ -66,7 +66,7 @@ function Link({ session }) {
 
 /** Keeps the fragment of the address up to date. */
 function useFragment(session) {
-  const key = JSON.stringify([session.requests, session.at, session.look]);
+  const key = JSON.stringify([session.requests, session.at, session.picked && session.look]);
   useEffect(() => {
     if (!session.source.can.act || session.at < 0) return;
     encode(session).then((fragment) => history.replaceState(null, '', fragment));

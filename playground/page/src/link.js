@@ -37,8 +37,8 @@ function long(entry, at) {
 }
 
 /** The fragment of a session: {requests, at, look}. */
-export async function encode({ requests, at, look }) {
-  const data = new TextEncoder().encode(JSON.stringify({ v: 1, at, look, do: requests.map(short) }));
+export async function encode({ requests, at, look, picked = true }) {
+  const data = new TextEncoder().encode(JSON.stringify({ v: 1, at, look: picked ? look : null, do: requests.map(short) }));
   if (typeof CompressionStream === 'undefined') return `#j=${toBase64url(data)}`;
   return `#s=${toBase64url(await through(data, new CompressionStream('deflate-raw')))}`;
 }

@@ -5,7 +5,7 @@ import { App } from './app.js';
 import { html } from './draw/svg.js';
 import { decode } from './link.js';
 import { FIRST, Session } from './session.js';
-import { bytes, HttpSource, WasmSource } from './source.js';
+import { HttpSource, inflate, WasmSource } from './source.js';
 
 const root = document.getElementById('page');
 
@@ -38,7 +38,7 @@ async function watch() {
 
 async function play() {
   const code = document.getElementById('machine').textContent.trim();
-  const session = new Session(await WasmSource.from(bytes(code)));
+  const session = new Session(await WasmSource.from(await inflate(code)));
   const notice = await begin(session);
   window.addEventListener('hashchange', async () => {
     const linked = await decode(location.hash).catch(() => null);

@@ -19,7 +19,7 @@ function audited({ summary, findings = [], ...rest }) {
 export class Session {
   /** `source` answers requests; `changed()` is called when there is something new to draw. */
   constructor(source, changed = () => {}) {
-    Object.assign(this, { source, changed, requests: [], answers: [], at: -1, look: null, step: null, views: {}, state: null, trace: null, busy: false, failure: null });
+    Object.assign(this, { source, changed, requests: [], answers: [], at: -1, look: null, picked: false, step: null, views: {}, state: null, trace: null, busy: false, failure: null });
     /** How many requests were run, for tests. */
     this.ran = 0;
     /** The requests that the machine has answered since it booted. */
@@ -69,7 +69,7 @@ export class Session {
   /** Takes over a session, from a link. */
   open({ requests, at, look }) {
     return this.#alone(async () => {
-      Object.assign(this, { requests, answers: [], at, look, step: null, done: [] });
+      Object.assign(this, { requests, answers: [], at, look, picked: Boolean(look), step: null, done: [] });
       await this.#show();
     });
   }
@@ -111,7 +111,7 @@ export class Session {
   /** Chooses a page or an address: "pfn:..." or "addr:...". */
   choose(look) {
     return this.#alone(() => {
-      this.look = look;
+      Object.assign(this, { look, picked: true });
       return this.#show();
     });
   }
@@ -166,7 +166,7 @@ export class Session {
     if (this.answers.length <= this.at) await this.#reach();
     const all = await this.#moment('all', () => this.#all());
     Object.assign(this, all);
-    this.look ??= this.#first();
+    if (!this.picked) this.look = this.#first();
     const chosen = await this.#moment(this.look, async () => ({ walk: await this.#view('walk', this.look), page: await this.#view('page', this.look) }));
     this.views = { ...all.views, ...chosen };
     this.asked = performance.now() - began;
@@ -181,9 +181,9 @@ export class Session {
     return { state: state.ok ? state.state : this.state, failure: state.ok ? null : state.error, trace: trace.ok && trace.steps?.length ? trace : null, views };
   }
 
-  /** What is chosen at first: a page of the newest block, in whose memmap there is most to see. */
+  /** What is looked at until something is chosen: a page of the newest memory. */
   #first() {
-    const block = this.state?.blocks?.at(-1);
+    const block = this.state?.blocks?.findLast((one) => one.source !== 'boot') ?? this.state?.blocks?.at(-1);
     return block ? `addr:${block.usable_start ?? block.start}` : 'pfn:0';
   }
 }

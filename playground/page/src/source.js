@@ -3,10 +3,10 @@
 /** An answer to a request that cannot be answered. */
 const refusal = (error) => ({ ok: false, error: String(error?.message ?? error) });
 
-/** The bytes of base64 text. */
-export function bytes(base64) {
-  const text = atob(base64);
-  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+/** The code of the machine in the page: base64 of deflated bytes, as build.js writes it. */
+export async function inflate(base64) {
+  const data = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  return new Response(new Blob([data]).stream().pipeThrough(new DecompressionStream('deflate-raw'))).arrayBuffer();
 }
 
 /** The emulated machine, compiled to WebAssembly. `boot` makes a new instance: a machine that trapped leaves nothing. */

@@ -45,7 +45,7 @@ function runs(row, pageSize, [left, width]) {
   return marks;
 }
 
-/** What a screen reader says of a row: its place, then its largest uses. */
+/** What a screen reader says of a row: what its label shows, then its largest uses. */
 function describe(row, pageSize) {
   const pages = new Map();
   for (const run of row.shares ?? row.block.runs) pages.set(run.use, (pages.get(run.use) ?? 0) + run.pages);
@@ -53,8 +53,7 @@ function describe(row, pageSize) {
   const shares = [...pages].sort((a, b) => b[1] - a[1]).slice(0, 4);
   const uses = shares.map(([use, n]) => `${nameOf(use)} ${((100 * n) / total).toFixed(n / total < 0.02 ? 1 : 0)}%`);
   const { block } = row;
-  const times = row.times > 1 ? `${row.times} blocks of ${size(block.size)}` : `block of ${size(block.size)}`;
-  return `${block.source}, ${times} at ${hex(row.start)}, ${sentence([block.state, block.zone !== 'none' && `zone ${block.zone}`])}: ${uses.join(', ')}, ${plural(total, 'page')} of ${size(pageSize)}`;
+  return `${hex(row.start)} ${times(row)}: ${block.source}, ${sentence([block.state, block.zone !== 'none' && `zone ${block.zone}`])}: ${uses.join(', ')}, ${plural(total, 'page')} of ${size(pageSize)}`;
 }
 
 /** One row: its label, its strip. Folded blocks look like a pile. */
@@ -67,16 +66,15 @@ function strip(row, y, view, at, options) {
     event.preventDefault?.();
     options.onRow?.(row, event);
   };
-  return html`<g class="row" transform=${`translate(0,${px(y)})`} role=${options.onRow && 'button'} data-start=${hex(row.start)}
-      tabindex=${options.onRow && (options.focus === row.start ? 0 : -1)} aria-label=${describe(row, view.page_size)}
-      onClick=${act} onKeyDown=${act}>
+  const button = options.onRow && { role: 'button', tabindex: options.focus === row.start ? 0 : -1, 'aria-label': describe(row, view.page_size) };
+  return html`<g class="row" transform=${`translate(0,${px(y)})`} onClick=${options.onRow && act} onKeyDown=${options.onRow && act}><g aria-hidden=${options.onRow && 'true'}>
     <text class="mono small" x="4" y="14">${hex(row.start)}</text>
     <text class="quiet small" x=${LABELS - 8} y="14" text-anchor="end">${times(row)}</text>
     ${pile && html`<rect class="paper" x=${left + 4} y="4" width=${width} height=${ROW}/><rect class="paper" x=${left + 2} y="2" width=${width} height=${ROW}/>`}
     <g opacity=${block.state === 'online' ? 1 : 0.6}>${runs(row, view.page_size, at.memory)}</g>
     <rect class="frame" x=${left} y="0" width=${width} height=${ROW} stroke-dasharray=${block.state === 'online' ? null : '4 3'}/>
     ${block.state !== 'online' && html`<text class="small strong" x=${left + width - 6} y="15" text-anchor="end">${block.state}</text>`}
-    <rect class="focus" x="1" y="-3" width=${LABELS + width + 4} height=${ROW + 6} rx="3"/>
+    </g><rect class="focus" x="1" y="-3" width=${LABELS + width + 4} height=${ROW + 6} rx="3" data-start=${hex(row.start)} ...${button}/>
   </g>`;
 }
 

@@ -62,9 +62,8 @@ svg.drawing{font:12px system-ui,"DejaVu Sans",sans-serif;fill:var(--ink);display
 .drawing .chosen{fill:none;stroke:var(--lit);stroke-width:2.5}
 .drawing .glow{fill:none;stroke:var(--glow);stroke-width:2.5;filter:drop-shadow(0 0 2.5px var(--glow))}
 .drawing .readonly{fill:url(#readonly)}
-.drawing .row{cursor:pointer} .drawing .row:focus{outline:none}
-.drawing .row:focus-visible .focus,.drawing .cell:focus-visible{stroke:var(--focus);stroke-width:2.5}
-.drawing .focus{fill:none;stroke:transparent;pointer-events:none}
+.drawing .row{cursor:pointer} .drawing .focus{fill:none;stroke:transparent;pointer-events:none;outline:none}
+.drawing .focus:focus-visible{stroke:var(--focus);stroke-width:2.5}
 .drawing .run{stroke:var(--paper);stroke-width:.5}
 .drawing .lit{stroke:var(--lit)} .drawing .litfill{fill:var(--lit)}
 .drawing .bit{stroke:var(--line);stroke-width:.6} .drawing .badge{fill:var(--lit)}

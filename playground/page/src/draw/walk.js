@@ -40,10 +40,14 @@ function table(step, entries, x, y, wide) {
 function level(step, y, { width, entries, chosen, onStep, at }) {
   const fields = step.fields.map(bits);
   const wide = (width - 50) / 64;
-  return html`<g class="row" role=${onStep && 'button'} tabindex=${onStep && 0} aria-pressed=${onStep && String(chosen)}
-      aria-label=${`Level ${step.level}: table ${step.table}, entry ${step.index}, ${step.type}`}
-      onClick=${onStep && (() => onStep(at))} onKeyDown=${onStep && ((event) => ['Enter', ' '].includes(event.key) && (event.preventDefault(), onStep(at)))}>
-    <rect class="focus" x="2" y=${y - 14} width=${width - 4} height=${LEVEL - 16} rx="4"/>
+  const button = onStep && { role: 'button', tabindex: 0, 'aria-pressed': String(chosen), 'aria-label': `Level ${step.level}: table ${step.table}, entry ${step.index}, ${step.type}` };
+  const act = (event) => {
+    if (event.type === 'keydown' && !['Enter', ' '].includes(event.key)) return;
+    event.preventDefault();
+    onStep(at);
+  };
+  return html`<g class="row" onClick=${onStep && act} onKeyDown=${onStep && act}>
+    <rect class="focus" x="2" y=${y - 14} width=${width - 4} height=${LEVEL - 16} rx="4" ...${button}/><g aria-hidden=${onStep && 'true'}>
     <circle class="badge" cx="20" cy=${y + 4} r="11"/><text x="20" y=${y + 8} text-anchor="middle" style="fill:var(--paper)" class="strong">${step.level}</text>
     <text class="strong" x="38" y=${y}>${`level ${step.level}`}</text>
     <text class="mono" x="92" y=${y}>${`table ${step.table}`}</text>
@@ -51,7 +55,7 @@ function level(step, y, { width, entries, chosen, onStep, at }) {
     ${table(step, entries, 38, y + 8, Math.min(360, width - 220))}
     ${Array.from({ length: 64 }, (_, i) => bit(step, 63 - i, 38 + i * wide, y + 34, wide, fields))}
     ${[63, 47, 31, 15, 0].map((n) => html`<text class="quiet small" x=${px(38 + (63.5 - n) * wide)} y=${y + 63} text-anchor="middle">${n}</text>`)}
-  </g>`;
+  </g></g>`;
 }
 
 /** How many entries the table of a step has: the first may be shorter. */
@@ -99,6 +103,9 @@ function children(nodes, pa, lit) {
 
 const entriesText = ({ table: tables, block, page }) => [tables && plural(tables, 'table'), block && plural(block, 'block'), page && plural(page, 'page')].filter(Boolean).join(', ') || 'empty';
 
+/** What a table translates, in short. */
+const serves = (regions) => (regions ? `, ${regions.split('+').length > 2 ? 'all regions' : regions}` : '');
+
 /** Draws a `tables` view: the tree from the root, with the tables of the walk (`lit`, a set of addresses) lit. */
 export function drawTree(view, { width = 700, lit = new Set() } = {}) {
   const root = view.nodes.find((node) => node.pa === view.root) ?? view.nodes[0];
@@ -114,7 +121,7 @@ export function drawTree(view, { width = 700, lit = new Set() } = {}) {
     const { node, times } = one.data;
     return html`<g><circle class=${isLit(one) ? 'litfill' : 'use-table'} cx=${x(one)} cy=${y(one)} r="6"/>
       <text class=${isLit(one) ? 'mono strong' : 'mono'} x=${x(one) + 13} y=${y(one) + 4}>${times > 1 ? `${times} tables` : node.pa}${node.times > 1 ? ` (${node.times} entries lead here)` : ''}</text>
-      <text class="quiet" x=${Math.max(250, x(one) + (node.times > 1 ? 290 : 130))} y=${y(one) + 4}>${`level ${node.level}${node.for ? `, ${node.for}` : ''}: ${entriesText(node.entries)}`}</text></g>`;
+      <text class="quiet" x=${Math.max(250, x(one) + (node.times > 1 ? 290 : 130))} y=${y(one) + 4}>${`level ${node.level}${serves(node.for)}: ${entriesText(node.entries)}`}</text></g>`;
   });
   return drawing({ width, height: 24 + rows * 24, label: `The tree of translation tables: ${plural(view.nodes.length, 'table')}, root ${view.root}`, children: html`${links}${names}` });
 }

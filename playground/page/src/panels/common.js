@@ -1,6 +1,6 @@
 // What panels share.
 
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { html } from '../draw/svg.js';
 
 /** A part of the page with its heading. */
@@ -15,16 +15,20 @@ export const Missing = ({ view, what }) => html`<p class="missing">${what}: ${vi
 /** Whether a view can be drawn. */
 export const has = (view) => Boolean(view) && !view.error;
 
-/** A drawing that is as wide as its place: `draw(width)`. */
-export function Drawing({ draw, least = 320 }) {
+/**
+ * A drawing that is as wide as its place: `draw(width)`. It is drawn anew when the width or one of `of` changes: else
+ * the same nodes are handed out, and preact does not look at them.
+ */
+export function Drawing({ draw, of, least = 320 }) {
   const place = useRef(null);
   const [width, setWidth] = useState(0);
   useEffect(() => {
-    const measure = () => setWidth(Math.max(least, Math.floor(place.current.clientWidth)));
+    const measure = () => place.current && setWidth(Math.max(least, Math.floor(place.current.clientWidth)));
     measure();
     const observer = new ResizeObserver(measure);
     observer.observe(place.current);
     return () => observer.disconnect();
   }, []);
-  return html`<div class="place" ref=${place}>${width > 0 && draw(width)}</div>`;
+  const drawn = useMemo(() => width > 0 && draw(width), [width, ...of]);
+  return html`<div class="place" ref=${place}>${drawn}</div>`;
 }

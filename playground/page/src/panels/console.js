@@ -8,12 +8,14 @@ import { Panel } from './common.js';
 const PROMPTS = { line: 'hotmap>', monitor: '(qemu)' };
 
 /** The text of one answer: what was printed, and what the kernel logged. */
-const printed = (answer) => [answer.log, answer.text, answer.ok ? '' : `error: ${answer.error}`].filter(Boolean).join('\n').trimEnd();
+const printed = (answer) => [answer.log, answer.text, ...(answer.violations ?? []).map((one) => `the machine: ${one}`), answer.ok ? '' : `error: ${answer.error}`]
+  .filter(Boolean).map((part) => part.trimEnd()).join('\n');
 
 function Entry({ request, answer, secret }) {
   const typed = request.do === 'boot' ? `boot: ${request.granule} pages, ${request.memory}, ${shownArgs(request, secret)}` : `${PROMPTS[request.do]} ${request.text}`;
   const bad = !answer.ok || answer.status > 0;
-  return html`<div class="entry"><div class="typed mono">${typed}</div><pre class=${bad ? 'bad' : ''}>${printed(answer)}</pre></div>`;
+  const text = secret ? printed(answer).replace(/^bug=.*$/m, 'bug=?: breaks an invariant on purpose') : printed(answer);
+  return html`<div class="entry"><div class="typed mono">${typed}</div><pre class=${bad ? 'bad' : ''}>${text}</pre></div>`;
 }
 
 function Prompt({ kind, session, history }) {

@@ -21,21 +21,21 @@ export function WalkPanel({ session }) {
   const step = walk.steps[at];
   const options = { pageSize: session.state?.granule, vaBits: session.state?.va_bits, step: at, onStep: setChosen };
   return html`<${Panel} name="walk" title="The walk" note="The MMU reads one descriptor for each level. Choose a level to see its bits.">
-    <${Drawing} least="520" draw=${(width) => drawWalk(walk, { ...options, width })}/>
+    <${Drawing} least="520" of=${[walk, at]} draw=${(width) => drawWalk(walk, { ...options, width })}/>
     ${step && html`<${Fields} fields=${step.fields} place="bits" caption=${`Descriptor of level ${step.level}: ${step.descriptor}, ${step.type}`}/>`}
     <${Tree} tables=${tables} walk=${walk}/><//>`;
 }
 
 function Tree({ tables, walk }) {
   if (!has(tables)) return html`<${Missing} view=${tables} what="The tree of tables"/>`;
-  return html`<h3>The tree of tables</h3><${Drawing} least="420" draw=${(width) => drawTree(tables, { width, lit: tablesOf(walk) })}/>`;
+  return html`<h3>The tree of tables</h3><${Drawing} least="420" of=${[tables, walk]} draw=${(width) => drawTree(tables, { width, lit: tablesOf(walk) })}/>`;
 }
 
 export function StructPanel({ session }) {
   const { page } = session.views;
   if (!has(page)) return html`<${Panel} name="struct" title="The struct page"><${Missing} view=${page} what="The struct page"/><//>`;
   return html`<${Panel} name="struct" title="The struct page: 64 bytes">
-    ${page.bytes ? html`<${Drawing} least="420" draw=${(width) => drawStruct(page, { width })}/>
+    ${page.bytes ? html`<${Drawing} least="420" of=${[page]} draw=${(width) => drawStruct(page, { width })}/>
     <${Fields} fields=${page.fields} place="byte" caption=${`Fields of the struct page of pfn ${hex(page.pfn)}`}/>` : html`<p class="missing">It is not mapped: reading it is a fault.</p>`}<//>`;
 }
 

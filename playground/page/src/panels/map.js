@@ -17,7 +17,7 @@ function Legend({ memory }) {
 
 /** Arrow keys move between rows and, in a row, from run to run. */
 function onKey(event, { session, memory }) {
-  const rows = [...event.currentTarget.querySelectorAll('.row')];
+  const rows = [...event.currentTarget.querySelectorAll('.row .focus')];
   const at = rows.indexOf(document.activeElement);
   const { key } = event;
   if (at < 0 || !['ArrowUp', 'ArrowDown', 'ArrowLeft', 'ArrowRight'].includes(key)) return;
@@ -62,7 +62,7 @@ export function MapPanel({ session }) {
   const note = `${size(memory.page_size)} pages, blocks of ${size(memory.block_size ?? memory.blocks[0]?.size ?? 0)}. An arrow leads from struct pages to the frame that holds them. Click in a strip to choose a page.`;
   return html`<${Panel} name="map" title="Memory" note=${note} tools=${unfold}>
     <div onKeyDown=${(event) => onKey(event, { session, memory })}>
-      <${Drawing} least="600" draw=${(width) => drawMap({ memory, vmemmap: has(vmemmap) ? vmemmap : null }, { width, open, chosen: session.address, onRow })}/></div>
+      <${Drawing} least="600" of=${[memory, vmemmap, open, session.address]} draw=${(width) => drawMap({ memory, vmemmap: has(vmemmap) ? vmemmap : null }, { width, open, chosen: session.address, onRow })}/></div>
     ${!has(vmemmap) && html`<${Missing} view=${vmemmap} what="vmemmap"/>`}
     <${Legend} memory=${memory}/><//>`;
 }
@@ -81,7 +81,7 @@ export function LensPanel({ session }) {
   const ready = has(memory) && has(vmemmap) && session.address >= 0 && memory.page_size;
   return html`<${Panel} name="lens" title="The chosen page" tools=${form}>
     ${has(page) && has(memory) && html`<p class="says" id="says">${says(page, memory)}</p>`}
-    ${ready ? html`<${Drawing} least="600" draw=${(width) => drawLens({ memory, vmemmap }, { width, pfn: Math.floor(session.address / memory.page_size), onPage: (pfn) => session.choose(`pfn:${hex(pfn)}`) })}/>`
+    ${ready ? html`<${Drawing} least="600" of=${[memory, vmemmap, session.address]} draw=${(width) => drawLens({ memory, vmemmap }, { width, pfn: Math.floor(session.address / memory.page_size), onPage: (pfn) => session.choose(`pfn:${hex(pfn)}`) })}/>`
     : html`<p class="missing">Choose a page of physical memory.</p>`}<//>`;
 }
 
