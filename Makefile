@@ -76,6 +76,8 @@ setup-build:
 	@scripts/setup --no-qemu
 
 image: setup-build
+	@case '$(PROFILE)' in release | debug) ;; *) \
+		echo 'error: PROFILE is release or debug, not $(PROFILE)' >&2; exit 2 ;; esac
 	@cargo fetch $(quiet) --locked
 	@$(if $(quiet),echo 'building the kernel ($(PROFILE)) ...' >&2)
 	@cargo build $(quiet) --profile $(cargo_profile) -p hotmap --target $(target) $(call remap,$(target))

@@ -8,7 +8,7 @@ use hotmap_tests::report::{self, Paint, Verdict};
 use hotmap_tests::runner::{Plan, run_all};
 use hotmap_tests::say;
 use hotmap_tests::suite::{Test, all};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -68,11 +68,13 @@ fn run() -> Result<bool, String> {
         return Ok(true);
     }
     let (jobs, logs, tap) = (words.number("--jobs", 2)?, Plan::default_logs(), words.has("--tap"));
+    std::fs::create_dir_all(&logs).map_err(|error| format!("cannot make {}: {error}", logs.display()))?;
     let junit = std::env::var_os("JUNIT").filter(|path| !path.is_empty());
     let junit = junit.map_or_else(|| logs.join("junit.xml"), PathBuf::from);
+    // Before the first test runs: a file that cannot be written loses no results.
+    std::fs::File::create(&junit).map_err(|error| unwritable(&junit, &error))?;
     let (summary, ends) = run_all(&tests, &Plan { jobs, logs, paint: Paint::for_stdout(), tap });
-    std::fs::write(&junit, report::junit::document(&ends))
-        .map_err(|error| format!("{}: {error}", junit.display()))?;
+    std::fs::write(&junit, report::junit::document(&ends)).map_err(|error| unwritable(&junit, &error))?;
     let skipped = summary.count(Verdict::Skipped);
     if skipped > 0 && !tap {
         say!("{skipped} skipped, for the reasons above");
@@ -81,6 +83,10 @@ fn run() -> Result<bool, String> {
         output::line(&summary);
     }
     Ok(summary.is_fine() && !output::is_closed())
+}
+
+fn unwritable(junit: &Path, error: &std::io::Error) -> String {
+    format!("JUNIT={}: cannot write: {error}", junit.display())
 }
 
 /// # Errors
@@ -93,6 +99,9 @@ fn chosen(words: &Words) -> Result<Vec<Test>, String> {
         .split([' ', ','])
         .filter(|group| !group.is_empty())
         .collect();
+    if among.is_empty() && words.value("--group").is_some() {
+        return Err(format!("--group names no group; there are: {}", groups.join(" ")));
+    }
     if let Some(odd) = among.iter().find(|name| !groups.iter().any(|group| group == *name)) {
         return Err(format!("no group is named {odd}; there are: {}", groups.join(" ")));
     }
