@@ -19,7 +19,7 @@ elf := $(build_dir)/$(target)/$(cargo_profile)/hotmap
 image := target/hotmap.Image
 page_dir := playground/page
 report := target/report
-host_packages := -p hotmap-mm -p hotmap-sync -p hotmap-devicetree -p hotmap-acpi -p virtio-mem -p hotmap-resize -p hotmap-kernel -p hotmap-shell -p hotmap-emulator -p hotmap-testkit -p hotmap-archmodel -p hotmap-client -p hotmap-view -p hotmap-playground -p hotmap-tests
+host_packages := -p hotmap-mm -p hotmap-sync -p hotmap-devicetree -p hotmap-acpi -p virtio-mem -p hotmap-resize -p hotmap-kernel -p hotmap-shell -p hotmap-emulator -p hotmap-testkit -p hotmap-archmodel -p hotmap-client -p hotmap-view -p hotmap-watch -p hotmap-playground -p hotmap-tests
 kernel_packages := -p hotmap -p hotmap-kernel -p hotmap-shell -p hotmap-mm -p hotmap-sync -p hotmap-devicetree -p hotmap-acpi -p virtio-mem -p hotmap-resize
 # cargo's progress is for a terminal; a log gets one line, and the errors.
 quiet := $(shell test -t 2 || echo --quiet)
@@ -27,7 +27,7 @@ host_tool := cargo run $(quiet) -p hotmap-tests --bin
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test test-long check check-miri check-docs bench gdb image dist clean fmt setup setup-build setup-gdb setup-web \
-	wasm page playground test-web report
+	wasm page playground watch test-web report
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
@@ -45,6 +45,7 @@ help:
 	@echo '  make bench        guest instructions per operation, beside Linux (JSON=1: as JSON)'
 	@echo '  make check-docs   run again every command that the documents quote, and compare'
 	@echo '  make playground   the memory model in the browser: builds one page and serves it (PORT=8000; Ctrl-C ends it)'
+	@echo '  make watch        a live guest in that page: plug a DIMM at the monitor, and watch it arrive (PORT=8000)'
 	@echo '  make test-web     the tests of that page, in Chromium; screenshots in target/playground/screenshots'
 	@echo '  make gdb          the kernel in a debugger (PROFILE=debug: with locals); scripts/console is its console'
 	@echo '  make image        only build target/hotmap.Image, at most 1 MiB (PROFILE=debug: with debug checks)'
@@ -143,6 +144,9 @@ playground: page
 	@echo 'http://127.0.0.1:$(PORT)/ (Ctrl-C ends it; $(page) works as a file too)'
 	@python3 -m http.server --bind 127.0.0.1 --directory $(dir $(page)) $(PORT) 2>/dev/null || \
 		{ status=$$?; test $$status = 130 || { echo "error: port $(PORT) cannot be used: make playground PORT=8001"; exit 1; }; }
+
+watch: setup image page
+	@cargo run $(quiet) -p hotmap-watch -- --port $(PORT) --page $(page) $(if $(QEMU_OPTIONS),-- $(QEMU_OPTIONS))
 
 test-web: page
 	@cd $(page_dir) && node --test --test-reporter=spec test/

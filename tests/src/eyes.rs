@@ -36,7 +36,7 @@ pub fn region_at(qmp: &mut Qmp, address: u64) -> Checked<Option<String>> {
 }
 
 /// `Some(None)`: QEMU says that the address is unmapped. `None`: the answer cannot be read.
-fn parse_gva2gpa(answer: &str) -> Option<Option<u64>> {
+pub fn parse_gva2gpa(answer: &str) -> Option<Option<u64>> {
     match answer.trim() {
         "Unmapped" => Some(None),
         line => hex(line.strip_prefix("gpa: ")?).map(Some),
@@ -44,7 +44,7 @@ fn parse_gva2gpa(answer: &str) -> Option<Option<u64>> {
 }
 
 /// `0000000080000000: 0x0000000000000001 0x...`, any number of lines.
-fn parse_words(answer: &str) -> Option<Vec<u64>> {
+pub fn parse_words(answer: &str) -> Option<Vec<u64>> {
     let mut words = Vec::new();
     for line in answer.lines().filter(|line| !line.trim().is_empty()) {
         let (_, values) = line.split_once(": ")?;

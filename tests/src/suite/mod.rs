@@ -51,6 +51,7 @@ mod tenants;
 mod test;
 mod virtio_mem;
 mod virtio_mem_random;
+mod watch;
 mod window;
 mod words;
 
@@ -107,6 +108,7 @@ pub fn all() -> Vec<Test> {
         bugs::tests,
         cycles::tests,
         window::tests,
+        watch::tests,
         stress::tests,
         figures::tests,
     ];
