@@ -13,6 +13,7 @@ const PAGES = [4096, 16384, 65536];
 const UNITS = { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
 const LEAF = /^ {2}(0x[0-9a-f]+)\.\.(0x[0-9a-f]+) -> (0x[0-9a-f]+) {2}(\d+) (\w+) leaves {2}(r[w-][x-]) \S+(.*)$/;
 const AGAIN = /^ {2}(0x[0-9a-f]+)\.\.(0x[0-9a-f]+) -> the table above, 0x[0-9a-f]+, again for each (\d+) (\w+)/;
+const FOLDED = /^ {2}(0x[0-9a-f]+)\.\.(0x[0-9a-f]+) {4}the \d+ lines above, \d+ times more/;
 const STEP = /^level (\d) table (0x[0-9a-f]+) index +(\d+): (0x[0-9a-f]+)/;
 
 const bytes = (number, unit) => number * (UNITS[unit] ?? 1);
@@ -80,11 +81,13 @@ function backing(frame, describes, state) {
 function range(line, state) {
   const page = state.granule;
   const leaf = LEAF.exec(line);
-  const found = leaf ?? AGAIN.exec(line);
+  const folded = FOLDED.exec(line);
+  const found = leaf ?? folded ?? AGAIN.exec(line);
   if (!found) return null;
   const pages = Number((big(found[2]) - big(found[1])) / BigInt(page));
   const struct_of = state.vmemmap.first_pfn + Number((big(found[1]) - big(state.vmemmap.start)) / BigInt(state.vmemmap.page_bytes));
   const base = { va: found[1], pages, struct_of, describes: hex(struct_of * page), same_as: null, each: null, folded: false };
+  if (folded) return { ...base, folded: true, frame: null, frames: 0, stride: 0, level: 3, readonly: false, shared: true, backing: 'mixed' };
   if (!leaf) return { ...base, again: bytes(Number(found[3]), found[4]) };
   const size = bytes(Number(leaf[4]), leaf[5]);
   const one = leaf[7].includes('one frame');
@@ -103,11 +106,12 @@ function vmemmapOf(lines, state) {
     if (next.again) Object.assign(next, { same_as: hex(big(next.va) - BigInt(next.again)), each: next.again, frame: null, frames: 0, stride: 0, level: 3, readonly: false, shared: false, backing: 'mixed' });
     found.push(next);
   }
-  const frames = new Set(found.filter((one) => one.shared).map((one) => one.frame));
+  const frames = new Set(found.filter((one) => one.shared && one.frame).map((one) => one.frame));
   const own = found.filter((one) => !one.shared).reduce((sum, one) => sum + one.frames, 0);
   const pages_mapped = found.reduce((sum, one) => sum + one.pages, 0);
+  const complete = !found.some((one) => one.folded); // the frames of a folded part are not printed
   return { base: state.vmemmap.start, first_pfn: state.vmemmap.first_pfn, pages_mapped, frames: own + frames.size,
-    shared_frames: frames.size, saved: pages_mapped - own - frames.size, struct_pages: perPage(state.granule), complete: true, ranges: found };
+    shared_frames: frames.size, saved: pages_mapped - own - frames.size, struct_pages: perPage(state.granule), complete, ranges: found };
 }
 
 function walkOf(lines) {

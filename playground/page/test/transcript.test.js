@@ -52,6 +52,16 @@ test('ptdump gives the pages of vmemmap and the frames behind them', () => {
   assert.equal(vmemmap.ranges[3].same_as, '0xfffffdffc1000000');
 });
 
+test('a part that ptdump folds is one range, whose frames are not known', () => {
+  const folded = `${PTDUMP.split('\n').slice(0, 2).join('\n')}
+  0xfffffdffc0200000..0xfffffdffc0201000 -> 0x40c00000  4 KiB leaves  rw- normal
+  0xfffffdffc0201000..0xfffffdffc0208000 -> 0x4010e000  4 KiB leaves  r-- normal, all to one frame
+  0xfffffdffc0208000..0xfffffdffc0220000    the 2 lines above, 3 times more, to the same shared frame`;
+  const { vmemmap } = views(transcript(JSON.stringify(STATE), folded));
+  assert.equal(vmemmap.pages_mapped, 512 + 8 * 4);
+  assert.deepEqual([vmemmap.complete, vmemmap.ranges.at(-1).folded, vmemmap.ranges.at(-1).pages], [false, true, 24]);
+});
+
 test('walk gives the entries', () => {
   const { walk } = views(transcript(JSON.stringify(STATE), WALK));
   assert.deepEqual([walk.pfn, walk.va, walk.pa], [0x88000, '0xfffffdffc1200000', '0x88000000']);
