@@ -73,10 +73,15 @@ pub enum ShellError {
     Region(Refusal),
     /// A check failed; the details are printed.
     Failed(&'static str),
-    /// There is no such command.
-    Unknown,
-    /// `help` was asked for a command that there is not: its name, cut at 32 bytes.
-    NoCommand(String<32>),
+    /// There is no such command; one that begins alike.
+    Unknown(Option<&'static str>),
+    /// `help` was asked for a command that there is not.
+    NoCommand {
+        /// Its name, cut at 32 bytes.
+        name: String<32>,
+        /// A word after `help` that begins alike.
+        near: Option<&'static str>,
+    },
 }
 
 impl From<Error> for ShellError {
@@ -106,15 +111,21 @@ impl fmt::Display for ShellError {
                 write!(f, "{total} huge pages of {}, not {asked}: {why} ({})", Bytes(*bytes), why.errno())
             }
             Self::Failed(what) => f.write_str(what),
-            Self::NoCommand(name) => write!(f, "there is no command '{name}' (help lists them)"),
-            Self::Unknown => f.write_str("no such command (help lists them)"),
+            Self::NoCommand { name, near } => {
+                write!(f, "there is no command '{name}'{} (help lists them)", Near("help ", *near))
+            }
+            Self::Unknown(near) => write!(f, "no such command{} (help lists them)", Near("", *near)),
         }
     }
 }
 
-impl ShellError {
-    fn no_command(name: &str) -> Self {
-        Self::NoCommand(name.chars().take(32).collect())
+/// A question after what stands before it: was this word, behind another, meant?
+struct Near(&'static str, Option<&'static str>);
+
+impl fmt::Display for Near {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(before, near) = self;
+        near.map_or(Ok(()), |word| write!(f, "; did you mean '{before}{word}'?"))
     }
 }
 
@@ -137,7 +148,7 @@ fn run(kernel: &mut Kernel, line: &str) -> bool {
             outcome
         }
         Some(command) => (command.run)(kernel, &mut words),
-        None => Err(ShellError::Unknown),
+        None => Err(ShellError::Unknown(table::near(name))),
     };
     match outcome {
         Ok(()) => true,

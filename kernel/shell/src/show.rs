@@ -17,7 +17,7 @@ use hotmap_kernel::arch::heap;
 use hotmap_kernel::cpus::start::{self, Whereabouts};
 use hotmap_kernel::cpus::{signals, work};
 use hotmap_kernel::kernel::Kernel;
-use hotmap_kernel::{kprint, kprintln};
+use hotmap_kernel::{console, kprint, kprintln};
 
 /// The regions of the upper half, by name.
 pub(super) fn regions(kernel: &Kernel) -> [(&'static str, VirtRange); 5] {
@@ -236,4 +236,20 @@ fn role(number: usize) -> &'static str {
         Some(task) => task.name(),
         None => "idle",
     }
+}
+
+/// Indented, so that a program does not take a line that is repeated for an event.
+pub(super) fn log(_: &mut Kernel, _: &mut Words<'_>) -> Outcome {
+    let (mut from, mut line) = (0, [0; 256]);
+    while let Some(logged) = console::logged(from, &mut line) {
+        if logged.at > from {
+            kprintln!("log: {} bytes of older lines are dropped", logged.at - from);
+        }
+        kprintln!("  {}", str::from_utf8(&line[..logged.len]).unwrap_or("(not text)"));
+        from = logged.next;
+    }
+    if from == 0 {
+        kprintln!("log: nothing was logged");
+    }
+    Ok(())
 }

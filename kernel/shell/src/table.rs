@@ -21,12 +21,37 @@ pub(super) fn find(name: &str) -> Option<&'static Command> {
     GROUPS.iter().flat_map(|group| group.commands).find(|command| command.name() == name)
 }
 
+fn names() -> impl Iterator<Item = &'static str> {
+    GROUPS.iter().flat_map(|group| group.commands).map(Command::name)
+}
+
+/// The command whose name begins alike, for a message.
+pub(super) fn near(name: &str) -> Option<&'static str> {
+    nearest(name, names())
+}
+
+/// The word that has the most first bytes in common with `name`, three at least; the first of several.
+fn nearest(name: &str, words: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let common = |word: &str| name.bytes().zip(word.bytes()).take_while(|(one, other)| one == other).count();
+    let best =
+        words.map(|word| (common(word), word)).reduce(|best, next| if next.0 > best.0 { next } else { best });
+    best.filter(|(bytes, _)| *bytes >= 3).map(|(_, word)| word)
+}
+
+fn no_command(name: &str) -> ShellError {
+    let near = match name {
+        "boot" => Some("args"),
+        _ => nearest(name, names().chain(["args", "bugs"])),
+    };
+    ShellError::NoCommand { name: name.chars().take(32).collect(), near }
+}
+
 fn help(_: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     match words.next() {
         None => help::list(GROUPS),
         Some("args") => help::arguments(),
         Some("bugs") => help::bugs(),
-        Some(name) => help::one(find(name).ok_or_else(|| ShellError::no_command(name))?),
+        Some(name) => help::one(find(name).ok_or_else(|| no_command(name))?),
     }
     Ok(())
 }
@@ -49,6 +74,8 @@ const LOOK: &[Command] = &[
     command("tables", 0, "the pages of translation tables of each region", show::tables),
     command("cpus", 0, "the CPUs, their jobs and their interrupts", show::cpus),
     command("layout", 0, "the virtual address space, boot RAM, and regions set aside", show::layout),
+    command("log", 0, "the last lines that the kernel logged", show::log)
+        .more("It keeps 8 KiB, whole lines."),
     command("walk pfn:N|addr:A", 1, "the table entries that lead to a page's struct page", walk::walk)
         .more("Level by level, to the frame behind it. A virtual address is walked itself.")
         .example("walk addr:0x40000000"),

@@ -3,6 +3,8 @@
 //! Two kinds of text. Command output ([`kprint!`](crate::kprint), [`kprintln!`](crate::kprintln)) is always printed. Log
 //! lines ([`klog!`](crate::klog)) report events; [`set_quiet`] drops them while instructions are counted.
 //!
+//! The last log lines are kept, to be read again ([`logged`]).
+//!
 //! A line that is being typed stays readable: [`interject`] runs code that may print. If it prints, the open line is ended
 //! first, and the caller draws it again.
 //!
@@ -16,15 +18,19 @@
     reason = "handing the UART's address to its driver, and taking the lock in a panic; rule M4"
 )]
 
+mod log;
+
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use heapless::Deque;
+use lock_api::MutexGuard;
 
 use crate::arch::word;
 use crate::drivers::uart::{Model, Uart};
 use crate::drivers::windows;
-use crate::lock::{self, Lock};
+use crate::lock::{self, Lock, RawLock};
+pub use log::Logged;
 
 /// Prints command output.
 #[macro_export]
@@ -102,6 +108,17 @@ impl Write for Console {
     }
 }
 
+/// The console, and the log lines that are kept.
+struct Log<'a>(MutexGuard<'a, RawLock, Console>);
+
+impl Write for Log<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write_bytes(text.as_bytes());
+        log::with(|ring| ring.push(text.as_bytes()));
+        Ok(())
+    }
+}
+
 /// Starts printing through the UART at `base`, or, when there is a console already, moves it to `base` without
 /// disturbing the device (the same UART seen through another mapping).
 ///
@@ -157,7 +174,16 @@ pub fn print_line(text: fmt::Arguments<'_>) {
 pub fn log_line(text: fmt::Arguments<'_>) {
     #[cfg(not(target_os = "none"))]
     let _log = crate::drivers::uart::hosted::Log::begin();
-    print_line(text);
+    let mut log = Log(CONSOLE.lock());
+    // As in `print`.
+    let _ = log.write_fmt(text);
+    let _ = log.write_str("\n");
+}
+
+/// Copies a log line into `line`: the one at position `from` (0: the oldest), or the oldest that is kept whole if that one is
+/// not. `None` if none is left.
+pub fn logged(from: usize, line: &mut [u8]) -> Option<Logged> {
+    log::with(|ring| ring.read(from, line))
 }
 
 /// Sends bytes as they are.

@@ -158,6 +158,20 @@ fn a_command_that_is_not_there_is_named(run: &Run) -> Checked<String> {
     let mut guest = Guest::boot(run, &slotted(Granule::K4))?;
     let sentence = guest.tell_in_vain("help frobnicate")?;
     ensure_eq!(sentence, "help: there is no command 'frobnicate' (help lists them)", "an unknown command");
+    for (line, near) in [
+        ("help bug", "help: there is no command 'bug'; did you mean 'help bugs'? (help lists them)"),
+        ("help boot", "help: there is no command 'boot'; did you mean 'help args'? (help lists them)"),
+        (
+            "help arguments",
+            "help: there is no command 'arguments'; did you mean 'help args'? (help lists them)",
+        ),
+        ("help offlin", "help: there is no command 'offlin'; did you mean 'help offline'? (help lists them)"),
+        ("stat", "stat: no such command; did you mean 'state'? (help lists them)"),
+        ("audti", "audti: no such command; did you mean 'audit'? (help lists them)"),
+        ("he", "he: no such command (help lists them)"),
+    ] {
+        ensure_eq!(guest.tell_in_vain(line)?, near, "'{line}'");
+    }
     guest.tell_in_vain(&format!("help {}", "x".repeat(1000)))?;
     guest.finish()?;
     Ok(sentence)

@@ -15,6 +15,7 @@ pub(super) fn tests() -> Vec<Test> {
     vec![
         Test::new("script/frames", every_line_has_one_frame),
         Test::new("script/events", what_arrives_by_itself_is_outside_of_the_frames),
+        Test::new("script/log", the_log_repeats_what_stood_outside_of_the_frames),
         Test::new("script/run", run_is_framed_command_by_command),
         Test::new("script/poweroff", poweroff_ends_its_frame_before_the_last_line),
         Test::new("script/button", a_command_that_the_power_button_ends_has_failed),
@@ -183,6 +184,25 @@ fn what_arrives_by_itself_is_outside_of_the_frames(run: &Run) -> Checked<String>
     ensure!(outside.iter().all(|line| line.starts_with("dimm0: ")), "outside: {outside:?}");
     ensure!(outside.len() > 7, "outside: {outside:?}");
     Ok(format!("{} lines outside", outside.len()))
+}
+
+/// All that is printed before `ready 1` is logged, and so are the lines of a DIMM. What commands print is not.
+fn the_log_repeats_what_stood_outside_of_the_frames(run: &Run) -> Checked<String> {
+    let mut session = Session::boot(run, &slotted(Granule::K4))?;
+    session.ask(b"mem\n", 1)?;
+    Dimm::new("d0", Granule::K4.block()).plug(&mut session.qmp)?;
+    session.wait("the DIMM", |text| text.contains(" is here\n").then_some(()))?;
+    let log = session.ask(b"log\n", 2)?;
+    let raw = session.qemu.console.raw();
+    let (frames, outside) = frames(&raw)?;
+    ensure_eq!(frames.len(), 2, "frames");
+    let text = String::from_utf8_lossy(&raw);
+    let boot = text.split_once("ready 1\n").map_or("", |(boot, _)| boot);
+    let expected: Vec<String> =
+        boot.lines().map(str::to_owned).chain(outside).map(|line| format!("  {line}")).collect();
+    ensure!(expected.len() > 10, "logged: {expected:?}");
+    ensure_eq!(log.lines, expected, "the log");
+    Ok(format!("{} lines", expected.len()))
 }
 
 fn run_is_framed_command_by_command(run: &Run) -> Checked<String> {
