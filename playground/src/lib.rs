@@ -4,6 +4,7 @@
 //! ```text
 //!  abi        exports of the WebAssembly module: bytes in, bytes out
 //!  session    one machine, and the requests: boot, line, monitor, state, view, trace
+//!  view       what is looked at, now or after a step; trace: the steps
 //!  monitor    what a VMM does: plug, unplug, virtio-mem
 //!  boot       from a request's arguments to a kernel
 //! ```
@@ -14,6 +15,8 @@ mod boot;
 mod monitor;
 mod request;
 mod session;
+mod trace;
+mod view;
 
 pub use request::Boot;
 pub use session::Session;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::trace;
+
 /// A request, by its field `do`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase")]
@@ -21,6 +23,18 @@ pub(crate) enum Request {
     },
     /// The shell's `state`.
     State,
+    /// A view of the machine.
+    View {
+        /// `memory`, `vmemmap`, `walk`, `tables`, `page`, `tlb`, `audit`.
+        name: String,
+        /// What it is a view of: `addr:0x...` or `pfn:0x...`.
+        of: Option<String>,
+        /// The step of the last line or monitor command after which the machine is looked at; -1: before the first. Without it:
+        /// now.
+        at: Option<i64>,
+    },
+    /// The steps of the last line or monitor command.
+    Trace,
 }
 
 /// The machine to boot.
@@ -61,6 +75,17 @@ pub(crate) struct Answer {
     pub(crate) violations: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) state: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) view: Option<Box<RawValue>>,
+    /// Of a trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) steps: Option<Vec<trace::Step>>,
+    /// Of a trace: the operation failed, and steps were taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) undone: Option<bool>,
+    /// Of a trace: the last steps are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) truncated: Option<bool>,
 }
 
 impl Answer {

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::boot::{self, Machine};
 use crate::monitor;
 use crate::request::{Answer, Boot, Request};
+use crate::{trace, view};
 
 /// What a request without a machine is answered.
 const NO_MACHINE: &str = "there is no machine: boot first";
@@ -56,6 +57,8 @@ impl Session {
             Request::Line { text } => self.with(|machine| run_line(machine, text)),
             Request::Monitor { text } => self.with(|machine| run_monitor(machine, text)),
             Request::State => self.with(state),
+            Request::View { name, of, at } => self.with(|machine| view(machine, name, of.as_deref(), *at)),
+            Request::Trace => self.with(trace),
         }
     }
 
@@ -80,15 +83,20 @@ impl Session {
 /// The shell's commands of a line, as at the prompt: each runs, whether the one before succeeded or not.
 fn run_line(machine: &mut Machine, text: &str) -> Answer {
     let mut failed = false;
+    machine.machine.record();
     for command in line::commands(text) {
         failed |= !(hotmap_shell::SHELL.run)(&mut machine.kernel, command);
         machine.kernel.service();
     }
+    machine.machine.finish_record(text.trim());
     done(machine, failed)
 }
 
 fn run_monitor(machine: &mut Machine, text: &str) -> Answer {
-    let (text, failed) = match monitor::run(machine, text) {
+    machine.machine.record();
+    let outcome = monitor::run(machine, text);
+    machine.machine.finish_record(text.trim());
+    let (text, failed) = match outcome {
         Ok(text) => (text, false),
         Err(text) => (text, true),
     };
@@ -115,4 +123,19 @@ fn state(machine: &mut Machine) -> Answer {
         Ok(state) => Answer { ok: true, state: Some(state), ..Answer::default() },
         Err(error) => Answer::error(format!("state: {error}")),
     }
+}
+
+fn view(machine: &mut Machine, name: &str, of: Option<&str>, at: Option<i64>) -> Answer {
+    match view::view(machine, name, of, at) {
+        Ok(view) => Answer { ok: true, view: Some(view), ..Answer::default() },
+        Err(error) => Answer::error(error),
+    }
+}
+
+fn trace(machine: &mut Machine) -> Answer {
+    let (steps, truncated) = machine.machine.steps();
+    let undone = steps.iter().any(|step| step.undo);
+    let steps = steps.iter().map(trace::Step::new).collect();
+    let (undone, truncated) = (Some(undone), truncated.then_some(true));
+    Answer { ok: true, steps: Some(steps), undone, truncated, ..Answer::default() }
 }

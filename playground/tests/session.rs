@@ -1,52 +1,14 @@
 //! A session, asked as the page asks it. The oracle is arithmetic: pages of memory, and 64 bytes of struct page for each.
 
+mod page;
+
 use hotmap_playground::Session;
-use serde_json::{Value, json};
+use page::{Page, boot};
+use serde_json::json;
 
 const GRANULES: [(&str, u64, u64); 3] =
     [("4k", 0x1000, 128 << 20), ("16k", 0x4000, 128 << 20), ("64k", 0x1_0000, 512 << 20)];
 const GIB: u64 = 1 << 30;
-
-/// A session whose requests must be answered.
-struct Page(Session);
-
-impl Page {
-    fn boot(request: Value) -> Self {
-        let mut page = Self(Session::new());
-        page.must(&request);
-        page
-    }
-    fn ask(&mut self, request: &Value) -> Value {
-        serde_json::from_str(&self.0.call(&request.to_string())).expect("an answer is JSON")
-    }
-    fn must(&mut self, request: &Value) -> Value {
-        let answer = self.ask(request);
-        assert_eq!(answer["ok"], true, "{request}: {answer}");
-        answer
-    }
-    /// A line or a monitor command that succeeds, and what it prints.
-    fn tell(&mut self, what: &str, text: &str) -> String {
-        let answer = self.must(&json!({ "do": what, "text": text }));
-        assert_eq!(answer["status"], 0, "{text}: {answer}");
-        answer["text"].as_str().expect("a text").to_owned()
-    }
-    /// One that is refused, and what it prints.
-    fn refused(&mut self, what: &str, text: &str) -> String {
-        let answer = self.must(&json!({ "do": what, "text": text }));
-        assert_eq!(answer["status"], 1, "{text}: {answer}");
-        answer["text"].as_str().expect("a text").to_owned()
-    }
-    fn state(&mut self) -> Value {
-        self.must(&json!({ "do": "state" }))["state"].clone()
-    }
-    fn pages(&mut self, key: &str) -> u64 {
-        self.state()["pages"][key].as_u64().unwrap_or_else(|| panic!("pages.{key} is a number"))
-    }
-}
-
-fn boot(granule: &str, args: &str) -> Value {
-    json!({ "do": "boot", "granule": granule, "memory": "1G", "args": args })
-}
 
 #[test]
 fn a_dimm_comes_is_used_and_goes_without_a_trace() {

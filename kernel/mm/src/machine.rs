@@ -13,6 +13,7 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::addr::{PhysAddr, VirtAddr, VirtRange};
+use crate::error::Resource;
 use crate::frame::page::{PAGE_BYTES, Page};
 
 /// What an access through the MMU wants to do.
@@ -44,6 +45,15 @@ impl Bbm {
             _ => Self::Level2,
         }
     }
+}
+
+/// The end of a step of an operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Checkpoint {
+    /// It is done.
+    Done(&'static str),
+    /// It is taken back.
+    Undone(&'static str),
 }
 
 /// Memory and its maintenance.
@@ -109,6 +119,12 @@ pub unsafe trait Machine: Clone {
     const WATCHES_ENTRIES: bool = false;
     /// A checkpoint that the emulated machine uses to watch entry writes; the kernel's does nothing.
     fn entry_written(&self, _table: PhysAddr, _index: usize, _old: u64, _new: u64) {}
+    /// A step of an operation ends here: the emulated machine shows memory as it is at this moment.
+    #[inline(always)]
+    fn checkpoint(&self, _step: Checkpoint) {}
+    /// Something that can run out is asked for, and is made to fail or not: for the emulated machine.
+    #[inline(always)]
+    fn asked(&self, _resource: &Resource, _fails: bool) {}
     /// How well the CPUs support that the size of a live leaf changes (FEAT_BBM, the least of all CPUs).
     fn bbm(&self) -> Bbm {
         Bbm::Level0

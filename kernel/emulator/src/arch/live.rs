@@ -6,6 +6,8 @@ use super::spec::{Entry, Leaf, Spec};
 /// Judges the change of an entry of `level` from `old` to `new`; `same` compares the memory at two output addresses over a
 /// length.
 ///
+/// Returns why it is legal.
+///
 /// # Errors
 /// What the architecture says against it.
 pub fn judge(
@@ -14,18 +16,25 @@ pub fn judge(
     old: u64,
     new: u64,
     same: impl FnOnce(u64, u64, u64) -> bool,
-) -> Result<(), &'static str> {
+) -> Result<&'static str, &'static str> {
     match (spec.decode(level, old), spec.decode(level, new)) {
         (Entry::Reserved(why), _) | (_, Entry::Reserved(why)) => Err(why),
-        (Entry::Invalid, _) | (_, Entry::Invalid) => Ok(()),
-        (Entry::Table { pa: a, .. }, Entry::Table { pa: b, .. }) if a == b => Ok(()),
+        (Entry::Invalid, Entry::Invalid) => Ok("invalid before and after"),
+        (Entry::Invalid, _) => Ok("make"),
+        (_, Entry::Invalid) => Ok("break"),
+        (Entry::Table { pa: a, .. }, Entry::Table { pa: b, .. }) if a == b => Ok("the same table"),
         (Entry::Table { .. }, Entry::Table { .. }) => Err("a live table is exchanged for another"),
         (Entry::Leaf(a), Entry::Leaf(b)) => leaves(a, b, spec.levels[level].size(), same),
         _ => Err("a block and a table replace each other live"),
     }
 }
 
-fn leaves(a: Leaf, b: Leaf, size: u64, same: impl FnOnce(u64, u64, u64) -> bool) -> Result<(), &'static str> {
+fn leaves(
+    a: Leaf,
+    b: Leaf,
+    size: u64,
+    same: impl FnOnce(u64, u64, u64) -> bool,
+) -> Result<&'static str, &'static str> {
     if a.contiguous != b.contiguous {
         return Err("the Contiguous bit changes live");
     }
@@ -36,12 +45,16 @@ fn leaves(a: Leaf, b: Leaf, size: u64, same: impl FnOnce(u64, u64, u64) -> bool)
         return Err("nG changes live");
     }
     if a.pa == b.pa {
-        return Ok(());
+        return Ok("permissions alone change live");
     }
     if a.writable || b.writable {
         return Err("the output address changes live, and old or new is writable");
     }
-    if same(a.pa, b.pa, size) { Ok(()) } else { Err("the output address changes live to other contents") }
+    if same(a.pa, b.pa, size) {
+        Ok("the output address changes live: read-only, to the same contents")
+    } else {
+        Err("the output address changes live to other contents")
+    }
 }
 
 #[cfg(test)]
@@ -54,7 +67,7 @@ mod tests {
     const MOVE: u64 = 0x20_0000;
 
     fn judge_as(old: u64, new: u64, same: bool) -> Result<(), &'static str> {
-        judge(&SPEC_4K, 2, old, new, |_, _, _| same)
+        judge(&SPEC_4K, 2, old, new, |_, _, _| same).map(drop)
     }
 
     #[test]

@@ -124,6 +124,28 @@ pub struct Everything {
     pub remembered: Vec<u64>,
 }
 
+impl Everything {
+    /// Whether every address translates to the same place with the same attributes by both.
+    pub fn translates_as(&self, other: &Self) -> bool {
+        self.runs() == other.runs()
+    }
+
+    fn runs(&self) -> Vec<(u64, u64, Leaf)> {
+        let mut runs: Vec<(u64, u64, Leaf)> = Vec::new();
+        for l in &self.leaves {
+            match runs.last_mut() {
+                Some((va, size, leaf))
+                    if *va + *size == l.va && Leaf { pa: leaf.pa + *size, ..*leaf } == l.leaf =>
+                {
+                    *size += l.size;
+                }
+                _ => runs.push((l.va, l.size, l.leaf)),
+            }
+        }
+        runs
+    }
+}
+
 /// Reads every entry of the tables under `root`.
 pub fn everything(spec: &Spec, memory: &impl Memory, root: u64) -> Everything {
     let mut all = Everything::default();

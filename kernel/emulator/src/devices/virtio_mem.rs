@@ -77,7 +77,7 @@ impl State {
         self.config.plugged_size = if to { plugged + changed } else { plugged - changed };
         for (part, was) in parts.into_iter().zip(before) {
             if self.has_ram(part) != was {
-                self.machine.memory().provide(part, PART, to);
+                self.machine.provide(part, PART, to);
             }
         }
     }

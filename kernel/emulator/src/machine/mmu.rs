@@ -7,14 +7,15 @@
 //!  invalidate                 stale entries that one of the operations hits are gone
 //! ```
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
 use super::memory::{PhysMemory, host};
-use super::tlb::Tlb;
+use super::record::Place;
+use super::tlb::{Stale, Tlb};
 use super::violation::{Rule, Violation};
 use crate::arch::live;
-use crate::arch::spec::{Entry, Leaf, Spec};
+use crate::arch::spec::{Entry, Spec};
 use crate::arch::walker::{self, Everything, MappedTable, Memory, Walk};
 
 /// A translation that was checked, until anything changes.
@@ -30,28 +31,12 @@ struct Checked {
 /// How many checked translations are remembered.
 const CHECKED: usize = 64;
 
+/// How many leaves that were used are remembered.
+const USED: usize = 64;
+
 /// Where the translation of `va` is remembered.
 fn slot(va: u64) -> usize {
     host((va >> 12 ^ va >> 21 ^ va >> 29) % CHECKED as u64)
-}
-
-/// Whether every address translates to the same place with the same attributes before and after.
-fn same_translation(gone: &Everything, come: &Everything) -> bool {
-    let runs = |all: &Everything| {
-        let mut runs: Vec<(u64, u64, Leaf)> = Vec::new();
-        for l in &all.leaves {
-            match runs.last_mut() {
-                Some((va, size, leaf))
-                    if *va + *size == l.va && Leaf { pa: leaf.pa + *size, ..*leaf } == l.leaf =>
-                {
-                    *size += l.size;
-                }
-                _ => runs.push((l.va, l.size, l.leaf)),
-            }
-        }
-        runs
-    };
-    runs(gone) == runs(come)
 }
 
 /// The MMU, once it is on.
@@ -74,6 +59,8 @@ pub(crate) struct Mmu {
     runs: HashSet<u64>,
     checked: [Checked; CHECKED],
     generation: u64,
+    /// The addresses of the leaves that were used last.
+    pub(crate) used: VecDeque<u64>,
     /// What was found since the last request.
     pub(crate) found: Vec<Violation>,
 }
@@ -100,6 +87,7 @@ impl Mmu {
             runs: HashSet::new(),
             checked: [Checked::default(); CHECKED],
             generation: 1,
+            used: VecDeque::new(),
             found: Vec::new(),
         };
         // Miri checks pointers, at a ten-thousandth of the speed: it is spared the watch over table entries, which the same
@@ -113,7 +101,7 @@ impl Mmu {
     pub(crate) const fn root(&self) -> u64 {
         self.root
     }
-    pub(crate) fn stale_entries(&self) -> usize {
+    pub(crate) fn stale_entries(&self) -> &[Stale] {
         self.tlb.entries()
     }
     /// Where the linear map has `pa`.
@@ -160,12 +148,23 @@ impl Mmu {
             self.report(Rule::Unpublished, va, walk.leaf.pa, "");
         }
         self.check_run(spec, memory, &walk);
+        self.note_used(walk.va);
         let (generation, writable) = (self.generation, walk.leaf.writable);
         if self.found.is_empty() {
             self.checked[slot(va)] =
                 Checked { generation, va: walk.va, size: walk.size, pa: walk.leaf.pa, writable };
         }
         Some((walk.leaf.pa + (va - walk.va), walk.size - (va - walk.va)))
+    }
+
+    fn note_used(&mut self, va: u64) {
+        if self.used.contains(&va) {
+            return;
+        }
+        if self.used.len() == USED {
+            self.used.pop_front();
+        }
+        self.used.push_back(va);
     }
 
     /// All entries that share the Contiguous bit with this one say the same and map neighbouring memory.
@@ -201,20 +200,24 @@ impl Mmu {
         index: u64,
         old: u64,
         new: u64,
-    ) {
-        let Some((level, starts)) = self.tables.get(&table).cloned() else { return };
+    ) -> Option<Place> {
+        let (level, starts) = self.tables.get(&table).cloned()?;
         self.generation += 1;
         let (shape, at) = (spec.levels[level], table + index * 8);
         self.runs.remove(&(at & !(shape.run * 8 - 1)));
-        for start in starts {
-            self.changed(spec, memory, level, (table, start + (index << shape.low)), old, new);
+        let mut judged = Ok("");
+        for start in &starts {
+            let this = self.changed(spec, memory, level, (table, start + (index << shape.low)), old, new);
+            judged = judged.and(this);
         }
         if old != new && !matches!(spec.decode(level, new), Entry::Invalid) {
             self.unpublished.insert(at);
         }
+        let va = starts.first().map_or(0, |start| start + (index << shape.low));
+        Some(Place { level, va, times: starts.len(), judged })
     }
 
-    /// The entry for `va`, of `level` and in `table`, changed.
+    /// The entry for `va`, of `level` and in `table`, changed. Returns what the architecture says to that.
     fn changed(
         &mut self,
         spec: &Spec,
@@ -223,18 +226,20 @@ impl Mmu {
         (table, va): (u64, u64),
         old: u64,
         new: u64,
-    ) {
+    ) -> Result<&'static str, &'static str> {
         let shape = spec.levels[level];
         let gone = self.contents(spec, memory, level, va, old);
         let come = self.contents(spec, memory, level, va, new);
-        let resized =
-            self.bbm_level_2 && gone.tables.len() != come.tables.len() && same_translation(&gone, &come);
-        match live::judge(spec, level, old, new, |a, b, len| memory.same(a, b, len)) {
-            Err(why) if !resized => self.report(Rule::BreakBeforeMake, va, table, why),
-            _ => {}
+        let resized = self.bbm_level_2 && gone.tables.len() != come.tables.len() && gone.translates_as(&come);
+        let judged = match live::judge(spec, level, old, new, |a, b, len| memory.same(a, b, len)) {
+            Err(_) if resized => Ok("a block and its pieces replace each other live (FEAT_BBM level 2)"),
+            other => other,
+        };
+        if let Err(why) = judged {
+            self.report(Rule::BreakBeforeMake, va, table, why);
         }
         if old == new {
-            return;
+            return judged;
         }
         if level < 3 {
             self.reshaped(va..va.saturating_add(shape.size()), (old, new), &gone, &come);
@@ -251,6 +256,7 @@ impl Mmu {
             }
             self.link(memory, &come);
         }
+        judged
     }
 
     /// A block that becomes the table of its pieces, or the reverse, through an invalid entry: a window must
@@ -271,7 +277,7 @@ impl Mmu {
         // An entry that was empty in between had no owner: what it mapped was freed.
         let Some((was, in_window)) = self.taken_down.remove(&va).filter(|_| old != 0) else { return };
         let other_shape = was.tables.len() != come.tables.len();
-        if other_shape && same_translation(&was, come) && !(in_window && told) {
+        if other_shape && was.translates_as(come) && !(in_window && told) {
             self.report(Rule::NoWindow, va, 0, "");
         }
     }

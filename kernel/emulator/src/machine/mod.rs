@@ -6,9 +6,12 @@
 //! [`Emulated::tolerate`].
 #![expect(unsafe_code, reason = "implements the model's F1 over the host memory of `memory`")]
 
+mod journal;
 pub mod memory;
 mod mmu;
-mod tlb;
+pub mod record;
+pub mod recording;
+pub mod tlb;
 pub mod violation;
 
 use std::cell::{Cell, RefCell};
@@ -16,13 +19,15 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use hotmap_mm::addr::{PhysAddr, VirtAddr, VirtRange};
-use hotmap_mm::machine::Bbm;
-use hotmap_mm::machine::{Access, Machine};
+use hotmap_mm::error::Resource;
+use hotmap_mm::machine::{Access, Bbm, Checkpoint, Machine};
 
 use crate::arch::spec::Spec;
 use crate::arch::walker::{self, Everything};
 use memory::{PhysMemory, host};
 use mmu::Mmu;
+use record::{Event, Recorder};
+use tlb::Stale;
 use violation::Violation;
 
 /// The most operations by which the kernel invalidates a range; written once more.
@@ -36,6 +41,9 @@ struct Inner {
     accesses: Cell<u64>,
     violations: RefCell<Vec<Violation>>,
     broadcasts: Cell<u64>,
+    /// What the machine does is recorded.
+    recording: Cell<bool>,
+    recorder: RefCell<Recorder>,
 }
 
 /// The machine; clones are the same machine.
@@ -53,6 +61,8 @@ impl Emulated {
             accesses: Cell::new(0),
             violations: RefCell::new(Vec::new()),
             broadcasts: Cell::new(0),
+            recording: Cell::new(false),
+            recorder: RefCell::default(),
         }))
     }
 
@@ -79,6 +89,7 @@ impl Emulated {
     /// When there is RAM already.
     pub fn plug(&self, start: u64, len: u64) {
         self.0.memory.plug(start, len);
+        self.note_ram(start..start + len, true);
     }
 
     /// Unplugs the RAM that was plugged at `start`.
@@ -90,7 +101,17 @@ impl Emulated {
         if let Some(range) = ranges.into_iter().find(|r| r.start == start) {
             self.with_mmu(|mmu, inner| mmu.unplugged(inner.spec, &inner.memory, range));
         }
-        self.0.memory.unplug(start);
+        let gone = self.0.memory.take(start);
+        self.note_gone(gone);
+    }
+
+    /// A part of what was plugged is there from here on, with contents of its own, or not.
+    ///
+    /// # Panics
+    /// As [`PhysMemory::provide`].
+    pub fn provide(&self, start: u64, len: u64, there: bool) {
+        self.note_ram(start..start + len, there);
+        self.0.memory.provide(start, len, there);
     }
 
     /// From here on a block and the table of its pieces may replace each other in one step (FEAT_BBM level 2).
@@ -124,7 +145,7 @@ impl Emulated {
     }
     /// How many entries that are no longer in the tables a TLB may still hold.
     pub fn stale_entries(&self) -> usize {
-        self.0.mmu.borrow().as_ref().map_or(0, Mmu::stale_entries)
+        self.with_stale(<[Stale]>::len)
     }
 
     /// Everything that the tables say, read by the specification's walker.
@@ -154,6 +175,11 @@ impl Emulated {
         result
     }
 
+    /// What is stale now.
+    fn with_stale<T>(&self, f: impl FnOnce(&[Stale]) -> T) -> T {
+        f(self.0.mmu.borrow().as_ref().map_or(&[], Mmu::stale_entries))
+    }
+
     fn settle(&self) {
         if self.0.mmu.borrow().as_ref().is_none_or(|mmu| mmu.found.is_empty()) {
             return;
@@ -162,6 +188,7 @@ impl Emulated {
         if let (Some(first), false) = (found.first(), self.0.tolerant.get()) {
             panic!("{first}");
         }
+        self.note_violations(&found);
         self.0.violations.borrow_mut().extend(found);
     }
 
@@ -196,12 +223,15 @@ unsafe impl Machine for Emulated {
                 assert_eq!(self.resolve(va, len, Access::Write), pa.get(), "linear address of {pa}")
             }
         }
+        self.note_access(pa.get(), len, Access::Write);
         self.0.memory.pointer(pa.get(), len)
     }
 
     fn mapped(&self, va: VirtAddr, len: u64, access: Access) -> *mut u8 {
         self.0.accesses.set(self.0.accesses.get() + 1);
-        self.0.memory.pointer(self.resolve(va.get(), len, access), len)
+        let pa = self.resolve(va.get(), len, access);
+        self.note_access(pa, len, access);
+        self.0.memory.pointer(pa, len)
     }
 
     fn bbm(&self) -> Bbm {
@@ -209,13 +239,17 @@ unsafe impl Machine for Emulated {
         if level_2 { Bbm::Level2 } else { Bbm::Level0 }
     }
     fn window_open(&self, range: VirtRange) {
-        self.with_mmu(|mmu, _| mmu.open_window(range.start.get()..range.end.get()));
+        let range = range.start.get()..range.end.get();
+        self.note(|| Event::Window(Some(range.clone())));
+        self.with_mmu(|mmu, _| mmu.open_window(range));
     }
     fn window_close(&self) {
+        self.note(|| Event::Window(None));
         self.with_mmu(|mmu, _| mmu.close_window());
     }
 
     fn publish(&self) {
+        self.note(|| Event::Publish);
         self.with_mmu(|mmu, _| mmu.publish());
     }
 
@@ -223,7 +257,10 @@ unsafe impl Machine for Emulated {
         let operations = range.len().div_ceil(stride);
         let broadcasts = if operations > MOST_OPERATIONS { 1 } else { operations };
         self.0.broadcasts.set(self.0.broadcasts.get() + broadcasts);
-        self.with_mmu(|mmu, _| mmu.invalidate(range.start.get()..range.end.get(), stride, tables));
+        let range = range.start.get()..range.end.get();
+        let needed = self.note_before_invalidate();
+        self.with_mmu(|mmu, _| mmu.invalidate(range.clone(), stride, tables));
+        self.note_invalidate(range, stride, tables, needed);
     }
 
     unsafe fn zero(&self, ptr: *mut u8, len: u64) {
@@ -249,6 +286,16 @@ unsafe impl Machine for Emulated {
     const WATCHES_ENTRIES: bool = true;
     fn entry_written(&self, table: PhysAddr, index: usize, old: u64, new: u64) {
         let (table, index) = (table.get(), index as u64);
-        self.with_mmu(|mmu, inner| mmu.written(inner.spec, &inner.memory, table, index, old, new));
+        let before = self.stale_entries();
+        let written =
+            self.with_mmu(|mmu, inner| mmu.written(inner.spec, &inner.memory, table, index, old, new));
+        self.note_written(table + index * 8, written.flatten(), (old, new), before);
+    }
+
+    fn checkpoint(&self, step: Checkpoint) {
+        self.note_checkpoint(step);
+    }
+    fn asked(&self, resource: &Resource, failed: bool) {
+        self.note(|| Event::Asked { what: resource.to_string(), failed });
     }
 }

@@ -9,16 +9,18 @@ use crate::arch::spec::{Leaf, Spec};
 use crate::arch::walker::{Everything, Walk};
 
 /// An entry that is no longer in the tables, and may still be in a TLB.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stale {
-    /// What it covers: virtual address and bytes.
-    pub(crate) va: u64,
-    pub(crate) size: u64,
-    /// What it leads to: physical address and bytes.
-    pub(crate) pa: u64,
-    pub(crate) bytes: u64,
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stale {
+    /// The first virtual address that it covers.
+    pub va: u64,
+    /// How many bytes it covers.
+    pub size: u64,
+    /// The physical address that it leads to.
+    pub pa: u64,
+    /// How many bytes are there.
+    pub bytes: u64,
     /// The leaf; `None` for an entry that led to a table.
-    pub(crate) leaf: Option<Leaf>,
+    pub leaf: Option<Leaf>,
 }
 
 impl Stale {
@@ -40,8 +42,8 @@ pub(crate) struct Tlb {
 }
 
 impl Tlb {
-    pub(crate) const fn entries(&self) -> usize {
-        self.stale.len()
+    pub(crate) fn entries(&self) -> &[Stale] {
+        &self.stale
     }
 
     /// Whether an access to `va`, which the tables translate by `walk`, may go wrong: by an entry that does not say what the

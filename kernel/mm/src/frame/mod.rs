@@ -247,6 +247,8 @@ impl<M: Machine> Frames<M> {
     /// # Errors
     /// `Out`, on purpose.
     pub fn may_fail(&mut self, resource: Resource) -> Result<()> {
-        if self.faults.hit() { Err(Error::Out(resource)) } else { Ok(()) }
+        let fails = self.faults.hit();
+        self.machine.asked(&resource, fails);
+        if fails { Err(Error::Out(resource)) } else { Ok(()) }
     }
 }

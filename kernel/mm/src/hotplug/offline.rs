@@ -17,7 +17,7 @@ use crate::frame::page::PageKind;
 use crate::hotplug::isolate::Used;
 use crate::hotplug::notify::Direction;
 use crate::hugetlb::compound::refuse_taken;
-use crate::machine::Machine;
+use crate::machine::{Checkpoint, Machine};
 use crate::migrate::batch::Batch;
 use crate::mm::Mm;
 use crate::pfn::{Pfn, PfnRange};
@@ -89,14 +89,17 @@ impl<M: Machine> Mm<M> {
             return Ok(Offlined::default());
         }
         self.ask_offline(going)?;
+        self.space.machine().checkpoint(Checkpoint::Done("isolate blocks"));
         let mut migrated = 0;
         match self.evacuate(going, &mut migrated, stop) {
             Ok(()) => {
                 self.leave_zones(going);
+                self.space.machine().checkpoint(Checkpoint::Done("leave zone"));
                 Ok(Offlined { migrated })
             }
             Err(error) => {
                 self.cancel_offline(going);
+                self.space.machine().checkpoint(Checkpoint::Undone("isolate blocks"));
                 Err(error)
             }
         }

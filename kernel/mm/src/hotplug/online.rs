@@ -43,9 +43,11 @@ impl<M: Machine> Mm<M> {
             self.notifiers.cancel(Direction::Online, range);
             return Err(error);
         }
+        Step::JoinZone.done(self.space.machine());
         progress(self, Step::JoinZone);
         self.frames.release_to_buddy(pages);
         self.notifiers.done(Direction::Online, range);
+        Step::GoOnline.done(self.space.machine());
         progress(self, Step::GoOnline);
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The names of the steps, for the log, the tests and the documents.
 
+use crate::machine::{Checkpoint, Machine};
+
 /// A step of [`add_memory`](crate::mm::Mm::add_memory) (1 to 5) or [`online_pages`](crate::mm::Mm::online_pages) (6 and 7).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
@@ -32,6 +34,15 @@ impl Step {
     ];
     /// How many of them make a range present and leave it offline.
     pub const ADDING: usize = 5;
+
+    /// It is done: what the emulated machine records is cut here.
+    pub(crate) fn done(self, machine: &impl Machine) {
+        machine.checkpoint(Checkpoint::Done(self.name()));
+    }
+    /// It is taken back.
+    pub(crate) fn undone(self, machine: &impl Machine) {
+        machine.checkpoint(Checkpoint::Undone(self.name()));
+    }
 
     /// The step's number, from 1.
     pub const fn number(self) -> usize {

@@ -13,7 +13,7 @@ pub(crate) type Inverse<M, T> = fn(&mut Mm<M>, &T);
 pub(crate) struct Undo<'a, M: Machine, T> {
     mm: &'a mut Mm<M>,
     subject: T,
-    inverses: [Option<Inverse<M, T>>; Step::ALL.len()],
+    inverses: [Option<(Step, Inverse<M, T>)>; Step::ALL.len()],
     done: usize,
     progress: &'a mut dyn FnMut(&Mm<M>, Step),
 }
@@ -35,8 +35,9 @@ impl<'a, M: Machine, T> Undo<'a, M, T> {
         inverse: Inverse<M, T>,
     ) -> Result<()> {
         act(self.mm, &self.subject)?;
-        self.inverses[self.done] = Some(inverse);
+        self.inverses[self.done] = Some((step, inverse));
         self.done += 1;
+        step.done(self.mm.space.machine());
         (self.progress)(self.mm, step);
         Ok(())
     }
@@ -49,8 +50,9 @@ impl<'a, M: Machine, T> Undo<'a, M, T> {
 
 impl<M: Machine, T> Drop for Undo<'_, M, T> {
     fn drop(&mut self) {
-        for inverse in self.inverses[..self.done].iter().rev().flatten() {
+        for (step, inverse) in self.inverses[..self.done].iter().rev().flatten() {
             inverse(self.mm, &self.subject);
+            step.undone(self.mm.space.machine());
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::frame::Frames;
 use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::frame::section::Backing;
 use crate::frame::zone::ZoneKind;
-use crate::machine::Machine;
+use crate::machine::{Checkpoint, Machine};
 use crate::pfn::{Pfn, PfnRange};
 use crate::space::table::KernelSpace;
 use crate::vmemmap::sharing::pages_of_tails;
@@ -85,7 +85,9 @@ impl HugeTlb {
         let sharing = self.sharing(frames, head)?;
         refuse_unless_optimised(frames, head, false)?;
         let tail = self.tails.frame(frames, sharing.of, sharing.order)?;
+        frames.machine().checkpoint(Checkpoint::Done("get the page of tails"));
         let split = split_memmap(space, frames, sharing.page);
+        frames.machine().checkpoint(Checkpoint::Done("map the memmap by pages"));
         if let Err(error) = split.and_then(|()| share(space, frames, &sharing, tail)) {
             join_memmap(space, frames, sharing.page);
             self.tails.count(frames, sharing.of, 0, 0);
@@ -159,6 +161,7 @@ fn share<M: Machine>(
     refuse_other_contents(space, sharing, tail)?;
     if !frames.hooks.skips_break() {
         space.rewrite_same(sharing.tails, &mut |_, d| d.read_only())?;
+        frames.machine().checkpoint(Checkpoint::Done("make the tails read-only"));
     }
     let (g, mut old) = (frames.granule(), FrameStack::default());
     let switched = space.rewrite(sharing.tails, Contents::Same, &mut |_, d| {
@@ -173,7 +176,9 @@ fn share<M: Machine>(
             return Err(error);
         }
     }
+    frames.machine().checkpoint(Checkpoint::Done("share the page of tails"));
     old.free(frames);
+    frames.machine().checkpoint(Checkpoint::Done("free the old frames"));
     Ok(())
 }
 
@@ -194,6 +199,7 @@ fn refuse_other_contents<M: Machine>(space: &KernelSpace<M>, sharing: &Sharing, 
 fn unshare<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, sharing: &Sharing) -> Result<()> {
     let g = frames.granule();
     let (mut new, mut last) = (FrameStack::alloc_memmap(frames, sharing.tails)?, None);
+    frames.machine().checkpoint(Checkpoint::Done("take frames"));
     let rewritten = space.rewrite(sharing.tails, Contents::Same, &mut |_, d| {
         let Some(frame) = new.pop(frames) else { return d };
         last = Some(frame);
@@ -209,5 +215,8 @@ fn unshare<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, shari
             return Err(error);
         }
     }
-    space.rewrite_same(sharing.tails, &mut |_, d| d.writable())
+    frames.machine().checkpoint(Checkpoint::Done("map frames of its own"));
+    space.rewrite_same(sharing.tails, &mut |_, d| d.writable())?;
+    frames.machine().checkpoint(Checkpoint::Done("make the tails writable"));
+    Ok(())
 }

@@ -10,7 +10,7 @@ use crate::addr::{PhysAddr, VirtAddr};
 use crate::error::{Error, Resource, Result};
 use crate::frame::Frames;
 use crate::granule::Granule;
-use crate::machine::{self, Machine};
+use crate::machine::{self, Checkpoint, Machine};
 use crate::pfn::{Pfn, PfnRange};
 use crate::space::request::Exchange;
 use crate::space::table::KernelSpace;
@@ -121,10 +121,16 @@ fn migrate_pages<M: Machine>(
     let g = frames.granule();
     let (count, left) = take_targets(frames, pages);
     let pages = &mut pages[..count];
+    if count != 0 {
+        frames.machine().checkpoint(Checkpoint::Done("take frames"));
+    }
     let copy = |machine: &M, page: &Exchange| machine::copy_frame(machine, page.from, page.to, g.page_size);
     if let Err(error) = space.exchange_pages(pages, copy) {
         runs(g, pages, |page| page.to).for_each(|run| frames.free_tenants(run));
         return Err(error);
+    }
+    if count != 0 {
+        frames.machine().checkpoint(Checkpoint::Done("copy pages, map the copies"));
     }
     for page in pages.iter() {
         frames.pages().own(Pfn::containing(g, page.to)).as_tenant().set_address(page.va);
@@ -133,6 +139,9 @@ fn migrate_pages<M: Machine>(
     for run in runs(g, pages, |page| page.from) {
         frames.count_tenants(run, -1);
         frames.free_tenants(run);
+    }
+    if count != 0 {
+        frames.machine().checkpoint(Checkpoint::Done("free the old frames"));
     }
     Ok(Moved { pages: count as u64, left })
 }

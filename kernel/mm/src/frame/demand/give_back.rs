@@ -17,7 +17,7 @@ use crate::frame::block::{BlockState, MemoryBlock};
 use crate::frame::memmap::{aside_order, described_order};
 use crate::frame::pages::Pages;
 use crate::granule::MAX_ORDERS;
-use crate::machine::{self, Machine};
+use crate::machine::{self, Checkpoint, Machine};
 use crate::pfn::Pfn;
 
 impl<M: Machine> Frames<M> {
@@ -130,6 +130,7 @@ impl<M: Machine> Frames<M> {
             *frames = Some(frame);
         }
         self.invalidate_pages(site, pages);
+        self.machine.checkpoint(Checkpoint::Done("share memmap pages again"));
         self.demand.figures.given_back += pages.count as u64;
     }
 
@@ -149,6 +150,7 @@ impl<M: Machine> Frames<M> {
             Some((table, slot)) => self.swap_table(&slot, Descriptor::table(table).shared()),
             None => self.share_all(site),
         }
+        self.machine.checkpoint(Checkpoint::Done("map the image again"));
         let block = self.blocks.at_mut(site.block);
         let lent = block.memmap_inside;
         block.free.set_whole(g.section_order, 1 << aside_order(g));

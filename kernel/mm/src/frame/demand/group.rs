@@ -25,7 +25,7 @@ use crate::frame::page::{PAGE_BYTES, PageKind};
 use crate::frame::tables::TableFrames;
 use crate::frame::zone::ZoneKind;
 use crate::frame::{Frames, Mobility};
-use crate::machine::{self, Machine};
+use crate::machine::{self, Checkpoint, Machine};
 use crate::pfn::{Pfn, PfnRange};
 
 impl<M: Machine> Frames<M> {
@@ -118,6 +118,7 @@ impl<M: Machine> Frames<M> {
         let Some(table) = table.map(|table| table.address(g)) else { return };
         machine::copy_frame(&self.machine, shared, table, g.page_size);
         self.swap_table(slot, Descriptor::table(table));
+        self.machine.checkpoint(Checkpoint::Done("give the group a table"));
         self.unshare_table(shared);
     }
 
@@ -159,6 +160,7 @@ impl<M: Machine> Frames<M> {
         match self.demand.image.and_then(|image| image.group_table) {
             Some(group) => {
                 self.swap_table(slot, Descriptor::table(group).shared());
+                self.machine.checkpoint(Checkpoint::Done("share the groups' table"));
                 self.share_table(group);
                 self.free_table(own.address(g));
             }

@@ -27,7 +27,7 @@ use crate::frame::buddy::{Populated, Split};
 use crate::frame::memmap::{aside_order, described_order};
 use crate::frame::pages::Pages;
 use crate::granule::{LAST_LEVEL, MAX_ORDERS};
-use crate::machine::{self, Machine};
+use crate::machine::{self, Checkpoint, Machine};
 use crate::pfn::{Pfn, PfnRange};
 
 impl<M: Machine> Frames<M> {
@@ -101,6 +101,7 @@ impl<M: Machine> Frames<M> {
         let table = g.shares_tables().then_some(carved.pfn);
         if let Some(table) = table {
             self.make_table(site, table.address(g));
+            self.machine.checkpoint(Checkpoint::Done("give the block a table"));
         }
         let site = self.site_at(site.block)?;
         self.lend_carved(&site, carved, table, &pages);
@@ -191,6 +192,7 @@ impl<M: Machine> Frames<M> {
             self.set_leaf(&site.slot(number), leaf);
         }
         self.invalidate_pages_here(site, pages);
+        self.machine.checkpoint(Checkpoint::Done("give memmap pages frames"));
         self.demand.figures.populated += pages.count as u64;
     }
 

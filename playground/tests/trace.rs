@@ -1,0 +1,122 @@
+//! The steps of an operation, as the page asks for them.
+
+mod page;
+
+use page::{Page, boot};
+use serde_json::{Value, json};
+
+const STEPS: [&str; 7] = [
+    "claim sections",
+    "map linearly",
+    "choose backing",
+    "populate vmemmap",
+    "initialise pages",
+    "join zone",
+    "go online",
+];
+
+fn names(trace: &Value) -> Vec<&str> {
+    let steps = trace["steps"].as_array().expect("steps");
+    steps.iter().map(|step| step["step"].as_str().expect("a name")).collect()
+}
+
+/// The stale entries of the view `tlb` after a step.
+fn stale(page: &mut Page, at: usize) -> usize {
+    let view = page.must(&json!({ "do": "view", "name": "tlb", "at": at }))["view"].clone();
+    let entries = view["entries"].as_array().expect("entries").clone();
+    entries.iter().filter(|entry| entry["stale"] == true).count()
+}
+
+#[test]
+fn a_plug_has_the_seven_steps_at_every_granule_and_home() {
+    for granule in ["4k", "16k", "64k"] {
+        for home in ["self", "ram", "demand"] {
+            let mut page = Page::boot(boot(granule, &format!("memmap={home}")));
+            assert_eq!(page.must(&json!({ "do": "trace" }))["steps"], json!([]), "boot has none");
+            page.tell("monitor", "plug 1G");
+            let trace = page.must(&json!({ "do": "trace" }));
+            let own: Vec<&str> = names(&trace).into_iter().filter(|name| STEPS.contains(name)).collect();
+            assert_eq!(own, STEPS, "{granule} {home}");
+            assert_eq!(trace["undone"], false);
+        }
+    }
+}
+
+/// A failed allocation: what was done is taken back, in reverse.
+#[test]
+fn a_failed_operation_is_seen_to_be_taken_back() {
+    let mut page = Page::boot(boot("4k", "memmap=self"));
+    let state = page.state();
+    // Behind the sections, the blocks and the altmaps: the altmap has no frame, and system RAM does not stand in.
+    page.tell("line", "inject alloc 6");
+    page.refused("monitor", "plug 1G");
+    let trace = page.must(&json!({ "do": "trace" }));
+    let names = names(&trace);
+    let taken_back: Vec<&&str> = names.iter().filter(|name| name.starts_with("undo: ")).collect();
+    assert!(!taken_back.is_empty(), "{names:?}");
+    assert!(taken_back.last().is_some_and(|name| name.starts_with("undo: claim sections")), "{names:?}");
+    assert_eq!(trace["undone"], true);
+    let events = trace["steps"].as_array().expect("steps").iter().flat_map(|step| {
+        let events = step["events"].as_array().expect("events");
+        events.iter().filter(|event| event["kind"] == "ask" && event["failed"] == true)
+    });
+    assert_eq!(events.count(), 1);
+    page.tell("monitor", "unplug 0");
+    assert_eq!(page.state()["pages"], state["pages"]);
+}
+
+/// HVO's two changes are legal one by one, and each has stale entries until it is invalidated.
+#[test]
+fn each_change_of_live_entries_is_legal_and_is_invalidated() {
+    let mut page = Page::boot(boot("4k", ""));
+    page.tell("line", "hugetlb 2M 1");
+    let trace = page.must(&json!({ "do": "trace" }));
+    let steps = trace["steps"].as_array().expect("steps").clone();
+    let rules = [
+        ("make the tails read-only: change 7 entries", "permissions alone change live"),
+        (
+            "share the page of tails: change 7 entries",
+            "the output address changes live: read-only, to the same contents",
+        ),
+    ];
+    for (name, rule) in rules {
+        let at =
+            steps.iter().position(|step| step["step"] == name).unwrap_or_else(|| panic!("{name}: {trace}"));
+        let events = steps[at]["events"].as_array().expect("events");
+        let writes: Vec<&Value> = events.iter().filter(|event| event["kind"] == "write").collect();
+        assert_eq!(writes.len(), 7, "{name}: all but the first page of 8");
+        assert!(
+            writes.iter().all(|write| write["rule"] == rule && write["legal"] == true),
+            "{name}: {writes:?}"
+        );
+        assert_eq!((stale(&mut page, at), stale(&mut page, at + 1)), (7, 0), "{name}");
+        assert_eq!(steps[at + 1]["events"][0]["kind"], "tlbi", "{name}");
+    }
+}
+
+#[test]
+fn a_moment_that_there_is_not_is_an_error() {
+    let mut page = Page::boot(boot("4k", ""));
+    page.tell("monitor", "plug 1G");
+    let count = names(&page.must(&json!({ "do": "trace" }))).len();
+    for at in [-1, 0, count as i64 - 1] {
+        page.must(&json!({ "do": "view", "name": "tlb", "at": at }));
+    }
+    for at in [-2, count as i64, i64::MAX] {
+        assert_eq!(page.ask(&json!({ "do": "view", "name": "tlb", "at": at }))["ok"], false, "{at}");
+    }
+    assert_eq!(page.ask(&json!({ "do": "view", "name": "nothing" }))["ok"], false);
+}
+
+#[test]
+fn the_audit_names_what_a_bug_has_broken() {
+    let mut page = Page::boot(boot("4k", "bug=lost-page"));
+    page.tell("monitor", "plug 1G");
+    page.tell("line", "tenant new 5; tenant drop");
+    let audit = page.must(&json!({ "do": "view", "name": "audit" }))["view"].clone();
+    let printed = page.refused("line", "audit");
+    let findings = audit["findings"].as_array().expect("findings");
+    assert!(!findings.is_empty());
+    assert!(findings.iter().all(|finding| printed.contains(finding.as_str().expect("text"))), "{printed}");
+    assert!(printed.contains(audit["summary"].as_str().expect("a summary")));
+}
