@@ -1,6 +1,8 @@
 //! From a request's arguments to a kernel on an emulated machine, as boot (boot/src) does it on a real one: memblock, the linear
 //! map, the image, the devices' registers; then the model and the devices.
 
+use std::rc::Rc;
+
 use hotmap_devicetree::{MemoryRegion, Region};
 use hotmap_emulator::devices::slots::Slots;
 use hotmap_emulator::devices::virtio_mem::Model;
@@ -16,6 +18,7 @@ use hotmap_mm::boot;
 use hotmap_mm::frame::page::PageKind;
 use hotmap_mm::layout::{LINEAR_SIZE, LINEAR_START, Layout};
 use hotmap_mm::mm::Mm;
+use hotmap_view::State;
 
 use crate::request::Boot;
 
@@ -46,6 +49,9 @@ pub(crate) struct Machine {
     pub(crate) machine: Emulated,
     pub(crate) slots: Slots,
     pub(crate) vmems: Vec<Model>,
+    /// What `state` says, if it was asked since the last operation, and what it said before that.
+    pub(crate) now: Option<Rc<State>>,
+    pub(crate) before: Option<Rc<State>>,
 }
 
 /// Boots the machine.
@@ -79,7 +85,7 @@ pub(crate) fn boot(request: &Boot) -> Result<Machine, String> {
     let kernel = Kernel::new(info, mm, platform);
     // What breaks a rule from here on is told, and ends nothing: `bug=` breaks some.
     machine.tolerate();
-    Ok(Machine { kernel, machine, slots, vmems })
+    Ok(Machine { kernel, machine, slots, vmems, now: None, before: None })
 }
 
 /// The boot arguments, read by the kernel's parser; lives as long as the program.

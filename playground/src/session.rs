@@ -83,6 +83,7 @@ impl Session {
 /// The shell's commands of a line, as at the prompt: each runs, whether the one before succeeded or not.
 fn run_line(machine: &mut Machine, text: &str) -> Answer {
     let mut failed = false;
+    view::begin(machine);
     machine.machine.record();
     for command in line::commands(text) {
         failed |= !(hotmap_shell::SHELL.run)(&mut machine.kernel, command);
@@ -93,6 +94,7 @@ fn run_line(machine: &mut Machine, text: &str) -> Answer {
 }
 
 fn run_monitor(machine: &mut Machine, text: &str) -> Answer {
+    view::begin(machine);
     machine.machine.record();
     let outcome = monitor::run(machine, text);
     machine.machine.finish_record(text.trim());
@@ -117,9 +119,7 @@ fn done(machine: &Machine, failed: bool) -> Answer {
 
 /// Exactly what the shell prints.
 fn state(machine: &mut Machine) -> Answer {
-    (hotmap_shell::SHELL.run)(&mut machine.kernel, "state");
-    let (text, _) = take_printed_apart();
-    match RawValue::from_string(text.trim_end().to_owned()) {
+    match RawValue::from_string(view::print_state(machine)) {
         Ok(state) => Answer { ok: true, state: Some(state), ..Answer::default() },
         Err(error) => Answer::error(format!("state: {error}")),
     }

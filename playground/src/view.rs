@@ -1,20 +1,56 @@
 //! Views of the machine: what a TLB may hold, and what the audit finds. The others are those of a machine that is looked at from
 //! outside.
 
+use std::rc::Rc;
+
+use hotmap_emulator::machine::Emulated;
 use hotmap_emulator::machine::recording::{Cached, Moment};
 use hotmap_emulator::machine::violation::Rule;
+use hotmap_kernel::drivers::uart::hosted::take_printed_apart;
+use hotmap_view::{Memory, State, Unreadable};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::boot::Machine;
 use crate::trace::Hex;
 
+/// Memory at a moment.
+struct Ram<'a>(&'a Emulated, Moment);
+
+impl Memory for Ram<'_> {
+    fn read(&self, pa: u64, bytes: &mut [u8]) -> Result<(), Unreadable> {
+        if self.0.copy_out(self.1, pa, bytes) { Ok(()) } else { Err(Unreadable { pa }) }
+    }
+}
+
+/// Exactly what the shell prints.
+pub(crate) fn print_state(machine: &mut Machine) -> String {
+    (hotmap_shell::SHELL.run)(&mut machine.kernel, "state");
+    take_printed_apart().0.trim_end().to_owned()
+}
+
+/// What `state` says now.
+pub(crate) fn state(machine: &mut Machine) -> Result<Rc<State>, String> {
+    if let Some(state) = &machine.now {
+        return Ok(state.clone());
+    }
+    let state = Rc::new(State::parse(&print_state(machine))?);
+    machine.now = Some(state.clone());
+    Ok(state)
+}
+
+/// An operation begins: what `state` says now is what it said before.
+pub(crate) fn begin(machine: &mut Machine) {
+    machine.before = state(machine).ok();
+    machine.now = None;
+}
+
 /// The view `name` of `of`, after step `at`.
 ///
 /// # Errors
 /// There is no such view, or no such step.
 pub(crate) fn view(
-    machine: &Machine,
+    machine: &mut Machine,
     name: &str,
     of: Option<&str>,
     at: Option<i64>,
@@ -23,8 +59,29 @@ pub(crate) fn view(
     match name {
         "tlb" => json(&tlb(machine, moment)),
         "audit" => json(&audit(machine)),
-        _ => Err(format!("there is no view {name} {}", of.unwrap_or_default())),
+        _ => {
+            let state = state_at(machine, moment)?;
+            let ram = Ram(&machine.machine, moment);
+            let outside = hotmap_view::Machine::new(&ram, &state).map_err(|error| error.to_string())?;
+            json(&outside.view(name, of).map_err(|error| error.to_string())?)
+        }
     }
+}
+
+/// The state that goes with memory at `moment`. Between the first step and the last: that of before or of now, which has more
+/// blocks, so that a block is seen as it comes and as it goes.
+fn state_at(machine: &mut Machine, moment: Moment) -> Result<Rc<State>, String> {
+    let now = state(machine)?;
+    let last = machine.machine.step_count().checked_sub(1);
+    let size = |state: &State| {
+        let extents: u64 = state.extents.iter().map(|extent| extent.size).sum();
+        state.blocks.iter().map(|block| block.size).sum::<u64>() + extents
+    };
+    Ok(match (moment, &machine.before) {
+        (Moment::After(None), Some(before)) => before.clone(),
+        (Moment::After(step), Some(before)) if step != last && size(before) > size(&now) => before.clone(),
+        _ => now,
+    })
 }
 
 fn json(view: &impl Serialize) -> Result<Box<RawValue>, String> {

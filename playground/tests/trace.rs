@@ -120,3 +120,72 @@ fn the_audit_names_what_a_bug_has_broken() {
     assert!(findings.iter().all(|finding| printed.contains(finding.as_str().expect("text"))), "{printed}");
     assert!(printed.contains(audit["summary"].as_str().expect("a summary")));
 }
+
+fn view(page: &mut Page, name: &str, of: Option<&str>, at: Option<i64>) -> Value {
+    let mut request = json!({ "do": "view", "name": name });
+    if let Some(of) = of {
+        request["of"] = json!(of);
+    }
+    if let Some(at) = at {
+        request["at"] = json!(at);
+    }
+    page.must(&request)["view"].clone()
+}
+
+/// The DIMM's struct pages are reached from the step on that populates vmemmap, and until the one that takes it down.
+#[test]
+fn a_view_at_a_step_shows_the_machine_of_that_step() {
+    for (granule, page_size) in [("4k", 0x1000u64), ("16k", 0x4000), ("64k", 0x1_0000)] {
+        for home in ["self", "ram"] {
+            let mut page = Page::boot(boot(granule, &format!("memmap={home}")));
+            let of = format!("pfn:{}", (0x8000_0000 + (256 << 20)) / page_size);
+            let tree = view(&mut page, "tables", None, None);
+            page.tell("monitor", "plug 1G");
+            let last = names(&page.must(&json!({ "do": "trace" }))).len() as i64 - 1;
+            let populate = STEPS.iter().position(|step| *step == "populate vmemmap").expect("a step") as i64;
+            for at in -1..=last {
+                let walk = view(&mut page, "walk", Some(&of), Some(at));
+                assert_eq!(
+                    walk["pa"].is_string(),
+                    at >= populate,
+                    "{granule} {home} after step {at}: {walk}"
+                );
+            }
+            assert_eq!(view(&mut page, "tables", None, Some(-1)), tree, "{granule} {home}");
+            for name in ["memory", "vmemmap", "tables"] {
+                let (then, now) =
+                    (view(&mut page, name, None, Some(last)), view(&mut page, name, None, None));
+                assert_eq!(then, now, "{granule} {home}: {name}");
+            }
+            let here = view(&mut page, "memory", None, None);
+            page.tell("monitor", "unplug 0");
+            assert_eq!(view(&mut page, "memory", None, Some(-1)), here, "{granule} {home}");
+            let trace = page.must(&json!({ "do": "trace" }));
+            let gone =
+                names(&trace).iter().position(|name| name.starts_with("depopulate")).expect("a step") as i64;
+            let reached = |page: &mut Page, at| view(page, "walk", Some(&of), Some(at))["pa"].is_string();
+            assert!(reached(&mut page, gone - 1) && !reached(&mut page, gone), "{granule} {home}");
+        }
+    }
+}
+
+/// The memory view has each page once, and what `state` counts.
+#[test]
+fn the_pages_of_the_memory_view_are_what_state_counts() {
+    for granule in ["4k", "16k", "64k"] {
+        let mut page = Page::boot(boot(granule, "memmap=self"));
+        page.tell("monitor", "plug 1G");
+        page.tell("line", "tenant new 100");
+        let memory = view(&mut page, "memory", None, None);
+        let state = page.state();
+        let sum = |key: &str| -> u64 {
+            let blocks = memory["blocks"].as_array().expect("blocks").iter();
+            blocks.filter_map(|block| block["totals"][key].as_u64()).sum()
+        };
+        assert_eq!(sum("tenant"), 100, "{granule}");
+        assert_eq!(state["pages"]["free"], sum("free"), "{granule}");
+        assert_eq!(state["pages"]["tables"], sum("table"), "{granule}");
+        let memmap = state["pages"]["memmap_self"].as_u64().zip(state["pages"]["memmap_ram"].as_u64());
+        assert_eq!(memmap.map(|(own, ram)| own + ram), Some(sum("memmap")), "{granule}");
+    }
+}

@@ -67,6 +67,11 @@ impl Emulated {
         (recorder.steps().to_vec(), recorder.is_truncated())
     }
 
+    /// How many steps there are.
+    pub fn step_count(&self) -> usize {
+        self.0.recorder.borrow().steps().len()
+    }
+
     /// Whether there is such a moment.
     pub fn has_moment(&self, moment: Moment) -> bool {
         let recorder = self.0.recorder.borrow();
