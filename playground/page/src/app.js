@@ -2,7 +2,7 @@
 
 import { useEffect, useReducer, useRef, useState } from 'preact/hooks';
 import { html } from './draw/svg.js';
-import { properties, RULES } from './draw/theme.js';
+import { PRESSED, properties, RULES } from './draw/theme.js';
 import { encode } from './link.js';
 import { AuditPanel, CountsPanel, StructPanel, TlbPanel, WalkPanel } from './panels/details.js';
 import { ConsolePanel } from './panels/console.js';
@@ -93,7 +93,7 @@ export function App({ session, notice }) {
   }, [session]);
   useFragment(session);
   const act = session.source.can.act;
-  return html`<style>${properties()}${RULES}</style>
+  return html`<style>${properties()}${RULES}${PRESSED}</style>
     <a class="skip" href="#prompt-line" onClick=${(event) => { event.preventDefault(); document.getElementById('prompt-line')?.focus(); }}>Skip to the prompt</a>
     <header class="top"><h1>hotmap <span>${act ? 'playground' : 'watch'}</span></h1><${Summary} session=${session}/><${Verdict} session=${session}/>
       <div class="tools">${act && html`<${NewMachine} session=${session} setSecret=${setSecret}/><${Link} session=${session}/>`}<${Theme}/></div></header>

@@ -74,7 +74,7 @@ function strip(row, y, view, at, options) {
     <g opacity=${block.state === 'online' ? 1 : 0.6}>${runs(row, view.page_size, at.memory)}</g>
     <rect class="frame" x=${left} y="0" width=${width} height=${ROW} stroke-dasharray=${block.state === 'online' ? null : '4 3'}/>
     ${block.state !== 'online' && html`<text class="small strong" x=${left + width - 6} y="15" text-anchor="end">${block.state}</text>`}
-    </g><rect class="focus" x="1" y="-3" width=${LABELS + width + 4} height=${ROW + 6} rx="3" data-start=${hex(row.start)} ...${button}/>
+    </g>${button && html`<rect class="focus" x="1" y="-3" width=${LABELS + width + 4} height=${ROW + 6} rx="3" data-start=${hex(row.start)} ...${button}/>`}
   </g>`;
 }
 

@@ -62,13 +62,17 @@ svg.drawing{font:12px system-ui,"DejaVu Sans",sans-serif;fill:var(--ink);display
 .drawing .chosen{fill:none;stroke:var(--lit);stroke-width:2.5}
 .drawing .glow{fill:none;stroke:var(--glow);stroke-width:2.5;filter:drop-shadow(0 0 2.5px var(--glow))}
 .drawing .readonly{fill:url(#readonly)}
-.drawing .row{cursor:pointer} .drawing .focus{fill:none;stroke:transparent;pointer-events:none;outline:none}
-.drawing .focus:focus-visible{stroke:var(--focus);stroke-width:2.5}
 .drawing .run{stroke:var(--paper);stroke-width:.5}
 .drawing .lit{stroke:var(--lit)} .drawing .litfill{fill:var(--lit)}
 .drawing .bit{stroke:var(--line);stroke-width:.6} .drawing .badge{fill:var(--lit)}
 .drawing .stale{fill:var(--stale)}
 ${Object.keys(USES).map((use) => `.drawing .use-${use}{fill:var(--use-${use})}`).join('\n')}
+`;
+
+/** The rules for drawings that are pressed: a page has them, a file does not. */
+export const PRESSED = `.drawing .row{cursor:pointer}
+.drawing .focus{fill:none;stroke:transparent;pointer-events:none;outline:none}
+.drawing .focus:focus-visible{stroke:var(--focus);stroke-width:2.5}
 `;
 
 /** The style of a picture that stands alone in a file. */

@@ -47,7 +47,7 @@ function level(step, y, { width, entries, chosen, onStep, at }) {
     onStep(at);
   };
   return html`<g class="row" onClick=${onStep && act} onKeyDown=${onStep && act}>
-    <rect class="focus" x="2" y=${y - 14} width=${width - 4} height=${LEVEL - 16} rx="4" ...${button}/><g aria-hidden=${onStep && 'true'}>
+    ${button && html`<rect class="focus" x="2" y=${y - 14} width=${width - 4} height=${LEVEL - 16} rx="4" ...${button}/>`}<g aria-hidden=${onStep && 'true'}>
     <circle class="badge" cx="20" cy=${y + 4} r="11"/><text x="20" y=${y + 8} text-anchor="middle" style="fill:var(--paper)" class="strong">${step.level}</text>
     <text class="strong" x="38" y=${y}>${`level ${step.level}`}</text>
     <text class="mono" x="92" y=${y}>${`table ${step.table}`}</text>
