@@ -183,7 +183,9 @@ export class Session {
 
   /** What is looked at until something is chosen: a page of the newest memory. */
   #first() {
-    const block = this.state?.blocks?.findLast((one) => one.source !== 'boot') ?? this.state?.blocks?.at(-1);
+    const blocks = this.state?.blocks ?? [];
+    const newest = blocks.findLast((one) => one.source !== 'boot')?.source;
+    const block = blocks.find((one) => one.source === newest) ?? blocks.at(-1);
     return block ? `addr:${block.usable_start ?? block.start}` : 'pfn:0';
   }
 }

@@ -53,7 +53,7 @@ function describe(row, pageSize) {
   const shares = [...pages].sort((a, b) => b[1] - a[1]).slice(0, 4);
   const uses = shares.map(([use, n]) => `${nameOf(use)} ${((100 * n) / total).toFixed(n / total < 0.02 ? 1 : 0)}%`);
   const { block } = row;
-  return `${hex(row.start)} ${times(row)}: ${block.source}, ${sentence([block.state, block.zone !== 'none' && `zone ${block.zone}`])}: ${uses.join(', ')}, ${plural(total, 'page')} of ${size(pageSize)}`;
+  return `${hex(num(block.start))} ${times(row)}: ${block.source}, ${sentence([block.state, block.zone !== 'none' && `zone ${block.zone}`])}: ${uses.join(', ')}, ${plural(total, 'page')} of ${size(pageSize)}`;
 }
 
 /** One row: its label, its strip. Folded blocks look like a pile. */
@@ -68,7 +68,7 @@ function strip(row, y, view, at, options) {
   };
   const button = options.onRow && { role: 'button', tabindex: options.focus === row.start ? 0 : -1, 'aria-label': describe(row, view.page_size) };
   return html`<g class="row" transform=${`translate(0,${px(y)})`} onClick=${options.onRow && act} onKeyDown=${options.onRow && act}><g aria-hidden=${options.onRow && 'true'}>
-    <text class="mono small" x="4" y="14">${hex(row.start)}</text>
+    <text class="mono small" x="4" y="14">${hex(num(row.block.start))}</text>
     <text class="quiet small" x=${LABELS - 8} y="14" text-anchor="end">${times(row)}</text>
     ${pile && html`<rect class="paper" x=${left + 4} y="4" width=${width} height=${ROW}/><rect class="paper" x=${left + 2} y="2" width=${width} height=${ROW}/>`}
     <g opacity=${block.state === 'online' ? 1 : 0.6}>${runs(row, view.page_size, at.memory)}</g>
@@ -78,7 +78,8 @@ function strip(row, y, view, at, options) {
   </g>`;
 }
 
-const times = (row) => (row.times > 1 ? `${row.times} × ${size(row.block.size)}` : size(row.size));
+/** How many blocks a row stands for; `of` when the one that it draws is not the first. */
+const times = (row) => (row.times > 1 ? `${num(row.block.start) === row.start ? '' : 'of '}${row.times} × ${size(row.block.size)}` : size(row.size));
 
 /** Heading of the rows of one source. */
 function heading(row, total, y, at) {

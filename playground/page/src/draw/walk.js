@@ -68,17 +68,21 @@ export function entriesOf(step, pageSize, vaBits = 48) {
 
 /** What the walk ends with. */
 export function outcome(walk) {
-  if (walk.fault) return `fault: ${typeof walk.fault === 'string' ? walk.fault : JSON.stringify(walk.fault)}`;
-  const more = [walk.leaf && `a leaf of ${size(walk.leaf)}`, 'writable' in walk && (walk.writable ? 'writable' : 'read-only'), walk.lands_in, walk.source && `memory of ${walk.source.replace(/ .*/, '')}`];
-  return `physical address ${sentence([walk.pa, ...more])}`;
+  const { fault, source } = walk;
+  if (fault?.kind) return `${fault.kind} fault at level ${fault.level}: ${fault.why}`;
+  if (fault) return `fault: ${fault}`;
+  return `physical address ${sentence([walk.pa, walk.lands_in, source && `memory of ${source.replace(/ .*/, '')}`])}`;
 }
+
+/** What the leaf allows. */
+const leafOf = ({ leaf, writable, executable }) => (leaf ? sentence([`a leaf of ${size(leaf)}`, writable ? 'writable' : 'read-only', executable ? 'executable' : 'not executable']) : '');
 
 /**
  * Draws a `walk` view. Options: `width`, `pageSize` in bytes, `vaBits`, `step`, the index of the chosen step,
  * `onStep(index)` makes the levels buttons.
  */
 export function drawWalk(walk, { width = 700, pageSize = 4096, vaBits = 48, step: chosen, onStep } = {}) {
-  const height = 34 + walk.steps.length * LEVEL + 30;
+  const height = 34 + walk.steps.length * LEVEL + 40;
   const levels = walk.steps.map((step, at) => {
     const y = 48 + at * LEVEL;
     const next = at + 1 < walk.steps.length;
@@ -87,7 +91,8 @@ export function drawWalk(walk, { width = 700, pageSize = 4096, vaBits = 48, step
   });
   return drawing({ width, height, role: onStep ? 'group' : 'img', label: `The walk to ${walk.address}: ${plural(walk.steps.length, 'level')}, ${outcome(walk)}`, children: html`
     <text class="mono strong" x="8" y="18">${`${walk.va ?? walk.address}`}</text>${levels}
-    <text class=${walk.fault ? 'strong stale' : 'strong'} x="8" y=${height - 12}>${outcome(walk)}</text>` });
+    <text class=${walk.fault ? 'strong stale' : 'strong'} x="8" y=${height - 26}>${outcome(walk)}</text>
+    <text class="quiet" x="8" y=${height - 9}>${leafOf(walk)}</text>` });
 }
 
 /** Tables of one parent that are for the same thing, as one node when there are many. */

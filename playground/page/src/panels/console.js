@@ -53,5 +53,5 @@ export function ConsolePanel({ session, secret }) {
   return html`<${Panel} name="console" title="Console">
     <div class="log" ref=${log} role="log" aria-live="polite" aria-label="What the machine printed" tabindex="0">
       ${shown.map((answer, at) => html`<${Entry} key=${at} request=${requests[at]} answer=${answer} secret=${secret}/>`)}${session.live?.map((line) => html`<pre>${line}</pre>`)}</div>
-    ${session.source.can.act && html`<${Prompt} kind="line" session=${session} history=${typed('line')}/><${Prompt} kind="monitor" session=${session} history=${typed('monitor')}/>`}<//>`;
+    ${session.source.can.act && html`<div class="prompts"><${Prompt} kind="line" session=${session} history=${typed('line')}/><${Prompt} kind="monitor" session=${session} history=${typed('monitor')}/></div>`}<//>`;
 }
