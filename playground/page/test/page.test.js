@@ -40,6 +40,22 @@ visit('the button of a slot plugs the chosen DIMM, in seven steps, and unplugs i
   assert.deepEqual((await visitor.state()).dimms, []);
 });
 
+visit('the guide has a button for each of its steps', async (visitor) => {
+  const acts = [[], ['Plug 1 GiB'], ['Look at 0x88300000'], ['Use 500 pages', 'Unplug'], ['Make 4 huge pages']];
+  for (const names of acts) {
+    for (const name of names) {
+      await visitor.page.locator('#guide').getByRole('button', { name, exact: true }).click();
+      await visitor.idle();
+    }
+    if (names !== acts.at(-1)) await visitor.press('Next in the guide');
+  }
+  assert.deepEqual((await visitor.session('requests')).slice(1).map((request) => request.text), ['plug 1G', 'tenant new 500', 'unplug 0', 'hugetlb 2M 4']);
+  assert.equal(await visitor.session('look'), 'addr:0x88300000');
+  for (const answer of await visitor.session('answers')) assert.ok(answer.ok && !answer.status, answer.text);
+  await visitor.press('Back in the guide');
+  assert.match(await visitor.page.locator('#guide').textContent(), /4 of 5/);
+});
+
 visit('a DIMM is dragged from the shelf into a slot, and back', async (visitor) => {
   await visitor.request(() => visitor.page.locator('.dimm', { hasText: '1G' }).first().dragTo(visitor.page.locator(slot(1))));
   assert.deepEqual((await visitor.state()).dimms.map((dimm) => dimm.slot), [1]);

@@ -1,5 +1,6 @@
 // For a reader who sees this for the first time: five steps, each with the button that does it.
 
+import { useState } from 'preact/hooks';
 import { html } from '../draw/svg.js';
 
 const STEPS = [
@@ -27,10 +28,16 @@ const STEPS = [
 function Act({ step, session }) {
   if (!step?.name) return null;
   const act = () => (step.look ? session.choose(step.look) : session.run(step.request));
-  return html` <button type="button" disabled=${session.busy} onClick=${act}>${step.name}</button>`;
+  return html`<button type="button" disabled=${session.busy} onClick=${act}>${step.name}</button>`;
 }
 
 export function GuidePanel({ session }) {
+  const [at, setAt] = useState(0);
   if (!session.source.can.act) return null;
-  return html`<details class="panel guide" id="guide" open><summary><h2>Start here</h2></summary><ol>${STEPS.map((step) => html`<li>${step.text}<${Act} step=${step} session=${session}/><${Act} step=${step.then} session=${session}/></li>`)}</ol></details>`;
+  const step = STEPS[at];
+  return html`<details class="panel guide" id="guide" open><summary><h2>Start here</h2> <span class="quiet">${at + 1} of ${STEPS.length}</span></summary>
+    <p role="status">${step.text}</p>
+    <div class="acts"><${Act} step=${step} session=${session}/><${Act} step=${step.then} session=${session}/><span class="turn">
+      <button type="button" aria-label="Back in the guide" disabled=${at === 0} onClick=${() => setAt(at - 1)}>Back</button>
+      <button type="button" aria-label="Next in the guide" disabled=${at === STEPS.length - 1} onClick=${() => setAt(at + 1)}>Next</button></span></div></details>`;
 }

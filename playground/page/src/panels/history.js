@@ -38,7 +38,7 @@ function Events({ step }) {
 
 function Steps({ session }) {
   const { trace } = session;
-  if (!trace) return html`<p class="quiet" id="no-steps">This operation has no sub-steps.</p>`;
+  if (!trace) return null;
   const last = trace.steps.length - 1;
   const at = session.step ?? last;
   const go = (step) => session.goStep(step >= last ? null : Math.max(step, -1));
@@ -55,11 +55,10 @@ export function HistoryPanel({ session, secret }) {
   const { requests, at } = session;
   if (!session.source.can.act) return null;
   const name = requests[at] ? nameOf(requests[at], secret) : '';
-  return html`<${Panel} name="history" title="History">
-    <div class="slider"><button type="button" aria-label="Back in history" disabled=${at <= 0 || session.busy} onClick=${() => session.goto(at - 1)}>◀</button>
-      <input type="range" min="0" max=${Math.max(requests.length - 1, 0)} value=${at} aria-label="Moment of the session" aria-valuetext=${`${at + 1} of ${requests.length}: ${name}`}
-        onInput=${(event) => session.goto(Number(event.target.value))}/>
-      <button type="button" aria-label="Forward in history" disabled=${at >= requests.length - 1 || session.busy} onClick=${() => session.goto(at + 1)}>▶</button>
-      <output>${at + 1} of ${requests.length}: <code>${name}</code></output></div>
-    <${Steps} session=${session}/><//>`;
+  const slider = html`<div class="slider"><button type="button" aria-label="Back in history" disabled=${at <= 0 || session.busy} onClick=${() => session.goto(at - 1)}>◀</button>
+    <input type="range" min="0" max=${Math.max(requests.length - 1, 0)} value=${at} aria-label="Moment of the session" aria-valuetext=${`${at + 1} of ${requests.length}: ${name}`}
+      onInput=${(event) => session.goto(Number(event.target.value))}/>
+    <button type="button" aria-label="Forward in history" disabled=${at >= requests.length - 1 || session.busy} onClick=${() => session.goto(at + 1)}>▶</button>
+    <output>${at + 1} of ${requests.length}: <code>${name}</code></output></div>`;
+  return html`<${Panel} name="history" title="History" tools=${slider}><${Steps} session=${session}/><//>`;
 }
