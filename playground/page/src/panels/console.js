@@ -7,8 +7,11 @@ import { Panel } from './common.js';
 
 const PROMPTS = { line: 'hotmap>', monitor: '(qemu)' };
 
+/** Rules of the architecture that the emulated machine saw broken: the first of them. */
+const broken = (violations) => [...violations.slice(0, 4).map((one) => `the machine: ${one}`), violations.length > 4 && `the machine: ${violations.length - 4} more like these`];
+
 /** The text of one answer: what was printed, and what the kernel logged. */
-const printed = (answer) => [answer.log, answer.text, ...(answer.violations ?? []).map((one) => `the machine: ${one}`), answer.ok ? '' : `error: ${answer.error}`]
+const printed = (answer) => [answer.log, answer.text, ...broken(answer.violations ?? []), answer.ok ? '' : `error: ${answer.error}`]
   .filter(Boolean).map((part) => part.trimEnd()).join('\n');
 
 function Entry({ request, answer, secret }) {

@@ -1,7 +1,7 @@
 // The history of the session, and the sub-steps of the operation that is shown.
 
 import { html } from '../draw/svg.js';
-import { count, size } from '../format.js';
+import { big, count, hex, size } from '../format.js';
 import { shownArgs } from '../exercises.js';
 import { Panel } from './common.js';
 
@@ -17,7 +17,7 @@ export function eventText(event) {
     case 'open': return `readers of ${event.va}, ${size(event.bytes)}, wait from here on`;
     case 'close': return 'readers go on';
     case 'stale': return `a TLB may still lead ${event.va}${event.bytes ? `, ${size(event.bytes)},` : ''} to ${event.pa ?? 'what was there'}: stale`;
-    case 'ask': return `asks for ${event.what}${event.failed ? ': refused' : ''}`;
+    case 'ask': return `fails: ${event.what}`;
     case 'ram': return `memory ${event.pa}, ${size(event.bytes)}: ${event.there ? 'is there' : 'is gone'}`;
     case 'violation': return `breaks ${event.rule}: ${event.va} → ${event.pa}`;
     default: return `${event.kind}${event.va ? ` ${event.va}` : ''}`;
@@ -29,12 +29,29 @@ const isBad = (event) => event.kind === 'violation' || event.legal === false || 
 
 const EVENTS = 8;
 
-function Events({ step }) {
-  const events = step?.events ?? [];
-  if (!events.length) return null;
-  return html`<ul class="events mono">${events.slice(0, EVENTS).map((event) => html`<li class=${isBad(event) ? 'bad' : event.kind === 'stale' ? 'warn' : null}>${eventText(event)}</li>`)}
-    ${events.length + (step.more ?? 0) > EVENTS && html`<li>${count(events.length + (step.more ?? 0) - EVENTS)} more</li>`}</ul>`;
+/** What to look at to see an event: the page whose struct page is there, or the address itself. */
+function placeOf({ va }, { vmemmap } = {}) {
+  const [at, start] = [big(va), big(vmemmap?.start)];
+  return at >= start && start > 0n ? `pfn:${hex(vmemmap.first_pfn + Number((at - start) / BigInt(vmemmap.page_bytes)))}` : `addr:${va}`;
 }
+
+function Event({ event, session }) {
+  const look = () => session.choose(placeOf(event, session.state));
+  const text = eventText(event);
+  return html`<li class=${isBad(event) ? 'bad' : event.kind === 'stale' ? 'warn' : null}>${event.va ? html`<button type="button" class="plain mono" title="look there" onClick=${look}>${text}</button>` : text}</li>`;
+}
+
+function Events({ step, session }) {
+  // What was asked for and given says nothing here.
+  const events = (step?.events ?? []).filter((event) => event.kind !== 'ask' || event.failed);
+  if (!events.length) return null;
+  const rest = events.length + (step.more ?? 0) - EVENTS;
+  return html`<ul class="events mono">${events.slice(0, EVENTS).map((event) => html`<${Event} event=${event} session=${session}/>`)}
+    ${rest > 0 && html`<li>${count(rest)} more</li>`}</ul>`;
+}
+
+/** Steps that are listed: those around the one that is shown. */
+const LISTED = 16;
 
 function Steps({ session }) {
   const { trace } = session;
@@ -42,13 +59,16 @@ function Steps({ session }) {
   const last = trace.steps.length - 1;
   const at = session.step ?? last;
   const go = (step) => session.goStep(step >= last ? null : Math.max(step, -1));
+  const first = Math.max(0, Math.min(at - LISTED / 2, last + 1 - LISTED));
+  const listed = trace.steps.slice(first, first + LISTED);
   return html`<div class="steps" role="group" aria-label="Sub-steps">
     <button type="button" onClick=${() => go(at - 1)} disabled=${at < 0 || session.busy}>Step back</button>
     <button type="button" onClick=${() => go(at + 1)} disabled=${at >= last || session.busy}>Step forward</button>
-    <ol>${trace.steps.map((step, index) => html`<li class=${index > at ? 'later' : ''} aria-current=${index === at ? 'step' : undefined}><button type="button" class="plain" onClick=${() => go(index)}>${step.step}</button></li>`)}</ol>
+    <span role="status">${at < 0 ? `before the first of ${last + 1} steps` : `after step ${at + 1} of ${last + 1}: ${trace.steps[at].step}`}</span>
+    <ol start=${first + 1}>${first > 0 && html`<li class="quiet" aria-hidden="true">…</li>`}${listed.map(({ step }, n) => html`<li class=${first + n > at ? 'later' : null} aria-current=${first + n === at ? 'step' : undefined}>
+      <button type="button" class="plain" onClick=${() => go(first + n)}>${step}</button></li>`)}${first + LISTED <= last && html`<li class="quiet" aria-hidden="true">…</li>`}</ol>
     ${trace.undone && html`<p class="bad">The operation failed: the steps before it were undone.</p>`}
-    <p role="status">${at < 0 ? 'before the first step' : `after step ${at + 1} of ${last + 1}: ${trace.steps[at].step}`}</p>
-    <${Events} step=${trace.steps[at]}/></div>`;
+    <${Events} step=${trace.steps[at]} session=${session}/></div>`;
 }
 
 export function HistoryPanel({ session, secret }) {
