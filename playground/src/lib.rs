@@ -8,7 +8,8 @@
 //!  monitor    what a VMM does: plug, unplug, virtio-mem
 //!  boot       from a request's arguments to a kernel
 //! ```
-//! A file uses what is below it.
+//! A file uses what is below it. The module is built as a `cdylib` (`make wasm`); with an rlib beside it there is no link-time
+//! optimisation, and it is a quarter larger.
 
 pub mod abi;
 mod boot;
