@@ -190,6 +190,26 @@ fn walks_end_where_the_specifications_walker_does() {
     });
 }
 
+/// What was asked for is in the answer, with what was found beside it.
+#[test]
+fn a_walk_keeps_its_keys_as_json() {
+    let mut guest = support::Guest::boot(support::GRANULES[0]);
+    look(&mut guest, |machine, _| {
+        for (of, kind) in
+            [("addr:0x40000000", "physical"), ("pfn:0x40000", "pfn"), ("addr:0xffff000000000000", "virtual")]
+        {
+            let json = machine.view("walk", Some(of)).expect("a view");
+            assert_eq!(json["kind"], kind);
+            assert!(
+                json["pa"].is_string() && json["page_kind"].is_string() && json["steps"].is_array(),
+                "{json}"
+            );
+        }
+        let json = machine.view("walk", Some("addr:0xffff900000000000")).expect("a view");
+        assert_eq!((&json["kind"], &json["fault"]["kind"]), (&"virtual".into(), &"translation".into()));
+    });
+}
+
 /// The tables are those that `state` counts and that the specification's walker comes to.
 #[test]
 fn the_tree_has_the_tables_that_state_counts() {

@@ -9,6 +9,7 @@
 //! act are refused. It serves on 127.0.0.1, and answers a browser that asks it by that name.
 
 pub mod answers;
+pub mod guest;
 pub mod http;
 pub mod log;
 pub mod memory;

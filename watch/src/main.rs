@@ -1,19 +1,16 @@
 //! `make watch`: a live guest, in the page of the playground.
 
 use std::io::BufRead;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::mpsc::channel;
 
 use hotmap_client::error::{Checked, Error};
-use hotmap_client::guest::{Guest, Phase};
-use hotmap_client::patience::Deadline;
-use hotmap_client::qemu::{Qemu, root};
-use hotmap_client::qmp::Qmp;
+use hotmap_client::qemu::root;
 use hotmap_client::run::Run;
+use hotmap_watch::guest::{attach, start};
 use hotmap_watch::server::Server;
-use hotmap_watch::watcher::{Ask, Door, Watcher};
+use hotmap_watch::watcher::{Ask, Door, ENDED, Watcher};
 
 const HELP: &str = "\
 usage: watch [--port N] [--page FILE] [-- OPTIONS OF scripts/qemu]
@@ -104,7 +101,7 @@ fn watch(options: Options) -> Checked {
         (Some(serial), Some(qmp)) => attach(&run, &serial, &qmp)?,
         _ => start(&run, &options.guest)?,
     };
-    let watcher = Watcher::new(guest, run.path("memory"))?;
+    let watcher = Watcher::new(guest)?;
     let (door, asks) = Watcher::door();
     println!("watch: http://127.0.0.1:{}/?watch shows this guest", server.port());
     println!(
@@ -123,32 +120,9 @@ fn watch(options: Options) -> Checked {
 
 /// Whether an error says that QEMU is gone.
 fn is_end(error: &Error) -> bool {
-    ["closed its monitor", "cannot type", "console ended", "the guest ended"]
+    [ENDED, "closed its monitor", "cannot type", "console ended"]
         .iter()
         .any(|sign| error.why().contains(sign))
-}
-
-fn start(run: &Run, options: &[String]) -> Checked<Guest> {
-    let socket = run.path("qmp");
-    let mut command = Command::new(root().join("scripts/qemu"));
-    command.arg("--exec").arg("--qmp").arg(&socket).args(["--append", "script=on"]).args(options);
-    let mut qemu = Qemu::spawn(&mut command)?;
-    match Qmp::connect(&socket, Deadline::for_step(), || qemu.ended().is_some()) {
-        Ok(qmp) => Guest::over(qemu, qmp, Phase::Booting, "watch", &run.journal),
-        Err(error) => {
-            qemu.kill();
-            let said = qemu.complaints.text();
-            Err(error.during(&format!("QEMU did not start: {}", said.trim())))
-        }
-    }
-}
-
-fn attach(run: &Run, serial: &Path, qmp: &Path) -> Checked<Guest> {
-    let torn = |error: std::io::Error| Error::Unknown(format!("{}: {error}", serial.display()));
-    let line = UnixStream::connect(serial).map_err(torn)?;
-    let qemu = Qemu::attach(line.try_clone().map_err(torn)?, line);
-    let qmp = Qmp::connect(qmp, Deadline::for_step(), || false)?;
-    Guest::over(qemu, qmp, Phase::Waiting, "watch", &run.journal)
 }
 
 /// Reads lines of the terminal to their end.

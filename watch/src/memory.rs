@@ -10,11 +10,36 @@ use hotmap_client::qmp::Qmp;
 use hotmap_client::state::State;
 use hotmap_view::{Memory, Unreadable};
 use qapi::qmp::pmemsave;
+use tempfile::TempDir;
 
 /// Bytes of the least read: a page of the smallest granule.
 const LEAST: u64 = 4 << 10;
 /// Bytes of the largest read: each read that follows another is twice as large.
 const MOST: u64 = 1 << 20;
+
+/// A path at which QEMU may create a file, in a folder that goes with this.
+pub struct Scratch {
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl Scratch {
+    /// In memory, where the host has a folder for that: a file on a disk costs four times as much.
+    ///
+    /// # Errors
+    /// Unknown when no folder can be made.
+    pub fn new() -> Checked<Self> {
+        let mut builder = tempfile::Builder::new();
+        let builder = builder.prefix("hotmap-");
+        let folder = builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir());
+        let folder = folder.map_err(|error| Error::Unknown(format!("no temporary directory: {error}")))?;
+        Ok(Self { path: folder.path().join("memory"), _folder: folder })
+    }
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
 
 /// The memory of a guest during one look. What was read once is not read again.
 pub struct GuestMemory<'q> {

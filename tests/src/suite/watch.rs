@@ -5,15 +5,20 @@ use crate::eyes;
 use hotmap_client::dimm::Dimm;
 use hotmap_client::error::{Checked, Error, failed, unknown};
 use hotmap_client::geometry::Granule;
-use hotmap_client::guest::Guest;
-use hotmap_client::patience;
+use hotmap_client::guest::{Guest, Phase};
+use hotmap_client::machine::Machine;
+use hotmap_client::patience::{self, Deadline};
+use hotmap_client::qemu::{Exit, Qemu};
+use hotmap_client::qmp::Qmp;
 use hotmap_client::run::Run;
 use hotmap_client::{ensure, ensure_eq};
+use hotmap_watch::guest::attach;
 use hotmap_watch::server::Server;
 use hotmap_watch::watcher::{Ask, Door, Watcher};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -21,6 +26,7 @@ use std::time::Instant;
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = per_granule("watch/plugged", a_dimm_that_is_plugged_at_the_monitor_arrives_on_the_page);
     tests.extend(per_granule("watch/equal", views_are_what_qemu_and_the_kernel_say));
+    tests.push(Test::new("watch/attached", a_guest_that_runs_is_watched));
     tests
 }
 
@@ -33,7 +39,7 @@ struct Watched {
 
 impl Watched {
     fn start(run: &Run, guest: Guest) -> Checked<Self> {
-        let watcher = Watcher::new(guest, run.path("memory"))?;
+        let watcher = Watcher::new(guest)?;
         let (door, asks) = Watcher::door();
         let server = Server::new(0, run.path("no-page"))?;
         let port = server.port();
@@ -191,6 +197,32 @@ fn views_are_what_qemu_and_the_kernel_say(run: &Run, granule: Granule) -> Checke
     }
     watched.stop()?.finish()?;
     Ok(format!("{compared} comparisons"))
+}
+
+fn a_guest_that_runs_is_watched(run: &Run) -> Checked<String> {
+    let (serial, qmp) = (run.path("serial"), run.path("qmp"));
+    let chardev = format!("unix:{},server=on,wait=off", serial.display());
+    let machine = Machine { serial: Some(chardev), ..Machine::firmware() }.framed();
+    let mut qemu = Qemu::start(&machine, Some(&qmp))?;
+    let first = Qmp::connect(&qmp, Deadline::for_step(), || qemu.ended().is_some())?;
+    let torn = |error: std::io::Error| Error::Unknown(format!("the serial line: {error}"));
+    let line = UnixStream::connect(&serial).map_err(torn)?;
+    let (reader, writer) = (line.try_clone().map_err(torn)?, line.try_clone().map_err(torn)?);
+    let ours = Qemu::attach(reader, writer);
+    let mut guest = Guest::over(ours, first, Phase::Booting, "before the watch", &run.journal)?;
+    guest.tell("tenant new 7")?;
+    drop(guest);
+    // QEMU serves one client, and the thread that reads has the socket too.
+    line.shutdown(Shutdown::Both).map_err(torn)?;
+    let watched = Watched::start(run, attach(run, &serial, &qmp)?)?;
+    let answer = watched.call(r#"{"do":"state"}"#)?;
+    ensure_eq!(answer["state"]["tenants"][0]["pages"], Value::from(7), "the tenant's pages: {answer}");
+    ensure_eq!(watched.view("walk", "addr:0x40000000")?["kind"], Value::from("physical"), "a walk");
+    let mut guest = watched.stop()?;
+    ensure_eq!(guest.ended(), None, "the guest at the end of the watch");
+    guest.type_command("poweroff")?;
+    ensure_eq!(qemu.wait_exit(Deadline::for_step())?, Exit::FINE, "poweroff");
+    Ok("by its sockets".into())
 }
 
 /// The address and the frame of a line of `ptdump`: `0x...0..0x...1 -> 0x...  4 KiB leaves  rw- normal`.

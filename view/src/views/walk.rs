@@ -88,7 +88,7 @@ pub enum Outcome {
         /// What the page at `pa` is used for; `null` when it is not memory that the kernel describes.
         lands_in: Option<Use>,
         /// The kind that the head of its run says.
-        kind: Option<&'static str>,
+        page_kind: Option<&'static str>,
         /// Where that memory comes from: a block's `source`, or `device 0x...`.
         source: Option<String>,
     },
@@ -165,7 +165,7 @@ impl Machine<'_> {
                 _ => "other",
             },
             lands_in: head.map(|head| head.kind.used_for),
-            kind: head.map(|head| head.kind.name),
+            page_kind: head.map(|head| head.kind.name),
             source,
         }
     }

@@ -247,6 +247,11 @@ impl Guest {
         Ok(())
     }
 
+    /// How the guest has ended, if it has.
+    pub fn ended(&mut self) -> Option<Exit> {
+        self.qemu.ended()
+    }
+
     /// Waits for the guest to end by itself.
     ///
     /// # Errors
