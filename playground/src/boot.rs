@@ -10,6 +10,7 @@ use hotmap_emulator::machine::Emulated;
 use hotmap_emulator::rig::{GIB, MIB, range, spec_of};
 use hotmap_kernel::arch::machine;
 use hotmap_kernel::boot_info::{BootInfo, BootWay};
+use hotmap_kernel::console;
 use hotmap_kernel::drivers::platform::Platform;
 use hotmap_kernel::kernel::Kernel;
 use hotmap_kernel::number;
@@ -81,6 +82,8 @@ pub(crate) fn boot(request: &Boot) -> Result<Machine, String> {
     let slots = Slots::new(&machine, count, vmem_end..device_start + DEVICE_BYTES);
     let mm = start_model(info, &machine).map_err(|error| error.to_string())?;
     machine::adopt(&machine);
+    // A machine that panicked may have left it on.
+    console::set_quiet(false);
     let platform = Platform::with(&slots, vmems.clone());
     let kernel = Kernel::new(info, mm, platform);
     // What breaks a rule from here on is told, and ends nothing: `bug=` breaks some.

@@ -26,9 +26,10 @@ pub mod machine {
     /// This machine.
     pub type Arm = Emulated;
 
-    /// Makes `machine` the one that this thread's kernel runs on.
+    /// Makes `machine` the one that this thread's kernel runs on; its time begins.
     pub fn adopt(machine: &Arm) {
         MACHINE.replace(Some(machine.clone()));
+        super::counter::reset();
     }
 }
 
@@ -42,13 +43,19 @@ pub mod bulk {
 
 /// Time goes by one tick for each look at it, so that what is done does not depend on the host; instructions are not counted.
 pub mod counter {
-    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    use std::cell::Cell;
 
-    static LOOKS: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        static LOOKS: Cell<u64> = const { Cell::new(0) };
+    }
 
     /// The time.
     pub fn ticks() -> u64 {
-        LOOKS.fetch_add(1, Relaxed)
+        LOOKS.replace(LOOKS.get() + 1)
+    }
+    /// Time begins.
+    pub(super) fn reset() {
+        LOOKS.set(0);
     }
     /// How many ticks a second has.
     pub const fn ticks_per_second() -> u64 {

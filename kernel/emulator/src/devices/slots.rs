@@ -296,3 +296,6 @@ impl Registers for SlotRegisters {
         self.0.0.borrow_mut().store(offset, value);
     }
 }
+
+#[cfg(test)]
+mod tests;
