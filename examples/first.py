@@ -1,7 +1,8 @@
 """Three DIMMs, a refusal, and virtio memory, without a client: docs/guide/scripting.md is all that it relies on."""
 import atexit, json, socket, subprocess, tempfile  # noqa: E401
 
-path = tempfile.mkdtemp() + "/qmp"
+folder = tempfile.TemporaryDirectory(dir="/tmp")  # a socket's path has less than 108 bytes
+path = folder.name + "/qmp"
 command = ["scripts/qemu", "--exec", "--qmp", path, "--virtio-mem", "4G", "--append", "script=on"]
 qemu = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 atexit.register(qemu.kill)

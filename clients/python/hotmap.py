@@ -28,10 +28,13 @@ import subprocess
 import tempfile
 import threading
 import time
+import weakref
 
 STEP = 60 * float(os.environ.get("HOTMAP_TIMEOUT", "1"))
 INSERTION, EJECTION, IN_PROGRESS = 1, 3, 0x84  # _OST: two source events, a status (ACPI 6.5, 6.3.5)
 EXIT = re.compile(r"^hotmap: exit (\d+): ([^\r\n]+)\r?\n", re.M)
+ERROR, WARNING = (re.compile(rf"^{word}: ([^\r\n]*)", re.M) for word in ("error", "warning"))
+READY = re.compile(r"^ready (\d+)\n", re.M)
 
 # What a command line printed, and whether one of its commands failed.
 Reply = collections.namedtuple("Reply", "text failed")
@@ -52,7 +55,7 @@ class Hang(Error):
 
 
 class Ended(Error):
-    """The guest or QEMU has ended. `status` is the guest's exit status, or QEMU's if the guest said none."""
+    """The run has ended, or the guest was reset. `status` is the guest's, or QEMU's if the guest said none."""
 
 
 class CommandFailed(Error):
@@ -68,20 +71,34 @@ class Closed(Error):
 
 
 def in_bytes(size):
-    """Bytes: a number, or QEMU's notation ("128M", "1G")."""
-    if isinstance(size, int):
-        return size
-    match = re.fullmatch(r"(\d+)([KMGT]?)", size.upper())
+    """Bytes: a number, or QEMU's notation ("128M", "1G"). Raises ValueError."""
+    match = type(size) in (int, str) and re.fullmatch(r"(\d+)([KMGT]?)", str(size).upper())
     if not match:
         raise ValueError(f"a size is a number, or such as 128M or 1G, not {size!r}")
     return int(match[1]) << 10 * ("", "K", "M", "G", "T").index(match[2])
+
+
+def new_folder():
+    """A folder for sockets. It is in /tmp if TMPDIR is too long for a Unix socket's path of 108 bytes (unix(7))."""
+    long = len(os.fsencode(tempfile.gettempdir())) > 80
+    return tempfile.mkdtemp(prefix="hotmap-", dir="/tmp" if long else None)
+
+
+def end_process(process, folder):
+    """Kills a process, waits for it, closes its pipes, and deletes a folder."""
+    with process:
+        process.kill()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class Console:
     """What a serial console has printed so far. A thread reads it to its end, so that nothing is lost or blocks."""
 
     def __init__(self, output, input):
-        """`output` and `input` are binary files; reading the first returns what there is, without waiting for more."""
+        """`output` and `input` are binary files; reading the first returns what there is, without waiting for more.
+
+        The thread reads `output` until its end: to stop it, end the stream (shut a socket down).
+        """
         self._output, self._input = output, input
         self._bytes, self._news, self._ended = bytearray(), threading.Condition(), False
         threading.Thread(target=self._read, daemon=True).start()
@@ -97,9 +114,10 @@ class Console:
             self._news.notify_all()
 
     def type(self, text):
-        """Types `text` as it is: a str in ASCII, or bytes. A QEMU that is gone shows in the next wait."""
-        with contextlib.suppress(OSError, ValueError):
-            self._input.write(text if isinstance(text, bytes) else text.encode("ascii"))
+        """Types `text` as it is: bytes, or a str in UTF-8. A QEMU that is gone shows in the next wait."""
+        data = text if isinstance(text, bytes) else text.encode()
+        with contextlib.suppress(OSError, ValueError):  # closed
+            self._input.write(data)
             self._input.flush()
 
     def text(self, since=0):
@@ -132,7 +150,7 @@ class Qmp:
             if gone() or time.monotonic() >= end:
                 raise (Closed if gone() else Hang)(f"no QMP socket at {path}: {os.strerror(error)}")
             time.sleep(0.005)
-        self.version = self._message(end, "the greeting")["QMP"]["version"]["qemu"]
+        self.version = self._message(end, f"the greeting of {path}: does another client hold it?")["QMP"]["version"]["qemu"]
         self.execute("qmp_capabilities")
 
     def _message(self, end, what):
@@ -177,14 +195,18 @@ class Qmp:
 
 
 class Guest(contextlib.AbstractContextManager):
-    """A booted machine: commands, and memory that comes and goes. The end of a `with` kills QEMU."""
+    """A booted machine: commands, and memory that comes and goes.
 
-    def __init__(self, console, qmp, process=None, booting=True, folder=None, timeout=None):
-        """Use `boot`, `start` or `attach`."""
-        self.console, self.qmp, self.process = console, qmp, process
-        self._folder, self._frame, self._since, self._plugged = folder, 0, 0, set()
+    The end of a `with`, of the program or of the last reference kills a QEMU that this module has started.
+    """
+
+    def __init__(self, console, qmp, process=None, booting=True, folder=None, runs=False, timeout=None):
+        """Use `boot`, `start` or `attach`. `runs`: run= is on the kernel's command line."""
+        self.console, self.qmp, self.process, self._runs = console, qmp, process, runs
+        self._frame, self._since, self._plugged = 0, 0, set()
+        self._finalizer = weakref.finalize(self, end_process, process, folder) if process else None
         if booting:
-            self._wait("the line 'ready 1'", self._ready, timeout)
+            self.await_ready(timeout)
         else:
             console.type("\n")
             frame = self._wait("the reply to a blank line", re.compile(r"^end (\d+) [01]\n", re.M).search, timeout)
@@ -194,19 +216,16 @@ class Guest(contextlib.AbstractContextManager):
     def _ready(text):
         if re.search(r"^hotmap> $", text, re.M):
             raise Error("the shell has a prompt: add script=on to the kernel's command line")
-        ready = re.search(r"^ready (\d+)\n", text, re.M)
+        ready = READY.search(text)
         if ready and ready[1] != "1":
             raise Error(f"the framing has version {ready[1]}; this client knows version 1")
         return ready
 
     def __exit__(self, *_):
-        """Kills QEMU, if this module has started it."""
+        """Kills QEMU, if this module has started it. The console of `attach` is read until its end."""
         self.qmp.socket.close()
-        if self.process:
-            with self.process:  # waits, and closes the pipes
-                self.process.kill()
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._finalizer:
+            self._finalizer()
 
     @contextlib.contextmanager
     def _before(self, what):
@@ -214,6 +233,10 @@ class Guest(contextlib.AbstractContextManager):
             yield
         except Closed:
             status, why = self._end()
+            if why is None:
+                raise Ended(f"{qemus_end(status)} before {what}", status) from None
+            errors = ERROR.findall(self.console.text(self._since))
+            why = "; ".join([why, *errors[-1:]])
             raise Ended(f"the guest ended before {what}: exit {status}: {why}", status) from None
 
     def _wait(self, what, found, timeout=None):
@@ -226,18 +249,34 @@ class Guest(contextlib.AbstractContextManager):
     def _end(self):
         code = self.process.wait(STEP) if self.process else None
         said = EXIT.findall(self.console.text())
-        return (int(said[-1][0]), said[-1][1]) if said else (code, "without the guest's last line")
+        return (int(said[-1][0]), said[-1][1]) if said else (code, None)
+
+    def await_ready(self, timeout=None):
+        """Waits until a guest that boots takes lines, also after a reset: frames count from 1 again."""
+        self._wait("the line 'ready 1'", self._ready, timeout)
+        self._frame = 0
 
     def await_reply(self, what="the line", timeout=None):
         """The reply to the oldest line that was typed (`console.type`) and not waited for. Raises Hang and Ended."""
         number = self._frame + 1
         frame = re.compile(rf"^begin {number}\n(.*?)^end {number} ([01])\n", re.M | re.S)
-        found = self._wait(f"the reply to {what!r}", frame.search, timeout)
+
+        def reply(text):
+            found, reset = frame.search(text), READY.search(text)
+            if reset and not (found and found.end() <= reset.start()):
+                raise Ended(f"the guest was reset before the reply to {what!r}: await_ready starts anew")
+            return found
+
+        found = self._wait(f"the reply to {what!r}", reply, timeout)
         self._frame = number
         return Reply(found[1].rstrip("\n"), found[2] == "1")
 
     def ask(self, line, timeout=None):
-        """Types a command line and returns its reply, whether or not it failed."""
+        """Types one command line and returns its reply, whether or not it failed. Raises as `await_reply`."""
+        if self._runs:
+            raise Error(f"run= is on the kernel's command line, so {line!r} would not be read: use await_reply")
+        if re.search(r"[\r\n\3]", line):
+            raise ValueError(f"{line!r} has a line end or Ctrl-C: use console.type, and await_reply for each line")
         self.console.type(line + "\n")
         return self.await_reply(line, timeout)
 
@@ -245,7 +284,7 @@ class Guest(contextlib.AbstractContextManager):
         """Types a command line that must succeed, and returns what it printed. Raises CommandFailed."""
         reply = self.ask(line, timeout)
         if reply.failed:
-            error = re.search(r"^error: (.*)", reply.text, re.M)
+            error = ERROR.search(reply.text)
             raise CommandFailed(error[1] if error else reply.text)
         return reply.text
 
@@ -342,7 +381,7 @@ class Guest(contextlib.AbstractContextManager):
         raise Hang(f"{id} is to have {size} bytes, and the guest has {entry}")
 
     def wait_exit(self, timeout=None):
-        """Waits for the guest to end. Returns its status, and the reason that it gives."""
+        """Waits for the guest to end. Returns its status and the reason that it gives, or QEMU's status and None."""
         with contextlib.suppress(Closed):
             self.console.wait("the end", lambda text: None, self._since, timeout)
         return self._end()
@@ -357,7 +396,18 @@ class Guest(contextlib.AbstractContextManager):
         self.tell("audit")
         warnings, status = self.state()["warnings"], self.power_off()
         if warnings or status:
-            raise Error(f"{warnings} warnings, exit status {status}", status)
+            first = WARNING.search(self.console.text())
+            first = f"; the first: {first[1]}" if first else ""
+            raise Error(f"{warnings} warnings, exit status {status}{first}", status)
+
+
+def qemus_end(status):
+    """How a QEMU ended whose guest said nothing, by its status; `None` if another program started it."""
+    if status is None:
+        return "the console or the monitor was closed"
+    if status < 0:
+        return f"QEMU was killed by signal {-status}"
+    return f"QEMU ended (status {status}" + ("; its message is on standard error)" if status else ")")
 
 
 def start(command, timeout=None):
@@ -366,19 +416,24 @@ def start(command, timeout=None):
     The serial console is standard input and output. "{qmp}" in a word stands for the path of the QMP socket, e.g.
     "-qmp", "unix:{qmp},server=on,wait=off".
     """
-    folder = tempfile.mkdtemp(prefix="hotmap-")
+    folder = new_folder()
     path = os.path.join(folder, "qmp")
     command = [str(word).replace("{qmp}", path) for word in command]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    except OSError:
+        os.rmdir(folder)
+        raise
     try:
         qmp = Qmp(path, lambda: process.poll() is not None, timeout)
-        return Guest(Console(process.stdout, process.stdin), qmp, process, folder=folder, timeout=timeout)
-    except BaseException as error:
-        with process:
-            process.kill()
-        shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, Closed):
-            raise Ended(f"{error}: exit {process.returncode}", process.returncode) from None
+        runs = any(re.search(r"(^|[\s=])run=", word) for word in command)
+        return Guest(Console(process.stdout, process.stdin), qmp, process, True, folder, runs, timeout)
+    except Closed:
+        status = process.wait(STEP)
+        end_process(process, folder)
+        raise Ended(f"{qemus_end(status)} before its QMP socket was open", status) from None
+    except BaseException:
+        end_process(process, folder)
         raise
 
 

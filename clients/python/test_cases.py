@@ -64,6 +64,10 @@ class Cases(unittest.TestCase):
     """A method for each case is added below."""
 
     def run_case(self, case):
+        if "never-ready" in case:
+            with self.assertRaises(hotmap.Ended) as raised:
+                hotmap.start(command(case["machine"]))
+            return self.assertIn(case["never-ready"], str(raised.exception))
         with contextlib.ExitStack() as stack:
             if "{console}" in str(TABLE["machines"][case["machine"]]):
                 self.other = Attached(case["machine"])
@@ -79,11 +83,12 @@ class Cases(unittest.TestCase):
                     raise AssertionError(f"{step}: {error!r}; the console:\n{self.guest.console.text()}") from error
 
     def run_step(self, step):
-        guest, refused = self.guest, step.get("refused")
+        guest = self.guest
         if "ask" in step:
             line = step["ask"] * step.get("repeat", 1)
-            error = {"ended": hotmap.Ended, "hang": hotmap.Hang}.get(step.get("error"))
-            with self.assertRaises(error) if error else contextlib.nullcontext():
+            if "error" in step:
+                self.error(step, lambda: guest.ask(line, step.get("within")))
+            else:
                 self.check_reply(step, guest.ask(line, step.get("within")))
         elif "reply" in step:
             self.check_reply(step, guest.await_reply())
@@ -93,9 +98,9 @@ class Cases(unittest.TestCase):
             self.check_state(step)
         elif "plug" in step:
             more = {name: step[name] for name in ("addr", "node", "driver") if name in step}
-            self.refusal(refused, lambda: guest.plug(step["plug"], step["size"], **more))
+            self.refusal(step, lambda: guest.plug(step["plug"], step["size"], **more))
         elif "unplug" in step:
-            self.refusal(refused, lambda: guest.unplug(step["unplug"]))
+            self.refusal(step, lambda: guest.unplug(step["unplug"]))
         elif "resize" in step:
             entry = guest.resize(step["resize"], step["size"])
             self.assertEqual(entry["state"], step["becomes"])
@@ -106,19 +111,29 @@ class Cases(unittest.TestCase):
             guest.console.wait(step["printed"], lambda text: True if step["printed"] in text else None)
         elif "ends" in step:
             self.assertEqual(guest.wait_exit()[0], step["ends"])
+        elif "ready" in step:
+            guest.await_ready()
         elif "again" in step:
             self.other.disconnect(guest)
             self.guest = self.other.connect(booting=False)
         else:
             self.assertIn("finish", step)
-            guest.finish()
+            self.error(step, guest.finish) if "error" in step else guest.finish()
 
-    def refusal(self, status, call):
+    def error(self, step, call):
+        errors = {"ended": hotmap.Ended, "hang": hotmap.Hang, "failed": (hotmap.Error, ValueError)}
+        with self.assertRaises(errors[step["error"]]) as raised:
+            call()
+        self.assertIn(step.get("contains", ""), str(raised.exception))
+
+    def refusal(self, step, call):
+        status = step.get("refused")
         if status is None:
             return call()
         with self.assertRaises(hotmap.Refused) as raised:
             call()
         self.assertEqual(raised.exception.status, None if status == "qemu" else status, raised.exception)
+        self.assertIn(step.get("contains", ""), str(raised.exception))
 
     def check_reply(self, step, reply):
         self.assertEqual(reply.failed, step.get("failed", reply.failed), reply)

@@ -2,17 +2,18 @@
 
 use hotmap_client::dimm::{Dimm, Kind};
 use hotmap_client::error::{Checked, During, Error, failed, unknown};
-use hotmap_client::guest::{Guest, Phase, Unplug};
+use hotmap_client::guest::{Guest, Phase};
 use hotmap_client::patience::Deadline;
 use hotmap_client::qemu::{Exit, IMAGE_VARIABLE, Qemu, root};
 use hotmap_client::qmp::Qmp;
 use hotmap_client::run::Run;
 use hotmap_client::shell::Reply;
 use hotmap_client::{ensure, ensure_eq};
-use qapi::qmp::{cont, quit, stop};
+use qapi::qmp::{cont, quit, stop, system_reset};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -30,13 +31,17 @@ pub struct Table {
 
 /// One case.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Case {
     /// Its name.
     pub name: String,
     /// The name of its machine.
     pub machine: String,
     /// What is done, in order.
+    #[serde(default)]
     pub steps: Vec<Value>,
+    /// The guest ends before it is ready, and the error has this part.
+    pub never_ready: Option<String>,
 }
 
 /// One step: what is done, and what is expected. The file explains each word.
@@ -49,6 +54,7 @@ pub struct Step {
     pub within: Option<f64>,
     pub error: Option<String>,
     pub reply: bool,
+    pub ready: bool,
     pub failed: Option<bool>,
     pub text: Option<String>,
     pub contains: Option<String>,
@@ -95,6 +101,10 @@ pub fn table() -> Result<Table, String> {
 /// # Errors
 /// As a boot test, with the step in front.
 pub fn run(run: &Run, case: &Case, machine: &[String]) -> Checked<String> {
+    if let Some(part) = &case.never_ready {
+        let started = Session::start(run, machine).map(drop);
+        return check_error("ended", Some(part), started).map(|()| "it was never ready".into());
+    }
     let mut session = Session::start(run, machine)?;
     for words in &case.steps {
         let step = Step::read(words).or_else(failed)?;
@@ -194,22 +204,27 @@ impl Session {
             ensure_eq!(self.guest()?.wait_end()?, Exit::Code(status), "how it ends");
             return Ok(());
         }
+        if step.ready {
+            return self.guest()?.await_ready();
+        }
         if step.again {
             return self.attach(run, Phase::Waiting);
         }
         ensure!(step.finish, "a step without a word that says what to do");
-        self.guest.take().map_or(Ok(()), Guest::finish)
+        let finished = self.guest.take().map_or(Ok(()), Guest::finish);
+        match &step.error {
+            None => finished,
+            Some(error) => check_error(error, step.contains.as_deref(), finished),
+        }
     }
 
     fn ask(&mut self, line: &str, step: &Step) -> Checked {
         let deadline =
             step.within.map(Duration::from_secs_f64).map_or_else(Deadline::for_step, Deadline::after);
         let answer = self.guest()?.ask_within(line, deadline);
-        match (step.error.as_deref(), answer) {
-            (None, answer) => check_reply(&answer?, step),
-            (Some("ended"), Err(Error::Failed(_))) => Ok(()),
-            (Some("hang"), Err(Error::Unknown(why))) if why.contains("hang") => Ok(()),
-            (Some(error), answer) => failed(format!("{answer:?} where {error} is expected")),
+        match &step.error {
+            None => check_reply(&answer?, step),
+            Some(error) => check_error(error, step.contains.as_deref(), answer),
         }
     }
 
@@ -235,21 +250,23 @@ impl Session {
         self.dimms.insert(id.to_owned(), dimm.clone());
         let guest = self.guest()?;
         let plugged = match kind {
-            Kind::PcDimm => guest.plug(&dimm),
+            Kind::PcDimm => guest.plug_well(&dimm),
             Kind::Nvdimm => guest.plug_without_waiting(&dimm),
         };
         match (&step.refused, plugged) {
-            (None, plugged) => check_status(plugged?.status, 0),
+            (None, plugged) => plugged.map(drop),
             (Some(Value::String(_)), Err(Error::Unknown(why))) if why.contains("QEMU refused") => Ok(()),
-            (Some(status), plugged) => check_status(plugged?.status, status.as_i64().unwrap_or(-1)),
+            (Some(status), plugged) => check_refusal(status, step, plugged.map(drop)),
         }
     }
 
     fn unplug(&mut self, id: &str, step: &Step) -> Checked {
         let Some(dimm) = self.dimms.get(id).cloned() else { return unknown(format!("no DIMM {id}")) };
-        let should = step.refused.as_ref().and_then(Value::as_i64).map_or(Unplug::Gone, Unplug::Refused);
-        ensure_eq!(self.guest()?.unplug(&dimm)?, should, "the end of {id}");
-        Ok(())
+        let unplugged = self.guest()?.unplug_well(&dimm);
+        match &step.refused {
+            None => unplugged,
+            Some(status) => check_refusal(status, step, unplugged),
+        }
     }
 
     fn resize(&mut self, id: &str, step: &Step) -> Checked {
@@ -271,6 +288,7 @@ impl Session {
     fn execute(&mut self, command: &str) -> Checked {
         let qmp = &mut self.guest()?.qmp;
         match command {
+            "system_reset" => qmp.execute(&system_reset {}).map(drop)?,
             "stop" => qmp.execute(&stop {}).map(drop)?,
             "cont" => qmp.execute(&cont {}).map(drop)?,
             "quit" => qmp.execute(&quit {}).map(drop)?,
@@ -298,9 +316,21 @@ fn check_reply(reply: &Reply, step: &Step) -> Checked {
     Ok(())
 }
 
-fn check_status(status: i64, should: i64) -> Checked {
-    ensure_eq!(status, should, "the OST status");
+/// The call has failed in this way, and the message has this part.
+fn check_error<T: Debug>(error: &str, part: Option<&str>, result: Checked<T>) -> Checked {
+    let right = match (error, &result) {
+        ("ended" | "failed", Err(Error::Failed(why))) => part.is_none_or(|part| why.contains(part)),
+        ("hang", Err(Error::Unknown(why))) => why.contains("hang"),
+        _ => false,
+    };
+    ensure!(right, "{result:?} where {error} is expected, with {part:?}");
     Ok(())
+}
+
+/// The guest has refused with this status of _OST, and the message has the step's part.
+fn check_refusal(status: &Value, step: &Step, result: Checked) -> Checked {
+    check_error("failed", Some(&format!("OST status {status}")), result.clone())?;
+    check_error("failed", step.contains.as_deref(), result)
 }
 
 fn check_above(value: Option<u64>, step: &Step) -> Checked {
@@ -331,7 +361,10 @@ mod tests {
         for case in &table.cases {
             assert!(table.machines.contains_key(&case.machine), "{}", case.name);
             let steps: Vec<Step> = case.steps.iter().map(|step| Step::read(step).expect("a step")).collect();
-            let last = steps.last().expect("a last step");
+            let Some(last) = steps.last() else {
+                assert!(case.never_ready.is_some(), "{} has no steps", case.name);
+                continue;
+            };
             assert!(last.finish || last.ends.is_some(), "{}", case.name);
         }
     }

@@ -34,6 +34,12 @@ pub fn find_frame(text: &str, number: u64) -> Option<Reply> {
     }
 }
 
+/// Whether the guest has said again that it is ready, before frame `number` ended: it was reset, and counts from 1.
+pub fn is_reset(text: &str, number: u64) -> bool {
+    let end = format!("end {number} ");
+    whole_lines(text).take_while(|line| !line.starts_with(&end)).any(|line| line == READY)
+}
+
 /// The number of the last frame that has ended.
 pub fn last_frame(text: &str) -> Option<u64> {
     let ended = |line: &str| {

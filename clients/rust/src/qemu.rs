@@ -90,12 +90,19 @@ pub struct Qemu {
     exit: Option<Exit>,
     /// The child is `scripts/qemu`, and QEMU is the child's.
     has_launcher: bool,
+    /// `run=` is on the kernel's command line: the guest reads no lines.
+    pub(crate) runs: bool,
 }
 
 impl std::fmt::Debug for Qemu {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Qemu").field("child", &self.child).field("exit", &self.exit).finish_non_exhaustive()
     }
+}
+
+/// Whether a word of the command line has the boot argument `run=`.
+fn has_run(word: &str) -> bool {
+    word.match_indices("run=").any(|(at, _)| word[..at].chars().last().is_none_or(|c| c == '=' || c == ' '))
 }
 
 fn script(machine: &Machine) -> Command {
@@ -154,6 +161,7 @@ impl Qemu {
             complaints: Transcript::of(std::io::empty()),
             exit: None,
             has_launcher: false,
+            runs: false,
         }
     }
 
@@ -182,6 +190,7 @@ impl Qemu {
             complaints: Transcript::of(stderr),
             exit: None,
             has_launcher: false,
+            runs: command.get_args().any(|word| has_run(&word.to_string_lossy())),
         })
     }
 
@@ -257,7 +266,7 @@ impl Drop for Qemu {
 
 #[cfg(test)]
 mod tests {
-    use super::{Exit, Qemu};
+    use super::{Exit, Qemu, has_run};
     use crate::patience::Deadline;
     use std::process::Command;
     use std::time::Duration;
@@ -289,6 +298,13 @@ mod tests {
         assert!(error.why().starts_with("hang: still running"), "{error}");
         qemu.kill();
         assert_eq!(qemu.ended(), Some(Exit::Signal(9)));
+    }
+
+    #[test]
+    fn run_is_found_in_a_word_of_its_own_and_behind_other_arguments() {
+        let words = ["run=\"mem\"", "script=on run=mem", "name=opt/hotmap/args,string=run=mem"];
+        assert!(words.into_iter().all(has_run));
+        assert!(!["rerun=mem", "memmap=ram", "run"].into_iter().any(has_run));
     }
 
     #[test]

@@ -74,7 +74,12 @@ impl Qmp {
         stream.set_write_timeout(Some(crate::patience::step())).map_err(torn)?;
         let lines = read_lines(stream.try_clone().map_err(torn)?);
         let mut qmp = Self { stream, lines, events: Vec::new(), version: (0, 0) };
-        let greeting = qmp.line(deadline)?;
+        let greeting = qmp.line(deadline).map_err(|error| match error {
+            Error::Unknown(why) if why.starts_with("hang") => {
+                Error::Unknown(format!("{why} with its greeting: does another client hold it?"))
+            }
+            error => error,
+        })?;
         let greeting: QapiCapabilities = serde_json::from_str(&greeting)
             .map_err(|error| Error::Unknown(format!("not a QMP greeting ({error}): {greeting}")))?;
         qmp.version = (greeting.QMP.version.qemu.major, greeting.QMP.version.qemu.minor);

@@ -39,9 +39,8 @@ impl Run {
     /// # Errors
     /// Unknown when the directory cannot be created.
     pub fn new(name: &str) -> Checked<Self> {
-        // Not under target/: a Unix socket's path has 108 bytes (unix(7)).
-        let room = tempfile::Builder::new().prefix("hotmap-").tempdir();
-        let room = room.map_err(|error| Error::Unknown(format!("no temporary directory: {error}")))?;
+        let room = new_room(&std::env::temp_dir())
+            .map_err(|error| Error::Unknown(format!("no temporary directory: {error}")))?;
         Ok(Self { name: name.to_owned(), journal: Journal::default(), room })
     }
 
@@ -62,6 +61,12 @@ impl Run {
     }
 }
 
+/// A new folder in `parent`, or in /tmp if that is too long: a Unix socket's path has less than 108 bytes (unix(7)).
+fn new_room(parent: &Path) -> std::io::Result<TempDir> {
+    let long = parent.as_os_str().len() > 80;
+    tempfile::Builder::new().prefix("hotmap-").tempdir_in(if long { Path::new("/tmp") } else { parent })
+}
+
 fn write_filled(path: &Path, size: u64, fill: u8) -> std::io::Result<()> {
     use std::io::Write;
     let mut file = std::fs::File::create(path)?;
@@ -78,7 +83,7 @@ fn write_filled(path: &Path, size: u64, fill: u8) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::Run;
+    use super::{Run, new_room};
 
     #[test]
     fn a_filled_file_has_its_size_and_pattern_and_goes_with_the_run() {
@@ -95,6 +100,10 @@ mod tests {
     fn a_socket_path_fits() {
         let run = Run::new("socket").expect("a run");
         assert!(run.path("qmp-00").as_os_str().len() < 108);
+        let long = run.path(&"x".repeat(130));
+        std::fs::create_dir(&long).expect("a folder");
+        let room = new_room(&long).expect("another folder");
+        assert!(room.path().join("qmp-00").as_os_str().len() < 108, "{}", room.path().display());
     }
 
     #[test]

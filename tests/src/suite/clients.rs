@@ -10,10 +10,16 @@ use hotmap_client::run::Run;
 use std::process::Command;
 
 /// Programs that must succeed, from the top of the tree.
-const EXAMPLES: [(&str, &str, &[&str]); 2] = [
-    ("first", "python3", &["examples/first.py"]),
-    ("hotplug", "python3", &["-m", "unittest", "examples/test_hotplug.py"]),
+const PROGRAMS: [(&str, &str, &[&str]); 5] = [
+    ("examples/first", "python3", &["examples/first.py"]),
+    ("examples/hotplug", "python3", &["-m", "unittest", "examples/test_hotplug.py"]),
+    ("examples/first-long-tmpdir", "sh", &["-c", LONG_TMPDIR]),
+    ("python/errors", "python3", &["clients/python/test_hotmap.py", "Errors"]),
+    ("python/processes", "python3", &["clients/python/test_hotmap.py", "Processes"]),
 ];
+/// The first example with a TMPDIR that is too long for the path of a Unix socket (108 bytes, unix(7)).
+const LONG_TMPDIR: &str = "folder=$(mktemp -d /tmp/hotmap-XXXXXX) && trap 'rm -r $folder' EXIT && \
+    export TMPDIR=$folder/$(printf %0130d 0) && mkdir $TMPDIR && python3 examples/first.py";
 
 pub(super) fn tests() -> Vec<Test> {
     let table = match cases::table() {
@@ -33,12 +39,12 @@ pub(super) fn tests() -> Vec<Test> {
             succeeds(run, "python3", &["clients/python/test_cases.py", &method])
         })
     };
-    let examples = EXAMPLES.map(|(name, program, arguments)| {
-        Test::new(format!("clients/examples/{name}"), move |run: &Run| succeeds(run, program, arguments))
+    let programs = PROGRAMS.map(|(name, program, arguments)| {
+        Test::new(format!("clients/{name}"), move |run: &Run| succeeds(run, program, arguments))
     });
     let mut tests: Vec<Test> = table.cases.iter().map(rust).collect();
     tests.extend(table.cases.iter().map(python));
-    tests.extend(examples);
+    tests.extend(programs);
     tests.push(Test::new("clients/examples/pytest", pytest_runs_the_example));
     tests
 }

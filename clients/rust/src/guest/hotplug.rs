@@ -57,16 +57,15 @@ impl Guest {
     /// Plugs a DIMM that the guest must accept.
     ///
     /// # Errors
-    /// Failed when the guest refuses it; else as [`Guest::plug`].
+    /// Failed when the guest refuses it, with the reason; else as [`Guest::plug`].
     pub fn plug_well(&mut self, dimm: &Dimm) -> Checked<Plugged> {
+        let since = self.position();
         let plugged = self.plug(dimm)?;
         if plugged.status == 0 {
             return Ok(plugged);
         }
-        failed(format!(
-            "the guest refused {} at {:#x}: OST status {}",
-            dimm.id, plugged.address, plugged.status
-        ))
+        let why = self.await_reason(plugged.slot, since)?;
+        failed(format!("the guest refused {}: {why} (OST status {})", dimm.id, plugged.status))
     }
 
     /// Plugs a DIMM and does not wait for the guest's report.
@@ -112,14 +111,25 @@ impl Guest {
     /// Unplugs a DIMM that the guest must release.
     ///
     /// # Errors
-    /// Failed when it refuses; else as [`Guest::unplug`].
+    /// Failed when it refuses, with the reason; else as [`Guest::unplug`].
     pub fn unplug_well(&mut self, dimm: &Dimm) -> Checked {
-        match self.unplug(dimm)? {
-            Unplug::Gone => Ok(()),
-            Unplug::Refused(status) => {
-                failed(format!("the guest refused to release {}: OST (3, {status:#x})", dimm.id))
-            }
-        }
+        let since = self.position();
+        let Unplug::Refused(status) = self.unplug(dimm)? else { return Ok(()) };
+        let Some(slot) = dimm.find(&mut self.qmp)?.and_then(|info| u64::try_from(info.slot).ok()) else {
+            return failed(format!("the guest refused to release {}, which QEMU does not list", dimm.id));
+        };
+        let why = self.await_reason(slot, since)?;
+        failed(format!("the guest refused to release {}: {why} (OST status {status})", dimm.id))
+    }
+
+    /// The reason of a refusal: a line of the guest's log since a position, which may come later than its report.
+    fn await_reason(&mut self, slot: u64, since: usize) -> Checked<String> {
+        let start = format!("dimm{slot}: refused: ");
+        let reason = |text: &str| {
+            let mut whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            whole.find_map(|line| line.strip_prefix(&start).map(str::to_owned))
+        };
+        self.wait_since(since, "the reason of the refusal", Deadline::for_step(), reason)
     }
 
     /// Requests a DIMM's removal and does not wait.

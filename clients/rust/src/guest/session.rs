@@ -1,15 +1,16 @@
 //! A guest that takes commands: their replies, and its end.
 
 use super::record::{entry, sound_state, with_notes};
+use crate::ensure;
 use crate::ensure_eq;
 use crate::error::{Checked, During, Error, failed};
-use crate::frame::{READY, find_frame, is_ready, last_frame};
+use crate::frame::{READY, find_frame, is_ready, is_reset, last_frame};
 use crate::machine::Machine;
 use crate::patience::Deadline;
 use crate::qemu::{Exit, Qemu};
 use crate::qmp::Qmp;
 use crate::run::{Journal, Run};
-use crate::shell::{PROMPT, Reply, exit_of, find_reply, is_at_prompt};
+use crate::shell::{ERROR, PROMPT, Reply, exit_of, find_reply, is_at_prompt};
 use crate::state::State;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -71,25 +72,37 @@ impl Guest {
     pub fn over(qemu: Qemu, qmp: Qmp, phase: Phase, heading: &str, journal: &Journal) -> Checked<Self> {
         let (notes, journal, heading) = (Vec::new(), journal.clone(), heading.to_owned());
         let mut guest = Self { qemu, qmp, at_prompt: 0, frame: None, notes, journal, heading };
-        guest.frame = match phase {
-            Phase::Booting => guest.wait_for("the first prompt", Deadline::for_step(), |text| {
-                is_ready(text).then_some(Some(0)).or(is_at_prompt(text).then_some(None))
-            })?,
+        match phase {
+            Phase::Booting => guest.await_ready()?,
             Phase::Waiting => {
                 guest.type_raw("\n")?;
-                guest.wait_for("the reply to a blank line", Deadline::for_step(), |text| {
+                guest.frame = guest.wait_for("the reply to a blank line", Deadline::for_step(), |text| {
                     last_frame(text).map(Some).or(is_at_prompt(text).then_some(None))
-                })?
+                })?;
+                guest.at_prompt = guest.reply_end();
             }
-        };
-        guest.at_prompt = guest.reply_end();
+        }
         Ok(guest)
+    }
+
+    /// Waits until a guest that boots takes commands, also after a reset: frames count from 1 again.
+    ///
+    /// # Errors
+    /// As [`Guest::boot`].
+    pub fn await_ready(&mut self) -> Checked {
+        self.frame = self.wait_for("the first prompt", Deadline::for_step(), |text| {
+            let behind = text.strip_prefix(PROMPT).unwrap_or(text);
+            is_ready(text).then_some(Some(0)).or(is_at_prompt(behind).then_some(None))
+        })?;
+        self.at_prompt = self.reply_end();
+        Ok(())
     }
 
     /// Types a command and waits for its reply.
     ///
     /// # Errors
-    /// Failed when the guest dies, unknown when it does not answer. An error line is a reply.
+    /// Failed when the guest dies or is reset, or would not read the command; unknown when it does not answer. An error line
+    /// is a reply.
     pub fn ask(&mut self, command: &str) -> Checked<Reply> {
         self.ask_within(command, Deadline::for_step())
     }
@@ -103,11 +116,19 @@ impl Guest {
         self.await_reply(command, deadline)
     }
 
-    /// Types a command and does not wait for the reply: [`Guest::await_reply`] does.
+    /// Types one command line and does not wait for the reply: [`Guest::await_reply`] does.
     ///
     /// # Errors
-    /// As [`Guest::type_raw`].
+    /// Failed for a line end or Ctrl-C in it, and with `run=`; else as [`Guest::type_raw`].
     pub fn type_command(&mut self, command: &str) -> Checked {
+        ensure!(
+            !(self.qemu.runs && self.frame.is_some()),
+            "run= is on the kernel's command line, so '{command}' would not be read: use await_reply"
+        );
+        ensure!(
+            !command.contains(['\r', '\n', '\u{3}']),
+            "{command:?} has a line end or Ctrl-C: use type_raw, and await_reply for each line"
+        );
         self.type_raw(&format!("{command}\n"))
     }
 
@@ -125,8 +146,14 @@ impl Guest {
     /// As [`Guest::ask`].
     pub fn await_reply(&mut self, command: &str, deadline: Deadline) -> Checked<Reply> {
         let next = self.next_frame();
-        let reply = self
-            .wait_for(&format!("the reply to '{command}'"), deadline, |text| reply_in(text, next, command))?;
+        let what = format!("the reply to '{command}'");
+        let reply = self.wait_for(&what, deadline, |text| {
+            let reset = next.is_some_and(|number| is_reset(text, number));
+            if reset { Some(None) } else { reply_in(text, next, command).map(Some) }
+        })?;
+        let Some(reply) = reply else {
+            return failed(format!("the guest was reset before {what}: await_ready starts anew"));
+        };
         self.frame = next;
         self.at_prompt = self.reply_end();
         Ok(reply)
@@ -177,15 +204,26 @@ impl Guest {
         &mut self,
         what: &str,
         deadline: Deadline,
+        found: impl FnMut(&str) -> Option<T>,
+    ) -> Checked<T> {
+        self.wait_since(self.at_prompt, what, deadline, found)
+    }
+
+    /// [`Guest::wait_for`] with a position instead of the last prompt.
+    pub(super) fn wait_since<T>(
+        &mut self,
+        position: usize,
+        what: &str,
+        deadline: Deadline,
         mut found: impl FnMut(&str) -> Option<T>,
     ) -> Checked<T> {
         // The console of another program's QEMU may stay open when the guest has ended.
         let attached = self.qemu.pid().is_none();
         let or_ended = |text: &str| match found(text) {
-            None if attached => exit_of(text).map(|(status, why)| Err(format!("exit {status}: {why}"))),
+            None if attached => last_words(text).map(Err),
             thing => thing.map(Ok),
         };
-        match self.qemu.console.wait(self.at_prompt, what, deadline, or_ended) {
+        match self.qemu.console.wait(position, what, deadline, or_ended) {
             Ok((Ok(thing), _)) => Ok(thing),
             Ok((Err(exit), _)) => failed(format!("the guest ended before {what}: {exit}")),
             Err(error) => Err(self.died(error)),
@@ -231,8 +269,9 @@ impl Guest {
     /// Failed when any of it is not so.
     pub fn finish(mut self) -> Checked {
         self.tell("audit").during("at the end")?;
-        let warnings = self.state()?.warnings;
-        ensure_eq!(warnings, 0, "warnings at the end");
+        let (warnings, text) = (self.state()?.warnings, self.text());
+        let first = text.lines().find_map(|line| line.strip_prefix("warning: ")).unwrap_or("not printed");
+        ensure!(warnings == 0, "warnings at the end: {warnings}; the first: {first}");
         self.power_off()
     }
 
@@ -279,7 +318,9 @@ impl Guest {
         }
         match self.qemu.wait_exit(Deadline::for_step()) {
             Ok(exit) => {
-                Error::Failed(format!("{error}: {exit}; QEMU says {:?}", self.qemu.complaints.text()))
+                let qemu = || format!("QEMU ended ({exit}), and says {:?}", self.qemu.complaints.text());
+                let end = last_words(&self.text_since(self.at_prompt)).unwrap_or_else(qemu);
+                Error::Failed(format!("{error}: {end}"))
             }
             Err(_) => error,
         }
@@ -287,12 +328,12 @@ impl Guest {
 
     /// Where the next reply is looked for: at the last prompt, or behind the last frame that was read.
     fn reply_end(&self) -> usize {
-        let mark = match self.frame {
-            None => PROMPT.to_owned(),
-            Some(0) => format!("{READY}\n"),
-            Some(number) => format!("\nend {number} "),
+        let (mark, length) = match self.frame {
+            None => (PROMPT.to_owned(), 0),
+            Some(0) => (format!("{READY}\n"), READY.len() + 1),
+            Some(number) => (format!("\nend {number} "), 0),
         };
-        self.qemu.console.last(&mark).unwrap_or_default()
+        self.qemu.console.last(&mark).map_or(0, |at| at + length)
     }
 }
 
@@ -302,6 +343,14 @@ impl Drop for Guest {
         let text = with_notes(&self.qemu.console.raw(), &self.notes);
         self.journal.add(&entry(&self.heading, &text, &self.qemu.complaints.text()));
     }
+}
+
+/// The guest's own account of its end: the status, the reason, and its last error line.
+fn last_words(text: &str) -> Option<String> {
+    let (status, why) = exit_of(text)?;
+    let error = text.lines().rev().find_map(|line| line.strip_prefix(ERROR));
+    let error = error.map(|error| format!("; {error}")).unwrap_or_default();
+    Some(format!("exit {status}: {why}{error}"))
 }
 
 /// The reply to `command`: frame `number`, or what lies between echo and prompt.

@@ -76,3 +76,33 @@ fn the_last_line_of_a_run_is_its_end_although_the_console_stays_open() {
     assert_eq!(error, Error::Failed("the guest ended before the reply to 'crash': exit 2: a panic".into()));
     assert_eq!(guest.wait_exit(), Ok(Exit::PANIC));
 }
+
+#[test]
+fn a_second_ready_line_is_a_reset_even_if_the_number_of_the_frame_is_the_expected_one() {
+    let replies = &["begin 1\nend 1 0\n", "hotmap 0.1.0\nready 1\nbegin 1\nend 1 0\n"];
+    let mut later = guest(Phase::Booting, "ready 1\n", replies);
+    later.tell("mem").expect("the first boot");
+    let error = later.ask("mem").expect_err("a reset");
+    assert!(error.why().starts_with("the guest was reset before the reply to 'mem'"), "{error}");
+    let mut at_once = guest(Phase::Booting, "ready 1\n", &["ready 1\nbegin 1\nend 1 0\n"]);
+    assert!(at_once.ask("mem").is_err_and(|error| error.why().contains("was reset")));
+}
+
+#[test]
+fn a_command_with_a_line_end_or_ctrl_c_is_not_typed() {
+    let mut guest = guest(Phase::Booting, "ready 1\n", &["begin 1\nfine\nend 1 0\n"]);
+    for command in ["mem\nmem", "mem\r", "\u{3}"] {
+        let error = guest.ask(command).expect_err("two lines, or none");
+        assert!(matches!(&error, Error::Failed(why) if why.contains("type_raw")), "{error}");
+    }
+    assert_eq!(guest.tell("mem"), Ok("fine".into()));
+}
+
+#[test]
+fn a_guest_that_ends_says_its_last_error_line() {
+    let replies = &["error: old: one\nend 1 1\n", "begin 2\nerror: new: two\nhotmap: exit 2: why\n"];
+    let mut guest = guest(Phase::Booting, "ready 1\nbegin 1\n", replies);
+    guest.ask("old").expect("a reply");
+    let error = guest.ask("new").expect_err("it ended");
+    assert_eq!(error.why(), "the guest ended before the reply to 'new': exit 2: why; new: two");
+}

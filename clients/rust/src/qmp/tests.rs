@@ -86,3 +86,10 @@ fn a_closed_socket_is_no_answer() {
     drop(theirs);
     assert!(Qmp::over(ours, Deadline::for_step()).is_err());
 }
+
+#[test]
+fn a_socket_that_does_not_greet_may_have_another_client() {
+    let (ours, _theirs) = UnixStream::pair().expect("a socket pair");
+    let error = Qmp::over(ours, Deadline::after(Duration::from_millis(20))).expect_err("no greeting");
+    assert!(error.why().contains("does another client hold it?"), "{error}");
+}
