@@ -145,8 +145,10 @@ playground: page
 watch: setup image page
 	@cargo run $(quiet) -p hotmap-watch -- --port $(PORT) --page $(page) $(if $(QEMU_OPTIONS),-- $(QEMU_OPTIONS))
 
-test-web: page
+# The page in a browser; then its machine against the kernel under QEMU.
+test-web: setup image page
 	@cd $(page_dir) && WASM=$(CURDIR)/$(wasm) node --test --test-reporter=spec ../tests/module.test.js test/*.test.js
+	@$(page_dir)/test/compare $(wasm)
 
 check: setup-build
 	@cargo fmt --all --check

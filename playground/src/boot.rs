@@ -142,7 +142,7 @@ fn virtio_mem(machine: &Emulated, start: u64, sizes: &[String]) -> Result<(Vec<M
         let device = Model::new(machine, VMEM_BLOCK, end, bytes, end..end + bytes);
         let mut state = device.state.borrow_mut();
         state.extra = VMEM_EXTRA;
-        state.config.usable_region_size = bytes.min(VMEM_EXTRA);
+        state.config.usable_region_size = 0;
         drop(state);
         devices.push(device);
         end += bytes;

@@ -2,8 +2,9 @@
 
 import { num } from './format.js';
 
-/** Views that every picture needs. */
-const ALWAYS = ['memory', 'vmemmap', 'tables', 'tlb', 'audit'];
+/** Views that every picture needs, and those that only a machine in the page has. */
+const ALWAYS = ['memory', 'vmemmap', 'tables'];
+const OWN = ['tlb', 'audit'];
 /** Moments whose views are kept. */
 const KEPT = 64;
 
@@ -177,7 +178,7 @@ export class Session {
     const state = await this.source.ask({ do: 'state' });
     const trace = this.source.can.step ? await this.source.ask({ do: 'trace' }) : {};
     const views = {};
-    for (const name of ALWAYS) views[name] = await this.#view(name);
+    for (const name of this.source.live ? ALWAYS : [...ALWAYS, ...OWN]) views[name] = await this.#view(name);
     return { state: state.ok ? state.state : this.state, failure: state.ok ? null : state.error, trace: trace.ok && trace.steps?.length ? trace : null, views };
   }
 

@@ -152,6 +152,19 @@ visit('a new machine has the granule, the RAM and the arguments that were chosen
   assert.equal(state.pages.present, 2 * 2 ** 30 / 65536);
 });
 
+visit('a virtio memory device is resized by its slider', async (visitor) => {
+  await visitor.press('New machine');
+  await visitor.page.getByLabel('virtio-mem region').selectOption('4G');
+  await visitor.press('Boot');
+  await visitor.page.waitForFunction(() => window.hotmap.state.virtio_mem.length === 1);
+  await visitor.idle();
+  for (const size of [2 ** 30, 0]) {
+    await visitor.request(() => visitor.page.getByLabel(/^virtio-mem0/).fill(String(size)));
+    const [device] = (await visitor.state()).virtio_mem;
+    assert.deepEqual([device.requested_size, device.plugged_size], [size, size]);
+  }
+});
+
 visit('a machine that has stopped is a message, and goes on from the past', async (visitor) => {
   await visitor.page.evaluate(() => { window.hotmap.source.exports = { alloc: () => { throw new Error('trap'); } }; });
   await visitor.type('mem');

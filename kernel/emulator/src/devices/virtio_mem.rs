@@ -81,12 +81,16 @@ impl State {
             }
         }
     }
+    /// What may be plugged when `size` is requested: nothing, if that is nothing (hw/virtio/virtio-mem.c,
+    /// `virtio_mem_resize_usable_region`).
+    fn usable(&self, size: u64) -> u64 {
+        if size == 0 { 0 } else { (size + self.extra).min(self.config.region_size) }
+    }
     /// What is requested from here on.
     pub fn request(&mut self, size: u64) {
         self.config.requested_size = size;
         self.changed = true;
-        let usable = (size + self.extra).min(self.config.region_size);
-        self.config.usable_region_size = self.config.usable_region_size.max(usable);
+        self.config.usable_region_size = self.config.usable_region_size.max(self.usable(size));
     }
     fn answer(&mut self, request: Request, blocks: &Range<u64>) -> Answer {
         let (plugged, requested) = (self.config.plugged_size, self.config.requested_size);
@@ -100,7 +104,7 @@ impl State {
             }
             Request::UnplugAll => {
                 self.set(&self.config.region(), false);
-                self.config.usable_region_size = (requested + self.extra).min(self.config.region_size);
+                self.config.usable_region_size = self.usable(requested);
                 Answer::Ack
             }
             Request::State if !self.valid(blocks) => Answer::Error,

@@ -44,6 +44,7 @@ const ENTRIES = 24;
 
 export function TlbPanel({ session }) {
   const { tlb } = session.views;
+  if (session.source.live) return null;
   if (!has(tlb)) return html`<${Panel} name="tlb" title="The TLB"><${Missing} view=${tlb} what="The TLB"/><//>`;
   const stale = tlb.entries.filter((entry) => entry.stale);
   const shown = [...stale, ...tlb.entries.filter((entry) => !entry.stale)].slice(0, ENTRIES);
@@ -90,6 +91,7 @@ export function CountsPanel({ session }) {
 
 export function AuditPanel({ session }) {
   const { audit } = session.views;
+  if (session.source.live) return html`<${Panel} name="audit" title="Audit"><p>The guest audits itself: type <code>audit</code> at its shell.</p><//>`;
   if (!has(audit)) return html`<${Panel} name="audit" title="Audit"><${Missing} view=${audit} what="The audit"/><//>`;
   const findings = audit.findings ?? [];
   return html`<${Panel} name="audit" title="Audit" note="The model reads all of its tables, struct pages and counts, and checks the invariants I1 to I8.">
