@@ -21,7 +21,7 @@ fn machine_here() -> Emulated {
 
 /// The memory model's machine.
 pub mod machine {
-    use crate::arch::hosted::{Emulated, MACHINE};
+    use crate::arch::hosted::{Emulated, MACHINE, counter};
 
     /// This machine.
     pub type Arm = Emulated;
@@ -29,7 +29,7 @@ pub mod machine {
     /// Makes `machine` the one that this thread's kernel runs on; its time begins.
     pub fn adopt(machine: &Arm) {
         MACHINE.replace(Some(machine.clone()));
-        super::counter::reset();
+        counter::reset();
     }
 }
 
