@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use hotmap_devicetree::{MemoryRegion, Region};
+use hotmap_devicetree::{MemoryRegion, PmemRegion, Region};
 use hotmap_emulator::devices::slots::Slots;
 use hotmap_emulator::devices::virtio_mem::Model;
 use hotmap_emulator::machine::Emulated;
@@ -33,6 +33,8 @@ const IMAGE_BYTES: u64 = 896 << 10;
 /// Device memory begins at a multiple of this above RAM (hw/arm/virt.c, virt_set_memmap), and may have so much here.
 const DEVICE_ALIGN: u64 = GIB;
 const DEVICE_BYTES: u64 = 16 << 40;
+/// Persistent memory begins at a multiple of this.
+const PMEM_ALIGN: u64 = 256 * GIB;
 /// The most RAM: a browser has 4 GiB for all of the module.
 const MOST_RAM: u64 = 1 << 40;
 /// The least: the image's end, and the heap, and something to use.
@@ -79,7 +81,8 @@ pub(crate) fn boot(request: &Boot) -> Result<Machine, String> {
     if count > MOST_SLOTS {
         return Err(format!("slots: {count}: a machine has at most {MOST_SLOTS}"));
     }
-    let slots = Slots::new(&machine, count, vmem_end..device_start + DEVICE_BYTES);
+    let room_end = add_pmem(info, &machine, vmem_end, &request.pmem)?;
+    let slots = Slots::new(&machine, count, vmem_end..room_end);
     let mm = start_model(info, &machine).map_err(|error| error.to_string())?;
     machine::adopt(&machine);
     // A machine that panicked may have left it on.
@@ -148,6 +151,28 @@ fn virtio_mem(machine: &Emulated, start: u64, sizes: &[String]) -> Result<(Vec<M
         end += bytes;
     }
     Ok((devices, end))
+}
+
+/// Persistent memory, as the device tree describes it, at a multiple of 256 GiB with room for DIMMs between it and `end`. Returns
+/// where that room ends.
+fn add_pmem(info: &mut BootInfo, machine: &Emulated, end: u64, sizes: &[String]) -> Result<u64, String> {
+    if sizes.is_empty() {
+        return Ok(end + DEVICE_BYTES);
+    }
+    let first = (end + PMEM_ALIGN / 2).next_multiple_of(PMEM_ALIGN);
+    let mut start = first;
+    for text in sizes {
+        let bytes = size(text)?;
+        if bytes == 0 || !bytes.is_multiple_of(VMEM_BLOCK) || bytes > DEVICE_BYTES / 16 {
+            return Err(format!("pmem: {text}: a range is a multiple of 2M, at most 1T"));
+        }
+        let region = PmemRegion { region: Region { start, size: bytes }, volatile: false, numa_node: None };
+        info.machine.pmem.push(region).map_err(|_| "pmem: too many")?;
+        machine.plug(start, bytes);
+        // Not side by side: what is one range is one.
+        start += (bytes + GIB).next_multiple_of(GIB);
+    }
+    Ok(first)
 }
 
 /// Memory: what is taken of it, the first tables, the MMU, then the model.

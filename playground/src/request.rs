@@ -23,6 +23,11 @@ pub(crate) enum Request {
     },
     /// The shell's `state`.
     State,
+    /// The words that can complete a command.
+    Complete {
+        /// The command up to the cursor.
+        text: String,
+    },
     /// A view of the machine.
     View {
         /// `memory`, `vmemmap`, `walk`, `tables`, `page`, `tlb`, `audit`.
@@ -53,6 +58,8 @@ pub struct Boot {
     pub slots: Option<u32>,
     /// The sizes of the regions of virtio memory devices.
     pub virtio_mem: Vec<String>,
+    /// The sizes of ranges of persistent memory, one behind the other from 256 GiB on, or far above RAM.
+    pub pmem: Vec<String>,
 }
 
 /// An answer.
@@ -75,6 +82,8 @@ pub(crate) struct Answer {
     pub(crate) violations: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) state: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) words: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) view: Option<Box<RawValue>>,
     /// Of a trace.

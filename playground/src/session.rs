@@ -57,6 +57,7 @@ impl Session {
             Request::Line { text } => self.with(|machine| run_line(machine, text)),
             Request::Monitor { text } => self.with(|machine| run_monitor(machine, text)),
             Request::State => self.with(state),
+            Request::Complete { text } => self.with(|machine| complete(machine, text)),
             Request::View { name, of, at } => self.with(|machine| view(machine, name, of.as_deref(), *at)),
             Request::Trace => self.with(trace),
         }
@@ -115,6 +116,12 @@ fn done(machine: &Machine, failed: bool) -> Answer {
     let violations = machine.machine.take_violations().iter().map(ToString::to_string).collect();
     let status = Some(u32::from(failed));
     Answer { ok: true, text: Some(text), status, log: Some(log), violations, ..Answer::default() }
+}
+
+fn complete(machine: &Machine, text: &str) -> Answer {
+    let mut words = Vec::new();
+    (hotmap_shell::SHELL.complete)(&machine.kernel, text, &mut |word| words.push(word.to_owned()));
+    Answer { ok: true, words: Some(words), ..Answer::default() }
 }
 
 /// Exactly what the shell prints.

@@ -208,3 +208,38 @@ fn a_machine_that_ends_is_booted_again() {
     page.must(&boot("16k", ""));
     page.tell("line", "audit");
 }
+
+/// 64 bytes of struct page for each page, in an altmap at the device's start.
+#[test]
+fn a_device_is_made_of_persistent_memory() {
+    for (granule, page_size, _) in GRANULES {
+        let request =
+            json!({ "do": "boot", "granule": granule, "memory": "1G", "pmem": ["2G", "1G"], "args": "" });
+        let mut page = Page::boot(request);
+        let regions = page.state()["regions"].clone();
+        let starts: Vec<&str> =
+            regions.as_array().expect("a list").iter().filter_map(|r| r["start"].as_str()).collect();
+        assert_eq!(starts, ["0x4000000000", "0x40c0000000"], "{granule}");
+        let ram = page.pages("memmap_ram");
+        page.tell("line", "dax create 0x4000000000 --map dev");
+        let device = page.state()["devices"][0].clone();
+        let altmap = 2 * GIB / page_size * 64 / page_size;
+        assert_eq!(device["altmap"]["alloc"], altmap, "{granule}: {device}");
+        assert_eq!(page.pages("memmap_ram"), ram, "{granule}: none of it is in RAM");
+        let steps = page.must(&json!({ "do": "trace" }))["steps"].clone();
+        assert!(steps.to_string().contains("populate vmemmap"), "{granule}: {steps}");
+        page.tell("line", "audit; dax destroy 0x4000000000; audit");
+        assert_eq!(page.state()["devices"], json!([]));
+        // DIMMs go where they went.
+        assert!(page.tell("monitor", "plug 1G").starts_with("slot 0: 1 GiB at 0x80000000"));
+    }
+}
+
+#[test]
+fn words_complete_a_command() {
+    let mut page = Page::boot(boot("4k", ""));
+    let mut words = |text: &str| page.must(&json!({ "do": "complete", "text": text }))["words"].clone();
+    let all = words("");
+    assert!(all.as_array().is_some_and(|all| all.len() > 20 && all.contains(&json!("tenant"))), "{all}");
+    assert_eq!(words("tenant "), json!(["new", "check", "drop"]));
+}
