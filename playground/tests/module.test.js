@@ -51,10 +51,11 @@ test('a machine of 1 GiB boots in 300 ms, and what is done with it takes less', 
   within([[300, { do: 'boot', memory: '1G', args: 'memmap=self', slots: 8 }], [300, monitor('plug 1G')], [200, line('tenant new 500')],
     [300, line('offline 0x78000000')], [300, monitor('unplug 0')], [200, { do: 'trace' }], [200, line('audit')]], 200));
 
+// At 4K the struct pages of 64 GiB are 1 GiB: where each is cleared, that is what takes the time.
 for (const granule of ['4k', '16k', '64k']) {
-  for (const home of ['demand', 'self']) {
+  for (const [home, limit] of [['demand', 1500], ['self', 8000]]) {
     test(`64 GiB boot and are looked at: ${granule}, ${home}`, () =>
-      within([[3000, { do: 'boot', memory: '64G', granule, args: `boot_memmap=${home} memmap=${home}` }], [1500, line('tenant new 500')],
+      within([[limit, { do: 'boot', memory: '64G', granule, args: `boot_memmap=${home} memmap=${home}` }], [1500, line('tenant new 500')],
         [1500, { do: 'state' }], [1500, view('memory')], [1500, view('vmemmap')], [1500, view('tables')], [200, view('walk', 'addr:0x90000000')],
         [200, view('page', 'addr:0x90000000')], [1500, view('tlb')]], 2048));
   }
