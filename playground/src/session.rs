@@ -14,6 +14,9 @@ use crate::{trace, view};
 /// What a request without a machine is answered.
 const NO_MACHINE: &str = "there is no machine: boot first";
 
+/// The most violations that an answer tells.
+const MOST_VIOLATIONS: usize = 64;
+
 /// One machine at a time, and the requests to it. A machine that panics is gone: boot again.
 #[derive(Default)]
 pub struct Session {
@@ -113,7 +116,13 @@ fn run_monitor(machine: &mut Machine, text: &str) -> Answer {
 /// What was printed, and what the emulated machine found wrong.
 fn done(machine: &Machine, failed: bool) -> Answer {
     let (text, log) = take_printed_apart();
-    let violations = machine.machine.take_violations().iter().map(ToString::to_string).collect();
+    let mut violations: Vec<String> = Vec::new();
+    for found in machine.machine.take_violations() {
+        let text = found.to_string();
+        if violations.len() < MOST_VIOLATIONS && !violations.contains(&text) {
+            violations.push(text);
+        }
+    }
     let status = Some(u32::from(failed));
     Answer { ok: true, text: Some(text), status, log: Some(log), violations, ..Answer::default() }
 }

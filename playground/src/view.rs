@@ -43,6 +43,8 @@ pub(crate) fn state(machine: &mut Machine) -> Result<Rc<State>, String> {
 pub(crate) fn begin(machine: &mut Machine) {
     machine.before = state(machine).ok();
     machine.now = None;
+    // What the look at the state found is not the operation's.
+    machine.machine.take_violations();
 }
 
 /// The view `name` of `of`, after step `at`.

@@ -178,7 +178,21 @@ fn a_rule_that_a_bug_breaks_is_told() {
         violations.iter().any(|v| v.as_str().is_some_and(|v| v.starts_with("StaleTranslation"))),
         "{answer}"
     );
-    assert_eq!(page.must(&json!({ "do": "line", "text": "zones" })).get("violations"), None);
+    assert_eq!(page.must(&json!({ "do": "line", "text": "help zones" })).get("violations"), None);
+}
+
+/// What is looked at finds stale entries too, and is not the next command's fault.
+#[test]
+fn a_violation_is_told_once_and_with_its_command() {
+    let mut page = Page::boot(boot("4k", "bug=skip-tlbi memmap=ram"));
+    page.tell("line", "hugetlb 2M 2");
+    page.must(&json!({ "do": "view", "name": "audit" }));
+    page.must(&json!({ "do": "state" }));
+    assert_eq!(page.must(&json!({ "do": "line", "text": "help" })).get("violations"), None);
+    let answer = page.must(&json!({ "do": "line", "text": "audit; audit" }));
+    let violations = answer["violations"].as_array().expect("some");
+    let texts: std::collections::BTreeSet<_> = violations.iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), violations.len(), "each is told once");
 }
 
 #[test]

@@ -19,6 +19,9 @@ const MOST_STEPS: usize = 600;
 /// The most events of all steps: what comes then is left out.
 const MOST_EVENTS: usize = 200_000;
 
+/// How far back the same violation is looked for.
+const LOOKED_AT: usize = 64;
+
 /// The name of a step that is an invalidation.
 const INVALIDATE: &str = "invalidate the TLB";
 
@@ -127,6 +130,13 @@ impl Recorder {
         }
         self.count += 1;
         self.events.push(event);
+    }
+
+    /// As [`Self::push`], unless it is among the last events.
+    pub(super) fn push_once(&mut self, event: Event) {
+        if !self.events.iter().rev().take(LOOKED_AT).any(|other| *other == event) {
+            self.push(event);
+        }
     }
 
     /// An invalidation of what is `stale`: it is a step of its own.

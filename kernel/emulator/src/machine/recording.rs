@@ -184,7 +184,7 @@ impl Emulated {
 
     pub(super) fn note_violations(&self, found: &[Violation]) {
         for violation in found {
-            self.note(|| Event::Violation(*violation));
+            self.recorder(|recorder, _| recorder.push_once(Event::Violation(*violation)));
         }
     }
 }
