@@ -4,8 +4,8 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hotmap_view::views::{BlockView, Outcome, Run};
-use hotmap_view::{Target, Use};
+use hotmap_view::views::{Backing, BlockView, Outcome, Run};
+use hotmap_view::{State, Target, Use};
 use support::{DIMM, each, look};
 
 /// Pages of the runs with a use, and a kind if one is given.
@@ -157,6 +157,47 @@ fn ranges_lead_where_the_specifications_walker_does() {
             }
         });
     });
+}
+
+/// What holds struct pages, by the place of the frame and by what `state` and the kernel's counts say of it.
+#[test]
+fn what_holds_struct_pages_is_named() {
+    each(|guest, case| {
+        look(guest, |machine, state| {
+            let view = machine.vmemmap();
+            let pages = |backing: Backing| {
+                view.ranges
+                    .iter()
+                    .filter(|range| range.backing == backing)
+                    .map(|range| range.frames)
+                    .sum::<u64>()
+            };
+            let hosted: u64 =
+                state.blocks.iter().map(|block| (block.usable_start - block.start) / state.granule).sum();
+            assert_eq!(pages(Backing::SelfHosted), hosted, "{case}");
+            assert_eq!(pages(Backing::Lent), state.memmap_demand.private, "{case}");
+            let altmaps: u64 =
+                state.devices.iter().filter_map(|device| device.altmap).map(|altmap| altmap.alloc).sum();
+            assert_eq!(pages(Backing::Altmap), altmaps, "{case}");
+            for range in &view.ranges {
+                let shared = matches!(range.backing, Backing::Image | Backing::SharedTail);
+                assert_eq!(range.shared, shared, "{case}: {range:?}");
+                let on_demand = state.memmap_demand.image_blocks + state.memmap_demand.private > 0;
+                assert!(range.backing != Backing::Image || on_demand, "{case}: {range:?}");
+                assert!(range.backing != Backing::SharedTail || tails_are_shared(state), "{case}: {range:?}");
+                assert!(!shared || range.readonly, "{case}: {range:?}");
+            }
+            if tails_are_shared(state) {
+                assert!(pages(Backing::SharedTail) > 0, "{case}");
+            }
+        });
+    });
+}
+
+/// Whether a huge page or a device shares its tails, so far as `state` says it.
+fn tails_are_shared(state: &State) -> bool {
+    let optimised: u64 = state.dedup.hugetlb.iter().map(|pool| pool.optimised).sum();
+    optimised > 0 || state.devices.iter().any(|device| device.dedup)
 }
 
 #[test]
