@@ -121,6 +121,8 @@ mod tests {
         let Entry::Leaf(block) = Entry::decode(k4, 2, 0x0160_0000_8000_0705) else { panic!("a block") };
         assert_eq!((block.pa, block.read_only, block.executable), (0x8000_0000, false, false));
         assert!(block.shared && block.accessed && block.memory == 1);
+        let Entry::Leaf(nt) = Entry::decode(k4, 2, 0x0060_0000_8001_0305) else { panic!("nT is no address") };
+        assert_eq!((nt.pa, nt.accessed), (0x8000_0000, false));
         let Entry::Leaf(code) = Entry::decode(k64, 3, 0x0050_0000_8001_0787) else { panic!("a page") };
         assert_eq!((code.pa, code.read_only, code.executable), (0x8001_0000, true, true));
         let table = Entry::Table { pa: 0x1234_4000, read_only: false, no_execute: false };

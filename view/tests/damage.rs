@@ -5,7 +5,7 @@ mod support;
 use hotmap_emulator::machine::Emulated;
 use hotmap_emulator::rig::GIB;
 use hotmap_mm::hotplug::home::MemmapHome;
-use hotmap_view::views::{Outcome, VmemmapView};
+use hotmap_view::views::{Backing, Outcome, VmemmapView};
 use hotmap_view::{Fault, FaultKind, Machine, State, Target, Use, ViewError};
 use support::{DIMM, GRANULES, Guest, HOMES, Ram};
 
@@ -90,6 +90,48 @@ fn an_entry_that_leads_to_no_memory_is_named() {
             [(Use::Unreadable, block.size / state.granule)]
         );
     }
+}
+
+/// The attributes that the tables above a leaf take away, and its access flag.
+#[test]
+fn a_leaf_is_what_its_whole_walk_says() {
+    let (machine, state) = boot(GRANULES[0], MemmapHome::SelfHosted);
+    let ram = Ram(&machine);
+    let view = Machine::new(&ram, &state).expect("state is sound");
+    let writable = || match view.walk(Target::Address(DIMM)).expect("in reach").outcome {
+        Outcome::Mapped { writable, .. } => Some(writable),
+        Outcome::Faults { .. } => None,
+    };
+    assert_eq!(writable(), Some(true));
+    let change = |level, bits| {
+        let at = entry(&machine, &state, level);
+        let raw = hotmap_emulator::arch::walker::Memory::read(machine.memory(), at);
+        machine.memory().poke(at, raw ^ bits);
+    };
+    change(1, 1 << 62);
+    assert_eq!(writable(), Some(false), "APTable");
+    change(2, 1 << 10);
+    let fault = fault_at(&machine, &state, DIMM).map(|fault| (fault.level, fault.kind));
+    assert_eq!(fault, Some((2, FaultKind::AccessFlag)));
+}
+
+/// Memory that a block does not set aside does not count as its own memmap.
+#[test]
+fn struct_pages_in_the_wrong_place_are_in_system_ram() {
+    let (machine, state) = boot(GRANULES[0], MemmapHome::SelfHosted);
+    machine.memory().poke(entry(&machine, &state, 2), (DIMM + (4 << 20)) | 0x0060_0000_0000_0705);
+    let ranges = look_at_all(&machine, &state).ranges;
+    let range = ranges.iter().find(|range| range.describes.0 == DIMM).expect("mapped");
+    assert_eq!((range.frame.map(|frame| frame.0), range.backing), (Some(DIMM + (4 << 20)), Backing::Ram));
+}
+
+#[test]
+fn a_page_of_no_memory_is_unreadable_and_of_no_source() {
+    let (machine, state) = boot(GRANULES[0], MemmapHome::Ram);
+    let ram = Ram(&machine);
+    let view = Machine::new(&ram, &state).expect("state is sound");
+    let page = view.page(Target::Address(DIMM + 5 * GIB)).expect("in reach");
+    assert_eq!((page.used_for, page.source, page.frame, page.run), (Use::Unreadable, None, None, None));
 }
 
 #[test]

@@ -155,6 +155,17 @@ pub(crate) fn scenarios() -> Vec<(&'static str, Prepare)> {
             let size = if guest.kind == GranuleKind::K16 { "32M 4" } else { "2M 4" };
             guest.tell(&format!("hugetlb {size}"));
         }),
+        ("a huge page of several blocks", |guest, home| {
+            guest.plug(GIB, home);
+            let whole = matches!(home, MemmapHome::Ram | MemmapHome::Demand);
+            if whole && guest.kind != GranuleKind::K64 {
+                guest.tell("hugetlb 1G 1");
+            }
+        }),
+        ("two DIMMs with a gap", |guest, home| {
+            guest.plug_at(0, DIMM, GIB / 2, home, true);
+            guest.plug_at(1, DIMM + GIB, GIB / 2, home, true);
+        }),
         ("half a block", |guest, home| {
             guest.plug(GIB, home);
             let half = if home == (MemmapHome::SelfRange { reserve: 0 }) { MemmapHome::Ram } else { home };

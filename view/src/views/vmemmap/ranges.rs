@@ -224,3 +224,50 @@ pub(super) fn fold(machine: &Machine<'_>, ranges: Vec<MemmapRange>, near: Option
     }
     folded
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(va: u64, frame: u64) -> MemmapRange {
+        MemmapRange {
+            va: Address(va),
+            pages: 1,
+            struct_of: 0,
+            describes: Address(0),
+            frames: 1,
+            frame: Some(Address(frame)),
+            stride: 0x1000,
+            level: 3,
+            readonly: false,
+            shared: false,
+            backing: Backing::Ram,
+            same_as: None,
+            each: None,
+            folded: false,
+        }
+    }
+
+    /// Pages 0, 1, 2, ... of vmemmap, which lead to these frames: the first page and the pages of each range.
+    fn ranges(frames: &[u64]) -> Vec<(u64, u64)> {
+        let mut ranges: Vec<MemmapRange> = Vec::new();
+        for (number, frame) in (0..).zip(frames) {
+            let next = page(number * 0x1000, frame * 0x1000);
+            if !ranges.last_mut().is_some_and(|last| extend(last, &next, 0x1000)) {
+                ranges.push(next);
+            }
+        }
+        ranges.iter().map(|range| (range.va.0 / 0x1000, range.pages)).collect()
+    }
+
+    #[test]
+    fn a_range_is_of_frames_side_by_side_or_of_one_frame() {
+        assert_eq!(ranges(&[5, 6, 7]), [(0, 3)]);
+        assert_eq!(ranges(&[5, 5, 5]), [(0, 3)]);
+        assert_eq!(ranges(&[5, 5, 7, 8]), [(0, 2), (2, 2)]);
+        assert_eq!(ranges(&[5, 6, 5, 6]), [(0, 2), (2, 2)]);
+        assert_eq!(ranges(&[7, 6]), [(0, 1), (1, 1)]);
+        let (mut last, far) = (page(0, 0x5000), page(0x2000, 0x7000));
+        assert!(!extend(&mut last, &far, 0x1000), "a gap in vmemmap");
+    }
+}
