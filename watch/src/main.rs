@@ -1,6 +1,6 @@
 //! `make watch`: a live guest, in the page of the playground.
 
-use std::io::BufRead;
+use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
@@ -35,6 +35,13 @@ program is connected to.
   --help           this text
 
 exit status: 0 the guest has ended; 1 it cannot be watched; 2 wrong usage";
+
+/// Prints a line; that the terminal is gone ends nothing.
+macro_rules! say {
+    ($($words:tt)*) => {
+        drop(writeln!(std::io::stdout(), $($words)*))
+    };
+}
 
 /// What the command line says.
 struct Options {
@@ -77,18 +84,18 @@ fn main() -> ExitCode {
     let options = match Options::read(std::env::args().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {
-            println!("{HELP}");
+            say!("{HELP}");
             return ExitCode::SUCCESS;
         }
         Err(sentence) => {
-            eprintln!("error: {sentence}");
+            esay!("error: {sentence}");
             return ExitCode::from(2);
         }
     };
     match watch(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            esay!("error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -103,15 +110,15 @@ fn watch(options: Options) -> Checked {
     };
     let watcher = Watcher::new(guest)?;
     let (door, asks) = Watcher::door();
-    println!("watch: http://127.0.0.1:{}/?watch shows this guest", server.port());
-    println!(
+    say!("watch: http://127.0.0.1:{}/?watch shows this guest", server.port());
+    say!(
         "watch: a line typed here goes to QEMU's monitor, `> tenant new 500` to the guest's shell; `quit` ends both"
     );
     server.serve(door.clone());
     read_terminal(door);
     match watcher.serve(&asks) {
         Err(error) if is_end(&error) => {
-            println!("watch: the guest has ended");
+            say!("watch: the guest has ended");
             Ok(())
         }
         served => served.map(drop),
@@ -140,7 +147,7 @@ fn read_terminal(door: Door) {
             }
             match receiver.recv() {
                 Ok(text) if text.trim().is_empty() => {}
-                Ok(text) => println!("{}", text.trim_end()),
+                Ok(text) => say!("{}", text.trim_end()),
                 Err(_) => return,
             }
         }
