@@ -147,7 +147,8 @@ watch: setup image page
 
 # The page in a browser; then its machine against the kernel under QEMU.
 test-web: setup image page
-	@cd $(page_dir) && WASM=$(CURDIR)/$(wasm) node --test --test-reporter=spec ../tests/module.test.js test/*.test.js
+	@cargo build $(quiet) -p hotmap-watch
+	@cd $(page_dir) && WATCH=$(abspath $(build_dir))/debug/watch WASM=$(CURDIR)/$(wasm) node --test --test-reporter=spec ../tests/module.test.js test/*.test.js
 	@$(page_dir)/test/compare $(wasm)
 
 check: setup-build

@@ -88,14 +88,14 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(sentence) => {
-            esay!("error: {sentence}");
+            eprintln!("error: {sentence}");
             return ExitCode::from(2);
         }
     };
     match watch(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            esay!("error: {error}");
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
