@@ -30,6 +30,16 @@ visit('a page from a file boots a machine', async (visitor, t) => {
   assert.ok(ready < 10_000, `${ready} ms`);
 });
 
+test('the page asks for nothing but itself', async () => {
+  const page = await browser.newPage();
+  const asked = [];
+  page.on('request', (request) => asked.push(request.url().slice(0, 200)));
+  await page.goto(PAGE);
+  await page.waitForSelector('main[aria-busy=false]');
+  await page.close();
+  assert.deepEqual(asked.filter((url) => !url.startsWith('data:')), [PAGE]);
+});
+
 visit('the button of a slot plugs the chosen DIMM, in seven steps, and unplugs it', async (visitor) => {
   await visitor.page.getByLabel('4G', { exact: true }).check();
   await visitor.request(() => visitor.press('Plug 4G into slot 2'));

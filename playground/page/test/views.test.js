@@ -14,7 +14,7 @@ const visit = (name, work, options) => test(name, async (t) => {
   await visitor.close();
 });
 
-const rows = (visitor) => visitor.page.locator('#map .row');
+const rows = (visitor) => visitor.page.locator('#map .row', { has: visitor.page.locator('.focus') });
 
 /** Chooses a page by the field. */
 async function look(visitor, of) {
@@ -42,7 +42,7 @@ visit('blocks that look alike unfold and fold', async (visitor) => {
 
 visit('a click in a strip chooses the page: its walk, its struct page and its frame are those that walk prints', async (visitor) => {
   await visitor.monitor('plug 1G');
-  const strip = visitor.page.locator('#map .row').last().locator('.frame');
+  const strip = rows(visitor).last().locator('.frame');
   const box = await strip.boundingBox();
   await visitor.page.mouse.click(box.x + box.width * 0.4, box.y + box.height / 2);
   await visitor.idle();
@@ -56,6 +56,17 @@ visit('a click in a strip chooses the page: its walk, its struct page and its fr
   assert.ok((await visitor.page.locator('#says').textContent()).includes('memmap of dimm0'));
   assert.equal(await visitor.page.locator('#map .arrow.lit').count(), 1);
   assert.equal(await visitor.page.locator('#struct .bit').count(), 64);
+});
+
+visit('a click in vmemmap chooses the page whose struct page is there', async (visitor) => {
+  await visitor.monitor('plug 1G');
+  const range = visitor.page.locator('#map g.row', { has: visitor.page.locator('title', { hasText: 'vmemmap 0xfffffdffc1000000' }) });
+  const box = await range.boundingBox();
+  await visitor.page.mouse.click(box.x + box.width * 0.75, box.y + box.height / 2);
+  await visitor.idle();
+  const { page, walk } = await visitor.session('views');
+  assert.ok(Math.abs(page.pfn - (0x80000 + 0.75 * 32768)) < 128, `${page.pfn}`);
+  assert.equal(walk.va, page.va);
 });
 
 visit('a level of the walk shows its bits', async (visitor) => {
@@ -139,7 +150,10 @@ visit('a failed plug shows the steps and their inverses', async (visitor) => {
   await visitor.idle();
   await visitor.type('inject alloc 12');
   assert.equal((await visitor.monitor('plug 1G')).status, 1);
-  const steps = await visitor.page.locator('.steps ol > li').allInnerTexts();
+  const { steps: all, undone } = await visitor.session('trace');
+  const steps = all.map(({ step }) => step);
+  assert.equal(undone, true);
+  assert.match(await visitor.page.locator('.steps').textContent(), /The operation failed/);
   assert.equal(steps[0], 'claim sections');
   assert.ok(steps.indexOf('initialise pages') < steps.indexOf('forget pages'));
   assert.equal(steps.at(-1), 'drop sections');

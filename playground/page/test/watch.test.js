@@ -38,10 +38,10 @@ test('a guest behind a server is shown, and shown anew when it changes', async (
   const { machine, asked, change, server, listen } = serve();
   const visitor = await Visitor.open(browser, { address: await listen() });
   const { page } = visitor;
-  assert.equal(await page.locator('#map .row').count(), 2);
+  assert.equal(await page.locator('#map .focus').count(), 2);
   machine.dimms = 1;
   change({ changed: 1, log: 'dimm0: 0x80000000..0xc0000000 (1 GiB) is here' });
-  await page.waitForFunction(() => document.querySelectorAll('#map .row').length === 3);
+  await page.waitForFunction(() => document.querySelectorAll('#map .focus').length === 3);
   assert.match(await page.getByRole('log').textContent(), /dimm0: .* is here/);
   assert.equal(await page.locator('#prompt-line, .actions button, .slot, #history').count(), 0);
   assert.ok(asked.every((request) => ['state', 'view'].includes(request.do)), 'the guest is only looked at');

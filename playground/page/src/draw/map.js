@@ -122,23 +122,29 @@ function described(row, vmemmap, view) {
       const first = Math.max(from, range.struct_of);
       const at = (first - from) / per;
       const shown = Math.min(range.pages - (first - range.struct_of) / per, pages - at);
-      return { range, at: at / pages, share: shown / pages, frame: mapping(vmemmap, view.page_size, first)?.frame ?? null };
+      return { range, first, pages: shown, at: at / pages, share: shown / pages, frame: mapping(vmemmap, view.page_size, first)?.frame ?? null };
     });
 }
 
 /** The rectangles of vmemmap in a row, each with where its arrow begins. */
 function memmapOf({ row, y }, vmemmap, view, [left, width]) {
   const parts = row.whole ? [] : described(row, vmemmap, view);
-  return parts.map(({ range, at, share, frame }) => {
+  return parts.map(({ range, first, pages, at, share, frame }) => {
     const wide = Math.max(2, share * width);
     const x = left + Math.min(at * width, width - wide);
-    return { range, frame, x, y, wide, shared: isShared(range) };
+    return { range, first, pages, frame, x, y, wide, shared: isShared(range) };
   });
 }
 
-function memmapRect({ range, x, y, wide, shared }, lit) {
+/** A range of vmemmap; a click chooses the page whose struct page is there. */
+function memmapRect({ range, first, pages, x, y, wide, shared }, lit, { view, onPage }) {
   const what = `vmemmap ${range.va}, ${plural(range.pages, 'page')}, level ${range.level}: ${range.same_as ? `mapped as ${range.same_as}` : range.folded ? 'several frames' : `${range.stride === 0 && range.pages > 1 ? 'share the frame' : 'frames from'} ${range.frame}`}${range.readonly ? ', read-only' : ''}${range.backing ? `, ${BACKING[range.backing] ?? range.backing}` : ''}`;
-  return html`<g><title>${what}</title>
+  const act = ({ clientX, currentTarget }) => {
+    const box = currentTarget.getBoundingClientRect();
+    const into = Math.min(Math.max((clientX - box.left) / box.width, 0), 0.9999);
+    onPage(first + Math.floor(into * pages) * perPage(view.page_size));
+  };
+  return html`<g class=${onPage && 'row'} onClick=${onPage && act}><title>${what}</title>
     <rect class=${`run ${shared ? 'use-huge' : 'use-memmap'}`} x=${px(x)} y=${y + 2} width=${px(wide)} height=${ROW - 4} opacity=${shared ? 0.75 : 0.85}/>
     ${range.readonly && html`<rect class="readonly" x=${px(x)} y=${y + 2} width=${px(wide)} height=${ROW - 4}/>`}
     ${range.readonly && wide > 60 && html`<text class="small strong" x=${px(x + wide / 2)} y=${y + 15} text-anchor="middle">read-only</text>`}
@@ -194,7 +200,7 @@ function choice(address, placed, view, at) {
  * Draws the views `memory` and `vmemmap`.
  *
  * Options: `width` in pixels; `chosen`, a physical address; `open`, starts of rows not to fold; `onRow(row, event)`
- * makes rows buttons. Draws runs and ranges, at most one mark for each pixel, and at most 64 arrows.
+ * makes rows buttons, and `onPage(pfn)` ranges of vmemmap clickable. Draws runs and ranges, at most one mark for each pixel, and at most 64 arrows.
  */
 export function drawMap({ memory, vmemmap }, options = {}) {
   const { width = 1000, chosen = -1, open } = options;
@@ -210,7 +216,7 @@ export function drawMap({ memory, vmemmap }, options = {}) {
     ${vmemmap && html`<text class="strong" x=${at.vmemmap[0]} y="14">${at.vmemmap[1] > 270 ? 'vmemmap: the struct pages, by address' : 'vmemmap: struct pages'}</text>`}
     ${heads.map((head) => heading(head.row, head.total, head.y, at))}
     ${placed.map(({ row, y }) => strip(row, y, memory, at, { ...options, focus }))}
-    ${parts.map((part) => memmapRect(part, holds(part.range, pfn, memory)))}
+    ${parts.map((part) => memmapRect(part, holds(part.range, pfn, memory), { view: memory, onPage: options.onPage }))}
     <g aria-hidden="true" pointer-events="none">${arrows(parts, placed, { memory, vmemmap }, at, pfn)}</g>
     ${choice(chosen, placed, memory, at)}` });
 }

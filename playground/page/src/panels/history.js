@@ -51,7 +51,7 @@ function Events({ step, session }) {
 }
 
 /** Steps that are listed: those around the one that is shown. */
-const LISTED = 16;
+const LISTED = 10;
 
 function Steps({ session }) {
   const { trace } = session;

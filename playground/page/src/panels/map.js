@@ -17,7 +17,7 @@ function Legend({ memory }) {
 
 /** Arrow keys move between rows and, in a row, from run to run. */
 function onKey(event, { session, memory }) {
-  const rows = [...event.currentTarget.querySelectorAll('.row .focus')];
+  const rows = [...event.currentTarget.querySelectorAll('.focus')];
   const at = rows.indexOf(document.activeElement);
   const { key } = event;
   if (at < 0 || !['ArrowUp', 'ArrowDown', 'ArrowLeft', 'ArrowRight'].includes(key)) return;
@@ -59,10 +59,10 @@ export function MapPanel({ session }) {
   const unfold = open.size > 0
     ? html`<button type="button" onClick=${() => setOpen(new Set())}>Fold blocks that look alike</button>`
     : html`<button type="button" onClick=${() => setOpen(new Set(memory.blocks.map((block) => num(block.start))))}>Show each block</button>`;
-  const note = `${size(memory.page_size)} pages, blocks of ${size(memory.block_size ?? memory.blocks[0]?.size ?? 0)}. An arrow leads from struct pages to the frame that holds them. Click in a strip to choose a page.`;
+  const note = `${size(memory.page_size)} pages, blocks of ${size(memory.block_size ?? memory.blocks[0]?.size ?? 0)}. An arrow leads from struct pages to the frame that holds them. Click in a strip, or in vmemmap, to choose a page.`;
   return html`<${Panel} name="map" title="Memory" note=${note} tools=${unfold}>
     <div onKeyDown=${(event) => onKey(event, { session, memory })}>
-      <${Drawing} least="600" of=${[memory, vmemmap, open, session.address]} draw=${(width) => drawMap({ memory, vmemmap: has(vmemmap) ? vmemmap : null }, { width, open, chosen: session.address, onRow })}/></div>
+      <${Drawing} least="600" of=${[memory, vmemmap, open, session.address]} draw=${(width) => drawMap({ memory, vmemmap: has(vmemmap) ? vmemmap : null }, { width, open, chosen: session.address, onRow, onPage: (pfn) => session.choose(`pfn:${hex(pfn)}`) })}/></div>
     ${!has(vmemmap) && html`<${Missing} view=${vmemmap} what="vmemmap"/>`}
     <${Legend} memory=${memory}/><//>`;
 }
