@@ -27,7 +27,7 @@ function NewMachine({ session, setSecret }) {
     const form = Object.fromEntries(new FormData(event.target));
     const args = [`memmap=${form.memmap}`, form.boot_memmap !== 'ram' && `boot_memmap=${form.boot_memmap}`, form.bug !== 'none' && `bug=${form.bug}`, form.more].filter(Boolean).join(' ');
     setSecret(false);
-    session.start({ args, granule: form.granule, memory: form.memory, ...(form.virtio && { virtio_mem: [form.virtio] }) });
+    session.start({ args, granule: form.granule, memory: form.memory, ...(form.virtio && { virtio_mem: [form.virtio] }), pmem: form.pmem ? [form.pmem] : [] });
   };
   return html`<button type="button" onClick=${() => dialog.current.showModal()}>New machine</button>
     <dialog ref=${dialog} aria-labelledby="new-title"><form method="dialog" onSubmit=${boot}><h2 id="new-title">New machine</h2>
@@ -36,6 +36,7 @@ function NewMachine({ session, setSecret }) {
       <${Choice} name="memmap" label="memmap= of added memory" values=${MEMMAPS} value="self"/>
       <${Choice} name="boot_memmap" label="boot_memmap=" values=${['ram', 'self', 'demand']} value="ram"/>
       <${Choice} name="virtio" label="virtio-mem region" values=${['', '1G', '4G', '16G']} value=""/>
+      <${Choice} name="pmem" label="Persistent memory at 256 GiB" values=${['', '1G', '4G']} value="1G"/>
       <${Choice} name="bug" label="bug=" values=${BUGS} value="none"/>
       <label>Other boot arguments <input name="more" class="mono"/></label>
       <div class="row"><button type="submit" value="boot">Boot</button><button type="button" onClick=${() => dialog.current.close()}>Cancel</button></div></form></dialog>`;

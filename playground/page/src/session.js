@@ -9,7 +9,7 @@ const OWN = ['tlb', 'audit'];
 const KEPT = 64;
 
 /** The machine of a page that is opened without a link. */
-export const FIRST = { do: 'boot', args: 'memmap=self', granule: '4k', memory: '1G', slots: 8 };
+export const FIRST = { do: 'boot', args: 'memmap=self', granule: '4k', memory: '1G', slots: 8, pmem: ['1G'] };
 
 /** The view `audit` as {clean, counted, findings: [{invariant, text}]}. */
 function audited({ summary, findings = [], ...rest }) {

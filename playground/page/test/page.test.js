@@ -78,6 +78,9 @@ visit('each action has a button that types its command', async (visitor) => {
   await visitor.page.locator('input[name=look]').fill('addr:0x88300000');
   await visitor.press('Look');
   await visitor.idle();
+  const device = await visitor.request(() => visitor.press('Create device'));
+  assert.equal(device.status, 0, device.text);
+  assert.equal((await visitor.state()).devices[0].start, '0x4000000000');
   const typed = {
     'New tenant': 'tenant new 500', 'Check tenants': 'tenant check', 'Drop tenants': 'tenant drop', 'Huge pages': 'hugetlb 2M 4',
     Pin: 'pin addr:0x88300000', Unpin: 'unpin addr:0x88300000', Poison: 'poison addr:0x88300000',
@@ -89,8 +92,6 @@ visit('each action has a button that types its command', async (visitor) => {
     assert.equal(answer.ok, true, `${name}: ${answer.error}`);
     assert.equal(answer.status, 0, `${name}: ${answer.text}`);
   }
-  await visitor.page.getByLabel('range of the device, and options').fill('0x200000000,256M');
-  assert.equal((await visitor.request(() => visitor.press('Create device'))).ok, true);
   const buttons = await visitor.page.locator('.actions button').allTextContents();
   assert.deepEqual(buttons.filter((name) => !(name in typed)), ['Create device']);
 });
@@ -106,6 +107,13 @@ visit('the prompt runs a line, shows what failed, and has a history', async (vis
   assert.equal(await prompt.inputValue(), 'tenant new 5');
   await prompt.press('ArrowDown');
   assert.equal(await prompt.inputValue(), 'offline 0x1000');
+});
+
+visit('the prompt offers the words that the shell knows', async (visitor) => {
+  await visitor.page.locator('#prompt-line').fill('mem; tenant ');
+  const offers = visitor.page.locator('#offers-line option');
+  await offers.first().waitFor({ state: 'attached' });
+  assert.deepEqual(await offers.evaluateAll((all) => all.map((one) => one.value).sort()), ['mem; tenant check', 'mem; tenant drop', 'mem; tenant new']);
 });
 
 visit('the slider and its buttons go back and forward in history', async (visitor) => {
@@ -176,8 +184,11 @@ visit('a virtio memory device is resized by its slider', async (visitor) => {
 });
 
 visit('a machine that has stopped is a message, and goes on from the past', async (visitor) => {
-  await visitor.page.evaluate(() => { window.hotmap.source.exports = { alloc: () => { throw new Error('trap'); } }; });
-  await visitor.type('mem');
+  await visitor.request(async () => {
+    await visitor.page.locator('#prompt-line').fill('mem');
+    await visitor.page.evaluate(() => { window.hotmap.source.exports = { alloc: () => { throw new Error('trap'); } }; });
+    await visitor.page.keyboard.press('Enter');
+  });
   assert.match(await visitor.page.locator('.log').textContent(), /the machine has stopped/);
   await visitor.press('Back in history');
   await visitor.idle();

@@ -21,9 +21,13 @@ function Entry({ request, answer, secret }) {
   return html`<div class="entry"><div class="typed mono">${typed}</div><pre class=${bad ? 'bad' : ''}>${text}</pre></div>`;
 }
 
+/** Words that are offered. */
+const OFFERS = 20;
+
 function Prompt({ kind, session, history }) {
   const [text, setText] = useState('');
   const [back, setBack] = useState(0);
+  const [offers, setOffers] = useState([]);
   const older = (step) => {
     const next = Math.min(Math.max(back + step, 0), history.length);
     setBack(next);
@@ -41,10 +45,20 @@ function Prompt({ kind, session, history }) {
     event.preventDefault();
     older(event.key === 'ArrowUp' ? 1 : -1);
   };
+  // What the shell's Tab key offers, as the browser offers words: Tab itself leads to the next field.
+  const onInput = async ({ target }) => {
+    setText(target.value);
+    if (kind !== 'line') return;
+    const command = /[^;]*$/.exec(target.value)[0].trimStart();
+    const before = target.value.slice(0, target.value.length - /\S*$/.exec(command)[0].length);
+    const answer = command ? await session.source.ask({ do: 'complete', text: command }) : {};
+    setOffers((answer.words ?? []).slice(0, OFFERS).map((word) => before + word));
+  };
   const label = kind === 'line' ? 'Command for the kernel\'s shell' : 'Command for the monitor (the VMM)';
   return html`<form class="prompt" onSubmit=${submit}><label class="mono" for=${`prompt-${kind}`}>${PROMPTS[kind]}</label>
-    <input id=${`prompt-${kind}`} class="mono" aria-label=${label} value=${text} onInput=${(event) => setText(event.target.value)} onKeyDown=${onKeyDown}
+    <input id=${`prompt-${kind}`} class="mono" aria-label=${label} value=${text} onInput=${onInput} list=${`offers-${kind}`} onKeyDown=${onKeyDown}
       autocomplete="off" autocapitalize="off" spellcheck="false" placeholder=${kind === 'line' ? 'help, tenant new 500, walk addr:0x80000000, …' : 'plug 1G, unplug 0, virtio-mem 0 2G'}/>
+    <datalist id=${`offers-${kind}`}>${offers.map((line) => html`<option value=${line}/>`)}</datalist>
     <button type="submit">Run</button></form>`;
 }
 

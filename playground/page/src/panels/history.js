@@ -50,6 +50,9 @@ function Events({ step, session }) {
     ${rest > 0 && html`<li>${count(rest)} more</li>`}</ul>`;
 }
 
+/** Whether the operation failed and took back what it had done: the inverse of the first step is its last. */
+const undone = ({ trace, answers, at }) => trace.undone || (answers[at]?.status > 0 && trace.steps.some(({ step }) => step === 'drop sections'));
+
 /** Steps that are listed: those around the one that is shown. */
 const LISTED = 10;
 
@@ -65,9 +68,9 @@ function Steps({ session }) {
     <button type="button" onClick=${() => go(at - 1)} disabled=${at < 0 || session.busy}>Step back</button>
     <button type="button" onClick=${() => go(at + 1)} disabled=${at >= last || session.busy}>Step forward</button>
     <span role="status">${at < 0 ? `before the first of ${last + 1} steps` : `after step ${at + 1} of ${last + 1}: ${trace.steps[at].step}`}</span>
-    <ol start=${first + 1}>${first > 0 && html`<li class="quiet" aria-hidden="true">…</li>`}${listed.map(({ step }, n) => html`<li class=${first + n > at ? 'later' : null} aria-current=${first + n === at ? 'step' : undefined}>
+    <ol start=${first + 1}>${first > 0 && html`<li class="quiet" aria-hidden="true">…</li>`}${listed.map(({ step }, n) => html`<li class=${first + n > at ? 'later' : step.startsWith('undo') ? 'undo' : null} aria-current=${first + n === at ? 'step' : undefined}>
       <button type="button" class="plain" onClick=${() => go(first + n)}>${step}</button></li>`)}${first + LISTED <= last && html`<li class="quiet" aria-hidden="true">…</li>`}</ol>
-    ${trace.undone && html`<p class="bad">The operation failed: the steps before it were undone.</p>`}
+    ${undone(session) && html`<p class="bad">The operation failed, and its steps were undone: their inverses follow them.</p>`}
     <${Events} step=${trace.steps[at]} session=${session}/></div>`;
 }
 

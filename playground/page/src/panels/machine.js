@@ -21,7 +21,7 @@ const ACTIONS = [
   { name: 'Offline block', line: (n) => `offline ${n}`, block: true }, { name: 'Online block', line: (n) => `online ${n}`, block: true },
   { name: 'Compact', line: (n) => `compact ${n}`, field: '9', label: 'order to make free' },
   { name: 'Fail allocation', line: (n) => `inject alloc ${n}`, field: '3', label: 'which allocation of the next operation fails' },
-  { name: 'Create device', line: (n) => `dax create ${n}`, field: '0x200000000,256M', label: 'range of the device, and options' },
+  { name: 'Create device', line: (n) => `dax create ${n}`, field: '0x4000000000,256M --map=dev', label: 'range of the device, and options' },
   { name: 'Audit', line: () => 'audit' },
 ];
 
