@@ -11,6 +11,7 @@ use crate::machine::Machine;
 use crate::migrate::compact::{self, Compacted};
 use crate::migrate::tenant::Tenants;
 use crate::space::table::KernelSpace;
+use crate::stop::Stop;
 
 /// The memory of a machine.
 pub struct Mm<M: Machine> {
@@ -61,6 +62,15 @@ impl<M: Machine> Mm<M> {
     /// # Errors
     /// `Out` when no such run can be made, or a page finds no place to move to.
     pub fn compact(&mut self, order: u32) -> Result<Compacted> {
-        compact::compact(&mut self.space, &mut self.frames, order)
+        self.compact_unless(order, &mut |_| false)
+    }
+
+    /// [`Self::compact`], unless `stop`, asked before each page that moves with how many have moved, ends it. These stay
+    /// where they are.
+    ///
+    /// # Errors
+    /// As [`Self::compact`], and `Error::Interrupted`.
+    pub fn compact_unless(&mut self, order: u32, stop: Stop<'_>) -> Result<Compacted> {
+        compact::compact(&mut self.space, &mut self.frames, order, stop)
     }
 }

@@ -9,6 +9,7 @@ use hotmap_mm::migrate::compact::Compacted;
 use super::args::Words;
 use super::{Outcome, ShellError};
 use crate::units::Units;
+use hotmap_kernel::attention::Attention;
 use hotmap_kernel::cpus::start;
 use hotmap_kernel::cpus::work::{self, Task};
 use hotmap_kernel::kernel::Kernel;
@@ -124,7 +125,10 @@ pub(super) fn compact(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
         }
         _ => return Err(ShellError::BadWord("an order or a size, up to a memory block's")),
     };
-    let Compacted { run, moved } = kernel.mm.compact(u32::try_from(order).unwrap_or(u32::MAX))?;
+    let order = u32::try_from(order).unwrap_or(u32::MAX);
+    let mut attention = Attention::new(&"compact");
+    let mut stop = |moved: u64| attention.stop(format_args!("{moved} pages have moved"));
+    let Compacted { run, moved } = kernel.mm.compact_unless(order, &mut stop)?;
     kprintln!("{} free at {run}; pages moved: {moved}", Bytes(kernel.page_size() << order));
     Ok(())
 }

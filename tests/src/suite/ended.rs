@@ -41,6 +41,7 @@ pub(super) fn tests() -> Vec<Test> {
     };
     let mut tests: Vec<Test> = COMMANDS.into_iter().map(ended).collect();
     tests.push(Test::new("ended/kmem", a_device_does_not_take_its_memory_back));
+    tests.push(Test::new("ended/compact", a_run_is_not_made));
     tests.push(Test::new("ended/hugetlb", a_pool_keeps_what_it_got));
     tests.push(Test::new("ended/progress", what_takes_long_says_how_far_it_is));
     tests
@@ -100,6 +101,21 @@ fn a_pool_keeps_what_it_got(run: &Run) -> Checked<String> {
     guest.tell("hugetlb 64K 0")?;
     guest.finish()?;
     Ok(String::new())
+}
+
+/// Three pages are in the way of a whole block, at the first of which it ends.
+fn a_run_is_not_made(run: &Run) -> Checked<String> {
+    let mut guest = Guest::boot(run, &slotted(Granule::K4).memory("256M"))?;
+    guest.tell("tenant new 3")?;
+    let before = guest.state()?;
+    let sentence = interrupt(&mut guest, "compact 128M", 0)?;
+    ensure_eq!(guest.state()?.pages, before.pages, "pages after the interruption");
+    guest.tell("audit; tenant check")?;
+    let made = guest.tell("compact 128M")?;
+    ensure!(made.ends_with("pages moved: 3"), "the same again: {made}");
+    guest.tell("audit; tenant check")?;
+    guest.finish()?;
+    Ok(sentence)
 }
 
 fn a_device_does_not_take_its_memory_back(run: &Run) -> Checked<String> {

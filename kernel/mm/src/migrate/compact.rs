@@ -7,8 +7,8 @@
 //!   move the tenants' pages elsewhere    h h h h h h h h    each is held as soon as it is free
 //!   one head for all of it               [      run     ]
 //! ```
-//! The candidate is the one with the fewest pages to move, and nothing in it that cannot. When a page finds no place, what
-//! was held is free again, joined as before; pages that have moved stay where they are.
+//! The candidate is the one with the fewest pages to move, and nothing in it that cannot. When a page finds no place, or
+//! it is stopped, what was held is free again, joined as before; pages that have moved stay where they are.
 
 use crate::error::{Error, Resource, Result};
 use crate::frame::block::BlockState;
@@ -19,6 +19,7 @@ use crate::machine::Machine;
 use crate::migrate::batch::migrate_page;
 use crate::pfn::{Pfn, PfnRange};
 use crate::space::table::KernelSpace;
+use crate::stop::Stop;
 
 /// What is held while a run is made. There is none of it in a candidate otherwise.
 const HELD: PageKind = PageKind::Kernel;
@@ -35,16 +36,17 @@ pub struct Compacted {
 /// Sees to it that zone Normal has a free run of `1 << order` pages.
 ///
 /// # Errors
-/// `Out` when no such run can be made, or a page finds no place to move to.
+/// `Out` when no such run can be made, or a page finds no place to move to; `Interrupted`.
 pub(crate) fn compact<M: Machine>(
     space: &mut KernelSpace<M>,
     frames: &mut Frames<M>,
     order: u32,
+    stop: Stop<'_>,
 ) -> Result<Compacted> {
     if let Some(run) = free_run(frames, order) {
         return Ok(Compacted { run, moved: 0 });
     }
-    let compacted = compact_into(space, frames, order, PageKind::Kernel)?;
+    let compacted = compact_into(space, frames, order, PageKind::Kernel, stop)?;
     frames.free(compacted.run);
     Ok(compacted)
 }
@@ -77,7 +79,7 @@ pub(crate) fn alloc_or_compact<M: Machine>(
     frames.may_fail(Resource::Frames { order })?;
     match frames.take(order, kind, Mobility::Unmovable) {
         Some(pfn) => Ok(pfn),
-        None => Ok(compact_into(space, frames, order, kind)?.run),
+        None => Ok(compact_into(space, frames, order, kind, &mut |_| false)?.run),
     }
 }
 
@@ -91,6 +93,7 @@ pub(crate) fn compact_into<M: Machine>(
     frames: &mut Frames<M>,
     order: u32,
     kind: PageKind,
+    stop: Stop<'_>,
 ) -> Result<Compacted> {
     let out = Error::Out(Resource::Frames { order });
     let (run, moving) = candidate(frames, order).ok_or(out)?;
@@ -100,7 +103,7 @@ pub(crate) fn compact_into<M: Machine>(
         return Err(out);
     }
     hold(frames, run);
-    if let Err(error) = empty(space, frames, run) {
+    if let Err(error) = empty(space, frames, run, stop) {
         unhold(frames, run);
         return Err(error);
     }
@@ -168,9 +171,23 @@ fn hold<M: Machine>(frames: &mut Frames<M>, run: PfnRange) {
 }
 
 /// Lent pages move first: they have no other block to move to.
-fn empty<M: Machine>(space: &mut KernelSpace<M>, frames: &mut Frames<M>, run: PfnRange) -> Result<()> {
-    empty_of(PageKind::MemmapSelf, frames, run, |frames, at| frames.relocate(at))?;
-    empty_of(PageKind::Tenant, frames, run, |frames, at| migrate_page(space, frames, at).map(drop))
+fn empty<M: Machine>(
+    space: &mut KernelSpace<M>,
+    frames: &mut Frames<M>,
+    run: PfnRange,
+    stop: Stop<'_>,
+) -> Result<()> {
+    let mut moved = 0;
+    let mut check = || {
+        let stopped = stop(moved);
+        moved += 1;
+        if stopped { Err(Error::Interrupted) } else { Ok(()) }
+    };
+    empty_of(PageKind::MemmapSelf, frames, run, |frames, at| check().and_then(|()| frames.relocate(at)))?;
+    empty_of(PageKind::Tenant, frames, run, |frames, at| {
+        check()?;
+        migrate_page(space, frames, at).map(drop)
+    })
 }
 
 fn empty_of<M: Machine>(

@@ -238,6 +238,9 @@ pub(super) const TABLE: &[Case] = &[
         refused: |rig| rig.mm.tenant_drop(2), allocates nothing),
     case!("Mm::compact" on in_pieces, |rig| rig.mm.compact(pieces(rig.granule()) + 1).map(drop),
         refused: |rig| rig.mm.compact(60).map(drop)),
+    case!("Mm::compact_unless" on in_pieces, |rig| {
+        rig.mm.compact_unless(pieces(rig.granule()) + 1, &mut |_| false).map(drop)
+    }, refused: |rig| rig.mm.compact_unless(pieces(rig.granule()) + 1, &mut |_| true).map(drop)),
     // Huge pages.
     case!("Mm::hugetlb_resize" on normal, |rig| {
         let resized = rig.mm.hugetlb_resize(huge(rig.granule()), 2)?;
