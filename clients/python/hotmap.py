@@ -449,6 +449,7 @@ def boot(options=(), append="", qemu=(), script=None, timeout=None):
 def attach(output, input, qmp, booting=False, timeout=None):
     """A guest of a QEMU that runs already, by its console (binary files) and the path of its QMP socket.
 
-    `booting`: the guest has not said yet that it is ready. Else it waits for a command. QEMU runs on after the end.
+    `booting`: the guest has not said yet that it is ready. Else it waits for a command. QEMU runs on after the end of a
+    `with`, and a thread reads `output` until that ends: shut a socket down before another reader takes it.
     """
     return Guest(Console(output, input), Qmp(qmp, timeout=timeout), booting=booting, timeout=timeout)

@@ -152,7 +152,7 @@ impl Qemu {
     }
 
     /// Takes the serial console of a QEMU that another program has started and will end, such as the two ends of a
-    /// socket. A thread reads `output` to its end. The exit status is the one that the guest says in its last line.
+    /// socket. A thread reads `output` to its end, also after a drop: shut a socket down before another reader takes it. The exit status is the one that the guest says in its last line.
     pub fn attach(output: impl Read + Send + 'static, input: impl Write + Send + 'static) -> Self {
         Self {
             child: None,
