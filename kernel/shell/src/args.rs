@@ -19,29 +19,38 @@ pub(super) fn read(word: &str, expected: &'static str) -> Result<u64, ShellError
 }
 
 /// The words that are left.
-pub(super) struct Words<'a>(core::str::SplitAsciiWhitespace<'a>);
+pub(super) struct Words<'a> {
+    rest: core::str::SplitAsciiWhitespace<'a>,
+    last: Option<&'a str>,
+}
 
 impl<'a> Words<'a> {
     pub(super) fn new(line: &'a str) -> Self {
-        Self(line.split_ascii_whitespace())
+        Self { rest: line.split_ascii_whitespace(), last: None }
     }
     pub(super) fn next(&mut self) -> Option<&'a str> {
-        self.0.next()
+        self.last = self.rest.next();
+        self.last
+    }
+
+    /// The word that was taken last, which is the one that an error is about; none if it was one too few.
+    pub(super) const fn last(&self) -> Option<&'a str> {
+        self.last
     }
 
     /// The next word, left where it is.
     pub(super) fn peek(&self) -> Option<&'a str> {
-        self.0.clone().next()
+        self.rest.clone().next()
     }
 
     /// How many words are left.
     pub(super) fn left(&self) -> usize {
-        self.0.clone().count()
+        self.rest.clone().count()
     }
 
     /// Nothing follows: a word that a command does not know is an error, not something to leave out.
-    pub(super) fn end(&self, usage: &'static str) -> Result<(), ShellError> {
-        if self.left() == 0 { Ok(()) } else { Err(ShellError::Usage(usage)) }
+    pub(super) fn end(&mut self, usage: &'static str) -> Result<(), ShellError> {
+        self.next().map_or(Ok(()), |_| Err(ShellError::Usage(usage)))
     }
 
     /// A number.

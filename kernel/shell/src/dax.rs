@@ -158,6 +158,7 @@ fn parse(kernel: &Kernel, words: &mut Words<'_>) -> Result<Request, ShellError> 
             request.count += 1;
         }
     }
+    words.next(); // there is none: what is wrong from here on is no single word
     match request {
         Request { count: 0, .. } => Err(ShellError::Usage(CREATE)),
         Request { reserve: 1.., on_device: false, .. } => {

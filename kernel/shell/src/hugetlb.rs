@@ -23,7 +23,10 @@ pub(super) fn hugetlb(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
         }
         Some("take" | "put" | "demote" | "optimise" | "optimize" | "restore") => {}
         Some(word) if word.starts_with(|c: char| c.is_ascii_digit()) => return resize(kernel, words),
-        Some(_) => return Err(ShellError::Usage(HUGETLB)),
+        Some(_) => {
+            words.next();
+            return Err(ShellError::Usage(HUGETLB));
+        }
     }
     let word = words.next().unwrap_or_default();
     if word == "take" {

@@ -119,6 +119,23 @@ impl fmt::Display for ShellError {
     }
 }
 
+/// An error, and the word that it is about, of which at most 32 characters are shown.
+struct About<'a>(&'a ShellError, Option<&'a str>);
+
+impl fmt::Display for About<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self(error @ ShellError::Usage(_), Some(word)) => {
+                write!(f, "'{word:.32}' is not understood; {error}")
+            }
+            Self(error @ (ShellError::BadWord(_) | ShellError::TooLarge), Some(word)) => {
+                write!(f, "{error}, not '{word:.32}'")
+            }
+            Self(error, _) => error.fmt(f),
+        }
+    }
+}
+
 /// A question after what stands before it: was this word, behind another, meant?
 struct Near(&'static str, Option<&'static str>);
 
@@ -140,7 +157,11 @@ fn run(kernel: &mut Kernel, line: &str) -> bool {
     let name = words.next().unwrap_or("");
     let outcome = match table::find(name) {
         // Before it runs: a command that is refused has done nothing.
-        Some(command) if words.left() > command.most => Err(ShellError::Usage(command.usage)),
+        Some(command) if words.left() > command.most => {
+            (0..command.most).for_each(|_| _ = words.next());
+            words.next(); // the one too many
+            Err(ShellError::Usage(command.usage))
+        }
         Some(command) if command.operation.is_one(&words) => {
             kernel.injection.begin(&mut kernel.mm.frames_mut().faults);
             let outcome = (command.run)(kernel, &mut words);
@@ -153,7 +174,7 @@ fn run(kernel: &mut Kernel, line: &str) -> bool {
     match outcome {
         Ok(()) => true,
         Err(error) => {
-            kprintln!("error: {name}: {error}");
+            kprintln!("error: {name}: {}", About(&error, words.last()));
             false
         }
     }

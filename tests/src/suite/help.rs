@@ -81,8 +81,9 @@ fn help_the_reference_and_the_table_agree(run: &Run) -> Checked<String> {
         let usage = shown.replace('\n', " ").split("  ").collect::<Vec<_>>().join(" ");
         ensure!(usage.starts_with(&format!("usage: {name}")), "help {name}: {shown}");
         let refused = guest.tell_in_vain(&format!("{name}{}", " frobnicate".repeat(20)))?;
-        ensure!(refused.starts_with(&format!("{name}: usage: {name}")), "too many words: {refused}");
-        let expected = refused.trim_start_matches(&format!("{name}: "));
+        let wrong = format!("{name}: 'frobnicate' is not understood; ");
+        ensure!(refused.starts_with(&format!("{wrong}usage: {name}")), "too many words: {refused}");
+        let expected = refused.trim_start_matches(&wrong);
         let folded: String = shown.split_whitespace().collect();
         let unfolded: String = expected.split_whitespace().collect();
         ensure!(folded.starts_with(&unfolded), "help {name} shows another usage than '{expected}': {shown}");

@@ -28,7 +28,7 @@ fn steps() -> [Vec<[String; 2]>; 6] {
         vec![number(0), number(1000)],
         vec![number((2 << 20) / PAGE * STRUCT_PAGE / PAGE), number(2)],
         vec![number(MEMMAP / PAGE), number(DIMM + MEMMAP), number(MEMMAP / PAGE)],
-        vec![["I8".into(), "I7".into()], ["I6".into(), "I5".into()]],
+        vec![["I8".into(), "I7".into()], ["6".into(), "I5".into()]],
     ]
 }
 
@@ -66,10 +66,10 @@ fn refusals(run: &Run) -> Checked<String> {
     let cases: [(&[&str], &str); 6] = [
         (&["check"], "error: which step? 1 to 6"),
         (&["check", "7"], "error: there is no step '7': 1 to 6"),
-        (&["check", "4", "8"], "error: the step has 2 questions, and 1 answers were given"),
+        (&["check", "4", "8"], "error: the step has 2 questions, and the answers are 1; - leaves one out"),
         (
             &["check", "4", "8", "two"],
-            "error: 'two' is no answer: a number, 0x..., a name such as I3, or - for none",
+            "error: 'two' is no answer: 4096, 4,096, 0x1000, a name such as I3, or - to leave one out",
         ),
         (&["run", "1", "2"], "error: '2' is no boot argument: they are NAME=VALUE"),
         (&["steps", "1"], "error: unknown word '1'"),

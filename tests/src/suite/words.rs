@@ -114,14 +114,23 @@ fn a_refusal_names_what_was_wrong(run: &Run) -> Checked<String> {
     let too_large = "the number is too large: 0xffffffffffffffff is the largest";
     let cases = [
         ("tenant new 99999999", format!("tenant: 99999999 pages wanted, and {free} are free (ENOMEM)")),
-        ("walk addr:0xfffffffffffffffff", format!("walk: {too_large}")),
-        ("walk pfn:99999999999999999999", format!("walk: {too_large}")),
-        ("page addr:16777216T", format!("page: {too_large}")),
-        ("add 0x80000000,0x1ffffffffffffffff", format!("add: {too_large}")),
-        ("walk addr:oxfff", "walk: expected an address after addr:".into()),
+        ("walk addr:0xfffffffffffffffff", format!("walk: {too_large}, not 'addr:0xfffffffffffffffff'")),
+        ("walk pfn:99999999999999999999", format!("walk: {too_large}, not 'pfn:99999999999999999999'")),
+        ("page addr:16777216T", format!("page: {too_large}, not 'addr:16777216T'")),
+        (
+            "add 0x80000000,0x1ffffffffffffffff",
+            format!("add: {too_large}, not '0x80000000,0x1ffffffffffffffff'"),
+        ),
+        ("walk addr:oxfff", "walk: expected an address after addr:, not 'addr:oxfff'".into()),
+        ("stress x", "stress: expected a number (4096, 0x1000, 4K), not 'x'".into()),
+        ("ptdump --raw", "ptdump: expected one of linear, image, devices, tenants, vmemmap, not '--raw'".into()),
+        ("dimms now", "dimms: 'now' is not understood; usage: dimms".into()),
+        ("walk", "walk: usage: walk pfn:N|addr:A".into()),
+        ("dax list 0123456789012345678901234567890123456789",
+            "dax: '01234567890123456789012345678901' is not understood; usage: dax list".into()),
         (
             "hugetlb frobnicate 5",
-            "hugetlb: usage: hugetlb [SIZE N|take SIZE|put PFN|demote PFN SIZE|optimise PFN|restore PFN]"
+            "hugetlb: 'frobnicate' is not understood; usage: hugetlb [SIZE N|take SIZE|put PFN|demote PFN SIZE|optimise PFN|restore PFN]"
                 .into(),
         ),
     ];
@@ -156,14 +165,14 @@ fn a_wrong_option_of_dax_create_is_named(run: &Run) -> Checked<String> {
         PMEM + 16 * MIB
     );
     let cases = [
-        ("--map foo", "expected dev or mem after --map"),
-        ("--map=foo", "expected dev or mem after --map"),
+        ("--map foo", "expected dev or mem after --map, not 'foo'"),
+        ("--map=foo", "expected dev or mem after --map, not '--map=foo'"),
         ("--map", "expected dev or mem after --map"),
-        ("--type=tape", "expected fs-dax, generic, coherent or private after --type"),
-        ("--align=x", "expected a size after --align (2M)"),
+        ("--type=tape", "expected fs-dax, generic, coherent or private after --type, not '--type=tape'"),
+        ("--align=x", "expected a size after --align (2M), not '--align=x'"),
         ("--align", "expected a size after --align (2M)"),
-        ("--tail 3", "expected page or device after --tail"),
-        ("--frob=3", "expected one of --align, --map, --type, --reserve, --tail"),
+        ("--tail 3", "expected page or device after --tail, not '3'"),
+        ("--frob=3", "expected one of --align, --map, --type, --reserve, --tail, not '--frob=3'"),
         ("--reserve 5", "expected --map dev with --reserve: nothing else is set aside on the device"),
         ("--map dev --reserve 4096", &beyond),
     ];
