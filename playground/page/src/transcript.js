@@ -35,7 +35,7 @@ function runs(block, state) {
   const total = block.size / page;
   const memmap = (num(block.usable_start) - num(block.start)) / page + (block.lent ?? 0);
   const unplugged = block.plugged === null || block.plugged === undefined ? 0 : (block.size - block.plugged) / page;
-  const idle = block.state === 'online' ? 'mixed' : 'offline';
+  const idle = block.state === 'online' ? 'other' : 'offline';
   const rest = total - memmap - block.tenant_pages - block.free - unplugged;
   const parts = [['memmap', memmap], ['tenant', block.tenant_pages], [idle, rest], ['free', block.free], ['unplugged', unplugged]];
   let pfn = num(block.start) / page;

@@ -35,7 +35,7 @@ test('a block has all of its pages, by use', () => {
   const { memory } = views(transcript(JSON.stringify(STATE)));
   for (const { runs } of memory.blocks) assert.equal(runs.reduce((sum, run) => sum + run.pages, 0), PAGES);
   const uses = (at) => Object.fromEntries(memory.blocks[at].runs.map(({ use, pages }) => [use, pages]));
-  assert.deepEqual(uses(0), { mixed: PAGES - 30000, free: 30000 });
+  assert.deepEqual(uses(0), { other: PAGES - 30000, free: 30000 });
   assert.deepEqual(uses(1), { memmap: 512, tenant: 100, free: PAGES - 612 });
   assert.deepEqual(uses(2), { memmap: 512, offline: PAGES - 512 });
   const [, rest] = memory.devices[0].ranges[0].runs;

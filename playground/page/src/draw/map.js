@@ -1,7 +1,7 @@
 // Physical memory as strips, and vmemmap beside it with arrows to the frames that hold it.
 
 import { hex, num, plural, sentence, size } from '../format.js';
-import { everyBlock, fold, place } from './fold.js';
+import { everyBlock, fold, place, rowEnd } from './fold.js';
 import { drawing, html, patterns, px, rounded } from './svg.js';
 import { shade, USES, useClass } from './theme.js';
 import { BACKING, isShared, mapping, perPage } from './vmemmap.js';
@@ -94,9 +94,14 @@ function heading(row, total, y, at) {
 function layout(rows) {
   const placed = [];
   const heads = [];
+  const gaps = [];
   let y = 26;
   for (const row of rows) {
     const last = placed.at(-1)?.row;
+    if (last && row.start > rowEnd(last)) {
+      gaps.push({ y, from: rowEnd(last), to: row.start });
+      y += 20;
+    }
     if (last?.block.source !== row.block.source) {
       const same = rows.filter((one) => one.block.source === row.block.source);
       heads.push({ row, y, total: same.reduce((sum, one) => sum + (one.whole ? one.size : one.size * one.times), 0) });
@@ -105,7 +110,16 @@ function layout(rows) {
     placed.push({ row, y });
     y += ROW + GAP + (row.times > 1 && !row.whole ? 3 : 0);
   }
-  return { placed, heads, height: y + 4 };
+  return { placed, heads, gaps, height: y + 4 };
+}
+
+/** Addresses without memory, between two rows: there is nothing to describe, so vmemmap is not mapped. */
+function gap({ y, from, to }, at, vmemmap) {
+  const line = ([left, width]) => html`<line class="gap" x1=${left} x2=${left + width} y1=${y + 9} y2=${y + 9}/>`;
+  const text = ([left, width], words) => html`<text class="quiet small" x=${left + width / 2} y=${y + 13} text-anchor="middle"
+    stroke="var(--paper)" stroke-width="5" paint-order="stroke">${words}</text>`;
+  return html`${line(at.memory)}${text(at.memory, `no memory from ${hex(from)} to ${hex(to)}`)}
+    ${vmemmap && html`${line(at.vmemmap)}${text(at.vmemmap, 'not mapped')}`}`;
 }
 
 /** Pages of vmemmap that describe one block. */
@@ -206,7 +220,7 @@ export function drawMap({ memory, vmemmap }, options = {}) {
   const { width = 1000, chosen = -1, open } = options;
   const at = columns(width);
   const rows = fold(memory, { open, chosen });
-  const { placed, heads, height } = layout(rows);
+  const { placed, heads, gaps, height } = layout(rows);
   const pfn = chosen < 0 ? -1 : Math.floor(chosen / memory.page_size);
   const parts = vmemmap ? placed.flatMap((one) => memmapOf(one, vmemmap, memory, at.vmemmap)) : [];
   const focus = placed.find(({ row }) => place([row], chosen))?.row.start ?? placed[0]?.row.start;
@@ -215,6 +229,7 @@ export function drawMap({ memory, vmemmap }, options = {}) {
     <text class="strong" x=${at.memory[0]} y="14">physical memory</text>
     ${vmemmap && html`<text class="strong" x=${at.vmemmap[0]} y="14">${at.vmemmap[1] > 270 ? 'vmemmap: the struct pages, by address' : 'vmemmap: struct pages'}</text>`}
     ${heads.map((head) => heading(head.row, head.total, head.y, at))}
+    ${gaps.map((one) => gap(one, at, vmemmap))}
     ${placed.map(({ row, y }) => strip(row, y, memory, at, { ...options, focus }))}
     ${parts.map((part) => memmapRect(part, holds(part.range, pfn, memory), { view: memory, onPage: options.onPage }))}
     <g aria-hidden="true" pointer-events="none">${arrows(parts, placed, { memory, vmemmap }, at, pfn)}</g>

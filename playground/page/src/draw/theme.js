@@ -14,6 +14,7 @@ export const USES = {
   reserved: ['reserved (image, firmware)', '#7d8590', '#8b949e'],
   kernel: ['kernel data', '#59636e', '#b1bac4'],
   mixed: ['several uses', '#b8a14a', '#8a7a3a'],
+  other: ['other uses', '#b8a14a', '#8a7a3a'],
   damaged: ['damaged struct page', '#ff00aa', '#ff66cc'],
   unreadable: ['struct page not mapped', '#000000', '#ffffff'],
   hole: ['hole', '#ffffff', '#14181d'],
@@ -65,7 +66,7 @@ svg.drawing{font:12px system-ui,"DejaVu Sans",sans-serif;fill:var(--ink);display
 .drawing .run{stroke:var(--paper);stroke-width:.5}
 .drawing .lit{stroke:var(--lit)} .drawing .litfill{fill:var(--lit)}
 .drawing .bit{stroke:var(--line);stroke-width:.6} .drawing .badge{fill:var(--lit)}
-.drawing .stale{fill:var(--stale)}
+.drawing .stale{fill:var(--stale)} .drawing .gap{stroke:var(--line);stroke-dasharray:3 4}
 ${Object.keys(USES).map((use) => `.drawing .use-${use}{fill:var(--use-${use})}`).join('\n')}
 `;
 
