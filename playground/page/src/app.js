@@ -1,6 +1,7 @@
 // The page.
 
 import { useEffect, useReducer, useRef, useState } from 'preact/hooks';
+import { plural } from './format.js';
 import { html } from './draw/svg.js';
 import { PRESSED, properties, RULES } from './draw/theme.js';
 import { encode } from './link.js';
@@ -82,7 +83,7 @@ function Summary({ session: { state } }) {
 /** The audit in two words. */
 function Verdict({ session: { views: { audit } } }) {
   if (!audit || audit.error) return null;
-  return html`<a class=${`chip ${audit.clean ? 'good' : 'bad'}`} href="#audit" onClick=${(event) => { event.preventDefault(); document.getElementById('audit').scrollIntoView(); }}>audit: ${audit.clean ? 'clean' : `${audit.findings.length} findings`}</a>`;
+  return html`<a class=${`chip ${audit.clean ? 'good' : 'bad'}`} href="#audit" onClick=${(event) => { event.preventDefault(); document.getElementById('audit').scrollIntoView(); }}>audit: ${audit.clean ? 'clean' : plural(audit.findings.length, 'finding')}</a>`;
 }
 
 export function App({ session, notice }) {

@@ -45,7 +45,8 @@ export class WasmSource {
   }
 
   /** The text at `at`: its length, then its bytes. */
-  #text(at) {
+  #text(pointer) {
+    const at = pointer >>> 0; // above 2 GiB it comes as a negative number
     const { buffer } = this.exports.memory;
     return new TextDecoder().decode(new Uint8Array(buffer, at + 4, new DataView(buffer).getUint32(at, true)));
   }
@@ -53,7 +54,7 @@ export class WasmSource {
   #call(request) {
     const text = new TextEncoder().encode(JSON.stringify(request));
     const { memory, alloc, free, call, release } = this.exports;
-    const at = alloc(text.length);
+    const at = alloc(text.length) >>> 0;
     new Uint8Array(memory.buffer, at, text.length).set(text);
     const answer = call(at, text.length);
     free(at, text.length);

@@ -50,9 +50,10 @@ function Prompt({ kind, session, history }) {
     setText(target.value);
     if (kind !== 'line') return;
     const command = /[^;]*$/.exec(target.value)[0].trimStart();
-    const before = target.value.slice(0, target.value.length - /\S*$/.exec(command)[0].length);
+    const [begun] = /\S*$/.exec(command);
+    const before = target.value.slice(0, target.value.length - begun.length);
     const answer = command ? await session.source.ask({ do: 'complete', text: command }) : {};
-    setOffers((answer.words ?? []).slice(0, OFFERS).map((word) => before + word));
+    setOffers((answer.words ?? []).filter((word) => word.startsWith(begun)).slice(0, OFFERS).map((word) => before + word));
   };
   const label = kind === 'line' ? 'Command for the kernel\'s shell' : 'Command for the monitor (the VMM)';
   return html`<form class="prompt" onSubmit=${submit}><label class="mono" for=${`prompt-${kind}`}>${PROMPTS[kind]}</label>

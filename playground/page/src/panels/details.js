@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks';
 import { drawStruct } from '../draw/struct.js';
 import { drawTree, drawWalk, tablesOf } from '../draw/walk.js';
 import { html } from '../draw/svg.js';
-import { count, hex, size } from '../format.js';
+import { count, hex, size, plural } from '../format.js';
 import { Drawing, has, Missing, Panel } from './common.js';
 
 /** A table of fields: of a descriptor, or of a struct page. */
@@ -95,6 +95,6 @@ export function AuditPanel({ session }) {
   if (!has(audit)) return html`<${Panel} name="audit" title="Audit"><${Missing} view=${audit} what="The audit"/><//>`;
   const findings = audit.findings ?? [];
   return html`<${Panel} name="audit" title="Audit" note="The model reads all of its tables, struct pages and counts, and checks the invariants I1 to I8.">
-    <p class=${audit.clean ? 'good' : 'bad'} role="status">${audit.clean ? `clean${audit.counted ? `: ${audit.counted}` : ''}` : `${count(findings.length)} findings`}</p>
+    <p class=${audit.clean ? 'good' : 'bad'} role="status">${audit.clean ? `clean${audit.counted ? `: ${audit.counted}` : ''}` : plural(findings.length, 'finding')}</p>
     ${findings.length > 0 && html`<ul class="findings">${findings.slice(0, 20).map((one) => html`<li><b>${one.invariant}</b> ${one.text}</li>`)}</ul>`}<//>`;
 }

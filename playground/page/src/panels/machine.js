@@ -37,6 +37,9 @@ function Action({ action, session }) {
     ${action.field && html`<input class="mono" aria-label=${action.label} value=${value} onInput=${(event) => setValue(event.target.value)} onKeyDown=${(event) => event.key === 'Enter' && run()}/>`}</li>`;
 }
 
+/** The second click of a double click would press the button that stands where the first one stood. */
+const once = (act) => (event) => event.detail > 1 || act();
+
 /** A slot: empty, it takes what is dropped; full, its DIMM can be dragged back. */
 function Slot({ number, dimm, session, size: chosen }) {
   const [over, setOver] = useState(false);
@@ -50,11 +53,11 @@ function Slot({ number, dimm, session, size: chosen }) {
   if (dimm) {
     return html`<li class="slot full" draggable="true" onDragStart=${(event) => event.dataTransfer.setData(KEY, `slot ${number}`)}>
       <span><b>dimm${number}</b> ${size(dimm.size)}, ${dimm.state}</span>
-      <button type="button" disabled=${session.busy} onClick=${() => session.run({ do: 'monitor', text: `unplug ${number}` })} aria-label=${`Unplug dimm${number}`}>Unplug</button></li>`;
+      <button type="button" disabled=${session.busy} onClick=${once(() => session.run({ do: 'monitor', text: `unplug ${number}` }))} aria-label=${`Unplug dimm${number}`}>Unplug</button></li>`;
   }
   return html`<li class=${`slot ${over ? 'over' : ''}`} onDragOver=${(event) => { event.preventDefault(); setOver(true); }} onDragLeave=${() => setOver(false)} onDrop=${drop}>
     <span class="quiet">slot ${number}: empty</span>
-    <button type="button" disabled=${session.busy} onClick=${() => plug(chosen)} aria-label=${`Plug ${chosen} into slot ${number}`}>Plug ${chosen}</button></li>`;
+    <button type="button" disabled=${session.busy} onClick=${once(() => plug(chosen))} aria-label=${`Plug ${chosen} into slot ${number}`}>Plug ${chosen}</button></li>`;
 }
 
 /** The shelf: a DIMM is dragged from here, or chosen; what is dragged back here is unplugged. */
