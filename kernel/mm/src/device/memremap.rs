@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::frame::Frames;
 use crate::hotplug::step::Step;
 use crate::hotplug::undo::Undo;
-use crate::machine::{Checkpoint, Machine};
+use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::space::table::KernelSpace;
 
@@ -86,16 +86,15 @@ pub(super) fn undo_memremap<M: Machine>(
     devices: &mut Devices,
     device: &DeviceRange,
 ) {
-    let done = |space: &KernelSpace<M>, name| space.machine().checkpoint(Checkpoint::Done(name));
     devices.set_state(device.start(), DeviceState::Changing);
     forget_device(frames, device);
-    done(space, "forget pages");
+    Step::InitialisePages.reversed(space.machine());
     depopulate_device(space, frames, device);
-    done(space, "depopulate vmemmap");
+    Step::PopulateVmemmap.reversed(space.machine());
     drop_device_altmap(frames, device);
-    done(space, "drop backing");
+    Step::ChooseBacking.reversed(space.machine());
     unmap_device(space, frames, device);
-    done(space, "unmap linear");
+    Step::MapLinear.reversed(space.machine());
     drop_device(frames, devices, device);
-    done(space, "drop sections");
+    Step::ClaimSections.reversed(space.machine());
 }

@@ -25,7 +25,7 @@ use crate::hotplug::present::{
 use crate::hotplug::range::{HotRange, whole_blocks};
 use crate::hotplug::step::Step;
 use crate::hotplug::undo::Undo;
-use crate::machine::{Checkpoint, Machine};
+use crate::machine::Machine;
 use crate::mm::Mm;
 use crate::pfn::PfnRange;
 use crate::space::table::KernelSpace;
@@ -225,17 +225,16 @@ pub(super) fn remove_offline<M: Machine>(
     frames: &mut Frames<M>,
     pages: PfnRange,
 ) {
-    let done = |space: &KernelSpace<M>, name| space.machine().checkpoint(Checkpoint::Done(name));
     forget_pages(frames, pages);
-    done(space, "forget pages");
+    Step::InitialisePages.reversed(space.machine());
     depopulate_sections(space, frames, pages);
-    done(space, "depopulate vmemmap");
+    Step::PopulateVmemmap.reversed(space.machine());
     drop_backing(frames, pages);
-    done(space, "drop backing");
+    Step::ChooseBacking.reversed(space.machine());
     unmap_linear(space, frames, pages);
-    done(space, "unmap linear");
+    Step::MapLinear.reversed(space.machine());
     drop_sections(frames, pages);
-    done(space, "drop sections");
+    Step::ClaimSections.reversed(space.machine());
 }
 
 /// What a device gave to the system goes back to the device (`memory_to_device`), not away.

@@ -16,6 +16,7 @@ use crate::frame::block::BlockState;
 use crate::frame::page::PageKind;
 use crate::hotplug::isolate::Used;
 use crate::hotplug::notify::Direction;
+use crate::hotplug::step::Step;
 use crate::hugetlb::compound::refuse_taken;
 use crate::machine::{Checkpoint, Machine};
 use crate::migrate::batch::Batch;
@@ -94,7 +95,7 @@ impl<M: Machine> Mm<M> {
         match self.evacuate(going, &mut migrated, stop) {
             Ok(()) => {
                 self.leave_zones(going);
-                self.space.machine().checkpoint(Checkpoint::Done("leave zone"));
+                Step::JoinZone.reversed(self.space.machine());
                 Ok(Offlined { migrated })
             }
             Err(error) => {

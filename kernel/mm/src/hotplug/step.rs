@@ -44,6 +44,11 @@ impl Step {
         machine.checkpoint(Checkpoint::Undone(self.name()));
     }
 
+    /// Its inverse is done, in a removal.
+    pub(crate) fn reversed(self, machine: &impl Machine) {
+        machine.checkpoint(Checkpoint::Done(self.inverse()));
+    }
+
     /// The step's number, from 1.
     pub const fn number(self) -> usize {
         self as usize + 1
@@ -58,6 +63,18 @@ impl Step {
             Self::InitialisePages => "initialise pages",
             Self::JoinZone => "join zone",
             Self::GoOnline => "go online",
+        }
+    }
+    /// The name of its inverse.
+    const fn inverse(self) -> &'static str {
+        match self {
+            Self::ClaimSections => "drop sections",
+            Self::MapLinear => "unmap linear",
+            Self::ChooseBacking => "drop backing",
+            Self::PopulateVmemmap => "depopulate vmemmap",
+            Self::InitialisePages => "forget pages",
+            Self::JoinZone => "leave zone",
+            Self::GoOnline => "withdraw from buddy",
         }
     }
 }
@@ -79,5 +96,15 @@ mod tests {
         ];
         assert_eq!(Step::ALL.map(Step::name), names);
         assert_eq!(Step::ALL.map(Step::number), [1, 2, 3, 4, 5, 6, 7]);
+        let inverses = [
+            "drop sections",
+            "unmap linear",
+            "drop backing",
+            "depopulate vmemmap",
+            "forget pages",
+            "leave zone",
+            "withdraw from buddy",
+        ];
+        assert_eq!(Step::ALL.map(Step::inverse), inverses);
     }
 }
