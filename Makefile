@@ -19,7 +19,7 @@ elf := $(build_dir)/$(target)/$(cargo_profile)/hotmap
 image := target/hotmap.Image
 page_dir := playground/page
 report := target/report
-host_packages := -p hotmap-mm -p hotmap-sync -p hotmap-devicetree -p hotmap-acpi -p virtio-mem -p hotmap-resize -p hotmap-kernel -p hotmap-shell -p hotmap-emulator -p hotmap-testkit -p hotmap-archmodel -p hotmap-client -p hotmap-view -p hotmap-watch -p hotmap-playground -p hotmap-tests
+host_packages := -p hotmap-mm -p hotmap-sync -p hotmap-devicetree -p hotmap-acpi -p virtio-mem -p hotmap-resize -p hotmap-kernel -p hotmap-shell -p hotmap-emulator -p hotmap-testkit -p hotmap-archmodel -p hotmap-client -p hotmap-view -p hotmap-watch -p hotmap-playground -p hotmap-counter -p hotmap-tests
 kernel_packages := -p hotmap -p hotmap-kernel -p hotmap-shell -p hotmap-mm -p hotmap-sync -p hotmap-devicetree -p hotmap-acpi -p virtio-mem -p hotmap-resize
 # cargo's progress is for a terminal; a log gets one line, and the errors.
 quiet := $(shell test -t 2 || echo --quiet)

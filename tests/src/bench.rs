@@ -3,6 +3,7 @@
 //! | room | what happens there |
 //! |---|---|
 //! | [`figures`] | a parser of the kernel's `bench:` lines |
+//! | [`costs`] | what costs more than other instructions do, as the kernel and as QEMU see it |
 //! | [`measure`] | a DIMM's life on a machine that counts instructions |
 //! | [`linux`] | Linux's figures |
 //! | [`migrate`] | the cost of a DIMM that goes offline in use |
@@ -17,6 +18,7 @@
 pub mod alloc;
 pub mod audit;
 pub mod churn;
+pub mod costs;
 pub mod dedup;
 pub mod demand;
 pub mod figures;

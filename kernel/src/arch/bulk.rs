@@ -16,6 +16,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use aarch64_cpu::asm::barrier::{SY, isb};
 use aarch64_cpu::registers::{CPACR_EL1, ReadWriteable};
 
+use super::costs::{self, Cost};
 use super::features::Features;
 
 /// How memory is cleared and copied.
@@ -72,6 +73,7 @@ pub fn select(method: ZeroMethod) {
         // CPACR_EL1.FPEN (bits 21:20): without it the first ST1 traps to EL1.
         CPACR_EL1.modify(CPACR_EL1::FPEN::TrapNothing);
         isb(SY);
+        costs::add(Cost::Isb, 1);
     }
     METHOD.store(method as u8, Ordering::Relaxed);
 }
@@ -112,6 +114,7 @@ pub unsafe fn zero(start: *mut u8, len: usize) {
     if len == 0 {
         return;
     }
+    costs::add(Cost::Cleared, len as u64);
     let end = start.wrapping_add(len);
     // SAFETY: the caller's promise covers start..end, and `select` chose a method that this CPU has (M5 for ST1).
     unsafe {
@@ -133,6 +136,7 @@ pub unsafe fn fill(start: *mut u8, len: usize, value: u64) {
     if len == 0 {
         return;
     }
+    costs::add(Cost::Cleared, len as u64);
     let end = start.wrapping_add(len);
     // SAFETY: the caller's promise covers start..end; `select` has made SIMD registers usable before it chose ST1 (M5).
     unsafe {
@@ -153,6 +157,7 @@ pub unsafe fn copy_page(to: *mut u8, from: *const u8, len: usize) {
     if len == 0 {
         return;
     }
+    costs::add(Cost::Copied, len as u64);
     let end = from.wrapping_add(len);
     // SAFETY: the caller's promise covers both places, and `select` chose a method that this CPU has (M5 for LD1).
     unsafe {

@@ -8,14 +8,18 @@
 
 use core::arch::global_asm;
 
+use super::costs::{self, Cost};
+
 global_asm!(include_str!("caches.S"));
 
 unsafe extern "C" {
-    fn hotmap_clean_invalidate(start: u64, end: u64);
+    fn hotmap_clean_invalidate(start: u64, end: u64) -> u64;
 }
 
 /// Cleans and invalidates the data cache for `len` bytes at `start`, to the point of coherency.
 pub fn clean_invalidate(start: u64, len: u64) {
     // SAFETY: M1: cleaning and invalidating a line changes no value.
-    unsafe { hotmap_clean_invalidate(start, start.saturating_add(len)) };
+    let line = unsafe { hotmap_clean_invalidate(start, start.saturating_add(len)) };
+    costs::add(Cost::Cache, (start + len).div_ceil(line) - start / line);
+    costs::add(Cost::Dsb, 1);
 }

@@ -16,6 +16,7 @@ use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use aarch64_cpu::asm::barrier::{SY, isb};
 use tock_registers::register_bitfields;
 
+use super::costs::{self, Cost};
 use super::cpu;
 
 register_bitfields![u64,
@@ -55,9 +56,15 @@ macro_rules! write {
     };
 }
 
+/// ISB: the register is read, or written, where the program says.
+fn synchronize() {
+    isb(SY);
+    costs::add(Cost::Isb, 1);
+}
+
 /// The time, in [`ticks_per_second`] (Arm ARM, "CNTVCT_EL0").
 pub fn ticks() -> u64 {
-    isb(SY);
+    synchronize();
     read!("cntvct_el0")
 }
 
@@ -73,7 +80,7 @@ pub fn set_timer(at: Option<u64>) {
         write!("cntv_cval_el0", at);
     }
     write!("cntv_ctl_el0", u64::from(at.is_some()));
-    isb(SY);
+    synchronize();
 }
 
 /// Whether this CPU counts instructions: it has a PMU with an event counter, and the event is implemented (PMCEID0_EL0).
@@ -94,7 +101,7 @@ pub fn adopt() {
     let long = cpu::features().has_long_counters();
     let control = PMCR::E::SET + PMCR::LP.val(long.into());
     write!("pmcr_el0", control.value);
-    isb(SY);
+    synchronize();
     LAST.store(0, Ordering::Relaxed);
     WIDTH.store(if long { 64 } else { 32 }, Ordering::Relaxed);
 }
@@ -105,7 +112,7 @@ pub fn instructions() -> u64 {
     if width == 0 {
         return 0;
     }
-    isb(SY);
+    synchronize();
     let now = read!("pmevcntr0_el0");
     if width == 64 {
         return now;

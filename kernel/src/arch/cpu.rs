@@ -9,6 +9,7 @@ use aarch64_cpu::registers::{
     MPIDR_EL1, Readable, TPIDR_EL1,
 };
 
+use super::costs::{self, Cost};
 use super::features::Features;
 use super::psci::AFFINITY;
 use crate::per_cpu::CPUS;
@@ -71,6 +72,7 @@ pub fn send_event() {
 pub fn send_sgi(value: u64) {
     // SAFETY: M1; the register is there on every machine with a GICv3 whose set-up succeeded.
     unsafe { asm!("msr icc_sgi1r_el1, {}", "isb", in(reg) value, options(nostack, preserves_flags)) };
+    costs::add(Cost::Isb, 1);
 }
 
 /// Sleeps until an interrupt is pending, masked or not (Arm ARM D1 "Wait for Interrupt"). Returns at once if one is pending
@@ -85,6 +87,7 @@ pub fn wait_for_interrupt() {
 /// (Arm ARM B2 "Data Synchronization Barrier").
 pub fn finish_accesses() {
     dsb(SY);
+    costs::add(Cost::Dsb, 1);
 }
 
 /// Stops this CPU for ever.

@@ -5,6 +5,9 @@
 use core::arch::asm;
 use core::marker::PhantomData;
 
+#[cfg(target_os = "none")]
+use super::costs::{self, Cost};
+
 /// While it exists, this CPU takes no IRQ. They nest, and are dropped innermost first: each restores the mask it found. It
 /// stays on its CPU.
 #[derive(Debug)]
@@ -53,6 +56,7 @@ impl Default for Masked {
 pub fn unmasked<R>(body: impl FnOnce() -> R) -> R {
     // SAFETY: M2; the caller holds no lock. The ISB makes a pending interrupt be taken here.
     unsafe { asm!("msr daifclr, #2", "isb", options(nostack, preserves_flags)) };
+    costs::add(Cost::Isb, 1);
     let result = body();
     // SAFETY: M2.
     unsafe { asm!("msr daifset, #2", options(nostack, preserves_flags)) };

@@ -5,6 +5,7 @@ use core::arch::asm;
 
 use aarch64_cpu::registers::{Readable, SCTLR_EL1};
 
+use super::costs::{self, Cost};
 use super::{mmu, tlb};
 
 /// Whether this CPU's MMU is on.
@@ -27,5 +28,6 @@ pub fn forget_identity_map() {
             options(nomem, nostack, preserves_flags)
         );
     }
+    costs::add(Cost::Isb, 1);
     tlb::invalidate_all();
 }

@@ -31,6 +31,7 @@ const fn byte(field: u64) -> u8 {
 }
 
 pub mod backtrace;
+pub mod costs;
 pub mod el2;
 pub mod esr;
 pub mod features;

@@ -94,11 +94,21 @@ mod operations {
     use core::ops::Range;
 
     use super::{Plan, Scope, operand, plan};
+    use crate::arch::costs::{self, Cost};
+
+    /// Counts so many TLBI, between two DSB, and an ISB.
+    fn count(cost: Cost, operations: u64) {
+        costs::add(cost, operations);
+        costs::add(Cost::Dsb, 2);
+        costs::add(Cost::Isb, 1);
+    }
 
     /// Makes entries that turned from invalid to valid usable: by every table walker, and by this CPU's next instruction.
     pub fn publish() {
         // SAFETY: M1; barriers only. Without `nomem`, so that the compiler keeps the stores before it.
         unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
+        costs::add(Cost::Dsb, 1);
+        costs::add(Cost::Isb, 1);
     }
 
     /// Invalidates what is cached for `range`, whose leaves are `stride` bytes each, on every CPU; complete on return.
@@ -119,36 +129,44 @@ mod operations {
     pub fn invalidate_pages(addresses: impl Iterator<Item = u64>) {
         // SAFETY: I5, as in `invalidate_all`; the same for the two blocks below.
         unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
+        let mut operations = 0;
         for address in addresses {
+            operations += 1;
             // SAFETY: I5.
             unsafe { asm!("tlbi vale1is, {}", in(reg) operand(address), options(nostack, preserves_flags)) };
         }
         // SAFETY: I5.
         unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
+        count(Cost::Tlbi, operations);
     }
 
     /// [`invalidate_pages`] on this CPU alone.
     pub fn invalidate_pages_here(addresses: impl Iterator<Item = u64>) {
         // SAFETY: I5, as in `invalidate_all`; the same for the two blocks below.
         unsafe { asm!("dsb nshst", options(nostack, preserves_flags)) };
+        let mut operations = 0;
         for address in addresses {
+            operations += 1;
             // SAFETY: I5.
             unsafe { asm!("tlbi vale1, {}", in(reg) operand(address), options(nostack, preserves_flags)) };
         }
         // SAFETY: I5.
         unsafe { asm!("dsb nsh", "isb", options(nostack, preserves_flags)) };
+        count(Cost::TlbiLocal, operations);
     }
 
     /// Invalidates everything that EL1 has cached, on every CPU; complete on return.
     pub fn invalidate_all() {
         // SAFETY: I5; invalidating more than is pending is always sound, and the barriers are those of the rule above.
         unsafe { asm!("dsb ishst", "tlbi vmalle1is", "dsb ish", "isb", options(nostack, preserves_flags)) };
+        count(Cost::Tlbi, 1);
     }
 
     /// Invalidates everything that this CPU has cached for EL1: it may hold two entries for one address.
     pub fn invalidate_here() {
         // SAFETY: I5, as in `invalidate_all`.
         unsafe { asm!("dsb nshst", "tlbi vmalle1", "dsb nsh", "isb", options(nostack, preserves_flags)) };
+        count(Cost::TlbiLocal, 1);
     }
 
     fn by_address(first: u64, operations: u64, stride: u64, scope: Scope) {
@@ -169,6 +187,7 @@ mod operations {
         }
         // SAFETY: I5.
         unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
+        count(Cost::Tlbi, operations);
     }
 }
 

@@ -15,6 +15,7 @@ use hotmap_mm::addr::{PhysAddr, VirtAddr};
 use tock_registers::register_bitfields;
 
 use super::byte;
+use super::costs::{self, Cost};
 pub use super::translation::Translation;
 
 register_bitfields![u64,
@@ -53,6 +54,7 @@ pub fn store(va: VirtAddr) -> Translation {
 
 /// What PAR_EL1 says about `va`.
 fn answer(par: u64, va: VirtAddr) -> Translation {
+    costs::add(Cost::Isb, 1);
     if PAR::F.is_set(par) {
         return Translation::Fault(byte(PAR::FST.read(par)));
     }

@@ -2,6 +2,7 @@
 
 use super::frame::Frame;
 use super::report;
+use crate::arch::costs::{self, Cost};
 use crate::arch::esr::{EC_DATA_ABORT_SAME, EC_UNKNOWN, Syndrome};
 use crate::arch::{fault, probe, semihosting};
 use crate::cpus::signals;
@@ -28,6 +29,7 @@ fn fixup(frame: &Frame) -> Option<u64> {
 
 /// Called by the vectors on an emergency stack, with everything masked.
 pub(super) extern "C" fn exception_entry(frame: &mut Frame) {
+    costs::add(Cost::Exception, 1);
     if frame.vector == IRQ_SAME_SPX && signals::take() {
         return;
     }

@@ -220,7 +220,7 @@ mod tests {
     use hotmap_client::geometry::Granule;
 
     fn figure(operation: &str, instructions: u64, tables: i64, ram: i64) -> Figure {
-        Figure { operation: operation.into(), bytes: TIB, instructions, tables, ram }
+        Figure { operation: operation.into(), bytes: TIB, instructions, tables, ram, ..Figure::default() }
     }
 
     fn tebibyte(instructions: u64, tables: i64) -> Shared {

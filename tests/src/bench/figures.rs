@@ -1,10 +1,13 @@
 //! The lines that the kernel prints with `bench=on`. No other file knows their format.
 //!
-//! `bench: OPERATION BYTES INSTRUCTIONS TABLES RAM`: the operation, the bytes of memory, the guest instructions by
-//! PMEVCNTR0 (INST_RETIRED), and the changes in table pages and in memmap pages of system RAM.
+//! `bench: OPERATION BYTES INSTRUCTIONS TABLES RAM [KEY=COUNT]... [marks=FIRST-LAST]`: the operation, the bytes of memory, the guest
+//! instructions by PMEVCNTR0 (INST_RETIRED), the changes in table pages and in memmap pages of system RAM, what of the
+//! instructions costs more than one (kernel/src/arch/costs.rs), and between which marks they were executed.
+
+use super::costs::Costs;
 
 /// One line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figure {
     /// `boot`, `add`, `online`, `offline`, `remove`.
     pub operation: String,
@@ -16,22 +19,36 @@ pub struct Figure {
     pub tables: i64,
     /// Change in pages of system RAM that hold memmap.
     pub ram: i64,
+    /// What costs more than other instructions do.
+    pub costs: Costs,
+    /// The numbers of the marks before and after the operation, if it has its own.
+    pub marks: Option<(u64, u64)>,
 }
 
 /// The start of every line.
 const MARK: &str = "bench: ";
 
-/// Reads one line; `None` when it is another line or does not have exactly the five fields.
+/// Reads one line; `None` when it is another line, or has a word that is not of the format.
 pub fn read(line: &str) -> Option<Figure> {
     let mut fields = line.trim().strip_prefix(MARK)?.split_whitespace();
-    let figure = Figure {
+    let mut figure = Figure {
         operation: fields.next()?.to_owned(),
         bytes: fields.next()?.parse().ok()?,
         instructions: fields.next()?.parse().ok()?,
         tables: fields.next()?.parse().ok()?,
         ram: fields.next()?.parse().ok()?,
+        ..Figure::default()
     };
-    fields.next().is_none().then_some(figure)
+    for field in fields {
+        match field.split_once('=')? {
+            ("marks", marks) => {
+                let (first, last) = marks.split_once('-')?;
+                figure.marks = Some((first.parse().ok()?, last.parse().ok()?));
+            }
+            (key, count) => *figure.costs.named(key)? = count.parse().ok()?,
+        }
+    }
+    Some(figure)
 }
 
 /// The last figure of an operation on `bytes` bytes in a transcript.
@@ -64,8 +81,19 @@ mod tests {
             instructions: 22_596,
             tables: -1,
             ram: -4096,
+            ..Figure::default()
         };
         assert_eq!(figure, should);
+    }
+
+    #[test]
+    fn what_costs_more_and_the_marks_follow() {
+        let figure = read("bench: add 64 9 0 0 tlbi=3 dsb=2 cleared=4096 marks=7-12").expect("a figure");
+        assert_eq!((figure.costs.tlbi, figure.costs.dsb, figure.costs.cleared), (3, 2, 4096));
+        assert_eq!((figure.costs.isb, figure.marks), (0, Some((7, 12))));
+        for line in ["bench: add 1 2 3 4 tlbi", "bench: add 1 2 3 4 tlbs=1", "bench: add 1 2 3 4 marks=1"] {
+            assert_eq!(read(line), None, "{line}");
+        }
     }
 
     #[test]

@@ -157,7 +157,7 @@ mod tests {
     use hotmap_client::geometry::Granule;
 
     fn figure(operation: &str, instructions: u64, tables: i64, ram: i64) -> Figure {
-        Figure { operation: operation.into(), bytes: 1 << 30, instructions, tables, ram }
+        Figure { operation: operation.into(), bytes: 1 << 30, instructions, tables, ram, ..Figure::default() }
     }
 
     #[test]

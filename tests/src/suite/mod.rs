@@ -8,6 +8,7 @@ mod bugs;
 mod buses;
 mod clients;
 mod consoles;
+mod costs;
 mod cycles;
 mod dax;
 mod dax_compound;
@@ -111,6 +112,7 @@ pub fn all() -> Vec<Test> {
         watch::tests,
         stress::tests,
         figures::tests,
+        costs::tests,
     ];
     subjects.iter().flat_map(|subject| subject()).collect()
 }

@@ -13,6 +13,7 @@ fn life(granule: Granule, add: u64) -> Life {
         instructions,
         tables: 0,
         ram: 0,
+        ..Figure::default()
     };
     Life {
         subject: standard(granule, "neoverse-n1"),
