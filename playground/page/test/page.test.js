@@ -60,7 +60,7 @@ visit('the guide has a button for each of its steps', async (visitor) => {
     if (names !== acts.at(-1)) await visitor.press('Next in the guide');
   }
   assert.deepEqual((await visitor.session('requests')).slice(1).map((request) => request.text), ['plug 1G', 'tenant new 500', 'unplug 0', 'hugetlb 2M 4']);
-  assert.equal(await visitor.session('look'), 'addr:0x88300000');
+  assert.equal(await visitor.session('look'), 'pfn:0x40240'); // in the first huge page
   for (const answer of await visitor.session('answers')) assert.ok(answer.ok && !answer.status, answer.text);
   await visitor.press('Back in the guide');
   assert.match(await visitor.page.locator('#guide').textContent(), /4 of 5/);

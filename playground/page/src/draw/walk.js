@@ -29,18 +29,19 @@ function bit(step, at, x, y, wide, fields) {
 }
 
 /** A table as a strip of its entries, with the one that the walk takes. */
-function table(step, entries, x, y, wide) {
+function table(step, index, x, y, wide) {
+  const { entries } = index;
   const at = ((step.index + 0.5) / entries) * wide;
   return html`<rect class="paper" x=${x} y=${y} width=${wide} height="14" rx="2"/>
     <rect class="litfill" x=${px(x + Math.min(at, wide - 4))} y=${y} width="4" height="14"/>
-    <text class="mono small" x=${x + wide + 8} y=${y + 11}>${`entry ${step.index} of ${entries}`}</text>`;
+    <text class="mono small" x=${x + wide + 8} y=${y + 11}>${`${index.bits} = ${step.index}, of ${entries}`}</text>`;
 }
 
 /** One level. */
-function level(step, y, { width, entries, chosen, onStep, at }) {
+function level(step, y, { width, index, chosen, onStep, at }) {
   const fields = step.fields.map(bits);
   const wide = (width - 50) / 64;
-  const button = onStep && { role: 'button', tabindex: 0, 'aria-pressed': String(chosen), 'aria-label': `Level ${step.level}: table ${step.table}, entry ${step.index}, ${step.type}` };
+  const button = onStep && { role: 'button', tabindex: 0, 'aria-pressed': String(chosen), 'aria-label': `Level ${step.level}: table ${step.table}, ${index.bits} of the address are ${step.index}, ${step.type}` };
   const act = (event) => {
     if (event.type === 'keydown' && !['Enter', ' '].includes(event.key)) return;
     event.preventDefault();
@@ -52,18 +53,18 @@ function level(step, y, { width, entries, chosen, onStep, at }) {
     <text class="strong" x="38" y=${y}>${`level ${step.level}`}</text>
     <text class="mono" x="92" y=${y}>${`table ${step.table}`}</text>
     <text class="mono" x=${width - 12} y=${y} text-anchor="end">${`${step.descriptor} = ${step.type}`}</text>
-    ${table(step, entries, 38, y + 8, Math.min(360, width - 220))}
+    ${table(step, index, 38, y + 8, Math.min(360, width - 220))}
     ${Array.from({ length: 64 }, (_, i) => bit(step, 63 - i, 38 + i * wide, y + 34, wide, fields))}
     ${[63, 47, 31, 15, 0].map((n) => html`<text class="quiet small" x=${px(38 + (63.5 - n) * wide)} y=${y + 63} text-anchor="middle">${n}</text>`)}
   </g></g>`;
 }
 
-/** How many entries the table of a step has: the first may be shorter. */
-export function entriesOf(step, pageSize, vaBits = 48) {
+/** The bits of the virtual address that index the table of a step, and how many entries it has: the first may be shorter. */
+export function indexOf(step, pageSize, vaBits = 48) {
   const shift = Math.log2(pageSize);
-  const index = shift - 3;
-  const low = shift + (3 - step.level) * index;
-  return 2 ** Math.min(index, vaBits - low);
+  const low = shift + (3 - step.level) * (shift - 3);
+  const high = Math.min(low + shift - 3, vaBits) - 1;
+  return { bits: high > low ? `bits ${high}:${low}` : `bit ${low}`, entries: 2 ** (high - low + 1) };
 }
 
 /** What the walk ends with. */
@@ -86,7 +87,7 @@ export function drawWalk(walk, { width = 700, pageSize = 4096, vaBits = 48, step
   const levels = walk.steps.map((step, at) => {
     const y = 48 + at * LEVEL;
     const next = at + 1 < walk.steps.length;
-    return html`${level(step, y, { width, entries: entriesOf(step, pageSize, vaBits), chosen: chosen === at, onStep, at })}
+    return html`${level(step, y, { width, index: indexOf(step, pageSize, vaBits), chosen: chosen === at, onStep, at })}
       ${next && down({ x: 20, y: y + 17, a: 20, b: y + LEVEL - 8, kind: 'lit' })}`;
   });
   return drawing({ width, height, role: onStep ? 'group' : 'img', label: `The walk to ${walk.address}: ${plural(walk.steps.length, 'level')}, ${outcome(walk)}`, children: html`

@@ -32,3 +32,11 @@ export function Drawing({ draw, of, least = 320 }) {
   const drawn = useMemo(() => width > 0 && draw(width), [width, ...of]);
   return html`<div class="place" ref=${place}>${drawn}</div>`;
 }
+
+/** Scrolls to a part of the page. */
+export const showPanel = (id) => document.getElementById(id)?.scrollIntoView({ block: 'start' });
+
+/** A link to a part of the page. The address keeps its fragment, which is the session. */
+export function To({ panel, children }) {
+  return html`<a href=${`#${panel}`} onClick=${(event) => { event.preventDefault(); showPanel(panel); }}>${children}</a>`;
+}

@@ -64,10 +64,12 @@ function Steps({ session }) {
   const go = (step) => session.goStep(step >= last ? null : Math.max(step, -1));
   const first = Math.max(0, Math.min(at - LISTED / 2, last + 1 - LISTED));
   const listed = trace.steps.slice(first, first + LISTED);
-  return html`<div class="steps" role="group" aria-label="Sub-steps">
+  return html`<div class="steps" role="group" aria-label="Sub-steps"><div class="turns">
+    <button type="button" onClick=${() => go(-1)} disabled=${at < 0 || session.busy}>To the start</button>
     <button type="button" onClick=${() => go(at - 1)} disabled=${at < 0 || session.busy}>Step back</button>
     <button type="button" onClick=${() => go(at + 1)} disabled=${at >= last || session.busy}>Step forward</button>
-    <span role="status">${at < 0 ? `before the first of ${last + 1} steps` : `after step ${at + 1} of ${last + 1}: ${trace.steps[at].step}`}</span>
+    <button type="button" onClick=${() => go(last)} disabled=${at >= last || session.busy}>To the end</button>
+    <span role="status">${at < 0 ? `before the first of ${last + 1} steps` : `after step ${at + 1} of ${last + 1}: ${trace.steps[at].step}`}</span></div>
     <ol start=${first + 1}>${first > 0 && html`<li class="quiet" aria-hidden="true">…</li>`}${listed.map(({ step }, n) => html`<li class=${first + n > at ? 'later' : step.startsWith('undo') ? 'undo' : null} aria-current=${first + n === at ? 'step' : undefined}>
       <button type="button" class="plain" onClick=${() => go(first + n)}>${step}</button></li>`)}${first + LISTED <= last && html`<li class="quiet" aria-hidden="true">…</li>`}</ol>
     ${undone(session) && html`<p class="bad">The operation failed, and its steps were undone: their inverses follow them.</p>`}
