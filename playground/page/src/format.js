@@ -26,11 +26,30 @@ export const count = (value) => Number(value).toLocaleString('en-US');
 
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 
-/** "page addr:0x80000000", "0x80000", "pfn:0x80000": what `of` of a view takes, or null. */
+const SHIFTS = { '': 0n, K: 10n, M: 20n, G: 30n, T: 40n };
+
+/** A number by the rule of the kernel's shell (kernel/src/number.rs), as a BigInt below 2^64, or null. */
+export function parse(text) {
+  const [, digits, suffix] = /^(0x[0-9a-f_]*[0-9a-f]_*|_*[0-9][0-9_]*)([kmgt]?)(?:i?b)?$/i.exec(text) ?? [];
+  if (!digits || (!suffix && /[^0-9a-fx_]/i.test(text))) return null;
+  const value = BigInt(digits.replaceAll('_', '').toLowerCase()) << SHIFTS[suffix.toUpperCase()];
+  return value < 2n ** 64n ? value : null;
+}
+
+export const ACCEPTED = 'An address like 0x80000000 or 2G, a page number like pfn:0x80000, decimal or after 0x hexadecimal';
+
+/**
+ * What a reader typed to name a page: {of} for a view or {error}. `note` says how digits without 0x were read; `hex` is
+ * the same digits after 0x.
+ */
 export function target(text) {
-  const word = text.trim().toLowerCase();
-  const match = /^(?:(addr|pfn):)?(0x[0-9a-f_]+|[0-9]+)$/.exec(word);
-  return match ? `${match[1] ?? 'addr'}:${match[2]}` : null;
+  const [, kind = 'addr', word] = /^(?:(addr|pfn):)?(.*)$/i.exec(text.trim());
+  const name = kind.toLowerCase();
+  const value = parse(word);
+  const again = /^[0-9a-f_]*[0-9a-f]$/i.test(word) ? `${name}:0x${word.replaceAll('_', '').toLowerCase()}` : null;
+  if (value === null) return { error: `‘${text.trim()}’ is not an address. ${ACCEPTED}.`, hex: again };
+  const of = `${name}:${hex(value)}`;
+  return again ? { of, note: `${word} was read as decimal: ${hex(value)}.`, hex: again } : { of };
 }
 
 /** Any text as one line for a title or a label. */

@@ -104,3 +104,35 @@ visit('an address of the TLB is on one line', async (visitor) => {
   const heights = await visitor.page.locator('#tlb td.mono').evaluateAll((cells) => cells.map((cell) => cell.getClientRects().length * cell.offsetHeight));
   assert.ok(heights.length > 2 && Math.max(...heights) < 30, `${heights}`);
 }, { width: 1600 });
+
+/** Types at the field of the chosen page. Returns what is said of it. */
+async function look(visitor, text) {
+  await visitor.page.locator('input[name=look]').fill(text);
+  await visitor.press('Look');
+  await visitor.idle();
+  return visitor.page.locator('#lens [role=status]').innerText();
+}
+
+visit('the field of the chosen page reads numbers as the shell does, and says what it did not take', async (visitor) => {
+  await visitor.monitor('plug 1G');
+  const before = await visitor.session('look');
+  assert.match(await look(visitor, 'zz'), /^‘zz’ is not an address\. An address like 0x80000000/);
+  assert.equal(await visitor.session('look'), before);
+  assert.equal(await look(visitor, '2G'), '');
+  assert.equal(await visitor.session('look'), 'addr:0x80000000');
+  assert.match(await look(visitor, '88300000'), /^88300000 was read as decimal: 0x54359e0\./);
+  assert.match(await visitor.page.locator('#says').textContent(), /vmemmap does not reach it/);
+  await visitor.press('Look at addr:0x88300000');
+  await visitor.idle();
+  assert.equal(await visitor.session('look'), 'addr:0x88300000');
+  assert.equal(await visitor.page.locator('#lens [role=status]').innerText(), '');
+  assert.match(await look(visitor, '8830f000'), /is not an address.*Look at addr:0x8830f000/s);
+  assert.match(await look(visitor, '2147483648'), /was read as decimal: 0x80000000\.$/);
+});
+
+visit('a page whose DIMM has gone is no memory, and its memmap went too', async (visitor) => {
+  await visitor.monitor('plug 1G');
+  await look(visitor, '0x88300000');
+  await visitor.monitor('unplug 0');
+  assert.match(await visitor.page.locator('#says').textContent(), /no memory is there.*takes its memmap with it/);
+});

@@ -67,26 +67,46 @@ export function MapPanel({ session }) {
     <${Legend} memory=${memory}/><//>`;
 }
 
+/** What was typed at the field, if it was not taken as it stands, and a way to what was meant. */
+function Read({ read, session }) {
+  const there = (of) => session.state?.blocks.some((block) => inside(of, block, session.state.granule));
+  const offer = read?.hex && (read.error || !there(read.of)) && html` <button type="button" onClick=${() => session.choose(read.hex)}>Look at ${read.hex}</button>`;
+  return html`<p role="status" class=${read?.error ? 'bad' : 'note'}>${read && (read.error ?? read.note)}${offer}</p>`;
+}
+
+/** Whether the page that `of` names lies in a block. */
+function inside(of, block, granule) {
+  const [kind, value] = of.split(':');
+  const address = num(value) * (kind === 'pfn' ? granule : 1);
+  return address >= num(block.start) && address < num(block.start) + block.size;
+}
+
 /** The field for an address, and the picture around it. */
 export function LensPanel({ session }) {
+  const [read, setRead] = useState(null);
   const { memory, vmemmap, page } = session.views;
   const choose = (event) => {
     event.preventDefault();
-    const of = target(new FormData(event.target).get('look'));
-    if (of) session.choose(of);
+    const typed = target(new FormData(event.target).get('look'));
+    if (typed.of) session.choose(typed.of);
+    setRead({ ...typed, of: typed.of ?? session.look });
   };
   const form = html`<form class="look" onSubmit=${choose}>
     <label>Page or address <input name="look" class="mono" key=${session.look} defaultValue=${session.look ?? ''} placeholder="addr:0x80000000" spellcheck="false"/></label>
     <button type="submit">Look</button></form>`;
   const ready = has(memory) && has(vmemmap) && session.address >= 0 && memory.page_size;
+  // What was said of a page holds until another is chosen.
   return html`<${Panel} name="lens" title="The chosen page" tools=${form}>
+    <${Read} read=${read?.of === session.look ? read : null} session=${session}/>
     ${has(page) && has(memory) && html`<p class="says" id="says">${says(page, memory)}</p>`}
+    ${page?.error && html`<p class="missing" id="says">${page.error}</p>`}
     ${ready ? html`<${Drawing} least="600" of=${[memory, vmemmap, session.address]} draw=${(width) => drawLens({ memory, vmemmap }, { width, pfn: Math.floor(session.address / memory.page_size), onPage: (pfn) => session.choose(`pfn:${hex(pfn)}`) })}/>`
     : html`<p class="missing">Choose a page of physical memory.</p>`}<//>`;
 }
 
 /** The chain from a page to the frame of its struct page, in words. */
 function says(page, memory) {
+  if (!page.frame && !runOf(memory, page.pfn)) return html`pfn <b>${hex(page.pfn)}</b> (${page.pa}): <b>no memory is there</b>, so its struct page at <b>${page.va}</b> is not mapped. A DIMM takes its memmap with it when it goes.`;
   const frame = page.frame && hex(num(page.frame) - (num(page.frame) % memory.page_size));
   const home = frame && runOf(memory, num(frame) / memory.page_size);
   const where = home ? `, ${home.run?.use === 'memmap' ? 'memmap' : USES[home.run?.use]?.[0] ?? 'memory'} of ${home.block.source}` : '';
