@@ -23,6 +23,19 @@ test('a row that is opened shows each of its blocks', () => {
   assert.equal(rows.filter((row) => row.block.source === 'dimm0').length, 8);
 });
 
+test('memory with more rows than a reader can take in folds by source, the smaller ones last', () => {
+  const rows = fold(large());
+  assert.deepEqual(rows.map((row) => [row.block.source, row.times]), [...[1, 2, 1, 2, 1, 1].map((times) => ['boot', times]), ['dimm0', 512]]);
+  const each = fold(large(), { open: new Set(large().blocks.map((block) => Number(block.start))) });
+  assert.deepEqual([each.length, each.every((row) => row.times === 1)], [8 + 512, true]);
+});
+
+test('of very many blocks that are unfolded, the rest is one row', () => {
+  const view = sample.memory(256);
+  const rows = fold(view, { open: new Set(view.blocks.map((block) => Number(block.start))) });
+  assert.deepEqual([rows.length, rows.at(-1).times], [1025, 8 + 2048 - 1024]);
+});
+
 test('a folded row draws the block with the chosen address', () => {
   const [, , dimm] = fold(sample.memory(1), { chosen: 0x88300000 });
   assert.equal(dimm.block.start, '0x88000000');

@@ -17,7 +17,7 @@ const within = (block, address) => address >= num(block.start) && address < num(
  */
 const row = (blocks, chosen, more = {}) => ({
   start: num(blocks[0].start), size: blocks[0].size, times: blocks.length,
-  block: blocks.find((block) => within(block, chosen)) ?? blocks[0], blocks, ...more,
+  block: blocks.find((block) => within(block, chosen)) ?? blocks[0], blocks, like: blocks, ...more,
 });
 
 /** One past the last byte of a row. */
@@ -74,27 +74,51 @@ function summary(rows, chosen) {
   return row(blocks, chosen, { shares: runs, size: rowEnd(rows.at(-1)) - rows[0].start, whole: true });
 }
 
-/** Sums up neighbouring rows of one source, except the one with the chosen address, if there are more than `most`. */
-function condense(rows, most, chosen) {
-  if (rows.length <= most) return rows;
-  const keep = (one) => chosen >= one.start && chosen < rowEnd(one);
+/** Lists of neighbours of one source: those for which `joins` holds are one list. */
+function neighbours(rows, joins) {
   const groups = [];
   for (const one of rows) {
-    const [before] = groups.at(-1) ?? [];
-    const joins = before && before.block.source === one.block.source && !keep(one) && !keep(before);
-    if (joins) groups.at(-1).push(one);
+    const before = groups.at(-1)?.at(-1);
+    if (before && joins(one) && joins(before) && before.block.source === one.block.source) groups.at(-1).push(one);
     else groups.push([one]);
   }
-  return groups.map((group) => (group.length > 1 ? summary(group, chosen) : group[0]));
+  return groups;
+}
+
+/** Rows that are drawn at most: of folded blocks, and of blocks that the reader has unfolded. */
+const MOST = { folded: 48, unfolded: 1024 };
+
+/**
+ * Sums up rows, those of the largest source first, until few enough are left. Rows for which `stays` holds stay, and so do
+ * the first that are `opened`.
+ */
+function condense(rows, opened, stays, chosen) {
+  const unfolded = rows.filter(opened).slice(0, MOST.unfolded);
+  const kept = new Set([...unfolded, ...rows.filter(stays)]);
+  const sources = new Map();
+  for (const one of rows.filter((row) => !kept.has(row))) {
+    if (!sources.has(one.block.source)) sources.set(one.block.source, []);
+    sources.get(one.block.source).push(one);
+  }
+  let spare = rows.length - kept.size - MOST.folded;
+  const joined = new Set();
+  for (const own of [...sources.values()].sort((a, b) => b.length - a.length)) {
+    if (spare <= 0) break;
+    own.forEach((one) => joined.add(one));
+    spare -= own.length - 1;
+  }
+  return neighbours(rows, (one) => joined.has(one)).map((group) => (group.length > 1 ? summary(group, chosen) : group[0]));
 }
 
 /**
- * The rows of a `memory` view. `open` has the starts of rows that are not folded, `chosen` an address whose row stays,
- * `most` the number of rows above which the rows of one source become one.
+ * The rows of a `memory` view. `open` has the starts of blocks that are not folded, `chosen` an address whose row stays.
+ * `like` of a row are the blocks with which it folds. Far more rows than a reader can take in become one for each source.
  */
-export function fold(view, { open = new Set(), chosen = -1, most = 48 } = {}) {
-  const unfold = (blocks) => (open.has(num(blocks[0].start)) ? blocks.map((block) => row([block], chosen)) : [row(blocks, chosen)]);
-  return condense(alike(view).flatMap(unfold), most, chosen);
+export function fold(view, { open = new Set(), chosen = -1 } = {}) {
+  const isOpen = (blocks) => blocks.some((block) => open.has(num(block.start)));
+  const unfold = (blocks) => (isOpen(blocks) ? blocks.map((block) => row([block], chosen, { like: blocks })) : [row(blocks, chosen)]);
+  const rows = alike(view).flatMap(unfold);
+  return condense(rows, (one) => isOpen(one.like), (one) => chosen >= one.start && chosen < rowEnd(one), chosen);
 }
 
 /** The row in which an address is drawn, and how far into it (0 to 1): blocks that are folded lie on top of each other. */

@@ -45,20 +45,21 @@ export function MapPanel({ session }) {
   const [open, setOpen] = useState(new Set());
   const { memory, vmemmap } = session.views;
   if (!has(memory)) return html`<${Panel} name="map" title="Memory"><${Missing} view=${memory} what="Memory"/><//>`;
-  const toggle = (start) => {
-    const next = new Set(open);
-    if (!next.delete(start)) next.add(start);
-    setOpen(next);
+  const starts = (blocks) => blocks.map((block) => num(block.start));
+  const toggle = (row) => {
+    const like = starts(row.like);
+    const rest = [...open].filter((start) => !like.includes(start));
+    setOpen(new Set(rest.length < open.size ? rest : [...rest, ...like]));
   };
   const onRow = (row, event) => {
     const address = pointed(row, event, memory);
     if (address !== null) session.choose(`addr:${hex(address)}`);
-    else if (row.times > 1 || open.has(row.start)) toggle(row.start);
+    else if (row.like.length > 1) toggle(row);
     else session.choose(`addr:${hex(row.start)}`);
   };
   const unfold = open.size > 0
     ? html`<button type="button" onClick=${() => setOpen(new Set())}>Fold blocks that look alike</button>`
-    : html`<button type="button" onClick=${() => setOpen(new Set(memory.blocks.map((block) => num(block.start))))}>Show each block</button>`;
+    : html`<button type="button" onClick=${() => setOpen(new Set(starts(everyBlock(memory))))}>Show each block</button>`;
   const note = `${size(memory.page_size)} pages, blocks of ${size(memory.block_size ?? memory.blocks[0]?.size ?? 0)}. An arrow leads from struct pages to the frame that holds them. Click in a strip, or in vmemmap, to choose a page.`;
   return html`<${Panel} name="map" title="Memory" note=${note} tools=${unfold}>
     <div onKeyDown=${(event) => onKey(event, { session, memory })}>
@@ -101,7 +102,7 @@ export function LensPanel({ session }) {
     ${has(page) && has(memory) && html`<p class="says" id="says">${says(page, memory)}</p>`}
     ${page?.error && html`<p class="missing" id="says">${page.error}</p>`}
     ${ready ? html`<${Drawing} least="600" of=${[memory, vmemmap, session.address]} draw=${(width) => drawLens({ memory, vmemmap }, { width, pfn: Math.floor(session.address / memory.page_size), onPage: (pfn) => session.choose(`pfn:${hex(pfn)}`) })}/>`
-    : html`<p class="missing">Choose a page of physical memory.</p>`}<//>`;
+    : has(memory) && html`<p class="missing">Choose a page of physical memory.</p>`}<//>`;
 }
 
 /** The chain from a page to the frame of its struct page, in words. */
