@@ -17,16 +17,16 @@ const packages = {
   resolveId: (id) => (/^[\w@]/.test(id) ? fileURLToPath(import.meta.resolve(id)) : null),
 };
 
-/** All modules as one. */
-export async function script() {
-  const bundle = await rollup({ input: join(here, 'src/main.js'), plugins: [packages], onwarn: (warning) => { throw new Error(warning.message); } });
+/** A module and all that it imports, as one. */
+export async function script(name) {
+  const bundle = await rollup({ input: join(here, 'src', name), plugins: [packages], onwarn: (warning) => { throw new Error(warning.message); } });
   const { output } = await bundle.generate({ format: 'es' });
   return output[0].code.replaceAll('</script', '<\\/script');
 }
 
 /** The page, with a machine's code, deflated. */
 export async function page(machine) {
-  const parts = { style: readFileSync(join(here, 'src/page.css'), 'utf8'), machine: deflateRawSync(machine, { level: 9 }).toString('base64'), script: await script() };
+  const parts = { style: readFileSync(join(here, 'src/page.css'), 'utf8'), machine: deflateRawSync(machine, { level: 9 }).toString('base64'), script: await script('main.js'), worker: await script('worker.js') };
   return readFileSync(join(here, 'index.html'), 'utf8').replace(/\{\{(\w+)\}\}/g, (_, name) => parts[name]);
 }
 

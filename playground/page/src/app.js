@@ -1,47 +1,19 @@
 // The page.
 
-import { useEffect, useReducer, useRef, useState } from 'preact/hooks';
+import { useEffect, useReducer, useState } from 'preact/hooks';
 import { plural } from './format.js';
 import { html } from './draw/svg.js';
 import { PRESSED, properties, RULES } from './draw/theme.js';
 import { encode } from './link.js';
 import { AuditPanel, CountsPanel, StructPanel, TlbPanel, WalkPanel } from './panels/details.js';
+import { NewMachine } from './panels/boot.js';
+import { Busy, Notice } from './panels/busy.js';
 import { ConsolePanel } from './panels/console.js';
 import { ExercisesPanel } from './panels/exercises.js';
 import { GuidePanel } from './panels/guide.js';
 import { HistoryPanel } from './panels/history.js';
 import { MachinePanel } from './panels/machine.js';
 import { LensPanel, MapPanel } from './panels/map.js';
-
-const MEMMAPS = ['self', 'self-range', 'ram', 'demand'];
-const BUGS = ['none', 'stale-section', 'free-neighbour', 'altmap-leak', 'altmap-as-ram', 'free-memmap', 'head-on-image', 'lend-twice', 'image-dirty',
-  'empty-table', 'skip-tlbi', 'skip-populate-tlbi', 'no-bbm', 'lost-page', 'share-early', 'veto-range', 'keep-memmap', 'keep-private', 'shared-block', 'keep-linear'];
-
-function Choice({ name, label, values, value }) {
-  return html`<label>${label} <select name=${name} defaultValue=${value}>${values.map((one) => html`<option value=${one} selected=${one === value}>${one}</option>`)}</select></label>`;
-}
-
-/** The form for another machine. */
-function NewMachine({ session, setSecret }) {
-  const dialog = useRef(null);
-  const boot = (event) => {
-    const form = Object.fromEntries(new FormData(event.target));
-    const args = [`memmap=${form.memmap}`, form.boot_memmap !== 'ram' && `boot_memmap=${form.boot_memmap}`, form.bug !== 'none' && `bug=${form.bug}`, form.more].filter(Boolean).join(' ');
-    setSecret(false);
-    session.start({ args, granule: form.granule, memory: form.memory, ...(form.virtio && { virtio_mem: [form.virtio] }), pmem: form.pmem ? [form.pmem] : [] });
-  };
-  return html`<button type="button" onClick=${() => dialog.current.showModal()}>New machine</button>
-    <dialog ref=${dialog} aria-labelledby="new-title"><form method="dialog" onSubmit=${boot}><h2 id="new-title">New machine</h2>
-      <${Choice} name="granule" label="Granule" values=${['4k', '16k', '64k']} value="4k"/>
-      <${Choice} name="memory" label="Boot RAM" values=${['512M', '1G', '2G', '4G', '16G', '64G']} value="1G"/>
-      <${Choice} name="memmap" label="memmap= of added memory" values=${MEMMAPS} value="self"/>
-      <${Choice} name="boot_memmap" label="boot_memmap=" values=${['ram', 'self', 'demand']} value="ram"/>
-      <${Choice} name="virtio" label="virtio-mem region" values=${['', '1G', '4G', '16G']} value=""/>
-      <${Choice} name="pmem" label="Persistent memory at 256 GiB" values=${['', '1G', '4G']} value="1G"/>
-      <${Choice} name="bug" label="bug=" values=${BUGS} value="none"/>
-      <label>Other boot arguments <input name="more" class="mono"/></label>
-      <div class="row"><button type="submit" value="boot">Boot</button><button type="button" onClick=${() => dialog.current.close()}>Cancel</button></div></form></dialog>`;
-}
 
 function Theme() {
   const choose = (event) => {
@@ -68,7 +40,7 @@ function Link({ session }) {
 
 /** Keeps the fragment of the address up to date. */
 function useFragment(session) {
-  const key = JSON.stringify([session.requests, session.at, session.picked && session.look]);
+  const key = JSON.stringify([session.requests, session.at, session.picked && session.look, session.secret]);
   useEffect(() => {
     if (!session.source.can.act || session.at < 0) return;
     encode(session).then((fragment) => history.replaceState(null, '', fragment));
@@ -88,7 +60,6 @@ function Verdict({ session: { views: { audit } } }) {
 
 export function App({ session, notice }) {
   const [, redraw] = useReducer((n) => n + 1, 0);
-  const [secret, setSecret] = useState(false);
   useEffect(() => {
     session.changed = redraw;
     redraw();
@@ -98,12 +69,12 @@ export function App({ session, notice }) {
   return html`<style>${properties()}${RULES}${PRESSED}</style>
     <a class="skip" href="#prompt-line" onClick=${(event) => { event.preventDefault(); document.getElementById('prompt-line')?.focus(); }}>Skip to the prompt</a>
     <header class="top"><h1>hotmap <span>${act ? 'playground' : 'watch'}</span></h1><${Summary} session=${session}/><${Verdict} session=${session}/>
-      <div class="tools">${act && html`<${NewMachine} session=${session} setSecret=${setSecret}/><${Link} session=${session}/>`}<${Theme}/></div></header>
-    ${(notice || session.failure) && html`<p class="notice bad" role="alert">${notice || session.failure}</p>`}
+      <div class="tools">${act && html`<${NewMachine} session=${session}/><${Link} session=${session}/>`}<${Theme}/></div></header>
+    <${Busy} session=${session}/><${Notice} session=${session} notice=${notice}/>
     <main aria-busy=${session.busy ? 'true' : 'false'}>
-      <div class="side"><${MachinePanel} session=${session}/><${ExercisesPanel} session=${session} setSecret=${setSecret}/></div>
-      <div class="centre"><${GuidePanel} session=${session}/><${HistoryPanel} session=${session} secret=${secret}/><${MapPanel} session=${session}/><${LensPanel} session=${session}/>
-        <div class="pair"><${CountsPanel} session=${session}/><${AuditPanel} session=${session}/></div><${ConsolePanel} session=${session} secret=${secret}/></div>
+      <div class="side"><${MachinePanel} session=${session}/><${ExercisesPanel} session=${session}/></div>
+      <div class="centre"><${GuidePanel} session=${session}/><${HistoryPanel} session=${session} secret=${session.secret}/><${MapPanel} session=${session}/><${LensPanel} session=${session}/>
+        <div class="pair"><${CountsPanel} session=${session}/><${AuditPanel} session=${session}/></div><${ConsolePanel} session=${session} secret=${session.secret}/></div>
       <div class="details"><${WalkPanel} session=${session}/><${StructPanel} session=${session}/><${TlbPanel} session=${session}/></div>
     </main>`;
 }

@@ -36,9 +36,9 @@ function long(entry, at) {
   throw new Error(`entry ${at} is not a request`);
 }
 
-/** The fragment of a session: {requests, at, look}. */
-export async function encode({ requests, at, look, picked = true }) {
-  const data = new TextEncoder().encode(JSON.stringify({ v: 1, at, look: picked ? look : null, do: requests.map(short) }));
+/** The fragment of a session: {requests, at, look, secret}. `secret`: the boot arguments are not to be shown. */
+export async function encode({ requests, at, look, secret, picked = true }) {
+  const data = new TextEncoder().encode(JSON.stringify({ v: 1, at, look: picked ? look : null, ...(secret && { secret }), do: requests.map(short) }));
   if (typeof CompressionStream === 'undefined') return `#j=${toBase64url(data)}`;
   return `#s=${toBase64url(await through(data, new CompressionStream('deflate-raw')))}`;
 }
@@ -50,8 +50,8 @@ export async function decode(fragment) {
   let data = fromBase64url(match[2]);
   if (match[1] === 's') data = await through(data, new DecompressionStream('deflate-raw'), MOST.characters);
   if (data.length > MOST.characters) throw new Error('it is too long');
-  const { v, at, look, do: entries } = JSON.parse(new TextDecoder().decode(data));
+  const { v, at, look, secret, do: entries } = JSON.parse(new TextDecoder().decode(data));
   if (v !== 1 || !Array.isArray(entries) || !entries.length || entries.length > MOST.requests) throw new Error('it has no session');
   const requests = entries.map(long);
-  return { requests, at: Number.isInteger(at) ? Math.min(Math.max(at, 0), requests.length - 1) : requests.length - 1, look: typeof look === 'string' ? look : null };
+  return { requests, at: Number.isInteger(at) ? Math.min(Math.max(at, 0), requests.length - 1) : requests.length - 1, look: typeof look === 'string' ? look : null, secret: secret === true };
 }

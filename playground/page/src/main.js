@@ -5,7 +5,7 @@ import { App } from './app.js';
 import { html } from './draw/svg.js';
 import { decode } from './link.js';
 import { FIRST, Session } from './session.js';
-import { HttpSource, inflate, WasmSource } from './source.js';
+import { HttpSource, inflate, machineOf } from './source.js';
 
 const root = document.getElementById('page');
 
@@ -37,8 +37,8 @@ async function watch() {
 }
 
 async function play() {
-  const code = document.getElementById('machine').textContent.trim();
-  const session = new Session(await WasmSource.from(await inflate(code)));
+  const [code, script] = ['machine', 'worker'].map((id) => document.getElementById(id).textContent.trim());
+  const session = new Session(await machineOf(await inflate(code), script));
   const notice = await begin(session);
   window.addEventListener('hashchange', async () => {
     const linked = await decode(location.hash).catch(() => null);

@@ -2,11 +2,13 @@
 
 import { num } from './format.js';
 
-/** Views that every picture needs, and those that only a machine in the page has. */
+/** Views that every picture needs, and those that only a machine in the page has. The audit is the same after each sub-step. */
 const ALWAYS = ['memory', 'vmemmap', 'tables'];
-const OWN = ['tlb', 'audit'];
-/** Moments whose views are kept. */
-const KEPT = 64;
+const OWN = ['tlb'];
+/** Parts of what was shown that are kept: three for each moment. */
+const KEPT = 192;
+/** What a request that was stopped throws. */
+const STOPPED = new Error('stopped');
 
 /** The machine of a page that is opened without a link. */
 export const FIRST = { do: 'boot', args: 'memmap=self', granule: '4k', memory: '1G', slots: 8, pmem: ['1G'] };
@@ -20,7 +22,11 @@ function audited({ summary, findings = [], ...rest }) {
 export class Session {
   /** `source` answers requests; `changed()` is called when there is something new to draw. */
   constructor(source, changed = () => {}) {
-    Object.assign(this, { source, changed, requests: [], answers: [], at: -1, look: null, picked: false, step: null, views: {}, state: null, trace: null, busy: false, failure: null });
+    Object.assign(this, { source, changed, requests: [], answers: [], at: -1, look: null, picked: false, step: null, views: {}, state: null, trace: null, busy: false, failure: null, secret: false });
+    /** What runs: {request, at, of, since}, the `at`th of `of` requests since a moment; null when nothing does. */
+    this.running = null;
+    /** The request that was stopped, until the next one. */
+    this.stopped = null;
     /** How many requests were run, for tests. */
     this.ran = 0;
     /** The requests that the machine has answered since it booted. */
@@ -31,6 +37,11 @@ export class Session {
   /** The answers up to the one that is shown. */
   get shown() {
     return this.answers.slice(0, this.at + 1);
+  }
+
+  /** Whether a request can be run: there is a machine, and nothing else runs. */
+  get ready() {
+    return !this.busy && !this.failure;
   }
 
   get boot() {
@@ -46,13 +57,18 @@ export class Session {
     return number < 2 ** 52 ? number : -1;
   }
 
-  /** Runs `work` while `busy`; one at a time, in order. */
+  /** Runs `work` while `busy`; one at a time, in order. When it is stopped, the session is as it was before. */
   #alone(work) {
     const turn = (this.turn ?? Promise.resolve()).then(async () => {
+      const { requests, answers, at, look, picked, step, secret } = this;
+      const before = { requests, answers: [...answers], at, look, picked, step, secret };
       this.busy = true;
       this.changed();
       try {
         return await work();
+      } catch (error) {
+        if (error !== STOPPED) throw error;
+        return await this.#restore(before);
       } finally {
         this.busy = false;
         this.changed();
@@ -62,15 +78,37 @@ export class Session {
     return turn;
   }
 
-  /** Boots another machine: the session begins anew. */
-  start(request) {
-    return this.open({ requests: [{ ...FIRST, ...request, do: 'boot' }], at: 0, look: null });
+  /** Stops what runs, if the source can. */
+  stop() {
+    this.stopped = this.running?.request ?? null;
+    this.source.stop?.();
+  }
+
+  /** The session before what was stopped: it is shown again, and the machine runs again up to there. */
+  async #restore(before) {
+    const begun = before.at < 0 ? { at: this.done.length - 1, step: null } : before;
+    this.done = [];
+    if (begun.at < 0) Object.assign(this, { requests: [FIRST], answers: [], at: 0, step: null });
+    else Object.assign(this, begun);
+    try {
+      await this.#show();
+      await this.#reach();
+    } catch (error) {
+      // Stopped again: the machine runs when it is needed.
+      if (error !== STOPPED) throw error;
+    }
+    return { ok: false, error: STOPPED.message };
+  }
+
+  /** Boots another machine: the session begins anew. `secret`: its boot arguments are not shown. */
+  start(request, secret = false) {
+    return this.open({ requests: [{ ...FIRST, ...request, do: 'boot' }], at: 0, look: null, secret });
   }
 
   /** Takes over a session, from a link. */
-  open({ requests, at, look }) {
+  open({ requests, at, look, secret = false }) {
     return this.#alone(async () => {
-      Object.assign(this, { requests, answers: [], at, look, picked: Boolean(look), step: null, done: [] });
+      Object.assign(this, { requests, answers: [], at, look, picked: Boolean(look), step: null, done: [], secret, stopped: null });
       await this.#show();
     });
   }
@@ -78,6 +116,7 @@ export class Session {
   /** Runs a request behind the one that is shown. What came after it is dropped. Returns its answer. */
   run(request) {
     return this.#alone(async () => {
+      this.stopped = null;
       await this.#reach();
       this.requests = [...this.requests.slice(0, this.at + 1), request];
       this.answers.length = this.at + 1;
@@ -95,8 +134,7 @@ export class Session {
     this.wanted = to;
     return this.#alone(async () => {
       if (this.wanted !== to || to === this.at) return;
-      this.at = to;
-      this.step = null;
+      Object.assign(this, { at: to, step: null, stopped: null });
       await this.#show();
     });
   }
@@ -117,6 +155,16 @@ export class Session {
     });
   }
 
+  /** The number of the last request that is shown after which there is a machine; -1: there was none. */
+  get #alive() {
+    return this.shown.findLastIndex((answer) => answer.ok);
+  }
+
+  /** Shows the last machine that has not stopped; when there was none, the machine of a page without a link. */
+  recover() {
+    return this.#alive < 0 ? this.start(FIRST) : this.goto(this.#alive);
+  }
+
   /** Asks again for what is shown: a live guest has changed. */
   refresh() {
     return this.#alone(() => this.#show());
@@ -126,8 +174,15 @@ export class Session {
   ask(request) {
     return this.#alone(async () => {
       await this.#reach();
-      return this.source.ask(request);
+      return this.#answer(request);
     });
+  }
+
+  /** Asks the source. Throws STOPPED. */
+  async #answer(request) {
+    const answer = await this.source.ask(request);
+    if (answer.stopped) throw STOPPED;
+    return answer;
   }
 
   /** Makes the machine the one after request `at`: runs what is missing, or boots again and runs all. */
@@ -136,8 +191,10 @@ export class Session {
     const wanted = this.requests.slice(0, this.at + 1);
     const begun = this.done.length <= wanted.length && this.done.every((request, at) => request === wanted[at]);
     if (!begun) this.done = [];
-    for (let next = this.done.length; next < wanted.length; next += 1) {
-      this.answers[next] = await this.source.ask(wanted[next]);
+    const [first, since] = [this.done.length, performance.now()];
+    for (let next = first; next < wanted.length; next += 1) {
+      this.running = { request: wanted[next], at: next - first + 1, of: wanted.length - first, since };
+      this.answers[next] = await this.#answer(wanted[next]).finally(() => { this.running = null; });
       this.done.push(wanted[next]);
     }
   }
@@ -145,41 +202,70 @@ export class Session {
   /** A view, or {error}. A view that the source does not know is a message, not a failure. */
   async #view(name, of) {
     const request = { do: 'view', name, ...(of && { of }), ...(this.step !== null && { at: this.step }) };
-    const answer = await this.source.ask(request);
+    const answer = await this.#answer(request);
     if (answer.ok && name === 'audit') return audited(answer.view);
     return answer.ok ? answer.view : { error: answer.error ?? 'no answer' };
   }
 
-  /** A part of what is shown, by `read`; of a machine in the page it is read once for each moment. */
-  async #moment(key, read) {
-    if (this.source.live) return read();
-    const name = JSON.stringify([key, this.step, this.requests.slice(0, this.at + 1)]);
-    if (!this.moments.has(name)) {
-      await this.#reach();
-      this.moments.set(name, await read());
-      if (this.moments.size > KEPT) this.moments.delete(this.moments.keys().next().value);
+  /** Views by name, of `of`. The machine in the page computes one while the page reads the one before. */
+  async #views(names, of) {
+    const found = {};
+    const read = async (name) => { found[name] = await this.#view(name, of); };
+    if (this.source.live) for (const name of names) await read(name);
+    else await Promise.all(names.map(read));
+    return found;
+  }
+
+  /** Parts of what is shown, each a list [key, read]; of a machine in the page each is read once for a moment. */
+  async #parts(...parts) {
+    if (this.source.live) {
+      const all = [];
+      for (const [, read] of parts) all.push(await read());
+      return all;
     }
-    return this.moments.get(name);
+    const moment = this.requests.slice(0, this.at + 1);
+    const keys = parts.map(([key]) => JSON.stringify([key, moment]));
+    if (!keys.every((key) => this.moments.has(key))) await this.#reach();
+    return Promise.all(parts.map(async ([, read], at) => {
+      const part = this.moments.get(keys[at]) ?? await read();
+      this.moments.set(keys[at], part);
+      if (this.moments.size > KEPT) this.moments.delete(this.moments.keys().next().value);
+      return part;
+    }));
   }
 
   async #show() {
     const began = performance.now();
     if (this.answers.length <= this.at) await this.#reach();
-    const all = await this.#moment('all', () => this.#all());
-    Object.assign(this, all);
-    if (!this.picked) this.look = this.#first();
-    const chosen = await this.#moment(this.look, async () => ({ walk: await this.#view('walk', this.look), page: await this.#view('page', this.look) }));
-    this.views = { ...all.views, ...chosen };
+    const [request] = await this.#parts(['request', () => this.#request()]);
+    const { audit, ...rest } = request;
+    Object.assign(this, rest);
+    if (!this.picked && this.state) this.look = this.#first();
+    if (this.failure) {
+      if (!this.source.live) this.views = {};
+      return;
+    }
+    const { step, look } = this;
+    const [views, chosen] = await this.#parts([['all', step], () => this.#views(this.source.live ? ALWAYS : [...ALWAYS, ...OWN])],
+      [['chosen', look, step], () => this.#views(['walk', 'page'], look)]);
+    this.views = { ...views, ...chosen, ...(audit && { audit }) };
     this.asked = performance.now() - began;
   }
 
-  /** What is shown whatever is chosen. */
-  async #all() {
-    const state = await this.source.ask({ do: 'state' });
-    const trace = this.source.can.step ? await this.source.ask({ do: 'trace' }) : {};
-    const views = {};
-    for (const name of this.source.live ? ALWAYS : [...ALWAYS, ...OWN]) views[name] = await this.#view(name);
-    return { state: state.ok ? state.state : this.state, failure: state.ok ? null : state.error, trace: trace.ok && trace.steps?.length ? trace : null, views };
+  /** What is the same after each sub-step of a request, and whatever is chosen. */
+  async #request() {
+    const { live, can } = this.source;
+    const state = await this.#answer({ do: 'state' });
+    // A guest that does not answer is shown as it was last.
+    if (!state.ok) return { state: live ? this.state : null, failure: this.#reason(state), trace: null };
+    const [trace, audit] = await Promise.all([can.step ? this.#answer({ do: 'trace' }) : {}, live ? null : this.#view('audit')]);
+    return { state: state.state, failure: null, trace: trace.ok && trace.steps?.length ? trace : null, audit };
+  }
+
+  /** Why there is no machine, and the request that it did not survive. */
+  #reason({ error }) {
+    const at = this.#alive + 1;
+    return { error: this.shown[at]?.error ?? error, request: this.requests[at] };
   }
 
   /** What is looked at until something is chosen: a page of the newest memory. */

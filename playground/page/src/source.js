@@ -9,13 +9,19 @@ export async function inflate(base64) {
   return new Response(new Blob([data]).stream().pipeThrough(new DecompressionStream('deflate-raw'))).arrayBuffer();
 }
 
+/** What a trap says: an engine's words for a wild access are not the kernel's. */
+function why(error, panic) {
+  if (panic) return panic.replace(/^panicked at \S*exit\.rs:\S+\s/, '');
+  return error instanceof WebAssembly.RuntimeError && /bounds/.test(error.message) ? 'it accessed an address that is not mapped' : error.message;
+}
+
 /** The emulated machine, compiled to WebAssembly. `boot` makes a new instance: a machine that trapped leaves nothing. */
 export class WasmSource {
   /** `module` is a WebAssembly.Module. */
   constructor(module) {
     this.module = module;
     this.live = false;
-    this.can = { act: true, step: true };
+    this.can = { act: true, step: true, stop: false };
   }
 
   static async from(code) {
@@ -24,13 +30,18 @@ export class WasmSource {
 
   /** Answers a request: an object with the field `do`. Never throws. */
   async ask(request) {
+    return JSON.parse(await this.answer(request));
+  }
+
+  /** The same as JSON. */
+  async answer(request) {
     try {
       if (request.do === 'boot' || !this.exports) this.exports = (await WebAssembly.instantiate(this.module, {})).exports;
       return this.#call(request);
     } catch (error) {
-      const said = this.#panic() ?? error.message;
+      const said = why(error, this.#panic());
       this.exports = null;
-      return refusal(`the machine has stopped: ${said}; go back in history, or boot`);
+      return JSON.stringify(refusal(`the machine has stopped: ${said}`));
     }
   }
 
@@ -60,8 +71,63 @@ export class WasmSource {
     free(at, text.length);
     const reply = this.#text(answer);
     release(answer);
-    return JSON.parse(reply);
+    return reply;
   }
+}
+
+/** The same machine in a worker: the page answers while it runs, and can stop it. */
+export class WorkerSource {
+  /** `start` returns a new worker (worker.js), `module` is its WebAssembly.Module. */
+  constructor(start, module) {
+    Object.assign(this, { start, module, live: false, can: { act: true, step: true, stop: true }, worker: null, waiting: [] });
+  }
+
+  /** `script` is the text of worker.js with what it imports. Throws when the browser allows no such worker. */
+  static async from(script, module) {
+    const address = URL.createObjectURL(new Blob([script], { type: 'text/javascript' }));
+    const source = new WorkerSource(() => new Worker(address), module);
+    await source.ask({ do: 'trace' });
+    if (!source.worker) throw new Error('no worker');
+    return source;
+  }
+
+  #begin() {
+    this.worker = this.start();
+    this.worker.onmessage = ({ data }) => this.waiting.shift()(data);
+    this.worker.onerror = (event) => {
+      event.preventDefault();
+      this.#end(refusal(`the machine has stopped: ${event.message || 'its worker ended'}`));
+    };
+    this.worker.postMessage(this.module);
+  }
+
+  /** Ends the worker. What waits for it is answered `answer`. */
+  #end(answer) {
+    this.worker.terminate();
+    this.worker = null;
+    for (const resolve of this.waiting.splice(0)) resolve(JSON.stringify(answer));
+  }
+
+  /** Answers a request. Never throws once the worker has begun. */
+  async ask(request) {
+    if (!this.worker) this.#begin();
+    const text = await new Promise((resolve) => {
+      this.waiting.push(resolve);
+      this.worker.postMessage(request);
+    });
+    return JSON.parse(text);
+  }
+
+  /** Ends what runs: it and what waits behind it are answered `stopped`. The next request finds no machine. */
+  stop() {
+    if (this.worker) this.#end({ ...refusal('stopped'), stopped: true });
+  }
+}
+
+/** The machine of a page: in a worker, or where the browser allows none, in the page itself. */
+export async function machineOf(code, script) {
+  const module = await WebAssembly.compile(code);
+  return WorkerSource.from(script, module).catch(() => new WasmSource(module));
 }
 
 /** A guest under QEMU, behind the server of `make watch`. It is only looked at. */
@@ -69,7 +135,7 @@ export class HttpSource {
   constructor(base = '') {
     this.base = base;
     this.live = true;
-    this.can = { act: false, step: false };
+    this.can = { act: false, step: false, stop: false };
   }
 
   async ask(request) {

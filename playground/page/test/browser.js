@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { after, before, test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
 
@@ -97,4 +98,17 @@ export class Visitor {
     await this.page.close();
     assert.deepEqual(this.errors, []);
   }
+}
+
+/** `visit(name, work, options)` is a test with a page of its own, which must not report an error: work(visitor, t). */
+export function visits() {
+  const shared = {};
+  before(async () => { shared.browser = await launch(); });
+  after(() => shared.browser?.close());
+  const visit = (name, work, options) => test(name, async (t) => {
+    const visitor = await Visitor.open(shared.browser, options);
+    await work(visitor, t);
+    await visitor.close();
+  });
+  return { visit, shared };
 }

@@ -4,10 +4,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decode, encode } from '../src/link.js';
 
-const session = { at: 2, look: 'addr:0x88300000', requests: [{ do: 'boot', args: 'memmap=self', granule: '4k' }, { do: 'monitor', text: 'plug 1G' }, { do: 'line', text: 'tenant new 500' }, { do: 'line', text: 'audit' }] };
+const session = { at: 2, look: 'addr:0x88300000', secret: false, requests: [{ do: 'boot', args: 'memmap=self', granule: '4k' }, { do: 'monitor', text: 'plug 1G' }, { do: 'line', text: 'tenant new 500' }, { do: 'line', text: 'audit' }] };
 
 test('a session comes back from its link', async () => {
   assert.deepEqual(await decode(await encode(session)), session);
+});
+
+test('boot arguments that are not shown are not shown behind a link either', async () => {
+  assert.equal((await decode(await encode({ ...session, secret: true }))).secret, true);
 });
 
 test('the link is a word of an address', async () => {

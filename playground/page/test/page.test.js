@@ -3,21 +3,12 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { after, before, test } from 'node:test';
-import { PAGE, launch, Visitor } from './browser.js';
+import { test } from 'node:test';
+import { PAGE, Visitor, visits } from './browser.js';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-let browser;
-before(async () => { browser = await launch(); });
-after(() => browser?.close());
-
-/** A test with a page of its own, which must not report an error. */
-const visit = (name, work, options) => test(name, async (t) => {
-  const visitor = await Visitor.open(browser, options);
-  await work(visitor, t);
-  await visitor.close();
-});
+const { visit, shared } = visits();
 
 const slot = (number) => `.slots > li:nth-child(${number + 1})`;
 
@@ -31,13 +22,13 @@ visit('a page from a file boots a machine', async (visitor, t) => {
 });
 
 test('the page asks for nothing but itself', async () => {
-  const page = await browser.newPage();
+  const page = await shared.browser.newPage();
   const asked = [];
   page.on('request', (request) => asked.push(request.url().slice(0, 200)));
   await page.goto(PAGE);
   await page.waitForSelector('main[aria-busy=false]');
   await page.close();
-  assert.deepEqual(asked.filter((url) => !url.startsWith('data:')), [PAGE]);
+  assert.deepEqual(asked.filter((url) => !/^(data|blob):/.test(url)), [PAGE]);
 });
 
 visit('the button of a slot plugs the chosen DIMM, in seven steps, and unplugs it', async (visitor) => {
@@ -146,7 +137,7 @@ visit('a link carries the whole session', async (visitor) => {
   await visitor.page.waitForFunction(() => location.hash.startsWith('#s='));
   const address = visitor.page.url();
   assert.ok(address.length - PAGE.length < 400, `${address.length}`);
-  const other = await Visitor.open(browser, { address });
+  const other = await Visitor.open(shared.browser, { address });
   assert.deepEqual(await other.state(), await visitor.state());
   assert.equal(await other.session('look'), 'addr:0x88300000');
   await other.close();
@@ -183,17 +174,54 @@ visit('a virtio memory device is resized by its slider', async (visitor) => {
   }
 });
 
-visit('a machine that has stopped is a message, and goes on from the past', async (visitor) => {
-  await visitor.request(async () => {
-    await visitor.page.locator('#prompt-line').fill('mem');
-    await visitor.page.evaluate(() => { window.hotmap.source.exports = { alloc: () => { throw new Error('trap'); } }; });
-    await visitor.page.keyboard.press('Enter');
-  });
-  assert.match(await visitor.page.locator('.log').textContent(), /the machine has stopped/);
-  await visitor.press('Back in history');
+visit('the form for a new machine begins with the machine that is there, and says what each choice means', async (visitor) => {
+  const { page } = visitor;
+  const form = page.getByRole('dialog');
+  await visitor.press('New machine');
+  await form.getByLabel('Granule').selectOption('16k');
+  await form.getByLabel('memmap= of added memory').selectOption('self-range');
+  assert.match(await form.locator('#about-memmap').textContent(), /Each added range holds/);
+  await form.getByLabel('bug=').selectOption('no-bbm');
+  await form.getByLabel('Other boot arguments').fill('strict=off');
+  assert.equal(await form.getByLabel('virtio-mem region').locator('option').first().textContent(), 'none');
+  await visitor.press('Boot');
+  await page.waitForFunction(() => window.hotmap.state.granule === 16384);
   await visitor.idle();
-  assert.equal(await visitor.page.getByRole('alert').count(), 0);
-  assert.match((await visitor.type('mem')).text, /present/);
+  const { args } = (await visitor.session('requests'))[0];
+  assert.equal(args, 'memmap=self-range bug=no-bbm strict=off');
+  await visitor.press('New machine');
+  assert.deepEqual(await form.locator('select').evaluateAll((all) => all.map((one) => one.value)), ['16k', '1G', 'self-range', 'ram', '', '1G', 'no-bbm']);
+  await visitor.press('Boot');
+  await visitor.idle();
+  assert.equal((await visitor.session('requests'))[0].args, args);
+});
+
+for (const [line, why] of [['crash', /accessed an address that is not mapped/], ['poweroff', /the run ends with status 0/]]) {
+  visit(`a machine that has stopped (${line}) is one notice, with the way back`, async (visitor) => {
+    const { page } = visitor;
+    await visitor.type('tenant new 7');
+    await visitor.type(line);
+    assert.match(await page.getByRole('alert').textContent(), why);
+    assert.doesNotMatch(await page.locator('body').innerText(), /there is no machine|exit\.rs/);
+    assert.equal(await page.locator('.missing').count(), 0);
+    await visitor.screenshot(`stopped-${line}`);
+    await visitor.type('mem');
+    assert.match(await page.getByRole('alert').textContent(), why);
+    await visitor.press('Go back');
+    await visitor.idle();
+    assert.equal(await page.getByRole('alert').count(), 0);
+    assert.equal((await visitor.state()).tenants[0].pages, 7);
+    assert.match((await visitor.type('mem')).text, /present/);
+  });
+}
+
+visit('a machine that cannot boot is a notice, and the first machine is a button away', async (visitor) => {
+  await visitor.page.evaluate(() => window.hotmap.start({ memory: '1X' }));
+  await visitor.idle();
+  assert.match(await visitor.page.getByRole('alert').textContent(), /1X: expected a size/);
+  await visitor.press('Boot the first machine');
+  await visitor.idle();
+  assert.equal((await visitor.state()).blocks.length, 8);
 });
 
 const exercise = (visitor, title) => visitor.page.locator('.exercise', { hasText: title }).first();
@@ -221,6 +249,7 @@ visit('exercise: the DIMM holds its own memmap', async (visitor) => {
   await visitor.monitor('plug 1G');
   assert.match(await check(place), /Not yet/);
   await visitor.press('New machine');
+  await visitor.page.getByLabel('memmap= of added memory').selectOption('self');
   await visitor.press('Boot');
   await visitor.page.waitForFunction(() => window.hotmap.state.args.memmap === 'self');
   await visitor.idle();

@@ -1,18 +1,9 @@
 // What the page draws of the machine: memory, vmemmap, the walk, the struct page, the TLB, sub-steps.
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { launch, Visitor } from './browser.js';
+import { visits } from './browser.js';
 
-let browser;
-before(async () => { browser = await launch(); });
-after(() => browser?.close());
-
-const visit = (name, work, options) => test(name, async (t) => {
-  const visitor = await Visitor.open(browser, options);
-  await work(visitor, t);
-  await visitor.close();
-});
+const { visit } = visits();
 
 const rows = (visitor) => visitor.page.locator('#map .row', { has: visitor.page.locator('.focus') });
 
@@ -192,23 +183,38 @@ visit('a stale entry is red, and what it breaks is said', async (visitor) => {
   assert.match(await visitor.page.locator('#tlb [role=status]').textContent(), /stale entries/);
 });
 
-visit('a step is drawn with few marks for 64 GiB', async (visitor, t) => {
+/** Milliseconds from a click until what it changed is drawn. */
+const drawnAfter = (visitor, name) => visitor.page.getByRole('button', { name, exact: true }).evaluate(async (button) => {
+  const frame = () => new Promise((done) => { requestAnimationFrame(done); });
+  await frame();
+  const { step } = window.hotmap;
+  const began = performance.now();
+  button.click();
+  while (window.hotmap.busy || window.hotmap.step === step) await new Promise((done) => { setTimeout(done); });
+  await frame();
+  await new Promise((done) => { setTimeout(done); }); // behind the frame's layout and paint
+  return performance.now() - began;
+});
+
+visit('a step is drawn with few marks for 64 GiB, in less than 100 ms', async (visitor, t) => {
   await visitor.monitor('plug 64G');
   await visitor.type('tenant new 5000; hugetlb 2M 100');
-  const time = await visitor.page.evaluate(async () => {
-    const frame = () => new Promise((done) => { requestAnimationFrame(done); });
-    await frame();
-    const began = performance.now();
-    window.hotmap.views = { ...window.hotmap.views, memory: structuredClone(window.hotmap.views.memory) };
-    const copied = performance.now() - began;
-    window.hotmap.changed();
-    await frame();
-    await frame();
-    return performance.now() - began - copied;
-  });
-  t.diagnostic(`drawn in ${Math.round(time)} ms`);
+  const times = [];
+  for (let at = 0; at < 12; at += 1) times.push(await drawnAfter(visitor, 'Step back'));
+  t.diagnostic(`drawn after ${times.map(Math.round).join(', ')} ms`);
   assert.ok(await visitor.page.locator('svg *').count() < 8000);
-  assert.ok(time < 1000, `${time} ms`); // ten times the limit: other work may run on this CPU
+  // Four times the limit: other work may run on this CPU.
+  const median = times.sort((a, b) => a - b)[6];
+  assert.ok(median < 400, `${median} ms`);
+});
+
+visit('each block of 64 GiB can be shown, and those of boot stay', async (visitor) => {
+  await visitor.monitor('plug 64G');
+  await visitor.press('Show each block');
+  await visitor.idle();
+  assert.equal(await rows(visitor).count(), 8 + 512);
+  await visitor.press('Fold blocks that look alike');
+  assert.ok(await rows(visitor).count() < 10);
 });
 
 visit('exercise: the frame of a struct page is found', async (visitor) => {
@@ -231,6 +237,14 @@ visit('exercise: the bug is hidden, and the audit names the invariant', async (v
   await visitor.idle();
   assert.match(await visitor.page.getByRole('log').textContent(), /bug=\?/);
   assert.doesNotMatch(await visitor.page.locator('main').innerText(), /bug=[a-z]+-[a-z]+/);
+  const { page } = visitor;
+  await page.waitForFunction(() => location.hash.startsWith('#s='));
+  await page.reload();
+  await page.waitForSelector('main');
+  await visitor.idle();
+  assert.match(await page.getByRole('log').textContent(), /bug=\?/);
+  assert.doesNotMatch(await page.locator('body').innerText(), /bug=[a-z]+-[a-z]+/);
+  await place.locator('summary').first().click();
   for (const line of ['plug 256M', 'tenant new 300', 'tenant drop', 'hugetlb 2M 2', 'unplug 0']) {
     await (line.includes('plug') ? visitor.monitor(line) : visitor.type(line));
     if (!(await visitor.session('views')).audit.clean) break;

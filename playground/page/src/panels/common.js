@@ -9,8 +9,8 @@ export function Panel({ title, name, note, children, tools }) {
     <header><h2 id=${`title-${name}`}>${title}</h2>${note && html`<p class="note">${note}</p>`}${tools}</header>${children}</section>`;
 }
 
-/** Why there is nothing to draw. */
-export const Missing = ({ view, what }) => html`<p class="missing">${what}: ${view?.error ?? 'not there yet'}</p>`;
+/** Why a view cannot be drawn. Without a view there is nothing to say here: the notice above says why there is no machine. */
+export const Missing = ({ view, what }) => (view?.error ? html`<p class="missing">${what}: ${view.error}</p>` : null);
 
 /** Whether a view can be drawn. */
 export const has = (view) => Boolean(view) && !view.error;

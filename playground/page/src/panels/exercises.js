@@ -31,14 +31,13 @@ function Exercise({ exercise, session, begin, begun, solved, solve }) {
     <details><summary>Hint</summary><p>${exercise.hint}</p></details></details>`;
 }
 
-export function ExercisesPanel({ session, setSecret }) {
+export function ExercisesPanel({ session }) {
   const [begun, setBegun] = useState(null);
   const [solved, setSolved] = useState(new Set());
   if (!session.source.can.act) return null;
   const begin = (exercise) => {
     setBegun(exercise.id);
-    setSecret(Boolean(exercise.secret));
-    session.start(typeof exercise.machine === 'function' ? exercise.machine() : exercise.machine);
+    session.start(typeof exercise.machine === 'function' ? exercise.machine() : exercise.machine, exercise.secret);
   };
   const solve = (id) => setSolved(new Set([...solved, id]));
   return html`<${Panel} name="exercises" title="Exercises">${EXERCISES.map((exercise) => html`<${Exercise} key=${exercise.id} exercise=${exercise} session=${session}

@@ -5,7 +5,8 @@ import { big, count, hex, size } from '../format.js';
 import { shownArgs } from '../exercises.js';
 import { Panel } from './common.js';
 
-const nameOf = (request, secret) => (request.do === 'boot' ? `boot ${shownArgs(request, secret)}` : `${request.do === 'monitor' ? '(qemu)' : 'hotmap>'} ${request.text}`);
+/** A request as it is typed. */
+export const nameOf = (request, secret) => (request.do === 'boot' ? `boot ${shownArgs(request, secret)}` : `${request.do === 'monitor' ? '(qemu)' : 'hotmap>'} ${request.text}`);
 
 /** One event of a sub-step, in words. The break-before-make rule is in parentheses. */
 export function eventText(event) {

@@ -33,7 +33,7 @@ function Action({ action, session }) {
   const lacks = (action.of || action.block) && !argument;
   const title = action.line(argument);
   const run = () => session.run({ do: 'line', text: title });
-  return html`<li><button type="button" disabled=${session.busy || lacks} title=${title} onClick=${run}>${action.name}</button>
+  return html`<li><button type="button" disabled=${!session.ready || lacks} title=${title} onClick=${run}>${action.name}</button>
     ${action.field && html`<input class="mono" aria-label=${action.label} value=${value} onInput=${(event) => setValue(event.target.value)} onKeyDown=${(event) => event.key === 'Enter' && run()}/>`}</li>`;
 }
 
@@ -53,11 +53,11 @@ function Slot({ number, dimm, session, size: chosen }) {
   if (dimm) {
     return html`<li class="slot full" draggable="true" onDragStart=${(event) => event.dataTransfer.setData(KEY, `slot ${number}`)}>
       <span><b>dimm${number}</b> ${size(dimm.size)}, ${dimm.state}</span>
-      <button type="button" disabled=${session.busy} onClick=${once(() => session.run({ do: 'monitor', text: `unplug ${number}` }))} aria-label=${`Unplug dimm${number}`}>Unplug</button></li>`;
+      <button type="button" disabled=${!session.ready} onClick=${once(() => session.run({ do: 'monitor', text: `unplug ${number}` }))} aria-label=${`Unplug dimm${number}`}>Unplug</button></li>`;
   }
   return html`<li class=${`slot ${over ? 'over' : ''}`} onDragOver=${(event) => { event.preventDefault(); setOver(true); }} onDragLeave=${() => setOver(false)} onDrop=${drop}>
     <span class="quiet">slot ${number}: empty</span>
-    <button type="button" disabled=${session.busy} onClick=${once(() => plug(chosen))} aria-label=${`Plug ${chosen} into slot ${number}`}>Plug ${chosen}</button></li>`;
+    <button type="button" disabled=${!session.ready} onClick=${once(() => plug(chosen))} aria-label=${`Plug ${chosen} into slot ${number}`}>Plug ${chosen}</button></li>`;
 }
 
 /** The shelf: a DIMM is dragged from here, or chosen; what is dragged back here is unplugged. */
@@ -77,7 +77,7 @@ function VirtioMem({ device, number, session }) {
   const step = Math.max(device.block_size, 2 ** 27);
   const ask = (event) => session.run({ do: 'monitor', text: `virtio-mem ${number} ${Number(event.target.value) / 2 ** 20}M` });
   return html`<li class="vmem"><label>${device.device}: ${size(device.plugged_size)} of ${size(device.region_size)}
-    <input type="range" min="0" max=${device.region_size} step=${step} value=${device.requested_size} disabled=${session.busy} onChange=${ask}/></label></li>`;
+    <input type="range" min="0" max=${device.region_size} step=${step} value=${device.requested_size} disabled=${!session.ready} onChange=${ask}/></label></li>`;
 }
 
 export function MachinePanel({ session }) {
