@@ -80,6 +80,7 @@ export class Session {
 
   /** Stops what runs, if the source can. */
   stop() {
+    if (!this.busy) return;
     this.stopped = this.running?.request ?? null;
     this.source.stop?.();
   }

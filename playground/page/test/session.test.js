@@ -78,3 +78,56 @@ test('a view is asked for at the sub-step that is shown', async () => {
   assert.ok(seen.length > 0);
   assert.ok(seen.filter((request) => request.do === 'view').every((request) => request.at === 0));
 });
+
+/** A session whose machine never answers the line "long", until it is stopped. */
+async function hanging(requests = []) {
+  const source = new SampleSource();
+  let end = null;
+  const ask = (request) => (request.text === 'long' ? new Promise((resolve) => { end = () => resolve({ ok: false, stopped: true }); }) : source.ask(request));
+  const session = new Session({ live: false, can: source.can, ask, stop: () => end?.() });
+  const begun = requests.length ? session.open({ requests, at: requests.length - 1, look: null }) : session.start({});
+  if (!requests.length) await begun;
+  return { session, begun };
+}
+
+const turn = () => new Promise((done) => { setTimeout(done); });
+
+test('a request that is stopped leaves the session as it was', async () => {
+  const { session } = await hanging();
+  await session.run({ do: 'monitor', text: 'plug 1G' });
+  const { requests, state, look } = session;
+  const running = session.run({ do: 'line', text: 'long' });
+  await turn();
+  assert.equal(session.running.request.text, 'long');
+  session.stop();
+  assert.equal((await running).ok, false);
+  assert.deepEqual([session.requests, session.at, session.look, session.busy, session.stopped.text], [requests, 1, look, false, 'long']);
+  assert.deepEqual(session.state, state);
+  assert.equal((await session.run({ do: 'line', text: 'mem' })).ok, true);
+  assert.equal(session.stopped, null);
+});
+
+test('a link that is stopped while it runs shows what had run', async () => {
+  const { session, begun } = await hanging([{ do: 'boot' }, { do: 'monitor', text: 'plug 1G' }, { do: 'line', text: 'long' }]);
+  await turn();
+  session.stop();
+  await begun;
+  assert.deepEqual([session.at, session.requests.length, session.state.dimms.length], [1, 3, 1]);
+});
+
+test('nothing is stopped when nothing runs', async () => {
+  const { session } = await hanging();
+  session.source.stop = () => assert.fail('the machine must stay');
+  session.stop();
+  assert.equal(session.stopped, null);
+});
+
+test('what a sub-step does not change is asked once for a request', async () => {
+  const { session } = await begun();
+  await session.run({ do: 'monitor', text: 'plug 1G' });
+  const seen = [];
+  const { ask } = session.source;
+  session.source.ask = (request) => { seen.push(request.name ?? request.do); return ask(request); };
+  await session.goStep(0);
+  assert.deepEqual(seen.sort(), ['memory', 'page', 'tables', 'tlb', 'vmemmap', 'walk']);
+});

@@ -203,16 +203,17 @@ visit('a step is drawn with few marks for 64 GiB, in less than 100 ms', async (v
   for (let at = 0; at < 12; at += 1) times.push(await drawnAfter(visitor, 'Step back'));
   t.diagnostic(`drawn after ${times.map(Math.round).join(', ')} ms`);
   assert.ok(await visitor.page.locator('svg *').count() < 8000);
-  // Four times the limit: other work may run on this CPU.
-  const median = times.sort((a, b) => a - b)[6];
-  assert.ok(median < 400, `${median} ms`);
+  // Other work may run on this CPU: the fastest counts, and for the median four times the limit.
+  times.sort((a, b) => a - b);
+  assert.ok(times[0] < 100 && times[6] < 400, `${times[0]} ms, ${times[6]} ms`);
 });
 
-visit('each block of 64 GiB can be shown, and those of boot stay', async (visitor) => {
+visit('each block of 64 GiB can be shown, and those of boot stay', async (visitor, t) => {
   await visitor.monitor('plug 64G');
   await visitor.press('Show each block');
   await visitor.idle();
   assert.equal(await rows(visitor).count(), 8 + 512);
+  t.diagnostic(`a step of all blocks is drawn after ${Math.round(await drawnAfter(visitor, 'Step back'))} ms`);
   await visitor.press('Fold blocks that look alike');
   assert.ok(await rows(visitor).count() < 10);
 });
