@@ -136,3 +136,57 @@ visit('a page whose DIMM has gone is no memory, and its memmap went too', async 
   await visitor.monitor('unplug 0');
   assert.match(await visitor.page.locator('#says').textContent(), /no memory is there.*takes its memmap with it/);
 });
+
+visit('the shelf has DIMMs of at least one block, and a slot in use says so', async (visitor) => {
+  const shelf = () => visitor.page.locator('.dimm').allInnerTexts();
+  assert.deepEqual(await shelf(), ['128M', '1G', '4G', '16G', '64G']);
+  await visitor.request(() => visitor.press('Plug 1G into slot 0'));
+  await visitor.page.locator('.dimm', { hasText: '4G' }).first().dragTo(visitor.page.locator('.slots > li').first());
+  assert.match(await visitor.page.locator('#machine [role=status]').innerText(), /Slot 0 has a DIMM: unplug it/);
+  assert.deepEqual(await texts(visitor), ['plug 1G slot=0']);
+  await visitor.page.getByLabel('128M', { exact: true }).check();
+  await granule(visitor, '64k');
+  assert.deepEqual(await shelf(), ['512M', '1G', '4G', '16G', '64G']);
+  await visitor.page.getByLabel('512M', { exact: true }).check();
+  const answer = await visitor.request(() => visitor.press('Plug 512M into slot 0'));
+  assert.equal(answer.status, 0, answer.text);
+});
+
+/** Opens an exercise. Returns its parts: the place, and how to check an answer. */
+async function exercise(visitor, title) {
+  const place = visitor.page.locator('.exercise', { hasText: title }).first();
+  await place.locator('summary').first().click();
+  const check = async (answer) => {
+    if (answer !== undefined) await place.getByRole('textbox').fill(answer);
+    await place.getByRole('button', { name: 'Check' }).click();
+    await place.locator('p[role=status]', { hasText: /./ }).waitFor();
+    return place.locator('p[role=status]').innerText();
+  };
+  return { place, check };
+}
+
+visit('an exercise says what a wrong answer is, and a verdict ends when the answer changes', async (visitor) => {
+  const { place, check } = await exercise(visitor, 'Find the frame that holds a struct page');
+  assert.match(await check('0x8800c000'), /No memory is at 0x88300000 yet: plug/);
+  await visitor.monitor('plug 1G');
+  const wrong = { '': /Type an address/, zz: /‘zz’ is not an address/, '0x88300000': /is the page itself/, '0x88001000': /those of other pages/, '0x40000000': /holds no struct page/, '0x1000': /No memory is at 0x1000/, '0xfffffdffc120c000': /virtual address/ };
+  for (const [answer, says] of Object.entries(wrong)) assert.match(await check(answer), says);
+  assert.match(await check('0x8800c000'), /Done/);
+  await place.getByRole('textbox').fill('0x1');
+  assert.equal(await place.locator('p[role=status]').innerText(), '');
+});
+
+visit('an exercise says how far it is', async (visitor) => {
+  const save = await exercise(visitor, 'Save 4095 pages');
+  assert.match(await save.check(), /Not yet\. 0 of 4,095 pages are saved/);
+  const leave = await exercise(visitor, 'Take a DIMM away that is in use');
+  assert.match(await leave.check(), /no DIMM yet/);
+  await visitor.monitor('plug 1G');
+  assert.match(await leave.check(), /No tenant has 500 pages/);
+  await visitor.type('tenant new 500');
+  assert.match(await leave.check(), /still there: unplug it/);
+  const bug = await exercise(visitor, 'Find the bug that audit names');
+  assert.match(await bug.check('I1'), /press Begin/);
+  await bug.place.getByText('The invariants I1 to I8').click();
+  assert.equal(await bug.place.locator('dt').count(), 8);
+});

@@ -2,32 +2,37 @@
 
 import { useState } from 'preact/hooks';
 import { html } from '../draw/svg.js';
-import { EXERCISES } from '../exercises.js';
+import { EXERCISES, INVARIANTS } from '../exercises.js';
 import { Panel } from './common.js';
 
-/** Whether the model says that it is done. */
-async function check(exercise, session, answer) {
+/** What is missing, as a sentence, or null: the model says that it is done. */
+async function missing(exercise, session, answer) {
   const { state, requests, answers, boot, views } = session;
-  if (!state) return false;
+  if (!state) return 'There is no machine.';
   const facts = exercise.facts ? await exercise.facts((request) => session.ask(request)) : {};
-  return exercise.done({ state, requests, answers, boot, audit: views.audit, answer, facts });
+  return exercise.lacks({ state, requests, answers, boot, views, audit: views.audit, answer, facts });
 }
+
+const Invariants = () => html`<details><summary>The invariants I1 to I8</summary><dl class="words">${INVARIANTS.map(([name, text]) => html`<dt>${name}</dt><dd>${text}</dd>`)}</dl></details>`;
 
 function Exercise({ exercise, session, begin, begun, solved, solve }) {
   const [answer, setAnswer] = useState('');
-  const [said, setSaid] = useState('');
+  const [verdict, setVerdict] = useState(null);
+  // A verdict is that of one moment and one answer.
+  const holds = verdict && verdict.requests === session.requests && verdict.at === session.at && verdict.answer === answer;
   const look = async (event) => {
     event.preventDefault();
-    const good = await check(exercise, session, answer);
-    setSaid(good ? 'Done: the model agrees.' : 'Not yet.');
-    if (good) solve(exercise.id);
+    const { requests, at } = session;
+    const lacks = await missing(exercise, session, answer);
+    setVerdict({ requests, at, answer, lacks });
+    if (lacks === null) solve(exercise.id);
   };
   return html`<details class="exercise" open=${begun}><summary>${solved ? '✓ ' : ''}${exercise.title}</summary>
-    <p>${exercise.task}</p>
+    <p>${exercise.task}</p>${exercise.invariants && html`<${Invariants}/>`}
     <form onSubmit=${look}><button type="button" onClick=${() => begin(exercise)}>Begin</button>
       ${exercise.question && html`<label>${exercise.question} <input class="mono" value=${answer} onInput=${(event) => setAnswer(event.target.value)}/></label>`}
       <button type="submit">Check</button></form>
-    <p role="status" class=${said.startsWith('Done') ? 'good' : ''}>${said}</p>
+    <p role="status" class=${holds && verdict.lacks === null ? 'good' : ''}>${holds ? verdict.lacks === null ? 'Done: the model agrees.' : `Not yet. ${verdict.lacks}` : ''}</p>
     <details><summary>Hint</summary><p>${exercise.hint}</p></details></details>`;
 }
 

@@ -6,7 +6,10 @@ import { num, size } from '../format.js';
 import { Panel } from './common.js';
 
 /** DIMMs on the shelf. */
-const SHELF = ['128M', '1G', '4G', '16G', '64G'];
+const SHELF = ['1G', '4G', '16G', '64G'];
+
+/** The shelf of a machine: its smallest DIMM is one block, which the granule decides. */
+const shelfOf = ({ memory }) => (memory?.block_size ? [`${memory.block_size / 2 ** 20}M`, ...SHELF] : SHELF);
 
 const KEY = 'text/plain';
 
@@ -40,18 +43,23 @@ function Action({ action, session }) {
 /** The second click of a double click would press the button that stands where the first one stood. */
 const once = (act) => (event) => event.detail > 1 || act();
 
-/** A slot: empty, it takes what is dropped; full, its DIMM can be dragged back. */
-function Slot({ number, dimm, session, size: chosen }) {
+/** A slot: empty, it takes what is dropped; full, it says so, and its DIMM can be dragged back. */
+function Slot({ number, dimm, session, size: chosen, say }) {
   const [over, setOver] = useState(false);
-  const plug = (what) => session.run({ do: 'monitor', text: `plug ${what} slot=${number}` });
+  const plug = (what) => {
+    say('');
+    session.run({ do: 'monitor', text: `plug ${what} slot=${number}` });
+  };
   const drop = (event) => {
     event.preventDefault();
     setOver(false);
     const what = event.dataTransfer.getData(KEY);
-    if (SHELF.includes(what)) plug(what);
+    if (!shelfOf(session.views).includes(what)) return;
+    if (dimm) say(`Slot ${number} has a DIMM: unplug it, or take another slot.`);
+    else plug(what);
   };
   if (dimm) {
-    return html`<li class="slot full" draggable="true" onDragStart=${(event) => event.dataTransfer.setData(KEY, `slot ${number}`)}>
+    return html`<li class="slot full" draggable="true" onDragOver=${(event) => event.preventDefault()} onDrop=${drop} onDragStart=${(event) => event.dataTransfer.setData(KEY, `slot ${number}`)}>
       <span><b>dimm${number}</b> ${size(dimm.size)}, ${dimm.state}</span>
       <button type="button" disabled=${!session.ready} onClick=${once(() => session.run({ do: 'monitor', text: `unplug ${number}` }))} aria-label=${`Unplug dimm${number}`}>Unplug</button></li>`;
   }
@@ -68,7 +76,7 @@ function Shelf({ chosen, setChosen, session }) {
     if (match) session.run({ do: 'monitor', text: `unplug ${match[1]}` });
   };
   return html`<fieldset class="shelf" onDragOver=${(event) => event.preventDefault()} onDrop=${drop}><legend>DIMMs on the shelf: drag one into a slot</legend>
-    ${SHELF.map((what) => html`<label class="dimm" draggable="true" onDragStart=${(event) => event.dataTransfer.setData(KEY, what)}>
+    ${shelfOf(session.views).map((what) => html`<label class="dimm" draggable="true" onDragStart=${(event) => event.dataTransfer.setData(KEY, what)}>
       <input type="radio" name="shelf" value=${what} checked=${what === chosen} onChange=${() => setChosen(what)}/>${what}</label>`)}</fieldset>`;
 }
 
@@ -82,11 +90,14 @@ function VirtioMem({ device, number, session }) {
 
 export function MachinePanel({ session }) {
   const [chosen, setChosen] = useState('1G');
+  const [said, say] = useState('');
   const { state } = session;
+  const fits = shelfOf(session.views).includes(chosen) ? chosen : '1G'; // of a machine with larger blocks
   if (!session.source.can.act) return html`<${Panel} name="machine" title="Machine"><p>A guest under QEMU. Plug and unplug at its monitor, type at its console; this page shows what changes.</p><//>`;
   const slots = Array.from({ length: Math.min(state?.slots ?? 0, 8) }, (_, number) => number);
-  return html`<${Panel} name="machine" title="Machine"><${Shelf} chosen=${chosen} setChosen=${setChosen} session=${session}/>
-    <ul class="slots" aria-label="Slots">${slots.map((number) => html`<${Slot} key=${number} number=${number} dimm=${state.dimms.find((dimm) => dimm.slot === number)} session=${session} size=${chosen}/>`)}
+  return html`<${Panel} name="machine" title="Machine"><${Shelf} chosen=${fits} setChosen=${setChosen} session=${session}/>
+    <ul class="slots" aria-label="Slots">${slots.map((number) => html`<${Slot} key=${number} number=${number} dimm=${state.dimms.find((dimm) => dimm.slot === number)} session=${session} size=${fits} say=${say}/>`)}
       ${state?.virtio_mem?.map((device, number) => html`<${VirtioMem} device=${device} number=${number} session=${session}/>`)}</ul>
+    <p role="status" class="warn">${said}</p>
     <h3>Actions</h3><ul class="actions">${ACTIONS.map((action) => html`<${Action} key=${action.name} action=${action} session=${session}/>`)}</ul><//>`;
 }
