@@ -24,9 +24,23 @@ export async function script(name) {
   return output[0].code.replaceAll('</script', '<\\/script');
 }
 
+/** Words of the page that not every reader knows. */
+const WORDS = ['altmap', 'break-before-make', 'DIMM', 'DSB', 'frame', 'granule', 'HVO', 'huge page', 'invariant', 'level', 'memmap', 'memory block', 'on demand', 'order', 'OST', 'page',
+  'pfn', 'pin', 'poison', 'run', 'section', 'self-hosted', 'struct page', 'tenant', 'TLB maintenance', 'TLBI', 'vmemmap', 'zone'];
+
+/** Their rows of the glossary, as JSON. */
+function words() {
+  const glossary = readFileSync(join(here, '../../docs/glossary.md'), 'utf8');
+  return JSON.stringify(WORDS.map((term) => {
+    const [, meaning] = new RegExp(`^\\| \\*\\*${term}\\*\\* \\| (.*?) \\|`, 'm').exec(glossary) ?? [];
+    if (!meaning) throw new Error(`docs/glossary.md has no row for '${term}'`);
+    return { term, meaning };
+  }));
+}
+
 /** The page, with a machine's code, deflated. */
 export async function page(machine) {
-  const parts = { style: readFileSync(join(here, 'src/page.css'), 'utf8'), machine: deflateRawSync(machine, { level: 9 }).toString('base64'), script: await script('main.js'), worker: await script('worker.js') };
+  const parts = { style: readFileSync(join(here, 'src/page.css'), 'utf8'), machine: deflateRawSync(machine, { level: 9 }).toString('base64'), words: words(), script: await script('main.js'), worker: await script('worker.js') };
   return readFileSync(join(here, 'index.html'), 'utf8').replace(/\{\{(\w+)\}\}/g, (_, name) => parts[name]);
 }
 

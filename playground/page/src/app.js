@@ -14,6 +14,7 @@ import { GuidePanel } from './panels/guide.js';
 import { HistoryPanel } from './panels/history.js';
 import { MachinePanel } from './panels/machine.js';
 import { LensPanel, MapPanel } from './panels/map.js';
+import { WordsPanel } from './panels/words.js';
 
 function Theme() {
   const choose = (event) => {
@@ -68,11 +69,12 @@ export function App({ session, notice }) {
   const act = session.source.can.act;
   return html`<style>${properties()}${RULES}${PRESSED}</style>
     <a class="skip" href="#prompt-line" onClick=${(event) => { event.preventDefault(); document.getElementById('prompt-line')?.focus(); }}>Skip to the prompt</a>
+    <a class="skip" href="#map" onClick=${(event) => { event.preventDefault(); document.querySelector('#map .focus')?.focus(); }}>Skip to memory</a>
     <header class="top"><h1>hotmap <span>${act ? 'playground' : 'watch'}</span></h1><${Summary} session=${session}/><${Verdict} session=${session}/>
       <div class="tools">${act && html`<${NewMachine} session=${session}/><${Link} session=${session}/>`}<${Theme}/></div></header>
     <${Busy} session=${session}/><${Notice} session=${session} notice=${notice}/>
     <main aria-busy=${session.busy ? 'true' : 'false'}>
-      <div class="side"><${MachinePanel} session=${session}/><${ExercisesPanel} session=${session}/></div>
+      <div class="side"><${MachinePanel} session=${session}/><${ExercisesPanel} session=${session}/><${WordsPanel}/></div>
       <div class="centre"><${GuidePanel} session=${session}/><${HistoryPanel} session=${session} secret=${session.secret}/><${MapPanel} session=${session}/><${LensPanel} session=${session}/>
         <div class="pair"><${CountsPanel} session=${session}/><${AuditPanel} session=${session}/></div><${ConsolePanel} session=${session} secret=${session.secret}/></div>
       <div class="details"><${WalkPanel} session=${session}/><${StructPanel} session=${session}/><${TlbPanel} session=${session}/></div>

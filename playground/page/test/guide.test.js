@@ -190,3 +190,21 @@ visit('an exercise says how far it is', async (visitor) => {
   await bug.place.getByText('The invariants I1 to I8').click();
   assert.equal(await bug.place.locator('dt').count(), 8);
 });
+
+visit('a word leads to its meaning, by the keyboard, and each word of the page has one', async (visitor) => {
+  const { page } = visitor;
+  await page.locator('#says .word').first().focus();
+  await page.keyboard.press('Enter');
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'pfn');
+  assert.match(await page.locator('#word-pfn + dd').innerText(), /^Page frame number: a physical address divided by the granule\.$/);
+  const terms = await page.locator('#glossary dt').allInnerTexts();
+  for (const term of ['pfn', 'zone', 'altmap', 'memmap', 'vmemmap', 'OST', 'tenant', 'HVO', 'TLBI', 'DSB']) assert.ok(terms.includes(term), term);
+  for (const word of await page.locator('a.word').all()) assert.match(await word.getAttribute('title'), /\.$/);
+});
+
+visit('the second link of the page leads to memory', async (visitor) => {
+  await visitor.page.keyboard.press('Tab');
+  await visitor.page.keyboard.press('Tab');
+  await visitor.page.keyboard.press('Enter');
+  assert.match(await visitor.page.evaluate(() => document.activeElement.getAttribute('aria-label')), /^0x40000000/);
+});

@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { html } from '../draw/svg.js';
 import { shownArgs } from '../exercises.js';
 import { Panel } from './common.js';
+import { Word } from './words.js';
 
 const PROMPTS = { line: 'hotmap>', monitor: '(qemu)' };
 
@@ -63,12 +64,14 @@ function Prompt({ kind, session, history }) {
     <button type="submit">Run</button></form>`;
 }
 
+const NOTE = html`ACPI_DEVICE_OST is the <${Word} of="OST"/> that the kernel reports to the monitor; “pending”: it has begun and reports again.`;
+
 export function ConsolePanel({ session, secret }) {
   const log = useRef(null);
   const { shown, requests } = session;
   useEffect(() => { log.current.scrollTop = log.current.scrollHeight; }, [shown.length, session.at]);
   const typed = (kind) => requests.filter((request) => request.do === kind).map((request) => request.text);
-  return html`<${Panel} name="console" title="Console">
+  return html`<${Panel} name="console" title="Console" note=${NOTE}>
     <div class="log" ref=${log} role="log" aria-live="polite" aria-label="What the machine printed" tabindex="0">
       ${shown.map((answer, at) => html`<${Entry} key=${at} request=${requests[at]} answer=${answer} secret=${secret}/>`)}${session.live?.map((line) => html`<pre>${line}</pre>`)}</div>
     ${session.source.can.act && html`<div class="prompts"><${Prompt} kind="line" session=${session} history=${typed('line')}/><${Prompt} kind="monitor" session=${session} history=${typed('monitor')}/></div>`}<//>`;

@@ -6,6 +6,7 @@ import { drawTree, drawWalk, tablesOf } from '../draw/walk.js';
 import { html } from '../draw/svg.js';
 import { count, hex, size, plural } from '../format.js';
 import { Drawing, has, Missing, Panel } from './common.js';
+import { Word } from './words.js';
 
 /** A table of fields: of a descriptor, or of a struct page. */
 function Fields({ fields, place, caption }) {
@@ -39,6 +40,8 @@ export function StructPanel({ session }) {
     <${Fields} fields=${page.fields} place="byte" caption=${`Fields of the struct page of pfn ${hex(page.pfn)}`}/>` : html`<p class="missing">It is not mapped: reading it is a fault.</p>`}<//>`;
 }
 
+const NOTE = html`<${Word} of="break-before-make">Break-before-make<//>: an entry becomes invalid, the TLB forgets it (<${Word} of="TLBI">tlbi<//>, <${Word} of="DSB">dsb<//>), then the new entry is written. An entry that still leads to the old frame is stale.`;
+
 /** TLB entries that are listed. */
 const ENTRIES = 24;
 
@@ -48,7 +51,7 @@ export function TlbPanel({ session }) {
   if (!has(tlb)) return html`<${Panel} name="tlb" title="The TLB"><${Missing} view=${tlb} what="The TLB"/><//>`;
   const stale = tlb.entries.filter((entry) => entry.stale);
   const shown = [...stale, ...tlb.entries.filter((entry) => !entry.stale)].slice(0, ENTRIES);
-  return html`<${Panel} name="tlb" title="The TLB" note="Break-before-make: an entry becomes invalid, the TLB forgets it (tlbi, dsb), then the new entry is written. An entry that still leads to the old frame is stale.">
+  return html`<${Panel} name="tlb" title="The TLB" note=${NOTE}>
     <p class=${stale.length ? 'bad' : 'good'} role="status">${stale.length ? `${count(stale.length)} stale entries` : 'No stale entry'}, ${count(tlb.entries.length)} in all.</p>
     ${shown.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="TLB entries"><table class="entries"><thead><tr><th scope="col">virtual</th><th scope="col">size</th><th scope="col">physical</th><th scope="col">attributes</th><th scope="col">state</th></tr></thead>
       <tbody>${shown.map((entry) => html`<tr class=${entry.stale ? 'stale' : ''}><td class="mono">${entry.va}</td><td>${size(entry.bytes)}</td><td class="mono">${entry.pa}</td><td>${entry.attributes}</td>
@@ -73,7 +76,7 @@ export function freeRuns(memory, zone) {
 function Zone({ zone, memory, granule }) {
   const runs = has(memory) ? freeRuns(memory, zone.name) : [];
   const most = Math.max(1, ...runs.map(([, n]) => n));
-  return html`<div class="zone"><h3>zone ${zone.name}</h3><p>${count(zone.free)} of ${count(zone.present)} pages free</p>
+  return html`<div class="zone"><h3><${Word} of="zone"/> ${zone.name}</h3><p>${count(zone.free)} of ${count(zone.present)} pages free</p>
     ${runs.length > 0 && html`<table class="orders"><caption>Free lists</caption><thead><tr><th scope="col">order</th><th scope="col">run</th><th scope="col">runs</th><th scope="col" aria-hidden="true"></th></tr></thead><tbody>
       ${runs.map(([order, n]) => html`<tr><td>${order}</td><td>${size(granule * 2 ** order)}</td><td>${count(n)}</td><td aria-hidden="true"><span class="bar" style=${`width:${Math.max(3, (70 * n) / most)}px`}></span></td></tr>`)}</tbody></table>`}</div>`;
 }

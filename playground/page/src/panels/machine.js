@@ -4,6 +4,7 @@ import { useState } from 'preact/hooks';
 import { html } from '../draw/svg.js';
 import { num, size } from '../format.js';
 import { Panel } from './common.js';
+import { Word } from './words.js';
 
 /** DIMMs on the shelf. */
 const SHELF = ['1G', '4G', '16G', '64G'];
@@ -99,5 +100,5 @@ export function MachinePanel({ session }) {
     <ul class="slots" aria-label="Slots">${slots.map((number) => html`<${Slot} key=${number} number=${number} dimm=${state.dimms.find((dimm) => dimm.slot === number)} session=${session} size=${fits} say=${say}/>`)}
       ${state?.virtio_mem?.map((device, number) => html`<${VirtioMem} device=${device} number=${number} session=${session}/>`)}</ul>
     <p role="status" class="warn">${said}</p>
-    <h3>Actions</h3><ul class="actions">${ACTIONS.map((action) => html`<${Action} key=${action.name} action=${action} session=${session}/>`)}</ul><//>`;
+    <h3>Actions</h3><p class="note">For <${Word} of="tenant">tenants<//>, <${Word} of="huge page">huge pages<//> (which share their <${Word} of="memmap"/>: <${Word} of="HVO"/>), and to <${Word} of="pin"/> or <${Word} of="poison"/> the chosen page.</p><ul class="actions">${ACTIONS.map((action) => html`<${Action} key=${action.name} action=${action} session=${session}/>`)}</ul><//>`;
 }

@@ -8,6 +8,7 @@ import { html } from '../draw/svg.js';
 import { USES, useClass } from '../draw/theme.js';
 import { hex, num, size, target } from '../format.js';
 import { Drawing, has, Missing, Panel } from './common.js';
+import { Word } from './words.js';
 
 function Legend({ memory }) {
   return html`<ul class="legend" aria-label="Legend">${usesOf(memory).map((use) => html`<li>
@@ -60,7 +61,8 @@ export function MapPanel({ session }) {
   const unfold = open.size > 0
     ? html`<button type="button" onClick=${() => setOpen(new Set())}>Fold blocks that look alike</button>`
     : html`<button type="button" onClick=${() => setOpen(new Set(starts(everyBlock(memory))))}>Show each block</button>`;
-  const note = `${size(memory.page_size)} pages, blocks of ${size(memory.block_size ?? memory.blocks[0]?.size ?? 0)}. An arrow leads from struct pages to the frame that holds them. Click in a strip, or in vmemmap, to choose a page.`;
+  const block = size(memory.block_size ?? memory.blocks[0]?.size ?? 0);
+  const note = html`${size(memory.page_size)} pages, <${Word} of="memory block">blocks<//> of ${block}: “8 × ${block}” is eight that look alike. An arrow leads from <${Word} of="struct page">struct pages<//> to the frame that holds them. Click in a strip, or in <${Word} of="vmemmap"/>, to choose a page.`;
   return html`<${Panel} name="map" title="Memory" note=${note} tools=${unfold}>
     <div onKeyDown=${(event) => onKey(event, { session, memory })}>
       <${Drawing} least="600" of=${[memory, vmemmap, open, session.address]} draw=${(width) => drawMap({ memory, vmemmap: has(vmemmap) ? vmemmap : null }, { width, open, chosen: session.address, onRow, onPage: (pfn) => session.choose(`pfn:${hex(pfn)}`) })}/></div>
@@ -107,9 +109,9 @@ export function LensPanel({ session }) {
 
 /** The chain from a page to the frame of its struct page, in words. */
 function says(page, memory) {
-  if (!page.frame && !runOf(memory, page.pfn)) return html`pfn <b>${hex(page.pfn)}</b> (${page.pa}): <b>no memory is there</b>, so its struct page at <b>${page.va}</b> is not mapped. A DIMM takes its memmap with it when it goes.`;
+  if (!page.frame && !runOf(memory, page.pfn)) return html`<${Word} of="pfn"/> <b>${hex(page.pfn)}</b> (${page.pa}): <b>no memory is there</b>, so its struct page at <b>${page.va}</b> is not mapped. A DIMM takes its memmap with it when it goes.`;
   const frame = page.frame && hex(num(page.frame) - (num(page.frame) % memory.page_size));
   const home = frame && runOf(memory, num(frame) / memory.page_size);
   const where = home ? `, ${home.run?.use === 'memmap' ? 'memmap' : USES[home.run?.use]?.[0] ?? 'memory'} of ${home.block.source}` : '';
-  return html`pfn <b>${hex(page.pfn)}</b> (${page.pa}) is <b>${USES[page.use]?.[0] ?? page.use}</b>. Its struct page is at <b>${page.va}</b>, ${frame ? html`in the frame at <b>${frame}</b>${where}${page.readonly ? ', read-only' : ''}.` : 'which is not mapped.'}`;
+  return html`<${Word} of="pfn"/> <b>${hex(page.pfn)}</b> (${page.pa}) is <b>${USES[page.use]?.[0] ?? page.use}</b>. Its <${Word} of="struct page"/> is at <b>${page.va}</b>, ${frame ? html`in the frame at <b>${frame}</b>${where}${page.readonly ? ', read-only' : ''}.` : 'which is not mapped.'}`;
 }
