@@ -9,19 +9,13 @@ import { HttpSource, inflate, machineOf } from './source.js';
 
 const root = document.getElementById('page');
 
-/** The session of the address, or a new machine. Returns what is wrong with the address, if something is. */
-async function begin(session) {
+/** The session of the address, or a new machine; `notice` is what is wrong with the address, if something is. */
+async function linked() {
+  const fresh = { requests: [FIRST], at: 0, look: null };
   try {
-    const linked = await decode(location.hash);
-    if (linked) {
-      await session.open(linked);
-      return '';
-    }
-    await session.start(FIRST);
-    return '';
+    return { wanted: await decode(location.hash) ?? fresh, notice: '' };
   } catch (error) {
-    await session.start(FIRST);
-    return `The link cannot be read: ${error.message}. This is a new machine.`;
+    return { wanted: fresh, notice: `The link cannot be read: ${error.message}. This is a new machine.` };
   }
 }
 
@@ -39,16 +33,17 @@ async function watch() {
 async function play() {
   const [code, script] = ['machine', 'worker'].map((id) => document.getElementById(id).textContent.trim());
   const session = new Session(await machineOf(await inflate(code), script));
-  const notice = await begin(session);
+  const { wanted, notice } = await linked();
+  // Not awaited: the page says what runs, and can stop it.
+  session.open(wanted);
   window.addEventListener('hashchange', async () => {
-    const linked = await decode(location.hash).catch(() => null);
-    if (linked && JSON.stringify(linked.requests) !== JSON.stringify(session.requests)) session.open(linked);
+    const other = await decode(location.hash).catch(() => null);
+    if (other && JSON.stringify(other.requests) !== JSON.stringify(session.requests)) session.open(other);
   });
   return { session, notice };
 }
 
-const wanted = new URLSearchParams(location.search).has('watch');
-(wanted ? watch() : play()).then(({ session, notice }) => {
+(new URLSearchParams(location.search).has('watch') ? watch() : play()).then(({ session, notice }) => {
   window.hotmap = session;
   root.replaceChildren();
   render(html`<${App} session=${session} notice=${notice}/>`, root);

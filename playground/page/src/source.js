@@ -96,7 +96,7 @@ export class WorkerSource {
     this.worker.onmessage = ({ data }) => this.waiting.shift()(data);
     this.worker.onerror = (event) => {
       event.preventDefault();
-      this.#end(refusal(`the machine has stopped: ${event.message || 'its worker ended'}`));
+      if (this.worker) this.#end(refusal(`the machine has stopped: ${event.message || 'its worker ended'}`));
     };
     this.worker.postMessage(this.module);
   }

@@ -7,5 +7,6 @@ let turn = Promise.resolve();
 
 self.onmessage = ({ data }) => {
   if (data instanceof WebAssembly.Module) source = new WasmSource(data);
+  else if (!source) throw new Error('the module did not arrive');
   else turn = turn.then(async () => postMessage(await source.answer(data)));
 };

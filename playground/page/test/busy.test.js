@@ -1,7 +1,8 @@
 // The page while the machine runs for long: it answers, says what runs, and stops it.
 
 import assert from 'node:assert/strict';
-import { visits } from './browser.js';
+import { encode } from '../src/link.js';
+import { PAGE, visits } from './browser.js';
 
 const { visit } = visits();
 
@@ -86,12 +87,30 @@ visit('what is quick shows no sign', async (visitor) => {
   assert.equal(await visitor.page.evaluate(() => window.signs), 0);
 });
 
-visit('a browser without workers runs the machine in the page', async (visitor) => {
+visit('a link with a long request is stopped where it is', async (visitor) => {
   const { page } = visitor;
-  await page.addInitScript(() => { window.Worker = class { constructor() { throw new Error('not here'); } }; });
-  await page.reload();
-  await page.waitForSelector('main');
+  const requests = [(await visitor.session('requests'))[0], { do: 'line', text: 'tenant new 7' }, { do: 'line', text: 'stress 200' }];
+  await page.goto(`${PAGE}?again${await encode({ requests, at: 2, look: null })}`);
+  await sign(visitor).getByText('stress 200').waitFor();
+  await visitor.press('Stop');
   await visitor.idle();
-  assert.equal(await page.evaluate(() => window.hotmap.source.can.stop), false);
-  assert.match((await visitor.type('mem')).text, /present/);
+  assert.deepEqual([await visitor.session('at'), (await visitor.state()).tenants[0].pages], [1, 7]);
 });
+
+/** What `new Worker` does where workers are not allowed. */
+const REFUSALS = {
+  throws: () => { window.Worker = class { constructor() { throw new Error('not here'); } }; },
+  'reports an error': () => { window.Worker = class { postMessage() { setTimeout(() => this.onerror(new Event('error'))); } terminate() {} }; },
+};
+
+for (const [what, refuse] of Object.entries(REFUSALS)) {
+  visit(`where a worker ${what}, the machine runs in the page`, async (visitor) => {
+    const { page } = visitor;
+    await page.addInitScript(refuse);
+    await page.reload();
+    await page.waitForSelector('main');
+    await visitor.idle();
+    assert.equal(await page.evaluate(() => window.hotmap.source.can.stop), false);
+    assert.match((await visitor.type('mem')).text, /present/);
+  });
+}

@@ -196,6 +196,14 @@ visit('the form for a new machine begins with the machine that is there, and say
   assert.equal((await visitor.session('requests'))[0].args, args);
 });
 
+visit('the form offers the bugs that the kernel has', async (visitor) => {
+  const { text } = await visitor.type('help bugs');
+  await visitor.press('New machine');
+  const offered = await visitor.page.getByRole('dialog').getByLabel('bug=').locator('option').allTextContents();
+  const known = text.split('\n').map((line) => /^ *(?:bug=)?([a-z-]+-[a-z-]+)\b/.exec(line)?.[1]).filter(Boolean);
+  assert.deepEqual(offered.filter((name) => name !== 'none').sort(), known.sort());
+});
+
 for (const [line, why] of [['crash', /accessed an address that is not mapped/], ['poweroff', /the run ends with status 0/]]) {
   visit(`a machine that has stopped (${line}) is one notice, with the way back`, async (visitor) => {
     const { page } = visitor;
@@ -205,6 +213,8 @@ for (const [line, why] of [['crash', /accessed an address that is not mapped/], 
     assert.doesNotMatch(await page.locator('body').innerText(), /there is no machine|exit\.rs/);
     assert.equal(await page.locator('.missing').count(), 0);
     await visitor.screenshot(`stopped-${line}`);
+    await page.mouse.wheel(0, 9999);
+    assert.ok(await page.getByRole('button', { name: 'Go back' }).evaluate((button) => button.getBoundingClientRect().top >= 0), 'the way back is in sight');
     await visitor.type('mem');
     assert.match(await page.getByRole('alert').textContent(), why);
     await visitor.press('Go back');
@@ -212,7 +222,7 @@ for (const [line, why] of [['crash', /accessed an address that is not mapped/], 
     assert.equal(await page.getByRole('alert').count(), 0);
     assert.equal((await visitor.state()).tenants[0].pages, 7);
     assert.match((await visitor.type('mem')).text, /present/);
-  });
+  }, { width: 1024, height: 768 });
 }
 
 visit('a machine that cannot boot is a notice, and the first machine is a button away', async (visitor) => {
