@@ -5,7 +5,7 @@ use hotmap_mm::mm::Mm;
 use hotmap_mm::space::table::KernelSpace;
 
 use crate::arch::machine::Arm;
-use crate::arch::{bulk, counter, cpu, heap};
+use crate::arch::{bulk, counter, cpu, heap, tlb};
 use crate::boot_info::BootInfo;
 use crate::drivers::platform::Platform;
 use crate::exit::{Status, exit};
@@ -18,8 +18,10 @@ pub(crate) fn take_over(info: &'static mut BootInfo) -> Kernel {
     if info.args.bench {
         meter::turn_on();
     }
-    bulk::init(&cpu::features());
-    let layout = Layout::new(info.granule.granule(), info.ram_start, cpu::features().pa_bits());
+    let features = cpu::features();
+    bulk::init(&features);
+    tlb::adopt(&features, info.granule);
+    let layout = Layout::new(info.granule.granule(), info.ram_start, features.pa_bits());
     let machine = Arm::new(layout.phys_base);
     heap::init(&machine, info.heap);
     let space = KernelSpace::new(machine, layout, info.root);

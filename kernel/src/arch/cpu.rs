@@ -5,7 +5,7 @@ use core::arch::asm;
 
 use aarch64_cpu::asm::barrier::{SY, dsb};
 use aarch64_cpu::registers::{
-    ID_AA64DFR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1,
+    ID_AA64DFR0_EL1, ID_AA64ISAR0_EL1, ID_AA64MMFR0_EL1, ID_AA64MMFR1_EL1, ID_AA64MMFR2_EL1, ID_AA64PFR0_EL1, ID_AA64PFR1_EL1,
     MPIDR_EL1, Readable, TPIDR_EL1,
 };
 
@@ -31,6 +31,7 @@ pub fn features() -> Features {
         mmfr1: ID_AA64MMFR1_EL1.get(),
         mmfr2: ID_AA64MMFR2_EL1.get(),
         mmfr4: read!("S3_0_C0_C7_4"),
+        isar0: ID_AA64ISAR0_EL1.get(),
         isar2: read!("S3_0_C0_C6_2"),
         pfr0: ID_AA64PFR0_EL1.get(),
         pfr1: ID_AA64PFR1_EL1.get(),

@@ -14,6 +14,7 @@ register_bitfields![u64,
     MMFR1 [HCX OFFSET(40) NUMBITS(4) []],
     /// Signed: E2H0 is negative where HCR_EL2.E2H is RES1.
     MMFR4 [E2H0 OFFSET(24) NUMBITS(4) []],
+    ISAR0 [TLB OFFSET(56) NUMBITS(4) []],
     ISAR2 [MOPS OFFSET(16) NUMBITS(4) []],
     PFR0 [
         AdvSIMD OFFSET(20) NUMBITS(4) [],
@@ -40,6 +41,8 @@ pub struct Features {
     pub mmfr2: u64,
     /// ID_AA64MMFR4_EL1.
     pub mmfr4: u64,
+    /// ID_AA64ISAR0_EL1.
+    pub isar0: u64,
     /// ID_AA64ISAR2_EL1.
     pub isar2: u64,
     /// ID_AA64PFR0_EL1.
@@ -61,8 +64,18 @@ fn field<R: RegisterLongName>(register: u64, field: Field<u64, R>) -> u64 {
 
 impl Features {
     /// Registers that read as zero: those of the oldest CPU, with every field at its first value.
-    pub const NONE: Self =
-        Self { mmfr0: 0, mmfr1: 0, mmfr2: 0, mmfr4: 0, isar2: 0, pfr0: 0, pfr1: 0, dfr0: 0, dczid: 0 };
+    pub const NONE: Self = Self {
+        mmfr0: 0,
+        mmfr1: 0,
+        mmfr2: 0,
+        mmfr4: 0,
+        isar0: 0,
+        isar2: 0,
+        pfr0: 0,
+        pfr1: 0,
+        dfr0: 0,
+        dczid: 0,
+    };
     /// The widest physical address that the descriptors here have, in bits: without FEAT_LPA2 or FEAT_LPA.
     const DESCRIPTOR_BITS: u32 = 48;
 
@@ -99,6 +112,10 @@ impl Features {
     /// BBM (FEAT_BBML1, FEAT_BBML2).
     pub fn bbm(&self) -> Bbm {
         Bbm::from_field(field(self.mmfr2, ID_AA64MMFR2_EL1::BBM))
+    }
+    /// FEAT_TLBIRANGE: TLB invalidation by range.
+    pub fn has_range_invalidation(&self) -> bool {
+        field(self.isar0, ISAR0::TLB) >= 2
     }
     /// FEAT_MOPS, the memory copy and memory set instructions.
     pub fn has_mops(&self) -> bool {
@@ -160,6 +177,7 @@ mod tests {
         let n1 = Features {
             mmfr0: 0x0010_1125,
             mmfr2: 0x1011,
+            isar0: 0x0000_1000_1021_1120,
             pfr0: 0x1100_0000_1011_1112,
             dfr0: 0x0001_1030_5408,
             dczid: 4,
@@ -167,6 +185,7 @@ mod tests {
         };
         assert_eq!([K4, K16, K64].map(|granule| n1.has_granule(granule)), [true; 3]);
         assert_eq!((n1.pa_bits(), n1.bbm(), n1.zva_bytes()), (48, Bbm::Level0, Some(64)));
+        assert!(!n1.has_range_invalidation());
         assert!(n1.has_pmu() && !n1.has_long_counters() && n1.has_simd() && !n1.has_mops());
     }
 
@@ -198,6 +217,11 @@ mod tests {
 
     #[test]
     fn mops_bbm_level_2_and_long_counters_are_seen() {
+        assert!(Features { isar0: 2 << 56, ..Features::NONE }.has_range_invalidation());
+        assert!(
+            !Features { isar0: 1 << 56, ..Features::NONE }.has_range_invalidation(),
+            "outer shareable only"
+        );
         let max = Features { mmfr2: 2 << 52, isar2: 1 << 16, dfr0: 6 << 8, ..Features::default() };
         assert!(max.has_mops() && max.has_long_counters());
         assert_eq!(max.bbm(), Bbm::Level2);
