@@ -7,6 +7,7 @@
 //! | [`measure`] | a DIMM's life on a machine that counts instructions |
 //! | [`linux`] | Linux's figures |
 //! | [`migrate`] | the cost of a DIMM that goes offline in use |
+//! | [`paid`] | the costs that a real CPU pays, with their goals |
 //! | [`resize`] | the cost of a change of a virtio memory device's size |
 //! | [`demand`] | the cost of memory with `memmap=demand` |
 //! | [`alloc`] | the cost of taking and freeing runs there |
@@ -25,5 +26,6 @@ pub mod figures;
 pub mod linux;
 pub mod measure;
 pub mod migrate;
+pub mod paid;
 pub mod resize;
 pub mod table;

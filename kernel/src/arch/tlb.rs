@@ -111,7 +111,7 @@ fn range_operand(range: &Range<u64>, granule: GranuleKind) -> Option<u64> {
         GranuleKind::K64 => (16, 3),
     };
     let first = range.start >> shift;
-    let pages = (range.end - 1 >> shift) - first + 1;
+    let pages = ((range.end - 1) >> shift) - first + 1;
     let units = |scale: u64| pages.div_ceil(1 << (5 * scale + 1));
     let scale = (0..4).find(|scale| units(*scale) <= 32)?;
     let fields = RANGE::BaseADDR.val(first)
@@ -158,19 +158,11 @@ mod operations {
         GranuleKind::ALL.get(place.wrapping_sub(1)).copied()
     }
 
-    /// Counts so many TLBI, between two DSB, and an ISB.
-    fn count(cost: Cost, operations: u64) {
-        costs::add(cost, operations);
-        costs::add(Cost::Dsb, 2);
-        costs::add(Cost::Isb, 1);
-    }
-
     /// Makes entries that turned from invalid to valid usable: by every table walker, and by this CPU's next instruction.
     pub fn publish() {
         // SAFETY: M1; barriers only. Without `nomem`, so that the compiler keeps the stores before it.
         unsafe { asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
-        costs::add(Cost::Dsb, 1);
-        costs::add(Cost::Isb, 1);
+        costs::add(Cost::Publish, 1);
     }
 
     /// Invalidates what is cached for `range`, whose leaves are `stride` bytes each, on every CPU; complete on return.
@@ -192,7 +184,7 @@ mod operations {
     pub fn invalidate_pages(addresses: impl Iterator<Item = u64>) {
         // SAFETY: I5, as in `invalidate_all`; the same for the two blocks below.
         unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
-        let mut operations = 0;
+        let mut operations = costs::SEQUENCE;
         for address in addresses {
             operations += 1;
             // SAFETY: I5.
@@ -200,14 +192,14 @@ mod operations {
         }
         // SAFETY: I5.
         unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
-        count(Cost::Tlbi, operations);
+        costs::add(Cost::Tlbi, operations);
     }
 
     /// [`invalidate_pages`] on this CPU alone.
     pub fn invalidate_pages_here(addresses: impl Iterator<Item = u64>) {
         // SAFETY: I5, as in `invalidate_all`; the same for the two blocks below.
         unsafe { asm!("dsb nshst", options(nostack, preserves_flags)) };
-        let mut operations = 0;
+        let mut operations = costs::SEQUENCE;
         for address in addresses {
             operations += 1;
             // SAFETY: I5.
@@ -215,21 +207,21 @@ mod operations {
         }
         // SAFETY: I5.
         unsafe { asm!("dsb nsh", "isb", options(nostack, preserves_flags)) };
-        count(Cost::TlbiLocal, operations);
+        costs::add(Cost::TlbiLocal, operations);
     }
 
     /// Invalidates everything that EL1 has cached, on every CPU; complete on return.
     pub fn invalidate_all() {
         // SAFETY: I5; invalidating more than is pending is always sound, and the barriers are those of the rule above.
         unsafe { asm!("dsb ishst", "tlbi vmalle1is", "dsb ish", "isb", options(nostack, preserves_flags)) };
-        count(Cost::Tlbi, 1);
+        costs::add_sequence(Cost::Tlbi, 1);
     }
 
     /// Invalidates everything that this CPU has cached for EL1: it may hold two entries for one address.
     pub fn invalidate_here() {
         // SAFETY: I5, as in `invalidate_all`.
         unsafe { asm!("dsb nshst", "tlbi vmalle1", "dsb nsh", "isb", options(nostack, preserves_flags)) };
-        count(Cost::TlbiLocal, 1);
+        costs::add_sequence(Cost::TlbiLocal, 1);
     }
 
     /// Not every assembler knows the mnemonics: SYS #0, C8, C2, #5 is TLBI RVALE1IS, and #1 is TLBI RVAE1IS.
@@ -245,7 +237,7 @@ mod operations {
                 }
             }
         }
-        count(Cost::TlbiRange, 1);
+        costs::add_sequence(Cost::TlbiRange, 1);
     }
 
     fn by_address(first: u64, operations: u64, stride: u64, scope: Scope) {
@@ -266,7 +258,7 @@ mod operations {
         }
         // SAFETY: I5.
         unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
-        count(Cost::Tlbi, operations);
+        costs::add_sequence(Cost::Tlbi, operations);
     }
 }
 

@@ -17,8 +17,8 @@ use std::fmt::Write;
 pub const MORE_GOAL: (i64, i64) = (15, 10);
 /// What a run of 512 pages may cost at 4K.
 pub const ORDER_9_GOAL: i64 = 1_400;
-/// What populating a memmap page may cost at 4K.
-pub const POPULATE_GOAL: i64 = 600;
+/// What populating a memmap page may cost at 4K: 600, and 15 for counting its two invalidations and the bytes that it clears.
+pub const POPULATE_GOAL: i64 = 615;
 
 /// A measurement: averages, in instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,15 +206,15 @@ mod tests {
 
     #[test]
     fn a_page_has_goals_at_each_granule_and_a_run_at_4k() {
-        assert_eq!(row(Granule::K4, (277, 388), 1_400, 600).missed(), Vec::<String>::new());
+        assert_eq!(row(Granule::K4, (277, 388), 1_400, 615).missed(), Vec::<String>::new());
         assert_eq!(row(Granule::K16, (277, 388), 1_401, 601).missed(), Vec::<String>::new());
         assert_eq!(
-            row(Granule::K4, (278, 389), 1_401, 601).missed(),
+            row(Granule::K4, (278, 389), 1_401, 616).missed(),
             [
                 "instructions of taking a page, against memmap=self at 4k, memmap=demand: 16, goal 15",
                 "instructions of freeing a page, against memmap=self at 4k, memmap=demand: 11, goal 10",
                 "instructions of taking 512 pages at 4k, memmap=demand: 1401, goal 1400",
-                "instructions of populating a memmap page at 4k, memmap=demand: 601, goal 600"
+                "instructions of populating a memmap page at 4k, memmap=demand: 616, goal 615"
             ]
         );
     }
@@ -224,7 +224,7 @@ mod tests {
         let text = text(&[row(Granule::K4, (271, 376), 1_085, 533)]);
         let row = text.lines().find(|line| line.starts_with("4k")).expect("a row");
         for part in
-            ["262 -> 271   +9 goal +15", "378 -> 376   -2 goal +10", "265 -> 1085", "populate  533  goal 600"]
+            ["262 -> 271   +9 goal +15", "378 -> 376   -2 goal +10", "265 -> 1085", "populate  533  goal 615"]
         {
             assert!(row.contains(part), "{row}");
         }

@@ -8,6 +8,7 @@ use super::demand::{self, Tebibyte};
 use super::linux::{BOOT_GOAL, IMAGE_GOAL, Linux, ROWS, goal, rows};
 use super::measure::Life;
 use super::migrate::{self, Migrate};
+use super::paid::{self, Paid};
 use super::resize::{self, Resize};
 use hotmap_client::geometry::size_text;
 use serde_json::{Value, json};
@@ -36,6 +37,8 @@ pub struct Results {
     pub migrate: Vec<Migrate>,
     /// Virtio memory devices that request 1 GiB more and less.
     pub resizes: Vec<Resize>,
+    /// What a real CPU pays for.
+    pub paid: Vec<Paid>,
     /// Audits of large DIMMs on the reference CPU.
     pub audits: Vec<Audit>,
     /// Struct pages that are shared.
@@ -126,6 +129,7 @@ impl Results {
         missed.extend(self.allocs.iter().flat_map(Alloc::missed));
         missed.extend(self.churns.iter().flat_map(Churn::missed));
         missed.extend(migrate::missed(&self.migrate));
+        missed.extend(self.paid.iter().flat_map(Paid::missed));
         missed.extend(self.shared.iter().flat_map(Shared::missed));
         missed
     }
@@ -170,6 +174,9 @@ impl Results {
         }
         self.audits_text(&mut text);
         self.apart_text(&mut text);
+        if !self.paid.is_empty() {
+            text.push_str(&paid::text(&self.paid));
+        }
         if !self.shared.is_empty() {
             text.push_str(&dedup::text(&self.shared));
         }
@@ -274,6 +281,7 @@ impl Results {
             "migrate": self.migrate.iter().map(migrate::json).collect::<Vec<_>>(),
             "resizes": self.resizes.iter().map(Resize::json).collect::<Vec<_>>(),
             "shared": self.shared.iter().map(Shared::json).collect::<Vec<_>>(),
+            "paid": self.paid.iter().map(paid::json).collect::<Vec<_>>(),
             "audits": self.audits.iter().map(Audit::json).collect::<Vec<_>>(),
             "scaling": self.scaling.iter().map(life_json).collect::<Vec<_>>(),
             "linux": ROWS.iter().map(linux_json).collect::<Vec<_>>(),

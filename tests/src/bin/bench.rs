@@ -8,7 +8,7 @@ use hotmap_client::state::Memmap;
 use hotmap_tests::bench::measure::{Life, Subject, image_bytes, measure, standard};
 use hotmap_tests::bench::migrate;
 use hotmap_tests::bench::table::Results;
-use hotmap_tests::bench::{alloc, audit, churn, dedup, demand, resize};
+use hotmap_tests::bench::{alloc, audit, churn, dedup, demand, paid, resize};
 use hotmap_tests::options::Words;
 use hotmap_tests::output;
 use std::process::ExitCode;
@@ -123,6 +123,12 @@ fn measure_all() -> Result<Results, (String, String)> {
             let measured = migrate::measure(&run, granule, memmap, size).during("an offline in use");
             results.migrate.push(measured.map_err(told)?);
         }
+    }
+    for (granule, cpu) in GRANULES.into_iter().flat_map(|granule| paid::CPUS.map(|cpu| (granule, cpu))) {
+        eprintln!("bench: what a real CPU pays for, {granule}, {cpu}");
+        results
+            .paid
+            .push(paid::measure(&run, granule, cpu).during("what a real CPU pays for").map_err(told)?);
     }
     for row in dedup::rows() {
         eprintln!("bench: {row:?}");
