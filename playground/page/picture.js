@@ -40,7 +40,8 @@ export function picture(name, views, options = {}) {
   const missing = needs.find((view) => !views[view] || views[view].error);
   if (missing) throw new Error(`${name}: the view '${missing}' is missing`);
   const svg = draw(views, options);
-  const legend = name === 'map' ? drawLegend(usesOf(views.memory), views.vmemmap, { y: svg.props.height + 8, width: svg.props.width }) : null;
+  const note = views.memory?.blocks.some(({ exact }) => exact === false) ? 'A bar shows how many pages each use has, not where they lie.' : null;
+  const legend = name === 'map' ? drawLegend(usesOf(views.memory), views.vmemmap, { y: svg.props.height + 8, width: svg.props.width, note }) : null;
   const height = svg.props.height + (legend ? legend.height + 12 : 0);
   const children = [svg.props.children, legend?.children];
   return `${render(h(svg.type, { ...svg.props, height, viewBox: `0 0 ${svg.props.width} ${height}`, children: [h('style', { dangerouslySetInnerHTML: { __html: pictureStyle() } }), children] }))}\n`;

@@ -169,7 +169,7 @@ fn run(kernel: &mut Kernel, line: &str) -> bool {
             outcome
         }
         Some(command) => (command.run)(kernel, &mut words),
-        None => Err(ShellError::Unknown(table::near(name))),
+        None => Err(table::unknown(name)),
     };
     match outcome {
         Ok(()) => true,

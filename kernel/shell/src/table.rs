@@ -25,9 +25,14 @@ fn names() -> impl Iterator<Item = &'static str> {
     GROUPS.iter().flat_map(|group| group.commands).map(Command::name)
 }
 
-/// The command whose name begins alike, for a message.
-pub(super) fn near(name: &str) -> Option<&'static str> {
-    nearest(name, names())
+/// The error for a word that is no command. QEMU's monitor shares the terminal, so its words are typed here by mistake.
+pub(super) fn unknown(name: &str) -> ShellError {
+    match name {
+        "object_add" | "object_del" | "device_add" | "device_del" | "qom-set" | "info" => {
+            ShellError::Failed("a command of QEMU's monitor: press Ctrl-A C first")
+        }
+        _ => ShellError::Unknown(nearest(name, names())),
+    }
 }
 
 /// The word that has the most first bytes in common with `name`, three at least; the first of several.

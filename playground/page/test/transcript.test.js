@@ -76,6 +76,7 @@ test('the last of several counts', () => {
 test('a picture of a transcript has a row for each kind of block', () => {
   const text = picture('map', views(transcript(JSON.stringify(STATE), PTDUMP)), { width: 900 });
   for (const name of ['boot', 'dimm0', 'device 0x100000000', 'tenant']) assert.ok(text.includes(`>${name}<`), name);
+  assert.match(text, />A bar shows how many pages each use has, not where they lie\.</);
 });
 
 test('what is no transcript is an error that says so', () => {

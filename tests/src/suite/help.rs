@@ -170,6 +170,8 @@ fn a_command_that_is_not_there_is_named(run: &Run) -> Checked<String> {
         ("stat", "stat: no such command; did you mean 'state'? (help lists them)"),
         ("audti", "audti: no such command; did you mean 'audit'? (help lists them)"),
         ("he", "he: no such command (help lists them)"),
+        ("info mem", "info: a command of QEMU's monitor: press Ctrl-A C first"),
+        ("object_add a,b=c", "object_add: a command of QEMU's monitor: press Ctrl-A C first"),
     ] {
         ensure_eq!(guest.tell_in_vain(line)?, near, "'{line}'");
     }

@@ -39,6 +39,7 @@ pub(super) fn tests() -> Vec<Test> {
     };
     let mut tests: Vec<Test> = steps().into_iter().enumerate().map(step).collect();
     tests.push(Test::new("lab/refusals", refusals));
+    tests.push(Test::new("lab/digits-without-0x", digits_without_0x));
     tests
 }
 
@@ -63,13 +64,17 @@ fn check(run: &Run, step: usize, questions: &[[String; 2]]) -> Checked<String> {
 }
 
 fn refusals(run: &Run) -> Checked<String> {
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["check"], "error: which step? 1 to 6"),
         (&["check", "7"], "error: there is no step '7': 1 to 6"),
         (&["check", "4", "8"], "error: the step has 2 questions, and the answers are 1; - leaves one out"),
         (
             &["check", "4", "8", "two"],
             "error: 'two' is no answer: 4096, 4,096, 0x1000, a name such as I3, or - to leave one out",
+        ),
+        (
+            &["check", "5", "4096", "8100000a", "4096"],
+            "error: '8100000a' is no decimal number; a hexadecimal one begins with 0x: 0x8100000a",
         ),
         (&["run", "1", "2"], "error: '2' is no boot argument: they are NAME=VALUE"),
         (&["steps", "1"], "error: unknown word '1'"),
@@ -80,4 +85,14 @@ fn refusals(run: &Run) -> Checked<String> {
         ensure!(text.contains(sentence), "{words:?}: {text}");
     }
     Ok(format!("{} refused", cases.len()))
+}
+
+/// An address without its 0x is not right, and the hint says why.
+fn digits_without_0x(run: &Run) -> Checked<String> {
+    let digits = format!("{:x}", DIMM + MEMMAP);
+    let (exit, text) = lab(run, &["check", "5", "-", &digits, "-"])?;
+    ensure_eq!(exit, Exit::Code(1), "{text}");
+    let hint = format!("2: not right: {digits} is read as decimal; a hexadecimal number begins with 0x");
+    ensure!(text.contains(&hint), "{text}");
+    Ok(hint)
 }

@@ -23,8 +23,11 @@ function vmemmapMarks(vmemmap) {
   ].filter(Boolean);
 }
 
-/** The legend of `uses` and of `vmemmap`, from (left, y) on, in lines of at most `width`: {height, children}. */
-export function drawLegend(uses, vmemmap, { left = 4, y = 0, width = 1000 } = {}) {
+/**
+ * The legend of `uses` and of `vmemmap`, from (left, y) on, in lines of at most `width`, and `note` below it:
+ * {height, children}.
+ */
+export function drawLegend(uses, vmemmap, { left = 4, y = 0, width = 1000, note } = {}) {
   let [x, line] = [left, 0];
   const marks = [...uses.map(swatch), ...vmemmapMarks(vmemmap)].map(({ name, mark }) => {
     if (x > left && x + wide(name) > width) [x, line] = [left, line + 1];
@@ -33,5 +36,6 @@ export function drawLegend(uses, vmemmap, { left = 4, y = 0, width = 1000 } = {}
     return html`<g transform=${`translate(${px(at)},${y + line * LINE})`}>${mark}
       <text class="small" x=${SWATCH + 6} y="13">${name}</text></g>`;
   });
-  return { height: (line + 1) * LINE, children: html`${marks}` };
+  const said = note && html`<text class="small quiet" x=${left} y=${y + (line + 1) * LINE + 13}>${note}</text>`;
+  return { height: (line + (note ? 2 : 1)) * LINE, children: html`${marks}${said}` };
 }
