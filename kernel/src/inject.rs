@@ -51,7 +51,9 @@ impl Injection {
         let (fired, sites) = (faults.fired(), faults.sites());
         faults.arm(Plan::Off);
         if fired {
-            kprintln!("inject: fired at {first} of {sites} sites");
+            kprintln!(
+                "inject: fired at {first} of {sites} sites (the failure is injected, whatever the error names)"
+            );
         } else {
             kprintln!("inject: did not fire ({sites} sites)");
         }

@@ -52,6 +52,8 @@ pub(crate) struct Machine {
     pub(crate) machine: Emulated,
     pub(crate) slots: Slots,
     pub(crate) vmems: Vec<Model>,
+    /// Whether the last operation failed.
+    pub(crate) failed: bool,
     /// What `state` says, if it was asked since the last operation, and what it said before that.
     pub(crate) now: Option<Rc<State>>,
     pub(crate) before: Option<Rc<State>>,
@@ -91,7 +93,7 @@ pub(crate) fn boot(request: &Boot) -> Result<Machine, String> {
     let kernel = Kernel::new(info, mm, platform);
     // What breaks a rule from here on is told, and ends nothing: `bug=` breaks some.
     machine.tolerate();
-    Ok(Machine { kernel, machine, slots, vmems, now: None, before: None })
+    Ok(Machine { kernel, machine, slots, vmems, failed: false, now: None, before: None })
 }
 
 /// The boot arguments, read by the kernel's parser; lives as long as the program.

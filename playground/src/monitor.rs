@@ -14,6 +14,24 @@ use hotmap_mm::addr::{Bytes, PhysAddr};
 
 use crate::boot::{Machine, size};
 
+/// What `help` says.
+const HELP: &str = "\
+plug SIZE [node=N] [at=ADDRESS] [slot=N]   a DIMM into a slot (QEMU: object_add memory-backend-ram, device_add pc-dimm)
+unplug SLOT                                asks the guest to give the slot's DIMM back (QEMU: device_del)
+virtio-mem NUMBER SIZE                     sets what a virtio-mem device requests (QEMU: qom-set requested-size)
+help                                       this text
+";
+
+/// QEMU's own words, and what to type here.
+const QEMUS: [(&str, &str); 6] = [
+    ("object_add", "one command does both here: plug SIZE"),
+    ("device_add", "plug SIZE"),
+    ("device_del", "unplug SLOT"),
+    ("object_del", "nothing: a slot's memory goes with its DIMM"),
+    ("qom-set", "virtio-mem NUMBER SIZE"),
+    ("info", "state at the kernel's prompt"),
+];
+
 /// How the monitor is used.
 const USAGE: &str = "usage: plug SIZE [node=N] [at=ADDRESS] [slot=N] | unplug SLOT | virtio-mem NUMBER SIZE";
 
@@ -27,7 +45,12 @@ pub(crate) fn run(machine: &mut Machine, text: &str) -> Result<String, String> {
         ["plug", bytes, ref options @ ..] => plug(machine, bytes, options),
         ["unplug", slot] => unplug(machine, slot),
         ["virtio-mem", number, bytes] => resize(machine, number, bytes),
-        _ => Err(USAGE.to_owned()),
+        ["help" | "?"] => Ok(HELP.to_owned()),
+        [word, ..] => match QEMUS.iter().find(|(qemus, _)| *qemus == word) {
+            Some((_, ours)) => Err(format!("{word}: this monitor has short forms; type {ours}")),
+            None => Err(USAGE.to_owned()),
+        },
+        [] => Err(USAGE.to_owned()),
     }
 }
 
@@ -89,7 +112,12 @@ fn told(machine: &Machine, mut text: String) -> Result<String, String> {
             Told::Ost { slot, event, status } => {
                 let (event, status, bad) = names(event, status);
                 failed |= bad;
-                writeln!(text, "ACPI_DEVICE_OST slot {slot}: {event}: {status}")
+                let stays = if bad && event == INSERTION {
+                    format!("\nslot {slot} keeps the DIMM; \"unplug {slot}\" takes it out")
+                } else {
+                    String::new()
+                };
+                writeln!(text, "ACPI_DEVICE_OST slot {slot}: {event}: {status}{stays}")
             }
             Told::Deleted { slot } => writeln!(text, "DEVICE_DELETED slot {slot}"),
         };
@@ -97,9 +125,12 @@ fn told(machine: &Machine, mut text: String) -> Result<String, String> {
     if failed { Err(text) } else { Ok(text) }
 }
 
+/// The name of the event of a DIMM that comes.
+const INSERTION: &str = "insertion";
+
 /// The names of an event and a status (ACPI 6.5, 6.3.5 "_OST"), and whether it is a failure.
 fn names(event: u32, status: u32) -> (&'static str, &'static str, bool) {
-    let what = if event == 1 { "insertion" } else { "ejection" };
+    let what = if event == 1 { INSERTION } else { "ejection" };
     match status {
         0 => (what, "success", false),
         0x82 => (what, "busy: the device is in use", true),

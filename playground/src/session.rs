@@ -2,8 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use hotmap_emulator::machine::record;
 use hotmap_kernel::drivers::uart::hosted::take_printed_apart;
 use hotmap_kernel::line;
+use hotmap_mm::hotplug::step::Step;
 use serde_json::value::RawValue;
 
 use crate::boot::{self, Machine};
@@ -114,7 +116,8 @@ fn run_monitor(machine: &mut Machine, text: &str) -> Answer {
 }
 
 /// What was printed, and what the emulated machine found wrong.
-fn done(machine: &Machine, failed: bool) -> Answer {
+fn done(machine: &mut Machine, failed: bool) -> Answer {
+    machine.failed = failed;
     let (text, log) = take_printed_apart();
     let mut violations: Vec<String> = Vec::new();
     for found in machine.machine.take_violations() {
@@ -150,7 +153,9 @@ fn view(machine: &mut Machine, name: &str, of: Option<&str>, at: Option<i64>) ->
 
 fn trace(machine: &mut Machine) -> Answer {
     let (steps, truncated) = machine.machine.steps();
-    let undone = steps.iter().any(|step| step.undo);
+    // An operation that has come to its removal takes back with the removal's steps.
+    let removed = |step: &record::Step| step.name == Step::ClaimSections.inverse();
+    let undone = steps.iter().any(|step| step.undo || machine.failed && removed(step));
     let steps = steps.iter().map(trace::Step::new).collect();
     let (undone, truncated) = (Some(undone), truncated.then_some(true));
     Answer { ok: true, steps: Some(steps), undone, truncated, ..Answer::default() }

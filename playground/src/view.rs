@@ -1,13 +1,15 @@
 //! Views of the machine: what a TLB may hold, and what the audit finds. The others are those of a machine that is looked at from
 //! outside.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use hotmap_emulator::machine::Emulated;
 use hotmap_emulator::machine::recording::{Cached, Moment};
 use hotmap_emulator::machine::violation::Rule;
 use hotmap_kernel::drivers::uart::hosted::take_printed_apart;
-use hotmap_view::{Memory, State, Unreadable};
+use hotmap_mm::hotplug::step::Step;
+use hotmap_view::{BlockState, Memory, State, Transit, Unreadable};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -63,9 +65,10 @@ pub(crate) fn view(
         "audit" => json(&audit(machine)),
         _ => {
             let state = state_at(machine, moment)?;
+            let transit = transit(machine, moment);
             let ram = Ram(&machine.machine, moment);
             let outside = hotmap_view::Machine::new(&ram, &state).map_err(|error| error.to_string())?;
-            json(&outside.view(name, of).map_err(|error| error.to_string())?)
+            json(&outside.in_transit(transit).view(name, of).map_err(|error| error.to_string())?)
         }
     }
 }
@@ -84,6 +87,40 @@ fn state_at(machine: &mut Machine, moment: Moment) -> Result<Rc<State>, String> 
         (Moment::After(step), Some(before)) if step != last && size(before) > size(&now) => before.clone(),
         _ => now,
     })
+}
+
+/// The memory that the operation adds, removes, or takes on- or offline, at a moment between its steps.
+fn transit(machine: &Machine, moment: Moment) -> Vec<Transit> {
+    let (steps, _) = machine.machine.steps();
+    let (Moment::After(Some(step)), Some(before), Some(now)) = (moment, &machine.before, &machine.now) else {
+        return Vec::new();
+    };
+    if step + 1 >= steps.len() {
+        return Vec::new();
+    }
+    let count = |name| steps[..=step].iter().filter(|step| step.name == name).count();
+    let (done, undone) = (count(Step::InitialisePages.name()), count(Step::InitialisePages.inverse()));
+    let (before, now) = (memory(before), memory(now));
+    let mut changed: Vec<Transit> = Vec::new();
+    for (range, state) in &before {
+        // What is removed was initialised before the first step; what stays is.
+        let initialised = undone == 0 || now.contains_key(range);
+        if now.get(range) != Some(state) {
+            changed.push(Transit { range: range.0..range.1, initialised });
+        }
+    }
+    for range in now.keys().filter(|range| !before.contains_key(range)) {
+        changed.push(Transit { range: range.0..range.1, initialised: done > undone });
+    }
+    changed
+}
+
+/// The blocks and extents of `state`: whether each is online, by its first byte and the one after its last.
+fn memory(state: &State) -> BTreeMap<(u64, u64), bool> {
+    let blocks = state.blocks.iter().map(|block| (block.start, block.size, block.state));
+    let extents = state.extents.iter().map(|extent| (extent.start, extent.size, extent.state));
+    let all = blocks.chain(extents);
+    all.map(|(start, size, state)| ((start, start + size), state == BlockState::Online)).collect()
 }
 
 fn json(view: &impl Serialize) -> Result<Box<RawValue>, String> {

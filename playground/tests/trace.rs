@@ -2,6 +2,8 @@
 
 mod page;
 
+use std::collections::BTreeMap;
+
 use page::{Page, boot};
 use serde_json::{Value, json};
 
@@ -63,6 +65,75 @@ fn a_failed_operation_is_seen_to_be_taken_back() {
     assert_eq!(events.count(), 1);
     page.tell("monitor", "unplug 0");
     assert_eq!(page.state()["pages"], state["pages"]);
+}
+
+/// Pages by use in the view `memory` after a step.
+fn uses(page: &mut Page, at: usize) -> BTreeMap<String, u64> {
+    let view = page.must(&json!({ "do": "view", "name": "memory", "at": at }))["view"].clone();
+    let mut sum = BTreeMap::new();
+    for block in view["blocks"].as_array().expect("blocks") {
+        for (used_for, pages) in block["totals"].as_object().expect("totals") {
+            *sum.entry(used_for.clone()).or_default() += pages.as_u64().expect("a count");
+        }
+    }
+    sum
+}
+
+/// A machine without a bug has no damaged struct page between two steps: until they are initialised their bytes mean nothing. The
+/// second plug finds what the first left there.
+#[test]
+fn no_struct_page_is_damaged_between_the_steps_of_an_operation() {
+    let operations = [
+        ("monitor", "plug 1G"),
+        ("monitor", "unplug 0"),
+        ("line", "inject alloc 6"),
+        ("monitor", "plug 1G"),
+        ("monitor", "unplug 0"),
+        ("monitor", "plug 1G"),
+        ("line", "offline 0x80000000"),
+        ("line", "online 0x80000000"),
+        ("monitor", "virtio-mem 0 1G"),
+        ("monitor", "virtio-mem 0 0"),
+        ("monitor", "virtio-mem 0 1G"),
+    ];
+    for granule in ["4k", "16k", "64k"] {
+        for home in ["self", "ram", "demand", "self-range"] {
+            let mut request = boot(granule, &format!("memmap={home}"));
+            request["virtio_mem"] = json!(["4G"]);
+            let mut page = Page::boot(request);
+            let mut uninitialised = 0;
+            for (what, text) in operations {
+                page.ask(&json!({ "do": what, "text": text }));
+                let trace = page.must(&json!({ "do": "trace" }));
+                for (at, step) in names(&trace).iter().enumerate() {
+                    let uses = uses(&mut page, at);
+                    assert_eq!(uses.get("damaged"), None, "{granule} {home} {text}: {at} {step}: {uses:?}");
+                    uninitialised += u64::from(uses.contains_key("uninitialised"));
+                    assert!(
+                        !uses.contains_key("uninitialised") || at + 1 < names(&trace).len(),
+                        "{text}: at the end"
+                    );
+                }
+            }
+            assert!(uninitialised > 0, "{granule} {home}: populated memmap is not initialised at once");
+        }
+    }
+}
+
+/// A plug that fails in its sixth step takes back with the steps of a removal; a removal that was asked for does not.
+#[test]
+fn an_operation_that_fails_late_is_taken_back_by_a_removal() {
+    let mut page = Page::boot(boot("4k", "memmap=demand"));
+    page.tell("line", "inject online");
+    page.refused("monitor", "plug 1G");
+    let trace = page.must(&json!({ "do": "trace" }));
+    assert!(names(&trace).contains(&"forget pages"), "{trace}");
+    assert_eq!(trace["undone"], true);
+    page.tell("line", "inject off");
+    page.tell("monitor", "unplug 0");
+    page.tell("monitor", "plug 1G");
+    page.tell("monitor", "unplug 0");
+    assert_eq!(page.must(&json!({ "do": "trace" }))["undone"], false);
 }
 
 /// HVO's two changes are legal one by one, and each has stale entries until it is invalidated.

@@ -1,14 +1,25 @@
 //! A machine, and what of it is to be looked at.
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use hotmap_client::state::{Device, State};
 
 use crate::error::ViewError;
 use crate::memory::Memory;
+use crate::owner::Phase;
 use crate::spec::{Spec, UPPER_HALF};
 use crate::struct_pages::{BYTES, StructPages};
 use crate::translation::Tables;
+
+/// Memory that an operation adds or removes, seen between two of its steps: `state` says what it is before or after.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transit {
+    /// Physical addresses.
+    pub range: Range<u64>,
+    /// Whether the kernel has initialised its struct pages; until then what they say means nothing.
+    pub initialised: bool,
+}
 
 /// A machine, seen from outside. The views are its methods.
 pub struct Machine<'m> {
@@ -16,6 +27,7 @@ pub struct Machine<'m> {
     pub(crate) spec: &'static Spec,
     memory: &'m dyn Memory,
     root: u64,
+    transit: Vec<Transit>,
 }
 
 impl<'m> Machine<'m> {
@@ -28,7 +40,24 @@ impl<'m> Machine<'m> {
         let granule = state.granule().ok_or(ViewError::Granule(state.granule))?;
         let root = state.root.ok_or(ViewError::NoRoot)?;
         check(state).map_or(Ok(()), |what| Err(ViewError::State(what)))?;
-        Ok(Self { state, spec: Spec::of(granule), memory, root })
+        Ok(Self { state, spec: Spec::of(granule), memory, root, transit: Vec::new() })
+    }
+
+    /// The same machine in the middle of an operation.
+    #[must_use]
+    pub fn in_transit(mut self, transit: Vec<Transit>) -> Self {
+        self.transit = transit;
+        self
+    }
+
+    /// What the struct pages of the memory at `pa` may say.
+    pub(crate) fn phase_at(&self, pa: u64, offline: bool) -> Phase {
+        match self.transit.iter().find(|transit| transit.range.contains(&pa)) {
+            Some(transit) if transit.initialised => Phase::Transit,
+            Some(_) => Phase::Uninitialised,
+            None if offline => Phase::Offline,
+            None => Phase::Online,
+        }
     }
 
     /// The translation tables.

@@ -37,10 +37,45 @@ pub enum Use {
     Unplugged,
     /// Several of these: not looked at one by one.
     Mixed,
+    /// The kernel has not initialised the struct page yet, or no longer uses it: its bytes mean nothing.
+    Uninitialised,
     /// The struct page is one that no rule writes here.
     Damaged,
     /// The struct page cannot be read.
     Unreadable,
+}
+
+/// What the struct pages of a block may say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// Each page is in a run.
+    Online,
+    /// Pages are zero, or in the runs that a block on demand keeps.
+    Offline,
+    /// Between the steps of an operation: some are in a run, others zero.
+    Transit,
+    /// Not looked at.
+    Uninitialised,
+}
+
+impl Phase {
+    /// What a page in a run is used for.
+    pub(crate) const fn in_run(self, used_for: Use) -> Use {
+        match (self, used_for) {
+            // A block on demand keeps its heads when it is offline.
+            (Self::Offline, Use::Free) => Use::Offline,
+            (Self::Uninitialised, _) => Use::Uninitialised,
+            _ => used_for,
+        }
+    }
+    /// What a page in no run is.
+    pub(crate) const fn without_run(self, page: &StructPage) -> Use {
+        match self {
+            Self::Offline | Self::Transit if page.is_zero_tail() => Use::Offline,
+            Self::Uninitialised => Use::Uninitialised,
+            Self::Online | Self::Offline | Self::Transit => Use::Damaged,
+        }
+    }
 }
 
 /// A kind of page: the byte 0 of its struct page.

@@ -6,7 +6,7 @@ use hotmap_emulator::machine::Emulated;
 use hotmap_emulator::rig::GIB;
 use hotmap_mm::hotplug::home::MemmapHome;
 use hotmap_view::views::{Backing, Outcome, VmemmapView};
-use hotmap_view::{Fault, FaultKind, Machine, State, Target, Use, ViewError};
+use hotmap_view::{Fault, FaultKind, Machine, State, Target, Transit, Use, ViewError};
 use support::{DIMM, GRANULES, Guest, HOMES, Ram};
 
 /// Where there is no memory.
@@ -90,6 +90,26 @@ fn an_entry_that_leads_to_no_memory_is_named() {
             [(Use::Unreadable, block.size / state.granule)]
         );
     }
+}
+
+/// Only what an operation adds or removes may have struct pages that no rule writes.
+#[test]
+fn a_struct_page_outside_of_an_operation_stays_damaged() {
+    let (machine, state) = boot(GRANULES[0], MemmapHome::SelfHosted);
+    // The head of the first page behind the DIMM's own memmap: a kind that there is not.
+    let pa = state.blocks.iter().find(|block| block.start == DIMM).expect("the DIMM").usable_start;
+    machine.memory().poke(DIMM + (pa - DIMM) / state.granule * 64, 0xee);
+    let ram = Ram(&machine);
+    let used = |transit| {
+        let view = Machine::new(&ram, &state).expect("state is sound").in_transit(transit);
+        let block = view.memory().blocks.into_iter().find(|block| block.start.0 == DIMM).expect("the DIMM");
+        (view.page(Target::Address(pa)).expect("in reach").used_for, block.totals.contains_key(&Use::Damaged))
+    };
+    let transit = |start, initialised| vec![Transit { range: start..start + GIB, initialised }];
+    assert_eq!(used(vec![]), (Use::Damaged, true));
+    assert_eq!(used(transit(DIMM + GIB, false)), (Use::Damaged, true), "another DIMM's");
+    assert_eq!(used(transit(DIMM, false)), (Use::Uninitialised, false));
+    assert_eq!(used(transit(DIMM, true)), (Use::Damaged, true), "they are initialised");
 }
 
 /// The attributes that the tables above a leaf take away, and its access flag.

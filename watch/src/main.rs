@@ -34,7 +34,9 @@ program is connected to.
   --qmp SOCKET     its QMP
   --help           this text
 
-exit status: 0 the guest has ended; 1 it cannot be watched; 2 wrong usage";
+A signal ends the watch, and the guest that was started for it.
+
+exit status: 0 the guest or the watch has ended; 1 it cannot be watched; 2 wrong usage";
 
 /// Prints a line; that the terminal is gone ends nothing.
 macro_rules! say {
@@ -115,6 +117,7 @@ fn watch(options: Options) -> Checked {
         "watch: a line typed here goes to QEMU's monitor, `> tenant new 500` to the guest's shell; `quit` ends both"
     );
     server.serve(door.clone());
+    stop_on_signals(door.clone())?;
     read_terminal(door);
     match watcher.serve(&asks) {
         Err(error) if is_end(&error) => {
@@ -130,6 +133,12 @@ fn is_end(error: &Error) -> bool {
     [ENDED, "closed its monitor", "cannot type", "console ended"]
         .iter()
         .any(|sign| error.why().contains(sign))
+}
+
+/// Ends the watch at SIGINT, SIGTERM or SIGHUP, and with it a guest that was started for it.
+fn stop_on_signals(door: Door) -> Checked {
+    let stop = move || drop(door.send(Ask::Stop));
+    ctrlc::set_handler(stop).map_err(|error| Error::Unknown(format!("no signal handler: {error}")))
 }
 
 /// Reads lines of the terminal to their end.

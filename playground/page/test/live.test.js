@@ -1,7 +1,7 @@
 // The page over a real guest: the server of `make watch`, QEMU, and the page in a browser.
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -20,7 +20,9 @@ async function watch() {
   throw new Error('the server has ended');
 }
 
-test('a DIMM that is plugged at the monitor of QEMU arrives by itself, and goes', { skip: WATCH ? false : 'make test-web builds the server' }, async () => {
+const skip = WATCH ? false : 'make test-web builds the server';
+
+test('a DIMM that is plugged at the monitor of QEMU arrives by itself, and goes', { skip }, async () => {
   const { child, address, type } = await watch();
   const browser = await launch();
   try {
@@ -42,4 +44,23 @@ test('a DIMM that is plugged at the monitor of QEMU arrives by itself, and goes'
     await browser.close();
     child.kill();
   }
+});
+
+/** Whether a process is there. */
+const runs = (pid) => {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+};
+
+test('a signal ends the server, and the guest that it started', { skip }, async () => {
+  const { child } = await watch();
+  const guests = execFileSync('ps', ['-o', 'pid=', '--ppid', child.pid], { encoding: 'utf8' }).trim().split(/\s+/).map(Number);
+  assert.ok(guests.length === 1 && runs(guests[0]), `${guests}`);
+  child.kill('SIGTERM');
+  const [status] = await once(child, 'exit');
+  assert.equal(status, 0);
+  assert.ok(!runs(guests[0]), 'QEMU is gone');
 });

@@ -9,7 +9,7 @@ use super::runs::{self, Run, Runs};
 use crate::address::Address;
 use crate::budget;
 use crate::machine::Machine;
-use crate::owner::Use;
+use crate::owner::{Phase, Use};
 use crate::struct_pages::StructPages;
 
 /// Physical memory by use. What is in no block and in no device is not memory that the kernel knows.
@@ -124,10 +124,9 @@ impl Machine<'_> {
     }
 
     fn block(&self, pages: &StructPages<'_, '_>, block: &Block) -> BlockView {
-        let offline = block.state == BlockState::Offline;
+        let phase = self.phase_at(block.start, block.state == BlockState::Offline);
         let (start, end) = (self.spec.pages(block.start), self.spec.pages(block.start + block.size));
-        let mut runs =
-            if pages.is_spent() { Runs::default() } else { runs::read(pages, start, end, offline) };
+        let mut runs = if pages.is_spent() { Runs::default() } else { runs::read(pages, start, end, phase) };
         if !runs.exact {
             runs = self.by_state(block);
         }
@@ -201,7 +200,7 @@ impl Machine<'_> {
         let ranges = device.ranges.iter().map(|range| {
             let (start, end) = (self.spec.pages(range.start), self.spec.pages(range.start + range.size));
             let mut runs =
-                if pages.is_spent() { Runs::default() } else { runs::read(pages, start, end, false) };
+                if pages.is_spent() { Runs::default() } else { runs::read(pages, start, end, Phase::Online) };
             if !runs.exact {
                 runs = Runs::default();
                 let aside = self.spec.pages(device.usable_start).clamp(start, end);

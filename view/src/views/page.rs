@@ -87,12 +87,11 @@ impl Machine<'_> {
         let pa = pfn.checked_mul(self.spec.page()).ok_or(ViewError::OutOfReach(pfn))?;
         let (leaf, page) = (pages.translate(va), pages.get(pfn));
         let head = head_of(&pages, pfn);
+        let phase = self.phase_at(pa, self.is_offline(pa));
         let used_for = match (&page, &head) {
             (Err(_), _) => Use::Unreadable,
-            (_, Some(head)) if head.kind.used_for == Use::Free && self.is_offline(pa) => Use::Offline,
-            (_, Some(head)) => head.kind.used_for,
-            (Ok(page), None) if page.is_zero_tail() && self.is_offline(pa) => Use::Offline,
-            (Ok(_), None) => Use::Damaged,
+            (_, Some(head)) => phase.in_run(head.kind.used_for),
+            (Ok(page), None) => phase.without_run(page),
         };
         Ok(PageView {
             pfn,

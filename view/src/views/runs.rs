@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::owner::{Head, Use, head_of};
-use crate::struct_pages::StructPages;
+use crate::owner::{Head, Phase, Use, head_of};
+use crate::struct_pages::{self, StructPages};
 
 /// Neighbouring runs that are alike.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -59,12 +59,8 @@ impl Runs {
         }
     }
 
-    fn push_head(&mut self, first_pfn: u64, pages: u64, head: &Head, offline: bool) {
-        // A block on demand keeps its heads when it is offline.
-        let used_for = match head.kind.used_for {
-            Use::Free if offline => Use::Offline,
-            used_for => used_for,
-        };
+    fn push_head(&mut self, first_pfn: u64, pages: u64, head: &Head, phase: Phase) {
+        let used_for = phase.in_run(head.kind.used_for);
         self.push(Run {
             first_pfn,
             pages,
@@ -87,7 +83,10 @@ impl Runs {
 }
 
 /// Reads the runs of `start..end`, pages of one block or device. Ends for any struct pages: each turn passes a page.
-pub(crate) fn read(pages: &StructPages<'_, '_>, start: u64, end: u64, offline: bool) -> Runs {
+pub(crate) fn read(pages: &StructPages<'_, '_>, start: u64, end: u64, phase: Phase) -> Runs {
+    if phase == Phase::Uninitialised {
+        return read_nothing(pages, start, end);
+    }
     let mut runs = Runs { exact: true, ..Runs::default() };
     let mut at = start;
     while at < end {
@@ -95,7 +94,11 @@ pub(crate) fn read(pages: &StructPages<'_, '_>, start: u64, end: u64, offline: b
             Ok(page) => page,
             Err(_) if pages.is_spent() => {
                 runs.exact = false;
-                runs.push_plain(at, end - at, if offline { Use::Offline } else { Use::Mixed });
+                runs.push_plain(
+                    at,
+                    end - at,
+                    if phase == Phase::Offline { Use::Offline } else { Use::Mixed },
+                );
                 return runs;
             }
             Err(_) => {
@@ -109,13 +112,31 @@ pub(crate) fn read(pages: &StructPages<'_, '_>, start: u64, end: u64, offline: b
             if page.kind() == 0 && page.order() > 0 { head_of(pages, at) } else { Head::at(at, &page) };
         if let Some(head) = head {
             let next = head.end().min(end);
-            runs.push_head(at, next - at, &head, offline);
+            runs.push_head(at, next - at, &head, phase);
             at = next;
             continue;
         }
-        let without_head = if offline && page.is_zero_tail() { Use::Offline } else { Use::Damaged };
-        runs.push_plain(at, 1, without_head);
+        runs.push_plain(at, 1, phase.without_run(&page));
         at += 1;
+    }
+    runs
+}
+
+/// The pages of `start..end` by whether vmemmap has memory for their struct pages, which say nothing yet.
+fn read_nothing(pages: &StructPages<'_, '_>, start: u64, end: u64) -> Runs {
+    let mut runs = Runs { exact: true, ..Runs::default() };
+    let mut at = start;
+    while at < end {
+        let translated = pages.address(at).map(|va| (va, pages.translate(va)));
+        let (count, used_for) = match translated {
+            Some((va, Ok(found))) => {
+                let left = (found.va + found.size - va) / struct_pages::BYTES as u64;
+                (left.clamp(1, end - at), Use::Uninitialised)
+            }
+            _ => (1, Use::Unreadable),
+        };
+        runs.push_plain(at, count, used_for);
+        at += count;
     }
     runs
 }

@@ -65,8 +65,8 @@ impl Step {
             Self::GoOnline => "go online",
         }
     }
-    /// The name of its inverse.
-    const fn inverse(self) -> &'static str {
+    /// The name of its inverse in a removal.
+    pub const fn inverse(self) -> &'static str {
         match self {
             Self::ClaimSections => "drop sections",
             Self::MapLinear => "unmap linear",

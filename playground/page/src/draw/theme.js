@@ -16,6 +16,7 @@ export const USES = {
   mixed: ['several uses', '#b8a14a', '#8a7a3a'],
   other: ['other uses', '#b8a14a', '#8a7a3a'],
   damaged: ['damaged struct page', '#ff00aa', '#ff66cc'],
+  uninitialised: ['struct page not initialised yet', '#e6d8bd', '#544a38'],
   unreadable: ['struct page not mapped', '#000000', '#ffffff'],
   hole: ['hole', '#ffffff', '#14181d'],
   offline: ['offline', '#cfd5db', '#3d444d'],

@@ -97,7 +97,8 @@ export function AuditPanel({ session }) {
   if (session.source.live) return html`<${Panel} name="audit" title="Audit"><p>The guest audits itself: type <code>audit</code> at its shell.</p><//>`;
   if (!has(audit)) return html`<${Panel} name="audit" title="Audit"><${Missing} view=${audit} what="The audit"/><//>`;
   const findings = audit.findings ?? [];
-  return html`<${Panel} name="audit" title="Audit" note="The model reads all of its tables, struct pages and counts, and checks the invariants I1 to I8.">
+  const after = session.step === null ? '' : ' This is the machine after all steps.';
+  return html`<${Panel} name="audit" title="Audit" note=${`The model reads all of its tables, struct pages and counts, and checks the invariants I1 to I8.${after}`}>
     <p class=${audit.clean ? 'good' : 'bad'} role="status">${audit.clean ? `clean${audit.counted ? `: ${audit.counted}` : ''}` : plural(findings.length, 'finding')}</p>
     ${findings.length > 0 && html`<ul class="findings">${findings.slice(0, 20).map((one) => html`<li><b>${one.invariant}</b> ${one.text}</li>`)}</ul>`}<//>`;
 }

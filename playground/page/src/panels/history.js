@@ -51,9 +51,6 @@ function Events({ step, session }) {
     ${rest > 0 && html`<li>${count(rest)} more</li>`}</ul>`;
 }
 
-/** Whether the operation failed and took back what it had done: the inverse of the first step is its last. */
-const undone = ({ trace, answers, at }) => trace.undone || (answers[at]?.status > 0 && trace.steps.some(({ step }) => step === 'drop sections'));
-
 /** Steps that are listed: those around the one that is shown. */
 const LISTED = 10;
 
@@ -73,7 +70,7 @@ function Steps({ session }) {
     <span role="status">${at < 0 ? `before the first of ${last + 1} steps` : `after step ${at + 1} of ${last + 1}: ${trace.steps[at].step}`}</span></div>
     <ol start=${first + 1}>${first > 0 && html`<li class="quiet" aria-hidden="true">…</li>`}${listed.map(({ step }, n) => html`<li class=${first + n > at ? 'later' : step.startsWith('undo') ? 'undo' : null} aria-current=${first + n === at ? 'step' : undefined}>
       <button type="button" class="plain" onClick=${() => go(first + n)}>${step}</button></li>`)}${first + LISTED <= last && html`<li class="quiet" aria-hidden="true">…</li>`}</ol>
-    ${undone(session) && html`<p class="bad">The operation failed, and its steps were undone: their inverses follow them.</p>`}
+    ${trace.undone && html`<p class="bad">The operation failed, and its steps were undone: their inverses follow them.</p>`}
     <${Events} step=${trace.steps[at]} session=${session}/></div>`;
 }
 

@@ -87,3 +87,11 @@ fn an_access_past_the_end_of_a_range_is_a_panic() {
     memory.plug(0x1000, 0x3000);
     memory.pointer(0x3ff8, 16);
 }
+
+/// The program ends with a sentence, not with what the allocator says.
+#[test]
+#[should_panic(expected = "more memory than its host has")]
+fn a_host_without_memory_says_so() {
+    // 2^62 bytes: more than any host has addresses for.
+    drop(std::hint::black_box(Host::of(1 << 41)));
+}
