@@ -172,11 +172,15 @@ impl Calls {
             Kind::Return => {
                 let at = self.returns.iter().rposition(|to| *to == address)?;
                 self.returns.remove(at);
-                if let Some((depth, start)) = self.open
-                    && at + 1 == depth
-                {
-                    self.open = None;
-                    return Some(now.since(&start));
+                match &mut self.open {
+                    Some((depth, start)) if at + 1 == *depth => {
+                        let took = now.since(start);
+                        self.open = None;
+                        return Some(took);
+                    }
+                    // An older call of another thread: those above move down.
+                    Some((depth, _)) if at + 1 < *depth => *depth -= 1,
+                    _ => {}
                 }
             }
             _ => {}
@@ -225,6 +229,16 @@ mod tests {
         assert_eq!(calls.reach(Kind::Return, 0x300, &at(50)), None, "nothing was called there");
         assert_eq!(calls.reach(Kind::Return, 0x104, &at(65)), Some(at(45)));
         assert_eq!(calls.reach(Kind::Return, 0x104, &at(70)), None);
+    }
+
+    #[test]
+    fn an_older_call_of_another_thread_may_return_first() {
+        let mut calls = Calls::default();
+        calls.reach(Kind::Call, 0x200, &at(5));
+        calls.reach(Kind::Call, 0x100, &at(10));
+        calls.reach(Kind::Enter, 0, &at(20));
+        assert_eq!(calls.reach(Kind::Return, 0x204, &at(30)), None);
+        assert_eq!(calls.reach(Kind::Return, 0x104, &at(65)), Some(at(45)));
     }
 
     #[test]
