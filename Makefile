@@ -3,6 +3,7 @@
 
 PROFILE ?= release
 JSON ?=
+RECORD ?=
 # Groups of boot tests for make test (tests.toml lists them), and whether their results are TAP.
 GROUP ?=
 TAP ?=
@@ -26,7 +27,7 @@ quiet := $(shell test -t 2 || echo --quiet)
 host_tool := cargo run $(quiet) -p hotmap-tests --bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-long check check-miri check-docs bench gdb image dist clean fmt setup setup-build setup-gdb setup-web \
+.PHONY: help run demo test test-long check check-miri check-docs bench bench-linux gdb image dist clean fmt setup setup-build setup-gdb setup-web \
 	wasm page playground watch test-web report
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
@@ -43,6 +44,8 @@ help:
 	@echo '  make check        the fast part: format, clippy, host tests; no QEMU'
 	@echo '  make check-miri   the memory model under Miri (installs a nightly toolchain)'
 	@echo '  make bench        guest instructions per operation, beside Linux (JSON=1: as JSON)'
+	@echo '  make bench-linux  the same on Debian'"'"'s Linux kernels, side by side: downloads 200 MB, then 5 to 15 minutes'
+	@echo '                    (JSON=1: as JSON; RECORD=1: docs/evidence/linux.md, with which make bench compares)'
 	@echo '  make check-docs   run again every command that the documents quote, and compare'
 	@echo '  make playground   the memory model in the browser: builds one page and serves it (PORT=8000; Ctrl-C ends it)'
 	@echo '  make watch        a live guest in that page: plug a DIMM at the monitor, and watch it arrive (PORT=8000)'
@@ -117,6 +120,9 @@ test-long: setup
 
 bench: setup image
 	@$(host_tool) bench -- $(if $(filter-out 0,$(JSON)),--json)
+
+bench-linux: setup image
+	@$(host_tool) bench-linux -- $(if $(filter-out 0,$(JSON)),--json) $(if $(filter-out 0,$(RECORD)),--record)
 
 gdb: setup-gdb image
 	@scripts/gdb $(elf) $(QEMU_OPTIONS)

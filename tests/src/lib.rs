@@ -11,6 +11,7 @@
 //! | [`manifest`] | what can be tested, for programs that choose |
 //! | [`options`], [`output`] | the command line; standard output that may close |
 //! | [`bench`] | figures, and Linux's beside them |
+//! | [`linux`] | Linux on the same QEMU, measured as hotmap is |
 //! | [`demo`] | the life of a DIMM, narrated |
 
 pub mod a64;
@@ -19,6 +20,7 @@ pub mod cases;
 pub mod demo;
 pub mod eyes;
 pub mod fdt;
+pub mod linux;
 pub mod manifest;
 pub mod options;
 pub mod output;

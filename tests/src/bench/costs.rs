@@ -14,13 +14,15 @@ use std::process::Command;
 
 use hotmap_client::error::{Checked, Error, failed};
 use hotmap_client::qemu::root;
+use serde::{Deserialize, Serialize};
 
 macro_rules! costs {
     ($($(#[$doc:meta])* $name:ident,)+) => {
         /// Counts, by what is counted. Each of them is 0 where a witness does not see it.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default)]
         pub struct Costs {
-            $($(#[$doc])* pub $name: u64,)+
+            $($(#[$doc])* #[serde(skip_serializing_if = "is_zero")] pub $name: u64,)+
         }
 
         impl Costs {
@@ -73,6 +75,11 @@ costs! {
     copied,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl Sub for Costs {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
@@ -93,9 +100,19 @@ impl Costs {
         [self.tlbi, self.tlbi_range, self.tlbi_local, self.dsb, self.isb, self.cache]
     }
 
+    /// Exclusive accesses and atomics.
+    pub const fn atomics(self) -> u64 {
+        self.exclusive + self.atomic
+    }
+
     /// TLBI that other CPUs take part in, of any kind.
     pub const fn broadcasts(self) -> u64 {
         self.tlbi + self.tlbi_range
+    }
+
+    /// The counts of several together.
+    pub fn sum(costs: impl IntoIterator<Item = Self>) -> Self {
+        costs.into_iter().fold(Self::default(), Add::add)
     }
 
     fn read(words: &str) -> Option<Self> {

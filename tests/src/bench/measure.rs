@@ -79,7 +79,15 @@ impl Life {
 /// # Errors
 /// Failed when a figure is missing or zero, or the page counts are not those of the start; else as [`Guest`].
 pub fn measure(run: &Run, subject: Subject) -> Checked<Life> {
-    let mut guest = Guest::boot(run, &machine(subject))?;
+    measure_on(run, subject, &machine(subject))
+}
+
+/// Measures one subject on a machine that is [`machine`]'s, with more options.
+///
+/// # Errors
+/// As [`measure`].
+pub fn measure_on(run: &Run, subject: Subject, machine: &Machine) -> Checked<Life> {
+    let mut guest = Guest::boot(run, machine)?;
     let before = guest.state()?.pages;
     let dimm = Dimm::new("bench", subject.size).unreserved();
     guest.plug_well(&dimm)?;
@@ -102,7 +110,8 @@ pub fn measure(run: &Run, subject: Subject) -> Checked<Life> {
     Ok(life)
 }
 
-fn machine(subject: Subject) -> Machine {
+/// The machine of a subject.
+pub fn machine(subject: Subject) -> Machine {
     let word = format!("memmap={}", subject.memmap.word());
     let machine = Machine { icount: true, ..Machine::firmware() };
     machine.granule(subject.granule).cpu(subject.cpu).append("bench=on").append(&word)

@@ -5,7 +5,7 @@ use super::audit::{self, Audit};
 use super::churn::{self, Churn};
 use super::dedup::{self, Shared};
 use super::demand::{self, Tebibyte};
-use super::linux::{BOOT_GOAL, IMAGE_GOAL, Linux, ROWS, goal, rows};
+use super::linux::{self, BOOT_GOAL, IMAGE_GOAL, Linux, goal, rows};
 use super::measure::Life;
 use super::migrate::{self, Migrate};
 use super::paid::{self, Paid};
@@ -69,15 +69,10 @@ fn life_row(text: &mut String, life: &Life, name: &str, goal: &str, ram: &str) {
 }
 
 fn linux_row(text: &mut String, linux: &Linux) {
-    let offline = match linux.offline {
-        (from, to) if from < to => format!("{from}-{to}"),
-        (from, _) => format!("{from}"),
-    };
-    let [add, online, remove, boot] =
-        [linux.add, linux.online, linux.remove, linux.boot].map(|n| n.to_string());
-    let total = format!("{:.1}", linux.life());
-    let name = format!("  Linux, {}", linux.build);
-    let ram = linux.ram_self.replace("not available", "-");
+    let counts = [linux.add, linux.online, linux.offline, linux.remove, linux.life(), linux.boot];
+    let [add, online, offline, remove, total, boot] = counts.map(|millions| format!("{millions:.1}"));
+    let name = format!("  Linux {}", linux.build);
+    let ram = format!("{} kB", linux.ram >> 10);
     row(text, [&name, &add, &online, &offline, &remove, &total, "", &ram, &boot]);
 }
 
@@ -90,7 +85,7 @@ fn ratio_row(text: &mut String, life: &Life, linux: &Linux) {
     let cells = [
         times(linux.add, life.add.instructions),
         times(linux.online, life.online.instructions),
-        times(linux.offline.0, life.offline.instructions),
+        times(linux.offline, life.offline.instructions),
         times(linux.remove, life.remove.instructions),
         times(linux.life(), life.total()),
         times(linux.boot, life.boot.instructions),
@@ -145,8 +140,10 @@ impl Results {
         );
         let _ = writeln!(
             text,
-            "QEMU {}.{}, CPU {cpu}, self-hosted memmap, firmware boot, 1 GiB of boot RAM; Linux is 6.12.\n",
-            qemu.0, qemu.1
+            "QEMU {}.{}, CPU {cpu}, self-hosted memmap, firmware boot, 1 GiB of boot RAM.\n{}.\n",
+            qemu.0,
+            qemu.1,
+            linux::source()
         );
         row(&mut text, ["", "add", "online", "offline", "remove", "sum", "goal", "RAM", "boot"]);
         for life in &self.reference {
@@ -155,8 +152,8 @@ impl Results {
             let ram = format!("{} kB", life.system_ram() >> 10);
             life_row(&mut text, life, &format!("{granule} hotmap"), &goal, &ram);
             for linux in rows(granule) {
-                linux_row(&mut text, linux);
-                ratio_row(&mut text, life, linux);
+                linux_row(&mut text, &linux);
+                ratio_row(&mut text, life, &linux);
             }
         }
         self.system_ram_text(&mut text);
@@ -188,12 +185,11 @@ impl Results {
         text.push_str("\nSystem RAM that the DIMM costs while it is there (table pages; memmap pages):\n");
         for life in self.reference.iter().chain(&self.from_ram) {
             let subject = life.subject;
-            let linux: Vec<String> = rows(subject.granule)
-                .map(|linux| {
-                    let ram = if life.add.ram == 0 { linux.ram_self } else { linux.ram };
-                    format!("Linux {} {ram}", linux.build)
-                })
-                .collect();
+            let rows =
+                if life.add.ram == 0 { rows(subject.granule) } else { linux::rows_in_ram(subject.granule) };
+            let rows = rows.iter().filter(|row| row.is_self_hosted == (life.add.ram == 0));
+            let linux: Vec<String> =
+                rows.map(|linux| format!("Linux {} {} kB", linux.build, linux.ram >> 10)).collect();
             let linux = if linux.is_empty() { String::new() } else { format!("   ({})", linux.join(", ")) };
             let home = if life.add.ram == 0 { "self-hosted" } else { "in system RAM" };
             let (kib, tables) = (life.system_ram() >> 10, life.tables());
@@ -254,7 +250,8 @@ impl Results {
     }
 
     fn image_text(&self, text: &mut String) {
-        let linux: Vec<&str> = ROWS.iter().map(|row| row.image).collect();
+        let linux =
+            linux::images().iter().map(|bytes| format!("{:.1} MB", *bytes as f64 / 1e6)).collect::<Vec<_>>();
         let (image, goal) = (self.image as f64 / 1024.0, IMAGE_GOAL >> 10);
         let _ = writeln!(text, "\nImage: {image:.0} KiB (goal {goal} KiB; Linux {})", linux.join(", "));
         match self.missed().as_slice() {
@@ -284,7 +281,7 @@ impl Results {
             "paid": self.paid.iter().map(paid::json).collect::<Vec<_>>(),
             "audits": self.audits.iter().map(Audit::json).collect::<Vec<_>>(),
             "scaling": self.scaling.iter().map(life_json).collect::<Vec<_>>(),
-            "linux": ROWS.iter().map(linux_json).collect::<Vec<_>>(),
+            "linux": linux::record(),
             "missed": self.missed(),
         })
     }
@@ -307,23 +304,6 @@ fn life_json(life: &Life) -> Value {
         "table_pages": life.tables(),
         "memmap_pages_in_ram": life.add.ram,
         "system_ram_bytes": life.system_ram(),
-    })
-}
-
-fn linux_json(row: &Linux) -> Value {
-    let whole = |millions: f64| Value::from((millions * 1e6).round());
-    json!({
-        "version": "6.12",
-        "build": row.build,
-        "granule": row.granule.bytes(),
-        "add": whole(row.add),
-        "online": whole(row.online),
-        "offline": [whole(row.offline.0), whole(row.offline.1)],
-        "remove": whole(row.remove),
-        "boot": whole(row.boot),
-        "system_ram_self_hosted": row.ram_self,
-        "system_ram": row.ram,
-        "image": row.image,
     })
 }
 

@@ -172,11 +172,11 @@ fn figures(life: &Life, paint: Paint) -> Event {
     say!("    {:<8} {sum:>9}   and {ram} of system RAM", "sum");
     rows.push(Figure { name: "sum".into(), instructions: sum as f64, ram: Some(ram) });
     for linux in rows_of_linux(granule) {
-        let (name, millions) = (format!("Linux 6.12, {}", linux.build), linux.life());
+        let (name, millions) = (format!("Linux {}", linux.build), linux.life());
         let times = millions * 1e6 / sum as f64;
-        let ram = &linux.ram_self;
+        let ram = format!("{} kB", linux.ram >> 10);
         say!("    {name}: {millions:.1} million, {times:.0} times as many, and {ram} of system RAM");
-        rows.push(Figure { name, instructions: millions * 1e6, ram: Some(ram.to_string()) });
+        rows.push(Figure { name, instructions: millions * 1e6, ram: Some(ram) });
     }
     say!("`make bench` has them all.");
     Event::Figures { machine, rows }

@@ -1,0 +1,245 @@
+//! What was measured, of hotmap and of each Linux, as a file: docs/evidence/linux.json.
+
+use crate::bench::costs::Costs;
+use hotmap_client::geometry::{GRANULES, Granule};
+use serde::{Deserialize, Serialize};
+
+/// A run of `make bench-linux`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The day, as `2026-11-29`.
+    pub date: String,
+    /// The command line that measured it.
+    pub command: String,
+    /// QEMU's version: `QEMU 7.2.22`.
+    pub qemu: String,
+    /// QEMU's CPU model.
+    pub cpu: String,
+    /// hotmap at each granule, then each Linux.
+    pub columns: Vec<Column>,
+    /// What could not be measured, and why.
+    pub missing: Vec<String>,
+}
+
+/// A kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// `hotmap`, or Linux's version and flavour.
+    pub name: String,
+    /// Bytes of a page.
+    pub granule: u64,
+    /// Debian's package; empty for hotmap.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub package: String,
+    /// The package's version.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub version: String,
+    /// The package's SHA-256.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sha256: String,
+    /// What was measured.
+    pub cells: Vec<Cell>,
+}
+
+/// A figure, or why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Of what.
+    #[serde(flatten)]
+    pub row: Row,
+    /// The figure.
+    #[serde(flatten)]
+    pub value: Value,
+}
+
+/// Of what a figure is. The order is that of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Row {
+    /// The kind of measurement.
+    pub part: Part,
+    /// Where the memmap is.
+    pub memmap: Home,
+    /// Bytes of the memory; 0 where there is none.
+    pub bytes: u64,
+    /// What of it.
+    pub operation: Operation,
+}
+
+/// A kind of measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// The kernel without added memory.
+    Guest,
+    /// A DIMM that is not used.
+    Life,
+    /// Larger DIMMs.
+    Growth,
+    /// A DIMM again and again.
+    Cycles,
+    /// A DIMM in use.
+    Load,
+    /// A virtio memory device.
+    Resize,
+    /// Huge pages that share their memmap.
+    HugePage,
+}
+
+/// Where the memmap is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Home {
+    /// In the memory that it describes.
+    #[serde(rename = "self")]
+    SelfHosted,
+    /// In system RAM.
+    Ram,
+    /// It does not matter.
+    Any,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// From reset to the first instruction of init, or to the prompt.
+    Boot,
+    /// The image's bytes.
+    Image,
+    /// Bytes of boot RAM that are not free at the prompt.
+    Used,
+    /// Add.
+    Add,
+    /// Online.
+    Online,
+    /// Offline.
+    Offline,
+    /// Remove.
+    Remove,
+    /// The four together.
+    Sum,
+    /// Bytes of system RAM that the memory costs.
+    SystemRam,
+    /// The four together, the first time.
+    First,
+    /// The same, the last time.
+    Last,
+    /// What a page that migrates costs.
+    Migration,
+    /// What a page in use costs when its memory goes offline.
+    UsedPage,
+    /// More of a virtio memory device.
+    Up,
+    /// Less of it.
+    Down,
+    /// The memmap of a huge page is shared.
+    Optimise,
+}
+
+/// A figure, or why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Value {
+    /// Counts.
+    Costs(Costs),
+    /// Counts of all together, and of how many: the figure is what each costs.
+    Each(Costs, u64),
+    /// Bytes.
+    Size(u64),
+    /// Why it cannot be measured.
+    Cannot(String),
+}
+
+impl Row {
+    /// A row whose operation follows.
+    pub const fn new(part: Part, memmap: Home, bytes: u64, operation: Operation) -> Self {
+        Self { part, memmap, bytes, operation }
+    }
+
+    /// The kernel's own figures.
+    pub const fn guest(operation: Operation) -> Self {
+        Self::new(Part::Guest, Home::Any, 0, operation)
+    }
+}
+
+impl Value {
+    /// Guest instructions, or bytes.
+    pub fn number(&self) -> Option<u64> {
+        match self {
+            Self::Costs(costs) => Some(costs.instructions),
+            Self::Each(costs, count) => costs.instructions.checked_div(*count),
+            Self::Size(bytes) => Some(*bytes),
+            Self::Cannot(_) => None,
+        }
+    }
+}
+
+impl Column {
+    /// Adds a figure.
+    pub fn add(&mut self, row: Row, value: Value) {
+        self.cells.push(Cell { row, value });
+    }
+
+    /// The figure of a row.
+    pub fn get(&self, row: Row) -> Option<&Value> {
+        self.cells.iter().find(|cell| cell.row == row).map(|cell| &cell.value)
+    }
+
+    /// The number of a row.
+    pub fn number(&self, row: Row) -> Option<u64> {
+        self.get(row)?.number()
+    }
+
+    /// Whether this is hotmap.
+    pub fn is_hotmap(&self) -> bool {
+        self.package.is_empty() && self.name == HOTMAP
+    }
+
+    /// The page size, if hotmap has it too.
+    pub fn granule(&self) -> Option<Granule> {
+        GRANULES.into_iter().find(|granule| granule.bytes() == self.granule)
+    }
+}
+
+/// hotmap's column.
+pub const HOTMAP: &str = "hotmap";
+
+impl Record {
+    /// The kernels with a page size: hotmap, then each Linux.
+    pub fn of(&self, granule: Granule) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(move |column| column.granule == granule.bytes())
+    }
+
+    /// Each Linux with a page size.
+    pub fn linux(&self, granule: Granule) -> impl Iterator<Item = &Column> {
+        self.of(granule).filter(|column| !column.is_hotmap())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cell, Column, Home, Operation, Part, Row, Value};
+    use crate::bench::costs::Costs;
+
+    #[test]
+    fn a_figure_is_a_flat_object() {
+        let row = Row::new(Part::Life, Home::SelfHosted, 1 << 30, Operation::Add);
+        let value = Value::Costs(Costs { instructions: 7, tlbi: 2, ..Costs::default() });
+        let cell = Cell { row, value };
+        let text = serde_json::to_string(&cell).expect("JSON");
+        let should = r#"{"part":"life","memmap":"self","bytes":1073741824,"operation":"add","costs":{"instructions":7,"tlbi":2}}"#;
+        assert_eq!(text, should);
+        assert_eq!(serde_json::from_str::<Cell>(&text).expect("a cell"), cell);
+    }
+
+    #[test]
+    fn what_each_costs_is_a_quotient_and_a_reason_is_no_number() {
+        let costs = Costs { instructions: 70, ..Costs::default() };
+        let mut column = Column::default();
+        column.add(Row::guest(Operation::Migration), Value::Each(costs, 10));
+        column.add(Row::guest(Operation::Add), Value::Cannot("no".into()));
+        assert_eq!(column.number(Row::guest(Operation::Migration)), Some(7));
+        assert_eq!(column.number(Row::guest(Operation::Add)), None);
+        assert_eq!(Value::Each(costs, 0).number(), None);
+    }
+}

@@ -1,0 +1,289 @@
+//! What was measured, side by side: for each page size a row per operation, hotmap's column, and each Linux's with the ratio.
+
+use super::plan::CYCLES;
+use super::record::{Column, Home, Operation, Part, Record, Row, Value};
+use crate::bench::costs::Costs;
+use hotmap_client::geometry::{GRANULES, size_text};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+/// Width of a row's name, of hotmap's column, and of a Linux's without the ratio.
+const WIDTHS: [usize; 3] = [42, 10, 18];
+
+/// All tables as text.
+pub fn text(record: &Record) -> String {
+    let mut text = format!(
+        "hotmap and Linux on {}, CPU {}, 1 CPU, 1 GiB of boot RAM, -icount: guest instructions, in millions unless named\n\
+         otherwise. Linux is Debian's, unmodified; its boot includes UEFI.\n",
+        record.qemu, record.cpu
+    );
+    for granule in GRANULES {
+        let columns: Vec<&Column> = record.of(granule).collect();
+        if columns.is_empty() {
+            continue;
+        }
+        let mut notes = Vec::new();
+        let _ = writeln!(text, "\n{granule} pages");
+        figures(&mut text, &columns, &mut notes);
+        counts(&mut text, &columns);
+        for (number, note) in notes.iter().enumerate() {
+            let _ = writeln!(text, "  [{}] {note}", number + 1);
+        }
+    }
+    if !record.missing.is_empty() {
+        text.push_str("\nNot measured:\n");
+        record.missing.iter().for_each(|why| text.extend(["  ", why, "\n"]));
+    }
+    text
+}
+
+fn figures(text: &mut String, columns: &[&Column], notes: &mut Vec<String>) {
+    let [name, own, other] = WIDTHS;
+    let _ = write!(text, "{:name$}", "");
+    for column in columns {
+        let width = if column.is_hotmap() { own } else { other };
+        let _ = write!(text, " {:>width$}", column.name);
+        if !column.is_hotmap() {
+            let _ = write!(text, " {:>7}", "ratio");
+        }
+    }
+    text.push('\n');
+    let rows: BTreeSet<Row> =
+        columns.iter().flat_map(|column| column.cells.iter().map(|cell| cell.row)).collect();
+    let mut part = None;
+    for row in rows.into_iter().filter(is_shown) {
+        if part != Some((row.part, row.memmap)) {
+            let _ = writeln!(text, "{}", heading(row));
+            part = Some((row.part, row.memmap));
+        }
+        let _ = write!(text, "  {:<width$}", label(row), width = name - 2);
+        let ours = columns.iter().find(|column| column.is_hotmap()).and_then(|column| column.number(row));
+        for column in columns {
+            let cell = cell(column, row, notes);
+            let width = if column.is_hotmap() { own } else { other };
+            let _ = write!(text, " {cell:>width$}");
+            if !column.is_hotmap() {
+                let _ = write!(text, " {:>7}", ratio(column.number(row), ours));
+            }
+        }
+        text.truncate(text.trim_end_matches(' ').len());
+        text.push('\n');
+    }
+}
+
+/// Of larger DIMMs, adding them and the whole life are enough.
+fn is_shown(row: &Row) -> bool {
+    row.part != Part::Growth || matches!(row.operation, Operation::Add | Operation::Sum)
+}
+
+fn cell(column: &Column, row: Row, notes: &mut Vec<String>) -> String {
+    match column.get(row) {
+        None => "-".into(),
+        Some(Value::Costs(costs)) => format!("{:.3}", costs.instructions as f64 / 1e6),
+        Some(value @ Value::Each(..)) => value.number().unwrap_or_default().to_string(),
+        Some(Value::Size(bytes)) if row.operation == Operation::SystemRam => format!("{} kB", bytes >> 10),
+        Some(Value::Size(bytes)) => format!("{:.1} MB", *bytes as f64 / 1e6),
+        Some(Value::Cannot(why)) => {
+            let note = format!("Linux {}: {why}", column.name);
+            let at = notes.iter().position(|is| *is == note).unwrap_or_else(|| {
+                notes.push(note);
+                notes.len() - 1
+            });
+            format!("no [{}]", at + 1)
+        }
+    }
+}
+
+fn ratio(linux: Option<u64>, ours: Option<u64>) -> String {
+    match (linux, ours) {
+        (Some(linux), Some(ours)) if ours > 0 => match linux as f64 / ours as f64 {
+            ratio if ratio < 10.0 => format!("{ratio:.1}x"),
+            ratio => format!("{ratio:.0}x"),
+        },
+        _ => String::new(),
+    }
+}
+
+/// What a real CPU pays for, in the life of a DIMM and for each page that migrates.
+fn counts(text: &mut String, columns: &[&Column]) {
+    let _ = writeln!(text, "of these, broadcast TLBI / DSB / ISB / exclusives and atomics");
+    let rows: BTreeSet<Row> =
+        columns.iter().flat_map(|column| column.cells.iter().map(|cell| cell.row)).collect();
+    for row in rows.into_iter().filter(|row| matches!(row.part, Part::Life | Part::Load | Part::Resize)) {
+        let cells: Vec<Option<String>> = columns.iter().map(|column| kinds(column.get(row)?)).collect();
+        if cells.iter().all(Option::is_none) {
+            continue;
+        }
+        let _ = write!(text, "  {:<40}", label(row) + home(row.memmap));
+        for cell in cells {
+            let _ = write!(text, " {:>26}", cell.unwrap_or_else(|| "-".into()));
+        }
+        text.push('\n');
+    }
+}
+
+fn kinds(value: &Value) -> Option<String> {
+    let list = |costs: &Costs| [costs.broadcasts(), costs.dsb, costs.isb, costs.atomics()];
+    match value {
+        Value::Costs(costs) if list(costs).iter().any(|count| *count > 0) => {
+            Some(list(costs).map(|count| count.to_string()).join(" / "))
+        }
+        Value::Each(costs, count) if *count > 0 && list(costs).iter().any(|count| *count > 0) => {
+            Some(list(costs).map(|of| format!("{:.1}", of as f64 / *count as f64)).join(" / "))
+        }
+        _ => None,
+    }
+}
+
+fn home(memmap: Home) -> &'static str {
+    match memmap {
+        Home::SelfHosted => ", memmap in it",
+        Home::Ram => ", memmap in system RAM",
+        Home::Any => "",
+    }
+}
+
+fn heading(row: Row) -> String {
+    let memmap = match row.memmap {
+        Home::SelfHosted => ", memmap in the memory itself",
+        Home::Ram => ", memmap in system RAM",
+        Home::Any => "",
+    };
+    let what = match row.part {
+        Part::Guest => "the kernel".into(),
+        Part::Life => "a DIMM of 1 GiB".into(),
+        Part::Growth => "larger DIMMs, memmap in them if such a DIMM can be removed".into(),
+        Part::Cycles => format!("plug and unplug, {CYCLES} times"),
+        Part::Load => "a DIMM in use goes offline: instructions".into(),
+        Part::Resize => "virtio memory, 1 GiB".into(),
+        Part::HugePage => "huge pages that share their memmap".into(),
+    };
+    what + memmap
+}
+
+fn label(row: Row) -> String {
+    let size = size_text(row.bytes);
+    let word = match row.operation {
+        Operation::Boot => "boot: reset to init, or to the prompt",
+        Operation::Image => "image",
+        Operation::Used => "boot RAM that is not free at the prompt",
+        Operation::Add => "add",
+        Operation::Online => "online",
+        Operation::Offline => "offline",
+        Operation::Remove => "remove",
+        Operation::Sum => "sum",
+        Operation::SystemRam => "system RAM that it costs",
+        Operation::First => "the first time",
+        Operation::Last => "the last time",
+        Operation::Migration => "each migration",
+        Operation::UsedPage => "each page in use",
+        Operation::Up => "up",
+        Operation::Down => "down",
+        Operation::Optimise => "share",
+    };
+    match row.part {
+        Part::Growth | Part::HugePage => format!("{size}: {word}"),
+        _ => word.into(),
+    }
+}
+
+/// Writes linux.json and linux.md into a folder.
+///
+/// # Errors
+/// A sentence that names the file that cannot be written.
+pub fn save(record: &Record, folder: &Path) -> Result<(), String> {
+    let json = serde_json::to_string_pretty(record).map_err(|error| error.to_string())?;
+    write(&folder.join("linux.json"), &(json + "\n"))?;
+    write(&folder.join("linux.md"), &page(record))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The page that shows a record.
+pub fn page(record: &Record) -> String {
+    let mut kernels = String::new();
+    for column in record.columns.iter().filter(|column| !column.is_hotmap()) {
+        let Column { name, package, version, sha256, .. } = column;
+        let _ = writeln!(kernels, "| {name} | `{package}` | {version} | `{sha256}` |");
+    }
+    let Record { date, command, qemu, cpu, .. } = record;
+    let tables = text(record);
+    format!(
+        "# Linux on the same QEMU\n\n\
+         hotmap and unmodified Debian kernels, measured in one run: `{command}` on {date}, {qemu}, CPU {cpu}.\n\
+         `make bench-linux` measures again, on your machine; `make bench` compares with linux.json, which has the figures below.\n\n\
+         | kernel | package | version | SHA-256 |\n|---|---|---|---|\n{kernels}\n```text\n{tables}```\n{HOW}"
+    )
+}
+
+/// How it was measured.
+const HOW: &str = "
+## How
+
+- `scripts/linux` fetches the packages. The initramfs has busybox and a shell on the serial console; its first program
+  executes one marked instruction, where the boot ends.
+- Both kernels run with `-icount shift=0,sleep=off`, one CPU, 1 GiB of boot RAM, GICv3, firmware boot. hotmap counts by its
+  performance counter, Linux by a plugin in QEMU (tests/counter): from the entry to the return of `acpi_device_hotplug`
+  (add, remove), `memory_subsys_online`, `memory_subsys_offline` and `virtio_mem_run_wq`. What else runs in between, such as
+  timers, is counted too. Before, the guest idles for 30 of its seconds: background work at boot would be counted.
+- Linux boots with `nokaslr memhp_default_state=offline memory_hotplug.memmap_on_memory=Y` (or `=N`), and its blocks go online
+  as `online_movable`. What is free is read from /proc/zoneinfo, with the lists of the CPU. The system RAM that a DIMM costs
+  is what is less free while it is present and offline than before.
+- A DIMM in use: a process has written to 512 MiB of its memory, in pages that are not huge. Linux takes one block after the
+  other offline, and pages migrate to blocks that are next: a page migrates more than once. hotmap takes all blocks offline
+  together and moves each page of a tenant once. What offline costs with nothing in use is subtracted.
+- Virtio memory: its blocks go online and offline in the same count; hotmap leaves out the waiting for the device.
+- The kernels are compared at 4K and 16K: Debian has none with 64K pages.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::{page, ratio, text};
+    use crate::bench::costs::Costs;
+    use crate::bench::linux::record;
+    use crate::linux::record::{Column, HOTMAP, Home, Operation, Part, Record, Row, Value};
+
+    /// `bench-linux --page` writes it again.
+    #[test]
+    fn the_page_shows_the_record() {
+        assert_eq!(include_str!("../../../docs/evidence/linux.md"), page(record()));
+    }
+
+    #[test]
+    fn a_row_has_both_figures_and_the_ratio_and_a_reason_is_a_note() {
+        let row = |operation| Row::new(Part::Life, Home::SelfHosted, 1 << 30, operation);
+        let costs = |instructions| Value::Costs(Costs { instructions, ..Costs::default() });
+        let mut ours = Column { name: HOTMAP.into(), granule: 4096, ..Column::default() };
+        let mut linux = Column { name: "7.2 cloud".into(), package: "p".into(), ..ours.clone() };
+        ours.add(row(Operation::Add), costs(500_000));
+        ours.add(row(Operation::Offline), costs(1000));
+        linux.add(row(Operation::Add), costs(6_000_000));
+        linux.add(row(Operation::Offline), Value::Cannot("Operation not permitted".into()));
+        let record =
+            Record { columns: vec![ours, linux], missing: vec!["Linux 9: gone".into()], ..Record::default() };
+        let text = text(&record);
+        let words = |start: &str| {
+            let line = text.lines().find(|line| line.trim_start().starts_with(start)).unwrap_or_default();
+            line.split_whitespace().collect::<Vec<_>>()
+        };
+        assert_eq!(words("add"), ["add", "0.500", "6.000", "12x"], "{text}");
+        assert_eq!(words("offline"), ["offline", "0.001", "no", "[1]"], "{text}");
+        assert_eq!(
+            words("[1]"),
+            ["[1]", "Linux", "7.2", "cloud:", "Operation", "not", "permitted"],
+            "{text}"
+        );
+        assert!(text.ends_with("Not measured:\n  Linux 9: gone\n"), "{text}");
+    }
+
+    #[test]
+    fn a_ratio_needs_both() {
+        assert_eq!(
+            [ratio(Some(9), Some(2)), ratio(Some(9), Some(0)), ratio(None, Some(1))],
+            ["4.5x", "", ""]
+        );
+    }
+}
