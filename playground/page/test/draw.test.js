@@ -53,6 +53,15 @@ test('the chosen page\'s arrow is lit, and leads into the block itself when it h
   assert.equal((svg.match(/class="arrow lit"/g) ?? []).length, 1);
 });
 
+test('of the rows that one range of vmemmap describes, the one with the chosen page is lit', () => {
+  const views = { memory: sample.memory(1), vmemmap: sample.vmemmap(1) };
+  const svg = render(drawMap(views, { chosen: 0x78000000 }));
+  assert.equal((svg.match(/class="arrow lit"/g) ?? []).length, 1);
+  assert.equal((svg.match(/class="chosen"/g) ?? []).length, 1);
+  const arrows = (drawn) => drawn.match(/class="arrow [^"]*" d="[^"]*"/g);
+  assert.equal(arrows(svg).filter((one) => arrows(render(drawMap(views))).includes(one)).length, 2, 'those of the other rows stay');
+});
+
 test('a shared frame glows, and a read-only range is marked', () => {
   const vmemmap = sample.shared(sample.vmemmap(1), 0x41800, 0x41806000);
   const svg = render(drawMap({ memory: sample.memory(1), vmemmap }));

@@ -165,8 +165,8 @@ function memmapRect({ range, first, pages, x, y, wide, shared }, lit, { view, on
     ${lit && html`<rect class="chosen" x=${px(x)} y=${y + 1} width=${px(wide)} height=${ROW - 2}/>`}</g>`;
 }
 
-/** Whether the struct page of a pfn lies in the range. */
-const holds = (range, pfn, view) => pfn >= range.struct_of && pfn < range.struct_of + range.pages * perPage(view.page_size);
+/** Whether the struct page of a pfn lies in the part of a range that a row shows: one range may describe several rows. */
+const holds = ({ first, pages }, pfn, view) => pfn >= first && pfn < first + pages * perPage(view.page_size);
 
 /** Arrows from vmemmap to frames; the one of the chosen page is lit and drawn last. */
 function arrows(parts, placed, { memory: view, vmemmap }, at, pfn) {
@@ -174,7 +174,7 @@ function arrows(parts, placed, { memory: view, vmemmap }, at, pfn) {
   const ys = new Map(placed.map(({ row, y }) => [row, y]));
   const [left, width] = at.memory;
   const drawn = parts.map((part) => {
-    const lit = holds(part.range, pfn, view);
+    const lit = holds(part, pfn, view);
     const frame = lit ? mapping(vmemmap, view.page_size, pfn)?.frame ?? null : part.frame;
     const there = frame === null ? null : place(rows, frame);
     if (!there) return null;
@@ -231,7 +231,7 @@ export function drawMap({ memory, vmemmap }, options = {}) {
     ${heads.map((head) => heading(head.row, head.total, head.y, at))}
     ${gaps.map((one) => gap(one, at, vmemmap))}
     ${placed.map(({ row, y }) => strip(row, y, memory, at, { ...options, focus }))}
-    ${parts.map((part) => memmapRect(part, holds(part.range, pfn, memory), { view: memory, onPage: options.onPage }))}
+    ${parts.map((part) => memmapRect(part, holds(part, pfn, memory), { view: memory, onPage: options.onPage }))}
     <g aria-hidden="true" pointer-events="none">${arrows(parts, placed, { memory, vmemmap }, at, pfn)}</g>
     ${choice(chosen, placed, memory, at)}` });
 }
