@@ -12,7 +12,7 @@ export const nameOf = (request, secret) => (request.do === 'boot' ? `boot ${show
 export function eventText(event) {
   switch (event.kind) {
     case 'write': return `entry of level ${event.level} for ${event.va}: ${event.old} → ${event.new}${event.times ? `, reached ${event.times} times` : ''}${event.rule ? ` (${event.rule})` : ''}`;
-    case 'build': return `entry at ${event.pa}, to which nothing leads yet: ${event.old} → ${event.new}`;
+    case 'build': return `entry at ${event.pa}, to which no table leads: ${event.old} → ${event.new}`;
     case 'tlbi': return `tlbi: the TLBs forget ${event.all ? 'all' : `${event.va}${event.bytes ? `, ${size(event.bytes)}` : ''}`}`;
     case 'dsb': return 'dsb: from here on each CPU sees it';
     case 'open': return `readers of ${event.va}, ${size(event.bytes)}, wait from here on`;
