@@ -25,8 +25,9 @@ export async function script(name) {
 }
 
 /** Words of the page that not every reader knows. */
-const WORDS = ['altmap', 'break-before-make', 'DIMM', 'DSB', 'frame', 'granule', 'HVO', 'huge page', 'invariant', 'level', 'memmap', 'memory block', 'on demand', 'order', 'OST', 'page',
-  'pfn', 'pin', 'poison', 'run', 'section', 'self-hosted', 'struct page', 'tenant', 'TLB maintenance', 'TLBI', 'vmemmap', 'zone'];
+const WORDS = ['altmap', 'audit', 'backing', 'break-before-make', 'compaction', 'dedup', 'DIMM', 'DSB', 'frame', 'granule', 'head', 'HVO', 'huge page', 'invariant', 'isolate', 'leaf', 'level',
+  'linear map', 'memmap', 'memory block', 'migrate', 'offline', 'on demand', 'online', 'order', 'OST', 'page', 'pfn', 'pin', 'poison', 'run', 'section', 'self-hosted', 'struct page', 'tail',
+  'tenant', 'TLB maintenance', 'TLBI', 'vmemmap', 'zone'];
 
 /** Their rows of the glossary, as JSON. */
 function words() {

@@ -64,7 +64,7 @@ function Prompt({ kind, session, history }) {
     <button type="submit">Run</button></form>`;
 }
 
-const NOTE = html`ACPI_DEVICE_OST is the <${Word} of="OST"/> that the kernel reports to the monitor; “pending”: it has begun and reports again.`;
+const NOTE = html`<code>hotmap></code> is the kernel, <code>(qemu)</code> the monitor, which plugs memory. ACPI_DEVICE_OST is the kernel's <${Word} of="OST"/>; “pending”: it reports again.`;
 
 export function ConsolePanel({ session, secret }) {
   const log = useRef(null);

@@ -45,6 +45,6 @@ export function ExercisesPanel({ session }) {
     session.start(typeof exercise.machine === 'function' ? exercise.machine() : exercise.machine, exercise.secret);
   };
   const solve = (id) => setSolved(new Set([...solved, id]));
-  return html`<${Panel} name="exercises" title="Exercises">${EXERCISES.map((exercise) => html`<${Exercise} key=${exercise.id} exercise=${exercise} session=${session}
+  return html`<${Panel} name="exercises" title="Exercises" note="“Begin” boots a new machine in place of the one that runs.">${EXERCISES.map((exercise) => html`<${Exercise} key=${exercise.id} exercise=${exercise} session=${session}
     begin=${begin} begun=${begun === exercise.id} solved=${solved.has(exercise.id)} solve=${solve}/>`)}<//>`;
 }

@@ -35,7 +35,7 @@ const STEPS = [
     acts: [],
   },
   {
-    text: 'Memory that is added needs records before it can be used. Plug a DIMM, and follow its arrow: its records lie at the start of each of its own blocks.',
+    text: 'Memory that is added needs records before it can be used. Plug a DIMM, and follow its arrow: its records lie at the start of each of its own blocks. So they cost no memory that was there before, and they go when the DIMM goes.',
     acts: [{ name: () => 'Plug 1 GiB', needs: [], request: () => monitor('plug 1G'), panel: 'map' }],
   },
   {
@@ -50,7 +50,7 @@ const STEPS = [
     ],
   },
   {
-    text: html`The records of a huge page are almost all alike, so most pages of its vmemmap lead to one frame. In <${To} panel="lens">The chosen page<//> it is the frame with the bright rim: several pages share it, and it is read-only.`,
+    text: html`The records of a huge page are almost all alike, so most pages of its vmemmap lead to one frame. In <${To} panel="lens">The chosen page<//> it is the frame with the bright rim: several pages share it, and it is read-only. The <${To} panel="exercises">Exercises<//> go on from here.`,
     acts: [{ name: (state) => `Make ${HUGE[state.granule].split(' ')[1]} huge pages`, needs: [], request: (state) => line(`hugetlb ${HUGE[state.granule]}`), look: sharedBy, panel: 'lens' }],
   },
 ];
