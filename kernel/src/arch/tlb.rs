@@ -50,6 +50,9 @@ const VA_SHIFT: u32 = 12;
 /// where the CPU has none by range; with 8 it has 2 and 3. (Linux 7.2 goes on to the number of entries in a table.)
 pub const MAX_OPERATIONS: u64 = 8;
 
+/// An operation by range covers less than this: QEMU (7.2 to 10.0) computes the bytes in 32 bits, and invalidates nothing for 4 GiB.
+const MOST_BYTES: u64 = 1 << 32;
+
 /// How a range is invalidated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Plan {
@@ -103,7 +106,7 @@ pub fn operand(address: u64) -> u64 {
 }
 
 /// The operand for all pages of `range`, and at most as many after it: `NUM + 1` times `2^(5 * SCALE + 1)` pages. `None` for
-/// more than 2^21 pages, which is the most. (Arm ARM, "TLBI RVAE1IS".)
+/// more than 2^21 pages, which is the most (Arm ARM, "TLBI RVAE1IS"), and from [`MOST_BYTES`].
 fn range_operand(range: &Range<u64>, granule: GranuleKind) -> Option<u64> {
     let (shift, tg) = match granule {
         GranuleKind::K4 => (12, 1),
@@ -114,6 +117,9 @@ fn range_operand(range: &Range<u64>, granule: GranuleKind) -> Option<u64> {
     let pages = ((range.end - 1) >> shift) - first + 1;
     let units = |scale: u64| pages.div_ceil(1 << (5 * scale + 1));
     let scale = (0..4).find(|scale| units(*scale) <= 32)?;
+    if units(scale) << (5 * scale + 1) << shift >= MOST_BYTES {
+        return None;
+    }
     let fields = RANGE::BaseADDR.val(first)
         + RANGE::TTL.val(0)
         + RANGE::NUM.val(units(scale) - 1)
@@ -326,6 +332,10 @@ mod tests {
                 counts.clone().flat_map(|pages| [(VMEMMAP, pages), (VMEMMAP + 7 * page, pages)])
             {
                 let range = start..start + pages * page;
+                if pages * page > MOST_BYTES - MOST_BYTES / 32 {
+                    assert_eq!(plan(&range, page, Some(granule)), Plan::All);
+                    continue;
+                }
                 let Plan::ByRange(operand) = plan(&range, page, Some(granule)) else {
                     panic!("{pages} pages")
                 };
@@ -337,6 +347,17 @@ mod tests {
                 );
                 assert_eq!(operand >> 48 | operand >> 37 & 3, 0, "neither an ASID nor a level");
             }
+        }
+    }
+
+    #[test]
+    fn four_gibibytes_are_not_invalidated_by_range() {
+        for (granule, page) in
+            [(GranuleKind::K4, 1 << 12), (GranuleKind::K16, 1 << 14), (GranuleKind::K64, 1 << 16)]
+        {
+            let range = |bytes: u64| VMEMMAP..VMEMMAP + bytes;
+            assert_eq!(plan(&range(4 << 30), page, Some(granule)), Plan::All);
+            assert!(matches!(plan(&range(3 << 30), page, Some(granule)), Plan::ByRange(_)));
         }
     }
 
