@@ -3,6 +3,8 @@
 
 PROFILE ?= release
 JSON ?=
+# PLOT=1: make bench draws docs/evidence/growth.svg and memmap.svg.
+PLOT ?=
 RECORD ?=
 # Groups of boot tests for make test (tests.toml lists them), and whether their results are TAP.
 GROUP ?=
@@ -43,7 +45,7 @@ help:
 	@echo '  make test-long    all tests, with more random sequences and those that take long'
 	@echo '  make check        the fast part: format, clippy, host tests; no QEMU'
 	@echo '  make check-miri   the memory model under Miri (installs a nightly toolchain)'
-	@echo '  make bench        guest instructions per operation, beside Linux (JSON=1: as JSON)'
+	@echo '  make bench        guest instructions per operation, beside Linux (JSON=1: as JSON; PLOT=1: pictures in docs/evidence too)'
 	@echo '  make bench-linux  the same on Debian'"'"'s Linux kernels, side by side: downloads 200 MB, then 5 to 15 minutes'
 	@echo '                    (JSON=1: as JSON; RECORD=1: docs/evidence/linux.md, with which make bench compares)'
 	@echo '  make check-docs   run again every command that the documents quote, and compare'
@@ -119,7 +121,7 @@ test-long: setup
 	@scripts/test --long
 
 bench: setup image
-	@$(host_tool) bench -- $(if $(filter-out 0,$(JSON)),--json)
+	@$(host_tool) bench -- $(if $(filter-out 0,$(JSON)),--json) $(if $(filter-out 0,$(PLOT)),--plot docs/evidence)
 
 bench-linux: setup image
 	@$(host_tool) bench-linux -- $(if $(filter-out 0,$(JSON)),--json) $(if $(filter-out 0,$(RECORD)),--record)

@@ -8,6 +8,7 @@
 //! | [`linux`] | Linux's figures |
 //! | [`migrate`] | the cost of a DIMM that goes offline in use |
 //! | [`paid`] | the costs that a real CPU pays, with their goals |
+//! | [`plot`] | pictures |
 //! | [`resize`] | the cost of a change of a virtio memory device's size |
 //! | [`demand`] | the cost of memory with `memmap=demand` |
 //! | [`alloc`] | the cost of taking and freeing runs there |
@@ -27,5 +28,6 @@ pub mod linux;
 pub mod measure;
 pub mod migrate;
 pub mod paid;
+pub mod plot;
 pub mod resize;
 pub mod table;

@@ -8,19 +8,21 @@ use hotmap_client::state::Memmap;
 use hotmap_tests::bench::measure::{Life, Subject, image_bytes, measure, standard};
 use hotmap_tests::bench::migrate;
 use hotmap_tests::bench::table::Results;
-use hotmap_tests::bench::{alloc, audit, churn, dedup, demand, paid, resize};
+use hotmap_tests::bench::{alloc, audit, churn, dedup, demand, paid, plot, resize};
 use hotmap_tests::options::Words;
 use hotmap_tests::output;
+use std::path::Path;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-usage: bench [--json] [--strict] [--churn]
+usage: bench [--json] [--strict] [--churn] [--plot FOLDER]
 
 Takes DIMMs through their lives on QEMU with exact instruction counting, and prints what each operation costs beside
 Linux's figures. The counts repeat exactly on the same QEMU.
 
   --json        print JSON
   --strict      exit status 1 when a goal is missed
+  --plot FOLDER also write pictures into FOLDER: growth.svg, memmap.svg
   --churn       measure only what using memory costs with memmap=demand
   --help        this text
 
@@ -46,8 +48,11 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<bool, String> {
-    let words =
-        Words::read(std::env::args().skip(1), &["--json", "--strict", "--churn", "--help", "-h"], &[])?;
+    let words = Words::read(
+        std::env::args().skip(1),
+        &["--json", "--strict", "--churn", "--help", "-h"],
+        &["--plot"],
+    )?;
     if words.has("--help") || words.has("-h") {
         output::line(HELP);
         return Ok(true);
@@ -57,6 +62,11 @@ fn run() -> Result<bool, String> {
     }
     patience::check()?;
     let only_churn = words.has("--churn");
+    let folder = words.value("--plot").map(Path::new);
+    // Said before minutes go by.
+    if let Some(folder) = folder.filter(|folder| only_churn || !folder.is_dir()) {
+        return Err(format!("--plot {}: wants a folder that exists, and all measurements", folder.display()));
+    }
     let results =
         if only_churn { measure_churn() } else { measure_all() }.map_err(|(error, transcript)| {
             eprintln!("{transcript}");
@@ -69,7 +79,19 @@ fn run() -> Result<bool, String> {
     } else {
         output::print(results.text());
     }
+    if let Some(folder) = folder {
+        draw(folder, &results)?;
+    }
     Ok(!words.has("--strict") || results.missed().is_empty())
+}
+
+/// Draws what was measured, and what memmap costs as memory is used.
+fn draw(folder: &Path, results: &Results) -> Result<(), String> {
+    let draw = || {
+        let run = Run::new("bench")?;
+        plot::write(folder, &plot::growth(&results.scaling), &plot::memmap_by_use(&run)?)
+    };
+    draw().map_err(|error: Error| error.to_string())
 }
 
 /// What using memory costs, or the error and the guests' transcripts.
