@@ -191,6 +191,9 @@ fn draw_memmap(lines: &[Line]) -> Drawn {
             .y_label_area_size(60)
             .build_cartesian_2d(0.0..100.0_f64, 0.0..highest(lines) * 1.6)?;
         let mut mesh = chart.configure_mesh();
+        mesh.light_line_style(TRANSPARENT)
+            .x_label_formatter(&|x| format!("{x:.0}"))
+            .y_label_formatter(&|y| format!("{y:.0}"));
         mesh.x_desc("percent in use").y_desc("MiB").label_style(("sans-serif", 12)).draw()?;
         draw_lines!(chart, lines);
         root.present()?;
