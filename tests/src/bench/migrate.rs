@@ -1,6 +1,7 @@
 //! What it costs to take a DIMM offline that tenants use: instructions for each page that migrates, and how long a page is
 //! unmapped. The machine counts instructions (`-icount`, one CPU, `bench=on`).
 
+use super::costs::Costs;
 use super::figures::last;
 use hotmap_client::dimm::Dimm;
 use hotmap_client::ensure;
@@ -34,6 +35,8 @@ pub struct Migrate {
     pub pages: u64,
     /// Instructions of the offline, without those of a DIMM that is not in use.
     pub instructions: u64,
+    /// What of them costs more than other instructions do.
+    pub costs: Costs,
     /// The longest that a page was unmapped, in instructions.
     pub unmapped: u64,
 }
@@ -61,14 +64,15 @@ pub fn measure(run: &Run, granule: Granule, memmap: Memmap, size: u64) -> Checke
     let bytes = pages * granule.bytes();
     let reply = guest.tell(&format!("bench offline {pages}"))?;
     let find = |operation| match last(&reply, operation, bytes) {
-        Some(figure) if figure.instructions > 0 => Ok(figure.instructions),
+        Some(figure) if figure.instructions > 0 => Ok(figure),
         Some(_) => failed(format!("bench: {operation} counted no instructions")),
         None => failed(format!("no 'bench: {operation} {bytes} ...' line: {reply}")),
     };
-    let (instructions, unmapped) = (find("migrate")?, find("unmapped")?);
+    let (moved, unmapped) = (find("migrate")?, find("unmapped")?.instructions);
+    let (instructions, costs) = (moved.instructions, moved.costs);
     ensure!(unmapped < instructions, "unmapped for {unmapped} of {instructions} instructions");
     guest.finish()?;
-    Ok(Migrate { granule, memmap, size, pages, instructions, unmapped })
+    Ok(Migrate { granule, memmap, size, pages, instructions, costs, unmapped })
 }
 
 impl Migrate {
@@ -133,7 +137,7 @@ pub fn json(row: &Migrate) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{LARGE, Migrate, missed, text};
+    use super::{Costs, LARGE, Migrate, missed, text};
     use hotmap_client::geometry::{GIB, Granule};
     use hotmap_client::state::Memmap;
 
@@ -144,6 +148,7 @@ mod tests {
             size,
             pages: 16_128,
             instructions: 16_128 * each + 7,
+            costs: Costs::default(),
             unmapped: 9_000,
         }
     }

@@ -156,6 +156,7 @@ impl Results {
                 ratio_row(&mut text, life, &linux);
             }
         }
+        self.homes_text(&mut text);
         self.system_ram_text(&mut text);
         self.scaling_text(&mut text);
         if !self.on_demand.is_empty() {
@@ -179,6 +180,19 @@ impl Results {
         }
         self.image_text(&mut text);
         text
+    }
+
+    /// Where Linux's memmap is not where hotmap's is.
+    fn homes_text(&self, text: &mut String) {
+        for linux in self.reference.iter().flat_map(|life| rows(life.subject.granule)) {
+            if !linux.is_self_hosted {
+                let _ = writeln!(
+                    text,
+                    "Linux {}: memmap in system RAM, since it removes no self-hosted DIMM.",
+                    linux.build
+                );
+            }
+        }
     }
 
     fn system_ram_text(&self, text: &mut String) {

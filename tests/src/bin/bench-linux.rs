@@ -109,7 +109,7 @@ fn theirs(record: &mut Record, kernels: &Kernels, only: Option<&str>, plugin: &P
         let mut plan = Plan::new(kernels, kernel, plugin);
         plan.measure();
         record.missing.append(&mut plan.missing);
-        record.columns.push(plan.column);
+        record.columns.extend(Some(plan.column).filter(|column| !column.cells.is_empty()));
     }
 }
 

@@ -26,7 +26,7 @@ const ARGUMENTS: &str = "console=ttyAMA0 nokaslr panic=-1 memhp_default_state=of
 /// How long anything may take before it counts as a hang, in steps of a minute.
 const PATIENCE: u32 = 10;
 /// How many lines of a guest that did not boot are shown.
-const LAST_LINES: usize = 6;
+const LAST_LINES: usize = 3;
 /// How often the counter's file is read while a window is awaited.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -68,11 +68,11 @@ impl Linux {
             qemu.kill();
             error.during(&format!("QEMU said {:?}", qemu.complaints.text().trim()))
         })?;
-        let ready = |text: &str| frame::is_ready(text).then_some(());
-        let booted = qemu.console.wait(0, "the shell", Deadline::for_steps(PATIENCE), ready);
+        let booted = qemu.console.wait(0, "the shell", Deadline::for_steps(PATIENCE), booted);
+        let booted = booted.and_then(|(booted, _)| booted.map_err(Error::Failed));
         if let Err(error) = booted {
             qemu.kill();
-            return Err(error.during(&last_words(&qemu)));
+            return unknown(format!("{error}; its last lines: {}", last_words(&qemu)));
         }
         Ok(Self { qemu, qmp, lines: 0, counts })
     }
@@ -180,6 +180,12 @@ impl Linux {
     }
 }
 
+/// Whether the shell takes lines, or why it never will.
+fn booted(text: &str) -> Option<Result<(), String>> {
+    let refused = || Err("UEFI does not start it: is it an arm64 kernel with CONFIG_EFI_STUB?".to_owned());
+    frame::is_ready(text).then_some(Ok(())).or_else(|| text.contains("UEFI Interactive Shell").then(refused))
+}
+
 /// The end of what the guest and QEMU printed.
 fn last_words(qemu: &Qemu) -> String {
     let text = format!("{}\n{}", qemu.console.text(), qemu.complaints.text());
@@ -243,7 +249,7 @@ fn free_bytes(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Setup, command, free_bytes};
+    use super::{Setup, booted, command, free_bytes};
     use crate::linux::kernels::{Kernel, Kernels};
     use std::path::Path;
 
@@ -253,6 +259,13 @@ mod tests {
                     Node 0, zone   Normal\n  nr_free_pages 0\nKernelPageSize:       16 kB\n";
         assert_eq!(free_bytes(text), Some(1063 << 14));
         assert_eq!(free_bytes("nr_free_pages 1\n"), None);
+    }
+
+    #[test]
+    fn a_kernel_that_uefi_refuses_is_not_waited_for() {
+        assert_eq!(booted("EFI stub: Booting Linux\n"), None);
+        assert_eq!(booted("[ 1.0] Run /init\nready 1\n"), Some(Ok(())));
+        assert!(booted("UEFI Interactive Shell v2.2\n").is_some_and(|booted| booted.is_err()));
     }
 
     #[test]

@@ -105,9 +105,10 @@ fn sums(text: &str) -> Vec<u64> {
 fn in_use(run: &Run, granule: Granule, column: &mut Column) -> Checked {
     let instructions = |instructions| Costs { instructions, ..Costs::default() };
     let moved = migrate::measure(run, granule, Memmap::SelfHosted, GIB)?;
+    let costs = Costs { instructions: moved.instructions, ..moved.costs };
     for operation in [Operation::Migration, Operation::UsedPage] {
         let row = Row::new(Part::Load, Home::Any, GIB, operation);
-        column.add(row, Value::Each(instructions(moved.instructions), moved.pages));
+        column.add(row, Value::Each(costs, moved.pages));
     }
     let resized = resize::measure(run, granule, Memmap::Ram)?;
     for (operation, count) in [(Operation::Up, resized.up), (Operation::Down, resized.down)] {
