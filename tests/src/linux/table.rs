@@ -13,9 +13,11 @@ const WIDTHS: [usize; 3] = [42, 10, 18];
 
 /// All tables as text.
 pub fn text(record: &Record) -> String {
+    let debians = record.columns.iter().all(|column| column.is_hotmap() || !column.package.is_empty());
+    let origin = if debians { "Debian's, unmodified" } else { "what LINUX= names" };
     let mut text = format!(
         "hotmap and Linux on {}, CPU {}, 1 CPU, 1 GiB of boot RAM, -icount: guest instructions, in millions unless named\n\
-         otherwise. Linux is Debian's, unmodified; its boot includes UEFI.\n",
+         otherwise. Linux is {origin}; its boot includes UEFI.\n",
         record.qemu, record.cpu
     );
     for granule in GRANULES {
