@@ -7,7 +7,7 @@ mod hotplug;
 mod record;
 mod session;
 
-pub use batch::{Finished, run_to_end};
+pub use batch::{Finished, run_to_end, run_to_end_within};
 pub use hotplug::{Plugged, Unplug};
 pub use session::{Guest, Phase};
 

@@ -8,8 +8,9 @@ use crate::a64::log::{self, Executed, OPTIONS};
 use hotmap_client::dimm::Dimm;
 use hotmap_client::error::{Checked, Error, unknown};
 use hotmap_client::geometry::{GIB, GRANULES, Granule, MIB};
-use hotmap_client::guest::{Guest, Plugged, run_to_end};
+use hotmap_client::guest::{Guest, Plugged, run_to_end, run_to_end_within};
 use hotmap_client::machine::{BOOTS, Boot, Entry, Machine};
+use hotmap_client::patience::Deadline;
 use hotmap_client::qemu::{Exit, IMAGE_VARIABLE, root};
 use hotmap_client::run::Run;
 use hotmap_client::{ensure, ensure_eq};
@@ -77,9 +78,7 @@ fn every_device(run: &Run, gic: u32) -> Checked<String> {
     let Plugged { .. } = guest.plug_well(&dimm)?;
     guest.unplug_well(&dimm)?;
     guest.plug_without_waiting(&nvdimm)?;
-    guest.wait_for("the NVDIMM", hotmap_client::patience::Deadline::for_step(), |text| {
-        text.contains("nvdimm0: ").then_some(())
-    })?;
+    guest.wait_for("the NVDIMM", Deadline::for_step(), |text| text.contains("nvdimm0: ").then_some(()))?;
     guest.tell("cpus")?;
     guest.power_off()?;
     let executed = read(&file)?;
@@ -102,7 +101,9 @@ fn what_is_written_is_cleaned(run: &Run, boot: Boot, granule: Granule) -> Checke
         move || File::open(fifo).and_then(|log| caches::read(BufReader::new(log)))
     });
     let machine = Machine::by(boot).granule(granule).virtio_mem("1G,block=2M").append("run=\"mem\"");
-    let finished = run_to_end(run, &one_at_a_time(machine, &fifo)?.extra(caches::OPTIONS))?;
+    // QEMU writes down the registers before each instruction: half a minute on a quiet machine.
+    let machine = one_at_a_time(machine, &fifo)?.extra(caches::OPTIONS);
+    let finished = run_to_end_within(run, &machine, Deadline::for_steps(6))?;
     ensure_eq!(finished.exit, Exit::FINE, "a boot one instruction at a time");
     let Ok(Ok(lines)) = reader.join() else { return unknown("QEMU's log cannot be read") };
     ensure!(lines.switched && lines.stored.len() > 1000, "a log without stores: {}", lines.stored.len());

@@ -59,8 +59,16 @@ impl Finished {
 /// # Errors
 /// Failed when the guest says another status, or none; unknown when it does not end, or prints nothing at all (QEMU refused to start it).
 pub fn run_to_end(run: &Run, machine: &Machine) -> Checked<Finished> {
+    run_to_end_within(run, machine, Deadline::for_step())
+}
+
+/// [`run_to_end`] for a guest that takes longer.
+///
+/// # Errors
+/// As [`run_to_end`].
+pub fn run_to_end_within(run: &Run, machine: &Machine, deadline: Deadline) -> Checked<Finished> {
     let mut qemu = Qemu::start(machine, None)?;
-    let ended = qemu.wait_exit(Deadline::for_step());
+    let ended = qemu.wait_exit(deadline);
     qemu.kill();
     let (text, complaints) = (qemu.console.text(), qemu.complaints.text());
     run.journal.add(&entry(&machine.command(), &text, &complaints));
