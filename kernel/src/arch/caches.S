@@ -1,5 +1,6 @@
 // hotmap_clean_invalidate(x0 = start, x1 = end): DC CIVAC for each line of the smallest size (CTR_EL0.DminLine). Returns
-// the line's bytes in x0. Changes x0 to x4 and the flags, and uses no stack: the entry code calls it before there is one. Included by caches.rs.
+// the line's bytes in x0. Changes x0 to x4 and the flags, and uses no stack: the entry code calls it before there is
+// one. Included by caches.rs.
     .pushsection .text.hotmap_caches, "ax"
     .global hotmap_clean_invalidate
 hotmap_clean_invalidate:

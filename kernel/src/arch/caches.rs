@@ -18,8 +18,9 @@ unsafe extern "C" {
 
 /// Cleans and invalidates the data cache for `len` bytes at `start`, to the point of coherency.
 pub fn clean_invalidate(start: u64, len: u64) {
+    let end = start.saturating_add(len);
     // SAFETY: M1: cleaning and invalidating a line changes no value.
-    let line = unsafe { hotmap_clean_invalidate(start, start.saturating_add(len)) };
-    costs::add(Cost::Cache, (start + len).div_ceil(line) - start / line);
+    let line = unsafe { hotmap_clean_invalidate(start, end) };
+    costs::add(Cost::Cache, end.div_ceil(line) - start / line);
     costs::add(Cost::Dsb, 1);
 }

@@ -50,7 +50,8 @@ const VA_SHIFT: u32 = 12;
 /// where the CPU has none by range; with 8 it has 2 and 3. (Linux 7.2 goes on to the number of entries in a table.)
 pub const MAX_OPERATIONS: u64 = 8;
 
-/// An operation by range covers less than this: QEMU (7.2 to 10.0) computes the bytes in 32 bits, and invalidates nothing for 4 GiB.
+/// An operation by range covers less than this: QEMU computes the bytes in 32 bits (target/arm/helper.c,
+/// `tlbi_aa64_get_range`), so 4 GiB are none there.
 const MOST_BYTES: u64 = 1 << 32;
 
 /// How a range is invalidated.
@@ -367,7 +368,7 @@ mod tests {
         assert_eq!(one, Plan::ByAddress { first: VMEMMAP, operations: 1 });
         let pages = (1 << 21) + 1;
         assert_eq!(plan(&(VMEMMAP..VMEMMAP + pages * 4096), 4096, Some(GranuleKind::K4)), Plan::All);
-        // Eight blocks of 2 GiB and more: by address.
+        // A few large leaves of a range that is too long: by address.
         let blocks = 0..4 << 32;
         let by_address = Plan::ByAddress { first: 0, operations: 4 };
         assert_eq!(plan(&blocks, 1 << 32, Some(GranuleKind::K4)), by_address);
