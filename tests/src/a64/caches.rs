@@ -34,24 +34,21 @@ pub struct Lines {
 ///
 /// # Errors
 /// Those of the reader.
-pub fn read(log: impl BufRead) -> Result<Lines> {
-    let mut reader = Reader {
-        code: HashMap::new(),
-        registers: [0; 32],
-        pc: 0,
-        cleaned: BTreeSet::new(),
-        lines: Lines::default(),
-    };
-    for line in log.lines() {
-        reader.line(&line?);
+pub fn read(mut log: impl BufRead) -> Result<Lines> {
+    let mut reader = Reader::default();
+    let mut line = String::new();
+    while log.read_line(&mut line)? > 0 {
+        reader.line(&line);
+        line.clear();
     }
     Ok(reader.lines)
 }
 
+#[derive(Default)]
 struct Reader {
     code: HashMap<u64, u32>,
-    registers: Registers,
-    pc: u64,
+    /// The registers before an instruction, as QEMU writes them. A log has millions of them, and few are looked at.
+    state: String,
     cleaned: BTreeSet<u64>,
     lines: Lines,
 }
@@ -63,44 +60,52 @@ impl Reader {
         }
         if line.starts_with("PSTATE=") {
             self.execute();
-        } else if let Some((address, word)) = instruction(line) {
-            self.code.insert(address, word);
+        } else if line.starts_with("0x") {
+            self.code.extend(instruction(line));
         } else {
-            self.take_registers(line);
+            if line.starts_with(" PC=") {
+                self.state.clear();
+            }
+            self.state.push_str(line);
         }
     }
 
-    /// ` PC=... X00=...`.
-    fn take_registers(&mut self, line: &str) {
-        for (name, value) in line.split_whitespace().filter_map(|word| word.split_once('=')) {
-            let Some(value) = hex(value) else { continue };
-            match (name, name.strip_prefix('X').and_then(|number| number.parse::<usize>().ok())) {
-                ("PC", _) => self.pc = value,
-                ("SP", _) => self.registers[31] = value,
-                (_, Some(number)) if number < 31 => self.registers[number] = value,
-                _ => {}
-            }
-        }
+    /// A register by its name in the log: `PC`, `SP`, `X00`. One that it does not have is 0.
+    fn register(&self, name: &str) -> u64 {
+        let value = self.state.split_once(name).and_then(|(_, rest)| rest.strip_prefix('=')?.get(..16));
+        value.and_then(hex).unwrap_or_default()
+    }
+
+    /// `X00` to `X30`; of register 31 it is the zero register.
+    fn operand(&self, word: u32) -> u64 {
+        self.register(&format!("X{:02}", word & 31))
     }
 
     fn execute(&mut self) {
-        let word = self.code.get(&self.pc).copied().unwrap_or_default();
-        let operand = self.registers[(word & 31) as usize];
+        let word = self.code.get(&self.register("PC")).copied().unwrap_or_default();
         match word & !31 {
             // DC CIVAC, DC IVAC.
             0xd50b_7e20 | 0xd508_7620 => {
-                let line = operand & !(LINE - 1);
+                let line = self.operand(word) & !(LINE - 1);
                 self.cleaned.insert(line);
                 self.lines.not_after.remove(&line);
             }
             // MSR SCTLR_EL1, which has M in bit 0.
-            0xd518_1000 => self.lines.switched = operand & 1 == 1,
-            _ => self.store(word),
+            0xd518_1000 => self.lines.switched = self.operand(word) & 1 == 1,
+            _ if target(word, &[0; 32]).is_some() => self.store(word),
+            _ => {}
         }
     }
 
+    fn registers(&self) -> Registers {
+        std::array::from_fn(|number| match number {
+            31 => self.register("SP"),
+            _ => self.register(&format!("X{number:02}")),
+        })
+    }
+
     fn store(&mut self, word: u32) {
-        let Some((start, bytes)) = target(word, &self.registers).filter(|(start, _)| RAM.contains(start))
+        let Some((start, bytes)) = target(word, &self.registers()).filter(|(start, _)| RAM.contains(start))
         else {
             return;
         };
@@ -136,10 +141,10 @@ mod tests {
             (switch, 1),
             (store, 0x4000_5000),
         ];
-        let mut log = String::new();
+        let (zero, mut log) = ("0".repeat(16), String::new());
         for (at, (word, x1)) in steps.into_iter().enumerate() {
             log += &format!(
-                "0x{at:08x}:  {word}  x\n\nTrace 0: 0x7f [0/{at:x}/0/0]\n PC={at:016x} X00=0 X01={x1:016x}\n SP=0\nPSTATE=0\n"
+                "0x{at:08x}:  {word}  x\n\nTrace 0: 0x7f [0/{at:x}/0/0]\n PC={at:016x} X00={zero} X01={x1:016x}\n SP={zero}\nPSTATE=0\n"
             );
         }
         let lines = read(log.as_bytes()).expect("a log");

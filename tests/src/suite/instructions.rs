@@ -101,7 +101,7 @@ fn what_is_written_is_cleaned(run: &Run, boot: Boot, granule: Granule) -> Checke
         move || File::open(fifo).and_then(|log| caches::read(BufReader::new(log)))
     });
     let machine = Machine::by(boot).granule(granule).virtio_mem("1G,block=2M").append("run=\"mem\"");
-    // QEMU writes down the registers before each instruction, which takes up to a minute.
+    // QEMU writes down the registers before each instruction, which takes a quarter of a minute and more.
     let machine = one_at_a_time(machine, &fifo)?.extra(caches::OPTIONS);
     let finished = run_to_end_within(run, &machine, Deadline::for_steps(6))?;
     ensure_eq!(finished.exit, Exit::FINE, "a boot one instruction at a time");
