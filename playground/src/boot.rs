@@ -77,13 +77,21 @@ pub(crate) fn boot(request: &Boot) -> Result<Machine, String> {
         end += size;
     }
     machine.plug(RAM, end - RAM);
-    let device_start = end.next_multiple_of(DEVICE_ALIGN);
+    let behind_ram: &[String] = if request.pmem_behind_ram { &request.pmem } else { &[] };
+    let pmem_end = add_pmem(info, &machine, end, behind_ram)?;
+    let device_start = pmem_end.next_multiple_of(DEVICE_ALIGN);
     let (vmems, vmem_end) = virtio_mem(&machine, device_start, &request.virtio_mem)?;
     let count = request.slots.unwrap_or(8);
     if count > MOST_SLOTS {
         return Err(format!("slots: {count}: a machine has at most {MOST_SLOTS}"));
     }
-    let room_end = add_pmem(info, &machine, vmem_end, &request.pmem)?;
+    let room_end = if request.pmem.is_empty() || request.pmem_behind_ram {
+        vmem_end + DEVICE_BYTES
+    } else {
+        let start = (vmem_end + PMEM_ALIGN / 2).next_multiple_of(PMEM_ALIGN);
+        add_pmem(info, &machine, start, &request.pmem)?;
+        start
+    };
     let slots = Slots::new(&machine, count, vmem_end..room_end);
     let mm = start_model(info, &machine).map_err(|error| error.to_string())?;
     machine::adopt(&machine);
@@ -155,26 +163,23 @@ fn virtio_mem(machine: &Emulated, start: u64, sizes: &[String]) -> Result<(Vec<M
     Ok((devices, end))
 }
 
-/// Persistent memory, as the device tree describes it, at a multiple of 256 GiB with room for DIMMs between it and `end`. Returns
-/// where that room ends.
-fn add_pmem(info: &mut BootInfo, machine: &Emulated, end: u64, sizes: &[String]) -> Result<u64, String> {
-    if sizes.is_empty() {
-        return Ok(end + DEVICE_BYTES);
-    }
-    let first = (end + PMEM_ALIGN / 2).next_multiple_of(PMEM_ALIGN);
-    let mut start = first;
+/// Persistent memory from `start` on, as the device tree describes it. Returns where it ends.
+fn add_pmem(info: &mut BootInfo, machine: &Emulated, start: u64, sizes: &[String]) -> Result<u64, String> {
+    let mut end = start;
     for text in sizes {
         let bytes = size(text)?;
         if bytes == 0 || !bytes.is_multiple_of(VMEM_BLOCK) || bytes > DEVICE_BYTES / 16 {
             return Err(format!("pmem: {text}: a range is a multiple of 2M, at most 1T"));
         }
-        let region = PmemRegion { region: Region { start, size: bytes }, volatile: false, numa_node: None };
+        // Not side by side: what is one range is one.
+        let start = if end == start { start } else { (end + GIB).next_multiple_of(GIB) };
+        let region =
+            PmemRegion { region: Region { start, size: bytes }, volatile: false, numa_node: Some(0) };
         info.machine.pmem.push(region).map_err(|_| "pmem: too many")?;
         machine.plug(start, bytes);
-        // Not side by side: what is one range is one.
-        start += (bytes + GIB).next_multiple_of(GIB);
+        end = start + bytes;
     }
-    Ok(first)
+    Ok(end)
 }
 
 /// Memory: what is taken of it, the first tables, the MMU, then the model.

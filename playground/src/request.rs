@@ -60,6 +60,9 @@ pub struct Boot {
     pub virtio_mem: Vec<String>,
     /// The sizes of ranges of persistent memory, one behind the other from 256 GiB on, or far above RAM.
     pub pmem: Vec<String>,
+    /// Persistent memory lies behind RAM, as scripts/qemu has it, and DIMMs behind it. Otherwise it is far above the DIMMs, which
+    /// then have the same addresses with it as without.
+    pub pmem_behind_ram: bool,
 }
 
 /// An answer.
