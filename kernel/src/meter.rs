@@ -1,7 +1,7 @@
 //! The cost of an operation: guest instructions, what of them costs more than one, table pages, other pages of system RAM.
 
 use core::fmt;
-use core::ops::Sub;
+use core::ops::{Add, Sub};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use hotmap_mm::frame::counts::Counts;
@@ -69,9 +69,45 @@ impl Meter {
         self.costs = costs::read() - self.costs;
         self.marks.1 = mark();
     }
-    /// The same without so many instructions: those of a wait for the machine.
-    pub const fn without(self, instructions: u64) -> Self {
-        Self { instructions: self.instructions.saturating_sub(instructions), ..self }
+    /// The same without a part of it: a wait for the machine.
+    pub fn without(self, part: Spent) -> Self {
+        let instructions = self.instructions.saturating_sub(part.instructions);
+        Self { instructions, costs: self.costs - part.costs, ..self }
+    }
+}
+
+/// Instructions since boot or of a time, and what of them costs more than one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    instructions: u64,
+    costs: Costs,
+}
+
+impl Spent {
+    /// Those until now, as a time begins: what reading the costs takes is in the time.
+    pub fn at_start() -> Self {
+        let instructions = counter::instructions();
+        Self { instructions, costs: costs::read() }
+    }
+    /// Those until now, as a time ends.
+    pub fn at_end() -> Self {
+        let costs = costs::read();
+        Self { instructions: counter::instructions(), costs }
+    }
+}
+
+impl Add for Spent {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self { instructions: self.instructions + other.instructions, costs: self.costs + other.costs }
+    }
+}
+
+impl Sub for Spent {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        let instructions = self.instructions.saturating_sub(other.instructions);
+        Self { instructions, costs: self.costs - other.costs }
     }
 }
 

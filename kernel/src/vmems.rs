@@ -22,7 +22,7 @@ use virtio_mem::{Device, Fault};
 
 use crate::arch::counter;
 use crate::attention;
-use crate::meter::{self, Meter};
+use crate::meter::{self, Meter, Spent};
 use crate::{klog, kprintln};
 
 /// The first retry comes after this many milliseconds, and each later one after twice as many as the one before.
@@ -37,8 +37,8 @@ pub trait Driven: Device {
     /// # Errors
     /// What is wrong with it.
     fn restart(&mut self) -> core::result::Result<(), Fault>;
-    /// How many instructions have gone into waiting for it.
-    fn waited(&self) -> u64;
+    /// What has gone into waiting for it.
+    fn waited(&self) -> Spent;
 }
 
 /// A device.

@@ -77,7 +77,8 @@ fn last_dimm(kernel: &Kernel) -> Result<Dimm, ShellError> {
 }
 
 /// The last DIMM goes offline when it is empty, and when a tenant has pages in it: the difference is what these pages cost.
-/// `migrate` is that, and the bytes that were migrated; `unmapped` the longest that a page was unmapped.
+/// `migrate` is that, and the bytes that were migrated; `unused` and `used` are the two, for an observer who counts between
+/// marks; `unmapped` is the longest that a page was unmapped.
 fn in_use(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     words.next();
     let count = words.number(BENCH)?;
@@ -95,6 +96,8 @@ fn in_use(kernel: &mut Kernel, words: &mut Words<'_>) -> Outcome {
     kernel.mm.tenant_drop(tenant)?;
     let (migrated, used) = measured?;
     let bytes = migrated * kernel.page_size();
+    kprintln!("bench: unused {bytes} {empty}");
+    kprintln!("bench: used {bytes} {used}");
     kprintln!("bench: migrate {bytes} {}", used - empty);
     kprintln!("bench: unmapped {bytes} {unmapped} 0 0");
     Ok(())

@@ -9,7 +9,7 @@
 //! those are what it costs. A plugin in QEMU counts the same from outside (tests/counter), and a boot test compares.
 
 use core::fmt;
-use core::ops::Sub;
+use core::ops::{Add, Sub};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// What is counted. The first three come in a sequence, between two DSB and before an ISB.
@@ -61,7 +61,7 @@ pub fn add_sequence(cost: Cost, operations: u64) {
 }
 
 /// The counts at a moment, or their difference.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Costs([u64; NAMES.len()]);
 
 /// The counts since boot; of invalidations until there were 2^28 sequences of a kind.
@@ -88,6 +88,13 @@ pub fn mark() {
         #![expect(unsafe_code, reason = "an instruction that no crate names; rule M1")]
         // SAFETY: M1; a hint without an effect.
         unsafe { core::arch::asm!("hint #112", options(nomem, nostack, preserves_flags)) };
+    }
+}
+
+impl Add for Costs {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(core::array::from_fn(|at| self.0[at] + other.0[at]))
     }
 }
 

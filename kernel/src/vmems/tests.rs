@@ -53,8 +53,8 @@ impl Driven for Busy {
     fn restart(&mut self) -> Answered<()> {
         Ok(())
     }
-    fn waited(&self) -> u64 {
-        0
+    fn waited(&self) -> Spent {
+        Spent::default()
     }
 }
 

@@ -1,7 +1,8 @@
 //! What taking and freeing runs costs in memory on demand, against memory that has its memmap. The machine counts instructions
 //! (`-icount`, one CPU, `bench=on`).
 
-use super::figures::read;
+use super::costs::{Costs, Counter};
+use super::figures::{Figure, read};
 use hotmap_client::dimm::Dimm;
 use hotmap_client::ensure;
 use hotmap_client::error::{Checked, Error};
@@ -12,6 +13,7 @@ use hotmap_client::run::Run;
 use hotmap_client::state::Memmap;
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::path::Path;
 
 /// What a page that is taken, and one that is freed, may cost more than with `memmap=self`.
 pub const MORE_GOAL: (i64, i64) = (15, 10);
@@ -33,9 +35,8 @@ pub struct Alloc {
     pub populate: i64,
 }
 
-/// How many pages are taken, and how many runs of 512.
-const PAGES: u64 = 16_000;
-const RUNS: u64 = 24;
+/// The orders of the runs that are taken, and how many of each.
+pub const ORDERS: [(u32, u64); 2] = [(0, 16_000), (9, 24)];
 
 /// What one of them costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,51 +56,79 @@ const fn described(granule: Granule) -> (u32, u64) {
     }
 }
 
-/// What one `bench fill` costs: each run that is taken, each that is freed; and how many memmap pages were populated.
+/// One `bench fill`: how many runs, what taking them all costs and what freeing them, and how many memmap pages were populated.
 struct Fill {
-    taken: i64,
-    freed: i64,
+    runs: u64,
+    taken: Figure,
+    freed: Figure,
     populated: u64,
 }
 
-fn fill(guest: &mut Guest, granule: Granule, order: u32, count: u64) -> Checked<Fill> {
+impl Fill {
+    /// What each run costs that is taken, and each that is freed.
+    fn each(&self) -> (i64, i64) {
+        let each = |figure: &Figure| (figure.instructions / self.runs).cast_signed();
+        (each(&self.taken), each(&self.freed))
+    }
+}
+
+fn fill(guest: &mut Guest, granule: Granule, order: u32, runs: u64) -> Checked<Fill> {
     let before = guest.state()?.memmap_demand.populated;
-    let reply = guest.tell(&format!("bench fill {order} {count}"))?;
-    let bytes = count * (granule.bytes() << order);
+    let reply = guest.tell(&format!("bench fill {order} {runs}"))?;
+    let bytes = runs * (granule.bytes() << order);
     let find = |what: &str| {
         let operation = format!("{what}-{order}");
         let mut figures = reply.lines().filter_map(read);
         let figure = figures.find(|f| f.operation == operation && f.bytes == bytes && f.instructions > 0);
         let missing = || Error::Failed(format!("no 'bench: {operation} {bytes} ...' with a count: {reply}"));
-        figure.map(|figure| figure.instructions.cast_signed()).ok_or_else(missing)
+        figure.ok_or_else(missing)
     };
     let populated = guest.state()?.memmap_demand.populated - before;
-    Ok(Fill { taken: find("fill")?, freed: find("drain")?, populated })
+    Ok(Fill { runs, taken: find("fill")?, freed: find("drain")?, populated })
 }
 
-/// The figures of one home, and of runs of as many pages as a memmap page describes.
-fn home(run: &Run, granule: Granule, memmap: Memmap) -> Checked<(Each, Fill)> {
+/// What each of [`ORDERS`] costs with a home, then runs of as many pages as a memmap page describes.
+fn home(run: &Run, granule: Granule, memmap: Memmap, counter: &Counter) -> Checked<[Fill; 3]> {
     let machine = Machine { icount: true, ..Machine::firmware() }.granule(granule).cpu("neoverse-n1");
     let machine = machine.append(&format!("bench=on memmap={}", memmap.word()));
-    let mut guest = Guest::boot(run, &machine)?;
+    let mut guest = Guest::boot(run, &counter.beside(machine))?;
     guest.plug_well(&Dimm::new("bench", GIB).unreserved())?;
     let start = guest.state()?.pages;
-    let mut each = |order, count: u64| {
-        let fill = fill(&mut guest, granule, order, count)?;
-        let count = count.cast_signed();
-        Checked::Ok((fill.taken / count, fill.freed / count))
-    };
-    let figures = Each { page: each(0, PAGES)?, order_9: each(9, RUNS)? };
-    let (order, count) = described(granule);
-    let described = fill(&mut guest, granule, order, count)?;
-    ensure!(
-        guest.state()?.pages == start,
-        "pages are missing: {:?} became {:?}",
-        start,
-        guest.state()?.pages
-    );
+    let [page, large] = ORDERS;
+    let mut fill = |(order, runs)| fill(&mut guest, granule, order, runs);
+    let fills = [fill(page)?, fill(large)?, fill(described(granule))?];
+    let pages = guest.state()?.pages;
+    ensure!(pages == start, "pages are missing: {start:?} became {pages:?}");
     guest.power_off()?;
-    Ok((figures, described))
+    Ok(fills)
+}
+
+/// Runs of an order that were taken and freed.
+#[derive(Clone, Copy, Debug)]
+pub struct Runs {
+    /// The order.
+    pub order: u32,
+    /// How many there were.
+    pub count: u64,
+    /// What it cost to take them.
+    pub taken: Costs,
+    /// What it cost to free them.
+    pub freed: Costs,
+}
+
+/// Takes and frees runs of each of [`ORDERS`], with the plugin beside them.
+///
+/// # Errors
+/// As [`measure`].
+pub fn runs(run: &Run, granule: Granule, memmap: Memmap, plugin: &Path) -> Checked<Vec<Runs>> {
+    let counter = Counter::new(run, Some(plugin));
+    let fills = home(run, granule, memmap, &counter)?;
+    let seen = counter.seen()?;
+    let runs = ORDERS.iter().zip(&fills).map(|((order, count), fill)| {
+        let [taken, freed] = [&fill.taken, &fill.freed].map(|figure| figure.counted(seen.as_ref()));
+        Ok(Runs { order: *order, count: *count, taken: taken?, freed: freed? })
+    });
+    runs.collect()
 }
 
 /// Measures both homes.
@@ -107,11 +136,15 @@ fn home(run: &Run, granule: Granule, memmap: Memmap) -> Checked<(Each, Fill)> {
 /// # Errors
 /// Failed when a figure is missing or zero, or nothing was populated on demand; else as [`Guest`].
 pub fn measure(run: &Run, granule: Granule) -> Checked<Alloc> {
-    let (own, plain) = home(run, granule, Memmap::SelfHosted)?;
-    let (demand, populating) = home(run, granule, Memmap::Demand)?;
+    let counter = Counter::new(run, None);
+    let home = |memmap| home(run, granule, memmap, &counter);
+    let (own, demand) = (home(Memmap::SelfHosted)?, home(Memmap::Demand)?);
+    let [.., plain] = &own;
+    let [.., populating] = &demand;
     ensure!(plain.populated == 0 && populating.populated > 0, "{} populated", populating.populated);
-    let populate = (populating.taken - plain.taken) / populating.populated.cast_signed();
-    Ok(Alloc { granule, own, demand, populate })
+    let more = (populating.taken.instructions - plain.taken.instructions) / populating.populated;
+    let each = |[page, order_9, _]: &[Fill; 3]| Each { page: page.each(), order_9: order_9.each() };
+    Ok(Alloc { granule, own: each(&own), demand: each(&demand), populate: more.cast_signed() })
 }
 
 impl Alloc {

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hotmap_client::error::{Checked, Error, failed};
+use hotmap_client::machine::Machine;
 use hotmap_client::qemu::root;
+use hotmap_client::run::Run;
 use serde::{Deserialize, Serialize};
 
 macro_rules! costs {
@@ -201,6 +203,38 @@ pub fn arguments(plugin: &Path, out: &Path) -> Vec<String> {
     // A comma separates options; a comma of a value is doubled.
     let [plugin, out] = [plugin, out].map(|path| path.display().to_string().replace(',', ",,"));
     vec!["-plugin".into(), format!("{plugin},out={out}")]
+}
+
+/// The plugin beside one guest, or none.
+#[derive(Debug)]
+pub struct Counter {
+    arguments: Vec<String>,
+    out: Option<PathBuf>,
+}
+
+impl Counter {
+    /// `plugin` beside the next guest of `run`.
+    pub fn new(run: &Run, plugin: Option<&Path>) -> Self {
+        let out = plugin.map(|_| run.path("counts"));
+        let arguments = plugin.zip(out.as_deref()).map(|(plugin, out)| arguments(plugin, out));
+        Self { arguments: arguments.unwrap_or_default(), out }
+    }
+
+    /// The machine with the plugin.
+    pub fn beside(&self, machine: Machine) -> Machine {
+        machine.extra(self.arguments.iter().map(String::as_str))
+    }
+
+    /// What the plugin wrote, if there is one. The guest has ended.
+    ///
+    /// # Errors
+    /// Unknown when its file cannot be read.
+    pub fn seen(&self) -> Checked<Option<Seen>> {
+        let Some(out) = &self.out else { return Ok(None) };
+        let text = std::fs::read_to_string(out);
+        let text = text.map_err(|error| Error::Unknown(format!("{}: {error}", out.display())))?;
+        Seen::read(&text).map(Some)
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What sharing struct pages costs: huge pages are optimised and restored, devices of compound pages are created and
 //! destroyed. The machine counts instructions (`-icount`, one CPU, `bench=on`).
 
+use super::costs::Counter;
 use super::figures::{Figure, last};
 use hotmap_client::ensure;
 use hotmap_client::error::{Checked, failed};
@@ -10,6 +11,7 @@ use hotmap_client::machine::Machine;
 use hotmap_client::run::Run;
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::path::Path;
 
 /// 1 TiB in GiB.
 const TIB: u64 = 1 << 40;
@@ -84,12 +86,17 @@ pub fn rows() -> Vec<(Granule, &'static str, What)> {
     rows
 }
 
-/// Measures one row.
+/// Measures one row, with the plugin beside it if there is one.
 ///
 /// # Errors
 /// Failed when a figure is missing or zero, or the page counts are not those of the start; else as [`Guest`].
-pub fn measure((granule, cpu, what): (Granule, &'static str, What), run: &Run) -> Checked<Shared> {
-    let mut guest = Guest::boot(run, &machine(granule, cpu, what))?;
+pub fn measure(
+    (granule, cpu, what): (Granule, &'static str, What),
+    run: &Run,
+    plugin: Option<&Path>,
+) -> Checked<Shared> {
+    let counter = Counter::new(run, plugin);
+    let mut guest = Guest::boot(run, &counter.beside(machine(granule, cpu, what)))?;
     let before = guest.state()?.pages;
     let (bytes, names) = match what {
         What::Device { bytes, align, map, tail } => {
@@ -114,9 +121,11 @@ pub fn measure((granule, cpu, what): (Granule, &'static str, What), run: &Run) -
         None => failed(format!("no 'bench: {operation} {bytes} ...' line")),
     };
     let window = last(&text, "window", bytes).map_or(0, |figure| figure.instructions);
-    let shared = Shared { granule, cpu, what, make: find(names[0])?, unmake: find(names[1])?, window };
+    let (make, unmake) = (find(names[0])?, find(names[1])?);
     guest.power_off()?;
-    Ok(shared)
+    let seen = counter.seen()?;
+    let counted = |figure: Figure| Checked::Ok(Figure { costs: figure.counted(seen.as_ref())?, ..figure });
+    Ok(Shared { granule, cpu, what, make: counted(make)?, unmake: counted(unmake)?, window })
 }
 
 /// 256 MiB of boot RAM are enough to describe 1 TiB; a huge page of 1 GiB needs a free run of that size.

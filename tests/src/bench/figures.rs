@@ -4,7 +4,8 @@
 //! instructions by PMEVCNTR0 (INST_RETIRED), the changes in table pages and in memmap pages of system RAM, what of the
 //! instructions costs more than one (kernel/src/arch/costs.rs), and between which marks they were executed.
 
-use super::costs::Costs;
+use super::costs::{Costs, Seen};
+use hotmap_client::error::Checked;
 
 /// One line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,20 @@ pub struct Figure {
     pub costs: Costs,
     /// The numbers of the marks before and after the operation, if it has its own.
     pub marks: Option<(u64, u64)>,
+}
+
+impl Figure {
+    /// The instructions, the kernel's counts, and from the plugin what the kernel cannot count.
+    ///
+    /// # Errors
+    /// Failed when the plugin has not seen the marks.
+    pub fn counted(&self, seen: Option<&Seen>) -> Checked<Costs> {
+        let Costs { exclusive, atomic, zva, eret, .. } = match (seen, self.marks) {
+            (Some(seen), Some(marks)) => seen.between(marks)?,
+            _ => Costs::default(),
+        };
+        Ok(Costs { instructions: self.instructions, exclusive, atomic, zva, eret, ..self.costs })
+    }
 }
 
 /// The start of every line.

@@ -1,7 +1,7 @@
 //! What it costs to take a DIMM offline that tenants use: instructions for each page that migrates, and how long a page is
 //! unmapped. The machine counts instructions (`-icount`, one CPU, `bench=on`).
 
-use super::costs::Costs;
+use super::costs::{Costs, Counter};
 use super::figures::last;
 use hotmap_client::dimm::Dimm;
 use hotmap_client::ensure;
@@ -13,6 +13,7 @@ use hotmap_client::run::Run;
 use hotmap_client::state::Memmap;
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::path::Path;
 
 /// The large DIMM, in bytes.
 pub const LARGE: u64 = 128 * GIB;
@@ -50,15 +51,22 @@ pub const fn goal(granule: Granule) -> (u64, u64) {
     }
 }
 
-/// Measures a DIMM of `size` bytes.
+/// Measures a DIMM of `size` bytes, with the plugin beside it if there is one.
 ///
 /// # Errors
 /// Failed when a figure is missing or zero, or not every page migrated; else as [`Guest`].
-pub fn measure(run: &Run, granule: Granule, memmap: Memmap, size: u64) -> Checked<Migrate> {
+pub fn measure(
+    run: &Run,
+    granule: Granule,
+    memmap: Memmap,
+    size: u64,
+    plugin: Option<&Path>,
+) -> Checked<Migrate> {
     let machine = Machine { icount: true, ..Machine::firmware() };
     let machine = machine.granule(granule).cpu("neoverse-n1").maxmem("1T");
     let machine = machine.append(&format!("bench=on memmap={}", memmap.word()));
-    let mut guest = Guest::boot(run, &machine)?;
+    let counter = Counter::new(run, plugin);
+    let mut guest = Guest::boot(run, &counter.beside(machine))?;
     guest.plug_well(&Dimm::new("bench", size).unreserved())?;
     let pages = goal(granule).0;
     let bytes = pages * granule.bytes();
@@ -69,9 +77,12 @@ pub fn measure(run: &Run, granule: Granule, memmap: Memmap, size: u64) -> Checke
         None => failed(format!("no 'bench: {operation} {bytes} ...' line: {reply}")),
     };
     let (moved, unmapped) = (find("migrate")?, find("unmapped")?.instructions);
-    let (instructions, costs) = (moved.instructions, moved.costs);
+    let (unused, used) = (find("unused")?, find("used")?);
+    let instructions = moved.instructions;
     ensure!(unmapped < instructions, "unmapped for {unmapped} of {instructions} instructions");
     guest.finish()?;
+    let seen = counter.seen()?;
+    let costs = used.counted(seen.as_ref())? - unused.counted(seen.as_ref())?;
     Ok(Migrate { granule, memmap, size, pages, instructions, costs, unmapped })
 }
 

@@ -1,10 +1,10 @@
 //! What a real CPU pays for, of a DIMM's life, of a huge page whose memmap is shared, and of pages that migrate: TLB maintenance,
 //! barriers, exclusives. A guest does all of it once; the kernel counts, and so does the plugin, where QEMU loads one.
 
-use super::costs::{self, Costs, Seen};
+use super::costs::{self, Costs, Counter, Seen};
 use super::figures::{self, Figure};
 use hotmap_client::dimm::Dimm;
-use hotmap_client::error::{Checked, Error, failed};
+use hotmap_client::error::{Checked, failed};
 use hotmap_client::geometry::{GIB, Granule};
 use hotmap_client::guest::Guest;
 use hotmap_client::machine::Machine;
@@ -51,14 +51,11 @@ pub const fn huge_page(granule: Granule) -> &'static str {
 /// # Errors
 /// As [`Guest`]; unknown when the plugin cannot be built or writes nothing.
 pub fn observe(run: &Run, granule: Granule, cpu: &str) -> Checked<Observed> {
-    let out = run.path(&format!("counts-{cpu}"));
-    let mut machine =
+    let machine =
         Machine { icount: true, ..Machine::firmware() }.granule(granule).cpu(cpu).append("bench=on");
-    let counted = costs::loads_plugins()?;
-    if counted {
-        machine.extra = costs::arguments(&costs::plugin()?, &out);
-    }
-    let mut guest = Guest::boot(run, &machine)?;
+    let plugin = if costs::loads_plugins()? { Some(costs::plugin()?) } else { None };
+    let counter = Counter::new(run, plugin.as_deref());
+    let mut guest = Guest::boot(run, &counter.beside(machine))?;
     let dimm = Dimm::new("counted", GIB).unreserved();
     guest.plug_well(&dimm)?;
     let hugetlb = format!("bench hugetlb {}", huge_page(granule));
@@ -68,11 +65,7 @@ pub fn observe(run: &Run, granule: Granule, cpu: &str) -> Checked<Observed> {
     guest.unplug_well(&dimm)?;
     let text = guest.text();
     guest.power_off()?;
-    let seen = match std::fs::read_to_string(&out) {
-        _ if !counted => None,
-        Ok(seen) => Some(Seen::read(&seen)?),
-        Err(error) => return Err(Error::Unknown(format!("{}: {error}", out.display()))),
-    };
+    let seen = counter.seen()?;
     Ok(Observed { text, seen })
 }
 
@@ -98,22 +91,11 @@ pub fn measure(run: &Run, granule: Granule, cpu: &'static str) -> Checked<Paid> 
     let figures: Vec<Figure> = observed.text.lines().filter_map(figures::read).collect();
     let names = LIFE.into_iter().chain(["optimise", "restore", "migrate"]);
     let row = |name| match figures.iter().rev().find(|figure| figure.operation == name) {
-        Some(figure) => Ok((name, with_exclusives(figure, observed.seen.as_ref())?)),
+        Some(figure) => Ok((name, figure.counted(observed.seen.as_ref())?)),
         None => failed(format!("no 'bench: {name} ...' line")),
     };
     let rows = names.map(row).collect::<Checked<_>>()?;
     Ok(Paid { granule, cpu, rows, exclusives: observed.seen.is_some() })
-}
-
-/// The kernel's counts, and from the plugin what the kernel cannot count.
-fn with_exclusives(figure: &Figure, seen: Option<&Seen>) -> Checked<Costs> {
-    match (seen, figure.marks) {
-        (Some(seen), Some(marks)) => {
-            let Costs { exclusive, atomic, zva, .. } = seen.between(marks)?;
-            Ok(Costs { exclusive, atomic, zva, ..figure.costs })
-        }
-        _ => Ok(figure.costs),
-    }
 }
 
 impl Paid {

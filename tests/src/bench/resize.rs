@@ -2,6 +2,7 @@
 //! is plugged, 1 GiB up and down. What the guest spends on waiting for the device to answer is left out: that depends on the
 //! host.
 
+use super::costs::{Costs, Counter};
 use super::figures::last;
 use super::linux::resizes;
 use hotmap_client::error::{Checked, Error, failed};
@@ -12,6 +13,7 @@ use hotmap_client::run::Run;
 use hotmap_client::state::Memmap;
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::path::Path;
 
 /// The homes of the memmap that are measured.
 pub const HOMES: [Memmap; 3] = [Memmap::Ram, Memmap::SelfHosted, Memmap::Demand];
@@ -23,20 +25,21 @@ pub struct Resize {
     pub granule: Granule,
     /// Where the memmap goes.
     pub memmap: Memmap,
-    /// Instructions up.
-    pub up: u64,
-    /// Instructions down.
-    pub down: u64,
+    /// Up.
+    pub up: Costs,
+    /// Down.
+    pub down: Costs,
 }
 
-/// Resizes up and down once.
+/// Resizes up and down once, with the plugin beside it if there is one.
 ///
 /// # Errors
 /// Failed when a figure is missing or zero, or something is left behind; else as [`Guest`].
-pub fn measure(run: &Run, granule: Granule, memmap: Memmap) -> Checked<Resize> {
+pub fn measure(run: &Run, granule: Granule, memmap: Memmap, plugin: Option<&Path>) -> Checked<Resize> {
     let machine = Machine { icount: true, ..Machine::firmware() }.granule(granule).cpu("neoverse-n1");
     let machine = machine.append("bench=on").append(&format!("memmap={}", memmap.word()));
-    let mut guest = Guest::boot(run, &machine.virtio_mem("4G,block=2M"))?;
+    let counter = Counter::new(run, plugin);
+    let mut guest = Guest::boot(run, &counter.beside(machine.virtio_mem("4G,block=2M")))?;
     let before = guest.state()?;
     guest.resize(0, GIB)?;
     let after = guest.resize(0, 0)?;
@@ -45,12 +48,13 @@ pub fn measure(run: &Run, granule: Granule, memmap: Memmap) -> Checked<Resize> {
     }
     let text = guest.text();
     let find = |operation| match last(&text, operation, GIB) {
-        Some(figure) if figure.instructions > 0 => Ok(figure.instructions),
+        Some(figure) if figure.instructions > 0 => Ok(figure),
         _ => Err(Error::Failed(format!("no 'bench: {operation} {GIB} ...' line with a count"))),
     };
-    let resize = Resize { granule, memmap, up: find("plugged")?, down: find("unplugged")? };
+    let (up, down) = (find("plugged")?, find("unplugged")?);
     guest.power_off()?;
-    Ok(resize)
+    let seen = counter.seen()?;
+    Ok(Resize { granule, memmap, up: up.counted(seen.as_ref())?, down: down.counted(seen.as_ref())? })
 }
 
 /// The rows as text.
@@ -61,7 +65,7 @@ pub fn text(rows: &[Resize]) -> String {
     );
     for Resize { granule, memmap, up, down } in rows {
         let name = format!("{} memmap={}", granule.name(), memmap.word());
-        let (up, down) = (*up as f64 / 1e6, *down as f64 / 1e6);
+        let (up, down) = (up.instructions as f64 / 1e6, down.instructions as f64 / 1e6);
         let _ = writeln!(text, "{name:<24} up {up:>8.3}   down {down:>8.3}");
         let linux = if *memmap == Memmap::Ram { resizes(*granule) } else { Vec::new() };
         for linux in linux {
@@ -79,21 +83,22 @@ impl Resize {
         json!({
             "granule": self.granule.bytes(),
             "memmap": self.memmap.word(),
-            "up": self.up,
-            "down": self.down,
+            "up": self.up.instructions,
+            "down": self.down.instructions,
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Resize, resizes, text};
+    use super::{Costs, Resize, resizes, text};
     use hotmap_client::geometry::Granule;
     use hotmap_client::state::Memmap;
 
     #[test]
     fn linuxs_rows_stand_below_the_one_with_the_same_memmap() {
-        let row = |granule, memmap| Resize { granule, memmap, up: 1_000_000, down: 100_000 };
+        let costs = |instructions| Costs { instructions, ..Costs::default() };
+        let row = |granule, memmap| Resize { granule, memmap, up: costs(1_000_000), down: costs(100_000) };
         let theirs = resizes(Granule::K16);
         let rows = [
             row(Granule::K16, Memmap::Ram),

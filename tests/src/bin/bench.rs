@@ -137,12 +137,12 @@ fn measure_all() -> Result<Results, (String, String)> {
         results.churns.push(churn::measure(&run, granule).during("use on demand").map_err(told)?);
         for memmap in resize::HOMES {
             eprintln!("bench: virtio memory, {granule}, memmap={}", memmap.word());
-            let measured = resize::measure(&run, granule, memmap).during("a resize of virtio memory");
+            let measured = resize::measure(&run, granule, memmap, None).during("a resize of virtio memory");
             results.resizes.push(measured.map_err(told)?);
         }
         for (memmap, size) in migrate::ROWS {
             eprintln!("bench: offline in use, {granule}, memmap={}, {size} bytes", memmap.word());
-            let measured = migrate::measure(&run, granule, memmap, size).during("an offline in use");
+            let measured = migrate::measure(&run, granule, memmap, size, None).during("an offline in use");
             results.migrate.push(measured.map_err(told)?);
         }
     }
@@ -154,7 +154,7 @@ fn measure_all() -> Result<Results, (String, String)> {
     }
     for row in dedup::rows() {
         eprintln!("bench: {row:?}");
-        let measured = dedup::measure(row, &run).during(&format!("{row:?}"));
+        let measured = dedup::measure(row, &run, None).during(&format!("{row:?}"));
         results.shared.push(measured.map_err(|error| (error.to_string(), run.journal.text()))?);
     }
     Ok(results)

@@ -4,16 +4,18 @@ use super::dimm::STEPS;
 use super::guest::CPU;
 use super::plan::{CYCLES, SIZES};
 use super::record::{Column, HOTMAP, Home, Operation, Part, Row, Value};
-use crate::bench::costs::{self, Costs, Seen};
+use crate::bench::costs::{Costs, Counter, Seen};
 use crate::bench::dedup::{self, What};
+use crate::bench::demand::{self, TIB};
 use crate::bench::figures::{self, Figure};
 use crate::bench::measure::{Life, Subject, image_bytes, machine, measure_on, standard};
-use crate::bench::{migrate, resize};
+use crate::bench::paid::huge_page;
+use crate::bench::resize::{self, Resize};
+use crate::bench::{alloc, migrate};
 use hotmap_client::dimm::Dimm;
-use hotmap_client::error::{Checked, Error, failed};
+use hotmap_client::error::{Checked, failed};
 use hotmap_client::geometry::{GIB, Granule};
 use hotmap_client::guest::Guest;
-use hotmap_client::machine::Machine;
 use hotmap_client::run::Run;
 use hotmap_client::state::Memmap;
 use std::path::Path;
@@ -30,39 +32,33 @@ pub fn measure(run: &Run, granule: Granule, plugin: &Path) -> Checked<Column> {
         let subject = Subject { memmap, ..standard(granule, CPU) };
         let (life, seen) = counted(run, subject, plugin)?;
         if home == Home::SelfHosted {
-            column.add(Row::guest(Operation::Boot), Value::Costs(costs_of(&life.boot, &seen)?));
+            column.add(Row::guest(Operation::Boot), Value::Costs(life.boot.counted(seen.as_ref())?));
         }
-        write(&mut column, Part::Life, home, &life, &seen)?;
+        write(&mut column, Part::Life, home, &life, seen.as_ref())?;
         for size in SIZES.into_iter().filter(|_| home == Home::SelfHosted) {
             let (life, seen) = counted(run, Subject { size, ..subject }, plugin)?;
-            write(&mut column, Part::Growth, Home::Any, &life, &seen)?;
+            write(&mut column, Part::Growth, Home::Any, &life, seen.as_ref())?;
         }
     }
     cycles(run, granule, &mut column)?;
-    in_use(run, granule, &mut column)?;
+    large(run, granule, &mut column)?;
+    in_use(run, granule, &mut column, plugin)?;
+    runs(run, granule, &mut column, plugin)?;
+    shared(run, granule, &mut column, plugin)?;
     Ok(column)
 }
 
-fn counted(run: &Run, subject: Subject, plugin: &Path) -> Checked<(Life, Seen)> {
-    let out = run.path("counts");
-    let machine = Machine { extra: costs::arguments(plugin, &out), ..machine(subject) };
-    let life = measure_on(run, subject, &machine)?;
-    let text = std::fs::read_to_string(&out);
-    let text = text.map_err(|error| Error::Unknown(format!("{}: {error}", out.display())))?;
-    Ok((life, Seen::read(&text)?))
+fn counted(run: &Run, subject: Subject, plugin: &Path) -> Checked<(Life, Option<Seen>)> {
+    let counter = Counter::new(run, Some(plugin));
+    let life = measure_on(run, subject, &counter.beside(machine(subject)))?;
+    Ok((life, counter.seen()?))
 }
 
-/// What the counter saw of an operation, with the kernel's count of instructions: the counter's has those of the meter too.
-fn costs_of(figure: &Figure, seen: &Seen) -> Checked<Costs> {
-    let costs = figure.marks.map_or(Ok(figure.costs), |marks| seen.between(marks))?;
-    Ok(Costs { instructions: figure.instructions, ..costs })
-}
-
-fn write(column: &mut Column, part: Part, home: Home, life: &Life, seen: &Seen) -> Checked {
+fn write(column: &mut Column, part: Part, home: Home, life: &Life, seen: Option<&Seen>) -> Checked {
     let row = |operation| Row::new(part, home, life.subject.size, operation);
     let mut all = Vec::new();
     for (step, figure) in STEPS.into_iter().zip([&life.add, &life.online, &life.offline, &life.remove]) {
-        let costs = costs_of(figure, seen)?;
+        let costs = figure.counted(seen)?;
         column.add(row(step), Value::Costs(costs));
         all.push(costs);
     }
@@ -101,26 +97,65 @@ fn sums(text: &str) -> Vec<u64> {
     steps.chunks_exact(4).map(|life| life.iter().map(|figure| figure.instructions).sum()).collect()
 }
 
-/// Memory in use, virtio memory, huge pages.
-fn in_use(run: &Run, granule: Granule, column: &mut Column) -> Checked {
-    let instructions = |instructions| Costs { instructions, ..Costs::default() };
-    let moved = migrate::measure(run, granule, Memmap::SelfHosted, GIB)?;
-    let costs = Costs { instructions: moved.instructions, ..moved.costs };
-    for operation in [Operation::Migration, Operation::UsedPage] {
-        let row = Row::new(Part::Load, Home::Any, GIB, operation);
-        column.add(row, Value::Each(costs, moved.pages));
-    }
-    let resized = resize::measure(run, granule, Memmap::Ram)?;
-    for (operation, count) in [(Operation::Up, resized.up), (Operation::Down, resized.down)] {
-        column.add(Row::new(Part::Resize, Home::Ram, GIB, operation), Value::Costs(instructions(count)));
-    }
-    for row in dedup::rows().into_iter().filter(|(is, cpu, _)| *is == granule && *cpu == CPU) {
-        let What::HugePage { bytes, .. } = row.2 else { continue };
-        let figure = dedup::measure(row, run)?.make;
-        let costs = Costs { instructions: figure.instructions, ..figure.costs };
-        column.add(Row::new(Part::HugePage, Home::Any, bytes, Operation::Optimise), Value::Costs(costs));
+/// A DIMM of 1 TiB.
+fn large(run: &Run, granule: Granule, column: &mut Column) -> Checked {
+    let cost = demand::measure(run, granule)?.cost;
+    for (operation, instructions) in [(Operation::Plug, cost.plug), (Operation::Unplug, cost.unplug)] {
+        let row = Row::new(Part::Tebibyte, Home::Any, TIB, operation);
+        column.add(row, Value::Costs(Costs { instructions, ..Costs::default() }));
     }
     Ok(())
+}
+
+/// Memory in use, and virtio memory.
+fn in_use(run: &Run, granule: Granule, column: &mut Column, plugin: &Path) -> Checked {
+    let moved = migrate::measure(run, granule, Memmap::SelfHosted, GIB, Some(plugin))?;
+    for operation in [Operation::Migration, Operation::UsedPage] {
+        let row = Row::new(Part::Load, Home::Any, GIB, operation);
+        let costs = Costs { instructions: moved.instructions, ..moved.costs };
+        column.add(row, Value::Each(costs, moved.pages));
+    }
+    let Resize { up, down, .. } = resize::measure(run, granule, Memmap::Ram, Some(plugin))?;
+    // It clears memory when it hands it out, in either case.
+    let downs = [(Operation::Down, down), (Operation::DownUncleared, down)];
+    for (operation, costs) in [(Operation::Up, up)].into_iter().chain(downs) {
+        column.add(Row::new(Part::Resize, Home::Ram, GIB, operation), Value::Costs(costs));
+    }
+    Ok(())
+}
+
+/// Runs of pages that are taken and freed.
+fn runs(run: &Run, granule: Granule, column: &mut Column, plugin: &Path) -> Checked {
+    for (home, memmap) in [(Home::SelfHosted, Memmap::SelfHosted), (Home::Demand, Memmap::Demand)] {
+        for runs in alloc::runs(run, granule, memmap, plugin)? {
+            let bytes = granule.bytes() << runs.order;
+            for (operation, costs) in [(Operation::Take, runs.taken), (Operation::Free, runs.freed)] {
+                column.add(Row::new(Part::Alloc, home, bytes, operation), Value::Each(costs, runs.count));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Huge pages and devices that share their memmap.
+fn shared(run: &Run, granule: Granule, column: &mut Column, plugin: &Path) -> Checked {
+    for row in dedup::rows().into_iter().filter(|(is, cpu, _)| *is == granule && *cpu == CPU) {
+        let row_of = match row.2 {
+            What::HugePage { bytes, .. } => Row::new(Part::HugePage, Home::Any, bytes, Operation::Optimise),
+            What::Device { bytes, align, map: "mem", tail: "page" } if align == dax_align(granule, bytes) => {
+                Row::new(Part::Dax, Home::Ram, bytes, Operation::Create)
+            }
+            What::Device { .. } => continue,
+        };
+        let figure = dedup::measure(row, run, Some(plugin))?.make;
+        column.add(row_of, Value::Costs(Costs { instructions: figure.instructions, ..figure.costs }));
+    }
+    Ok(())
+}
+
+/// The size of the huge pages that a device in the table has: the smallest that share their memmap, and 1 GiB in 1 TiB.
+const fn dax_align(granule: Granule, bytes: u64) -> &'static str {
+    if bytes == TIB { "1G" } else { huge_page(granule) }
 }
 
 #[cfg(test)]

@@ -75,14 +75,20 @@ pub enum Part {
     Life,
     /// Larger DIMMs.
     Growth,
+    /// A DIMM of 1 TiB.
+    Tebibyte,
     /// A DIMM again and again.
     Cycles,
     /// A DIMM in use.
     Load,
+    /// Runs of pages.
+    Alloc,
     /// A virtio memory device.
     Resize,
     /// Huge pages that share their memmap.
     HugePage,
+    /// Devices of persistent memory.
+    Dax,
 }
 
 /// Where the memmap is.
@@ -94,6 +100,8 @@ pub enum Home {
     SelfHosted,
     /// In system RAM.
     Ram,
+    /// In the memory that it describes, as far as runs begin.
+    Demand,
     /// It does not matter.
     Any,
 }
@@ -118,6 +126,10 @@ pub enum Operation {
     Remove,
     /// The four together.
     Sum,
+    /// Add and online.
+    Plug,
+    /// Offline and remove.
+    Unplug,
     /// Bytes of system RAM that the memory costs.
     SystemRam,
     /// The four together, the first time.
@@ -128,12 +140,20 @@ pub enum Operation {
     Migration,
     /// What a page in use costs when its memory goes offline.
     UsedPage,
+    /// What it costs to take a run of pages.
+    Take,
+    /// What it costs to free it.
+    Free,
     /// More of a virtio memory device.
     Up,
     /// Less of it.
     Down,
+    /// Less of it, by a kernel that does not clear what it takes.
+    DownUncleared,
     /// The memmap of a huge page is shared.
     Optimise,
+    /// A device is created.
+    Create,
 }
 
 /// A figure, or why there is none.

@@ -41,6 +41,7 @@ pub fn text(record: &Record) -> String {
 }
 
 fn figures(text: &mut String, columns: &[&Column], notes: &mut Vec<String>) {
+    let granule = columns.first().map_or(0, |column| column.granule);
     let [name, own, other] = WIDTHS;
     let _ = write!(text, "{:name$}", "");
     for column in columns {
@@ -59,7 +60,7 @@ fn figures(text: &mut String, columns: &[&Column], notes: &mut Vec<String>) {
             let _ = writeln!(text, "{}", heading(row));
             part = Some((row.part, row.memmap));
         }
-        let _ = write!(text, "  {:<width$}", label(row), width = name - 2);
+        let _ = write!(text, "  {:<width$}", label(row, granule), width = name - 2);
         let ours = columns.iter().find(|column| column.is_hotmap()).and_then(|column| column.number(row));
         for column in columns {
             let cell = cell(column, row, notes);
@@ -77,6 +78,11 @@ fn figures(text: &mut String, columns: &[&Column], notes: &mut Vec<String>) {
 /// Of larger DIMMs, adding them and the whole life are enough.
 fn is_shown(row: &Row) -> bool {
     row.part != Part::Growth || matches!(row.operation, Operation::Add | Operation::Sum)
+}
+
+/// Rows whose counts are shown: what Linux and hotmap both do.
+const fn is_counted(row: &Row) -> bool {
+    matches!(row.part, Part::Life | Part::Load | Part::Alloc | Part::Resize | Part::Dax)
 }
 
 fn cell(column: &Column, row: Row, notes: &mut Vec<String>) -> String {
@@ -109,15 +115,16 @@ fn ratio(linux: Option<u64>, ours: Option<u64>) -> String {
 
 /// What a real CPU pays for, in the life of a DIMM and for each page that migrates.
 fn counts(text: &mut String, columns: &[&Column]) {
+    let granule = columns.first().map_or(0, |column| column.granule);
     let _ = writeln!(text, "of these, broadcast TLBI / DSB / ISB / exclusives and atomics");
     let rows: BTreeSet<Row> =
         columns.iter().flat_map(|column| column.cells.iter().map(|cell| cell.row)).collect();
-    for row in rows.into_iter().filter(|row| matches!(row.part, Part::Life | Part::Load | Part::Resize)) {
+    for row in rows.into_iter().filter(is_counted) {
         let cells: Vec<Option<String>> = columns.iter().map(|column| kinds(column.get(row)?)).collect();
         if cells.iter().all(Option::is_none) {
             continue;
         }
-        let _ = write!(text, "  {:<40}", label(row) + home(row.memmap));
+        let _ = write!(text, "  {:<40}", label(row, granule) + home(row));
         for cell in cells {
             let _ = write!(text, " {:>26}", cell.unwrap_or_else(|| "-".into()));
         }
@@ -138,11 +145,13 @@ fn kinds(value: &Value) -> Option<String> {
     }
 }
 
-fn home(memmap: Home) -> &'static str {
-    match memmap {
-        Home::SelfHosted => ", memmap in it",
-        Home::Ram => ", memmap in system RAM",
-        Home::Any => "",
+/// Which of the homes a row is of, where its part has several.
+const fn home(row: Row) -> &'static str {
+    match (row.part, row.memmap) {
+        (Part::Life | Part::Alloc, Home::SelfHosted) => ", memmap in it",
+        (Part::Life, Home::Ram) => ", memmap in system RAM",
+        (Part::Alloc, Home::Demand) => ", memmap on demand",
+        _ => "",
     }
 }
 
@@ -150,21 +159,25 @@ fn heading(row: Row) -> String {
     let memmap = match row.memmap {
         Home::SelfHosted => ", memmap in the memory itself",
         Home::Ram => ", memmap in system RAM",
+        Home::Demand => ", memmap on demand",
         Home::Any => "",
     };
     let what = match row.part {
         Part::Guest => "the kernel".into(),
         Part::Life => "a DIMM of 1 GiB".into(),
         Part::Growth => "larger DIMMs, memmap in them if such a DIMM can be removed".into(),
+        Part::Tebibyte => "a DIMM of 1 TiB".into(),
         Part::Cycles => format!("plug and unplug, {CYCLES} times"),
         Part::Load => "a DIMM in use goes offline: instructions".into(),
+        Part::Alloc => "runs of pages: instructions for each".into(),
         Part::Resize => "virtio memory, 1 GiB".into(),
         Part::HugePage => "huge pages that share their memmap".into(),
+        Part::Dax => "devices of persistent memory".into(),
     };
     what + memmap
 }
 
-fn label(row: Row) -> String {
+fn label(row: Row, granule: u64) -> String {
     let size = size_text(row.bytes);
     let word = match row.operation {
         Operation::Boot => "boot: reset to init, or to the prompt",
@@ -175,17 +188,24 @@ fn label(row: Row) -> String {
         Operation::Offline => "offline",
         Operation::Remove => "remove",
         Operation::Sum => "sum",
+        Operation::Plug => "add, online",
+        Operation::Unplug => "offline, remove",
         Operation::SystemRam => "system RAM that it costs",
         Operation::First => "the first time",
         Operation::Last => "the last time",
         Operation::Migration => "each migration",
         Operation::UsedPage => "each page in use",
+        Operation::Take => "take",
+        Operation::Free => "free",
         Operation::Up => "up",
         Operation::Down => "down",
+        Operation::DownUncleared => "down, nothing is cleared",
         Operation::Optimise => "share",
+        Operation::Create => "create",
     };
     match row.part {
-        Part::Growth | Part::HugePage => format!("{size}: {word}"),
+        Part::Growth | Part::HugePage | Part::Dax => format!("{size}: {word}"),
+        Part::Alloc => format!("order {}: {word}", (row.bytes / granule.max(1)).max(1).ilog2()),
         _ => word.into(),
     }
 }

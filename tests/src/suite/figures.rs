@@ -35,7 +35,7 @@ fn an_audit_is_linear_in_blocks(run: &Run, granule: Granule) -> Checked<String> 
 
 /// With the goals of `make bench`, and a DIMM that is not as large as there.
 fn a_page_that_migrates_costs_the_same_in_a_large_dimm(run: &Run, granule: Granule) -> Checked<String> {
-    let measure = |memmap, size| migrate::measure(run, granule, memmap, size);
+    let measure = |memmap, size| migrate::measure(run, granule, memmap, size, None);
     let [one, large] = [GIB, 16 * GIB].map(|size| measure(Memmap::SelfHosted, size));
     let [demand, larger] = [GIB, 16 * GIB].map(|size| measure(Memmap::Demand, size));
     let rows = [one?, large?, demand?, larger?];

@@ -10,6 +10,7 @@ use crate::drivers::ged::{EVENTS_BYTES, Ged, SLOTS_BYTES};
 use crate::drivers::mmio::hosted::attach;
 use crate::drivers::nvdimm::{Nvdimm, Port};
 use crate::drivers::virtio::found::Name;
+use crate::meter::Spent;
 use crate::vmems::Driven;
 
 /// Where QEMU's virt has the event selector and the slot registers (hw/arm/virt.c, VIRT_ACPI_GED, VIRT_PCDIMM_ACPI).
@@ -76,7 +77,7 @@ impl Driven for Model {
     fn restart(&mut self) -> Result<(), Fault> {
         Ok(())
     }
-    fn waited(&self) -> u64 {
-        0
+    fn waited(&self) -> Spent {
+        Spent::default()
     }
 }

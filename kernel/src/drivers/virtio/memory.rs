@@ -5,6 +5,7 @@ use virtio_mem::{Fault, VirtioMem, Waiter};
 use super::hal::KernelHal;
 use super::transport::VirtioTransport;
 use crate::arch::{counter, cpu};
+use crate::meter::Spent;
 use crate::vmems::Driven;
 
 /// How long a device may take for one request, in seconds: it may have to get the memory first.
@@ -21,25 +22,25 @@ pub fn drive(transport: VirtioTransport) -> Result<MemoryDevice, Fault> {
     VirtioMem::new(transport, Clock::default())
 }
 
-/// Waits by the counter, and counts the instructions of that.
+/// Waits by the counter, and counts what that takes: how long it is depends on the host.
 #[derive(Default)]
 pub struct Clock {
     /// When the request was sent, in ticks.
     sent: u64,
-    /// The instructions when it was last looked.
-    looked: u64,
-    /// The instructions of all waits.
-    spent: u64,
+    /// What had been spent when it was last looked.
+    looked: Spent,
+    /// What all waits have taken.
+    spent: Spent,
 }
 
 impl Waiter for Clock {
     fn begin(&mut self) {
-        (self.sent, self.looked) = (counter::ticks(), counter::instructions());
+        (self.sent, self.looked) = (counter::ticks(), Spent::at_start());
     }
     fn wait(&mut self) -> bool {
         cpu::relax();
-        let now = counter::instructions();
-        self.spent += now - self.looked;
+        let now = Spent::at_end();
+        self.spent = self.spent + (now - self.looked);
         self.looked = now;
         counter::ticks().wrapping_sub(self.sent) < PATIENCE * counter::ticks_per_second()
     }
@@ -52,7 +53,7 @@ impl Driven for MemoryDevice {
     fn restart(&mut self) -> Result<(), Fault> {
         self.restart()
     }
-    fn waited(&self) -> u64 {
+    fn waited(&self) -> Spent {
         self.waiter().spent
     }
 }
