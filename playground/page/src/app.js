@@ -24,11 +24,16 @@ function Theme() {
   return html`<label class="theme">Theme <select onChange=${choose}><option>system</option><option>light</option><option>dark</option></select></label>`;
 }
 
+/** The fragment of a session, or null when it is too long for one. */
+const fragmentOf = (session) => encode(session).catch(() => null);
+
 /** Puts the session into the address, and copies it. */
 function Link({ session }) {
   const [said, setSaid] = useState('');
   const copy = async () => {
-    const address = location.href.replace(/#.*/, '') + await encode(session);
+    const fragment = await fragmentOf(session);
+    if (!fragment) return setSaid('The session is too long for a link.');
+    const address = location.href.replace(/#.*/, '') + fragment;
     try {
       await navigator.clipboard.writeText(address);
       setSaid('Copied.');
@@ -41,10 +46,10 @@ function Link({ session }) {
 
 /** Keeps the fragment of the address up to date. */
 function useFragment(session) {
-  const key = JSON.stringify([session.requests, session.at, session.picked && session.look, session.secret]);
+  const key = JSON.stringify([session.requests, session.at, session.picked && session.look, session.secret, session.notice]);
   useEffect(() => {
     if (!session.source.can.act || session.at < 0) return;
-    encode(session).then((fragment) => history.replaceState(null, '', fragment));
+    fragmentOf(session).then((fragment) => { if (fragment) history.replaceState(null, '', fragment); });
   }, [key]);
 }
 
@@ -59,7 +64,7 @@ function Verdict({ session: { views: { audit } } }) {
   return html`<a class=${`chip ${audit.clean ? 'good' : 'bad'}`} href="#audit" onClick=${(event) => { event.preventDefault(); document.getElementById('audit').scrollIntoView(); }}>audit: ${audit.clean ? 'clean' : plural(audit.findings.length, 'finding')}</a>`;
 }
 
-export function App({ session, notice }) {
+export function App({ session }) {
   const [, redraw] = useReducer((n) => n + 1, 0);
   useEffect(() => {
     session.changed = redraw;
@@ -72,7 +77,7 @@ export function App({ session, notice }) {
     <a class="skip" href="#map" onClick=${(event) => { event.preventDefault(); document.querySelector('#map .focus')?.focus(); }}>Skip to memory</a>
     <header class="top"><h1>hotmap <span>${act ? 'playground' : 'watch'}</span></h1><${Summary} session=${session}/><${Verdict} session=${session}/>
       <div class="tools">${act && html`<${NewMachine} session=${session}/><${Link} session=${session}/>`}<${Theme}/></div></header>
-    <${Busy} session=${session}/><${Notice} session=${session} notice=${notice}/>
+    <${Busy} session=${session}/><${Notice} session=${session}/>
     <main aria-busy=${session.busy ? 'true' : 'false'}>
       <div class="side"><${MachinePanel} session=${session}/><${ExercisesPanel} session=${session}/><${WordsPanel}/></div>
       <div class="centre"><${GuidePanel} session=${session}/><${HistoryPanel} session=${session} secret=${session.secret}/><${MapPanel} session=${session}/><${LensPanel} session=${session}/>

@@ -9,13 +9,12 @@ import { HttpSource, inflate, machineOf } from './source.js';
 
 const root = document.getElementById('page');
 
-/** The session of the address, or a new machine; `notice` is what is wrong with the address, if something is. */
-async function linked() {
-  const fresh = { requests: [FIRST], at: 0, look: null };
+/** The session of the address; null when it has none. With `notice` alone: what is wrong with the address, and what `instead` is shown. */
+async function linked(instead) {
   try {
-    return { wanted: await decode(location.hash) ?? fresh, notice: '' };
+    return await decode(location.hash);
   } catch (error) {
-    return { wanted: fresh, notice: `The link cannot be read: ${error.message}. This is a new machine.` };
+    return { notice: `The link cannot be read: ${error.message}. ${instead}` };
   }
 }
 
@@ -27,24 +26,24 @@ async function watch() {
     session.refresh();
   });
   await session.refresh();
-  return { session, notice: '' };
+  return session;
 }
 
 async function play() {
   const [code, script] = ['machine', 'worker'].map((id) => document.getElementById(id).textContent.trim());
   const session = new Session(await machineOf(await inflate(code), script));
-  const { wanted, notice } = await linked();
   // Not awaited: the page says what runs, and can stop it.
-  session.open(wanted);
+  session.open({ requests: [FIRST], at: 0, look: null, ...await linked('This is a new machine.') });
   window.addEventListener('hashchange', async () => {
-    const other = await decode(location.hash).catch(() => null);
-    if (other && JSON.stringify(other.requests) !== JSON.stringify(session.requests)) session.open(other);
+    const other = await linked('This is the session as it was.');
+    if (other?.requests) session.open(other);
+    else if (other) session.tell(other.notice);
   });
-  return { session, notice };
+  return session;
 }
 
-(new URLSearchParams(location.search).has('watch') ? watch() : play()).then(({ session, notice }) => {
+(new URLSearchParams(location.search).has('watch') ? watch() : play()).then((session) => {
   window.hotmap = session;
   root.replaceChildren();
-  render(html`<${App} session=${session} notice=${notice}/>`, root);
+  render(html`<${App} session=${session}/>`, root);
 }, (error) => { root.textContent = `The page cannot start: ${error.message}`; });

@@ -27,6 +27,8 @@ export class Session {
     this.running = null;
     /** The request that was stopped, until the next one. */
     this.stopped = null;
+    /** What is wrong with the link that was opened, until the next request. */
+    this.notice = '';
     /** How many requests were run, for tests. */
     this.ran = 0;
     /** The requests that the machine has answered since it booted. */
@@ -52,9 +54,8 @@ export class Session {
   get address() {
     const [kind, value] = (this.look ?? '').split(':');
     if (!value) return -1;
-    const number = num(value);
-    if (kind === 'pfn') return number * (this.state?.granule ?? 4096);
-    return number < 2 ** 52 ? number : -1;
+    const number = num(value) * (kind === 'pfn' ? this.state?.granule ?? 4096 : 1);
+    return number >= 0 && number < 2 ** 52 ? number : -1;
   }
 
   /** Runs `work` while `busy`; one at a time, in order. When it is stopped, the session is as it was before. */
@@ -107,17 +108,22 @@ export class Session {
   }
 
   /** Takes over a session, from a link. */
-  open({ requests, at, look, secret = false }) {
+  open({ requests, at, look, secret = false, notice = '' }) {
     return this.#alone(async () => {
-      Object.assign(this, { requests, answers: [], at, look, picked: Boolean(look), step: null, done: [], secret, stopped: null });
+      Object.assign(this, { requests, answers: [], at, look, picked: Boolean(look), step: null, done: [], secret, stopped: null, notice });
       await this.#show();
     });
+  }
+
+  /** Shows a notice until the next request. */
+  tell(notice) {
+    return this.#alone(() => { this.notice = notice; });
   }
 
   /** Runs a request behind the one that is shown. What came after it is dropped. Returns its answer. */
   run(request) {
     return this.#alone(async () => {
-      this.stopped = null;
+      Object.assign(this, { stopped: null, notice: '' });
       await this.#reach();
       this.requests = [...this.requests.slice(0, this.at + 1), request];
       this.answers.length = this.at + 1;

@@ -30,8 +30,8 @@ export function Busy({ session }) {
 }
 
 /** What went wrong, once for the whole page, with the way back. */
-export function Notice({ session, notice }) {
-  const { failure, stopped, secret } = session;
+export function Notice({ session }) {
+  const { failure, notice, stopped, secret } = session;
   if (failure?.request) {
     const back = failure.request.do === 'boot' ? 'Boot the first machine' : 'Go back';
     return html`<div class="notice bad" role="alert"><p><code>${nameOf(failure.request, secret)}</code>: ${failure.error}.</p>
