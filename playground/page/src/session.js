@@ -33,7 +33,10 @@ export class Session {
     this.ran = 0;
     /** The requests that the machine has answered since it booted. */
     this.done = [];
+    /** Whether the machine has stopped while it was looked at. */
+    this.lost = false;
     this.moments = new Map();
+    source.lost = () => this.#lose();
   }
 
   /** The answers up to the one that is shown. */
@@ -69,6 +72,7 @@ export class Session {
         return await work();
       } catch (error) {
         if (error !== STOPPED) throw error;
+        if (this.requests !== before.requests) this.stopped ??= this.requests[this.at];
         return await this.#restore(before);
       } finally {
         this.busy = false;
@@ -89,17 +93,22 @@ export class Session {
   /** The session before what was stopped: it is shown again, and the machine runs again up to there. */
   async #restore(before) {
     const begun = before.at < 0 ? { at: this.done.length - 1, step: null } : before;
-    this.done = [];
-    if (begun.at < 0) Object.assign(this, { requests: [FIRST], answers: [], at: 0, step: null });
-    else Object.assign(this, begun);
+    // Stopped again, the machine runs when it is needed; if nothing of it was shown, the first machine is.
+    if (begun.at < 0 || !await this.#back(begun) && !this.state) await this.#back({ requests: [FIRST], answers: [], at: 0, step: null });
+    return { ok: false, error: STOPPED.message };
+  }
+
+  /** Shows the session `begun`, and runs its machine up to there; false if that is stopped too. */
+  async #back(begun) {
+    Object.assign(this, begun, { done: [] });
     try {
       await this.#show();
       await this.#reach();
+      return true;
     } catch (error) {
-      // Stopped again: the machine runs when it is needed.
       if (error !== STOPPED) throw error;
+      return false;
     }
-    return { ok: false, error: STOPPED.message };
   }
 
   /** Boots another machine: the session begins anew. `secret`: its boot arguments are not shown. */
@@ -137,10 +146,11 @@ export class Session {
 
   /** Shows the machine after request `at`. Of several wishes that wait, the last counts. */
   goto(at) {
-    const to = Math.min(Math.max(at, 0), this.requests.length - 1);
-    this.wanted = to;
+    this.wanted = at;
     return this.#alone(async () => {
-      if (this.wanted !== to || to === this.at) return;
+      // What ran before it may have dropped requests.
+      const to = Math.min(Math.max(at, 0), this.requests.length - 1);
+      if (this.wanted !== at || to === this.at) return;
       Object.assign(this, { at: to, step: null, stopped: null });
       await this.#show();
     });
@@ -148,9 +158,12 @@ export class Session {
 
   /** Shows the machine after sub-step `step` of the request that is shown; null: after all of them. */
   goStep(step) {
-    return this.#alone(() => {
+    const { trace } = this;
+    return this.#alone(async () => {
+      // The steps of another request have other numbers.
+      if (trace !== this.trace) return;
       this.step = step;
-      return this.#show();
+      await this.#show();
     });
   }
 
@@ -169,7 +182,8 @@ export class Session {
 
   /** Shows the last machine that has not stopped; when there was none, the machine of a page without a link. */
   recover() {
-    return this.#alive < 0 ? this.start(FIRST) : this.goto(this.#alive);
+    if (this.#alive < 0) return this.start(FIRST);
+    return this.#alive === this.at ? this.refresh() : this.goto(this.#alive);
   }
 
   /** Asks again for what is shown: a live guest has changed. */
@@ -185,10 +199,25 @@ export class Session {
     });
   }
 
+  /** The words that can complete a command, whatever runs. */
+  async complete(text) {
+    const answer = await this.source.ask({ do: 'complete', text });
+    if (answer.gone) this.#lose();
+    return answer.words ?? [];
+  }
+
+  /** The machine is gone: its requests run again before the next one. */
+  #lose() {
+    Object.assign(this, { done: [], lost: true });
+    this.moments.clear();
+  }
+
   /** Asks the source. Throws STOPPED. */
   async #answer(request) {
     const answer = await this.source.ask(request);
     if (answer.stopped) throw STOPPED;
+    // A request that ends the machine would end it again: it keeps its answer.
+    if (answer.gone && request !== this.running?.request) this.#lose();
     return answer;
   }
 
@@ -235,13 +264,22 @@ export class Session {
     if (!keys.every((key) => this.moments.has(key))) await this.#reach();
     return Promise.all(parts.map(async ([, read], at) => {
       const part = this.moments.get(keys[at]) ?? await read();
-      this.moments.set(keys[at], part);
+      if (!this.lost) this.moments.set(keys[at], part);
       if (this.moments.size > KEPT) this.moments.delete(this.moments.keys().next().value);
       return part;
     }));
   }
 
+  /** Shows what is chosen; once more if the machine has stopped while it was looked at. */
   async #show() {
+    for (let left = 2; left > 0; left -= 1) {
+      this.lost = false;
+      await this.#look();
+      if (!this.lost) break;
+    }
+  }
+
+  async #look() {
     const began = performance.now();
     if (this.answers.length <= this.at) await this.#reach();
     const [request] = await this.#parts(['request', () => this.#request()]);
@@ -269,10 +307,10 @@ export class Session {
     return { state: state.state, failure: null, trace: trace.ok && trace.steps?.length ? trace : null, audit };
   }
 
-  /** Why there is no machine, and the request that it did not survive. */
+  /** Why there is no machine, and the request that it did not survive, if it was one. */
   #reason({ error }) {
     const at = this.#alive + 1;
-    return { error: this.shown[at]?.error ?? error, request: this.requests[at] };
+    return { error: this.shown[at]?.error ?? error, request: this.shown[at] && this.requests[at] };
   }
 
   /** What is looked at until something is chosen: a page of the newest memory. */

@@ -3,6 +3,9 @@
 /** An answer to a request that cannot be answered. */
 const refusal = (error) => ({ ok: false, error: String(error?.message ?? error) });
 
+/** The answer of a machine that is gone with this request. */
+const gone = (why) => ({ ...refusal(`the machine has stopped: ${why}`), gone: true });
+
 /** The code of the machine in the page: base64 of deflated bytes, as build.js writes it. */
 export async function inflate(base64) {
   const data = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
@@ -41,7 +44,7 @@ export class WasmSource {
     } catch (error) {
       const said = why(error, this.#panic());
       this.exports = null;
-      return JSON.stringify(refusal(`the machine has stopped: ${said}`));
+      return JSON.stringify(gone(said));
     }
   }
 
@@ -80,6 +83,8 @@ export class WorkerSource {
   /** `start` returns a new worker (worker.js), `module` is its WebAssembly.Module. */
   constructor(start, module) {
     Object.assign(this, { start, module, live: false, can: { act: true, step: true, stop: true }, worker: null, waiting: [] });
+    /** Called when the machine is gone while nothing waits for it. */
+    this.lost = () => {};
   }
 
   /** `script` is the text of worker.js with what it imports. Throws when the browser allows no such worker. */
@@ -96,7 +101,8 @@ export class WorkerSource {
     this.worker.onmessage = ({ data }) => this.waiting.shift()(data);
     this.worker.onerror = (event) => {
       event.preventDefault();
-      if (this.worker) this.#end(refusal(`the machine has stopped: ${event.message || 'its worker ended'}`));
+      if (!this.waiting.length) this.lost();
+      if (this.worker) this.#end(gone(event.message || 'its worker ended'));
     };
     this.worker.postMessage(this.module);
   }

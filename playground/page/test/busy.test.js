@@ -97,6 +97,35 @@ visit('a link with a long request is stopped where it is', async (visitor) => {
   assert.deepEqual([await visitor.session('at'), (await visitor.state()).tenants[0].pages], [1, 7]);
 });
 
+visit('a worker that is gone without a word is stopped, and begins anew', async (visitor) => {
+  await visitor.monitor('plug 1G');
+  await visitor.page.evaluate(() => window.hotmap.source.worker.terminate());
+  await begin(visitor, 'mem');
+  await sign(visitor).getByText('hotmap> mem').waitFor();
+  await visitor.press('Stop');
+  await visitor.idle();
+  assert.equal((await visitor.state()).dimms.length, 1);
+  assert.match((await visitor.type('mem')).text, /present/);
+});
+
+visit('a worker that fails while nothing runs begins anew', async (visitor) => {
+  await visitor.monitor('plug 1G');
+  await visitor.page.evaluate(() => window.hotmap.source.worker.onerror(new Event('error')));
+  assert.match((await visitor.type('mem')).text, /^present +524288 pages/);
+  assert.equal(await visitor.page.locator('.notice').count(), 0);
+});
+
+visit('a step that is chosen while a command runs is not one of that command', async (visitor) => {
+  const { page } = visitor;
+  await visitor.monitor('plug 1G');
+  await begin(visitor, 'mem; stress 9');
+  await sign(visitor).getByText('stress 9').waitFor();
+  await page.locator('#history .steps li button').first().click();
+  await visitor.idle();
+  assert.deepEqual([await visitor.session('at'), await visitor.session('step')], [2, null]);
+  assert.match((await visitor.type('mem')).text, /present/);
+});
+
 /** What `new Worker` does where workers are not allowed. */
 const REFUSALS = {
   throws: () => { window.Worker = class { constructor() { throw new Error('not here'); } }; },

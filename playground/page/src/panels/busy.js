@@ -37,7 +37,10 @@ export function Notice({ session }) {
     return html`<div class="notice bad" role="alert"><p><code>${nameOf(failure.request, secret)}</code>: ${failure.error}.</p>
       <button type="button" disabled=${session.busy} onClick=${() => session.recover()}>${back}</button></div>`;
   }
-  if (notice || failure) return html`<div class="notice bad" role="alert"><p>${notice || failure.error}</p></div>`;
+  if (notice || failure) {
+    return html`<div class="notice bad" role="alert"><p>${notice || failure.error}</p>
+      ${failure && session.source.can.act && html`<button type="button" disabled=${session.busy} onClick=${() => session.recover()}>Run it again</button>`}</div>`;
+  }
   if (stopped) return html`<div class="notice" role="status"><p>Stopped: <code>${nameOf(stopped, secret)}</code>. The machine is as it was before.</p></div>`;
   return null;
 }

@@ -53,8 +53,8 @@ function Prompt({ kind, session, history }) {
     const command = /[^;]*$/.exec(target.value)[0].trimStart();
     const [begun] = /\S*$/.exec(command);
     const before = target.value.slice(0, target.value.length - begun.length);
-    const answer = command ? await session.source.ask({ do: 'complete', text: command }) : {};
-    setOffers((answer.words ?? []).filter((word) => word.startsWith(begun)).slice(0, OFFERS).map((word) => before + word));
+    const words = command ? await session.complete(command) : [];
+    setOffers(words.filter((word) => word.startsWith(begun)).slice(0, OFFERS).map((word) => before + word));
   };
   const label = kind === 'line' ? 'Command for the kernel\'s shell' : 'Command for the monitor (the VMM)';
   return html`<form class="prompt" onSubmit=${submit}><label class="mono" for=${`prompt-${kind}`}>${PROMPTS[kind]}</label>
