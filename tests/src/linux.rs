@@ -8,11 +8,15 @@
 //! | [`guest`] | a Linux that takes shell commands, with its monitor and its counter |
 //! | [`dimm`] | the life of a DIMM, and DIMMs in use |
 //! | [`resize`] | a virtio memory device |
+//! | [`alloc`] | runs of pages |
+//! | [`dax`] | an NVDIMM that becomes a device |
 //! | [`plan`] | what is measured of a kernel, in which order |
 //! | [`hotmap`] | the same figures of hotmap |
 //! | [`record`] | what was measured, as a file |
 //! | [`table`] | the same, side by side |
 
+pub mod alloc;
+pub mod dax;
 pub mod dimm;
 pub mod guest;
 pub mod hotmap;

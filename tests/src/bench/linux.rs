@@ -139,4 +139,18 @@ mod tests {
         assert!(resizes(Granule::K4).len() >= 2 && !resizes(Granule::K16).is_empty());
         assert!(images().iter().all(|bytes| *bytes > 8_000_000));
     }
+
+    /// What hotmap does and a Linux with the same page size does not has a reason.
+    #[test]
+    fn each_row_has_a_figure_or_a_reason_of_every_kernel() {
+        for granule in [Granule::K4, Granule::K16] {
+            let ours = record().of(granule).find(|column| column.is_hotmap()).expect("hotmap");
+            assert!(ours.cells.len() > 40, "{granule}: {} rows", ours.cells.len());
+            for (row, linux) in
+                ours.cells.iter().flat_map(|cell| record().linux(granule).map(|linux| (cell.row, linux)))
+            {
+                assert!(linux.get(row).is_some(), "{}: {row:?}", linux.name);
+            }
+        }
+    }
 }

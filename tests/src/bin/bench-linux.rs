@@ -88,6 +88,7 @@ fn measure(only: Option<&str>) -> Checked<Record> {
         ours(&mut record, &plugin);
     }
     theirs(&mut record, &kernels, only, &plugin);
+    record.explain();
     Ok(record)
 }
 

@@ -7,12 +7,12 @@
 //!   QEMU: device_del       acpi_device_hotplug     remove
 //! ```
 
-use super::guest::Linux;
+use super::guest::{Linux, POLL};
 use super::record::{Column, Home, Operation, Part, Row, Value};
 use super::symbols::{ACPI, OFFLINE, ONLINE};
 use crate::bench::costs::Costs;
 use hotmap_client::dimm::Dimm;
-use hotmap_client::error::{Checked, During, Error};
+use hotmap_client::error::{Checked, During, Error, unknown};
 use hotmap_client::geometry::GIB;
 use hotmap_client::patience::Deadline;
 use hotmap_client::qmp::is_deleted;
@@ -114,6 +114,23 @@ pub fn live_with(
         }
     }
     Ok(life)
+}
+
+/// Plugs a DIMM for which system RAM is too small, and returns why the kernel does not take it.
+///
+/// # Errors
+/// Failed when it does; else as [`live`].
+pub fn plug_too_large(linux: &mut Linux, size: u64) -> Checked<String> {
+    Dimm::new("large", size).unreserved().plug(&mut linux.qmp).map_err(Error::from).during("device_add")?;
+    // It ends processes before it gives up: nothing is asked of it meanwhile.
+    let deadline = Deadline::for_steps(3);
+    loop {
+        match (linux.panic(), deadline.left()) {
+            (Some(why), _) => return Ok(why),
+            (None, None) => return unknown("the kernel did not panic".to_owned()),
+            (None, Some(_)) => std::thread::sleep(POLL),
+        }
+    }
 }
 
 fn plug(linux: &mut Linux, dimm: &Dimm) -> Checked<Costs> {

@@ -27,8 +27,8 @@ const ARGUMENTS: &str = "console=ttyAMA0 nokaslr panic=-1 memhp_default_state=of
 const PATIENCE: u32 = 10;
 /// How many lines of a guest that did not boot are shown.
 const LAST_LINES: usize = 3;
-/// How often the counter's file is read while a window is awaited.
-const POLL: Duration = Duration::from_millis(50);
+/// How often it is looked while something is awaited.
+pub const POLL: Duration = Duration::from_millis(50);
 
 /// How a kernel is booted.
 #[derive(Clone, Debug)]
@@ -41,6 +41,12 @@ pub struct Setup<'a> {
     pub self_hosted: bool,
     /// The counter and its windows; without them nothing is counted.
     pub counter: Option<(&'a Path, Vec<String>)>,
+    /// The drivers that the guest has.
+    pub drivers: &'static [&'static str],
+    /// More parameters of the kernel.
+    pub parameters: &'static str,
+    /// More of QEMU's arguments.
+    pub more: Vec<String>,
 }
 
 /// A Linux that has booted.
@@ -61,7 +67,7 @@ impl Linux {
     pub fn boot(run: &Run, setup: &Setup<'_>) -> Checked<Self> {
         let (socket, counts, archive) = (run.path("qmp"), run.path("counts"), run.path("initramfs"));
         drop(std::fs::remove_file(&socket));
-        initramfs::write(setup.kernels, setup.kernel, &archive)?;
+        initramfs::write(setup.kernels, setup.kernel, setup.drivers, &archive)?;
         let mut qemu = Qemu::spawn(&mut command(setup, &socket, &counts, &archive))?;
         let connected = Qmp::connect(&socket, Deadline::for_step(), || qemu.ended().is_some());
         let qmp = connected.map_err(|error| {
@@ -174,9 +180,9 @@ impl Linux {
         Ok((result, Costs::sum(self.calls(window)?.into_iter().skip(before))))
     }
 
-    /// All that the console has printed.
-    pub fn transcript(&self) -> String {
-        self.qemu.console.text()
+    /// Why the kernel has panicked, if it has.
+    pub fn panic(&self) -> Option<String> {
+        panic_reason(&self.qemu.console.text())
     }
 }
 
@@ -193,19 +199,26 @@ fn last_words(qemu: &Qemu) -> String {
     lines[lines.len().saturating_sub(LAST_LINES)..].join(" | ")
 }
 
-/// The functions that are counted, from a boot of their own: `nokaslr` keeps their addresses for the next one.
+/// The functions that are counted; `nokaslr` keeps their addresses for the next boot.
 ///
 /// # Errors
-/// As [`Linux::boot`].
-pub fn symbols(run: &Run, setup: &Setup<'_>) -> Checked<Symbols> {
-    let mut linux = Linux::boot(run, setup)?;
-    if setup.kernel.module.is_some() {
-        linux.ask(LOAD_MODULE)?;
-    }
+/// As [`Linux::ask`].
+pub fn symbols(linux: &mut Linux) -> Checked<Symbols> {
+    linux.ask(LOAD_MODULE)?;
     Ok(Symbols::read(&linux.ask(&Symbols::command())?.text))
 }
 
-/// The shell command that loads the driver of virtio memory.
+/// From a line such as `[    8.6] Kernel panic - not syncing: System is deadlocked on memory`.
+fn panic_reason(text: &str) -> Option<String> {
+    let line = text.lines().find(|line| line.contains(PANIC))?;
+    Some(format!("with 1 GiB of boot RAM: {}", line.split("] ").last().unwrap_or(line).trim()))
+}
+
+const PANIC: &str = "Kernel panic - not syncing";
+
+/// The driver of virtio memory.
+pub const VIRTIO_MEM_DRIVER: &[&str] = &["virtio_mem"];
+/// The shell command that loads it.
 pub const LOAD_MODULE: &str = "insmod /virtio_mem.ko";
 
 fn command(setup: &Setup<'_>, socket: &Path, counts: &Path, archive: &Path) -> Command {
@@ -214,7 +227,9 @@ fn command(setup: &Setup<'_>, socket: &Path, counts: &Path, archive: &Path) -> C
     command.arg("-bios").arg(&setup.kernels.firmware).arg("-kernel").arg(&setup.kernel.image);
     command.arg("-initrd").arg(archive);
     let memmap = if setup.self_hosted { "Y" } else { "N" };
-    command.args(["-append", &format!("{ARGUMENTS} memory_hotplug.memmap_on_memory={memmap}")]);
+    let parameters = setup.parameters;
+    command.args(["-append", &format!("{ARGUMENTS} memory_hotplug.memmap_on_memory={memmap} {parameters}")]);
+    command.args(&setup.more);
     command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
     if let Some((plugin, windows)) = &setup.counter {
         let mut words = costs::arguments(plugin, counts);
@@ -249,7 +264,7 @@ fn free_bytes(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Setup, booted, command, free_bytes};
+    use super::{Setup, booted, command, free_bytes, panic_reason};
     use crate::linux::kernels::{Kernel, Kernels};
     use std::path::Path;
 
@@ -259,6 +274,14 @@ mod tests {
                     Node 0, zone   Normal\n  nr_free_pages 0\nKernelPageSize:       16 kB\n";
         assert_eq!(free_bytes(text), Some(1063 << 14));
         assert_eq!(free_bytes("nr_free_pages 1\n"), None);
+    }
+
+    #[test]
+    fn a_panic_is_a_reason() {
+        let text = "[    8.1] cpu 0\n[    8.6] Kernel panic - not syncing: System is deadlocked on memory\n[    8.7] CPU: 0\n";
+        let should = "with 1 GiB of boot RAM: Kernel panic - not syncing: System is deadlocked on memory";
+        assert_eq!(panic_reason(text).as_deref(), Some(should));
+        assert_eq!(panic_reason("ready 1\n"), None);
     }
 
     #[test]
@@ -272,10 +295,18 @@ mod tests {
     fn windows_stand_behind_the_counters_file() {
         let (kernels, kernel) = (Kernels::default(), Kernel::default());
         let counter = Some((Path::new("c.so"), vec!["window=a:1:2:3".to_owned()]));
-        let setup = Setup { kernels: &kernels, kernel: &kernel, self_hosted: true, counter };
+        let setup = Setup {
+            kernels: &kernels,
+            kernel: &kernel,
+            self_hosted: true,
+            counter,
+            drivers: &[],
+            parameters: "quiet",
+            more: Vec::new(),
+        };
         let command = command(&setup, Path::new("s"), Path::new("o"), Path::new("r"));
         let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
         assert!(words.contains(&"c.so,out=o,window=a:1:2:3".to_owned()), "{words:?}");
-        assert!(words.iter().any(|word| word.ends_with("memmap_on_memory=Y")), "{words:?}");
+        assert!(words.iter().any(|word| word.ends_with("memmap_on_memory=Y quiet")), "{words:?}");
     }
 }

@@ -139,23 +139,27 @@ fn runs(run: &Run, granule: Granule, column: &mut Column, plugin: &Path) -> Chec
 
 /// Huge pages and devices that share their memmap.
 fn shared(run: &Run, granule: Granule, column: &mut Column, plugin: &Path) -> Checked {
-    for row in dedup::rows().into_iter().filter(|(is, cpu, _)| *is == granule && *cpu == CPU) {
-        let row_of = match row.2 {
-            What::HugePage { bytes, .. } => Row::new(Part::HugePage, Home::Any, bytes, Operation::Optimise),
-            What::Device { bytes, align, map: "mem", tail: "page" } if align == dax_align(granule, bytes) => {
-                Row::new(Part::Dax, Home::Ram, bytes, Operation::Create)
-            }
-            What::Device { .. } => continue,
-        };
-        let figure = dedup::measure(row, run, Some(plugin))?.make;
-        column.add(row_of, Value::Costs(Costs { instructions: figure.instructions, ..figure.costs }));
+    let huge = dedup::rows().into_iter().filter(|(is, cpu, _)| *is == granule && *cpu == CPU);
+    let huge = huge.filter_map(|(_, _, what)| match what {
+        What::HugePage { bytes, .. } => Some((Part::HugePage, Home::Any, bytes, what)),
+        What::Device { .. } => None,
+    });
+    let devices = [GIB, TIB].map(|bytes| {
+        let what = What::Device { bytes, align: dax_align(granule, bytes), map: "dev", tail: "page" };
+        (Part::Dax, Home::SelfHosted, bytes, what)
+    });
+    for (part, home, bytes, what) in huge.chain(devices) {
+        let figure = dedup::measure((granule, CPU, what), run, Some(plugin))?.make;
+        let operation = if part == Part::Dax { Operation::Create } else { Operation::Optimise };
+        let costs = Costs { instructions: figure.instructions, ..figure.costs };
+        column.add(Row::new(part, home, bytes, operation), Value::Costs(costs));
     }
     Ok(())
 }
 
-/// The size of the huge pages that a device in the table has: the smallest that share their memmap, and 1 GiB in 1 TiB.
+/// The size of a device's huge pages: the smallest that share their memmap, but at 4K 1 GiB in a device of 1 TiB.
 const fn dax_align(granule: Granule, bytes: u64) -> &'static str {
-    if bytes == TIB { "1G" } else { huge_page(granule) }
+    if bytes == TIB && matches!(granule, Granule::K4) { "1G" } else { huge_page(granule) }
 }
 
 #[cfg(test)]

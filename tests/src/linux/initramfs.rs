@@ -15,7 +15,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 stty -echo -icrnl
-[ -e /virtio_mem.ko.xz ] && unxz /virtio_mem.ko.xz
+for file in /*.ko.xz; do [ ! -e $file ] || unxz $file; done
 # The kernel's messages would stand in the middle of a reply.
 echo 4 > /proc/sys/kernel/printk
 echo
@@ -76,15 +76,16 @@ fn headers(entry: u64, size: u64) -> Vec<u8> {
     headers
 }
 
-/// Writes the archive for a kernel to `path`.
+/// Writes the archive for a kernel to `path`, with those of `drivers` that it has.
 ///
 /// # Errors
 /// Unknown when a file cannot be read or written.
-pub fn write(kernels: &Kernels, kernel: &Kernel, path: &Path) -> Checked {
-    pack(kernels, kernel, path).map_err(|error| Error::Unknown(format!("{}: {error}", path.display())))
+pub fn write(kernels: &Kernels, kernel: &Kernel, drivers: &[&str], path: &Path) -> Checked {
+    pack(kernels, kernel, drivers, path)
+        .map_err(|error| Error::Unknown(format!("{}: {error}", path.display())))
 }
 
-fn pack(kernels: &Kernels, kernel: &Kernel, path: &Path) -> io::Result<()> {
+fn pack(kernels: &Kernels, kernel: &Kernel, drivers: &[&str], path: &Path) -> io::Result<()> {
     let mut archive = std::fs::File::create(path)?;
     let mut number = 0;
     let mut add = |name: &str, mode: u32, content: &[u8]| {
@@ -105,8 +106,8 @@ fn pack(kernels: &Kernels, kernel: &Kernel, path: &Path) -> io::Result<()> {
     add("shell", 0o100_755, SHELL.as_bytes())?;
     add("bin/busybox", 0o100_755, &std::fs::read(&kernels.busybox)?)?;
     add("bin/sh", 0o120_777, b"busybox")?;
-    if let Some(module) = &kernel.module {
-        add("virtio_mem.ko.xz", 0o100_644, &std::fs::read(module)?)?;
+    for (name, file) in drivers.iter().filter_map(|name| Some((name, kernel.driver(name)?))) {
+        add(&format!("{name}.ko.xz"), 0o100_644, &std::fs::read(file)?)?;
     }
     trailer(archive).map(drop)
 }

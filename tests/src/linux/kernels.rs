@@ -18,8 +18,8 @@ pub struct Kernel {
     pub sha256: String,
     /// The kernel.
     pub image: PathBuf,
-    /// Its virtio_mem.ko.xz.
-    pub module: Option<PathBuf>,
+    /// The folder of its drivers, each as NAME.ko.xz.
+    pub modules: Option<PathBuf>,
 }
 
 /// What there is.
@@ -53,17 +53,25 @@ impl Kernels {
             ["firmware", path] => self.firmware = path.into(),
             ["busybox", path] => self.busybox = path.into(),
             ["missing", name, why] => self.missing.push(format!("{name}: {why}")),
-            ["kernel", name, package, version, sha256, image, module] => self.kernels.push(Kernel {
+            ["kernel", name, package, version, sha256, image, modules] => self.kernels.push(Kernel {
                 name: name.into(),
                 package: package.into(),
                 version: version.into(),
                 sha256: sha256.into(),
                 image: image.into(),
-                module: (module != "-").then(|| module.into()),
+                modules: (modules != "-").then(|| modules.into()),
             }),
             _ => return None,
         }
         Some(())
+    }
+}
+
+impl Kernel {
+    /// A driver's file.
+    pub fn driver(&self, name: &str) -> Option<PathBuf> {
+        let file = self.modules.as_ref()?.join(format!("{name}.ko.xz"));
+        file.is_file().then_some(file)
     }
 }
 
@@ -90,15 +98,15 @@ mod tests {
     #[test]
     fn what_the_script_prints_is_read() {
         let text = "firmware\t/e.fd\nbusybox\t/b\n\
-                    kernel\t6.12.117 cloud\tlinux-image\t6.12.117-1\tcc33\t/v\t/m.ko.xz\n\
+                    kernel\t6.12.117 cloud\tlinux-image\t6.12.117-1\tcc33\t/v\t/m\n\
                     kernel\tImage\t-\t-\tab\t/i\t-\nmissing\tLinux 7\tsid has none\n";
         let kernels = Kernels::read(text).expect("lines of the format");
         assert_eq!(
             (kernels.firmware.as_os_str(), kernels.busybox.as_os_str()),
             ("/e.fd".as_ref(), "/b".as_ref())
         );
-        assert_eq!(kernels.kernels[0].module.as_deref(), Some("/m.ko.xz".as_ref()));
-        assert_eq!((kernels.kernels[1].name.as_str(), &kernels.kernels[1].module), ("Image", &None));
+        assert_eq!(kernels.kernels[0].modules.as_deref(), Some("/m".as_ref()));
+        assert_eq!((kernels.kernels[1].name.as_str(), &kernels.kernels[1].modules), ("Image", &None));
         assert_eq!(kernels.missing, ["Linux 7: sid has none"]);
         assert!(Kernels::read("kernel\tx").is_err());
     }

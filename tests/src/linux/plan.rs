@@ -1,12 +1,15 @@
-//! What is measured of a kernel, in which order: one boot to find its functions, then one for each home of the memmap.
+//! What is measured of a kernel, in which order: one boot to find its functions, one for each home of the memmap, one in which the
+//! allocator clears nothing, and one with an NVDIMM of 1 TiB.
 
 use super::dimm::{self, Life};
-use super::guest::{Linux, Setup, symbols};
+use super::guest::{CPU, Linux, Setup, VIRTIO_MEM_DRIVER, symbols};
 use super::kernels::{Kernel, Kernels};
 use super::record::{Column, Home, Operation, Part, Row, Value};
-use super::resize;
-use super::symbols::{CALLS, Symbols, TAKES_DIMMS};
+use super::symbols::{CALLS, Call, MORE_CALLS, Symbols, TAKES_DIMMS};
+use super::{alloc, dax, resize};
 use crate::bench::costs::Costs;
+use crate::bench::dedup::{self, What};
+use crate::bench::demand::TIB;
 use hotmap_client::error::{Checked, During, Error, failed};
 use hotmap_client::geometry::{GIB, size_text};
 use hotmap_client::run::Run;
@@ -55,6 +58,8 @@ impl<'a> Plan<'a> {
                 self.try_to("memmap in system RAM", |plan| {
                     plan.boot(&symbols, Home::Ram, full == Some(true))
                 });
+                self.try_to("runs of pages, a device of 1 GiB", |plan| plan.boot_uncleared(&symbols));
+                self.try_to("a device of 1 TiB", |plan| plan.boot_with_nvdimm(&symbols));
             }
             Err(error) => self.lack("boot", &error),
         }
@@ -82,32 +87,55 @@ impl<'a> Plan<'a> {
     }
 
     fn setup(&self, self_hosted: bool) -> Setup<'a> {
-        Setup { kernels: self.kernels, kernel: self.kernel, self_hosted, counter: None }
+        Setup {
+            kernels: self.kernels,
+            kernel: self.kernel,
+            self_hosted,
+            counter: None,
+            drivers: VIRTIO_MEM_DRIVER,
+            parameters: "",
+            more: Vec::new(),
+        }
     }
 
+    /// The functions that are counted; then the guest, which is not counted, gets a DIMM of 1 TiB.
     fn find_symbols(&mut self) -> Checked<Symbols> {
-        let symbols = symbols(&Run::new("linux")?, &self.setup(true))?;
-        for call in CALLS {
+        let mut setup = self.setup(true);
+        setup.more = ["-m", "1G,slots=8,maxmem=2T"].map(str::to_owned).to_vec();
+        let run = Run::new("linux")?;
+        let mut linux = Linux::boot(&run, &setup)?;
+        let symbols = symbols(&mut linux)?;
+        for call in CALLS.into_iter().chain(MORE_CALLS) {
             if let Err(why) = symbols.window(call) {
                 self.say(&why);
             }
         }
+        let why = match symbols.find(TAKES_DIMMS) {
+            Some(_) => dimm::plug_too_large(&mut linux, TIB).during("a DIMM of 1 TiB")?,
+            None => takes_none(),
+        };
+        for operation in [Operation::Plug, Operation::Unplug] {
+            let row = Row::new(Part::Tebibyte, Home::Any, TIB, operation);
+            self.column.add(row, Value::Cannot(why.clone()));
+        }
         Ok(symbols)
+    }
+
+    fn counter(&self, symbols: &Symbols, calls: &[Call]) -> Option<(&'a Path, Vec<String>)> {
+        Some((self.plugin, calls.iter().filter_map(|call| symbols.window(*call).ok()).collect()))
     }
 
     /// Boots with the memmap at `home`. `widened`: larger DIMMs and DIMMs in use are measured already. Returns whether they are now.
     fn boot(&mut self, symbols: &Symbols, home: Home, widened: bool) -> Checked<bool> {
         let takes_dimms = symbols.find(TAKES_DIMMS).is_some();
         if !takes_dimms {
-            let why = format!("the kernel takes no DIMMs: it has no function {TAKES_DIMMS}");
-            let life = Life { steps: vec![(Operation::Add, Err(why))], ram: None };
+            let life = Life { steps: vec![(Operation::Add, Err(takes_none()))], ram: None };
             life.write(&mut self.column, Part::Life, home, GIB);
             if home == Home::SelfHosted {
                 return Ok(false);
             }
         }
-        let windows = CALLS.into_iter().filter_map(|call| symbols.window(call).ok()).collect();
-        let counter = Some((self.plugin, windows));
+        let counter = self.counter(symbols, &CALLS);
         let run = Run::new("linux")?;
         let mut linux = Linux::boot(&run, &Setup { counter, ..self.setup(home == Home::SelfHosted) })?;
         self.guest(&mut linux)?;
@@ -121,9 +149,29 @@ impl<'a> Plan<'a> {
             }
         }
         if home == Home::Ram {
-            self.virtio_mem(&mut linux, symbols);
+            self.virtio_mem(&mut linux, symbols, [Operation::Up, Operation::Down].map(Some));
         }
         Ok(wide)
+    }
+
+    /// A boot in which the allocator clears nothing, as hotmap's does: runs of pages, a device, virtio memory.
+    fn boot_uncleared(&mut self, symbols: &Symbols) -> Checked {
+        let run = Run::new("linux")?;
+        let counter = self.counter(symbols, &MORE_CALLS);
+        let setup = Setup { counter, parameters: "init_on_alloc=0", ..self.setup(false) };
+        let mut linux = Linux::boot(&run, &dax::with_nvdimm(setup, GIB))?;
+        linux.settle(30)?;
+        // First, for its driver has to be where it was in the boot before.
+        self.virtio_mem(&mut linux, symbols, [None, Some(Operation::DownUncleared)]);
+        alloc::measure(&mut linux, &mut self.column).during("runs of pages")?;
+        dax::measure(&mut linux, &mut self.column, GIB).during("a device")
+    }
+
+    fn boot_with_nvdimm(&mut self, symbols: &Symbols) -> Checked {
+        let run = Run::new("linux")?;
+        let setup = Setup { counter: self.counter(symbols, &MORE_CALLS), ..self.setup(false) };
+        let mut linux = Linux::boot(&run, &dax::with_nvdimm(setup, TIB))?;
+        dax::measure(&mut linux, &mut self.column, TIB)
     }
 
     /// The kernel's own figures.
@@ -148,10 +196,16 @@ impl<'a> Plan<'a> {
         let sharing = linux.ask("cat /proc/sys/vm/hugetlb_optimize_vmemmap")?;
         let why =
             if sharing.failed { "the kernel has no hugetlb_optimize_vmemmap" } else { "not measured here" };
-        self.column.add(
-            Row::new(Part::HugePage, Home::Any, 2 << 20, Operation::Optimise),
-            Value::Cannot(why.into()),
-        );
+        let sizes = dedup::rows().into_iter().filter_map(|(granule, cpu, what)| match what {
+            What::HugePage { bytes, .. } if cpu == CPU && granule.bytes() == self.column.granule => {
+                Some(bytes)
+            }
+            _ => None,
+        });
+        for bytes in sizes.collect::<Vec<_>>() {
+            let row = Row::new(Part::HugePage, Home::Any, bytes, Operation::Optimise);
+            self.column.add(row, Value::Cannot(why.into()));
+        }
         Ok(())
     }
 
@@ -181,14 +235,23 @@ impl<'a> Plan<'a> {
         dimm::load(linux, &mut self.column, empty).during("a DIMM in use")
     }
 
-    fn virtio_mem(&mut self, linux: &mut Linux, symbols: &Symbols) {
-        if self.kernel.module.is_none() {
-            for operation in [Operation::Up, Operation::Down] {
+    /// Virtio memory up and down: the rows that have what each costs.
+    fn virtio_mem(&mut self, linux: &mut Linux, symbols: &Symbols, rows: [Option<Operation>; 2]) {
+        let row = |operation| Row::new(Part::Resize, Home::Ram, GIB, operation);
+        if self.kernel.driver("virtio_mem").is_none() {
+            for operation in rows.into_iter().flatten() {
                 let why = Value::Cannot("there is no virtio_mem.ko.xz of this kernel".into());
-                self.column.add(Row::new(Part::Resize, Home::Ram, GIB, operation), why);
+                self.column.add(row(operation), why);
             }
             return;
         }
-        self.try_to("1 GiB of virtio memory", |plan| resize::measure(linux, symbols, &mut plan.column));
+        let measured = self.try_to("1 GiB of virtio memory", |_| resize::measure(linux, symbols));
+        for (operation, costs) in rows.into_iter().zip(measured.into_iter().flatten()) {
+            operation.into_iter().for_each(|operation| self.column.add(row(operation), Value::Costs(costs)));
+        }
     }
+}
+
+fn takes_none() -> String {
+    format!("the kernel takes no DIMMs: it has no function {TAKES_DIMMS}")
 }

@@ -210,6 +210,19 @@ impl Column {
         self.get(row)?.number()
     }
 
+    /// Why there is no figure of a row that has none: what stopped other rows of its part, or all that is done to DIMMs.
+    fn why_not(&self, row: Row) -> Option<String> {
+        let reason = |same: &dyn Fn(Row) -> bool| {
+            self.cells.iter().filter(|cell| same(cell.row)).find_map(|cell| match &cell.value {
+                Value::Cannot(why) => Some(why.clone()),
+                _ => None,
+            })
+        };
+        let of_dimms = matches!(row.part, Part::Growth | Part::Cycles | Part::Load);
+        reason(&|other| (other.part, other.memmap) == (row.part, row.memmap))
+            .or_else(|| reason(&|other| of_dimms && other.part == Part::Life))
+    }
+
     /// Whether this is hotmap.
     pub fn is_hotmap(&self) -> bool {
         self.package.is_empty() && self.name == HOTMAP
@@ -230,6 +243,22 @@ impl Record {
         self.columns.iter().filter(move |column| column.granule == granule.bytes())
     }
 
+    /// Gives each Linux a reason for each row of hotmap's that it has no figure of, as far as one was observed.
+    pub fn explain(&mut self) {
+        for granule in GRANULES {
+            let ours = self.of(granule).filter(|column| column.is_hotmap());
+            let rows: Vec<Row> = ours.flat_map(|column| &column.cells).map(|cell| cell.row).collect();
+            let theirs = self.columns.iter_mut().filter(|column| !column.is_hotmap());
+            for column in theirs.filter(|column| column.granule == granule.bytes()) {
+                let absent = rows.iter().filter(|row| column.get(**row).is_none());
+                let reasons = absent.filter_map(|row| Some((*row, column.why_not(*row)?)));
+                for (row, why) in reasons.collect::<Vec<_>>() {
+                    column.add(row, Value::Cannot(why));
+                }
+            }
+        }
+    }
+
     /// Each Linux with a page size.
     pub fn linux(&self, granule: Granule) -> impl Iterator<Item = &Column> {
         self.of(granule).filter(|column| !column.is_hotmap())
@@ -238,7 +267,7 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cell, Column, Home, Operation, Part, Row, Value};
+    use super::{Cell, Column, HOTMAP, Home, Operation, Part, Record, Row, Value};
     use crate::bench::costs::Costs;
 
     #[test]
@@ -250,6 +279,25 @@ mod tests {
         let should = r#"{"part":"life","memmap":"self","bytes":1073741824,"operation":"add","costs":{"instructions":7,"tlbi":2}}"#;
         assert_eq!(text, should);
         assert_eq!(serde_json::from_str::<Cell>(&text).expect("a cell"), cell);
+    }
+
+    #[test]
+    fn a_row_that_linux_lacks_has_the_reason_of_its_part_or_of_dimms() {
+        let row = |part, operation| Row::new(part, Home::SelfHosted, 1 << 30, operation);
+        let [remove, first, create] = [
+            row(Part::Life, Operation::Remove),
+            row(Part::Cycles, Operation::First),
+            row(Part::Dax, Operation::Create),
+        ];
+        let mut ours = Column { name: HOTMAP.into(), granule: 4096, ..Column::default() };
+        let mut linux = Column { name: "7.2 cloud".into(), package: "p".into(), ..ours.clone() };
+        [remove, first, create].into_iter().for_each(|row| ours.add(row, Value::Size(1)));
+        linux.add(row(Part::Life, Operation::Offline), Value::Cannot("no permission".into()));
+        let mut record = Record { columns: vec![ours, linux], ..Record::default() };
+        record.explain();
+        let cell = |row| record.columns[1].get(row).cloned();
+        let reason = Some(Value::Cannot("no permission".into()));
+        assert_eq!((cell(remove), cell(first), cell(create)), (reason.clone(), reason, None));
     }
 
     #[test]

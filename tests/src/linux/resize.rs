@@ -1,7 +1,6 @@
 //! A virtio memory device that requests 1 GiB more, then 1 GiB less, of Linux: memory is added and goes online by itself.
 
 use super::guest::{LOAD_MODULE, Linux};
-use super::record::{Column, Home, Operation, Part, Row, Value};
 use super::symbols::{Symbols, VIRTIO_MEM};
 use crate::bench::costs::Costs;
 use hotmap_client::error::{Checked, Error, unknown};
@@ -14,11 +13,11 @@ use std::time::Duration;
 /// The driver's function.
 const FUNCTION: &str = "virtio_mem_run_wq";
 
-/// Loads the driver, and resizes up and down once. `symbols` are those of the boot before.
+/// Loads the driver, and resizes up and down once: what each costs. `symbols` are those of the boot before.
 ///
 /// # Errors
 /// Unknown when the device does not get the size that it requests, or the driver is not where its calls are counted.
-pub fn measure(linux: &mut Linux, symbols: &Symbols, column: &mut Column) -> Checked {
+pub fn measure(linux: &mut Linux, symbols: &Symbols) -> Checked<[Costs; 2]> {
     linux.tell(LOAD_MODULE)?;
     let now = Symbols::read(&linux.tell(&Symbols::command())?);
     if now.find(FUNCTION) != symbols.find(FUNCTION) {
@@ -28,11 +27,7 @@ pub fn measure(linux: &mut Linux, symbols: &Symbols, column: &mut Column) -> Che
     }
     linux.tell("echo online_movable > /sys/devices/system/memory/auto_online_blocks")?;
     linux.settle(10)?;
-    for (operation, size) in [(Operation::Up, GIB), (Operation::Down, 0)] {
-        let costs = resize(linux, size)?;
-        column.add(Row::new(Part::Resize, Home::Ram, GIB, operation), Value::Costs(costs));
-    }
-    Ok(())
+    Ok([resize(linux, GIB)?, resize(linux, 0)?])
 }
 
 fn resize(linux: &mut Linux, size: u64) -> Checked<Costs> {

@@ -237,9 +237,15 @@ pub fn page(record: &Record) -> String {
         "# Linux on the same QEMU\n\n\
          hotmap and unmodified Debian kernels, measured in one run: `{command}` on {date}, {qemu}, CPU {cpu}.\n\
          `make bench-linux` measures again, on your machine; `make bench` compares with linux.json, which has the figures below.\n\n\
-         | kernel | package | version | SHA-256 |\n|---|---|---|---|\n{kernels}\n```text\n{tables}```\n{HOW}"
+         | kernel | package | version | SHA-256 |\n|---|---|---|---|\n{kernels}\n```text\n{tables}```\n\n{GROWTH}\n{HOW}"
     )
 }
+
+/// A picture of it.
+const GROWTH: &str = "![Millions of guest instructions of a DIMM's life, by its size from 1 to 8 GiB: hotmap at three page sizes, and \
+                      two Linux kernels far above them](growth.svg)\n\n\
+                      `make bench PLOT=1` draws it. What memmap costs as memory is used: \
+                      [on-demand.md](on-demand.md#what-it-costs).\n";
 
 /// How it was measured.
 const HOW: &str = "
@@ -251,13 +257,29 @@ const HOW: &str = "
   performance counter, Linux by a plugin in QEMU (tests/counter): from the entry to the return of `acpi_device_hotplug`
   (add, remove), `memory_subsys_online`, `memory_subsys_offline` and `virtio_mem_run_wq`. What else runs in between, such as
   timers, is counted too. Before, the guest idles for 30 of its seconds: background work at boot would be counted.
+- Exclusives and atomics are the plugin's counts in both: hotmap's kernel does not count them. TLBI, DSB and ISB of hotmap are
+  its kernel's, which leaves out the meter; the boot tests `costs/` compare them with the plugin's.
 - Linux boots with `nokaslr memhp_default_state=offline memory_hotplug.memmap_on_memory=Y` (or `=N`), and its blocks go online
   as `online_movable`. What is free is read from /proc/zoneinfo, with the lists of the CPU. The system RAM that a DIMM costs
   is what is less free while it is present and offline than before.
 - A DIMM in use: a process has written to 512 MiB of its memory, in pages that are not huge. Linux takes one block after the
   other offline, and pages migrate to blocks that are next: a page migrates more than once. hotmap takes all blocks offline
   together and moves each page of a tenant once. What offline costs with nothing in use is subtracted.
-- Virtio memory: its blocks go online and offline in the same count; hotmap leaves out the waiting for the device.
+- A DIMM of 1 TiB: hotmap has 256 MiB of boot RAM, and memmap on demand. Linux has 1 GiB, and panics as it maps the DIMM: its
+  linear map of added memory is of pages, of which 1 TiB needs 2 GiB of tables at 4K, wherever the memmap is.
+- Runs of pages: hotmap's command `bench fill` takes and frees them. No command of Linux's does, so what counts is each call of
+  `__alloc_pages_noprof` (7.2: `__alloc_frozen_pages_noprof`) and `free_unref_folios` that a file of 16,000 pages and the
+  memory of a process cause, whose huge pages have order 9. With order 9 Linux writes to the struct page of each of the 512
+  pages. It boots with `init_on_alloc=0` for this: hotmap does not clear what it hands out. Where its memmap is plays no part,
+  so that the same figures stand beside both of hotmap's.
+- Virtio memory: its blocks go online and offline in the same count; hotmap leaves out the waiting for the device. Linux
+  allocates what it takes out of use, and Debian's kernels clear what they allocate (CONFIG_INIT_ON_ALLOC_DEFAULT_ON): of the
+  instructions down, about 70 million clear 1 GiB, by 16.8 million DC ZVA. Hence the row of a boot with `init_on_alloc=0`. On
+  QEMU 10.0.2 with `-cpu max`, 7.2 clears by FEAT_MOPS, a few instructions for each page: down was 68 million at 4K and 17
+  million at 16K there, and 142 million with 6.12, which does not use it.
+- A device of persistent memory has its memmap on itself (`dax create --map dev`; `devdax` with `map=dev`, by sysfs) and huge
+  pages of 2M, 32M and 512M at 4K, 16K and 64K, and of 1G in 1 TiB at 4K. The count of Linux is that of
+  `device_driver_attach`. hotmap shares the struct pages of tails; Linux on arm64 does not.
 - The kernels are compared at 4K and 16K: Debian has none with 64K pages.
 ";
 
