@@ -46,7 +46,7 @@ help:
 	@echo '  make check        the fast part: format, clippy, host tests; no QEMU'
 	@echo '  make check-miri   the memory model under Miri (installs a nightly toolchain)'
 	@echo '  make bench        guest instructions per operation, beside Linux (JSON=1: as JSON; PLOT=1: pictures in docs/evidence too)'
-	@echo '  make bench-linux  the same on Debian'"'"'s Linux kernels, side by side: downloads 200 MB, then 5 to 15 minutes'
+	@echo '  make bench-linux  the same on Debian'"'"'s Linux kernels, side by side: downloads 200 MB, then 10 to 20 minutes'
 	@echo '                    (JSON=1: as JSON; RECORD=1: docs/evidence/linux.md, with which make bench compares)'
 	@echo '  make check-docs   run again every command that the documents quote, and compare'
 	@echo '  make playground   the memory model in the browser: builds one page and serves it (PORT=8000; Ctrl-C ends it)'

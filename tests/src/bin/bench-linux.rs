@@ -20,8 +20,8 @@ const HELP: &str = "\
 usage: bench-linux [--json] [--record] [--kernel WORD] | --page
 
 Boots Debian's Linux kernels on the QEMU, CPU and machine that hotmap is measured on, takes DIMMs and virtio memory through
-their lives in both, and prints what each operation costs, side by side. scripts/linux fetches the kernels first. Takes about
-15 minutes on 2 CPUs.
+their lives in both, and prints what each operation costs, side by side. scripts/linux fetches the kernels first. Takes 10
+to 20 minutes on 2 CPUs.
 
   --json          print JSON
   --record        write docs/evidence/linux.md, and docs/evidence/linux.json, with which `make bench` compares

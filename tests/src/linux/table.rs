@@ -274,9 +274,10 @@ const HOW: &str = "
   so that the same figures stand beside both of hotmap's.
 - Virtio memory: its blocks go online and offline in the same count; hotmap leaves out the waiting for the device. Linux
   allocates what it takes out of use, and Debian's kernels clear what they allocate (CONFIG_INIT_ON_ALLOC_DEFAULT_ON): of the
-  instructions down, about 70 million clear 1 GiB, by 16.8 million DC ZVA. Hence the row of a boot with `init_on_alloc=0`. On
-  QEMU 10.0.2 with `-cpu max`, 7.2 clears by FEAT_MOPS, a few instructions for each page: down was 68 million at 4K and 17
-  million at 16K there, and 142 million with 6.12, which does not use it.
+  instructions down, about 70 million clear 1 GiB, by 16.8 million DC ZVA. Hence the row of a boot with `init_on_alloc=0`. With
+  QEMU 10.0.2 and `-cpu max` down had been 68 million at 4K and 17 million at 16K (7.2), and 142 million with 6.12. That CPU has
+  FEAT_MOPS, which clears a page in a few instructions; that 7.2 uses it there and 6.12 does not fits the figures, and was not
+  looked at.
 - A device of persistent memory has its memmap on itself (`dax create --map dev`; `devdax` with `map=dev`, by sysfs) and huge
   pages of 2M, 32M and 512M at 4K, 16K and 64K, and of 1G in 1 TiB at 4K. The count of Linux is that of
   `device_driver_attach`. hotmap shares the struct pages of tails; Linux on arm64 does not.
