@@ -50,7 +50,7 @@ enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         times: Option<usize>,
     },
-    /// An entry of a table was written to which nothing leads yet.
+    /// An entry of a table was written to which no table in force leads: not yet, or no longer.
     Build { pa: Hex, old: Hex, new: Hex },
     /// Invalidation by address.
     Tlbi { va: Hex, bytes: u64, stride: u64, tables: bool },

@@ -74,14 +74,11 @@ pub(crate) fn view(
 }
 
 /// The state that goes with memory at `moment`. Between the first step and the last: that of before or of now, which has more
-/// blocks, so that a block is seen as it comes and as it goes.
+/// memory, so that it is seen as it comes and as it goes.
 fn state_at(machine: &mut Machine, moment: Moment) -> Result<Rc<State>, String> {
     let now = state(machine)?;
     let last = machine.machine.step_count().checked_sub(1);
-    let size = |state: &State| {
-        let extents: u64 = state.extents.iter().map(|extent| extent.size).sum();
-        state.blocks.iter().map(|block| block.size).sum::<u64>() + extents
-    };
+    let size = |state: &State| memory(state).keys().map(|(start, end)| end - start).sum::<u64>();
     Ok(match (moment, &machine.before) {
         (Moment::After(None), Some(before)) => before.clone(),
         (Moment::After(step), Some(before)) if step != last && size(before) > size(&now) => before.clone(),
@@ -115,11 +112,13 @@ fn transit(machine: &Machine, moment: Moment) -> Vec<Transit> {
     changed
 }
 
-/// The blocks and extents of `state`: whether each is online, by its first byte and the one after its last.
+/// The blocks, extents and devices' ranges of `state`: whether each is in use, by its first byte and the one after its last.
 fn memory(state: &State) -> BTreeMap<(u64, u64), bool> {
     let blocks = state.blocks.iter().map(|block| (block.start, block.size, block.state));
     let extents = state.extents.iter().map(|extent| (extent.start, extent.size, extent.state));
-    let all = blocks.chain(extents);
+    let ranges = state.devices.iter().flat_map(|device| &device.ranges);
+    let devices = ranges.map(|range| (range.start, range.size, BlockState::Online));
+    let all = blocks.chain(extents).chain(devices);
     all.map(|(start, size, state)| ((start, start + size), state == BlockState::Online)).collect()
 }
 

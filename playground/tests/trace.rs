@@ -71,7 +71,9 @@ fn a_failed_operation_is_seen_to_be_taken_back() {
 fn uses(page: &mut Page, at: usize) -> BTreeMap<String, u64> {
     let view = page.must(&json!({ "do": "view", "name": "memory", "at": at }))["view"].clone();
     let mut sum = BTreeMap::new();
-    for block in view["blocks"].as_array().expect("blocks") {
+    let devices = view["devices"].as_array().expect("devices").iter();
+    let ranges = devices.flat_map(|device| device["ranges"].as_array().expect("ranges"));
+    for block in view["blocks"].as_array().expect("blocks").iter().chain(ranges) {
         for (used_for, pages) in block["totals"].as_object().expect("totals") {
             *sum.entry(used_for.clone()).or_default() += pages.as_u64().expect("a count");
         }
@@ -116,6 +118,47 @@ fn no_struct_page_is_damaged_between_the_steps_of_an_operation() {
                 }
             }
             assert!(uninitialised > 0, "{granule} {home}: populated memmap is not initialised at once");
+        }
+    }
+}
+
+/// The same where a run spans blocks whose pages come and go one after the other, and for the memory of devices. The view of a
+/// page says what the view of all says.
+#[test]
+fn no_page_of_a_device_or_of_a_huge_page_is_damaged_between_the_steps() {
+    let huge = ["(qemu) plug 1G", "hugetlb 1G 1", "(qemu) unplug 0", "hugetlb 1G 0", "(qemu) unplug 0"];
+    let (create, destroy) = ("dax create 0x4000000000,512M", "dax destroy 0x4000000000");
+    let device = [
+        create,
+        destroy,
+        create,
+        "dax kmem 0x4000000000",
+        "tenant new 300000",
+        "tenant drop",
+        "dax kmem 0x4000000000 back",
+        destroy,
+    ];
+    for home in ["self", "ram", "demand", "self-range"] {
+        for operations in [&huge[..], &device[..]] {
+            let mut request = boot("4k", &format!("memmap={home}"));
+            request["pmem"] = json!(["1G"]);
+            let mut page = Page::boot(request);
+            for text in operations {
+                let monitor = text.strip_prefix("(qemu) ");
+                let what = if monitor.is_some() { "monitor" } else { "line" };
+                // A DIMM that holds its own memmap has no huge page of 1 GiB.
+                page.must(&json!({ "do": what, "text": monitor.unwrap_or(text) }));
+                let trace = page.must(&json!({ "do": "trace" }));
+                // A tenant has as many steps as pages; those of an operation are few.
+                for (at, step) in names(&trace).iter().enumerate().take(64) {
+                    let uses = uses(&mut page, at);
+                    assert_eq!(uses.get("damaged"), None, "{home} {text}: {at} {step}: {uses:?}");
+                    for of in ["addr:0x88300000", "addr:0x4008300000"] {
+                        let used = view(&mut page, "page", Some(of), Some(at as i64))["use"].clone();
+                        assert_ne!(used, "damaged", "{home} {text}: {at} {step}: {of}");
+                    }
+                }
+            }
         }
     }
 }

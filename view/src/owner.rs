@@ -69,7 +69,7 @@ impl Phase {
         }
     }
     /// What a page in no run is.
-    pub(crate) const fn without_run(self, page: &StructPage) -> Use {
+    const fn without_run(self, page: &StructPage) -> Use {
         match self {
             Self::Offline | Self::Transit if page.is_zero_tail() => Use::Offline,
             Self::Uninitialised => Use::Uninitialised,
@@ -156,4 +156,25 @@ pub(crate) fn head_of(pages: &StructPages<'_, '_>, pfn: u64) -> Option<Head> {
         order = if page.order() > order { page.order() } else { order + 1 };
     }
     None
+}
+
+/// What `page` is, pfn's, that is in no run.
+pub(crate) fn use_without_head(
+    pages: &StructPages<'_, '_>,
+    pfn: u64,
+    page: &StructPage,
+    phase: Phase,
+) -> Use {
+    let order = page.order();
+    if page.kind() != 0 || order == 0 || order > MOST_ORDER || phase == Phase::Uninitialised {
+        return phase.without_run(page);
+    }
+    match pages.get(pfn >> order << order) {
+        // An entry of vmemmap that is broken for a moment leaves tails whose head is not there to say what they are.
+        Err(_) => Use::Unreadable,
+        // An operation clears the pages of one block after another, and a run may span several: its head is cleared, or
+        // heads a shorter run.
+        Ok(head) if phase == Phase::Transit && (head.is_zero_tail() || head.order() < order) => Use::Offline,
+        Ok(_) => phase.without_run(page),
+    }
 }

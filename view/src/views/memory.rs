@@ -9,7 +9,7 @@ use super::runs::{self, Run, Runs};
 use crate::address::Address;
 use crate::budget;
 use crate::machine::Machine;
-use crate::owner::{Phase, Use};
+use crate::owner::Use;
 use crate::struct_pages::StructPages;
 
 /// Physical memory by use. What is in no block and in no device is not memory that the kernel knows.
@@ -199,8 +199,9 @@ impl Machine<'_> {
     fn device(&self, pages: &StructPages<'_, '_>, device: &Device) -> DeviceView {
         let ranges = device.ranges.iter().map(|range| {
             let (start, end) = (self.spec.pages(range.start), self.spec.pages(range.start + range.size));
+            let phase = self.phase_at(range.start, false);
             let mut runs =
-                if pages.is_spent() { Runs::default() } else { runs::read(pages, start, end, Phase::Online) };
+                if pages.is_spent() { Runs::default() } else { runs::read(pages, start, end, phase) };
             if !runs.exact {
                 runs = Runs::default();
                 let aside = self.spec.pages(device.usable_start).clamp(start, end);

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::address::Address;
 use crate::error::{Fault, ViewError};
 use crate::machine::{Machine, Target};
-use crate::owner::{Kind, Use, head_of};
+use crate::owner::{Kind, Use, head_of, use_without_head};
 use crate::struct_pages::StructPage;
 
 /// A struct page.
@@ -91,7 +91,7 @@ impl Machine<'_> {
         let used_for = match (&page, &head) {
             (Err(_), _) => Use::Unreadable,
             (_, Some(head)) => phase.in_run(head.kind.used_for),
-            (Ok(page), None) => phase.without_run(page),
+            (Ok(page), None) => use_without_head(&pages, pfn, page, phase),
         };
         Ok(PageView {
             pfn,

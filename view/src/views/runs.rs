@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::owner::{Head, Phase, Use, head_of};
+use crate::owner::{Head, Phase, Use, head_of, use_without_head};
 use crate::struct_pages::{self, StructPages};
 
 /// Neighbouring runs that are alike.
@@ -116,7 +116,7 @@ pub(crate) fn read(pages: &StructPages<'_, '_>, start: u64, end: u64, phase: Pha
             at = next;
             continue;
         }
-        runs.push_plain(at, 1, phase.without_run(&page));
+        runs.push_plain(at, 1, use_without_head(pages, at, &page, phase));
         at += 1;
     }
     runs
