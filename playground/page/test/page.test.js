@@ -107,6 +107,11 @@ visit('the prompt offers the words that the shell knows', async (visitor) => {
   assert.deepEqual(await offers.evaluateAll((all) => all.map((one) => one.value).sort()), ['mem; tenant check', 'mem; tenant drop', 'mem; tenant new']);
 });
 
+visit('the heads of the free lists stand above their numbers', async (visitor) => {
+  const align = (of) => visitor.page.locator(`.orders ${of}`).evaluateAll((cells) => cells.map((cell) => getComputedStyle(cell).textAlign));
+  assert.deepEqual((await align('thead tr:first-child > th')).slice(0, 3), (await align('tbody tr:first-child > td')).slice(0, 3));
+});
+
 visit('the slider and its buttons go back and forward in history', async (visitor) => {
   await visitor.monitor('plug 1G');
   await visitor.type('tenant new 500');
