@@ -47,11 +47,18 @@ const uncovered = (visitor, selector) => visitor.page.locator(selector).evaluate
 for (const [number, name, expected] of [[3, /^Look at/, ['plug 1G']], [4, 'Unplug', ['plug 1G', 'tenant new 500', 'unplug 0']]]) {
   visit(`step ${number} of the guide says what it lacks, and does it first`, async (visitor) => {
     await step(visitor, number);
-    assert.match(await visitor.page.locator('#guide [role=status]').innerText(), /first does what this step needs: plug 1G/);
+    assert.match(await visitor.page.locator('#guide [role=status]').innerText(), /first do(es)? what this step needs: plug 1G/);
     await guided(visitor, name, expected.at(-1));
     assert.deepEqual(await texts(visitor), expected);
   });
 }
+
+visit('buttons of a step that first do the same share a line', async (visitor) => {
+  await step(visitor, 4);
+  await guided(visitor, 'Unplug', 'unplug 0');
+  const lines = await visitor.page.locator('#guide .note').allInnerTexts();
+  assert.equal(new Set(lines.map((line) => line.replace(/.*this step needs/, ''))).size, lines.length, lines.join(' | '));
+});
 
 visit('the guide leads to the chosen page, which nothing covers, and to the frame that glows', async (visitor) => {
   await visitor.monitor('plug 1G');

@@ -80,10 +80,14 @@ function Act({ act, session, say }) {
   return html`<button type="button" disabled=${session.busy} onClick=${press}>${act.name(session.state)}</button>`;
 }
 
-/** What the buttons of a step do first. */
+/** What the buttons of a step do first: one line for those that do the same. */
 function First({ step, state }) {
-  const lines = step.acts.map((act) => ({ name: act.name(state), first: absent(act, state).map(({ text }) => text) })).filter(({ first }) => first.length);
-  return lines.map(({ name, first }) => html`<p class="note">“${name}” first does what this step needs: ${first.map((text, at) => html`${at ? ', ' : ''}<code>${text}</code>`)}.</p>`);
+  const names = new Map();
+  for (const act of step.acts) {
+    const first = absent(act, state).map(({ text }) => text).join('; ');
+    if (first) names.set(first, [...names.get(first) ?? [], `“${act.name(state)}”`]);
+  }
+  return [...names].map(([first, acts]) => html`<p class="note">${acts.join(' and ')} first ${acts.length > 1 ? 'do' : 'does'} what this step needs: <code>${first}</code>.</p>`);
 }
 
 export function GuidePanel({ session }) {

@@ -12,7 +12,7 @@ import { Word } from './words.js';
 
 function Legend({ memory }) {
   return html`<ul class="legend" aria-label="Legend">${usesOf(memory).map((use) => html`<li>
-    <svg class="drawing" width="14" height="14" aria-hidden="true"><rect class=${useClass(use)} width="14" height="14" rx="2"/></svg>${USES[use]?.[0] ?? use}</li>`)}
+    <svg class="drawing" width="14" height="14" aria-hidden="true"><rect class=${useClass(use)} width="14" height="14" rx="2"/></svg>${USES[use]?.[0] ?? use}${use === 'free' ? ', more solid in a longer run' : ''}</li>`)}
     <li><svg class="drawing" width="18" height="14" aria-hidden="true"><circle class="glow" cx="9" cy="7" r="4"/></svg>frame that is shared</li>
     <li><svg class="drawing" width="10" height="14" aria-hidden="true"><line class="lit" x1="5" x2="5" y1="3" y2="14" stroke-width="2"/><circle class="litfill" cx="5" cy="4" r="3.5"/></svg>the chosen page</li></ul>`;
 }
