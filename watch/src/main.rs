@@ -106,18 +106,19 @@ fn main() -> ExitCode {
 fn watch(options: Options) -> Checked {
     let run = Run::new("watch")?;
     let server = Server::new(options.port, options.page)?;
+    let (door, asks) = Watcher::door();
+    // Before there is a guest: one that boots would outlive the watch.
+    stop_on_signals(door.clone())?;
     let guest = match (options.serial, options.qmp) {
         (Some(serial), Some(qmp)) => attach(&run, &serial, &qmp)?,
         _ => start(&run, &options.guest)?,
     };
     let watcher = Watcher::new(guest)?;
-    let (door, asks) = Watcher::door();
     say!("watch: http://127.0.0.1:{}/?watch shows this guest", server.port());
     say!(
         "watch: a line typed here goes to QEMU's monitor, `> tenant new 500` to the guest's shell; `quit` ends both"
     );
     server.serve(door.clone());
-    stop_on_signals(door.clone())?;
     read_terminal(door);
     match watcher.serve(&asks) {
         Err(error) if is_end(&error) => {
