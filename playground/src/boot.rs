@@ -108,6 +108,9 @@ pub(crate) fn boot(request: &Boot) -> Result<Machine, String> {
 fn read_arguments(request: &Boot) -> Result<&'static mut BootInfo, String> {
     let info = Box::leak(Box::new(BootInfo::new()));
     if let Some(granule) = &request.granule {
+        if granule.split_whitespace().count() != 1 {
+            return Err(format!("granule={granule}: there are 4k, 16k and 64k"));
+        }
         info.args.read(&format!("granule={granule}"));
     }
     info.args.read(&request.args);

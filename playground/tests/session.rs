@@ -162,6 +162,13 @@ fn boot_arguments_are_the_kernels() {
         assert_eq!(answer["ok"], false);
         assert!(answer["error"].as_str().expect("an error").contains(why), "{answer}");
     }
+    for granule in ["8k", "4k bug=skip-tlbi", ""] {
+        let answer = none.ask(&json!({ "do": "boot", "granule": granule }));
+        assert!(
+            answer["error"].as_str().is_some_and(|why| why.contains("there are 4k, 16k and 64k")),
+            "{answer}"
+        );
+    }
     for memory in ["1", "x", "0", "2T", "1G1"] {
         assert_eq!(none.ask(&json!({ "do": "boot", "memory": memory }))["ok"], false, "{memory}");
     }

@@ -79,12 +79,18 @@ visit('plugging 64 GiB does not freeze the page', async (visitor, t) => {
 
 visit('what is quick shows no sign', async (visitor) => {
   await visitor.page.evaluate(() => {
-    window.signs = 0;
+    Object.assign(window, { signs: 0, slow: 0 });
+    let since = 0;
+    new MutationObserver(() => {
+      if (document.querySelector('main').getAttribute('aria-busy') === 'true') since = performance.now();
+      else window.slow = Math.max(window.slow, performance.now() - since);
+    }).observe(document.querySelector('main'), { attributes: true });
     new MutationObserver(() => { window.signs += document.querySelector('.working').hidden ? 0 : 1; }).observe(document.querySelector('.working'), { attributes: true, childList: true });
   });
-  await visitor.press('Audit');
-  await visitor.idle();
-  assert.equal(await visitor.page.evaluate(() => window.signs), 0);
+  await visitor.request(() => visitor.press('Audit'));
+  const { signs, slow } = await visitor.page.evaluate(() => ({ signs: window.signs, slow: window.slow }));
+  // Beside other work even an audit may not be quick.
+  assert.ok(slow > 0 && (signs === 0 || slow >= 150), `${signs} signs, ${slow} ms`);
 });
 
 visit('a link with a long request is stopped where it is', async (visitor) => {
