@@ -52,6 +52,8 @@ pub(crate) struct Machine {
     pub(crate) machine: Emulated,
     pub(crate) slots: Slots,
     pub(crate) vmems: Vec<Model>,
+    /// How many NUMA nodes there are.
+    pub(crate) nodes: u32,
     /// Whether the last operation failed.
     pub(crate) failed: bool,
     /// What `state` says, if it was asked since the last operation, and what it said before that.
@@ -69,7 +71,9 @@ pub(crate) fn boot(request: &Boot) -> Result<Machine, String> {
     let granule = info.granule.granule();
     let machine = Emulated::new(spec_of(granule));
     let mut end = RAM;
+    let mut nodes = 0;
     for (node, size) in (0..).zip(ram) {
+        nodes = node + 1;
         let region = Region { start: end, size };
         let memory = MemoryRegion { region, hotpluggable: false, numa_node: Some(node) };
         info.machine.memory.push(memory).map_err(|_| "nodes: too many")?;
@@ -101,7 +105,7 @@ pub(crate) fn boot(request: &Boot) -> Result<Machine, String> {
     let kernel = Kernel::new(info, mm, platform);
     // What breaks a rule from here on is told, and ends nothing: `bug=` breaks some.
     machine.tolerate();
-    Ok(Machine { kernel, machine, slots, vmems, failed: false, now: None, before: None })
+    Ok(Machine { kernel, machine, slots, vmems, nodes, failed: false, now: None, before: None })
 }
 
 /// The boot arguments, read by the kernel's parser; lives as long as the program.

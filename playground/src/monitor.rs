@@ -69,6 +69,10 @@ fn plug(machine: &mut Machine, bytes: &str, options: &[&str]) -> Result<String, 
             _ => return Err(format!("{option}: {USAGE}")),
         }
     }
+    // As QEMU's pc_dimm_realize (hw/mem/pc-dimm.c).
+    if node >= machine.nodes {
+        return Err(format!("node={node}: the machine has nodes 0 to {}", machine.nodes - 1));
+    }
     let inserted = machine.slots.insert(slot, at, size(bytes)?, node);
     let (slot, dimm) = inserted.map_err(|refused| refused.to_string())?;
     let here = format!("slot {slot}: {} at {}", Bytes(dimm.size), PhysAddr::new(dimm.address));

@@ -143,6 +143,8 @@ fn virtio_memory_follows_the_size_that_is_requested() {
         assert_eq!(page.pages("present"), present);
         assert_eq!(page.refused("monitor", "virtio-mem 1 2M"), "there is no virtio-mem1");
         page.refused("monitor", "virtio-mem 0 5G");
+        assert_eq!(page.refused("monitor", "plug 1G node=1"), "node=1: the machine has nodes 0 to 0");
+        assert!(page.refused("monitor", "plug 64T").contains("no room of this size is left"));
     }
 }
 

@@ -78,6 +78,8 @@ pub enum Refused {
     Size(u64),
     /// Other memory is there, or the address is outside of what is for DIMMs, or not aligned.
     Address(u64),
+    /// Nowhere is so much free for a DIMM.
+    NoRoom(u64),
 }
 
 impl std::fmt::Display for Refused {
@@ -91,6 +93,7 @@ impl std::fmt::Display for Refused {
             Self::Address(address) => {
                 write!(f, "{address:#x}: a DIMM's address is a multiple of 2 MiB, above boot RAM, and free")
             }
+            Self::NoRoom(size) => write!(f, "{size:#x} bytes: no room of this size is left for DIMMs"),
         }
     }
 }
@@ -203,7 +206,7 @@ impl State {
         let address = match address {
             Some(address) if self.is_room(address, size) => address,
             Some(address) => return Err(Refused::Address(address)),
-            None => self.find_room(size).ok_or(Refused::Address(self.room.end))?,
+            None => self.find_room(size).ok_or(Refused::NoRoom(size))?,
         };
         let dimm = Dimm { address, size, node };
         self.machine.plug(address, size);

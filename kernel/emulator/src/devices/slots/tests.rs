@@ -78,7 +78,7 @@ fn a_dimm_goes_where_there_is_room_first() {
     assert_eq!(at(GIB, Some(9 * GIB)), Ok((0, 9 * GIB)));
     assert_eq!(at(GIB, None), Ok((1, 8 * GIB)), "below it");
     assert_eq!(at(6 * GIB, None), Ok((2, 10 * GIB)), "behind both");
-    assert_eq!(at(2 << 20, None), Err(Refused::Address(16 * GIB)));
+    assert_eq!(at(2 << 20, None), Err(Refused::NoRoom(2 << 20)));
     assert_eq!(at(GIB, Some(8 * GIB)), Err(Refused::Address(8 * GIB)));
     assert_eq!(at(GIB, Some(0)), Err(Refused::Address(0)));
     assert_eq!((at(0, None), at(4096, None)), (Err(Refused::Size(0)), Err(Refused::Size(4096))));
