@@ -39,6 +39,9 @@ export function parse(text) {
   return value < 2n ** 64n ? value : null;
 }
 
+/** The beginning of a text that may be of any length. */
+const brief = (text) => (text.length > 40 ? `${text.slice(0, 40)}…` : text);
+
 export const ACCEPTED = 'An address like 0x80000000 or 2G, a page number like pfn:0x80000, decimal or after 0x hexadecimal';
 
 /**
@@ -49,8 +52,9 @@ export function target(text) {
   const [, kind = 'addr', word] = /^(?:(addr|pfn):)?(.*)$/i.exec(text.trim());
   const name = kind.toLowerCase();
   const value = parse(word);
-  const again = /^[0-9a-f_]*[0-9a-f]$/i.test(word) ? `${name}:0x${word.replaceAll('_', '').toLowerCase()}` : null;
-  if (value === null) return { error: `‘${text.trim()}’ is not an address. ${ACCEPTED}.`, hex: again };
+  const digits = /^[0-9a-f_]*[0-9a-f]$/i.test(word) ? `0x${word.replaceAll('_', '').toLowerCase()}` : '';
+  const again = parse(digits) === null ? null : `${name}:${digits}`;
+  if (value === null) return { error: `‘${brief(text.trim())}’ is not an address. ${ACCEPTED}.`, hex: again };
   const of = `${name}:${hex(value)}`;
   return again ? { of, note: `${word} was read as decimal: ${hex(value)}.`, hex: again } : { of };
 }

@@ -16,3 +16,9 @@ test('digits without 0x are decimal, and the other reading is offered', () => {
   assert.equal(target('fffe').hex, 'addr:0xfffe');
   assert.match(target('zz').error, /‘zz’ is not an address/);
 });
+
+test('no number of more than 64 bits is offered, nor repeated in full', () => {
+  const { error, hex } = target('9'.repeat(400));
+  assert.equal(hex, null);
+  assert.match(error, /^‘9{40}…’ is not an address/);
+});
