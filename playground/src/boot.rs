@@ -53,7 +53,7 @@ pub(crate) struct Machine {
     pub(crate) slots: Slots,
     pub(crate) vmems: Vec<Model>,
     /// How many NUMA nodes there are.
-    pub(crate) nodes: u32,
+    pub(crate) nodes: usize,
     /// Whether the last operation failed.
     pub(crate) failed: bool,
     /// What `state` says, if it was asked since the last operation, and what it said before that.
@@ -68,12 +68,11 @@ pub(crate) struct Machine {
 pub(crate) fn boot(request: &Boot) -> Result<Machine, String> {
     let info = read_arguments(request)?;
     let ram = ram_of(request)?;
+    let nodes = ram.len();
     let granule = info.granule.granule();
     let machine = Emulated::new(spec_of(granule));
     let mut end = RAM;
-    let mut nodes = 0;
     for (node, size) in (0..).zip(ram) {
-        nodes = node + 1;
         let region = Region { start: end, size };
         let memory = MemoryRegion { region, hotpluggable: false, numa_node: Some(node) };
         info.machine.memory.push(memory).map_err(|_| "nodes: too many")?;

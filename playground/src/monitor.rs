@@ -70,7 +70,7 @@ fn plug(machine: &mut Machine, bytes: &str, options: &[&str]) -> Result<String, 
         }
     }
     // As QEMU's pc_dimm_realize (hw/mem/pc-dimm.c).
-    if node >= machine.nodes {
+    if node as usize >= machine.nodes {
         return Err(format!("node={node}: the machine has nodes 0 to {}", machine.nodes - 1));
     }
     let inserted = machine.slots.insert(slot, at, size(bytes)?, node);

@@ -27,7 +27,7 @@ const ARGUMENTS: &str = "console=ttyAMA0 nokaslr panic=-1 memhp_default_state=of
 const PATIENCE: u32 = 10;
 /// How many lines of a guest that did not boot are shown.
 const LAST_LINES: usize = 3;
-/// How often it is looked while something is awaited.
+/// The pause between two looks while something is awaited.
 pub const POLL: Duration = Duration::from_millis(50);
 
 /// How a kernel is booted.

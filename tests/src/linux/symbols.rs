@@ -21,9 +21,11 @@ pub const CALLS: [Call; 4] = [
     // drivers/base/memory.c: a memory block goes online or offline.
     Call { window: ONLINE, function: "memory_subsys_online", caller: "device_online" },
     Call { window: OFFLINE, function: "memory_subsys_offline", caller: "device_offline" },
-    // drivers/virtio/virtio_mem.c: a device's requested size has changed.
-    Call { window: VIRTIO_MEM, function: "virtio_mem_run_wq", caller: "process_one_work" },
+    RESIZE,
 ];
+
+/// drivers/virtio/virtio_mem.c: a device's requested size has changed.
+const RESIZE: Call = Call { window: VIRTIO_MEM, function: "virtio_mem_run_wq", caller: "process_one_work" };
 
 /// What is counted of each kernel in a boot that does nothing else: it allocates all the time.
 pub const MORE_CALLS: [Call; 4] = [
@@ -37,7 +39,7 @@ pub const MORE_CALLS: [Call; 4] = [
     Call { window: FREE, function: "free_unref_folios", caller: "folios_put_refs" },
     // drivers/base/dd.c, from drivers/base/bus.c: a driver takes the device whose name is written to `bind`.
     Call { window: BIND, function: "device_driver_attach", caller: "bind_store" },
-    CALLS[3],
+    RESIZE,
 ];
 
 /// A run of pages is taken.

@@ -269,7 +269,9 @@ fn all_comes_and_goes(
     ensure!(read > 0, "seed {seed}: nothing was read");
     ensure!(reply.lines().any(|line| line.starts_with("clean: ")), "seed {seed}: no clean audit");
     is_still(&mut guest, &start, &format!("seed {seed}"))?;
-    ensure_eq!(guest.state()?.dedup, start.dedup, "what is shared, seed {seed}");
+    let end = guest.state()?;
+    ensure_eq!(end.zones, start.zones, "zones, seed {seed}");
+    ensure_eq!(end.dedup, start.dedup, "what is shared, seed {seed}");
     let tally = tally(&reply)?;
     let operations: u64 = tally.values().map(|(done, refused)| done + refused).sum();
     guest.finish()?;
